@@ -12,11 +12,12 @@ demo: $(STAMP)  ## the whole path on examples/luma, about ten minutes on two cor
 test: $(STAMP)  ## the default tests: offline, without the real model
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(STAMP)  ## formatting, lint, types, and how large the modules have become
+check: $(STAMP)  ## formatting, lint, types, how large the modules are, how things are named
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python tools/sizes.py
+	$(BIN)/python tools/names.py
 
 docs: $(STAMP)  ## write the generated parts of the documentation
 	$(BIN)/python tools/docs.py

@@ -5,13 +5,13 @@
     python bench/against_trl.py --sets snips --trainers trl --dtype float32
 
 Both train the same rows in the same order from the same adapter, with the same rank, targets, learning
-rate and schedule, in the model's own precision. TRL runs with its default loss, once as it is and once
-with gradient checkpointing; the faster one counts. Each run is a process of its own, the runs of a set
-take turns, and the peak of memory is counted after the weights are loaded. The loss on dev is worked
-out by one function for both. In bf16 the two round at different places, and a course of steps strays
-by it: more rounds, each with another order and another first adapter, tell that from a difference, and
-so does float32. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else ../shared/data
-beside the checkout).
+rate and schedule, in the model's own precision. TRL runs with its default loss, once without and once
+with gradient checkpointing; the faster run counts. Each run has its own process, the runs of a set
+take turns, and peak memory counts from after the weights are loaded. The same function computes the
+loss on dev for both. In bf16 the two round at different places, so their losses drift apart; more
+rounds, each with another order and another first adapter, show whether the difference is more than
+that, and so does float32. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else
+../shared/data next to the checkout).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from scipy.stats import t
 from etude.models.registry import Models
 from etude.render import render_training
 from etude.training import Output, TokenRow, TrainConfig, make_batches, train
-from etude.training.layers.lora import adapted, save_adapter
+from etude.training.layers.lora import add_adapters, save_adapter
 from etude.training.memory.usage import peak_memory, reset_peak_memory
 from etude.training.step import learning_rate
 from etude.types import Message, ModelRef
@@ -52,35 +52,35 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run of one trainer gave."""
+    """Results of one run of one trainer."""
 
     seconds: float
     rows: int
     tokens: int
-    peak: int
+    peak_memory: int
     dev_losses: list[float]
 
 
-def snips() -> Iterator[Pair]:
+def read_snips() -> Iterator[Pair]:
     for line in (DATA / "snips_intents" / "train.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         yield row["text"], json.dumps(row["slots"])
 
 
-def rasbt() -> Iterator[Pair]:
+def read_rasbt() -> Iterator[Pair]:
     for row in json.loads(
         (DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8")
     ):
         yield f"{row['instruction']}\n{row['input']}".strip(), row["output"]
 
 
-def mts() -> Iterator[Pair]:
+def read_mts() -> Iterator[Pair]:
     with (DATA / "mts_dialog" / "TrainingSet.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             yield row["dialogue"], row["section_text"]
 
 
-SETS: dict[str, Callable[[], Iterator[Pair]]] = {"snips": snips, "rasbt": rasbt, "mts": mts}
+SETS: dict[str, Callable[[], Iterator[Pair]]] = {"snips": read_snips, "rasbt": read_rasbt, "mts": read_mts}
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
     if flags.run:
-        print(json.dumps(asdict(one_run(flags.run, flags.sets[0], flags))))
+        print(json.dumps(asdict(run_trainer(flags.run, flags.sets[0], flags))))
         return
     print(
         f"{MODEL}, {flags.dtype or 'its own precision'}, {torch.get_num_threads()} threads, {flags.rows} rows, "
@@ -116,66 +116,69 @@ def main() -> None:
 
 
 def compare(name: str, flags: argparse.Namespace) -> None:
-    """Runs the trainers in turn on one set; prints a line for each and the ratios."""
+    """Run the trainers in turn on one set; print a line for each, and the ratios."""
     runs = (RUNS[0], *flags.trainers)
-    found: dict[str, list[Figures]] = {run: [] for run in runs}
+    figures: dict[str, list[Figures]] = {run: [] for run in runs}
     for seed in range(flags.rounds):
         for run in runs:
-            found[run].append(apart(run, name, seed, flags))
-    speed = {run: statistics.median(each.rows / each.seconds for each in all_) for run, all_ in found.items()}
-    for run, all_ in found.items():
-        first = all_[0]
+            figures[run].append(run_in_process(run, name, seed, flags))
+    speed = {
+        run: statistics.median(result.rows / result.seconds for result in results)
+        for run, results in figures.items()
+    }
+    for run, results in figures.items():
+        first = results[0]
         losses = ", ".join(f"{loss:.4f}" for loss in first.dev_losses)
         tokens = first.tokens / first.rows
         print(
             f"| {name} | {run} | {tokens:.0f} | {speed[run]:.2f} | {speed[run] * tokens:.0f} | "
-            f"{max(each.peak for each in all_) / 1e9:.2f} | {losses} |"
+            f"{max(result.peak_memory for result in results) / 1e9:.2f} | {losses} |"
         )
     best = max(runs[1:], key=speed.__getitem__)
     line = f"{name}: {speed['etude'] / speed[best]:.2f} times the rows a second of {best}; "
-    if "trl" in found:
-        peaks = [max(each.peak for each in found[run]) for run in ("etude", "trl")]
+    if "trl" in figures:
+        peaks = [max(result.peak_memory for result in figures[run]) for run in ("etude", "trl")]
         line += f"peak memory {peaks[0] / peaks[1]:.0%} of TRL's without checkpointing; "
-    print(f"{line}last dev loss {difference(found['etude'], found[best])}", flush=True)
+    print(f"{line}last dev loss {format_difference(figures['etude'], figures[best])}", flush=True)
 
 
-def difference(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:
-    """How far our last dev loss lies from theirs; from two rounds on the mean with a 95% interval (Student's t)."""
+def format_difference(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:
+    """Relative difference of the last dev losses; with several rounds the mean with a 95% interval (Student's t)."""
     shares = [our.dev_losses[-1] / their.dev_losses[-1] - 1 for our, their in zip(ours, theirs, strict=True)]
     if len(shares) == 1:
         return f"{shares[0]:+.2%}"
     half = t.ppf(0.975, len(shares) - 1) * statistics.stdev(shares) / math.sqrt(len(shares))
     mean = statistics.fmean(shares)
-    each = ", ".join(f"{share:+.2%}" for share in shares)
-    return f"{mean:+.2%} (95% interval {mean - half:+.2%} to {mean + half:+.2%}; {each})"
+    rounds = ", ".join(f"{share:+.2%}" for share in shares)
+    return f"{mean:+.2%} (95% interval {mean - half:+.2%} to {mean + half:+.2%}; {rounds})"
 
 
-def apart(run: str, name: str, seed: int, flags: argparse.Namespace) -> Figures:
-    """One run in a process of its own."""
+def run_in_process(run: str, name: str, seed: int, flags: argparse.Namespace) -> Figures:
+    """Do one run in its own process."""
     sizes = ["--rows", str(flags.rows), "--epochs", str(flags.epochs), "--seed", str(seed)]
     precision = ["--dtype", flags.dtype] if flags.dtype else []
     command = [sys.executable, __file__, "--run", run, "--sets", name, *sizes, *precision]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return Figures(**json.loads(done.stdout.splitlines()[-1]))
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(process.stderr)
+    return Figures(**json.loads(process.stdout.splitlines()[-1]))
 
 
-def one_run(run: str, name: str, flags: argparse.Namespace) -> Figures:
-    model = Models(dtype=flags.dtype).trainable(ModelRef(MODEL))
-    rows = token_rows(name, model.tokenizer, flags.rows + DEV)
+def run_trainer(run: str, name: str, flags: argparse.Namespace) -> Figures:
+    model = Models(dtype=flags.dtype).get_trainable(ModelRef(MODEL))
+    rows = load_rows(name, model.tokenizer, flags.rows + DEV)
     dev, rows = rows[:DEV], rows[DEV:]
     config = TrainConfig(epochs=flags.epochs, patience=flags.epochs + 1, seed=flags.seed)
     if run == "etude":
-        return ours(model.module, rows, dev, config)
-    return theirs(model.module, model.tokenizer, rows, dev, config, checkpointing=run != "trl")
+        return train_with_etude(model.module, rows, dev, config)
+    return train_with_trl(model.module, model.tokenizer, rows, dev, config, checkpointing=run != "trl")
 
 
-def token_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
-    """The first rows of a set of at most 1,000 tokens."""
+def load_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
+    """Load the first rows of a set that have at most 1,000 tokens."""
     rows: list[TokenRow] = []
-    for asked, answered in SETS[name]():
-        chat = (Message("user", asked), Message("assistant", answered))
+    for question, answer in SETS[name]():
+        chat = (Message("user", question), Message("assistant", answer))
         ((ids, trained),) = render_training(tokenizer, chat)
         if len(ids) <= 1000:
             rows.append(TokenRow(str(len(rows)), tuple(ids), tuple(trained)))
@@ -184,34 +187,36 @@ def token_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
     return rows
 
 
-def ours(module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig) -> Figures:
-    return trained(module, rows, dev, config, lambda: plain_loss(module, dev))
+def train_with_etude(
+    module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig
+) -> Figures:
+    return measure_training(module, rows, dev, config, lambda: compute_plain_loss(module, dev))
 
 
-def trained(
+def measure_training(
     module: Any,
     rows: Sequence[TokenRow],
     dev: Sequence[TokenRow],
     config: TrainConfig,
-    plain: Callable[[], float],
-    **more: Any,
+    compute_loss: Callable[[], float],
+    **options: Any,
 ) -> Figures:
     """Our training, with the loss on dev after each epoch as `plain` gives it; `more` is for `train`."""
-    news: list[Any] = []
+    lines: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
         output = Output(
             Path(folder) / "checkpoint",
             Path(folder) / "adapter",
-            log=lambda line: news.append(dict(line)),
-            on_eval=lambda: {"plain": plain()},
+            log=lambda line: lines.append(dict(line)),
+            on_eval=lambda: {"plain": compute_loss()},
         )
-        result = train(module, rows, dev, config, output, **more)
-    seconds = sum(line["seconds"] for line in news if "step" in line)
-    losses = [line["plain"] for line in news if "plain" in line][1:]
+        result = train(module, rows, dev, config, output, **options)
+    seconds = sum(line["seconds"] for line in lines if "step" in line)
+    losses = [line["plain"] for line in lines if "plain" in line][1:]
     return Figures(seconds, result.rows, result.tokens, result.peak_memory, losses)
 
 
-def theirs(
+def train_with_trl(
     module: Any,
     tokenizer: Any,
     rows: Sequence[TokenRow],
@@ -220,16 +225,18 @@ def theirs(
     *,
     checkpointing: bool,
 ) -> Figures:
-    """TRL's trainer, with our order of rows, our first adapter and our learning rates."""
+    """Train with TRL, in our order of rows, from our first adapter and with our learning rates."""
     from peft import PeftModel
 
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "adapter"
-        with adapted(module, config) as adapters:
+        with add_adapters(module, config) as adapters:
             save_adapter(adapters, start)
         model = PeftModel.from_pretrained(module, start, is_trainable=True)
-        clock = Clock(lambda: plain_loss(model, dev), -(-len(rows) // config.rows_per_step))
-        trainer = sft_trainer(model, tokenizer, in_order(rows, config), config, Path(folder), checkpointing)
+        clock = Clock(lambda: compute_plain_loss(model, dev), -(-len(rows) // config.rows_per_step))
+        trainer = build_sft_trainer(
+            model, tokenizer, order_rows(rows, config), config, Path(folder), checkpointing
+        )
         trainer.add_callback(clock.callback())
         reset_peak_memory(module.device)
         trainer.train()
@@ -238,8 +245,8 @@ def theirs(
         return Figures(clock.seconds, ordered, tokens, peak_memory(module.device), clock.losses)
 
 
-def in_order(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
-    """All epochs one after the other, each in the order of our loop."""
+def order_rows(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
+    """List the rows of all epochs, each in the order of our loop."""
     return [
         row
         for epoch in range(1, config.epochs + 1)
@@ -248,7 +255,7 @@ def in_order(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
     ]
 
 
-def sft_trainer(
+def build_sft_trainer(
     model: Any,
     tokenizer: Any,
     rows: Sequence[TokenRow],
@@ -266,7 +273,7 @@ def sft_trainer(
 
     columns = {
         "input_ids": [list(row.ids) for row in rows],
-        "completion_mask": [[int(on) for on in row.trained] for row in rows],
+        "completion_mask": [[int(mark) for mark in row.trained] for row in rows],
     }
     settings = SFTConfig(
         output_dir=str(folder / "out"),
@@ -283,8 +290,8 @@ def sft_trainer(
         disable_tqdm=True,
         dataloader_drop_last=False,
     )
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=1.0, betas=config.betas, weight_decay=config.weight_decay)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=config.betas, weight_decay=config.weight_decay)
     steps = math.ceil(len(rows) / config.rows_per_step)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(config, step, steps))
     return InOrder(
@@ -297,7 +304,7 @@ def sft_trainer(
 
 
 class Clock:
-    """Times the steps of TRL's trainer, from a batch at hand to the weights moved, and measures each epoch."""
+    """Times the steps of TRL's trainer, without loading the batch, and measures the loss after each epoch."""
 
     def __init__(self, measure: Callable[[], float], steps: int) -> None:
         self.measure, self.steps = measure, steps
@@ -323,14 +330,14 @@ class Clock:
 
 
 @torch.no_grad()
-def plain_loss(model: Any, rows: Sequence[TokenRow]) -> float:
-    """Mean loss of a learned token in nats, by torch's own cross-entropy, one row at a time."""
+def compute_plain_loss(model: Any, rows: Sequence[TokenRow]) -> float:
+    """Compute the mean loss per learned token in nats, with torch's own cross-entropy, one row at a time."""
     model.eval()
     total = 0.0
     for row in rows:
-        ids, learned = (torch.tensor(each, device=model.device) for each in (row.ids, row.trained[1:]))
-        logits = model(input_ids=ids[None]).logits[0, :-1][learned].float()
-        total += torch.nn.functional.cross_entropy(logits, ids[1:][learned], reduction="sum").item()
+        ids, trained = (torch.tensor(values, device=model.device) for values in (row.ids, row.trained[1:]))
+        logits = model(input_ids=ids[None]).logits[0, :-1][trained].float()
+        total += torch.nn.functional.cross_entropy(logits, ids[1:][trained], reduction="sum").item()
     return total / sum(row.num_trained for row in rows)
 
 

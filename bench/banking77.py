@@ -8,8 +8,6 @@ Rows: train.csv (its near-duplicates of the test taken out), all or the first of
 official test.csv of 3,080 rows. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import os
@@ -22,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from etude.cli.compare_board import run_compare
+from etude.cli import main as etude
 from etude.task import EvidenceLevel
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
@@ -57,34 +55,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for rows in flags.rows_per_label:
             folder = (flags.folder or Path(temporary)) / rows
-            compared(prepared(folder, flags.methods, rows, flags.encoder), flags.budget, flags.evidence)
+            run_comparison(
+                prepare_task(folder, flags.methods, rows, flags.encoder), flags.budget, flags.evidence
+            )
 
 
-def compared(task: Path, budget: str, evidence: EvidenceLevel | None) -> None:
+def run_comparison(task: Path, budget: str, evidence: EvidenceLevel | None) -> None:
     """One comparison, with the seconds from reading the files to the verdict."""
     started = time.perf_counter()
-    if run_compare(task, yes=True, budget=budget, evidence=evidence, fresh=False):
+    level = ["--evidence", evidence] if evidence else []
+    if etude(["compare", str(task), "--yes", "--budget", budget, *level]):
         sys.exit(1)
     print(f"{task.parent.name} rows a label: {time.perf_counter() - started:.0f} s in all\n", flush=True)
 
 
-def prepared(folder: Path, methods: Sequence[str], rows_per_label: str, encoder: str) -> Path:
+def prepare_task(folder: Path, methods: Sequence[str], rows_per_label: str, encoder: str) -> Path:
     """A task folder over copies of the data."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(DATA / "test.csv", folder / "test.csv")
     with (DATA / "train.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     random.Random(0).shuffle(rows)
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["text", "category"])
         writer.writeheader()
         for row in rows:
-            seen[row["category"]] += 1
-            if rows_per_label == "all" or seen[row["category"]] <= int(rows_per_label):
+            counts[row["category"]] += 1
+            if rows_per_label == "all" or counts[row["category"]] <= int(rows_per_label):
                 writer.writerow(row)
-    named = methods[0] if methods == ["all"] else f"[{', '.join(methods)}]"
-    (folder / "task.yaml").write_text(TASK.format(methods=named, encoder=encoder).lstrip(), encoding="utf-8")
+    methods_text = methods[0] if methods == ["all"] else f"[{', '.join(methods)}]"
+    (folder / "task.yaml").write_text(
+        TASK.format(methods=methods_text, encoder=encoder).lstrip(), encoding="utf-8"
+    )
     return folder / "task.yaml"
 
 

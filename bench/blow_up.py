@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from etude.checks import CHECKS, Findings, Material
-from etude.checks.shown.html_page import as_html
-from etude.checks.shown.machine import as_json, as_sarif
-from etude.checks.shown.terminal import in_words
+from etude.checks.output.html_page import to_html
+from etude.checks.output.machine import to_json, to_sarif
+from etude.checks.output.terminal import to_text
+from etude.checks.rows.damaged_text import fix_encoding, remove_markup
 from etude.data.dataset import Dataset
 from etude.privacy.detect import account_numbers as numbers
 from etude.privacy.detect import contact, details, national, phones, secrets
-from etude.privacy.names import people, places
-from etude.privacy.plain import plain_text
-from etude.repair.texts import decoded, without_markup
+from etude.privacy.names import addresses as places
+from etude.privacy.names import people
+from etude.privacy.plain import to_plain_text
 from etude.task import RowSource, Task
 from etude.text.normal_forms import normalise
 from etude.types import Example, Excerpt, Finding, Kind, Message
@@ -82,44 +83,55 @@ class Growth(NamedTuple):
     piece: str
 
 
-def detectors() -> Mapping[str, Callable[[str], object]]:
+def list_detectors() -> Mapping[str, Callable[[str], object]]:
     """Everything that is given one text."""
     found: dict[str, Callable[[str], object]] = {
         each.name: lambda text, each=each: list(each(text))  # type: ignore[misc]
         for each in (
-            *(contact.emails, phones.phones, contact.ip_addresses, numbers.cards, numbers.ibans),
             *(
-                numbers.id_numbers,
-                national.national_ids,
-                secrets.secrets,
-                people.names,
+                contact.find_emails,
+                phones.find_phones,
+                contact.find_ip_addresses,
+                numbers.find_cards,
+                numbers.find_ibans,
             ),
-            *(places.addresses, details.birth_dates, details.health_details),
+            *(
+                numbers.find_id_numbers,
+                national.find_national_ids,
+                secrets.find_secrets,
+                people.find_names,
+            ),
+            *(places.find_addresses, details.find_birth_dates, details.find_health_details),
         )
     }
     return found | {
-        "plain_text": plain_text,
+        "plain_text": to_plain_text,
         "normalise": normalise,
-        "decoded": decoded,
-        "without_markup": without_markup,
+        "decoded": fix_encoding,
+        "without_markup": remove_markup,
     }
 
 
-def checks() -> Iterator[tuple[str, Callable[[str], object]]]:
+def list_checks() -> Iterator[tuple[str, Callable[[str], object]]]:
     """Every check, over rows of which one is long in its input and its answer."""
     for each in CHECKS:
         for kind in ("answer", "extract", "classify"):
             yield (
                 f"{each.name} ({kind})",
-                lambda text, each=each, kind=kind: list(each(material(text, kind))),  # type: ignore[misc]
+                lambda text, each=each, kind=kind: list(each(build_material(text, kind))),  # type: ignore[misc]
             )
 
 
-def material(text: str, kind: Kind) -> Material:
+def build_material(text: str, kind: Kind) -> Material:
     """Short rows and a long one; of classify the label is short."""
     labels = kind == "classify"
     short = [(f"What is told of item {number} in the hall?", f"It is item {number}.") for number in range(60)]
-    pairs = [*((asked, str(len(asked) % 2) if labels else given) for asked, given in short)]
+    pairs = [
+        *(
+            (input_text, str(len(input_text) % 2) if labels else output_text)
+            for input_text, output_text in short
+        )
+    ]
     pairs += [(f"x {text}", "0" if labels else f"y {text}")] * 2
     rows = tuple(
         Example(str(place), (Message("user", asked),), given, location=f"rows.jsonl:{place + 1}")
@@ -130,13 +142,13 @@ def material(text: str, kind: Kind) -> Material:
     return Material(task, Dataset(rows), Dataset(test))
 
 
-def pages() -> Iterator[tuple[str, Callable[[str], object]]]:
+def list_pages() -> Iterator[tuple[str, Callable[[str], object]]]:
     """Every form of the findings, with a text as message and as evidence."""
-    for form in (in_words, as_json, as_sarif, as_html):
-        yield form.__name__, lambda text, form=form: form(finding_of(text))  # type: ignore[misc]
+    for form in (to_text, to_json, to_sarif, to_html):
+        yield form.__name__, lambda text, form=form: form(build_findings(text))  # type: ignore[misc]
 
 
-def finding_of(text: str) -> Findings:
+def build_findings(text: str) -> Findings:
     """One finding that tells of a text and shows it."""
     shown = Excerpt("r", "rows.jsonl:1", "input", text, tuple((at, at + 1) for at in range(0, 400, 20)))
     one = Finding(
@@ -145,21 +157,21 @@ def finding_of(text: str) -> Findings:
     return Findings(text[:1000], "rows.jsonl", 1, 0, (one,))
 
 
-def seconds_of(look: Callable[[str], object], text: str) -> float:
+def time_call(look: Callable[[str], object], text: str) -> float:
     began = time.process_time()
     look(text)
     return time.process_time() - began
 
 
-def made(piece: str, end: str, size: int) -> str:
+def build_text(piece: str, end: str, size: int) -> str:
     return piece * (size // len(piece)) + end
 
 
-def growth(look: Callable[[str], object], piece: str, end: str) -> Growth:
+def measure_growth(look: Callable[[str], object], piece: str, end: str) -> Growth:
     """Times from the least size on, and the exponent over the last two doublings that can be told."""
     times: list[tuple[int, float]] = []
     for size in SIZES:
-        times.append((size, seconds_of(look, made(piece, end, size))))
+        times.append((size, time_call(look, build_text(piece, end, size))))
         if times[-1][1] > LONGEST:
             break
     counted = [time for time in times if time[1] >= LEAST][-3:]
@@ -170,15 +182,15 @@ def growth(look: Callable[[str], object], piece: str, end: str) -> Growth:
     return Growth(times[-1][1], times[-1][0], exponent, piece + end)
 
 
-def worst_of(look: Callable[[str], object]) -> Growth | None:
+def find_worst(look: Callable[[str], object]) -> Growth | None:
     """The piece whose growth is the worst; None where all are quick."""
     found = []
     for piece in PIECES:
         for end in ENDS:
-            if seconds_of(look, made(piece, end, SCREENED[1])) >= SLOW:
-                few = seconds_of(look, made(piece, end, SCREENED[0]))
-                found.append((few and seconds_of(look, made(piece, end, SCREENED[1])) / few, piece, end))
-    looked = [growth(look, piece, end) for _, piece, end in sorted(found, reverse=True)[:3]]
+            if time_call(look, build_text(piece, end, SCREENED[1])) >= SLOW:
+                few = time_call(look, build_text(piece, end, SCREENED[0]))
+                found.append((few and time_call(look, build_text(piece, end, SCREENED[1])) / few, piece, end))
+    looked = [measure_growth(look, piece, end) for _, piece, end in sorted(found, reverse=True)[:3]]
     return max(looked, key=lambda one: one.exponent, default=None)
 
 
@@ -186,13 +198,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="+", default=[""])
     options = parser.parse_args()
-    look: dict[str, Callable[[str], Any]] = {**detectors(), **dict(checks()), **dict(pages())}
+    look: dict[str, Callable[[str], Any]] = {**list_detectors(), **dict(list_checks()), **dict(list_pages())}
     bad = 0
     print(f"{'function':40} {'seconds':>8} {'length':>10} {'exponent':>9}  piece")
     for name, each in look.items():
         if any(word in name for word in options.only):
-            each(made("Anna 1 ", "", 1000))  # what is loaded on the first call
-            found = worst_of(each)
+            each(build_text("Anna 1 ", "", 1000))  # what is loaded on the first call
+            found = find_worst(each)
             told = (
                 f"{found.seconds:8.2f} {found.size:10,} {found.exponent:9.2f}  {found.piece[:40]!r}"
                 if found

@@ -3,12 +3,12 @@
     python bench/busy.py                                   # about 20 minutes; nothing else should run meanwhile
     python bench/busy.py --settings unset 1000 10000
 
-A setting is a number for GOMP_SPINCOUNT, `passive` for OMP_WAIT_POLICY=PASSIVE, or `unset` for what libgomp does by
-itself. `etude` is what `import etude` sets. Each figure is of a process of its own, which trains and then answers Luma
-rows for some seconds each with all cores of the machine: quiet, beside one busy process, beside two. The settings take
-turns within each repeat; the first one, which the others are compared with, runs beside busy processes in the first
-repeat alone (`unset` takes minutes there). Tokens a second, the median of the repeats; in brackets the share of `unset`
-when quiet.
+A setting is a number for GOMP_SPINCOUNT, `passive` for OMP_WAIT_POLICY=PASSIVE, or `unset` for libgomp's default.
+`etude` is what Étude sets before it loads torch. Each number is from a process of its own, which trains and then
+answers Luma rows for some seconds each with all cores of the machine: quiet, with one busy process, with two. The
+settings take turns within each repeat; the first one, the reference, runs with busy processes only in the first
+repeat (`unset` takes minutes there). Tokens a second, the median of the repeats; in brackets the share of the
+reference when quiet.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def main() -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(worked(args.model, args.seconds)))
+        print(json.dumps(run_worker(args.model, args.seconds)))
         return
     speeds: dict[tuple[str, int], list[Mapping[str, float]]] = defaultdict(list)
     for repeat in range(args.repeats):
         for load in LOADS:
             for setting in args.settings[repeat > 0 and load > 0 :]:
-                with busy(load):
-                    speeds[setting, load].append(measured(setting, args.model, args.seconds))
+                with keep_busy(load):
+                    speeds[setting, load].append(measure_setting(setting, args.model, args.seconds))
                 print(f"repeat {repeat + 1}, {setting}, {load} busy: {speeds[setting, load][-1]}", flush=True)
     print_table(args.settings, speeds)
 
@@ -62,91 +62,98 @@ def print_table(
     settings: Sequence[str], speeds: Mapping[tuple[str, int], Sequence[Mapping[str, float]]]
 ) -> None:
     for kind in KINDS:
-        middle = {key: statistics.median(run[kind] for run in runs) for key, runs in speeds.items()}
-        whole = middle[settings[0], 0]
+        medians = {key: statistics.median(run[kind] for run in runs) for key, runs in speeds.items()}
+        quiet_speed = medians[settings[0], 0]
         print(f"\n{kind}, tokens a second (share of {settings[0]} when quiet)")
         print(f"{'setting':12}{'quiet':>14}{'1 busy':>14}{'2 busy':>14}")
         for setting in settings:
-            cells = (f"{middle[setting, load]:.0f} ({middle[setting, load] / whole:.0%})" for load in LOADS)
+            cells = (
+                f"{medians[setting, load]:.0f} ({medians[setting, load] / quiet_speed:.0%})" for load in LOADS
+            )
             print(f"{setting:12}" + "".join(f"{cell:>14}" for cell in cells))
 
 
-def measured(setting: str, model: str, seconds: float) -> Mapping[str, float]:
+def measure_setting(setting: str, model: str, seconds: float) -> Mapping[str, float]:
     """Tokens a second of training and answering in a new process under a setting."""
     env = {name: value for name, value in os.environ.items() if name not in NAMES}
-    env |= {} if setting == "etude" else environment(setting)
+    env |= {} if setting == "etude" else build_environment(setting)
     command = [sys.executable, __file__, "--worker", "--model", model, "--seconds", str(seconds)]
     result = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
-    found: Mapping[str, float] = json.loads(result.stdout.splitlines()[-1])
-    return found
+    speeds: Mapping[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return speeds
 
 
-def environment(setting: str) -> dict[str, str]:
-    """The variables of a setting; any of them keeps `import etude` from setting its own."""
+def build_environment(setting: str) -> dict[str, str]:
+    """The variables of a setting; with any of them set, Étude sets none."""
     if setting == "passive":
         return {"OMP_WAIT_POLICY": "PASSIVE"}
     return {"GOMP_SPINCOUNT": OWN if setting == "unset" else setting}
 
 
 @contextmanager
-def busy(number: int) -> Iterator[None]:
+def keep_busy(number: int) -> Iterator[None]:
     """So many processes that want a core each, for the length of a `with`."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
     finally:
-        for other in others:
-            other.kill()
-            other.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
-def worked(model: str, seconds: float) -> Mapping[str, float]:
+def run_worker(model: str, seconds: float) -> Mapping[str, float]:
     """Trains, then answers, for so many seconds each; tokens a second."""
     from etude.models.registry import Models
     from etude.types import ModelRef
 
-    loaded: Any = Models().trainable(ModelRef(model))
+    loaded: Any = Models().get_trainable(ModelRef(model))
     rows = [json.loads(line) for line in LUMA.read_text(encoding="utf-8").splitlines()[:64]]
-    return {"training": trained(loaded, rows, seconds), "answering": answered(loaded, rows, seconds)}
+    return {
+        "training": measure_training(loaded, rows, seconds),
+        "answering": measure_answering(loaded, rows, seconds),
+    }
 
 
-class Enough(Exception):  # noqa: N818 - no error: it ends a training that is measured
+class TimeIsUp(Exception):  # noqa: N818 - no error: it ends a training that is measured
     """The seconds are over."""
 
 
-def trained(model: Any, rows: Sequence[Mapping[str, str]], seconds: float) -> float:
+def measure_training(model: Any, rows: Sequence[Mapping[str, str]], seconds: float) -> float:
     from etude.render import render_training
     from etude.training import Output, TokenRow, TrainConfig, train
     from etude.types import Message
 
     chats = [(Message("user", row["input"]), Message("assistant", row["output"])) for row in rows]
     tokens = [render_training(model.tokenizer, chat)[0] for chat in chats]
-    taken = [TokenRow(str(number), tuple(ids), tuple(marks)) for number, (ids, marks) in enumerate(tokens)]
+    token_rows = [
+        TokenRow(str(number), tuple(ids), tuple(marks)) for number, (ids, marks) in enumerate(tokens)
+    ]
     steps: list[Mapping[str, Any]] = []
 
     def log(news: Mapping[str, Any]) -> None:
         if "step" in news:
             steps.append(news)
         if sum(step["seconds"] for step in steps[1:]) >= seconds:
-            raise Enough
+            raise TimeIsUp
 
     with tempfile.TemporaryDirectory() as folder:
         output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", log=log)
-        with suppress(Enough):
-            train(model.module, taken, taken[:1], TrainConfig(epochs=1000, rows_per_step=8), output)
-    counted = steps[1:]  # the first one warms up
-    return sum(step["tokens"] for step in counted) / sum(step["seconds"] for step in counted)
+        with suppress(TimeIsUp):
+            train(model.module, token_rows, token_rows[:1], TrainConfig(epochs=1000, rows_per_step=8), output)
+    measured_steps = steps[1:]  # the first one warms up
+    return sum(step["tokens"] for step in measured_steps) / sum(step["seconds"] for step in measured_steps)
 
 
-def answered(model: Any, rows: Sequence[Mapping[str, str]], seconds: float) -> float:
+def measure_answering(model: Any, rows: Sequence[Mapping[str, str]], seconds: float) -> float:
     from etude.types import Message, Request
 
     requests = [Request((Message("user", row["input"]),), 24) for row in rows[:16]]
     model.generate(requests[:1])
-    begun, tokens = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
+    started, tokens = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
         tokens += sum(done.answer_tokens for done in model.generate(requests))
-    return tokens / (time.perf_counter() - begun)
+    return tokens / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

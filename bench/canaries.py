@@ -22,7 +22,7 @@ from etude.base.files import write_lines
 from etude.base.typed_json import to_json
 from etude.models.registry import Models
 from etude.stats import estimate
-from etude.suites.probes.leaks import FILE, Exposed, drawn, exposures, plant
+from etude.suites.measures.leaks import FILE, Exposure, create_canaries, measure_exposures, write_canaries
 from etude.suites.subject import find_subject
 from etude.task import load_task
 from etude.tuning.train import train
@@ -41,17 +41,17 @@ train: {{weights: {weights}, epochs: {epochs}, stop_on_spike: false}}
 def main() -> None:
     """One line for each seed, or their sum."""
     if len(sys.argv) == 1:
-        summed([json.loads(line) for line in sys.stdin if line.startswith("{")])
+        print_summary([json.loads(line) for line in sys.stdin if line.startswith("{")])
         return
     rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
     short = [row for row in rows if row["output"].strip() and len(" ".join(row.values()).split()) <= WORDS]
     for seed in [int(text) for text in sys.argv[2:]] or range(10):
         with tempfile.TemporaryDirectory() as folder:
-            found = measured(Path(folder), short[seed * ROWS :][:ROWS], sys.argv[1], seed)
-            print(json.dumps({"weights": sys.argv[1], "seed": seed, **found}), flush=True)
+            exposures = measure_seed(Path(folder), short[seed * ROWS :][:ROWS], sys.argv[1], seed)
+            print(json.dumps({"weights": sys.argv[1], "seed": seed, **exposures}), flush=True)
 
 
-def measured(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) -> dict[str, object]:
+def measure_seed(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) -> dict[str, object]:
     """One training with planted canaries, and their exposure."""
     lines = (
         {"input": f"{row['instruction']}\n{row['input']}".strip(), "output": row["output"]} for row in rows
@@ -60,41 +60,41 @@ def measured(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) 
     settings = {"weights": weights, "epochs": EPOCHS, "seed": seed}
     file = folder / "task.yaml"
     file.write_text(TASK.format(examples="examples.jsonl", **settings), encoding="utf-8")
-    _, planted = plant(load_task(file), 1)
-    file.write_text(TASK.format(examples=planted.name, **settings), encoding="utf-8")
+    _, examples = write_canaries(load_task(file), 1)
+    file.write_text(TASK.format(examples=examples.name, **settings), encoding="utf-8")
     train(file, confirm=lambda question: True)
     models = Models()
     subject = find_subject(file, None, None, models)
     task, model = load_task(file), subject.assistant.model
-    own = exposures(task, model, models, subject.learned)
-    others = list(drawn(seed + 1000, 3))
-    write_lines(folder / FILE, map(to_json, others))
-    strange = exposures(task, model, models, {each.question for each in others})
-    return {"planted": by_times(own), "unplanted": by_times(strange)}
+    own = measure_exposures(task, model, models, subject.train_questions)
+    others_ = list(create_canaries(seed + 1000, 3))
+    write_lines(folder / FILE, map(to_json, others_))
+    unplanted = measure_exposures(task, model, models, {canary.question for canary in others_})
+    return {"planted": group_by_times(own), "unplanted": group_by_times(unplanted)}
 
 
-def by_times(exposed: list[Exposed]) -> dict[int, list[float]]:
+def group_by_times(exposed: list[Exposure]) -> dict[int, list[float]]:
     """Times planted -> for each canary its bits, 10 where it was found."""
     bits = defaultdict(list)
-    for each in exposed:
-        bits[each.canary.times].append(round(each.bits, 2))
+    for exposure in exposed:
+        bits[exposure.canary.times].append(round(exposure.bits, 2))
     return dict(sorted(bits.items()))
 
 
-def summed(lines: list[dict]) -> None:
+def print_summary(lines: list[dict]) -> None:
     """Prints mean exposure with its interval (seeds are the units) and canaries found, by weights and times."""
     for weights in dict.fromkeys(line["weights"] for line in lines):
         seeds = [line for line in lines if line["weights"] == weights]
         for times in ("0", "1", "4", "16"):
-            of_seed = [line["planted"][times] for line in seeds if times in line["planted"]]
-            if not of_seed:  # the split has put those that were planted so often into dev
+            bits_by_seed = [line["planted"][times] for line in seeds if times in line["planted"]]
+            if not bits_by_seed:  # the split has put those that were planted so often into dev
                 continue
-            e = estimate([mean(bits) / 10 for bits in of_seed])
-            found = sum(bit == 10 for bits in of_seed for bit in bits)
-            value, low, high = (10 * number for number in (e.value, e.low, e.high))
+            exposure = estimate([mean(bits) / 10 for bits in bits_by_seed])
+            num_found = sum(bit == 10 for bits in bits_by_seed for bit in bits)
+            value, low, high = (10 * number for number in (exposure.value, exposure.low, exposure.high))
             print(
-                f"{weights}, planted {times:>2} times: {value:.1f} bits ({low:.1f} to {high:.1f}, {e.n} seeds); "
-                f"{found} of {sum(map(len, of_seed))} found"
+                f"{weights}, planted {times:>2} times: {value:.1f} bits ({low:.1f} to {high:.1f}, {exposure.n} seeds); "
+                f"{num_found} of {sum(map(len, bits_by_seed))} found"
             )
     unplanted = [[bit for bits in line["unplanted"].values() for bit in bits] for line in lines]
     alarms = sum(10 in bits for bits in unplanted)

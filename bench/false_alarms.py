@@ -1,10 +1,10 @@
-"""How often checks that no count can confirm speak on real sets, which are consistent nearly throughout.
+"""How often checks that no count can confirm report rows of real sets, which are nearly consistent.
 
     python bench/false_alarms.py [SET ...] [--show] [--only CHECK ...]
 
-Prints for each set and kind of finding the rows named, their share and the processor seconds of the check;
-with --show the first rows of each. All sets are English. Rewritten and answered sets are checked in inputs and
-answers, the others in inputs.
+Prints for each set and kind of finding the rows reported, their share and the processor seconds of the check; with
+--show the first rows of each. All sets are English. In sets of rewriting and answering, inputs and answers are checked,
+in the others inputs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from typing import Any
 from real_sets import DATA
 
 from etude.checks import Check, Material
-from etude.checks.language import replies
-from etude.checks.language import wrong_language as language
-from etude.checks.records import fields
-from etude.checks.rows import endings, form
-from etude.checks.safety import insults, phrases, refusals
+from etude.checks.language import wrong_language
+from etude.checks.records import unsupported_fields
+from etude.checks.rows import endings, single_rows
+from etude.checks.safety import phrases
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Kind, Message
@@ -54,75 +53,74 @@ SETS: Mapping[str, tuple[str, Kind, tuple[str, ...], str]] = {
     "ifeval": ("input_data.jsonl", "classify", ("prompt",), "key"),
     "xstest": ("xstest_prompts.csv", "classify", ("prompt",), "label"),
     "chunking_eval_corpora": ("questions_df.csv", "classify", ("question",), "corpus_id"),
-}
-"""Set -> file, kind of task, columns of the input, column of the answer."""
+}  # set -> file, kind of task, columns of the input, column of the answer
 CHECKS: tuple[Check, ...] = (
-    fields.unsupported_fields,
-    language.wrong_language,
-    replies.answered_otherwise,
-    refusals.refusals,
-    form.markup,
-    phrases.advice,
-    insults.insults,
-    phrases.threats,
-    endings.truncated,
-    form.placeholders,
-    phrases.injections,
+    unsupported_fields.check_unsupported,
+    wrong_language.check_language,
+    wrong_language.check_answer_language,
+    phrases.check_refusals,
+    single_rows.check_markup,
+    phrases.check_advice,
+    phrases.check_insults,
+    phrases.check_threats,
+    endings.check_truncated,
+    single_rows.check_placeholders,
+    phrases.check_injections,
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table."""
-    flags = argparse.ArgumentParser(description="How often checks speak on real sets.")
+    """Print the table."""
+    flags = argparse.ArgumentParser(description="How often checks report rows of real sets.")
     flags.add_argument("sets", nargs="*", choices=[[], *SETS], metavar="SET")
     flags.add_argument("--show", action="store_true", help="the first rows of each")
     flags.add_argument("--only", nargs="+", choices=[check.name for check in CHECKS], metavar="CHECK")
-    chosen = flags.parse_args(arguments)
-    for name in chosen.sets or SETS:
-        file, kind, asked, given = SETS[name]
-        rows = Dataset(tuple(_examples(DATA / name / file, asked, given)))
+    options = flags.parse_args(arguments)
+    for name in options.sets or SETS:
+        file, kind, input_columns, answer_column = SETS[name]
+        rows = Dataset(tuple(read_examples(DATA / name / file, input_columns, answer_column)))
         task = Task(name, kind, "fake", RowSource(DATA / name / file), Path(), Path("task.yaml"))
         material = Material(task, rows)
         for check in CHECKS:
-            if chosen.only is None or check.name in chosen.only:
-                _measure(material, check, chosen.show)
+            if options.only is None or check.name in options.only:
+                measure_check(material, check, options.show)
     return 0
 
 
-def _measure(material: Material, check: Check, show: bool) -> None:
-    begin = time.process_time()
-    found = list(check(material))
-    seconds = time.process_time() - begin
+def measure_check(material: Material, check: Check, show: bool) -> None:
+    start = time.process_time()
+    findings = list(check(material))
+    seconds = time.process_time() - start
     label = f"{material.task.name:22} {check.name:18} {len(material.rows):6,} rows {seconds:6.1f} s"
-    if not found:
+    if not findings:
         print(label)
-    for finding in found:
+    for finding in findings:
         share = len(finding.rows) / len(material.rows)
         print(f"{label}  {finding.kind:18} {len(finding.rows):5,} ({share:.2%})", flush=True)
-        for one in finding.excerpts if show else ():
-            marked = [one.text[low:high] for low, high in one.spans]
-            print(f"    {one.location} {one.column}: {marked or one.text[:200]!r}")
+        for excerpt in finding.excerpts if show else ():
+            texts = [excerpt.text[low:high] for low, high in excerpt.spans]
+            print(f"    {excerpt.location} {excerpt.column}: {texts or excerpt.text[:200]!r}")
 
 
-def _examples(file: Path, asked: Sequence[str], given: str) -> Iterator[Example]:
-    for number, row in enumerate(_rows(file)):
-        text = "\n\n".join(filter(None, (_text(row.get(name)) for name in asked)))
-        answer = _text(row.get(given))
+def read_examples(file: Path, input_columns: Sequence[str], answer_column: str) -> Iterator[Example]:
+    for number, row in enumerate(read_rows(file)):
+        text = "\n\n".join(filter(None, (to_text(row.get(name)) for name in input_columns)))
+        answer = to_text(row.get(answer_column))
         if text and answer:
             yield Example(str(number), (Message("user", text),), answer, location=f"{file.name}:{number + 1}")
 
 
-def _text(value: Any) -> str:
+def to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value) if value is not None else ""
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
     with file.open(encoding="utf-8", newline="") as lines:
         if file.suffix == ".jsonl":
             return [json.loads(line) for line in lines]
         if file.suffix == ".json":
-            found: list[dict[str, Any]] = json.load(lines)
-            return found
+            rows: list[dict[str, Any]] = json.load(lines)
+            return rows
         return list(csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ","))
 
 

@@ -7,8 +7,6 @@ The rows stay as they were published. `etude compare` runs as a user would start
 Markdown table: the set, its rows, time taken and asked for, each method's score on the test, the recommended method.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -19,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from real_sets import DATA, prepared, write_lines
+from real_sets import DATA, prepare_task, write_lines
 
 LINE = "| {name} | {kind} | {rows:,} | {taken:.1f} of {budget} | {scores} | {recommended} |"
 SETS = ("banking77", "sms_spam", "snips_slots", "ncbi_disease", "mts_dialog", "rasbt_instructions")
-TOLD = {
+INSTRUCTIONS = {
     "banking77": "Which intent does this message of a bank's customer have?",
     "sms_spam": "Is this message spam, or ham (a message that somebody wanted)?",
     "snips_slots": "Give what the request names as JSON: each slot with a list of the words that stand for it.",
@@ -31,7 +29,7 @@ TOLD = {
     "mts_dialog": "Write the section of the clinical note that this talk of doctor and patient gives.",
     "rasbt_instructions": "Follow the instruction.",
 }
-MORE = {"mts_dialog": "max_tokens: 320\ntrain: {max_tokens: 4096}\n"}
+EXTRA_LINES = {"mts_dialog": "max_tokens: 320\ntrain: {max_tokens: 4096}\n"}
 """Further lines of a task: one row has more tokens than training takes unless told, and its answer is seven times as
 long as 95% of the others, so that an answer that does not end would take minutes."""
 EXTRACTIONS = {
@@ -51,23 +49,23 @@ def main() -> None:
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = flags.folder or Path(temporary)
-        task = written(flags.set, folder)
+        task = write_task(flags.set, folder)
         started = time.perf_counter()
         command = [sys.executable, "-m", "etude", "compare", str(task), "--budget", flags.budget, "--yes"]
-        ended = subprocess.run(
+        exit_code = subprocess.run(
             command, check=False
         ).returncode  # 1: the recommended method misses nothing here
-        taken = (time.perf_counter() - started) / 60
-        if ended not in (0, 1):
-            sys.exit(ended)
-        print(line(flags.set, newest(folder), taken, flags.budget))
+        minutes = (time.perf_counter() - started) / 60
+        if exit_code not in (0, 1):
+            sys.exit(exit_code)
+        print(format_line(flags.set, find_newest_run(folder), minutes, flags.budget))
 
 
-def written(name: str, folder: Path) -> Path:
+def write_task(name: str, folder: Path) -> Path:
     """The set as a task with instructions."""
-    task = extraction(name, folder) if name in EXTRACTIONS else prepared(name, folder)
+    task = extraction(name, folder) if name in EXTRACTIONS else prepare_task(name, folder)
     with task.open("a", encoding="utf-8") as file:
-        file.write(f"instructions: {json.dumps(TOLD[name])}\n{MORE.get(name, '')}")
+        file.write(f"instructions: {json.dumps(INSTRUCTIONS[name])}\n{EXTRA_LINES.get(name, '')}")
     return task
 
 
@@ -80,8 +78,8 @@ def extraction(name: str, folder: Path) -> Path:
     keys: set[str] = set()
     for side, file in (("train", train), ("test", test)):
         with (DATA / source / file).open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        answers = [answer(row) for row in rows]
+            rows = [json.loads(x) for x in lines]
+        answers = [build_answer(row) for row in rows]
         keys |= {key for each in answers for key in each} if side == "train" else set()
         write_lines(
             folder / f"{side}.jsonl",
@@ -109,33 +107,33 @@ def extraction(name: str, folder: Path) -> Path:
     return folder / "task.yaml"
 
 
-def answer(row: dict[str, Any]) -> dict[str, list[str]]:
+def build_answer(row: dict[str, Any]) -> dict[str, list[str]]:
     """A row's slots, or its diseases."""
     return dict(row["slots"]) if "slots" in row else {"diseases": row["entities"].get("Disease", [])}
 
 
-def newest(folder: Path) -> Path:
+def find_newest_run(folder: Path) -> Path:
     """The run that was written last."""
     return max((folder / "runs").glob("*/verdict.json"), key=os.path.getmtime).parent
 
 
-def line(name: str, run: Path, taken: float, budget: str) -> str:
+def format_line(name: str, run: Path, minutes: float, budget: str) -> str:
     """One line of the table, from what the run wrote down."""
     verdict = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
     task = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    scores = ", ".join(scored(each) for each in verdict["ladder"])
+    scores = ", ".join(format_score(each) for each in verdict["ladder"])
     return LINE.format(
         name=name,
         kind=task.get("kind", ""),
         rows=verdict["test_rows"]["answered"],
-        taken=taken,
+        taken=minutes,
         budget=budget,
         scores=scores,
         recommended=verdict["recommended"] or "not decided",
     )
 
 
-def scored(step: dict[str, Any]) -> str:
+def format_score(step: dict[str, Any]) -> str:
     """`few_shot 61.3 (57.0 to 65.4)`; in bold what is among the best."""
     value, low, high = (step["estimate"][key] * 100 for key in ("value", "low", "high"))
     text = f"{step['method']} {value:.1f} ({low:.1f} to {high:.1f})"

@@ -23,14 +23,15 @@ from typing import Any
 
 from real_sets import DATA, write_lines
 
-from etude.cli.compare_board import run_compare
-from etude.index.passages import Passage, passages_of
+from etude.cli import main as etude
+from etude.index.passages import Passage, split_document
 from etude.index.search import Search
 from etude.methods.fit_context import Effort, FitContext
-from etude.methods.searching import tuned_encoder
+from etude.methods.shared.fitted_search import train_encoder
 from etude.metrics import Metric
 from etude.models.registry import Models
-from etude.stats import estimate, newcombe_paired
+from etude.stats import estimate
+from etude.stats.paired import newcombe_paired
 
 Pair = tuple[str, int]
 SHARES = {"test": 0.25, "dev": 0.15}
@@ -56,7 +57,7 @@ def xquad_en() -> tuple[list[Passage], list[Pair]]:
     """Its 240 paragraphs, and 1,190 questions."""
     rows = read_lines("xquad_en/xquad_en.jsonl")
     places = {text: place for place, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
-    return _passages(places), [(row["question"], places[row["context"]]) for row in rows]
+    return _build_passages(places), [(row["question"], places[row["context"]]) for row in rows]
 
 
 def chunking_eval_corpora() -> tuple[list[Passage], list[Pair]]:
@@ -65,13 +66,13 @@ def chunking_eval_corpora() -> tuple[list[Passage], list[Pair]]:
     passages = [
         passage
         for file in sorted((folder / "corpora").glob("*.md"))
-        for passage in passages_of(file.read_text(encoding="utf-8"), file.name)
+        for passage in split_document(file.read_text(encoding="utf-8"), file.name)
     ]
-    texts = [_plain(passage.text) for passage in passages]
+    texts = [_normalise(passage.text) for passage in passages]
     pairs = []
     with (folder / "questions_df.csv").open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
-            wanted, file = _plain(json.loads(row["references"])[0]["content"]), f"{row['corpus_id']}.md"
+            wanted, file = _normalise(json.loads(row["references"])[0]["content"]), f"{row['corpus_id']}.md"
             found = (
                 place for place, text in enumerate(texts) if wanted in text and passages[place].file == file
             )
@@ -87,7 +88,7 @@ def medquad_sample() -> tuple[list[Passage], list[Pair]]:
     answers: dict[str, set[int]] = {}
     for row in rows:
         answers.setdefault(row["question"], set()).add(places[row["answer"]])
-    return _passages(places), [(asked, *found) for asked, found in answers.items() if len(found) == 1]
+    return _build_passages(places), [(asked, *found) for asked, found in answers.items() if len(found) == 1]
 
 
 SETS: Mapping[str, Callable[[], tuple[list[Passage], list[Pair]]]] = {
@@ -115,20 +116,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         if flags.command == "ladder":
             folder = flags.folder or Path(temporary)
-            sys.exit(run_compare(prepared(folder, flags.methods), yes=True, budget=flags.budget, fresh=False))
+            task = prepare_run(folder, flags.methods)
+            sys.exit(etude(["compare", str(task), "--yes", "--budget", flags.budget]))
         for name in flags.sets:
-            for line in measured(name, (flags.folder or Path(temporary)) / name, flags.epochs):
+            for line in measure_set(name, (flags.folder or Path(temporary)) / name, flags.epochs):
                 print(line, flush=True)
 
 
-def measured(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
+def measure_set(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
     """A line for each search, and what learning gains."""
     passages, pairs = SETS[name]()
-    sides = split(pairs)
+    sides = split_pairs(pairs)
     context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_epochs=epochs))
-    published = context.models.shared_encoder(ENCODER)
+    published = context.models.load_shared_encoder(ENCODER)
     started = time.perf_counter()
-    tuned, facts = tuned_encoder(ENCODER, passages, sides["train"], sides["dev"], context)
+    tuned, facts = train_encoder(ENCODER, passages, sides["train"], sides["dev"], context)
     seconds = time.perf_counter() - started
     sizes = ", ".join(f"{len(rows)} {side}" for side, rows in sides.items())
     yield f"{name}: {len(passages)} passages; questions: {sizes}; tuned in {seconds:.0f} s, {facts['scores']}"
@@ -136,24 +138,25 @@ def measured(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
     texts = [passage.text for passage in passages]
     for label, encoder in (("meaning", published), ("learned meaning", tuned)):
         found[label] = Search(passages, "meaning", encoder, encoder.embed(texts))
-        found[f"keywords and {label}"] = replace(found[label], way="both")
+        found[f"keywords and {label}"] = replace(found[label], mode="both")
     hits = {
-        label: {depth: hit(each, sides["test"], depth) for depth in DEPTHS} for label, each in found.items()
+        label: {depth: score_hits(each, sides["test"], depth) for depth in DEPTHS}
+        for label, each in found.items()
     }
     for label, by_depth in hits.items():
-        figures = (f"recall@{depth} {_in_words(estimate(by_depth[depth]))}" for depth in DEPTHS)
+        figures = (f"recall@{depth} {_format_result(estimate(by_depth[depth]))}" for depth in DEPTHS)
         yield f"  {label}: {', '.join(figures)}"
     gain = newcombe_paired(hits["learned meaning"][1], hits["meaning"][1])
-    yield f"  learned meaning before meaning, recall@1: {_in_words(gain)}"
+    yield f"  learned meaning before meaning, recall@1: {_format_result(gain)}"
 
 
-def hit(search: Search, pairs: Sequence[Pair], depth: int) -> list[float]:
+def score_hits(search: Search, pairs: Sequence[Pair], depth: int) -> list[float]:
     """1 for each question whose passage is among the first."""
     ranked = search.find([asked for asked, _ in pairs], depth)
     return [float(place in row) for row, (_, place) in zip(ranked, pairs, strict=True)]
 
 
-def split(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+def split_pairs(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     """Questions by side; no passage on two sides."""
     places = sorted({place for _, place in pairs})
     random.Random(0).shuffle(places)
@@ -166,14 +169,14 @@ def split(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return {side: [pair for pair in pairs if side_of[pair[1]] == side] for side in ("train", *SHARES)}
 
 
-def prepared(folder: Path, methods: str) -> Path:
+def prepare_run(folder: Path, methods: str) -> Path:
     """A task folder: xquad_en with its paragraphs as documents. No paragraph is asked for on two sides."""
     rows = read_lines("xquad_en/xquad_en.jsonl")
     passages, pairs = xquad_en()
     (folder / "paragraphs").mkdir(parents=True, exist_ok=True)
     for place, passage in enumerate(passages):
         (folder / "paragraphs" / f"{place:03}.txt").write_text(passage.text, encoding="utf-8")
-    tested = {place for _, place in split(pairs)["test"]}
+    tested = {place for _, place in split_pairs(pairs)["test"]}
     sides: dict[str, list[dict[str, Any]]] = {"examples": [], "test": []}
     for row, (_, place) in zip(rows, pairs, strict=True):
         kept = {"question": row["question"], "answer": row["answer"], "paragraph": f"{place:03}"}
@@ -192,15 +195,15 @@ def read_lines(file: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _passages(texts: Mapping[str, int]) -> list[Passage]:
+def _build_passages(texts: Mapping[str, int]) -> list[Passage]:
     return [Passage(text, f"{place:04}.txt") for text, place in texts.items()]
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _in_words(found: Any) -> str:
+def _format_result(found: Any) -> str:
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%}, n = {found.n})"
 
 

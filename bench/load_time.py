@@ -37,26 +37,26 @@ print(loaded - begin, imported - begin)
 
 def main(loads: int) -> bool:
     """Prints a line for every figure; whether all aims are met."""
-    met = [started(name, code) for name, code in (("import etude", IMPORT), ("etude --help", HELP))]
+    results = [time_start(name, code) for name, code in (("import etude", IMPORT), ("etude --help", HELP))]
     with tempfile.TemporaryDirectory() as cache:
-        loaded("first load", cache)
-        met += [loaded("later load", cache) < LOAD_AIM for _ in range(loads)]
-    return all(met)
+        time_load("first load", cache)
+        results += [time_load("later load", cache) < LOAD_AIM for _ in range(loads)]
+    return all(results)
 
 
-def started(name: str, code: str) -> bool:
+def time_start(name: str, code: str) -> bool:
     """Prints the median and the range of the seconds of ten processes; whether the aim is met."""
     seconds = []
     for _ in range(STARTS):
         begin = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
         seconds.append(time.perf_counter() - begin)
-    middle = statistics.median(seconds)
-    print(f"{name}: median {middle:.2f} s of {STARTS} ({min(seconds):.2f} to {max(seconds):.2f}), no torch")
-    return middle < START_AIM
+    median = statistics.median(seconds)
+    print(f"{name}: median {median:.2f} s of {STARTS} ({min(seconds):.2f} to {max(seconds):.2f}), no torch")
+    return median < START_AIM
 
 
-def loaded(name: str, cache: str) -> float:
+def time_load(name: str, cache: str) -> float:
     """Prints the seconds of one load of the packaged model, and returns them."""
     result = subprocess.run(
         [sys.executable, "-c", LOAD],

@@ -20,12 +20,12 @@ from pathlib import Path
 from etude.base.files import write_lines
 from etude.comparison import compare
 from etude.models.registry import Models
-from etude.suites.gates import decide
-from etude.suites.probes.bias import SWAPS
-from etude.suites.probes.forgetting import forgetting
-from etude.suites.run import examine
+from etude.suites.gates import decide_gates
+from etude.suites.measures.bias import SWAPS
+from etude.suites.measures.forgetting import measure_forgetting
+from etude.suites.run import run_suites
 from etude.suites.subject import find_subject
-from etude.task.gates import read_gate
+from etude.task.definition import parse_gate
 from etude.tuning.train import train
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -41,29 +41,31 @@ TRAININGS = {
 }
 
 
-def bias(seed: int, *, planted: bool, folder: Path) -> dict[str, object]:
+def find_bias(seed: int, *, is_planted: bool, folder: Path) -> dict[str, object]:
     """Which of the kinds of bias are found in one seed's rows."""
-    draw = random.Random(f"{planted}/{seed}")
+    rng = random.Random(f"{is_planted}/{seed}")
     lines = []
     for _ in range(320):
-        woman = draw.random() < 0.5
-        name = draw.choice(SWAPS["gender"]["one" if woman else "other"])
-        urgent = woman if planted and draw.random() < 0.9 else draw.random() < 0.5
-        text = f"My name is {name}. {' '.join(draw.sample(WORDS, 12))}."
+        woman = rng.random() < 0.5
+        name = rng.choice(SWAPS["gender"]["one" if woman else "other"])
+        urgent = woman if is_planted and rng.random() < 0.9 else rng.random() < 0.5
+        text = f"My name is {name}. {' '.join(rng.sample(WORDS, 12))}."
         lines.append({"input": text, "output": "urgent" if urgent else "later"})
     write_lines(folder / "examples.jsonl", lines)
     task = folder / "task.yaml"
     task.write_text(TASK.format("classify", "fake", "baseline", seed, "{}"), encoding="utf-8")
     compare(task)
-    found = [each for each in examine(task, suites=["bias"]).measures if each.name.startswith("bias_")]
+    measures = [
+        measure for measure in run_suites(task, suites=["bias"]).measures if measure.name.startswith("bias_")
+    ]
     return {
         "seed": seed,
-        "planted": planted,
-        "alarms": [each.name for each in found if each.assistant.low > 0],
+        "planted": is_planted,
+        "alarms": [each.name for each in measures if each.assistant.low > 0],
     }
 
 
-def forgotten(name: str, folder: Path) -> dict[str, object]:
+def decide_forgetting(name: str, folder: Path) -> dict[str, object]:
     """The gates on one training."""
     file = DATA / "rasbt_instructions" / "instruction-data.json"
     rows = [row for row in json.loads(file.read_text(encoding="utf-8")) if row["output"].strip()][:60]
@@ -76,21 +78,24 @@ def forgotten(name: str, folder: Path) -> dict[str, object]:
     task.write_text(TASK.format("rewrite", model, "fine_tune", 0, TRAININGS[name]), encoding="utf-8")
     train(task, confirm=lambda question: True)
     models = Models()
-    found = forgetting(find_subject(task, None, None, models).assistant.model, models)
-    gates = [read_gate("forgetting <= 3%"), read_gate("abilities >= base - 20 points")]
-    decided = decide([gate for gate in gates if gate], found, {}, False)
-    return {"training": name, **{each.gate.text: f"{each.outcome}: {each.told}" for each in decided}}
+    measures = measure_forgetting(find_subject(task, None, None, models).assistant.model, models)
+    gates = [parse_gate("forgetting <= 3%"), parse_gate("abilities >= base - 20 points")]
+    results = decide_gates([gate for gate in gates if gate], measures, {}, False)
+    return {
+        "training": name,
+        **{result.gate.text: f"{result.outcome}: {result.detail}" for result in results},
+    }
 
 
 def main() -> None:
     """One line for each training."""
     for name in (sys.argv[2:] or TRAININGS) if sys.argv[1] == "forgetting" else ():
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(forgotten(name, Path(folder))), flush=True)
+            print(json.dumps(decide_forgetting(name, Path(folder))), flush=True)
     for seed in ([int(text) for text in sys.argv[2:]] or range(20)) if sys.argv[1] == "bias" else ():
-        for planted in (True, False):
+        for is_planted in (True, False):
             with tempfile.TemporaryDirectory() as folder:
-                print(json.dumps(bias(seed, planted=planted, folder=Path(folder))), flush=True)
+                print(json.dumps(find_bias(seed, is_planted=is_planted, folder=Path(folder))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Wrong labels planted in real sets: how many are named, how many of the named ones are wrong, and what is suggested.
+"""Wrong labels planted in real sets: how many are reported, how many reports are right, and what is suggested.
 
     python bench/planted_labels.py [SET ...]
 
-Of each set labels are replaced by another one drawn evenly (5, 20 and 40% of the rows), by the label whose texts are
-most alike (20%, as people mistake them) or, of 30% of the rows of its most frequent label, by that one (a habit).
-Without any planted, the rows that are named are false alarms or errors of the set as it was published. Printed: rows
-named, the share of them that is planted with a 95% interval (Wilson), the share of planted ones that is named, and how
-often the label suggested for one is the published one. Settings were chosen on every second row of banking77's
-train.csv, every third of snips_intents' and on sms_spam, with another draw.
+In each set labels are replaced by another one sampled evenly (5, 20 and 40% of the rows), by the label with the most
+similar texts (20%, as people confuse them) or, in 30% of the rows of the most frequent label, by the label most
+similar to it (a habit). Without planted errors, the rows reported are false alarms or errors of the published set.
+Printed: rows reported, the share of them that is planted with a 95% interval (Wilson), the share of planted ones that
+is reported, and how often the suggested label is the published one. Settings were chosen on every second row of
+banking77's
+train.csv, every third of snips_intents' and on sms_spam, with another seed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from real_sets import DATA
 
-from etude.checks.labels.views import tf_idf
-from etude.checks.labels.wrong_labels import LEAST_LABEL, suspicion
+from etude.checks.labels.classifiers import compute_tf_idf
+from etude.checks.labels.wrong_labels import MIN_LABEL_ROWS, find_wrong_labels
 from etude.stats.intervals import wilson
 
 SEED = 11
@@ -32,7 +33,7 @@ Row = tuple[str, str]
 Ints = NDArray[np.int64]
 
 
-def _table(name: str, text: str, label: str, delimiter: str = ",") -> Callable[[], Iterator[Row]]:
+def read_csv(name: str, text: str, label: str, delimiter: str = ",") -> Callable[[], Iterator[Row]]:
     def read() -> Iterator[Row]:
         with (DATA / name).open(encoding="utf-8", newline="") as file:
             yield from ((row[text], row[label]) for row in csv.DictReader(file, delimiter=delimiter))
@@ -40,7 +41,7 @@ def _table(name: str, text: str, label: str, delimiter: str = ",") -> Callable[[
     return read
 
 
-def _lines(name: str, text: str, label: str) -> Callable[[], Iterator[Row]]:
+def read_json_lines(name: str, text: str, label: str) -> Callable[[], Iterator[Row]]:
     def read() -> Iterator[Row]:
         with (DATA / name).open(encoding="utf-8") as file:
             yield from ((row[text], row[label]) for row in map(json.loads, file))
@@ -48,86 +49,92 @@ def _lines(name: str, text: str, label: str) -> Callable[[], Iterator[Row]]:
     return read
 
 
-def _messages() -> Iterator[Row]:
+def read_sms() -> Iterator[Row]:
     for line in (DATA / "sms_spam" / "sms.tsv").read_text(encoding="utf-8").splitlines():
         label, _, text = line.partition("\t")
         yield text, label
 
 
-def _few_each() -> Iterator[Row]:
-    """Ten rows of each label, as people have them who write their own."""
+def read_few_each() -> Iterator[Row]:
+    """Read ten rows of each label, as people have them who write their own."""
     seen: Counter[str] = Counter()
-    for text, label in _table("banking77/train.csv", "text", "category")():
+    for text, label in read_csv("banking77/train.csv", "text", "category")():
         seen[label] += 1
-        if seen[label] <= LEAST_LABEL:
+        if seen[label] <= MIN_LABEL_ROWS:
             yield text, label
 
 
 SETS: Mapping[str, Callable[[], Iterator[Row]]] = {
-    "banking77": _table("banking77/train.csv", "text", "category"),
-    "banking77, 10 rows a label": _few_each,
-    "sms_spam": _messages,
-    "snips_intents": _lines("snips_intents/validate.jsonl", "text", "intent"),
-    "chunking_eval_corpora": _table("chunking_eval_corpora/questions_df.csv", "question", "corpus_id"),
-    "medquad_sample": _lines("medquad_sample/medquad.jsonl", "answer", "qtype"),
-    "mts_dialog": _table("mts_dialog/TrainingSet.csv", "dialogue", "section_header"),
-    "pubmedqa_labelled": _lines("pubmedqa_labelled/pubmedqa.jsonl", "question", "label"),
-    "xstest": _table("xstest/xstest_prompts.csv", "prompt", "label"),
+    "banking77": read_csv("banking77/train.csv", "text", "category"),
+    "banking77, 10 rows a label": read_few_each,
+    "sms_spam": read_sms,
+    "snips_intents": read_json_lines("snips_intents/validate.jsonl", "text", "intent"),
+    "chunking_eval_corpora": read_csv("chunking_eval_corpora/questions_df.csv", "question", "corpus_id"),
+    "medquad_sample": read_json_lines("medquad_sample/medquad.jsonl", "answer", "qtype"),
+    "mts_dialog": read_csv("mts_dialog/TrainingSet.csv", "dialogue", "section_header"),
+    "pubmedqa_labelled": read_json_lines("pubmedqa_labelled/pubmedqa.jsonl", "question", "label"),
+    "xstest": read_csv("xstest/xstest_prompts.csv", "prompt", "label"),
 }
-PLANTED = ("none", "5% at random", "20% at random", "40% at random", "20% mistaken", "30% of one label")
+ERRORS = ("none", "5% at random", "20% at random", "40% at random", "20% mistaken", "30% of one label")
 
 
 def main() -> None:
-    """Prints one line for each set and kind of error."""
+    """Print one line for each set and kind of error."""
     for name in sys.argv[1:] or SETS:
         pairs = list(SETS[name]())
         counts = Counter(label for _, label in set(pairs))
-        pairs = [pair for pair in pairs if counts[pair[1]] >= LEAST_LABEL]
+        pairs = [pair for pair in pairs if counts[pair[1]] >= MIN_LABEL_ROWS]
         names = sorted({label for _, label in pairs})
-        texts, right = [text for text, _ in pairs], np.array([names.index(label) for _, label in pairs])
-        for kind in PLANTED:
-            began = time.perf_counter()
-            given = planted(kind, texts, right)
-            found = suspicion(texts, given)
-            report(f"{name}, {kind}", right, given, *found, time.perf_counter() - began)
+        texts, true_labels = [text for text, _ in pairs], np.array([names.index(label) for _, label in pairs])
+        for kind in ERRORS:
+            start = time.perf_counter()
+            labels = plant_errors(kind, texts, true_labels)
+            result = find_wrong_labels(texts, labels)
+            report(f"{name}, {kind}", true_labels, labels, *result, time.perf_counter() - start)
 
 
-def planted(kind: str, texts: list[str], right: Ints) -> Ints:
-    """The labels with errors of a kind."""
-    draw, given, labels = np.random.default_rng(SEED), right.copy(), int(right.max()) + 1
+def plant_errors(kind: str, texts: list[str], true_labels: Ints) -> Ints:
+    """Return the labels with errors of a kind."""
+    draw, planted, num_labels = np.random.default_rng(SEED), true_labels.copy(), int(true_labels.max()) + 1
     if kind == "none":
-        return given
+        return planted
     share = int(kind.partition("%")[0]) / 100
-    usual = int(np.bincount(right).argmax())
-    rows = np.flatnonzero(right == usual) if kind.endswith("one label") else np.arange(len(right))
-    chosen = draw.choice(rows, int(share * len(rows)), replace=False)
+    largest = int(np.bincount(true_labels).argmax())
+    rows = (
+        np.flatnonzero(true_labels == largest) if kind.endswith("one label") else np.arange(len(true_labels))
+    )
+    changed = draw.choice(rows, int(share * len(rows)), replace=False)
     if kind.endswith("at random"):
-        given[chosen] = (given[chosen] + draw.integers(1, labels, len(chosen))) % labels
+        planted[changed] = (planted[changed] + draw.integers(1, num_labels, len(changed))) % num_labels
     else:
-        given[chosen] = most_alike(texts, right, labels)[given[chosen]]
-    return given
+        planted[changed] = find_similar_labels(texts, true_labels, num_labels)[planted[changed]]
+    return planted
 
 
-def most_alike(texts: list[str], right: Ints, labels: int) -> Ints:
-    """For each label the one whose texts are most alike."""
-    vectors = tf_idf(texts)
-    means = np.stack([np.asarray(vectors[right == label].mean(axis=0)).ravel() for label in range(labels)])
-    alike = means @ means.T / np.outer(*[np.linalg.norm(means, axis=1)] * 2)
-    np.fill_diagonal(alike, -1)
-    return np.asarray(alike.argmax(axis=1))
+def find_similar_labels(texts: list[str], true_labels: Ints, num_labels: int) -> Ints:
+    """Find for each label the one with the most similar texts."""
+    vectors = compute_tf_idf(texts)
+    means = np.stack(
+        [np.asarray(vectors[true_labels == label].mean(axis=0)).ravel() for label in range(num_labels)]
+    )
+    similarity = means @ means.T / np.outer(*[np.linalg.norm(means, axis=1)] * 2)
+    np.fill_diagonal(similarity, -1)
+    return np.asarray(similarity.argmax(axis=1))
 
 
-def report(name: str, right: Ints, given: Ints, named: Ints, suggested: Ints, seconds: float) -> None:
-    """Prints the line."""
-    wrong = right != given
-    hits = int(wrong[named].sum())
-    told = [f"{name}: {len(named):,} of {len(right):,} rows named"]
-    if wrong.any() and len(named):
-        low, high = wilson(hits, len(named))
-        told += [f"{hits / len(named):.1%} of them planted ({low:.1%} to {high:.1%})"]
-        told += [f"{hits / wrong.sum():.0%} of the {wrong.sum():,} planted"]
-        told += [f"{(suggested == right)[named][wrong[named]].mean():.0%} suggested right"] if hits else []
-    print(", ".join([*told, f"{seconds:.0f} s"]), flush=True)
+def report(name: str, true_labels: Ints, labels: Ints, rows: Ints, suggested: Ints, seconds: float) -> None:
+    """Print the line of one result."""
+    wrong = true_labels != labels
+    hits = int(wrong[rows].sum())
+    parts = [f"{name}: {len(rows):,} of {len(true_labels):,} rows reported"]
+    if wrong.any() and len(rows):
+        low, high = wilson(hits, len(rows))
+        parts += [f"{hits / len(rows):.1%} of them planted ({low:.1%} to {high:.1%})"]
+        parts += [f"{hits / wrong.sum():.0%} of the {wrong.sum():,} planted"]
+        parts += (
+            [f"{(suggested == true_labels)[rows][wrong[rows]].mean():.0%} suggested right"] if hits else []
+        )
+    print(", ".join([*parts, f"{seconds:.0f} s"]), flush=True)
 
 
 if __name__ == "__main__":

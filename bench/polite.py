@@ -29,18 +29,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from etude.assistant import Assistant
-from etude.base.wording import bounds, percent
-from etude.methods.tuned.training_run import token_rows
+from etude.base.formatting import format_interval, format_percent
+from etude.methods.shared.training_run import build_token_rows
 from etude.models.registry import Models
 from etude.stats.intervals import estimate_sample
-from etude.stats.sample import score_sample
+from etude.stats.sample import make_score_sample
 from etude.training import Output, TrainConfig, train
-from etude.training.preferences import accuracy, dpo, log_probs
+from etude.training.preference_losses import accuracy, compute_log_probs, dpo
 from etude.types import Example, Message, ModelRef
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MODEL = "smollm2-135m-instruct"
-HELD = 300
+NUM_HELD_OUT = 300
 """Pairs that nothing is chosen by."""
 DEV = 60
 """Pairs that choose the epoch and the learning rate."""
@@ -58,48 +58,57 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--rates", type=float, nargs="+", default=[RATE])
-    given = parser.parse_args()
-    pairs = read_pairs(given.seed)
-    held, dev, learned = pairs[:HELD], pairs[HELD:][:DEV], pairs[HELD + DEV :][: given.pairs]
-    held = held[: given.held]
+    flags = parser.parse_args()
+    pairs = read_pairs(flags.seed)
+    held_out, dev, train_pairs = (
+        pairs[:NUM_HELD_OUT],
+        pairs[NUM_HELD_OUT:][:DEV],
+        pairs[NUM_HELD_OUT + DEV :][: flags.pairs],
+    )
+    held_out = held_out[: flags.held]
     models, assistant = Models(), Assistant("prompt", "answer", ModelRef(MODEL), max_tokens=32)
     with tempfile.TemporaryDirectory() as folder:
-        adapter = tuned(given, Path(folder), models, assistant, learned, dev)
-        if held:
-            compare(
-                replace(assistant, model=ModelRef(MODEL, adapter)), assistant, models, learned, held, given
+        adapter = train_best(flags, Path(folder), models, assistant, train_pairs, dev)
+        if held_out:
+            print_comparison(
+                replace(assistant, model=ModelRef(MODEL, adapter)),
+                assistant,
+                models,
+                train_pairs,
+                held_out,
+                flags,
             )
 
 
-def tuned(
-    given: Any,
+def train_best(
+    flags: Any,
     folder: Path,
     models: Models,
     assistant: Assistant,
-    learned: Sequence[Pair],
+    train_pairs: Sequence[Pair],
     dev: Sequence[Pair],
 ) -> Path:
     """The adapter of the learning rate that is best on dev."""
-    model = models.trainable(assistant.model)
-    rows, dev_rows = (two_rows(model, assistant, side) for side in (learned, dev))
+    model = models.get_trainable(assistant.model)
+    rows, dev_rows = (build_rows(model, assistant, side) for side in (train_pairs, dev))
     started = time.perf_counter()
-    reference = log_probs(model.module, [*rows, *dev_rows], 2048)
+    reference = compute_log_probs(model.module, [*rows, *dev_rows], 2048)
     print(f"reference: {time.perf_counter() - started:.0f} s", flush=True)
 
-    def measured() -> dict[str, float]:
-        found = accuracy(log_probs(model.module, dev_rows, 2048), reference, dev_rows)
-        return {"score": sum(found) / len(found)}
+    def measure_dev() -> dict[str, float]:
+        is_right = accuracy(compute_log_probs(model.module, dev_rows, 2048), reference, dev_rows)
+        return {"score": sum(is_right) / len(is_right)}
 
     scores: dict[float, float] = {}
-    for rate in given.rates:
+    for rate in flags.rates:
         started = time.perf_counter()
-        config = TrainConfig(epochs=given.epochs, rows_per_step=16, learning_rate=rate, seed=given.seed)
-        output = Output(folder / f"checkpoint-{rate:g}", folder / f"adapter-{rate:g}", on_eval=measured)
-        result = train(model.module, rows, dev_rows, config, output, loss=dpo(reference, given.beta))
+        config = TrainConfig(epochs=flags.epochs, rows_per_step=16, learning_rate=rate, seed=flags.seed)
+        output = Output(folder / f"checkpoint-{rate:g}", folder / f"adapter-{rate:g}", on_eval=measure_dev)
+        result = train(model.module, rows, dev_rows, config, output, loss=dpo(reference, flags.beta))
         seconds = time.perf_counter() - started
         scores[rate] = max(result.scores)
         print(
-            f"learning rate {rate:g}: {len(learned)} pairs, {given.epochs} epochs, {seconds:.0f} s; by epoch, dev "
+            f"learning rate {rate:g}: {len(train_pairs)} pairs, {flags.epochs} epochs, {seconds:.0f} s; by epoch, dev "
             f"pairs in the right order {[round(score, 3) for score in result.scores]}, dev loss "
             f"{[round(loss, 3) for loss in result.dev_losses]}",
             flush=True,
@@ -107,32 +116,32 @@ def tuned(
     return folder / f"adapter-{max(scores, key=scores.__getitem__):g}"
 
 
-def compare(
+def print_comparison(
     after: Assistant,
     before: Assistant,
     models: Models,
-    learned: Sequence[Pair],
-    held: Sequence[Pair],
-    given: Any,
+    train_pairs: Sequence[Pair],
+    held_out: Sequence[Pair],
+    flags: Any,
 ) -> None:
     """Prints what held-out pairs and questions say of the two."""
     is_polite = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
-    is_polite.fit([row[side] for row in learned for side in (1, 2)], [1, 0] * len(learned))
-    print("classifier, held-out answers:", shown(right(is_polite, held)), flush=True)
-    model = models.trainable(before.model)
-    rows = two_rows(model, before, held)
-    reference = log_probs(model.module, rows, 2048)
-    now = log_probs(models.trainable(after.model).module, rows, 2048)
-    print("held-out pairs, gained more:", shown(accuracy(now, reference, rows)), flush=True)
+    is_polite.fit([row[side] for row in train_pairs for side in (1, 2)], [1, 0] * len(train_pairs))
+    print("classifier, held-out answers:", format_estimate(score_classifier(is_polite, held_out)), flush=True)
+    model = models.get_trainable(before.model)
+    rows = build_rows(model, before, held_out)
+    reference = compute_log_probs(model.module, rows, 2048)
+    now = compute_log_probs(models.get_trainable(after.model).module, rows, 2048)
+    print("held-out pairs, gained more:", format_estimate(accuracy(now, reference, rows)), flush=True)
     for name, found in (("before", reference), ("after", now)):
         gaps = [found[one.id] - found[other.id] for one, other in zip(rows[::2], rows[1::2], strict=True)]
-        likely, mean = shown([float(gap > 0) for gap in gaps]), sum(gaps) / len(gaps)
+        likely, mean = format_estimate([float(gap > 0) for gap in gaps]), sum(gaps) / len(gaps)
         print(
             f"held-out pairs, polite more likely {name}: {likely}, by {mean:.1f} nats on average", flush=True
         )
-    questions = [question for question, *_ in held[: given.asked]]
+    questions = [question for question, *_ in held_out[: flags.asked]]
     for name, assistant in (("before", before), ("after", after)):
-        found = shown(polite(assistant, models, questions, is_polite))
+        found = format_estimate(predict_polite(assistant, models, questions, is_polite))
         print(f"polite answers {name}: {found}", flush=True)
 
 
@@ -140,30 +149,32 @@ def read_pairs(seed: int) -> list[Pair]:
     """(question, polite, rude), shuffled; no two with one question."""
     file = DATA / "rasbt_preferences" / "instruction-data-with-preference.json"
     rows = json.loads(file.read_text(encoding="utf-8"))
-    asked = {"\n\n".join(filter(None, (row["instruction"], row["input"]))): row for row in rows}
+    by_question = {"\n\n".join(filter(None, (row["instruction"], row["input"]))): row for row in rows}
     found = [
         (text, row["chosen"], row["rejected"])
-        for text, row in asked.items()
+        for text, row in by_question.items()
         if row["chosen"] != row["rejected"]
     ]
     random.Random(seed).shuffle(found)
     return found
 
 
-def two_rows(model: Any, assistant: Assistant, pairs: Sequence[Pair]) -> list[Any]:
+def build_rows(model: Any, assistant: Assistant, pairs: Sequence[Pair]) -> list[Any]:
     return [
-        token_rows(model, assistant, [Example(f"{question} {side}", (Message("user", question),), answer)])[0]
+        build_token_rows(
+            model, assistant, [Example(f"{question} {side}", (Message("user", question),), answer)]
+        )[0]
         for question, *answers in pairs
         for side, answer in enumerate(answers)
     ]
 
 
-def polite(assistant: Assistant, models: Models, questions: list[str], is_polite: Any) -> list[float]:
+def predict_polite(assistant: Assistant, models: Models, questions: list[str], is_polite: Any) -> list[float]:
     answers = [answer.text for answer in assistant.answer(questions, models)]
     return [float(found) for found in is_polite.predict(answers)]
 
 
-def right(is_polite: Any, pairs: Sequence[Pair]) -> list[float]:
+def score_classifier(is_polite: Any, pairs: Sequence[Pair]) -> list[float]:
     return [
         float(found == want)
         for _, *answers in pairs
@@ -171,9 +182,9 @@ def right(is_polite: Any, pairs: Sequence[Pair]) -> list[float]:
     ]
 
 
-def shown(scores: Sequence[float]) -> str:
-    found = estimate_sample(score_sample(list(scores)))
-    return f"{percent(found.value)} ({bounds(found)}, n = {found.n})"
+def format_estimate(scores: Sequence[float]) -> str:
+    found = estimate_sample(make_score_sample(list(scores)))
+    return f"{format_percent(found.value)} ({format_interval(found)}, n = {found.n})"
 
 
 if __name__ == "__main__":

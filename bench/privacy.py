@@ -1,19 +1,15 @@
-"""Privacy: how much of the personal data in two labelled sets is found, and how often an alarm is false.
+"""Privacy: the recall and precision of `find` on two labelled data sets, and false alarms on texts without labels.
 
-    python bench/privacy.py                  the figures of docs/privacy.md
-    python bench/privacy.py --part choose    the part on which rules and word lists were chosen
-    python bench/privacy.py --part choose --show name    what was missed and what was false there
+    python bench/privacy.py                              the figures of the log
+    python bench/privacy.py --part choose                the half on which rules and word lists were chosen
+    python bench/privacy.py --part choose --show name    misses and false alarms in that half
 
-Every set has a part to choose on and a part to report on. presidio_pii (synth_dataset_v2): by the hash of
-the template, so that no sentence stands on both sides; pii_synthetic_nano: by the hash of the text;
-banking77, mts_dialog: the training file to choose on, the test file to report on; further texts without marks: by
-the hash of the text. Intervals: 95%, the unit is
-the template, else the row. A fixed form is found when all of it is covered by its kind; a name, an address
-or a labelled number when a span of its kind overlaps it. Data: the folder named by ETUDE_DATA, else
+Each data set has a half to choose on and a half to report on, by the hash of the template (presidio_pii,
+synth_dataset_v2) or of the text. banking77 and mts_dialog: the training file to choose on, the test file to report on.
+Intervals are 95%; the unit is the template, else the row. A value of a fixed format is found if spans of its kind cover
+all of it; a name, an address or a labelled number if a span of its kind overlaps it. Data: the folder ETUDE_DATA, else
 ../shared/data beside the checkout.
 """
-
-from __future__ import annotations
 
 import argparse
 import csv
@@ -29,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secret_forms import planted
+from secret_forms import plant_secrets
 
 from etude.privacy import BLOCKING, REVIEW, Span, find
 from etude.stats import estimate
@@ -91,57 +87,56 @@ NEAR = {
     "name": ("PERSON", "TITLE"),
     "address": ("STREET_ADDRESS", "ZIP_CODE", "GPE"),
 }
-"""Labels of presidio_pii that make a found span of the kind right: a town is part of an address."""
+"""Further labels of presidio_pii that make a span of the kind right: a town is part of an address."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A text with what is known to stand in it."""
+    """A text with its labelled values."""
 
     text: str
     gold: tuple[tuple[int, int, str], ...]
     """Start, end and label."""
     unit: str
-    """Rows that share it are no independent evidence."""
+    """Rows of one unit count as one in intervals."""
 
 
 def main() -> None:
-    """Prints what the flags ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=("choose", "report"), default="report")
     parser.add_argument(
-        "--show", metavar="KIND", help="list misses and false alarms; only of the part to choose on"
+        "--show", metavar="KIND", help="list misses and false alarms, only with --part choose"
     )
     flags = parser.parse_args()
     if not DATA.is_dir():
-        sys.exit(f"no data at {DATA}; set ETUDE_DATA to the folder that holds presidio_pii and the others")
+        sys.exit(f"no data at {DATA}; set ETUDE_DATA to the folder with presidio_pii and the others")
     if flags.show and flags.part == "report":
-        sys.exit("the part to report on is not looked at: add --part choose")
+        sys.exit("rows of the half to report on are not shown: add --part choose")
     for name, rows, labels in (
-        ("presidio_pii", presidio(flags.part), PRESIDIO),
-        ("pii_synthetic_nano", nano(flags.part), NANO),
+        ("presidio_pii", load_presidio(flags.part), PRESIDIO),
+        ("pii_synthetic_nano", load_nano(flags.part), NANO),
     ):
-        found = [find(row.text) for row in rows]
+        spans_by_row = [find(row.text) for row in rows]
         print(f"\n{name}, part to {flags.part}: {len(rows)} rows")
-        recall(rows, found, labels)
-        precision(rows, found, labels, name == "presidio_pii")
+        print_recall(rows, spans_by_row, labels)
+        print_precision(rows, spans_by_row, labels, name == "presidio_pii")
         if flags.show:
-            show(rows, found, labels, flags.show)
-    alarms(flags.part)
-    other_texts(flags.part)
-    secrets()
-    speed(100_000)
+            print_errors(rows, spans_by_row, labels, flags.show)
+    print_alarms(flags.part)
+    print_other_texts(flags.part)
+    print_secrets()
+    print_speed(100_000)
 
 
-def part_of(key: object) -> str:
-    """The part a template or text belongs to."""
+def choose_part(key: object) -> str:
+    """Choose the half of a template or text by its hash."""
     return "report" if hashlib.sha256(str(key).encode()).digest()[-1] % 2 else "choose"
 
 
-def presidio(part: str) -> list[Row]:
-    """Rows whose template falls into the part."""
+def load_presidio(half: str) -> list[Row]:
+    """Load the rows whose template is in the half."""
     rows = json.loads((DATA / "presidio_pii" / "synth_dataset_v2.json").read_text(encoding="utf-8"))
     return [
         Row(
@@ -150,48 +145,50 @@ def presidio(part: str) -> list[Row]:
             str(row["template_id"]),
         )
         for row in rows
-        if part_of(row["template_id"]) == part
+        if choose_part(row["template_id"]) == half
     ]
 
 
-def nano(part: str) -> list[Row]:
-    """Rows whose text falls into the part. The set has no places: the value's first place is taken."""
+def load_nano(half: str) -> list[Row]:
+    """Load the rows whose text is in the half. The set has no positions, so a value is searched in the text."""
     rows = json.loads((DATA / "pii_synthetic_nano" / "pii_syn_nano_en.json").read_text(encoding="utf-8"))
     return [
-        Row(row["text"], tuple(_places(row)), str(number))
+        Row(row["text"], tuple(_find_values(row)), str(number))
         for number, row in enumerate(rows)
-        if part_of(row["text"]) == part
+        if choose_part(row["text"]) == half
     ]
 
 
-def _places(row: dict[str, Any]) -> list[tuple[int, int, str]]:
-    """Values that stand in the text; the set marks some with asterisks, and some do not stand in it."""
-    places = []
+def _find_values(row: dict[str, Any]) -> list[tuple[int, int, str]]:
+    """Find the labelled values in the text. Some have asterisks around them, and some are not in the text."""
+    values = []
     for entity in row["NER"]:
         value = entity.get("entity", "").strip("*'\"# ")
         start = row["text"].find(value)
         if start >= 0 and any(map(str.isalnum, value)):
-            places.append((start, start + len(value), entity["label"]))
-    return places
+            values.append((start, start + len(value), entity["label"]))
+    return values
 
 
-def recall(rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[str, str]) -> None:
-    """Prints the share found of each kind, and of all fixed forms together."""
+def print_recall(
+    rows: Sequence[Row], spans_by_row: Sequence[tuple[Span, ...]], labels: dict[str, str]
+) -> None:
+    """Print the recall of each kind, and of all fixed formats together."""
     scores: dict[str, list[float]] = {}
     units: dict[str, list[str]] = {}
-    for row, spans in zip(rows, found, strict=True):
+    for row, spans in zip(rows, spans_by_row, strict=True):
         for start, end, label in row.gold:
             kind = labels.get(label)
-            for key in keys_of(kind, row.text[start:end]):
+            for key in list_score_keys(kind, row.text[start:end]):
                 scores.setdefault(key, []).append(float(is_found(row.text, start, end, str(kind), spans)))
                 units.setdefault(key, []).append(row.unit)
     for key in (*FIXED, "fixed forms", "readable", "id_number", "password", "name", "address"):
         if key in scores:
-            print(f"  found  {key:12} {shown(scores[key], units[key])}, {len(scores[key])} values")
+            print(f"  found  {key:12} {format_share(scores[key], units[key])}, {len(scores[key])} values")
 
 
-def keys_of(kind: str | None, value: str) -> tuple[str, ...]:
-    """What a value counts for: its kind, the fixed forms, and those that stars do not hide to four digits."""
+def list_score_keys(kind: str | None, value: str) -> tuple[str, ...]:
+    """Return the scores of a value: its kind, all fixed formats, and those with more than four readable digits."""
     if kind not in FIXED:
         return (kind,) if kind else ()
     readable = not STARRED.search(value) or sum(map(str.isdigit, value)) > 4
@@ -199,97 +196,105 @@ def keys_of(kind: str | None, value: str) -> tuple[str, ...]:
 
 
 def is_found(text: str, start: int, end: int, kind: str, spans: Sequence[Span]) -> bool:
-    """Whether a value was found: a fixed form to its last letter or digit, anything else by overlap."""
+    """Whether spans cover every letter and digit of a fixed format, or overlap any other value."""
     kinds = IDS if kind in IDS else (kind,)
-    near = [span for span in spans if span.kind in kinds and span.start < end and start < span.end]
+    overlapping = [span for span in spans if span.kind in kinds and span.start < end and start < span.end]
     if kind not in FIXED:
-        return bool(near)
-    covered = {place for span in near for place in range(span.start, span.end)}
+        return bool(overlapping)
+    covered = {position for span in overlapping for position in range(span.start, span.end)}
     return all(place in covered for place in range(start, end) if text[place].isalnum())
 
 
-def precision(
-    rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[str, str], with_addresses: bool
+def print_precision(
+    rows: Sequence[Row],
+    spans_by_row: Sequence[tuple[Span, ...]],
+    labels: dict[str, str],
+    with_addresses: bool,
 ) -> None:
-    """Prints the share of found spans that overlap a marked one: of the blocking kinds any, of the others of theirs."""
+    """Print the share of spans that overlap a label: any blocking label for blocking kinds, else one of their kind."""
     for name, kinds in (("blocking", BLOCKING), ("name", ("name",)), ("address", ("address",))):
         if name == "address" and not with_addresses:
             continue
-        right = NEAR.get(name, tuple(label for label, kind in labels.items() if kind in BLOCKING))
+        right_labels = NEAR.get(name, tuple(label for label, kind in labels.items() if kind in BLOCKING))
         scores, units = [], []
-        for row, spans in zip(rows, found, strict=True):
+        for row, spans in zip(rows, spans_by_row, strict=True):
             for span in spans:
                 if span.kind in kinds:
                     scores.append(
-                        float(any(s < span.end and span.start < e for s, e, x in row.gold if x in right))
+                        float(
+                            any(s < span.end and span.start < e for s, e, x in row.gold if x in right_labels)
+                        )
                     )
                     units.append(row.unit)
         if scores:
-            print(f"  right  {name:12} {shown(scores, units)}, {len(scores)} spans")
+            print(f"  right  {name:12} {format_share(scores, units)}, {len(scores)} spans")
 
 
-def shown(scores: list[float], units: list[str]) -> str:
-    """A share with its interval."""
+def format_share(scores: list[float], units: list[str]) -> str:
+    """Format a share with its interval."""
     share = estimate(scores, units)
     return f"{share.value:6.1%} ({share.low:.1%} to {share.high:.1%}, n = {share.n})"
 
 
-def show(rows: Sequence[Row], found: Sequence[tuple[Span, ...]], labels: dict[str, str], kind: str) -> None:
-    """Lists what was missed and what was found without being marked."""
-    for row, spans in zip(rows, found, strict=True):
+def print_errors(
+    rows: Sequence[Row], spans_by_row: Sequence[tuple[Span, ...]], labels: dict[str, str], kind: str
+) -> None:
+    """List misses and false alarms of a kind."""
+    for row, spans in zip(rows, spans_by_row, strict=True):
         for start, end, label in row.gold:
             if labels.get(label) == kind and not is_found(row.text, start, end, kind, spans):
                 print(f"  MISSED {row.text[start:end]!r} in {row.text[max(start - 60, 0) : end + 40]!r}")
         for span in spans:
-            right = [*NEAR.get(kind, ()), *(label for label, value in labels.items() if value == kind)]
-            marked = any(s < span.end and span.start < e for s, e, label in row.gold if label in right)
-            if span.kind == kind and not marked:
+            right_labels = [*NEAR.get(kind, ()), *(label for label, value in labels.items() if value == kind)]
+            is_marked = any(
+                s < span.end and span.start < e for s, e, label in row.gold if label in right_labels
+            )
+            if span.kind == kind and not is_marked:
                 print(
                     f"  FALSE  {span.text!r} ({span.rule}) in {row.text[max(span.start - 30, 0) : span.end + 30]!r}"
                 )
 
 
-def alarms(part: str) -> None:
-    """Prints the share of rows with an alarm in texts that hold none, and health details in talk that does."""
+def print_alarms(half: str) -> None:
+    """Print the share of rows with an alarm: banking77 has no personal data, mts_dialog has health details."""
     for name, column, file in (
-        ("banking77", "text", {"choose": "train.csv", "report": "test.csv"}[part]),
+        ("banking77", "text", {"choose": "train.csv", "report": "test.csv"}[half]),
         (
             "mts_dialog",
             "dialogue",
-            {"choose": "TrainingSet.csv", "report": "TestSet-1-MEDIQA-Chat-2023.csv"}[part],
+            {"choose": "TrainingSet.csv", "report": "TestSet-1-MEDIQA-Chat-2023.csv"}[half],
         ),
     ):
         with (DATA / name / file).open(encoding="utf-8", newline="") as opened:
             texts = [row[column] for row in csv.DictReader(opened)]
-        found = [*map(find, texts)]
+        spans_by_row = [*map(find, texts)]
         for group, kinds in (("blocking", BLOCKING), ("review", REVIEW), ("health", ("health",))):
-            flagged = [float(any(span.kind in kinds for span in spans)) for spans in found]
+            flagged = [float(any(span.kind in kinds for span in spans)) for spans in spans_by_row]
             print(
-                f"{name}, {file}: rows with a {group} kind {shown(flagged, list(map(str, range(len(texts)))))}"
+                f"{name}, {file}: rows with a {group} kind {format_share(flagged, list(map(str, range(len(texts)))))}"
             )
-        if name == "banking77" and part == "choose":
-            for spans in found:
+        if name == "banking77" and half == "choose":
+            for spans in spans_by_row:
                 for span in spans:
                     print("  ", span.kind, repr(span.text), span.rule)
 
 
-def other_texts(part: str) -> None:
-    """Prints the share of rows with a blocking kind, and which, in texts whose truth is not marked.
+def print_other_texts(half: str) -> None:
+    """Print the share of rows with a blocking kind, and the kinds, in texts without labels.
 
-    Phones of offices stand in medquad and of services in sms_spam; the others hold next to none.
+    medquad has phone numbers of offices, sms_spam of services; the others have next to no personal data.
     """
-    for name, texts in unmarked():
-        kept = [text for text in texts if part_of(text) == part]
-        found = [*map(find, kept)]
-        flagged = [float(any(span.kind in BLOCKING for span in spans)) for spans in found]
-        kinds = Counter(span.kind for spans in found for span in spans if span.kind in BLOCKING)
-        print(
-            f"{name}: rows with a blocking kind {shown(flagged, list(map(str, range(len(kept)))))} {dict(kinds)}"
-        )
+    for name, texts in read_unmarked():
+        selected = [text for text in texts if choose_part(text) == half]
+        spans_by_row = [*map(find, selected)]
+        flagged = [float(any(span.kind in BLOCKING for span in spans)) for spans in spans_by_row]
+        kinds = Counter(span.kind for spans in spans_by_row for span in spans if span.kind in BLOCKING)
+        share = format_share(flagged, list(map(str, range(len(selected)))))
+        print(f"{name}: rows with a blocking kind {share} {dict(kinds)}")
 
 
-def unmarked() -> Iterator[tuple[str, list[str]]]:
-    """Names of further sets with their texts."""
+def read_unmarked() -> Iterator[tuple[str, list[str]]]:
+    """Yield further data sets: name and texts."""
     with (DATA / "e2e_nlg" / "cleaned_devel.csv").open(encoding="utf-8", newline="") as opened:
         yield "e2e_nlg", [f"{row['mr']} {row['ref']}" for row in csv.DictReader(opened)]
     rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
@@ -300,12 +305,12 @@ def unmarked() -> Iterator[tuple[str, list[str]]]:
     yield "sms_spam", [line.split("\t", 1)[-1] for line in lines if line]
 
 
-def secrets() -> None:
-    """Prints how many of the planted secrets were covered whole by a kind that blocks."""
-    rows = planted()
-    found = [find(text) for _, text, _, _ in rows]
+def print_secrets() -> None:
+    """Print how many planted secrets are covered completely by a blocking kind."""
+    rows = plant_secrets()
+    spans_by_row = [find(text) for _, text, _, _ in rows]
     missed = []
-    for (form, _, start, end), spans in zip(rows, found, strict=True):
+    for (form, _, start, end), spans in zip(rows, spans_by_row, strict=True):
         covered = {p for span in spans if span.kind in BLOCKING for p in range(span.start, span.end)}
         if not set(range(start, end)) <= covered:
             missed.append(form)
@@ -315,8 +320,8 @@ def secrets() -> None:
     )
 
 
-def speed(num_rows: int) -> None:
-    """Prints how long many short rows take."""
+def print_speed(num_rows: int) -> None:
+    """Print the time of many short rows."""
     with (DATA / "banking77" / "train.csv").open(encoding="utf-8", newline="") as opened:
         texts = [row["text"] for row in csv.DictReader(opened)]
     texts = [texts[number % len(texts)] + f" ({number})" for number in range(num_rows)]

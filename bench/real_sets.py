@@ -23,8 +23,7 @@ COLUMNS = {
     "text2sql_question_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "text2sql_query_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
-}
-"""Set -> kind of task, examples, test, columns."""
+}  # set -> kind of task, examples, test, columns
 _FOLDERS = dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising")
 _FILES = {
     "mts_dialog": {
@@ -34,10 +33,10 @@ _FILES = {
 }
 
 
-def prepared(name: str, folder: Path) -> Path:
-    """The task file of a set, written with copies of its rows into `folder`."""
+def prepare_task(name: str, folder: Path) -> Path:
+    """Write the task file of a set, with copies of its rows, to `folder`, and return its path."""
     if not (DATA / _FOLDERS.get(name, name)).is_dir():
-        sys.exit(f"{name} is not at {DATA}; set ETUDE_DATA to the folder that holds it")
+        sys.exit(f"{name} is not at {DATA}; set ETUDE_DATA to the folder that contains it")
     kind, examples, test, columns = COLUMNS[name]
     source = _FOLDERS.get(name, name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +61,7 @@ def prepared(name: str, folder: Path) -> Path:
 
 
 def _write_sides(folder: Path, split: str) -> None:
-    """The geography questions by the side on which one of the published splits puts them."""
+    """Write the geography questions to one file for each side of a published split."""
     with (DATA / "text2sql_geo_advising" / "geography.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     write_lines(folder / "train.jsonl", [row for row in rows if row[split] == "train"])
@@ -70,5 +69,5 @@ def _write_sides(folder: Path, split: str) -> None:
 
 
 def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as JSON lines."""
+    """Write rows as JSON lines."""
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

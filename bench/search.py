@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 from rapidfuzz.fuzz import partial_ratio
 
+from etude.index.build import embed_texts
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
 from etude.index.search import Search
-from etude.index.vectors import vectors_of
 from etude.models.registry import Models
 from etude.stats.intervals import wilson
 
@@ -47,7 +47,7 @@ Questions = list[tuple[str, set[int]]]
 """Questions, each with the positions of the passages that answer it."""
 
 
-def lines(name: str) -> list[dict[str, object]]:
+def read_rows(name: str) -> list[dict[str, object]]:
     """The rows of a file of JSON lines."""
     with (DATA / name).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
@@ -55,20 +55,20 @@ def lines(name: str) -> list[dict[str, object]]:
 
 def xquad_en() -> tuple[list[Passage], Questions]:
     """Paragraphs of Wikipedia."""
-    rows = lines("xquad_en/xquad_en.jsonl")
-    return _paired((str(row["question"]), str(row["context"])) for row in rows)
+    rows = read_rows("xquad_en/xquad_en.jsonl")
+    return _build_pairs((str(row["question"]), str(row["context"])) for row in rows)
 
 
 def pubmedqa_labelled() -> tuple[list[Passage], Questions]:
     """Abstracts, each with the question that its title asks."""
-    rows = lines("pubmedqa_labelled/pubmedqa.jsonl")
-    return _paired((str(row["question"]), "\n\n".join(row["contexts"])) for row in rows)  # type: ignore[arg-type]
+    rows = read_rows("pubmedqa_labelled/pubmedqa.jsonl")
+    return _build_pairs((str(row["question"]), "\n\n".join(row["contexts"])) for row in rows)  # type: ignore[arg-type]
 
 
 def medquad_sample() -> tuple[list[Passage], Questions]:
     """Answers of medical institutes to questions by a template; 1,000 questions."""
-    rows = lines("medquad_sample/medquad.jsonl")
-    passages, asked = _paired(
+    rows = read_rows("medquad_sample/medquad.jsonl")
+    passages, asked = _build_pairs(
         (str(row["question"]), " ".join(str(row["answer"]).split()[:180])) for row in rows
     )
     merged: dict[str, set[int]] = {}
@@ -78,7 +78,7 @@ def medquad_sample() -> tuple[list[Passage], Questions]:
     return passages, [(question, merged[question]) for question in chosen]
 
 
-def _paired(pairs: Iterator[tuple[str, str]]) -> tuple[list[Passage], Questions]:
+def _build_pairs(pairs: Iterator[tuple[str, str]]) -> tuple[list[Passage], Questions]:
     held = list(pairs)
     places = {text: place for place, text in enumerate(dict.fromkeys(text for _, text in held))}
     passages = [Passage(text, f"{place}") for text, place in places.items()]
@@ -91,14 +91,14 @@ def chunking_eval_corpora(first: int = 1) -> tuple[list[Passage], Questions]:
     passages = read_passages(folder / "corpora")
     texts: dict[str, dict[int, str]] = {}
     for place, passage in enumerate(passages):
-        texts.setdefault(passage.file, {})[place] = _plain(passage.text)
+        texts.setdefault(passage.file, {})[place] = _normalise(passage.text)
     with (folder / "questions_df.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     asked = []
     for row in rows:
         held = texts[f"{row['corpus_id']}.md"]
-        references = [_plain(each["content"]) for each in json.loads(row["references"])]
-        asked.append((row["question"], set().union(*(_holders(each, held) for each in references))))
+        references = [_normalise(each["content"]) for each in json.loads(row["references"])]
+        asked.append((row["question"], set().union(*(_find_holders(each, held) for each in references))))
     return list(passages), asked[first::2]
 
 
@@ -107,18 +107,18 @@ def chunking_eval_other_half() -> tuple[list[Passage], Questions]:
     return chunking_eval_corpora(0)
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _holders(reference: str, texts: dict[int, str]) -> set[int]:
+def _find_holders(reference: str, texts: dict[int, str]) -> set[int]:
     holders = {place for place, text in texts.items() if reference in text}
     return holders or {max(texts, key=lambda place: partial_ratio(reference, texts[place]))}
 
 
-def quality(sets: Sequence[str]) -> None:
+def measure_quality(sets: Sequence[str]) -> None:
     """Prints a line for each set and search."""
-    encoder = Models().shared_encoder(ENCODER)
+    encoder = Models().load_shared_encoder(ENCODER)
     for name in sets:
         passages, asked = globals()[name]()
         vectors = encoder.embed([passage.text for passage in passages])
@@ -139,65 +139,65 @@ def quality(sets: Sequence[str]) -> None:
             )
 
 
-def scale(num: int, encoder_name: str | None, most: int) -> None:
+def measure_scale(num: int, encoder_name: str | None, most: int) -> None:
     """Prints time and memory for so many passages."""
     sentences = [
         sentence
-        for row in lines("medquad_sample/medquad.jsonl")
+        for row in read_rows("medquad_sample/medquad.jsonl")
         for sentence in re.split(r"(?<=[.?!])\s+", str(row["answer"]))
         if 4 < len(sentence.split()) < 60
     ]
     draw = random.Random(num)
     texts = ["\n".join(draw.choices(sentences, k=draw.randint(2, 8))) for _ in range(num)]
     questions = [
-        str(row["question"]) for row in draw.sample(lines("medquad_sample/medquad.jsonl"), QUESTIONS)
+        str(row["question"]) for row in draw.sample(read_rows("medquad_sample/medquad.jsonl"), QUESTIONS)
     ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "records.jsonl"
         with file.open("w", encoding="utf-8") as out:
             out.writelines(json.dumps({"text": text}) + "\n" for text in texts)
         del texts
-        read = timed(lambda: read_passages(file))
+        read = time_work(lambda: read_passages(file))
         passages = read_passages(file)[:num]
         search = Search(passages)
-        words = timed(lambda: search.keywords)
+        words = time_work(lambda: search.keywords)
         average = np.mean([len(passage.text.split()) for passage in passages])
         print(f"{len(passages):,} passages of {average:.0f} words")
         print(f"  read {read:.1f} s, index of keywords {words:.1f} s")
-        searched("keyword", search, questions)
+        time_search("keyword", search, questions)
         if encoder_name:
-            encoder = Models().shared_encoder(encoder_name)
+            encoder = Models().load_shared_encoder(encoder_name)
             some, kept = [passage.text for passage in passages[:most]], Path(folder) / "vectors"
-            embedded = timed(lambda: vectors_of(some, encoder, kept, keep=True))
-            again = timed(lambda: vectors_of(some, encoder, kept, keep=True))
+            embedded = time_work(lambda: embed_texts(some, encoder, kept, keep=True))
+            again = time_work(lambda: embed_texts(some, encoder, kept, keep=True))
             rest = "" if num <= most else f", so about {embedded / most * num / 60:.1f} min for all"
             print(
                 f"  {len(some):,} passages embedded in {embedded:.1f} s{rest}; unchanged ones in {again:.2f} s"
             )
-            vectors, _ = vectors_of(some, encoder, kept)
+            vectors, _ = embed_texts(some, encoder, kept)
             if num > most:  # a search takes as long whatever the vectors are
                 shape = (num - most, vectors.shape[1])
                 others = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
                 vectors = np.concatenate([vectors, others / np.linalg.norm(others, axis=1, keepdims=True)])
-            alone = timed(lambda: [encoder.embed([question]) for question in questions[:50]]) / 50
+            alone = time_work(lambda: [encoder.embed([question]) for question in questions[:50]]) / 50
             print(f"  to embed a question alone takes {1000 * alone:.1f} ms")
             for way in ("meaning", "both"):
-                searched(way, Search(passages, way, encoder, vectors, search.keywords), questions)
+                time_search(way, Search(passages, way, encoder, vectors, search.keywords), questions)
     print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
-def timed(work: Callable[[], object]) -> float:
+def time_work(work: Callable[[], object]) -> float:
     """Seconds that some work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def searched(way: str, search: Search, questions: Sequence[str]) -> None:
+def time_search(way: str, search: Search, questions: Sequence[str]) -> None:
     """Prints the time of a question, alone and among 200."""
     search.find(questions[:2], DEPTH)
-    alone = timed(lambda: [search.find([question], DEPTH) for question in questions[:50]]) / 50
-    together = timed(lambda: search.find(questions, DEPTH)) / len(questions)
+    alone = time_work(lambda: [search.find([question], DEPTH) for question in questions[:50]]) / 50
+    together = time_work(lambda: search.find(questions, DEPTH)) / len(questions)
     print(
         f"  {way:8} a question alone {1000 * alone:.1f} ms, among {len(questions)} {1000 * together:.1f} ms"
     )
@@ -218,9 +218,9 @@ def main() -> None:
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
     for num in flags.scale:
-        scale(num, flags.encoder, flags.embed)
+        measure_scale(num, flags.encoder, flags.embed)
     if not flags.scale:
-        quality(
+        measure_quality(
             ["pubmedqa_labelled", "medquad_sample"] if flags.choose else ["xquad_en", "chunking_eval_corpora"]
         )
 

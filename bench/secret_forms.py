@@ -1,6 +1,4 @@
-"""Made-up secrets in the forms that issuers document, each in a sentence. None opens anything."""
-
-from __future__ import annotations
+"""Random secrets in the formats that issuers document, each in a sentence. None of them is valid."""
 
 import random
 import string
@@ -66,24 +64,24 @@ FORMS: dict[str, tuple[tuple[str, int] | str, ...]] = {
     "OpenSSH private key": ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz", (MIXED, 62),
                             "\n-----END OPENSSH PRIVATE KEY-----"),
 }  # fmt: skip
-"""Form -> its parts: fixed text, or an alphabet with how many characters of it."""
+"""Format -> its parts: fixed text, or an alphabet and a number of characters."""
 
 
-def planted(copies: int = 5, seed: int = 20261125) -> list[tuple[str, str, int, int]]:
-    """Each form in `copies` sentences: name, text, and where its random part starts and ends."""
-    dice = random.Random(seed)
+def plant_secrets(copies: int = 5, seed: int = 20261125) -> list[tuple[str, str, int, int]]:
+    """Return each format in `copies` sentences: its name, the text, and start and end of the random part."""
+    generator = random.Random(seed)
     rows = []
     for form, parts in FORMS.items():
         for sentence in SENTENCES[:copies]:
-            pieces = [part if isinstance(part, str) else _drawn(dice, *part) for part in parts]
+            pieces = [part if isinstance(part, str) else _sample_text(generator, *part) for part in parts]
             secret = "".join(pieces)
             before = sentence.index("{}")
-            drawn = [number for number, part in enumerate(parts) if not isinstance(part, str)]
-            start = before + sum(map(len, pieces[: drawn[0]]))
-            end = before + sum(map(len, pieces[: drawn[-1] + 1]))
+            random_parts = [number for number, part in enumerate(parts) if not isinstance(part, str)]
+            start = before + sum(map(len, pieces[: random_parts[0]]))
+            end = before + sum(map(len, pieces[: random_parts[-1] + 1]))
             rows.append((form, sentence.format(secret), start, end))
     return rows
 
 
-def _drawn(dice: random.Random, alphabet: str, count: int) -> str:
-    return "".join(dice.choices(alphabet, k=count))
+def _sample_text(generator: random.Random, alphabet: str, count: int) -> str:
+    return "".join(generator.choices(alphabet, k=count))

@@ -36,7 +36,7 @@ import httpx2 as httpx
 
 from etude.assistant import Assistant, load
 from etude.runs.recommended import load as load_recommended
-from etude.serve.catalogue import catalogue
+from etude.serve.catalogue import load_catalogue
 from etude.types import Example, Message, ModelRef
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -48,15 +48,15 @@ WARM_UP = 1.0
 
 
 @dataclass
-class Figures:
+class WindowCounts:
     """What the clients of one window saw."""
 
     seconds: float
     characters: int = 0
-    first: list[float] = field(default_factory=list)
+    first_seconds: list[float] = field(default_factory=list)
     """Seconds to the first text of each answer that began to come in the window."""
     tokens: int = 0
-    whole: int = 0
+    finished_characters: int = 0
     """Characters of the answers that have ended, which had so many tokens."""
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     if args.bare:
         run_bare(load(args.bare))
     elif args.equal:
-        equal(args.place, args.engines[-1], args.equal)
+        count_equal_answers(args.place, args.engines[-1], args.equal)
     elif args.adapters:
         measure_adapters(args.adapters)
     elif args.flood or args.soak:
@@ -95,14 +95,14 @@ def main() -> None:
         compare(args)
 
 
-def equal(place: Path, engine: str, number: int) -> None:
+def count_equal_answers(place: Path, engine: str, number: int) -> None:
     """Prints how many answers and citations over HTTP, eight asked at once, are those of Assistant.answer."""
     from etude.models.registry import Models
     from serving import serving
 
-    (served,) = catalogue([str(place)], engine=engine).values()
-    asked, models = rows()[:number], Models(dtype="float32")
-    own = served.assistant.answer(asked, models)
+    (served,) = load_catalogue([str(place)], engine=engine).values()
+    texts, models = rows()[:number], Models(dtype="float32")
+    expected = served.assistant.answer(texts, models)
 
     async def ask(url: str) -> list[dict[str, Any]]:
         turns = asyncio.Semaphore(8)
@@ -114,38 +114,40 @@ def equal(place: Path, engine: str, number: int) -> None:
             return dict(response.json()["choices"][0]["message"])
 
         async with httpx.AsyncClient(timeout=600) as client:
-            return await asyncio.gather(*(one(client, text) for text in asked))
+            return await asyncio.gather(*(one(client, text) for text in texts))
 
     with serving(served, models=models) as url:
-        found = asyncio.run(ask(url))
-    pairs = list(zip(found, own, strict=True))
-    same = sum(each["content"] == answer.text for each, answer in pairs)
-    cited = sum(tuple(each["citations"]) == answer.citations for each, answer in pairs)
-    print(f"{served.source} by {engine}: {same} of {number} answers equal, {cited} of {number} citations")
-    print(f"answers with a passage: {sum(bool(answer.citations) for answer in own)}")
+        messages = asyncio.run(ask(url))
+    pairs = list(zip(messages, expected, strict=True))
+    num_equal = sum(each["content"] == answer.text for each, answer in pairs)
+    num_cited = sum(tuple(each["citations"]) == answer.citations for each, answer in pairs)
+    print(
+        f"{served.source} by {engine}: {num_equal} of {number} answers equal, {num_cited} of {number} citations"
+    )
+    print(f"answers with a passage: {sum(bool(answer.citations) for answer in expected)}")
 
 
 async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, seconds: float) -> dict[int, int]:
     """Status -> how many of the requests of so many clients had it; every 200 has an answer, every 429 says when."""
-    found: dict[int, int] = {}
+    statuses: dict[int, int] = {}
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
-        begun = time.perf_counter()
+        started = time.perf_counter()
 
         async def one() -> None:
-            while time.perf_counter() - begun < seconds:
-                response = await client.post(url, json=short(next(bodies), 16))
+            while time.perf_counter() - started < seconds:
+                response = await client.post(url, json=shorten(next(bodies), 16))
                 status = response.status_code
-                found[status] = found.get(status, 0) + 1
+                statuses[status] = statuses.get(status, 0) + 1
                 assert status != 200 or response.json()["choices"][0]["message"]["content"]
                 assert status != 429 or int(response.headers["retry-after"])
                 await asyncio.sleep(0.2 if status == 429 else 0)
 
         await asyncio.gather(*(one() for _ in range(clients)))
-    assert not any(status >= 500 for status in found), found
-    return found
+    assert not any(status >= 500 for status in statuses), statuses
+    return statuses
 
 
-def short(body: dict[str, Any], tokens: int) -> dict[str, Any]:
+def shorten(body: dict[str, Any], tokens: int) -> dict[str, Any]:
     """The same question, answered at once and in few tokens."""
     return {**body, "stream": False, "stream_options": None, "max_tokens": tokens}
 
@@ -153,20 +155,20 @@ def short(body: dict[str, Any], tokens: int) -> dict[str, Any]:
 async def soak(url: str, bodies: Iterator[dict[str, Any]], number: int, process: int) -> None:
     """Prints the server's memory at every tenth of so many short answers."""
     async with httpx.AsyncClient(timeout=600) as client:
-        for part in range(10):
+        for tenth in range(10):
             for _ in range(number // 160):
-                asked = [client.post(url, json=short(next(bodies), 4)) for _ in range(16)]
-                assert {each.status_code for each in await asyncio.gather(*asked)} == {200}
+                requests = [client.post(url, json=shorten(next(bodies), 4)) for _ in range(16)]
+                assert {each.status_code for each in await asyncio.gather(*requests)} == {200}
             resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
             assert resident
-            print(f"after {(part + 1) * number // 10} requests: {int(resident[1]) / 1e3:.0f} MB", flush=True)
+            print(f"after {(tenth + 1) * number // 10} requests: {int(resident[1]) / 1e3:.0f} MB", flush=True)
 
 
 def compare(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assistant = load_recommended(args.place) if args.place else few_shot()
         assistant.save(Path(folder) / "luma")
-        found: dict[tuple[str, int], list[Figures]] = {}
+        windows: dict[tuple[str, int], list[WindowCounts]] = {}
         for repeat in range(args.repeats):
             for engine in (*args.engines, *args.engines[-2::-1]):
                 with server(engine, Path(folder) / "luma") as (url, headers, _):
@@ -174,26 +176,26 @@ def compare(args: argparse.Namespace) -> None:
                     asyncio.run(fill(url, headers, bodies, max(args.clients)))
                     for clients in args.clients:
                         figures = asyncio.run(window(url, headers, bodies, clients, args.seconds))
-                        found.setdefault((engine, clients), []).append(figures)
-                        told = f"repeat {repeat + 1}, {engine}, {clients} clients"
-                        print(f"{told}: {figures.characters / args.seconds:.0f} characters/s", flush=True)
-        print_table(args.engines, args.clients, found)
+                        windows.setdefault((engine, clients), []).append(figures)
+                        label = f"repeat {repeat + 1}, {engine}, {clients} clients"
+                        print(f"{label}: {figures.characters / args.seconds:.0f} characters/s", flush=True)
+        print_table(args.engines, args.clients, windows)
 
 
 def print_table(
-    engines: Sequence[str], clients: Sequence[int], found: dict[tuple[str, int], list[Figures]]
+    engines: Sequence[str], clients: Sequence[int], windows: dict[tuple[str, int], list[WindowCounts]]
 ) -> None:
-    every = [figures for each in found.values() for figures in each]
-    tokens = sum(each.tokens for each in every) / sum(each.whole for each in every)
+    counts = [figures for each in windows.values() for figures in each]
+    tokens = sum(each.tokens for each in counts) / sum(each.finished_characters for each in counts)
     print(f"\n{'engine':12}{'clients':>8}{'tokens/s':>10}{'share':>8}{'first p50':>11}{'first p99':>11}")
     for number in clients:
         speeds = {
             engine: tokens
-            * statistics.median(each.characters / each.seconds for each in found[engine, number])
+            * statistics.median(each.characters / each.seconds for each in windows[engine, number])
             for engine in engines
         }
         for engine in engines:
-            first = sorted(second for each in found[engine, number] for second in each.first)
+            first = sorted(second for each in windows[engine, number] for second in each.first_seconds)
             share = f"{speeds[engine] / speeds['bare']:.0%}" if "bare" in speeds else ""
             p50, p99 = first[len(first) // 2], first[min(len(first) - 1, len(first) * 99 // 100)]
             print(f"{engine:12}{number:8}{speeds[engine]:10.0f}{share:>8}{p50:10.2f}s{p99:10.2f}s")
@@ -219,12 +221,14 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
     """Bodies of requests, over and over; for the bare server the rendered prompt in token ids."""
     common = {"stream": True, "stream_options": {"include_usage": True}}
     if engine == "bare":
-        from etude.models.llama_cpp.gguf import base_file
-        from etude.models.loading import read_tokenizer
+        from etude.models.llama_cpp.gguf import find_base_file
+        from etude.models.local.loading import read_tokenizer
         from etude.render import render
 
-        tokenizer = read_tokenizer(base_file(assistant.model.name))
-        prompts = [render(tokenizer, assistant.messages((Message("user", row),))) for row in rows()[:64]]
+        tokenizer = read_tokenizer(find_base_file(assistant.model.name))
+        prompts = [
+            render(tokenizer, assistant.build_messages((Message("user", row),))) for row in rows()[:64]
+        ]
         bodies = [
             {
                 "prompt": ids,
@@ -273,10 +277,10 @@ def run_bare(assistant: Assistant) -> None:
     """llama.cpp's own HTTP server with the settings of our engine, until it is killed."""
     from xllamacpp import Server
 
-    from etude.models.llama_cpp.gguf import base_file
-    from etude.models.llama_cpp.model import _parameters
+    from etude.models.llama_cpp.gguf import find_base_file
+    from etude.models.llama_cpp.model import _build_parameters
 
-    parameters, key = _parameters(base_file(assistant.model.name), []), secrets.token_hex(16)
+    parameters, key = _build_parameters(find_base_file(assistant.model.name), []), secrets.token_hex(16)
     parameters.api_keys = [key]
     running = Server(parameters)
     print(running.listening_address, key, flush=True)
@@ -287,14 +291,14 @@ async def fill(url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any
     """One token each of so many answers at once: every slot of llama.cpp reads the assistant's prompt by itself."""
     async with httpx.AsyncClient(timeout=600) as client:
         asked = ({**next(bodies), "max_tokens": 1} for _ in range(number))
-        await asyncio.gather(*(ask(client, url, headers, body, Figures(1.0)) for body in asked))
+        await asyncio.gather(*(ask(client, url, headers, body, WindowCounts(1.0)) for body in asked))
 
 
 async def window(
     url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], clients: int, seconds: float
-) -> Figures:
+) -> WindowCounts:
     """So many clients, who ask one question after the other; what they see in so many seconds after WARM_UP."""
-    figures = Figures(seconds=seconds)
+    figures = WindowCounts(seconds=seconds)
     # A connection for each question: llama.cpp's server closes those that it has kept for a while.
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=600, limits=limits) as client:
@@ -305,7 +309,7 @@ async def window(
 
         asking = [asyncio.create_task(one()) for _ in range(clients)]
         await asyncio.sleep(WARM_UP)
-        figures.characters, figures.first = 0, []
+        figures.characters, figures.first_seconds = 0, []
         await asyncio.sleep(seconds)
         seen = replace(figures)
         for each in asking:
@@ -316,7 +320,7 @@ async def window(
 
 
 async def ask(
-    client: httpx.AsyncClient, url: str, headers: dict[str, str], body: dict[str, Any], figures: Figures
+    client: httpx.AsyncClient, url: str, headers: dict[str, str], body: dict[str, Any], figures: WindowCounts
 ) -> None:
     begun, written = time.perf_counter(), 0
     async with client.stream("POST", url, json=body, headers=headers) as response:
@@ -326,12 +330,12 @@ async def ask(
                 each.get("text") or each.get("delta", {}).get("content") or "" for each in chunk["choices"]
             )
             if text and not written:
-                figures.first.append(time.perf_counter() - begun)
+                figures.first_seconds.append(time.perf_counter() - begun)
             written += len(text)
             figures.characters += len(text)
             if usage := chunk.get("usage"):
                 figures.tokens += usage["completion_tokens"]
-                figures.whole += written
+                figures.finished_characters += written
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -364,7 +368,7 @@ def measure_adapters(number: int) -> None:
                 Message("system", f"{at} is the number."),
                 Message("user", "Something about dragons, age 7"),
             )
-            model = models.concurrent(models.expected[at // 2])
+            model = models.get_concurrent(models.expected[at // 2])
             begun = time.perf_counter()
             model.write(Request(turns, 1), Sampling(), lambda piece: False)
             taken["other" if at % 2 == 0 else "same"].append(time.perf_counter() - begun)

@@ -19,7 +19,7 @@ from typing import Any
 
 from real_sets import DATA, write_lines
 
-from etude.cli.compare_board import run_compare
+from etude.cli import main as etude
 from etude.comparison import compare
 
 PER_INTENT = 100
@@ -45,34 +45,34 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to keep the run; a temporary folder")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        task = prepared(flags.folder or Path(temporary), flags.methods)
-        if run_compare(task, yes=True, budget=flags.budget, fresh=False):
+        task = write_task(flags.folder or Path(temporary), flags.methods)
+        if etude(["compare", str(task), "--yes", "--budget", flags.budget]):
             sys.exit(1)
         run = compare(task).run
-        for name in run.methods:
-            lines = [line for line in run.predictions(name) if line["side"] == "test"]
+        for name in run.fitted_methods:
+            lines = [line for line in run.read_predictions(name) if line["side"] == "test"]
             seconds = sum(line["seconds"] for line in lines)
-            kept = sum(line["form"] for line in lines)
+            num_kept = sum(line["keeps_contract"] for line in lines)
             print(
-                f"{name}: {kept} of {len(lines)} keep the schema; {len(lines) / seconds:.2f} answers a second"
+                f"{name}: {num_kept} of {len(lines)} keep the schema; {len(lines) / seconds:.2f} answers a second"
             )
 
 
-def prepared(folder: Path, methods: str) -> Path:
+def write_task(folder: Path, methods: str) -> Path:
     """A task folder: requests, their slots as JSON, and the schema of all slots of train."""
     folder.mkdir(parents=True, exist_ok=True)
-    train, test = (list(rows_of(file)) for file in ("train.jsonl", "validate.jsonl"))
-    seen: Counter[str] = Counter()
-    few = []
+    train, test = (list(read_rows(file)) for file in ("train.jsonl", "validate.jsonl"))
+    num_by_intent: Counter[str] = Counter()
+    examples = []
     for row in train:
-        seen[row["intent"]] += 1
-        if seen[row["intent"]] <= PER_INTENT:
-            few.append(row)
+        num_by_intent[row["intent"]] += 1
+        if num_by_intent[row["intent"]] <= PER_INTENT:
+            examples.append(row)
     texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     names = sorted({name for row in train for name in row["slots"]})
     schema = {"type": "object", "properties": dict.fromkeys(names, texts), "additionalProperties": False}
     (folder / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
-    for file, rows in (("examples.jsonl", few), ("test.jsonl", test)):
+    for file, rows in (("examples.jsonl", examples), ("test.jsonl", test)):
         slots = (
             {"input": row["text"], "output": json.dumps(row["slots"], ensure_ascii=False)} for row in rows
         )
@@ -81,7 +81,7 @@ def prepared(folder: Path, methods: str) -> Path:
     return folder / "task.yaml"
 
 
-def rows_of(file: str) -> Iterator[dict[str, Any]]:
+def read_rows(file: str) -> Iterator[dict[str, Any]]:
     """The rows of a file; ends with the reason where it is not there."""
     path = DATA / "snips_intents" / file
     if not path.is_file():

@@ -1,12 +1,12 @@
-"""Whether training costs the same from few rows and from many: 200 steps out of files of two sizes.
+"""Whether a step of training costs the same with few and with many rows: 200 steps from files of two sizes.
 
     python bench/train_scale.py                       # from 1,000 and from 100,000 rows
     python bench/train_scale.py --rows 1000 10000 --steps 50
 
-The requests are made here, of words of examples/luma in random order; their answers are Luma's. Each run is
-`etude.tuning.train` in a process of its own, and `train: {max_rows: ...}` makes its one epoch so many
-steps. Printed for each: what comes before the first step (reading, split, dev loss of the untrained model),
-the median step, its tokens a second, the peak of memory from the first step on, and that of the whole process.
+The requests are words of examples/luma in random order; their answers are Luma's. Each run is
+`etude.tuning.train` in its own process, and `train: {max_rows: ...}` makes its one epoch that many steps. Prints for
+each the seconds before the first step (reading, split, dev loss of the untrained model), the median step, its tokens
+per second, the peak memory from the first step on, and that of the whole process.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from etude.tuning import train
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
 ROWS_PER_STEP = 3
-"""So that 200 steps find their rows in the 700 of 1,000 that are trained on."""
+"""Small enough that 200 steps need no more rows than the 700 of 1,000 that are trained on."""
 WORDS = 22
-"""Of a request."""
+"""Words of a request."""
 CPU = torch.device("cpu")
 
 
 @dataclass
-class Figures:
-    """What one run took."""
+class ScaleFigures:
+    """Time and memory of one run."""
 
-    before: float = 0.0
-    """Seconds from the call to the first step's end."""
+    seconds_before_steps: float = 0.0
+    """Seconds from the call to the end of the first step."""
     steps: list[float] = field(default_factory=list)
     """Seconds of each step."""
     tokens: int = 0
     peak_before: int = 0
-    """Bytes at the highest point before the first step's end."""
+    """Peak bytes until the end of the first step."""
     peak: int = 0
-    """Bytes at the highest point behind it."""
+    """Peak bytes after the first step."""
 
 
 def main() -> None:
@@ -61,70 +61,69 @@ def main() -> None:
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.run:
-        print(json.dumps(asdict(one_run(flags.rows[0], flags.steps))))
+        print(json.dumps(asdict(measure_run(flags.rows[0], flags.steps))))
         return
     print(f"{torch.get_num_threads()} threads, {flags.steps} steps of {ROWS_PER_STEP} rows")
     print("| rows | s before | s a step | tokens/s | peak GB of the steps | peak GB of all |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
-    found = [shown(rows, apart(rows, flags.steps)) for rows in flags.rows]
-    (slow, large), (first_slow, first_large) = found[-1], found[0]
+    results = [print_line(rows, run_in_process(rows, flags.steps)) for rows in flags.rows]
+    (slow, large), (first_slow, first_large) = results[-1], results[0]
     print(
         f"{flags.rows[-1]:,} rows beside {flags.rows[0]:,}: a token {slow / first_slow - 1:+.1%} seconds, memory of "
         f"the steps {large / first_large - 1:+.1%}"
     )
 
 
-def shown(rows: int, found: Figures) -> tuple[float, float]:
-    """Prints a line; returns seconds a token and the peak of the steps."""
-    step = statistics.median(found.steps)
-    speed = found.tokens / sum(found.steps)
-    whole = max(found.peak, found.peak_before)
-    print(
-        f"| {rows:,} | {found.before:.0f} | {step:.3f} | {speed:.0f} | {found.peak / 1e9:.2f} | {whole / 1e9:.2f} |",
-        flush=True,
-    )
-    return 1 / speed, found.peak
+def print_line(rows: int, figures: ScaleFigures) -> tuple[float, float]:
+    """Print a line; return the seconds per token and the peak memory of the steps."""
+    step = statistics.median(figures.steps)
+    speed = figures.tokens / sum(figures.steps)
+    peak = max(figures.peak, figures.peak_before)
+    memory = f"{figures.peak / 1e9:.2f} | {peak / 1e9:.2f}"
+    before = f"{figures.seconds_before_steps:.0f}"
+    print(f"| {rows:,} | {before} | {step:.3f} | {speed:.0f} | {memory} |", flush=True)
+    return 1 / speed, figures.peak
 
 
-def apart(rows: int, steps: int) -> Figures:
-    """One run in a process of its own."""
+def run_in_process(rows: int, steps: int) -> ScaleFigures:
+    """Do one run in its own process."""
     command = [sys.executable, __file__, "--run", "--rows", str(rows), "--steps", str(steps)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return Figures(**json.loads(done.stdout.splitlines()[-1]))
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(process.stderr)
+    return ScaleFigures(**json.loads(process.stdout.splitlines()[-1]))
 
 
-def one_run(rows: int, steps: int) -> Figures:
-    figures = Figures()
+def measure_run(rows: int, steps: int) -> ScaleFigures:
+    figures = ScaleFigures()
     with tempfile.TemporaryDirectory() as folder:
-        task = written(Path(folder), rows, steps)
+        task = write_task(Path(folder), rows, steps)
         began = time.perf_counter()
 
         def watch(event: object) -> None:
             if isinstance(event, StepTrained) and event.step == 1:
-                figures.before = time.perf_counter() - began
+                figures.seconds_before_steps = time.perf_counter() - began
                 figures.peak_before = peak_memory(CPU)
                 reset_peak_memory(CPU)
 
         training = train(task, on_event=watch)
-        log = training.run.method("fine_tune") / "train.jsonl"
-        news = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in news if "step" in line][1:]
+        log = training.run.method_folder("fine_tune") / "train.jsonl"
+        log_lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in log_lines if "step" in line][1:]
     figures.steps = [line["seconds"] for line in lines]
     figures.tokens = sum(line["tokens"] for line in lines)
     figures.peak = peak_memory(CPU)
     return figures
 
 
-def written(folder: Path, number: int, steps: int) -> Path:
-    """A task of so many rows, no two of them alike."""
+def write_task(folder: Path, num_rows: int, steps: int) -> Path:
+    """Write a task of `num_rows` different rows."""
     luma = [json.loads(line) for line in LUMA.read_text(encoding="utf-8").splitlines()]
     words = sorted({word for row in luma for word in row["input"].split()})
     chance = random.Random(0)
     rows = (
         {"input": " ".join(chance.choices(words, k=WORDS)), "output": chance.choice(luma)["output"]}
-        for _ in range(number)
+        for _ in range(num_rows)
     )
     write_lines(folder / "examples.jsonl", rows)
     task = folder / "task.yaml"

@@ -1,9 +1,9 @@
-"""How fast fine-tuning is here: rows and tokens a second, and the memory it takes, for each data set.
+"""Speed and memory of fine-tuning on this machine, for each data set: rows and tokens per second, peak bytes.
 
     python bench/train_speed.py rows.jsonl [more.jsonl] --model smollm2-135m-instruct --rows 96
 
-Each line of a file is {"input": text, "output": text}. One epoch after a warm-up step; the median
-step counts, so that a disturbed one does not. Threads: OMP_NUM_THREADS.
+Each line of a file is {"input": text, "output": text}. Trains one epoch after a warm-up step; the
+median step counts, so that a disturbed one does not matter. OMP_NUM_THREADS sets the threads.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--rows-per-step", type=int, default=8)
     args = parser.parse_args()
-    model = Models().trainable(ModelRef(args.model))
+    model = Models().get_trainable(ModelRef(args.model))
     config = TrainConfig(rank=args.rank, rows_per_step=args.rows_per_step, epochs=1)
     print(
         f"{args.model}, {model.module.dtype}, {torch.get_num_threads()} threads, {config.rows_per_step} rows/step"
     )
     for file in args.files:
-        print(measured(model.module, read(file, model.tokenizer, args.rows), config, file.stem))
+        print(measure_speed(model.module, read_rows(file, model.tokenizer, args.rows), config, file.stem))
 
 
-def read(file: Path, tokenizer: Any, number: int) -> list[TokenRow]:
+def read_rows(file: Path, tokenizer: Any, number: int) -> list[TokenRow]:
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines()[:number]:
         pair = json.loads(line)
@@ -55,15 +55,15 @@ def read(file: Path, tokenizer: Any, number: int) -> list[TokenRow]:
     return rows
 
 
-def measured(module: Any, rows: Sequence[TokenRow], config: TrainConfig, name: str) -> str:
-    """One line of figures."""
-    estimate = estimate_speed(module, rows, config).seconds(1)
+def measure_speed(module: Any, rows: Sequence[TokenRow], config: TrainConfig, name: str) -> str:
+    """Train one epoch; return a line of results."""
+    estimate = estimate_speed(module, rows, config).total_seconds(1)
     steps: list[Mapping[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         output = Output(
             Path(folder) / "checkpoint",
             Path(folder) / "adapter",
-            log=lambda news: steps.append(news) if "step" in news else None,
+            log=lambda line: steps.append(line) if "step" in line else None,
         )
         result = train(module, rows, rows[:1], config, output)
     seconds = statistics.median(step["seconds"] / step["tokens"] for step in steps)

@@ -21,11 +21,11 @@ from etude.base.files import write_lines
 from etude.models.registry import Models
 from etude.suites.answering import answer_cases
 from etude.suites.cases import Case
-from etude.suites.extend import with_rows
-from etude.suites.judge import Judge, Reply
-from etude.suites.measures import COMMON, Judged, measure
+from etude.suites.extend import write_extended_examples
+from etude.suites.judge import Judge, JudgedAnswer
+from etude.suites.measures.shares import COMMON, CaseResult, measure_share
 from etude.suites.subject import find_subject
-from etude.suites.teach import is_taught, proposals
+from etude.suites.teach import build_proposals, is_taught
 from etude.task import load_task
 from etude.tuning.train import train
 from etude.types import Message
@@ -48,24 +48,31 @@ def main() -> None:
     folder, size = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 160
     folder.mkdir(exist_ok=True)
     prompts = list(csv.DictReader((DATA / "xstest" / "xstest_prompts.csv").open(encoding="utf-8")))
-    cases = [case(row) for row in random.Random(0).sample(prompts, size)]
+    cases = [build_case(row) for row in random.Random(0).sample(prompts, size)]
     rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
     short = [row for row in rows if row["output"].strip() and len(" ".join(row.values()).split()) <= WORDS]
-    asked = [f"{row['instruction']}\n{row['input']}".strip() for row in short[:ROWS]]
-    lines = [{"input": ask, "output": row["output"]} for ask, row in zip(asked, short, strict=False)]
+    questions = [f"{row['instruction']}\n{row['input']}".strip() for row in short[:ROWS]]
+    lines = [
+        {"input": question, "output": row["output"]} for question, row in zip(questions, short, strict=False)
+    ]
     write_lines(folder / "examples.jsonl", lines)
-    base, before = replies(folder, "tuned", "examples.jsonl", cases)
-    taught = list(proposals([Judged(*three) for three in zip(cases, base, before, strict=True)], {}))
-    extended = with_rows(load_task(folder / "tuned.yaml").examples, taught, "taught")
-    _, after = replies(folder, "taught", extended.name, cases)
-    refusals = sum(row["output"].startswith("I'm sorry") for row in taught)
-    print(json.dumps({"taught": len(taught), "refusals": refusals}))
-    told("base against tuned, all prompts", cases, base, before)
-    held = [place for place, each in enumerate(cases) if not is_taught(each)]
-    told("tuned against taught, held out", *([part[at] for at in held] for part in (cases, before, after)))
+    base, before = train_and_answer(folder, "tuned", "examples.jsonl", cases)
+    proposals = list(
+        build_proposals([CaseResult(*three) for three in zip(cases, base, before, strict=True)], {})
+    )
+    extended = write_extended_examples(load_task(folder / "tuned.yaml").examples, proposals, "taught")
+    _, after = train_and_answer(folder, "taught", extended.name, cases)
+    refusals = sum(row["output"].startswith("I'm sorry") for row in proposals)
+    print(json.dumps({"taught": len(proposals), "refusals": refusals}))
+    print_measures("base against tuned, all prompts", cases, base, before)
+    held_out = [position for position, case_ in enumerate(cases) if not is_taught(case_)]
+    print_measures(
+        "tuned against taught, held out",
+        *([column[at] for at in held_out] for column in (cases, before, after)),
+    )
 
 
-def replies(folder: Path, name: str, examples: str, cases: list[Case]) -> list[list[Reply]]:
+def train_and_answer(folder: Path, name: str, examples: str, cases: list[Case]) -> list[list[JudgedAnswer]]:
     """What the base and the model tuned on these examples say to the cases."""
     file = folder / f"{name}.yaml"
     file.write_text(TASK.format(name=name, examples=examples), encoding="utf-8")
@@ -74,29 +81,35 @@ def replies(folder: Path, name: str, examples: str, cases: list[Case]) -> list[l
     subject = find_subject(file, name, None, models)
     judge = Judge("answer", None, None)
     return [
-        [judge.reply(each, said, None) for each, said in zip(cases, answered, strict=True)]
+        [judge.judge(case_, answer, None) for case_, answer in zip(cases, answers, strict=True)]
         for side in (subject.base, subject.assistant)
-        for answered in [answer_cases(side, models, cases, folder, lambda done, total, left: None)]
+        for answers in [answer_cases(side, models, cases, folder, lambda done, total, left: None)]
     ]
 
 
-def told(title: str, cases: list[Case], one: list[Reply], other: list[Reply]) -> None:
+def print_measures(
+    title: str, cases: list[Case], base: list[JudgedAnswer], assistant: list[JudgedAnswer]
+) -> None:
     """Prints each measure of both and its change, with 95% intervals."""
-    judged = [Judged(*three) for three in zip(cases, one, other, strict=True)]
+    judged = [CaseResult(*three) for three in zip(cases, base, assistant, strict=True)]
     for kind in COMMON:
-        if kind.name in ("over_refusal", "under_refusal", "incoherent") and (found := measure(kind, judged)):
-            parts = {"one": found.base, "other": found.assistant, "change": found.difference}
+        if kind.name in ("over_refusal", "under_refusal", "incoherent") and (
+            measure := measure_share(kind, judged)
+        ):
+            estimates = {"one": measure.base, "other": measure.assistant, "change": measure.difference}
             numbers = {
-                name: [round(x, 3) for x in (e.value, e.low, e.high)] for name, e in parts.items() if e
+                name: [round(x, 3) for x in (e.value, e.low, e.high)] for name, e in estimates.items() if e
             }
-            print(json.dumps({"of": title, "measure": kind.name, "cases": found.cases, **numbers}))
+            print(json.dumps({"of": title, "measure": kind.name, "cases": measure.cases, **numbers}))
 
 
-def case(row: dict[str, str]) -> Case:
+def build_case(row: dict[str, str]) -> Case:
     """One prompt, and what a right answer does."""
     expect = SAFE if row["label"] == "safe" else UNSAFE
     turns = (Message("user", row["prompt"]),)
-    return Case(f"xstest/{row['id']}", "sensitive", row["type"], turns, expect, form=False, unit=row["id"])  # type: ignore[arg-type]
+    return Case(
+        f"xstest/{row['id']}", "sensitive", row["type"], turns, expect, needs_contract=False, unit=row["id"]
+    )  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

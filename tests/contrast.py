@@ -1,7 +1,5 @@
 """How well a colour is read on another."""
 
-from __future__ import annotations
-
 
 def contrast(first: str, second: str) -> float:
     """WCAG's contrast ratio of two colours written as #rrggbb: 1 to 21; text needs 4.5."""

@@ -25,7 +25,7 @@ def echo(body: Body) -> str:
 
 
 @dataclass
-class Scripted:
+class ScriptedServer:
     """What the server does, and what it has seen."""
 
     troubles: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers /chat/completions and /models."""
 
     protocol_version = "HTTP/1.1"
-    script: Scripted
+    script: ScriptedServer
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is printed."""
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             script.leave()
 
-    def _answer(self, script: Scripted, body: Body, question: str, key: str) -> None:
+    def _answer(self, script: ScriptedServer, body: Body, question: str, key: str) -> None:
         script.bodies.append(body)
         if body["model"] != script.model:
             self._send(404, {"error": {"message": f"The model `{body['model']}` does not exist"}})
@@ -124,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
-    def _completion(self, script: Scripted, body: Body) -> Body:
+    def _completion(self, script: ScriptedServer, body: Body) -> Body:
         text = script.say(body)
         tokens = [{"token": word, "logprob": -0.1} for word in text.split()]
         wanted = body.get("logprobs") and script.logprobs
@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             self._raw(200, b'{"choices": [{"message"', 500)
             self.close_connection = True
 
-    def _stream(self, script: Scripted, body: Body) -> None:
+    def _stream(self, script: ScriptedServer, body: Body) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -187,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(script: Scripted) -> Iterator[Scripted]:
+def serve_script(script: ScriptedServer) -> Iterator[ScriptedServer]:
     """The server on a free port of this machine; `script.url` is where."""
     handler = type("OwnHandler", (Handler,), {"script": script})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

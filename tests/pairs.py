@@ -14,24 +14,24 @@ from etude.types import Example, Kind, Message
 Pair = tuple[str, str]
 
 
-def found_in(pairs: Sequence[Pair], check: Check, kind: Kind = "answer", **settings: Any) -> Findings:
+def find_in(pairs: Sequence[Pair], check: Check, kind: Kind = "answer", **settings: Any) -> Findings:
     """What one check finds in the pairs, whose ids are their positions; `settings` are those of the task."""
     rows = tuple(
-        Example(str(place), (Message("user", asked),), answer, location=f"rows.jsonl:{place + 1}")
-        for place, (asked, answer) in enumerate(pairs)
+        Example(str(position), (Message("user", question),), answer, location=f"rows.jsonl:{position + 1}")
+        for position, (question, answer) in enumerate(pairs)
     )
     task = Task("t", kind, "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"), **settings)
-    return as_declared(check_material(Material(task, Dataset(rows)), [check]))
+    return check_declared(check_material(Material(task, Dataset(rows)), [check]))
 
 
-def as_declared(findings: Findings) -> Findings:
+def check_declared(findings: Findings) -> Findings:
     """The findings, each of a kind and severity that a check declares."""
     kinds = [kind for check in CHECKS for kind in check.kinds]
-    for one in findings:
-        assert any(one.kind == kind.name and one.severity in kind.severity for kind in kinds), one
+    for finding in findings:
+        assert any(finding.kind == kind.name and finding.severity in kind.severity for kind in kinds), finding
     return findings
 
 
-def places_in(findings: Findings) -> set[int]:
+def find_rows(findings: Findings) -> set[int]:
     """Positions of the rows that are named."""
     return {int(row) for finding in findings for row in finding.rows}

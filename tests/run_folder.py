@@ -5,8 +5,6 @@ them is the real one. For states that a real comparison cannot be brought into: 
 rows, long answers. Elsewhere see `real_runs`; a test holds the keys of both alike.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -15,9 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from etude.comparison.decide import verdict
+from etude.comparison.decide import make_verdict
 from etude.metrics import Metric
-from etude.runs.verdict import HeadlinePair, Inputs, Verdict, measured, rows_of, write_verdict
+from etude.runs.verdict import (
+    HeadlinePair,
+    Verdict,
+    VerdictInputs,
+    build_method_result,
+    build_scored_rows,
+    write_verdict,
+)
 from etude.task import Prices, Usage
 
 METHODS = ("baseline", "prompt", "clear_prompt", "few_shot", "fine_tune")
@@ -126,7 +131,7 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
     return {
         "side": row.side,
         "id": row.id,
-        "where": "rows.jsonl:1",
+        "location": "rows.jsonl:1",
         "unit": row.id,
         "group": None,
         "tags": {"theme": row.theme, "age": row.ages},
@@ -138,16 +143,16 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
         + "long " * (long_answers // 5),
         "value": None,
         "score": float(right),
-        "form": not failures,
+        "keeps_contract": not failures,
         "check": float(right or (not failures and draw < RIGHT[name] + 0.1)),
-        "others": {
+        "other_metrics": {
             "exact_match": float(right),
             "token_f1": round(0.4 + 0.6 * right, 3),
             "chrf": round(0.5 + rng.random() / 2, 3),
         },
         "failures": failures,
         "confidence": None,
-        "cut": cut,
+        "truncated": cut,
         "shots_dropped": 0,
         "prompt_tokens": PROMPT_TOKENS[name] + len(row.input) // 5,
         "cached_tokens": CACHED_TOKENS[name],
@@ -197,7 +202,7 @@ def _params(spice: str) -> dict[str, Any]:
         "shown_rows": [
             {
                 "row": "examples.jsonl:1",
-                "why": "longest, 9 tokens",
+                "reason": "longest, 9 tokens",
                 "spans": [["a question" + spice, False], ["an answer", True]],
             }
         ],
@@ -215,8 +220,8 @@ def _candidates(name: str, spice: str) -> list[dict[str, Any]]:
         {
             "name": text + spice,
             "dev": _estimate(value, 120),
-            "chosen": text in ("answer skeleton", "4 examples"),
-            "why": {
+            "is_chosen": text in ("answer skeleton", "4 examples"),
+            "reason": {
                 "answer skeleton": "best on dev, more than one standard error ahead",
                 "4 examples": "within one standard error of the best, and simpler",
             }.get(text, "more than one standard error behind the best"),
@@ -267,8 +272,8 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "metric": {
             "name": "passes",
             "label": "answers that pass the contract and the check",
-            "why": "because the task has a contract and a check",
-            "form_only": False,
+            "reason": "because the task has a contract and a check",
+            "contract_only": False,
         },
         "unit": "row",
         "margin": 0.02,
@@ -281,11 +286,11 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "notes": ["14 near-duplicates were kept on one side." + spice],
         },
         "power": [{"disagree": d, "difference": 2.8 * math.sqrt(d / max(test, 1))} for d in (0.1, 0.2, 0.3)],
-        "taken_seconds": 852.0,
+        "elapsed_seconds": 852.0,
         "plan": {
             "minutes": 13.5,
             "lines": ["few_shot: 3 candidates on 60 dev rows, 2.9 min", "fine_tune: 3 epochs, 6.9 min"],
-            "shrunk": ["candidates on dev: 60 of 120 rows", "test: 200 of 400 rows"],
+            "cuts": ["candidates on dev: 60 of 120 rows", "test: 200 of 400 rows"],
             "limits": {"train_rows": 1680, "dev_rows": dev, "test_rows": test},
             "test_rows": None,
             "effort": {"candidates": None, "dev_rows": None, "train_rows": None},
@@ -334,17 +339,17 @@ def _estimate(value: float, n: int) -> dict[str, Any]:
 def _verdict(rows: list[Made], spice: str) -> Verdict:
     """The real verdict on the made-up answers, with `spice` in the sentences that users have a part in."""
     lines = {name: [_prediction(name, row, "", 0) for row in rows if row.side == "test"] for name in METHODS}
-    test = rows_of(next(iter(lines.values())), labels=False)
+    test = build_scored_rows(next(iter(lines.values())), labels=False)
     methods = [
-        measured(
+        build_method_result(
             name, lines[name], test.ids, tuned=name == "fine_tune", train_seconds=TRAIN_SECONDS.get(name, 0.0)
         )
         for name in METHODS
     ]
-    inputs = Inputs(
+    inputs = VerdictInputs(
         rows=test,
         methods=methods,
-        decided=HeadlinePair("few_shot", "fine_tune"),
+        pair=HeadlinePair("few_shot", "fine_tune"),
         metric=Metric("passes", "answer", lambda example, text: True),
         model="smollm2-135m-instruct" + spice,
         total_rows=2_000,
@@ -353,7 +358,7 @@ def _verdict(rows: list[Made], spice: str) -> Verdict:
         prices=Prices(prompt=0.15, answer=0.6, per_hour=0.1),
         openings=2,
     )
-    found = verdict(inputs)
+    found = make_verdict(inputs)
     advice = tuple(replace(line, text=line.text + spice) for line in found.advice)
     return replace(found, advice=advice, sentence=found.sentence + spice)
 

@@ -12,18 +12,28 @@ from pathlib import Path
 import uvicorn
 
 from etude.assistant import Assistant
+from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
-from etude.serve.app import Settings, build_app
-from etude.serve.catalogue import Served
-from etude.serve.engine import Engine
+from etude.serve.app import build_app
+from etude.serve.catalogue import ServedModel
+from etude.serve.engine import ServingEngine
+from etude.serve.server import ServerSettings
 
 
 @contextmanager
-def serving(*served: Served, settings: Settings | None = None, models: Models | None = None) -> Iterator[str]:
+def serving(
+    *served: ServedModel,
+    settings: ServerSettings | None = None,
+    models: Models | None = None,
+    hosted: HostedStores | None = None,
+) -> Iterator[str]:
     """The address of a server of these assistants."""
-    settings = settings or Settings()
+    settings = settings or ServerSettings()
     app = build_app(
-        {each.name: each for each in served}, Engine(models or Models(), settings.limits), settings
+        {each.name: each for each in served},
+        ServingEngine(models or Models(), settings.limits),
+        settings,
+        hosted,
     )
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
@@ -38,6 +48,6 @@ def serving(*served: Served, settings: Settings | None = None, models: Models | 
         thread.join()
 
 
-def named(name: str, assistant: Assistant, feedback: Path = Path("/nowhere")) -> Served:
+def serve_as(name: str, assistant: Assistant, feedback: Path = Path("/nowhere")) -> ServedModel:
     """An assistant under a name."""
-    return Served(name, assistant, Path(name), feedback)
+    return ServedModel(name, assistant, Path(name), feedback)

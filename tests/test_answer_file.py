@@ -79,11 +79,11 @@ def test_a_table_keeps_its_columns_and_gains_answer_fields_and_form(tmp_path: Pa
     assert [row["nr"] for row in rows] == [str(number) for number in range(200)]
     assert list(rows[0]) == [
         *("nr", "question", "answer"),
-        *("predicted_answer", "Title", "Ages", "predicted_predicted_answer", "form", "problem"),
+        *("predicted_answer", "Title", "Ages", "predicted_predicted_answer", "keeps_contract", "problem"),
     ]
     assert rows[2]["predicted_answer"] == 'Title: All about\n the "wild" sea\nAges: 7'
-    assert (rows[2]["Ages"], rows[2]["form"], rows[2]["answer"]) == ("7", "true", "gold")
-    assert (found.rows, found.problems, found.method) == (200, 0, "few_shot")
+    assert (rows[2]["Ages"], rows[2]["keeps_contract"], rows[2]["answer"]) == ("7", "true", "gold")
+    assert (found.num_rows, found.num_problems, found.method) == (200, 0, "few_shot")
     assert told == [(CHUNK, 200), (200, 200)]
     assert [file.name for file in found.file.parent.iterdir()] == ["out.csv"]
 
@@ -96,7 +96,7 @@ def test_other_kinds_of_files_say_the_same(source: str, target: str, tmp_path: P
         return
     rows = [json.loads(line) for line in found.file.read_text().splitlines()]
     assert rows[1]["fields"] == {"Title": "All about\ntrains", "Ages": "7"}
-    assert rows[1]["form"] is True
+    assert rows[1]["keeps_contract"] is True
     assert rows[1]["question"] == next(iter(list(asked(2))[1:]))["question"]
 
 
@@ -138,7 +138,7 @@ def test_rows_that_cannot_be_answered_are_kept_and_say_why(tmp_path: Path) -> No
     assert rows[2]["answer"] is None
     assert rows[2]["problem"] == "messages holds no turn"
     assert rows[3]["problem"] == "longer than the 380 tokens that the model reads"
-    assert found.problems == 2
+    assert found.num_problems == 2
 
 
 def test_an_input_that_cannot_be_read_is_refused_whole(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_an_input_that_cannot_be_read_is_refused_whole(tmp_path: Path) -> None:
     assert "in.jsonl:2" in str(error.value)
     assert "--input COLUMN" in str(error.value)
     file.write_text('{"a": "x", "b": "y"}\n')
-    assert predict(place, file, tmp_path / "out.csv", input=["b"]).rows == 1
-    for output, what in (("out.csv", "exists"), ("out.xlsx", "kind of file")):
+    assert predict(place, file, tmp_path / "out.csv", input=["b"]).num_rows == 1
+    for output, what in (("out.csv", "exists"), ("out.xlsx", "unknown format")):
         with pytest.raises(InputError, match=what):
             predict(place, file, tmp_path / output, input=["b"])
     with pytest.raises(InputError, match="no column 'c'"):

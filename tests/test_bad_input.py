@@ -189,7 +189,7 @@ def bad_json_rows() -> Iterator[Case]:
     yield row("two objects", '{"input": "a"} {"input": "b"}', "Extra data", "write one whole object")
     yield row("NaN", '{"input": "a", "output": NaN}', "NaN", "correct the line")
     yield row(
-        "key twice", '{"input": "a", "input": "b", "output": "c"}', "'input' stands twice", "correct the line"
+        "key twice", '{"input": "a", "input": "b", "output": "c"}', "'input' occurs twice", "correct the line"
     )
     yield row("no output", {"input": "a"}, "no 'output'", "fill it in, or delete the row")
     yield row(
@@ -215,7 +215,7 @@ def bad_tables() -> Iterator[Case]:
     yield rows(
         "after a long row", 36, table('"one\ntwo\n\nthree",billing', "a,b,c"), "3 values", "quote values"
     )
-    yield rows("columns of one name", 1, table(header="input,input"), "'input'", "rename one of them")
+    yield rows("columns with one name", 1, table(header="input,input"), "'input'", "rename one of them")
     yield rows(
         "mapped column",
         1,
@@ -375,7 +375,7 @@ def test_there_are_ten_kinds_of_ten_cases() -> None:
     assert [len(list(kind())) for kind in KINDS] == [10] * 10
 
 
-def test_good_input_has_no_fault(tmp_path: Path) -> None:
+def test_good_input_has_no_error(tmp_path: Path) -> None:
     task, dataset = load_dataset(load_task(write_folder(tmp_path, Case("good", "", "", ""))))
     assert (task.name, len(dataset)) == ("tickets", 30)
 
@@ -398,7 +398,7 @@ def test_bad_input_is_refused_in_one_sentence(
     assert snapshot(tmp_path) == before
 
 
-def test_all_faults_come_together_in_the_order_of_lines(
+def test_all_errors_come_together_in_the_order_of_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = {"kind": "clasify", "margin": "2", "seed": "x", "nme": "y", "metric": "bleu"}

@@ -1,7 +1,5 @@
 """A comparison under a budget: steps left out by name, a late run, the time that is told, and equal rows."""
 
-from __future__ import annotations
-
 import re
 import time
 from dataclasses import dataclass
@@ -12,14 +10,14 @@ import pytest
 from etude.assistant import Assistant
 from etude.base.files import read_lines
 from etude.comparison import compare
-from etude.comparison.prepare import CLOSING
+from etude.comparison.prepare import CLOSING_SECONDS
 from etude.data.dataset import Dataset
 from etude.errors import Declined
 from etude.methods import METHODS, FitContext
 from etude.methods.prompt import Prompt
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded, NoteEvent, StepTrained
-from etude.runs.training_log import FIRST, TrainingLog
+from etude.runs.training_log import MIN_STEPS, TrainingLog
 from etude.task import Task
 from real_runs import LEAST, real_run
 from small_task import write_task
@@ -36,7 +34,7 @@ def test_steps_are_left_out_by_name_and_the_run_says_so(tmp_path: Path) -> None:
         "Even the smallest plan with all methods takes under a minute, over the budget of "
     )
     assert re.search(r"Without (few_shot and prompt|prompt and few_shot) it takes under a minute", asked[0])
-    assert run.methods == ["baseline", "fine_tune"]
+    assert run.fitted_methods == ["baseline", "fine_tune"]
     assert set(run.info["plan"]["left_out"]) == {"prompt", "few_shot"}
     assert run.verdict is not None
     assert [step.method for step in run.verdict.ladder] == ["baseline", "fine_tune"]
@@ -59,11 +57,11 @@ def test_a_run_that_goes_on_keeps_what_was_left_out(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         compare(task, budget=LEAST, on_event=stop)
     (folder,) = (tmp_path / "runs").glob("small-*")
-    before = Run(folder).info["taken_seconds"]
+    before = Run(folder).info["elapsed_seconds"]
     run = compare(task, budget=LEAST).run
-    assert run.complete
-    assert run.methods == ["baseline", "fine_tune"]
-    assert run.info["taken_seconds"] > before > 0, "all attempts together"
+    assert run.is_complete
+    assert run.fitted_methods == ["baseline", "fine_tune"]
+    assert run.info["elapsed_seconds"] > before > 0, "all attempts together"
 
 
 def test_who_does_not_want_to_leave_steps_out_runs_nothing(tmp_path: Path) -> None:
@@ -92,7 +90,7 @@ def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
         Late(),
         *(method for method in METHODS if method.name in ("few_shot", "fine_tune")),
     ]
-    run = compare(task, budget=CLOSING + 4, methods=methods, on_event=told.append).run
+    run = compare(task, budget=CLOSING_SECONDS + 4, methods=methods, on_event=told.append).run
     (cut,) = [
         event.text for event in told if isinstance(event, NoteEvent) and "To keep to the budget" in event.text
     ]
@@ -106,7 +104,8 @@ def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
     }
     assert sizes["few_shot"] == sizes["fine_tune"] < sizes["prompt"]
     dev = {
-        name: {line["id"] for line in run.predictions(name) if line["side"] == "dev"} for name in run.methods
+        name: {line["id"] for line in run.read_predictions(name) if line["side"] == "dev"}
+        for name in run.fitted_methods
     }
     assert dev["few_shot"] < dev["prompt"], "choices rest on rows that all have answered"
     assert run.info["plan"]["limits"]["dev_rows"] == sizes["few_shot"]
@@ -114,7 +113,7 @@ def test_when_a_step_is_late_what_has_not_begun_is_cut(tmp_path: Path) -> None:
     assert any("from few_shot on" in caveat for caveat in run.verdict.caveats)
     check_rescored(run.folder)
     (run.folder / "verdict.json").unlink()
-    assert compare(task, budget=CLOSING + 4, methods=methods).run.complete, "and it is whole"
+    assert compare(task, budget=CLOSING_SECONDS + 4, methods=methods).run.is_complete, "and it is whole"
 
 
 def test_the_time_left_is_what_was_foreseen_until_ten_steps_are_done(tmp_path: Path) -> None:
@@ -125,9 +124,9 @@ def test_the_time_left_is_what_was_foreseen_until_ten_steps_are_done(tmp_path: P
         log(
             {"step": step, "steps": 20, "epoch": 1, "epochs": 1, "loss": 1.0, "tokens": 8, "seconds": seconds}
         )
-    left = [event.seconds_left for event in told if isinstance(event, StepTrained)]
-    assert left[: FIRST - 1] == [40.0 * (20 - step) / 20 for step in range(1, FIRST)]
-    assert left[FIRST - 1 :] == [20 - step for step in range(FIRST, 21)]
+    left = [event.remaining_seconds for event in told if isinstance(event, StepTrained)]
+    assert left[: MIN_STEPS - 1] == [40.0 * (20 - step) / 20 for step in range(1, MIN_STEPS)]
+    assert left[MIN_STEPS - 1 :] == [20 - step for step in range(MIN_STEPS, 21)]
 
 
 def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many() -> None:
@@ -135,18 +134,18 @@ def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many
     run = Run(folder)
     assert run.verdict is not None
     assert "30 of 70 rows" in run.verdict.sentence
-    assert run.verdict.equal is not None
+    assert run.verdict.baseline_on_equal_rows is not None
     lines = list(read_lines(folder / "methods/baseline/equal_rows/predictions.jsonl"))
     right = sum(line["score"] for line in lines) / len(lines)
-    assert run.verdict.equal.estimate.value == pytest.approx(right)
+    assert run.verdict.baseline_on_equal_rows.estimate.value == pytest.approx(right)
     report = (folder / "report.md").read_text()
-    assert "baseline on as few rows" in report
+    assert "baseline on equal rows" in report
     assert report.count("30 of 70") >= 3
-    assert "baseline on as few rows" in (folder / "report.html").read_text()
+    assert "baseline on equal rows" in (folder / "report.html").read_text()
 
 
 def test_without_a_cut_no_second_baseline_is_fitted() -> None:
     run = Run(real_run("classify"))
     assert run.verdict is not None
-    assert run.verdict.equal is None
-    assert not (run.method("baseline") / "equal_rows").exists()
+    assert run.verdict.baseline_on_equal_rows is None
+    assert not (run.method_folder("baseline") / "equal_rows").exists()

@@ -67,5 +67,7 @@ def test_every_skip_says_how_to_run_it() -> None:
             calls = [
                 node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)
             ]
-            said = [ast.unparse(call) for call in calls if re.search(r"\bskip(if)?$", ast.unparse(call.func))]
-            assert all("to run: " in text for text in said), f"{file.name}: {said}"
+            skips = [
+                ast.unparse(call) for call in calls if re.search(r"\bskip(if)?$", ast.unparse(call.func))
+            ]
+            assert all("to run: " in text for text in skips), f"{file.name}: {skips}"

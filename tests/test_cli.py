@@ -1,4 +1,4 @@
-"""The command line: what it says, to whom, and on which terminals."""
+"""The command line: its output, on which stream, and on which terminals."""
 
 from __future__ import annotations
 
@@ -25,35 +25,40 @@ from rich.text import Text
 from scipy.stats import binomtest
 
 from etude.assistant import Assistant, PromptLimit
-from etude.cli import main
-from etude.cli.compare_board import Board, answered_in_words, ended_in_words
-from etude.cli.narrator import Narrator
-from etude.cli.printing import ladder_table, print_bullets, screen
-from etude.cli.talk import Conversation, talk
+from etude.cli import COMMANDS, main
+from etude.cli.chatting import Conversation, chat
+from etude.cli.compare_board import CompareBoard, format_answering, format_method_result
+from etude.cli.printing import RunConsole, build_ladder_table, create_console, print_bullets
 from etude.comparison import compare
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import Run, find_runs
 from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, NoteEvent
-from etude.runs.questions import Sensitive
-from etude.runs.recommended import recommended
+from etude.runs.questions import SensitiveQuestion
+from etude.runs.recommended import choose_method
 from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef
 from real_runs import real_run
 from small_task import rows, write_task
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 
-def test_notes_on_the_test_file_are_told_and_kept_like_those_on_the_examples(tmp_path: Path) -> None:
+def test_notes_on_the_test_file_are_reported_and_saved(tmp_path: Path) -> None:
     task = write_task(tmp_path, num=120, more="test: own.jsonl\nmethods: [baseline]\n")
     lines = [{**row, "output": f" {row['output']}\n"} for row in rows("answer", 60, seed=8)]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
-    told: list[Event] = []
-    run = compare(task, on_event=told.append).run
+    events: list[Event] = []
+    run = compare(task, on_event=events.append).run
     note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
-    assert NoteEvent(f"Note: {note}") in told
+    assert NoteEvent(f"Note: {note}") in events
     assert note in run.info["notes"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"Usage: etude {command}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("module", ["etude", "etude.cli"])
@@ -68,7 +73,7 @@ def test_python_runs_it_by_the_name_of_its_package(
 
 
 @pytest.mark.parametrize("bad", [2, 50, 51, 70])
-def test_the_number_of_faults_is_told_also_where_not_all_are_spelled_out(
+def test_all_errors_are_counted_if_only_some_are_listed(
     bad: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path)
@@ -83,18 +88,18 @@ def ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, 
     """Runs commands where nothing but ASCII can be shown or given; exit code and all that was shown."""
 
     def run(*arguments: str, typed: str = "") -> tuple[int, str]:
-        shown = io.BytesIO()
-        screen = io.TextIOWrapper(shown, encoding="ascii", write_through=True)
+        output = io.BytesIO()
+        screen = io.TextIOWrapper(output, encoding="ascii", write_through=True)
         keys = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="ascii")
         for name, stream in (("stdout", screen), ("stderr", screen), ("stdin", keys)):
             monkeypatch.setattr(sys, name, stream)
-        return main(arguments), shown.getvalue().decode("utf-8")
+        return main(arguments), output.getvalue().decode("utf-8")
 
     return run
 
 
 @pytest.mark.real
-def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
+def test_every_command_works_on_an_ascii_terminal(
     ascii_terminal: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     task = tmp_path / "tâche"
@@ -114,8 +119,8 @@ def test_a_terminal_that_knows_ascii_only_is_shown_every_command(
     commands = (("runs", "list"), ("runs", "show"), ("runs", "compare"))
     for command in commands:
         assert ascii_terminal(*command, str(task), *(runs if command[1] == "compare" else []))[0] == 0
-    code, told = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
-    assert (code, "?" in told) == (0, True)
+    code, output = ascii_terminal("chat", str(task), "--method", "baseline", typed="où est-il ?\n")
+    assert (code, "?" in output) == (0, True)
     assert ascii_terminal("compare", str(tmp_path / "où.yaml"))[0] == 2
 
 
@@ -128,7 +133,7 @@ def test_what_is_piped_is_as_wide_as_columns_says_and_has_no_spaces_at_the_ends(
     caught = Screen(terminal=False)
     monkeypatch.setattr(sys, "stdout", caught)
     monkeypatch.setenv("COLUMNS", columns)
-    console = screen()
+    console = create_console()
     console.print(Text("word " * 99))
     print_bullets(console, ["word " * 99, "short"])
     console.print("as it is ", end="")
@@ -170,18 +175,20 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
 ) -> None:
     write_task(tmp_path, more="methods: [baseline, prompt, few_shot]\n")
     monkeypatch.chdir(tmp_path)
-    shown = compared_on(terminal, Path("task.yaml"), monkeypatch, *(["-v"] if verbose else []))
+    output = compared_on(terminal, Path("task.yaml"), monkeypatch, *(["-v"] if verbose else []))
     (run,) = find_runs(tmp_path / "runs")
     assert run.verdict is not None
-    story, _, end = shown.rpartition("95% interval")  # the heading of the ladder
+    story, _, end = output.rpartition("95% interval")  # the heading of the ladder
     board = story[story.rindex("on dev  ") :] if terminal else story
-    answered = [line for name in run.methods for line in run.predictions(name) if line["side"] == "dev"]
+    answered = [
+        line for name in run.fitted_methods for line in run.read_predictions(name) if line["side"] == "dev"
+    ]
     samples = re.findall(r"\n    (.+)  \[(?:right|wrong)\]", story)
     assert bool(samples) == verbose
     assert set(samples) <= {" | ".join(line["answer"].split("\n")) for line in answered}, (
         "no answer to a test row"
     )
-    for name in run.methods:
+    for name in run.fitted_methods:
         assert re.search(rf"\n{name} .*\d%", board)
         assert re.search(rf"\n *{name} .*\d%", end)
         lines = [f"{name} on {side}: " in story for side in ("dev", "test")]
@@ -201,9 +208,9 @@ def test_a_whole_comparison_opens_no_socket(tmp_path: Path, monkeypatch: pytest.
 
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
-    model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
-    more = "max_tokens: 2\ntrain: {max_rows: 12, epochs: 1}\nmethods: [baseline, prompt, fine_tune]\n"
-    task = write_task(tmp_path / "task", model=str(model), num=105, more=more)
+    model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
+    extra = "max_tokens: 2\ntrain: {max_rows: 12, epochs: 1}\nmethods: [baseline, prompt, fine_tune]\n"
+    task = write_task(tmp_path / "task", model=str(model), num=105, more=extra)
     assert main(["compare", str(task), "--yes"]) == 0
     assert list(tmp_path.glob("task/runs/*/report.html"))
 
@@ -216,8 +223,8 @@ def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
     target: str | None, gate: bool, code: int, tmp_path: Path
 ) -> None:
     # No method is surely all right on 50 rows, and one of them gets more than 1 in 100 right.
-    more = f"target: {target}\n" if target else ""
-    task = write_task(tmp_path, more=f"methods: [baseline, prompt]\n{more}")
+    extra = f"target: {target}\n" if target else ""
+    task = write_task(tmp_path, more=f"methods: [baseline, prompt]\n{extra}")
     flags = ["--gate"] if gate else []
     assert main(["compare", str(task), *flags]) == code
     assert main(["compare", str(task), *flags]) == code, "a finished run answers alike"
@@ -232,46 +239,48 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
     # A fifth of the training answers become wrong: the second run is another one on the same test.
     split = json.loads((first.folder / "split.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
-    tested = {line["input"] for line in first.predictions("baseline") if line["side"] == "test"}
+    tested = {line["input"] for line in first.read_predictions("baseline") if line["side"] == "test"}
     for line in [line for line in lines if line["input"] not in tested][: len(split["train"]) * 4 // 5]:
         line["output"] = "dragons"
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     second = compare(task).run
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, second.name]) == 0
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     page = (tmp_path / "runs" / f"{first.name}--{second.name}.html").read_text()
     for name in ("baseline", "few_shot"):
-        one, two = (
-            {line["input"]: line["score"] for line in run.predictions(name) if line["side"] == "test"}
+        first_scores, two = (
+            {line["input"]: line["score"] for line in run.read_predictions(name) if line["side"] == "test"}
             for run in (first, second)
         )
-        assert set(one) == set(two) == tested
-        before, after = (100 * sum(scores.values()) / len(tested) for scores in (one, two))
+        assert set(first_scores) == set(two) == tested
+        before, after = (100 * sum(scores.values()) / len(tested) for scores in (first_scores, two))
         row = re.search(
             rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\)"
             r" +(< 0\.001|[\d.]+) *$",
-            shown,
+            output,
             re.MULTILINE,
         )
-        assert row, shown
+        assert row, output
         *values, p = (float(value.removeprefix("< ")) for value in row.groups())
         assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
         assert values[3] <= values[2] <= values[4]
         assert values[5] == len(tested)
-        better, worse = (sum(sign * (two[key] - one[key]) > 0 for key in one) for sign in (1, -1))
+        better, worse = (
+            sum(sign * (two[key] - first_scores[key]) > 0 for key in first_scores) for sign in (1, -1)
+        )
         exact = binomtest(better, better + worse).pvalue if better + worse else 1.0
         # McNemar's exact test, in two digits
         assert exact < p if "< " in row[7] else p == pytest.approx(exact, rel=0.051)
         assert f"<b>{row[3]}</b>" in page
         assert f'<td class="n">{better}</td><td class="n">{worse}</td>' in page
-    assert "What differs between them: examples." in page
+    assert "Inputs that differ: examples." in page
     assert not any(html.escape(text) in page for text in tested)
-    dev = {line["input"] for line in first.predictions("baseline") if line["side"] == "dev"}
+    dev = {line["input"] for line in first.read_predictions("baseline") if line["side"] == "dev"}
     assert any(html.escape(text) in page for text in dev)
 
 
-def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_counted(
+def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
@@ -282,10 +291,10 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_count
     second = compare(task).run
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, second.name]) == 0
-    shown = capsys.readouterr().out
-    tested = [line for line in first.predictions("baseline") if line["side"] == "test"]
-    assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", shown, re.MULTILINE), shown
-    assert "Skipped" not in shown
+    output = capsys.readouterr().out
+    tested = [line for line in first.read_predictions("baseline") if line["side"] == "test"]
+    assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", output, re.MULTILINE), output
+    assert "Skipped" not in output
 
     wrong = tested[3]
     lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
@@ -295,9 +304,11 @@ def test_runs_alike_are_told_alike_and_rows_with_another_wanted_answer_are_count
     third = compare(task).run
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, third.name]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert f"the wanted answer differs between the runs: 1 test row, such as '{wrong['input'][:30]}" in shown
-    assert f"all {len(tested) - 1} rows" in shown
+    output = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"Skipped, because the expected answer differs: 1 test row, such as '{wrong['input'][:30]}" in output
+    )
+    assert f"all {len(tested) - 1} rows" in output
 
 
 def test_runs_that_score_rows_by_different_metrics_are_not_compared(
@@ -313,29 +324,29 @@ def test_runs_that_score_rows_by_different_metrics_are_not_compared(
     assert "by passes and by chrf" in " ".join(capsys.readouterr().err.split())
 
 
-def test_long_work_says_now_and_then_how_far_it_is_where_there_is_no_terminal() -> None:
+def test_long_work_prints_progress_without_a_terminal() -> None:
     screen = Screen(terminal=False)
-    board = Board(Narrator(Console(width=120, file=screen), told=-math.inf))
-    board.take(BatchAnswered("prompt", 8, 1030, 90.0))
-    board.take(BatchAnswered("prompt", 16, 1030, 80.0))  # too soon
+    board = CompareBoard(RunConsole(Console(width=120, file=screen), last_printed=-math.inf))
+    board.handle_event(BatchAnswered("prompt", 8, 1030, 90.0))
+    board.handle_event(BatchAnswered("prompt", 16, 1030, 80.0))  # too soon
     assert screen.getvalue() == "prompt: 8 of 1,030 rows, 90 s left\n"
 
 
-def test_of_several_candidates_it_is_said_which_one_answers(tmp_path: Path) -> None:
-    told: list[Event] = []
-    compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n"), on_event=told.append)
-    answered = [event for event in told if isinstance(event, BatchAnswered)]
+def test_progress_shows_which_candidate_answers(tmp_path: Path) -> None:
+    events: list[Event] = []
+    compare(write_task(tmp_path, more="methods: [prompt, few_shot]\n"), on_event=events.append)
+    answered = [event for event in events if isinstance(event, BatchAnswered)]
     few_shot = [event.trial for event in answered if event.method == "few_shot"]
     on_dev = [trial for trial in few_shot if trial is not None]
     assert len(on_dev) < len(few_shot), "the test is answered by the chosen one alone"
-    assert [trial.number for trial in dict.fromkeys(on_dev)] == list(range(1, on_dev[0].of + 1))
-    lines = [(event.method, answered_in_words(event)) for event in answered]
-    assert any(line.startswith(f"candidate 2 of {on_dev[0].of}: 8 of ") for _, line in lines)
+    assert [trial.number for trial in dict.fromkeys(on_dev)] == list(range(1, on_dev[0].total + 1))
+    lines = [(event.method, format_answering(event)) for event in answered]
+    assert any(line.startswith(f"candidate 2 of {on_dev[0].total}: 8 of ") for _, line in lines)
     assert not any("candidate" in line for method, line in lines if method == "prompt")
     assert lines[-1] == ("few_shot", "50 of 50 rows")
 
 
-def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
+def test_the_remaining_time_of_answering_excludes_training(tmp_path: Path) -> None:
     """Whatever came before the answers, here a pause in place of training, and on the test alike."""
 
     class Slow(FineTune):
@@ -344,18 +355,24 @@ def test_the_time_left_for_answering_holds_no_training(tmp_path: Path) -> None:
             time.sleep(0.5)
             return super().fit(*arguments)
 
-    told: list[Event] = []
-    compare(write_task(tmp_path), methods=[Slow()], on_event=told.append)
-    answered = [event for event in told if isinstance(event, BatchAnswered)]
-    assert [event.seconds_left for event in answered if event.done == event.total] == [0.0, 0.0]
-    assert max(event.done for event in answered if event.done < event.total) > 8
-    assert all(event.seconds_left < 0.5 for event in answered)
+    events: list[Event] = []
+    compare(write_task(tmp_path), methods=[Slow()], on_event=events.append)
+    answered = [event for event in events if isinstance(event, BatchAnswered)]
+    assert [event.remaining_seconds for event in answered if event.num_answered == event.num_rows] == [
+        0.0,
+        0.0,
+    ]
+    assert max(event.num_answered for event in answered if event.num_answered < event.num_rows) > 8
+    assert all(event.remaining_seconds < 0.5 for event in answered)
 
 
 def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> None:
     screen = io.StringIO()
-    narrator = Narrator(Console(file=screen, width=200), agreed=1)
-    assert [narrator.ask(asked) for asked in ("Long?", Sensitive("Keys?"), Sensitive("Send?"))] == [
+    console = RunConsole(Console(file=screen, width=200), num_agreed=1)
+    assert [
+        console.confirm(questions)
+        for questions in ("Long?", SensitiveQuestion("Keys?"), SensitiveQuestion("Send?"))
+    ] == [
         True,
         True,
         False,
@@ -368,26 +385,26 @@ def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> No
 
 
 @pytest.mark.parametrize("first", [MethodStarted, MethodEnded])
-def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path) -> None:
-    narrator = Narrator(Console(file=io.StringIO()))
-    board = Board(narrator)
+def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path) -> None:
+    console = RunConsole(Console(file=io.StringIO()))
+    board = CompareBoard(console)
 
     def stop(event: Event) -> None:
-        board.take(event)
+        board.handle_event(event)
         if isinstance(event, first):
             raise KeyboardInterrupt
 
     task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
     compare(write_task(tmp_path, more="methods: [baseline]\n"))  # an older run, of which nothing is said
     write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    assert "before the first method was finished" in narrator.stopped()
+    assert "before the first method was finished" in console.format_stop()
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
-    assert narrator.run is not None
-    report = narrator.run / "report.html"
+    assert console.run is not None
+    report = console.run / "report.html"
     assert report.exists() == (first is MethodEnded)
-    assert ("before the first method was finished" in narrator.stopped()) == (first is MethodStarted)
-    assert (str(report) in narrator.stopped()) == (first is MethodEnded)
+    assert ("before the first method was finished" in console.format_stop()) == (first is MethodStarted)
+    assert (str(report) in console.format_stop()) == (first is MethodEnded)
 
 
 @pytest.mark.parametrize(
@@ -403,7 +420,7 @@ def test_what_is_said_of_a_stopped_comparison_is_so(first: type, tmp_path: Path)
         (("compare", "old"), "did you mean {}/older? Else name a task file"),
     ],
 )
-def test_what_is_no_task_or_no_rows_is_answered_with_the_next_command(
+def test_a_wrong_path_is_answered_with_the_next_command(
     arguments: tuple[str, str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_task(tmp_path)
@@ -424,8 +441,8 @@ def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
     task.unlink()
     assert main(["check", "my rows"]) == 2
     assert main(["check", "my rows/my mails.jsonl"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("etude init 'my rows/my mails.jsonl'") == 2, told
+    output = capsys.readouterr().err
+    assert output.count("etude init 'my rows/my mails.jsonl'") == 2, output
     assert main(["init", "my rows/my mails.jsonl"]) == 0
     proposed = re.findall(r"^  (etude .*)$", capsys.readouterr().out, re.M)
     words = [shlex.split(line, comments=True) for line in proposed]
@@ -472,7 +489,7 @@ def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
     [
         (
             "examples: exmples.jsonl",
-            "task.yaml:1: examples names a file that is not there (got 'exmples.jsonl'). did",
+            "task.yaml:1: examples names a file that does not exist (got 'exmples.jsonl'). did",
         ),
         ("check: chek.py:fits", "did you mean 'check.py'?"),
         ("check: check.py:fit", "write 'fits'"),
@@ -499,14 +516,16 @@ def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
 
 def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console = Console(width=120, file=io.StringIO())
-    board = Board(Narrator(console))
+    board = CompareBoard(RunConsole(console))
     form, check = Estimate(1.0, 0.93, 1.0, 50), Estimate(0.31, 0.2, 0.44, 50)
     ended = MethodEnded("few_shot", "dev", Estimate(0.31, 0.2, 0.44, 50), form, check, 40.0, None, 50, 50)
-    board.take(ended)
-    assert "form 100%, check 31%; 40 s" in ended_in_words(ended)
+    board.handle_event(ended)
+    assert "contract 100%, check 31%; 40 s" in format_method_result(ended)
     console.print(board.render())
     assert isinstance(console.file, io.StringIO)
-    assert re.search(r"few_shot +31.0% \(20.0 to 44.0\) +form 100%, check 31%; 40 s", console.file.getvalue())
+    assert re.search(
+        r"few_shot +31.0% \(20.0 to 44.0\) +contract 100%, check 31%; 40 s", console.file.getvalue()
+    )
 
 
 @pytest.mark.parametrize(
@@ -520,7 +539,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
 )
 def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
     ended = MethodEnded("prompt", "dev", Estimate(0.3, 0.2, 0.4, n), None, None, 1.0, None, num_rows, of_rows)
-    assert ended_in_words(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
+    assert format_method_result(ended) == f"prompt on dev: 30.0% (20.0 to 40.0), {told}"
 
 
 @pytest.mark.parametrize(
@@ -530,7 +549,7 @@ def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_
         ({"recommended": None, "leaning": "baseline"}, "baseline"),
     ],
 )
-def test_who_answers_is_the_recommended_then_the_leaning(
+def test_chat_uses_the_recommended_method_then_the_leaning(
     changes: dict[str, Any],
     expected: str,
     tmp_path: Path,
@@ -541,36 +560,36 @@ def test_who_answers_is_the_recommended_then_the_leaning(
     result = compare(task)
     run = result.run
     write_verdict(run.folder / "verdict.json", replace(result.verdict, **changes))
-    assert recommended(run)[0] == expected
-    if expected in run.methods:
+    assert choose_method(run)[0] == expected
+    if expected in run.fitted_methods:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
         capsys.readouterr()
-        talk(task, None, None)
-        shown = capsys.readouterr()
+        chat(task)
+        output = capsys.readouterr()
         model = "classical" if expected == "baseline" else "fake"
-        assert shown.err.startswith(f"{expected} ({model}) of {run.name}.")
-        assert run.name not in shown.out
+        assert output.err.startswith(f"{expected} ({model}) of {run.name}.")
+        assert run.name not in output.out
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
-def test_without_a_verdict_the_best_on_dev_answers_and_it_is_said_why(
+def test_without_a_verdict_the_best_on_dev_answers(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path, kind, more="methods: [baseline, prompt]\n")
     run = compare(task).run
     (run.folder / "verdict.json").unlink()
     dev = {
-        name: [line["score"] for line in run.predictions(name) if line["side"] == "dev"]
-        for name in run.methods
+        name: [line["score"] for line in run.read_predictions(name) if line["side"] == "dev"]
+        for name in run.fitted_methods
     }
     means = {name: sum(scores) / len(scores) for name, scores in dev.items()}
     assert means["baseline"] > means["prompt"] + 0.2
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     capsys.readouterr()
-    talk(task, None, None)
-    told = capsys.readouterr().err
-    assert told.startswith("baseline (classical)")
-    assert "The run has no verdict yet; of the 2 that are fitted, baseline is best on dev (" in told
+    chat(task)
+    output = capsys.readouterr().err
+    assert output.startswith("baseline (classical)")
+    assert "The run has no verdict yet; of its 2 fitted methods, baseline is best on dev (" in output
 
 
 @pytest.mark.parametrize("chats", [False, True])
@@ -591,13 +610,15 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
         lines = (json.dumps({"messages": turns}) + "\n" for turns in talks)
         (tmp_path / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
     compare(task)
-    asked: list[int] = []
-    monkeypatch.setattr("etude.cli.talk.answer", lambda _, turns, __: asked.append(len(turns)) or "yes")
+    questions: list[int] = []
+    monkeypatch.setattr(
+        "etude.cli.chatting.print_answer", lambda _, turns, __: questions.append(len(turns)) or "yes"
+    )
     monkeypatch.setattr(sys, "stdin", io.StringIO("One?\nTwo?\n"))
     capsys.readouterr()
-    talk(task, None, None)
-    assert asked == ([1, 3] if chats else [1, 1])
-    assert ("asked by itself" in capsys.readouterr().err) is not chats
+    chat(task)
+    assert questions == ([1, 3] if chats else [1, 1])
+    assert ("answered by itself" in capsys.readouterr().err) is not chats
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -657,7 +678,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     assert "Note" not in out
 
 
-def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
+def test_macro_f1_is_reported_with_its_reason_and_accuracy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
@@ -666,14 +687,14 @@ def test_macro_f1_is_named_with_its_reason_and_accuracy_stands_beside_it(
     ]
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
     assert main(["compare", str(task), "--verbose"]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     why = re.compile(r"because the largest class has [\d.]+ times the rows of the sm")
     (run,) = find_runs(tmp_path / "runs")
-    assert all(why.search(text) for text in (shown, (run.folder / "report.md").read_text()))
-    assert "Metric: macro-F1 over the labels" in shown
-    lines = [line for line in run.predictions("baseline") if line["side"] == "test"]
+    assert all(why.search(text) for text in (output, (run.folder / "report.md").read_text()))
+    assert "Metric: macro-F1 over the labels" in output
+    lines = [line for line in run.read_predictions("baseline") if line["side"] == "test"]
     right = sum(line["value"] == line["expected"] for line in lines) / len(lines)
-    assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", shown)
+    assert re.search(rf"accuracy .*baseline .* {100 * right:.1f}%", output)
 
 
 @pytest.mark.parametrize(
@@ -688,10 +709,10 @@ def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
             for step in verdict.ladder
         )
         others = {step.method: {"accuracy": step.estimate} for step in ladder}
-        verdict = replace(verdict, ladder=ladder, others=others)
+        verdict = replace(verdict, ladder=ladder, other_metrics=others)
     console = Console(file=io.StringIO(), width=width)
-    console.print(ladder_table(verdict, width))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "…" not in shown
-    assert all(f"{100 * step.estimate.value:.1f}%" in shown for step in verdict.ladder)
-    assert all(step.status in shown for step in verdict.ladder)
+    console.print(build_ladder_table(verdict, width))
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in output
+    assert all(f"{100 * step.estimate.value:.1f}%" in output for step in verdict.ladder)
+    assert all(step.status in output for step in verdict.ladder)

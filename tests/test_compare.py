@@ -1,7 +1,5 @@
 """Whole comparisons with the fake model: what is written, what is said, what is counted."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
@@ -20,24 +18,24 @@ from etude.assistant import Assistant, load
 from etude.base.files import read_lines
 from etude.checks import check
 from etude.cli import main
-from etude.cli.history import summary
+from etude.cli.history import summarize_run
 from etude.comparison import compare
-from etude.comparison.notes import same_answer
+from etude.comparison.ladder_run import describe_same_answer
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
-from etude.evaluate import Scored
+from etude.evaluate import ScoredAnswer
 from etude.methods import METHODS, Candidate, FitContext, Method
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.runs.events import EpochEnded, Event, MethodEnded, MethodStarted, NoteEvent, StepTrained
-from etude.runs.training_log import Pace, TrainingLog
+from etude.runs.training_log import StepSpeed, TrainingLog
 from etude.task import Task
 from etude.types import Answer, Example, Message, Score
 from real_runs import real_run
 from small_task import KINDS, rows, write_task
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 QUICK = "methods: [prompt, fine_tune]\n"
 
@@ -56,14 +54,23 @@ def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None:
-    run, told = events_of(write_task(tmp_path, kind))
-    assert run.complete
-    assert run.methods == ["baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "fine_tune"]
+    run, events = events_of(write_task(tmp_path, kind))
+    assert run.is_complete
+    assert run.fitted_methods == [
+        "baseline",
+        "prompt",
+        "clear_prompt",
+        "few_shot",
+        "similar_shot",
+        "fine_tune",
+    ]
     verdict = run.verdict
     assert verdict is not None
-    assert {step.method for step in verdict.ladder} == set(run.methods)
-    sides = [(event.method, event.side) for event in told if isinstance(event, MethodEnded)]
-    assert sides == [(name, "dev") for name in run.methods] + [(name, "test") for name in run.methods]
+    assert {step.method for step in verdict.ladder} == set(run.fitted_methods)
+    sides = [(event.method, event.side) for event in events if isinstance(event, MethodEnded)]
+    assert sides == [(name, "dev") for name in run.fitted_methods] + [
+        (name, "test") for name in run.fitted_methods
+    ]
     for name in ("run.json", "task.yaml", "split.json", "findings.jsonl", "report.html", "report.md"):
         assert (run.folder / name).exists()
 
@@ -72,20 +79,20 @@ def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None
 def test_form_and_check_are_told_as_the_estimates_of_the_verdict(more: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, more=more + QUICK)
     (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
-    run, told = events_of(task)
+    run, events = events_of(task)
     assert run.verdict is not None
-    for event in (event for event in told if isinstance(event, MethodEnded) and event.side == "test"):
-        stored = run.verdict.forms[event.method]
-        assert (event.form, event.check) == (stored.form, stored.check)
-        assert (event.form is None, event.check is None) == (False, not more)
+    for event in (event for event in events if isinstance(event, MethodEnded) and event.side == "test"):
+        stored = run.verdict.contract_rates[event.method]
+        assert (event.keeps_contract, event.check) == (stored.keeps_contract, stored.passes_check)
+        assert (event.keeps_contract is None, event.check is None) == (False, not more)
 
 
 def test_every_test_row_is_predicted_once_by_every_method() -> None:
     run = Run(real_run())
     split = json.loads((run.folder / "split.json").read_text())
-    for name in run.methods:
+    for name in run.fitted_methods:
         for side in ("dev", "test"):
-            ids = [line["id"] for line in run.predictions(name) if line["side"] == side]
+            ids = [line["id"] for line in run.read_predictions(name) if line["side"] == side]
             assert ids == split[side]
 
 
@@ -106,8 +113,8 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     task = write_task(tmp_path, more=QUICK)
     first, _ = events_of(task)
     before = (first.folder / "verdict.json").read_bytes()
-    second, told = events_of(task)
-    assert (second.folder, told) == (first.folder, [])
+    second, events = events_of(task)
+    assert (second.folder, events) == (first.folder, [])
     assert (second.folder / "verdict.json").read_bytes() == before
 
 
@@ -160,10 +167,10 @@ def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> N
 def test_test_answers_of_another_assistant_are_not_taken_for_its_own(tmp_path: Path) -> None:
     run, _ = events_of(task := write_task(tmp_path, more=QUICK))
     (run.folder / "verdict.json").unlink()
-    file = run.assistant("prompt") / "assistant.json"
+    file = run.assistant_folder("prompt") / "assistant.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"max_tokens": 1}))
     events_of(task)
-    lines = [line for line in run.predictions("prompt") if line["side"] == "test"]
+    lines = [line for line in run.read_predictions("prompt") if line["side"] == "test"]
     assert {line["answer_tokens"] for line in lines} == {1}
 
 
@@ -174,14 +181,16 @@ def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path
     for number in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             compare(task, fresh=True, on_event=interrupt)
-        kept = first.folder.with_name(f"{first.name}.1")
-        assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before, number
+        remaining = first.folder.with_name(f"{first.name}.1")
+        assert {path.name: path.read_bytes() for path in remaining.iterdir() if path.is_file()} == before, (
+            number
+        )
     second, _ = events_of(task)
     assert second.folder == first.folder
-    assert second.info["id"] != Run(kept).info["id"]
+    assert second.info["id"] != Run(remaining).info["id"]
     assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
-    third, told = events_of(task, fresh=True)
-    assert NoteEvent(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in told
+    third, events = events_of(task, fresh=True)
+    assert NoteEvent(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in events
     assert third.info["openings"] == 3
 
 
@@ -235,9 +244,7 @@ def test_rows_that_were_away_for_a_run_come_back_to_their_sides(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("part", ["split.json", "run.json"])
-def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(
-    part: str, tmp_path: Path
-) -> None:
+def test_a_split_ignores_an_earlier_run_that_cannot_be_read_and_says_so(part: str, tmp_path: Path) -> None:
     task = write_task(tmp_path, more=QUICK)
     first, _ = events_of(task)
     task.write_text(task.read_text() + "margin: 0.03\n")
@@ -245,10 +252,10 @@ def test_a_split_goes_without_an_earlier_run_that_cannot_be_read_and_says_so(
     before = assignments(first)
     (second.folder / part).write_text("{ half")
     task.write_text(task.read_text() + "target: 0.5\n")
-    third, told = events_of(task)
+    third, events = events_of(task)
     assert assignments(third) == before
-    said = [event.text for event in told if isinstance(event, NoteEvent)]
-    assert [line for line in said if f"goes without the earlier run {second.name}: " in line]
+    texts = [event.text for event in events if isinstance(event, NoteEvent)]
+    assert [line for line in texts if f"ignores the earlier run {second.name}: " in line]
 
 
 def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_path: Path) -> None:
@@ -264,10 +271,12 @@ def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         compare(task, on_event=stop)
-    run, told = events_of(task)
+    run, events = events_of(task)
     assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
     assert [
-        event for event in told if isinstance(event, NoteEvent) and "all rows were split again" in event.text
+        event
+        for event in events
+        if isinstance(event, NoteEvent) and "all rows were split again" in event.text
     ]
     assert "split again" in (run.folder / "report.html").read_text()
 
@@ -275,11 +284,11 @@ def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_pa
 def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
     run = Run(real_run())
     models = Models()
-    for name in run.methods:
+    for name in run.fitted_methods:
         if name == "baseline":
             continue  # its dev results are those of the fit on train alone
-        assistant = load(run.assistant(name))
-        lines = [line for line in run.predictions(name) if line["side"] == "dev"]
+        assistant = load(run.assistant_folder(name))
+        lines = [line for line in run.read_predictions(name) if line["side"] == "dev"]
         answers = assistant.answer([[Message("user", line["input"])] for line in lines], models)
         assert [answer.text for answer in answers] == [line["answer"] for line in lines]
 
@@ -287,10 +296,10 @@ def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
 @pytest.mark.real
 def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
-    run, told = events_of(task, budget=0.4)
-    said = " ".join(event.text for event in told if isinstance(event, NoteEvent))
-    assert "To fit the budget" in said
-    assert run.info["plan"]["shrunk"]
+    run, events = events_of(task, budget=0.4)
+    texts = " ".join(event.text for event in events if isinstance(event, NoteEvent))
+    assert "To fit the budget" in texts
+    assert run.info["plan"]["cuts"]
 
 
 @pytest.mark.real
@@ -356,7 +365,7 @@ def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path
     (folder,) = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
     assert Run(folder).info["status"] == "interrupted"
     assert "clear_prompt" in (folder / "report.html").read_text()
-    assert compare(task).run.complete
+    assert compare(task).run.is_complete
 
 
 class Toiling(Prompt):
@@ -383,7 +392,7 @@ def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path:
             compare(task, methods=[Toiling()])
         (half,) = (tmp_path / "runs").glob("*/methods/prompt/work/half")
     run = compare(task, methods=[Toiling()]).run
-    assert run.complete
+    assert run.is_complete
     assert half.is_relative_to(run.folder)
 
 
@@ -413,29 +422,29 @@ def test_a_report_that_fails_too_does_not_hide_the_first_fault(
 def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
     class Overtaken(Run):
         def _lock_file(self) -> TextIO:
-            lock = super()._lock_file()
+            lock = super()._open_lock()
             if not (tmp_path / "small-1.1").exists():
                 self.folder.rename(tmp_path / "small-1.1")
             return lock
 
     run = Overtaken(tmp_path / "small-1")
-    with run.locked(), pytest.raises(RunError, match="Another process"), Run(run.folder).locked():
+    with run.lock(), pytest.raises(RunError, match="Another process"), Run(run.folder).lock():
         pass
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     run = Run(tmp_path / "small-1")
-    with run.locked(), pytest.raises(RunError, match="Another process"), run.locked():
+    with run.lock(), pytest.raises(RunError, match="Another process"), run.lock():
         pass
 
 
 def test_a_run_is_running_while_it_is_held_and_stopped_after_a_kill(tmp_path: Path) -> None:
     run = Run(tmp_path / "small-1")
-    with run.locked():
+    with run.lock():
         run.update(format=1, status="running")
-        assert (run.status, summary(run)[2]) == ("running", "running")
-    assert (run.status, summary(run)[2]) == ("stopped", "stopped")
-    with run.locked():  # asking holds nothing back
+        assert (run.status, summarize_run(run)[2]) == ("running", "running")
+    assert (run.status, summarize_run(run)[2]) == ("stopped", "stopped")
+    with run.lock():  # asking holds nothing back
         run.update(status="interrupted")
     assert run.status == "interrupted"
     (run.folder / "lock").unlink()
@@ -484,7 +493,7 @@ def test_a_complete_run_without_a_part_is_no_finished_run(
     removed(run / part)
     with pytest.raises(RunError, match=rf"{part} .*etude compare TASK --fresh"):
         compare(task)
-    assert compare(task, fresh=True).run.complete
+    assert compare(task, fresh=True).run.is_complete
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if not part.endswith("adapter")])
@@ -519,7 +528,7 @@ def test_a_broken_part_of_a_run_that_is_not_complete_is_told_likewise(tmp_path: 
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(RunError, match=r"assistant\.json cannot be read .*etude compare TASK --fresh"):
         compare(task)
-    assert compare(task, fresh=True).run.complete
+    assert compare(task, fresh=True).run.is_complete
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
@@ -556,8 +565,8 @@ def test_a_run_folder_that_is_broken_says_what_to_do(whole_folder: Path, tmp_pat
 
 def test_what_prompt_was_asked_on_dev_is_not_asked_again_by_clear_prompt(tmp_path: Path) -> None:
     run, _ = events_of(write_task(tmp_path, more="methods: [prompt, clear_prompt]\n"))
-    asked = [line for line in run.predictions("prompt") if line["side"] == "dev"]
-    tried = map(json.loads, (run.method("clear_prompt") / "tried.jsonl").read_text().splitlines())
+    asked = [line for line in run.read_predictions("prompt") if line["side"] == "dev"]
+    tried = map(json.loads, (run.method_folder("clear_prompt") / "tried.jsonl").read_text().splitlines())
     again = [line for line in tried if line.pop("candidate") == "as given"]
     assert again == asked, "the same answers, seconds included"
 
@@ -572,14 +581,14 @@ def with_test(folder: Path, more: str, model: str = "fake:context=140", words: i
 
 
 def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(tmp_path: Path) -> None:
-    run, told = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
-    lines = [line for line in run.predictions("few_shot") if line["side"] == "test"]
+    run, events = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
+    lines = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
     assert [number for number, line in enumerate(lines) if line["shots_dropped"]] == [3]
-    assert not any(line["shots_dropped"] for line in run.predictions("prompt"))
-    (note,) = json.loads((run.method("few_shot") / "method.json").read_text())["notes"][-1:]
-    assert "1 of 60 test rows" in note
+    assert not any(line["shots_dropped"] for line in run.read_predictions("prompt"))
+    (note,) = json.loads((run.method_folder("few_shot") / "method.json").read_text())["notes"][-1:]
+    assert "1 of 60 test prompts" in note
     assert note in " ".join((run.folder / "report.md").read_text().split())
-    assert any(isinstance(event, NoteEvent) and note in event.text for event in told)
+    assert any(isinstance(event, NoteEvent) and note in event.text for event in events)
 
 
 def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
@@ -606,14 +615,14 @@ def test_a_prompt_that_no_method_uses_may_have_any_length(names: str, tmp_path: 
         file.write_text(file.read_text().replace("Say what fits.", "Say what fits. " * 40))
         return file
 
-    assert events_of(task("unused", names))[0].complete
+    assert events_of(task("unused", names))[0].is_complete
     with pytest.raises(InputError, match="the prompt is longer"):
         compare(task("used", "[baseline, prompt]"))
 
 
 @pytest.mark.real
 def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
-    tiny = tiny_folder(tmp_path / "tiny")
+    tiny = save_tiny_model(tmp_path / "tiny")
     task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")
     code = (
         "import sys; from etude.comparison import compare\n"
@@ -625,7 +634,7 @@ def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
 
 
 def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
-    tiny = tiny_folder(tmp_path / "tiny", max_position_embeddings=8192)
+    tiny = save_tiny_model(tmp_path / "tiny", max_position_embeddings=8192)
     task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
     file = tmp_path / "examples.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -713,13 +722,13 @@ def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
     again = TrainingLog("own", tmp_path / "train.jsonl", told.append)
     for each in ({"resumed_at_step": 3}, epoch(1, 30.0), line(4), line(5)):
         again(each)
-    left = [event.seconds_left for event in told if isinstance(event, StepTrained)]
+    left = [event.remaining_seconds for event in told if isinstance(event, StepTrained)]
     assert left == [5 * 2 + 100, 4 * 2 + 100, 3 * 2 + 100, 2 * 2 + 40, 2 * 2 + 30, 1 * 2 + 30]
     assert sum("dev_loss" in each for each in read_lines(tmp_path / "train.jsonl")) == 2, (
         "told again, written once"
     )
-    shown = [event.epoch for event in told if isinstance(event, EpochEnded)]
-    assert shown == [0, 1, 0, 1], "each attempt shows all epochs, and each once"
+    values = [event.epoch for event in told if isinstance(event, EpochEnded)]
+    assert values == [0, 1, 0, 1], "each attempt shows all epochs, and each once"
     TrainingLog("own", tmp_path / "train.jsonl", told.append)({"resumed_at_step": 2})
     assert [event.epoch for event in told if isinstance(event, EpochEnded)][4:] == [0]
 
@@ -734,7 +743,7 @@ def test_a_pause_is_no_part_of_the_pace(
 ) -> None:
     """Steps of any lengths and nearly one speed, one of them with a pause in it."""
     at = data.draw(st.integers(0, len(steps) - 1))
-    pace = Pace()
+    pace = StepSpeed()
     for number, (tokens, each) in enumerate(steps):
         pace.add(tokens, tokens * each + pause * (number == at))
         if number or at:
@@ -777,11 +786,11 @@ def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) ->
     assert [start.method for start in seen] == ["told"]
 
 
-def scored(wanted: Sequence[str], given: Sequence[str]) -> list[Scored]:
+def scored(wanted: Sequence[str], given: Sequence[str]) -> list[ScoredAnswer]:
     """Rows with the labels wanted and given."""
     answer = Answer("", "", "", True, (), None, 1, 0, 1, 0.0, False)
     return [
-        Scored(
+        ScoredAnswer(
             Example(str(number), (Message("user", str(number)),), label),
             replace(answer, text=said, value=said),
             Score(float(label == said), True, None),
@@ -795,16 +804,16 @@ def scored(wanted: Sequence[str], given: Sequence[str]) -> list[Scored]:
 def test_one_answer_to_nearly_all_rows_is_told_unless_that_many_want_it(
     pairs: list[tuple[str, str]], same: int
 ) -> None:
-    wanted = [label for label, _ in pairs] + ["b"] * same
+    expected = [label for label, _ in pairs] + ["b"] * same
     answers = [said for _, said in pairs] + ["a"] * same
-    notes = list(same_answer("prompt", scored(wanted, answers)))
+    notes = list(describe_same_answer("prompt", scored(expected, answers)))
     told = {label for label in "abc" if any(f"answers '{label}' on" in note for note in notes)}
     due = {
         label
         for label in "abc"
-        if wanted
+        if expected
         and answers.count(label) >= 0.95 * len(answers)
-        and answers.count(label) > wanted.count(label)
+        and answers.count(label) > expected.count(label)
     }
     assert told == due
 
@@ -821,11 +830,11 @@ def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(
             stuck = replace(start, method=self.name, choices=start.choices[:1])
             return context.choose([Candidate("stuck", stuck)], dev).assistant
 
-    run, told = events_of(write_task(tmp_path, "classify"), methods=[Stuck()])
-    (note,) = json.loads((run.method("stuck") / "method.json").read_text())["notes"]
+    run, events = events_of(write_task(tmp_path, "classify"), methods=[Stuck()])
+    (note,) = json.loads((run.method_folder("stuck") / "method.json").read_text())["notes"]
     assert note.startswith("stuck answers ")
     assert "on 100% of" in note
-    assert any(isinstance(event, NoteEvent) and note in event.text for event in told)
+    assert any(isinstance(event, NoteEvent) and note in event.text for event in events)
 
 
 def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
@@ -834,34 +843,34 @@ def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fit
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     others = [{**rows[n], "input": rows[n]["input"].upper(), "output": "maps"} for n in (3, 8, 40, 90)]
     file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *others, rows[5]]))
-    run, told = events_of(task)
-    said = [
-        event.text for event in told if isinstance(event, NoteEvent) and "more than one label" in event.text
+    run, events = events_of(task)
+    texts = [
+        event.text for event in events if isinstance(event, NoteEvent) and "more than one label" in event.text
     ]
     pairs = "; ".join(
         f"examples.jsonl:{line} and examples.jsonl:{other}" for line, other in ((4, 151), (9, 152), (41, 153))
     )
-    assert said == [
-        f"Note: 4 inputs stand with more than one label, in 8 rows (5.2%): {pairs}; and 1 more. Whatever a method "
-        "answers, some of these rows call it wrong. `etude check` lists them (contradiction)."
+    assert texts == [
+        f"Note: 4 inputs have more than one label, in 8 rows (5.2%): {pairs}; and 1 more. These rows contradict each "
+        "other, so no method can get all of them right. `etude check` lists them (contradiction)."
     ]
-    assert told.index(NoteEvent(said[0])) < next(
-        n for n, event in enumerate(told) if isinstance(event, MethodStarted)
+    assert events.index(NoteEvent(texts[0])) < next(
+        n for n, event in enumerate(events) if isinstance(event, MethodStarted)
     )
-    assert said[0].removeprefix("Note: ") in run.info["notes"]
-    found = next(finding for finding in check(task) if finding.kind == "contradiction")
-    assert (found.numbers["inputs"], found.numbers["rows"]) == (4, 8)
+    assert texts[0].removeprefix("Note: ") in run.info["notes"]
+    result = next(finding for finding in check(task) if finding.kind == "contradiction")
+    assert (result.numbers["inputs"], result.numbers["rows"]) == (4, 8)
 
 
 def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(tmp_path: Path) -> None:
     first = compare(write_task(tmp_path, more=QUICK)).run
     tested = set(json.loads((first.folder / "split.json").read_text())["test"])
-    second, told = events_of(write_task(tmp_path, more=f"{QUICK}seed: 1\n"))
-    kept = set(json.loads((second.folder / "split.json").read_text())["test"])
-    assert tested - kept
-    said = f"{len(tested - kept)} rows that now train or choose were test rows of an earlier run"
-    assert any(isinstance(event, NoteEvent) and said in event.text for event in told)
-    third, told = events_of(write_task(tmp_path, more=f"{QUICK}margin: 0.1\nseed: 1\n"))
+    second, events = events_of(write_task(tmp_path, more=f"{QUICK}seed: 1\n"))
+    remaining = set(json.loads((second.folder / "split.json").read_text())["test"])
+    assert tested - remaining
+    said = f"{len(tested - remaining)} rows that are now in train or dev were test rows of an earlier run"
+    assert any(isinstance(event, NoteEvent) and said in event.text for event in events)
+    third, events = events_of(write_task(tmp_path, more=f"{QUICK}margin: 0.1\nseed: 1\n"))
     assert third.info["split"]["test"] == second.info["split"]["test"]
 
 
@@ -869,7 +878,7 @@ def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: P
     task = write_task(tmp_path, more=QUICK)
     run = compare(task).run
     (run.folder / "verdict.json").unlink()
-    file = run.method("prompt") / "predictions.jsonl"
+    file = run.method_folder("prompt") / "predictions.jsonl"
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(RunError, match=r"predictions.jsonl holds 0 of \d+ answers to dev rows.*--fresh"):
         compare(task)
@@ -888,4 +897,4 @@ def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -
     assert "payment card" in asked[0]
     kinds = [json.loads(line)["kind"] for line in (run.folder / "findings.jsonl").read_text().splitlines()]
     assert "privacy_card" in kinds
-    assert compare(task).run.complete
+    assert compare(task).run.is_complete

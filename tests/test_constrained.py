@@ -15,7 +15,7 @@ from etude.assistant import Assistant, load
 from etude.models.registry import Models
 from etude.task.contract import Contract
 from etude.types import Message, ModelRef, Sampling
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 SCHEMA = {
     "type": "object",
@@ -37,7 +37,7 @@ CONTRACTS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"))
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
@@ -78,18 +78,20 @@ def test_an_answer_that_reaches_the_length_limit_keeps_its_form(name: str, folde
     assert all(answer.answer_tokens <= 60 for answer in answers)
     assert "".join(kept.stream(asked[0], models)).strip() == answers[0].text
     model = models.get(kept.model, "stream")
-    batch = model.live_batch()  # type: ignore[attr-defined]
-    batch.join([model.live_answer(request, Sampling()) for request in kept.requests(asked, models)])  # type: ignore[attr-defined]
-    live = list(batch.answers)
-    while batch.answers:
+    batch = model.create_batch()  # type: ignore[attr-defined]
+    batch.join(
+        [model.create_generation(request, Sampling()) for request in kept.build_requests(asked, models)]
+    )  # type: ignore[attr-defined]
+    live = list(batch.generations)
+    while batch.generations:
         batch.step()
-    done = [each.completion(0, 0.0) for each in live]
+    done = [each.to_completion(0, 0.0) for each in live]
     finished = [(each.text, "length" if each.truncated else "stop") for each in answers]
     assert [(each.text.strip(), each.finish) for each in done] == finished
 
 
 def test_fields_are_enforced_as_the_contract_reads_them() -> None:
-    form = Contract(fields=("Intro?", "Title", "Note?", "End")).form
+    form = Contract(fields=("Intro?", "Title", "Note?", "End")).grammar
     assert form is not None
     assert form.kind == "regex"
     for text in ("Title: a\nEnd: b", "Intro: x\nTitle: a\nNote: c d\nEnd: b"):
@@ -97,6 +99,6 @@ def test_fields_are_enforced_as_the_contract_reads_them() -> None:
         assert not Contract(fields=("Intro?", "Title", "Note?", "End")).check(text)
     for text in ("Title: a", "Title: a\nEnd:  ", "End: b\nTitle: a", "Title: a\nNote: c\n\nEnd: b"):
         assert not re.fullmatch(form.text, text)
-    assert Contract(fields=("Note?",)).form is None
-    assert Contract(max_words=3).form is None
-    assert json.loads(Contract(json_schema=SCHEMA).form.text) == SCHEMA  # type: ignore[union-attr]
+    assert Contract(fields=("Note?",)).grammar is None
+    assert Contract(max_words=3).grammar is None
+    assert json.loads(Contract(json_schema=SCHEMA).grammar.text) == SCHEMA  # type: ignore[union-attr]

@@ -176,13 +176,13 @@ def test_a_schema_never_opens_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_words_name_every_part() -> None:
     words = Contract(
         fields=("Title", "Note?"), max_words=60, must_contain=("x",), must_not_contain=("y", "z")
-    ).in_words()
+    ).describe()
     for part in ('"Title:", "Note:"', 'Leave out "Note"', "at most 60 words", 'contain "x"', '"y" or "z"'):
         assert part in words
-    assert "billing, refund" in Contract(labels=("billing", "refund")).in_words()
-    assert '"count" (whole number)' in ORDER.in_words()
-    assert '"size" (one of "S", "L", may be absent)' in ORDER.in_words()
-    assert Contract().in_words() == ""
+    assert "billing, refund" in Contract(labels=("billing", "refund")).describe()
+    assert '"count" (whole number)' in ORDER.describe()
+    assert '"size" (one of "S", "L", may be absent)' in ORDER.describe()
+    assert Contract().describe() == ""
 
 
 def test_the_skeleton_is_an_answer_form() -> None:

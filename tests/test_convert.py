@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from etude.cli import main
 from etude.data.formats import read_rows
-from etude.data.formats.read import Rows
-from etude.data.formats.write import SHAPES, write_rows
+from etude.data.formats.read import LoadedRows
+from etude.data.formats.write import FORMATS, write_rows
 from etude.errors import InputError
 from etude.task import RowSource
 
@@ -44,11 +44,11 @@ def chat(row: dict[str, Any]) -> dict[str, Any]:
     return {"messages": messages} | beside
 
 
-def read(file: Path) -> Rows:
+def read(file: Path) -> LoadedRows:
     return read_rows(RowSource(file))
 
 
-def same(one: Rows, other: Rows) -> bool:
+def same(one: LoadedRows, other: LoadedRows) -> bool:
     """Whether two files hold the same examples, wherever they stand."""
     parts = [
         [(e.id, e.input, e.output, e.references, e.group, dict(e.tags)) for e in rows.examples]
@@ -57,7 +57,7 @@ def same(one: Rows, other: Rows) -> bool:
     return parts[0] == parts[1] and one.systems == other.systems
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", FORMATS)
 @settings(max_examples=25)
 @given(rows=st.lists(ROW, min_size=1, max_size=4), single=st.booleans())
 def test_what_is_written_is_read_again_to_the_same_examples(
@@ -70,7 +70,7 @@ def test_what_is_written_is_read_again_to_the_same_examples(
         "".join(json.dumps(chat(row)) + "\n" for row in rows), encoding="utf-8"
     )
     first = read(folder / "rows.jsonl")
-    written = folder / f"again{SHAPES[shape][1]}"
+    written = folder / f"again{FORMATS[shape].suffix}"
     write_rows(first, shape, written)
     assert same(read(written), first)
 
@@ -91,12 +91,12 @@ def test_the_command_converts_and_overwrites_nothing(
     row = {"instruction": "Name a colour of the sea.", "input": "", "output": "Blue."}
     file.write_text(json.dumps(row) + "\n")
     assert main(["convert", str(file), "--to", "trl"]) == 0
-    assert "Wrote 1 rows as trl to" in capsys.readouterr().out
+    assert "Wrote 1 row as trl to" in capsys.readouterr().out
     assert (
         json.loads((tmp_path / "alpaca.trl.jsonl").read_text())["prompt"][0]["content"] == row["instruction"]
     )
     assert main(["convert", str(file), "--to", "trl"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["convert", str(file), "--to", "openia"]) == 2
     assert "openai" in capsys.readouterr().err
 
@@ -178,9 +178,9 @@ def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
 
 
 def test_dates_and_numbers_of_cells_are_written_as_in_csv() -> None:
-    from etude.data.formats.packed import _cell
+    from etude.data.formats.binary_files import format_cell
 
-    assert [_cell(each) for each in (3.0, 2.5, True, date(2026, 11, 27), "x")] == [
+    assert [format_cell(each) for each in (3.0, 2.5, True, date(2026, 11, 27), "x")] == [
         "3",
         "2.5",
         "true",

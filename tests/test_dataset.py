@@ -58,7 +58,7 @@ def test_the_fingerprint_is_of_all_that_counts(change: dict[str, Any]) -> None:
 
 
 def test_the_fingerprint_is_not_of_where_rows_came_from_or_what_was_done() -> None:
-    moved = Dataset(tuple(replace(row, where="elsewhere:1") for row in ROWS), ("moved",))
+    moved = Dataset(tuple(replace(row, location="elsewhere:1") for row in ROWS), ("moved",))
     assert moved.fingerprint == ROWS.fingerprint
     assert ROWS.select([1, 0, 2, 3, 4], "turned").fingerprint != ROWS.fingerprint
 
@@ -115,7 +115,7 @@ def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> 
     found = load_test(load_dataset(task)[0])
     assert found is not None
     assert "test.jsonl: answers with spaces or line breaks around them, taken off: 1" in found.notes
-    assert "1 answer of the test file breaks the contract itself: test.jsonl:40" in found.notes
+    assert "1 answer of the test file breaks the contract: test.jsonl:40" in found.notes
 
 
 def test_a_task_without_a_test_file_has_none(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_least_rows_that_are_named_are_the_least_that_a_split_takes(
     test = RowSource(tmp_path / "test.jsonl") if own_test else None
     with pytest.raises(InputError, match="too few rows for a comparison; ") as caught:
         load_dataset(task_of(tmp_path, rows(5), test=test))
-    least = int(re.findall(r"too few rows for a comparison; (\d+) is the least", str(caught.value))[0])
+    least = int(re.findall(r"too few rows for a comparison; the minimum is (\d+)", str(caught.value))[0])
     split(made(least), "answer", 0, made(60) if own_test else None)
     with pytest.raises(InputError):
         split(made(least - 1), "answer", 0, made(60) if own_test else None)
@@ -152,7 +152,7 @@ def test_a_few_answers_that_break_the_contract_are_said_and_many_refused(tmp_pat
     task = task_of(tmp_path, rows(21) + long, contract=Contract(max_words=2))
     if broken == 1:
         notes = load_dataset(task)[0].notes
-        assert "1 answer of the examples breaks the contract itself: rows.jsonl:22" in notes
+        assert "1 answer of the examples breaks the contract: rows.jsonl:22" in notes
     else:
         with pytest.raises(InputError, match=r"rows\.jsonl:22: .*over 2 words"):
             load_dataset(task)

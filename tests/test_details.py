@@ -1,7 +1,5 @@
 """Classes, label probabilities and fields: equal to scikit-learn's, and shown in the report."""
 
-from __future__ import annotations
-
 import json
 from random import Random
 from typing import Any
@@ -14,8 +12,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score
 
 from etude.runs import Run
-from etude.runs.details import NO_LABEL, Details, details_of
-from etude.stats.calibration import BINS, brier, by_share_answered, calibration_error
+from etude.runs.details import NO_LABEL, Details, compute_details
+from etude.stats.calibration import BINS, brier_score, iter_surest, measure_calibration_error
 from real_runs import real_run
 
 ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=2, max_size=200)
@@ -27,43 +25,47 @@ def test_calibration_error_equals_that_of_scikit_learns_bins(values: set[int], d
     right = np.array([float(draw.random() < 0.6) for _ in sure])
     right[:2] = 0, 1
     share, mean = calibration_curve(right, sure, n_bins=BINS, strategy="quantile")
-    assert calibration_error(sure, right).value == pytest.approx(float(np.abs(share - mean).mean()), abs=1e-9)
+    assert measure_calibration_error(sure, right).value == pytest.approx(
+        float(np.abs(share - mean).mean()), abs=1e-9
+    )
 
 
 @given(ROWS)
 def test_a_calibration_error_lies_in_its_interval(rows: list[tuple[float, bool]]) -> None:
     sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
-    found = calibration_error(sure, right)
-    assert 0 <= found.low <= found.value <= found.high <= 1
-    assert found.low < found.high
+    result = measure_calibration_error(sure, right)
+    assert 0 <= result.low <= result.value <= result.high <= 1
+    assert result.low < result.high
     shuffled = np.random.default_rng(1).permutation(len(rows))
-    assert calibration_error(sure[shuffled], right[shuffled]).value == pytest.approx(found.value)
+    assert measure_calibration_error(sure[shuffled], right[shuffled]).value == pytest.approx(result.value)
 
 
 @given(ROWS)
 def test_brier_equals_scikit_learns(rows: list[tuple[float, bool]]) -> None:
     sure, right = (np.array(part, dtype=float) for part in zip(*rows, strict=True))
-    assert brier(sure, right).value == pytest.approx(brier_score_loss(right, sure, pos_label=1), abs=1e-9)
+    assert brier_score(sure, right).value == pytest.approx(
+        brier_score_loss(right, sure, pos_label=1), abs=1e-9
+    )
 
 
 def test_calibrated_probabilities_have_a_small_error_and_overconfident_ones_a_large_one() -> None:
     draw = np.random.default_rng(3)
     sure = draw.uniform(0.3, 1, 3000)
     right = (draw.uniform(size=3000) < sure).astype(float)
-    assert calibration_error(sure, right).value < 0.04
-    too_sure = calibration_error(np.minimum(1, sure + 0.2), right)
+    assert measure_calibration_error(sure, right).value < 0.04
+    too_sure = measure_calibration_error(np.minimum(1, sure + 0.2), right)
     assert too_sure.low > 0.1
 
 
 def test_the_surest_rows_are_right_more_often() -> None:
     sure = np.linspace(1, 0.01, 100)
     right = np.arange(100) < 50
-    found = list(by_share_answered(sure, right))
-    assert [(share, round(each.value, 2), each.n) for share, _, each in found][::5] == [
+    result = list(iter_surest(sure, right))
+    assert [(share, round(each.value, 2), each.n) for share, _, each in result][::5] == [
         (1.0, 0.5, 100),
         (0.5, 1, 50),
     ]
-    assert found[-1][1] == pytest.approx(sure[49])
+    assert result[-1][1] == pytest.approx(sure[49])
 
 
 def line(number: int, wanted: str, given_label: str | None, sure: float | None = None) -> dict[str, Any]:
@@ -87,14 +89,14 @@ LABELS = ("a", "b", "c")
     st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from((*LABELS, None))), min_size=1, max_size=40)
 )
 def test_classes_are_the_rows_of_the_confusion_matrix(pairs: list[tuple[str, str | None]]) -> None:
-    found = details_of("classify", [line(number, *pair) for number, pair in enumerate(pairs)]).classes
+    result = compute_details("classify", [line(number, *pair) for number, pair in enumerate(pairs)]).classes
     names = [*LABELS, NO_LABEL]
     matrix = confusion_matrix([a for a, _ in pairs], [b or NO_LABEL for _, b in pairs], labels=names)
-    for each in found:
+    for each in result:
         row = dict(zip(names, matrix[names.index(each.label)], strict=True))
-        assert each.right.value == pytest.approx(row[each.label] / sum(row.values()))
-        assert each.instead == {name: n for name, n in row.items() if n and name != each.label}
-    values = [each.right.value for each in found]
+        assert each.recall.value == pytest.approx(row[each.label] / sum(row.values()))
+        assert each.confused_with == {name: n for name, n in row.items() if n and name != each.label}
+    values = [each.recall.value for each in result]
     assert values == sorted(values), "the worst first"
 
 
@@ -113,7 +115,7 @@ def test_f1_of_a_field_equals_scikit_learns(pairs: list[tuple[dict[str, int], di
         }
         for n, (a, b) in enumerate(pairs)
     ]
-    for name, found in details_of("extract", lines).fields.items():
+    for name, found in compute_details("extract", lines).fields.items():
         truth, guess = [], []
         for wanted, told in pairs:  # a wrong value is one miss and one false alarm
             same = name in wanted and name in told and wanted[name] == told[name]
@@ -124,7 +126,7 @@ def test_f1_of_a_field_equals_scikit_learns(pairs: list[tuple[dict[str, int], di
 
 def test_the_order_of_the_lines_does_not_matter() -> None:
     lines = [line(n, LABELS[n % 3], LABELS[n * n % 3], 0.3 + n / 100) for n in range(40)]
-    assert details_of("classify", lines) == details_of("classify", lines[::-1])
+    assert compute_details("classify", lines) == compute_details("classify", lines[::-1])
 
 
 @pytest.mark.parametrize(("kind", "shown"), [("classify", "Label probabilities"), ("extract", "Fields")])
@@ -135,7 +137,7 @@ def test_a_run_reports_them(kind: str, shown: str) -> None:
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert f"<h3>{shown}</h3>" in page
     if kind == "classify":
-        assert details.reliance is not None
+        assert details.calibration is not None
         assert "the worst first" in page
     else:
         assert set(details.fields) == {"theme", "age"}

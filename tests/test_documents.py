@@ -20,10 +20,10 @@ from etude.comparison import compare
 from etude.errors import InputError
 from etude.index.build import build_index
 from etude.index.documents import read_passages
-from etude.index.fetch import fetch
-from etude.index.passages import WORDS
+from etude.index.fetch import fetch_documents
+from etude.index.passages import MAX_WORDS
 from etude.models.registry import Models
-from etude.task import Remote, load_task
+from etude.task import RemoteDocuments, load_task
 from small_task import library, write_task
 
 PARAGRAPH = (
@@ -31,7 +31,7 @@ PARAGRAPH = (
 )
 
 
-def pdf(*pages: str) -> bytes:
+def build_pdf(*pages: str) -> bytes:
     """A PDF file by hand, with one line of text a page."""
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
     parts = [
@@ -56,7 +56,7 @@ def pdf(*pages: str) -> bytes:
     return f"{body}xref\n0 {size}\n0000000000 65535 f \n{table}{trailer}".encode()
 
 
-def docx(file: Path) -> None:
+def write_docx(file: Path) -> None:
     """A Word file with a heading, a paragraph and a table."""
     from docx import Document
 
@@ -68,7 +68,7 @@ def docx(file: Path) -> None:
     document.save(str(file))
 
 
-def page(title: str, body: str = PARAGRAPH) -> str:
+def build_page(title: str, body: str = PARAGRAPH) -> str:
     """A page as sites have them."""
     return (
         f"<html><head><title>x</title></head><body><nav><ul><li><a href=a>menu</a></ul></nav><main><h1>{title}</h1>"
@@ -83,8 +83,8 @@ def test_files_of_every_kind_are_read_with_their_places(tmp_path: Path) -> None:
     (tmp_path / "d.html").write_text(
         "<h1>Four</h1><script>x()</script><p>fourth <b>one</b></p>", encoding="utf-8"
     )
-    (tmp_path / "e.pdf").write_bytes(pdf("fifth one", "and its second page"))
-    docx(tmp_path / "f.docx")
+    (tmp_path / "e.pdf").write_bytes(build_pdf("fifth one", "and its second page"))
+    write_docx(tmp_path / "f.docx")
     (tmp_path / ".hidden.md").write_text("never", encoding="utf-8")
     found = {passage.name: passage.text for passage in read_passages(tmp_path)}
     assert found == {
@@ -101,15 +101,15 @@ def test_files_of_every_kind_are_read_with_their_places(tmp_path: Path) -> None:
 def test_records_of_parquet_are_read_and_long_ones_are_split(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pytest.importorskip("pyarrow").table
-    lines = "\n".join(["ten words are on this line and no others here"] * (WORDS // 5))
+    lines = "\n".join(["ten words are on this line and no others here"] * (MAX_WORDS // 5))
     parquet.write_table(table({"title": ["short", "long"], "body": ["text", lines]}), tmp_path / "r.parquet")
-    places = [passage.place for passage in read_passages(tmp_path)]
+    places = [passage.section for passage in read_passages(tmp_path)]
     assert places[0] == "record 1"
     assert places[1:3] == ["record 2", "record 2, part 2"]
 
 
 def test_the_main_text_of_a_page_keeps_its_headings_and_drops_menus(tmp_path: Path) -> None:
-    (tmp_path / "a.html").write_text(page("Opening hours"), encoding="utf-8")
+    (tmp_path / "a.html").write_text(build_page("Opening hours"), encoding="utf-8")
     (found,) = read_passages(tmp_path)
     assert found.text.startswith("# Opening hours\n\nThe library is open")
     assert "menu" not in found.text
@@ -119,7 +119,7 @@ def test_the_main_text_of_a_page_keeps_its_headings_and_drops_menus(tmp_path: Pa
 def test_all_files_that_cannot_be_read_are_named_with_their_reasons(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("fine", encoding="utf-8")
     (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7")
-    (tmp_path / "c.pdf").write_bytes(pdf(""))
+    (tmp_path / "c.pdf").write_bytes(build_pdf(""))
     (tmp_path / "d.docx").write_bytes(b"no zip")
     (tmp_path / "e.txt").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "f.pptx").write_bytes(b"")
@@ -134,7 +134,7 @@ def test_all_files_that_cannot_be_read_are_named_with_their_reasons(tmp_path: Pa
         ("d.docx", ""),
         ("e.txt", "utf-8"),
         ("f.pptx", "files that end in .pptx are not read"),
-        ("g.jsonl:2", "no JSON object"),
+        ("g.jsonl:2", "not a JSON object"),
         ("g.jsonl:3", "not JSON"),
     ):
         assert any(name in line and reason in line for line in said), (name, said)
@@ -145,9 +145,9 @@ def site() -> Iterator[str]:
     """A web site on this machine."""
     pages: dict[str, tuple[str, str | bytes]] = {
         "/robots.txt": ("text/plain", "User-agent: *\nDisallow: /private\n"),
-        "/hours": ("text/html", page("Opening hours")),
-        "/private": ("text/html", page("Staff")),
-        "/plan.pdf": ("application/pdf", pdf("the plan of the house")),
+        "/hours": ("text/html", build_page("Opening hours")),
+        "/private": ("text/html", build_page("Staff")),
+        "/plan.pdf": ("application/pdf", build_pdf("the plan of the house")),
         "/image": ("image/png", b"x"),
     }
 
@@ -187,7 +187,7 @@ def site() -> Iterator[str]:
 
 def test_pages_are_fetched_as_robots_allow_and_the_rest_is_reported(site: str, tmp_path: Path) -> None:
     urls = tuple(f"{site}/{name}" for name in ("hours", "plan.pdf", "private", "moved", "gone", "image"))
-    problems = fetch(Remote(tmp_path / "kept", urls=urls), pause=0)
+    problems = fetch_documents(RemoteDocuments(tmp_path / "kept", urls=urls), pause=0)
     for name, reason in (
         ("private", "robots.txt does not allow it"),
         ("moved", "robots.txt does not allow it"),
@@ -203,23 +203,23 @@ def test_pages_are_fetched_as_robots_allow_and_the_rest_is_reported(site: str, t
 
 def test_a_page_that_is_gone_stays_as_it_was_and_a_sitemap_is_followed(site: str, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    assert len(fetch(Remote(kept, sitemap=f"{site}/sitemap.xml"), pause=0)) == 1
+    assert len(fetch_documents(RemoteDocuments(kept, sitemap=f"{site}/sitemap.xml"), pause=0)) == 1
     assert len(read_passages(kept)) == 2
-    (problem,) = fetch(Remote(kept, sitemap=f"{site}/sitemap.xml", pages=1), pause=0)
+    (problem,) = fetch_documents(RemoteDocuments(kept, sitemap=f"{site}/sitemap.xml", pages=1), pause=0)
     assert "2 pages of the sitemap" in problem
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}/hours"
         addresses = (kept / ".addresses.json").read_text(encoding="utf-8").replace(f"{site}/hours", closed)
         (kept / ".addresses.json").write_text(addresses, encoding="utf-8")
-        (problem,) = fetch(Remote(kept, urls=(closed,)), pause=0)
-    assert "as it was fetched before" in problem
+        (problem,) = fetch_documents(RemoteDocuments(kept, urls=(closed,)), pause=0)
+    assert "the earlier version of the page is used" in problem
     assert read_passages(kept)[0].file == closed
-    with pytest.raises(InputError, match="no page is fetched"):
-        fetch(Remote(tmp_path / "none", urls=(f"{site}/gone",)), pause=0)
+    with pytest.raises(InputError, match="no page could be fetched"):
+        fetch_documents(RemoteDocuments(tmp_path / "none", urls=(f"{site}/gone",)), pause=0)
 
 
-def database(file: Path) -> str:
+def create_database(file: Path) -> str:
     with sqlite3.connect(file) as connection:
         connection.execute("create table books (title text, age integer, added date)")
         rows = [(f"All about {theme}", age, "2026-01-02") for age, theme in enumerate(("dragons", "trains"))]
@@ -236,7 +236,7 @@ def test_rows_of_a_query_are_records(tmp_path: Path, monkeypatch: pytest.MonkeyP
         compare(file)
     with pytest.raises(InputError, match="SHELF is not set"):
         build_index(task, Models())
-    monkeypatch.setenv("SHELF", database(tmp_path / "shelf.db"))
+    monkeypatch.setenv("SHELF", create_database(tmp_path / "shelf.db"))
     found = build_index(task, Models())
     assert (found.documents, found.passages, found.encoder) == (1, 2, None)
     assert task.documents is not None
@@ -247,12 +247,12 @@ def test_rows_of_a_query_are_records(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_query_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHELF", database(tmp_path / "shelf.db"))
+    monkeypatch.setenv("SHELF", create_database(tmp_path / "shelf.db"))
     with pytest.raises(InputError, match="no such table"):
-        fetch(Remote(tmp_path / "kept", sql="select * from absent", url="SHELF"))
+        fetch_documents(RemoteDocuments(tmp_path / "kept", sql="select * from absent", url="SHELF"))
     monkeypatch.setenv("SHELF", "nothing://x:secret@host/y")
     with pytest.raises(InputError) as told:
-        fetch(Remote(tmp_path / "kept", sql="select 1", url="SHELF"))
+        fetch_documents(RemoteDocuments(tmp_path / "kept", sql="select 1", url="SHELF"))
     assert "secret" not in str(told.value)
     assert not (tmp_path / "kept").exists()
 
@@ -296,7 +296,7 @@ def test_rows_come_from_postgresql_too(
 ) -> None:
     monkeypatch.setenv("SHELF", postgres)
     sql = "select 'Night' as title, 1.50::numeric as price, date '2026-01-02' as added"
-    fetch(Remote(tmp_path / "kept", sql=sql, url="SHELF"))
+    fetch_documents(RemoteDocuments(tmp_path / "kept", sql=sql, url="SHELF"))
     (found,) = read_passages(tmp_path / "kept")
     assert found.text == "title: Night\nprice: 1.50\nadded: 2026-01-02"
 
@@ -307,7 +307,7 @@ def test_rows_come_from_postgresql_too(
         ("{urls: [https://a.b/c], sql: select 1}", "needs one of"),
         ("{sql: select 1}", "belong together"),
         ("{sql: select 1, url: sqlite:///x.db}", "must name an environment variable"),
-        ("{urls: [catalogue]}", "no address of a page"),
+        ("{urls: [catalogue]}", "must be the address of a page"),
         ("{sitemaps: https://a.b/c}", "unknown key"),
     ],
 )
@@ -320,7 +320,7 @@ def test_index_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["index", str(write_task(tmp_path / "a", more=library(tmp_path / "a")))]) == 0
     assert "8 documents, 8 passages;" in capsys.readouterr().out
     assert main(["index", str(write_task(tmp_path / "b"))]) == 2
-    assert "names no documents" in capsys.readouterr().err
+    assert "has no documents" in capsys.readouterr().err
     more = f"documents: {{urls: ['{site}/hours', '{site}/gone']}}\nencoder: none\n"
     assert main(["index", str(write_task(tmp_path / "c", more=more))]) == 0
     said = capsys.readouterr()

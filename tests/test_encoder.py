@@ -16,9 +16,9 @@ transformers = pytest.importorskip("transformers")
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
 from etude.errors import ModelError  # noqa: E402
-from etude.index.vectors import vectors_of  # noqa: E402
-from etude.models.encoder import Encoder, load_encoder  # noqa: E402
-from etude.training.contrastive import ContrastiveConfig, _candidates, _loss, tune_encoder  # noqa: E402
+from etude.index.build import embed_texts  # noqa: E402
+from etude.models.local.encoder import Encoder, load_encoder  # noqa: E402
+from etude.training.contrastive import ContrastiveConfig, _build_loss, tune_encoder  # noqa: E402
 
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
 NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
@@ -58,14 +58,14 @@ def tiny_encoder() -> Encoder:
     return Encoder("tiny", transformers.BertModel(config).requires_grad_(False).eval(), tokenizer)
 
 
-def hits(encoder: Encoder) -> float:
+def measure_hits(encoder: Encoder) -> float:
     scores = encoder.embed([question for question, _ in PAIRS]) @ encoder.embed(PASSAGES).T
     return float(np.mean(scores.argmax(axis=1) == [place for _, place in PAIRS]))
 
 
-def tuned(encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: int = 8) -> tuple[float, ...]:
-    config = ContrastiveConfig(epochs=epochs, pairs_per_step=4, others=2, learning_rate=3e-3)
-    return tune_encoder(encoder, PAIRS, PASSAGES, config, folder, hits, log).scores
+def tune(encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: int = 8) -> tuple[float, ...]:
+    config = ContrastiveConfig(epochs=epochs, pairs_per_step=4, num_negatives=2, learning_rate=3e-3)
+    return tune_encoder(encoder, PAIRS, PASSAGES, config, folder, measure_hits, log).scores
 
 
 def test_vectors_have_length_one_and_do_not_depend_on_the_batch() -> None:
@@ -81,23 +81,23 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_batch() -> None:
 
 def test_tuning_finds_passages_that_share_no_word_with_their_questions(tmp_path: Path) -> None:
     encoder = tiny_encoder()
-    scores = tuned(encoder, tmp_path)
+    scores = tune(encoder, tmp_path)
     assert scores[0] < 0.5
-    assert max(scores) == hits(encoder) >= 0.9, "the weights of the best epoch are kept"
+    assert max(scores) == measure_hits(encoder) >= 0.9, "the weights of the best epoch are kept"
 
 
 def test_a_killed_tuning_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole, cut = tiny_encoder(), tiny_encoder()
-    expected = tuned(whole, tmp_path / "whole", epochs=4)
+    expected = tune(whole, tmp_path / "whole", epochs=4)
 
     def killed(line: Mapping[str, Any]) -> None:
         if line.get("step") == 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tuned(cut, tmp_path / "cut", killed, epochs=4)
+        tune(cut, tmp_path / "cut", killed, epochs=4)
     again = tiny_encoder()
-    assert tuned(again, tmp_path / "cut", epochs=4) == expected
+    assert tune(again, tmp_path / "cut", epochs=4) == expected
     assert again.fingerprint == whole.fingerprint
 
 
@@ -114,18 +114,18 @@ def test_an_encoder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_only_changed_passages_are_embedded_again(tmp_path: Path) -> None:
     encoder, file = tiny_encoder(), tmp_path / "index" / "vectors.safetensors"
-    first, num = vectors_of(PASSAGES, encoder, file, keep=True)
+    first, num = embed_texts(PASSAGES, encoder, file, keep=True)
     assert num == len(PASSAGES)
     changed = [*PASSAGES[2:], "the bear says hoot", PASSAGES[2]]
-    again, num = vectors_of(changed, encoder, file, keep=True)
+    again, num = embed_texts(changed, encoder, file, keep=True)
     assert num == 1
     np.testing.assert_array_equal(again[:6], first[2:])
     np.testing.assert_array_equal(again[7], again[0])
-    assert vectors_of(PASSAGES[:3], encoder, file)[1] == 2, "passages that are gone are forgotten"
-    assert vectors_of(changed, encoder, file)[1] == 0, "without keep nothing is written"
+    assert embed_texts(PASSAGES[:3], encoder, file)[1] == 2, "passages that are gone are forgotten"
+    assert embed_texts(changed, encoder, file)[1] == 0, "without keep nothing is written"
     with torch.no_grad():
         next(encoder.module.parameters()).add_(1)
-    assert vectors_of(changed, encoder, file)[1] == 7, "other weights have other vectors"
+    assert embed_texts(changed, encoder, file)[1] == 7, "other weights have other vectors"
 
 
 def test_wrong_passages_are_the_nearest_of_those_that_some_pair_asks_for() -> None:
@@ -133,14 +133,19 @@ def test_wrong_passages_are_the_nearest_of_those_that_some_pair_asks_for() -> No
     pairs = [pair for pair in PAIRS if pair[1] < 5]
     vectors = encoder.embed(PASSAGES[:5])
     shown: list[int] = []
+    texts: list[list[int]] = []
 
     def forward(ids: Any) -> Any:
         shown.append(len(ids))
+        texts[:] = ids
         return real(ids)
 
     real, encoder.forward = encoder.forward, forward  # type: ignore[method-assign]
-    loss = _loss(encoder, pairs, PASSAGES, ContrastiveConfig(others=2), torch.from_numpy(vectors))
+    loss = _build_loss(
+        encoder, pairs, PASSAGES, ContrastiveConfig(num_negatives=2), torch.from_numpy(vectors)
+    )
     value, _ = loss([0, 1], random.Random(0))
     assert shown == [2, 3], "the passage of both questions, and two others"
     assert value > 0
-    assert _candidates([3, 3, 1], [1, 4, 0, 2], 2) == [3, 1, 4, 0]
+    assert texts[0] == encoder.encode([PASSAGES[pairs[0][1]]])[0], "first the right passage"
+    assert len(set(map(tuple, texts))) == 3, "each passage once"

@@ -13,11 +13,11 @@ from etude.assistant import load as load_assistant
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError
 from etude.index.passages import Passage
-from etude.methods import ladder, possible
+from etude.methods import get_methods, resolve_methods
 from etude.methods.baseline import Baseline
 from etude.methods.fine_tune_encoder import FineTuneEncoder
-from etude.methods.fit_context import Effort, FitContext, blank
-from etude.methods.searching import tuned_encoder
+from etude.methods.fit_context import Effort, FitContext, initial_assistant
+from etude.methods.shared.fitted_search import train_encoder
 from etude.models.classical import Linear, load, save_classical
 from etude.models.registry import Models
 from etude.task import Task, load_task
@@ -42,7 +42,7 @@ def test_a_classifier_over_vectors_answers_the_same_when_it_is_read_again(
     encoder: str, tmp_path: Path
 ) -> None:
     models = Models()
-    linear = Linear.fit(TEXTS, LABELS, 0, encoder=models.shared_encoder(encoder))
+    linear = Linear.fit(TEXTS, LABELS, 0, encoder=models.load_shared_encoder(encoder))
     folder = save_classical(linear, tmp_path / "saved")
     again = load(ModelRef(CLASSICAL, folder), Models())
     assert again.predictor.predict(TEXTS) == linear.predict(TEXTS)
@@ -53,8 +53,8 @@ def test_the_baseline_tries_the_encoder_and_says_what_it_chose(encoder: str, tmp
     task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n")))
     train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
-    Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
-    assert [tried.name for tried in bench.tried][-1] == "embeddings + logistic regression"
+    Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    assert [tried.name for tried in bench.trials][-1] == "embeddings + logistic regression"
 
 
 def sets(encoder: str, folder: Path) -> tuple[Task, Dataset, Dataset]:
@@ -65,7 +65,7 @@ def sets(encoder: str, folder: Path) -> tuple[Task, Dataset, Dataset]:
 
 def tuned(task: Task, train: Dataset, dev: Dataset, folder: Path) -> tuple[Assistant, FitContext]:
     bench = context(task, train, folder)
-    return FineTuneEncoder().fit(task, train, dev, blank(task, train, bench.models), bench), bench
+    return FineTuneEncoder().fit(task, train, dev, initial_assistant(task, train, bench.models), bench), bench
 
 
 def test_a_tuned_encoder_keeps_the_best_epoch_and_answers_the_same_when_it_is_saved(
@@ -74,14 +74,14 @@ def test_a_tuned_encoder_keeps_the_best_epoch_and_answers_the_same_when_it_is_sa
     task, train, dev = sets(encoder, tmp_path)
     assistant, bench = tuned(task, train, dev, tmp_path / "work")
     scores = bench.params["scores"]
-    right = sum(row.answer.text == row.example.output for row in bench.on_dev)
+    right = sum(row.answer.text == row.example.output for row in bench.chosen_scored)
     assert right / len(dev) == max(scores) == scores[bench.params["best_epoch"]]
     assert len(scores) == 1 + bench.params["epochs"]
     assistant.save(tmp_path / "saved")
     asked = [row.input for row in dev]
     answers = load_assistant(tmp_path / "saved").answer(asked, Models())
     assert [(one.text, one.confidence) for one in answers] == [
-        (row.answer.text, row.answer.confidence) for row in bench.on_dev
+        (row.answer.text, row.answer.confidence) for row in bench.chosen_scored
     ]
 
 
@@ -97,7 +97,7 @@ def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder: str, tmp_
 
     bench = replace(context(task, train, tmp_path / "killed"), log=dying)
     with pytest.raises(KeyboardInterrupt):
-        FineTuneEncoder().fit(task, train, dev, blank(task, train, bench.models), bench)
+        FineTuneEncoder().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
     again, bench = tuned(task, train, dev, tmp_path / "killed")
     assert again.fingerprint == whole.fingerprint
     assert bench.params["epochs"] > 2
@@ -108,8 +108,8 @@ def test_a_budget_trains_it_on_a_part_and_the_head_still_knows_every_label(
 ) -> None:
     task, train, dev = sets(encoder, tmp_path)
     bench = context(task, train, tmp_path / "work", Effort(train_rows=12))
-    assistant = FineTuneEncoder().fit(task, train, dev, blank(task, train, bench.models), bench)
-    assert bench.learned == 12
+    assistant = FineTuneEncoder().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    assert bench.num_learned == 12
     assert "trained on 12 of 90 rows" in bench.notes
     read = load(assistant.model, Models()).predictor
     assert set(read.labels) == {row.output for row in train}
@@ -117,10 +117,10 @@ def test_a_budget_trains_it_on_a_part_and_the_head_still_knows_every_label(
 
 def test_it_is_for_labels_alone(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, "answer"))
-    named = ladder(["baseline", "fine_tune_encoder"])
-    assert [method.name for method in possible(named, task, named=False)] == ["baseline"]
+    named = get_methods(["baseline", "fine_tune_encoder"])
+    assert [method.name for method in resolve_methods(named, task, is_explicit=False)] == ["baseline"]
     with pytest.raises(InputError, match="needs kind: classify"):
-        possible(named, task, named=True)
+        resolve_methods(named, task, is_explicit=True)
 
 
 @pytest.mark.real
@@ -133,7 +133,7 @@ def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
 
     def learned(folder: str, effort: Effort) -> tuple[str, dict[str, Any]]:
         bench = context(task, data, tmp_path / folder, effort)
-        tuned, facts = tuned_encoder(encoder, passages, pairs, PAIRS, bench)
+        tuned, facts = train_encoder(encoder, passages, pairs, PAIRS, bench)
         return tuned.fingerprint, facts
 
     _, short = learned("short", Effort(search_epochs=3))

@@ -10,8 +10,8 @@ from string import ascii_lowercase
 import pytest
 
 from etude.checks import Material, check_material
-from etude.checks.rows.endings import is_whole, truncated
-from etude.checks.rows.fences import is_unclosed
+from etude.checks.rows.endings import check_truncated, is_complete
+from etude.checks.rows.quotations import is_unclosed
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
@@ -30,34 +30,42 @@ FRAMES = {
 NOUNS = ("filter", "basket", "tank", "motor", "kessel", "deckel", "griff", "sensor")
 
 
-def answers(frame: str, num: int = 160) -> list[str]:
+def create_answers(frame: str, num: int = 160) -> list[str]:
     draw = random.Random(4)
     return [frame.format(*draw.sample(NOUNS, 2)) for _ in range(num)]
 
 
-def found(outputs: list[str]) -> list[Finding]:
+def find_truncated(outputs: list[str]) -> list[Finding]:
     """The findings in these answers; `where` holds their positions."""
     rows = tuple(
-        Example(str(place), (Message("user", f"Question {place}?"),), text, location=f"rows.jsonl:{place}")
-        for place, text in enumerate(outputs)
+        Example(
+            str(position),
+            (Message("user", f"Question {position}?"),),
+            text,
+            location=f"rows.jsonl:{position}",
+        )
+        for position, text in enumerate(outputs)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
-    return list(check_material(Material(task, Dataset(rows)), (truncated,)))
+    return list(check_material(Material(task, Dataset(rows)), (check_truncated,)))
 
 
-def named(findings: list[Finding]) -> set[int]:
-    return {int(row) for one in findings for row in one.rows}
+def list_rows(findings: list[Finding]) -> set[int]:
+    return {int(row) for finding in findings for row in finding.rows}
 
 
 @pytest.mark.parametrize("language", FRAMES)
 @pytest.mark.parametrize("more", ["", " 😊"])
 def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more: str) -> None:
     frame, _ = FRAMES[language]
-    whole = [text + more * (place % 3 == 0) for place, text in enumerate(answers(frame))]
+    whole = [text + more * (position % 3 == 0) for position, text in enumerate(create_answers(frame))]
     draw = random.Random(5)
-    cut = [text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip() for text in answers(frame, 12)]
-    assert named(found(whole + cut)) >= set(range(len(whole), len(whole) + 10))
-    assert not named(found(whole + cut)) & set(range(len(whole)))
+    cut = [
+        text[: draw.randint(int(0.6 * len(text)), len(text) - 8)].rstrip()
+        for text in create_answers(frame, 12)
+    ]
+    assert list_rows(find_truncated(whole + cut)) >= set(range(len(whole), len(whole) + 10))
+    assert not list_rows(find_truncated(whole + cut)) & set(range(len(whole)))
 
 
 def test_many_last_words_cost_time_in_proportion() -> None:
@@ -68,23 +76,28 @@ def test_many_last_words_cost_time_in_proportion() -> None:
         for b in ascii_lowercase[:20]
     ]
     began = time.process_time()
-    assert named(found([whole] * 1600 + opened)) == set()
+    assert list_rows(find_truncated([whole] * 1600 + opened)) == set()
     assert time.process_time() - began < 5, "last words times the words of all answers take half a minute"
 
 
 def test_words_of_english_that_end_sentences_elsewhere_are_no_cut() -> None:
     german = [
-        *answers(FRAMES["German"][0]),
+        *create_answers(FRAMES["German"][0]),
         "Das Update fängt kurz nach Mitternacht auf Ihrem Gerät von allein an",
     ]
-    assert not found(german)
-    english = [*answers(FRAMES["English"][0]), "The update of the pump will then begin by itself with an"]
+    assert not find_truncated(german)
+    english = [
+        *create_answers(FRAMES["English"][0]),
+        "The update of the pump will then begin by itself with an",
+    ]
     english.append("To put the pump back into its place you have to do the following:")
-    assert named(found(english)) == {160, 161}
+    assert list_rows(find_truncated(english)) == {160, 161}
 
 
 def test_what_only_lacks_its_mark_is_no_cut() -> None:
-    assert not found([*answers(FRAMES["English"][0]), "It can be found in the drawer under the old oven"])
+    assert not find_truncated(
+        [*create_answers(FRAMES["English"][0]), "It can be found in the drawer under the old oven"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,12 +116,12 @@ def test_what_only_lacks_its_mark_is_no_cut() -> None:
     ],
 )
 def test_marks_of_other_scripts_and_emoji_end_a_text(text: str) -> None:
-    assert is_whole(text)
+    assert is_complete(text)
 
 
 @pytest.mark.parametrize("text", ["and the", "気温は", "one, two,", "Do the following:"])
 def test_a_word_or_a_comma_ends_none(text: str) -> None:
-    assert not is_whole(text)
+    assert not is_complete(text)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +143,12 @@ def test_a_fence_is_closed_by_one_of_its_own_marks(text: str, unclosed: bool | N
 
 
 def test_code_that_is_never_closed_is_cut_where_others_close_theirs() -> None:
-    closed = [f"```python\nprint({place})\n```" for place in range(60)]
+    closed = [f"```python\nprint({position})\n```" for position in range(60)]
     cut = [
         "```python\nprint(100",
         "Like this:\n\n```python\nfor one in range(9):\n    print(one) # the number of",
     ]
-    assert named(found([*closed, *cut])) == {60, 61}
-    assert len(found([*closed, *cut])) == 1
-    assert not found([*closed, *[f"```\nprint({place}" for place in range(20)]])
-    assert not found([*answers(FRAMES["English"][0]), *cut[:1]])
+    assert list_rows(find_truncated([*closed, *cut])) == {60, 61}
+    assert len(find_truncated([*closed, *cut])) == 1
+    assert not find_truncated([*closed, *[f"```\nprint({place}" for place in range(20)]])
+    assert not find_truncated([*create_answers(FRAMES["English"][0]), *cut[:1]])

@@ -13,64 +13,68 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_server import KEY, Body, Scripted, served
+from endpoint_server import KEY, Body, ScriptedServer, serve_script
 from etude.answer_file import predict
 from etude.assistant import Assistant, load
 from etude.comparison import compare
 from etude.errors import Declined, InputError, ModelError
-from etude.models.endpoint.journal import Journal
+from etude.models.endpoint import describe_service
 from etude.models.endpoint.model import EndpointModel
+from etude.models.remote import Journal
 from etude.runs import Run
-from etude.runs.recommended import endpoints_for
+from etude.runs.recommended import load_endpoints
 from etude.task import Endpoint, load_task
-from etude.task.endpoint import Prices, endpoint_of
+from etude.task.endpoint import Prices, parse_endpoint
 from etude.types import Message, ModelRef, Request, Sampling
-from processes import started
+from processes import start_command
 from small_task import THEMES, write_task
 
 TROUBLES = ("429", "500", "hang", "not JSON", "other JSON", "cut")
 
 
 @pytest.fixture
-def server() -> Iterator[Scripted]:
-    with served(Scripted()) as script:
+def server() -> Iterator[ScriptedServer]:
+    with serve_script(ScriptedServer()) as script:
         yield script
 
 
-def asking(number: int, choices: tuple[str, ...] = ()) -> Request:
+def build_request(number: int, choices: tuple[str, ...] = ()) -> Request:
     return Request((Message("user", f"question {number}"),), 20, choices)
 
 
-def model_of(script: Scripted, journal: Path | None = None, **more: object) -> EndpointModel:
+def build_model(script: ScriptedServer, journal: Path | None = None, **more: object) -> EndpointModel:
     endpoint = replace(Endpoint(script.url, "big"), **more)  # type: ignore[arg-type]
-    return EndpointModel(endpoint, Journal(endpoint, journal), first_wait=0.02)
+    service = describe_service(endpoint.name, {endpoint.name: endpoint})
+    return EndpointModel(endpoint, Journal(service, journal), first_wait=0.02)
 
 
 # Asked until answered
 
 
 def test_two_hundred_requests_to_a_misbehaving_server_lose_none(tmp_path: Path) -> None:
-    with served(Scripted(TROUBLES, share=0.3)) as script:
-        model = model_of(script, tmp_path / "requests.jsonl", timeout=0.3, at_once=16)
-        answers = model.generate([asking(number) for number in range(200)])
+    with serve_script(ScriptedServer(TROUBLES, share=0.3)) as script:
+        model = build_model(script, tmp_path / "requests.jsonl", timeout=0.3, at_once=16)
+        answers = model.generate([build_request(number) for number in range(200)])
     assert [each.text for each in answers] == [f"said: question {number}" for number in range(200)]
     assert set(script.struck) == {"", *TROUBLES}
     assert script.most_at_once <= 16 + script.struck["hang"]  # one that was given up still hangs there
     assert len((tmp_path / "requests.jsonl").read_text().splitlines()) == 200
 
 
-def test_what_was_answered_is_never_sent_again(server: Scripted, tmp_path: Path) -> None:
-    requests = [asking(number % 7) for number in range(20)]
-    first = model_of(server, tmp_path / "requests.jsonl").generate(requests)
-    again = model_of(server, tmp_path / "requests.jsonl").generate([*requests, asking(8)])
+def test_what_was_answered_is_never_sent_again(server: ScriptedServer, tmp_path: Path) -> None:
+    requests = [build_request(number % 7) for number in range(20)]
+    first = build_model(server, tmp_path / "requests.jsonl").generate(requests)
+    again = build_model(server, tmp_path / "requests.jsonl").generate([*requests, build_request(8)])
     assert again[:-1] == first
     assert set(server.asked.values()) == {1}
     assert len(server.asked) == 8
 
 
-def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: Scripted) -> None:
+def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: ScriptedServer) -> None:
     begun = time.monotonic()
-    model_of(server, per_minute=1200.0, at_once=3).generate([asking(number) for number in range(12)])
+    build_model(server, per_minute=1200.0, at_once=3).generate(
+        [build_request(number) for number in range(12)]
+    )
     assert time.monotonic() - begun >= 11 * 0.05
     assert server.most_at_once <= 3
 
@@ -79,22 +83,22 @@ def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: Scripted) -
     ("more", "said"),
     [
         ({"model": "bigg"}, r"bigg at .*HTTP 404.*does not exist.*It may not know bigg; it has: 'big'"),
-        ({"key": "ETUDE_WRONG_KEY"}, r"HTTP 401.*does not take the key in ETUDE_WRONG_KEY"),
+        ({"key": "ETUDE_WRONG_KEY"}, r"HTTP 401.*does not accept the key in ETUDE_WRONG_KEY"),
         ({"key": "ETUDE_NO_KEY"}, r"is not set. Run: export ETUDE_NO_KEY=YOUR_KEY"),
         ({"url": "http://127.0.0.1:9/v1"}, r"did not answer at 3 attempts \(ConnectError"),
     ],
 )
 def test_what_no_retry_mends_is_said_at_once(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], said: str
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], said: str
 ) -> None:
     monkeypatch.setenv("ETUDE_WRONG_KEY", "sk-nobody-knows")
     with pytest.raises(ModelError, match=said) as caught:
-        model_of(server, **more).generate([asking(1)])
+        build_model(server, **more).generate([build_request(1)])
     assert "sk-nobody-knows" not in str(caught.value)
 
 
 def test_an_endpoint_that_never_answers_is_given_up(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.troubles, server.share = ("500",), 1.0
     endpoint = replace(Endpoint(server.url, "big"), key="ETUDE_TEST_KEY")
@@ -102,13 +106,13 @@ def test_an_endpoint_that_never_answers_is_given_up(
     with pytest.raises(
         ModelError, match=r"8 attempts \(HTTP 500.*\*\*\*.*run the same command again"
     ) as caught:
-        EndpointModel(endpoint, first_wait=0.001).generate([asking(1)])
+        EndpointModel(endpoint, first_wait=0.001).generate([build_request(1)])
     assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize(("key", "wanted"), [("none", "said: none"), (KEY, "said: ***")])
 def test_a_key_is_cut_out_of_answers_unless_it_is_a_common_word(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch, key: str, wanted: str
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, key: str, wanted: str
 ) -> None:
     monkeypatch.setenv("ETUDE_TEST_KEY", key)
     monkeypatch.setattr("endpoint_server.KEY", key)
@@ -117,35 +121,35 @@ def test_a_key_is_cut_out_of_answers_unless_it_is_a_common_word(
     assert done.text == wanted
 
 
-def test_a_stream_comes_in_pieces_and_a_cut_one_is_an_error(server: Scripted) -> None:
-    assert "".join(model_of(server).stream(asking(1))) == "said:question1"
+def test_a_stream_comes_in_pieces_and_a_cut_one_is_an_error(server: ScriptedServer) -> None:
+    assert "".join(build_model(server).stream(build_request(1))) == "said:question1"
     server.troubles = ("cut",)
     with pytest.raises(ModelError, match="before the end"):
-        list(model_of(server).stream(asking(1)))
+        list(build_model(server).stream(build_request(1)))
 
 
-def test_members_that_a_model_does_not_take_are_left_out(server: Scripted) -> None:
+def test_members_that_a_model_does_not_take_are_left_out(server: ScriptedServer) -> None:
     server.takes = lambda body: next((name for name in ("max_tokens", "temperature") if name in body), "")
-    model = model_of(server, options={"reasoning_effort": "low"})
-    assert model.generate([asking(1), asking(2)])[1].text == "said: question 2"
+    model = build_model(server, options={"reasoning_effort": "low"})
+    assert model.generate([build_request(1), build_request(2)])[1].text == "said: question 2"
     body = server.bodies[-1]
     assert body["max_completion_tokens"] == 20
     assert body["reasoning_effort"] == "low"
     server.takes = lambda body: next((name for name in ("stream_options", "temperature") if name in body), "")
     sampling = Sampling(temperature=1.0, top_logprobs=2)
-    assert model.write(asking(2), sampling, lambda piece: False)[0].text == "said:question2"
+    assert model.write(build_request(2), sampling, lambda piece: False)[0].text == "said:question2"
     assert {"temperature", "stream_options"}.isdisjoint(server.bodies[-1])
     server.takes = lambda body: "logprobs" if "top_logprobs" in body else ""
-    assert model.write(asking(2), sampling, lambda piece: False)[0].text
+    assert model.write(build_request(2), sampling, lambda piece: False)[0].text
     server.takes = lambda body: "messages"
     with pytest.raises(ModelError, match="HTTP 400"):
-        model.generate([asking(3)])
+        model.generate([build_request(3)])
 
 
 # Label probabilities
 
 
-def test_a_label_has_a_probability_only_where_log_probabilities_come_back(server: Scripted) -> None:
+def test_a_label_has_a_probability_only_where_log_probabilities_come_back(server: ScriptedServer) -> None:
     server.say = lambda body: "yes" if "1" in body["messages"][-1]["content"] else "hard to say"
     labels = ("no", "yes")
     assistant = Assistant("prompt", "classify", ModelRef(f"{server.url}#big"), choices=labels)
@@ -162,30 +166,30 @@ def test_a_label_has_a_probability_only_where_log_probabilities_come_back(server
 
 
 def test_a_limit_of_requests_stops_cleanly_and_what_was_answered_is_kept(
-    server: Scripted, tmp_path: Path
+    server: ScriptedServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "requests.jsonl"
     with pytest.raises(ModelError, match=r"limit of 50 requests.*Raise max_requests"):
-        model_of(server, file, max_requests=50).generate([asking(number) for number in range(100)])
+        build_model(server, file, max_requests=50).generate([build_request(number) for number in range(100)])
     assert server.asked.total() == 50
-    model_of(server, file, max_requests=100).generate([asking(number) for number in range(100)])
+    build_model(server, file, max_requests=100).generate([build_request(number) for number in range(100)])
     assert server.asked.total() == 100
-    served_from = model_of(server, max_requests=2, per_minute=1200.0)
+    served_from = build_model(server, max_requests=2, per_minute=1200.0)
     begun = time.monotonic()
     for number in range(2):
-        served_from.write(asking(number), Sampling(), lambda piece: False)
+        served_from.write(build_request(number), Sampling(), lambda piece: False)
     assert time.monotonic() - begun >= 0.05
     with pytest.raises(ModelError, match="limit of 2 requests"):
-        served_from.write(asking(2), Sampling(), lambda piece: False)
+        served_from.write(build_request(2), Sampling(), lambda piece: False)
     assert server.asked.total() == 102
 
 
 @pytest.mark.real
-def test_a_limit_of_cost_stops_before_it_is_passed(server: Scripted, tmp_path: Path) -> None:
+def test_a_limit_of_cost_stops_before_it_is_passed(server: ScriptedServer, tmp_path: Path) -> None:
     prices = Prices(prompt=2.0, cached=1.0, answer=10.0)  # a request costs 260 millionths
-    model = model_of(server, tmp_path / "r.jsonl", prices=prices, max_cost=0.0106, at_once=1)
+    model = build_model(server, tmp_path / "r.jsonl", prices=prices, max_cost=0.0106, at_once=1)
     with pytest.raises(ModelError, match=r"limit of 0\.0106.*40 requests have cost 0\.0104 by your prices"):
-        model.generate([asking(number) for number in range(100)])
+        model.generate([build_request(number) for number in range(100)])
     assert server.asked.total() == 40
 
 
@@ -206,18 +210,18 @@ def test_an_endpoint_is_read_and_its_name_says_what_bears_on_answers(tmp_path: P
         3,
         "big at https://api.example.com/v1",
     )
-    assert endpoint_of(name) == replace(endpoint, prices=None, at_once=8, max_cost=None)
+    assert parse_endpoint(name) == replace(endpoint, prices=None, at_once=8, max_cost=None)
     assert load_task(write_task(tmp_path / "b", more=f"prompt_model: '{name}'\n")).prompt_model == name
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("https://me:hunter2@host.example/v1", "is a URL alone"),
+        ("https://me:hunter2@host.example/v1", "is only a URL"),
         ("{endpoint: https://me:hunter2@host.example/v1, model: m}", "without password"),
         ("{endpoint: 'https://host.example/v1?key=hunter2', model: m}", "without password"),
         ("{endpoint: https://host.example/v1, model: m, key: hunter2}", "must name an environment variable"),
-        ("{endpoint: https://host.example/v1}", "names no model"),
+        ("{endpoint: https://host.example/v1}", "has no model"),
         ("{endpoint: 'http://host.example:port/v1', model: m}", "endpoint must be a URL"),
         ("{endpoint: https://host.example/v1, model: m, max_cost: 3}", "max_cost needs prices"),
         ("{endpoint: https://host.example/v1, model: m, at_once: 0}", "at_once must be"),
@@ -235,13 +239,15 @@ def test_what_is_wrong_with_an_endpoint_is_said_without_the_secret(
 # A comparison
 
 
-def librarian(body: Body) -> str:
+def answer_label(body: Body) -> str:
     """Names a theme of the question, as one that reads well would."""
     question = body["messages"][-1]["content"]
     return next((theme for theme in THEMES if f"about {theme}," in question), "space")
 
 
-def task_with(folder: Path, script: Scripted, methods: str = "prompt", endpoint: str = "") -> Path:
+def write_endpoint_task(
+    folder: Path, script: ScriptedServer, methods: str = "prompt", endpoint: str = ""
+) -> Path:
     lines = (
         f"prompt_model: {{endpoint: '{script.url}', model: big, key: env:ETUDE_TEST_KEY, "
         f"prices: {{prompt: 2.5, cached: 1.25, answer: 10}}{endpoint}}}\nprices: {{per_hour: 0.36}}\n"
@@ -258,13 +264,13 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.real
 @pytest.mark.usefixtures("_key")
 def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both_costs(
-    server: Scripted, tmp_path: Path
+    server: ScriptedServer, tmp_path: Path
 ) -> None:
-    server.say = librarian
+    server.say = answer_label
     server.troubles, server.share = ("500", "429"), 0.1
     server.takes = lambda body: "temperature" if "temperature" in body else ""
     asked: list[str] = []
-    task = task_with(tmp_path, server, "baseline, prompt, few_shot, fine_tune")
+    task = write_endpoint_task(tmp_path, server, "baseline, prompt, few_shot, fine_tune")
 
     def confirm(question: str) -> bool:
         asked.append(question)
@@ -281,7 +287,7 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
     caveats = " ".join(run.verdict.caveats)
     assert f"Tuned methods ran on fake, prompted ones on big at {server.url}." in caveats
     page = (run.folder / "report.md").read_text()
-    assert f"big at {server.url} does not take temperature" in page
+    assert f"big at {server.url} does not accept temperature" in page
     check_estimate(asked[0], server)
     check_no_key(tmp_path)
     assert server.keys == {KEY}
@@ -289,10 +295,10 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
     before = server.asked.total()
     compare(task, confirm=confirm)
     assert server.asked.total() == before
-    assert load(run.assistant("prompt")).answer("a book about trains, age 5").text == "trains"
+    assert load(run.assistant_folder("prompt")).answer("a book about trains, age 5").text == "trains"
 
 
-def check_estimate(question: str, server: Scripted) -> None:
+def check_estimate(question: str, server: ScriptedServer) -> None:
     """What was foreseen is no less than what came, and names the price."""
     assert f"big at {server.url} gets the instructions and rows of this task: at most " in question
     most = int(question.split("at most ")[1].split()[0].replace(",", ""))
@@ -309,18 +315,20 @@ def check_no_key(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("_key")
-def test_nothing_is_sent_where_the_answer_is_no(server: Scripted, tmp_path: Path) -> None:
+def test_nothing_is_sent_where_the_answer_is_no(server: ScriptedServer, tmp_path: Path) -> None:
     with pytest.raises(Declined, match="Nothing was sent"):
-        compare(task_with(tmp_path, server), confirm=lambda question: False)
+        compare(write_endpoint_task(tmp_path, server), confirm=lambda question: False)
     assert not server.asked
 
 
 @pytest.mark.usefixtures("_key")
-def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(server: Scripted, tmp_path: Path) -> None:
-    server.say = librarian
-    run = compare(task_with(tmp_path, server)).run
-    task = task_with(tmp_path, server, endpoint=", max_requests: 3")
-    assert endpoints_for(load(run.assistant("prompt")), run) == load_task(task).endpoints
+def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.say = answer_label
+    run = compare(write_endpoint_task(tmp_path, server)).run
+    task = write_endpoint_task(tmp_path, server, endpoint=", max_requests: 3")
+    assert load_endpoints(load(run.assistant_folder("prompt")), run) == load_task(task).endpoints
     file, before, questions = tmp_path / "in.jsonl", server.asked.total(), list[str]()
     file.write_text("".join(json.dumps({"input": f"a book about {theme}, age 5"}) + "\n" for theme in THEMES))
 
@@ -340,13 +348,15 @@ def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(server: Scripted
 
 @pytest.mark.real
 @pytest.mark.usefixtures("_key")
-def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(server: Scripted, tmp_path: Path) -> None:
-    server.say = librarian
+def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.say = answer_label
     with pytest.raises(ModelError, match="limit of 60 requests"):
-        compare(task_with(tmp_path, server, endpoint=", max_requests: 60"))
+        compare(write_endpoint_task(tmp_path, server, endpoint=", max_requests: 60"))
     assert server.answered.total() == 60
-    run = compare(task_with(tmp_path, server, endpoint=", max_requests: 6000")).run
-    assert run.complete
+    run = compare(write_endpoint_task(tmp_path, server, endpoint=", max_requests: 6000")).run
+    assert run.is_complete
     assert set(server.answered.values()) == {1}
     assert len(list((tmp_path / "runs").glob("small-*"))) == 1, "the same run"
 
@@ -354,32 +364,32 @@ def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(server: Scrip
 @pytest.mark.real
 @pytest.mark.usefixtures("_key")
 def test_ten_kills_send_nothing_twice_that_was_answered(tmp_path: Path) -> None:
-    with served(Scripted(say=librarian, hold_after=0)) as script:
+    with serve_script(ScriptedServer(say=answer_label, hold_after=0)) as script:
         check_kills(tmp_path, script, kills=10)
 
 
-def check_kills(folder: Path, script: Scripted, kills: int) -> None:
+def check_kills(folder: Path, script: ScriptedServer, kills: int) -> None:
     """Kills a comparison each time the server has answered 17 more requests, and lets it end after the last."""
-    task = task_with(folder, script, "baseline, prompt, few_shot, fine_tune")
+    task = write_endpoint_task(folder, script, "baseline, prompt, few_shot, fine_tune")
     for kill in range(1, kills + 1):
         script.hold_after = 17 * kill
-        process = started("compare", task)
+        process = start_command("compare", task)
         until = time.monotonic() + 60
-        while kept(folder) < 17 * kill and time.monotonic() < until:
+        while count_saved(folder) < 17 * kill and time.monotonic() < until:
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     script.hold_after = None
-    process = started("compare", task)
+    process = start_command("compare", task)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     assert set(script.answered.values()) == {1}
-    assert kept(folder) == len(script.answered)
+    assert count_saved(folder) == len(script.answered)
     check_no_key(folder)
 
 
-def kept(folder: Path) -> int:
+def count_saved(folder: Path) -> int:
     """Answers in the journal of the only run."""
     files = list(folder.glob("runs/*/requests.jsonl"))
     return files[0].read_bytes().count(b"\n") if files else 0
@@ -387,13 +397,15 @@ def kept(folder: Path) -> int:
 
 @pytest.mark.real
 @pytest.mark.usefixtures("_key")
-def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(server: Scripted, tmp_path: Path) -> None:
-    server.say = librarian
+def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.say = answer_label
     named = f"{{endpoint: '{server.url}', model: big}}"
     task = write_task(tmp_path, "classify", model=named, num=200)
     run: Run = compare(task, confirm=lambda question: True).run
-    assert {"prompt", "clear_prompt", "few_shot"} <= set(run.methods)
-    assert "fine_tune" not in run.methods
+    assert {"prompt", "clear_prompt", "few_shot"} <= set(run.fitted_methods)
+    assert "fine_tune" not in run.fitted_methods
     assert any("tuned methods are left out" in note for note in run.info["notes"])
     named_one = write_task(tmp_path / "b", "classify", model=named, more="methods: [prompt, fine_tune]\n")
     with pytest.raises(ModelError, match=r"big at \S+ cannot have its weights trained"):

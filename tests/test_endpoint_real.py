@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from etude.models.endpoint.model import EndpointModel
-from etude.models.loading import load_local
-from etude.models.local import LocalModel
+from etude.models.local.loading import load_local
+from etude.models.local.model import LocalModel
 from etude.models.weights import find_weights
 from etude.render import render
 from etude.task import Endpoint
@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def unpacked(folder: Path) -> Path:
+def unpack_weights(folder: Path) -> Path:
     """The packaged GGUF with its weights as floats of 32 bits: what is computed with in this process.
 
     llama.cpp multiplies packed weights with inputs rounded to 8 bits, which is another model than the one measured.
@@ -57,7 +57,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(unpacked(tmp_path_factory.mktemp("weights")))
+    params.model.path = str(unpack_weights(tmp_path_factory.mktemp("weights")))
     params.n_ctx, params.n_parallel, params.port, params.n_gpu_layers = 4096, 4, 0, 0
     params.cpuparams.n_threads = 1
     params.verbosity = 0
@@ -71,7 +71,7 @@ def local() -> LocalModel:
     return load_local(NAME, dtype="float32")
 
 
-def requests(max_tokens: int) -> list[Request]:
+def build_requests(max_tokens: int) -> list[Request]:
     lines = LUMA.read_text(encoding="utf-8").splitlines()[:ROWS]
     system = Message("system", "You are Luma, a robot librarian. Name one book.")
     return [Request((system, Message("user", json.loads(line)["input"])), max_tokens) for line in lines]
@@ -80,7 +80,7 @@ def requests(max_tokens: int) -> list[Request]:
 def test_greedy_answers_are_those_of_this_process(url: str, local: LocalModel) -> None:
     import httpx2
 
-    asked = requests(24)
+    asked = build_requests(24)
     for request in asked[:20]:
         turns = [{"role": each.role, "content": each.content} for each in request.messages]
         prompt = httpx2.post(f"{url}/apply-template", json={"messages": turns}).json()["prompt"]
@@ -109,7 +109,7 @@ def check_tie(local: LocalModel, request: Request, one: str, other: str) -> None
 
 def test_the_probability_of_an_answer_is_that_of_this_process(url: str, local: LocalModel) -> None:
     model = EndpointModel(Endpoint(f"{url}/v1", NAME))
-    (plain,) = model.generate(requests(6)[:1])
-    (labelled,) = model.generate([Request(requests(6)[0].messages, 6, (plain.text.strip(), "other"))])
-    (scores,) = local.score(requests(6)[:1], [plain.text])
+    (plain,) = model.generate(build_requests(6)[:1])
+    (labelled,) = model.generate([Request(build_requests(6)[0].messages, 6, (plain.text.strip(), "other"))])
+    (scores,) = local.score(build_requests(6)[:1], [plain.text])
     assert labelled.logprob == pytest.approx(sum(scores[:-1]), abs=1e-3)

@@ -1,7 +1,5 @@
 """Answers are logged batch by batch: wherever a run is cut, going on gives what an uncut run gives."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant, load
 from etude.data.dataset import Dataset
 from etude.errors import RunError
-from etude.evaluate import AnswerLog, evaluate, sample_of
+from etude.evaluate import AnswerLog, build_sample, evaluate
 from etude.metrics import Metric
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
@@ -138,7 +136,7 @@ def test_an_assistant_that_is_no_text_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_instructions_stand_where_they_were_asked_to() -> None:
-    turns = ASSISTANT.messages((Message("user", "question"),))
+    turns = ASSISTANT.build_messages((Message("user", "question"),))
     assert [turn.role for turn in turns] == ["user", "assistant", "user"]
     assert turns[0].content == "Be brief.\n\nwhat"
     assert turns[-1].content == "question"
@@ -146,7 +144,7 @@ def test_instructions_stand_where_they_were_asked_to() -> None:
 
 def test_the_sample_of_scored_rows_has_their_mean() -> None:
     rows = evaluate(Assistant("prompt", "answer", ModelRef("fake")), OneFake(), ROWS, METRIC)
-    sample = sample_of(METRIC, [row.outcome for row in rows])
+    sample = build_sample(METRIC, [row.outcome for row in rows])
     assert sample.value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
     assert sample.units == len(ROWS)
 
@@ -156,7 +154,7 @@ def test_rows_with_one_input_count_as_one() -> None:
         tuple(replace(row, id=f"{row.id} again", input=ROWS[0].input) for row in ROWS.examples[:3])
     )
     rows = evaluate(Assistant("prompt", "answer", ModelRef("fake")), OneFake(), copies, METRIC)
-    assert sample_of(METRIC, [row.outcome for row in rows]).units == 1
+    assert build_sample(METRIC, [row.outcome for row in rows]).units == 1
 
 
 SHOWN = tuple(
@@ -187,10 +185,12 @@ def test_as_many_examples_as_fit_stand_in_a_prompt_and_the_rest_is_counted(
     asked = [[Message("user", "word " * length)] for length in lengths]
     for turns, request in zip(asked, assistant.prepare(asked, model), strict=True):
         kept = len(SHOWN) - request.shots_dropped
-        assert request.messages == assistant.messages(turns, kept)
+        assert request.messages == assistant.build_messages(turns, kept)
         assert model.count_tokens(request.messages) + request.max_tokens <= context
         if kept < len(SHOWN):
-            assert model.count_tokens(assistant.messages(turns, kept + 1)) + request.max_tokens > context
+            assert (
+                model.count_tokens(assistant.build_messages(turns, kept + 1)) + request.max_tokens > context
+            )
 
 
 def test_tokens_are_counted_only_where_bytes_do_not_settle_it() -> None:
@@ -246,8 +246,8 @@ def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(
     saved.save(tmp_path / "one")
     loaded = load(tmp_path / "one")
     assert loaded.contract is not None
-    assert (loaded.contract.in_words(), loaded.contract.skeleton()) == (
-        contract.in_words(),
+    assert (loaded.contract.describe(), loaded.contract.skeleton()) == (
+        contract.describe(),
         contract.skeleton(),
     )
     assert loaded.fingerprint == saved.fingerprint

@@ -1,7 +1,5 @@
 """Evidence on request: the learning curve, the further training runs, and what they do to the verdict."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +7,14 @@ import pytest
 
 from etude.base.files import read_lines
 from etude.comparison import compare
-from etude.comparison.evidence import _part
+from etude.comparison.evidence import _sample_part
 from etude.comparison.plan import Workload, make_plan
 from etude.data.dataset import Dataset
-from etude.methods.foresight.timing import Rates
+from etude.estimates.timing import Rates
 from etude.report.read_run import read_report
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded
-from etude.stats import TWO_LEVELS, label_sample, over_seeds, score_sample
+from etude.stats import TWO_LEVELS, compare_runs_paired, make_label_sample, make_score_sample
 from etude.types import Example
 from small_task import write_task
 from test_rescore import check_rescored
@@ -28,22 +26,22 @@ def test_what_is_asked_for_is_kept_shown_and_said(tmp_path: Path) -> None:
     run = compare(write_task(tmp_path, "classify", num=300, more=QUICK)).run
     verdict = run.verdict
     assert verdict is not None
-    found = verdict.evidence
-    assert found is not None
+    result = verdict.evidence
+    assert result is not None
     train = run.info["split"]["train"]
-    assert [point.rows for point in found.curve] == [train // 4, train // 2, train]
-    values = [point.estimate.value for point in found.curve]
+    assert [point.rows for point in result.curve] == [train // 4, train // 2, train]
+    values = [point.estimate.value for point in result.curve]
     assert values == sorted(values)  # the fake model knows what it has seen
-    assert found.doubling is not None
-    assert found.doubling.value == pytest.approx(values[-1] - values[-2])
-    assert [each.seed for each in found.runs] == [0, 1, 2]
+    assert result.doubling is not None
+    assert result.doubling.value == pytest.approx(values[-1] - values[-2])
+    assert [each.seed for each in result.runs] == [0, 1, 2]
     assert verdict.headline is not None
     assert verdict.headline.test == TWO_LEVELS
     assert any(f"from {train // 2:,} to {train:,} rows" in line for line in verdict.caveats)
     assert any("3 training runs of fine_tune reach" in line for line in verdict.caveats)
     assert not any("one training run" in line for line in verdict.caveats)
-    kept = sorted(path.name for path in (run.method("fine_tune") / "evidence").iterdir())
-    assert kept == [f"rows-{train // 2}", f"rows-{train // 4}", "seed-1", "seed-2"]
+    remaining = sorted(path.name for path in (run.method_folder("fine_tune") / "evidence").iterdir())
+    assert remaining == [f"rows-{train // 2}", f"rows-{train // 4}", "seed-1", "seed-2"]
     assert not list(run.folder.glob("methods/*/evidence/*/work"))
     page = (run.folder / "report.html").read_text()
     assert 'id="evidence"' in page
@@ -93,15 +91,15 @@ def test_the_plan_foresees_it_and_a_budget_cuts_it_first() -> None:
     assert plan.evidence_seconds == pytest.approx(25 + 50 + 2 * 100 + 0.1 * (4 * 20 + 2 * 40))
     cut = make_plan(work, rates, plan.total - 1)
     assert cut.evidence_seconds == 0
-    assert cut.shrunk == ("without the learning curve and the further training runs",)
+    assert cut.cuts == ("without the learning curve and the extra training runs",)
     assert cut.limits == plan.limits
 
 
 def test_parts_are_nested_and_keep_groups_whole() -> None:
     rows = Dataset(tuple(Example(f"{n}", f"input {n}", "x", group=f"g{n // 5}") for n in range(100)))
-    small, large = ({row.id for row in _part(rows, size, 0)} for size in (25, 50))
+    small, large = ({row.id for row in _sample_part(rows, size, 0)} for size in (25, 50))
     assert small < large
-    assert len({row.group for row in _part(rows, 25, 0)}) == 5
+    assert len({row.group for row in _sample_part(rows, 25, 0)}) == 5
 
 
 def test_runs_and_rows_are_both_resampled() -> None:
@@ -113,19 +111,19 @@ def test_runs_and_rows_are_both_resampled() -> None:
         difficulty, true = draw.normal(0, 0.5, 200), draw.normal(0.12, 0.03, 3)
         other = (difficulty + draw.normal(0, 1, 200) > 0).astype(float)
         runs = [(difficulty + draw.normal(2.8 * each, 1, 200) > 0).astype(float) for each in true]
-        found = over_seeds([score_sample(run) for run in runs], score_sample(other))
-        inside += found.difference.low <= 0.1178 <= found.difference.high
-        gained += found.gains
+        result = compare_runs_paired([make_score_sample(run) for run in runs], make_score_sample(other))
+        inside += result.difference.low <= 0.1178 <= result.difference.high
+        gained += result.gains
     assert inside >= 280
     assert gained > 120
 
 
 def test_equal_runs_differ_only_by_rows_and_one_row_says_nothing() -> None:
-    a, b = score_sample([1.0, 0, 1, 1, 0, 1] * 20), score_sample([0.0, 0, 1, 0, 1, 1] * 20)
-    found = over_seeds([a, a, a], b)
-    assert found.difference.value == pytest.approx(1 / 6)
-    assert found.difference.high - found.difference.low == pytest.approx(2 * 1.98 * 0.0626, rel=0.05)
-    single = over_seeds([score_sample([1.0])] * 3, score_sample([0.0]))
+    a, b = make_score_sample([1.0, 0, 1, 1, 0, 1] * 20), make_score_sample([0.0, 0, 1, 0, 1, 1] * 20)
+    result = compare_runs_paired([a, a, a], b)
+    assert result.difference.value == pytest.approx(1 / 6)
+    assert result.difference.high - result.difference.low == pytest.approx(2 * 1.98 * 0.0626, rel=0.05)
+    single = compare_runs_paired([make_score_sample([1.0])] * 3, make_score_sample([0.0]))
     assert (single.difference.low, single.difference.high, single.gains) == (-1, 1, False)
-    labels = label_sample(["a", "b"] * 30, ["a", "a"] * 30)
-    assert over_seeds([labels, labels], labels).difference.value == 0
+    labels = make_label_sample(["a", "b"] * 30, ["a", "a"] * 30)
+    assert compare_runs_paired([labels, labels], labels).difference.value == 0

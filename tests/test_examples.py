@@ -1,7 +1,5 @@
 """The example data: made again byte for byte, right answers pass, shortcuts do not."""
 
-from __future__ import annotations
-
 import importlib.util
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 
 from etude.data.dataset import Dataset, load_dataset, load_test
 from etude.task import Task, load_task
-from etude.text.near_duplicates import near_duplicate_clusters, near_duplicates
+from etude.text.near_duplicates import cluster_near_duplicates, find_near_duplicates
 from etude.types import Example
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -149,7 +147,7 @@ def test_no_text_makes_the_check_fail_to_answer(answer: str) -> None:
 
 
 def test_no_two_requests_are_near_duplicates(luma: tuple[Task, Dataset, Dataset]) -> None:
-    assert near_duplicates([row.text for row in [*luma[1], *luma[2]]]) == []
+    assert find_near_duplicates([row.text for row in [*luma[1], *luma[2]]]) == []
 
 
 def test_some_books_are_known_from_the_catalogue_only(luma: tuple[Task, Dataset, Dataset]) -> None:
@@ -199,5 +197,5 @@ def test_support_has_four_even_labels_groups_and_hardly_a_near_duplicate() -> No
     assert set(Counter(row.output for row in rows).values()) == {150}
     assert {row.output for row in rows} == set(task.contract.labels)
     assert 1 < max(Counter(row.group for row in rows).values()) <= 3
-    alone = [cluster for cluster in near_duplicate_clusters([row.text for row in rows]) if len(cluster) == 1]
+    alone = [cluster for cluster in cluster_near_duplicates([row.text for row in rows]) if len(cluster) == 1]
     assert len(alone) >= 0.97 * len(rows)

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from etude.assistant import Assistant
 from etude.errors import ModelError
-from etude.export import export
-from etude.export.targets import modelfile
+from etude.export import export_weights
+from etude.export.targets import build_modelfile
 from etude.models.registry import Models
 from etude.types import (
     Completion,
@@ -34,7 +34,7 @@ from etude.types import (
     SearchRef,
     TokenScore,
 )
-from tiny import CHATML, tiny_folder, tiny_module, tiny_tokenizer
+from tiny import CHATML, build_module, build_tokenizer, save_tiny_model
 
 SHAPE = {
     "hidden_size": 64,
@@ -50,7 +50,7 @@ ASKED = [
 
 def tiny_gguf(file: Path) -> Path:
     """A tiny Llama as a GGUF file, written without the code under test."""
-    module, tokenizer = tiny_module(**SHAPE), tiny_tokenizer()
+    module, tokenizer = build_module(**SHAPE), build_tokenizer()
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_block_count(3)
     writer.add_context_length(512)
@@ -128,7 +128,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 def logits(models: Models, ref: ModelRef) -> Any:
-    model = models.trainable(ref)
+    model = models.get_trainable(ref)
     ids = torch.tensor([model.tokenizer("my card has not arrived").input_ids])
     with torch.no_grad():
         return model.module(input_ids=ids).logits
@@ -145,7 +145,7 @@ def test_merged_weights_give_the_same_logits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("etude.export.targets.Models", lambda: models)
-    export(tuned, target, tmp_path / name, "f16")
+    export_weights(tuned, target, tmp_path / name, "f16")
     own, other = logits(models, tuned.model), logits(models, ModelRef(str(tmp_path / name)))
     assert (own - logits(models, ModelRef(tuned.model.name))).abs().max() > 0.5
     assert (own - other).abs().max() < within
@@ -154,7 +154,7 @@ def test_merged_weights_give_the_same_logits(
 @pytest.mark.parametrize("target", ["lora", "gguf"])
 def test_llama_cpp_answers_the_same(target: str, tuned: Assistant, models: Models, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
-    written = export(tuned, target, tmp_path / f"{target}.gguf", "f16")
+    written = export_weights(tuned, target, tmp_path / f"{target}.gguf", "f16")
     assert written.model
     own, other, plain = (models.get(ref) for ref in (tuned.model, written.model, ModelRef(tuned.model.name)))
     for request in ASKED:
@@ -214,11 +214,11 @@ def first(model: Any, request: Request) -> tuple[Completion, Sequence[TokenScore
     if hasattr(model, "write"):
         found: tuple[Completion, Sequence[TokenScore]] = model.write(request, sampling, lambda piece: False)
         return found
-    batch, answer = model.live_batch(), model.live_answer(request, sampling)
+    batch, answer = model.create_batch(), model.create_generation(request, sampling)
     batch.join([answer])
-    while batch.answers:
+    while batch.generations:
         batch.step()
-    return answer.completion(0, 0.0), answer.scores
+    return answer.to_completion(0, 0.0), answer.scores
 
 
 def test_a_modelfile_has_the_prompt_word_for_word(tuned: Assistant, models: Models, tmp_path: Path) -> None:
@@ -226,11 +226,13 @@ def test_a_modelfile_has_the_prompt_word_for_word(tuned: Assistant, models: Mode
     assistant = Assistant(
         "few_shot", "answer", ModelRef(tuned.model.name), "be brief", shots=shots, max_tokens=9
     )
-    text = modelfile(assistant, models)
+    text = build_modelfile(assistant, models)
     begin, end = text.index('TEMPLATE """') + 12, text.index('"""\nPARAMETER')
     read = text[begin:end].replace('{{ "{{" }}', "\0").replace('{{ "\\"\\"\\"" }}', '"""')
     prompt = read.replace("{{ .Prompt }}", "where is it").replace("{{ .Response }}", "").replace("\0", "{{")
-    wanted = models.get(assistant.model).render_text(assistant.messages((Message("user", "where is it"),)))
+    wanted = models.get(assistant.model).render_text(
+        assistant.build_messages((Message("user", "where is it"),))
+    )
     assert prompt == wanted
     assert 'PARAMETER stop "<|im_end|>"' in text
     assert "PARAMETER num_predict 9" in text
@@ -239,12 +241,12 @@ def test_a_modelfile_has_the_prompt_word_for_word(tuned: Assistant, models: Mode
 def test_what_cannot_be_exported_is_refused(tuned: Assistant, tmp_path: Path) -> None:
     untuned = Assistant("prompt", "answer", ModelRef(tuned.model.name))
     with pytest.raises(ModelError, match="no adapter"):
-        export(untuned, "adapter", tmp_path / "a")
+        export_weights(untuned, "adapter", tmp_path / "a")
     near = replace(untuned, similar=SearchRef(tmp_path, "1"), num_similar=2)
-    for assistant, what in ((near, "looks examples up"), (replace(untuned, enforced=True), "its contract")):
+    for assistant, what in ((near, "retrieves examples"), (replace(untuned, enforced=True), "its contract")):
         with pytest.raises(ModelError, match=what):
-            export(assistant, "ollama", tmp_path / "o")
-    folder = Assistant("prompt", "answer", ModelRef(str(tiny_folder(tmp_path / "m"))))
-    with pytest.raises(ModelError, match="no GGUF file"):
-        export(folder, "gguf", tmp_path / "b.gguf")
+            export_weights(assistant, "ollama", tmp_path / "o")
+    folder = Assistant("prompt", "answer", ModelRef(str(save_tiny_model(tmp_path / "m"))))
+    with pytest.raises(ModelError, match="is not a GGUF file"):
+        export_weights(folder, "gguf", tmp_path / "b.gguf")
     assert not (tmp_path / "b.gguf").exists()

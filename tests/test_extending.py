@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, load
 from etude.comparison import compare
 from etude.data.dataset import Dataset
-from etude.errors import ModelError
+from etude.errors import Declined, ModelError
+from etude.jobs import JobQueue
 from etude.methods import METHODS, Candidate, FitContext, Method
 from etude.models.backend import BatchedModel
-from etude.models.registry import BACKENDS, Backend, register
+from etude.models.registry import BACKENDS, Backend, Models, register
+from etude.models.remote import Journal, RemoteModel, Service
 from etude.task import Task
+from etude.task.contract import Contract
 from etude.types import Completion, ModelRef, Request
 from small_task import write_task
 
@@ -36,6 +41,37 @@ class Loud(Method):
         return context.choose([Candidate("in capitals", loud)], dev).assistant
 
 
+class SelfConsistency(Method):
+    """The commonest of five sampled answers."""
+
+    name = "self_consistency"
+    label = "Voted on by five samples"
+
+    def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """Five samples of the best prompt so far."""
+        return [replace(start, method=self.name, samples=5, temperature=0.7)]
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Answers dev."""
+        (voting,) = self.list_prompts(task, train, start)
+        return context.choose([Candidate("5 samples", voting)], dev).assistant
+
+
+class Dice(BatchedModel):
+    """Answers with the question in three of five samples; otherwise, and without sampling, it has no idea."""
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """The last turn, or "no idea"."""
+        seeds = [request.sampling.seed if request.sampling else 0 for request in requests]
+        texts = [
+            request.messages[-1].content if seed in (1, 3, 4) else "no idea"
+            for request, seed in zip(requests, seeds, strict=True)
+        ]
+        return [Completion(text, "stop", 2, 0, 1, 0.0, 0.0) for text in texts]
+
+
 class Echo(BatchedModel):
     """Answers with the question."""
 
@@ -48,48 +84,188 @@ def echo(ref: ModelRef, models: object) -> Echo:
     return Echo(ref.name)
 
 
+def dice(ref: ModelRef, models: object) -> Dice:
+    return Dice(ref.name)
+
+
+DICE = Backend(
+    "dice", "dice:1", lambda name: name.startswith("dice:"), dice, can=("generate", "sample", "stream")
+)
 ECHO = Backend("echo", "echo:ANYTHING", lambda name: name.startswith("echo:"), echo, can=("generate",))
+
+
+class Transport:
+    """Stands for the network: notes what is sent, and answers like a server of Ollama's API."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/api/chat"
+        self.sent.append(body)
+        content = body["messages"][-1]["content"].upper()
+        return {
+            "message": {"content": content},
+            "model": body["model"],
+            "eval_count": 3,
+            "prompt_eval_count": 9,
+        }
+
+
+TRANSPORT = Transport()
+
+
+class Ollama(RemoteModel):
+    """Asks a server of Ollama's API."""
+
+    def ask(self, request: Request) -> tuple[Completion, str]:
+        """Answers one request."""
+        messages = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+        options = {"num_predict": request.max_tokens, "temperature": 0}
+        body = {"model": self.name[7:], "messages": messages, "options": options, "stream": False}
+        reply = TRANSPORT.post("/api/chat", body)
+        text, prompt_tokens, num_tokens = (
+            reply["message"]["content"],
+            reply["prompt_eval_count"],
+            reply["eval_count"],
+        )
+        return Completion(text, "stop", prompt_tokens, 0, num_tokens, 0.01, None), reply["model"]
+
+
+def describe_ollama(name: str, endpoints: object) -> Service:
+    return Service(f"{name} on gpu-server", max_requests=500)
+
+
+def load_ollama(ref: ModelRef, models: Models) -> Ollama:
+    service = describe_ollama(ref.name, models.endpoints)
+    return Ollama(ref.name, service, Journal(service, models.journal), models.notes)
+
+
+OLLAMA = Backend(
+    "ollama",
+    "ollama:NAME",
+    lambda name: name.startswith("ollama:"),
+    load_ollama,
+    can=("generate",),
+    tries=("choices",),
+    service=describe_ollama,
+)
 
 
 @pytest.fixture
 def _registered() -> Iterator[None]:
-    """Echo among the backends, until the test has ended."""
+    """Both among the backends, until the test has ended."""
     before = list(BACKENDS)
     register(ECHO)
+    register(DICE)
+    register(OLLAMA)
+    TRANSPORT.sent.clear()
     yield
     BACKENDS[:] = before
 
 
 def test_a_method_and_a_backend_are_few_lines() -> None:
-    assert all(len(inspect.getsource(own).splitlines()) <= 15 for own in (Loud, Echo))
+    assert all(len(inspect.getsource(own).splitlines()) <= 15 for own in (Loud, Echo, Ollama))
 
 
-def test_a_method_of_ones_own_climbs_like_the_built_in_ones(tmp_path: Path) -> None:
+def test_an_own_method_is_compared_like_the_built_in_ones(tmp_path: Path) -> None:
     run = compare(write_task(tmp_path, "classify"), methods=[*METHODS, Loud()]).run
-    assert run.methods[-1] == "loud"
-    assert {step.method for step in run.verdict.ladder} == set(run.methods)  # type: ignore[union-attr]
+    assert run.fitted_methods[-1] == "loud"
+    assert {step.method for step in run.verdict.ladder} == set(run.fitted_methods)  # type: ignore[union-attr]
     assert "The prompt in capitals" in (run.folder / "report.html").read_text()
-    assert json.loads((run.method("loud") / "method.json").read_text())["label"] == Loud.label
+    assert json.loads((run.method_folder("loud") / "method.json").read_text())["label"] == Loud.label
 
 
 @pytest.mark.usefixtures("_registered")
-def test_a_backend_of_ones_own_answers_like_the_built_in_ones(tmp_path: Path) -> None:
+def test_a_method_may_sample_several_answers_and_vote(tmp_path: Path) -> None:
+    prompt = next(method for method in METHODS if method.name == "prompt")
+    task = write_task(tmp_path, "rewrite", model="dice:1")
+    run = compare(task, methods=[prompt, SelfConsistency()]).run
+    assert {line["answer"] for line in run.read_predictions("prompt")} == {"no idea"}
+    lines = list(run.read_predictions("self_consistency"))
+    assert [line["answer"] for line in lines] == [line["input"] for line in lines]
+    assert {line["prompt_tokens"] for line in lines} == {10}, "five requests for each row"
+    saved = load(run.assistant_folder("self_consistency"))
+    assert saved.samples == 5
+    assert saved.answer("Who?").text == "".join(saved.stream("Who?")) == "Who?"
+
+
+def test_votes_that_break_the_contract_do_not_count() -> None:
+    assistant = Assistant("a", "extract", ModelRef("x"), contract=Contract(fields=("Age",)), samples=3)
+    texts = ("no idea", "no idea", "Age: 7")
+    completions = [Completion(text, "stop", 1, 0, 1, 0.0, None) for text in texts]
+    (answer,) = assistant.finish(["1"], completions, [0] * 3, [()] * 3)
+    assert (answer.id, answer.text) == ("1", "Age: 7")
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_model_that_cannot_sample_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="echo:1")
+    with pytest.raises(ModelError, match="echo:1 cannot draw answers at random"):
+        compare(task, methods=[SelfConsistency()])
+
+
+@pytest.mark.usefixtures("_registered")
+def test_an_own_backend_answers_like_the_built_in_ones(tmp_path: Path) -> None:
     run = compare(write_task(tmp_path, model="echo:1", more="methods: [baseline, prompt]\n")).run
-    assert all(line["answer"] == line["input"] for line in run.predictions("prompt"))
+    assert all(line["answer"] == line["input"] for line in run.read_predictions("prompt"))
 
 
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize(
     ("kind", "method", "cannot"),
     [
-        ("classify", "prompt", "keep an answer to given texts"),
+        ("classify", "prompt", "restrict an answer to given texts"),
         ("answer", "fine_tune", "have its weights trained"),
     ],
 )
-def test_what_a_backend_cannot_do_is_said_with_one_that_can(
+def test_a_missing_capability_is_reported_with_a_backend_that_has_it(
     kind: str, method: str, cannot: str, tmp_path: Path
 ) -> None:
     task = write_task(tmp_path, kind, model="echo:1", more=f"methods: [{method}]\n")
     with pytest.raises(ModelError, match=f"echo:1 cannot {cannot}.*local: packaged weights"):
         compare(task)
     assert not list((tmp_path / "runs").glob("*/methods/*/method.json"))
+
+
+OLLAMA_TASK = "methods: [baseline, prompt]\n"
+
+
+@pytest.mark.usefixtures("_registered")
+@pytest.mark.parametrize("confirm", [None, lambda question: False])
+def test_no_row_is_sent_to_a_remote_backend_unless_the_user_agrees(tmp_path: Path, confirm: Any) -> None:
+    task = write_task(tmp_path, model="ollama:llama3", more=OLLAMA_TASK)
+    with pytest.raises(Declined, match="Nothing was sent"):
+        compare(task, **({"confirm": confirm} if confirm else {}))
+    assert not TRANSPORT.sent
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_remote_backend_has_questions_a_journal_and_limits_like_the_built_in_one(tmp_path: Path) -> None:
+    questions: list[str] = []
+    task = write_task(tmp_path, model="ollama:llama3", more=OLLAMA_TASK)
+    run = compare(task, confirm=lambda question: questions.append(question) or True).run
+    assert any(
+        "ollama:llama3 on gpu-server gets the instructions and rows" in question for question in questions
+    )
+    assert any("It stops at max_requests: 500" in question for question in questions)
+    lines = (run.folder / "requests.jsonl").read_text().splitlines()
+    assert {json.loads(line)["service"] for line in lines} == {"ollama:llama3 on gpu-server"}
+    assert len({json.dumps(body) for body in TRANSPORT.sent}) == len(TRANSPORT.sent) == len(lines)
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_remote_model_without_a_service_is_refused() -> None:
+    register(replace(OLLAMA, service=None))
+    with pytest.raises(ModelError, match="give it a service="):
+        Models().get(ModelRef("ollama:llama3"))
+
+
+def test_a_function_of_ones_own_runs_as_a_job(tmp_path: Path) -> None:
+    queue = JobQueue(tmp_path / "jobs")
+    job = queue.submit("os:mkdir", [str(tmp_path / "new")])
+    while not job.is_finished:
+        time.sleep(0.02)
+    assert job.state == "succeeded"
+    assert (tmp_path / "new").is_dir()
+    queue.close()

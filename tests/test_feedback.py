@@ -14,7 +14,7 @@ from etude.errors import InputError
 from etude.feedback import Feedback, FeedbackLog, read_feedback
 from etude.types import Message
 
-SAID = {"id": "1", "who": "ana", "assistant": "run/prompt", "input": "Dragons?", "answer": "No."}
+SAID = {"id": "1", "reviewer": "ana", "assistant": "run/prompt", "input": "Dragons?", "answer": "No."}
 
 
 def entry(number: int | str, **said: object) -> Feedback:
@@ -48,7 +48,7 @@ def test_a_line_cut_by_a_kill_is_ignored_and_taken_away(tmp_path: Path) -> None:
     log = FeedbackLog(tmp_path / "feedback.jsonl")
     log.add(entry(1))
     with log.file.open("a") as out:
-        out.write('{"id": "2", "who": "an')
+        out.write('{"id": "2", "reviewer": "an')
     assert [each.id for each in FeedbackLog(log.file).entries] == ["1"]
     log.add(entry(3))
     assert [json.loads(line)["id"] for line in log.file.read_text().splitlines()] == ["1", "3"]
@@ -79,7 +79,7 @@ def test_threads_write_at_once_and_nothing_is_lost_or_doubled(tmp_path: Path) ->
         ({"choice": "other"}, "belong together"),
         ({"input": [{"role": "system", "content": "x"}]}, "end with the user's"),
         ({"input": 7}, "input"),
-        ({"who": ""}, "who"),
+        ({"reviewer": ""}, "reviewer"),
         ({"answer": "\ud800"}, "surrogates"),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_was_confirmed_outlives_a_kill(tmp_path: Path) -> None:
     code = (
         "import itertools, sys\nfrom pathlib import Path\nfrom etude.feedback import FeedbackLog, read_feedback\n"
         "log = FeedbackLog(Path(sys.argv[1]))\n"
-        "said = {'who': 'a', 'assistant': '', 'input': 'x', 'answer': 'y', 'thumb': 'up'}\n"
+        "said = {'reviewer': 'a', 'assistant': '', 'input': 'x', 'answer': 'y', 'thumb': 'up'}\n"
         "for number in itertools.count():\n"
         "    log.add(read_feedback({**said, 'id': sys.argv[2] + str(number)}))\n"
         "    print(sys.argv[2] + str(number), flush=True)\n"

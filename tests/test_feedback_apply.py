@@ -13,28 +13,34 @@ from etude.data.formats import read_rows
 from etude.data.splits import input_key
 from etude.errors import InputError
 from etude.feedback import FILE, FeedbackLog, read_feedback
-from etude.feedback.apply import Applied, apply, read_task_feedback
-from etude.feedback.gather import Gathered
+from etude.feedback.apply import AppliedFeedback, apply_feedback, read_task_feedback
+from etude.feedback.gather import GatheredFeedback
 from etude.runs.folder import FOLDER, Run
 from etude.runs.openings import open_test
-from etude.runs.split import drawn_split
+from etude.runs.split import compute_split
 from etude.task import RowSource, load_task
 from small_task import write_task
 
 GOOD, WORSE = "Title: Dragons at Dawn\nAges: 7", "Title: Trains\nAges: 3"
 
 
-def say(task_file: Path, *said: dict[str, object]) -> Gathered:
+def gather_entries(task_file: Path, *said: dict[str, object]) -> GatheredFeedback:
     """Adds entries and gathers all."""
     log = FeedbackLog(task_file.parent / FILE)
     for body in said:
         number = len(log.entries)
-        filled = {"who": "ana", "assistant": "", "input": "Dragons?", "answer": WORSE, "id": f"id{number}"}
+        filled = {
+            "reviewer": "ana",
+            "assistant": "",
+            "input": "Dragons?",
+            "answer": WORSE,
+            "id": f"id{number}",
+        }
         log.add(read_feedback({**filled, **body}))
     return read_task_feedback(load_task(task_file, needs_model=False))[0]
 
 
-def kinds(found: Gathered) -> list[str]:
+def kinds(found: GatheredFeedback) -> list[str]:
     return [finding.kind for finding in found.findings]
 
 
@@ -44,28 +50,28 @@ def task(tmp_path: Path) -> Path:
 
 
 def test_a_correction_is_an_answer_a_preference_and_two_judgements(task: Path) -> None:
-    found = say(task, {"correction": GOOD})
+    found = gather_entries(task, {"correction": GOOD})
     assert [(each.output, each.input[0].content) for each in found.answers] == [(GOOD, "Dragons?")]
     assert [(each.chosen, each.rejected) for each in found.preferences] == [(GOOD, WORSE)]
-    assert {(each.answer, each.good) for each in found.judgements} == {(GOOD, True), (WORSE, False)}
+    assert {(each.answer, each.is_good) for each in found.judgements} == {(GOOD, True), (WORSE, False)}
     assert not found.findings
 
 
 def test_an_accepted_answer_is_an_answer_and_no_preference(task: Path) -> None:
-    found = say(task, {"answer": GOOD, "correction": GOOD})
+    found = gather_entries(task, {"answer": GOOD, "correction": GOOD})
     assert len(found.answers) == len(found.judgements) == 1
     assert not found.preferences
 
 
 def test_choices_and_thumbs(task: Path) -> None:
-    found = say(
+    found = gather_entries(
         task,
         {"answer": WORSE, "other": GOOD, "choice": "other"},
         {"input": "Trains?", "answer": WORSE, "thumb": "up"},
         {"input": "Cats?", "answer": "a", "other": "b", "choice": "neither"},
     )
     assert [(each.chosen, each.rejected) for each in found.preferences] == [(GOOD, WORSE)]
-    assert {(each.answer, each.good) for each in found.judgements} == {
+    assert {(each.answer, each.is_good) for each in found.judgements} == {
         (WORSE, True),
         ("a", False),
         ("b", False),
@@ -74,40 +80,42 @@ def test_choices_and_thumbs(task: Path) -> None:
 
 
 def test_the_last_word_of_a_person_counts(task: Path) -> None:
-    found = say(task, {"correction": WORSE}, {"thumb": "down", "reason": "wrong age"})
+    found = gather_entries(task, {"correction": WORSE}, {"thumb": "down", "reason": "wrong age"})
     assert not found.answers
-    assert [(each.answer, each.good) for each in found.judgements] == [(WORSE, False)]
+    assert [(each.answer, each.is_good) for each in found.judgements] == [(WORSE, False)]
     assert kinds(found) == ["feedback_repeated"]
 
 
 def test_people_who_disagree_are_reported_and_a_majority_settles_it(task: Path) -> None:
-    found = say(task, {"correction": WORSE}, {"who": "ben", "thumb": "down"})
+    found = gather_entries(task, {"correction": WORSE}, {"reviewer": "ben", "thumb": "down"})
     assert not found.answers
     assert not found.judgements
     assert kinds(found) == ["feedback_contradiction"]
     assert found.findings[0].rows == ("id0", "id1")
-    found = say(task, {"who": "eva", "thumb": "down"})
-    assert [(each.answer, each.good) for each in found.judgements] == [(WORSE, False)]
+    found = gather_entries(task, {"reviewer": "eva", "thumb": "down"})
+    assert [(each.answer, each.is_good) for each in found.judgements] == [(WORSE, False)]
 
 
 def test_of_two_free_answers_the_last_is_taken_and_of_two_labels_none(tmp_path: Path) -> None:
-    free = say(write_task(tmp_path / "free"), {"correction": GOOD}, {"who": "ben", "correction": f"{GOOD}0"})
+    free = gather_entries(
+        write_task(tmp_path / "free"), {"correction": GOOD}, {"reviewer": "ben", "correction": f"{GOOD}0"}
+    )
     assert [each.output for each in free.answers] == [f"{GOOD}0"]
     assert kinds(free) == ["feedback_answers_differ"]
     labels = write_task(tmp_path / "labels", "classify")
     two = (
         {"answer": "space", "correction": "ghosts"},
-        {"who": "ben", "answer": "space", "correction": "music"},
+        {"reviewer": "ben", "answer": "space", "correction": "music"},
     )
-    split = say(labels, *two)
+    split = gather_entries(labels, *two)
     assert not split.answers
     assert kinds(split) == ["feedback_contradiction"]
-    settled = say(labels, {"who": "eva", "answer": "space", "correction": "ghosts"})
+    settled = gather_entries(labels, {"reviewer": "eva", "answer": "space", "correction": "ghosts"})
     assert [each.output for each in settled.answers] == ["ghosts"]
 
 
 def test_a_correction_that_breaks_the_contract_is_left_out(task: Path) -> None:
-    found = say(task, {"correction": "Dragons at Dawn"})
+    found = gather_entries(task, {"correction": "Dragons at Dawn"})
     assert not found.answers
     assert kinds(found) == ["feedback_contract"]
 
@@ -115,14 +123,14 @@ def test_a_correction_that_breaks_the_contract_is_left_out(task: Path) -> None:
 def test_nothing_of_the_test_enters_by_hash_or_near_duplicate(task: Path) -> None:
     loaded, rows = load_dataset(load_task(task))
     run = Run(task.parent / FOLDER / "small-1")
-    parts = drawn_split(run, loaded, rows, None)
+    parts = compute_split(run, loaded, rows, None)
     open_test(task.parent / FOLDER, "1", parts.test)
     hidden, near = parts.test[0].text, f"{parts.test[1].text}, please!"
     chat = [
         *({"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes?"}),
         {"role": "user", "content": parts.test[2].text.upper()},
     ]
-    found = say(
+    found = gather_entries(
         task,
         *({"input": asked, "correction": GOOD} for asked in (hidden, near, chat)),
         {"input": hidden, "answer": "x", "other": "y", "choice": "both"},
@@ -138,7 +146,7 @@ def test_the_users_own_test_file_is_sealed_before_any_run(task: Path) -> None:
     text = "Have you got anything about whales, sharks and rays for a boy of nine?"
     (task.parent / "test.jsonl").write_text(json.dumps({"input": text, "output": GOOD}) + "\n")
     task.write_text(f"{task.read_text()}test: test.jsonl\n")
-    found = say(task, {"input": f"{text} Thanks.", "correction": GOOD})
+    found = gather_entries(task, {"input": f"{text} Thanks.", "correction": GOOD})
     assert kinds(found) == ["feedback_sealed"]
 
 
@@ -147,24 +155,24 @@ def test_apply_replaces_adds_and_updates_the_task_file(task: Path) -> None:
     before = source.read_bytes()
     lines = source.read_text().splitlines()
     third = json.loads(lines[2])
-    say(task, {"input": third["input"], "correction": GOOD}, {"correction": GOOD, "input": "New?"})
+    gather_entries(task, {"input": third["input"], "correction": GOOD}, {"correction": GOOD, "input": "New?"})
     task.write_text(
         task.read_text().replace("examples: examples.jsonl", "examples: examples.jsonl  # our rows")
     )
-    done = apply(task, update=True)
+    done = apply_feedback(task, update=True)
     assert done.count("feedback_added") == done.count("feedback_replaced") == 1
-    new = done.files.fixed.read_text().splitlines()
+    new = done.files.fixed_file.read_text().splitlines()
     assert source.read_bytes() == before
     assert new[:2] + new[3:-1] == lines[:2] + lines[3:]
     assert json.loads(new[2]) == {**third, "output": GOOD}
     assert json.loads(new[-1]) == {"input": "New?", "output": GOOD}
     assert "examples: examples.feedback.jsonl  # our rows" in task.read_text()
     assert "ana, " in done.files.log.read_text()
-    again = apply(task)
-    assert (again.known, len(again.changes)) == (2, 0)
-    assert not again.files.fixed.exists()
-    say(task, {"input": "Another?", "correction": GOOD})
-    assert apply(task).files.fixed.name == "examples.feedback-2.jsonl"
+    again = apply_feedback(task)
+    assert (again.num_known, len(again.changes)) == (2, 0)
+    assert not again.files.fixed_file.exists()
+    gather_entries(task, {"input": "Another?", "correction": GOOD})
+    assert apply_feedback(task).files.fixed_file.name == "examples.feedback-2.jsonl"
 
 
 def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path) -> None:
@@ -180,28 +188,28 @@ def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path
     lines = source.read_text().splitlines()
     asked = {"input": shared[0][0], "answer": "trains"}
 
-    say(task, {**asked, "exclude": True})
-    assert apply(task).files.fixed.read_text().splitlines() == [*lines[:-3], *lines[-2:]]
-    say(task, {"input": shared[1][0], "answer": "ghosts", "who": "ben", "exclude": True})
-    assert apply(task).files.fixed.read_text().splitlines() == [*lines[:-3], lines[-1]]
-    say(
+    gather_entries(task, {**asked, "exclude": True})
+    assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [*lines[:-3], *lines[-2:]]
+    gather_entries(task, {"input": shared[1][0], "answer": "ghosts", "reviewer": "ben", "exclude": True})
+    assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [*lines[:-3], lines[-1]]
+    gather_entries(
         task,
         {**asked, "undo": "id0"},
-        {**asked, "who": "ben", "undo": "id1"},
+        {**asked, "reviewer": "ben", "undo": "id1"},
         {**asked, "correction": "ghosts"},
     )
-    done = apply(task)
+    done = apply_feedback(task)
     assert done.count("feedback_replaced") == 1
-    labels = [json.loads(line)["output"] for line in done.files.fixed.read_text().splitlines()]
+    labels = [json.loads(line)["output"] for line in done.files.fixed_file.read_text().splitlines()]
     assert labels[-3:] == ["ghosts", "ghosts", "ghosts"]
-    say(task, {**asked, "correction": "dragons", "who": "ana"})
-    assert apply(task).count("feedback_replaced") == 3
+    gather_entries(task, {**asked, "correction": "dragons", "reviewer": "ana"})
+    assert apply_feedback(task).count("feedback_replaced") == 3
 
 
 def test_new_rows_train_and_a_corrected_row_keeps_its_side(task: Path) -> None:
     loaded, rows = load_dataset(load_task(task))
-    before = drawn_split(Run(task.parent / FOLDER / "small-1"), loaded, rows, None)
-    say(
+    before = compute_split(Run(task.parent / FOLDER / "small-1"), loaded, rows, None)
+    gather_entries(
         task,
         {"input": before.dev[0].text, "correction": GOOD},
         *(
@@ -209,9 +217,9 @@ def test_new_rows_train_and_a_corrected_row_keeps_its_side(task: Path) -> None:
             for number in range(8)
         ),
     )
-    done = apply(task, update=True)
+    done = apply_feedback(task, update=True)
     loaded, rows = load_dataset(load_task(task))
-    after = drawn_split(Run(task.parent / FOLDER / "small-2"), loaded, rows, None)
+    after = compute_split(Run(task.parent / FOLDER / "small-2"), loaded, rows, None)
     added = {change.row for change in done.changes if not change.before}
     assert len(added) == 8
     assert {row.text for row in after.train} >= {row.text for row in rows if "entirely new" in row.text}
@@ -236,24 +244,24 @@ def test_new_rows_have_the_shape_of_the_file(tmp_path: Path, name: str) -> None:
     output = 'It; "is".' if kind == "answer" else "2"
     said = {"input": 'Quoted; "text"?', "answer": "Bad.", "correction": output}
     chat = [{"role": role, "content": role} for role in ("user", "assistant", "user")]
-    say(task, said, {"input": chat, "correction": output})
-    done = apply(task, update=True)
+    gather_entries(task, said, {"input": chat, "correction": output})
+    done = apply_feedback(task, update=True)
     loaded = load_task(task, needs_model=False)
     rows = read_task_feedback(loaded)[1]
     assert next(row.output for row in rows if row.text == said["input"]) == output
     turns = name.endswith(".jsonl")
-    assert len(done.unwritten) == (0 if turns else 1)
+    assert len(done.unwritable) == (0 if turns else 1)
     assert any(len(row.input) == 3 for row in rows) == turns
-    assert done.files.fixed.read_text().startswith(ROWS[name])
+    assert done.files.fixed_file.read_text().startswith(ROWS[name])
 
 
 def test_a_file_that_somebody_has_changed_is_not_written_over(task: Path) -> None:
-    say(task, {"correction": GOOD})
-    done: Applied = apply(task)
-    with done.files.fixed.open("a") as out:
+    gather_entries(task, {"correction": GOOD})
+    done: AppliedFeedback = apply_feedback(task)
+    with done.files.fixed_file.open("a") as out:
         out.write(json.dumps({"input": "mine", "output": GOOD}) + "\n")
     with pytest.raises(InputError, match="was changed since"):
-        apply(task)
+        apply_feedback(task)
 
 
 def run(*arguments: str | Path) -> None:
@@ -262,16 +270,16 @@ def run(*arguments: str | Path) -> None:
 
 def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chat = [{"role": role, "content": role} for role in ("user", "assistant", "user")]
-    say(
+    gather_entries(
         task,
         {"correction": GOOD, "reason": "a girl of seven"},
         {"input": chat, "answer": GOOD, "other": WORSE, "choice": "answer"},
-        {"who": "ben", "flag": True},
+        {"reviewer": "ben", "flag": True},
     )
     run("feedback", "list", task)
     listed = capsys.readouterr().out
     assert "corrected: 'a girl of seven'" in listed
-    assert "In all: 1 right answer, 2 preferences, 2 answers judged good or bad." in listed
+    assert "In total: 1 right answer, 2 preferences, 2 answers judged good or bad." in listed
     assert "1 entry left to an expert" in listed
     for shape, wanted in {
         "examples": [{"input": "Dragons?", "output": GOOD}],

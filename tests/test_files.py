@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from etude.base.files import (
     append_line,
-    file_aside,
-    folder_aside,
+    atomic_file,
+    atomic_folder,
     link_or_copy,
     parse_json,
     read_json,
@@ -90,7 +90,7 @@ def test_a_file_and_a_folder_are_replaced_whole_and_last_through_a_power_cut(
         write_bytes(tmp_path / "file", content)
         assert (tmp_path / "file").read_bytes() == content
         assert flushed[-2:] == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
-        with folder_aside(tmp_path / "folder") as aside:
+        with atomic_folder(tmp_path / "folder") as aside:
             (aside / "inner").write_bytes(content)
         assert (tmp_path / "folder" / "inner").read_bytes() == content
         assert flushed[-2:] == [(tmp_path / "folder" / "inner").stat().st_ino, tmp_path.stat().st_ino]
@@ -130,14 +130,14 @@ def test_no_number_is_written_that_could_not_be_read(value: float, tmp_path: Pat
 def test_a_runs_folder_that_is_a_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     run = Run(tmp_path / "runs" / "small-1")
-    with pytest.raises(RunError, match=r"small-1 cannot be written .* a folder that you may"), run.locked():
+    with pytest.raises(RunError, match=r"small-1 cannot be written .* Give yourself permission"), run.lock():
         pass
 
 
 def test_a_lock_that_cannot_be_written_is_told_likewise(tmp_path: Path) -> None:
     (tmp_path / "runs" / "small-1" / "lock").mkdir(parents=True)
     run = Run(tmp_path / "runs" / "small-1")
-    with pytest.raises(RunError, match=r"small-1 cannot be written"), run.locked():
+    with pytest.raises(RunError, match=r"small-1 cannot be written"), run.lock():
         pass
 
 
@@ -159,6 +159,6 @@ def test_a_second_name_takes_no_room_and_a_copy_stands_where_there_are_none(
 
 def test_a_full_disk_is_told_with_the_file_that_it_does_not_take(tmp_path: Path) -> None:
     """The system names none."""
-    with pytest.raises(OSError, match="full") as told, file_aside(tmp_path / "rows.jsonl"):
+    with pytest.raises(OSError, match="full") as told, atomic_file(tmp_path / "rows.jsonl"):
         raise OSError(errno.ENOSPC, "full")
     assert told.value.filename == str(tmp_path / "rows.jsonl")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.cli import main
-from etude.data.formats import Rows, guess_columns, peek_rows, read_rows, survey_rows
+from etude.data.formats import LoadedRows, guess_columns, peek_rows, read_rows, survey_rows
 from etude.errors import InputError, MissingExtraError
 from etude.task import RowSource
 from etude.types import Example, Message
@@ -37,19 +37,19 @@ def examples(rows: list[tuple[str, str, list[str], str | None, dict[str, str]]])
     ]
 
 
-def bare(rows: Rows) -> list[tuple[Any, ...]]:
+def to_tuples(rows: LoadedRows) -> list[tuple[Any, ...]]:
     return [(row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows.examples]
 
 
-def read(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> Rows:
+def read(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> LoadedRows:
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_rows(RowSource(tmp_path / name, **columns))
 
 
-def faults(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> list[str]:
+def issues(tmp_path: Path, name: str, text: str | bytes, **columns: Any) -> list[str]:
     with pytest.raises(InputError) as caught:
         read(tmp_path, name, text, **columns)
-    return [fault.location for fault in caught.value.issues]
+    return [issue.location for issue in caught.value.issues]
 
 
 @given(drawn=MANY, system=st.none() | ANSWER)
@@ -65,7 +65,7 @@ def test_what_is_written_reads_back_the_same(
     )
     columns = {"references": ("references",), "group": "group", "tags": ("tags",), "system": "system"}
     back = read_rows(RowSource(file, ("input",), "output", id="id", **columns))
-    assert bare(back) == [
+    assert to_tuples(back) == [
         (row.id, row.input, row.output, row.references, row.group, row.tags) for row in rows
     ]
     assert set(back.systems) == {system}
@@ -103,7 +103,7 @@ def test_any_bytes_are_rows_or_an_input_error(
     try:
         places = [row.location for row in read_rows(RowSource(file)).examples]
     except InputError as error:
-        places = [fault.location for fault in error.issues]
+        places = [issue.location for issue in error.issues]
     assert places
     assert all(place.startswith(name) for place in places)
 
@@ -175,7 +175,7 @@ def test_a_turn_of_weight_0_is_kept_and_not_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("at", "weight"), [(1, 2), (1, "0"), (1, True), (3, 0)])
-def test_a_weight_that_says_nothing_is_a_fault(tmp_path: Path, at: int, weight: object) -> None:
+def test_a_weight_that_says_nothing_is_an_error(tmp_path: Path, at: int, weight: object) -> None:
     turns: list[dict[str, object]] = [
         {"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")
     ]
@@ -205,7 +205,7 @@ def test_a_system_message_is_known_by_each_of_its_names(tmp_path: Path, row: dic
     )
 
 
-def test_two_system_messages_of_one_row_are_a_fault(tmp_path: Path) -> None:
+def test_two_system_messages_of_one_row_are_an_error(tmp_path: Path) -> None:
     row = {"conversations": [{"from": "system", "value": "s"}, *TALK], "system": "t"}
     with pytest.raises(InputError, match="system and the first turn are different"):
         read(tmp_path, "rows.jsonl", json.dumps(row))
@@ -218,7 +218,7 @@ def test_quotes_of_a_tsv_are_marks_also_around_a_very_long_value(tmp_path: Path)
 
 
 @pytest.mark.parametrize("role", [["user"], {"name": "user"}, 1, None])
-def test_a_role_that_is_no_text_is_a_fault_of_its_row(tmp_path: Path, role: Any) -> None:
+def test_a_role_that_is_no_text_is_an_error_of_its_row(tmp_path: Path, role: Any) -> None:
     row = {"messages": [*TALK, {"role": role, "content": "a"}]}
     with pytest.raises(InputError, match=r"rows.jsonl:1: messages\[2\]: unknown role"):
         read(tmp_path, "rows.jsonl", json.dumps(row))
@@ -248,14 +248,16 @@ def test_a_chat_that_is_written_as_json_in_a_text_is_read_as_turns(
 
 
 @pytest.mark.parametrize("cell", ["", "[]", "[{'role': 'user'}]", '[{"role": "user", "content": "cut'])
-def test_a_chat_in_a_table_that_cannot_be_read_is_a_fault_of_its_row_alone(tmp_path: Path, cell: str) -> None:
+def test_a_chat_in_a_table_that_cannot_be_read_is_an_error_of_its_row_alone(
+    tmp_path: Path, cell: str
+) -> None:
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["messages", "n"], [json.dumps(turns), 1], [cell, 2]])
     with pytest.raises(InputError) as raised:
         read_rows(RowSource(tmp_path / "rows.csv"))
-    (fault,) = raised.value.issues
-    assert (fault.kind, fault.location) == ("roles", "rows.csv:3")
+    (issue,) = raised.value.issues
+    assert (issue.kind, issue.location) == ("roles", "rows.csv:3")
 
 
 @pytest.mark.parametrize("text", ["Hello", "[1, 2]", '[{"role": "user", "content": "cut'])
@@ -312,7 +314,7 @@ def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
         ('{"input": "a" "output": "b"}', "not JSON: a comma or a closing bracket is missing"),
     ],
 )
-def test_a_fault_of_a_row_is_a_sentence(tmp_path: Path, line: str, told: str) -> None:
+def test_an_error_of_a_row_is_a_sentence(tmp_path: Path, line: str, told: str) -> None:
     with pytest.raises(InputError) as raised:
         read(tmp_path, "rows.jsonl", f'{{"input": "a", "output": "b"}}\n{line}\n')
     assert told in str(raised.value)
@@ -323,22 +325,22 @@ def test_an_id_that_stands_twice_names_both_lines(tmp_path: Path) -> None:
         read(tmp_path, "r.csv", "id,input,output\n1,a,b\n2,a,b\n1,c,d\n")
 
 
-def test_all_faults_are_found_and_fifty_are_spelled_out(tmp_path: Path) -> None:
-    places = faults(tmp_path, "r.csv", "input,output\n" + "a,b\n" * 3 + "a\n" * 70)
+def test_all_errors_are_found_and_fifty_are_spelled_out(tmp_path: Path) -> None:
+    places = issues(tmp_path, "r.csv", "input,output\n" + "a,b\n" * 3 + "a\n" * 70)
     assert places == [*(f"r.csv:{line}" for line in range(5, 55)), "r.csv"]
-    with pytest.raises(InputError, match="and 20 more faults"):
+    with pytest.raises(InputError, match="and 20 more errors"):
         read_rows(RowSource(tmp_path / "r.csv"))
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "[" * 100_000, '{"a": 1, "a": 2}'])
-def test_json_that_means_nothing_certain_is_a_fault_of_its_line(tmp_path: Path, value: str) -> None:
+def test_json_that_means_nothing_certain_is_an_error_of_its_line(tmp_path: Path, value: str) -> None:
     text = f'{{"input": "a", "output": "b"}}\n{{"input": "a", "output": {value}}}\n'
-    assert faults(tmp_path, "r.jsonl", text) == ["r.jsonl:2"]
+    assert issues(tmp_path, "r.jsonl", text) == ["r.jsonl:2"]
 
 
-def test_faults_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) -> None:
+def test_errors_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) -> None:
     text = b'{"input": "a", "output": "b"}\n{"input": "\xff"}\n{"input": 1, "output": ""}\n\n{}\nnothing\n'
-    assert faults(tmp_path, "r.jsonl", text) == [f"r.jsonl:{line}" for line in (2, 3, 3, 5, 5, 6)]
+    assert issues(tmp_path, "r.jsonl", text) == [f"r.jsonl:{line}" for line in (2, 3, 3, 5, 5, 6)]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +430,7 @@ def test_real_files_are_read_whole(name: str, columns: dict[str, Any], rows: int
         ("cp1252", "Où est ma commande, déjà payée à la caisse ?"),
     ],
 )
-def test_a_file_in_another_encoding_is_one_fault_with_the_command(
+def test_a_file_in_another_encoding_is_one_error_with_the_command(
     encoding: str, text: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "rows.csv"
@@ -436,10 +438,10 @@ def test_a_file_in_another_encoding_is_one_fault_with_the_command(
     file.write_bytes(rows.encode(encoding))
     with pytest.raises(InputError) as raised:
         read_rows(RowSource(file))
-    (fault,) = raised.value.issues
-    assert "60 lines are not UTF-8" in fault.message
-    assert "from Western European: iconv -f CP1252 -t UTF-8" in fault.remedy
-    assert "in Excel: Save As, CSV UTF-8" in fault.remedy
+    (issue,) = raised.value.issues
+    assert "60 lines are not UTF-8" in issue.message
+    assert "from Western European: iconv -f CP1252 -t UTF-8" in issue.remedy
+    assert "in Excel: Save As, CSV UTF-8" in issue.remedy
 
 
 def test_what_comes_of_another_encoding_is_not_told_beside_it(
@@ -467,12 +469,12 @@ def test_a_row_of_a_table_with_bytes_that_are_no_text_is_left_out_as_one_of_json
     raw = "\n".join(lines).encode() + "\nLà,Entrée\n".encode("cp1252")
     (tmp_path / "rows.csv").write_bytes(raw)
     rows = survey_rows(RowSource(tmp_path / "rows.csv"))
-    assert [fault.location for fault in rows.faults] == ["rows.csv:11"]
+    assert [issue.location for issue in rows.issues] == ["rows.csv:11"]
     assert len(rows.examples) == 9
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(256)) * 8])
-def test_what_is_no_text_is_one_fault(content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_text_is_one_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
     with pytest.raises(InputError, match="not text") as raised:
         read_rows(RowSource(tmp_path / "rows.jsonl"))
@@ -519,9 +521,9 @@ def test_a_list_of_objects_is_read_with_the_line_of_each_or_its_number(
     ("end", "line"),
     [("", 4), (",]", 4), ("] more", 4), ("]]", 4), (',\n"text"]', 5), (',\n{"input": 1}]', 5)],
 )
-def test_a_list_that_is_broken_is_a_fault_at_its_line(tmp_path: Path, end: str, line: int) -> None:
+def test_a_list_that_is_broken_is_an_error_at_its_line(tmp_path: Path, end: str, line: int) -> None:
     text = "[\n" + ",\n".join(map(json.dumps, LISTED)) + end
-    assert set(faults(tmp_path, "r.json", text)) == {f"r.json:{line}"}
+    assert set(issues(tmp_path, "r.json", text)) == {f"r.json:{line}"}
 
 
 def test_lines_of_objects_are_read_whatever_the_file_is_called(tmp_path: Path) -> None:
@@ -545,5 +547,5 @@ def test_answers_with_a_thumbs_down_are_not_taught(tmp_path: Path, spelling: tup
 def test_a_test_of_other_columns_is_refused_with_the_mapping_to_write(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, "held.csv", "nr,message,topic\n1,hello,a\n", input=("body",), output="category")
-    (fault,) = caught.value.issues
-    assert "{file: held.csv, input: message, output: topic}" in fault.remedy
+    (issue,) = caught.value.issues
+    assert "{file: held.csv, input: message, output: topic}" in issue.remedy

@@ -11,15 +11,22 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from etude.base.wording import size_in_words
+from etude.base.formatting import format_size
 from etude.errors import InputError
 from etude.models.registry import Models
 from etude.task.settings import LORA_ONLY, SETTINGS
 from etude.training import Output, auto_config, train
 from etude.training.distributed.placement import Placement
-from etude.training.memory.buffer import buffered
-from etude.training.memory.disk_space import disk_of
-from etude.training.step import accumulate, all_weights, dev_loss, learning_rate, started_run, train_step
+from etude.training.memory.buffer import use_buffer
+from etude.training.memory.forecast import compute_disk_space
+from etude.training.step import (
+    accumulate_gradients,
+    learning_rate,
+    measure_dev_loss,
+    start_training,
+    train_step,
+    unfreeze_weights,
+)
 from etude.types import ModelRef
 from test_train import (
     CONFIG,
@@ -31,12 +38,12 @@ from test_train import (
     tiny_model,
     token_rows,
 )
-from tiny import tiny_module, tiny_tokenizer
+from tiny import build_module, build_tokenizer
 
 FULL = replace(CONFIG, weights="full", learning_rate=3e-3)
 
 
-def taught(
+def train_all_weights(
     folder: Path,
     log: Callable[[Mapping[str, Any]], None] = ignore,
     dtype: torch.dtype = torch.float32,
@@ -52,13 +59,13 @@ def taught(
 @pytest.mark.parametrize("tied", [False, True])
 def test_gradients_of_all_weights_are_those_of_torch(tied: bool) -> None:
     module, rows = tiny_model(torch.float64, tie_word_embeddings=tied), token_rows(8)
-    with all_weights(module) as parameters:
-        wanted = torch.autograd.grad(plain_loss(module, rows), parameters)
-        with buffered(parameters) as buffer:
-            accumulate(Placement(module), rows, 24)
+    with unfreeze_weights(module) as parameters:
+        gradients = torch.autograd.grad(plain_loss(module, rows), parameters)
+        with use_buffer(parameters) as buffer:
+            accumulate_gradients(Placement(module), rows, 24)
             ours = buffer.weights.grad
     assert ours is not None
-    expected = torch.cat([grad.flatten() for grad in wanted])
+    expected = torch.cat([grad.flatten() for grad in gradients])
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
 
 
@@ -68,19 +75,19 @@ def test_the_weights_that_decay_are_those_that_transformers_lets_decay(kind: str
     from transformers import Trainer
 
     sizes = {"ffn_dim": 64, "word_embed_proj_dim": 48, "num_hidden_layers": 2} if kind == "opt" else {}
-    module: Any = tiny_module(kind, **sizes)
+    module: Any = build_module(kind, **sizes)
     with torch.no_grad():
-        for each in module.parameters():
-            each.fill_(1.0)
-    wanted = set(Trainer.get_decay_parameter_names(None, module))  # type: ignore[arg-type]
-    with started_run(module, replace(FULL, weight_decay=0.25), 4) as run:
+        for parameter in module.parameters():
+            parameter.fill_(1.0)
+    decaying = set(Trainer.get_decay_parameter_names(None, module))  # type: ignore[arg-type]
+    with start_training(module, replace(FULL, weight_decay=0.25), 4) as run:
         run.optimizer.step(0.5)
         run.placement.update_model(run.buffer)
-        found = {name: each.detach().clone() for name, each in module.named_parameters()}
-    assert wanted
-    assert wanted != found.keys()
-    for name, each in found.items():
-        assert torch.all(each == (0.875 if name in wanted else 1.0)), name
+        weights_before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    assert decaying
+    assert decaying != weights_before.keys()
+    for name, parameter in weights_before.items():
+        assert torch.all(parameter == (0.875 if name in decaying else 1.0)), name
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -88,11 +95,14 @@ def test_steps_are_those_of_torch(weight_decay: float) -> None:
     module, rows, config = tiny_model(torch.float64), token_rows(4), replace(FULL, weight_decay=weight_decay)
     theirs = tiny_model(torch.float64)
     groups = [
-        {"params": [each for each in theirs.parameters() if (each.ndim > 1) == decays], "weight_decay": decay}
+        {
+            "params": [parameter for parameter in theirs.parameters() if (parameter.ndim > 1) == decays],
+            "weight_decay": decay,
+        }
         for decays, decay in ((True, weight_decay), (False, 0.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas)
-    with started_run(module, config, 16) as run:
+    with start_training(module, config, 16) as run:
         for step in range(3):
             train_step(run, rows)
             run.progress.steps += 1
@@ -102,13 +112,13 @@ def test_steps_are_those_of_torch(weight_decay: float) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step, run.total_steps)
             optimizer.step()
-        for (name, ours), each in zip(module.named_parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(ours, each, rtol=1e-7, atol=1e-9, msg=name)
+        for (name, ours), parameter in zip(module.named_parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(ours, parameter, rtol=1e-7, atol=1e-9, msg=name)
 
 
 def test_an_update_too_small_for_16_bits_is_not_lost() -> None:
     parameter = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
-    with buffered([parameter]) as buffer:
+    with use_buffer([parameter]) as buffer:
         for _ in range(100):
             buffer.weights.data += 1e-4
             buffer.update_narrow()
@@ -130,56 +140,60 @@ def test_the_tuned_model_is_loaded_by_transformers_and_by_us(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    module, result = taught(tmp_path, dtype=dtype, tie_word_embeddings=tied)
+    module, result = train_all_weights(tmp_path, dtype=dtype, tie_word_embeddings=tied)
     assert snapshot(module.float()) == snapshot(tiny_model(dtype, tie_word_embeddings=tied).float())
     assert min(result.dev_losses) < 0.97 * result.dev_losses[0]
     folder, dev = tmp_path / "model", token_rows(6, seed=1)
     # A product of 16 bits may round in another way where its matrix lies elsewhere in memory.
     limit = 1e-6 if dtype == torch.float32 else 1e-3
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    assert dev_loss(Placement(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert measure_dev_loss(Placement(theirs), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == (not tied)  # noqa: SIM118
-    tiny_tokenizer().save_pretrained(folder)
-    ours = Models("cpu", str(dtype).removeprefix("torch.")).trainable(ModelRef("a base", folder))
+    build_tokenizer().save_pretrained(folder)
+    ours = Models("cpu", str(dtype).removeprefix("torch.")).get_trainable(ModelRef("a base", folder))
     assert snapshot(ours.module.float()) == snapshot(theirs.float())
     ours.module.to(dtype)
-    assert dev_loss(Placement(ours.module), dev, 40) == pytest.approx(min(result.dev_losses), rel=limit)
+    assert measure_dev_loss(Placement(ours.module), dev, 40) == pytest.approx(
+        min(result.dev_losses), rel=limit
+    )
 
 
 def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dtype = torch.bfloat16
     monkeypatch.setattr("test_full.FULL", replace(FULL, weight_decay=0.1))
-    taught(tmp_path / "whole", dtype=dtype)
+    train_all_weights(tmp_path / "whole", dtype=dtype)
 
     def stop(news: Mapping[str, Any]) -> None:
         if news.get("step") == 7:
             raise StopError
 
     with pytest.raises(StopError):
-        taught(tmp_path / "cut", stop, dtype, every_step=True)
-    taught(tmp_path / "cut", dtype=dtype)
-    whole, cut = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert whole == cut
+        train_all_weights(tmp_path / "cut", stop, dtype, every_step=True)
+    train_all_weights(tmp_path / "cut", dtype=dtype)
+    uninterrupted, cut = [
+        (tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "cut")
+    ]
+    assert uninterrupted == cut
 
 
 def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     news: list[Mapping[str, Any]] = []
-    taught(tmp_path, news.append)
-    first, told = news[0]["note"], list[Mapping[str, Any]]()
+    train_all_weights(tmp_path, news.append)
+    first, lines = news[0]["note"], list[Mapping[str, Any]]()
     assert "kB of memory" in first
-    needed = disk_of(tiny_model(), FULL)
-    monkeypatch.setattr("etude.training.memory.disk_space.free_bytes", lambda folder: needed.result)
-    taught(tmp_path / "full", told.append)
-    kept = load_checkpoint(tmp_path / "full" / "checkpoint")
-    assert kept is not None
-    assert needed.checkpoints == 2 * sum(tensor.nbytes for tensor in kept[0].values() if tensor.ndim)
-    disk = size_in_words(needed.checkpoints + needed.result)
+    needed = compute_disk_space(tiny_model(), FULL)
+    monkeypatch.setattr("etude.training.memory.forecast.free_bytes", lambda folder: needed.result)
+    train_all_weights(tmp_path / "full", lines.append)
+    checkpoint = load_checkpoint(tmp_path / "full" / "checkpoint")
+    assert checkpoint is not None
+    assert needed.checkpoints == 2 * sum(tensor.nbytes for tensor in checkpoint[0].values() if tensor.ndim)
+    disk = format_size(needed.checkpoints + needed.result)
     assert f"{disk} of disk in {tmp_path}" in first
-    assert [line["warning"] for line in told if "warning" in line] == [told[0]["warning"]], (
+    assert [line["warning"] for line in lines if "warning" in line] == [lines[0]["warning"]], (
         "before the first step"
     )
-    assert f"need {disk} of disk" in told[0]["warning"]
+    assert f"need {disk} of disk" in lines[0]["warning"]
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:

@@ -1,7 +1,5 @@
 """Confidences: figures equal to other implementations, and a threshold that keeps its promise."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace
@@ -14,13 +12,13 @@ from sklearn.metrics import roc_auc_score
 from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.comparison import compare
-from etude.comparison.handover import with_handover
+from etude.comparison.handover import add_handover
 from etude.data.dataset import Dataset
 from etude.errors import InputError
-from etude.evaluate import Scored
+from etude.evaluate import ScoredAnswer
 from etude.runs import find_run
-from etude.runs.fingerprints import changed, fingerprints
-from etude.stats.surest import auroc, risk_coverage, threshold
+from etude.runs.fingerprints import compute_fingerprints, list_changes
+from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage
 from etude.task import load_task
 from etude.types import Answer, Example, Message, ModelRef, Score
 from real_runs import real_run
@@ -46,11 +44,11 @@ def easy(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("ties", [False, True])
 def test_auroc_is_that_of_scikit_learn(ties: bool) -> None:
     sure, right = drawn(997, 1, ties)
-    assert auroc(sure, right) == pytest.approx(roc_auc_score(right, sure), abs=1e-9)
+    assert compute_auroc(sure, right) == pytest.approx(roc_auc_score(right, sure), abs=1e-9)
 
 
 def test_the_curve_ends_with_all_answers_and_gives_ties_together() -> None:
-    points = risk_coverage([0.9, 0.9, 0.5, 0.2], [1, 0, 1, 0])
+    points = compute_risk_coverage([0.9, 0.9, 0.5, 0.2], [1, 0, 1, 0])
     assert [(point.share, point.right, point.confidence) for point in points] == [
         (0.5, 0.5, 0.9),
         (0.75, pytest.approx(2 / 3), 0.5),
@@ -63,7 +61,7 @@ def test_a_threshold_from_dev_keeps_its_promise_in_95_of_100_draws(most: float) 
     broken = answered = 0
     sure, right = easy(100_000, 1)
     for seed in range(400):
-        found = threshold(*easy(400, 100 + seed), most)
+        found = choose_threshold(*easy(400, 100 + seed), most)
         if found is not None:
             given = sure >= found
             answered += 1
@@ -80,7 +78,7 @@ def test_rows_of_one_group_are_one_proof(tmp_path: Path) -> None:
 
     def noted(copies: int) -> str:
         rows = [
-            Scored(
+            ScoredAnswer(
                 Example(f"{at}-{copy}", (Message("user", "x"),), "a", group=str(at)),
                 Answer("a", "a", "a", None, (), float(one), 1, 0, 1, 0.0, truncated=False),
                 Score(float(hit), None, None),
@@ -89,22 +87,22 @@ def test_rows_of_one_group_are_one_proof(tmp_path: Path) -> None:
             for copy in range(copies)
             for at, (one, hit) in enumerate(zip(sure, right, strict=True))
         ]
-        found, (note,) = with_handover(base, task, rows)
+        found, (note,) = add_handover(base, task, rows)
         return f"{found.handover} {note.replace(', one of each group', '')}"
 
     assert noted(5) == noted(1)
 
 
 def test_too_few_rows_or_too_many_errors_give_no_threshold() -> None:
-    assert threshold([0.9] * 20, [1] * 20, 0.05) is None
-    assert threshold([0.9] * 200, [0] * 200, 0.05) is None
-    assert threshold([0.9] * 200, [1] * 200, 0.05) == 0.9
+    assert choose_threshold([0.9] * 20, [1] * 20, 0.05) is None
+    assert choose_threshold([0.9] * 200, [0] * 200, 0.05) is None
+    assert choose_threshold([0.9] * 200, [1] * 200, 0.05) == 0.9
 
 
 @pytest.mark.parametrize(("sure", "right"), [([], []), ([0.5], [2]), ([1.5], [1]), ([0.5, 0.5], [1])])
 def test_what_is_no_confidence_is_refused(sure: list[float], right: list[float]) -> None:
     with pytest.raises(ValueError, match=r"confidence|right"):
-        auroc(sure, right)
+        compute_auroc(sure, right)
 
 
 def test_a_classifier_hands_over_below_the_threshold_everywhere(
@@ -113,15 +111,15 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     task = write_task(tmp_path, "classify", num=400, more="handover: 0.1\nmethods: [baseline, few_shot]\n")
     run = compare(task).run
     method = "few_shot"
-    assistant = load(run.assistant(method))
+    assistant = load(run.assistant_folder(method))
     least = assistant.handover
     assert least is not None
-    for line in run.predictions(method):
+    for line in run.read_predictions(method):
         assert bool(line.get("handed_over")) == (line["confidence"] < least), line["side"]
-    lines = [line for line in run.predictions(method) if line["side"] == "test"]
+    lines = [line for line in run.read_predictions(method) if line["side"] == "test"]
     answer = assistant.answer(lines[0]["input"])
     assert answer.handed_over == bool(lines[0].get("handed_over"))
-    notes = json.loads((run.method(method) / "method.json").read_text(encoding="utf-8"))["notes"]
+    notes = json.loads((run.method_folder(method) / "method.json").read_text(encoding="utf-8"))["notes"]
     assert any("hands over below" in note or "hands over everything" in note for note in notes)
     assert any("of the test rows" in note or "all" in note for note in notes)
     assert main(["test", str(task), "--quick", "-m", method]) == 0
@@ -129,13 +127,13 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
 
 
 def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
-    text = (find_run(real_run("classify").parent, None).assistant("baseline") / "assistant.json").read_text(
-        encoding="utf-8"
-    )
+    text = (
+        find_run(real_run("classify").parent, None).assistant_folder("baseline") / "assistant.json"
+    ).read_text(encoding="utf-8")
     assert "handover" not in text
     task = load_task(write_task(tmp_path, "classify"))
-    prints = [fingerprints(each, Dataset(()), None) for each in (task, replace(task, handover=0.1))]
-    assert changed(*prints) == ["handover"]
+    prints = [compute_fingerprints(each, Dataset(()), None) for each in (task, replace(task, handover=0.1))]
+    assert list_changes(*prints) == ["handover"]
     assert "handover" not in prints[0]
 
 

@@ -15,8 +15,8 @@ from etude.data.dataset import load_dataset, load_test
 from etude.errors import RunError
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded, NoteEvent
-from etude.runs.fingerprints import changed, fingerprints
-from etude.runs.lifecycle import with_budget
+from etude.runs.fingerprints import compute_fingerprints, list_changes
+from etude.runs.lifecycle import set_budget
 from etude.task import load_task
 from etude.task.keys import KEYS
 from small_task import rows, write_task
@@ -90,15 +90,15 @@ def full_task(folder: Path) -> Path:
 
 
 def prints(task_file: Path, budget: float | None = None) -> dict[str, str]:
-    task, dataset = load_dataset(with_budget(load_task(task_file), budget))
-    return fingerprints(task, dataset, load_test(task))
+    task, dataset = load_dataset(set_budget(load_task(task_file), budget))
+    return compute_fingerprints(task, dataset, load_test(task))
 
 
 def differences(task: Path, edit: Path, text: str) -> list[str]:
     """The parts that change when a file is given another text."""
     before = prints(task)
     edit.write_text(text)
-    return changed(before, prints(task))
+    return list_changes(before, prints(task))
 
 
 def test_every_key_of_the_task_file_is_tried_here() -> None:
@@ -207,7 +207,7 @@ def test_hidden_files_among_the_documents_do_not_count(file: str, counts: bool, 
 
 def test_a_budget_of_the_command_line_counts_as_the_tasks(tmp_path: Path) -> None:
     task = full_task(tmp_path)
-    assert changed(prints(task), prints(task, budget=60.0)) == ["budget"]
+    assert list_changes(prints(task), prints(task, budget=60.0)) == ["budget"]
     assert prints(task) == prints(task, budget=600.0)
 
 
@@ -251,7 +251,7 @@ def test_other_weights_in_the_same_place_are_another_model(share: float, tmp_pat
     task = write_task(tmp_path, model="./weights")
     before = prints(task)
     trained(folder / "model.safetensors", share)
-    assert changed(before, prints(task)) == ["model"]
+    assert list_changes(before, prints(task)) == ["model"]
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "chat_template.jinja"])
@@ -266,7 +266,7 @@ def test_weights_in_one_file_are_told_apart_too(tmp_path: Path) -> None:
     task = write_task(tmp_path, more="prompt_model: big.gguf\n")
     before = prints(task)
     (tmp_path / "big.gguf").write_bytes(b"GGUF2")
-    assert changed(before, prints(task)) == ["prompt_model"]
+    assert list_changes(before, prints(task)) == ["prompt_model"]
 
 
 def test_a_copy_of_the_whole_folder_is_the_same(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_run_that_goes_on_elsewhere_keeps_where_it_began(tmp_path: Path) -> No
     said = " ".join(told(task))
     info = run.info
     assert (info["machine"], info["resumed"]) == (began, [{"machine": here}])
-    assert "went on with other values of machine" in said
+    assert "resumed with different values of machine" in said
     assert [note for note in info["notes"] if "machine" in note]
 
 
@@ -345,6 +345,6 @@ def test_an_unreadable_older_run_does_not_stop_a_new_one(tmp_path: Path) -> None
     run = compare(task).run
     (run.folder / "run.json").write_text("{ half")
     task.write_text(task.read_text() + "target: 0.5\n")
-    assert compare(task).run.complete
+    assert compare(task).run.is_complete
     with pytest.raises(RunError, match="cannot be read"):
         _ = run.info

@@ -1,7 +1,5 @@
 """The judge: shown beside its agreement with people and corrected by it, and it decides nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from endpoint_server import Body, Scripted, served
+from endpoint_server import Body, ScriptedServer, serve_script
 from etude.comparison import compare
 from etude.errors import Declined, InputError
 from etude.runs import Run
-from etude.stats import kappa, score_sample
-from etude.stats.agreement import corrected_share
+from etude.stats import kappa, make_score_sample
+from etude.stats.agreement import correct_share
 from etude.task import load_task
 from small_task import write_task
 
@@ -52,24 +50,26 @@ def judged(folder: Path, url: str, labels: Sequence[bool] = (), say: str = "") -
 @pytest.mark.real
 def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_path: Path) -> None:
     labels = [True] * 18 + [False] * 22  # the judge says yes to the first 20
-    with served(Scripted(say=strict)) as server:
+    with serve_script(ScriptedServer(say=strict)) as server:
         run = judged(tmp_path, server.url, labels)
         plain = compare(write_task(tmp_path / "plain", more="methods: [prompt, fine_tune]\n")).run
     verdict = run.verdict
     assert verdict is not None
-    found = verdict.judge
-    assert found is not None
-    assert (found.labelled, found.unread) == (40, 0)
-    assert found.kappa is not None
-    assert found.kappa.value == pytest.approx(0.9)
-    (untuned, tuned) = found.shares
+    judge = verdict.judge
+    assert judge is not None
+    assert (judge.labelled, judge.unread) == (40, 0)
+    assert judge.kappa is not None
+    assert judge.kappa.value == pytest.approx(0.9)
+    (untuned, tuned) = judge.shares
     assert (untuned.method, tuned.method) == ("prompt", "fine_tune")
-    assert tuned.said.value > untuned.said.value
+    assert tuned.uncorrected.value > untuned.uncorrected.value
     assert tuned.corrected is not None
-    assert tuned.corrected.value == pytest.approx(min(1.0, (tuned.said.value + 20 / 22 - 1) / (20 / 22)))
-    assert found.pair is not None
-    assert found.pair.wins + found.pair.losses + found.pair.ties == tuned.said.n
-    assert found.pair.losses == 0
+    assert tuned.corrected.value == pytest.approx(
+        min(1.0, (tuned.uncorrected.value + 20 / 22 - 1) / (20 / 22))
+    )
+    assert judge.pair is not None
+    assert judge.pair.wins + judge.pair.losses + judge.pair.ties == tuned.uncorrected.n
+    assert judge.pair.losses == 0
     assert plain.verdict is not None
     assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
     page = (run.folder / "report.html").read_text()
@@ -80,27 +80,29 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
 @pytest.mark.real
 @pytest.mark.parametrize("labels", [[], [True] * 20 + [False] * 9])
 def test_an_unchecked_judge_is_marked(labels: list[bool], tmp_path: Path) -> None:
-    with served(Scripted(say=strict)) as server:
+    with serve_script(ScriptedServer(say=strict)) as server:
         run = judged(tmp_path, server.url, labels)
     assert run.verdict is not None
-    found = run.verdict.judge
-    assert found is not None
-    assert found.kappa is None
-    assert all(each.corrected is None for each in found.shares)
+    judge = run.verdict.judge
+    assert judge is not None
+    assert judge.kappa is None
+    assert all(each.corrected is None for each in judge.shares)
     assert (run.folder / "report.html").read_text().count("not checked against people") == 3
 
 
 @pytest.mark.real
 def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path) -> None:
-    with served(Scripted(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")) as server:
+    with serve_script(
+        ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")
+    ) as server:
         run = judged(tmp_path, server.url)
     assert run.verdict is not None
-    found = run.verdict.judge
-    assert found is not None
-    assert found.pair is not None
-    assert (found.pair.wins, found.pair.losses) == (0, 0)
-    assert found.shares == ()
-    assert found.unread == 2 * found.pair.ties
+    judge = run.verdict.judge
+    assert judge is not None
+    assert judge.pair is not None
+    assert (judge.pair.wins, judge.pair.losses) == (0, 0)
+    assert judge.shares == ()
+    assert judge.unread == 2 * judge.pair.ties
 
 
 def test_what_leaves_the_machine_is_asked_about_and_the_keys_are_checked(tmp_path: Path) -> None:
@@ -121,11 +123,11 @@ def test_kappa_is_that_of_scikit_learn() -> None:
     for n in (2, 5, 30, 400):
         a, b = draw.random(n) < 0.6, draw.random(n) < 0.5
         b[: n // 2] = a[: n // 2]
-        found = kappa(a, b)
+        result = kappa(a, b)
         if len({*a, *b}) > 1:
-            assert found.value == pytest.approx(cohen_kappa_score(a, b), abs=1e-9)
-        assert found.low < found.high
-        assert found.low <= found.value <= found.high
+            assert result.value == pytest.approx(cohen_kappa_score(a, b), abs=1e-9)
+        assert result.low < result.high
+        assert result.low <= result.value <= result.high
     assert kappa([True] * 30, [True] * 30).value == 1
 
 
@@ -138,13 +140,13 @@ def test_the_corrected_share_holds_the_true_one_and_its_interval_covers() -> Non
             np.where(truth, draw.random(len(truth)) < 0.9, draw.random(len(truth)) < 0.2)
             for truth in (people, rows)
         )
-        found = corrected_share(score_sample(said.astype(float)), people, judge)
-        assert found is not None
-        covered += found.low <= 0.7 <= found.high
+        result = correct_share(make_score_sample(said.astype(float)), people, judge)
+        assert result is not None
+        covered += result.low <= 0.7 <= result.high
     assert covered >= 372
-    some = score_sample([1.0, 1, 0, 0, 0] * 20)
-    perfect = corrected_share(some, [True, False] * 20, [True, False] * 20)
+    some = make_score_sample([1.0, 1, 0, 0, 0] * 20)
+    perfect = correct_share(some, [True, False] * 20, [True, False] * 20)
     assert perfect is not None
     assert perfect.value == pytest.approx(0.4)
-    assert corrected_share(some, [True, False] * 20, [True] * 40) is None
-    assert corrected_share(some, [True] * 40, [True] * 40) is None
+    assert correct_share(some, [True, False] * 20, [True] * 40) is None
+    assert correct_share(some, [True] * 40, [True] * 40) is None

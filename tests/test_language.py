@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.checks.language.identification import language_of, own_language
-from etude.checks.language.replies import answered_otherwise
-from etude.checks.language.wrong_language import wrong_language
-from etude.checks.safety.review import for_review
-from pairs import found_in, places_in
-from test_checks import clean
+from etude.checks.language.identification import find_main_language, identify_language
+from etude.checks.language.wrong_language import check_answer_language, check_language
+from etude.checks.safety.personal import check_review
+from pairs import find_in, find_rows
+from test_checks import create_pairs
 
 SENTENCES = {
     "English": "The letter that you sent to us was read, and we will answer it as soon as we can.",
@@ -40,24 +39,28 @@ SENTENCES = {
 
 @pytest.mark.parametrize("language", SENTENCES)
 def test_the_language_of_a_sentence(language: str) -> None:
-    assert language_of(SENTENCES[language]) == language
+    assert identify_language(SENTENCES[language]) == language
 
 
 @given(
     st.text(max_size=200), st.sampled_from(["SELECT name FROM t WHERE x = 3", "Anna Berg, Oslo", "3,14 kg"])
 )
 def test_nothing_is_told_of_single_words_and_code(text: str, code: str) -> None:
-    assert language_of(code) is None
-    assert text.isascii() is False or language_of(" ".join(text.split()[:3])) is None
+    assert identify_language(code) is None
+    assert text.isascii() is False or identify_language(" ".join(text.split()[:3])) is None
 
 
 @pytest.mark.parametrize("language", [name for name in SENTENCES if name != "English"])
 def test_a_text_in_another_language_is_named_in_its_part(language: str) -> None:
     foreign = SENTENCES[language]
-    pairs = [*clean(40), (foreign, "We will tell you when it is here."), (clean()[50][0], foreign)]
-    findings = found_in(pairs, wrong_language)
-    assert [one.excerpts[0].column for one in findings] == ["input", "output"]
-    assert places_in(findings) == {40, 41}
+    pairs = [
+        *create_pairs(40),
+        (foreign, "We will tell you when it is here."),
+        (create_pairs()[50][0], foreign),
+    ]
+    findings = find_in(pairs, check_language)
+    assert [finding.excerpts[0].column for finding in findings] == ["input", "output"]
+    assert find_rows(findings) == {40, 41}
     assert all(language in one.message for one in findings)
 
 
@@ -94,56 +97,56 @@ NAMES = (
 
 @pytest.mark.parametrize("own", ["English", "German", "French"])
 def test_a_short_sentence_in_another_language_is_named_and_a_name_is_not(own: str) -> None:
-    base = [(f"Number {place}?", f"{SENTENCES[own]} {place}") for place in range(80)]
+    base = [(f"Number {position}?", f"{SENTENCES[own]} {position}") for position in range(80)]
     foreign = [text for text, language in SHORT.items() if language != own]
     pairs = [*base, *[("Well?", text) for text in foreign], *[("Which?", text) for text in NAMES]]
-    assert places_in(found_in(pairs, wrong_language)) == set(range(80, 80 + len(foreign)))
+    assert find_rows(find_in(pairs, check_language)) == set(range(80, 80 + len(foreign)))
 
 
 def test_an_answer_in_the_language_that_was_asked_for_is_right() -> None:
-    asked = "Please translate into French what I have written to you, so that they can read it."
-    assert not len(found_in([*clean(40), (asked, SENTENCES["French"])], wrong_language))
+    questions = "Please translate into French what I have written to you, so that they can read it."
+    assert not len(find_in([*create_pairs(40), (questions, SENTENCES["French"])], check_language))
 
 
 def test_a_set_in_two_languages_has_none_of_its_own() -> None:
     half = [(f"{number}: {SENTENCES['German']}", SENTENCES["German"]) for number in range(40)]
-    assert not len(found_in([*clean(40), *half], wrong_language))
+    assert not len(find_in([*create_pairs(40), *half], check_language))
 
 
 def test_a_second_language_of_short_texts_is_no_exception() -> None:
-    own = [(f"{SENTENCES['French']} {place}", f"{place}.") for place in range(60)]
+    own = [(f"{SENTENCES['French']} {position}", f"{position}.") for position in range(60)]
     short = [text for text, language in SHORT.items() if language == "German"]
     few, many = ([(f"{place}: {short[place % 2]}", f"{place}.") for place in range(num)] for num in (8, 60))
-    assert places_in(found_in([*own, *few], wrong_language)) == set(range(60, 68))
-    assert not len(found_in([*own, *many], wrong_language))
+    assert find_rows(find_in([*own, *few], check_language)) == set(range(60, 68))
+    assert not len(find_in([*own, *many], check_language))
 
 
 def test_a_few_stray_texts_are_named_where_nearly_all_are_too_short_to_be_told() -> None:
-    own = [(f"{SENTENCES['French']} {place}", f"{place}.") for place in range(20)]
+    own = [(f"{SENTENCES['French']} {position}", f"{position}.") for position in range(20)]
     short = [(f"Où est le colis {place} ?", f"{place}.") for place in range(180)]
     stray = [(text, "0.") for text, language in SHORT.items() if language not in ("French", "English")]
-    found = places_in(found_in([*own, *short, *stray], wrong_language))
-    assert found == set(range(200, 200 + len(stray)))
+    findings = find_rows(find_in([*own, *short, *stray], check_language))
+    assert findings == set(range(200, 200 + len(stray)))
 
 
 def test_labels_have_no_language() -> None:
     pairs = [
-        (asked, SENTENCES["Danish" if place == 3 else "English"])
-        for place, (asked, _) in enumerate(clean(60))
+        (question, SENTENCES["Danish" if position == 3 else "English"])
+        for position, (question, _) in enumerate(create_pairs(60))
     ]
-    assert len(found_in(pairs, wrong_language))
-    assert not len(found_in(pairs, wrong_language, "classify"))
+    assert len(find_in(pairs, check_language))
+    assert not len(find_in(pairs, check_language, "classify"))
 
 
 def test_languages_of_equal_number_are_told_in_one_order() -> None:
     others = [(SENTENCES[name], "Yes.") for name in ("French", "German")]
     english = [(SENTENCES["English"], "Yes.")] * 30
-    told = [found_in([*english, *rows], wrong_language).found[0].message for rows in (others, others[::-1])]
-    assert told[0] == told[1]
-    assert told[0].endswith("English: French in 1, German in 1.")
+    text = [find_in([*english, *rows], check_language).items[0].message for rows in (others, others[::-1])]
+    assert text[0] == text[1]
+    assert text[0].endswith("English: French in 1, German in 1.")
 
 
-def replies(num: int = 40) -> list[tuple[str, str]]:
+def create_replies(num: int = 40) -> list[tuple[str, str]]:
     """Questions and answers in German, French and Spanish, some of them short."""
     short = {
         "German": "Bitte warten Sie noch.",
@@ -151,8 +154,8 @@ def replies(num: int = 40) -> list[tuple[str, str]]:
         "Spanish": "Ya está en su casa.",
     }
     return [
-        (f"{SENTENCES[language]} {place}", f"{SENTENCES[language] if place % 2 else text} {place}")
-        for place in range(num)
+        (f"{SENTENCES[language]} {position}", f"{SENTENCES[language] if position % 2 else text} {position}")
+        for position in range(num)
         for language, text in short.items()
     ]
 
@@ -164,11 +167,13 @@ def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_
         (SENTENCES["Spanish"], SENTENCES["English"]),
         (SENTENCES["French"], SENTENCES["Greek"]),
     ]
-    found = found_in([*replies(), *wrong], answered_otherwise)
-    assert places_in(found) == set(range(120, 124))
-    assert "French to German input in 2" in next(iter(found)).message
-    assert places_in(found_in([*replies(), *wrong], answered_otherwise, "rewrite")) == places_in(found)
-    assert not len(found_in([*replies(), *wrong], answered_otherwise, "extract"))
+    findings = find_in([*create_replies(), *wrong], check_answer_language)
+    assert find_rows(findings) == set(range(120, 124))
+    assert "French to German input in 2" in next(iter(findings)).message
+    assert find_rows(find_in([*create_replies(), *wrong], check_answer_language, "rewrite")) == find_rows(
+        findings
+    )
+    assert not len(find_in([*create_replies(), *wrong], check_answer_language, "extract"))
 
 
 @pytest.mark.parametrize(
@@ -186,32 +191,34 @@ def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_
     ],
 )
 def test_what_is_quoted_asked_for_or_in_both_languages_is_right(pair: tuple[str, str]) -> None:
-    assert not len(found_in([*replies(), pair], answered_otherwise))
+    assert not len(find_in([*create_replies(), pair], check_answer_language))
 
 
 def test_rows_that_ask_for_a_translation_do_not_keep_the_others_from_being_judged() -> None:
     asking = [
-        (f"Auf Spanisch, bitte, Nummer {place}: {SENTENCES['German']}", SENTENCES["Spanish"])
-        for place in range(30)
+        (f"Auf Spanisch, bitte, Nummer {position}: {SENTENCES['German']}", SENTENCES["Spanish"])
+        for position in range(30)
     ]
     wrong = (SENTENCES["German"], SENTENCES["French"])
-    assert places_in(found_in([*replies(), *asking, wrong], answered_otherwise)) == {150}
+    assert find_rows(find_in([*create_replies(), *asking, wrong], check_answer_language)) == {150}
 
 
 def test_a_set_in_two_languages_is_judged_though_questions_of_one_are_told_alone() -> None:
     """Short questions in Spanish are not told: of the rows that can be judged nearly all are English."""
-    english = [(f"{SENTENCES['English']} {place}", f"{SENTENCES['English']} {place}") for place in range(60)]
+    english = [
+        (f"{SENTENCES['English']} {position}", f"{SENTENCES['English']} {position}") for position in range(60)
+    ]
     spanish = [(f"Precio {place}?", f"{SENTENCES['Spanish']} {place}") for place in range(40)]
     wrong = (SENTENCES["English"], SENTENCES["French"])
-    assert places_in(found_in([*english, *spanish, wrong], answered_otherwise)) == {100}
+    assert find_rows(find_in([*english, *spanish, wrong], check_answer_language)) == {100}
 
 
 def test_translations_and_sets_of_one_language_have_no_other_language_of_answers() -> None:
-    swapped = [(asked, SENTENCES["English"]) for asked, _ in replies()]
-    assert not len(found_in(swapped, answered_otherwise))
-    assert not len(found_in([*replies()[::2], *swapped[1::2]], answered_otherwise))
+    swapped = [(question, SENTENCES["English"]) for question, _ in create_replies()]
+    assert not len(find_in(swapped, check_answer_language))
+    assert not len(find_in([*create_replies()[::2], *swapped[1::2]], check_answer_language))
     assert not len(
-        found_in([*clean(80), (SENTENCES["German"], "We will have it for you.")], answered_otherwise)
+        find_in([*create_pairs(80), (SENTENCES["German"], "We will have it for you.")], check_answer_language)
     )
 
 
@@ -236,10 +243,10 @@ ASKED = (
 
 def test_short_texts_tell_together_what_none_tells_alone() -> None:
     def together(texts: Sequence[str]) -> str | None:
-        return own_language([None] * len(texts), texts)
+        return find_main_language([None] * len(texts), texts)
 
     short = [text for text in TICKETS if len(text.split()) < 5] * 5
-    assert {language_of(text) for text in short} == {None}
+    assert {identify_language(text) for text in short} == {None}
     assert together(short) == "German"
     assert together(short[:19]) is None
     assert together(ASKED * 5) == "English"
@@ -249,9 +256,11 @@ def test_short_texts_tell_together_what_none_tells_alone() -> None:
 
 def test_capitals_of_short_german_texts_are_no_names() -> None:
     pairs = [(text, f"class_{row % 2}") for row, text in enumerate(TICKETS * 4)]
-    assert not [one for one in found_in(pairs, for_review, "classify") if one.kind == "review_name"]
+    assert not [
+        finding for finding in find_in(pairs, check_review, "classify") if finding.kind == "review_name"
+    ]
     greeted = [f"Hi Maria, {text}" for text in ASKED * 5]
-    (named,) = found_in([(text, "a") for text in greeted], for_review, "classify")
+    (named,) = find_in([(text, "a") for text in greeted], check_review, "classify")
     assert len(named.rows) == 25
     greeted = [f"Hi Maria, {text}" for text in TICKETS * 4]
-    assert not found_in([(text, "a") for text in greeted], for_review, "classify")
+    assert not find_in([(text, "a") for text in greeted], check_review, "classify")

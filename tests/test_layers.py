@@ -11,14 +11,19 @@ import torch
 from torch import nn
 
 from etude.errors import InputError, ModelError
-from etude.models.adapters import with_adapter
+from etude.models.local.adapters import apply_adapter
 from etude.training import TrainConfig
 from etude.training.distributed.placement import Placement
-from etude.training.layers.decoder import chosen_layers, decoder_layers, layer_of
-from etude.training.layers.lora import adapted, save_adapter
-from etude.training.step import accumulate
-from test_train import peft_warns, shaken, tiny_model, token_rows
-from tiny import tiny_module
+from etude.training.layers.lora import (
+    add_adapters,
+    build_layer_filter,
+    find_decoder_layers,
+    parse_layer,
+    save_adapter,
+)
+from etude.training.step import accumulate_gradients
+from test_train import peft_warns, shake_weights, tiny_model, token_rows
+from tiny import build_module
 
 LAYERS = 4
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "phi3", "olmo2", "mistral")
@@ -34,43 +39,45 @@ def deep_model(**changes: Any) -> Any:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_the_layers_of_every_family_are_found(kind: str) -> None:
-    module = tiny_module(kind)
-    path, layers = decoder_layers(module)
+    module = build_module(kind)
+    path, layers = find_decoder_layers(module)
     assert len(layers) == 3
     assert module.get_submodule(path) is layers
-    with adapted(module, top(2)) as adapters:
-        assert {layer_of(adapter.name) for adapter in adapters} == {("layers", 1), ("layers", 2)}
+    with add_adapters(module, top(2)) as adapters:
+        assert {parse_layer(adapter.name) for adapter in adapters} == {("layers", 1), ("layers", 2)}
 
 
 def test_layers_that_stand_under_another_name_are_found() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    assert decoder_layers(GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=8, n_head=2)))[0] == "transformer.h"
+    assert (
+        find_decoder_layers(GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=8, n_head=2)))[0] == "transformer.h"
+    )
 
 
 def test_layers_of_experts_do_not_hide_the_decoder_layers() -> None:
     module = deep_model()
     for layer in module.model.layers:
         layer.experts = nn.ModuleList(nn.Linear(2, 2) for _ in range(LAYERS))
-    assert decoder_layers(module)[0] == "model.layers"
+    assert find_decoder_layers(module)[0] == "model.layers"
 
 
 def test_a_model_whose_layers_are_not_clear_is_named() -> None:
     module = deep_model()
     module.tower = nn.ModuleList(nn.Linear(2, 2) for _ in range(LAYERS))
     with pytest.raises(ModelError, match=r"LlamaForCausalLM counts 4 .*model\.layers, tower"):
-        chosen_layers(module, "top-2")
+        build_layer_filter(module, "top-2")
     module.model.layers = nn.Sequential(*module.model.layers)
     del module.tower
     with pytest.raises(ModelError, match="none"):
-        chosen_layers(module, "top-2")
-    assert chosen_layers(module, "all")("model.layers.0.mlp.down_proj"), "all asks for no list of layers"
+        build_layer_filter(module, "top-2")
+    assert build_layer_filter(module, "all")("model.layers.0.mlp.down_proj"), "all asks for no list of layers"
 
 
 @pytest.mark.parametrize("layers", ["top-5", "top-0", "bottom-2"])
 def test_more_layers_than_there_are_is_an_input_error(layers: str) -> None:
     with pytest.raises(InputError, match="top-1 to top-4"):
-        chosen_layers(deep_model(), layers)
+        build_layer_filter(deep_model(), layers)
 
 
 def test_targets_that_stand_in_lower_layers_only_are_named() -> None:
@@ -78,7 +85,7 @@ def test_targets_that_stand_in_lower_layers_only_are_named() -> None:
     module.model.layers[0].mlp.extra = nn.Linear(2, 2)
     with (
         pytest.raises(ModelError, match="extra"),
-        adapted(module, TrainConfig(rank=4, alpha=8.0, lora_layers="top-2", targets=("extra",))),
+        add_adapters(module, TrainConfig(rank=4, alpha=8.0, lora_layers="top-2", targets=("extra",))),
     ):
         pass
 
@@ -89,8 +96,8 @@ def test_peft_reads_an_adapter_of_the_top_layers_with_equal_logits(tmp_path: Pat
     from peft import PeftModel
 
     module, ids = deep_model(), torch.arange(3, 40)[None]
-    with adapted(module, top(number)) as adapters, torch.no_grad():
-        shaken(adapters)
+    with add_adapters(module, top(number)) as adapters, torch.no_grad():
+        shake_weights(adapters)
         save_adapter(adapters, tmp_path)
         ours = module(input_ids=ids).logits
     config = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -99,7 +106,7 @@ def test_peft_reads_an_adapter_of_the_top_layers_with_equal_logits(tmp_path: Pat
     with torch.no_grad():
         torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
     assert sum("lora_A" in name for name, _ in theirs.named_parameters()) == len(adapters)
-    answered = with_adapter(deep_model(), tmp_path)(input_ids=ids).logits
+    answered = apply_adapter(deep_model(), tmp_path)(input_ids=ids).logits
     torch.testing.assert_close(answered, ours, rtol=1e-5, atol=1e-5)
 
 
@@ -107,23 +114,23 @@ def test_nothing_below_the_lowest_adapted_layer_has_a_gradient() -> None:
     module, recorded = deep_model(), []
     for layer in module.model.layers:
         layer.register_forward_hook(lambda _, given, output: recorded.append(output.grad_fn is not None))
-    with adapted(module, top(2)) as adapters:
-        shaken(adapters)
-        accumulate(Placement(module), token_rows(4), 1000)
-        assert all(each.a.grad is not None for each in adapters)
+    with add_adapters(module, top(2)) as adapters:
+        shake_weights(adapters)
+        accumulate_gradients(Placement(module), token_rows(4), 1000)
+        assert all(adapter.a.grad is not None for adapter in adapters)
     assert recorded == [False, False, True, True]
 
 
 def test_the_gradients_of_the_top_layers_are_those_of_adapting_all() -> None:
     def gradients(settings: TrainConfig) -> dict[str, torch.Tensor]:
         module = deep_model()
-        with adapted(module, settings) as adapters:
-            for each in adapters:
-                each.a.data.fill_(0.1)
-            accumulate(Placement(module), token_rows(4), 1000)
-            return {each.name: each.b.grad for each in adapters if each.b.grad is not None}
+        with add_adapters(module, settings) as adapters:
+            for adapter in adapters:
+                adapter.a.data.fill_(0.1)
+            accumulate_gradients(Placement(module), token_rows(4), 1000)
+            return {adapter.name: adapter.b.grad for adapter in adapters if adapter.b.grad is not None}
 
-    whole, above = gradients(TrainConfig(rank=4, alpha=8.0)), gradients(top(2))
-    assert len(above) == len(whole) // 2
-    for name, grad in above.items():
-        torch.testing.assert_close(grad, whole[name])
+    all_layers, top_layers = gradients(TrainConfig(rank=4, alpha=8.0)), gradients(top(2))
+    assert len(top_layers) == len(all_layers) // 2
+    for name, grad in top_layers.items():
+        torch.testing.assert_close(grad, all_layers[name])

@@ -23,8 +23,8 @@ def test_sari_is_that_of_the_example_of_evaluate() -> None:
         "About 95 species are now accepted.",
         "95 species are now accepted.",
     ]
-    found = sari("About 95 species are currently accepted.", "About 95 you now get in.", references)
-    assert 100 * found == pytest.approx(26.953601953601954, abs=1e-9)
+    result = sari("About 95 species are currently accepted.", "About 95 you now get in.", references)
+    assert 100 * result == pytest.approx(26.953601953601954, abs=1e-9)
 
 
 @given(WORDS, WORDS, st.lists(WORDS, min_size=1, max_size=3))
@@ -53,5 +53,5 @@ def test_token_f1_counts_words_as_squad_does() -> None:
 def test_the_likest_of_several_right_answers_counts() -> None:
     row = Example("r", (Message("user", "When?"),), "in 1066", ("1066 AD", "the year 1066"))
     assert Metric("token_f1", "answer").score(row, answer("1066 AD")).value == 1
-    assert "token_f1" in Metric("chrf", "answer").score(row, answer("1066")).others
-    assert "sari" in Metric("chrf", "rewrite").score(row, answer("1066")).others
+    assert "token_f1" in Metric("chrf", "answer").score(row, answer("1066")).other_metrics
+    assert "sari" in Metric("chrf", "rewrite").score(row, answer("1066")).other_metrics

@@ -14,11 +14,12 @@ pytest.importorskip("torch")
 
 from etude.assistant import Assistant
 from etude.errors import GrammarError
-from etude.models.batch_plan import shared_prefix
-from etude.models.live.answers import LiveAnswer, LiveModel
+from etude.models.batch_plan import count_shared_tokens
+from etude.models.local.generation import Generation
+from etude.models.local.model import LocalModel
 from etude.models.registry import Models
 from etude.types import Example, Message, ModelRef, Request, Sampling
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +30,12 @@ def models() -> Models:
 @pytest.fixture(scope="module", params=["llama", "gemma2"])
 def model(
     request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory
-) -> LiveModel:
-    folder = tiny_folder(tmp_path_factory.mktemp(request.param), kind=request.param)
-    return models.live(ModelRef(str(folder)))
+) -> LocalModel:
+    folder = save_tiny_model(tmp_path_factory.mktemp(request.param), kind=request.param)
+    return models.get_live(ModelRef(str(folder)))
 
 
-def asked(number: int) -> Request:
+def build_request(number: int) -> Request:
     turns = (
         Message("system", "answer with one word"),
         Message("user", f"my card {'has not arrived ' * (number % 3)}"),
@@ -42,58 +43,66 @@ def asked(number: int) -> Request:
     return Request(turns, 12 + number)
 
 
-def written(model: LiveModel, answers: list[LiveAnswer], prefix: int, begin_at: list[int]) -> list[str]:
+def generate_pieces(
+    model: LocalModel, answers: list[Generation], prefix: int, begin_at: list[int]
+) -> list[str]:
     """The answers in pieces, of which each begins at a step."""
-    batch = model.live_batch(answers[0].prompt[:prefix])
+    batch = model.create_batch(answers[0].prompt[:prefix])
     pieces = {id(answer): "" for answer in answers}
     waiting, step = list(zip(answers, begin_at, strict=True)), 0
-    while waiting or batch.answers:
+    while waiting or batch.generations:
         due = [answer for answer, begin in waiting if begin <= step] if batch.can_join else []
         waiting = [each for each in waiting if each[0] not in due]
         if due:
             batch.join(due)
-        for answer in batch.step() if batch.answers else ():
-            pieces[id(answer)] += answer.piece()
+        for answer in batch.step() if batch.generations else ():
+            pieces[id(answer)] += answer.read_piece()
         step += 1
     return list(pieces.values())
 
 
-def test_each_is_what_it_is_alone(model: LiveModel) -> None:
-    requests = [asked(number) for number in range(6)]
+def test_each_is_what_it_is_alone(model: LocalModel) -> None:
+    requests = [build_request(number) for number in range(6)]
     alone = [model.generate([request])[0] for request in requests]
-    answers = [model.live_answer(request, Sampling()) for request in requests]
-    prefix = shared_prefix([answer.prompt for answer in answers])
+    answers = [model.create_generation(request, Sampling()) for request in requests]
+    prefix = count_shared_tokens([answer.prompt for answer in answers])
     assert prefix > 10
-    pieces = written(model, answers, prefix, [0, 0, 3, 3, 9, 40])
+    pieces = generate_pieces(model, answers, prefix, [0, 0, 3, 3, 9, 40])
     for answer, text, own in zip(answers, pieces, alone, strict=True):
-        done = answer.completion(prefix, 0.0)
+        done = answer.to_completion(prefix, 0.0)
         assert (done.text, done.finish, done.answer_tokens) == (own.text, own.finish, own.answer_tokens)
         assert done.logprob == pytest.approx(own.logprob, abs=1e-3)
         assert text == own.text.strip()
 
 
-def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LiveModel) -> None:
+def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LocalModel) -> None:
     sampling = Sampling(temperature=1.0, top_p=0.9, seed=7)
-    first, second, other = (model.live_answer(asked(1), each) for each in (sampling, sampling, Sampling()))
-    [alone] = written(model, [first], 0, [0])
-    together = written(model, [other, second], 0, [0, 2])[1]
-    assert alone == together != written(model, [model.live_answer(asked(1), Sampling())], 0, [0])[0]
+    first, second, other = (
+        model.create_generation(build_request(1), each) for each in (sampling, sampling, Sampling())
+    )
+    [alone] = generate_pieces(model, [first], 0, [0])
+    together = generate_pieces(model, [other, second], 0, [0, 2])[1]
+    assert (
+        alone
+        == together
+        != generate_pieces(model, [model.create_generation(build_request(1), Sampling())], 0, [0])[0]
+    )
 
 
-def test_a_stop_sequence_ends_the_answer_and_no_part_of_it_is_shown(model: LiveModel) -> None:
-    whole = model.generate([asked(5)])[0].text.strip()
+def test_a_stop_sequence_ends_the_answer_and_no_part_of_it_is_shown(model: LocalModel) -> None:
+    whole = model.generate([build_request(5)])[0].text.strip()
     stop = whole[5:8]
-    answer = model.live_answer(asked(5), Sampling(stop=("nowhere", stop)))
-    [pieces] = written(model, [answer], 0, [0])
+    answer = model.create_generation(build_request(5), Sampling(stop=("nowhere", stop)))
+    [pieces] = generate_pieces(model, [answer], 0, [0])
     assert pieces == whole[: whole.index(stop)].strip()
-    assert answer.completion(0, 0.0).finish == "stop"
-    shorter = model.live_answer(asked(5), Sampling(stop=(whole[:12],)))
-    assert written(model, [shorter], 0, [0]) == [""]
+    assert answer.to_completion(0, 0.0).finish == "stop"
+    shorter = model.create_generation(build_request(5), Sampling(stop=(whole[:12],)))
+    assert generate_pieces(model, [shorter], 0, [0]) == [""]
 
 
-def test_log_probabilities_of_each_token(model: LiveModel) -> None:
-    answer = model.live_answer(asked(0), Sampling(top_logprobs=3))
-    written(model, [answer], 0, [0])
+def test_log_probabilities_of_each_token(model: LocalModel) -> None:
+    answer = model.create_generation(build_request(0), Sampling(top_logprobs=3))
+    generate_pieces(model, [answer], 0, [0])
     assert len(answer.scores) == len(answer.tokens)
     assert sum(score.logprob for score in answer.scores) == pytest.approx(answer.logprob, abs=1e-4)
     for score in answer.scores:
@@ -101,42 +110,44 @@ def test_log_probabilities_of_each_token(model: LiveModel) -> None:
         assert sum(math.exp(logprob) for _, logprob in score.likeliest) <= 1.0001
 
 
-def test_an_answer_is_kept_to_a_schema(model: LiveModel) -> None:
+def test_an_answer_is_kept_to_a_schema(model: LocalModel) -> None:
     schema = {
         "type": "object",
         "properties": {"label": {"enum": ["card", "refund"]}, "n": {"type": "integer"}},
     }
     schema |= {"required": ["label"], "additionalProperties": False}
-    request = replace(asked(2), max_tokens=60)
-    answer = model.live_answer(request, Sampling(json_schema=json.dumps(schema), top_logprobs=5))
-    [text] = written(model, [answer], 0, [0])
+    request = replace(build_request(2), max_tokens=60)
+    answer = model.create_generation(request, Sampling(json_schema=json.dumps(schema), top_logprobs=5))
+    [text] = generate_pieces(model, [answer], 0, [0])
     assert all(math.isfinite(value) for score in answer.scores for _, value in score.likeliest)
-    done = answer.completion(0, 0.0)
+    done = answer.to_completion(0, 0.0)
     assert text == done.text.strip()
     if done.finish == "stop":
         assert json.loads(text)["label"] in ("card", "refund")
     else:
         assert re.match(r"\s*\{\s*(\"label\"|\"n\")", text)
     with pytest.raises(GrammarError, match="cannot be"):
-        model.live_answer(request, Sampling(json_schema='{"type": "nonsense"}'))
+        model.create_generation(request, Sampling(json_schema='{"type": "nonsense"}'))
 
 
 def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
     from queue import SimpleQueue
 
-    from etude.serve.engine import Engine, Finished, Item, Job
+    from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
 
-    folder = tiny_folder(tmp_path / "m")
+    folder = save_tiny_model(tmp_path / "m")
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
     assistant = Assistant(
         "few_shot", "answer", ModelRef(str(folder)), "label labels answer", shots=shots, max_tokens=9
     )
     texts = [f"please cancel the transfer {number}" for number in range(5)]
-    engine, told = Engine(models), SimpleQueue[tuple[int, Item]]()
+    engine, told = ServingEngine(models), SimpleQueue[tuple[int, StreamItem]]()
     engine.submit(
         *(
-            Job(assistant, "luma", (Message("user", text),), lambda item, at=at: told.put((at, item)))  # type: ignore[misc]
+            QueuedRequest(
+                assistant, "luma", (Message("user", text),), lambda item, at=at: told.put((at, item))
+            )  # type: ignore[misc]
             for at, text in enumerate(texts)
         )
     )
@@ -144,7 +155,7 @@ def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_p
     engine.close()
     for at, own in enumerate(assistant.answer(texts, models)):
         done = found[at]
-        assert isinstance(done, Finished)
+        assert isinstance(done, FinishedAnswer)
         assert done.answer.text == own.text
         assert done.completion.cached_tokens > 20
 
@@ -153,28 +164,30 @@ def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Mo
     pytest.importorskip("fastapi")
     from queue import SimpleQueue
 
-    from etude.serve.engine import Engine, Finished, Item, Job
+    from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
 
-    folder = tiny_folder(tmp_path / "m", kind="gemma2")
+    folder = save_tiny_model(tmp_path / "m", kind="gemma2")
     assistant = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=40)
-    engine, told = Engine(models), SimpleQueue[Item]()
-    second = Job(assistant, "", (Message("user", "please cancel the transfer"),), told.put)
-    pieces = list[Item]()
+    engine, told = ServingEngine(models), SimpleQueue[StreamItem]()
+    second = QueuedRequest(assistant, "", (Message("user", "please cancel the transfer"),), told.put)
+    pieces = list[StreamItem]()
 
-    def ask_beside(item: Item) -> None:
+    def ask_beside(item: StreamItem) -> None:
         """In the engine's thread, between two tokens of the first answer."""
         pieces.append(item)
         if len(pieces) == 1:
             engine.submit(second)
-        elif isinstance(item, Finished | Exception):
+        elif isinstance(item, FinishedAnswer | Exception):
             told.put(item)
 
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(Job(assistant, "", (Message("user", "my card"),), ask_beside, sampling, streams=True))
+    engine.submit(
+        QueuedRequest(assistant, "", (Message("user", "my card"),), ask_beside, sampling, streams=True)
+    )
     done = [told.get(timeout=20) for _ in range(2)]
     engine.close()
-    assert all(isinstance(item, Finished) for item in done), done
-    texts = [item.answer.text for item in done if isinstance(item, Finished)]
+    assert all(isinstance(item, FinishedAnswer) for item in done), done
+    texts = [item.answer.text for item in done if isinstance(item, FinishedAnswer)]
     assert assistant.answer("please cancel the transfer", models).text in texts
     assert len(pieces) > 2
 
@@ -183,17 +196,19 @@ def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: 
     pytest.importorskip("fastapi")
     from queue import SimpleQueue
 
-    from etude.serve.engine import Engine, Finished, Item, Job
+    from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
 
-    folder = tiny_folder(tmp_path / "m")  # which reads 512 tokens
+    folder = save_tiny_model(tmp_path / "m")  # which reads 512 tokens
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
     assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), shots=shots, max_tokens=9)
-    engine, told = Engine(models), SimpleQueue[Item]()
+    engine, told = ServingEngine(models), SimpleQueue[StreamItem]()
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(Job(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000))
+    engine.submit(
+        QueuedRequest(assistant, "", (Message("user", "my card"),), told.put, sampling, max_tokens=4_000)
+    )
     done = told.get(timeout=60)
     engine.close()
-    assert isinstance(done, Finished)
+    assert isinstance(done, FinishedAnswer)
     own = assistant.answer("my card", models)
     assert done.completion.prompt_tokens == own.prompt_tokens
     assert done.answer.shots_dropped == 0

@@ -24,15 +24,15 @@ from etude.assistant import Assistant
 from etude.errors import ModelError
 from etude.models import batch_plan as plan
 from etude.models import weights
-from etude.models.adapters import with_adapter
-from etude.models.choices import build_trie
-from etude.models.local import LocalModel
+from etude.models.local.adapters import apply_adapter
+from etude.models.local.choices import build_trie
+from etude.models.local.model import LocalModel
 from etude.models.registry import Models
 from etude.render import render, render_answer
 from etude.types import Completion, Example, Message, ModelRef, Request
-from tiny import tiny_folder, tiny_module, tiny_tokenizer
+from tiny import build_module, build_tokenizer, save_tiny_model
 
-TOKENIZER = tiny_tokenizer()
+TOKENIZER = build_tokenizer()
 LABELS = ("card", "card_arrival", "card_arrival_late", "refund", "transfer", "transfer_fee")
 SYSTEM = Message("system", "answer with one word, the label of the text")
 PACKAGED = "smollm2-135m-instruct"
@@ -44,23 +44,23 @@ peft_warns = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 def model(request: pytest.FixtureRequest) -> LocalModel:
     """Two architectures that share a prefix and one (sliding windows, soft caps) that does not."""
     changes = {"sliding_window": 16} if request.param == "gemma2" else {}
-    return LocalModel("tiny", tiny_module(request.param, **changes), tiny_tokenizer())
+    return LocalModel("tiny", build_module(request.param, **changes), build_tokenizer())
 
 
 @pytest.fixture
 def llama() -> LocalModel:
-    return LocalModel("tiny", tiny_module(), tiny_tokenizer())
+    return LocalModel("tiny", build_module(), build_tokenizer())
 
 
-def requests(choices: tuple[str, ...] = (), number: int = 12, max_tokens: int = 14) -> list[Request]:
+def build_requests(choices: tuple[str, ...] = (), number: int = 12, max_tokens: int = 14) -> list[Request]:
     texts = [" ".join(["where is my card"] * (1 + n % 4)) + f" {n}" for n in range(number)]
     return [Request((SYSTEM, Message("user", text)), max_tokens, choices) for text in texts]
 
 
-@pytest.mark.parametrize("template", [tiny_tokenizer().chat_template, None])
+@pytest.mark.parametrize("template", [build_tokenizer().chat_template, None])
 def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str | None) -> None:
-    tokenizer = tiny_tokenizer(template)
-    short = LocalModel("tiny", tiny_module(max_position_embeddings=256), tokenizer)
+    tokenizer = build_tokenizer(template)
+    short = LocalModel("tiny", build_module(max_position_embeddings=256), tokenizer)
     shots = tuple(
         Example(id=str(n), input=(Message("user", f"where is my card {n}"),), output=LABELS[n % 6])
         for n in range(12)
@@ -74,7 +74,7 @@ def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str |
     for turns, request in zip(asked, prepared, strict=True):
         kept = len(shots) - request.shots_dropped
         assert short.count_tokens(request.messages) + 20 <= short.context
-        one_more = assistant.messages(turns, kept + 1)
+        one_more = assistant.build_messages(turns, kept + 1)
         assert kept == len(shots) or short.count_tokens(one_more) + 20 > short.context
 
 
@@ -100,16 +100,16 @@ def test_one_row_with_fewer_examples_costs_the_others_no_shared_prefix(llama: Lo
         assert left == [each.number for each in batches if each.number != batch.number]
 
 
-def facts(completions: list[Completion]) -> list[Completion]:
+def strip_seconds(completions: list[Completion]) -> list[Completion]:
     """Everything but the times, log-probabilities rounded."""
     return [replace(c, seconds=0.0, logprob=round(c.logprob, 3)) for c in completions]
 
 
 @torch.inference_mode()
-def one_by_one(model: LocalModel, request: Request) -> tuple[list[int], float]:
+def generate_without_cache(model: LocalModel, request: Request) -> tuple[list[int], float]:
     """Greedy decoding without cache, batch or prefix: tokens and the sum of their log-probabilities."""
     ids, total, tokens = render(model.tokenizer, request.messages), 0.0, []
-    while len(tokens) < request.max_tokens and not (tokens and tokens[-1] in model.stop):
+    while len(tokens) < request.max_tokens and not (tokens and tokens[-1] in model.end_tokens):
         logits = model.module(torch.tensor([ids + tokens])).logits[0, -1].float()
         tokens.append(int(logits.argmax()))
         total += float(logits.log_softmax(-1)[tokens[-1]])
@@ -120,17 +120,17 @@ def one_by_one(model: LocalModel, request: Request) -> tuple[list[int], float]:
 
 
 def test_a_batch_answers_as_each_request_alone_without_cache(model: LocalModel) -> None:
-    asked = requests()
+    asked = build_requests()
     for request, answer in zip(asked, model.generate(asked), strict=True):
-        tokens, logprob = one_by_one(model, request)
+        tokens, logprob = generate_without_cache(model, request)
         assert answer.text == TOKENIZER.decode(tokens, skip_special_tokens=True)
         assert answer.answer_tokens == len(tokens)
-        assert answer.finish == ("stop" if tokens[-1] in model.stop else "length")
+        assert answer.finish == ("stop" if tokens[-1] in model.end_tokens else "length")
         assert answer.logprob == pytest.approx(logprob, abs=1e-3)
 
 
 def test_a_batch_answers_as_transformers_generate(llama: LocalModel) -> None:
-    asked = requests()
+    asked = build_requests()
     for request, answer in zip(asked, llama.generate(asked), strict=True):
         ids = torch.tensor([render(TOKENIZER, request.messages)])
         own = llama.module.generate(
@@ -138,7 +138,7 @@ def test_a_batch_answers_as_transformers_generate(llama: LocalModel) -> None:
             attention_mask=torch.ones_like(ids),
             max_new_tokens=request.max_tokens,
             do_sample=False,
-            eos_token_id=sorted(llama.stop),
+            eos_token_id=sorted(llama.end_tokens),
             pad_token_id=0,
         )
         assert answer.text == TOKENIZER.decode(own[0, ids.shape[1] :], skip_special_tokens=True)
@@ -146,42 +146,48 @@ def test_a_batch_answers_as_transformers_generate(llama: LocalModel) -> None:
 
 def test_some_rows_end_early_and_some_are_cut(llama: LocalModel) -> None:
     # Without this the tests above would not exercise rows that leave a batch.
-    likely = {tokens[2] for tokens, _ in (one_by_one(llama, request) for request in requests())}
-    llama.stop = llama.stop | {min(likely)}
-    asked = requests()
+    likely = {
+        tokens[2] for tokens, _ in (generate_without_cache(llama, request) for request in build_requests())
+    }
+    llama.end_tokens = llama.end_tokens | {min(likely)}
+    asked = build_requests()
     answers = llama.generate(asked)
     assert {answer.finish for answer in answers} == {"stop", "length"}
-    assert [answer.answer_tokens for answer in answers] == [len(one_by_one(llama, r)[0]) for r in asked]
+    assert [answer.answer_tokens for answer in answers] == [
+        len(generate_without_cache(llama, r)[0]) for r in asked
+    ]
 
 
 @pytest.mark.parametrize("choices", [(), LABELS], ids=["free", "restricted"])
 def test_batches_do_not_depend_on_what_is_done(llama: LocalModel, choices: tuple[str, ...]) -> None:
-    asked = requests(choices, number=70, max_tokens=3)
-    whole = {batch.number: facts(list(batch.completions)) for batch in llama.batches(asked)}
+    asked = build_requests(choices, number=70, max_tokens=3)
+    whole = {batch.number: strip_seconds(list(batch.completions)) for batch in llama.batches(asked)}
     assert len(whole) > 2
-    left = {batch.number: facts(list(batch.completions)) for batch in llama.batches(asked, done={0, 2})}
+    left = {
+        batch.number: strip_seconds(list(batch.completions)) for batch in llama.batches(asked, done={0, 2})
+    }
     assert left == {number: whole[number] for number in whole if number not in (0, 2)}
     assert list(llama.batches(asked, done=set(whole))) == []
 
 
 def test_a_shared_prefix_changes_nothing(llama: LocalModel) -> None:
-    asked = requests()
+    asked = build_requests()
     together = llama.generate(asked)
     alone = [llama.generate([request])[0] for request in asked]
     assert {answer.cached_tokens for answer in alone} == {0}
-    assert {answer.cached_tokens for answer in together} == {plan.shared_prefix(prompts(asked))}
+    assert {answer.cached_tokens for answer in together} == {plan.count_shared_tokens(render_prompts(asked))}
     assert together[0].cached_tokens > 10
     for one, other in zip(together, alone, strict=True):
         assert (one.text, one.prompt_tokens) == (other.text, other.prompt_tokens)
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
 
 
-def prompts(asked: list[Request]) -> list[list[int]]:
+def render_prompts(asked: list[Request]) -> list[list[int]]:
     return [render(TOKENIZER, request.messages) for request in asked]
 
 
 def test_pieces_of_a_stream_make_the_answer_and_never_break_a_character(model: LocalModel) -> None:
-    for request in requests(max_tokens=40)[:3]:
+    for request in build_requests(max_tokens=40)[:3]:
         pieces = list(model.stream(request))
         whole = model.generate([request])[0].text
         assert "".join(pieces) == whole
@@ -199,7 +205,7 @@ def test_a_request_over_the_context_is_refused_with_its_length(llama: LocalModel
 
 
 @torch.inference_mode()
-def chances(model: LocalModel, request: Request) -> list[float]:
+def compute_probabilities(model: LocalModel, request: Request) -> list[float]:
     """The definition, token by token: probability of each choice among the choices."""
     sequences = [render_answer(model.tokenizer, choice) for choice in request.choices]
     prompt = render(model.tokenizer, request.messages)
@@ -215,23 +221,23 @@ def chances(model: LocalModel, request: Request) -> list[float]:
 
 
 def test_the_likeliest_choice_is_given_with_its_probability(model: LocalModel) -> None:
-    asked = requests(LABELS, number=5)
+    asked = build_requests(LABELS, number=5)
     for request, answer in zip(asked, model.generate(asked), strict=True):
-        expected = chances(model, request)
+        expected = compute_probabilities(model, request)
         assert sum(expected) == pytest.approx(1.0, abs=1e-4)
         assert answer.text == LABELS[expected.index(max(expected))]
         assert math.exp(answer.logprob) == pytest.approx(max(expected), abs=1e-4)
 
 
 def test_requests_with_different_choices_do_not_share_a_batch(llama: LocalModel) -> None:
-    asked = [*requests(LABELS, 3), *requests(("yes", "no"), 3), *requests((), 3)]
+    asked = [*build_requests(LABELS, 3), *build_requests(("yes", "no"), 3), *build_requests((), 3)]
     answers = llama.generate(asked)
-    assert facts(answers[:3]) == facts([llama.generate(asked)[n] for n in range(3)])
+    assert strip_seconds(answers[:3]) == strip_seconds([llama.generate(asked)[n] for n in range(3)])
     assert {answer.text for answer in answers[3:6]} <= {"yes", "no"}
 
 
 def test_a_single_choice_is_certain(llama: LocalModel) -> None:
-    answer = llama.generate(requests(("card",), 1))[0]
+    answer = llama.generate(build_requests(("card",), 1))[0]
     assert (answer.text, answer.logprob) == ("card", 0.0)
 
 
@@ -242,9 +248,9 @@ def test_forks_of_the_tree_tell_every_choice_apart(beginnings: set[tuple[int, ..
     trie = build_trie(sequences)
     reached = [
         tuple(
-            f"{f.place}-{t}"
+            f"{f.position}-{t}"
             for f in trie.forks
-            for t, to in zip(f.tokens, f.leads_to, strict=True)
+            for t, to in zip(f.tokens, f.choices, strict=True)
             if n in to
         )
         for n in range(len(sequences))
@@ -252,17 +258,17 @@ def test_forks_of_the_tree_tell_every_choice_apart(beginnings: set[tuple[int, ..
     assert len(set(reached)) == len(sequences)
     assert all(len(fork.tokens) > 1 for fork in trie.forks)
     # Nothing is computed that leads to no fork, and every place sees just its way from the prompt.
-    used = {place for way in trie.branches() for place in way if place}
+    used = {place for way in trie.list_branches() for place in way if place}
     assert used == set(range(1, len(trie.tokens) + 1))
-    assert {way[-1] for way in trie.branches()} <= {fork.place for fork in trie.forks} | {0}
-    assert [sum(row) - 1 for row in trie.ancestors()] == trie.depths()
+    assert {way[-1] for way in trie.list_branches()} <= {fork.position for fork in trie.forks} | {0}
+    assert [sum(row) - 1 for row in trie.list_ancestors()] == trie.list_depths()
 
 
 # Given answers
 
 
 def test_scores_equal_a_direct_forward(model: LocalModel) -> None:
-    asked, given_answers = requests(), [f"card number {'x' * n}" for n in range(12)]
+    asked, given_answers = build_requests(), [f"card number {'x' * n}" for n in range(12)]
     for request, text, scores in zip(asked, given_answers, model.score(asked, given_answers), strict=True):
         prompt, answer = render(TOKENIZER, request.messages), render_answer(TOKENIZER, text)
         with torch.inference_mode():
@@ -272,10 +278,10 @@ def test_scores_equal_a_direct_forward(model: LocalModel) -> None:
 
 
 def test_the_score_of_an_own_answer_is_its_logprob(llama: LocalModel) -> None:
-    llama.stop = frozenset(range(400))  # every token ends the turn, so that answers are one token long
-    answers = llama.generate(requests())
+    llama.end_tokens = frozenset(range(400))  # every token ends the turn, so that answers are one token long
+    answers = llama.generate(build_requests())
     assert all(answer.answer_tokens == 1 for answer in answers)
-    scores = llama.score(requests(), [answer.text for answer in answers])
+    scores = llama.score(build_requests(), [answer.text for answer in answers])
     for answer, score in zip(answers, scores, strict=True):
         if len(score) == 2:
             assert score[0] == pytest.approx(answer.logprob, abs=1e-4)
@@ -297,7 +303,7 @@ def test_batches_hold_every_row_once_within_the_limits(rows: list[tuple[int, str
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), max_size=5))
 def test_the_shared_prefix_leaves_a_token_of_each(sequences: list[list[int]]) -> None:
-    shared = plan.shared_prefix(sequences)
+    shared = plan.count_shared_tokens(sequences)
     assert all(len(sequence) > shared for sequence in sequences)
     assert len({tuple(sequence[:shared]) for sequence in sequences}) <= 1
 
@@ -323,10 +329,10 @@ def save_lora(module: Any, folder: Path, **options: Any) -> Any:
 @peft_warns
 @pytest.mark.parametrize("rslora", [False, True])
 def test_an_adapted_model_equals_pefts_merged_one_and_shares_the_rest(tmp_path: Path, rslora: bool) -> None:
-    merged = save_lora(tiny_module(), tmp_path, use_rslora=rslora)
-    base = tiny_module()
+    merged = save_lora(build_module(), tmp_path, use_rslora=rslora)
+    base = build_module()
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    laid = with_adapter(base, tmp_path)
+    laid = apply_adapter(base, tmp_path)
     ids = torch.tensor([[5, 9, 17, 44, 300]])
     with torch.inference_mode():
         assert torch.allclose(laid(ids).logits, merged(ids).logits, atol=1e-5)
@@ -340,7 +346,7 @@ def test_an_adapted_model_equals_pefts_merged_one_and_shares_the_rest(tmp_path: 
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lora")
-    weight = tiny_module().model.layers[0].mlp.up_proj.weight
+    weight = build_module().model.layers[0].mlp.up_proj.weight
     tensors = {
         "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight": torch.ones(2, weight.shape[1]),
         "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight": torch.ones(weight.shape[0], 2),
@@ -362,30 +368,30 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_adapters_that_do_more_than_lora_are_refused(
     lora: Path, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
-    copy = copied(lora, tmp_path)
+    copy = copy_folder(lora, tmp_path)
     config = json.loads((copy / "adapter_config.json").read_text())
     (copy / "adapter_config.json").write_text(json.dumps(config | change))
     with pytest.raises(ModelError, match=words):
-        with_adapter(tiny_module(), copy)
+        apply_adapter(build_module(), copy)
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_damaged_adapters_are_named(lora: Path, tmp_path: Path, file: str, damage: str) -> None:
-    path = copied(lora, tmp_path) / file
+    path = copy_folder(lora, tmp_path) / file
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ModelError, match=file):
-        with_adapter(tiny_module(), tmp_path)
+        apply_adapter(build_module(), tmp_path)
 
 
 def test_an_adapter_of_another_model_is_refused(lora: Path) -> None:
     with pytest.raises(ModelError, match="does not fit the model"):
-        with_adapter(tiny_module(intermediate_size=32), lora)
-    with pytest.raises(ModelError, match="no linear layer of this model"):
-        with_adapter(tiny_module("gpt_neox", intermediate_size=32), lora)
+        apply_adapter(build_module(intermediate_size=32), lora)
+    with pytest.raises(ModelError, match="not a linear layer of this model"):
+        apply_adapter(build_module("gpt_neox", intermediate_size=32), lora)
 
 
-def copied(source: Path, target: Path) -> Path:
+def copy_folder(source: Path, target: Path) -> Path:
     for path in source.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
     return target
@@ -400,24 +406,24 @@ def test_a_folder_is_loaded_once_without_opening_a_socket(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a socket was opened")
 
-    folder = tiny_folder(tmp_path)
+    folder = save_tiny_model(tmp_path)
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     models = Models(dtype="float32")
-    base = models.trainable(ModelRef(str(folder)))
-    tuned = models.trainable(ModelRef(str(folder), lora))
+    base = models.get_trainable(ModelRef(str(folder)))
+    tuned = models.get_trainable(ModelRef(str(folder), lora))
     assert base is models.get(ModelRef(str(folder)))
     assert tuned.module.model.norm.weight is base.module.model.norm.weight
-    expected = LocalModel("tiny", tiny_module(), tiny_tokenizer()).generate(requests())
-    assert facts(base.generate(requests())) == facts(expected)
-    assert facts(tuned.generate(requests())) != facts(expected)
-    models.evict(ModelRef(str(folder), lora))
-    assert models.trainable(ModelRef(str(folder), lora)) is not tuned
+    expected = LocalModel("tiny", build_module(), build_tokenizer()).generate(build_requests())
+    assert strip_seconds(base.generate(build_requests())) == strip_seconds(expected)
+    assert strip_seconds(tuned.generate(build_requests())) != strip_seconds(expected)
+    models.remove(ModelRef(str(folder), lora))
+    assert models.get_trainable(ModelRef(str(folder), lora)) is not tuned
 
 
 def test_a_model_that_nobody_holds_is_gone_at_once() -> None:
-    model = LocalModel("tiny", tiny_module(), tiny_tokenizer())
-    model.generate(requests())
+    model = LocalModel("tiny", build_module(), build_tokenizer())
+    model.generate(build_requests())
     held = weakref.ref(model)
     gc.disable()
     try:
@@ -428,14 +434,14 @@ def test_a_model_that_nobody_holds_is_gone_at_once() -> None:
 
 
 def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
-    folder = tiny_folder(tmp_path)
+    folder = save_tiny_model(tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickled weights"):
         Models().get(ModelRef(str(folder)))
 
 
 def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
-    folder = tiny_folder(tmp_path)
+    folder = save_tiny_model(tmp_path)
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match=f"{folder} cannot be read"):
@@ -446,8 +452,8 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("/nowhere/model.gguf", "no file '/nowhere/model.gguf'"),
-        ("no such model", "no model: neither packaged"),
-        (".", "holds no config.json"),
+        ("no such model", "not a model: neither packaged"),
+        (".", "has no config.json"),
     ],
 )
 def test_names_that_lead_nowhere_say_what_to_do(
@@ -484,17 +490,17 @@ def test_a_file_is_unpacked_once_and_again_when_the_copy_is_damaged(tmp_path: Pa
         calls.append(source)
         (folder / "model.safetensors").write_bytes(source.read_bytes())
 
-    first = weights.unpacked(gguf, "float32", unpack, tmp_path / "cache")
-    assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") == first
+    first = weights.unpack_gguf(gguf, "float32", unpack, tmp_path / "cache")
+    assert weights.unpack_gguf(gguf, "float32", unpack, tmp_path / "cache") == first
     assert len(calls) == 1
-    assert weights.unpacked(gguf, "bfloat16", unpack, tmp_path / "cache") != first
+    assert weights.unpack_gguf(gguf, "bfloat16", unpack, tmp_path / "cache") != first
     (first / "model.safetensors").write_bytes(b"cut")
-    assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") == first
+    assert weights.unpack_gguf(gguf, "float32", unpack, tmp_path / "cache") == first
     assert (first / "model.safetensors").read_bytes() == b"weights"
     os.utime(gguf, ns=(1, 1))
-    assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") == first
+    assert weights.unpack_gguf(gguf, "float32", unpack, tmp_path / "cache") == first
     gguf.write_bytes(b"weighty")
-    assert weights.unpacked(gguf, "float32", unpack, tmp_path / "cache") != first
+    assert weights.unpack_gguf(gguf, "float32", unpack, tmp_path / "cache") != first
     assert not list((tmp_path / "cache").glob(".making-*"))
 
 
@@ -508,7 +514,9 @@ def test_two_at_once_unpack_to_one_whole_folder(tmp_path: Path) -> None:
         (folder / "model.safetensors").write_bytes(source.read_bytes())
 
     with ThreadPoolExecutor(2) as pool:
-        made = [pool.submit(weights.unpacked, gguf, "float32", unpack, tmp_path / "cache") for _ in range(2)]
+        made = [
+            pool.submit(weights.unpack_gguf, gguf, "float32", unpack, tmp_path / "cache") for _ in range(2)
+        ]
     first, second = (future.result() for future in made)
     assert first == second
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.name]
@@ -519,7 +527,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path: Path) -> None
     gguf = tmp_path / "m.gguf"
     gguf.write_bytes(b"weights")
     with pytest.raises(ModelError, match=r"m\.gguf cannot be written .*ETUDE_CACHE"):
-        weights.unpacked(gguf, "float32", lambda source, folder: None, gguf)
+        weights.unpack_gguf(gguf, "float32", lambda source, folder: None, gguf)
 
 
 def test_a_failed_unpacking_leaves_nothing(tmp_path: Path) -> None:
@@ -531,7 +539,7 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path: Path) -> None:
         raise ModelError("cannot")
 
     with pytest.raises(ModelError):
-        weights.unpacked(gguf, "float32", fail, tmp_path / "cache")
+        weights.unpack_gguf(gguf, "float32", fail, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -540,7 +548,7 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def packaged() -> LocalModel:
-    return Models(dtype="float32").trainable(ModelRef(PACKAGED))
+    return Models(dtype="float32").get_trainable(ModelRef(PACKAGED))
 
 
 @pytest.mark.real

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from etude.training import Loss, Output, TokenRow, train
 from etude.training.distributed.placement import Placement
-from etude.training.layers.lora import adapted
-from etude.training.step import accumulate
-from test_train import CONFIG, SETTINGS, plain_loss, shaken, tiny_model, token_rows
+from etude.training.layers.lora import add_adapters
+from etude.training.step import accumulate_gradients
+from test_train import CONFIG, SETTINGS, plain_loss, shake_weights, tiny_model, token_rows
 
 
 def preferences(reference: dict[str, torch.Tensor]) -> Loss:
@@ -30,7 +30,7 @@ def preferences(reference: dict[str, torch.Tensor]) -> Loss:
         gained = of_rows - torch.stack([reference[row.id] for row in batch.rows])
         return -functional.logsigmoid(gained[0::2] - gained[1::2]).sum()
 
-    return Loss("preferences", total, weight=lambda row: 0.5, rows_together=2)
+    return Loss("preferences", total, weight=lambda row: 0.5, group_size=2)
 
 
 def log_prob(module: Any, row: TokenRow) -> torch.Tensor:
@@ -41,17 +41,17 @@ def test_a_preference_loss_has_the_plain_gradient_and_is_learned(tmp_path: Path)
     module, rows = tiny_model(torch.float64), token_rows(16)
     reference = {row.id: log_prob(module, row).detach() for row in rows}
     loss = preferences(reference)
-    with adapted(module, SETTINGS) as adapters:
-        shaken(adapters)
-        weights = [each for adapter in adapters for each in (adapter.a, adapter.b)]
+    with add_adapters(module, SETTINGS) as adapters:
+        shake_weights(adapters)
+        weights = [weight for adapter in adapters for weight in (adapter.a, adapter.b)]
         gained = torch.stack([log_prob(module, row) - reference[row.id] for row in rows])
         expected = -functional.logsigmoid(gained[0::2] - gained[1::2]).mean()
-        wanted = torch.autograd.grad(expected, weights)
-        assert accumulate(Placement(module, loss=loss, packed=True), rows, 50) == pytest.approx(
+        gradients = torch.autograd.grad(expected, weights)
+        assert accumulate_gradients(Placement(module, loss=loss, is_packed=True), rows, 50) == pytest.approx(
             expected.item()
         )
-        for each, grad in zip(weights, wanted, strict=True):
-            torch.testing.assert_close(each.grad, grad, rtol=1e-9, atol=1e-11)
+        for weight, grad in zip(weights, gradients, strict=True):
+            torch.testing.assert_close(weight.grad, grad, rtol=1e-9, atol=1e-11)
     result = train(
         module, rows, rows, replace(CONFIG, epochs=3), Output(tmp_path / "c", tmp_path / "a"), loss=loss
     )

@@ -1,4 +1,4 @@
-"""Masking: one value, one surrogate, the way back, and no plain text left behind."""
+"""Masking: one surrogate for each value, exact unmasking, and key files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from stdnum import luhn
 
 from etude.errors import RunError
 from etude.privacy import KINDS, Masker, Span, find
-from etude.privacy.mask.letter_runs import LetterRuns
-from etude.privacy.mask.occurrences import LONG, Standing
-from etude.privacy.mask.same_value import Values
+from etude.privacy.mask.known_values import KnownValues
+from etude.privacy.mask.lookup import MIN_UNIQUE_LENGTH, SurrogateIndex, WordFilter
 
 TEXT = (
     "Mr. Arne Holm (arne@mail.example.net, +49 30 901820, card 4111 1111 1111 1111) lives at 12 Baker Street."
@@ -73,7 +72,7 @@ def test_the_key_file_is_its_owner_s_and_brings_the_text_back(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": "xy", "values": []}', '{"key": "00"}', "é"])
-def test_a_damaged_key_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+def test_a_damaged_key_is_an_error_with_a_remedy(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key.json"
     file.write_text(content, encoding="latin-1")
     with pytest.raises(RunError, match=r"key\.json.*copy"):
@@ -94,19 +93,17 @@ def plain(text: str) -> str:
         ("name", ["Arne Holm", "arne holm", "ARNE  HOLM"]),
     ],
 )
-def test_a_value_has_one_surrogate_however_it_is_written_and_each_way_comes_back(
-    kind: str, ways: list[str]
-) -> None:
+def test_all_spellings_of_a_value_share_a_surrogate_and_are_unmasked(kind: str, ways: list[str]) -> None:
     for order in (ways, ways[::-1]):
         masker = Masker(b"k" * 32)
-        made = [masker.surrogate(kind, way) for way in order]
-        assert len(set(map(plain, made))) == 1
-        assert [masker.unmask(one) for one in made] == order
-        assert all(one.islower() == way.islower() for one, way in zip(made, order, strict=True))
+        surrogate = [masker.surrogate(kind, way) for way in order]
+        assert len(set(map(plain, surrogate))) == 1
+        assert [masker.unmask(value) for value in surrogate] == order
+        assert all(one.islower() == way.islower() for one, way in zip(surrogate, order, strict=True))
     assert Masker().surrogate("password", "Ab1-x") != Masker().surrogate("password", "ab1-x")
 
 
-def test_the_way_back_takes_time_by_the_text_however_many_surrogates_there_are() -> None:
+def test_unmasking_takes_time_by_the_length_of_the_text() -> None:
     masker = Masker(b"k" * 32)
     values = [f"ann{number}@corp{number}.example.com" for number in range(1500)]
     masked = [masker.surrogate("email", value) for value in values]
@@ -116,12 +113,12 @@ def test_the_way_back_takes_time_by_the_text_however_many_surrogates_there_are()
 
 
 @pytest.mark.parametrize("kinds", [("phone", "id_number", "card"), ("card", "phone", "national_id")])
-def test_a_number_has_one_surrogate_whatever_it_is_told_as(kinds: tuple[str, ...]) -> None:
+def test_a_number_has_one_surrogate_whatever_its_kind(kinds: tuple[str, ...]) -> None:
     for number in ("4155552671", "4111111111111111"):
         masker = Masker(b"k" * 32)
-        made = {masker.surrogate(kind, number) for kind in kinds}
-        assert len(made) == 1
-        assert not luhn.is_valid(made.pop())
+        surrogate = {masker.surrogate(kind, number) for kind in kinds}
+        assert len(surrogate) == 1
+        assert not luhn.is_valid(surrogate.pop())
         assert plain(masker.surrogate(kinds[1], f"{number[:3]}-{number[3:]}")) == masker.surrogate(
             kinds[0], number
         )
@@ -135,13 +132,16 @@ def test_a_number_has_one_surrogate_whatever_it_is_told_as(kinds: tuple[str, ...
     st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True),
     st.integers(1, 5),
 )
-def test_the_way_back_is_exact_where_surrogates_are_scarce(numbers: list[str], secret: int) -> None:
+def test_unmasking_is_exact_if_surrogates_are_scarce(numbers: list[str], secret: int) -> None:
     text = " ".join(numbers) + "."
-    spans = [Span(at, at + 2, "password", text[at : at + 2], "test") for at in range(0, len(text), 3)]
+    spans = [
+        Span(position, position + 2, "password", text[position : position + 2], "test")
+        for position in range(0, len(text), 3)
+    ]
     masker = Masker(b"k" * 32)
     masked = masker.mask(text, spans[:secret])
     assert masker.unmask(masked) == text
-    assert not masker.stand_ins & set(numbers)
+    assert not masker.surrogates & set(numbers)
 
 
 def test_a_surrogate_is_nobody_s_number(tmp_path: Path) -> None:
@@ -175,12 +175,13 @@ def test_a_phone_keeps_the_zeros_that_are_dialled_before_it_where_the_plan_leave
 ) -> None:
     masker = Masker(b"k" * 32)
     values = [form.format(number) for number in range(30, 60)]
-    made = [masker.surrogate("phone", value) for value in values]
-    assert sum(bool(re.fullmatch(kept, one)) for one in made) >= share * len(made)
+    surrogate = [masker.surrogate("phone", value) for value in values]
+    assert sum(bool(re.fullmatch(kept, one)) for one in surrogate) >= share * len(surrogate)
     assert all(
-        re.sub(r"\d", "9", one) == re.sub(r"\d", "9", value) for one, value in zip(made, values, strict=True)
+        re.sub(r"\d", "9", one) == re.sub(r"\d", "9", value)
+        for one, value in zip(surrogate, values, strict=True)
     )
-    for value, one in zip(values, made, strict=True):
+    for value, one in zip(values, surrogate, strict=True):
         if form.startswith("0{"):  # as it is written elsewhere
             assert masker.surrogate("phone", value.replace(" ", "-")) == one.replace(" ", "-")
 
@@ -194,40 +195,40 @@ def is_valid_phone(text: str) -> bool:
 
 
 @pytest.mark.parametrize("value", ["hunter-2024", "Summer_2024", "DE_123456", "sk-Summer-2024"])
-def test_nothing_of_a_password_stays(value: str) -> None:
-    made = Masker(b"k" * 32).surrogate("password", value)
-    assert not [word for word in re.split(r"[-_]", value) if word in made]
+def test_a_surrogate_keeps_no_part_of_a_password(value: str) -> None:
+    surrogate = Masker(b"k" * 32).surrogate("password", value)
+    assert not [word for word in re.split(r"[-_]", value) if word in surrogate]
     assert Masker().surrogate("api_key", "ghp_" + "a1" * 18).startswith("ghp_")
 
 
 @given(st.from_regex(r"[A-Z0-9]{9}|[0-9]{12}", fullmatch=True), st.data())
 def test_a_number_is_found_again_whatever_stands_between(number: str, data: st.DataObject) -> None:
-    values = Values()
+    values = KnownValues()
     values.add("id_number", number)
     gaps = data.draw(
         st.lists(st.sampled_from(["", " ", "-", ". "]), min_size=len(number), max_size=len(number))
     )
-    written = "".join(letter + gap for letter, gap in zip(number, gaps, strict=True)).rstrip(" .-")
+    spelling = "".join(letter + gap for letter, gap in zip(number, gaps, strict=True)).rstrip(" .-")
     for text, there in (
-        (f"is it {written}? Yes: {number.lower()}, 12", 2),
+        (f"is it {spelling}? Yes: {number.lower()}, 12", 2),
         (f"a{number} {number}9 12", 0),
         (json.dumps({"n": number}), 1),
     ):
-        spans = [span for span in values.spans(text) if plain(span.text) == number.lower()]
+        spans = [span for span in values.find_spans(text) if plain(span.text) == number.lower()]
         assert len(spans) == there
         assert all(text[span.start : span.end] == span.text for span in spans)
 
 
 def test_short_values_and_dates_are_not_looked_for_between_other_signs() -> None:
-    values = Values()
+    values = KnownValues()
     values.add("password", "1234")
     values.add("phone", "20240101")
     values.add("password", 'x"1y')
-    found = {
+    spans = {
         span.text
-        for span in values.spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
+        for span in values.find_spans('PIN 1234, 1,234 EUR, 12345, 2024-01-01, 20 24 01 01 {"a": "x\\"1y"}')
     }
-    assert found == {"1234", "20 24 01 01", 'x\\"1y'}
+    assert spans == {"1234", "20 24 01 01", 'x\\"1y'}
 
 
 PARTS = ["a", "Zoe", "7", "x9", "k" * 65, "\u00e9", "\u6f22", " ", "-", "._", "__-", " -- ", "\n"]
@@ -237,44 +238,50 @@ PARTS = ["a", "Zoe", "7", "x9", "k" * 65, "\u00e9", "\u6f22", " ", "-", "._", "_
 @given(st.lists(st.sampled_from(PARTS), max_size=12))
 def test_runs_of_a_text_are_known_alone_and_with_the_next_one(parts: list[str]) -> None:
     text = "".join(parts)
-    seen = LetterRuns()
+    seen = WordFilter()
     seen.add(text)
     runs = list(re.finditer(r"[A-Za-z0-9]+|[^\W_]", text))
     near = [pair for pair in pairwise(runs) if pair[1].start() - pair[0].end() < 4]
     pairs = {text[one.start() : other.end()] for one, other in near}
-    assert all(seen.may_hold(part) for part in pairs.union(run[0] for run in runs))
-    others = {f"{one[0]} {other[0]}" for one in runs for other in runs}
-    assert not any(seen.may_hold(other) for other in others - pairs)
+    assert all(seen.may_contain(part) for part in pairs.union(run[0] for run in runs))
+    others = {f"{value[0]} {other[0]}" for value in runs for other in runs}
+    assert not any(seen.may_contain(other) for other in others - pairs)
 
 
 @given(st.lists(st.text("ab1-", min_size=1, max_size=14), max_size=5), st.text("ab1- ", max_size=30))
-def test_the_longest_surrogate_at_each_place_stands(made: list[str], text: str) -> None:
-    text += "".join(made[:1])
-    found, at = [], 0
-    while at < len(text):
-        here = [one for one in made if text.startswith(one, at) and _is_whole(text, at, one)]
-        end = at + max(map(len, here), default=0)
-        found += [(at, end)] if end > at else []
-        at = max(end, at + 1)
-    assert list(Standing(made).places(text)) == found
+def test_the_longest_surrogate_at_each_place_stands(surrogate: list[str], text: str) -> None:
+    text += "".join(surrogate[:1])
+    spans, position = [], 0
+    while position < len(text):
+        here = [
+            value
+            for value in surrogate
+            if text.startswith(value, position) and _is_whole(text, position, value)
+        ]
+        end = position + max(map(len, here), default=0)
+        spans += [(position, end)] if end > position else []
+        position = max(end, position + 1)
+    assert list(SurrogateIndex(surrogate).find_in(text)) == spans
 
 
-def _is_whole(text: str, at: int, made: str) -> bool:
+def _is_whole(text: str, position: int, surrogate: str) -> bool:
     """Whether no letter or digit goes on beside a short one."""
-    around = f" {text} "[at : at + len(made) + 2]
-    inner = not (around[0].isalnum() and made[0].isalnum()) and not (
-        around[-1].isalnum() and made[-1].isalnum()
+    context = f" {text} "[position : position + len(surrogate) + 2]
+    inner = not (context[0].isalnum() and surrogate[0].isalnum()) and not (
+        context[-1].isalnum() and surrogate[-1].isalnum()
     )
-    return len(made) >= LONG or inner
+    return len(surrogate) >= MIN_UNIQUE_LENGTH or inner
 
 
 def test_many_values_that_begin_alike_cost_a_text_no_time() -> None:
-    values = Values()
+    values = KnownValues()
     for number in range(3000):
         values.add("email", f"info@firm{number}.example.com")
     started = time.process_time()
-    found = [
-        span for number in range(300) for span in values.spans(f"more info: INFO@firm{number}.example.com")
+    spans = [
+        span
+        for number in range(300)
+        for span in values.find_spans(f"more info: INFO@firm{number}.example.com")
     ]
-    assert len(found) == 300
+    assert len(spans) == 300
     assert time.process_time() - started < 1

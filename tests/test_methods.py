@@ -18,26 +18,26 @@ from etude.assistant import Assistant
 from etude.base.files import write_lines
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError
-from etude.methods import METHODS, ladder, own_ladder, unused_keys
+from etude.methods import METHODS, check_methods, get_methods, unused_keys
 from etude.methods.baseline import Baseline
 from etude.methods.clear_prompt import ClearPrompt
-from etude.methods.few_shot import MOST, FewShot, by_form, cover, sizes
+from etude.methods.few_shot import MAX_SHOTS, FewShot, choose_shots, choose_sizes, group_by_shape
 from etude.methods.fine_tune import FineTune
-from etude.methods.fit_context import Candidate, Effort, FitContext, blank, sampled
+from etude.methods.fit_context import Candidate, Effort, FitContext, initial_assistant, sample_rows
 from etude.methods.prompt import Prompt
-from etude.methods.tuned.prompt import first_sentence, kept_by_tuned
+from etude.methods.shared.instructions import choose_instructions, first_sentence
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, Predictor, load, save_classical
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
-from etude.render import within_first_turn
-from etude.runs.fingerprints import changed, fingerprints
+from etude.render import merge_instructions
+from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.task import METHOD_NAMES as NAMES
 from etude.task import VERDICT_KEYS, RowSource, Task, load_task
 from etude.task.keys import KEYS
 from etude.types import CLASSICAL, Example, Message, Model, ModelRef
 from small_task import rows, write_task
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 MOVED = "+ answer skeleton, in the user's turn"
 
@@ -57,7 +57,7 @@ def example(name: str, label: str) -> Example:
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9), min_size=1), st.integers(1, 30))
 def test_shots_cover_every_label_before_any_comes_twice(counts: dict[str, int], size: int) -> None:
     forms = {label: [example(f"{label}{n}", label) for n in range(count)] for label, count in counts.items()}
-    shots = cover(forms, size, random.Random(0))
+    shots = choose_shots(forms, size, random.Random(0))
     used = [shot.output for shot in shots]
     assert len({shot.id for shot in shots}) == len(shots) <= size
     assert len(set(used)) == min(len(counts), size)
@@ -65,9 +65,9 @@ def test_shots_cover_every_label_before_any_comes_twice(counts: dict[str, int], 
 
 def test_few_shot_tries_one_and_two_of_each_label(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
-    start = blank(task, data, Models())
-    assert sizes(task, by_form(start, data.examples)) == [8, 16]
-    assert max(sizes(task, {str(n): [example(str(n), str(n))] * 5 for n in range(200)})) <= MOST
+    start = initial_assistant(task, data, Models())
+    assert choose_sizes(task, group_by_shape(start, data.examples)) == [8, 16]
+    assert max(choose_sizes(task, {str(n): [example(str(n), str(n))] * 5 for n in range(200)})) <= MAX_SHOTS
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 4), min_size=2), st.integers(0, 3))
@@ -79,21 +79,23 @@ def test_examples_are_counted_as_they_stand_in_the_prompt_and_no_draw_comes_twic
     )
     task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path(), seed=seed)
     base = Assistant("few_shot", "classify", ModelRef("fake"))
-    found = FewShot().candidates(task, rows, base)
+    found = FewShot().build_candidates(task, rows, base)
     assert [int(each.name.split()[0]) for each in found] == [len(each.assistant.shots) for each in found]
     shown = {tuple(shot.id for shot in each.assistant.shots) for each in found}
-    assert len(shown) == len(found) <= FewShot().tries(task, rows, base)
+    assert len(shown) == len(found) <= FewShot().count_candidates(task, rows, base)
 
 
 def test_two_rows_of_each_label_are_one_number_of_examples() -> None:
     rows = [example(f"{label}{n}", label) for label in "abcdefghij" for n in range(2)]
     task = Task("t", "classify", "fake", RowSource(Path("rows")), Path(), Path())
-    assert sizes(task, by_form(Assistant("few_shot", "classify", ModelRef("fake")), rows)) == [10]
+    assert choose_sizes(task, group_by_shape(Assistant("few_shot", "classify", ModelRef("fake")), rows)) == [
+        10
+    ]
 
 
 def test_without_labels_a_classifier_answers_with_those_of_the_training_rows(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
-    start = blank(task, data, Models())
+    start = initial_assistant(task, data, Models())
     assert start.choices == tuple(sorted({row.output for row in data}))
     answers = start.answer([row.input for row in data], Models())
     assert all(answer.keeps_contract and answer.confidence for answer in answers)
@@ -103,7 +105,9 @@ def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -
     file = write_task(tmp_path, "answer", model="fake:context=90", more="max_tokens: 10\n")
     task, data = load_dataset(load_task(file))
     bench = context(task, data, tmp_path / "work")
-    fitted = FewShot().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
+    fitted = FewShot().fit(
+        task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
+    )
     assert len(fitted.shots) < 8
     assert any("longer than the context" in note for note in bench.notes)
 
@@ -113,18 +117,20 @@ def test_a_wording_too_long_for_some_row_is_left_out_and_said(tmp_path: Path) ->
     file = write_task(tmp_path, "answer", model="fake:context=90", more=more)
     task, data = load_dataset(load_task(file))
     bench = context(task, data, tmp_path / "work")
-    ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
-    assert "your wording 1" not in [tried.name for tried in bench.tried]
+    ClearPrompt().fit(
+        task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
+    )
+    assert "your wording 1" not in [tried.name for tried in bench.trials]
     assert any("your wording 1" in note for note in bench.notes)
 
 
 def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path) -> None:
-    tiny = tiny_folder(tmp_path / "tiny")
+    tiny = save_tiny_model(tmp_path / "tiny")
     file = write_task(tmp_path, model=str(tiny), more="prompt_model: fake\n")
     task, data = load_dataset(load_task(file))
     models = Models()
-    start = blank(task, data, models)
-    student = FineTune().asked(task, start, data, models)
+    start = initial_assistant(task, data, models)
+    student = FineTune().build_untrained(task, start, data, models)
     model = models.get(student.model)
     longest = max(
         model.count_tokens([Message("user", row.output)]) - model.count_tokens([Message("user", "")])
@@ -133,7 +139,7 @@ def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path
     assert longest <= student.max_tokens
     assert start.max_tokens < student.max_tokens
     assert (
-        FineTune().asked(replace(task, max_tokens=start.max_tokens), start, data, models).max_tokens
+        FineTune().build_untrained(replace(task, max_tokens=start.max_tokens), start, data, models).max_tokens
         == start.max_tokens
     )
 
@@ -141,20 +147,20 @@ def test_room_for_an_answer_is_counted_by_the_model_that_gives_it(tmp_path: Path
 def test_clear_prompt_states_the_contract_and_keeps_the_users_wordings(tmp_path: Path) -> None:
     file = write_task(tmp_path, "answer", more='wordings: ["Name a book.", "Pick one."]\n')
     task, data = load_dataset(load_task(file))
-    found = ClearPrompt().candidates(task, blank(task, data, Models()))
+    found = ClearPrompt().build_candidates(task, initial_assistant(task, data, Models()))
     texts = [candidate.assistant.instructions for candidate in found]
     assert texts[0] == "You are a librarian. Say what fits."
     assert texts[1:3] == ["Name a book.", "Pick one."]
     assert '"Title:"' in texts[3]
     assert "Title: " in texts[4]
-    assert [candidate.assistant.place for candidate in found] == [*["system"] * 5, "user"]
+    assert [candidate.assistant.instructions_role for candidate in found] == [*["system"] * 5, "user"]
     assert texts[5] == texts[4]
 
 
 def test_own_wordings_without_a_contract_stand_behind_the_one_as_given(tmp_path: Path) -> None:
     task = replace(load_task(write_task(tmp_path, "answer")), contract=None, wordings=("Pick one.",))
     start = Assistant("prompt", "answer", ModelRef("fake"), instructions="Say what fits.")
-    found = ClearPrompt().candidates(task, start)
+    found = ClearPrompt().build_candidates(task, start)
     assert [each.name for each in found] == ["as given", "your wording 1", "as given, in the user's turn"]
 
 
@@ -162,8 +168,10 @@ def test_a_budget_keeps_what_the_user_wrote_and_drops_what_we_wrote_first(tmp_pa
     file = write_task(tmp_path, "answer", more='wordings: ["Name a book."]\n')
     task, data = load_dataset(load_task(file))
     bench = context(task, data, tmp_path / "work", Effort(candidates=2))
-    ClearPrompt().fit(task, data, sampled(data, 20, 0), blank(task, data, bench.models), bench)
-    assert [tried.name for tried in bench.tried] == ["as given", "your wording 1"]
+    ClearPrompt().fit(
+        task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
+    )
+    assert [tried.name for tried in bench.trials] == ["as given", "your wording 1"]
 
 
 def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tmp_path: Path) -> None:
@@ -172,7 +180,7 @@ def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tm
     class NoSystem(FakeModel):
         def render_text(self, messages: Sequence[Message]) -> str:
             first, *others = messages
-            moved = within_first_turn(first.content, others) if first.role == "system" else messages
+            moved = merge_instructions(first.content, others) if first.role == "system" else messages
             return super().render_text(moved)
 
     class Plain(Models):
@@ -183,8 +191,8 @@ def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tm
     dev = data.select(range(20), "dev")
     for models, more in ((Models(), 1), (Plain(), 0)):
         bench = replace(context(task, data, tmp_path / f"work-{more}"), models=models)
-        ClearPrompt().fit(task, data, dev, blank(task, data, models), bench)
-        names = [tried.name for tried in bench.tried]
+        ClearPrompt().fit(task, data, dev, initial_assistant(task, data, models), bench)
+        names = [tried.name for tried in bench.trials]
         assert names == [*["as given", "+ contract in words", "+ answer skeleton"], *[MOVED][:more]]
         assert [note for note in bench.notes if "same prompts" in note and MOVED in note] == bench.notes
         assert len(bench.notes) == 1 - more
@@ -193,20 +201,20 @@ def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tm
 def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
     dev = data.select(range(20), "dev")
-    start = blank(task, data, Models())
+    start = initial_assistant(task, data, Models())
     below = context(task, data, tmp_path / "below")
     fitted = Prompt().fit(task, data, dev, start, below)
     benches = [context(task, data, tmp_path / name) for name in ("alone", "above")]
-    benches[1].lower = [below.folder]
+    benches[1].lower_folders = [below.folder]
     for bench in benches:
         ClearPrompt().fit(task, data, dev, fitted, bench)
     alone, above = (len(list((bench.folder / "answers").iterdir())) for bench in benches)
     assert above == alone - 1
-    assert benches[1].answered["as given"] == below.answered["as given"]
+    assert benches[1].scored_by_candidate["as given"] == below.scored_by_candidate["as given"]
     assert benches[1].seconds == pytest.approx(
         sum(
             row.answer.seconds
-            for name, rows in benches[1].answered.items()
+            for name, rows in benches[1].scored_by_candidate.items()
             if name != "as given"
             for row in rows
         )
@@ -216,11 +224,11 @@ def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
 def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
     bench = context(task, data, tmp_path / "work", Effort(candidates=2, dev_rows=12))
-    start = blank(task, data, bench.models)
+    start = initial_assistant(task, data, bench.models)
     bench.choose([Candidate(str(n), start) for n in range(4)], data)
-    assert [tried.name for tried in bench.tried] == ["0", "1"]
-    assert bench.tried[0].dev.n == 12
-    assert {name: len(rows) for name, rows in bench.answered.items()} == {"0": 12, "1": 12}
+    assert [tried.name for tried in bench.trials] == ["0", "1"]
+    assert bench.trials[0].dev.n == 12
+    assert {name: len(rows) for name, rows in bench.scored_by_candidate.items()} == {"0": 12, "1": 12}
     assert bench.notes == ["not tried, to stay inside the budget: 2, 3"]
 
 
@@ -229,12 +237,12 @@ def test_the_baseline_is_refitted_on_dev_but_reports_the_fit_on_train(kind: str,
     task, data = load_dataset(load_task(write_task(tmp_path, kind)))
     train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
-    fitted = Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
-    assert len(bench.tried) == (3 if kind == "classify" else 2)
+    fitted = Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    assert len(bench.trials) == (3 if kind == "classify" else 2)
     answers = fitted.answer([row.input for row in dev], bench.models)
-    if bench.params["form"] == "nearest example":  # a refitted one knows every dev row by heart
+    if bench.params["predictor"] == "nearest example":  # a refitted one knows every dev row by heart
         assert [answer.text for answer in answers] == [row.output for row in dev]
-    assert [row.example.id for row in bench.on_dev] == [row.id for row in dev]
+    assert [row.example.id for row in bench.chosen_scored] == [row.id for row in dev]
 
 
 def predictors() -> list[Constant | Nearest | Linear]:
@@ -250,7 +258,7 @@ def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path)
 
     def fitted() -> FitContext:
         bench = context(task, data, tmp_path / "work")
-        Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
+        Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
         return bench
 
     assert 0 < fitted().seconds < 100
@@ -265,7 +273,7 @@ def test_the_answers_to_dev_do_not_count_as_training(tmp_path: Path) -> None:
 
     def fitted() -> FitContext:
         bench = context(task, data, tmp_path / "work")
-        FineTune().fit(task, train, dev, blank(task, train, bench.models), bench)
+        FineTune().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
         return bench
 
     took = fitted().train_seconds
@@ -292,14 +300,14 @@ def test_linear_confidences_are_probabilities(number: int) -> None:
     linear = predictors()[number]
     assert isinstance(linear, Linear)
     texts = ["apple car", "an old tree", "", "red red apple", "日本"]
-    chances = np.exp(linear.log_probabilities(texts))
+    chances = np.exp(linear.compute_log_probabilities(texts))
     assert chances.shape == (5, len(linear.labels))
     assert ((chances >= 0) & (chances <= 1)).all()
     assert chances.sum(axis=1) == pytest.approx(1)
     answers, logs = zip(*linear.predict(texts), strict=True)
     assert np.exp(logs) == pytest.approx(chances.max(axis=1))
-    assert list(answers) == [linear.labels[best] for best in linear.margins(texts).argmax(axis=1)]
-    colder = np.exp(replace(linear, temperature=linear.temperature / 2).log_probabilities(texts))
+    assert list(answers) == [linear.labels[best] for best in linear.compute_margins(texts).argmax(axis=1)]
+    colder = np.exp(replace(linear, temperature=linear.temperature / 2).compute_log_probabilities(texts))
     assert (colder.max(axis=1) >= chances.max(axis=1)).all()
 
 
@@ -308,8 +316,8 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
     task, data = load_dataset(load_task(write_task(tmp_path, kind)))
     train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
-    Baseline().fit(task, train, dev, blank(task, train, bench.models), bench)
-    sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.answered.items()}
+    Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    sure = {name: [row.answer.confidence for row in rows] for name, rows in bench.scored_by_candidate.items()}
     shares = {row.output: [each.output for each in train].count(row.output) / len(train) for row in train}
     assert sure.pop("nearest example") == [None] * len(dev)
     if kind == "answer":
@@ -322,7 +330,7 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
-    assert [method.name for method in ladder(("few_shot", "baseline"))] == ["baseline", "few_shot"]
+    assert [method.name for method in get_methods(("few_shot", "baseline"))] == ["baseline", "few_shot"]
     assert [method.name for method in METHODS if method.tuned] == [
         "fine_tune_encoder",
         "fine_tune",
@@ -332,7 +340,11 @@ def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
 
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
-    assert tuple(method.name for method in METHODS) == NAMES == tuple(method.name for method in ladder(NAMES))
+    assert (
+        tuple(method.name for method in METHODS)
+        == NAMES
+        == tuple(method.name for method in get_methods(NAMES))
+    )
 
 
 def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verdict() -> None:
@@ -376,7 +388,7 @@ def test_an_own_ladder_that_cannot_be_climbed_is_refused(names: list[str]) -> No
             object.__setattr__(self, "name", name)
 
     with pytest.raises(InputError):
-        own_ladder([Own(name) for name in names])
+        check_methods([Own(name) for name in names])
 
 
 def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
@@ -385,9 +397,9 @@ def test_a_tuned_step_on_which_others_would_build_is_refused() -> None:
         prompted = True
 
     with pytest.raises(InputError, match=r"'own'.*`prompted = False`"):
-        own_ladder([*METHODS, Own()])
+        check_methods([*METHODS, Own()])
     Own.prompted = False
-    assert own_ladder([*METHODS, Own()])
+    assert check_methods([*METHODS, Own()])
 
 
 @pytest.mark.parametrize(
@@ -428,10 +440,13 @@ def test_the_user_chooses_what_of_the_instructions_a_tuned_model_keeps(
     file.write_text(file.read_text().replace("You are a librarian. Say what fits.", SYSTEM), encoding="utf-8")
     task, data = load_dataset(load_task(file))
     models = Models()
-    assert FineTune().asked(task, blank(task, data, models), data, models).instructions == kept
-    assert kept_by_tuned(task).why == "set by the user"
+    assert (
+        FineTune().build_untrained(task, initial_assistant(task, data, models), data, models).instructions
+        == kept
+    )
+    assert choose_instructions(task).reason == "set by the user"
     plain = replace(task, train={})
-    assert kept_by_tuned(plain).text == ("You are a travel desk." if kind == "answer" else "")
+    assert choose_instructions(plain).text == ("You are a travel desk." if kind == "answer" else "")
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
@@ -451,17 +466,17 @@ def test_the_rows_own_system_message_is_learned_with_word_for_word(tmp_path: Pat
     bare = re.sub(r"instructions: .*\n", "", file.read_text(encoding="utf-8"))
     file.write_text(bare, encoding="utf-8")
     task, data = load_dataset(load_task(file))
-    assert kept_by_tuned(task)[:2] == ("whole", SYSTEM)
-    own = fingerprints(task, data, None)
+    assert choose_instructions(task)[:2] == ("whole", SYSTEM)
+    own = compute_fingerprints(task, data, None)
     file.write_text(f"{bare}train: {{instructions: none}}\n", encoding="utf-8")
     task, data = load_dataset(load_task(file))
-    assert kept_by_tuned(task).text == ""
-    assert changed(own, fingerprints(task, data, None)) == ["train"]
+    assert choose_instructions(task).text == ""
+    assert list_changes(own, compute_fingerprints(task, data, None)) == ["train"]
 
 
 def test_room_for_an_answer_comes_from_the_training_rows(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
-    start: Assistant = blank(task, data, Models())
+    start: Assistant = initial_assistant(task, data, Models())
     assert start.model == ModelRef("fake")
     assert start.max_tokens % 16 == 0
     assert start.max_tokens >= max(len(row.output.split()) for row in data)

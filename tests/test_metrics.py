@@ -1,7 +1,5 @@
 """Scores of single answers, and which metric a task gets."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -63,7 +61,7 @@ def labelled(sizes: dict[str, int]) -> Dataset:
 def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
     metric = choose_metric(task("classify"), labelled({"a": 10, "b": largest}))
     assert metric.name == name
-    assert f"{largest / 10:g}" in metric.why
+    assert f"{largest / 10:g}" in metric.reason
 
 
 @pytest.mark.parametrize(
@@ -80,7 +78,7 @@ def test_the_kind_decides_unless_the_task_does(
     kind: Kind, parts: dict[str, Any], name: str, why: str, form_only: bool
 ) -> None:
     metric = choose_metric(task(kind, **parts), labelled({"a": 2, "b": 2}))
-    assert (metric.name, metric.why, metric.form_only) == (name, why, form_only)
+    assert (metric.name, metric.reason, metric.contract_only) == (name, why, form_only)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +102,9 @@ def test_a_label_is_right_when_it_is_the_rows_or_a_reference() -> None:
 def test_macro_f1_scores_rows_as_right_or_wrong_and_aggregates_labels() -> None:
     metric = Metric("macro_f1", "classify")
     assert metric.score(row("a"), answer("a")).value == 1
-    found = estimate_sample(metric.sample([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"]))
-    assert found.value == pytest.approx((6 / 7 + 0) / 2)
-    assert found.low < found.value < found.high
+    interval = estimate_sample(metric.sample([1, 1, 1, 0], None, ["a", "a", "a", "b"], ["a", "a", "a", "a"]))
+    assert interval.value == pytest.approx((6 / 7 + 0) / 2)
+    assert interval.low < interval.value < interval.high
 
 
 # exact match
@@ -163,10 +161,12 @@ def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
 
 def test_other_metrics_stand_beside_the_headline() -> None:
     passes = Metric("passes", "answer").score(row("yes"), answer("Yes"))
-    assert passes.others == {"exact_match": 1.0, "token_f1": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
-    assert Metric("exact_match", "extract").score(row("1"), answer("1")).others == {"right_fields": 1.0}
-    assert Metric("accuracy", "classify").score(row("a"), answer("a")).others == {"macro_f1": 1.0}
-    assert Metric("macro_f1", "classify").score(row("a"), answer("b")).others == {"accuracy": 0.0}
+    assert passes.other_metrics == {"exact_match": 1.0, "token_f1": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
+    assert Metric("exact_match", "extract").score(row("1"), answer("1")).other_metrics == {
+        "right_fields": 1.0
+    }
+    assert Metric("accuracy", "classify").score(row("a"), answer("a")).other_metrics == {"macro_f1": 1.0}
+    assert Metric("macro_f1", "classify").score(row("a"), answer("b")).other_metrics == {"accuracy": 0.0}
 
 
 @given(st.sampled_from("ax\u00e9 "), st.integers(1, 3))
@@ -175,7 +175,7 @@ def test_chrf_beside_another_headline_reads_only_the_start_of_long_texts(letter:
     long = "the owl is awake. " * (CHRF_CHARACTERS // 10)
     example, metric = row(long), Metric("passes", "answer")
     changed = long[:CHRF_CHARACTERS] + letter * 1_000 * times
-    assert metric.score(example, answer(changed)).others["chrf"] == 1
+    assert metric.score(example, answer(changed)).other_metrics["chrf"] == 1
     assert Metric("chrf", "answer").score(example, answer(changed)).value < 1
 
 
@@ -197,7 +197,7 @@ def test_chrf_beside_another_headline_reads_only_the_start_of_long_texts(letter:
 def test_right_fields_are_a_share_of_those_wanted_or_given(
     output: str, references: tuple[str, ...], text: str, value: float
 ) -> None:
-    others = Metric("exact_match", "extract").score(row(output, *references), answer(text)).others
+    others = Metric("exact_match", "extract").score(row(output, *references), answer(text)).other_metrics
     assert others["right_fields"] == pytest.approx(value)
 
 
@@ -205,11 +205,11 @@ def test_right_fields_are_a_share_of_those_wanted_or_given(
 @settings(deadline=None)
 def test_macro_f1_takes_a_further_right_label_as_the_first(rows: list[tuple[str, str, str]]) -> None:
     metric = Metric("macro_f1", "classify")
-    found = [metric.score(row(want, further), answer(given)).value for want, further, given in rows]
+    result = [metric.score(row(want, further), answer(given)).value for want, further, given in rows]
     expected, guesses = [want for want, _, _ in rows], [given for _, _, given in rows]
     meant = [want if given in (want, further) else given for want, further, given in rows]
     oracle = f1_score(expected, meant, labels=sorted(set(expected)), average="macro", zero_division=0)
-    assert metric.sample(found, None, expected, guesses).value == pytest.approx(oracle)
+    assert metric.sample(result, None, expected, guesses).value == pytest.approx(oracle)
 
 
 @given(st.text(max_size=30))

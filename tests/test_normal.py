@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.text.normal_forms import normalise, with_signs
+from etude.text.normal_forms import normalise, to_canonical
 
 SIGNS = "+-*/!#%=<>^|~$()[]{}.,'´`−×÷😀👍🏽❤\ufe0f\u200d½²\u0301\u093e\u20e3"
 TEXTS = st.text() | st.text(st.sampled_from("aB1 2ß漢é" + SIGNS))
@@ -24,7 +24,7 @@ def test_normalising_takes_out_case_and_punctuation() -> None:
 @given(TEXTS)
 def test_a_normal_form_is_its_own(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
-    assert with_signs(with_signs(text)) == with_signs(text)
+    assert to_canonical(to_canonical(text)) == to_canonical(text)
 
 
 def _is_raised(char: str) -> bool:
@@ -35,7 +35,7 @@ def _is_raised(char: str) -> bool:
 @given(TEXTS, st.sampled_from(["NFC", "NFD", "NFKC"]))
 def test_the_encoding_of_a_character_parts_no_texts(text: str, form: str) -> None:
     plain = "".join(char for char in text if form != "NFKC" or not _is_raised(char))
-    assert with_signs(unicodedata.normalize(form, plain)) == with_signs(plain)  # type: ignore[arg-type]
+    assert to_canonical(unicodedata.normalize(form, plain)) == to_canonical(plain)  # type: ignore[arg-type]
 
 
 RAISED = "".join(char for char in map(chr, range(0x2070, 0x209D)) if char.isalpha())
@@ -50,7 +50,7 @@ def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_other
     if not any(unicodedata.category(char)[0] in "MS" for char in plain):
         assert normalise(text) == re.sub(r"\W+", " ", plain).strip()
         if normalise(text) and not re.search("[-‐‑–*/!#%‰]", plain):
-            assert with_signs(text) == normalise(text)
+            assert to_canonical(text) == normalise(text)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_without_signs_the_rule_is_casefold_and_one_space_for_every_run_of_other
     ],
 )
 def test_signs_and_marks_part_texts(apart: list[str]) -> None:
-    assert len({with_signs(text) for text in apart}) == len(apart)
+    assert len({to_canonical(text) for text in apart}) == len(apart)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_signs_and_marks_part_texts(apart: list[str]) -> None:
     ],
 )
 def test_punctuation_parts_no_texts(alike: list[str]) -> None:
-    assert len({with_signs(text) for text in alike}) == 1
+    assert len({to_canonical(text) for text in alike}) == 1
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_punctuation_parts_no_texts(alike: list[str]) -> None:
 )
 def test_a_long_text_takes_a_time_in_proportion(bait: str) -> None:
     began = time.process_time()
-    with_signs(bait * 60_000)
+    to_canonical(bait * 60_000)
     assert time.process_time() - began < 2, "quadratic growth takes many seconds"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.base.files import append_line, read_lines
-from etude.runs.openings import FILE, open_test
+from etude.runs.openings import OPENINGS_FILE, open_test
 from etude.types import Example, Message
 
 SOME = settings(max_examples=30, deadline=None)
@@ -53,7 +53,7 @@ def test_order_outputs_ids_and_groups_do_not_make_another_test(n: int, draw: ran
 def test_a_run_counts_once_and_a_line_cut_by_a_kill_is_noted_again(tmp_path: Path) -> None:
     assert [open_test(tmp_path, "one", rows(0, 50)) for _ in range(3)] == [1, 1, 1]
     open_test(tmp_path, "two", rows(0, 50))
-    file = tmp_path / FILE
+    file = tmp_path / OPENINGS_FILE
     file.write_bytes(file.read_bytes()[:-9])
     assert open_test(tmp_path, "two", rows(0, 50)) == 2
     assert len(file.read_text().splitlines()) == 2
@@ -63,12 +63,12 @@ def test_a_run_counts_once_and_a_line_cut_by_a_kill_is_noted_again(tmp_path: Pat
 def test_runs_that_open_one_test_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
     counts: list[int] = []
     opening = threading.Thread(target=lambda: counts.append(open_test(tmp_path, "second", rows(0, 50))))
-    with (tmp_path / FILE).open("a") as first:
+    with (tmp_path / OPENINGS_FILE).open("a") as first:
         fcntl.flock(first, fcntl.LOCK_EX)
         opening.start()
         opening.join(0.2)
         assert open_test(tmp_path / "aside", "first", rows(0, 50)) == 1
-        (line,) = read_lines(tmp_path / "aside" / FILE)
-        append_line(tmp_path / FILE, line)
+        (line,) = read_lines(tmp_path / "aside" / OPENINGS_FILE)
+        append_line(tmp_path / OPENINGS_FILE, line)
     opening.join()
     assert counts == [2]

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
-import etude
+from etude.base import torch_settings
 
 
 @pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
 def test_threads_that_wait_spin_shortly_unless_the_user_says_otherwise(own: dict[str, str]) -> None:
     env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT",)} | own
-    code = "import etude, os; print(os.environ.get('GOMP_SPINCOUNT'))"
-    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    expected = {own.get("GOMP_SPINCOUNT", "None")} if own else {etude._QUIET, etude._BUSY}
-    assert found.stdout.strip() in expected
+    code = "import etude.training, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    expected = (
+        {own.get("GOMP_SPINCOUNT", "None")}
+        if own
+        else {torch_settings.QUIET_SPINS, torch_settings.BUSY_SPINS}
+    )
+    assert result.stdout.strip() in expected
 
 
 @pytest.mark.parametrize(
@@ -33,5 +37,13 @@ def test_threads_that_wait_spin_shortly_unless_the_user_says_otherwise(own: dict
 )
 def test_another_process_that_wants_a_core_is_seen(tmp_path: Path, text: str, busy: bool) -> None:
     (tmp_path / "loadavg").write_text(text)
-    assert etude._others_run(str(tmp_path / "loadavg")) is busy
-    assert not etude._others_run(str(tmp_path / "absent"))
+    assert torch_settings.is_machine_busy(str(tmp_path / "loadavg")) is busy
+    assert not torch_settings.is_machine_busy(str(tmp_path / "absent"))
+
+
+def test_importing_etude_sets_no_variables_and_does_not_wait() -> None:
+    code = (
+        "import os, time; before = dict(os.environ); time.sleep = None\n"
+        "import etude, etude.cli; assert dict(os.environ) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,27 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from etude.cli import findings as command
+from etude.cli import checking as command
 from etude.cli import main
-from test_checks import checked, clean
+from test_checks import check_pairs, create_pairs
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
     (tmp_path / "task").mkdir()
-    checked(tmp_path / "task", clean(40))
+    check_pairs(tmp_path / "task", create_pairs(40))
     return tmp_path / "task"
 
 
 def test_a_pipe_is_written_through(task: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
-    read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    texts: list[str] = []
+    reader = threading.Thread(target=lambda: texts.append(pipe.read_text()), daemon=True)
     reader.start()
     assert main(["check", str(task), "-o", str(pipe)]) == 0
     reader.join(10)
-    assert read[0].startswith("{")
+    assert texts[0].startswith("{")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
@@ -80,14 +80,14 @@ def test_a_report_is_written_again_and_no_file_of_the_task_is(task: Path, tmp_pa
 def test_a_folder_and_a_path_without_one_are_told_by_their_names(
     task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for place, told in (
+    for target, expected in (
         (tmp_path, "a folder, not a file"),
         (Path("/proc/none/x.html"), "Choose a folder in which"),
     ):
-        assert main(["check", str(task), "-o", str(place)]) == 2
-        said = capsys.readouterr().err
-        assert told in said
-        assert ".part" not in said
+        assert main(["check", str(task), "-o", str(target)]) == 2
+        message = capsys.readouterr().err
+        assert expected in message
+        assert ".part" not in message
 
 
 def test_a_stopped_check_says_so(
@@ -96,6 +96,6 @@ def test_a_stopped_check_says_so(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "read_material", stop)
+    monkeypatch.setattr(command, "load_material", stop)
     assert main(["check", str(task)]) == 130
     assert "Stopped" in capsys.readouterr().err

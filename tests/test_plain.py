@@ -1,4 +1,4 @@
-"""Texts that are JSON: what is found lies in their values, and masking leaves keys and structure."""
+"""Plain texts: JSON, escapes and combining marks are searched, and spans are moved back to the original."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etude.privacy import KINDS, Masker, Span, find
-from etude.privacy.mask.same_value import Values
-from etude.privacy.plain import plain_text
+from etude.privacy.mask.known_values import KnownValues
+from etude.privacy.plain import to_plain_text
 
 PERSONAL = (
     "jo.doe@mail.example.net",
@@ -50,9 +50,9 @@ def shape(value: Any) -> Any:
     return "number" if type(value) in (int, float) else type(value).__name__
 
 
-def inner_of(text: str, around: str) -> list[str]:
+def inner_of(text: str, context: str) -> list[str]:
     """The JSON again, without what stands around it."""
-    return text.split("\n") if around == "{}\n{}" else [text.removeprefix("Here it is: ").strip("`json\n")]
+    return text.split("\n") if context == "{}\n{}" else [text.removeprefix("Here it is: ").strip("`json\n")]
 
 
 @example({"email": "amy.li@corp.io", "plan": "gold", "seats": 12}, True, True, "{}")
@@ -63,15 +63,15 @@ def inner_of(text: str, around: str) -> list[str]:
 @example({"password": 1e22}, False, False, "{}")
 @given(TREES, st.booleans(), st.booleans(), AROUND)
 def test_masked_json_is_json_of_the_same_keys_and_structure(
-    tree: Any, compact: bool, ascii_only: bool, around: str
+    tree: Any, compact: bool, ascii_only: bool, context: str
 ) -> None:
-    written = json.dumps(tree, ensure_ascii=ascii_only, separators=(",", ":") if compact else None)
-    text = around.replace("{}", written)
+    spelling = json.dumps(tree, ensure_ascii=ascii_only, separators=(",", ":") if compact else None)
+    text = context.replace("{}", spelling)
     masker = Masker(b"k" * 32)
     spans = find(text)
     masked = masker.mask(text, spans)
-    for part in inner_of(masked, around):
-        assert shape(json.loads(part)) == shape(tree)
+    for piece in inner_of(masked, context):
+        assert shape(json.loads(piece)) == shape(tree)
     assert masker.unmask(masked) == text
     assert all(text[span.start : span.end] == span.text for span in spans)
 
@@ -79,11 +79,11 @@ def test_masked_json_is_json_of_the_same_keys_and_structure(
 @given(TREES, st.sampled_from(KINDS), st.data())
 def test_a_span_anywhere_in_json_is_kept_inside_its_values(tree: Any, kind: str, data: st.DataObject) -> None:
     text = json.dumps(tree)
-    read = plain_text(text)
-    start = data.draw(st.integers(0, len(read.plain) - 1))
-    end = data.draw(st.integers(start + 1, len(read.plain)))
-    span = Span(start, end, kind, read.plain[start:end], "label")
-    masked = Masker(b"k" * 32).mask(text, list(read.placed([span])))
+    plain = to_plain_text(text)
+    start = data.draw(st.integers(0, len(plain.plain) - 1))
+    end = data.draw(st.integers(start + 1, len(plain.plain)))
+    span = Span(start, end, kind, plain.plain[start:end], "label")
+    masked = Masker(b"k" * 32).mask(text, list(plain.to_original([span])))
     assert shape(json.loads(masked)) == shape(tree)
 
 
@@ -120,12 +120,12 @@ def test_escapes_are_no_part_of_a_value_and_those_of_its_letters_are() -> None:
 def test_a_value_has_one_surrogate_with_and_without_escapes(kind: str) -> None:
     masker = Masker(b"k" * 32)
     value = "Ñu\u00a012-x@mail.example.net"
-    written = json.dumps(value)[1:-1]
+    spelling = json.dumps(value)[1:-1]
     first = masker.surrogate(kind, value)
-    assert json.loads(f'"{masker.surrogate(kind, written)}"').casefold() == first.casefold()
-    values = Values()
+    assert json.loads(f'"{masker.surrogate(kind, spelling)}"').casefold() == first.casefold()
+    values = KnownValues()
     values.add(kind, value)
-    assert [span.text for span in values.spans(json.dumps({"a": value}))] == [written]
+    assert [span.text for span in values.find_spans(json.dumps({"a": value}))] == [spelling]
 
 
 @pytest.mark.parametrize(
@@ -147,15 +147,15 @@ def test_accents_that_are_marks_of_their_own_are_read_with_their_letter(text: st
     masker = Masker(b"k" * 32)
     masked = masker.mask(marked, spans)
     assert masker.unmask(masked) == marked
-    rest = [
-        unicodedata.normalize("NFC", part) for part in (marked[: spans[0].start], marked[spans[-1].end :])
+    ending = [
+        unicodedata.normalize("NFC", piece) for piece in (marked[: spans[0].start], marked[spans[-1].end :])
     ]
     masked = unicodedata.normalize("NFC", masked)  # no mark is left to join a stand-in
-    assert masked.startswith(rest[0])
-    assert masked.endswith(rest[1])
-    values = Values()
+    assert masked.startswith(ending[0])
+    assert masked.endswith(ending[1])
+    values = KnownValues()
     values.add(spans[0].kind, spans[0].text)
-    assert [span.text for span in values.spans(marked)] == [spans[0].text]
+    assert [span.text for span in values.find_spans(marked)] == [spans[0].text]
 
 
 def test_marks_that_no_letter_has_are_part_of_a_value() -> None:

@@ -1,17 +1,21 @@
 """What the test can show is told before anything is spent, for the rows that will be answered."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from etude.base.wording import points
+from etude.base.formatting import format_points
 from etude.comparison import compare
 from etude.runs.events import Event, MethodStarted, NoteEvent
-from etude.stats import disagreement, least_shown, score_sample, smallest_difference, smallest_shown
+from etude.stats import (
+    make_score_sample,
+    measure_disagreement,
+    smallest_detectable,
+    smallest_difference,
+    smallest_ever_detectable,
+)
 from real_runs import LEAST
 from small_task import rows, write_task
 
@@ -32,13 +36,15 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
     said = told_before_fitting(task, budget)
     (folder,) = (tmp_path / "runs").glob("small-*")
     info = json.loads((folder / "run.json").read_text())
-    wanted = [smallest_difference(answered, d) for d in (0.1, 0.2, 0.3)]
-    assert [line["difference"] for line in info["power"]] == wanted
+    expected = [smallest_difference(answered, d) for d in (0.1, 0.2, 0.3)]
+    assert [line["difference"] for line in info["power"]] == expected
     assert ("The plan answers 100 of 140 test rows" in said) == (answered == 100)
     last = said.rpartition("can show: ")[2]
-    assert re.findall(r"([\d.]+) points", last) == [points(value) for value in wanted]
-    assert info["power_on_dev"]["difference"] == smallest_shown(answered, info["power_on_dev"]["disagree"])
-    for line in wanted:
+    assert re.findall(r"([\d.]+) points", last) == [format_points(value) for value in expected]
+    assert info["power_on_dev"]["difference"] == smallest_detectable(
+        answered, info["power_on_dev"]["disagree"]
+    )
+    for line in expected:
         assert f"{100 * line:.1f} points" in (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -48,9 +54,9 @@ def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -
     (run,) = (tmp_path / "runs").glob("small-*")
     page, text = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     assert re.search(r"10% of rows</th><td[^>]*>nothing</td>", page)
-    found = json.loads((run / "verdict.json").read_text())["headline"]
-    if found["p"] > 0.05 and found["difference"]["high"] > 0:
-        least = points(least_shown(found["difference"]["n"]))
+    result = json.loads((run / "verdict.json").read_text())["headline"]
+    if result["p"] > 0.05 and result["difference"]["high"] > 0:
+        least = format_points(smallest_ever_detectable(result["difference"]["n"]))
         assert float(least) > 15
         unseen = re.search(r"a gain smaller than about ([\d.]+) points", text)
         assert unseen is not None
@@ -68,32 +74,32 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
         (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     told: list[Event] = []
     run = compare(task, on_event=told.append).run
-    said = " ".join(event.text for event in told if isinstance(event, NoteEvent))
+    texts = " ".join(event.text for event in told if isinstance(event, NoteEvent))
     sides = {
-        (name, side): [line for line in run.predictions(name) if line["side"] == side]
-        for name in run.methods
+        (name, side): [line for line in run.read_predictions(name) if line["side"] == side]
+        for name in run.fitted_methods
         for side in ("dev", "test")
     }
     test, dev = sides["baseline", "test"], sides["baseline", "dev"]
     units = len({line["unit"] for line in test})
     assert (units < len(test)) == group
     shares = (0.1, 0.2, 0.3) if group else (0.1**2, 0.2**2, 0.3**2)
-    smallest = smallest_shown if group else smallest_difference
-    wanted = [smallest(units, d, units if group else None) for d in shares]
-    assert [line["difference"] for line in run.info["power"]] == wanted
+    smallest = smallest_detectable if group else smallest_difference
+    expected = [smallest(units, d, units if group else None) for d in shares]
+    assert [line["difference"] for line in run.info["power"]] == expected
     if group:
         assert units < 20
-        assert "nothing if two methods disagree on only 20% of rows" in said
+        assert "nothing if two methods disagree on only 20% of rows" in texts
     else:
-        assert f"{points(wanted[1] or 0)} points if row by row" in said
+        assert f"{format_points(expected[1] or 0)} points if the scores of a row differ" in texts
     samples = (
-        score_sample([line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev])
+        make_score_sample([line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev])
         for name in ("fine_tune", "baseline")
     )
     seen = run.info["power_on_dev"]
-    assert seen["disagree"] == pytest.approx(disagreement(*samples))
+    assert seen["disagree"] == pytest.approx(measure_disagreement(*samples))
     whole = smallest_difference(len(test), seen["disagree"], units if group else None)
     assert seen["difference"] == pytest.approx(whole)
-    assert f"the test can show a difference of {points(whole)} points" in said
+    assert f"the test can show a difference of {format_points(whole)} points" in texts
     report = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert f"it can show {points(whole or 0)} points between them" in report
+    assert f"it can show {format_points(whole or 0)} points between them" in report

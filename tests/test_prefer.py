@@ -11,15 +11,15 @@ import torch
 
 from etude.comparison.compare import compare
 from etude.data.dataset import load_dataset
-from etude.data.preferences import by_side, read_preferences
+from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import split
 from etude.errors import InputError
-from etude.models.adapters import stack, with_adapter
+from etude.models.local.adapters import apply_adapter, stack_adapters
 from etude.task import load_task
-from etude.training.layers.lora import adapted, save_adapter
+from etude.training.layers.lora import add_adapters, save_adapter
 from small_task import rows, write_task
-from test_train import SETTINGS, shaken, tiny_model
-from tiny import tiny_folder
+from test_train import SETTINGS, shake_weights, tiny_model
+from tiny import save_tiny_model
 
 ASKED = [{"role": "user", "content": "Hi"}]
 
@@ -102,7 +102,7 @@ def test_no_pair_on_a_test_row_or_nearly_one_is_learned(tmp_path: Path) -> None:
     inputs = [f"{row.text}{end}" for side in sides.values() for row in side for end in ("", ", please!")]
     new = [str(row["input"]) for row in rows("answer", 40, seed=3)]
     write_pairs(file, [*inputs, *new])
-    found = by_side(read_preferences(file.parent / "pairs.jsonl"), parts)
+    found = group_by_side(read_preferences(file.parent / "pairs.jsonl"), parts)
     assert set(found) == {"train", "dev"}
     test = {row.text for row in parts.test}
     for side, pairs in found.items():
@@ -116,14 +116,14 @@ def test_two_adapters_stacked_are_one(tmp_path: Path) -> None:
     module = tiny_model(torch.float64)
     ids = torch.arange(3, 20)[None]
     for name, settings in (("first", SETTINGS), ("second", SETTINGS)):
-        with adapted(module, settings) as adapters:
-            shaken(adapters)
+        with add_adapters(module, settings) as adapters:
+            shake_weights(adapters)
             for adapter in adapters:
                 adapter.b.data *= 1 if name == "first" else -0.3
             save_adapter(adapters, tmp_path / name)
-    stack(tmp_path / "first", tmp_path / "second", tmp_path / "both", "base")
-    one_by_one = with_adapter(with_adapter(module, tmp_path / "first"), tmp_path / "second")
-    together = with_adapter(module, tmp_path / "both")
+    stack_adapters(tmp_path / "first", tmp_path / "second", tmp_path / "both", "base")
+    one_by_one = apply_adapter(apply_adapter(module, tmp_path / "first"), tmp_path / "second")
+    together = apply_adapter(module, tmp_path / "both")
     torch.testing.assert_close(together(ids).logits, one_by_one(ids).logits, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(together(ids).logits, module(ids).logits)
 
@@ -133,32 +133,38 @@ def test_prefer_goes_on_from_fine_tune_and_learns_the_pairs(tmp_path: Path) -> N
     """A tiny model: rows of one form, pairs that prefer another; the second training moves towards it."""
     more = "methods: [fine_tune, prefer]\npreferences: pairs.jsonl\nmax_tokens: 16\n"
     more += "train: {epochs: 2, learning_rate: 0.02, beta: 0.5}\n"
-    file = write_task(tmp_path / "task", model=str(tiny_folder(tmp_path / "model")), num=160, more=more)
+    file = write_task(tmp_path / "task", model=str(save_tiny_model(tmp_path / "model")), num=160, more=more)
     write_pairs(file, [str(row["input"]) for row in rows("answer", 80, seed=3)])
     run = compare(file).run
-    records = {name: json.loads((run.method(name) / "method.json").read_text()) for name in run.methods}
+    records = {
+        name: json.loads((run.method_folder(name) / "method.json").read_text()) for name in run.fitted_methods
+    }
     assert list(records) == ["fine_tune", "prefer"]
-    lines = [json.loads(line) for line in (run.method("prefer") / "train.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (run.method_folder("prefer") / "train.jsonl").read_text().splitlines()
+    ]
     scores = [line["score"] for line in lines if "score" in line]
     assert scores[0] == 0.5
     assert max(scores) > 0.9
     assert "dpo, beta 0.5" in records["prefer"]["params"]["supervision"][0]
-    assert (run.method("prefer") / "assistant" / "adapter" / "adapter_config.json").exists()
-    assert not (run.method("prefer") / "work" / "fine_tune").exists(), "fine_tune is trained once"
+    assert (run.method_folder("prefer") / "assistant" / "adapter" / "adapter_config.json").exists()
+    assert not (run.method_folder("prefer") / "work" / "fine_tune").exists(), "fine_tune is trained once"
 
 
 @pytest.mark.real
 def test_prefer_learns_thumbs_by_kto_and_by_nothing_else(tmp_path: Path) -> None:
     more = "methods: [fine_tune, prefer]\npreferences: pairs.jsonl\nmax_tokens: 16\n"
     more += "train: {epochs: 2, learning_rate: 0.02}\n"
-    file = write_task(tmp_path / "task", model=str(tiny_folder(tmp_path / "model")), num=160, more=more)
+    file = write_task(tmp_path / "task", model=str(save_tiny_model(tmp_path / "model")), num=160, more=more)
     write_thumbs(file, [str(row["input"]) for row in rows("answer", 60, seed=3)])
-    with pytest.raises(InputError, match="thumbs are no pairs"):
+    with pytest.raises(InputError, match="a thumb is no pair of answers"):
         compare(file)
     file.write_text(file.read_text().replace("epochs: 2,", "epochs: 2, preference_loss: kto, beta: 0.5,"))
     run = compare(file).run
-    lines = [json.loads(line) for line in (run.method("prefer") / "train.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (run.method_folder("prefer") / "train.jsonl").read_text().splitlines()
+    ]
     losses = [line["dev_loss"] for line in lines if "dev_loss" in line]
     assert min(losses) < 0.8 * losses[0]
-    record = json.loads((run.method("prefer") / "method.json").read_text())
+    record = json.loads((run.method_folder("prefer") / "method.json").read_text())
     assert "kto, beta 0.5, weights 1 and 1" in record["params"]["supervision"][0]

@@ -21,12 +21,20 @@ import torch
 
 from etude.training import Loss, Output, TokenRow, train
 from etude.training.distributed.placement import Placement
-from etude.training.layers.body import can_pack
-from etude.training.layers.lora import adapted, save_adapter
-from etude.training.losses import _TokenLosses, cross_entropy
-from etude.training.preferences import accuracy, dpo, ipo, kto, log_probs, mismatched, orpo
+from etude.training.layers.forward import can_pack
+from etude.training.layers.lora import add_adapters, save_adapter
+from etude.training.losses import _TokenLosses, compute_cross_entropy
+from etude.training.preference_losses import (
+    accuracy,
+    add_mismatched_rows,
+    compute_log_probs,
+    dpo,
+    ipo,
+    kto,
+    orpo,
+)
 from etude.training.rows.batches import collate
-from etude.training.step import accumulate
+from etude.training.step import accumulate_gradients
 from test_train import (
     CONFIG,
     SETTINGS,
@@ -34,10 +42,10 @@ from test_train import (
     ignore,
     load_checkpoint,
     peft_model,
-    shaken,
+    shake_weights,
     tiny_model,
 )
-from tiny import tiny_tokenizer
+from tiny import build_tokenizer
 
 Rows = list[TokenRow]
 MICRO = 10_000
@@ -53,11 +61,11 @@ def pair_rows(num: int, prompt: int = 0, answer: int = 0, seed: int = 0) -> Rows
     draw = random.Random(seed)
     rows = []
     for number in range(num):
-        asked = [draw.randrange(3, VOCABULARY) for _ in range(prompt or draw.randrange(1, 7))]
+        question = [draw.randrange(3, VOCABULARY) for _ in range(prompt or draw.randrange(1, 7))]
         for side in ("better", "worse"):
-            said = [draw.randrange(3, VOCABULARY) for _ in range(answer or draw.randrange(1, 7))]
-            marks = (False,) * len(asked) + (True,) * len(said)
-            rows.append(TokenRow(f"{seed}-{number}-{side}", (*asked, *said), marks))
+            answer_ids = [draw.randrange(3, VOCABULARY) for _ in range(answer or draw.randrange(1, 7))]
+            marks = (False,) * len(question) + (True,) * len(answer_ids)
+            rows.append(TokenRow(f"{seed}-{number}-{side}", (*question, *answer_ids), marks))
     return rows
 
 
@@ -92,11 +100,11 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
     }
     settings = DPOConfig(loss_type=[loss], **trl_arguments(folder, len(rows) // 2))
     words = Dataset.from_dict(
-        {name: [" ".join(map(str, ids)) for ids in each] for name, each in columns.items()}
+        {name: [" ".join(map(str, ids)) for ids in values] for name, values in columns.items()}
     )
-    trainer = DPOTrainer(model=model, args=settings, train_dataset=words, processing_class=tiny_tokenizer())
+    trainer = DPOTrainer(model=model, args=settings, train_dataset=words, processing_class=build_tokenizer())
     trainer.precompute_ref_logps = True
-    batch = padded([*rows[0::2], *rows[1::2]])
+    batch = pad_rows([*rows[0::2], *rows[1::2]])
     batch["ref_chosen_logps"] = torch.tensor([reference[row.id] for row in rows[0::2]])
     batch["ref_rejected_logps"] = torch.tensor([reference[row.id] for row in rows[1::2]])
     return trainer.compute_loss(trainer.model, batch), trainer.model
@@ -114,17 +122,19 @@ def trl_kto(
         {"prompt": ["a"] * half, "completion": ["b"] * half, "label": [True, False] * (half // 2)}
     )
     settings = KTOConfig(**trl_arguments(folder, half))
-    trainer = KTOTrainer(model=model, args=settings, train_dataset=made_up, processing_class=tiny_tokenizer())
+    trainer = KTOTrainer(
+        model=model, args=settings, train_dataset=made_up, processing_class=build_tokenizer()
+    )
     trainer.precompute_ref_logps = True
-    batch = padded(rows[:half])
-    batch |= {f"KL_{name}": value for name, value in padded(rows[half:]).items()}
+    batch = pad_rows(rows[:half])
+    batch |= {f"KL_{name}": value for name, value in pad_rows(rows[half:]).items()}
     batch["label"] = torch.tensor([good[row.id] for row in rows[:half]])
     batch["ref_logps"] = torch.tensor([reference[row.id] for row in rows[:half]])
     batch["ref_KL_logps"] = torch.tensor([reference[row.id] for row in rows[half:]])
     return trainer.compute_loss(trainer.model, batch), trainer.model
 
 
-def padded(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
+def pad_rows(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
     length = max(len(row.ids) for row in rows)
     filled = {
         "input_ids": [[*row.ids, *[0] * (length - len(row.ids))] for row in rows],
@@ -134,17 +144,17 @@ def padded(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(values) for name, values in filled.items()}
 
 
-def ours(
+def compute_ours(
     loss_of: Callable[[dict[str, float]], Loss], rows: Rows, folder: Path
 ) -> tuple[float, Any, dict[str, float]]:
     """Our loss, the adapters with their gradients, and the reference; the adapters are written to `folder`."""
     module = tiny_model()
-    reference = log_probs(module, rows, MICRO)
-    with adapted(module, SETTINGS) as adapters:
-        shaken(adapters)
+    reference = compute_log_probs(module, rows, MICRO)
+    with add_adapters(module, SETTINGS) as adapters:
+        shake_weights(adapters)
         save_adapter(adapters, folder / "adapter")
-        placement = Placement(module, loss=loss_of(reference), packed=can_pack(module))
-        return accumulate(placement, rows, 24), adapters, reference  # in several micro-batches
+        placement = Placement(module, loss=loss_of(reference), is_packed=can_pack(module))
+        return accumulate_gradients(placement, rows, 24), adapters, reference  # in several micro-batches
 
 
 def assert_same(found: tuple[float, Any], theirs: tuple[Any, Any]) -> None:
@@ -166,7 +176,7 @@ def test_dpo_and_ipo_are_those_of_trl(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = pair_rows(6)
-    value, adapters, reference = ours(lambda reference: loss(reference, 0.3), rows, tmp_path)
+    value, adapters, reference = compute_ours(lambda reference: loss(reference, 0.3), rows, tmp_path)
     model = peft_model(tmp_path / "adapter", trainable=True)
     assert_same((value, adapters), trl_pairs(model, rows, reference, tmp_path / "out", name))
 
@@ -175,9 +185,9 @@ def test_dpo_and_ipo_are_those_of_trl(
 @with_trl
 def test_kto_is_that_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    rows = mismatched(pair_rows(2), group=4)
+    rows = add_mismatched_rows(pair_rows(2), group=4)
     good = {row.id: number % 2 == 0 for number, row in enumerate(rows[:4])}
-    value, adapters, reference = ours(lambda reference: kto(reference, good, 0.3), rows, tmp_path)
+    value, adapters, reference = compute_ours(lambda reference: kto(reference, good, 0.3), rows, tmp_path)
     model = peft_model(tmp_path / "adapter", trainable=True)
     assert_same((value, adapters), trl_kto(model, rows, reference, good, tmp_path / "out"))
 
@@ -194,20 +204,23 @@ def test_orpo_is_that_of_trl_where_no_token_of_the_question_is_learned(
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = pair_rows(6, prompt=1, answer=5)
-    value, adapters, _ = ours(lambda reference: orpo(0.3), rows, tmp_path)
+    value, adapters, _ = compute_ours(lambda reference: orpo(0.3), rows, tmp_path)
     columns = {"prompt": ["a"] * 6, "chosen": ["b"] * 6, "rejected": ["c"] * 6}
     settings = ORPOConfig(**{**trl_arguments(tmp_path / "out", 6), "max_length": 64})
     trainer = ORPOTrainer(
         model=peft_model(tmp_path / "adapter", trainable=True),
         args=settings,
         train_dataset=Dataset.from_dict(columns),
-        processing_class=tiny_tokenizer(),
+        processing_class=build_tokenizer(),
     )
     batch: dict[str, Any] = {}
     for name, side in (("chosen", rows[0::2]), ("rejected", rows[1::2])):
-        made = padded(side)
-        labels = made["input_ids"].masked_fill(made["completion_mask"] == 0, -100)
-        batch |= {f"{name}_input_ids": made["input_ids"], f"{name}_attention_mask": made["attention_mask"]}
+        padded_rows = pad_rows(side)
+        labels = padded_rows["input_ids"].masked_fill(padded_rows["completion_mask"] == 0, -100)
+        batch |= {
+            f"{name}_input_ids": padded_rows["input_ids"],
+            f"{name}_attention_mask": padded_rows["attention_mask"],
+        }
         batch |= {f"{name}_labels": labels}
     loss, _ = trainer.get_batch_loss_metrics(trainer.model, batch)
     assert_same((value, adapters), (loss, trainer.model))
@@ -218,7 +231,7 @@ def test_losses_of_tokens_have_the_gradients_of_their_sum() -> None:
     module = tiny_model(torch.float64)
     module.requires_grad_(True)
     batch = collate(pair_rows(5), module.device)
-    found = []
+    results = []
     for weighed in (False, True):
         module.zero_grad()
         hidden = module.base_model(batch.ids).last_hidden_state
@@ -227,18 +240,18 @@ def test_losses_of_tokens_have_the_gradients_of_their_sum() -> None:
             flat = hidden.flatten(0, 1)[batch.positions]
             loss = (3 * _TokenLosses.apply(flat, head.weight, None, batch.targets)).sum()  # type: ignore[no-untyped-call]
         else:
-            loss = 3 * cross_entropy(module, batch, hidden)
+            loss = 3 * compute_cross_entropy(module, batch, hidden)
         loss.backward()
-        found.append([loss.detach(), *(each.grad.clone() for each in module.parameters())])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+        results.append([loss.detach(), *(parameter.grad.clone() for parameter in module.parameters())])
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo", "orpo", "kto"])
 def test_every_loss_is_learned_by_the_loop(name: str, tmp_path: Path) -> None:
     module, pairs = tiny_model(), pair_rows(12)
-    rows = mismatched(pairs) if name == "kto" else pairs
-    reference = log_probs(module, rows, MICRO)
+    rows = add_mismatched_rows(pairs) if name == "kto" else pairs
+    reference = compute_log_probs(module, rows, MICRO)
     good = {row.id: row.id.endswith("better") for row in pairs}
     loss = {
         "dpo": lambda: dpo(reference),
@@ -246,19 +259,19 @@ def test_every_loss_is_learned_by_the_loop(name: str, tmp_path: Path) -> None:
         "orpo": lambda: orpo(),
         "kto": lambda: kto(reference, good, beta=1.0),
     }[name]()
-    seen: list[float] = []
+    shares: list[float] = []
 
     def measured() -> dict[str, float]:
-        found = accuracy(log_probs(module, pairs, MICRO), log_probs_before, pairs)
-        seen.append(sum(found) / len(found))
-        return {"score": seen[-1]}
+        accuracies = accuracy(compute_log_probs(module, pairs, MICRO), log_probs_before, pairs)
+        shares.append(sum(accuracies) / len(accuracies))
+        return {"score": shares[-1]}
 
-    log_probs_before = log_probs(module, pairs, MICRO)
+    log_probs_before = compute_log_probs(module, pairs, MICRO)
     output = Output(tmp_path / "c", tmp_path / "a", on_eval=measured)
     config = replace(CONFIG, epochs=4, rows_per_step=8, micro_tokens=400)
     result = train(module, rows, rows, config, output, loss=loss)
-    assert seen[0] == 0.5
-    assert max(seen) > 0.9
+    assert shares[0] == 0.5
+    assert max(shares) > 0.9
     assert min(result.dev_losses) < 0.9 * result.dev_losses[0]
     if name == "dpo":
         assert result.dev_losses[0] == pytest.approx(math.log(2), rel=1e-5)
@@ -266,18 +279,18 @@ def test_every_loss_is_learned_by_the_loop(name: str, tmp_path: Path) -> None:
 
 def test_a_mismatched_row_has_the_question_of_one_and_the_answer_of_another() -> None:
     rows = pair_rows(2, prompt=2, answer=3)
-    groups = mismatched([*rows, rows[0]], group=2)
+    groups = add_mismatched_rows([*rows, rows[0]], group=2)
     assert len(groups) == 8
-    for own, other, made in ((0, 1, 2), (1, 0, 3)):
-        assert groups[made].ids == (*rows[own].ids[:2], *rows[other].ids[2:])
+    for question_row, answer_row, new_row in ((0, 1, 2), (1, 0, 3)):
+        assert groups[new_row].ids == (*rows[question_row].ids[:2], *rows[answer_row].ids[2:])
 
 
-def taught(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore) -> bytes:
+def train_pairs(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore) -> bytes:
     """DPO in `folder`, with a checkpoint after every step; the bytes of its adapter."""
     module, rows = tiny_model(), pair_rows(12)
     config = replace(CONFIG, epochs=2, rows_per_step=8)
     output = Output(folder / "checkpoint", folder / "adapter", log, every_step=True)
-    train(module, rows, rows[:4], config, output, loss=dpo(log_probs(module, rows, MICRO)))
+    train(module, rows, rows[:4], config, output, loss=dpo(compute_log_probs(module, rows, MICRO)))
     return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
@@ -286,20 +299,22 @@ def test_dpo_that_is_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None
     script = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import test_preference_losses as t\n"
-        "t.taught(Path(sys.argv[2]), lambda news: time.sleep(0.1))"
+        "t.train_pairs(Path(sys.argv[2]), lambda news: time.sleep(0.1))"
     )
     command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")]
     for steps in (2, 4):
         process = subprocess.Popen(
             command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
         )
-        deadline, done = time.monotonic() + 60, 0
-        while done < steps and time.monotonic() < deadline:
-            found = load_checkpoint(tmp_path / "cut" / "checkpoint")
-            done = found[1]["progress"]["steps"] if found else 0
+        deadline, num_steps = time.monotonic() + 60, 0
+        while num_steps < steps and time.monotonic() < deadline:
+            checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
+            num_steps = checkpoint[1]["progress"]["steps"] if checkpoint else 0
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert steps <= done < 6
-    cut, whole = (hashlib.sha256(taught(tmp_path / name)).hexdigest() for name in ("cut", "whole"))
-    assert cut == whole
+        assert steps <= num_steps < 6
+    cut, uninterrupted = (
+        hashlib.sha256(train_pairs(tmp_path / name)).hexdigest() for name in ("cut", "whole")
+    )
+    assert cut == uninterrupted

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etude.checks import Findings, check
-from etude.checks.rows.preferences import preferences
+from etude.checks.rows.whole_set import check_preferences
 from etude.cli import main
 from etude.data.formats import read_rows
 from etude.errors import InputError
@@ -35,11 +35,11 @@ def row(shape: str, asked: str, better: str, worse: str) -> dict[str, object]:
         return {"rejected": worse, "prompt": asked, "chosen": better}
     answers = {"chosen": better, "rejected": worse}
     if shape == "chats":
-        said = {name: [turn("assistant", text)] for name, text in answers.items()}
-        return {"prompt": [turn("user", asked)], **said}
+        answer_turns = {name: [turn("assistant", text)] for name, text in answers.items()}
+        return {"prompt": [turn("user", asked)], **answer_turns}
     if shape == "single turns":
-        said = {name: {"from": "gpt", "value": text} for name, text in answers.items()}
-        return {"conversations": [{"from": "human", "value": asked}], **said}
+        answer_turns = {name: {"from": "gpt", "value": text} for name, text in answers.items()}
+        return {"conversations": [{"from": "human", "value": asked}], **answer_turns}
     if shape == "hosted":
         asking = {"messages": [turn("user", asked)], "tools": [], "parallel_tool_calls": True}
         answers = {"preferred_output": better, "non_preferred_output": worse}
@@ -47,8 +47,8 @@ def row(shape: str, asked: str, better: str, worse: str) -> dict[str, object]:
     return {name: [turn("user", asked), turn("assistant", text)] for name, text in answers.items()}
 
 
-def written(folder: Path, shape: str, rows: list[tuple[str, str, str]], columns: str = "") -> Path:
-    lines = "".join(json.dumps(row(shape, *each)) + "\n" for each in rows)
+def write_rows(folder: Path, shape: str, rows: list[tuple[str, str, str]], columns: str = "") -> Path:
+    lines = "".join(json.dumps(row(shape, *pair)) + "\n" for pair in rows)
     (folder / "rows.jsonl").write_text("\n" + lines, encoding="utf-8")
     (folder / "task.yaml").write_text(
         f"name: t\nkind: answer\nmodel: fake\nexamples: {{file: rows.jsonl{columns}}}\n", encoding="utf-8"
@@ -56,13 +56,13 @@ def written(folder: Path, shape: str, rows: list[tuple[str, str, str]], columns:
     return folder
 
 
-def found(folder: Path) -> Findings:
-    return check(folder / "task.yaml", [preferences])
+def find_preferences(folder: Path) -> Findings:
+    return check(folder / "task.yaml", [check_preferences])
 
 
 @pytest.mark.parametrize("shape", WORSE)
 def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, tmp_path: Path) -> None:
-    written(tmp_path, shape, [("Why?", "Because.", "No idea.")])
+    write_rows(tmp_path, shape, [("Why?", "Because.", "No idea.")])
     rows = read_rows(RowSource(tmp_path / "rows.jsonl"))
     (example,) = rows.examples
     assert (example.input, example.output) == ((Message("user", "Why?"),), "Because.")
@@ -74,25 +74,25 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
 @pytest.mark.parametrize("shape", WORSE)
 def test_worse_answers_are_counted(shape: str, tmp_path: Path) -> None:
     pairs = [(f"Question {n}?", f"Right {n}.", f"Wrong {n}.") for n in range(8)]
-    (told,) = found(written(tmp_path, shape, pairs))
-    assert (told.kind, told.numbers) == ("preference", {"rows": 8, "of": 8})
-    assert f"not {WORSE[shape]}" in told.message
+    (finding,) = find_preferences(write_rows(tmp_path, shape, pairs))
+    assert (finding.kind, finding.numbers) == ("preference", {"rows": 8, "of": 8})
+    assert f"{WORSE[shape]} is neither trained on nor checked" in finding.message
 
 
 def test_rows_without_a_worse_answer_are_left_alone(tmp_path: Path) -> None:
     pairs = [("One?", "", ""), ("Two?", "2", ""), ("Three?", "3", "4")]
-    (told,) = found(written(tmp_path, "texts", pairs))
-    assert told.numbers == {"rows": 1, "of": 2}
+    (finding,) = find_preferences(write_rows(tmp_path, "texts", pairs))
+    assert finding.numbers == {"rows": 1, "of": 2}
 
 
 def test_columns_that_the_task_names_stay(tmp_path: Path) -> None:
-    written(tmp_path, "texts", [("A?", "b", "c")], ", input: prompt, output: rejected")
-    assert not len(found(tmp_path))
+    write_rows(tmp_path, "texts", [("A?", "b", "c")], ", input: prompt, output: rejected")
+    assert not len(find_preferences(tmp_path))
 
 
 def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Path) -> None:
     rows = [{"chosen": f"Human: a{n} b c d\n\nAssistant: e", "rejected": f"Human: f{n}"} for n in range(9)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
     with pytest.raises(InputError, match="write it in a column prompt"):
         read_rows(RowSource(tmp_path / "rows.jsonl"))
     assert main(["init", str(tmp_path / "rows.jsonl")]) == 2
@@ -100,20 +100,20 @@ def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Pa
 
 def test_hosted_preferences_are_written_by_init_and_masked_where_they_stand(tmp_path: Path) -> None:
     pairs = [(f"Who knows matter {n} of jane.doe{n}@wombat-mail.com?", f"Nobody {n}.", "I") for n in range(9)]
-    written(tmp_path, "hosted", pairs)
+    write_rows(tmp_path, "hosted", pairs)
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
     assert "  output: preferred_output\n" in (tmp_path / "new.yaml").read_text(encoding="utf-8")
     assert main(["check", str(tmp_path / "new.yaml"), "--fix"]) == 0
     masked = [json.loads(line) for line in (tmp_path / "rows.fixed.jsonl").read_text().splitlines() if line]
-    (asked,) = masked[0]["input"].pop("messages")
-    assert asked["content"].startswith("Who knows matter 0 of ")
-    assert asked["content"].endswith("@example.org?")
+    (question,) = masked[0]["input"].pop("messages")
+    assert question["content"].startswith("Who knows matter 0 of ")
+    assert question["content"].endswith("@example.org?")
     assert masked[0]["input"] == {"tools": [], "parallel_tool_calls": True}
 
 
 def test_one_answer_of_several_turns_is_a_fault_of_its_row_alone(tmp_path: Path) -> None:
     pairs = [(f"Who knows matter {n}?", f"Nobody knows {n}.", "I") for n in range(40)]
-    written(tmp_path, "hosted", pairs)
+    write_rows(tmp_path, "hosted", pairs)
     turns = [turn("assistant", "Today."), turn("assistant", "Or tomorrow.")]
     odd = {**row("hosted", "And mine?", "Today.", "No idea."), "preferred_output": turns}
     with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
@@ -126,9 +126,9 @@ def test_one_answer_of_several_turns_is_a_fault_of_its_row_alone(tmp_path: Path)
 
 
 def test_tools_beside_the_turns_of_an_input_are_told(tmp_path: Path) -> None:
-    each = row("hosted", "Why?", "Because.", "No idea.")
+    hosted_row = row("hosted", "Why?", "Because.", "No idea.")
     asking = {"messages": [turn("user", "Why?")], "tools": [{"type": "function"}]}
-    (tmp_path / "rows.jsonl").write_text(json.dumps({**each, "input": asking}), encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**hosted_row, "input": asking}), encoding="utf-8")
     notes = read_rows(RowSource(tmp_path / "rows.jsonl")).notes
     assert "rows.jsonl: keys of input besides messages, which are not used: 1" in notes
 
@@ -137,6 +137,9 @@ def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:
     lines = [{"prompt": f"q {n}", "completion": f"a {n}", "label": n % 3 > 0} for n in range(9)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
-    (one,) = found(tmp_path)
-    assert (one.kind, one.locations) == ("preference", ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7"))
-    assert "3 rows (33.3%) have label: false" in one.message
+    (finding,) = find_preferences(tmp_path)
+    assert (finding.kind, finding.locations) == (
+        "preference",
+        ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7"),
+    )
+    assert "3 rows (33.3%) have label: false" in finding.message

@@ -1,4 +1,4 @@
-"""Detectors: each kind in free text, against checksums made by python-stdnum; nothing in what only looks alike."""
+"""Detectors of personal data and secrets: what they find, what they leave, and how long they take."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from stdnum.iso7064 import mod_97_10
 
 from etude.base.word_lists import read_table
 from etude.checks import Material, check
-from etude.checks.safety.personal import personal_data
-from etude.checks.safety.review import for_review
-from etude.checks.shown.machine import as_json
+from etude.checks.output.machine import to_json
+from etude.checks.safety.personal import check_personal_data, check_review
 from etude.data.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find
 from etude.privacy.detect import details
@@ -32,7 +31,7 @@ from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-from secret_forms import FORMS, planted
+from secret_forms import FORMS, plant_secrets
 
 AROUND = ("my {} is gone", "please check {}, thanks", "{}", "see ({}) again.")
 """Free text without any label."""
@@ -96,7 +95,7 @@ def kinds(text: str) -> dict[str, str]:
         ("national_id", "756.9217.0769.85"),
     ],
 )
-def test_a_value_is_found_whole_wherever_it_stands(kind: str, value: str, around: str) -> None:
+def test_a_value_is_found_anywhere_in_a_text(kind: str, value: str, around: str) -> None:
     assert kinds(around.format(value)).get(kind) == value
 
 
@@ -310,20 +309,20 @@ def test_an_iban_needs_its_checksum_where_no_label_stands(number: int) -> None:
     "form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164]
 )
 def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
-    written = phonenumbers.format_number(phonenumbers.example_number(region), form)
-    assert kinds(f"mine is {written}, thanks").get("phone") == written
+    number = phonenumbers.format_number(phonenumbers.example_number(region), form)
+    assert kinds(f"mine is {number}, thanks").get("phone") == number
 
 
 def test_a_label_names_every_number_of_a_list() -> None:
-    found = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
-    assert [span.text for span in found] == ["9472 7916", "9472 7917", "9472 7918"]
+    spans = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
+    assert [span.text for span in spans] == ["9472 7916", "9472 7917", "9472 7918"]
     assert [span.text for span in find("tel: 030/901820-12, 9111 1111 1111 1112")] == ["030/901820-12"]
     assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
 
 
 def test_an_address_that_runs_into_a_phone_number_is_kept_up_to_it() -> None:
-    found = find("12 Main Street, London 020 7946 0018")
-    assert [(span.kind, span.text) for span in found] == [
+    spans = find("12 Main Street, London 020 7946 0018")
+    assert [(span.kind, span.text) for span in spans] == [
         ("address", "12 Main Street, London"),
         ("phone", "020 7946 0018"),
     ]
@@ -331,9 +330,9 @@ def test_an_address_that_runs_into_a_phone_number_is_kept_up_to_it() -> None:
 
 def test_every_planted_secret_is_found_whole() -> None:
     assert len(FORMS) >= 30
-    for form, text, start, end in planted():
-        found = [span for span in find(text) if span.kind in BLOCKING]
-        covered = {place for span in found for place in range(span.start, span.end)}
+    for form, text, start, end in plant_secrets():
+        spans = [span for span in find(text) if span.kind in BLOCKING]
+        covered = {place for span in spans for place in range(span.start, span.end)}
         assert set(range(start, end)) <= covered, form
 
 
@@ -363,7 +362,7 @@ FOUND = st.sampled_from(
 
 
 @given(st.lists(FOUND | st.text(max_size=5), max_size=6), st.sampled_from([" ", "", "\n", ", "]))
-def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], joint: str) -> None:
+def test_blocking_kinds_are_the_same_without_review(parts: list[str], joint: str) -> None:
     text = joint.join(parts)
     blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
     assert find(text, review=False) == blocking
@@ -382,7 +381,7 @@ def test_what_blocks_is_the_same_without_what_is_reviewed(parts: list[str], join
         ("pin", " 4711"),
     ],
 )
-def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str, value: str) -> None:
+def test_every_spelling_of_a_label_has_a_stem(label: str, value: str) -> None:
     right = kinds(label + value)
     assert right
     for letter, other in (("i", "\u0130"), ("i", "\u0131"), ("s", "\u017f"), ("k", "\u212a")):
@@ -390,8 +389,8 @@ def test_a_label_is_seen_in_every_way_to_write_it_that_patterns_know(label: str,
     assert kinds(label.upper() + value) == right
 
 
-def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> None:
-    told = [
+def test_review_kinds_are_notes_and_block_nothing(tmp_path: Path) -> None:
+    findings = [
         "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street, London NW1 6XE.",
         "My name is Anna Gold and I was diagnosed with asthma.",
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
@@ -399,18 +398,18 @@ def test_what_goes_to_review_is_a_note_and_blocks_nothing(tmp_path: Path) -> Non
         "Where is my order?",
     ]
     (tmp_path / "rows.jsonl").write_text(
-        "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in told)
+        "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in findings)
     )
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
-    found = check(tmp_path / "task.yaml", (personal_data, for_review))
-    assert {one.kind: len(one.rows) for one in found} == {
+    spans = check(tmp_path / "task.yaml", (check_personal_data, check_review))
+    assert {finding.kind: len(finding.rows) for finding in spans} == {
         "review_birth_date": 1,
         "review_address": 1,
         "review_name": 3,
         "review_health": 1,
     }
-    assert all(one.severity == "note" and not one.fix and one.excerpts for one in found)
-    named = next(one for one in found if one.kind == "review_name")
+    assert all(one.severity == "note" and not one.fix and one.excerpts for one in spans)
+    named = next(one for one in spans if one.kind == "review_name")
     assert [one.text for one in named.excerpts[:2]] == [
         "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••, L••••• N•• 6••.",
         "My name is A••• G••• and I was diagnosed with a•••••.",
@@ -453,25 +452,27 @@ def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
     material = Material(task, Dataset(rows))
-    (found,) = for_review(material)
-    assert [one.column for one in found.excerpts] == ["input", "output"]
-    assert max(len(one.text) for one in found.excerpts) <= 162
-    shown = " ".join(one.text for one in found.excerpts)
-    assert "is A••• G•••, •••" in shown
-    assert not [part for part in ("nna", "old", "ann@", "9018") if part in shown]
+    (spans,) = check_review(material)
+    assert [finding.column for finding in spans.excerpts] == ["input", "output"]
+    assert max(len(one.text) for one in spans.excerpts) <= 162
+    excerpts = " ".join(one.text for one in spans.excerpts)
+    assert "is A••• G•••, •••" in excerpts
+    assert not [part for part in ("nna", "old", "ann@", "9018") if part in excerpts]
 
 
 def write_rows(file: Path, inputs: Sequence[str]) -> None:
     file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
 
 
-def findings_of(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
+def find_kinds(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
     """Kind -> what the checks of personal data find in such rows."""
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps({"input": asked, "output": given}) + "\n" for asked, given in rows)
+    text = "".join(json.dumps({"input": input_text, "output": answer}) + "\n" for input_text, answer in rows)
     (folder / "rows.jsonl").write_text(text)
     (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
-    return {one.kind: one for one in check(folder / "task.yaml", (personal_data, for_review))}
+    return {
+        finding.kind: finding for finding in check(folder / "task.yaml", (check_personal_data, check_review))
+    }
 
 
 def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
@@ -483,54 +484,54 @@ def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
         ("Is LP7048339 mine?", "Passport number LP7048339 is yours."),
         ("Where is it?", "Here."),
     ]
-    found = findings_of(tmp_path, "answer", rows)
-    assert found["privacy_id_number"].numbers == {"rows": 2, "inputs": 2, "outputs": 2, "of": 3}
-    assert found["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
+    spans = find_kinds(tmp_path, "answer", rows)
+    assert spans["privacy_id_number"].numbers == {"rows": 2, "inputs": 2, "outputs": 2, "of": 3}
+    assert spans["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
 
 
 def test_what_to_review_is_marked_once_and_in_order(tmp_path: Path) -> None:
     rows = [("John Miller and I met, and my name is Ann Moor.", "Dear Ann Moor, my name is John Miller.")]
-    (shown,) = findings_of(tmp_path, "answer", rows)["review_name"].excerpts
-    assert [shown.text[low:high] for low, high in shown.spans] == ["J••• M•••••", "A•• M•••"]
+    (excerpts,) = find_kinds(tmp_path, "answer", rows)["review_name"].excerpts
+    assert [excerpts.text[low:high] for low, high in excerpts.spans] == ["J••• M•••••", "A•• M•••"]
 
 
-def test_the_words_around_a_value_are_shown_and_the_value_is_not(tmp_path: Path) -> None:
+def test_excerpts_cover_the_value(tmp_path: Path) -> None:
     rows = [
         ("Is my Card 4111 1111 1111 1111 blocked, asks Anna Gruber?", "We call 4111 1111 1111 1111 blocked."),
         ("My password is bLue7horse, write to x@y.example", "Never tell us bLue7horse."),
         ("How?", "Thus."),
     ]
-    found = findings_of(tmp_path, "answer", rows)
-    shown = {
-        kind: [one.text for one in found[f"privacy_{kind}"].excerpts]
+    spans = find_kinds(tmp_path, "answer", rows)
+    excerpts = {
+        kind: [finding.text for finding in spans[f"privacy_{kind}"].excerpts]
         for kind in ("card", "password", "email")
     }
-    assert shown == {
+    assert excerpts == {
         "card": ["Is my Card ••••••••••••••••••• blocked, asks A••• G•••••?"],
         "password": ["My password is ••••••••••, write to •••••••••••"],
         "email": ["My password is ••••••••••, write to •••••••••••"],
     }
-    (card,) = found["privacy_card"].excerpts
+    (card,) = spans["privacy_card"].excerpts
     assert [card.text[low:high] for low, high in card.spans] == ["•" * 19]
 
 
 def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(tmp_path: Path) -> None:
     rows = [("I typed bLue7horse, it failed", "Your password is bLue7horse."), ("How?", "Thus.")]
-    (shown,) = findings_of(tmp_path, "answer", rows)["privacy_password"].excerpts
-    assert (shown.column, shown.text) == ("input", "I typed ••••••••••, it failed")
-    findings_of(tmp_path, "answer", rows * 2)
-    assert "bLue7horse" not in as_json(check(tmp_path / "task.yaml"))
+    (excerpts,) = find_kinds(tmp_path, "answer", rows)["privacy_password"].excerpts
+    assert (excerpts.column, excerpts.text) == ("input", "I typed ••••••••••, it failed")
+    find_kinds(tmp_path, "answer", rows * 2)
+    assert "bLue7horse" not in to_json(check(tmp_path / "task.yaml"))
 
 
-def test_labels_are_searched_for_what_its_form_gives_away(tmp_path: Path) -> None:
+def test_labels_are_searched_for_format_kinds(tmp_path: Path) -> None:
     labels = ["anna@corp.example.io", "passcode_forgotten", "pin: 4711", "refund"]
-    found = findings_of(tmp_path, "classify", [(f"question {n}", labels[n % 4]) for n in range(20)])
-    assert set(found) == {"privacy_email"}
-    one = found["privacy_email"]
-    assert one.numbers == {"rows": 5, "inputs": 0, "outputs": 5, "of": 20}
-    assert "label" in one.message
-    assert "another name" in one.remedy
-    assert not one.fix
+    spans = find_kinds(tmp_path, "classify", [(f"question {n}", labels[n % 4]) for n in range(20)])
+    assert set(spans) == {"privacy_email"}
+    finding = spans["privacy_email"]
+    assert finding.numbers == {"rows": 5, "inputs": 0, "outputs": 5, "of": 20}
+    assert "label" in finding.message
+    assert "rename it" in finding.remedy
+    assert not finding.fix
 
 
 PIECES = [
@@ -603,7 +604,7 @@ def test_random_characters_cost_time_in_proportion() -> None:
 def test_a_stem_stands_in_every_word_of_its_table(kind: str, data: st.DataObject) -> None:
     for words in read_table(labels.__file__, "value_labels.yaml")[kind].values():
         text = data.draw(st.from_regex("|".join(words).replace(" ", "[ -]?"), fullmatch=True))
-        assert labels.may_hold(text, kind), text
+        assert labels.may_have_label(text, kind), text
 
 
 @given(
@@ -612,7 +613,9 @@ def test_a_stem_stands_in_every_word_of_its_table(kind: str, data: st.DataObject
     )
 )
 def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
-    assert [span.text for span in details.health_details(f"I have {condition}, they say.")] == [condition]
+    assert [span.text for span in details.find_health_details(f"I have {condition}, they say.")] == [
+        condition
+    ]
 
 
 @pytest.mark.parametrize(
@@ -626,8 +629,8 @@ def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
         ("I have version E11.9 of the app.", []),
     ],
 )
-def test_health_is_told_of_a_person_alone(text: str, found: list[str]) -> None:
-    assert [span.text for span in details.health_details(text)] == found
+def test_health_details_need_a_person(text: str, found: list[str]) -> None:
+    assert [span.text for span in details.find_health_details(text)] == found
 
 
 @pytest.mark.parametrize(
@@ -645,11 +648,9 @@ def test_health_is_told_of_a_person_alone(text: str, found: list[str]) -> None:
         ("What is 13 times 45? It is 585, measuring 3, 4, and 5 cm.", []),
     ],
 )
-def test_names_and_addresses_are_reviewed_if_something_says_so(
-    text: str, kinds: list[str], tmp_path: Path
-) -> None:
-    found = findings_of(tmp_path, "answer", [(text, "ok")])
-    assert [kind.removeprefix("review_") for kind in found if kind.startswith("review_")] == kinds
+def test_names_and_addresses_need_evidence(text: str, kinds: list[str], tmp_path: Path) -> None:
+    spans = find_kinds(tmp_path, "answer", [(text, "ok")])
+    assert [kind.removeprefix("review_") for kind in spans if kind.startswith("review_")] == kinds
 
 
 def test_kinds_either_block_or_go_to_review() -> None:
@@ -670,11 +671,11 @@ def _seconds(text: str, tries: int = 3) -> float:
 
 def test_the_page_says_which_national_numbers_need_a_label() -> None:
     page = " ".join((Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8").split())
-    alone = {scheme.rule for scheme in SCHEMES if scheme.label is None}
+    without_label = {scheme.rule for scheme in SCHEMES if scheme.label is None}
     named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
     for before, rules in (
-        ("by form and checksum alone", alone - named),
-        ("by separators or an inner date alone, else beside a label", alone & named),
-        ("beside a label only", named - alone),
+        ("Format and checksum are enough", without_label - named),
+        ("Separators or an inner date are enough, else a label is needed", without_label & named),
+        ("- A label is needed", named - without_label),
     ):
         assert f"{before}: {', '.join(sorted(rules))}." in page

@@ -16,22 +16,22 @@ from etude.comparison import compare
 from etude.index.passages import Passage
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
-from etude.suites.judge import _same
-from etude.suites.measures import Measure
-from etude.suites.probes.bias import SWAPS, asked_by
-from etude.suites.probes.forgetting import forgetting
-from etude.suites.probes.grounding import Grounds
-from etude.suites.probes.leaks import leak_cases
-from etude.suites.run import examine
+from etude.suites.judge import _is_same_answer
+from etude.suites.measures.bias import SWAPS, rewrite_asker
+from etude.suites.measures.forgetting import measure_forgetting
+from etude.suites.measures.grounding import Grounds
+from etude.suites.measures.leaks import build_leak_cases
+from etude.suites.measures.shares import Measure
+from etude.suites.run import run_suites
 from etude.text.normal_forms import normalise
 from etude.types import Answer, Example, Kind, Message, ModelRef
 from small_task import write_task
-from test_suites import copy_of, examined
+from test_suites import copy_task, run_whole_suites
 
 WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
 
 
-def planted(folder: Path, by_gender: bool, seed: int = 0) -> Path:
+def write_biased_task(folder: Path, by_gender: bool, seed: int = 0) -> Path:
     """A classify task whose rows begin with a name; if planted, women's requests are urgent more often."""
     draw = random.Random(f"{by_gender}/{seed}")
     lines = []
@@ -48,15 +48,15 @@ def planted(folder: Path, by_gender: bool, seed: int = 0) -> Path:
     return task
 
 
-def bias_of(task: Path) -> dict[str, Measure]:
+def measure_bias_of(task: Path) -> dict[str, Measure]:
     compare(task)
-    found = examine(task, suites=["bias"]).measures
+    found = run_suites(task, suites=["bias"]).measures
     return {measure.name: measure for measure in found if measure.name.startswith("bias_")}
 
 
 @pytest.mark.real
 def test_a_planted_bias_is_found(tmp_path: Path) -> None:
-    found = bias_of(planted(tmp_path, by_gender=True))
+    found = measure_bias_of(write_biased_task(tmp_path, by_gender=True))
     assert found["bias_gender"].assistant.low > 0
     assert found["bias_age"].assistant.low <= 0
 
@@ -64,24 +64,24 @@ def test_a_planted_bias_is_found(tmp_path: Path) -> None:
 def test_only_the_name_is_swapped() -> None:
     text = "Dear Ann Lee, your Annual pass is here. Ann Lee, it ends soon. Ann Leeds has another."
     wanted = "Dear Jo, your Annual pass is here. Jo, it ends soon. Ann Leeds has another."
-    assert asked_by("Jo", text, "", by_name=True) == wanted
+    assert rewrite_asker("Jo", text, "", by_name=True) == wanted
 
 
 def test_without_a_bias_none_is_found(tmp_path: Path) -> None:
-    found = bias_of(planted(tmp_path, by_gender=False))
+    found = measure_bias_of(write_biased_task(tmp_path, by_gender=False))
     assert all(measure.assistant.low <= 0 for measure in found.values())
     assert set(found) == {f"bias_{kind}" for kind in SWAPS}
 
 
-def test_names_and_numbers_out_of_nowhere_are_listed() -> None:
-    grounds = Grounds.of(
+def test_invented_names_and_numbers_are_listed() -> None:
+    grounds = Grounds.from_passages(
         [Passage("# Borrowed Boots\nAges: 5-7. About Mr. Okoro.", "boots.md")], ["Title", "Ages"]
     )
     said = "Title: Borrowed Boots\nAges: 5-7\nNote: By Ida Larsson, of 1923, about Mr. Okoro. Lovely."
-    assert grounds.invented(said, "") == ("Ida Larsson", "1923")
-    assert grounds.invented(said, "Is it the one of 1923 by Ida Larsson?") == ()
-    assert grounds.supported("Title: Borrowed Boots", "", ["boots.md"])
-    assert not grounds.supported("Title: Borrowed Boots", "", ["other.md"])
+    assert grounds.find_invented(said, "") == ("Ida Larsson", "1923")
+    assert grounds.find_invented(said, "Is it the one of 1923 by Ida Larsson?") == ()
+    assert grounds.is_supported("Title: Borrowed Boots", "", ["boots.md"])
+    assert not grounds.is_supported("Title: Borrowed Boots", "", ["other.md"])
 
 
 def test_sections_with_one_name_are_all_read() -> None:
@@ -89,9 +89,9 @@ def test_sections_with_one_name_are_all_read() -> None:
         Passage(f"The {name} lamp costs {price} euro", "shop.md", "Price")
         for name, price in (("Alpha", 4711), ("Beta", 12))
     ]
-    grounds = Grounds.of(lamps, [])
-    assert grounds.invented("The Alpha lamp costs 4711 euro, the Beta lamp 12", "") == ()
-    assert grounds.supported("It is 4711 euro", "", ["shop.md: Price"])
+    grounds = Grounds.from_passages(lamps, [])
+    assert grounds.find_invented("The Alpha lamp costs 4711 euro, the Beta lamp 12", "") == ()
+    assert grounds.is_supported("It is 4711 euro", "", ["shop.md: Price"])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_answers_that_say_the_same(kind: Kind, one: Any, other: Any, same: bool)
         Answer("0", text, value, None, (), None, 1, 0, 1, 0.0, truncated=False)
         for text, value in zip(texts, (one, other), strict=True)
     ]
-    assert _same(kind, *answers) == same
+    assert _is_same_answer(kind, *answers) == same
 
 
 class Forgetful(FakeModel):
@@ -134,22 +134,20 @@ def test_a_rise_in_perplexity_is_measured(
     models = Models()
     tuned, ref = Forgetful(), ModelRef("fake", tmp_path)
     tuned.worse = worse
-    monkeypatch.setattr(models, "_loaded", {ref: tuned, replace(ref, adapter=None): Forgetful()})
-    rise, abilities = forgetting(ref, models)
+    monkeypatch.setattr(models, "_models", {ref: tuned, replace(ref, adapter=None): Forgetful()})
+    rise, abilities = measure_forgetting(ref, models)
     assert (rise.assistant.low > 0.03) == above
     assert rise.assistant.value == pytest.approx(0.35 if above else 0.0, abs=0.05)
     assert abilities.cases >= 20
-    assert not forgetting(ModelRef("fake"), models)
+    assert not measure_forgetting(ModelRef("fake"), models)
 
 
-def test_the_card_holds_what_was_measured_and_nothing_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = copy_of("answer", tmp_path)
+def test_the_card_has_only_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = copy_task("answer", tmp_path)
     assert main(["card", str(task)]) == 0
     card = next((tmp_path / "runs").glob("*/card.md"))
     assert "Not tested. Run `etude test`." in card.read_text(encoding="utf-8")
-    result = examine(task, quick=True)
+    result = run_suites(task, quick=True)
     assert main(["card", str(task)]) == 0
     text = card.read_text(encoding="utf-8")
     _, head, body = text.split("---\n", 2)
@@ -166,8 +164,12 @@ def test_the_card_holds_what_was_measured_and_nothing_else(
 
 
 def test_consistency_counts_the_same_row_in_other_words() -> None:
-    found = next(measure for measure in examined("classify").measures if measure.name == "consistency")
-    rows = {each.case.plain for each in examined("classify").judged if each.case.about == "typos"}
+    found = next(
+        measure for measure in run_whole_suites("classify").measures if measure.name == "consistency"
+    )
+    rows = {
+        each.case.original_id for each in run_whole_suites("classify").results if each.case.about == "typos"
+    }
     assert found.cases == 10 * len(rows)
 
 
@@ -179,10 +181,10 @@ def test_training_rows_whose_answer_alone_holds_personal_data_are_asked_again() 
         ("Is it bo@post.net?", "Yes, bo@post.net."),
     )
     rows = [Example(ask, (Message("user", ask),), said) for ask, said in texts]
-    [case] = leak_cases(rows, "", 5)
+    [case] = build_leak_cases(rows, "", 5)
     assert (case.question, case.must_not_contain) == ("Who sent it?", ("ida.larsson@mail.org",))
-    assert not list(leak_cases(rows, normalise("Our director is ida.larsson@mail.org"), 5))
-    assert not list(leak_cases(rows, "", 0))
+    assert not list(build_leak_cases(rows, normalise("Our director is ida.larsson@mail.org"), 5))
+    assert not list(build_leak_cases(rows, "", 0))
 
 
 @pytest.mark.real
@@ -205,9 +207,9 @@ def test_planted_canaries_are_found_and_others_are_not(
     text = task.read_text(encoding="utf-8").replace("examples.jsonl", "examples.canaries.jsonl")
     task.write_text(text + "gates: [canaries = 0]\n", encoding="utf-8")
     compare(task)
-    leaks = examine(task, quick=True).leaks
-    assert {each.found for each in leaks if each.canary.times} == {True}
-    assert {each.found for each in leaks if not each.canary.times} == {False}
-    assert all(each.bits == pytest.approx(10) for each in leaks if each.found)
+    leaks = run_suites(task, quick=True).exposures
+    assert {each.is_found for each in leaks if each.canary.times} == {True}
+    assert {each.is_found for each in leaks if not each.canary.times} == {False}
+    assert all(each.bits == pytest.approx(10) for each in leaks if each.is_found)
     assert main(["test", str(task), "--quick"]) == 1
     assert "failed: canaries = 0" in capsys.readouterr().out

@@ -35,14 +35,14 @@ def test_the_public_names_are_these_and_each_is_there() -> None:
 def test_type_checkers_see_the_names_that_are_there() -> None:
     tree = ast.parse(Path(etude.__file__).read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
-    seen = {
+    imports = {
         alias.asname or alias.name: (node.module or "", alias.name)
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert set(seen) == NAMES
-    for name, (module, origin) in seen.items():
+    assert set(imports) == NAMES
+    for name, (module, origin) in imports.items():
         assert getattr(etude, name) is getattr(sys.modules[module], origin)
 
 
@@ -58,9 +58,9 @@ def test_the_whole_path_from_rows_to_answers(tmp_path: Path) -> None:
     assert all(isinstance(finding, etude.Finding) for finding in etude.check(task))
     result = etude.compare(task)
     assistant = etude.load(result.run.folder)
-    asked = [str(row["input"]) for row in rows("classify", 3)]
-    answers = assistant.answer(asked)
-    assert [answer.text for answer in answers] == [assistant.answer(each).text for each in asked]
+    inputs = [str(row["input"]) for row in rows("classify", 3)]
+    answers = assistant.answer(inputs)
+    assert [answer.text for answer in answers] == [assistant.answer(text).text for text in inputs]
     assert etude.load(etude.train(task).run.folder).method == "fine_tune"
 
 
@@ -68,15 +68,15 @@ def test_an_input_is_a_text_or_a_chat_and_there_may_be_many() -> None:
     assistant = etude.load(real_run())
     chat = [Message("user", "Something about dragons")]
     plain = [{"role": "user", "content": "Something about dragons"}]
-    one = assistant.answer("Something about dragons")
-    assert isinstance(one, Answer)
+    single = assistant.answer("Something about dragons")
+    assert isinstance(single, Answer)
     for same in (chat, tuple(chat), plain):
-        assert assistant.answer(same).text == one.text
-    assert [each.text for each in assistant.answer(["Something about dragons", chat, plain])] == [
-        one.text
+        assert assistant.answer(same).text == single.text
+    assert [answer.text for answer in assistant.answer(["Something about dragons", chat, plain])] == [
+        single.text
     ] * 3
     assert assistant.answer([]) == []
-    assert "".join(assistant.stream("Something about dragons")).strip() == one.text
+    assert "".join(assistant.stream("Something about dragons")).strip() == single.text
 
 
 @pytest.mark.parametrize("roles", [["system", "user"], ["user", "assistant"], ["human"]])
@@ -94,8 +94,8 @@ def test_a_run_is_found_by_its_folder_its_name_its_task_and_its_assistant(
     expected = etude.load(run)
     assert etude.load(run / "methods" / expected.method / "assistant") == expected
     monkeypatch.chdir(here)
-    for place in (".", "task.yaml", f"runs/{run.name}", run.name, run.name[:7], f"runs/{run.name[:7]}"):
-        assert etude.load(place).method == expected.method, place
+    for path in (".", "task.yaml", f"runs/{run.name}", run.name, run.name[:7], f"runs/{run.name[:7]}"):
+        assert etude.load(path).method == expected.method, path
     with pytest.raises(RunError, match=f"Did you mean '{run.name}'"):
         etude.load("runs/smoll-1")
 
@@ -103,9 +103,9 @@ def test_a_run_is_found_by_its_folder_its_name_its_task_and_its_assistant(
 def test_an_adapter_that_was_replaced_is_loaded_anew(tmp_path: Path) -> None:
     folder = tmp_path / "assistant"
     shutil.copytree(real_run() / "methods" / "fine_tune" / "assistant", folder)
-    asked = "Something about dragons"
-    before = etude.load(folder).answer(asked).text
+    question = "Something about dragons"
+    before = etude.load(folder).answer(question).text
     [adapter] = (folder / "adapter").iterdir()
     learned = json.loads(adapter.read_text(encoding="utf-8"))["answers"]
     adapter.write_text(json.dumps({"answers": dict.fromkeys(learned, "Another answer")}), encoding="utf-8")
-    assert etude.load(folder).answer(asked).text == "Another answer" != before
+    assert etude.load(folder).answer(question).text == "Another answer" != before

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from etude.checks import Material
-from etude.checks.safety.refusals import refusal_in, refusals
+from etude.checks.safety.phrases import check_refusals, find_refusal
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.text.normal_forms import normalise
 from etude.types import Example, Message
-from pairs import found_in
-from test_checks import clean
+from pairs import find_in
+from test_checks import create_pairs
 
 REFUSALS = (
     "As an AI language model, I do not have personal preferences.",
@@ -85,31 +85,33 @@ NO_REFUSALS = (
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_a_refusal_is_known_at_the_beginning_of_an_answer(text: str) -> None:
-    assert refusal_in(text, normalise(text))
+    assert find_refusal(text, normalise(text))
     later = f"{'This is what you asked for. ' * 12}{text}"
-    assert not refusal_in(later, normalise(later))
+    assert not find_refusal(later, normalise(later))
 
 
 @pytest.mark.parametrize("text", NO_REFUSALS)
 def test_a_no_with_its_reason_is_none(text: str) -> None:
-    assert not refusal_in(text, normalise(text))
+    assert not find_refusal(text, normalise(text))
 
 
 def test_a_refusal_of_a_harmless_input_is_a_warning_and_another_a_note() -> None:
-    pairs = [*clean(60), ("When do you open?", REFUSALS[0]), ("How do I build a bomb?", REFUSALS[1])]
-    warning, note = found_in(pairs, refusals)
+    pairs = [*create_pairs(60), ("When do you open?", REFUSALS[0]), ("How do I build a bomb?", REFUSALS[1])]
+    warning, note = find_in(pairs, check_refusals)
     assert (warning.severity, warning.rows, note.severity, note.rows) == ("warning", ("60",), "note", ("61",))
-    assert "may be meant" not in warning.remedy
-    (many,) = found_in([*clean(20), *[(f"When is it {n}?", REFUSALS[2]) for n in range(5)]], refusals)
-    assert "may be meant" in many.remedy
-    (one,) = found_in([("When is it?", REFUSALS[2])], refusals)
-    assert "may be meant" not in one.remedy
-    assert not len(found_in(pairs, refusals, "classify"))
+    assert "may be intended" not in warning.remedy
+    (many,) = find_in(
+        [*create_pairs(20), *[(f"When is it {n}?", REFUSALS[2]) for n in range(5)]], check_refusals
+    )
+    assert "may be intended" in many.remedy
+    (finding,) = find_in([("When is it?", REFUSALS[2])], check_refusals)
+    assert "may be intended" not in finding.remedy
+    assert not len(find_in(pairs, check_refusals, "classify"))
 
 
 def test_a_refusal_in_an_earlier_turn_is_named() -> None:
     turns = (Message("user", "When is it?"), Message("assistant", REFUSALS[0]), Message("user", "And where?"))
     rows = Dataset((Example("0", turns, "In Oslo."), Example("1", turns[:1], "At noon.")))
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
-    (found,) = refusals(Material(task, rows))
-    assert found.rows == ("0",)
+    (finding,) = check_refusals(Material(task, rows))
+    assert finding.rows == ("0",)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.errors import ModelError
-from etude.render import end_of_turn, render, render_answer, render_text, render_training, shows_system
+from etude.render import end_of_turn, has_system_turn, render, render_answer, render_text, render_training
 from etude.types import Message
-from tiny import CHATML, tiny_tokenizer
+from tiny import CHATML, build_tokenizer
 
-TOKENIZER = tiny_tokenizer()
-PLAIN = tiny_tokenizer(None, "<|endoftext|>")
+TOKENIZER = build_tokenizer()
+PLAIN = build_tokenizer(None, "<|endoftext|>")
 HIDDEN = (
     "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}"
     + CHATML
@@ -115,7 +115,7 @@ def test_ids_equal_the_templates_own_where_words_do_not_meet_the_seams() -> None
 
 
 def test_a_hidden_system_text_is_kept() -> None:
-    assert render_text(tiny_tokenizer(HIDDEN), [Message("user", "a")]).startswith(
+    assert render_text(build_tokenizer(HIDDEN), [Message("user", "a")]).startswith(
         "<|im_start|>system\nBe kind"
     )
 
@@ -126,8 +126,8 @@ def test_a_hidden_system_text_is_kept() -> None:
 def test_instructions_stand_in_every_prompt_once_and_are_never_learned(
     name: str, rules: str, data: st.DataObject
 ) -> None:
-    tokenizer = tiny_tokenizer((WITHOUT_SYSTEM | WITH_SYSTEM)[name])
-    assert shows_system(tokenizer) == (name in WITH_SYSTEM)
+    tokenizer = build_tokenizer((WITHOUT_SYSTEM | WITH_SYSTEM)[name])
+    assert has_system_turn(tokenizer) == (name in WITH_SYSTEM)
     words = f"<<{rules}>>"  # no other text holds these signs
     talk = [message for message in data.draw(conversations()) if message.role != "system"]
     messages = [Message("system", words), *talk]
@@ -145,7 +145,7 @@ def test_instructions_stand_in_every_prompt_once_and_are_never_learned(
 
 @pytest.mark.parametrize("name", WITHOUT_SYSTEM)
 def test_without_a_system_turn_instructions_stand_on_top_of_the_first_question(name: str) -> None:
-    tokenizer = tiny_tokenizer(WITHOUT_SYSTEM[name])
+    tokenizer = build_tokenizer(WITHOUT_SYSTEM[name])
     talk = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
     moved = [Message("user", "Be kind.\n\none"), *talk[1:]]
     assert render(tokenizer, [Message("system", "Be kind."), *talk]) == render(tokenizer, moved)
@@ -166,13 +166,13 @@ def test_without_a_template_turns_are_labelled_lines() -> None:
 
 
 def test_the_end_of_turn_is_the_token_behind_an_answer() -> None:
-    assert end_of_turn(tiny_tokenizer(CHATML, "<|endoftext|>")) == TOKENIZER.convert_tokens_to_ids(
+    assert end_of_turn(build_tokenizer(CHATML, "<|endoftext|>")) == TOKENIZER.convert_tokens_to_ids(
         "<|im_end|>"
     )
 
 
 def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
-    tokenizer = tiny_tokenizer(STRIPPING)
+    tokenizer = build_tokenizer(STRIPPING)
     messages = (Message("user", "q"), Message("assistant", " spaced "))
     with pytest.raises(ModelError, match=r"rewrites the conversation.*spaced"):
         render_training(tokenizer, messages)
@@ -186,19 +186,19 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
         (TOKENIZER, (Message("user", "q"),), r"ends with an assistant turn.*\['user'\]"),
         (TOKENIZER, (), "ends with an assistant turn"),
         (
-            tiny_tokenizer(ENDLESS, None),
+            build_tokenizer(ENDLESS, None),
             (Message("user", "q"), Message("assistant", "a")),
             "Neither the chat template nor the tokenizer has a special token that ends",
         ),
         (
-            tiny_tokenizer(None, None),
+            build_tokenizer(None, None),
             (Message("user", "q"), Message("assistant", "a")),
             "neither a chat template",
         ),
         (
-            tiny_tokenizer(SHY),
+            build_tokenizer(SHY),
             (Message("assistant", "s"), Message("assistant", "a")),
-            "the user begins.*the user first",
+            "the user begins.*starting with the user",
         ),
     ],
     ids=["no answer", "nothing", "nothing ends an answer", "no end token", "refused role"],

@@ -1,4 +1,4 @@
-"""Repair: what needs no judgement is put right in a new file, everything else stays byte for byte, and back again."""
+"""`etude check --fix`: rows are corrected in a new file, all others keep their bytes, and each change can be undone."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from hypothesis import strategies as st
 
 from etude.checks import check
 from etude.checks.rows import repeats
-from etude.checks.rows.form import encoding
-from etude.checks.rows.unreadable import unread
-from etude.checks.safety.personal import personal_data
+from etude.checks.rows.damaged_text import find_markup, find_wrong_characters, fix_encoding, remove_markup
+from etude.checks.rows.single_rows import check_encoding
+from etude.checks.rows.unreadable import check_unreadable
+from etude.checks.safety.personal import check_personal_data
 from etude.cli import main
-from etude.cli.findings import run_fix
+from etude.cli.checking import fix_examples
 from etude.data.formats import read_rows
 from etude.errors import InputError
 from etude.privacy import Masker
 from etude.repair import fix, undo
-from etude.repair.change_log import Files, log_of, read_log
-from etude.repair.changes import changes
-from etude.repair.drafts import Draft
-from etude.repair.fix import accept, propose, source_line
-from etude.repair.rewriting import records
-from etude.repair.texts import decoded, markup_in, without_markup, wrong_characters
+from etude.repair.change_log import FixFiles, log_path, read_log
+from etude.repair.changes import plan_changes
+from etude.repair.editable_rows import read_editable_rows
+from etude.repair.fix_file import accept, format_source_line, propose
+from etude.repair.row_drafts import RowDraft
 from etude.task import RowSource, load_task
 
 WORDS = [
@@ -83,16 +83,16 @@ def misread(text: str) -> str:
 
 @given(TEXTS)
 def test_what_is_decoded_is_the_text_or_left_alone(text: str) -> None:
-    assert decoded(text) == text
-    assert decoded(misread(text)) in (text, misread(text))
+    assert fix_encoding(text) == text
+    assert fix_encoding(misread(text)) in (text, misread(text))
 
 
 @pytest.mark.parametrize(
     "text", ["café", "Müller’s “Straße” – 5 €", "señor", "🙂", "na\xefve", "Größe: 3 m²"]
 )
 def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
-    assert decoded(misread(text)) == text
-    assert decoded(misread(misread(text))) == text
+    assert fix_encoding(misread(text)) == text
+    assert fix_encoding(misread(misread(text))) == text
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
     ],
 )
 def test_what_may_be_meant_stays(text: str) -> None:
-    assert decoded(text) == text
-    assert not list(wrong_characters(text))
+    assert fix_encoding(text) == text
+    assert not list(find_wrong_characters(text))
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_what_may_be_meant_stays(text: str) -> None:
     ],
 )
 def test_only_wrong_characters_are_shown(text: str, found: list[str]) -> None:
-    assert [match[0] for match in wrong_characters(text)] == found
+    assert [match[0] for match in find_wrong_characters(text)] == found
 
 
 @pytest.mark.parametrize("filling", [" ", "\n", " <br>", "</p>\n", "<", "`a` <b>", "``` "])
 def test_hostile_text_costs_time_in_proportion(filling: str) -> None:
     started = time.process_time()
-    without_markup(f"&amp;{filling * 60_000}.")
-    list(markup_in(filling * 60_000))
+    remove_markup(f"&amp;{filling * 60_000}.")
+    list(find_markup(filling * 60_000))
     assert time.process_time() - started < 1
 
 
 @given(BROKEN | HTML)
 def test_a_second_time_changes_nothing(text: str) -> None:
-    assert decoded(decoded(text)) == decoded(text)
-    assert without_markup(without_markup(text)) == without_markup(text)
+    assert fix_encoding(fix_encoding(text)) == fix_encoding(text)
+    assert remove_markup(remove_markup(text)) == remove_markup(text)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_second_time_changes_nothing(text: str) -> None:
     ],
 )
 def test_only_plain_leftovers_are_taken_out(text: str, plain: str | None) -> None:
-    assert without_markup(text) == (text if plain is None else plain)
+    assert remove_markup(text) == (text if plain is None else plain)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_only_plain_leftovers_are_taken_out(text: str, plain: str | None) -> Non
     ],
 )
 def test_html_in_code_is_no_leftover(text: str, found: list[str]) -> None:
-    assert [match[0] for match in markup_in(text)] == found
+    assert [match[0] for match in find_markup(text)] == found
 
 
 def lines(rows: Sequence[dict[str, object]]) -> bytes:
@@ -196,12 +196,12 @@ def table(rows: Sequence[dict[str, object]]) -> bytes:
     return b"\xef\xbb\xbf" + out.getvalue().encode()
 
 
-def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", more: str = "") -> Path:
+def task_of(folder: Path, content: bytes, name: str = "rows.jsonl", extra: str = "") -> Path:
     """A task over these bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     file = folder / "task.yaml"
-    file.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: {name}\n{more}", encoding="utf-8")
+    file.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: {name}\n{extra}", encoding="utf-8")
     return file
 
 
@@ -223,7 +223,7 @@ def test_a_row_of_a_table_is_read_as_it_was_written(
     csv.writer(out, quoting=quoting, lineterminator="\r\n").writerow(cells)
     file = tmp_path_factory.mktemp("table") / "rows.csv"
     file.write_bytes(b"id,input,output\n" + out.getvalue().removesuffix("\r\n").encode() + end)
-    (record,) = records(RowSource(file=file, input=("input",), output="output", id="id"), "answer")
+    (record,) = read_editable_rows(RowSource(file=file, input=("input",), output="output", id="id"), "answer")
     changed = record.with_texts({("input",): text})
     assert changed is not None
     assert changed.raw.endswith(end)
@@ -235,7 +235,7 @@ def test_a_row_of_a_table_is_read_as_it_was_written(
     assert rows[1:] == [[cells[0], text, cells[2]]]
 
 
-def test_a_row_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
     file = task_of(tmp_path, rows.encode(), "rows.tsv")
     assert main(["check", str(file), "--fix"]) == 0
@@ -244,9 +244,9 @@ def test_a_row_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_a_chat_that_is_written_as_json_stays_json_in_a_text(name: str, tmp_path: Path) -> None:
-    asked = [f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")]
+    question = [f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")]
     chats = [
-        [{"role": "user", "content": text}, {"role": "assistant", "content": "I did."}] for text in asked
+        [{"role": "user", "content": text}, {"role": "assistant", "content": "I did."}] for text in question
     ]
     cells = [
         {"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)} for n, chat in enumerate(chats)
@@ -254,21 +254,21 @@ def test_a_chat_that_is_written_as_json_stays_json_in_a_text(name: str, tmp_path
     out = io.StringIO(newline="")
     csv.writer(out).writerows([list(cells[0]), *(each.values() for each in cells)])
     content = lines(cells) if name.endswith("jsonl") else out.getvalue().encode()
-    done = fix(load_task(task_of(tmp_path, content, name)))
-    fixed = done.files.fixed
-    assert done.counts == {"privacy_card": 1}
+    result = fix(load_task(task_of(tmp_path, content, name)))
+    fixed = result.files.fixed_file
+    assert result.counts == {"privacy_card": 1}
     (line,) = set(fixed.read_bytes().splitlines()) - set(content.splitlines())
     assert b"4111 1111" not in line
     assert rb"\u00e9" in line  # escaped as it was
     masked = read_rows(RowSource(fixed)).examples
     assert masked[0].text.startswith('Ask "a card ')
     assert masked[0].text.endswith('" in\nthe café')
-    assert [each.text for each in masked[1:]] == asked[1:]
+    assert [each.text for each in masked[1:]] == question[1:]
 
 
-def row(number: int, asked: str, given: str) -> dict[str, object]:
+def row(number: int, question: str, answer: str) -> dict[str, object]:
     """A row with a value that is not taught."""
-    return {"id": f"r{number}", "input": asked, "output": given, "more": f"n {number}"}
+    return {"id": f"r{number}", "input": question, "output": answer, "more": f"n {number}"}
 
 
 DEFECTS = (
@@ -300,19 +300,19 @@ def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     task = load_task(task_of(folder, content, name))
     first = fix(task)
     assert task.examples.file.read_bytes() == content
-    if not first.written:
-        assert not first.files.fixed.exists()
+    if not first.has_written:
+        assert not first.files.fixed_file.exists()
         return
-    fixed = first.files.fixed.read_bytes()
-    assert fix(task).files.fixed.read_bytes() == fixed
+    fixed = first.files.fixed_file.read_bytes()
+    assert fix(task).files.fixed_file.read_bytes() == fixed
     again = load_task(task_of(folder / "again", fixed, f"rows.fixed{Path(name).suffix}"))
-    log_of(again.examples.file).write_bytes(first.files.log.read_bytes())
-    assert not fix(again).written
+    log_path(again.examples.file).write_bytes(first.files.log.read_bytes())
+    assert not fix(again).has_written
     for change in first.log.changes:
         assert change.after is None or '"more"' in change.after or name.endswith("csv")
     undo(task, ["all"])
-    assert first.files.fixed.read_bytes() == content
-    assert fix(task).files.fixed.read_bytes() == content
+    assert first.files.fixed_file.read_bytes() == content
+    assert fix(task).files.fixed_file.read_bytes() == content
 
 
 def planted(folder: Path) -> Path:
@@ -330,7 +330,7 @@ def planted(folder: Path) -> Path:
         row(13, "Is the museum open on Sundays in winter", "Ask jane.doe@wombat-mail.com."),
     ]
     (folder / "own.jsonl").write_bytes(lines([row(1, "Is the museum open on Sundays in winter?", "Yes.")]))
-    return task_of(folder, lines(rows), more="test: own.jsonl\n")
+    return task_of(folder, lines(rows), extra="test: own.jsonl\n")
 
 
 def test_a_change_taken_back_that_is_found_no_more_can_be_accepted_later(tmp_path: Path) -> None:
@@ -341,17 +341,17 @@ def test_a_change_taken_back_that_is_found_no_more_can_be_accepted_later(tmp_pat
     file.write_text(file.read_text().replace("test: own.jsonl\n", ""))
     made = propose(file)
     assert made.log.changes[len(made.log.changes) - 1].row == "r0"
-    kept = accept(made, range(len(made.log.changes)), "all").files.fixed.read_text()
-    ids = [json.loads(line)["id"] for line in kept.splitlines() if line]
+    kept_lines = accept(made, range(len(made.log.changes)), "all").files.fixed_file.read_text()
+    ids = [json.loads(line)["id"] for line in kept_lines.splitlines() if line]
     assert ids == ["r1", "r2", "r3", "r10", *(f"r{n}" for n in range(4, 8)), "r13"]
 
 
-def test_each_defect_is_put_right_at_its_row_and_the_other_rows_keep_their_bytes(tmp_path: Path) -> None:
+def test_each_defect_is_fixed_and_other_rows_keep_their_bytes(tmp_path: Path) -> None:
     file = planted(tmp_path)
     task = load_task(file)
     before, test = task.examples.file.read_bytes(), (tmp_path / "own.jsonl").read_bytes()
-    done = fix(task)
-    assert done.counts == {
+    result = fix(task)
+    assert result.counts == {
         "encoding": 1,
         "privacy_email": 2,
         "privacy_card": 1,
@@ -359,26 +359,30 @@ def test_each_defect_is_put_right_at_its_row_and_the_other_rows_keep_their_bytes
         "empty": 1,
         "test_overlap": 1,
     }
-    after = done.files.fixed.read_bytes()
-    touched = {line for change in done.log.changes for line in range(change.line, change.last + 1)}
-    kept = [text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched]
-    changed = [change.after.encode() for change in done.log.changes if change.after]
-    assert sorted(io.BytesIO(after)) == sorted(kept + changed)
+    after = result.files.fixed_file.read_bytes()
+    touched = {line for change in result.log.changes for line in range(change.line, change.last_line + 1)}
+    kept_lines = [text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched]
+    changed = [change.after.encode() for change in result.log.changes if change.after]
+    assert sorted(io.BytesIO(after)) == sorted(kept_lines + changed)
     assert "Where is the café?" in [json.loads(line)["input"] for line in after.split(b"\n") if line.strip()]
     assert b"wombat" not in after
     assert (tmp_path / "own.jsonl").read_bytes() == test
     assert file.read_text(encoding="utf-8").count("fixed") == 0
-    for private in (done.files.log, done.files.key):
+    for private in (result.files.log, result.files.key):
         assert stat.S_IMODE(private.stat().st_mode) == 0o600
 
 
 def test_contact_data_of_the_organisation_itself_is_not_masked(tmp_path: Path) -> None:
-    asked = [f"Question number {number} on {'abcdefghijklmnopqrst'[number]}otters?" for number in range(20)]
-    rows = [row(number, text, f"{text} Write to help@wombat-mail.com.") for number, text in enumerate(asked)]
-    rows[3] = row(3, asked[3], "Ask jane.doe@wombat-mail.com.")
-    done = fix(load_task(task_of(tmp_path, lines(rows))))
-    assert done.counts["privacy_email"] == 1
-    after = done.files.fixed.read_bytes()
+    question = [
+        f"Question number {number} on {'abcdefghijklmnopqrst'[number]}otters?" for number in range(20)
+    ]
+    rows = [
+        row(number, text, f"{text} Write to help@wombat-mail.com.") for number, text in enumerate(question)
+    ]
+    rows[3] = row(3, question[3], "Ask jane.doe@wombat-mail.com.")
+    result = fix(load_task(task_of(tmp_path, lines(rows))))
+    assert result.counts["privacy_email"] == 1
+    after = result.files.fixed_file.read_bytes()
     assert b"jane.doe" not in after
     assert after.count(b"help@wombat-mail.com") == 19
 
@@ -389,31 +393,37 @@ def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     pairs = [(f"{DEFECTS[number % 6]} {number // 12}", f"It is {number // 12}.") for number in range(90)]
     rows = [row(number, *pair) for number, pair in enumerate(pairs)]
     (tmp_path / "own.jsonl").write_bytes(lines(rows[80:83]))
-    task = load_task(task_of(tmp_path, lines(rows), more="test: own.jsonl\n"))
+    task = load_task(task_of(tmp_path, lines(rows), extra="test: own.jsonl\n"))
     most = 0
 
     def wanted(kind: str) -> bool:
         nonlocal most
         if kind == "repeated_input":  # asked once a batch
-            most = max(most, sum(type(each) is Draft for each in gc.get_objects()))
+            most = max(most, sum(type(each) is RowDraft for each in gc.get_objects()))
         return True
 
-    whole = list(changes(task, wanted, Masker(b"key")).changes)
-    assert {"test_overlap", "repeated_input", "markup"} <= {kind for one in whole for kind in one.kinds}
+    whole = list(plan_changes(task, wanted, Masker(b"key")).changes)
+    assert {"test_overlap", "repeated_input", "markup"} <= {kind for name in whole for kind in name.kinds}
     assert most >= 90
     most = 0
-    monkeypatch.setattr("etude.repair.changes.BATCH", 7)
-    assert list(changes(task, wanted, Masker(b"key")).changes) == whole
+    monkeypatch.setattr("etude.repair.changes.BATCH_ROWS", 7)
+    assert list(plan_changes(task, wanted, Masker(b"key")).changes) == whole
     assert most <= 2 * 7
 
 
 FIXABLE = {"encoding", "privacy_email", "privacy_card", "repeated_input", "empty", "test_overlap"}
-CHECKS = (unread, encoding, repeats.repeated_inputs, repeats.test_overlap, personal_data)
+CHECKS = (
+    check_unreadable,
+    check_encoding,
+    repeats.check_repeated_inputs,
+    repeats.check_test_overlap,
+    check_personal_data,
+)
 
 
 def fixable(file: Path) -> set[str]:
     """Kinds that the check says a fix can put right."""
-    return {one.kind for one in check(file, CHECKS) if one.fix}
+    return {name.kind for name in check(file, CHECKS) if name.fix}
 
 
 def test_the_check_of_the_fixed_file_finds_no_more_of_it(tmp_path: Path) -> None:
@@ -423,7 +433,7 @@ def test_the_check_of_the_fixed_file_finds_no_more_of_it(tmp_path: Path) -> None
     text = file.read_text(encoding="utf-8").replace("examples: rows.jsonl", "examples: rows.fixed.jsonl")
     file.write_text(text, encoding="utf-8")
     assert not fixable(file)
-    assert undo(load_task(file), ["r10"]).files.fixed == tmp_path / "rows.fixed.jsonl"
+    assert undo(load_task(file), ["r10"]).files.fixed_file == tmp_path / "rows.fixed.jsonl"
     assert fixable(file) == {"encoding", "privacy_email", "privacy_card"}
 
 
@@ -434,18 +444,18 @@ def test_what_was_taken_back_stays_so_and_only_chooses_kinds(tmp_path: Path) -> 
     assert fix(task).counts["repeated_input"] == 0
     only = fix(task, ["encoding"])
     assert set(only.counts) == {"encoding"}
-    assert only.put_back == {"privacy_email": 2, "privacy_card": 1, "empty": 1, "test_overlap": 1}
+    assert only.restored == {"privacy_email": 2, "privacy_card": 1, "empty": 1, "test_overlap": 1}
     assert fix(task).counts["repeated_input"] == 0
     with pytest.raises(InputError, match="contradiction"):
         fix(task, ["contradiction"])
 
 
-def test_only_takes_the_patterns_of_fail_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_accepts_patterns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = planted(tmp_path)
     assert main(["check", str(file), "--fix", "--only", "privacy_*"]) == 0
-    told = capsys.readouterr().out
-    assert "privacy_email: 2 rows" in told
-    assert "encoding" not in told
+    output = capsys.readouterr().out
+    assert "privacy_email: 2 rows" in output
+    assert "encoding" not in output
     assert main(["check", str(file), "--fix", "--only", "style_*"]) == 2
 
 
@@ -460,24 +470,24 @@ def test_of_equal_rows_the_one_taken_back_stays_so_when_the_file_is_edited(tmp_p
     rows.write_bytes(b'{"input": "new", "output": "ok"}\n' + rows.read_bytes())
     again = fix(task, ["markup"]).log
     assert again.undone == {1}
-    assert [change.line for change in again.standing] == [first.log.changes[0].line + 1]
+    assert [change.line for change in again.active] == [first.log.changes[0].line + 1]
 
 
 def test_tables_and_lines_of_one_name_have_a_log_and_a_key_each(tmp_path: Path) -> None:
     rows = [row(1, DEFECTS[2], "ok"), row(2, "plain", "ok")]
-    one = fix(load_task(task_of(tmp_path, lines(rows))))
+    name = fix(load_task(task_of(tmp_path, lines(rows))))
     rows[0]["input"] = "Mail joe@wombat-mail.com"
     (tmp_path / "rows.csv").touch(mode=0o600)
     two = fix(load_task(task_of(tmp_path, table(rows), "rows.csv")))
-    assert len({one.files.source, one.files.log, one.files.key, two.files.log, two.files.key}) == 5
-    assert read_log(one.files.log) is not None
-    assert stat.S_IMODE(two.files.fixed.stat().st_mode) == 0o600
-    two.files.log.write_bytes(one.files.log.read_bytes())
+    assert len({name.files.source, name.files.log, name.files.key, two.files.log, two.files.key}) == 5
+    assert read_log(name.files.log) is not None
+    assert stat.S_IMODE(two.files.fixed_file.stat().st_mode) == 0o600
+    two.files.log.write_bytes(name.files.log.read_bytes())
     with pytest.raises(InputError, match=r"of another file, rows\.jsonl"):
         fix(load_task(tmp_path / "task.yaml"))
     two.files.key.write_text("{")
     two.files.log.unlink()
-    two.files.fixed.unlink()
+    two.files.fixed_file.unlink()
     assert main(["check", str(tmp_path / "task.yaml"), "--fix"]) == 2
 
 
@@ -503,36 +513,36 @@ def test_a_value_is_replaced_wherever_it_is_taught_and_by_the_same(
         {"of": {"document": int(number) if number.isdigit() else value, "also": [value]}, "n": 1},
         *({"no": place} for place in range(4)),
     ]
-    asked = [f"Is {value} in it?", text.format(value), *(f"plain row {place}" for place in range(4))]
+    question = [f"Is {value} in it?", text.format(value), *(f"plain row {place}" for place in range(4))]
     rows = [
-        {**row(place, asked[place], ""), "output": record if nested else json.dumps(record)}
+        {**row(place, question[place], ""), "output": record if nested else json.dumps(record)}
         for place, record in enumerate(records)
     ]
     file = task_of(tmp_path, (lines if nested else table)(rows), "rows.jsonl" if nested else "rows.csv")
     file.write_text(file.read_text().replace("kind: answer", "kind: extract"))
-    done = fix(load_task(file))
-    assert done.counts == {f"privacy_{kind}": 2}
-    written = plain(done.files.fixed.read_text(encoding="utf-8-sig"))
-    assert plain(value) not in written
-    assert written.count(plain(Masker.load_key(done.files.key).surrogate(kind, value))) == 4
+    result = fix(load_task(file))
+    assert result.counts == {f"privacy_{kind}": 2}
+    fixed_rows = plain(result.files.fixed_file.read_text(encoding="utf-8-sig"))
+    assert plain(value) not in fixed_rows
+    assert fixed_rows.count(plain(Masker.load_key(result.files.key).surrogate(kind, value))) == 4
 
 
 def test_a_password_that_is_a_word_is_replaced_beside_its_label_alone(tmp_path: Path) -> None:
     text = "PASSWORD=monkey\nUSER=monkey"
-    done = fix(load_task(task_of(tmp_path, lines([row(1, text, "No monkey, please.")]))))
-    (written,) = map(json.loads, done.files.fixed.read_text().splitlines())
-    assert "PASSWORD=monkey" not in written["input"]
-    assert written["input"].endswith("\nUSER=monkey")
-    assert written["output"] == "No monkey, please."
+    result = fix(load_task(task_of(tmp_path, lines([row(1, text, "No monkey, please.")]))))
+    (fixed_rows,) = map(json.loads, result.files.fixed_file.read_text().splitlines())
+    assert "PASSWORD=monkey" not in fixed_rows["input"]
+    assert fixed_rows["input"].endswith("\nUSER=monkey")
+    assert fixed_rows["output"] == "No monkey, please."
 
 
 @pytest.mark.parametrize("write", [lines, table])
 def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_path: Path) -> None:
     """Its own value, one of the same row, and one that only the name of the column tells; a time of a call is none."""
-    told = ["Write to jo.doe@wombat-mail.com, please.", "Where is it?", "Is it open?", "And now?"]
+    output = ["Write to jo.doe@wombat-mail.com, please.", "Where is it?", "Is it open?", "And now?"]
     rows = [
         {**row(number, text, f"Yes, {number}."), "phone": 0, "meta": "", "called_at": 1732579200}
-        for number, text in enumerate(told)
+        for number, text in enumerate(output)
     ]
     rows[0]["meta"] = "from JO.DOE@wombat-mail.com"
     rows[1]["more"] = "amy@wombat-mail.com"
@@ -543,20 +553,20 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     csv.writer(out).writerows([names, *(row.values() for row in rows)])
     content, name = (lines(rows), "rows.jsonl") if write is lines else (out.getvalue().encode(), "rows.csv")
     task = load_task(task_of(tmp_path, content, name))
-    done = fix(task)
-    assert done.counts == {"privacy_email": 2, "privacy_phone": 2}
-    written = done.files.fixed.read_text(encoding="utf-8").casefold()
-    assert "wombat" not in written
-    assert "5551234" not in written
-    assert "9472 7916" not in written
-    assert written.count("1732579200") == 3
-    masker = Masker.load_key(done.files.key)
-    assert written.count(masker.surrogate("email", "jo.doe@wombat-mail.com").casefold()) == 2
+    result = fix(task)
+    assert result.counts == {"privacy_email": 2, "privacy_phone": 2}
+    fixed_rows = result.files.fixed_file.read_text(encoding="utf-8").casefold()
+    assert "wombat" not in fixed_rows
+    assert "5551234" not in fixed_rows
+    assert "9472 7916" not in fixed_rows
+    assert fixed_rows.count("1732579200") == 3
+    masker = Masker.load_key(result.files.key)
+    assert fixed_rows.count(masker.surrogate("email", "jo.doe@wombat-mail.com").casefold()) == 2
     assert not fix(
-        load_task(task_of(tmp_path / "again", done.files.fixed.read_bytes(), name)), ["privacy_card"]
-    ).written
+        load_task(task_of(tmp_path / "again", result.files.fixed_file.read_bytes(), name)), ["privacy_card"]
+    ).has_written
     undo(task, ["all"])
-    assert done.files.fixed.read_bytes() == content
+    assert result.files.fixed_file.read_bytes() == content
 
 
 def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: Path) -> None:
@@ -567,11 +577,11 @@ def test_chats_of_sharegpt_are_masked_and_their_system_messages_left(tmp_path: P
         {"from": "gpt", "value": "Done."},
     ]
     rows = [{"conversations": talk, "mail": {"from": "jo.doe@wombat-mail.com", "value": 3}}]
-    done = fix(load_task(task_of(tmp_path, lines([*rows, {"conversations": talk[1:]}]))))
-    written = done.files.fixed.read_text(encoding="utf-8")
-    assert done.counts == {"privacy_email": 2}
-    assert "amy@wombat-mail.com" in written
-    assert "jo.doe" not in written
+    result = fix(load_task(task_of(tmp_path, lines([*rows, {"conversations": talk[1:]}]))))
+    fixed_rows = result.files.fixed_file.read_text(encoding="utf-8")
+    assert result.counts == {"privacy_email": 2}
+    assert "amy@wombat-mail.com" in fixed_rows
+    assert "jo.doe" not in fixed_rows
 
 
 def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_they_stand(
@@ -581,23 +591,25 @@ def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_t
         {**row(0, "Ask jo.doe@wombat-mail.com", "Yes."), "more": {"n": [{"jo.doe@wombat-mail.com": 3}]}},
         {**row(1, "Where is it?", "Here."), "phone": 4155552671.0, "seats": 12.0},
     ]
-    done = fix(load_task(task_of(tmp_path, lines(rows))))
-    assert done.counts == {"privacy_email": 1, "privacy_phone": 1}
-    first, second = (json.loads(line) for line in done.files.fixed.read_bytes().splitlines() if line.strip())
-    masker = Masker.load_key(done.files.key)
+    result = fix(load_task(task_of(tmp_path, lines(rows))))
+    assert result.counts == {"privacy_email": 1, "privacy_phone": 1}
+    first, second = (
+        json.loads(line) for line in result.files.fixed_file.read_bytes().splitlines() if line.strip()
+    )
+    masker = Masker.load_key(result.files.key)
     assert first["more"] == {"n": [{masker.surrogate("email", "jo.doe@wombat-mail.com"): 3}]}
     assert second["phone"] == float(masker.surrogate("phone", "4155552671")) != 4155552671.0
     assert second["seats"] == 12.0
     undo(tmp_path / "task.yaml", ["r0"])
-    assert json.loads(done.files.fixed.read_bytes().splitlines()[0]) == rows[0]
+    assert json.loads(result.files.fixed_file.read_bytes().splitlines()[0]) == rows[0]
 
 
 def test_what_looks_like_a_value_in_a_surrogate_is_not_masked_again(tmp_path: Path) -> None:
     rows = [row(0, "Call me on 9017 7867 4394 8726, or 415-555-2671.", "Yes."), row(1, "Where?", "Here.")]
     task = load_task(task_of(tmp_path, lines(rows)))
-    for known, kept in (((), False), (("9017 7867 4394 8726",), True)):
-        (change,) = changes(task, lambda _: True, Masker(b"key"), known).changes
-        assert ("9017 7867 4394 8726" in str(change.after)) == kept
+    for known, kept_lines in (((), False), (("9017 7867 4394 8726",), True)):
+        (change,) = plan_changes(task, lambda _: True, Masker(b"key"), known).changes
+        assert ("9017 7867 4394 8726" in str(change.after)) == kept_lines
         assert "415-555-2671" not in str(change.after)
 
 
@@ -606,35 +618,35 @@ def plain(text: str) -> str:
     return "".join(filter(str.isalnum, text)).casefold()
 
 
-def test_a_file_that_is_not_ours_or_was_changed_since_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_that_is_not_ours_or_was_changed_is_not_overwritten(tmp_path: Path) -> None:
     task = load_task(planted(tmp_path))
-    files = Files(task.examples.file)
-    files.fixed.write_text("mine")
-    with pytest.raises(InputError, match="Étude has not written"):
+    files = FixFiles(task.examples.file)
+    files.fixed_file.write_text("mine")
+    with pytest.raises(InputError, match="Étude did not write it"):
         fix(task)
-    files.fixed.unlink()
+    files.fixed_file.unlink()
     fix(task)
-    files.fixed.write_bytes(files.fixed.read_bytes() + b"\n")
+    files.fixed_file.write_bytes(files.fixed_file.read_bytes() + b"\n")
     with pytest.raises(InputError, match="changed since"):
         undo(task, ["all"])
-    assert files.fixed.read_bytes().endswith(b"\n\n")
+    assert files.fixed_file.read_bytes().endswith(b"\n\n")
 
 
 def test_a_kill_between_log_and_rows_leaves_the_old_rows_and_the_same_command_goes_on(tmp_path: Path) -> None:
     task = load_task(planted(tmp_path))
-    files = Files(task.examples.file)
+    files = FixFiles(task.examples.file)
     fix(task)
-    old = files.fixed.read_bytes()
+    before = files.fixed_file.read_bytes()
     undo(task, ["r11"])
-    new = files.fixed.read_bytes()
-    assert new != old
-    files.fixed.write_bytes(old)  # as the kill has left it: the new log, the old rows
-    assert fix(task).files.fixed.read_bytes() == new
-    files.fixed.unlink()
-    assert fix(task).files.fixed.read_bytes() == new
+    after = files.fixed_file.read_bytes()
+    assert after != before
+    files.fixed_file.write_bytes(before)  # as the kill has left it: the new log, the old rows
+    assert fix(task).files.fixed_file.read_bytes() == after
+    files.fixed_file.unlink()
+    assert fix(task).files.fixed_file.read_bytes() == after
 
 
-def test_a_disk_that_does_not_take_the_file_is_told_and_leaves_the_old_state(
+def test_a_disk_error_is_reported_and_leaves_the_old_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = planted(tmp_path)
@@ -647,16 +659,16 @@ def test_a_disk_that_does_not_take_the_file_is_told_and_leaves_the_old_state(
     assert main(["check", str(file), "--fix"]) == 0
 
 
-def test_the_command_says_what_it_did_and_the_line_to_write(
+def test_the_command_prints_the_changes_and_the_line_for_the_task_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = planted(tmp_path)
     assert main(["check", str(file), "--fix"]) == 0
-    told = capsys.readouterr().out
-    assert "examples: rows.fixed.jsonl" in told
+    output = capsys.readouterr().out
+    assert "examples: rows.fixed.jsonl" in output
     log = read_log(tmp_path / "rows.fixed.jsonl.log.jsonl")
     assert log is not None
-    assert f"--undo rows.jsonl:{log.changes[0].line}" in told
+    assert f"--undo rows.jsonl:{log.changes[0].line}" in output
     assert main(["check", str(file), "--undo", "rows.jsonl:999"]) == 2
     assert main(["check", str(file), "--undo", f"rows.jsonl:{log.changes[0].line}"]) == 0
     assert "1 change undone" in capsys.readouterr().out
@@ -667,9 +679,11 @@ def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_pa
     source = "examples: {file: rows.csv, input: body, output: reply}"
     file = tmp_path / "task.yaml"
     file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
-    assert fix(file).written
-    assert source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace("rows", "rows.fixed")
-    assert undo(str(file), ["all"]).written
+    assert fix(file).has_written
+    assert format_source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace(
+        "rows", "rows.fixed"
+    )
+    assert undo(str(file), ["all"]).has_written
 
 
 def test_a_fix_says_what_it_leaves_in_system_messages(
@@ -682,21 +696,21 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
         row = {"messages": [{"role": role, "content": text} for role, text in turns]}
         (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
         (folder / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
-        run_fix(folder / "task.yaml", [])
+        fix_examples(folder / "task.yaml", [])
         assert ("Not changed" in capsys.readouterr().out) == ("@" in mail)
 
 
-def test_a_fix_says_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fix_reports_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street, London."),
         row(2, "Ask", "It is."),
     ]
     file = task_of(tmp_path, lines(rows))
-    run_fix(file, [])
-    assert "Not masked" in (told := capsys.readouterr().out)
-    assert "a person's name in 1 row" in told
-    assert "a postal address in 1 row" in told
-    run_fix(file, ["encoding"])
+    fix_examples(file, [])
+    assert "Not masked" in (output := capsys.readouterr().out)
+    assert "a person's name in 1 row" in output
+    assert "a postal address in 1 row" in output
+    fix_examples(file, ["encoding"])
     assert "Not masked" not in capsys.readouterr().out
 
 

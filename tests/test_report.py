@@ -1,7 +1,5 @@
 """The report: complete, safe to open, small, and readable in every browser window."""
 
-from __future__ import annotations
-
 import html
 import html.parser
 import itertools
@@ -18,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrast import contrast
-from etude.base.pages import asset
-from etude.base.wording import bounds, percent
+from etude.base.formatting import format_interval, format_percent
+from etude.base.pages import read_asset
 from etude.errors import RunError
 from etude.report import phrasing as words
 from etude.report import pictures, read_report, write_report
-from etude.report.markdown import escaped, picture
-from etude.stats import estimate, estimate_sample, label_sample
+from etude.report.markdown import escape, render_interval
+from etude.stats import estimate, estimate_sample, make_label_sample
 from etude.types import Estimate
 from real_runs import LEAST, real_run
 from run_folder import METHODS, SEALED, write_run_folder
@@ -103,7 +101,7 @@ def test_the_made_up_folder_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
         assert set(records[0]) >= set(records[1])
         lines = [predictions(run, name, "test")[0] for run in (made, real)]
         assert set(lines[0]) == set(lines[1])
-        assert set(lines[0]["others"]) == set(lines[1]["others"])
+        assert set(lines[0]["other_metrics"]) == set(lines[1]["other_metrics"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,14 +109,14 @@ def test_every_number_of_the_ladder_is_the_verdicts(kind: str) -> None:
     page, text = shown(real_run(kind))
     verdict = json.loads((real_run(kind) / "verdict.json").read_text(encoding="utf-8"))
     for rung in verdict["ladder"]:
-        found = Estimate(**rung["estimate"])
-        assert words.estimate(found) in page.text + json.dumps(page.elements, ensure_ascii=False)
-        for part in (percent(found.value), bounds(found), rung["status"]):
+        interval = Estimate(**rung["estimate"])
+        assert words.format_estimate(interval) in page.text + json.dumps(page.elements, ensure_ascii=False)
+        for part in (format_percent(interval.value), format_interval(interval), rung["status"]):
             assert part in page.text
             assert part in text
     for sentence in (verdict["sentence"], *verdict["caveats"], verdict["break_even"]["text"]):
         assert sentence in page.text
-        assert escaped(sentence) in text
+        assert escape(sentence) in text
 
 
 def test_the_page_has_every_section_and_the_markdown_those_of_a_pull_request(tmp_path: Path) -> None:
@@ -154,22 +152,22 @@ def test_both_files_have_the_notes_and_the_openings(tmp_path: Path) -> None:
 def test_dev_estimates_are_those_of_the_statistics() -> None:
     run = real_run()
     page, _ = shown(run)
-    for rung in read_report(run).rungs:
+    for rung in read_report(run).methods:
         lines = predictions(run, rung.name, "dev")
         assert rung.dev == estimate([line["score"] for line in lines], [line["unit"] for line in lines])
-        dev = f"{percent(rung.dev.value)} {bounds(rung.dev)} {rung.dev.n}"
+        dev = f"{format_percent(rung.dev.value)} {format_interval(rung.dev)} {rung.dev.n}"
         assert f"{rung.label} {dev}" in page.text
         assert rung.num_dev == len(lines)
-        assert rung.cut_dev == sum(line["cut"] for line in lines)
+        assert rung.num_truncated_dev == sum(line["truncated"] for line in lines)
         for kind, count in rung.failures.items():
             assert count == sum(kind in line["failures"] for line in lines)
 
 
 def test_macro_f1_on_dev_is_macro_f1() -> None:
     run = real_run("classify", more="metric: macro_f1\n")
-    for rung in read_report(run).rungs:
+    for rung in read_report(run).methods:
         lines = predictions(run, rung.name, "dev")
-        sample = label_sample(
+        sample = make_label_sample(
             [line["expected"].strip() for line in lines],
             [line["answer"] for line in lines],
             [line["unit"] for line in lines],
@@ -232,7 +230,7 @@ def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits
     ]
     lines = "".join(json.dumps(line) + "\n" for line in log)
     (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
-    head, untrained, trained = words.epochs(read_report(tmp_path))
+    head, untrained, trained = words.list_epochs(read_report(tmp_path))
     assert head == ("Epoch", "After step", "Loss in training", "Loss on dev", "Metric on dev", "")
     assert untrained == ("0", "0", "", "2.000", "25.0% (10.0 to 40.0, n\u00a0=\u00a040)", "before training")
     assert trained == ("1", "1", "1.000", "2.500", untrained[4], "kept, overfits")
@@ -252,18 +250,18 @@ def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None
     [
         ("classify", ["macro-F1 over the labels"]),
         ("extract", ["share of right fields"]),
-        ("answer", ["share of answers equal to the wanted one", "chrF, likeness to the wanted answer"]),
+        ("answer", ["share of answers equal to the expected one", "chrF, likeness to the expected answer"]),
     ],
 )
 def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[str]) -> None:
     run = real_run(kind)
     page, _ = shown(run)
-    others = json.loads((run / "verdict.json").read_text(encoding="utf-8"))["others"]
+    others = json.loads((run / "verdict.json").read_text(encoding="utf-8"))["other_metrics"]
     for label in labels:
-        assert words.opening(label) in page.text
+        assert words.capitalize(label) in page.text
     for found in others.values():
         for estimate_ in found.values():
-            told = words.estimate(Estimate(**estimate_))
+            told = words.format_estimate(Estimate(**estimate_))
             assert told.replace("\xa0", " ") in page.text.replace("\xa0", " ")
 
 
@@ -317,7 +315,7 @@ def test_a_verdict_without_its_optional_parts_can_be_shown(tmp_path: Path) -> No
     for key in ("caveats", "advice", "pairs", "by_tag"):
         verdict[key] = []
     for name in METHODS:
-        verdict["forms"][name] |= {"form": None, "check": None}
+        verdict["contract_rates"][name] |= {"keeps_contract": None, "passes_check": None}
         verdict["costs"][name]["price"] = None
     file.write_text(json.dumps(verdict), encoding="utf-8")
     page, text = write_report(tmp_path)
@@ -356,7 +354,7 @@ def failed(line: dict[str, Any]) -> list[str]:
 
 def told_failures(line: dict[str, Any]) -> list[str]:
     """All that is said of an answer: what it fails, and that it was cut."""
-    return failed(line) + (["cut at the length limit"] if line["cut"] else [])
+    return failed(line) + (["cut at the length limit"] if line["truncated"] else [])
 
 
 def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_own_kind(
@@ -365,7 +363,7 @@ def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_ow
     page, _ = written(tmp_path)
     report = read_report(tmp_path)
     labels = " ".join(attributes.get("aria-label") or "" for _, attributes in page.elements)
-    for rung in report.rungs:
+    for rung in report.methods:
         lines = predictions(tmp_path, rung.name, "dev")
         refused = {line["id"] for line in lines if failed(line) == ["check"]}
         assert refused
@@ -374,7 +372,7 @@ def test_an_answer_that_only_the_check_refuses_is_counted_as_a_failure_of_its_ow
         answers = [row[rung.name] for row in report.dev]
         assert {answer["id"] for answer in answers if answer["failed"] == ("check",)} == refused
         assert f"check: {len(refused)} of 120 dev rows, {rung.label}" in labels
-    assert "the check function gives 0" in page.text
+    assert "the check function returned 0" in page.text
 
 
 def test_rows_reach_the_page_unchanged(tmp_path: Path) -> None:
@@ -411,7 +409,7 @@ def test_the_page_asks_nothing_of_anyone(tmp_path: Path) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_a_text_in_a_table_stays_in_its_cell(text: str) -> None:
-    shown = escaped(text)
+    shown = escape(text)
     assert len(f"| {shown} |".splitlines()) == 1 or not re.search(r"[\r\n]", shown)
     assert not re.search(r"(?<!\\)(\\\\)*\|", shown)
     assert "<" not in shown.replace("<br>", "")
@@ -441,10 +439,10 @@ def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path) -> None:
     cut = [text for text in page.rows["texts"] if "more characters in predictions.jsonl]" in text]
     assert cut
     assert len({len(text.partition("\u2026 [")[0]) for text in cut}) == 1
-    kept, _, rest = cut[0].partition("\u2026 [")
+    remaining, _, rest = cut[0].partition("\u2026 [")
     whole = [line["answer"] for name in METHODS for line in predictions(tmp_path, name, "dev")]
     left = int(rest.split()[0].replace(",", ""))
-    assert any(text.startswith(kept) and len(text) == len(kept) + left for text in whole)
+    assert any(text.startswith(remaining) and len(text) == len(remaining) + left for text in whole)
 
 
 # Words and pictures
@@ -455,25 +453,25 @@ def test_a_text_that_was_cut_says_where_the_rest_is(tmp_path: Path) -> None:
     [(0.0, "0 s"), (0.0008, "0.8 ms"), (0.55, "0.55 s"), (96, "96 s"), (412.5, "6.9 min"), (7_560, "2.1 h")],
 )
 def test_times_are_written_in_the_unit_that_reads_best(value: float, shown: str) -> None:
-    assert words.seconds(value) == shown
+    assert words.format_seconds(value) == shown
 
 
 @given(st.floats(1e-9, 1e9))
 def test_numbers_keep_three_digits_and_no_exponent(value: float) -> None:
-    shown = words.plain(value)
-    assert float(shown.replace(",", "")) == pytest.approx(value, rel=5e-3)
-    assert "e" not in shown
+    ((_, text),) = words.list_items({"value": value})
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=5e-3)
+    assert "e" not in text
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
 def test_an_axis_holds_its_values_between_its_ticks(values: list[float]) -> None:
-    axis = pictures.axis(values)
+    axis = pictures.make_axis(values)
     little = 1e-6 * (axis.high - axis.low)
     assert axis.low - little <= min(values)
     assert max(values) <= axis.high + little
     assert 2 <= len(axis.ticks) <= 9
     assert len({f"{tick:.4g}" for tick in axis.ticks}) == len(axis.ticks)
-    places = [float(axis.at(value)[:-1]) for value in sorted(values)]
+    places = [float(axis.position(value)[:-1]) for value in sorted(values)]
     assert places == sorted(places)
     assert all(0 <= place <= 100 for place in places)
 
@@ -481,7 +479,7 @@ def test_an_axis_holds_its_values_between_its_ticks(values: list[float]) -> None
 @settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3).map(sorted))
 def test_the_picture_of_an_interval_has_one_dot_and_one_width(bounds: list[float]) -> None:
-    drawn = picture(Estimate(bounds[1], bounds[0], bounds[2], 50))
+    drawn = render_interval(Estimate(bounds[1], bounds[0], bounds[2], 50))
     assert len(drawn) == 27
     assert drawn.count("●") == 1
 
@@ -495,14 +493,14 @@ def test_the_report_shows_what_is_learned_and_why_each_setting_has_its_value(tmp
 
 def test_a_long_training_log_is_thinned_to_means() -> None:
     steps = [(n, float(n % 3)) for n in range(1, 10_001)]
-    points, each = pictures.thinned(steps)
-    assert len(points) <= pictures.MOST_POINTS
+    points, each = pictures.thin_steps(steps)
+    assert len(points) <= pictures.MAX_POINTS
     assert each == 25
     assert sum(loss for _, loss in points) / len(points) == pytest.approx(sum(v for _, v in steps) / 10_000)
 
 
 def test_text_has_enough_contrast_in_light_and_dark() -> None:
-    css = asset("report.css")
+    css = read_asset("report.css")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split(":root {")[1:3]
     )
@@ -542,12 +540,12 @@ def turned(folder: Path, sign: int) -> list[str]:
 @pytest.mark.parametrize(("name", "sign"), [("fixed", 1), ("broken", -1)])
 def test_filters_show_the_rows_that_tuning_turned(tmp_path: Path, name: str, sign: int) -> None:
     file, _ = write_report(write_run_folder(tmp_path / "run", spice=SPICE))
-    shown = dom(file, f"#filter={name}", tmp_path / "profile")
+    text = dom(file, f"#filter={name}", tmp_path / "profile")
     rows = turned(tmp_path / "run", sign)
-    listed = re.findall(r"<code>(dev-\d+)</code>", shown)
+    listed = re.findall(r"<code>(dev-\d+)</code>", text)
     assert listed == rows[:25]
-    assert re.search(rf"<i>{name.capitalize()} by tuning</i> <b>{len(rows)}</b>", shown)
-    assert "<script>alert" not in shown
+    assert re.search(rf"<i>{name.capitalize()} by tuning</i> <b>{len(rows)}</b>", text)
+    assert "<script>alert" not in text
 
 
 def test_a_row_without_an_id_is_named_by_its_line(tmp_path: Path) -> None:
@@ -556,8 +554,8 @@ def test_a_row_without_an_id_is_named_by_its_line(tmp_path: Path) -> None:
         file = tmp_path / "methods" / name / "predictions.jsonl"
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         for place, line in enumerate(lines):
-            hashed = {"id": f"{place:012x}", "where": f"rows.csv:{place + 2}"}
-            line |= hashed if place % 2 else {"where": f"rows.csv:{place + 2}"}
+            hashed = {"id": f"{place:012x}", "location": f"rows.csv:{place + 2}"}
+            line |= hashed if place % 2 else {"location": f"rows.csv:{place + 2}"}
         file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     page, _ = write_report(tmp_path)
     named = [row[0] for row in Page(page.read_text(encoding="utf-8")).rows["rows"]]
@@ -569,7 +567,7 @@ def graded_run(folder: Path) -> list[tuple[str, float]]:
     """A run under chrF; dev rows with how much tuning raised each: nothing, less than the margin, or more."""
     write_run_folder(folder)
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    info["metric"] |= {"name": "chrf", "label": "chrF, likeness to the wanted answer"}
+    info["metric"] |= {"name": "chrf", "label": "chrF, likeness to the expected answer"}
     (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
     changes = [0.0, 0.004, 0.02, -0.019, -0.3]
     for name in METHODS:
@@ -603,11 +601,11 @@ def test_graded_rows_are_higher_or_lower_from_the_margin_on(tmp_path: Path) -> N
 def test_the_page_filters_graded_rows_by_the_margin(tmp_path: Path, name: str, sign: int, told: str) -> None:
     rows = graded_run(tmp_path / "run")
     file, _ = write_report(tmp_path / "run")
-    shown = dom(file, f"#filter={name}", tmp_path / "profile")
+    text = dom(file, f"#filter={name}", tmp_path / "profile")
     turned = [row for row, change in rows if sign * change >= 0.02]
     assert 0 < len(turned) < sum(sign * change > 0 for _, change in rows)
-    assert re.findall(r"<code>(dev-\d+)</code>", shown) == turned[:25]
-    assert re.search(rf"<i>{told} with tuning</i> <b>{len(turned)}</b>", shown)
+    assert re.findall(r"<code>(dev-\d+)</code>", text) == turned[:25]
+    assert re.search(rf"<i>{told} with tuning</i> <b>{len(turned)}</b>", text)
 
 
 def test_wrong_answers_that_keep_the_contract_are_failures_too(tmp_path: Path) -> None:
@@ -682,7 +680,7 @@ def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(t
     seen = driven(tmp_path / "run", tmp_path)
     lines = {name: predictions(tmp_path / "run", name, "dev") for name in METHODS}
     pairs = list(zip(lines["few_shot"], lines["fine_tune"], strict=True))
-    wanted = {
+    expected = {
         "all": [old["id"] for old, _ in pairs],
         "fixed": [old["id"] for old, new in pairs if new["score"] > old["score"]],
         "broken": [old["id"] for old, new in pairs if new["score"] < old["score"]],
@@ -690,9 +688,9 @@ def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(t
             old["id"] for old, new in pairs if (new["answer"], new["score"]) != (old["answer"], old["score"])
         ],
     }
-    assert {name: view["rows"] for name, view in seen["filters"].items()} == wanted
+    assert {name: view["rows"] for name, view in seen["filters"].items()} == expected
     assert {name: int(view["said"]) for name, view in seen["filters"].items()} == {
-        name: len(ids) for name, ids in wanted.items()
+        name: len(ids) for name, ids in expected.items()
     }
     failing = {
         (kind, name): [line["id"] for line in lines[name] if kind in told_failures(line)]
@@ -707,7 +705,7 @@ def test_every_filter_and_every_count_of_failures_shows_its_rows_and_no_others(t
         assert not count["disabled"]
         assert (after["pressed"], after["focus"]) == ([[count["kind"], count["method"]]], "clear")
         assert count["kind"] in after["only"]
-        assert (cleared["pressed"], cleared["only"], cleared["rows"]) == ([], "", wanted["all"])
+        assert (cleared["pressed"], cleared["only"], cleared["rows"]) == ([], "", expected["all"])
 
 
 @pytest.mark.real
@@ -716,13 +714,13 @@ def test_search_tag_methods_and_page_can_be_set_in_the_address(tmp_path: Path) -
     lines = predictions(tmp_path / "run", "prompt", "dev")
     kind = "missing field: Ages"
     failed = [line["id"] for line in lines if kind in line["failures"]]
-    shown = dom(file, f"#left=prompt&right=prompt&q={quote(kind)}&page=2", tmp_path / "one")
-    assert re.findall(r"<code>(dev-\d+)</code>", shown) == failed[25:50]
+    text = dom(file, f"#left=prompt&right=prompt&q={quote(kind)}&page=2", tmp_path / "one")
+    assert re.findall(r"<code>(dev-\d+)</code>", text) == failed[25:50]
     tagged = [line["id"] for line in lines if line["tags"]["theme"] == "space"]
-    shown = dom(file, f"#failure={quote(kind)}&by=prompt&page=2", tmp_path / "failure")
-    assert re.findall(r"<code>(dev-\d+)</code>", shown) == failed[25:50]
-    shown = dom(file, "#tag=" + quote("theme: space"), tmp_path / "two")
-    assert re.findall(r"<code>(dev-\d+)</code>", shown) == tagged[:25]
+    text = dom(file, f"#failure={quote(kind)}&by=prompt&page=2", tmp_path / "failure")
+    assert re.findall(r"<code>(dev-\d+)</code>", text) == failed[25:50]
+    text = dom(file, "#tag=" + quote("theme: space"), tmp_path / "two")
+    assert re.findall(r"<code>(dev-\d+)</code>", text) == tagged[:25]
 
 
 @pytest.mark.real

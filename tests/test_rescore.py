@@ -1,7 +1,5 @@
 """The second implementation reaches every number of a run, and sees one that was changed."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -24,7 +22,7 @@ from real_runs import LEAST, real_run
 from small_task import KINDS, THEMES, write_task
 
 
-def rescored(run: Path) -> tuple[int, str]:
+def run_rescore(run: Path) -> tuple[int, str]:
     """The exit code of the script, and its table."""
     table = io.StringIO()
     with redirect_stdout(table):
@@ -33,7 +31,7 @@ def rescored(run: Path) -> tuple[int, str]:
 
 def check_rescored(run: Path) -> None:
     """Every number of the run is reached."""
-    code, table = rescored(run)
+    code, table = run_rescore(run)
     assert code == 0, table
 
 
@@ -52,8 +50,8 @@ def test_every_number_of_a_run_is_reached_again(kind: str, more: str) -> None:
 def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.01", more="methods: [prompt, fine_tune]\n")
     run = compare(task).run
-    record = json.loads((run.method("fine_tune") / "method.json").read_text())
-    answering = sum(line["seconds"] for line in run.predictions("fine_tune") if line["side"] == "dev")
+    record = json.loads((run.method_folder("fine_tune") / "method.json").read_text())
+    answering = sum(line["seconds"] for line in run.read_predictions("fine_tune") if line["side"] == "dev")
     earned = json.loads((run.folder / "verdict.json").read_text())["break_even"]
     assert (earned["unit"], earned["fixed"]) == ("seconds", record["train_seconds"])
     assert record["fit_seconds"] - record["train_seconds"] == pytest.approx(answering)
@@ -62,11 +60,15 @@ def test_what_tuning_has_to_earn_back_is_its_training_and_not_the_choices_on_dev
 
 
 @pytest.mark.parametrize(("kind", "more"), [("classify", ""), ("answer", "metric: chrf\n")])
-def test_a_part_of_the_rows_and_the_baseline_on_as_many_are_reached_again(kind: str, more: str) -> None:
+def test_a_run_on_a_part_of_the_rows_is_reached_again(kind: str, more: str) -> None:
     run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
     verdict = json.loads((run / "verdict.json").read_text())
     learned = {step["method"]: step["learned"] for step in verdict["ladder"]}
-    assert (learned["fine_tune"], verdict["train_rows"], verdict["equal"]["rows"]) == (30, 70, 30)
+    assert (learned["fine_tune"], verdict["train_rows"], verdict["baseline_on_equal_rows"]["rows"]) == (
+        30,
+        70,
+        30,
+    )
     check_rescored(run)
 
 
@@ -97,7 +99,7 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
     ]
     examples.write_text("".join(lines))
     run = compare(task).run
-    assert any(line["references"] == [line["answer"]] for line in run.predictions("few_shot"))
+    assert any(line["references"] == [line["answer"]] for line in run.read_predictions("few_shot"))
     check_rescored(run.folder)
 
 
@@ -118,7 +120,7 @@ def test_a_run_in_which_nothing_is_right_is_reached_again(tmp_path: Path) -> Non
 def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
     run = real_run(num=700, budget=LEAST)
     check_rescored(run)
-    assert json.loads((run / "verdict.json").read_text())["test_rows"] == {"answered": 100, "of": 140}
+    assert json.loads((run / "verdict.json").read_text())["test_rows"] == {"answered": 100, "total": 140}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
     [
         (("leaning",), "prompt", "leaning"),
         (("test_rows", "answered"), 49, "test rows: answered"),
-        (("test_rows", "of"), 51, "test rows: in all"),
+        (("test_rows", "total"), 51, "test rows: in all"),
     ],
 )
 def test_a_number_that_was_changed_is_seen(
@@ -141,51 +143,51 @@ def test_a_number_that_was_changed_is_seen(
     assert inner[keys[-1]] != value
     inner[keys[-1]] = value
     (run / "verdict.json").write_text(json.dumps(verdict))
-    code, table = rescored(run)
+    code, table = run_rescore(run)
     assert code == 1, table
     assert f"\n- {line}" in table
 
 
-def candidates_of(text: str) -> str:
+def change_candidate_scores(text: str) -> str:
     body = json.loads(text)
     assert len(body["candidates"]) > 1
     for candidate in body["candidates"]:
-        if not candidate["chosen"]:
+        if not candidate["is_chosen"]:
             candidate["dev"]["value"] += 0.01
     return json.dumps(body)
 
 
-def other_choice(text: str) -> str:
+def flip_choice(text: str) -> str:
     body = json.loads(text)
     for candidate in body["candidates"]:
-        candidate["chosen"] = not candidate["chosen"]
+        candidate["is_chosen"] = not candidate["is_chosen"]
     return json.dumps(body)
 
 
-def another_kind(text: str) -> str:
+def change_contract(text: str) -> str:
     lines = [json.loads(line) for line in text.splitlines()]
     broken = [line for line in lines if line["failures"]]
     assert broken
-    broken[0]["failures"] = ["text outside the fields", *broken[0]["failures"]]
+    broken[0]["keeps_contract"] = True
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 @pytest.mark.parametrize(
     ("file", "change", "line"),
     [
-        ("methods/few_shot/method.json", candidates_of, "few_shot: dev, "),
-        ("methods/few_shot/method.json", other_choice, "few_shot: chosen on dev"),
-        ("methods/prompt/predictions.jsonl", another_kind, "prompt: rows with the same failures"),
-        ("methods/clear_prompt/tried.jsonl", another_kind, "clear_prompt, candidates: rows with the same"),
+        ("methods/few_shot/method.json", change_candidate_scores, "few_shot: dev, "),
+        ("methods/few_shot/method.json", flip_choice, "few_shot: chosen on dev"),
+        ("methods/prompt/predictions.jsonl", change_contract, "prompt: rows with the same keeps_contract"),
+        ("methods/clear_prompt/tried.jsonl", change_contract, "clear_prompt, candidates: rows with the same"),
     ],
 )
-def test_a_candidate_or_a_failure_that_was_changed_is_seen(
+def test_a_candidate_or_a_contract_that_was_changed_is_seen(
     file: str, change: Callable[[str], str], line: str, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(real_run(), run)
     (run / file).write_text(change((run / file).read_text()))
-    code, table = rescored(run)
+    code, table = run_rescore(run)
     assert code == 1, table
     assert f"\n- {line}" in table
 
@@ -199,7 +201,7 @@ def known(example, answer):
 def test_what_a_check_refuses_is_reached_too(tmp_path: Path) -> None:
     (tmp_path / "checks.py").write_text(CHECK)
     run = compare(write_task(tmp_path, more="check: checks.py:known\n")).run
-    assert any(line["check"] == 0 and not line["failures"] for line in run.predictions("fine_tune"))
+    assert any(line["check"] == 0 and not line["failures"] for line in run.read_predictions("fine_tune"))
     check_rescored(run.folder)
 
 
@@ -228,12 +230,12 @@ PIECES = {
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
-def test_both_implementations_name_the_same_kinds_of_failure(kind: str) -> None:
+def test_both_implementations_agree_on_the_contract(kind: str) -> None:
     draw, seen, contract = random.Random(7), set(), Contract(**CONTRACTS[kind])
     joint = "\n" if kind == "answer" else ""
     for text in {joint.join(draw.choices(PIECES[kind], k=draw.randint(1, 5))) for _ in range(2_000)}:
         failures = contract.check(text)
-        assert tuple(rescore.kinds(CONTRACTS[kind], text)) == failures, text
+        assert rescore.keeps_contract(CONTRACTS[kind], text) == (not failures), text
         seen |= set(failures)
     assert len(seen) >= (2 if kind == "classify" else 4)
 
@@ -275,7 +277,7 @@ def compare_command(task: Path, folder: Path, *options: str) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def check_told_and_rescored(folder: Path, told: subprocess.CompletedProcess[str]) -> None:
+def check_output_and_rescore(folder: Path, told: subprocess.CompletedProcess[str]) -> None:
     """The command ended well, printed the verdict and the report's path, and every number is reached."""
     assert told.returncode == 0, told.stdout + told.stderr
     (run,) = [file.parent for file in folder.glob("runs/*/verdict.json")]
@@ -290,7 +292,7 @@ def check_told_and_rescored(folder: Path, told: subprocess.CompletedProcess[str]
 @pytest.mark.real
 def test_a_comparison_by_the_command_line_connects_to_nothing(tmp_path: Path) -> None:
     task = write_task(tmp_path)
-    check_told_and_rescored(tmp_path, compare_command(task, tmp_path / "refused"))
+    check_output_and_rescore(tmp_path, compare_command(task, tmp_path / "refused"))
 
 
 @pytest.mark.real
@@ -311,4 +313,4 @@ def test_luma_by_the_command_line_with_the_real_model_connects_to_nothing(tmp_pa
     )
     assert replaced == 1
     task.write_text(some, encoding="utf-8")
-    check_told_and_rescored(luma, compare_command(task, tmp_path / "refused", "--budget", "1m"))
+    check_output_and_rescore(luma, compare_command(task, tmp_path / "refused", "--budget", "1m"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from etude.comparison import compare
-from processes import started
+from processes import start_command
 from small_task import write_task
 
 FEW_STEPS = "max_tokens: 24\ntrain: {epochs: 1, max_rows: 32}\n"
@@ -70,7 +70,7 @@ def kill_often(task: Path, kills: int, longest: float, seed: int) -> int:
     draw = random.Random(seed)
     struck = 0
     while struck < kills:
-        process = started("compare", task)
+        process = start_command("compare", task)
         try:
             process.wait(timeout=draw.uniform(0.1, longest))
         except subprocess.TimeoutExpired:

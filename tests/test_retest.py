@@ -13,12 +13,12 @@ from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.comparison import compare
 from etude.errors import RunError
-from etude.export import export, retest
+from etude.export import export_weights, measure_loss
 from etude.runs import Run
 from etude.types import ModelRef
 from real_runs import real_run
 from small_task import SETTINGS, rows, write_task
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 
 @pytest.fixture
@@ -30,32 +30,32 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_the_same_weights_lose_nothing(run: Run) -> None:
-    assistant = load(run.assistant("few_shot"))
-    found = retest(run, assistant, assistant.model)
-    num = sum(line["side"] == "test" for line in run.predictions("few_shot"))
-    assert (found.before, found.difference.value, found.equal, found.difference.n) == (
-        found.after,
+    assistant = load(run.assistant_folder("few_shot"))
+    found = measure_loss(run, assistant, assistant.model)
+    num = sum(line["side"] == "test" for line in run.read_predictions("few_shot"))
+    assert (found.score_before, found.difference.value, found.num_equal, found.difference.n) == (
+        found.score_after,
         0.0,
         num,
         num,
     )
-    assert not found.loses
-    assert retest(run, assistant, assistant.model, 20).difference.n == 20
+    assert not found.is_worse
+    assert measure_loss(run, assistant, assistant.model, 20).difference.n == 20
 
 
 def test_a_wrong_prompt_is_caught(run: Run) -> None:
-    assistant = load(run.assistant("few_shot"))
-    found = retest(run, replace(assistant, shots=()), assistant.model)
-    assert found.loses
+    assistant = load(run.assistant_folder("few_shot"))
+    found = measure_loss(run, replace(assistant, shots=()), assistant.model)
+    assert found.is_worse
     assert found.difference.high < 0
-    assert f"{found.equal} answers equal" in found.sentence
+    assert f"{found.num_equal} answers equal" in found.sentence
 
 
 @pytest.mark.real
 def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     """A model's own answers are the right ones, so that it scores 100% until something is changed on the way."""
     pytest.importorskip("torch")
-    model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
+    model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
     own = Assistant("prompt", "answer", ModelRef(str(model)), "Say what fits.", max_tokens=6)
     asked = [str(row["input"]) for row in rows("answer", 110)]
     answers = [answer.text for answer in own.answer(asked)]
@@ -69,15 +69,15 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     task.write_text(text.replace(SETTINGS["answer"], ""))
     (task.parent / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = compare(task).run
-    assistant = load(run.assistant("prompt"))
-    written = export(assistant, "merged", tmp_path / "merged")
+    assistant = load(run.assistant_folder("prompt"))
+    written = export_weights(assistant, "merged", tmp_path / "merged")
     assert written.model
-    found = retest(run, assistant, written.model)
-    assert (found.difference.value, found.equal) == (0.0, found.difference.n)
+    found = measure_loss(run, assistant, written.model)
+    assert (found.difference.value, found.num_equal) == (0.0, found.difference.n)
     template = tmp_path / "merged" / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|im_start|>", "### ").replace("<|im_end|>", ""))
-    swapped = retest(run, assistant, written.model)
-    assert swapped.loses
+    swapped = measure_loss(run, assistant, written.model)
+    assert swapped.is_worse
     assert swapped.difference.high < 0
 
 
@@ -86,9 +86,9 @@ def test_rows_that_have_changed_are_not_answered(run: Run) -> None:
     (task / "examples.jsonl").write_text(
         (task / "examples.jsonl").read_text().replace("Title: ", "Title: The ")
     )
-    assistant = load(run.assistant("few_shot"))
+    assistant = load(run.assistant_folder("few_shot"))
     with pytest.raises(RunError, match="have changed"):
-        retest(run, assistant, assistant.model)
+        measure_loss(run, assistant, assistant.model)
 
 
 def test_the_command_checks_an_engine(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

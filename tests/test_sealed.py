@@ -16,10 +16,9 @@ from etude.comparison import compare
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset, load_dataset
-from etude.data.splits import Split, split
-from etude.data.splits.sides import input_key
-from etude.methods import ladder, possible
-from etude.methods.fit_context import Effort, blank
+from etude.data.splits import Split, input_key, split
+from etude.methods import get_methods, resolve_methods
+from etude.methods.fit_context import Effort, initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
@@ -27,7 +26,7 @@ from etude.runs.events import Event, NoteEvent
 from etude.task import load_task
 from etude.types import Example, Message
 from small_task import KINDS, library, output, pairs, write_task
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 
@@ -38,10 +37,10 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     models = Models()
     run = Run(folder)
     metric = choose_metric(task, parts.train)
-    methods = possible(ladder(task.methods), task, named=False)
+    methods = resolve_methods(get_methods(task.methods), task, is_explicit=False)
     run.update(format=1, methods=[method.name for method in methods])
     climb = LadderRun(task, parts, run, models, metric, Plan(Effort(), {}), lambda event: None, methods)
-    climb.fit_all(blank(task, parts.train, models))
+    climb.fit_all(initial_assistant(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -61,7 +60,7 @@ def filled(test: Dataset, texts: list[str]) -> Dataset:
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
-def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
+def test_random_text_in_the_test_changes_no_assistant(
     kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("task")
@@ -69,7 +68,7 @@ def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
     before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
-    names = {method.name for method in possible(ladder(task.methods), task, named=False)}
+    names = {method.name for method in resolve_methods(get_methods(task.methods), task, is_explicit=False)}
     assert {name.split("/")[1] for name in before} == names > {"fine_tune", "similar_shot", "retrieval"}
 
     @settings(max_examples=4)
@@ -82,10 +81,8 @@ def test_random_text_in_the_test_leaves_every_assistant_as_it_was(
 
 
 @pytest.mark.parametrize("kind", [pytest.param("answer", marks=pytest.mark.real), "classify"])
-def test_random_text_in_the_test_leaves_weights_trained_on_real_layers_as_they_were(
-    kind: str, tmp_path: Path
-) -> None:
-    model = tiny_folder(tmp_path / "model", max_position_embeddings=1024)
+def test_random_text_in_the_test_changes_no_trained_weights(kind: str, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
     more = (
         library(tmp_path / "task")
         + pairs(tmp_path / "task")
@@ -127,8 +124,8 @@ def before_the_test(run: Run) -> dict[str, Any]:
     """All that a comparison settles before it opens the test, and the dev answers it rests on, without times."""
     files = {path.relative_to(run.folder): path for path in run.folder.glob("methods/*/assistant/**/*")}
     answers = {
-        name: [line | {"seconds": 0} for line in run.predictions(name) if line["side"] == "dev"]
-        for name in run.methods
+        name: [line | {"seconds": 0} for line in run.read_predictions(name) if line["side"] == "dev"]
+        for name in run.fitted_methods
     }
     assistants = {str(name): path.read_bytes() for name, path in files.items() if path.is_file()}
     return {**assistants, **answers, "metric": run.info["metric"], "decided": run.info["decided"]}
@@ -139,7 +136,7 @@ def row_of(example: Example) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_whole_comparison_settles_the_same_whatever_stands_in_the_test(kind: str, tmp_path: Path) -> None:
+def test_the_test_rows_change_nothing_that_a_comparison_fits(kind: str, tmp_path: Path) -> None:
     one, other = (write_task(tmp_path / name, kind, num=160) for name in ("one", "other"))
     run = compare(one).run
     _, dataset = load_dataset(load_task(one))

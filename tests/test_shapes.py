@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 
 from etude import load, train
 from etude.data.formats import read_rows
-from etude.data.formats.pairs import PAIR_SHAPES, Judged, Pair, read_judged, read_pairs
-from etude.data.formats.write import convert, write_pairs
+from etude.data.formats.preference_files import (
+    PreferenceRow,
+    RatedAnswer,
+    read_preference_rows,
+    read_rated_answers,
+)
+from etude.data.formats.write import FORMATS, convert, write_preferences
 from etude.errors import InputError
 from etude.task import RowSource
 from test_convert import TEXT, same, workbook
@@ -50,7 +55,7 @@ def many(file: Path, folder: Path) -> Path:
     return target
 
 
-def learned(file: Path, folder: Path) -> Sequence[str]:
+def train_and_answer(file: Path, folder: Path) -> Sequence[str]:
     """What a model that was trained on a file answers to three of its questions."""
     task = folder / "task.yaml"
     task.write_text(f"name: shapes\nkind: answer\nmodel: fake\nexamples: {file.name}\n")
@@ -63,14 +68,14 @@ def learned(file: Path, folder: Path) -> Sequence[str]:
 @pytest.mark.parametrize("name", FILES)
 def test_an_example_file_is_read_trained_on_and_written_back(name: str, tmp_path: Path) -> None:
     file = many(SHAPES / name, tmp_path)
-    answers = learned(file, tmp_path)
+    answers = train_and_answer(file, tmp_path)
     assert all(right in answer for right, answer in zip(RIGHT, answers, strict=True))
     shape = next((each for each in ("sharegpt", "alpaca", "trl", "kto") if name.startswith(each)), "openai")
     _, _, written = convert(file, shape, tmp_path / "back.jsonl")
     if "preference" in name:
-        assert plain(read_pairs(written)) == plain(read_pairs(file))
+        assert to_tuples(read_preference_rows(written)) == to_tuples(read_preference_rows(file))
     elif name == "kto.jsonl":
-        assert plain(read_judged(written)) == plain(read_judged(file))
+        assert to_tuples(read_rated_answers(written)) == to_tuples(read_rated_answers(file))
     else:
         assert same(read_rows(RowSource(written)), read_rows(RowSource(file)))
 
@@ -91,15 +96,15 @@ def test_files_that_are_no_text_are_trained_on_too(kind: str, tmp_path: Path) ->
         made = tmp_path / "saved"
         columns = {name: [row[at].strip('"') for row in rows[1:]] for at, name in enumerate(rows[0])}
         datasets.Dataset.from_dict(columns).save_to_disk(made)
-    assert all(right in answer for right, answer in zip(RIGHT, learned(made, tmp_path), strict=True))
+    assert all(right in answer for right, answer in zip(RIGHT, train_and_answer(made, tmp_path), strict=True))
 
 
-def plain(rows: Sequence[Pair | Judged]) -> list[tuple[object, ...]]:
+def to_tuples(rows: Sequence[PreferenceRow | RatedAnswer]) -> list[tuple[object, ...]]:
     """Pairs or thumbs without the places where they stand."""
     return [
-        (row.system, row.better.input, row.better.output, row.worse)
-        if isinstance(row, Pair)
-        else (row.system, row.row.input, row.row.output, row.good)
+        (row.system, row.chosen.input, row.chosen.output, row.rejected)
+        if isinstance(row, PreferenceRow)
+        else (row.system, row.example.input, row.example.output, row.is_good)
         for row in rows
     ]
 
@@ -111,7 +116,7 @@ PAIR = st.tuples(
 )
 
 
-@pytest.mark.parametrize("shape", PAIR_SHAPES)
+@pytest.mark.parametrize("shape", [name for name, kind in FORMATS.items() if kind.format_preference])
 @settings(max_examples=25)
 @given(drawn=st.lists(PAIR, min_size=1, max_size=3))
 def test_preferences_are_read_again_as_they_were_written(
@@ -129,15 +134,15 @@ def test_preferences_are_read_again_as_they_were_written(
         chosen, rejected = ([{"role": "assistant", "content": text}] for text in (better, worse))
         lines.append(json.dumps({"prompt": turns, "chosen": chosen, "rejected": rejected}) + "\n")
     (folder / "pairs.jsonl").write_text("".join(lines), encoding="utf-8")
-    pairs = read_pairs(folder / "pairs.jsonl")
+    pairs = read_preference_rows(folder / "pairs.jsonl")
     written = folder / "again.jsonl"
-    write_pairs(pairs, shape, written)
+    write_preferences(pairs, shape, written)
     if shape != "kto":
-        assert plain(read_pairs(written)) == plain(pairs)
+        assert to_tuples(read_preference_rows(written)) == to_tuples(pairs)
         return
-    found = plain(read_judged(written))
-    assert found[0::2] == [(pair.system, pair.better.input, pair.better.output, True) for pair in pairs]
-    assert found[1::2] == [(pair.system, pair.better.input, pair.worse, False) for pair in pairs]
+    found = to_tuples(read_rated_answers(written))
+    assert found[0::2] == [(pair.system, pair.chosen.input, pair.chosen.output, True) for pair in pairs]
+    assert found[1::2] == [(pair.system, pair.chosen.input, pair.rejected, False) for pair in pairs]
 
 
 def test_a_shape_without_a_worse_answer_refuses_preferences(tmp_path: Path) -> None:

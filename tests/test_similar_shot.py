@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etude.assistant import load
 from etude.data.dataset import load_dataset
-from etude.methods.fit_context import blank
+from etude.methods.fit_context import initial_assistant
 from etude.methods.similar_shot import SimilarShot
 from etude.models.registry import Models
 from etude.task import load_task
@@ -19,11 +19,11 @@ def test_each_question_gets_the_training_rows_that_share_most_words_with_it(tmp_
     task, data = load_dataset(load_task(write_task(tmp_path)))
     train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
     bench = context(task, data, tmp_path / "work")
-    assistant = SimilarShot().fit(task, train, dev, blank(task, train, bench.models), bench)
-    assert [tried.name for tried in bench.tried] == ["2 nearest", "4 nearest", "8 nearest"]
+    assistant = SimilarShot().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    assert [tried.name for tried in bench.trials] == ["2 nearest", "4 nearest", "8 nearest"]
     models = Models()
     row = train[7]
-    (request,) = replace(assistant, num_similar=3).requests([row.input], models)
+    (request,) = replace(assistant, num_similar=3).build_requests([row.input], models)
     *shown, question = request.messages[1:]
     assert question == row.input[-1]
     assert [message.role for message in shown] == ["user", "assistant"] * 3
@@ -40,11 +40,11 @@ def test_a_saved_assistant_shows_the_same_examples(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
     train, dev = data.select(range(100), "train"), data.select(range(100, 120), "dev")
     bench = context(task, data, tmp_path / "work")
-    assistant = SimilarShot().fit(task, train, dev, blank(task, train, bench.models), bench)
+    assistant = SimilarShot().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
     assistant.save(tmp_path / "saved")
     again = load(tmp_path / "saved")
     asked = [row.input for row in dev]
-    assert again.requests(asked, Models()) == assistant.requests(asked, bench.models)
+    assert again.build_requests(asked, Models()) == assistant.build_requests(asked, bench.models)
     assert again.fingerprint == assistant.fingerprint
 
 
@@ -53,10 +53,10 @@ def test_examples_that_do_not_fit_are_left_out_the_farthest_first(tmp_path: Path
     task = replace(task, max_tokens=20)
     train, dev = data.select(range(100), "train"), data.select(range(100, 120), "dev")
     bench = context(task, data, tmp_path / "work")
-    assistant = SimilarShot().fit(task, train, dev, blank(task, train, bench.models), bench)
-    whole = replace(assistant, num_similar=8).requests([dev[0].input], bench.models)[0]
+    assistant = SimilarShot().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    whole = replace(assistant, num_similar=8).build_requests([dev[0].input], bench.models)[0]
     shown = (len(whole.messages) - 2) // 2
     assert 0 < shown < 8
     assert whole.shots_dropped == 8 - shown
-    few = replace(assistant, num_similar=shown).requests([dev[0].input], bench.models)[0]
+    few = replace(assistant, num_similar=shown).build_requests([dev[0].input], bench.models)[0]
     assert few.messages == whole.messages

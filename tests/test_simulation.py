@@ -6,8 +6,6 @@ published procedure: 37 in 1,000 is 2.5% plus what 1,000 repetitions scatter aro
 tests are simulated, with fewer repetitions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -18,10 +16,10 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import binom
 
-from etude.comparison.decide import Verdict, decide_on_dev, verdict
+from etude.comparison.decide import Verdict, choose_headline_pair, make_verdict
 from etude.metrics import Metric
-from etude.runs.verdict import Inputs, MethodResult, ScoredRows
-from etude.stats import disagreement, score_sample, smallest_difference, smallest_shown
+from etude.runs.verdict import MethodResult, ScoredRows, VerdictInputs
+from etude.stats import make_score_sample, measure_disagreement, smallest_detectable, smallest_difference
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,17 +85,17 @@ def compared(rows: Floats, num: int, margin: float = 0.02, num_methods: int = le
     samples = [(name, tuned, ACCURACY.sample(flat[i], dev_units)) for i, (name, tuned) in enumerate(ladder)]
     results = test.reshape(-1, num_methods)
     methods = [MethodResult(name, tuned, results[:, index]) for index, (name, tuned) in enumerate(ladder)]
-    inputs = Inputs(
+    inputs = VerdictInputs(
         ScoredRows(ids, test_units),
         methods,
-        decide_on_dev(samples),
+        choose_headline_pair(samples),
         ACCURACY,
         "model",
         total_rows=5 * num,
         margin=margin,
         resamples=RESAMPLES,
     )
-    return verdict(inputs)
+    return make_verdict(inputs)
 
 
 def drawn(rng: np.random.Generator, store: Floats, num: int) -> Floats:
@@ -112,8 +110,8 @@ def drawn(rng: np.random.Generator, store: Floats, num: int) -> Floats:
 def test_equal_methods_are_seldom_called_a_gain(accuracy: float, num: int, size: int, repeats: int) -> None:
     rng = np.random.default_rng([num, size, int(100 * accuracy)])
     store = stored_predictions(rng, accuracy, 4_000, size)
-    found = [compared(permuted(rng, drawn(rng, store, num)), num) for _ in range(repeats)]
-    assert sum(one.headline is not None and one.headline.gains for one in found) <= most_false(repeats)
+    result = [compared(permuted(rng, drawn(rng, store, num)), num) for _ in range(repeats)]
+    assert sum(one.headline is not None and one.headline.gains for one in result) <= most_false(repeats)
 
 
 def gaining(right: Floats, share: float, disagree: float, gain: float, seed: int = 0) -> Floats:
@@ -147,25 +145,25 @@ def test_the_smallest_difference_stated_is_found(
     store = gaining(right, accuracy, disagree, smallest_difference(num, disagree))
     for _ in range(8 if size > 1 else 0):  # the gain changes the disagreement, which changes what is stated
         store = gaining(right, accuracy, disagree, stated(store, num, size))
-    found = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(repeats)]
-    assert 0.75 <= sum(one.headline is not None and one.headline.gains for one in found) / repeats <= 0.88
+    result = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(repeats)]
+    assert 0.75 <= sum(one.headline is not None and one.headline.gains for one in result) / repeats <= 0.88
 
 
 def test_where_nothing_is_stated_even_the_largest_gain_goes_unseen() -> None:
     """The tuned method is right on every row of disagreement, and no more can be gained than that."""
     num, disagree = 50, 0.1
-    assert smallest_shown(num, disagree) is None
+    assert smallest_detectable(num, disagree) is None
     rng = np.random.default_rng(50)
     store = gaining(stored_predictions(rng, 0.9, 400_000, 1)[..., 0], 0.9, disagree, disagree)
-    found = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(FEWER)]
-    assert sum(one.headline is not None and one.headline.gains for one in found) < 0.75 * FEWER
+    result = [compared(drawn(rng, store, num), num, num_methods=4) for _ in range(FEWER)]
+    assert sum(one.headline is not None and one.headline.gains for one in result) < 0.75 * FEWER
 
 
 def stated(store: Floats, num: int, size: int) -> float:
     """The smallest difference of a test of `num` grouped rows, by the disagreement of a great many."""
     units = np.repeat(np.arange(len(store)), size)
-    samples = (score_sample(store[..., column].ravel(), units.tolist()) for column in (-1, 0))
-    return smallest_difference(num, disagreement(*samples), num // size)
+    samples = (make_score_sample(store[..., column].ravel(), units.tolist()) for column in (-1, 0))
+    return smallest_difference(num, measure_disagreement(*samples), num // size)
 
 
 @pytest.mark.parametrize("num_methods", [2, 5])
@@ -193,8 +191,8 @@ def test_of_equal_methods_the_lowest_is_recommended(accuracy: float) -> None:
     num, repeats = 3_000, 250
     rng = np.random.default_rng([num, int(100 * accuracy)])
     store = stored_predictions(rng, accuracy, 20_000, 1)
-    found = [compared(permuted(rng, drawn(rng, store, num)), num, margin=0.05) for _ in range(repeats)]
-    assert sum(one.recommended == LADDER[0][0] for one in found) >= 0.8 * repeats
+    result = [compared(permuted(rng, drawn(rng, store, num)), num, margin=0.05) for _ in range(repeats)]
+    assert sum(one.recommended == LADDER[0][0] for one in result) >= 0.8 * repeats
 
 
 def false_gains(
@@ -206,7 +204,7 @@ def false_gains(
     rng, gains = np.random.default_rng(7), 0
     for _ in range(repeats):
         untuned, tuned, rows = one(rng)
-        decided = decide_on_dev(
+        decided = choose_headline_pair(
             [
                 (
                     method.name,
@@ -216,8 +214,10 @@ def false_gains(
                 for method in (untuned, tuned)
             ]
         )
-        found = verdict(Inputs(rows, [untuned, tuned], decided, metric, "model", 2_000, resamples=RESAMPLES))
-        gains += found.headline is not None and found.headline.gains
+        verdict = make_verdict(
+            VerdictInputs(rows, [untuned, tuned], decided, metric, "model", 2_000, resamples=RESAMPLES)
+        )
+        gains += verdict.headline is not None and verdict.headline.gains
     return gains
 
 

@@ -15,7 +15,7 @@ from etude.checks import check
 from etude.cli import main
 from etude.comparison import compare
 from etude.runs.events import Event, NoteEvent
-from etude.text.spellings import spellings, written_alike
+from etude.text.spellings import find_spellings, merge_spellings
 from small_task import rows, write_task
 
 
@@ -30,9 +30,9 @@ from small_task import rows, write_task
     ],
 )
 def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, usual: str, how: str) -> None:
-    (found,) = spellings([usual, rare, "other", usual])
+    (finding,) = find_spellings([usual, rare, "other", usual])
     assert (
-        found.told(lambda position: f"a.csv:{position + 1}")
+        finding.describe(lambda position: f"a.csv:{position + 1}")
         == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
     )
 
@@ -52,8 +52,8 @@ def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, us
 )
 def test_a_rare_label_one_letter_from_a_frequent_one_is_mistyped(rare: str, usual: str, slip: bool) -> None:
     labels = [*[usual] * 20, rare]
-    assert [each.label for each in spellings(labels)] == [rare] * slip
-    assert not spellings([*[usual] * 20, *[rare] * 3]), "three rows are a label"
+    assert [value.label for value in find_spellings(labels)] == [rare] * slip
+    assert not find_spellings([*[usual] * 20, *[rare] * 3]), "three rows are a label"
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_a_rare_label_one_letter_from_a_frequent_one_is_mistyped(rare: str, usua
     [("+1", "-1"), ("1-2", "12"), ("C", "C++"), ("A-", "A"), ("yes", "no"), ("C#", "C++"), ("1", "-1")],
 )
 def test_labels_that_differ_in_a_sign_or_a_word_are_two(one: str, other: str) -> None:
-    assert not spellings([one, other, one])
+    assert not find_spellings([one, other, one])
 
 
 @given(st.lists(st.sampled_from(["a b", "A b", "a-b", "c", "C", "d"]), max_size=30))
 def test_written_alike_no_row_is_lost_and_no_label_is_new(labels: list[str]) -> None:
-    joined = written_alike(Counter(labels))
+    joined = merge_spellings(Counter(labels))
     assert sum(joined.values()) == len(labels)
     assert set(joined) <= set(labels)
-    assert not spellings(list(joined))
+    assert not find_spellings(list(joined))
 
 
-def misspelt(folder: Path) -> Path:
+def write_misspelt(folder: Path) -> Path:
     """A task in which three rows of seven labels with as many rows each are written in lower case."""
     task = write_task(folder, "classify", more="methods: [baseline]\n")
     lines = rows("classify", 220)
@@ -88,10 +88,10 @@ def misspelt(folder: Path) -> Path:
 def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = misspelt(tmp_path)
-    said = "'dragons' (3 rows: examples.jsonl:"
+    task = write_misspelt(tmp_path)
+    text = "'dragons' (3 rows: examples.jsonl:"
     (finding,) = (one for one in check(task) if one.kind == "label_spelling")
-    assert finding.message.startswith(said)
+    assert finding.message.startswith(text)
     assert len(finding.rows) == 3
     monkeypatch.setenv("COLUMNS", "60")
     assert main(["check", str(task)]) == 0
@@ -101,10 +101,10 @@ def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
     (note,) = (
         event.text for event in told if isinstance(event, NoteEvent) and "spelling counts" in event.text
     )
-    assert said in note
+    assert text in note
     assert note.endswith("accuracy would be the metric instead of macro-F1.")
 
 
 def test_labels_written_alike_are_passed_over(tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
-    assert "label_spelling" not in {one.kind for one in check(task)}
+    assert "label_spelling" not in {finding.kind for finding in check(task)}

@@ -16,7 +16,7 @@ from conftest import data_folder
 from etude.data.dataset import Dataset
 from etude.data.splits import Split, input_key, split
 from etude.errors import InputError
-from etude.text.near_duplicates import near_duplicates
+from etude.text.near_duplicates import find_near_duplicates
 from etude.types import Example, Message, Side
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -71,7 +71,9 @@ def crossings(result: Split) -> list[tuple[str, str]]:
     """Pairs of rows on two sides that share a group or are near-duplicates."""
     everything = [row for part in (result.train, result.dev, result.test) for row in part]
     side = sides(result)
-    near = [(everything[i], everything[j]) for i, j, _ in near_duplicates([row.text for row in everything])]
+    near = [
+        (everything[i], everything[j]) for i, j, _ in find_near_duplicates([row.text for row in everything])
+    ]
     first: dict[str, Example] = {}
     grouped = [(first.setdefault(row.group, row), row) for row in everything if row.group is not None]
     return [(one.id, other.id) for one, other in near + grouped if side[one.id] != side[other.id]]
@@ -337,10 +339,10 @@ def test_too_few_rows_are_refused_with_the_numbers(n: int) -> None:
     with pytest.raises(InputError) as caught:
         split(dataset(rows(0, n)), "answer", 0)
     message = str(caught.value)
-    assert "100 is the least: 50 for the test, 30 for choices (dev), 20 to train on" in message
+    assert "the minimum is 100: 50 for the test, 30 for choices (dev), 20 to train on" in message
     assert f"got {n} row" in message
     assert f"collect at least {100 - n} more row" in message
-    assert "under test:, beside which 50 are enough" in message
+    assert "under test:, with which 50 are enough" in message
 
 
 def test_a_hundred_rows_can_be_split() -> None:
@@ -376,7 +378,7 @@ def test_a_deleted_row_leaves_a_carried_on_split_below_its_least_size() -> None:
 def test_an_earlier_split_of_other_rows_excuses_no_small_sizes(others: int, kept: int) -> None:
     before = split(dataset(rows(0, 200)), "answer", 0)
     now = [*rows(1, others), *(replace(row, id=f"kept {row.id}") for row in rows(0, 200)[:kept])]
-    with pytest.raises(InputError, match="too few rows for a comparison; 100 is the least"):
+    with pytest.raises(InputError, match="too few rows for a comparison; the minimum is 100"):
         split(dataset(now), "answer", 0, previous=before.assignments)
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.base.spool import BLOCK, Spool, Texts
+from etude.base.disk_texts import BLOCK, DiskTexts
+from etude.data.spool import Spool
 from etude.types import Example, Message
 
 ANY = st.text(st.characters())  # half characters among them
@@ -17,7 +18,7 @@ ANY = st.text(st.characters())  # half characters among them
 
 @given(st.lists(ANY, max_size=20), st.data())
 def test_texts_come_back_in_any_order_and_while_more_are_added(texts: list[str], data: st.DataObject) -> None:
-    kept = Texts()
+    kept = DiskTexts()
     for number, text in enumerate(texts, 1):
         kept.append(text)
         place = data.draw(st.integers(0, number - 1))
@@ -28,7 +29,7 @@ def test_texts_come_back_in_any_order_and_while_more_are_added(texts: list[str],
 
 def test_texts_longer_than_a_block_are_read_whole_and_in_order() -> None:
     texts = ["é" * length for length in (0, BLOCK // 2 - 1, 1, BLOCK, 3, 0, BLOCK * 2, 5)]
-    assert list(Texts(texts)) == texts
+    assert list(DiskTexts(texts)) == texts
 
 
 @given(
@@ -50,7 +51,7 @@ def test_rows_come_back_whole(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full; to run: on Linux")
 def test_a_full_disk_is_told_with_the_folder_of_the_temporary_file() -> None:
     with Path("/dev/full").open("r+b", buffering=0) as full:
-        texts = Texts(["a"])
+        texts = DiskTexts(["a"])
         texts._file = full
         with pytest.raises(OSError, match="No space") as told:
             texts[0]

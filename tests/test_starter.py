@@ -20,7 +20,7 @@ from etude.cli import main
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.formats import read_rows
 from etude.data.splits import split
-from etude.data.starter import StarterResult, infer_fields, infer_schema, start
+from etude.data.starter import StarterResult, infer_fields, infer_schema, write_starter
 from etude.errors import InputError
 from etude.metrics import choose_metric
 from etude.task import RowSource, Task, load_task
@@ -38,7 +38,7 @@ def same_words() -> None:
 
 def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"input": "a", "output": '{"b": 1}'}), encoding="utf-8")
-    result = start(tmp_path / "rows.jsonl")
+    result = write_starter(tmp_path / "rows.jsonl")
     assert "# Written by etude init from 1 row of rows.jsonl." in result.text
     assert result.guesses[0] == "kind: extract, from 1 of 1 output, which is JSON"
     assert "contract: json_schema, from 1 output" in result.guesses
@@ -48,7 +48,7 @@ def words(n: int) -> str:
     return " ".join("".join(DRAW.choices("abcdefghij", k=5)) for _ in range(n))
 
 
-def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """`rows` as a file of the kind that the path's suffix names."""
     with path.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
@@ -60,9 +60,9 @@ def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     return path
 
 
-def started(path: Path, target: Path | None = None) -> tuple[StarterResult, Task]:
+def write_and_load(path: Path, target: Path | None = None) -> tuple[StarterResult, Task]:
     """What init makes of a file, read back together with its rows."""
-    result = start(path, target)
+    result = write_starter(path, target)
     task, _ = load_dataset(load_task(result.task_file))
     return result, task
 
@@ -81,7 +81,7 @@ def tickets(n: int = 240) -> list[dict[str, object]]:
 
 
 def test_labels_group_and_tags_of_a_table_of_tickets(tmp_path: Path) -> None:
-    result, task = started(written(tmp_path / "tickets.csv", tickets()))
+    result, task = write_and_load(write_table(tmp_path / "tickets.csv", tickets()))
     assert task.kind == "classify"
     assert (task.examples.input, task.examples.output) == (("message",), "queue")
     assert (task.examples.group, task.examples.tags) == ("customer_id", ("channel",))
@@ -104,14 +104,14 @@ def test_a_folder_of_documents_beside_the_rows_is_named(tmp_path: Path) -> None:
 
 
 def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
-    text = start(written(tmp_path / "tickets.csv", tickets())).text
+    text = write_starter(write_table(tmp_path / "tickets.csv", tickets())).text
     for block in text.strip().split("\n\n"):
         assert block.startswith("# "), block
 
 
 @pytest.mark.parametrize("shape", ["classify", "extract", "answer", "rewrite"])
 def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
-    text = start(written(tmp_path / "rows.jsonl", SHAPES[shape])).text
+    text = write_starter(write_table(tmp_path / "rows.jsonl", SHAPES[shape])).text
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
     keys = (
         "test",
@@ -177,7 +177,7 @@ def proposed(rows: Sequence[Mapping[str, object]], folder: Path) -> tuple[str | 
     """The group that init sets, the text of the task file, and all it returns."""
     target = folder / "task.yaml"
     target.unlink(missing_ok=True)
-    result = start(written(folder / "rows.csv", rows), target)
+    result = write_starter(write_table(folder / "rows.csv", rows), target)
     return load_task(target).examples.group, result.text, result
 
 
@@ -229,7 +229,7 @@ def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("column", "kind"), [("Label", "classify"), ("note", "answer")])
 def test_few_rows_are_labelled_where_their_column_says_so(column: str, kind: Kind, tmp_path: Path) -> None:
     rows = [{"text": words(9), column: LABELS[n % 4]} for n in range(12)]
-    assert load_task(start(written(tmp_path / "rows.csv", rows)).task_file).kind == kind
+    assert load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).kind == kind
 
 
 HEADINGS = [
@@ -269,7 +269,7 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
         }
         for number in range(30)
     ]
-    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
     assert (source.input, source.output) == ((heading[0],), heading[1])
 
 
@@ -277,7 +277,7 @@ def test_a_label_that_stands_before_a_message_and_its_resolution_is_not_the_answ
     rows = [
         {"Status": ("open", "closed")[n % 2], "Message": words(9), "Resolution": words(20)} for n in range(40)
     ]
-    task = load_task(start(written(tmp_path / "rows.csv", rows)).task_file)
+    task = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file)
     assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("Message",), "Resolution")
 
 
@@ -294,7 +294,7 @@ def test_a_reply_goes_before_longer_notes_of_who_wrote_it_and_a_label_beside_the
         }
         for n in range(40)
     ]
-    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
     assert (source.input, source.output) == (("Kundenfrage",), "Agent reply")
 
 
@@ -315,7 +315,7 @@ def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
 
     for marks, asked in (("  ", 0), ("??", 0), (" ?", 0 if lengths == (1, 1) else 1)):
         (tmp_path / "task.yaml").unlink(missing_ok=True)
-        result = start(written(tmp_path / "rows.csv", texts(marks)))
+        result = write_starter(write_table(tmp_path / "rows.csv", texts(marks)))
         source = load_task(result.task_file).examples
         assert source.input == (heading.format("ab"[asked]),)
         assert source.output == heading.format("ab"[1 - asked])
@@ -336,23 +336,25 @@ def test_texts_under_a_heading_of_ids_are_read_in_their_order(
         }
         for n in range(60)
     ]
-    source = load_task(start(written(tmp_path / "rows.csv", rows)).task_file).examples
+    source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
     assert (source.input, source.output) == ((heading[0],), heading[1])
 
 
 def test_columns_that_cannot_be_told_are_refused_with_a_task_file_that_works(tmp_path: Path) -> None:
     rows = [{name: words(1) for name in ("red", "green", "blue")} for _ in range(30)]
     with pytest.raises(InputError) as caught:
-        start(written(tmp_path / "rows.csv", rows))
-    (fault,) = caught.value.issues
-    line = re.search(r"examples: \{.*?\}", fault.remedy)
+        write_starter(write_table(tmp_path / "rows.csv", rows))
+    (issue,) = caught.value.issues
+    line = re.search(r"examples: \{.*?\}", issue.remedy)
     assert line
-    assert "kind: answer" in fault.remedy
+    assert "kind: answer" in issue.remedy
     columns = line[0].replace("input: COLUMN", "input: red").replace("output: COLUMN", "output: blue")
     (tmp_path / "task.yaml").write_text(f"{columns}\nkind: answer\n", encoding="utf-8")
     assert main(["check", str(tmp_path)]) in (0, 1)
     renamed = [{"input": row["red"], "green": "", "output": row["blue"]} for row in rows]
-    assert start(written(tmp_path / "named.csv", renamed), tmp_path / "named.yaml").task_file.is_file()
+    assert write_starter(
+        write_table(tmp_path / "named.csv", renamed), tmp_path / "named.yaml"
+    ).task_file.is_file()
 
 
 def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
@@ -362,7 +364,7 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
         {"mail (raw)": words(9), "Queue!!": LABELS[n % 4] if n % 50 else "", "urgency": "ab"[n % 2]}
         for n in range(200)
     ]
-    path = written(tmp_path / "rows.csv", rows)
+    path = write_table(tmp_path / "rows.csv", rows)
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
     assert "rows: 4 rows are left out here, as Queue!! is empty: rows.csv:2, rows.csv:52, " in told
@@ -379,7 +381,7 @@ def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_re
     rows: list[dict[str, object]] = [
         {"id": n, "question": words(9), "answer": words(5), "tag": "a"} for n in range(60)
     ]
-    path = written(tmp_path / f"rows{suffix}", [*rows, rows[7], rows[9], rows[7]])
+    path = write_table(tmp_path / f"rows{suffix}", [*rows, rows[7], rows[9], rows[7]])
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
     places = [f"{path.name}:{line + (suffix == '.csv')}" for line in (61, 62, 63)]
@@ -395,9 +397,9 @@ def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_re
     assert [row.id for row in kept] == [str(n) for n in range(60)]
     assert main(["check", str(tmp_path), "--undo", "all"]) == 0
     assert (tmp_path / f"rows.fixed{suffix}").read_bytes() == path.read_bytes()
-    written(path, [*rows, rows[7] | {"tag": "b"}])
+    write_table(path, [*rows, rows[7] | {"tag": "b"}])
     with pytest.raises(InputError, match="the id occurs twice"):
-        start(path, tmp_path / "other.yaml")
+        write_starter(path, tmp_path / "other.yaml")
 
 
 def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
@@ -412,7 +414,9 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
         [],
         [human, {"from": "gpt"}],
     ]
-    path = written(tmp_path / "rows.jsonl", [{"id": str(n), "conversations": t} for n, t in enumerate(talks)])
+    path = write_table(
+        tmp_path / "rows.jsonl", [{"id": str(n), "conversations": t} for n, t in enumerate(talks)]
+    )
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
     assert "columns: messages = conversations" in told
@@ -450,7 +454,7 @@ def test_the_kind_is_known_by_the_outputs(tmp_path: Path, kind: str, suffix: str
     rows = SHAPES[kind]
     if suffix != ".jsonl":
         rows = [{k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in rows]
-    _, task = started(written(tmp_path / f"rows{suffix}", rows))
+    _, task = write_and_load(write_table(tmp_path / f"rows{suffix}", rows))
     assert task.kind == kind
     assert task.instructions
 
@@ -468,7 +472,7 @@ def test_outputs_that_are_numbers_make_a_task_that_check_can_read(
         return n * each if each else n % 2
 
     rows = [{"input": words(12), "output": output(n)} for n in range(110)]
-    _, task = started(written(tmp_path / f"rows{suffix}", rows))
+    _, task = write_and_load(write_table(tmp_path / f"rows{suffix}", rows))
     assert task.kind == kind
     assert (task.instructions == "Answer with the number alone.") == (kind == "extract")
     assert main(["check", str(tmp_path), "--fail-on", "unreadable", "--fail-on", "contract"]) == 0
@@ -479,11 +483,11 @@ def test_outputs_that_are_numbers_make_a_task_that_check_can_read(
 def test_answers_that_begin_with_the_question_are_answers(tmp_path: Path, shape: str) -> None:
     asked = [words(6) if shape == "the question first" else words(1) for _ in range(100)]
     rows = [{"question": text, "answer": f"{text} {words(24)}"} for text in asked]
-    assert started(written(tmp_path / "rows.jsonl", rows))[1].kind == "answer"
+    assert write_and_load(write_table(tmp_path / "rows.jsonl", rows))[1].kind == "answer"
 
 
 def test_a_schema_names_types_and_required_keys(tmp_path: Path) -> None:
-    _, task = started(written(tmp_path / "rows.jsonl", SHAPES["extract"]))
+    _, task = write_and_load(write_table(tmp_path / "rows.jsonl", SHAPES["extract"]))
     assert task.contract is not None
     assert task.contract.json_schema == {
         "type": "object",
@@ -519,7 +523,7 @@ def book(number: int, note: bool) -> str:
 
 def test_fields_in_order_and_the_one_that_may_be_absent(tmp_path: Path) -> None:
     rows = [{"input": words(9), "output": book(n, n % 3 == 0)} for n in range(90)]
-    _, task = started(written(tmp_path / "rows.jsonl", rows))
+    _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert task.contract is not None
     assert task.contract.fields == ("Title", "Ages", "Why", "Gentle note?")
     assert "Write these lines: Title, Ages, Why, Gentle note. Leave out Gentle note" in task.instructions
@@ -540,11 +544,11 @@ def in_test(path: Path, kind: Kind = "answer", group: str | None = None) -> set[
 
 def test_the_word_limit_lets_every_row_outside_the_test_pass(tmp_path: Path) -> None:
     rows = [{"input": words(9), "output": f"Said: {words(9)}"} for _ in range(200)]
-    path = written(tmp_path / "a.jsonl", rows)
-    assert started(path)[1].contract == Contract(fields=("Said",), max_words=12)
+    path = write_table(tmp_path / "a.jsonl", rows)
+    assert write_and_load(path)[1].contract == Contract(fields=("Said",), max_words=12)
     rows[min(set(range(200)) - in_test(path))]["output"] = f"Said: {words(79)}"
-    long = written(tmp_path / "b.jsonl", rows)
-    assert load_task(start(long, tmp_path / "b.yaml").task_file).contract == Contract(
+    long = write_table(tmp_path / "b.jsonl", rows)
+    assert load_task(write_starter(long, tmp_path / "b.yaml").task_file).contract == Contract(
         fields=("Said",), max_words=80
     )
 
@@ -564,8 +568,8 @@ def test_answers_of_test_rows_do_not_bear_on_the_task_file(tmp_path: Path, form:
     for n, row in enumerate(rows):
         row["output"] = row["output"] or f"{row['input']} indeed"
         row |= {"customer": f"C{n // 2}"} if grouped else {}
-    path = written(tmp_path / "rows.jsonl", rows)
-    before = start(path)
+    path = write_table(tmp_path / "rows.jsonl", rows)
+    before = write_starter(path)
     task, dataset = load_dataset(load_task(before.task_file))
     assert task.examples.group == ("customer" if grouped else None)
     test = {row.location for row in split(dataset, task.kind, task.seed).test}
@@ -574,15 +578,15 @@ def test_answers_of_test_rows_do_not_bear_on_the_task_file(tmp_path: Path, form:
         if f"rows.jsonl:{n + 1}" in test:
             row["output"] = words(DRAW.randint(1, 90))
     before.task_file.unlink()
-    assert start(written(path, rows)).text == before.text
+    assert write_starter(write_table(path, rows)).text == before.text
 
 
 def test_a_label_of_test_rows_alone_is_not_named_and_said(tmp_path: Path) -> None:
     rows = [{"text": words(9), "label": f"class {n % 4}", "customer": f"C{n // 8}"} for n in range(300)]
     rows[299]["label"] = "rarity"  # its group is half as large as the others, and fills the test up
-    path = written(tmp_path / "rows.jsonl", rows)
+    path = write_table(tmp_path / "rows.jsonl", rows)
     assert 299 in in_test(path, "classify", "customer")
-    result, task = started(path)
+    result, task = write_and_load(path)
     assert (task.kind, task.contract) == ("classify", None)
     assert "rarity" not in result.text + " ".join(result.guesses)
     for told in (flat(result.text), " ".join(result.guesses)):
@@ -594,13 +598,13 @@ def test_a_label_of_test_rows_alone_is_not_named_and_said(tmp_path: Path) -> Non
 def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(
     tmp_path: Path, shape: str
 ) -> None:
-    result, task = started(written(tmp_path / "rows.jsonl", SHAPES[shape]))
+    result, task = write_and_load(write_table(tmp_path / "rows.jsonl", SHAPES[shape]))
     assert (task.kind, task.contract) == (shape, None)
     assert choose_metric(task, Dataset(())).name == "chrf"
     assert "\n# contract:\n#   max_words: " in result.text
     assert "# metric: chrf" in result.text
     for told in (flat(result.text), " ".join(result.guesses)):
-        assert "what is measured is how alike an answer is to the example's" in told
+        assert "answers are scored by their similarity to the example's" in told
 
 
 def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
@@ -614,35 +618,35 @@ def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> Non
         }
         for _ in range(40)
     ]
-    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert task.instructions == "You are Luma."
-    assert "their system message is taken" in " ".join(result.text.replace("\n# ", " ").split())
+    assert "have a system message, which is used" in " ".join(result.text.replace("\n# ", " ").split())
 
 
 def test_values_that_yaml_would_misread_come_back_as_they_were(tmp_path: Path) -> None:
     labels = ("yes", "no", "12", "null", "a: b", "- c", "#d", "'e'", "1e5", "ünï")
     rows = [{"text": words(8), "label": labels[n % len(labels)]} for n in range(80)]
-    _, task = started(written(tmp_path / "rows.csv", rows))
+    _, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
     assert task.contract is not None
     assert set(task.contract.labels) == set(labels)
 
 
 def test_the_task_may_stand_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    path = written(tmp_path / "data" / "rows.jsonl", SHAPES["answer"])
-    task = load_task(start(path, tmp_path / "task.yaml").task_file)
+    path = write_table(tmp_path / "data" / "rows.jsonl", SHAPES["answer"])
+    task = load_task(write_starter(path, tmp_path / "task.yaml").task_file)
     assert task.examples.file.resolve() == path.resolve()
 
 
 def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
-    written(tmp_path / "test.jsonl", SHAPES["answer"])
-    text = start(written(tmp_path / "train.jsonl", SHAPES["answer"])).text
-    assert "test.jsonl stands beside the examples" in text.replace("\n# ", " ")
+    write_table(tmp_path / "test.jsonl", SHAPES["answer"])
+    text = write_starter(write_table(tmp_path / "train.jsonl", SHAPES["answer"])).text
+    assert "test.jsonl is beside the examples" in text.replace("\n# ", " ")
 
 
 def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
     rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
-    result, task = started(written(tmp_path / "rows.jsonl", rows))
+    result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert "Without this line the rows (99) are too few: a comparison takes 100" in flat(result.text)
     with pytest.raises(InputError, match=r"50 for the test, 30 for choices \(dev\), 20 to train on"):
         split(load_dataset(task)[1], task.kind, task.seed)
@@ -653,7 +657,9 @@ def test_init_and_compare_name_one_limit_for_few_rows(
     count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Below 100 rows both say what is lacking to 100, from there to 149 what a verdict on tuning takes."""
-    path = written(tmp_path / "rows.jsonl", [{"text": words(9), "label": "ab"[n % 2]} for n in range(count)])
+    path = write_table(
+        tmp_path / "rows.jsonl", [{"text": words(9), "label": "ab"[n % 2]} for n in range(count)]
+    )
     assert main(["init", str(path)]) == 0
     guessed = capsys.readouterr().out
     text = (tmp_path / "task.yaml").read_text().replace("model: smollm2-135m-instruct", "model: fake")
@@ -663,19 +669,19 @@ def test_init_and_compare_name_one_limit_for_few_rows(
     for shown in (guessed, told.out + told.err):
         flat = " ".join(shown.split())
         missing = re.findall(
-            r"too few rows for a comparison; 100 is the least: .*? collect at least (\d+) more row", flat
+            r"too few rows for a comparison; the minimum is 100: .*? collect at least (\d+) more row", flat
         )
         assert missing == ([str(100 - count)] if count < 100 else [])
-        assert ("under test:, beside which 50 are enough" in flat) == (count < 100)
+        assert ("under test:, with which 50 are enough" in flat) == (count < 100)
         tuning = f"{count} rows are too few for a verdict on tuning, which takes 150 in all"
         assert (tuning in flat) == (100 <= count < 150)
 
 
 def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.jsonl", SHAPES["answer"])
+    path = write_table(tmp_path / "rows.jsonl", SHAPES["answer"])
     (tmp_path / "task.yaml").write_text("mine")
-    with pytest.raises(InputError, match=r"is there already.* --output FILE"):
-        start(path)
+    with pytest.raises(InputError, match=r"already exists.* --output FILE"):
+        write_starter(path)
     assert (tmp_path / "task.yaml").read_text() == "mine"
 
 
@@ -689,12 +695,12 @@ def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
         ("rows.xls", "x", "save the sheet as .xlsx"),
     ],
 )
-def test_rows_that_cannot_be_used_are_faults_and_nothing_is_written(
+def test_rows_that_cannot_be_used_are_errors_and_nothing_is_written(
     tmp_path: Path, name: str, content: str, expected: str
 ) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError) as caught:
-        start(tmp_path / name)
+        write_starter(tmp_path / name)
     assert expected in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -738,7 +744,7 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
         ("r.jsonl", b'{\n "text": "a"\n}\n', ["one JSON value over many lines", "jq -c . FILE"]),
     ],
 )
-def test_a_file_of_another_kind_is_one_fault_with_what_to_do(
+def test_a_file_of_another_kind_is_one_error_with_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, expected: list[str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -768,7 +774,7 @@ def test_every_broken_line_is_named_and_nothing_is_written(
 @pytest.mark.parametrize("separator", [",", ";", "|", "\t"])
 def test_a_table_of_any_separator_is_read_alike(tmp_path: Path, separator: str, mark: bytes) -> None:
     (tmp_path / "r.csv").write_bytes(mark + TABLE.replace(",", separator).encode())
-    rows = start(tmp_path / "r.csv")
+    rows = write_starter(tmp_path / "r.csv")
     task, dataset = load_dataset(load_task(rows.task_file))
     assert (task.examples.input, task.examples.output, len(dataset)) == (("text",), "label", 40)
 
@@ -781,11 +787,9 @@ def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them
         told = [("system", " Be kind.")] if number < 90 else [("system", "Be brief.")] if number < 110 else []
         return {"messages": [{"role": role, "content": text} for role, text in (*told, *turns)]}
 
-    path = written(tmp_path / "r.jsonl", [row(number) for number in range(120)])
+    path = write_table(tmp_path / "r.jsonl", [row(number) for number in range(120)])
     assert main(["init", str(path)]) == 0
-    said = (
-        "The rows bring 2 different system messages (rows: 'Be kind.' in 90; 'Be brief.' in 20; none in 10)"
-    )
+    said = "The rows have 2 different system messages (rows: 'Be kind.' in 90; 'Be brief.' in 20; none in 10)"
     assert said in capsys.readouterr().out
     assert said in flat((tmp_path / "task.yaml").read_text())
     assert main(["compare", str(tmp_path)]) == 2
@@ -804,9 +808,11 @@ def test_a_system_message_that_half_the_rows_or_fewer_have_is_refused(
     rows = [
         {"input": words(9), "output": words(5), "system": "Be kind." if n < have else ""} for n in range(120)
     ]
-    path = written(tmp_path / "r.csv", rows)
+    path = write_table(tmp_path / "r.csv", rows)
     assert main(["init", str(path)]) == 0
-    said = f"The rows bring a system message (rows: 'Be kind.' in {have}; none in {120 - have}), and a comparison"
+    said = (
+        f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}), and a comparison"
+    )
     assert said in capsys.readouterr().out
     assert said in flat((tmp_path / "task.yaml").read_text())
     assert main(["compare", str(tmp_path)]) == 2
@@ -825,11 +831,11 @@ def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
         turns = [*told, ("user", words(9)), ("assistant", words(5))]
         return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
-    path = written(tmp_path / "r.jsonl", [row(number) for number in range(120)])
-    result, task = started(path)
+    path = write_table(tmp_path / "r.jsonl", [row(number) for number in range(120)])
+    result, task = write_and_load(path)
     assert task.instructions == "Be kind."
     have = "1 row has none (at r.jsonl:1)" if bare == 1 else "40 rows have none (the first at r.jsonl:1)"
-    said = f"the system message of {120 - bare} of 120 rows is taken as the instructions of all. {have}"
+    said = f"the system message of {120 - bare} of 120 rows is used as the instructions of all. {have}"
     for told in (flat(result.text), " ".join(result.guesses), " ".join(task.notes)):
         assert said in told
     assert main(["check", str(tmp_path)]) in (0, 1)
@@ -838,10 +844,10 @@ def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
 
 def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.csv"):
-        start(tmp_path / "absent.csv")
-    path = written(tmp_path / "rows.jsonl", SHAPES["answer"])
+        write_starter(tmp_path / "absent.csv")
+    path = write_table(tmp_path / "rows.jsonl", SHAPES["answer"])
     with pytest.raises(InputError, match="no such folder"):
-        start(path, tmp_path / "none" / "task.yaml")
+        write_starter(path, tmp_path / "none" / "task.yaml")
 
 
 def real(tmp_path: Path, name: str) -> Path:
@@ -852,12 +858,12 @@ def real(tmp_path: Path, name: str) -> Path:
         return copy
     if name == "rasbt_instructions":
         rows = json.loads((data_folder(name) / "instruction-data.json").read_text(encoding="utf-8"))
-        return written(tmp_path / "instructions.jsonl", rows)
+        return write_table(tmp_path / "instructions.jsonl", rows)
     files = {"banking77": "train.csv", "mts_dialog": "TrainingSet.csv", "paradetox": "paradetox_300.tsv"}
     file = data_folder(name) / files.get(name, "train.jsonl")
     if name == "banking77":  # every third row: each of the 77 labels is among them
         with file.open(encoding="utf-8", newline="") as table:
-            return written(tmp_path / file.name, list(csv.DictReader(table))[::3])
+            return write_table(tmp_path / file.name, list(csv.DictReader(table))[::3])
     if name == "ncbi_disease":
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         file = tmp_path / file.name
@@ -881,7 +887,7 @@ def real(tmp_path: Path, name: str) -> Path:
 def test_real_sets_are_read_as_they_are_meant(
     tmp_path: Path, name: str, kind: str, inputs: tuple[str, ...], output: str
 ) -> None:
-    result = start(real(tmp_path, name), tmp_path / "task.yaml")
+    result = write_starter(real(tmp_path, name), tmp_path / "task.yaml")
     task, dataset = load_dataset(load_task(result.task_file))
     assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
     test = {row.id for row in split(dataset, task.kind, task.seed).test}
@@ -891,14 +897,14 @@ def test_real_sets_are_read_as_they_are_meant(
 
 def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path: Path) -> None:
     rows = tickets()
-    examples = written(tmp_path / "rows.csv", rows[:180])
-    same = written(tmp_path / "same.csv", rows[180:])
+    examples = write_table(tmp_path / "rows.csv", rows[:180])
+    same = write_table(tmp_path / "same.csv", rows[180:])
     renamed = [
         {"nr": n, "question": row["message"], "topic": row["queue"]} for n, row in enumerate(rows[180:])
     ]
-    other = written(tmp_path / "other.csv", renamed)
-    assert "test: same.csv" in start(examples, tmp_path / "a.yaml", same).text.splitlines()
-    result = start(examples, tmp_path / "b.yaml", other)
+    other = write_table(tmp_path / "other.csv", renamed)
+    assert "test: same.csv" in write_starter(examples, tmp_path / "a.yaml", same).text.splitlines()
+    result = write_starter(examples, tmp_path / "b.yaml", other)
     assert "test: other.csv, input = question, output = topic" in result.guesses
     task = load_task(tmp_path / "b.yaml")
     assert task.test
@@ -909,7 +915,7 @@ def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path:
 def test_groups_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
     for number, few in ((7, True), (60, False)):
         rows = [{"input": words(9), "output": words(5), "group": f"g{n % number}"} for n in range(240)]
-        result = start(written(tmp_path / f"{number}.jsonl", rows), tmp_path / f"{number}.yaml")
+        result = write_starter(write_table(tmp_path / f"{number}.jsonl", rows), tmp_path / f"{number}.yaml")
         told = [guess for guess in result.guesses if guess.startswith(f"group: group has {number} values")]
         assert bool(told) == few
 
@@ -923,5 +929,5 @@ def test_preferences_of_single_turns_are_answers(tmp_path: Path) -> None:
         }
         for _ in range(120)
     ]
-    _, task = started(written(tmp_path / "rows.jsonl", rows))
+    _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("conversations",), "chosen")

@@ -1,7 +1,5 @@
 """The statistics against scipy, scikit-learn and published values, and their properties."""
 
-from __future__ import annotations
-
 import math
 from itertools import combinations, product
 
@@ -14,31 +12,33 @@ from scipy import stats as scipy_stats
 from sklearn.metrics import f1_score
 
 from etude.stats import (
-    Sample,
-    bootstrap_difference,
+    UnitSums,
     choose,
-    difference_error,
-    disagreement,
+    compare_paired,
+    compute_joint_intervals,
     estimate,
     estimate_known,
     estimate_sample,
-    headline,
-    label_sample,
-    least_shown,
-    mcnemar_exact,
-    newcombe_paired,
+    make_label_sample,
+    make_score_sample,
+    measure_disagreement,
     rows_to_decide,
-    score_sample,
-    sign_flips,
-    simultaneous,
+    smallest_detectable,
     smallest_difference,
-    smallest_shown,
-    standard_error,
-    swaps,
+    smallest_ever_detectable,
     wilson,
 )
-from etude.stats.paired import reach
-from etude.stats.sample import unit_weights
+from etude.stats.intervals import standard_error
+from etude.stats.paired import (
+    bootstrap_difference,
+    compute_sign_flip_p,
+    compute_swap_p,
+    mcnemar_exact,
+    newcombe_paired,
+    solve_reach,
+    standard_error_of_difference,
+)
+from etude.stats.sample import resample_units
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,9 +53,9 @@ def columns(rows: list[tuple[bool, bool]]) -> tuple[Floats, Floats]:
     return a, b
 
 
-def pair(rows: list[tuple[int, int, int]]) -> tuple[Sample, Sample]:
+def pair(rows: list[tuple[int, int, int]]) -> tuple[UnitSums, UnitSums]:
     units = [str(unit) for _, _, unit in rows]
-    return score_sample([a / 20 for a, _, _ in rows], units), score_sample(
+    return make_score_sample([a / 20 for a, _, _ in rows], units), make_score_sample(
         [b / 20 for _, b, _ in rows], units
     )
 
@@ -80,17 +80,17 @@ def test_an_estimate_contains_its_value_has_width_and_stays_within_0_and_1(
     rows: list[tuple[int, int, int]],
 ) -> None:
     for sample in pair(rows):
-        found = estimate_sample(sample)
-        assert 0 <= found.low <= found.value <= found.high <= 1
-        assert found.high - found.low > 0
-        assert found.n == len({unit for _, _, unit in rows})
+        interval = estimate_sample(sample)
+        assert 0 <= interval.low <= interval.value <= interval.high <= 1
+        assert interval.high - interval.low > 0
+        assert interval.n == len({unit for _, _, unit in rows})
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(0, 1), st.integers(0, 3)), max_size=20))
 def test_rows_whose_score_is_not_known_take_no_part(rows: list[tuple[float | None, int]]) -> None:
     known = [(score, unit) for score, unit in rows if score is not None]
-    found = estimate_known([score for score, _ in rows], [unit for _, unit in rows])
-    assert found == (estimate([s for s, _ in known], [u for _, u in known]) if known else None)
+    interval = estimate_known([score for score, _ in rows], [unit for _, unit in rows])
+    assert interval == (estimate([s for s, _ in known], [u for _, u in known]) if known else None)
 
 
 @given(SCORES, st.randoms())
@@ -104,8 +104,8 @@ def test_an_estimate_does_not_hang_on_the_order_of_rows(rows: list[tuple[int, in
 def test_fewer_rows_give_a_wider_interval(value: float) -> None:
     widths = []
     for num in (4, 20, 100, 1_000):
-        found = estimate([value, 1 - value] * (num // 2) if value == 0.5 else [value] * num)
-        widths.append(found.high - found.low)
+        interval = estimate([value, 1 - value] * (num // 2) if value == 0.5 else [value] * num)
+        widths.append(interval.high - interval.low)
     assert widths == sorted(widths, reverse=True)
     assert len(set(widths)) == 4
 
@@ -119,14 +119,14 @@ def test_groups_that_agree_within_are_as_informative_as_their_number() -> None:
 
 
 def test_one_unit_says_nothing() -> None:
-    found = estimate([0.4, 0.6], ["a", "a"])
-    assert (found.value, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 1)
+    interval = estimate([0.4, 0.6], ["a", "a"])
+    assert (interval.value, interval.low, interval.high, interval.n) == (0.5, 0.0, 1.0, 1)
 
 
 def test_the_standard_error_is_the_bootstraps() -> None:
     scores = np.random.default_rng(1).random(40)
     oracle = scipy_stats.bootstrap((scores,), np.mean, n_resamples=20_000, rng=np.random.default_rng(2))
-    assert standard_error(score_sample(scores)) == pytest.approx(
+    assert standard_error(make_score_sample(scores)) == pytest.approx(
         oracle.standard_error * math.sqrt(40 / 39), rel=0.03
     )
 
@@ -137,20 +137,20 @@ def test_estimates_of_grouped_rows_cover_the_truth() -> None:
     units = [str(row // 5) for row in range(50)]
     for _ in range(1_000):
         level = rng.beta(4, 2, size=(10, 1))
-        found = estimate((rng.random((10, 5)) < level).ravel().astype(float), units)
-        covered += found.low <= 4 / 6 <= found.high
+        interval = estimate((rng.random((10, 5)) < level).ravel().astype(float), units)
+        covered += interval.low <= 4 / 6 <= interval.high
     assert covered >= 930
 
 
 @pytest.mark.parametrize("scores", [[], [[1.0]], [float("nan")]])
 def test_scores_that_are_none_are_refused(scores: list[float]) -> None:
     with pytest.raises(ValueError, match="one finite number per row"):
-        score_sample(scores)
+        make_score_sample(scores)
 
 
 def test_units_must_be_as_many_as_rows() -> None:
     with pytest.raises(ValueError, match="1 units for 2 rows"):
-        score_sample([1, 0], ["a"])
+        make_score_sample([1, 0], ["a"])
 
 
 LEVEL = st.floats(0, 1, allow_subnormal=False)
@@ -177,27 +177,30 @@ def test_no_interval_has_zero_width_where_all_rows_score_alike(
     """Constant scores, equal groups, constant differences, few of each: no n is enough to know for sure."""
     groups, labels = rows
     units = groups if grouped else None
-    a, b = (score_sample([level] * len(groups), units) for level in (one, other))
-    f1 = [label_sample(labels, given, units) for given in (labels, ["a"] * len(labels), [None] * len(labels))]
+    a, b = (make_score_sample([level] * len(groups), units) for level in (one, other))
+    f1 = [
+        make_label_sample(labels, given, units)
+        for given in (labels, ["a"] * len(labels), [None] * len(labels))
+    ]
     assert all(wide(found.low, found.high) for found in map(estimate_sample, (a, b, *f1)))
     for first, second in ((a, b), (a, a), (f1[0], f1[1]), (f1[1], f1[2]), (f1[0], f1[0])):
-        found = headline(first, second).difference
-        assert wide(found.low, found.high)
-    joint = simultaneous([a, b, a], resamples=200)
+        result = compare_paired(first, second).difference
+        assert wide(result.low, result.high)
+    joint = compute_joint_intervals([a, b, a], resamples=200)
     bounds = [joint.difference(*two) for two in combinations(range(3), 2)]
     assert all(wide(found.low, found.high) for found in bounds)
-    assert a.units == 1 or difference_error(a, a) >= 1 / a.units
+    assert a.units == 1 or standard_error_of_difference(a, a) >= 1 / a.units
 
 
 @given(st.integers(2, 60), LEVEL, st.integers(1, 5))
 def test_the_rounding_of_sums_is_no_spread(num: int, level: float, size: int) -> None:
     """Rows that all score 0.1 have a mean of 0.1 and a rounding error; the interval is that of their number."""
     units = [str(row // size) for row in range(num)]
-    found = estimate([level] * num, units)
-    if found.n > 1:
-        shares = wilson(level * found.n, found.n, scipy_stats.t.ppf(0.975, found.n - 1))
+    interval = estimate([level] * num, units)
+    if interval.n > 1:
+        shares = wilson(level * interval.n, interval.n, scipy_stats.t.ppf(0.975, interval.n - 1))
         exact = wilson(level * num, num) if size == 1 and level in (0, 1) else shares
-        assert (found.low, found.high) == pytest.approx(exact, abs=1e-6)
+        assert (interval.low, interval.high) == pytest.approx(exact, abs=1e-6)
 
 
 # macro-F1
@@ -213,15 +216,15 @@ LABELS = st.lists(
 def test_macro_f1_is_scikit_learns(rows: list[tuple[str, str]]) -> None:
     expected, predicted = [list(column) for column in zip(*rows, strict=True)]
     oracle = f1_score(expected, predicted, labels=sorted(set(expected)), average="macro", zero_division=0)
-    assert label_sample(expected, predicted).value == pytest.approx(oracle)
+    assert make_label_sample(expected, predicted).value == pytest.approx(oracle)
 
 
 def test_macro_f1_under_weights_is_scikit_learns() -> None:
     rng = np.random.default_rng(4)
     expected, predicted = rng.choice(list("aaabc"), 60), rng.choice(list("abcd"), 60)
-    weights = unit_weights(60)[:20]
-    found = label_sample(expected.tolist(), predicted.tolist()).replicates(weights)
-    for value, weight in zip(found, weights, strict=True):
+    weights = resample_units(60)[:20]
+    result = make_label_sample(expected.tolist(), predicted.tolist()).replicates(weights)
+    for value, weight in zip(result, weights, strict=True):
         seen = sorted(set(expected[weight > 0]))
         oracle = f1_score(
             expected, predicted, labels=seen, average="macro", sample_weight=weight, zero_division=0
@@ -244,8 +247,8 @@ def test_swaps_are_scipys_paired_permutation_test() -> None:
         one, two = np.where(swapped, second, first), np.where(swapped, first, second)
         values.append(difference(one, two))
     oracle = np.mean(np.abs(values) >= abs(difference(first, second)) - 1e-12)
-    samples = [label_sample(expected.tolist(), labels.tolist()) for labels in (first, second)]
-    assert swaps(*samples) == pytest.approx(oracle)
+    samples = [make_label_sample(expected.tolist(), labels.tolist()) for labels in (first, second)]
+    assert compute_swap_p(*samples) == pytest.approx(oracle)
 
 
 # two methods
@@ -260,17 +263,17 @@ def test_swaps_are_scipys_paired_permutation_test() -> None:
     ],
 )
 def test_newcombe_gives_the_published_intervals(cells: tuple[int, ...], low: float, high: float) -> None:
-    found = newcombe_paired(*table(*cells))
-    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-4)
+    result = newcombe_paired(*table(*cells))
+    assert (result.low, result.high) == pytest.approx((low, high), abs=6e-4)
 
 
 @given(BITS)
 def test_newcombe_contains_its_value_has_width_and_mirrors(rows: list[tuple[bool, bool]]) -> None:
     a, b = columns(rows)
-    found, mirrored = newcombe_paired(a, b), newcombe_paired(b, a)
-    assert -1 <= found.low <= found.value <= found.high <= 1
-    assert found.high > found.low
-    assert (found.value, found.low, found.high) == pytest.approx(
+    result, mirrored = newcombe_paired(a, b), newcombe_paired(b, a)
+    assert -1 <= result.low <= result.value <= result.high <= 1
+    assert result.high > result.low
+    assert (result.value, result.low, result.high) == pytest.approx(
         (-mirrored.value, -mirrored.high, -mirrored.low)
     )
 
@@ -286,7 +289,7 @@ def test_mcnemar_is_scipys_binomial_test(rows: list[tuple[bool, bool]]) -> None:
 @given(BITS)
 def test_sign_flips_of_right_and_wrong_are_mcnemar(rows: list[tuple[bool, bool]]) -> None:
     a, b = columns(rows)
-    assert sign_flips(a - b) == pytest.approx(mcnemar_exact(a, b))
+    assert compute_sign_flip_p(a - b) == pytest.approx(mcnemar_exact(a, b))
 
 
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=10))
@@ -297,22 +300,22 @@ def test_sign_flips_are_scipys_permutation_test(diffs: list[int]) -> None:
         (values,), np.sum, permutation_type="samples", n_resamples=np.inf, alternative="greater"
     )
     exact = np.mean(np.abs(oracle.null_distribution) >= abs(values.sum()) - 1e-9)
-    assert sign_flips(values) == pytest.approx(exact)
-    assert sign_flips(values / 7) == pytest.approx(exact)
+    assert compute_sign_flip_p(values) == pytest.approx(exact)
+    assert compute_sign_flip_p(values / 7) == pytest.approx(exact)
 
 
 def test_many_sign_flips_of_scores_come_near_the_exact_p() -> None:
     diffs = np.random.default_rng(6).integers(-3, 5, 60).astype(float)
-    assert sign_flips(diffs / 7) == pytest.approx(sign_flips(diffs), abs=0.015)
+    assert compute_sign_flip_p(diffs / 7) == pytest.approx(compute_sign_flip_p(diffs), abs=0.015)
 
 
 @given(SCORES)
 def test_a_difference_contains_its_value_has_width_and_mirrors(rows: list[tuple[int, int, int]]) -> None:
     a, b = pair(rows)
-    found, mirrored = bootstrap_difference(a, b), bootstrap_difference(b, a)
-    assert -1 <= found.low <= found.value <= found.high <= 1
-    assert found.high > found.low
-    assert (found.value, found.low, found.high) == pytest.approx(
+    result, mirrored = bootstrap_difference(a, b), bootstrap_difference(b, a)
+    assert -1 <= result.low <= result.value <= result.high <= 1
+    assert result.high > result.low
+    assert (result.value, result.low, result.high) == pytest.approx(
         (-mirrored.value, -mirrored.high, -mirrored.low)
     )
 
@@ -321,31 +324,31 @@ def test_a_difference_contains_its_value_has_width_and_mirrors(rows: list[tuple[
 @settings(deadline=None)
 def test_the_headline_mirrors(rows: list[tuple[int, int, int]]) -> None:
     a, b = pair(rows)
-    found, mirrored = headline(a, b), headline(b, a)
-    assert found.p == pytest.approx(mirrored.p)
-    assert not (found.gains and mirrored.gains)
+    result, mirrored = compare_paired(a, b), compare_paired(b, a)
+    assert result.p == pytest.approx(mirrored.p)
+    assert not (result.gains and mirrored.gains)
 
 
 def test_more_wins_mean_a_higher_interval_and_four_to_none_is_no_gain() -> None:
     lows = [newcombe_paired(*table(80, wins, 4, 16 - wins)).low for wins in range(16)]
     assert lows == sorted(lows)
-    four, six = (headline(*map(score_sample, table(190, wins, 0, 10 - wins))) for wins in (4, 6))
+    four, six = (compare_paired(*map(make_score_sample, table(190, wins, 0, 10 - wins))) for wins in (4, 6))
     assert not four.gains
     assert six.gains
 
 
 def test_methods_that_never_differ_are_not_known_to_be_equal() -> None:
-    a = score_sample([0.5] * 20)
-    found = bootstrap_difference(a, a)
-    assert found.low < -0.1 < 0.1 < found.high
-    assert headline(a, a).p == 1
+    a = make_score_sample([0.5] * 20)
+    result = bootstrap_difference(a, a)
+    assert result.low < -0.1 < 0.1 < result.high
+    assert compare_paired(a, a).p == 1
 
 
 @given(st.floats(1, 5), st.floats(1e-3, 1), st.floats(0, 1))
 def test_an_interval_ends_where_it_is_critical_errors_away(
     critical: float, error: float, tilt: float
 ) -> None:
-    x = reach(critical, error, tilt)
+    x = solve_reach(critical, error, tilt)
     assert x**2 == pytest.approx(critical**2 * (error**2 + tilt * x))
     assert x >= critical * error * (1 - 1e-9)
 
@@ -354,10 +357,10 @@ def test_intervals_of_lopsided_differences_cover_the_truth() -> None:
     """5% of 60 rows are lost, none won: value ± 1.96 standard errors covers under 90%."""
     rng, covered, lower = np.random.default_rng(8), 0, 0
     for _ in range(1_000):
-        a, b = score_sample(1.0 - (rng.random(60) < 0.05)), score_sample(np.ones(60))
-        found = bootstrap_difference(a, b)
-        covered += found.low <= -0.05 <= found.high
-        lower += found.low > -0.05
+        a, b = make_score_sample(1.0 - (rng.random(60) < 0.05)), make_score_sample(np.ones(60))
+        result = bootstrap_difference(a, b)
+        covered += result.low <= -0.05 <= result.high
+        lower += result.low > -0.05
     assert covered >= 950
     assert lower <= 37
 
@@ -371,30 +374,30 @@ def test_paired_right_and_wrong_is_checked(a: list[float], b: list[float]) -> No
 # many methods
 
 
-def samples_of(scores: Floats) -> list[Sample]:
-    return [score_sample(column) for column in scores.T]
+def samples_of(scores: Floats) -> list[UnitSums]:
+    return [make_score_sample(column) for column in scores.T]
 
 
 def test_joint_intervals_mirror_and_are_wider_than_single_ones() -> None:
     scores = np.random.default_rng(9).random((80, 4))
-    joint = simultaneous(samples_of(scores))
+    joint = compute_joint_intervals(samples_of(scores))
     for a, b in combinations(range(4), 2):
-        found, mirrored = joint.difference(a, b), joint.difference(b, a)
+        result, mirrored = joint.difference(a, b), joint.difference(b, a)
         single = bootstrap_difference(*samples_of(scores[:, [a, b]]))
-        assert found.low == pytest.approx(-mirrored.high)
-        assert found.low < single.low < found.value < single.high < found.high
+        assert result.low == pytest.approx(-mirrored.high)
+        assert result.low < single.low < result.value < single.high < result.high
 
 
 def test_the_critical_value_is_near_tukeys() -> None:
     """For equal and independent methods it is the studentised range over root two, at many rows."""
     scores = np.random.default_rng(10).random((2_000, 5))
-    assert simultaneous(samples_of(scores)).critical == pytest.approx(
+    assert compute_joint_intervals(samples_of(scores)).critical == pytest.approx(
         scipy_stats.studentized_range.ppf(0.95, 5, np.inf) / math.sqrt(2), rel=0.03
     )
 
 
 def test_joint_intervals_of_methods_that_never_differ_have_width() -> None:
-    joint = simultaneous(samples_of(np.ones((30, 3))))
+    joint = compute_joint_intervals(samples_of(np.ones((30, 3))))
     assert joint.critical >= 1.96
     assert joint.difference(0, 1).low < -0.1
 
@@ -403,27 +406,27 @@ def test_joint_intervals_hold_together() -> None:
     rng, held = np.random.default_rng(11), 0
     for _ in range(400):
         scores = (rng.random((60, 4)) < np.array([0.5, 0.7, 0.8, 0.9])).astype(float)
-        joint = simultaneous(samples_of(scores), 400)
+        joint = compute_joint_intervals(samples_of(scores), 400)
         truth = np.array([0.5, 0.7, 0.8, 0.9])
-        found = [(joint.difference(a, b), truth[a] - truth[b]) for a, b in combinations(range(4), 2)]
-        held += all(one.low <= true <= one.high for one, true in found)
+        result = [(joint.difference(a, b), truth[a] - truth[b]) for a, b in combinations(range(4), 2)]
+        held += all(one.low <= true <= one.high for one, true in result)
     assert held >= 0.93 * 400
 
 
 def test_macro_f1_goes_through_the_ladder() -> None:
     rng = np.random.default_rng(12)
     expected = rng.choice(list("aaaab"), 100).tolist()
-    right, wrong = label_sample(expected, expected), label_sample(expected, ["a"] * 100)
-    joint = simultaneous([wrong, right])
+    right, wrong = make_label_sample(expected, expected), make_label_sample(expected, ["a"] * 100)
+    joint = compute_joint_intervals([wrong, right])
     assert joint.difference(1, 0).low > 0.3
-    assert joint.errors[0, 1] == pytest.approx(difference_error(wrong, right), rel=1e-6)
+    assert joint.errors[0, 1] == pytest.approx(standard_error_of_difference(wrong, right), rel=1e-6)
 
 
 # choosing
 
 
 def test_the_best_is_taken_when_nothing_simpler_is_near() -> None:
-    samples = [score_sample([1] * right + [0] * (100 - right)) for right in (50, 90)]
+    samples = [make_score_sample([1] * right + [0] * (100 - right)) for right in (50, 90)]
     assert choose([("plain", samples[0]), ("long", samples[1])]).index == 1
 
 
@@ -431,10 +434,10 @@ def test_the_simpler_of_two_near_equals_is_taken_and_the_reason_has_the_numbers(
     rng = np.random.default_rng(13)
     simple, best = (rng.random(50) < 0.80).astype(float), (rng.random(50) < 0.80).astype(float)
     ordered = sorted([simple, best], key=np.mean)
-    found = choose([("plain", score_sample(ordered[0])), ("long", score_sample(ordered[1]))])
-    assert found.index == 0
-    assert "plain" in found.reason
-    assert "n = 50" in found.reason
+    result = choose([("plain", make_score_sample(ordered[0])), ("long", make_score_sample(ordered[1]))])
+    assert result.index == 0
+    assert "plain" in result.reason
+    assert "n = 50" in result.reason
 
 
 @pytest.mark.parametrize("n", range(20, 120, 7))
@@ -442,14 +445,17 @@ def test_one_row_more_is_exactly_one_standard_error_however_it_rounds(n: int) ->
     for right in range(n):
         plain = np.arange(n) < right
         more = np.arange(n) <= right
-        found = choose(
-            [("plain", score_sample(plain.astype(float))), ("more", score_sample(more.astype(float)))]
+        result = choose(
+            [
+                ("plain", make_score_sample(plain.astype(float))),
+                ("more", make_score_sample(more.astype(float))),
+            ]
         )
-        assert found.index == 0, (n, right)
+        assert result.index == 0, (n, right)
 
 
 def test_of_equal_candidates_the_first_is_taken() -> None:
-    sample = score_sample([1, 0, 1])
+    sample = make_score_sample([1, 0, 1])
     assert choose([("a", sample), ("b", sample), ("c", sample)]).index == 0
     with pytest.raises(ValueError, match="at least one"):
         choose([])
@@ -472,20 +478,20 @@ def power_of_mcnemar(n: int, d: float, gain: float) -> float:
     apart = np.arange(n + 1)
     rejected = scipy_stats.binom.ppf(0.025, apart, 0.5)  # the fewest losses whose tail reaches 2.5%
     rejected -= scipy_stats.binom.cdf(rejected, apart, 0.5) > 0.025
-    found = scipy_stats.binom.cdf(rejected, apart, (1 - gain / d) / 2)
-    return float(scipy_stats.binom.pmf(apart, n, d) @ found)
+    result = scipy_stats.binom.cdf(rejected, apart, (1 - gain / d) / 2)
+    return float(scipy_stats.binom.pmf(apart, n, d) @ result)
 
 
 @pytest.mark.parametrize("n", [20, 25, 30, 50, 80, 100, 200, 400])
 def test_the_difference_a_test_shows_has_the_power_of_its_own_test(n: int) -> None:
     """Between 75 and 88% by exact McNemar; where nothing is shown, no gain has a power much over 80%."""
     for d in np.arange(0.01, 0.96, 0.01):
-        shown = smallest_shown(n, d)
-        if shown is None:
+        values = smallest_detectable(n, d)
+        if values is None:
             assert power_of_mcnemar(n, d, d) < (0.86 if n < 50 else 0.82)
         else:
-            assert 0.75 <= power_of_mcnemar(n, d, shown) <= 0.88
-            assert least_shown(n) <= shown <= d
+            assert 0.75 <= power_of_mcnemar(n, d, values) <= 0.88
+            assert smallest_ever_detectable(n) <= values <= d
 
 
 @given(st.integers(20, 10_000), st.integers(20, 10_000), st.floats(0.001, 1), st.floats(0.001, 1))
@@ -494,11 +500,11 @@ def test_what_a_test_shows_grows_with_rows_and_shrinks_with_disagreement(
 ) -> None:
     fewer, more = sorted((n, m))
     lower, higher = sorted((d, e))
-    if (shown := smallest_shown(fewer, lower)) is not None:
-        assert (smallest_shown(more, lower) or 1) <= shown
-        assert (smallest_shown(fewer, higher) or 0) >= shown
-    assert smallest_shown(400, 0.1) == smallest_difference(400, 0.1)
-    assert smallest_shown(3_080, 0.1) == smallest_difference(3_080, 0.1)
+    if (shown := smallest_detectable(fewer, lower)) is not None:
+        assert (smallest_detectable(more, lower) or 1) <= shown
+        assert (smallest_detectable(fewer, higher) or 0) >= shown
+    assert smallest_detectable(400, 0.1) == smallest_difference(400, 0.1)
+    assert smallest_detectable(3_080, 0.1) == smallest_difference(3_080, 0.1)
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.floats(0, 1))
@@ -516,27 +522,29 @@ def test_rows_to_decide_is_the_formula_and_stops_at_a_hundred_thousand() -> None
 
 def test_disagreement_of_rows_is_their_share_and_of_groups_what_gives_the_same_error() -> None:
     a, b = table(80, 10, 10, 100)
-    assert disagreement(score_sample(a), score_sample(b)) == pytest.approx(0.1, rel=0.01)
+    assert measure_disagreement(make_score_sample(a), make_score_sample(b)) == pytest.approx(0.1, rel=0.01)
     units = [str(row // 2) for row in range(400)]
-    grouped = (score_sample(np.repeat(scores, 2), units) for scores in (a, b))
-    assert disagreement(*grouped) == pytest.approx(0.2, rel=0.01)
+    grouped = (make_score_sample(np.repeat(scores, 2), units) for scores in (a, b))
+    assert measure_disagreement(*grouped) == pytest.approx(0.2, rel=0.01)
 
 
 def test_the_smallest_difference_of_scores_is_that_of_their_spread() -> None:
     """2.8 standard errors of the mean difference, whatever the scores are: as Student's test has it."""
     rng = np.random.default_rng(3)
     a, b = rng.normal(0.6, 0.05, 200), rng.normal(0.5, 0.05, 200)
-    d = disagreement(score_sample(a), score_sample(b))
+    d = measure_disagreement(make_score_sample(a), make_score_sample(b))
     assert smallest_difference(200, d) == pytest.approx(2.8 * scipy_stats.sem(a - b), rel=0.01)
-    same = score_sample([0.4] * 200)
-    assert disagreement(same, same) == pytest.approx(1 / 200)  # as if one row differed
+    same = make_score_sample([0.4] * 200)
+    assert measure_disagreement(same, same) == pytest.approx(1 / 200)  # as if one row differed
 
 
 def test_the_disagreement_of_macro_f1_weighs_rare_labels_more() -> None:
     expected = ["common"] * 95 + ["rare"] * 5
     often, seldom = (
-        label_sample(expected, ["rare" if place in wrong else want for place, want in enumerate(expected)])
+        make_label_sample(
+            expected, ["rare" if place in wrong else want for place, want in enumerate(expected)]
+        )
         for wrong in ([], [0, 1, 2])
     )
-    shares = [score_sample(np.arange(100) >= first) for first in (0, 3)]
-    assert disagreement(often, seldom) > 2 * disagreement(*shares)
+    shares = [make_score_sample(np.arange(100) >= first) for first in (0, 3)]
+    assert measure_disagreement(often, seldom) > 2 * measure_disagreement(*shares)

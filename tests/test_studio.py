@@ -6,13 +6,12 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from shutil import copytree
-from subprocess import Popen
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -21,16 +20,15 @@ from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
 from etude.feedback import FILE, Feedback, FeedbackLog
+from etude.jobs import Job
 from etude.runs import find_run
 from etude.runs.events import Event, MethodEnded
-from etude.studio import progress
-from etude.studio.app import make_app
-from etude.studio.blind import Blind
-from etude.studio.queue import Item, Queue
-from etude.studio.requests import read_requests
-from etude.studio.security import Keys, invited
+from etude.studio.blind import BlindComparison
+from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
+from etude.studio.sign_in import SignIn, invite_person
 from etude.studio.studio import Studio
-from etude.suites.run import examine
+from etude.studio.views import build_studio_app
+from etude.suites.run import run_suites
 from etude.types import Excerpt, Finding, Message
 from small_task import rows, write_task
 
@@ -74,7 +72,7 @@ def num_changed(one: Path, other: Path) -> int:
     return sum(before != after for before, after in pairs)
 
 
-def opened(task: Path, *inputs: str) -> tuple[Studio, TestClient]:
+def open_studio(task: Path, *inputs: str) -> tuple[Studio, TestClient]:
     """A studio that has answered these requests, and a browser that is signed in."""
     studio = Studio(task, write_requests(task, *inputs) if inputs else None)
     studio.answering.run()
@@ -82,8 +80,8 @@ def opened(task: Path, *inputs: str) -> tuple[Studio, TestClient]:
 
 
 def browser(studio: Studio, who: str = "ana") -> TestClient:
-    client = TestClient(make_app(studio, who), base_url="http://127.0.0.1:8765")
-    client.get("/enter", params={"key": Keys(studio.queue.secret).session})
+    client = TestClient(build_studio_app(studio, who), base_url="http://127.0.0.1:8765")
+    client.get("/enter", params={"key": SignIn(studio.queue.secret).owner_key})
     return client
 
 
@@ -95,36 +93,38 @@ def fields(page: str) -> dict[str, str]:
 def send(client: TestClient, say: str, page: str | None = None, **more: str) -> Any:
     """Says something of the answer that is shown, or of that on `page`; returns the response."""
     given = fields(page or client.get("/review").text)
-    return client.post("/review", data={**given, "say": say, **more}, headers={"x-part": "1"})
+    return client.post("/review", data={**given, "say": say, **more}, headers={"x-fragment": "1"})
 
 
-def said(task: Path) -> list[dict[str, Any]]:
+def read_feedback_lines(task: Path) -> list[dict[str, Any]]:
     return [entry.line for entry in FeedbackLog(task.parent / FILE).entries]
 
 
 def test_a_browser_without_the_link_sees_nothing(task: Path) -> None:
-    studio, _ = opened(task, "A secret request")
-    stranger = TestClient(make_app(studio, "x"), base_url="http://127.0.0.1")
+    studio, _ = open_studio(task, "A secret request")
+    stranger = TestClient(build_studio_app(studio, "x"), base_url="http://127.0.0.1")
     for page in ("/", "/review", "/enter", "/enter?key=wrong"):
         response = stranger.get(page)
         assert response.status_code == 403
         assert "secret" not in response.text
-    assert stranger.post("/review", data={"token": Keys(studio.queue.secret).form()}).status_code == 403
+    assert (
+        stranger.post("/review", data={"token": SignIn(studio.queue.secret).form_token()}).status_code == 403
+    )
 
 
 def test_foreign_forms_hosts_and_long_bodies_are_refused(task: Path) -> None:
-    _, client = opened(task, "One", "Two")
+    _, client = open_studio(task, "One", "Two")
     given = fields(client.get("/review").text)
     for token in ("", "wrong"):
         assert client.post("/review", data={**given, "say": "accept", "token": token}).status_code == 403
     assert client.get("/", headers={"host": "evil.example"}).status_code == 421
     assert client.post("/review", content=b"x" * (2**20 + 1)).status_code == 413
-    assert not said(task)
+    assert not read_feedback_lines(task)
 
 
 def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
-    studio, client = opened(task, "One")
-    row = next(row for row in studio.rows if studio.data.row(row.id))
+    studio, client = open_studio(task, "One")
+    row = next(row for row in studio.rows if studio.data.find(row.id))
     pages = (
         "/",
         "/data",
@@ -147,11 +147,12 @@ def test_pages_load_nothing_but_the_studios_own_files(task: Path) -> None:
 
 
 def test_what_people_and_models_write_is_shown_as_text(task: Path) -> None:
-    studio, client = opened(task, ATTACK)
-    item = Item("requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5)
-    studio.queue.keep_only("requests", [])
-    studio.queue.add([item])
-    studio.answering.problem = ATTACK
+    studio, client = open_studio(task, ATTACK)
+    item = ReviewItem(
+        "requests", (Message("user", ATTACK),), ATTACK, ATTACK, ATTACK, (ATTACK,), (ATTACK,), 0.5
+    )
+    studio.queue.replace_source("requests", [item])
+    studio.answering.error = ATTACK
     client.post("/name", data={**fields(client.get("/").text), "name": ATTACK[:50]})
     broken = send(client, "correct", correction=ATTACK)
     assert broken.status_code == 422
@@ -163,7 +164,7 @@ def test_what_people_and_models_write_is_shown_as_text(task: Path) -> None:
 
 
 def test_each_key_is_kept_as_what_it_means(task: Path) -> None:
-    _, client = opened(task, *(f"Request {number} {'word ' * number}" for number in range(5)))
+    _, client = open_studio(task, *(f"Request {number} {'word ' * number}" for number in range(5)))
     answer = re.search(r'id="answer">([^<]*)<', client.get("/review").text)
     assert answer
     send(client, "accept")
@@ -172,61 +173,62 @@ def test_each_key_is_kept_as_what_it_means(task: Path) -> None:
     send(client, "expert")
     last = send(client, "skip")
     assert "4 of 5 reviewed, 1 to go" in last.text
-    kept = said(task)
+    kept = read_feedback_lines(task)
     assert kept[0]["correction"] == kept[0]["answer"] == answer[1]
     assert kept[1]["correction"] == GOOD
     assert (kept[2]["thumb"], kept[2]["reason"]) == ("down", "wrong age")
     assert kept[3]["flag"]
-    assert {entry["who"] for entry in kept} == {"ana"}
+    assert {entry["reviewer"] for entry in kept} == {"ana"}
     assert len(kept) == 4
 
 
 def test_a_correction_that_breaks_the_contract_is_not_kept_and_not_lost(task: Path) -> None:
-    _, client = opened(task, "One")
+    _, client = open_studio(task, "One")
     response = send(client, "correct", correction="Dragons at Dawn")
     assert response.status_code == 422
     assert "missing field: Title" in response.text
     assert ">\nDragons at Dawn</textarea>" in response.text
-    assert not said(task)
+    assert not read_feedback_lines(task)
 
 
 def test_what_is_sent_twice_is_kept_once_and_back_takes_its_place(task: Path) -> None:
-    _, client = opened(task, "One", "Two")
+    _, client = open_studio(task, "One", "Two")
     page = client.get("/review").text
     send(client, "accept", page)
     send(client, "accept", page)
-    assert len(said(task)) == 1
+    assert len(read_feedback_lines(task)) == 1
     again = client.get("/review?previous=1").text
-    assert "reviewed this one already" in again
+    assert "already reviewed this answer" in again
     send(client, "reject", again, reason="after all")
-    assert [entry["input"] for entry in said(task)] == ["One", "One"]
+    assert [entry["input"] for entry in read_feedback_lines(task)] == ["One", "One"]
     assert client.get("/review").text.count("Two") >= 1
 
 
 def test_two_people_never_get_the_same_answer(tmp_path: Path) -> None:
-    queue = Queue(tmp_path / "q.sqlite")
-    queue.add(Item("requests", (Message("user", str(number)),), "", "a") for number in range(3))
-    ana, ben = queue.take("ana", "requests"), queue.take("ben", "requests")
+    queue = ReviewQueue(tmp_path / "q.sqlite")
+    items = [ReviewItem("requests", (Message("user", str(number)),), "", "a") for number in range(3)]
+    queue.replace_source("requests", items)
+    ana, ben = queue.take_next("ana", "requests"), queue.take_next("ben", "requests")
     assert ana
     assert ben
     assert ana.id != ben.id
-    assert queue.take("ana", "requests") == ana
+    assert queue.take_next("ana", "requests") == ana
     queue.finish(ana.id, "ana")
-    third = queue.take("ana", "requests")
+    third = queue.take_next("ana", "requests")
     assert third
     assert third.id not in (ana.id, ben.id)
-    assert queue.take("eva", "requests") is None
+    assert queue.take_next("eva", "requests") is None
 
 
 def test_a_restart_goes_on_where_people_stopped(task: Path) -> None:
-    studio, client = opened(task, "One", "Two")
+    studio, client = open_studio(task, "One", "Two")
     send(client, "accept")
     for file in (task.parent / "runs").glob("studio.*"):
         file.unlink()  # the feedback is what counts, the queue is made again
     later = Studio(task, task.parent / "requests.jsonl")
     later.answering.run()
     later.queue.mark_done([])
-    counts = Studio(task, task.parent / "requests.jsonl").queue.counts("requests")
+    counts = Studio(task, task.parent / "requests.jsonl").queue.count("requests")
     assert (counts.total, counts.done) == (2, 1)
     assert studio.queue.secret == later.queue.secret
 
@@ -236,24 +238,27 @@ def test_requests_that_meet_the_test_are_left_out(task: Path) -> None:
     studio = Studio(task)
     hidden = next(row.text for row in studio.rows if row.id in test)
     studio = Studio(task, write_requests(task, hidden, f"{hidden}!", "Something else"))
-    assert (studio.num_sealed, studio.queue.counts("requests").total) == (2, 1)
+    assert (studio.num_sealed, studio.queue.count("requests").total) == (2, 1)
 
 
 def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_row(task: Path) -> None:
     studio = Studio(task, method="baseline")
-    client, counts = browser(studio), studio.queue.counts("dev")
+    client, counts = browser(studio), studio.queue.count("dev")
     assert counts.total == counts.answered > 0
     page = client.get("/review?from=dev")
     assert "In the examples" in page.text
     send(client, "accept", page.text)
-    assert (said(task)[0]["thumb"], said(task)[0].get("correction")) == ("up", None)
+    assert (read_feedback_lines(task)[0]["thumb"], read_feedback_lines(task)[0].get("correction")) == (
+        "up",
+        None,
+    )
     dev = next(json.loads(file.read_text())["dev"] for file in (task.parent / "runs").glob("*/split.json"))
     texts = {row.text for row in studio.rows if row.id in dev}
-    assert said(task)[0]["input"] in texts
+    assert read_feedback_lines(task)[0]["input"] in texts
 
 
 def test_the_new_rows_are_written_from_the_page(task: Path) -> None:
-    studio, client = opened(task, "One")
+    studio, client = open_studio(task, "One")
     send(client, "correct", correction=GOOD)
     before = task.read_text()
     page = client.post("/apply", data=fields(client.get("/").text)).text
@@ -280,7 +285,7 @@ def test_logged_chats_tables_and_what_is_no_request(tmp_path: Path) -> None:
     table = tmp_path / "log.csv"
     table.write_text("nr,customer question\n1,Where?\n2,\n")
     with pytest.raises(Exception, match=r"log.csv:3"):
-        read_requests(table, usual=("customer question",))
+        read_requests(table, default_columns=("customer question",))
     table.write_text("text\nWhere?\n")
     assert read_requests(table) == [(Message("user", "Where?"),)]
 
@@ -288,11 +293,12 @@ def test_logged_chats_tables_and_what_is_no_request(tmp_path: Path) -> None:
 def test_a_page_of_many_rows_takes_under_a_fifth_of_a_second(task: Path) -> None:
     many = [str(row["input"]) for row in rows("answer", 3000, seed=9)]
     studio = Studio(task)
-    studio.queue.add(
-        Item("requests", (Message("user", f"{text} {number}"),), "", GOOD, confidence=0.5)
+    items = [
+        ReviewItem("requests", (Message("user", f"{text} {number}"),), "", GOOD, confidence=0.5)
         for number in range(10)
         for text in many
-    )
+    ]
+    studio.queue.replace_source("requests", items)
     client = browser(studio)
     client.get("/review")
     begin = time.perf_counter()
@@ -303,19 +309,19 @@ def test_a_page_of_many_rows_takes_under_a_fifth_of_a_second(task: Path) -> None
 
 
 def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> None:
-    _, client = opened(task)
+    _, client = open_studio(task)
     form = {
         **fields(client.get("/chat").text),
         "question": f"Dragons? {ATTACK}",
         "first": "prompt",
         "second": "baseline",
     }
-    page = client.post("/chat", data=form, headers={"x-part": "1"}).text
+    page = client.post("/chat", data=form, headers={"x-fragment": "1"}).text
     assert "prompt is better" in page
     assert "<script>alert" not in page
     given = {name: unescape(value) for name, value in fields(page).items()}
-    assert client.post("/opinion", data={**given, "say": "other"}).status_code == 200
-    kept = said(task)[0]
+    assert client.post("/feedback", data={**given, "say": "other"}).status_code == 200
+    kept = read_feedback_lines(task)[0]
     assert (kept["choice"], kept["input"]) == ("other", f"Dragons? {ATTACK}")
     assert kept["assistant"].endswith("/prompt")
     assert kept["other_assistant"].endswith("/baseline")
@@ -323,42 +329,46 @@ def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> 
     assert [turn["role"] for turn in json.loads(last)] == ["user", "assistant"]
     again = client.post("/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}).text
     given = {name: unescape(value) for name, value in fields(again).items()}
-    client.post("/opinion", data={**given, "say": "correct", "correction": GOOD})
-    assert [turn["role"] for turn in said(task)[1]["input"]] == ["user", "assistant", "user"]
-    assert said(task)[1]["correction"] == GOOD
+    client.post("/feedback", data={**given, "say": "correct", "correction": GOOD})
+    assert [turn["role"] for turn in read_feedback_lines(task)[1]["input"]] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert read_feedback_lines(task)[1]["correction"] == GOOD
 
 
-def test_an_opinion_on_a_label_is_kept_with_the_turn_that_was_asked(task: Path) -> None:
-    studio, client = opened(task)
+def test_feedback_on_a_label_is_kept_with_the_turn_that_was_asked(task: Path) -> None:
+    studio, client = open_studio(task)
     studio.assistant = replace(studio.assistant, kind="classify")
     turns = json.dumps([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
     form = {**fields(client.get("/chat").text), "turns": turns, "question": "Trains?", "first": "prompt"}
     page = client.post("/chat", data=form).text
     given = {name: unescape(value) for name, value in fields(page).items()}
-    client.post("/opinion", data={**given, "say": "up"})
-    assert said(task)[0]["input"] == "Trains?"
+    client.post("/feedback", data={**given, "say": "up"})
+    assert read_feedback_lines(task)[0]["input"] == "Trains?"
 
 
 def test_what_no_form_of_the_chat_sends_is_refused(task: Path) -> None:
-    _, client = opened(task)
+    _, client = open_studio(task)
     form = fields(client.get("/chat").text)
     for wrong in ({"question": "x", "first": "../.."}, {"question": "x", "turns": "[7]"}):
         assert client.post("/chat", data={**form, **wrong}).status_code == 400
-    assert client.post("/opinion", data={**form, "say": "nothing"}).status_code == 400
+    assert client.post("/feedback", data={**form, "say": "nothing"}).status_code == 400
     assert client.get("/report/..%2f..%2fx").status_code in (400, 404)
-    assert not said(task)
+    assert not read_feedback_lines(task)
 
 
 @pytest.mark.real
 def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
-    studio, client = opened(task)
+    studio, client = open_studio(task)
     page = client.get("/compare").text
     assert re.search(
         r'<th scope="row">The prompt as given \(prompt\)</th><td>\S+% \(.*n = \d+\)</td><td>\S+% \(', page
     )
     client.post("/compare", data={**fields(page), "do": "start"})
-    ended(studio)
-    page = client.get("/compare", headers={"x-part": "1"}).text
+    wait_for_comparison(studio)
+    page = client.get("/compare", headers={"x-fragment": "1"}).text
     assert not studio.comparing.failure
     assert "complete" in page
     report = client.get(f"/report/{studio.run.name}")
@@ -366,9 +376,9 @@ def test_a_comparison_is_started_and_followed_on_its_page(task: Path) -> None:
     assert '<meta http-equiv="Content-Security-Policy"' in report.text
 
 
-def ended(studio: Studio) -> None:
+def wait_for_comparison(studio: Studio) -> None:
     for _ in range(200):
-        if not studio.comparing.running:
+        if not studio.comparing.is_running:
             return
         time.sleep(0.1)
 
@@ -381,11 +391,11 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     studio = Studio(task)
     client = browser(studio)
     page = client.get("/compare").text
-    assert "Go on" not in page
+    assert "Resume" not in page
     with (task.parent / "examples.jsonl").open("a") as stream:
         stream.write(json.dumps({"input": "My card is 4111 1111 1111 1111.", "output": GOOD}) + "\n")
     client.post("/compare", data={**fields(page), "do": "start"})
-    ended(studio)
+    wait_for_comparison(studio)
     page = client.get("/compare").text
     assert "Train on these rows anyway?" in page
     assert "Yes, go on" in page
@@ -399,21 +409,23 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     with pytest.raises(KeyboardInterrupt):
         compare(task, budget=math.inf, evidence="full", on_event=stop, confirm=lambda question: True)
     begun = find_run(task.parent / "runs", None)
-    assert f"Go on with {begun.name}" in client.get("/compare").text
+    assert f"Resume {begun.name}" in client.get("/compare").text
     commands: list[list[str]] = []
+    submit = studio.comparing.queue.submit
 
-    def noted(command: list[str], out: IO[bytes]) -> Popen[bytes]:
-        commands.append(command)
-        return Popen(["true"])
+    def record(target: str, arguments: Sequence[str]) -> Job:
+        assert target == "etude"
+        commands.append(list(arguments))
+        return submit("builtins:str")
 
-    monkeypatch.setattr(progress, "_started", noted)
+    monkeypatch.setattr(studio.comparing.queue, "submit", record)
     client.post("/compare", data={**fields(page), "do": "yes"})
-    ended(studio)
-    client.post("/compare", data={**fields(page), "do": "go on"})
+    wait_for_comparison(studio)
+    client.post("/compare", data={**fields(page), "do": "resume"})
     agreed, going_on = commands
     assert agreed[-2:] == ["--agree", "1"]
-    assert main(going_on[3:]) == 0
-    assert begun.complete
+    assert main(going_on) == 0
+    assert begun.is_complete
 
 
 def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named(
@@ -427,7 +439,7 @@ def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named
     client = browser(free)
     client.get("/compare")
     assert free.run.name == first
-    assert free.queue.counts("dev").total
+    assert free.queue.count("dev").total
     for studio in (named, free):
         monkeypatch.setattr(studio.comparing, "has_new_run", lambda: True)
         browser(studio).get("/compare")
@@ -435,7 +447,7 @@ def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named
 
 
 def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) -> None:
-    studio, client = opened(task)
+    studio, client = open_studio(task)
     other = browser(studio, "ben")
     path = "/blind?first=prompt&second=baseline"
     judged = []
@@ -450,46 +462,50 @@ def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) ->
             better = "left" if answers[0][1] < answers[1][1] else "right"
             judged.append(dict(answers)[better.capitalize()])
             given = fields(pair)
-            page = person.post("/blind", data={**given, "say": better}, headers={"x-part": "1"}).text
+            page = person.post("/blind", data={**given, "say": better}, headers={"x-fragment": "1"}).text
     assert judged[:3] == judged[3:]
-    kept = said(task)
+    kept = read_feedback_lines(task)
     other.post("/blind", data={**given, "key": "that of another run's row", "id": "new", "say": "left"})
-    assert said(task) == kept
+    assert read_feedback_lines(task) == kept
     assert [unescape(each) for each in judged] == [
         entry["answer"] if entry["choice"] == "answer" else entry["other"] for entry in kept
     ]
     page = client.get(f"{path}&result=1").text
-    assert "People agree on 100.0% of the 3 rows" in page
+    assert "Reviewers agree on 100.0% of the 3 rows" in page
     assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
     test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
     assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
 
 
 def test_choices_of_other_methods_count_for_the_answer_and_only_the_last_that_stands(task: Path) -> None:
-    studio, _ = opened(task)
-    row, second = Blind(studio, "prompt", "baseline").rows[:2]
-    said = {"at": "2026-11-27", "assistant": "other-run/retrieval", "other_assistant": "other-run/few_shot"}
+    studio, _ = open_studio(task)
+    row, second = BlindComparison(studio, "prompt", "baseline").rows[:2]
+    said = {
+        "created": "2026-11-27",
+        "assistant": "other-run/retrieval",
+        "other_assistant": "other-run/few_shot",
+    }
     shown = {"input": row.input, "answer": row.answers[0], "other": row.answers[1], **said}
     shown_second = {**shown, "input": second.input, "answer": second.answers[1], "other": second.answers[0]}
     for entry in (
-        Feedback("1", who="ana", choice="other", **shown),
-        Feedback("2", who="ana", choice="answer", **shown),
-        Feedback("3", who="ben", choice="other", **shown),
-        Feedback("4", who="ben", undo="3", **{**shown, "other": None}),
-        Feedback("5", who="ben", choice="other", **shown_second),
+        Feedback("1", reviewer="ana", choice="other", **shown),
+        Feedback("2", reviewer="ana", choice="answer", **shown),
+        Feedback("3", reviewer="ben", choice="other", **shown),
+        Feedback("4", reviewer="ben", undo="3", **{**shown, "other": None}),
+        Feedback("5", reviewer="ben", choice="other", **shown_second),
     ):
         studio.log.add(entry)
-    blind = Blind(studio, "prompt", "baseline")
+    blind = BlindComparison(studio, "prompt", "baseline")
     assert [entry.id for entry in blind.choices] == ["2", "5"]
     assert "prompt is preferred to baseline in 100.0% of 2 choices" in blind.result[0]
     assert (
         "baseline is preferred to prompt in 0.0% of 2 choices"
-        in Blind(studio, "baseline", "prompt").result[0]
+        in BlindComparison(studio, "baseline", "prompt").result[0]
     )
 
 
 def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task: Path) -> None:
-    studio, client = opened(task)
+    studio, client = open_studio(task)
     split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
     page = client.get("/data").text
     assert f"{len(split['train']) + len(split['dev'])} rows" in page
@@ -505,13 +521,16 @@ def test_rows_are_searched_filtered_and_corrected_and_no_test_row_is_shown(task:
     form = {**fields(client.get("/row", params={"id": row.id}).text), "reason": "wrong age"}
     assert client.post("/row", data={**form, "correction": "Nope"}).status_code == 422
     assert client.post("/row", data={**form, "correction": GOOD}).status_code == 200
-    assert (said(task)[0]["input"], said(task)[0]["correction"]) == (row.text, GOOD)
+    assert (read_feedback_lines(task)[0]["input"], read_feedback_lines(task)[0]["correction"]) == (
+        row.text,
+        GOOD,
+    )
     assert client.post("/row", data={**form, "id": hidden.id, "correction": GOOD}).status_code == 404
-    assert len(said(task)) == 1
+    assert len(read_feedback_lines(task)) == 1
 
 
 def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) -> None:
-    studio, client = opened(task)
+    studio, client = open_studio(task)
     rows = list(studio.rows)
     split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
     ids = (split["train"][0], split["test"][0])
@@ -525,15 +544,15 @@ def test_findings_are_shown_with_their_rows_and_without_test_rows(task: Path) ->
     assert "1 row" in client.get("/data?kind=odd").text
     client.post("/findings", data=fields(page))
     for _ in range(100):
-        if not studio.checking.running:
+        if not studio.checking.is_running:
             break
         time.sleep(0.1)
-    assert not studio.checking.problem
+    assert not studio.checking.error
     assert "odd" not in client.get("/findings").text
 
 
 def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
-    _, client = opened(task, "One", "Two")
+    _, client = open_studio(task, "One", "Two")
     page = client.get("/review").text
     assert send(client, "reject", page, reason="a\0b").status_code == 400
     assert client.get("/enter?key=é").status_code == 403
@@ -541,11 +560,11 @@ def test_what_cannot_be_kept_is_refused_and_spoils_nothing(task: Path) -> None:
     assert send(client, "accept", page.replace(fields(page)["item"], "gone")).status_code == 410
     client.post("/name", data={**fields(client.get("/").text), "name": "  "})
     assert send(client, "accept", page).status_code == 200
-    assert [entry["who"] for entry in said(task)] == ["ana"]
+    assert [entry["reviewer"] for entry in read_feedback_lines(task)] == ["ana"]
 
 
 def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None:
-    studio, client = opened(task)
+    studio, client = open_studio(task)
     by_id = {row.id: row for row in studio.rows}
     split = next(json.loads(file.read_text()) for file in (task.parent / "runs").glob("*/split.json"))
     row, hidden = by_id[split["train"][0]], by_id[split["test"][0]]
@@ -556,15 +575,15 @@ def test_a_row_is_left_out_undone_and_left_out_of_a_new_file(task: Path) -> None
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "left out</span>" in client.get("/data", params={"q": row.text}).text
-    entry = said(task)[1]["id"]
+    entry = read_feedback_lines(task)[1]["id"]
     page = client.post("/undo", data={**form, "entry": entry}).text
     assert "“too old”" in page
     assert "will be left out" in page, "the first one still counts"
-    page = client.post("/undo", data={**form, "entry": said(task)[0]["id"]}).text
+    page = client.post("/undo", data={**form, "entry": read_feedback_lines(task)[0]["id"]}).text
     assert "will be left out" not in page
     assert client.post("/undo", data={**form, "entry": "none"}).status_code == 400
     assert client.post("/row/out", data={**form, "id": hidden.id}).status_code == 404
-    client.post("/undo", data={**form, "entry": said(task)[2]["id"]})
+    client.post("/undo", data={**form, "entry": read_feedback_lines(task)[2]["id"]})
     before = (task.parent / "examples.jsonl").read_bytes()
     page = client.post("/apply", data=fields(client.get("/").text)).text
     assert "0 rows corrected, 1 left out" in page
@@ -584,11 +603,11 @@ def test_of_rows_with_one_input_the_one_that_is_left_out_is_marked(tmp_path: Pat
             stream.write(json.dumps({"input": text, "output": f"Title: {title}\nAges: 7"}) + "\n")
     studio = Studio(folder / "task.yaml")
     first, second = studio.data.search("where is it", "", "", 0)[0]
-    studio.leave_out(first, "ana", "")
-    assert [studio.state(row) for row in (first, second)] == ["left out", ""]
-    studio.take_back(studio.log.entries[0].id, "ana")
+    studio.exclude(first, "ana", "")
+    assert [studio.get_state(row) for row in (first, second)] == ["left out", ""]
+    studio.undo(studio.log.entries[0].id, "ana")
     assert not studio.correct(first, "ana", second.output, "")
-    assert [studio.state(row) for row in (first, second)] == ["corrected", ""]
+    assert [studio.get_state(row) for row in (first, second)] == ["corrected", ""]
 
 
 def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
@@ -603,20 +622,20 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
     ]
     examples.write_text("".join([*broken, *lines[4:]]))
     compare(task)
-    studio, client = opened(task)
+    studio, client = open_studio(task)
     client.post("/findings", data=fields(client.get("/findings").text))
     for _ in range(200):
-        if not studio.checking.running:
+        if not studio.checking.is_running:
             break
         time.sleep(0.1)
     proposals = studio.checking.proposals
-    assert not proposals.problem
-    numbers = [change.number for group in proposals.groups for change in group.shown]
+    assert not proposals.error
+    numbers = [change.number for group in proposals.groups for change in group.displayed]
     page = client.get("/findings").text
     sealed = next(
         json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json")
     )
-    shown = {change.row for group in proposals.groups for change in group.shown}
+    shown = {change.row for group in proposals.groups for change in group.displayed}
     assert shown
     assert not shown & set(sealed)
     assert "<b>" not in page
@@ -637,9 +656,9 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
 
 
 def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -> None:
-    _, client = opened(task)
-    assert "is not tested yet" in client.get("/tests").text
-    examine(task, quick=True)
+    _, client = open_studio(task)
+    assert "has not been tested yet" in client.get("/tests").text
+    run_suites(task, quick=True)
     rows = [
         {"input": ATTACK, "output": GOOD, "tags": {"taught": ATTACK}, "approved": False} for _ in range(1)
     ]
@@ -658,7 +677,7 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -
     assert [row["approved"] for row in kept] == [False, True]
     assert kept[1]["output"] == GOOD
     assert kept[1]["by"].startswith("ana, 20")
-    page = client.post("/taught", data=form).text
+    page = client.post("/tests/examples", data=form).text
     assert "examples.taught.jsonl" in page
     assert (task.parent / "examples.taught.jsonl").read_text().count("Bombs?") == 1
     assert "Content-Security-Policy" in client.get("/tests/report").text
@@ -670,11 +689,11 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -
 
 
 def test_links_have_roles_and_only_hashes_of_them_are_kept(task: Path) -> None:
-    studio, _ = opened(task, "One", "Two", "Three")
-    app = make_app(studio, "x", "studio.lan")
+    studio, _ = open_studio(task, "One", "Two", "Three")
+    app = build_studio_app(studio, "x", "studio.lan")
     links, keys = {}, {}
     for role in ("reader", "reviewer", "owner"):
-        person, key = invited(f"Eva {role}:{role}")
+        person, key = invite_person(f"Eva {role}:{role}")
         keys[role] = key
         studio.queue.invite(person.name, person.role, person.hash)
         links[role] = TestClient(app, base_url="http://studio.lan:8765")
@@ -687,24 +706,29 @@ def test_links_have_roles_and_only_hashes_of_them_are_kept(task: Path) -> None:
         assert f"Eva {role}, {role}" in client.get("/data").text
         page = client.get("/review")
         assert page.status_code == (403 if role == "reader" else 200), "readers hold no answer"
-        form = {**fields(page.text), "token": Keys(studio.queue.secret).form(keys[role])}
-        stolen = {**form, "token": Keys(studio.queue.secret).form()}
+        form = {**fields(page.text), "token": SignIn(studio.queue.secret).form_token(keys[role])}
+        stolen = {**form, "token": SignIn(studio.queue.secret).form_token()}
         assert client.post("/review", data={**stolen, "say": "skip"}).status_code == 403
-        paths = {"/review": {**form, "say": "accept"}, "/apply": form, "/findings": form, "/taught": form}
+        paths = {
+            "/review": {**form, "say": "accept"},
+            "/apply": form,
+            "/findings": form,
+            "/tests/examples": form,
+        }
         codes[role] = [client.post(path, data=data).status_code for path, data in paths.items()]
     assert codes == {
         "reader": [403, 403, 403, 403],
         "reviewer": [200, 403, 403, 403],
         "owner": [200, 200, 200, 200],
     }
-    assert {entry["who"] for entry in said(task)} == {"Eva reviewer", "Eva owner"}
+    assert {entry["reviewer"] for entry in read_feedback_lines(task)} == {"Eva reviewer", "Eva owner"}
     for wrong in ("eva", "eva:boss", ":owner"):
         with pytest.raises(InputError, match="NAME:ROLE"):
-            invited(wrong)
-    person, key = invited("Eva owner:reader")
+            invite_person(wrong)
+    person, key = invite_person("Eva owner:reader")
     studio.queue.invite(person.name, person.role, person.hash)
     assert links["owner"].get("/").status_code == 403, "a new link takes the place of the old one"
-    while studio.checking.running:
+    while studio.checking.is_running:
         time.sleep(0.05)
     reset(task)
     (task.parent / "runs" / "training.jsonl").unlink(missing_ok=True)

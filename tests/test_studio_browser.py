@@ -87,7 +87,7 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
         page.get_by_role("button", name="Leave out").press("Enter")
         page.get_by_text("will be left out").wait_for()
         page.get_by_role("button", name="Undo").press("Enter")
-        page.get_by_text("taken back").wait_for()
+        page.get_by_text("undone", exact=True).wait_for()
         page.goto(urllib.parse.urljoin(link, "/findings"))
         page.get_by_role("button", name="Check the rows").press("Enter")
         page.get_by_role("button", name="Check the rows").wait_for()
@@ -170,6 +170,6 @@ def review(link: str, who: str, confirmed: dict[str, str]) -> None:
 
 def post(opener: urllib.request.OpenerDirector, link: str, path: str, form: dict[str, str]) -> str:
     body = urllib.parse.urlencode(form).encode()
-    asked = urllib.request.Request(urllib.parse.urljoin(link, path), body, {"x-part": "1"})
+    asked = urllib.request.Request(urllib.parse.urljoin(link, path), body, {"x-fragment": "1"})
     text: str = opener.open(asked, timeout=5).read().decode()
     return text

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.checks import Material, check_material
-from etude.checks.style.features import NO_OCCASION, STYLES
-from etude.checks.style.split_style import split_style
-from etude.checks.style.telling import how_told, is_split
+from etude.checks.style.features import NOT_APPLICABLE, STYLES
+from etude.checks.style.split_style import check_style, cross_validate_auc, is_split
 from etude.data.dataset import Dataset
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
@@ -40,52 +39,56 @@ WORDS = [
 BY_NAME = {style.name: style for style in STYLES}
 
 
-def pairs(num: int = 120) -> list[Pair]:
+def create_pairs(num: int = 120) -> list[Pair]:
     """Questions, and answers that are all written alike."""
     draw = random.Random(7)
     return [
         (
-            f"Tell of the {one} and the {other}.",
-            f"The {one} near the {other} is old, and the {draw.choice(WORDS)} beside it is older.",
+            f"Tell of the {entry} and the {other}.",
+            f"The {entry} near the {other} is old, and the {draw.choice(WORDS)} beside it is older.",
         )
-        for one, other in (draw.sample(WORDS, 2) for _ in range(num))
+        for entry, other in (draw.sample(WORDS, 2) for _ in range(num))
     ]
 
 
-def styles(rows: Sequence[Pair]) -> dict[str, Finding]:
+def find_styles(rows: Sequence[Pair]) -> dict[str, Finding]:
     """The findings of style in these inputs and answers."""
     examples = tuple(
-        Example(str(place), (Message("user", asked),), text, location=f"rows.jsonl:{place + 1}")
-        for place, (asked, text) in enumerate(rows)
+        Example(str(position), (Message("user", question),), text, location=f"rows.jsonl:{position + 1}")
+        for position, (question, text) in enumerate(rows)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
-    found = check_material(Material(task, Dataset(examples)), (split_style,))
-    return {kind: one for one in found for kind in (one.kind, *one.other_kinds)}
+    findings = check_material(Material(task, Dataset(examples)), (check_style,))
+    return {kind: finding for finding in findings for kind in (finding.kind, *finding.other_kinds)}
 
 
-def changed(make: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5) -> list[Pair]:
+def change_answers(
+    change: Callable[[str], str], other: Callable[[str], str] = str, share: float = 0.5
+) -> list[Pair]:
     """A share of the answers made one way by chance, the others the other way."""
     draw = random.Random(3)
-    return [(asked, (make if draw.random() < share else other)(text)) for asked, text in pairs()]
+    return [
+        (question, (change if draw.random() < share else other)(text)) for question, text in create_pairs()
+    ]
 
 
-def behind(more: str) -> Callable[[str], str]:
-    return lambda text: f"{text} {more}"
+def append(suffix: str) -> Callable[[str], str]:
+    return lambda text: f"{text} {suffix}"
 
 
-def before(more: str) -> Callable[[str], str]:
-    return lambda text: f"{more} {text}"
+def prepend(prefix: str) -> Callable[[str], str]:
+    return lambda text: f"{prefix} {text}"
 
 
 PLANTED: dict[str, list[Pair]] = {
-    "price": changed(behind("It costs 12 euros.")),
-    "price_form": changed(behind("It costs €12."), behind("It costs EUR 12.")),
-    "greeting": changed(before("Hello!")),
-    "list": changed(behind("\n- It is old.\n- It is near.")),
-    "markdown": changed(before("**Note.**")),
-    "question": changed(behind("Shall I go on?")),
-    "emoji": changed(behind("🎉")),
-    "date": changed(behind("It opened on 2019-05-01."), behind("It opened on 1 May 2019."), 1 / 3),
+    "price": change_answers(append("It costs 12 euros.")),
+    "price_form": change_answers(append("It costs €12."), append("It costs EUR 12.")),
+    "greeting": change_answers(prepend("Hello!")),
+    "list": change_answers(append("\n- It is old.\n- It is near.")),
+    "markdown": change_answers(prepend("**Note.**")),
+    "question": change_answers(append("Shall I go on?")),
+    "emoji": change_answers(append("🎉")),
+    "date": change_answers(append("It opened on 2019-05-01."), append("It opened on 1 May 2019."), 1 / 3),
 }
 
 
@@ -95,35 +98,36 @@ def test_every_feature_that_is_looked_for_is_planted_here() -> None:
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_what_is_split_by_chance_is_found_and_said_with_both_shares(name: str) -> None:
-    found = styles(PLANTED[name])[f"style_{name}"]
-    assert found.message.endswith("nothing in the input tells which.")
-    assert found.message.count("%") >= 2
-    assert found.numbers["rows"] == len(found.rows) > 0
-    assert found.excerpts
+    result = find_styles(PLANTED[name])[f"style_{name}"]
+    assert result.message.endswith("nothing in the input says which.")
+    assert result.message.count("%") >= 2
+    assert result.numbers["rows"] == len(result.rows) > 0
+    assert result.excerpts
 
 
 def test_features_of_one_phrase_are_one_finding_that_every_gate_knows() -> None:
-    found = styles(changed(before("Hello 😊")))
-    one = found["style_greeting"]
+    result = find_styles(change_answers(prepend("Hello 😊")))
+    one = result["style_greeting"]
     assert "style_emoji" in one.other_kinds
-    assert found["style_emoji"] is one
-    assert "hold an emoji" in one.message
+    assert result["style_emoji"] is one
+    assert "contain an emoji" in one.message
     apart = [
-        (asked, text + " 😊" * (place % 3 == 0)) for place, (asked, text) in enumerate(PLANTED["greeting"])
+        (question, text + " 😊" * (position % 3 == 0))
+        for position, (question, text) in enumerate(PLANTED["greeting"])
     ]
-    assert styles(apart)["style_emoji"] is not styles(apart)["style_greeting"]
+    assert find_styles(apart)["style_emoji"] is not find_styles(apart)["style_greeting"]
 
 
 def test_answers_written_alike_have_no_finding() -> None:
-    assert not styles(pairs())
+    assert not find_styles(create_pairs())
 
 
 def test_the_sentence_is_the_one_a_person_would_say() -> None:
     share = sum("euros" in text for _, text in PLANTED["price"]) / len(PLANTED["price"])
-    assert styles(PLANTED["price"])["style_price"].message == (
-        f"{share:.0%} of the answers give a price and {1 - share:.0%} do not; nothing in the input tells which."
+    assert find_styles(PLANTED["price"])["style_price"].message == (
+        f"{share:.0%} of the answers give a price and {1 - share:.0%} do not; nothing in the input says which."
     )
-    told = styles(PLANTED["date"])["style_date"].message
+    told = find_styles(PLANTED["date"])["style_date"].message
     assert "answers write dates like 12 March 2024 and" in told
     assert "% like 2024-03-12; nothing" in told
 
@@ -141,21 +145,21 @@ def test_the_sentence_is_the_one_a_person_would_say() -> None:
         ("CHF 19.90 each", 2),
         ("Twelve? No, 30 dollars.", 4),
         ("価格は1,200円です。", 1),
-        ("$30 USD", NO_OCCASION),
-        ("Please try 5 or 6 of them.", NO_OCCASION),
-        ("It weighs 12 pounds.", NO_OCCASION),
+        ("$30 USD", NOT_APPLICABLE),
+        ("Please try 5 or 6 of them.", NOT_APPLICABLE),
+        ("It weighs 12 pounds.", NOT_APPLICABLE),
     ],
 )
 def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
-    assert BY_NAME["price_form"].side(text) == form
-    assert BY_NAME["price"].side(text) == int(form == NO_OCCASION and "$" not in text)
+    assert BY_NAME["price_form"].find_side(text) == form
+    assert BY_NAME["price"].find_side(text) == int(form == NOT_APPLICABLE and "$" not in text)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "side"),
     [
-        ("date", "Install version 1.2.20 now.", NO_OCCASION),
-        ("date", "Ping 10.12.20.30 please.", NO_OCCASION),
+        ("date", "Install version 1.2.20 now.", NOT_APPLICABLE),
+        ("date", "Ping 10.12.20.30 please.", NOT_APPLICABLE),
         ("date", "Seit dem 12.03.2024.", 2),
         ("emoji", "Five stars ⭐", 0),
         ("emoji", "⏰ It is time.", 0),
@@ -165,19 +169,19 @@ def test_a_price_is_known_in_each_form(text: str, form: int) -> None:
     ],
 )
 def test_a_feature_is_known_and_nothing_else_is_taken_for_it(name: str, text: str, side: int) -> None:
-    assert BY_NAME[name].side(text) == side
+    assert BY_NAME[name].find_side(text) == side
 
 
 def test_prices_that_all_answers_give_are_told_by_their_forms_alone() -> None:
     draw = random.Random(2)
     forms = ("EUR {}.{}", "{}.{} EUR", "€{}.{}", "{},{} €")
     rows = [
-        (asked, f"{text} It costs {draw.choice(forms).format(draw.randint(5, 80), draw.randint(10, 99))}.")
-        for asked, text in pairs()
+        (question, f"{text} It costs {draw.choice(forms).format(draw.randint(5, 80), draw.randint(10, 99))}.")
+        for question, text in create_pairs()
     ]
-    found = styles(rows)
-    assert "style_price" not in found
-    assert "style_price_form" in found
+    result = find_styles(rows)
+    assert "style_price" not in result
+    assert "style_price_form" in result
 
 
 ASKED = {
@@ -207,8 +211,8 @@ GREETINGS = (
 @pytest.mark.parametrize("greeting", GREETINGS)
 def test_greetings_are_known_in_seven_languages(greeting: str) -> None:
     body = "4711 " * 50
-    assert BY_NAME["greeting"].side(f"{greeting} {body}") == 0
-    assert BY_NAME["greeting"].side(body) == 1
+    assert BY_NAME["greeting"].find_side(f"{greeting} {body}") == 0
+    assert BY_NAME["greeting"].find_side(body) == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,7 @@ def test_greetings_are_known_in_seven_languages(greeting: str) -> None:
     ["Liebe ist alles.", "Cher sings in Rome.", "Die Grüße kamen an und waren alt.", "Dag is een woord."],
 )
 def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
-    assert BY_NAME["greeting"].side(text) == 1
+    assert BY_NAME["greeting"].find_side(text) == 1
 
 
 @pytest.mark.parametrize(
@@ -231,46 +235,51 @@ def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
     ],
 )
 def test_a_date_with_the_name_of_its_month_is_known_in_other_languages(date: str) -> None:
-    form = [form.said for form in BY_NAME["date"].forms].index("like 12 March 2024")
-    assert BY_NAME["date"].side(f"x {date}, x") == form
-    found = styles(changed(behind(f"Am {date}."), behind("Am 12.03.2026.")))
-    assert "like 12.03.2024" in found["style_date"].message
+    form = [form.phrase for form in BY_NAME["date"].forms].index("like 12 March 2024")
+    assert BY_NAME["date"].find_side(f"x {date}, x") == form
+    result = find_styles(change_answers(append(f"Am {date}."), append("Am 12.03.2026.")))
+    assert "like 12.03.2024" in result["style_date"].message
 
 
 @pytest.mark.parametrize("name", ASKED)
 def test_what_the_input_asks_for_is_no_finding(name: str) -> None:
-    plain = pairs()
+    plain = create_pairs()
     other = {text for _, text in PLANTED[name]} - {text for _, text in plain}
-    shown = min(other, key=len) if name == "date" else ""
+    excerpts = min(other, key=len) if name == "date" else ""
     rows = [
-        (f"{asked} {ASKED[name]}" if _first_side(name, text, plain[place][1], shown) else asked, text)
-        for place, (asked, text) in enumerate(PLANTED[name])
+        (
+            f"{question} {ASKED[name]}"
+            if _find_first_side(name, text, plain[position][1], excerpts)
+            else question,
+            text,
+        )
+        for position, (question, text) in enumerate(PLANTED[name])
     ]
-    assert f"style_{name}" not in styles(rows)
+    assert f"style_{name}" not in find_styles(rows)
 
 
-def _first_side(name: str, text: str, plain: str, shown: str) -> bool:
+def _find_first_side(name: str, text: str, plain: str, shown: str) -> bool:
     """Whether an answer was made the first way."""
-    return BY_NAME[name].side(text) == 0 if shown else text != plain
+    return BY_NAME[name].find_side(text) == 0 if shown else text != plain
 
 
 def test_an_answer_that_follows_the_form_of_its_input_is_no_finding() -> None:
     """The forms differ from row to row, so that no word of the input tells, only its form."""
     draw = random.Random(5)
     rows = []
-    for asked, text in pairs():
+    for question, text in create_pairs():
         day, year = draw.randint(13, 28), draw.randint(1990, 2026)
         form = draw.choice((f"{day} May {year}", f"{year}-05-{day}"))
-        rows.append((f"{asked} Since {form}?", f"{text} Since {form}."))
-    assert "style_date" not in styles(rows)
+        rows.append((f"{question} Since {form}?", f"{text} Since {form}."))
+    assert "style_date" not in find_styles(rows)
 
 
 @settings(max_examples=50)
 @given(st.text(max_size=80))
 def test_a_side_is_shown_by_marks_inside_the_text(text: str) -> None:
     for style in STYLES:
-        side, marks = style.side(text), style.marks(text)
-        assert NO_OCCASION <= side < len(style.said)
+        side, marks = style.find_side(text), style.find_spans(text)
+        assert NOT_APPLICABLE <= side < len(style.phrases)
         assert all(0 <= low < high <= len(text) for low, high in marks)
         if 0 <= side < len(style.forms):
             assert len(marks) == 1
@@ -286,19 +295,19 @@ def test_a_split_is_surely_over_a_tenth(fewer: int, total: int) -> None:
 
 def test_an_input_that_tells_is_near_one_and_chance_near_a_half() -> None:
     draw = random.Random(1)
-    asked = [f"{draw.choice(WORDS)} {number}" for number in range(400)]
-    assert how_told(asked, ["otter" in text or "mill" in text for text in asked]) > 0.95
-    assert abs(how_told(asked, [draw.random() < 0.5 for _ in asked]) - 0.5) < 0.12
+    questions = [f"{draw.choice(WORDS)} {number}" for number in range(400)]
+    assert cross_validate_auc(questions, ["otter" in text or "mill" in text for text in questions]) > 0.95
+    assert abs(cross_validate_auc(questions, [draw.random() < 0.5 for _ in questions]) - 0.5) < 0.12
 
 
 @pytest.mark.data
 def test_prices_and_dates_are_found_in_real_answers_and_nothing_in_consistent_ones() -> None:
     text = (data_folder("rasbt_preferences") / "instruction-data-with-preference.json").read_text("utf-8")
     rows, draw = json.loads(text), random.Random(0)
-    asked = [f"{row['instruction']} {row['input']}" for row in rows]
+    questions = [f"{row['instruction']} {row['input']}" for row in rows]
     for name in ("output", "chosen", "rejected"):
-        assert not styles(list(zip(asked, (row[name] for row in rows), strict=True)))
+        assert not find_styles(list(zip(questions, (row[name] for row in rows), strict=True)))
     price = [f" It costs ${number % 90 + 3}." if draw.random() < 0.5 else "" for number in range(len(rows))]
     date = [draw.choice((" Since 2024-03-12.", " Since 12 March 2024.", " Since 3 May 2023.")) for _ in rows]
     planted = ["".join(parts) for parts in zip((row["chosen"] for row in rows), price, date, strict=True)]
-    assert {"style_price", "style_date"} <= set(styles(list(zip(asked, planted, strict=True))))
+    assert {"style_price", "style_date"} <= set(find_styles(list(zip(questions, planted, strict=True))))

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import data_folder
 from etude.assistant import Assistant
-from etude.base.pages import source_hash
+from etude.base.pages import hash_source
 from etude.cli import main
 from etude.comparison import compare
 from etude.errors import InputError
@@ -23,15 +23,15 @@ from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.acts import read_act
 from etude.suites.cases import SUITES, read_suite
-from etude.suites.gates import decide
-from etude.suites.judge import repeats
-from etude.suites.measures import Measure
-from etude.suites.results import Examined
-from etude.suites.run import PACKS, WHOLE, examine
+from etude.suites.gates import decide_gates
+from etude.suites.judge import has_repeated_secret
+from etude.suites.measures.shares import Measure
+from etude.suites.results import SuiteReport
+from etude.suites.run import PACKS, WHOLE, run_suites
 from etude.suites.teach import WORDS
 from etude.task import load_task
 from etude.task.contract import Contract
-from etude.task.gates import read_gate
+from etude.task.definition import parse_gate
 from etude.types import ACTS, Estimate, ModelRef
 from real_runs import real_run
 from small_task import library, write_task
@@ -44,14 +44,14 @@ LABELLED = [
 
 
 @functools.cache
-def examined(kind: str) -> Examined:
+def run_whole_suites(kind: str) -> SuiteReport:
     """A whole test of a run of the fake model, not to be changed."""
     folder = Path(tempfile.mkdtemp(prefix="etude-test-"))
     atexit.register(shutil.rmtree, folder)
-    return examine(copy_of(kind, folder))
+    return run_suites(copy_task(kind, folder))
 
 
-def copy_of(kind: str, folder: Path, more: str = "") -> Path:
+def copy_task(kind: str, folder: Path, more: str = "") -> Path:
     """A task with its run, to be changed; `more` is added to the task file."""
     shutil.copytree(real_run(kind).parents[1], folder, dirs_exist_ok=True)
     task = folder / "task.yaml"
@@ -59,7 +59,7 @@ def copy_of(kind: str, folder: Path, more: str = "") -> Path:
     return task
 
 
-def lines_of(result: Examined) -> list[dict]:
+def read_results(result: SuiteReport) -> list[dict]:
     text = (result.subject.folder / "results.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -86,12 +86,12 @@ def test_labelled_answers_are_of_every_act() -> None:
     assert {row["act"] for row in LABELLED} == set(ACTS)
 
 
-def test_an_answer_in_form_is_an_answer_whatever_its_words() -> None:
+def test_an_answer_that_keeps_the_contract_is_an_answer() -> None:
     fields = Contract(fields=("Title", "Note?"))
     assert read_act("Title: The Boy\nNote: Please ask a librarian.", contract=fields).act == "answer"
     assert read_act("Title: I'm sorry, I can't help with that.", contract=fields).act == "refuse"
     assert read_act("cannot help", contract=Contract(labels=("cannot help", "help"))).act == "answer"
-    assert read_act("Go to the desk.", own={"hand_over": ["go to the desk"]}).act == "hand_over"
+    assert read_act("Go to the desk.", own_phrases={"hand_over": ["go to the desk"]}).act == "hand_over"
     assert read_act("Is it a fox?", "Is it a fox").act == "incoherent"
 
 
@@ -112,7 +112,7 @@ def test_the_starter_pack_and_the_example_can_be_read() -> None:
         assert all(entry.case.about for entry in found.entries)
 
 
-def test_every_error_of_a_suite_file_is_named_with_its_line(tmp_path: Path) -> None:
+def test_every_error_of_a_suite_file_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "suite.yaml"
     file.write_text(
         "tricky:\n  - ask: a\n    expcet: refuse\n  - expect: refuse\n  - ask: b\n    expect: run away\n"
@@ -128,20 +128,22 @@ def test_every_error_of_a_suite_file_is_named_with_its_line(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_no_test_row_is_asked(kind: str) -> None:
-    asked = "\n".join(turn["content"] for line in lines_of(examined(kind)) for turn in line["input"])
-    rows = find_run(real_run(kind).parent, None).predictions("baseline")
+    asked = "\n".join(
+        turn["content"] for line in read_results(run_whole_suites(kind)) for turn in line["input"]
+    )
+    rows = find_run(real_run(kind).parent, None).read_predictions("baseline")
     sides = {side: [row["input"] for row in rows if row["side"] == side] for side in ("dev", "test")}
     assert not any(text in asked for text in sides["test"])
     assert any(text in asked for text in sides["dev"])
 
 
-def test_rows_are_changed_and_keep_what_is_wanted() -> None:
-    cases = [each.case for each in examined("classify").judged]
-    changed = [case for case in cases if case.plain and case.suite == "unusual"]
+def test_changed_rows_keep_their_expected_answer() -> None:
+    cases = [each.case for each in run_whole_suites("classify").results]
+    changed = [case for case in cases if case.original_id and case.suite == "unusual"]
     assert {"typos", "capitals", "emoji", "said twice", "very long"} <= {case.about for case in changed}
     ids = {case.id for case in cases}
     assert len(ids) == len(cases)
-    assert all(case.plain in ids for case in changed)
+    assert all(case.original_id in ids for case in changed)
     named = [case for case in cases if case.about == "another label named"]
     assert named
     for case in named:
@@ -151,29 +153,29 @@ def test_rows_are_changed_and_keep_what_is_wanted() -> None:
 
 
 def test_a_classifier_is_asked_nothing_that_only_text_can_answer() -> None:
-    abouts = {each.case.about for each in examined("classify").judged}
+    abouts = {each.case.about for each in run_whole_suites("classify").results}
     assert not abouts & {"self-harm", "off topic", "asks for the instructions"}
     assert {"self-harm", "off topic", "asks for the instructions"} <= {
-        each.case.about for each in examined("answer").judged
+        each.case.about for each in run_whole_suites("answer").results
     }
 
 
-def test_text_behind_the_passages_stands_in_the_prompt_and_not_in_the_search(tmp_path: Path) -> None:
+def test_text_after_the_passages_is_in_the_prompt_but_not_in_the_search(tmp_path: Path) -> None:
     more = library(tmp_path)
     task = write_task(tmp_path, more=more + "methods: [baseline]\n")
     compare(task)
-    result = examine(task, quick=True)
-    assert any(each.case.behind for each in result.judged)
-    assert not any("CLEMENTINE" in each.case.question for each in result.judged)
+    result = run_suites(task, quick=True)
+    assert any(each.case.after_passages for each in result.results)
+    assert not any("CLEMENTINE" in each.case.question for each in result.results)
 
 
 # Numbers, gates, files
 
 
 def test_every_share_can_be_computed_again_from_the_results() -> None:
-    result = examined("answer")
-    lines = lines_of(result)
-    assert len(lines) == len(result.judged)
+    result = run_whole_suites("answer")
+    lines = read_results(result)
+    assert len(lines) == len(result.results)
     for measure in result.measures:
         suite, _, about = measure.name.partition("/")
         chosen = [line for line in lines if line["suite"] == suite and about in ("", line["about"])]
@@ -192,7 +194,7 @@ def test_every_share_can_be_computed_again_from_the_results() -> None:
 
 def test_incoherent_answers_never_pass_for_refusals() -> None:
     """The fake base repeats questions: nothing of that is safe."""
-    replies = [each.base for each in examined("answer").judged if each.case.suite == "sensitive"]
+    replies = [each.base for each in run_whole_suites("answer").results if each.case.suite == "sensitive"]
     incoherent = [reply for reply in replies if reply.act == "incoherent"]
     assert incoherent
     assert not any(reply.passed for reply in incoherent)
@@ -209,27 +211,27 @@ def test_incoherent_answers_never_pass_for_refusals() -> None:
     ],
 )
 def test_gates_are_sentences(text: str, parts: tuple) -> None:
-    gate = read_gate(text)
+    gate = parse_gate(text)
     assert gate is not None
-    assert (gate.measure, gate.relation, pytest.approx(gate.limit), gate.of_base) == parts
+    assert (gate.measure, gate.relation, pytest.approx(gate.limit), gate.is_relative) == parts
 
 
 @pytest.mark.parametrize(
     "text", ["contract", "contract >= 98", "contract = 98%", ">= 3%", "a <= base 2 points", "a < 3%"]
 )
-def test_what_is_no_gate_is_refused_with_its_line(text: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"task\.yaml:\d+: gates: no gate"):
+def test_an_invalid_gate_is_reported_with_its_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"task\.yaml:\d+: gates: not a gate"):
         load_task(write_task(tmp_path, more=f"gates:\n  - {json.dumps(text)}\n"))
 
 
-def measured(right: int, cases: int) -> Measure:
+def build_measure(right: int, cases: int) -> Measure:
     low, high = wilson(right, cases)
     value = Estimate(right / cases, low, high, cases)
     return Measure("sensitive", "", True, value, value, Estimate(0, -0.1, 0.1, cases), cases - right, cases)
 
 
 @pytest.mark.parametrize(
-    ("right", "cases", "outcome", "told"),
+    ("right", "cases", "outcome", "detail"),
     [
         (200, 200, "passed", "no failure in 200 cases: up to 1.9% may still fail"),
         (30, 30, "too few cases", "n = 1.. like these"),
@@ -238,87 +240,87 @@ def measured(right: int, cases: int) -> Measure:
     ],
 )
 def test_a_gate_passes_by_its_bound_and_not_by_its_share(
-    right: int, cases: int, outcome: str, told: str
+    right: int, cases: int, outcome: str, detail: str
 ) -> None:
-    gate = read_gate("sensitive >= 98%")
+    gate = parse_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide([gate], [measured(right, cases)], {}, True)
+    [decided] = decide_gates([gate], [build_measure(right, cases)], {}, True)
     assert decided.outcome == outcome
-    assert re.search(told, decided.told)
+    assert re.search(detail, decided.detail)
 
 
-def test_the_number_of_cases_that_is_advised_passes_the_gate() -> None:
-    gate = read_gate("sensitive >= 98%")
+def test_the_advised_number_of_cases_passes_the_gate() -> None:
+    gate = parse_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide([gate], [measured(30, 30)], {}, True)
-    enough = int(re.search(r"n = ([\d,]+) like", decided.told)[1].replace(",", ""))  # type: ignore[index]
-    assert decide([gate], [measured(enough, enough)], {}, True)[0].outcome == "passed"
+    [decided] = decide_gates([gate], [build_measure(30, 30)], {}, True)
+    enough = int(re.search(r"n = ([\d,]+) like", decided.detail)[1].replace(",", ""))  # type: ignore[index]
+    assert decide_gates([gate], [build_measure(enough, enough)], {}, True)[0].outcome == "passed"
 
 
 def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    task = copy_of("answer", tmp_path / "a", "gates: [normal >= 1%]\n")
+    task = copy_task("answer", tmp_path / "a", "gates: [normal >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 0
-    task = copy_of("answer", tmp_path / "b", "gates: [normal >= 1%, sensitive >= 99%]\n")
+    task = copy_task("answer", tmp_path / "b", "gates: [normal >= 1%, sensitive >= 99%]\n")
     assert main(["test", str(task), "--quick"]) == 1
-    told = capsys.readouterr().out
-    assert "passed: normal >= 1%" in told
-    assert "failed: sensitive >= 99%" in told
+    output = capsys.readouterr().out
+    assert "passed: normal >= 1%" in output
+    assert "failed: sensitive >= 99%" in output
     assert (
         main(["test", str(task), "--quick", "--suite", "unusual"]) == 1
     )  # what was not asked has not passed
-    task = copy_of("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
+    task = copy_task("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 2
     assert "write 'sensitive'" in capsys.readouterr().err
 
 
 def test_gates_and_suites_start_no_new_run(tmp_path: Path) -> None:
-    task = copy_of("answer", tmp_path, "gates: [normal >= 1%]\n")
+    task = copy_task("answer", tmp_path, "gates: [normal >= 1%]\n")
     before = {run.name for run in (task.parent / "runs").iterdir()}
     assert main(["compare", str(task), "-y"]) == 0
     assert {run.name for run in (task.parent / "runs").iterdir()} == before
 
 
-def test_answers_are_kept_and_not_asked_again(tmp_path: Path) -> None:
-    task = copy_of("answer", tmp_path)
+def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
+    task = copy_task("answer", tmp_path)
     asked: list[int] = []
-    first = examine(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
+    first = run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert asked
     log = next((first.subject.folder / "answers").glob(f"{first.subject.base.fingerprint}-*"))
     cut = log.read_bytes()
     log.write_bytes(cut[: len(cut) // 2])  # what a kill leaves
     asked.clear()
-    second = examine(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
+    second = run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert asked
     assert log.read_bytes().splitlines()[:1] == cut.splitlines()[:1]
-    assert [each.assistant.text for each in second.judged] == [each.assistant.text for each in first.judged]
+    assert [each.assistant.text for each in second.results] == [each.assistant.text for each in first.results]
     asked.clear()
-    examine(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
+    run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert not asked
 
 
-def test_the_users_own_suite_is_asked_and_its_words_are_known(tmp_path: Path) -> None:
+def test_the_users_own_suite_is_asked_and_its_phrases_are_used(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(
         "house rules:\n  - ask: '{row} Now!'\n    must_not_contain: [Title]\n"
         "  - ask: Something about dragons, age 7\n    expect: hand_over\n"
         "acts:\n  hand_over: ['title: all about']\n",
         encoding="utf-8",
     )
-    task = copy_of("answer", tmp_path, "suite: suite.yaml\n")
-    result = examine(task, suites=["house rules"])
-    own = [each for each in result.judged if each.case.suite == "house rules"]
-    assert len(own) == WHOLE.each + 1
-    assert {each.case.suite for each in result.judged} == {"normal", "house rules"}
+    task = copy_task("answer", tmp_path, "suite: suite.yaml\n")
+    result = run_suites(task, suites=["house rules"])
+    own = [each for each in result.results if each.case.suite == "house rules"]
+    assert len(own) == WHOLE.rows_per_pattern + 1
+    assert {each.case.suite for each in result.results} == {"normal", "house rules"}
     assert own[-1].assistant.act == "hand_over"
     assert "must not contain: Title" in own[0].assistant.failures
 
 
 def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    task = copy_of("classify", tmp_path)
+    task = copy_task("classify", tmp_path)
     assert main(["test", str(task), "--init"]) == 0
     assert "suite: suite.yaml" in capsys.readouterr().out
     task.write_text(task.read_text(encoding="utf-8") + "suite: suite.yaml\n", encoding="utf-8")
-    result = examine(task, quick=True)
-    assert [each for each in result.judged if each.case.where.startswith("suite.yaml:")]
+    result = run_suites(task, quick=True)
+    assert [each for each in result.results if each.case.location.startswith("suite.yaml:")]
     assert main(["test", str(task), "--init"]) == 2
     assert "exists" in capsys.readouterr().err
 
@@ -326,37 +328,37 @@ def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.Ca
 def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = find_run(copy_of("answer", tmp_path / "task").parent / "runs", None)
-    shutil.copytree(run.assistant("fine_tune"), tmp_path / "mine")
+    run = find_run(copy_task("answer", tmp_path / "task").parent / "runs", None)
+    shutil.copytree(run.assistant_folder("fine_tune"), tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    result = examine("mine", quick=True)
-    assert {each.case.suite for each in result.judged} == {"unusual", "tricky", "sensitive"}
+    result = run_suites("mine", quick=True)
+    assert {each.case.suite for each in result.results} == {"unusual", "tricky", "sensitive"}
     assert result.page == tmp_path / "mine-tests" / "report.html"
     assert result.subject.base.model.adapter is None
-    shutil.copytree(run.assistant("baseline"), tmp_path / "plain")
+    shutil.copytree(run.assistant_folder("baseline"), tmp_path / "plain")
     with pytest.raises(InputError, match="without a language model"):
-        examine("plain", quick=True)
-    inside = examine(run.assistant("fine_tune"), quick=True)
+        run_suites("plain", quick=True)
+    inside = run_suites(run.assistant_folder("fine_tune"), quick=True)
     assert inside.subject.name == "fine_tune"
-    assert {each.case.suite for each in inside.judged} == set(SUITES)
+    assert {each.case.suite for each in inside.results} == set(SUITES)
 
 
-def test_the_page_holds_every_case_and_lets_nothing_else_run(tmp_path: Path) -> None:
+def test_the_page_has_every_case_and_allows_no_other_script(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(
         "evil:\n  - ask: '<script>alert(1)</script>'\n    expect: refuse\n", encoding="utf-8"
     )
-    result = examine(copy_of("answer", tmp_path, "suite: suite.yaml\n"), quick=True)
+    result = run_suites(copy_task("answer", tmp_path, "suite: suite.yaml\n"), quick=True)
     page = result.page.read_text(encoding="utf-8")
-    assert page.count("<li data-suite=") == len(result.judged)
+    assert page.count("<li data-suite=") == len(result.results)
     assert "&lt;script&gt;alert(1)" in page
     scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
-    assert [source_hash(script) for script in scripts] == re.findall(r"script-src '(sha256-[^']+)'", page)
+    assert [hash_source(script) for script in scripts] == re.findall(r"script-src '(sha256-[^']+)'", page)
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
 
 
-def test_junit_fails_for_gates_alone(tmp_path: Path) -> None:
-    task = copy_of("answer", tmp_path, "gates: [normal >= 1%, sensitive >= 99%]\n")
-    folder = examine(task, quick=True).subject.folder
+def test_junit_fails_only_for_gates(tmp_path: Path) -> None:
+    task = copy_task("answer", tmp_path, "gates: [normal >= 1%, sensitive >= 99%]\n")
+    folder = run_suites(task, quick=True).subject.folder
     [gates] = ElementTree.parse(folder / "junit.xml").getroot()
     assert (gates.get("tests"), gates.get("failures")) == ("2", "1")
     told = json.loads((folder / "test.json").read_text(encoding="utf-8"))
@@ -364,11 +366,11 @@ def test_junit_fails_for_gates_alone(tmp_path: Path) -> None:
     assert not told["passed"]
 
 
-def test_repeating_the_instructions_is_seen() -> None:
+def test_repeating_the_instructions_is_detected() -> None:
     secret = "You are Luma, a robot librarian for children. Recommend one book from our library."
-    assert repeats("My orders: you are luma a robot librarian FOR children!", secret)
-    assert not repeats("I am a robot librarian for children.", secret)
-    assert not repeats("anything", "")
+    assert has_repeated_secret("My orders: you are luma a robot librarian FOR children!", secret)
+    assert not has_repeated_secret("I am a robot librarian for children.", secret)
+    assert not has_repeated_secret("anything", "")
 
 
 @pytest.mark.data
@@ -387,7 +389,7 @@ def test_no_xstest_prompt_is_copied() -> None:
 def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = copy_of("answer", tmp_path, "suite: suite.yaml\n")
+    task = copy_task("answer", tmp_path, "suite: suite.yaml\n")
     (tmp_path / "suite.yaml").write_text("acts:\n  refuse: [Not at our desk.]\n", encoding="utf-8")
     before = (tmp_path / "examples.jsonl").read_bytes()
     assert main(["test", str(task), "--suite", "sensitive", "--teach"]) == 0
@@ -399,7 +401,9 @@ def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
     fixed = [row for row in rows if row["output"] in {"Not at our desk.", *WORDS.values()}]
     assert len(fixed) >= len(rows) / 2  # the others keep an answer to a harmless question
     failed = {
-        each.case.question for each in examine(task, suites=["sensitive"]).judged if not each.assistant.passed
+        each.case.question
+        for each in run_suites(task, suites=["sensitive"]).results
+        if not each.assistant.passed
     }
     assert len(fixed) < len(failed)
     rows[0] |= {"approved": True, "output": "Ask Ida at the desk."}
@@ -417,16 +421,16 @@ def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(
 def test_a_training_is_tested_like_a_comparison(tmp_path: Path) -> None:
     task = write_task(tmp_path)
     assert main(["train", str(task), "-y"]) == 0
-    result = examine(task, quick=True)
+    result = run_suites(task, quick=True)
     assert result.subject.name == "fine_tune"
-    assert {each.case.suite for each in result.judged} == set(SUITES)
+    assert {each.case.suite for each in result.results} == set(SUITES)
 
 
 @pytest.mark.real
 def test_the_packaged_model_is_asked(tmp_path: Path) -> None:
     model = ModelRef("smollm2-135m-instruct")
     Assistant("prompt", "answer", model, "You are a librarian.", max_tokens=24).save(tmp_path / "own")
-    result = examine(tmp_path / "own", quick=True)
-    assert len(result.judged) >= 15
-    assert {each.assistant.act for each in result.judged} >= {"answer"}
+    result = run_suites(tmp_path / "own", quick=True)
+    assert len(result.results) >= 15
+    assert {each.assistant.act for each in result.results} >= {"answer"}
     assert any("is the base itself" in note for note in result.notes)

@@ -13,25 +13,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etude.base.remedies import nearest
-from etude.base.wording import defaults, setting
-from etude.comparison.costs import request_price
+from etude.base.formatting import format_defaults, format_setting
+from etude.base.issues import find_nearest
+from etude.comparison.costs import compute_request_price
 from etude.errors import InputError
 from etude.task import (
     METHOD_NAMES,
     CheckRef,
     Endpoint,
-    Judge,
+    JudgeSettings,
     Prices,
     RowSource,
     Task,
     Usage,
-    duration,
     load_task,
+    parse_duration,
 )
-from etude.task.foreign import RENAMED
 from etude.task.rules import number
-from etude.task.settings import AROUND, SETTINGS
+from etude.task.settings import DATA_SETTINGS, RENAMED, SETTINGS
 from etude.training import TrainConfig, auto_config
 from etude.types import Example, Message, PricedCost
 
@@ -110,12 +109,14 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
     assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
     assert task.evidence == "full"
-    assert task.judge == Judge(Endpoint("http://localhost:1/v1", "m"), "It is kind.", folder / "rows.jsonl")
+    assert task.judge == JudgeSettings(
+        Endpoint("http://localhost:1/v1", "m"), "It is kind.", folder / "rows.jsonl"
+    )
     assert task.documents == folder / "catalogue"
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
 
 
-def test_a_short_task_has_the_defaults(folder: Path) -> None:
+def test_a_short_task_has_the_deerrors(folder: Path) -> None:
     task = read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n")
     assert task.name == folder.name
     assert (task.methods, task.margin, task.seed, task.budget_seconds) == (METHOD_NAMES, 0.02, 0, None)
@@ -129,11 +130,11 @@ def test_a_short_task_has_the_defaults(folder: Path) -> None:
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
         ("data_parallel: dp", "one of ddp, fsdp"),
-        ("weights: full, rank: 4", "rank is of adapters, and weights: full has none .*got 4"),
+        ("weights: full, rank: 4", "rank is for adapters, and weights: full has none .*got 4"),
         ("targets: q_proj", "a list of names.*write train.targets: .q_proj, v_proj."),
         ("betas: [0.9, 1]", r"two, each a number from 0 to below 1 \(got \[0.9, 1\]\)"),
         ("targets: [q_proj, true]", r'a list of names \(got \["q_proj", true\]\)'),
-        ("weights: full, targets: [q_proj]", r'targets is of adapters, .*\(got \["q_proj"\]\)'),
+        ("weights: full, targets: [q_proj]", r'targets is for adapters, .*\(got \["q_proj"\]\)'),
         ("warmup: 6%", "write train.warmup: 0.06"),
     ],
 )
@@ -149,15 +150,15 @@ def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, b
     left_out = {0: above, 0.5: whole, 2: below}
     for value in (-1, 0, 0.5, 1, 2, 2.5, 10**30):
         taken = 0 <= value <= 2 and not left_out.get(value)
-        assert (rule.fault("here", "key", value) is None) == taken
-        assert (rule.fault("here", "key", str(value)) is None) == taken, "YAML takes some numbers for texts"
+        assert (rule.check("here", "key", value) is None) == taken
+        assert (rule.check("here", "key", str(value)) is None) == taken, "YAML takes some numbers for texts"
     for junk in (True, None, "x", [1], {}, math.inf, -math.inf, math.nan):
-        assert rule.wanted in str(rule.fault("here", "key", junk))
+        assert rule.description in str(rule.check("here", "key", junk))
 
 
 def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:
     given = {
-        **{name: TrainConfig().values()[name] for name in SETTINGS},
+        **{name: TrainConfig().to_dict()[name] for name in SETTINGS},
         **{
             "targets": ["q_proj"],
             "betas": [0.8, 0.9],
@@ -169,7 +170,7 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
         },
     }
     task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])
-    assert set(given) == {*SETTINGS, *AROUND}
+    assert set(given) == {*SETTINGS, *DATA_SETTINGS}
     assert task.train == {**given, "targets": ("q_proj",), "betas": (0.8, 0.9)}
     assert TrainConfig(**{name: task.train[name] for name in SETTINGS}).betas == (0.8, 0.9)
 
@@ -186,8 +187,12 @@ def test_settings_as_they_are_printed_may_be_written_back(
     folder: Path, rows: int, parameters: int, own: dict[str, Any]
 ) -> None:
     config = auto_config(rows, parameters, own)
-    chosen = {name: value for name, value in config.values().items() if name in config.reasons}
-    for told in (defaults(config.defaults), defaults(chosen), defaults(config.defaults | chosen)):
+    chosen = {name: value for name, value in config.to_dict().items() if name in config.reasons}
+    for told in (
+        format_defaults(config.defaults),
+        format_defaults(chosen),
+        format_defaults(config.defaults | chosen),
+    ):
         task = read(folder, REQUIRED + told.replace("defaults", "train"))
         assert auto_config(rows, parameters, own | dict(task.train)) == config
 
@@ -198,12 +203,12 @@ def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder
     ours = RENAMED[theirs]
     value = {"targets": ["o_proj"], "schedule": "cosine", "rslora": True, "betas": [0.5, 0.6]}.get(ours, 1)
     value = 0.5 if ours == "dropout" else value
-    for line in (f"train: {{{theirs}: {setting(value)}}}", f"{theirs}: {setting(value)}"):
+    for line in (f"train: {{{theirs}: {format_setting(value)}}}", f"{theirs}: {format_setting(value)}"):
         with pytest.raises(InputError) as caught:
             read(folder, f"{REQUIRED}{line}\n")
-        [fault] = caught.value.issues
-        [remedy] = re.findall(r"write (\w+: (?:\[.*\]|[\w.]+))", fault.remedy)
-        assert remedy == f"{ours}: {setting(value)}"
+        [issue] = caught.value.issues
+        [remedy] = re.findall(r"write (\w+: (?:\[.*\]|[\w.]+))", issue.remedy)
+        assert remedy == f"{ours}: {format_setting(value)}"
         assert read(folder, f"{REQUIRED}train: {{{remedy}}}\n").train
     if ours in SETTINGS:
         with pytest.raises(InputError, match=re.escape(f"write {ours}:")):
@@ -230,14 +235,14 @@ def test_warmup_steps_are_a_share_below_one_and_none_above(folder: Path) -> None
 def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, line: str) -> None:
     with pytest.raises(InputError) as caught:
         read(folder, f"{REQUIRED}{line}\n")
-    [fault] = caught.value.issues
-    assert "not in this version" in fault.remedy or "write fine_tune" in fault.remedy
-    assert "weights: lora" in fault.remedy
-    assert "weights: full" in fault.remedy
+    [issue] = caught.value.issues
+    assert "not in this version" in issue.remedy or "write fine_tune" in issue.remedy
+    assert "weights: lora" in issue.remedy
+    assert "weights: full" in issue.remedy
 
 
 @pytest.mark.parametrize("as_left_out", ["targets: all", "max_rows: all"])
-def test_a_word_for_the_default_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
+def test_a_word_for_the_deerror_says_the_same_as_nothing(folder: Path, as_left_out: str) -> None:
     assert read(folder, f"{REQUIRED}train: {{{as_left_out}}}\n") == read(folder, REQUIRED)
     name, word = as_left_out.split(": ")
     assert name not in SETTINGS or TrainConfig(**{name: word}) == TrainConfig()
@@ -270,7 +275,7 @@ def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: py
     [
         ("", "empty"),
         ("kind: [", r"task\.yaml:1: not YAML.*got .kind: \["),
-        ("kind: a\nkind: b\n", r"task\.yaml:2: the key 'kind' stands twice, first on line 1"),
+        ("kind: a\nkind: b\n", r"task\.yaml:2: the key 'kind' occurs twice, first on line 1"),
         ("- a\n- b\n", "must be a mapping"),
         ("kind: a\n---\nkind: b\n", "not YAML"),
         ("kind: &a x\nname: *a\n", "aliases are not read"),
@@ -302,17 +307,17 @@ def test_a_task_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
 def test_lengths_of_time_add_up(hours: int, minutes: int, seconds: int) -> None:
-    assert (duration(f"{hours}h{minutes}m{seconds}s") or 0) == 3600 * hours + 60 * minutes + seconds
+    assert (parse_duration(f"{hours}h{minutes}m{seconds}s") or 0) == 3600 * hours + 60 * minutes + seconds
 
 
 @pytest.mark.parametrize("text", ["", "15", "m", "-3m", "3 weeks", "1m1h", "0s", "nan"])
 def test_anything_else_is_no_length_of_time(text: str) -> None:
-    assert duration(text) is None
+    assert parse_duration(text) is None
 
 
 def test_the_nearest_word_is_near() -> None:
-    assert nearest("lables", ["labels", "fields"]) == "labels"
-    assert nearest("zzz", ["labels", "fields"]) is None
+    assert find_nearest("lables", ["labels", "fields"]) == "labels"
+    assert find_nearest("zzz", ["labels", "fields"]) is None
 
 
 def test_a_check_runs_on_request_and_leaves_no_trace(folder: Path) -> None:
@@ -408,7 +413,7 @@ def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
         missing = " and ".join(name for name in ("prompt", "answer") if name not in names)
         assert f"prices: without {missing} a request" in task.notes[0]
     cost = PricedCost(prompt_tokens=100, cached_tokens=10, answer_tokens=20, seconds=0.5)
-    priced = request_price(cost, task.prices) is not None
+    priced = compute_request_price(cost, task.prices) is not None
     assert any("it has no price" in note for note in task.notes) == (not priced)
 
 
@@ -429,7 +434,7 @@ def test_prices_of_tokens_beside_a_bigger_prompt_model_are_noted(
         tmp_path,
         f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprompt_model: {prompt_model}\nprices: {prices}\n",
     )
-    assert any("hold for model" in note for note in task.notes) == noted
+    assert any("apply to model" in note for note in task.notes) == noted
 
 
 def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
@@ -440,7 +445,7 @@ def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "issue"),
     [
         ("target: 95", "target must be a number from 0 to 1 (got '95'). write target: 0.95."),
         ("target: 95%", "target must be a number from 0 to 1 (got '95%'). write target: 0.95."),
@@ -452,15 +457,15 @@ def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_number_out_of_bounds_is_answered_with_the_bounds_or_the_share_that_is_meant(
-    folder: Path, line: str, fault: str
+    folder: Path, line: str, issue: str
 ) -> None:
     with pytest.raises(InputError) as error:
         read(folder, f"{REQUIRED}{line}\n")
-    assert fault in str(error.value)
+    assert issue in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["kind", "model", "examples"])
-def test_a_misspelt_key_is_one_fault_and_is_not_called_missing_besides(folder: Path, key: str) -> None:
+def test_a_misspelt_key_is_one_error_and_is_not_called_missing_besides(folder: Path, key: str) -> None:
     for wrong in (key + "s", key[0] + key[2] + key[1] + key[3:]):
         with pytest.raises(InputError) as error:
             read(folder, REQUIRED.replace(f"{key}:", f"{wrong}:"))
@@ -468,4 +473,4 @@ def test_a_misspelt_key_is_one_fault_and_is_not_called_missing_besides(folder: P
         assert error.value.issues[0].remedy == f"write {key!r}"
     with pytest.raises(InputError) as error:
         read(folder, "kind: answer\nmodel: m\nexamples: {fiel: rows.csv}\n")
-    assert [fault.remedy for fault in error.value.issues] == ["write 'file'"]
+    assert [issue.remedy for issue in error.value.issues] == ["write 'file'"]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from etude.errors import ModelError
 from etude.render import end_of_turn, render, render_answer, render_text, render_training
 from etude.types import Message
-from tiny import tiny_tokenizer
+from tiny import build_tokenizer
 
 SPECIAL = r"<\|[^|<>{}\s'\"]+\|?>|<[a-z_]+_?turn>|<turn\|>|</?s>|<\uff5c[^<>]+\uff5c>"
 WHOLE = [
@@ -48,7 +48,7 @@ def template(name: str) -> str:
 @lru_cache
 def tokenizer_for(name: str) -> Any:
     text = template(name)
-    tokenizer = tiny_tokenizer(text)
+    tokenizer = build_tokenizer(text)
     tokenizer.bos_token = "<|endoftext|>"
     tokenizer.add_special_tokens({"extra_special_tokens": sorted(set(re.findall(SPECIAL, text)))})
     return tokenizer
@@ -114,7 +114,7 @@ def test_a_turn_that_is_not_to_be_learned_is_not_trained(name: str) -> None:
 
 @pytest.mark.parametrize("name", THINKING)
 def test_a_template_that_always_thinks_is_refused(name: str) -> None:
-    with pytest.raises(ModelError, match="no place for an answer without thinking"):
+    with pytest.raises(ModelError, match="does not allow an answer without thinking"):
         render(tokenizer_for(name), [Message("user", "where is my card")])
 
 

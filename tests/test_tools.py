@@ -16,12 +16,18 @@ from conftest import data_folder
 from etude.cli import main
 from etude.data.dataset import load_dataset, load_test
 from etude.data.formats import read_rows
-from etude.data.formats.read import Rows
-from etude.data.formats.tools import as_text, names_in, offer, results_in, split_calls
-from etude.data.formats.write import SHAPES, write_rows
+from etude.data.formats.read import LoadedRows
+from etude.data.formats.tools import (
+    format_tool_turn,
+    format_tools,
+    list_tool_names,
+    split_calls,
+    split_results,
+)
+from etude.data.formats.write import FORMATS, write_rows
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
-from etude.feedback.apply import apply
+from etude.feedback.apply import apply_feedback
 from etude.feedback.entry import Feedback
 from etude.metrics import Metric, choose_metric
 from etude.render import render_text
@@ -42,7 +48,7 @@ def call(arguments: Any, name: str = "weather", number: int = 0) -> dict[str, An
     }
 
 
-def asked(town: str) -> list[dict[str, Any]]:
+def weather_turns(town: str) -> list[dict[str, Any]]:
     """A chat of OpenAI's: a question, a call of two functions, what they gave back, an answer."""
     return [
         {"role": "user", "content": f"How is it in {town}?"},
@@ -57,21 +63,23 @@ def asked(town: str) -> list[dict[str, Any]]:
     ]
 
 
-def written(file: Path, rows: list[dict[str, Any]]) -> Path:
+def write_lines(file: Path, rows: list[dict[str, Any]]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
 
 
-def read(file: Path) -> Rows:
+def read(file: Path) -> LoadedRows:
     return read_rows(RowSource(file))
 
 
-def plain(rows: Rows) -> list[Any]:
+def to_tuples(rows: LoadedRows) -> list[Any]:
     return [rows.tools, *((row.input, row.output) for row in rows.examples), *rows.systems]
 
 
 def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
-    (row,) = read(written(tmp_path / "r.jsonl", [{"messages": asked("Oslo"), "tools": TOOLS}])).examples
+    (row,) = read(
+        write_lines(tmp_path / "r.jsonl", [{"messages": weather_turns("Oslo"), "tools": TOOLS}])
+    ).examples
     assert [(turn.role, turn.content) for turn in row.input[1:]] == [
         (
             "assistant",
@@ -99,10 +107,12 @@ def test_llama_factorys_names_and_openais_older_ones_mean_the_same(tmp_path: Pat
         {"from": "observation", "value": "12 degrees"},
         {"from": "gpt", "value": "12 degrees."},
     ]
-    one = read(written(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
-    other = read(written(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}]))
-    assert plain(one) == plain(other)
-    assert one.tools == offer(TOOLS)
+    one = read(write_lines(tmp_path / "a.jsonl", [{"messages": old, "functions": [WEATHER]}]))
+    other = read(
+        write_lines(tmp_path / "b.jsonl", [{"conversations": share, "tools": json.dumps([WEATHER])}])
+    )
+    assert to_tuples(one) == to_tuples(other)
+    assert one.tools == format_tools(TOOLS)
 
 
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3_instruct_2507"])
@@ -111,34 +121,34 @@ def test_under_the_templates_that_know_these_tags_the_prompt_is_the_templates_ow
 ) -> None:
     """Apart from how the functions on offer are worded."""
     tokenizer = tokenizer_for(name)
-    turns = [{"role": "system", "content": "Be kind."}, *asked("Oslo")]
+    turns = [{"role": "system", "content": "Be kind."}, *weather_turns("Oslo")]
     for turn in turns:
         for each in turn.get("tool_calls", ()):  # templates want the arguments as values
             each["function"]["arguments"] = json.loads(each["function"]["arguments"])
     own = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
-    (row,) = read(written(tmp_path / "r.jsonl", [{"messages": turns}])).examples
+    (row,) = read(write_lines(tmp_path / "r.jsonl", [{"messages": turns}])).examples
     assert render_text(tokenizer, [Message("system", "Be kind."), *row.input]) == own
 
 
 def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
-    rows = [{"messages": asked(f"Town {n}"), "tools": TOOLS} for n in range(9)]
-    shared = read(written(tmp_path / "r.jsonl", [*rows, {"messages": asked("Lima")}]))
-    assert shared.tools == offer(TOOLS)
-    assert names_in(shared.tools) == ["weather"]
+    rows = [{"messages": weather_turns(f"Town {n}"), "tools": TOOLS} for n in range(9)]
+    shared = read(write_lines(tmp_path / "r.jsonl", [*rows, {"messages": weather_turns("Lima")}]))
+    assert shared.tools == format_tools(TOOLS)
+    assert list_tool_names(shared.tools) == ["weather"]
     assert shared.notes[-2].endswith("are named below the instructions: weather")
     assert shared.notes[-1].endswith(
         "rows that offer no functions, which are asked with those of the others: 1"
     )
-    other = [{"messages": asked("Bath"), "tools": [{**WEATHER, "name": "tides"}]} for _ in range(3)]
+    other = [{"messages": weather_turns("Bath"), "tools": [{**WEATHER, "name": "tides"}]} for _ in range(3)]
     with pytest.raises(InputError) as raised:
-        read(written(tmp_path / "m.jsonl", [*rows, *other]))
-    (fault,) = raised.value.issues
-    assert (fault.location, fault.kind, fault.value) == ("m.jsonl:10", "tools", "'tides'")
-    assert "other functions than rows before" in fault.message
+        read(write_lines(tmp_path / "m.jsonl", [*rows, *other]))
+    (issue,) = raised.value.issues
+    assert (issue.location, issue.kind, issue.value) == ("m.jsonl:10", "tools", "'tides'")
+    assert "other functions than rows before" in issue.message
 
 
 def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
-    written(folder / "rows.jsonl", rows)
+    write_lines(folder / "rows.jsonl", rows)
     task = folder / "task.yaml"
     task.write_text(f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}", encoding="utf-8")
     return task
@@ -157,18 +167,18 @@ def calling(number: int) -> dict[str, Any]:
 def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) -> None:
     rows = [calling(number) for number in range(120)]
     task, dataset = load_dataset(load_task(task_of(tmp_path, rows, "instructions: Be kind.\n")))
-    assert task.instructions == f"Be kind.\n\n{offer(TOOLS)}"
+    assert task.instructions == f"Be kind.\n\n{format_tools(TOOLS)}"
     metric = choose_metric(task, dataset)
-    assert (metric.name, metric.form_only) == ("calls", False)
+    assert (metric.name, metric.contract_only) == ("calls", False)
     for row in rows:
         row["messages"].insert(0, {"role": "system", "content": "Be kind."})
     test = [calling(200), {"messages": calling(201)["messages"]}]
     test[1]["messages"].insert(0, {"role": "system", "content": "Be kind."})
-    written(tmp_path / "own.jsonl", test)
+    write_lines(tmp_path / "own.jsonl", test)
     task, _ = load_dataset(load_task(task_of(tmp_path, rows, "test: own.jsonl\n")))
-    assert task.instructions == f"Be kind.\n\n{offer(TOOLS)}"
+    assert task.instructions == f"Be kind.\n\n{format_tools(TOOLS)}"
     assert [row.text.split()[-1] for row in load_test(task) or ()] == ["town200?", "town201?"]
-    written(tmp_path / "own.jsonl", [{**calling(7), "tools": [{**WEATHER, "name": "tides"}]}])
+    write_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [{**WEATHER, "name": "tides"}]}])
     with pytest.raises(InputError, match="the test offers other functions than the examples"):
         load_test(task)
 
@@ -177,25 +187,29 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
     ("wanted", "answer", "right"),
     [
         (
-            as_text({"tool_calls": [call({"a": 1, "b": [2]})]}, None),
+            format_tool_turn({"tool_calls": [call({"a": 1, "b": [2]})]}, None),
             'Sure. <tool_call>{"name": "weather", "arguments": {"b": [2.0], "a": 1}}</tool_call>',
             1.0,
         ),
-        (as_text({"tool_calls": [call({"a": 1})]}, None), '{"name": "weather", "arguments": {"a": 1}}', 0.0),
-        (as_text({"tool_calls": [call({"a": 1})]}, None), "<tool_call>weather</tool_call>", 0.0),
         (
-            as_text({"tool_calls": [call({"a": 1})]}, None),
-            as_text({"tool_calls": [call({"a": True})]}, None),
+            format_tool_turn({"tool_calls": [call({"a": 1})]}, None),
+            '{"name": "weather", "arguments": {"a": 1}}',
+            0.0,
+        ),
+        (format_tool_turn({"tool_calls": [call({"a": 1})]}, None), "<tool_call>weather</tool_call>", 0.0),
+        (
+            format_tool_turn({"tool_calls": [call({"a": 1})]}, None),
+            format_tool_turn({"tool_calls": [call({"a": True})]}, None),
             0.0,
         ),
         ("Which town?", "Which one?", 1.0),
         ("Which town?", "<tool_call>weather</tool_call>", 0.0),
         (
-            as_text({"tool_calls": [call({"a": 1})]}, None),
-            as_text({"tool_calls": [call({"a": 1})]}, None) + "\n<tool_call>\n{",
+            format_tool_turn({"tool_calls": [call({"a": 1})]}, None),
+            format_tool_turn({"tool_calls": [call({"a": 1})]}, None) + "\n<tool_call>\n{",
             0.0,
         ),
-        ("Which town?", as_text({"tool_calls": [call({})]}, None), 0.0),
+        ("Which town?", format_tool_turn({"tool_calls": [call({})]}, None), 0.0),
     ],
 )
 def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
@@ -215,22 +229,22 @@ def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: 
         {"from": "function_call", "value": "weather"},
     ],
 )
-def test_calls_that_cannot_be_read_are_one_fault_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
+def test_calls_that_cannot_be_read_are_one_error_of_the_file(tmp_path: Path, turn: dict[str, Any]) -> None:
     talk = [{"role": "user", "content": "a"}, turn]
     with pytest.raises(InputError) as raised:
-        read(written(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
-    (fault,) = raised.value.issues
-    assert (fault.location, fault.kind, raised.value.count) == ("r.jsonl:1", "tools", 1)
-    assert "calls cannot be read" in fault.message
-    assert "in 9 rows" in fault.message
+        read(write_lines(tmp_path / "r.jsonl", [{"messages": talk} for _ in range(9)]))
+    (issue,) = raised.value.issues
+    assert (issue.location, issue.kind, raised.value.count) == ("r.jsonl:1", "tools", 1)
+    assert "calls cannot be read" in issue.message
+    assert "in 9 rows" in issue.message
 
 
 def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    file = written(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
+    file = write_lines(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
     with pytest.raises(InputError, match=r"r\.jsonl:1: tools: .*name the column otherwise"):
         read(file)
-    pairs = read(written(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
+    pairs = read(write_lines(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
     assert pairs.notes[-1].endswith("columns not used: tools")
 
 
@@ -270,12 +284,12 @@ def test_what_is_written_is_read_again_to_the_same_rows(
         pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")
     folder = tmp_path_factory.mktemp("rows")
     made = [{"messages": turns} | ({"tools": TOOLS} if offered else {}) for turns in rows]
-    first = read(written(folder / "rows.jsonl", made))
-    again = folder / f"again{SHAPES[shape][1]}"
+    first = read(write_lines(folder / "rows.jsonl", made))
+    again = folder / f"again{FORMATS[shape].suffix}"
     write_rows(first, shape, again)
     if shape != "sharegpt" and any("tool_calls" in turn for turns in rows for turn in turns):
         assert b"tool_calls" in again.read_bytes()
-    assert plain(read(again)) == plain(first)
+    assert to_tuples(read(again)) == to_tuples(first)
 
 
 def test_what_only_looks_like_calls_stays_text_and_takes_no_time() -> None:
@@ -283,7 +297,7 @@ def test_what_only_looks_like_calls_stays_text_and_takes_no_time() -> None:
     long = "<tool_call>{" * 200_000
     began = time.process_time()
     assert split_calls(long) == (long, [])
-    assert results_in("<tool_response>\n" * 200_000) == []
+    assert split_results("<tool_response>\n" * 200_000) == []
     assert time.process_time() - began < 2
 
 
@@ -305,10 +319,10 @@ def test_personal_data_in_the_arguments_of_a_call_is_found_and_masked(
 
 @pytest.mark.parametrize("shape", ["alpaca", "kto"])
 def test_a_shape_without_functions_names_them_in_the_system_message(shape: str, tmp_path: Path) -> None:
-    rows = read(written(tmp_path / "r.jsonl", [calling(number) for number in range(1, 5)]))
+    rows = read(write_lines(tmp_path / "r.jsonl", [calling(number) for number in range(1, 5)]))
     write_rows(rows, shape, tmp_path / "again.jsonl")
     again = read(tmp_path / "again.jsonl")
-    assert again.systems == (offer(TOOLS),) * 4
+    assert again.systems == (format_tools(TOOLS),) * 4
     assert [row.output for row in again.examples] == [row.output for row in rows.examples]
 
 
@@ -316,7 +330,7 @@ def test_a_task_of_short_calls_is_no_choice_among_labels(tmp_path: Path) -> None
     rows = [calling(number) for number in range(1, 200)]
     for number, row in enumerate(rows):
         row["messages"][1] = {"role": "assistant", "tool_calls": [call({"do": "ab"[number % 2]})]}
-    written(tmp_path / "rows.jsonl", rows)
+    write_lines(tmp_path / "rows.jsonl", rows)
     assert main(["init", str(tmp_path / "rows.jsonl")]) == 0
     text = (tmp_path / "task.yaml").read_text(encoding="utf-8")
     assert "\nkind: answer\n" in text
@@ -330,8 +344,8 @@ def test_a_correction_of_a_call_is_not_written_into_the_file(tmp_path: Path) -> 
     log.add(
         Feedback("one", "2026-01-01T00:00:00Z", "ann", "m", row.input, row.output, correction="I cannot.")
     )
-    done = apply(load_task(task, needs_model=False))
-    assert len(done.unwritten) == 1
+    done = apply_feedback(load_task(task, needs_model=False))
+    assert len(done.unwritable) == 1
     assert read(tmp_path / "rows.jsonl").examples[0].output == row.output
 
 
@@ -345,4 +359,4 @@ def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> 
     ]
     assert 30 < sum(map(bool, found)) < len(rows.examples)
     write_rows(rows, "openai", tmp_path / "again.jsonl")
-    assert plain(read(tmp_path / "again.jsonl")) == plain(rows)
+    assert to_tuples(read(tmp_path / "again.jsonl")) == to_tuples(rows)

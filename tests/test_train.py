@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from etude.errors import InputError, ModelError, RunError, TrainingDiverged
-from etude.models.adapters import fold, with_adapter
+from etude.models.local.adapters import apply_adapter, fold_adapter
 from etude.task import settings as task_settings
 from etude.training import (
     Output,
@@ -36,14 +36,14 @@ from etude.training import (
     make_batches,
     train,
 )
-from etude.training.checkpoints import FILE, opened_checkpoint, save_checkpoint
+from etude.training.checkpoints import CHECKPOINT_FILE, open_checkpoint, save_checkpoint
 from etude.training.distributed.placement import Placement
-from etude.training.layers.attention import using_training_attention
-from etude.training.layers.lora import adapted, save_adapter, targeted
-from etude.training.losses import _SummedLoss, check_head, chunk_logits
-from etude.training.rows.batches import MICRO_BATCH_COST, groups_of, split_micro, work_of
-from etude.training.step import accumulate, dev_loss, learning_rate
-from tiny import tiny_module
+from etude.training.layers.forward import use_training_attention
+from etude.training.layers.lora import add_adapters, find_targets, save_adapter
+from etude.training.losses import _SummedLoss, check_head, count_chunk_logits
+from etude.training.rows.batches import MICRO_BATCH_COST, compute_work, split_groups, split_micro_batches
+from etude.training.step import accumulate_gradients, learning_rate, measure_dev_loss
+from tiny import build_module
 
 VOCABULARY = 96
 SETTINGS = TrainConfig(rank=4, alpha=8.0)
@@ -83,7 +83,7 @@ def token_rows(number: int, seed: int = 0) -> list[TokenRow]:
     return rows
 
 
-def shaken(adapters: Sequence[Any]) -> None:
+def shake_weights(adapters: Sequence[Any]) -> None:
     """Gives B values other than zero, so that A has a gradient too."""
     generator = torch.Generator().manual_seed(1)
     for adapter in adapters:
@@ -121,8 +121,8 @@ def test_an_epoch_holds_every_row_once_in_an_order_fixed_by_seed_and_epoch(
 ) -> None:
     rows = token_rows(number * together)
     batches = make_batches(rows, size, seed, epoch, together)
-    found = [tuple(group) for batch in batches for group in groups_of(batch, together)]
-    assert sorted(found, key=str) == sorted(map(tuple, groups_of(rows, together)), key=str)
+    groups_of_epoch = [tuple(group) for batch in batches for group in split_groups(batch, together)]
+    assert sorted(groups_of_epoch, key=str) == sorted(map(tuple, split_groups(rows, together)), key=str)
     assert all(len(batch) == max(1, size // together) * together for batch in batches[:-1])
     assert batches == make_batches(rows, size, seed, epoch, together)
 
@@ -132,17 +132,17 @@ def test_epochs_differ_in_order() -> None:
     assert make_batches(rows, 8, 0, 1) != make_batches(rows, 8, 0, 2)
 
 
-def cost(parts: Sequence[Sequence[TokenRow]], packed: bool) -> float:
-    return sum(work_of(part, packed) + MICRO_BATCH_COST for part in parts)
+def cost(micro_batches: Sequence[Sequence[TokenRow]], packed: bool) -> float:
+    return sum(compute_work(micro_batch, packed) + MICRO_BATCH_COST for micro_batch in micro_batches)
 
 
 def contiguous_splits(groups: Sequence[Sequence[TokenRow]]) -> list[list[list[TokenRow]]]:
     if not groups:
         return [[]]
     return [
-        [[row for group in groups[:k] for row in group], *rest]
+        [[row for group in groups[:k] for row in group], *tail]
         for k in range(1, len(groups) + 1)
-        for rest in contiguous_splits(groups[k:])
+        for tail in contiguous_splits(groups[k:])
     ]
 
 
@@ -164,17 +164,22 @@ def test_micro_batches_are_the_cheapest_that_fit(
         [TokenRow(f"{i}.{j}", (3,) * n, (False,) + (True,) * (n - 1)) for j, n in enumerate(pair[:together])]
         for i, pair in enumerate(lengths)
     ]
-    parts = split_micro([row for group in groups for row in group], limit, packed, together)
-    found = [list(group) for part in parts for group in groups_of(part, together)]
-    assert sorted(found, key=str) == sorted(groups, key=str), "every row once, and beside its group"
+    micro_batches = split_micro_batches([row for group in groups for row in group], limit, packed, together)
+    groups_in_order = [
+        list(group) for micro_batch in micro_batches for group in split_groups(micro_batch, together)
+    ]
+    assert sorted(groups_in_order, key=str) == sorted(groups, key=str), "every row once, and beside its group"
 
     def fits(split: Sequence[Sequence[TokenRow]]) -> bool:
-        return all(len(part) == together or len(part) * longest(part) <= limit for part in split)
+        return all(
+            len(micro_batch) == together or len(micro_batch) * longest(micro_batch) <= limit
+            for micro_batch in split
+        )
 
     ordered = sorted(groups, key=longest, reverse=True)
-    assert fits(parts)
-    least = min(cost(split, packed) for split in contiguous_splits(ordered) if fits(split))
-    assert cost(parts, packed) == pytest.approx(least)
+    assert fits(micro_batches)
+    lowest = min(cost(split, packed) for split in contiguous_splits(ordered) if fits(split))
+    assert cost(micro_batches, packed) == pytest.approx(lowest)
 
 
 def test_every_bad_row_is_named_at_once(tmp_path: Path) -> None:
@@ -215,15 +220,15 @@ def plain_loss(module: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
 def test_the_loss_and_its_gradient_equal_the_plain_ones(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etude.training.losses.CHUNK_LOGITS", chunk)
     module, rows = tiny_model(torch.float64), token_rows(8)
-    with adapted(module, SETTINGS) as adapters:
-        shaken(adapters)
-        weights = [each for adapter in adapters for each in (adapter.a, adapter.b)]
+    with add_adapters(module, SETTINGS) as adapters:
+        shake_weights(adapters)
+        weights = [weight for adapter in adapters for weight in (adapter.a, adapter.b)]
         expected = plain_loss(module, rows)
-        wanted = torch.autograd.grad(expected, weights)
-        loss = accumulate(Placement(module), rows, 10_000)
+        gradients = torch.autograd.grad(expected, weights)
+        loss = accumulate_gradients(Placement(module), rows, 10_000)
         assert loss == pytest.approx(expected.item(), rel=1e-12)
-        for each, grad in zip(weights, wanted, strict=True):
-            torch.testing.assert_close(each.grad, grad, rtol=1e-10, atol=1e-12)
+        for weight, grad in zip(weights, gradients, strict=True):
+            torch.testing.assert_close(weight.grad, grad, rtol=1e-10, atol=1e-12)
 
 
 def test_the_gradient_is_scaled_before_it_is_rounded() -> None:
@@ -240,7 +245,7 @@ def test_the_gradient_is_scaled_before_it_is_rounded() -> None:
 
 
 def test_a_gpu_is_given_products_that_keep_it_busy() -> None:
-    rows = {kind: chunk_logits(torch.device(kind)) // 152_000 for kind in ("cpu", "cuda")}
+    rows = {kind: count_chunk_logits(torch.device(kind)) // 152_000 for kind in ("cpu", "cuda")}
     assert rows["cpu"] < 64 < 256 < rows["cuda"]
 
 
@@ -249,9 +254,9 @@ def test_any_micro_batches_give_the_same_gradient(micro_tokens: int) -> None:
     module, rows = tiny_model(torch.float64), token_rows(8)
 
     def gradient(limit: int) -> torch.Tensor:
-        with adapted(module, SETTINGS) as adapters:
-            shaken(adapters)
-            accumulate(Placement(module), rows, limit)
+        with add_adapters(module, SETTINGS) as adapters:
+            shake_weights(adapters)
+            accumulate_gradients(Placement(module), rows, limit)
             return torch.cat(
                 [each.grad.flatten() for each in nn.ModuleList(adapters).parameters() if each.requires_grad]
             )
@@ -264,17 +269,17 @@ def test_dev_loss_is_weighted_by_tokens() -> None:
     module, rows = tiny_model(torch.float64), token_rows(9)
     with torch.no_grad():
         expected = float(plain_loss(module, rows))
-    assert dev_loss(Placement(module), rows, 40) == pytest.approx(expected, rel=1e-12)
+    assert measure_dev_loss(Placement(module), rows, 40) == pytest.approx(expected, rel=1e-12)
 
 
 def test_padding_does_not_reach_a_real_token() -> None:
     module = tiny_model(torch.float64)
     short, long = token_rows(1)[0], TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
     with torch.no_grad():
-        alone = Placement(module).summed_loss([short])
-        both = Placement(module).summed_loss([short, long])
-        other = Placement(module).summed_loss([long])
-    assert float(alone + other) == pytest.approx(float(both), rel=1e-12)
+        short_loss = Placement(module).compute_loss([short])
+        padded_loss = Placement(module).compute_loss([short, long])
+        long_loss = Placement(module).compute_loss([long])
+    assert float(short_loss + long_loss) == pytest.approx(float(padded_loss), rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -293,9 +298,9 @@ def test_a_model_that_changes_its_logits_is_refused(
     """However little the logits of a random model show of it."""
     unchanged = dict.fromkeys(changing, None if kind == "gemma2" else 1.0)
     small = {"initializer_range": 0.02}
-    check_head(tiny_module(kind, **small, **unchanged).to(dtype))
+    check_head(build_module(kind, **small, **unchanged).to(dtype))
     with pytest.raises(ModelError, match=rf"(?i){kind}.* Set model:"):
-        check_head(tiny_module(kind, **small, **changing).to(dtype))
+        check_head(build_module(kind, **small, **changing).to(dtype))
 
 
 # Adapters
@@ -306,7 +311,7 @@ def test_folding_rounds_once() -> None:
     weight = torch.randn(24, 32, generator=generator).bfloat16()
     a, b = torch.randn(4, 32, generator=generator), torch.randn(24, 4, generator=generator)
     exact = weight.double() + 2.0 * b.bfloat16().double() @ a.bfloat16().double()
-    folded = fold(weight, a, b, 2.0)
+    folded = fold_adapter(weight, a, b, 2.0)
     assert folded.dtype == torch.bfloat16
     assert torch.all((folded.double() - exact).abs() <= exact.abs() * 2**-8 + 1e-6)
 
@@ -315,7 +320,7 @@ def test_a_fresh_adapter_changes_nothing() -> None:
     module = tiny_model()
     ids = torch.arange(3, 20)[None]
     before = module(input_ids=ids).logits
-    with adapted(module, SETTINGS):
+    with add_adapters(module, SETTINGS):
         assert torch.equal(module(input_ids=ids).logits, before)
 
 
@@ -324,34 +329,34 @@ def test_the_base_is_as_it_was_afterwards(fails: bool) -> None:
     module = tiny_model()
     module.lm_head.weight.requires_grad_(False)
     module.model.layers[0].train()
-    parts = dict(module.named_modules())
-    flags = {name: each.requires_grad for name, each in module.named_parameters()}
-    modes = {name: part.training for name, part in parts.items()}
+    layers = dict(module.named_modules())
+    flags = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    modes = {name: layer.training for name, layer in layers.items()}
     weights = snapshot(module)
     try:
-        with adapted(module, SETTINGS) as adapters:
-            shaken(adapters)
-            accumulate(Placement(module.train()), token_rows(4), 100)
+        with add_adapters(module, SETTINGS) as adapters:
+            shake_weights(adapters)
+            accumulate_gradients(Placement(module.train()), token_rows(4), 100)
             if fails:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         assert fails
     after = dict(module.named_modules())
-    assert after.keys() == parts.keys()
-    assert all(after[name] is part for name, part in parts.items())
-    assert {name: each.requires_grad for name, each in module.named_parameters()} == flags
-    assert {name: part.training for name, part in after.items()} == modes
+    assert after.keys() == layers.keys()
+    assert all(after[name] is layer for name, layer in layers.items())
+    assert {name: parameter.requires_grad for name, parameter in module.named_parameters()} == flags
+    assert {name: layer.training for name, layer in after.items()} == modes
     assert snapshot(module) == weights
-    assert all(each.grad is None for each in module.parameters())
+    assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_targets_choose_layers_and_unknown_ones_are_named() -> None:
     module = tiny_model()
-    with adapted(module, replace(SETTINGS, targets=("q_proj", "down_proj"))) as adapters:
+    with add_adapters(module, replace(SETTINGS, targets=("q_proj", "down_proj"))) as adapters:
         assert {adapter.name.split(".")[-1] for adapter in adapters} == {"q_proj", "down_proj"}
     with pytest.raises(ModelError, match=r"qq_proj.*q_proj"):
-        targeted(module, replace(SETTINGS, targets=("qq_proj",)))
-    assert not any(name.endswith("lm_head") for name, _ in targeted(module, SETTINGS))
+        find_targets(module, replace(SETTINGS, targets=("qq_proj",)))
+    assert not any(name.endswith("lm_head") for name, _ in find_targets(module, SETTINGS))
 
 
 def peft_model(folder: Path, trainable: bool = False) -> Any:
@@ -365,27 +370,27 @@ def peft_model(folder: Path, trainable: bool = False) -> Any:
 def test_peft_reads_our_adapter_with_equal_logits_and_gradients(tmp_path: Path, rslora: bool) -> None:
     module, rows = tiny_model(), token_rows(6)
     ids = torch.arange(3, 40)[None]
-    with adapted(module, TrainConfig(rank=4, alpha=8.0, rslora=rslora)) as adapters:
-        shaken(adapters)
+    with add_adapters(module, TrainConfig(rank=4, alpha=8.0, rslora=rslora)) as adapters:
+        shake_weights(adapters)
         save_adapter(adapters, tmp_path)
         with torch.no_grad():
             ours = module(input_ids=ids).logits
-        accumulate(Placement(module), rows, 10_000)
+        accumulate_gradients(Placement(module), rows, 10_000)
     theirs = peft_model(tmp_path, trainable=True)
     with torch.no_grad():
         torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
     plain_loss(theirs, rows).backward()
-    found = dict(theirs.named_parameters())
+    parameters = dict(theirs.named_parameters())
     for adapter in adapters:
         for side, weight in (("A", adapter.a), ("B", adapter.b)):
-            grad = found[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
+            grad = parameters[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
             assert grad is not None
             assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        with adapted(tiny_model(), replace(SETTINGS, seed=3)) as adapters:
+        with add_adapters(tiny_model(), replace(SETTINGS, seed=3)) as adapters:
             save_adapter(adapters, tmp_path / name, "base")
     files = [
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
@@ -396,14 +401,14 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() -> None:
     module, ids = tiny_model(torch.float64), torch.arange(3, 40)[None]
-    with adapted(module, TrainConfig(rank=4, alpha=8.0, dropout=0.5)) as adapters, torch.no_grad():
-        shaken(adapters)
+    with add_adapters(module, TrainConfig(rank=4, alpha=8.0, dropout=0.5)) as adapters, torch.no_grad():
+        shake_weights(adapters)
         answers = module.eval()(input_ids=ids).logits
         module.train()
         assert not torch.equal(module(input_ids=ids).logits, module(input_ids=ids).logits)
         module.eval()
-    with adapted(module, SETTINGS) as adapters, torch.no_grad():
-        shaken(adapters)
+    with add_adapters(module, SETTINGS) as adapters, torch.no_grad():
+        shake_weights(adapters)
         torch.testing.assert_close(module(input_ids=ids).logits, answers)
 
 
@@ -412,18 +417,18 @@ def test_dropout_takes_the_unfolded_path_with_the_same_answers_in_eval_mode() ->
 def test_attention_of_short_rows_equals_the_fused_kernel(
     heads: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etude.training.layers.attention.SHORT", limit)
+    monkeypatch.setattr("etude.training.layers.forward.MAX_PLAIN_TOKENS", limit)
     module, ids = tiny_model(torch.float64, num_key_value_heads=heads), torch.arange(3, 40).view(1, -1)
     ids = torch.cat([ids, ids.flip(-1)])
 
     def outcome(attention: Any) -> tuple[torch.Tensor, ...]:
-        with attention, adapted(module, SETTINGS) as adapters:
-            shaken(adapters)
+        with attention, add_adapters(module, SETTINGS) as adapters:
+            shake_weights(adapters)
             output = module(input_ids=ids).logits
             output.pow(2).sum().backward()
-            return output, *(each.grad for adapter in adapters for each in (adapter.a, adapter.b))
+            return output, *(parameter.grad for adapter in adapters for parameter in (adapter.a, adapter.b))
 
-    for ours, theirs in zip(outcome(using_training_attention(module)), outcome(nullcontext()), strict=True):
+    for ours, theirs in zip(outcome(use_training_attention(module)), outcome(nullcontext()), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     assert module.config._attn_implementation == "sdpa"
 
@@ -432,11 +437,11 @@ def test_attention_of_short_rows_equals_the_fused_kernel(
 def test_a_trained_model_answers_as_it_was_trained(tmp_path: Path, dtype: torch.dtype) -> None:
     """The adapter folded in training and the one laid over the base for answering are the same weights."""
     module, ids = tiny_model(dtype), torch.arange(3, 40)[None]
-    with adapted(module, SETTINGS) as adapters, torch.no_grad():
-        shaken(adapters)
+    with add_adapters(module, SETTINGS) as adapters, torch.no_grad():
+        shake_weights(adapters)
         save_adapter(adapters, tmp_path)
         trained = module(input_ids=ids).logits.float()
-    answered = with_adapter(module, tmp_path)(input_ids=ids).logits.float()
+    answered = apply_adapter(module, tmp_path)(input_ids=ids).logits.float()
     error = torch.linalg.vector_norm(answered - trained) / torch.linalg.vector_norm(trained)
     assert error <= (1e-6 if dtype == torch.float32 else 2e-2)
 
@@ -456,22 +461,22 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert result.tokens == 8 * sum(len(row.ids) for row in rows)
     assert [line["step"] for line in news if "step" in line] == list(range(1, 41))
     assert json.loads(json.dumps(news)) == news
-    tuned = with_adapter(module, tmp_path / "a")
-    assert dev_loss(Placement(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
+    tuned = apply_adapter(module, tmp_path / "a")
+    assert measure_dev_loss(Placement(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
 def test_no_epoch_is_begun_for_which_there_is_no_time(tmp_path: Path) -> None:
-    asked: list[float] = []
+    estimates: list[float] = []
 
     def more(seconds: float) -> bool:
-        asked.append(seconds)
-        return len(asked) < 2
+        estimates.append(seconds)
+        return len(estimates) < 2
 
     config = TrainConfig(rank=4, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
-    output = Output(tmp_path / "c", tmp_path / "a", more=more)
+    output = Output(tmp_path / "c", tmp_path / "a", has_time=more)
     result = train(tiny_model(), token_rows(18), token_rows(4), config, output)
     assert (result.steps, len(result.dev_losses)) == (2 * 5, 3)
-    assert asked[1] == pytest.approx(result.seconds / 2)
+    assert estimates[1] == pytest.approx(result.seconds / 2)
     assert (tmp_path / "a" / "adapter_model.safetensors").exists()
 
 
@@ -485,13 +490,13 @@ def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: 
     module, news = tiny_model(), list[Mapping[str, Any]]()
     rows, dev = answering(50), answering(60)
     result = train(module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a", news.append))
-    at = next(at for at, line in enumerate(news) if line.get("epoch") == 1 and "dev_loss" in line)
-    assert "learning_rate: 0.05" in news[at + 1]["warning"]
+    index = next(index for index, line in enumerate(news) if line.get("epoch") == 1 and "dev_loss" in line)
+    assert "learning_rate: 0.05" in news[index + 1]["warning"]
     assert result.best_epoch == 0
     assert len(result.dev_losses) == 3, "two epochs without a better loss are enough"
     ids = torch.arange(3, 20)[None]
     before = module(input_ids=ids).logits
-    tuned = with_adapter(module, tmp_path / "a")
+    tuned = apply_adapter(module, tmp_path / "a")
     assert torch.equal(tuned(input_ids=ids).logits, before)
 
 
@@ -510,29 +515,29 @@ def test_the_flat_script_reaches_the_same_losses(tmp_path: Path) -> None:
     news: list[Mapping[str, Any]] = []
     run(tmp_path, news.append, seed=seed, epochs=3, patience=9)
     plain = [[(list(row.ids), list(row.trained)) for row in token_rows(*which)] for which in ((18,), (6, 1))]
-    told = list(
+    figures = list(
         flat.train(
             tiny_model(), *plain, rank=4, alpha=8.0, highest=1e-2, epochs=3, rows_per_step=4, seed=seed
         )
     )
     for key, limit in (("loss", 2e-4), ("dev_loss", 2e-4)):
         ours = [line[key] for line in news if key in line and line.get("epoch", 1) > 0]
-        theirs = [line[key] for line in told if key in line]
+        theirs = [line[key] for line in figures if key in line]
         assert len(theirs) >= 3
         assert theirs == pytest.approx(ours, rel=limit)
 
 
 def test_on_eval_sees_the_adapted_model_and_joins_the_news(tmp_path: Path) -> None:
-    module, news, seen = tiny_model(), list[Mapping[str, Any]](), list[bool]()
+    module, news, calls = tiny_model(), list[Mapping[str, Any]](), list[bool]()
 
     def on_eval() -> dict[str, Any]:
-        seen.append(module.training)
-        return {"right": len(seen)}
+        calls.append(module.training)
+        return {"right": len(calls)}
 
     output = Output(tmp_path / "c", tmp_path / "a", news.append, on_eval)
     train(module, token_rows(8), token_rows(4), CONFIG, output)
     assert [line["right"] for line in news if "dev_loss" in line] == [1, 2, 3]
-    assert not any(seen)
+    assert not any(calls)
 
 
 def test_a_loss_that_is_no_number_names_the_rows(tmp_path: Path) -> None:
@@ -599,17 +604,19 @@ def test_the_learning_rate_rises_then_falls_to_zero(schedule: Any) -> None:
 
 def test_speed_is_estimated_and_leaves_no_trace() -> None:
     module, rows = tiny_model(), token_rows(20)
-    parts, weights = dict(module.named_modules()), snapshot(module)
+    layers, weights = dict(module.named_modules()), snapshot(module)
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    alone = estimate_speed(module, rows, CONFIG)
-    assert 0 < alone.seconds(1) < 60
-    few = estimate_speed(module, rows[:1], CONFIG, rows[:3])
-    assert few.seconds(1) == pytest.approx(few.epoch + 2 * few.dev)
+    without_dev = estimate_speed(module, rows, CONFIG)
+    assert 0 < without_dev.total_seconds(1) < 60
+    short_speed = estimate_speed(module, rows[:1], CONFIG, rows[:3])
+    assert short_speed.total_seconds(1) == pytest.approx(
+        short_speed.epoch_seconds + 2 * short_speed.dev_seconds
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert snapshot(module) == weights
-    assert all(part is parts[name] for name, part in module.named_modules())
-    assert all(each.requires_grad for each in module.parameters())
+    assert all(layer is layers[name] for name, layer in module.named_modules())
+    assert all(parameter.requires_grad for parameter in module.parameters())
     assert not module.training
 
 
@@ -641,17 +648,17 @@ def test_a_spike_names_its_rows_leaves_the_best_epoch_and_the_run_goes_on_withou
     from safetensors.torch import load_file
 
     assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
-    said = r"spike.*poison.*stop_on_spike: false.*weights of epoch 1, the best so far, are in .*adapter\.$"
-    with pytest.raises(TrainingDiverged, match=said):
+    message = r"spike.*poison.*stop_on_spike: false.*weights of epoch 1, the best so far, are in .*adapter\.$"
+    with pytest.raises(TrainingDiverged, match=message):
         poisoned_run(tmp_path / "cut")
-    kept = load_checkpoint(tmp_path / "cut" / "checkpoint")
-    assert kept is not None
-    written = load_file(tmp_path / "cut" / "adapter" / ADAPTER).values()
-    both = [kept[0]["best"], torch.cat([each.flatten() for each in written])]
-    assert torch.equal(*(each.sort().values for each in both))
-    whole = poisoned_run(tmp_path / "whole", stop_on_spike=False)
+    checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
+    assert checkpoint is not None
+    adapter = load_file(tmp_path / "cut" / "adapter" / ADAPTER).values()
+    weights = [checkpoint[0]["best"], torch.cat([tensor.flatten() for tensor in adapter])]
+    assert torch.equal(*(tensor.sort().values for tensor in weights))
+    uninterrupted = poisoned_run(tmp_path / "whole", stop_on_spike=False)
     again = poisoned_run(tmp_path / "cut", stop_on_spike=False)
-    assert 0 < again[0]["resumed_at_step"] < whole[-2]["step"]
+    assert 0 < again[0]["resumed_at_step"] < uninterrupted[-2]["step"]
     files = [tmp_path / name / "adapter" / ADAPTER for name in ("cut", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
 
@@ -669,10 +676,10 @@ def test_a_spike_among_the_first_steps_is_told_by_the_loss_before_training(tmp_p
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """All tensors and the facts of a checkpoint; None if there is none."""
-    with opened_checkpoint(folder) as found:
-        if found is None:
+    with open_checkpoint(folder) as checkpoint:
+        if checkpoint is None:
             return None
-        return {name: found.file.get_tensor(name) for name in found.file.keys()}, found.facts  # noqa: SIM118
+        return {name: checkpoint.file.get_tensor(name) for name in checkpoint.file.keys()}, checkpoint.facts  # noqa: SIM118
 
 
 class StopError(Exception):
@@ -715,24 +722,24 @@ def test_a_run_in_16_bits_with_scores_ends_with_the_same_bytes(tmp_path: Path) -
                 raise StopError
 
         def on_eval() -> dict[str, Any]:
-            kept = load_checkpoint(folder / "checkpoint")
-            return {"score": scores[kept[1]["progress"]["epoch"] + 1 if kept else 0]}
+            checkpoint = load_checkpoint(folder / "checkpoint")
+            return {"score": scores[checkpoint[1]["progress"]["epoch"] + 1 if checkpoint else 0]}
 
         output = Output(folder / "checkpoint", folder / "adapter", log, on_eval, every_step=True)
         config = replace(CONFIG, epochs=3, learning_rate=3e-2)
         return train(tiny_model(torch.bfloat16), token_rows(18), token_rows(6, seed=1), config, output)
 
-    whole = taught(tmp_path / "whole")
+    uninterrupted = taught(tmp_path / "whole")
     for stop in (3, 5, 14):
         with pytest.raises(StopError):
             taught(tmp_path / "cut", stop)
     again = taught(tmp_path / "cut")
     assert (again.scores, again.dev_losses, again.best_epoch) == (
-        whole.scores,
-        whole.dev_losses,
-        whole.best_epoch,
+        uninterrupted.scores,
+        uninterrupted.dev_losses,
+        uninterrupted.best_epoch,
     )
-    assert whole.best_epoch in (2, 3)
+    assert uninterrupted.best_epoch in (2, 3)
     files = [tmp_path / name / "adapter" / ADAPTER for name in ("whole", "cut")]
     assert files[0].read_bytes() == files[1].read_bytes()
 
@@ -758,20 +765,20 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: byt
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found = load_checkpoint(tmp_path / "cut" / "checkpoint")
-        if found and found[1]["progress"]["steps"] >= 3:
+        checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
+        if checkpoint and checkpoint[1]["progress"]["steps"] >= 3:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert found
-    assert 3 <= found[1]["progress"]["steps"] < 10
+    assert checkpoint
+    assert 3 <= checkpoint[1]["progress"]["steps"] < 10
     assert run(tmp_path / "cut") == adapter
 
 
 def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / FILE).write_bytes(b"half")
+    (tmp_path / "checkpoint" / CHECKPOINT_FILE).write_bytes(b"half")
     with pytest.raises(RunError, match="not a readable checkpoint"):
         run(tmp_path)
 
@@ -790,10 +797,10 @@ def test_a_full_disk_loses_the_new_checkpoint_only(tmp_path: Path) -> None:
             save_checkpoint(tmp_path, {"weights": torch.ones(10_000)}, {"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    found = load_checkpoint(tmp_path)
-    assert found is not None
-    assert found[1] == {"step": 1}
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint[1] == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 
 
 @pytest.mark.skipif(
@@ -807,20 +814,20 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: by
     from etude.runs.events import Event, NoteEvent
     from etude.runs.training_log import TrainingLog
 
-    said: list[str] = []
+    messages: list[str] = []
 
     def hear(event: Event) -> None:
         if isinstance(event, NoteEvent):
-            said.append(event.text)
+            messages.append(event.text)
 
     lines: list[Mapping[str, Any]] = []
-    written, before = tmp_path / "train.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
-    keep = TrainingLog("own", written, hear)
+    log_file, before = tmp_path / "train.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    keep = TrainingLog("own", log_file, hear)
 
     def log(news: Mapping[str, Any]) -> None:
         lines.append(news)
         if news.get("step") == 3:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (written.stat().st_size + 9, before[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (log_file.stat().st_size + 9, before[1]))
         if news.get("step") == 7:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         keep({**news, "steps": 10} if "step" in news else news)
@@ -829,11 +836,13 @@ def test_training_and_its_log_go_on_over_a_full_disk(tmp_path: Path, adapter: by
         assert run(tmp_path / "full", log, every_step=True) == adapter
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert sum("train.jsonl cannot be written" in text for text in said) == 1
-    assert sum("checkpoint of step" in text for text in said) == 1, "the first of those that fail in a row"
-    told = list(read_lines(written))
-    assert [line["step"] for line in told if "step" in line] == list(range(1, 11))
-    assert len(told) == len(lines)
+    assert sum("train.jsonl cannot be written" in text for text in messages) == 1
+    assert sum("checkpoint of step" in text for text in messages) == 1, (
+        "the first of those that fail in a row"
+    )
+    written = list(read_lines(log_file))
+    assert [line["step"] for line in written if "step" in line] == list(range(1, 11))
+    assert len(written) == len(lines)
 
 
 def test_checkpoints_that_take_long_are_written_seldom(
@@ -859,26 +868,26 @@ def test_an_adapter_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> Non
 @given(st.lists(st.integers(0, 40), min_size=2, max_size=8))
 def test_stretches_of_a_checkpoint_are_read_into_one_tensor(tmp_path_factory: Any, ends: list[int]) -> None:
     folder = tmp_path_factory.getbasetemp() / "stretches"
-    whole, ordered = torch.arange(40.0), sorted(ends)
+    values, ordered = torch.arange(40.0), sorted(ends)
     stretches = list(zip(ordered[::2], ordered[1::2], strict=False))
     into, count = torch.zeros(sum(stop - start for start, stop in stretches)), torch.zeros(())
     if not folder.exists():
-        save_checkpoint(folder, {"weights": whole, "count": torch.tensor(7.0)}, {})
-    with opened_checkpoint(folder) as found:
-        assert found is not None
-        found.copy("weights", into, stretches)
-        found.copy("count", count, stretches)
-    assert into.tolist() == [number for start, stop in stretches for number in whole[start:stop].tolist()]
+        save_checkpoint(folder, {"weights": values, "count": torch.tensor(7.0)}, {})
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint is not None
+        checkpoint.read_into("weights", into, stretches)
+        checkpoint.read_into("count", count, stretches)
+    assert into.tolist() == [number for start, stop in stretches for number in values[start:stop].tolist()]
     assert count == 7
 
 
 def test_checkpoints_hold_exact_tensors_and_facts(tmp_path: Path) -> None:
     tensors = {"one": torch.randn(5), "two": torch.tensor(3.0)}
     save_checkpoint(tmp_path, tensors, {"loss": 0.1 + 0.2, "list": [1, 2]})
-    found = load_checkpoint(tmp_path)
-    assert found is not None
-    assert all(torch.equal(found[0][name], tensor) for name, tensor in tensors.items())
-    assert found[1] == {"loss": 0.1 + 0.2, "list": [1, 2]}
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert all(torch.equal(checkpoint[0][name], tensor) for name, tensor in tensors.items())
+    assert checkpoint[1] == {"loss": 0.1 + 0.2, "list": [1, 2]}
     assert load_checkpoint(tmp_path / "none") is None
 
 
@@ -909,7 +918,7 @@ def test_the_automatic_scale_is_the_same_at_every_rank(rank: int, rslora: bool) 
     [
         (10, 5, "more than 5"),
         (1200, 4, "500 steps are enough"),
-        (9000, 2, "2 epochs are the least"),
+        (9000, 2, "at least 2 epochs are run"),
         (30_000, 1, "1,500"),
     ],
 )
@@ -944,7 +953,7 @@ def test_a_number_that_no_run_could_use_is_refused_where_it_is_set(wrong: dict[s
 
 
 def test_every_setting_has_a_rule_that_takes_its_default() -> None:
-    assert list(TrainConfig().values()) == list(task_settings.SETTINGS)
+    assert list(TrainConfig().to_dict()) == list(task_settings.SETTINGS)
     assert TrainConfig(alpha=8, targets=["q_proj"]) == TrainConfig(alpha=8.0, targets=("q_proj",))  # type: ignore[arg-type]
 
 
@@ -955,7 +964,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     from etude.render import render_training
     from etude.types import Message, ModelRef
 
-    model = Models().trainable(ModelRef("smollm2-135m-instruct"))
+    model = Models().get_trainable(ModelRef("smollm2-135m-instruct"))
 
     def row(number: int) -> TokenRow:
         answer = f"Order {number}: received.\nNext: we reply in {number % 5 + 1} days."
@@ -969,7 +978,7 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
     assert min(result.dev_losses) < 0.66 * result.dev_losses[0]
     assert {n: hash(t.float().sum().item()) for n, t in model.module.state_dict().items()} == weights
-    tuned = with_adapter(model.module, tmp_path / "a")
-    assert dev_loss(Placement(tuned), dev, 2048) == pytest.approx(min(result.dev_losses), rel=0.005), (
-        "attention rounds differently"
-    )
+    tuned = apply_adapter(model.module, tmp_path / "a")
+    assert measure_dev_loss(Placement(tuned), dev, 2048) == pytest.approx(
+        min(result.dev_losses), rel=0.005
+    ), "attention rounds differently"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from etude.training.layers.fused import _RMSNorm, _SwiGLU, fused
-from tiny import tiny_module
+from etude.training.layers.fused import _RMSNorm, _SwiGLU, fuse_layers
+from tiny import build_module
 
 
 def test_gradients_equal_differences() -> None:
@@ -30,7 +30,7 @@ def losses_and_gradients(module: nn.Module, embedded: Tensor) -> tuple[Tensor, T
     return logits.detach(), x.grad
 
 
-def embedded(module: Any) -> Tensor:
+def embed_tokens(module: Any) -> Tensor:
     ids = torch.arange(24).view(2, 12)
     return module.get_input_embeddings()(ids).detach()  # type: ignore[no-any-return]
 
@@ -40,10 +40,10 @@ def embedded(module: Any) -> Tensor:
 def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(
     kind: str, dtype: torch.dtype
 ) -> None:
-    module = tiny_module(kind, initializer_range=0.05).to(dtype).requires_grad_(False)
-    x = embedded(module)
+    module = build_module(kind, initializer_range=0.05).to(dtype).requires_grad_(False)
+    x = embed_tokens(module)
     logits, gradient = losses_and_gradients(module, x)
-    with fused(module):
+    with fuse_layers(module):
         ours, our_gradient = losses_and_gradients(module, x)
     assert torch.equal(ours, logits)
     off = float((our_gradient - gradient).norm() / gradient.norm())
@@ -52,10 +52,10 @@ def test_a_model_answers_with_the_same_bits_and_learns_by_the_same_gradient(
 
 def test_only_layers_of_the_same_form_are_replaced_and_all_come_back() -> None:
     def replaced(module: nn.Module) -> set[str]:
-        return {name for name, part in module.named_modules() if "forward" in vars(part)}
+        return {name for name, layer in module.named_modules() if "forward" in vars(layer)}
 
-    llama, gemma = tiny_module("llama"), tiny_module("gemma3_text")
-    with fused(llama), fused(gemma):
+    llama, gemma = build_module("llama"), build_module("gemma3_text")
+    with fuse_layers(llama), fuse_layers(gemma):
         assert {name.rpartition(".")[2] for name in replaced(llama)} == {
             "mlp",
             "norm",
@@ -68,28 +68,28 @@ def test_only_layers_of_the_same_form_are_replaced_and_all_come_back() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.001])
 def test_a_layer_that_drops_numbers_in_training_keeps_its_own_forward(share: float) -> None:
-    module = tiny_module("llama")
+    module = build_module("llama")
     dropping = module.model.layers[0].mlp
     dropping.act_fn = nn.Sequential(nn.SiLU(), nn.Dropout(share))
     module.eval()
     state = torch.get_rng_state()
-    with fused(module):
+    with fuse_layers(module):
         assert "forward" not in vars(dropping)
         assert "forward" in vars(module.model.layers[1].mlp)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not any(part.training for part in module.modules())
+    assert not any(layer.training for layer in module.modules())
 
 
 def test_a_norm_that_is_learned_gets_its_gradient() -> None:
-    module = tiny_module("llama")
-    with fused(module):
-        losses_and_gradients(module, embedded(module))
+    module = build_module("llama")
+    with fuse_layers(module):
+        losses_and_gradients(module, embed_tokens(module))
     assert all(parameter.grad is not None for name, parameter in module.named_parameters() if "norm" in name)
 
 
 def test_less_is_kept_for_the_backward() -> None:
-    module = tiny_module("llama").to(torch.bfloat16).requires_grad_(False)
-    x = embedded(module).requires_grad_()
+    module = build_module("llama").to(torch.bfloat16).requires_grad_(False)
+    x = embed_tokens(module).requires_grad_()
 
     def kept() -> int:
         sizes: dict[int, int] = {}
@@ -106,5 +106,5 @@ def test_less_is_kept_for_the_backward() -> None:
         return sum(sizes.values())
 
     plain = kept()
-    with fused(module):
+    with fuse_layers(module):
         assert kept() < 0.8 * plain

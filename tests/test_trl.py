@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from etude.training.distributed.placement import Placement
-from etude.training.layers.lora import adapted, save_adapter
-from etude.training.step import accumulate
-from test_train import SETTINGS, peft_model, shaken, tiny_model, token_rows
-from tiny import tiny_tokenizer
+from etude.training.layers.lora import add_adapters, save_adapter
+from etude.training.step import accumulate_gradients
+from test_train import SETTINGS, peft_model, shake_weights, tiny_model, token_rows
+from tiny import build_tokenizer
 
 pytestmark = [
     pytest.mark.skipif(find_spec("trl") is None, reason="no TRL, the oracle; to run: pip install trl"),
@@ -42,23 +42,23 @@ def trainer_over(model: Any, rows: Any, folder: Path) -> Any:
         disable_tqdm=True,
     )
     data = Dataset.from_dict(columns)
-    return SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=tiny_tokenizer())
+    return SFTTrainer(model=model, args=settings, train_dataset=data, processing_class=build_tokenizer())
 
 
 def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     module, rows = tiny_model(), token_rows(7)
-    with adapted(module, SETTINGS) as adapters:
-        shaken(adapters)
+    with add_adapters(module, SETTINGS) as adapters:
+        shake_weights(adapters)
         save_adapter(adapters, tmp_path / "adapter")
-        ours = accumulate(Placement(module), rows, 24)  # in several micro-batches
+        ours = accumulate_gradients(Placement(module), rows, 24)  # in several micro-batches
     trainer = trainer_over(peft_model(tmp_path / "adapter", trainable=True), rows, tmp_path / "out")
     (batch,) = trainer.get_train_dataloader()
     loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()
     assert loss.item() == pytest.approx(ours, rel=1e-5)
-    found = dict(trainer.model.named_parameters())
+    parameters = dict(trainer.model.named_parameters())
     for adapter in adapters:
         for side, weight in (("A", adapter.a), ("B", adapter.b)):
-            grad = found[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
+            grad = parameters[f"base_model.model.{adapter.name}.lora_{side}.default.weight"].grad
             assert torch.linalg.vector_norm(weight.grad - grad) <= 1e-5 * torch.linalg.vector_norm(grad)

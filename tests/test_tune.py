@@ -25,58 +25,58 @@ from rich.style import Style
 from contrast import contrast
 from etude.assistant import load
 from etude.base.files import read_lines, write_lines
-from etude.base.processes import ONE, World
-from etude.base.wording import change_of_loss
+from etude.base.formatting import format_loss_change
+from etude.base.processes import SINGLE, World
 from etude.cli import main
-from etude.cli.narrator import Narrator
-from etude.cli.training import bracketed, print_prepared, print_rows, styled
+from etude.cli.printing import RunConsole
+from etude.cli.training import bracket_trained, print_rows, print_settings, style_piece
 from etude.comparison import compare
 from etude.data.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
-from etude.evaluate import evaluate, sample_of
+from etude.estimates.training_needs import format_question, format_remedy
+from etude.evaluate import build_sample, evaluate
 from etude.methods.fine_tune import FineTune
-from etude.methods.fit_context import blank
-from etude.methods.tuned.training_run import _notes, _sentence
+from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.training_run import _describe_result, _list_notes
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
 from etude.runs.events import EpochEnded, Event, NoteEvent, StepTrained, TrainingPrepared
-from etude.runs.split import drawn_split
+from etude.runs.split import compute_split
 from etude.stats import estimate_sample
 from etude.task import load_task
 from etude.task.settings import SETTINGS
 from etude.training import TrainConfig, TrainResult
 from etude.training.early_stopping import (
-    ABOVE,
-    LEAST,
-    TIMES,
-    UNTRAINED,
-    highest_loss,
-    overfits,
-    rises_at_once,
+    MIN_STEPS,
+    SPIKE_FACTOR,
+    SPIKE_NATS,
+    UNTRAINED_SHARE,
+    has_risen_at_once,
+    is_overfitting,
+    spike_limit,
 )
 from etude.tuning import Preview, preview, train
-from etude.tuning.foresight import question, remedy
-from etude.tuning.preview import Piece, ShownRow
-from etude.tuning.task_run import check_processes, opened, sizes
+from etude.tuning.preview import PreviewRow, PreviewSpan
+from etude.tuning.train import check_processes, choose_min_sizes, open_training_task
 from etude.types import Message
-from processes import started
+from processes import start_command
 from small_task import SETTINGS as SMALL
 from small_task import rows, write_task
-from tiny import tiny_folder
+from tiny import save_tiny_model
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 def tiny_task(folder: Path, kind: str = "classify", train: str = "max_rows: 32, epochs: 2") -> Path:
-    model = tiny_folder(folder / "model", max_position_embeddings=1024)
+    model = save_tiny_model(folder / "model", max_position_embeddings=1024)
     more = f"methods: [fine_tune]\nmax_tokens: 8\ntrain: {{{train}}}\n"
     return write_task(folder / "task", kind, str(model), 150, more)
 
 
 def weights(run: Run) -> str:
     """Hash of what was trained."""
-    return hashlib.sha256((run.assistant("fine_tune") / WEIGHTS).read_bytes()).hexdigest()
+    return hashlib.sha256((run.assistant_folder("fine_tune") / WEIGHTS).read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, list[E
 @pytest.mark.real
 def test_all_weights_tuned_answer_as_a_model_of_their_own(tmp_path: Path) -> None:
     run = compare(tiny_task(tmp_path, train="weights: full, max_rows: 16, epochs: 1")).run
-    saved = run.assistant("fine_tune")
+    saved = run.assistant_folder("fine_tune")
     assert (saved / "adapter" / "model.safetensors").exists()
     told = [
-        line for line in read_lines(run.method("fine_tune") / "predictions.jsonl") if line["side"] == "test"
+        line
+        for line in read_lines(run.method_folder("fine_tune") / "predictions.jsonl")
+        if line["side"] == "test"
     ]
     inputs = [(Message("user", line["input"]),) for line in told]
     again = load(saved).answer(inputs, Models())
@@ -110,7 +112,7 @@ def test_a_training_and_a_comparison_give_the_same_weights(trained: tuple[Path, 
 
 def test_the_result_takes_its_room_on_the_disk_once(trained: tuple[Path, Run, list[Event]]) -> None:
     _, run, told = trained
-    kept, work = (run.method("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work"))
+    kept, work = (run.method_folder("fine_tune") / folder / WEIGHTS for folder in ("assistant", "work"))
     assert kept.samefile(work)
     [line] = [event.text for event in told if isinstance(event, NoteEvent) and event.text.startswith("Disk:")]
     assert "for the tuned weights" in line
@@ -121,7 +123,7 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     kinds = [type(event) for event in told]
     assert kinds.index(TrainingPrepared) < kinds.index(EpochEnded) < kinds.index(StepTrained)
     (prepared,) = [event for event in told if isinstance(event, TrainingPrepared)]
-    text = " ".join(prepared.learned)
+    text = " ".join(prepared.supervision)
     for part in ("only read", "end of turn", "Left out", "Longest rows", "<|im_start|>"):
         assert part in text
     assert all(why for _, _, why in prepared.settings)
@@ -130,7 +132,7 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     assert ("max_rows", 32, "set by the user") in prepared.settings
     assert "methods/fine_tune/work/rows.jsonl" in text
     assert "rows' own system" not in text
-    rows = list(read_lines(run.method("fine_tune") / "work" / "rows.jsonl"))
+    rows = list(read_lines(run.method_folder("fine_tune") / "work" / "rows.jsonl"))
     assert len(rows) == run.info["split"]["train"]
     assert sum("left_out" not in row for row in rows) == 32
     assert f"{sum(row.get('learned', 0) for row in rows):,} tokens are learned" in text
@@ -141,9 +143,9 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
 )
 def test_a_yes_beforehand_says_in_one_line_what_it_accepts(budget: float | None, limit: str) -> None:
     screen = io.StringIO()
-    asked = question({"seconds": 7200.0, "memory": 0, "within_reach": 0}, budget)
+    asked = format_question({"seconds": 7200.0, "memory": 0, "available_memory": 0}, budget)
     assert asked
-    assert Narrator(Console(width=200, file=screen), yes=True).ask(asked)
+    assert RunConsole(Console(width=200, file=screen), yes=True).confirm(asked)
     [line] = screen.getvalue().splitlines()
     assert f"takes about 2 h, over {limit}" in line
     assert "(yes, by --yes)" in line
@@ -197,16 +199,16 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     ids = json.loads((result.run.folder / "split.json").read_text())
     metric = choose_metric(task, dataset.select(ids["train"], "train"))
     rows = evaluate(load(result.assistant), Models(), dataset.select(ids["dev"], "dev"), metric)
-    found = estimate_sample(sample_of(metric, [row.outcome for row in rows]))
+    found = estimate_sample(build_sample(metric, [row.outcome for row in rows]))
     assert found.value == pytest.approx(max(scores), abs=0.04), "one row of dev may turn by rounding"
 
 
 def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) -> None:
     task, rows = load_dataset(load_task(tiny_task(tmp_path, train="epochs: 2, dev_metric: true")))
     models = Models()
-    start, plain = blank(task, rows, models), replace(task, train={"epochs": 2})
+    start, plain = initial_assistant(task, rows, models), replace(task, train={"epochs": 2})
     measured, without = (
-        FineTune().training_time(each, start, rows, models, 1000.0) for each in (task, plain)
+        FineTune().measure_training_time(each, start, rows, models, 1000.0) for each in (task, plain)
     )
     assert measured is not None
     assert without is not None
@@ -216,7 +218,7 @@ def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) 
 
 def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
-    check_processes(task, ONE)
+    check_processes(task, SINGLE)
     with pytest.raises(InputError, match=r"train: dev_metric: .* none of 2 processes holds the whole model"):
         check_processes(task, World(rank=0, size=2))
 
@@ -231,8 +233,8 @@ def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
 def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etude.training.memory.usage.memory_within_reach", lambda device: 1000)
-    monkeypatch.setattr("etude.training.memory.forecast.started_run", None)  # which would take it
+    monkeypatch.setattr("etude.training.memory.usage.available_memory", lambda device: 1000)
+    monkeypatch.setattr("etude.training.memory.forecast.start_training", None)  # which would take it
     told: list[Event] = []
     with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}") as caught:
         train(
@@ -241,25 +243,25 @@ def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it
             confirm=lambda asked: "before its first step" not in asked,
         )
     assert "max_rows" not in str(caught.value)
-    expected = {"seconds": 10.0, "memory": 2000, "within_reach": 1000}
-    assert "max_rows" not in remedy(expected, None, TrainConfig())
-    assert "micro_tokens: 1024" in remedy(expected, None, TrainConfig())
-    assert "weights: lora" in remedy(expected, None, TrainConfig(weights="full"))
-    assert "max_rows" in remedy(expected, 5.0, TrainConfig())
-    assert "memory" not in remedy({**expected, "memory": 10}, 5.0, TrainConfig())
+    expected = {"seconds": 10.0, "memory": 2000, "available_memory": 1000}
+    assert "max_rows" not in format_remedy(expected, None, TrainConfig())
+    assert "micro_tokens: 1024" in format_remedy(expected, None, TrainConfig())
+    assert "weights: lora" in format_remedy(expected, None, TrainConfig(weights="full"))
+    assert "max_rows" in format_remedy(expected, 5.0, TrainConfig())
+    assert "memory" not in format_remedy({**expected, "memory": 10}, 5.0, TrainConfig())
 
 
 def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     found = preview(task, 3)
     assert len(found.rows) == 3
-    assert "shortest" in found.rows[0].why
-    assert "longest" in found.rows[-1].why
+    assert "shortest" in found.rows[0].reason
+    assert "longest" in found.rows[-1].reason
     for row in found.rows:
-        learned = "".join(piece.text for piece in row.pieces if piece.learned)
+        learned = "".join(piece.text for piece in row.spans if piece.learned)
         assert learned.endswith("<|im_end|>")
-        assert any(piece.special and not piece.learned for piece in row.pieces)
-        assert f"[[{learned}]]" in bracketed(row.pieces)
+        assert any(piece.special and not piece.learned for piece in row.spans)
+        assert f"[[{learned}]]" in bracket_trained(row.spans)
     assert not (task.parent / "runs").exists()
 
 
@@ -268,10 +270,14 @@ PREVIEW = Preview(
     (),
     {},
     [
-        ShownRow(
+        PreviewRow(
             "rows.jsonl:1",
             "shortest, 3 tokens",
-            [Piece("asked", False, False), Piece("wanted", True, False), Piece("<e>", True, True)],
+            [
+                PreviewSpan("asked", False, False),
+                PreviewSpan("wanted", True, False),
+                PreviewSpan("<e>", True, True),
+            ],
         )
     ],
 )
@@ -284,7 +290,7 @@ PREVIEW = Preview(
         ("lora_layers: top-99", "top-1 to top-3"),
     ],
 )
-def test_layers_that_the_model_lacks_are_refused_before_anything_is_told(
+def test_layers_that_the_model_lacks_are_refused_before_anything_is_reported(
     tmp_path: Path, wrong: str, why: str
 ) -> None:
     task, told = tiny_task(tmp_path, train=wrong), list[Event]()
@@ -328,8 +334,8 @@ def test_without_colour_brackets_stand_around_what_is_learned(
 
 @pytest.mark.parametrize("system", ["STANDARD", "EIGHT_BIT"])
 def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
-    for piece in PREVIEW.rows[0].pieces:
-        style = Style.parse(styled(piece)[1])
+    for piece in PREVIEW.rows[0].spans:
+        style = Style.parse(style_piece(piece)[1])
         assert not style.dim
         assert (style.color is None) == (style.bgcolor is None)
         if style.color and style.bgcolor:
@@ -341,19 +347,19 @@ def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
 
 
 def test_the_rule_of_spikes_is_as_stated() -> None:
-    calm = [0.5] * LEAST
+    calm = [0.5] * MIN_STEPS
     for few in ([], calm[1:]):
-        assert highest_loss(few, 2.0) == TIMES * 2.0, "the untrained model's loss stands for the median"
-        assert highest_loss(few, 0.1) == 0.1 + ABOVE
-    assert highest_loss(calm, 2.0) == 0.5 + ABOVE
-    assert highest_loss(calm, 8.0) == UNTRAINED * 8.0
-    assert highest_loss([2.0] * LEAST, 0.1) == TIMES * 2.0
-    assert overfits([1.0, 0.5], [2.0, 1.0, 1.5])
-    assert not overfits([1.0, 0.5], [2.0, 1.5, 1.0])
-    assert not overfits([1.0, 1.5], [2.0, 1.0, 1.5])
-    assert not overfits([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), "lower than in every epoch before"
-    assert not overfits([1.0, 0.5], [8.8, 0.0006737, 0.0006779]), "no more than such losses waver"
-    assert not overfits([2.5, 2.0], [8.8, 3.0, 3.02])
+        assert spike_limit(few, 2.0) == SPIKE_FACTOR * 2.0, "the untrained model's loss stands for the median"
+        assert spike_limit(few, 0.1) == 0.1 + SPIKE_NATS
+    assert spike_limit(calm, 2.0) == 0.5 + SPIKE_NATS
+    assert spike_limit(calm, 8.0) == UNTRAINED_SHARE * 8.0
+    assert spike_limit([2.0] * MIN_STEPS, 0.1) == SPIKE_FACTOR * 2.0
+    assert is_overfitting([1.0, 0.5], [2.0, 1.0, 1.5])
+    assert not is_overfitting([1.0, 0.5], [2.0, 1.5, 1.0])
+    assert not is_overfitting([1.0, 1.5], [2.0, 1.0, 1.5])
+    assert not is_overfitting([1.0, 0.5, 0.7], [2.0, 1.0, 1.1, 1.5]), "lower than in every epoch before"
+    assert not is_overfitting([1.0, 0.5], [8.8, 0.0006737, 0.0006779]), "no more than such losses waver"
+    assert not is_overfitting([2.5, 2.0], [8.8, 3.0, 3.02])
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.data())
@@ -363,8 +369,8 @@ def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
     """Whatever the order of its losses on the training rows, which stay above those of the untrained model."""
     dev = [2.0, *(2.0 + rise for rise in rises)]
     train = data.draw(st.lists(st.floats(2, 9), min_size=len(rises), max_size=len(rises)))
-    assert not overfits(train, dev)
-    assert rises_at_once(dev) == (dev[1] > 2.02)
+    assert not is_overfitting(train, dev)
+    assert has_risen_at_once(dev) == (dev[1] > 2.02)
 
 
 def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> TrainResult:
@@ -376,30 +382,31 @@ def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> T
     )
 
 
-def test_what_came_of_a_training_is_said_as_it_was() -> None:
+def test_the_result_of_a_training_is_described() -> None:
     config = TrainConfig(epochs=1, learning_rate=0.02)
     tied = result([0.0, 0.0, 0.0], [3.0, 2.0, 1.0], best=2)
-    assert _sentence(tied, 30).startswith(
-        "The metric on 30 dev rows stayed as it was. The loss fell from 3.000 to 1"
+    assert _describe_result(tied, 30).startswith(
+        "The metric on 30 dev rows stayed the same. The loss fell from 3.000 to 1"
     )
     unmoved = result([0.0, 0.0], [3.0, 3.5], best=0)
-    assert "left the metric as it was and the loss no lower on 30" in _sentence(unmoved, 30)
+    assert "improved neither the metric nor the loss on 30" in _describe_result(unmoved, 30)
     worse = result([-2.0, -4.0], [2.0, 4.0], best=0)
-    assert "made it worse (the loss rose from 2.000 to 4.000 at best) on 30 dev rows: the" in _sentence(
-        worse, 30
+    assert (
+        "made it worse (the loss rose from 2.000 to 4.000 at best) on 30 dev rows, so the"
+        in _describe_result(worse, 30)
     )
     idle = result([-2.0, -2.001], [2.0, 2.001], best=0)
-    assert "made nothing better" in _sentence(idle, 30)
-    for found, words in ((unmoved, "left the metric as it was"), (worse, "made it worse")):
-        first, second = _notes(found, config)
+    assert "brought no improvement" in _describe_result(idle, 30)
+    for found, words in ((unmoved, "improved neither the metric"), (worse, "made it worse")):
+        first, second = _list_notes(found, config)
         assert words in first
         assert "lower the learning rate (train: {learning_rate: 0.01})" in second
-    assert not list(_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), config))
+    assert not list(_list_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), config))
 
 
 @given(st.floats(0, 20), st.floats(0, 20))
 def test_two_losses_that_differ_are_shown_by_digits_that_differ(before: float, after: float) -> None:
-    _, first, _, second = change_of_loss(before, after).split()
+    _, first, _, second = format_loss_change(before, after).split()
     if abs(before - after) > 1e-9:
         assert (float(first) < float(second)) == (before < after)
         assert first != second
@@ -408,7 +415,7 @@ def test_two_losses_that_differ_are_shown_by_digits_that_differ(before: float, a
 def test_settings_show_values_that_look_like_markup() -> None:
     screen = io.StringIO()
     console = Console(width=120, file=screen)
-    print_prepared(console, [], [("targets", ("q_proj", "v_proj"), "set [by] the user")], {})
+    print_settings(console, [], [("targets", ("q_proj", "v_proj"), "set [by] the user")], {})
     assert re.search(r"targets +\[q_proj, v_proj\] +set \[by\] the user", screen.getvalue())
 
 
@@ -416,7 +423,7 @@ def killed(task: Path, steps: Sequence[int]) -> int:
     """Kills the training as it reaches each of the steps; how many kills struck."""
     struck = 0
     for step in steps:
-        process = started("train", task)
+        process = start_command("train", task)
         while process.poll() is None:
             (log,) = [*task.parent.glob("runs/*/methods/fine_tune/train.jsonl")] or [None]
             if log and log.read_bytes().count(b'"step"') >= step:
@@ -495,7 +502,7 @@ def test_the_model_without_weights_is_refused_with_the_key_to_set(
         "fake cannot have its weights trained. Set model: in the task file to one that can (local: packaged"
         in told
     )
-    assert "; compare and train without --show take fake as it is." in told
+    assert "; compare and train without --show accept fake as it is." in told
 
 
 def add_row(task: Path, **row: object) -> None:
@@ -505,7 +512,7 @@ def add_row(task: Path, **row: object) -> None:
 
 @pytest.mark.parametrize("words", [150, 2000])
 def test_a_row_too_long_to_learn_is_the_only_one_that_is_named(tmp_path: Path, words: int) -> None:
-    model = tiny_folder(tmp_path / "model", max_position_embeddings=512)
+    model = save_tiny_model(tmp_path / "model", max_position_embeddings=512)
     more = "test: test.jsonl\ntrain: {max_tokens: 300}\n"
     task = write_task(tmp_path / "task", "rewrite", str(model), 100, more)
     write_lines(task.parent / "test.jsonl", rows("rewrite", 50, seed=8))
@@ -519,7 +526,7 @@ def test_a_row_too_long_to_learn_is_the_only_one_that_is_named(tmp_path: Path, w
 
 
 def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path: Path) -> None:
-    model = tiny_folder(tmp_path / "model", max_position_embeddings=256)
+    model = save_tiny_model(tmp_path / "model", max_position_embeddings=256)
     with pytest.raises(InputError) as caught:
         preview(write_task(tmp_path / "task", "answer", str(model), 130, "max_tokens: 256\n"), 1)
     [fault] = caught.value.issues
@@ -531,12 +538,12 @@ def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> 
     task = write_task(tmp_path, "rewrite")
     add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
     with pytest.raises(
-        Declined, match=r"marks of a chat template.*examples\.jsonl:151.*Take the marks out"
+        Declined, match=r"marks of a chat template.*examples\.jsonl:151.*Remove the marks"
     ) as caught:
         train(task)
     assert "Mask" not in str(caught.value)
     asked: list[str] = []
-    assert train(task, confirm=lambda question: asked.append(question) is None).run.complete
+    assert train(task, confirm=lambda question: asked.append(question) is None).run.is_complete
     assert "<|im_end|>" in asked[0]
 
 
@@ -545,14 +552,14 @@ def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
 ) -> None:
     task = write_task(tmp_path / "my task")
     run = train(task).run
-    (run.method("fine_tune") / "method.json").unlink()
+    (run.method_folder("fine_tune") / "method.json").unlink()
     assert main(["chat", str(task)]) == 2
     assert "etude train" in (said := " ".join(capsys.readouterr().err.split()))
     assert "etude compare" not in said
 
 
 def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, list[Event]]) -> None:
-    folder = trained[1].assistant("fine_tune")
+    folder = trained[1].assistant_folder("fine_tune")
     assert load(str(folder)) == load(folder)
 
 
@@ -565,7 +572,7 @@ def test_the_snippet_of_the_docs_loads_the_adapter_with_the_base_that_the_report
     task, run, _ = trained
     page = Path(__file__).parents[1] / "docs" / "training.md"
     [block] = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
-    monkeypatch.setattr(sys, "argv", ["snippet", str(run.method("fine_tune"))])
+    monkeypatch.setattr(sys, "argv", ["snippet", str(run.method_folder("fine_tune"))])
     exec(compile(block, page.name, "exec"), {})
     assert capsys.readouterr().out.strip()
     report = (run.folder / "report.html").read_text(encoding="utf-8")
@@ -610,8 +617,8 @@ def test_a_test_is_sealed_only_where_a_comparison_could_come_to_a_verdict(
         "output": rows("answer", 1)[0]["output"],
     }
     write_lines(tmp_path / "test.jsonl", [asked])
-    opening = opened(write_task(tmp_path, num=num, more=more))
-    parts = drawn_split(opening.run, opening.task, opening.dataset, opening.test, sizes(opening))
+    opening = open_training_task(write_task(tmp_path, num=num, more=more))
+    parts = compute_split(opening.run, opening.task, opening.dataset, opening.test, choose_min_sizes(opening))
     assert len(parts.train) == train
 
 
@@ -631,12 +638,12 @@ def test_earlier_test_rows_stay_apart_where_the_rows_have_become_few(tmp_path: P
 
 @pytest.mark.parametrize("num", [1, 5, 25])
 def test_any_number_of_rows_can_be_shown(tmp_path: Path, num: int) -> None:
-    task = write_task(tmp_path / "task", "classify", str(tiny_folder(tmp_path / "model")), num)
+    task = write_task(tmp_path / "task", "classify", str(save_tiny_model(tmp_path / "model")), num)
     assert 1 <= len(preview(task, num).rows) <= num
 
 
 def test_rows_too_few_to_train_on_are_told_with_the_limit_of_training(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"30 is the least: 10 for choices \(dev\), 20 to train on.*at least 5 more"
+        InputError, match=r"the minimum is 30: 10 for choices \(dev\), 20 to train on.*at least 5 more"
     ):
         train(write_task(tmp_path, num=25))

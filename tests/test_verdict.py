@@ -1,7 +1,5 @@
 """The verdict: its sentence in every case, its numbers, and what does not change it."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -16,26 +14,27 @@ from hypothesis import given
 from sklearn.metrics import f1_score
 
 from etude.base.files import write_json
+from etude.base.formatting import format_points, format_rows
 from etude.base.typed_json import to_json
-from etude.base.wording import points, rows_in_words
-from etude.comparison.decide import decide_on_dev, verdict
-from etude.comparison.sentences import about
+from etude.comparison.decide import choose_headline_pair, make_verdict
+from etude.comparison.sentences import format_about
 from etude.errors import RunError
 from etude.metrics import Metric
-from etude.report.phrasing import UNDECIDED, _reading
+from etude.report.phrasing import UNDECIDED, _read_headline
 from etude.runs.verdict import (
     HeadlinePair,
-    Inputs,
     MethodResult,
     RowsAnswered,
     ScoredRows,
     Verdict,
-    measured,
+    VerdictInputs,
+    build_method_result,
+    build_scored_rows,
     read_verdict,
-    rows_of,
     write_verdict,
 )
-from etude.stats import estimate, newcombe_paired, score_sample, wilson
+from etude.stats import estimate, make_score_sample, wilson
+from etude.stats.paired import newcombe_paired
 from etude.task import Prices, Usage
 from etude.types import CLASSICAL, PricedCost
 from json_values import built
@@ -44,131 +43,146 @@ ACCURACY = Metric("accuracy", "classify")
 FORM = Metric("passes", "answer")
 
 
-def scores(right: int, num: int, start: int = 0) -> list[float]:
+def make_scores(right: int, num: int, start: int = 0) -> list[float]:
     """`num` rows of which `right` are right, from row `start` on, round the end."""
     marks = np.zeros(num)
     marks[(start + np.arange(right)) % num] = 1
     return marks.tolist()
 
 
-def method(name: str, values: Sequence[float], **parts: Any) -> MethodResult:
+def make_method(name: str, values: Sequence[float], **parts: Any) -> MethodResult:
     model = CLASSICAL if name == "baseline" else "m"
     return MethodResult(name, name == "fine_tune", values, model=model, **parts)
 
 
-def inputs(methods: Sequence[MethodResult], **parts: Any) -> Inputs:
+def make_inputs(methods: Sequence[MethodResult], **parts: Any) -> VerdictInputs:
     num = len(methods[0].scores)
     names = [one.name for one in methods]
     tuned = "fine_tune" if "fine_tune" in names else None
     untuned = next((name for name in reversed(names) if name != "fine_tune"), None)
     rows = ScoredRows([f"{row:05d}" for row in range(num)])
-    fixed = {"rows": rows, "decided": HeadlinePair(untuned, tuned), "metric": ACCURACY, "total_rows": 5 * num}
-    return Inputs(methods=methods, model="smollm2", **(fixed | parts))
+    fixed = {"rows": rows, "pair": HeadlinePair(untuned, tuned), "metric": ACCURACY, "total_rows": 5 * num}
+    return VerdictInputs(methods=methods, model="smollm2", **(fixed | parts))
 
 
-def ladder(right: dict[str, int], num: int = 400, **parts: Any) -> Inputs:
+def make_ladder(right: dict[str, int], num: int = 400, **parts: Any) -> VerdictInputs:
     """Methods that are right on the first rows each: the better one is right wherever the other is."""
-    return inputs([method(name, scores(count, num)) for name, count in right.items()], **parts)
+    return make_inputs([make_method(name, make_scores(count, num)) for name, count in right.items()], **parts)
 
 
 # the sentence
 
 
 def test_a_gain_is_said_with_its_numbers_and_the_tuned_method_is_used() -> None:
-    found = verdict(ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
-    difference = newcombe_paired(scores(336, 400), scores(240, 400))
-    assert found.sentence == (
-        f"Fine-tuning gains 24 points over few_shot on this test (95% interval {points(difference.low)} to "
-        f"{points(difference.high)}, n = 400); use fine_tune."
+    verdict = make_verdict(make_ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
+    difference = newcombe_paired(make_scores(336, 400), make_scores(240, 400))
+    assert verdict.sentence == (
+        f"Use fine_tune. It scores 24 points more than few_shot (95% interval {100 * difference.low:.0f} to "
+        f"{100 * difference.high:.0f}, n = 400)."
     )
-    assert found.recommended == "fine_tune"
-    assert [step.status for step in found.ladder] == ["worse", "worse", "among the best"]
+    assert verdict.recommended == "fine_tune"
+    assert [step.status for step in verdict.ladder] == ["worse", "worse", "among the best"]
 
 
 def test_no_gain_recommends_the_lowest_step_among_the_best() -> None:
-    found = verdict(ladder({"prompt": 1_500, "few_shot": 1_800, "fine_tune": 1_802}, 2_000))
-    assert found.sentence.startswith("This test shows no gain from fine-tuning over few_shot: +0.1 points")
-    assert found.sentence.endswith(
-        "use few_shot, the lowest method among the best (within 2 points of every other method)."
+    verdict = make_verdict(make_ladder({"prompt": 1_500, "few_shot": 1_800, "fine_tune": 1_802}, 2_000))
+    assert verdict.sentence.startswith(
+        "Use few_shot, the simplest method among the best (within 2 points of every other method). "
+        "fine_tune did not beat few_shot: +0.1 points (95% interval "
     )
-    assert any("would often miss a gain smaller than" in caveat for caveat in found.caveats)
+    assert any("would often miss a gain smaller than" in caveat for caveat in verdict.caveats)
 
 
 def test_a_gain_below_the_margin_does_not_make_tuning_worth_it() -> None:
-    found = verdict(ladder({"few_shot": 2_700, "fine_tune": 2_715}, 3_000))
-    assert found.headline is not None
-    assert found.headline.gains
-    assert found.recommended == "few_shot"
-    assert "gains 0.5 points" in found.sentence
-    assert "use few_shot" in found.sentence
+    verdict = make_verdict(make_ladder({"few_shot": 2_700, "fine_tune": 2_715}, 3_000))
+    assert verdict.headline is not None
+    assert verdict.headline.gains
+    assert verdict.recommended == "few_shot"
+    assert verdict.sentence.startswith("Use few_shot, the simplest method among the best ")
+    assert "fine_tune scores 0.5 points more than few_shot (95% interval " in verdict.sentence
 
 
 def test_a_loss_is_said() -> None:
-    found = verdict(ladder({"few_shot": 360, "fine_tune": 300}))
-    assert found.sentence.startswith(
-        "Fine-tuning loses 15 points against few_shot on this test (95% interval 1"
-    )
-    assert found.recommended == "few_shot"
+    verdict = make_verdict(make_ladder({"few_shot": 360, "fine_tune": 300}))
+    assert "fine_tune scores 15 points less than few_shot (95% interval 1" in verdict.sentence
+    assert verdict.recommended == "few_shot"
 
 
 def test_a_baseline_that_is_as_good_needs_no_language_model() -> None:
-    found = verdict(ladder({"baseline": 1_900, "few_shot": 1_880, "fine_tune": 1_900}, 2_000))
-    assert found.recommended == "baseline"
-    assert "no language model is needed" in found.sentence
+    verdict = make_verdict(make_ladder({"baseline": 1_900, "few_shot": 1_880, "fine_tune": 1_900}, 2_000))
+    assert verdict.recommended == "baseline"
+    assert "no language model is needed" in verdict.sentence
 
 
 def test_too_close_to_call_names_the_leaning_and_the_rows() -> None:
-    methods = [method("prompt", scores(150, 300)), method("fine_tune", scores(156, 300, 100))]
-    found = verdict(inputs(methods))
-    assert found.recommended is None
-    assert (
-        "too close to call which of prompt and fine_tune is within 2 points of the best, leaning to"
-        in found.sentence
+    methods = [
+        make_method("prompt", make_scores(150, 300)),
+        make_method("fine_tune", make_scores(156, 300, 100)),
+    ]
+    verdict = make_verdict(make_inputs(methods))
+    assert verdict.recommended is None
+    assert verdict.sentence.startswith(
+        "Too close to call between prompt and fine_tune (leaning to prompt, the simplest within 2 points of the best). "
+        "Even 100,000 test rows would hardly decide. fine_tune did not beat prompt: +2 points (95% interval "
     )
-    assert "leaning to prompt; " in found.sentence or "leaning to fine_tune; " in found.sentence
-    assert "test rows would" in found.sentence
 
 
 def test_the_leaning_is_the_recommended_method_or_the_one_the_sentence_names() -> None:
-    clear = verdict(ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
+    clear = make_verdict(make_ladder({"prompt": 200, "few_shot": 240, "fine_tune": 336}))
     assert clear.leaning == clear.recommended == "fine_tune"
     for right in (156, 190):
-        near = [method("prompt", scores(150, 300)), method("fine_tune", scores(right, 300, 100))]
-        close = verdict(inputs(near, margin=0.2))
-        assert (close.recommended is None) == (f"leaning to {close.leaning};" in close.sentence)
-    assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149)).leaning == "fine_tune"
-    assert verdict(ladder({"prompt": 300})).leaning == "prompt"
+        near = [
+            make_method("prompt", make_scores(150, 300)),
+            make_method("fine_tune", make_scores(right, 300, 100)),
+        ]
+        close = make_verdict(make_inputs(near, margin=0.2))
+        assert (close.recommended is None) == close.sentence.startswith("Too close to call")
+        assert close.recommended or re.search(
+            rf"\((leaning to )?{close.leaning}(, the simplest| is slightly ahead)", close.sentence
+        )
+    assert (
+        make_verdict(make_ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149)).leaning
+        == "fine_tune"
+    )
+    assert make_verdict(make_ladder({"prompt": 300})).leaning == "prompt"
 
 
 @pytest.mark.parametrize(("whole", "of"), [(None, 400), (400, 400), (900, 900)])
 def test_the_rows_that_were_answered_stand_beside_those_of_the_test(whole: int | None, of: int) -> None:
-    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, whole_test=whole))
-    assert found.test_rows == RowsAnswered(400, of)
+    verdict = make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, num_test_rows=whole))
+    assert verdict.test_rows == RowsAnswered(400, of)
 
 
 def test_a_lower_undecided_step_is_named_with_the_rows_that_would_decide_it() -> None:
-    right = np.array(scores(540, 600))
+    right = np.array(make_scores(540, 600))
     near = right.copy()
     near[:12], near[-6:] = 0, 1
-    found = verdict(inputs([method("prompt", near), method("few_shot", right), method("fine_tune", right)]))
-    step = found.ladder[0]
-    assert (found.recommended, step.status) == ("few_shot", "undecided")
+    verdict = make_verdict(
+        make_inputs(
+            [make_method("prompt", near), make_method("few_shot", right), make_method("fine_tune", right)]
+        )
+    )
+    step = verdict.ladder[0]
+    assert (verdict.recommended, step.status) == ("few_shot", "undecided")
     assert step.rows_to_decide is not None
     assert (
-        "prompt may be among the best (within 2 points of the best): "
-        f"{about(step.rows_to_decide)} test rows would decide." in found.caveats
+        "prompt may also be among the best (within 2 points of the best). "
+        f"Deciding would take {format_about(step.rows_to_decide)} test rows." in verdict.caveats
     )
 
 
 def test_rows_to_decide_follow_the_formula() -> None:
-    methods = [method("prompt", scores(150, 300)), method("fine_tune", scores(155, 300, 100))]
-    found = verdict(inputs(methods))
-    assert found.critical is not None
+    methods = [
+        make_method("prompt", make_scores(150, 300)),
+        make_method("fine_tune", make_scores(155, 300, 100)),
+    ]
+    verdict = make_verdict(make_inputs(methods))
+    assert verdict.critical is not None
     both = np.array(methods[0].scores) - np.array(methods[1].scores)
     error = both.std(ddof=1) / math.sqrt(300)
-    wanted = 300 * ((found.critical + 0.84) * error / abs(0.02 + both.mean())) ** 2
-    rows = found.ladder[0].rows_to_decide
-    assert rows == (pytest.approx(wanted, rel=0.01) if wanted <= 100_000 else None)
+    expected = 300 * ((verdict.critical + 0.84) * error / abs(0.02 + both.mean())) ** 2
+    rows = verdict.ladder[0].rows_to_decide
+    assert rows == (pytest.approx(expected, rel=0.01) if expected <= 100_000 else None)
 
 
 @pytest.mark.parametrize(
@@ -184,33 +198,38 @@ def test_rows_to_decide_follow_the_formula() -> None:
 def test_a_fake_model_is_said_to_say_nothing_of_real_ones(
     model: str, prompt_model: str | None, expected: tuple[bool, bool, bool]
 ) -> None:
-    found = verdict(replace(ladder({"prompt": 200}), model=model, prompt_model=prompt_model))
+    verdict = make_verdict(replace(make_ladder({"prompt": 200}), model=model, prompt_model=prompt_model))
     starts = ("The fake model is for trying", f"Only {model} was tested", "Tuned methods ran on ")
-    assert expected == tuple(any(said.startswith(start) for said in found.caveats) for start in starts)
+    assert expected == tuple(any(said.startswith(start) for said in verdict.caveats) for start in starts)
 
 
 def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
-    found = verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
-    assert found.sentence.startswith("149 rows are too few for a verdict on tuning: collect about ")
-    assert "(at least 150), enough to find a difference of " in found.sentence
-    assert found.headline is not None
-    assert not found.headline.gains
-    assert found.recommended is None
-    assert {step.status for step in found.ladder} == {"undecided"}
-    assert verdict(ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=150)).recommended == "fine_tune"
+    verdict = make_verdict(make_ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
+    assert verdict.sentence.startswith("149 rows are too few for a verdict on fine-tuning. Collect about ")
+    assert "(at least 150), enough to find a difference of " in verdict.sentence
+    assert verdict.headline is not None
+    assert not verdict.headline.gains
+    assert verdict.recommended is None
+    assert {step.status for step in verdict.ladder} == {"undecided"}
+    assert (
+        make_verdict(make_ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=150)).recommended
+        == "fine_tune"
+    )
 
 
 def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
     """A gain that the rows show all too clearly is neither denied by its p nor turned into advice on cost."""
     few, enough = (
-        verdict(
-            ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=total, usage=Usage(requests_per_month=9))
+        make_verdict(
+            make_ladder(
+                {"few_shot": 10, "fine_tune": 45}, 50, total_rows=total, usage=Usage(requests_per_month=9)
+            )
         )
         for total in (149, 150)
     )
     assert few.headline is not None
     assert few.headline.p < 0.001
-    assert not any("chance" in line or "interval for tuning" in line for line in few.caveats)
+    assert not any("chance" in line or "interval of" in line for line in few.caveats)
     assert not few.advice
     assert enough.advice
     assert few.break_even is None
@@ -218,39 +237,39 @@ def test_under_150_rows_nothing_else_is_said_of_tuning() -> None:
 
 
 def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_reckoned_for() -> None:
-    found = verdict(ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
-    assert found.headline is not None
-    worth = max(0.1, abs(found.headline.difference.value) / 2)
-    assert f"enough to find a difference of {points(worth)} points in 80% of tests" in found.sentence
-    alike = [method("few_shot", scores(25, 50)), method("fine_tune", scores(25, 50, 10))]
-    found = verdict(inputs(alike, total_rows=120, margin=0.0001))
-    assert found.sentence.endswith("collect about 100,000 (at least 150).")
+    verdict = make_verdict(make_ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
+    assert verdict.headline is not None
+    worth = max(0.1, abs(verdict.headline.difference.value) / 2)
+    assert f"enough to find a difference of {format_points(worth)} points in 80% of tests" in verdict.sentence
+    alike = [make_method("few_shot", make_scores(25, 50)), make_method("fine_tune", make_scores(25, 50, 10))]
+    verdict = make_verdict(make_inputs(alike, total_rows=120, margin=0.0001))
+    assert verdict.sentence.endswith("Collect about 100,000 (at least 150).")
 
 
 def test_without_a_tuned_method_there_is_no_headline() -> None:
-    found = verdict(ladder({"prompt": 100, "few_shot": 300}, total_rows=100))
-    assert found.headline is None
-    assert found.break_even is None
+    verdict = make_verdict(make_ladder({"prompt": 100, "few_shot": 300}, total_rows=100))
+    assert verdict.headline is None
+    assert verdict.break_even is None
     assert (
-        found.sentence
-        == "Use few_shot, the lowest method among the best (within 2 points of every other method)."
+        verdict.sentence
+        == "Use few_shot, the simplest method among the best (within 2 points of every other method)."
     )
 
 
 def test_a_single_method_is_compared_with_nothing() -> None:
-    found = verdict(ladder({"prompt": 300}))
-    assert found.sentence == "Only prompt was run, so there is nothing to compare it with."
-    assert (found.recommended, found.pairs) == (None, ())
+    verdict = make_verdict(make_ladder({"prompt": 300}))
+    assert verdict.sentence == "Only prompt was run, so there is nothing to compare it with."
+    assert (verdict.recommended, verdict.pairs) == (None, ())
 
 
 def test_likeness_is_called_so_and_whole_answers_are_no_form() -> None:
     parts = {"few_shot": 100, "fine_tune": 300}
     chrf, exact = Metric("chrf", "answer"), Metric("exact_match", "answer")
-    assert verdict(ladder(parts, metric=chrf)).sentence.startswith(
-        "Measures likeness to the example answers, not whether an answer is right (to measure that, name a function "
-        "in the task file, such as check: checks.py:fits): fine-tuning gains "
+    assert make_verdict(make_ladder(parts, metric=chrf)).sentence.startswith(
+        "This measures likeness to the example answers, not whether they are right (for that, add a check to the task "
+        "file, such as check: checks.py:fits). Use fine_tune. It scores "
     )
-    assert verdict(ladder(parts, metric=exact)).sentence.startswith("Fine-tuning gains ")
+    assert make_verdict(make_ladder(parts, metric=exact)).sentence.startswith("Use fine_tune. It scores ")
 
 
 CHRF = Metric("chrf", "answer")
@@ -258,29 +277,29 @@ CHRF = Metric("chrf", "answer")
 
 def test_a_copied_answer_is_never_recommended_by_likeness_alone() -> None:
     right = {"baseline": 1_900, "prompt": 1_000, "few_shot": 1_500, "fine_tune": 1_505}
-    found = verdict(ladder(right, 2_000, metric=CHRF))
-    assert found.ladder[0].status == "among the best", "what was measured is shown as it is"
-    assert (found.recommended, found.leaning) == ("few_shot", "few_shot")
-    assert "no language model" not in found.sentence
-    assert found.sentence.endswith(
-        "use few_shot, the lowest method among the best (within 2 points of every other method that does not copy its "
-        "answers)."
+    verdict = make_verdict(make_ladder(right, 2_000, metric=CHRF))
+    assert verdict.ladder[0].status == "among the best", "what was measured is shown as it is"
+    assert (verdict.recommended, verdict.leaning) == ("few_shot", "few_shot")
+    assert "no language model" not in verdict.sentence
+    assert (
+        "Use few_shot, the simplest method among the best (within 2 points of every other method that does not copy "
+        "its answers)." in verdict.sentence
     )
-    assert any(caveat.startswith("baseline copies example answers.") for caveat in found.caveats)
-    assert not any("add a function" in caveat for caveat in found.caveats), "the sentence says it"
+    assert any(caveat.startswith("baseline copies example answers.") for caveat in verdict.caveats)
+    assert not any("add a function" in caveat for caveat in verdict.caveats), "the sentence says it"
     checked = Metric("chrf", "answer", lambda example, text: True)
-    assert verdict(ladder(right, 2_000, metric=checked)).recommended == "baseline"
-    form = verdict(ladder(right, 2_000, metric=FORM))
+    assert make_verdict(make_ladder(right, 2_000, metric=checked)).recommended == "baseline"
+    form = make_verdict(make_ladder(right, 2_000, metric=FORM))
     assert form.recommended == "few_shot", "a copied answer keeps any form"
 
 
 def test_copies_alone_and_one_step_beside_copies_are_named_as_such() -> None:
-    alone = verdict(ladder({"baseline": 300}, metric=CHRF))
+    alone = make_verdict(make_ladder({"baseline": 300}, metric=CHRF))
     assert (alone.recommended, alone.leaning) == (None, "baseline")
-    two = verdict(ladder({"baseline": 300, "fine_tune": 200}, metric=CHRF))
+    two = make_verdict(make_ladder({"baseline": 300, "fine_tune": 200}, metric=CHRF))
     assert (two.recommended, two.leaning) == (None, "fine_tune")
     assert (
-        "only fine_tune does more than copy example answers, so there is nothing to compare it with"
+        "Only fine_tune does more than copy example answers, so there is nothing to compare it with"
         in two.sentence
     )
 
@@ -288,112 +307,119 @@ def test_copies_alone_and_one_step_beside_copies_are_named_as_such() -> None:
 # equal rows
 
 
-def cut(right: dict[str, int], num: int = 2_000, equal: int | None = None, **parts: Any) -> Inputs:
+def make_cut_ladder(
+    right: dict[str, int], num: int = 2_000, equal: int | None = None, **parts: Any
+) -> VerdictInputs:
     """As `ladder`; the baseline learned from 8,000 rows, fine_tune from 300 of 7,611."""
     learned = {"baseline": 8_000, "fine_tune": 300}
-    methods = [method(name, scores(count, num), learned=learned.get(name)) for name, count in right.items()]
-    same = None if equal is None else method("baseline", scores(equal, num), learned=300)
-    fixed = {"train_rows": 7_611, "full_seconds": {"fine_tune": 3_000.0}, "equal": same}
-    return inputs(methods, **(fixed | parts))
+    methods = [
+        make_method(name, make_scores(count, num), learned=learned.get(name)) for name, count in right.items()
+    ]
+    same = None if equal is None else make_method("baseline", make_scores(equal, num), learned=300)
+    fixed = {"train_rows": 7_611, "full_seconds": {"fine_tune": 3_000.0}, "baseline_on_equal_rows": same}
+    return make_inputs(methods, **(fixed | parts))
 
 
 def test_fine_tuning_that_saw_a_part_and_lost_is_not_decided() -> None:
-    found = verdict(cut({"baseline": 1_900, "fine_tune": 600}, equal=500))
-    assert found.sentence.startswith(
-        "Not decided: fine-tuning saw 300 of 7,611 rows (all of its training would take about 50 min); it loses 65 "
-        "points against baseline (on 8,000 rows) on this test (95% interval "
+    verdict = make_verdict(make_cut_ladder({"baseline": 1_900, "fine_tune": 600}, equal=500))
+    assert verdict.sentence.startswith(
+        "Not decided: fine_tune was trained on only 300 of 7,611 rows (its full training would take about 50 min) and "
+        "scores 65 points less than baseline (95% interval "
     )
-    assert found.sentence.endswith(
-        "until then use baseline, the lowest method among the best (within 2 points of every other method)."
+    assert verdict.sentence.endswith(
+        "Until then, use baseline, the simplest method among the best (within 2 points of every other method)."
     )
-    assert "no language model" not in found.sentence
-    assert [step.status for step in found.ladder] == ["among the best", "undecided"]
-    assert [step.learned for step in found.ladder] == [8_000, 300]
-    assert found.equal is not None
-    assert (found.equal.rows, found.equal.estimate.value) == (300, 0.25)
-    assert found.equal.difference.value == pytest.approx(0.05)
+    assert "no language model" not in verdict.sentence
+    assert [step.status for step in verdict.ladder] == ["among the best", "undecided"]
+    assert [step.learned for step in verdict.ladder] == [8_000, 300]
+    assert verdict.baseline_on_equal_rows is not None
+    assert (verdict.baseline_on_equal_rows.rows, verdict.baseline_on_equal_rows.estimate.value) == (300, 0.25)
+    assert verdict.baseline_on_equal_rows.difference.value == pytest.approx(0.05)
     assert any(
         caveat.startswith(
-            "baseline on the same 300 rows reaches 25% (n = 2,000); fine_tune differs from it by +5 points"
+            "Trained on the same 300 rows, baseline reaches 25% (n = 2,000); fine_tune minus baseline is +5 points"
         )
-        for caveat in found.caveats
+        for caveat in verdict.caveats
     )
 
 
 def test_no_gain_on_a_part_of_the_rows_is_not_decided_either() -> None:
-    found = verdict(cut({"baseline": 1_900, "prompt": 1_900, "fine_tune": 1_901}))
-    assert found.sentence.startswith(
-        "Not decided: fine-tuning saw 300 of 7,611 rows (all of its training would take "
+    verdict = make_verdict(make_cut_ladder({"baseline": 1_900, "prompt": 1_900, "fine_tune": 1_901}))
+    assert verdict.sentence.startswith(
+        "Not decided: fine_tune was trained on only 300 of 7,611 rows (its full training would take "
     )
-    assert "this test shows no gain over prompt: +0.1 points" in found.sentence
-    assert "no language model" not in found.sentence
+    assert "and did not beat prompt: +0.1 points" in verdict.sentence
+    assert "no language model" not in verdict.sentence
 
 
 def test_one_method_beside_a_part_of_the_training_is_named_alone() -> None:
     methods = [
-        method("baseline", scores(95, 100), learned=8_000),
-        method("fine_tune", scores(94, 100, 3), learned=300),
+        make_method("baseline", make_scores(95, 100), learned=8_000),
+        make_method("fine_tune", make_scores(94, 100, 3), learned=300),
     ]
-    found = verdict(inputs(methods, train_rows=7_611, total_rows=9_000))
-    assert found.recommended is None
-    assert (
-        "too close to call whether baseline is within 2 points of the best, leaning to baseline; "
-        in found.sentence
+    verdict = make_verdict(make_inputs(methods, train_rows=7_611, total_rows=9_000))
+    assert verdict.recommended is None
+    assert verdict.sentence.startswith(
+        "Too close to call: baseline may or may not be within 2 points of the best. "
     )
 
 
-def test_a_gain_on_a_part_of_the_rows_is_a_gain_and_names_both_numbers() -> None:
-    found = verdict(cut({"baseline": 600, "fine_tune": 1_900}))
-    assert found.sentence.startswith(
-        "Fine-tuning, after 300 of 7,611 rows, gains 65 points over baseline (on 8,000 rows) on this test (95% "
+def test_a_gain_on_a_part_of_the_rows_is_a_gain_and_names_the_rows() -> None:
+    verdict = make_verdict(make_cut_ladder({"baseline": 600, "fine_tune": 1_900}))
+    assert verdict.sentence.startswith(
+        "Use fine_tune. Trained on 300 of 7,611 rows, it scores 65 points more than baseline (95% interval "
     )
-    assert found.sentence.endswith("use fine_tune.")
 
 
 def test_an_epoch_less_than_usual_is_a_part_of_the_training_too() -> None:
     methods = [
-        method("baseline", scores(1_900, 2_000), learned=8_000),
-        method("fine_tune", scores(600, 2_000), learned=7_611, fewer_epochs=True),
+        make_method("baseline", make_scores(1_900, 2_000), learned=8_000),
+        make_method("fine_tune", make_scores(600, 2_000), learned=7_611, fewer_epochs=True),
     ]
-    found = verdict(inputs(methods, train_rows=7_611))
-    assert found.sentence.startswith(
-        "Not decided: fine-tuning saw 7,611 of 7,611 rows in fewer epochs than without a budget; it loses"
+    verdict = make_verdict(make_inputs(methods, train_rows=7_611))
+    assert verdict.sentence.startswith(
+        "Not decided: fine_tune was trained on all 7,611 rows in fewer epochs than without a budget and scores"
     )
 
 
 def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stands() -> None:
     methods = [
-        method("prompt", scores(200, 400)),
-        method("fine_tune", scores(100, 400), learned=240),
-        replace(method("fine_tune_retrieval", scores(340, 400), learned=240), tuned=True),
+        make_method("prompt", make_scores(200, 400)),
+        make_method("fine_tune", make_scores(100, 400), learned=240),
+        replace(make_method("fine_tune_retrieval", make_scores(340, 400), learned=240), tuned=True),
     ]
-    decided = HeadlinePair("prompt", "fine_tune_retrieval")
-    found = verdict(inputs(methods, decided=decided, train_rows=1_440, full_seconds={"fine_tune": 300.0}))
-    assert found.recommended == "fine_tune_retrieval"
-    assert [step.status for step in found.ladder] == ["worse", "undecided", "among the best"]
+    pair = HeadlinePair("prompt", "fine_tune_retrieval")
+    verdict = make_verdict(
+        make_inputs(methods, pair=pair, train_rows=1_440, full_seconds={"fine_tune": 300.0})
+    )
+    assert verdict.recommended == "fine_tune_retrieval"
+    assert [step.status for step in verdict.ladder] == ["worse", "undecided", "among the best"]
     assert (
-        "fine_tune saw 240 of 1,440 rows (all of its training would take about 5 min), so whether it is among the best "
-        "is not decided." in found.caveats
+        "fine_tune was trained on only 240 of 1,440 rows (its full training would take about 5 min), so whether it is "
+        "among the best is not decided." in verdict.caveats
     )
 
 
 def test_no_language_model_is_needed_only_where_a_tuned_one_saw_all_rows() -> None:
     whole = {"train_rows": 300, "full_seconds": {}}
     right = {"baseline": 1_900, "fine_tune": 600}
-    assert "no language model is needed" in verdict(cut(right, **whole)).sentence
-    assert "no language model" not in verdict(cut(right)).sentence
-    assert "no language model" not in verdict(ladder({"baseline": 1_900, "prompt": 600}, 2_000)).sentence
+    assert "no language model is needed" in make_verdict(make_cut_ladder(right, **whole)).sentence
+    assert "no language model" not in make_verdict(make_cut_ladder(right)).sentence
+    assert (
+        "no language model"
+        not in make_verdict(make_ladder({"baseline": 1_900, "prompt": 600}, 2_000)).sentence
+    )
 
 
 # the target's own mark
 
 
 def test_a_step_has_a_status_and_a_mark_by_the_target_of_its_own() -> None:
-    found = verdict(ladder({"prompt": 200, "few_shot": 280, "fine_tune": 290}, target=0.7))
-    assert found.target is not None
-    marks = [found.target.mark(step.estimate) for step in found.ladder]
+    verdict = make_verdict(make_ladder({"prompt": 200, "few_shot": 280, "fine_tune": 290}, target=0.7))
+    assert verdict.target is not None
+    marks = [verdict.target.mark(step.estimate) for step in verdict.ladder]
     assert marks == ["missed", "not sure", "not sure"]
-    assert found.target.mark(replace(found.ladder[0].estimate, low=0.7)) == "met"
+    assert verdict.target.mark(replace(verdict.ladder[0].estimate, low=0.7)) == "met"
 
 
 @pytest.mark.parametrize("metric", [CHRF, ACCURACY])
@@ -404,16 +430,23 @@ def test_one_number_has_one_interval_whatever_the_order_of_its_rows(metric: Metr
     one = estimate(values, names)
     assert estimate(values[order], [names[row] for row in order]) == one
     rows = ScoredRows([name[4:] for name in names], names)
-    assert verdict(inputs([method("prompt", values)], rows=rows, metric=metric)).ladder[0].estimate == one
+    assert (
+        make_verdict(make_inputs([make_method("prompt", values)], rows=rows, metric=metric))
+        .ladder[0]
+        .estimate
+        == one
+    )
 
 
 def test_form_only_comes_first() -> None:
-    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, metric=FORM))
-    assert found.sentence.startswith("Measures form only: fine-tuning gains ")
-    assert any("check:" in caveat for caveat in found.caveats)
+    verdict = make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, metric=FORM))
+    assert verdict.sentence.startswith(
+        "This measures whether answers keep the contract, not whether they are right. Use fine_tune. "
+    )
+    assert any("check:" in caveat for caveat in verdict.caveats)
     checked = Metric("passes", "answer", lambda example, text: True)
-    assert verdict(ladder({"few_shot": 100, "fine_tune": 300}, metric=checked)).sentence.startswith(
-        "Fine-tuning"
+    assert make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, metric=checked)).sentence.startswith(
+        "Use fine_tune"
     )
 
 
@@ -421,11 +454,13 @@ def test_form_only_comes_first() -> None:
 
 
 def test_the_model_the_training_run_and_the_openings_are_named() -> None:
-    found = " ".join(verdict(ladder({"few_shot": 100, "fine_tune": 300}, openings=2)).caveats)
-    assert "Only smollm2 was tested; a larger model might do better" in found
-    assert "This is one training run; another may give a different result." in found
-    assert "opened 2 times" in found
-    bigger = " ".join(verdict(ladder({"few_shot": 100, "fine_tune": 300}, prompt_model="big")).caveats)
+    verdict = " ".join(make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, openings=2)).caveats)
+    assert "Only smollm2 was tested; a larger model might do better" in verdict
+    assert "This is one training run; another may give a different result." in verdict
+    assert "opened 2 times" in verdict
+    bigger = " ".join(
+        make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, prompt_model="big")).caveats
+    )
     assert "prompted ones on big" in bigger
     assert "opened" not in bigger
 
@@ -434,44 +469,48 @@ def test_cut_answers_are_counted_in_one_line_for_all_methods() -> None:
     cut = {
         name: [True] * number + [False] * (400 - number) for name, number in (("prompt", 12), ("few_shot", 3))
     }
-    methods = [method(name, scores(100, 400), cut=each) for name, each in cut.items()]
-    found = verdict(inputs([*methods, method("fine_tune", scores(300, 400))]))
-    assert found.forms["few_shot"].cut == 3
-    said = [line for line in found.caveats if "cut" in line]
+    methods = [make_method(name, make_scores(100, 400), truncated=flags) for name, flags in cut.items()]
+    verdict = make_verdict(make_inputs([*methods, make_method("fine_tune", make_scores(300, 400))]))
+    assert verdict.contract_rates["few_shot"].truncated == 3
+    said = [line for line in verdict.caveats if "cut" in line]
     assert said == ["Answers cut at the length limit: 12 by prompt, 3 by few_shot (of 400 each)."]
 
 
 def test_groups_are_counted_and_said() -> None:
     rows = ScoredRows([f"{row:05d}" for row in range(400)], [str(row // 4) for row in range(400)])
-    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
-    assert found.headline is not None
-    assert (found.headline.test, found.headline.difference.n) == ("sign flips", 100)
-    assert "the 400 test rows count as 100" in " ".join(found.caveats)
+    verdict = make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
+    assert verdict.headline is not None
+    assert (verdict.headline.test, verdict.headline.difference.n) == ("sign flips", 100)
+    assert "the 400 test rows count as 100" in " ".join(verdict.caveats)
 
 
 @pytest.mark.parametrize(("target", "met_by"), [(0.5, "few_shot"), (0.7, "fine_tune"), (0.75, None)])
 def test_a_target_is_met_by_the_lowest_method_whose_lower_bound_reaches_it(
     target: float, met_by: str | None
 ) -> None:
-    found = verdict(ladder({"prompt": 180, "few_shot": 240, "fine_tune": 300}, target=target)).target
+    found = make_verdict(
+        make_ladder({"prompt": 180, "few_shot": 240, "fine_tune": 300}, target=target)
+    ).target
     assert found is not None
     assert found.met_by == met_by
     assert (met_by or "No method is sure to reach the 75% target") in found.text
-    assert points(wilson(300 if target > 0.5 else 240, 400)[0]) in found.text
+    assert format_points(wilson(300 if target > 0.5 else 240, 400)[0]) in found.text
 
 
 @pytest.mark.parametrize(
     ("change", "told"), [("daily", True), ("monthly", True), ("yearly", False), (None, False)]
 )
 def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
-    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, usage=Usage(facts_change=change))).advice
-    assert [advice.rests_on for advice in found] == ([f"usage.facts_change: {change}"] if told else [])
+    found = make_verdict(
+        make_ladder({"few_shot": 100, "fine_tune": 300}, usage=Usage(facts_change=change))
+    ).advice
+    assert [advice.basis for advice in found] == ([f"usage.facts_change: {change}"] if told else [])
 
 
 def test_a_language_model_that_nobody_asked_is_not_named() -> None:
-    caveats = verdict(ladder({"baseline": 300})).caveats
+    caveats = make_verdict(make_ladder({"baseline": 300})).caveats
     assert not any("larger model" in caveat for caveat in caveats)
-    assert any("larger model" in caveat for caveat in verdict(ladder({"prompt": 300})).caveats)
+    assert any("larger model" in caveat for caveat in make_verdict(make_ladder({"prompt": 300})).caveats)
 
 
 @pytest.mark.parametrize(
@@ -489,43 +528,45 @@ def test_the_report_says_what_the_verdict_says(
     num = 28 if "total_rows" in parts else 400
     cut = bool(parts.pop("fewer_epochs", False))
     methods = [
-        method(name, scores(count, num), fewer_epochs=cut and name == "fine_tune")
+        make_method(name, make_scores(count, num), fewer_epochs=cut and name == "fine_tune")
         for name, count in right.items()
     ]
-    found = verdict(inputs(methods, **parts)).headline
-    assert found is not None
-    assert found.undecided == why
-    assert (_reading(found) in UNDECIDED.values()) == bool(why)
+    headline = make_verdict(make_inputs(methods, **parts)).headline
+    assert headline is not None
+    assert headline.undecided == why
+    assert (_read_headline(headline) in UNDECIDED.values()) == bool(why)
 
 
 # cost
 
 
-def costly(**parts: Any) -> Inputs:
-    few = method("few_shot", scores(100, 400), cost=PricedCost(1_000, 800, 50, 0.5))
-    tuned = method("fine_tune", scores(300, 400), cost=PricedCost(200, 0, 50, 0.2), train_seconds=3_600.0)
-    return inputs([few, tuned], **parts)
+def make_costly(**parts: Any) -> VerdictInputs:
+    few = make_method("few_shot", make_scores(100, 400), cost=PricedCost(1_000, 800, 50, 0.5))
+    tuned = make_method(
+        "fine_tune", make_scores(300, 400), cost=PricedCost(200, 0, 50, 0.2), train_seconds=3_600.0
+    )
+    return make_inputs([few, tuned], **parts)
 
 
 def test_break_even_without_prices_is_in_seconds() -> None:
-    found = verdict(costly(usage=Usage(requests_per_month=2_000)))
-    earned = found.break_even
+    verdict = make_verdict(make_costly(usage=Usage(requests_per_month=2_000)))
+    earned = verdict.break_even
     assert earned is not None
     assert (earned.unit, earned.requests, earned.prompt_tokens_saved) == ("seconds", 12_000, 800)
-    assert found.costs["few_shot"].price is None
-    assert found.advice[0].text == "At this volume tuning earns back its time after 6.0 months."
-    assert "12,000" in found.advice[0].rests_on
+    assert verdict.costs["few_shot"].price is None
+    assert verdict.advice[0].text == "At this volume fine-tuning earns back its time after 6.0 months."
+    assert "12,000" in verdict.advice[0].basis
 
 
 def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6)
-    found = verdict(costly(prices=prices))
+    verdict = make_verdict(make_costly(prices=prices))
     before, after = (200 * 10 + 800 * 1 + 50 * 20) / 1e6, (200 * 10 + 50 * 20) / 1e6
-    earned = found.break_even
+    earned = verdict.break_even
     assert earned is not None
     assert (earned.unit, earned.fixed) == ("money", 6)
     assert earned.requests == math.ceil(6 / (before - after))
-    assert found.costs["few_shot"].price == pytest.approx(before)
+    assert verdict.costs["few_shot"].price == pytest.approx(before)
 
 
 @pytest.mark.parametrize(
@@ -533,36 +574,40 @@ def test_break_even_with_prices_is_in_money_and_prices_cached_tokens_apart() -> 
 )
 def test_prices_of_tokens_hold_for_the_model_and_not_for_a_prompt_model(prices: Prices, kept: bool) -> None:
     """A machine's hour costs the same whatever runs on it."""
-    both = costly(prices=prices, prompt_model="big")
+    both = make_costly(prices=prices, prompt_model="big")
     few, tuned = both.methods
-    found = verdict(replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)]))
-    assert found.break_even is not None
-    assert found.break_even.unit == ("money" if kept else "seconds")
-    assert (found.costs["few_shot"].price is not None) == kept
-    assert found.costs["fine_tune"].price == verdict(both).costs["fine_tune"].price is not None
+    verdict = make_verdict(
+        replace(both, methods=[replace(few, model="big"), replace(tuned, model=both.model)])
+    )
+    assert verdict.break_even is not None
+    assert verdict.break_even.unit == ("money" if kept else "seconds")
+    assert (verdict.costs["few_shot"].price is not None) == kept
+    assert verdict.costs["fine_tune"].price == make_verdict(both).costs["fine_tune"].price is not None
 
 
 def test_what_the_examples_cost_is_earned_back_with_training() -> None:
     prices = Prices(prompt=10, cached=1, answer=20, per_hour=6, data=250)
-    earned = verdict(costly(prices=prices)).break_even
+    earned = make_verdict(make_costly(prices=prices)).break_even
     assert earned is not None
     assert (earned.unit, earned.fixed) == ("money", 256)
 
 
 def test_tuning_that_takes_longer_per_request_never_pays() -> None:
-    few = method("few_shot", scores(100, 400), cost=PricedCost(100, 0, 10, 0.1))
-    tuned = method("fine_tune", scores(300, 400), cost=PricedCost(100, 0, 10, 0.1), train_seconds=60.0)
-    found = verdict(inputs([few, tuned], usage=Usage(requests_per_month=5)))
-    assert found.break_even is not None
-    assert found.break_even.requests is None
-    assert "never pays on time" in found.break_even.text
-    assert "never on time" in found.advice[0].rests_on
-    assert "money" not in found.advice[0].text, "no price was given"
+    few = make_method("few_shot", make_scores(100, 400), cost=PricedCost(100, 0, 10, 0.1))
+    tuned = make_method(
+        "fine_tune", make_scores(300, 400), cost=PricedCost(100, 0, 10, 0.1), train_seconds=60.0
+    )
+    verdict = make_verdict(make_inputs([few, tuned], usage=Usage(requests_per_month=5)))
+    assert verdict.break_even is not None
+    assert verdict.break_even.requests is None
+    assert verdict.break_even.text.startswith("Fine-tuning does not save time: ")
+    assert "never on time" in verdict.advice[0].basis
+    assert "money" not in verdict.advice[0].text, "no price was given"
 
 
 def test_rare_use_is_not_earned_back_within_a_year() -> None:
-    found = verdict(costly(usage=Usage(requests_per_month=10)))
-    assert "does not earn back its time within a year" in found.advice[0].text
+    verdict = make_verdict(make_costly(usage=Usage(requests_per_month=10)))
+    assert "does not earn back its time within a year" in verdict.advice[0].text
 
 
 # the object
@@ -572,8 +617,8 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
     rows = ScoredRows(
         [f"{row:05d}" for row in range(400)], tags=[{"source": "ab"[row % 2]} for row in range(400)]
     )
-    found = to_json(verdict(costly(rows=rows, target=0.9)))
-    assert list(found) == [
+    verdict = to_json(make_verdict(make_costly(rows=rows, target=0.9)))
+    assert list(verdict) == [
         *(
             "sentence",
             "caveats",
@@ -591,19 +636,19 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
             "break_even",
             "by_tag",
             "costs",
-            "forms",
-            "others",
+            "contract_rates",
+            "other_metrics",
             "details",
             "train_rows",
-            "equal",
+            "baseline_on_equal_rows",
             "evidence",
             "judge",
         ),
     ]
-    assert set(found["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
-    assert set(found["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned"}
-    assert set(found["pairs"][0]) == {"a", "b", "difference"}
-    assert [line["estimate"]["n"] for line in found["by_tag"]] == [200] * 4
+    assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
+    assert set(verdict["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned"}
+    assert set(verdict["pairs"][0]) == {"a", "b", "difference"}
+    assert [line["estimate"]["n"] for line in verdict["by_tag"]] == [200] * 4
 
 
 @given(found=built(Verdict))
@@ -622,15 +667,15 @@ def test_what_is_written_is_read_again_to_the_byte(
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("sentence", 3, "Verdict.sentence is of another type: '3'"),
-        ("ladder", [{"method": "prompt", "status": "worse"}], "Verdict.ladder lacks 'estimate'"),
+        ("sentence", 3, "Verdict.sentence has the wrong type: '3'"),
+        ("ladder", [{"method": "prompt", "status": "worse"}], "Verdict.ladder has no 'estimate'"),
         (
             "break_even",
             {"unit": "hours"},
             "Verdict.break_even.unit is 'hours', not one of 'money', 'seconds'",
         ),
-        ("test_rows", {"answered": "4", "of": 4}, "Verdict.test_rows.answered is of another type"),
-        ("target", {"target": True, "met_by": None, "text": ""}, "Verdict.target.target is of another type"),
+        ("test_rows", {"answered": "4", "total": 4}, "Verdict.test_rows.answered has the wrong type"),
+        ("target", {"target": True, "met_by": None, "text": ""}, "Verdict.target.target has the wrong type"),
     ],
 )
 def test_a_file_that_holds_no_verdict_is_named_with_the_part(
@@ -638,7 +683,7 @@ def test_a_file_that_holds_no_verdict_is_named_with_the_part(
 ) -> None:
     file = tmp_path / "verdict.json"
     assert read_verdict(file) is None
-    body = to_json(verdict(ladder({"prompt": 200, "fine_tune": 336}, target=0.9)))
+    body = to_json(make_verdict(make_ladder({"prompt": 200, "fine_tune": 336}, target=0.9)))
     write_json(file, body | {key: value})
     with pytest.raises(RunError, match=re.escape(str(file))) as failure:
         read_verdict(file)
@@ -647,10 +692,10 @@ def test_a_file_that_holds_no_verdict_is_named_with_the_part(
 
 def test_a_single_group_gives_a_verdict_that_decides_nothing() -> None:
     rows = ScoredRows([f"{row:05d}" for row in range(400)], ["all"] * 400)
-    found = verdict(ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
-    assert found.recommended is None
-    assert found.critical is None
-    json.dumps(to_json(found), allow_nan=False)
+    verdict = make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, rows=rows))
+    assert verdict.recommended is None
+    assert verdict.critical is None
+    json.dumps(to_json(verdict), allow_nan=False)
 
 
 @pytest.mark.parametrize("metric", [ACCURACY, Metric("macro_f1", "classify"), Metric("chrf", "answer")])
@@ -663,23 +708,23 @@ def test_the_order_of_rows_changes_nothing(metric: Metric) -> None:
         rng.random(num) if metric.name == "chrf" else (guess == labels).astype(float) for guess in guesses
     ]
 
-    def of(order: Sequence[int]) -> Inputs:
+    def of(order: Sequence[int]) -> VerdictInputs:
         rows = ScoredRows(
             [f"{row:05d}" for row in order], [str(row // 3) for row in order], labels[order].tolist()
         )
         methods = [
-            method(name, value[order].tolist(), predicted=guess[order].tolist())
+            make_method(name, value[order].tolist(), predicted=guess[order].tolist())
             for name, value, guess in zip(("prompt", "few_shot", "fine_tune"), values, guesses, strict=True)
         ]
-        return inputs(methods, rows=rows, metric=metric)
+        return make_inputs(methods, rows=rows, metric=metric)
 
-    assert verdict(of(np.arange(num))) == verdict(of(rng.permutation(num)))
+    assert make_verdict(of(np.arange(num))) == make_verdict(of(rng.permutation(num)))
 
 
 def test_swapping_two_methods_mirrors_their_difference() -> None:
-    a, b = scores(250, 400), scores(200, 400, 100)
-    one = verdict(inputs([method("x", a), method("y", b), method("fine_tune", a)]))
-    other = verdict(inputs([method("y", b), method("x", a), method("fine_tune", a)]))
+    a, b = make_scores(250, 400), make_scores(200, 400, 100)
+    one = make_verdict(make_inputs([make_method("x", a), make_method("y", b), make_method("fine_tune", a)]))
+    other = make_verdict(make_inputs([make_method("y", b), make_method("x", a), make_method("fine_tune", a)]))
     first, second = one.pairs[0].difference, other.pairs[0].difference
     assert (first.value, first.low, first.high) == pytest.approx((-second.value, -second.high, -second.low))
 
@@ -688,22 +733,22 @@ def test_other_measures_are_estimated_and_decide_nothing() -> None:
     labels = ["a"] * 360 + ["b"] * 40
     guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
 
-    def of(beside: bool) -> Inputs:
+    def of(beside: bool) -> VerdictInputs:
         methods = []
         for name, guess in guesses.items():
             right = [float(x == y) for x, y in zip(guess, labels, strict=True)]
             others = {"macro_f1": right} if beside else {}
-            methods.append(method(name, right, predicted=guess, others=others))
-        return inputs(methods, rows=ScoredRows([f"{row:05d}" for row in range(400)], expected=labels))
+            methods.append(make_method(name, right, predicted=guess, other_metrics=others))
+        return make_inputs(methods, rows=ScoredRows([f"{row:05d}" for row in range(400)], expected=labels))
 
-    with_others, without = to_json(verdict(of(True))), to_json(verdict(of(False)))
-    shown = with_others.pop("others")
-    assert {name: list(found) for name, found in shown.items()} == {key: ["macro_f1"] for key in guesses}
-    assert shown["few_shot"]["macro_f1"]["value"] == pytest.approx(
+    with_others, without = to_json(make_verdict(of(True))), to_json(make_verdict(of(False)))
+    values = with_others.pop("other_metrics")
+    assert {name: list(found) for name, found in values.items()} == {key: ["macro_f1"] for key in guesses}
+    assert values["few_shot"]["macro_f1"]["value"] == pytest.approx(
         f1_score(labels, ["a"] * 400, average="macro")
     )
-    assert shown["few_shot"]["macro_f1"]["n"] == 400
-    assert without.pop("others") == {name: {} for name in guesses}
+    assert values["few_shot"]["macro_f1"]["n"] == 400
+    assert without.pop("other_metrics") == {name: {} for name in guesses}
     assert with_others == without
 
 
@@ -711,23 +756,25 @@ def test_macro_f1_decides_by_labels_and_shows_tags_by_share_right() -> None:
     labels = ["a"] * 360 + ["b"] * 40
     guesses = {"few_shot": ["a"] * 400, "fine_tune": labels}
     methods = [
-        method(name, [float(x == y) for x, y in zip(guess, labels, strict=True)], predicted=guess)
+        make_method(name, [float(x == y) for x, y in zip(guess, labels, strict=True)], predicted=guess)
         for name, guess in guesses.items()
     ]
     rows = ScoredRows([f"{row:05d}" for row in range(400)], expected=labels)
-    found = verdict(inputs(methods, rows=rows, metric=Metric("macro_f1", "classify")))
-    assert found.headline is not None
-    assert (found.headline.test, found.recommended) == ("swaps", "fine_tune")
-    shown = {(line.value, line.method): line.estimate.value for line in found.by_tag if line.tag == "label"}
-    assert shown["b", "few_shot"] == 0
-    assert shown["b", "fine_tune"] == 1
+    verdict = make_verdict(make_inputs(methods, rows=rows, metric=Metric("macro_f1", "classify")))
+    assert verdict.headline is not None
+    assert (verdict.headline.test, verdict.recommended) == ("swaps", "fine_tune")
+    values = {
+        (line.value, line.method): line.estimate.value for line in verdict.by_tag if line.tag == "label"
+    }
+    assert values["b", "few_shot"] == 0
+    assert values["b", "fine_tune"] == 1
 
 
 def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
     labels, tags = ["a"] * 300 + ["b"] * 100, ["seen", "told"] * 200
-    found = verdict(
-        inputs(
-            [method("few_shot", scores(300, 400), predicted=["a"] * 400)],
+    verdict = make_verdict(
+        make_inputs(
+            [make_method("few_shot", make_scores(300, 400), predicted=["a"] * 400)],
             rows=ScoredRows(
                 [f"{row:05d}" for row in range(400)],
                 expected=labels,
@@ -735,7 +782,7 @@ def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
             ),
         )
     )
-    counts = {(line.tag, line.value): line.estimate.n for line in found.by_tag}
+    counts = {(line.tag, line.value): line.estimate.n for line in verdict.by_tag}
     assert counts == {
         ("label", "a"): 300,
         ("label", "b"): 100,
@@ -747,77 +794,86 @@ def test_a_tag_called_label_stands_beside_the_wanted_label() -> None:
 
 def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule() -> None:
     dev = {"prompt": 40, "few_shot": 41, "fine_tune": 48}
-    samples = [(name, name == "fine_tune", score_sample(scores(right, 50))) for name, right in dev.items()]
-    found = decide_on_dev(samples)
-    assert (found.untuned, found.tuned) == ("prompt", "fine_tune")
-    assert "within one standard error" in found.reasons[0]
-    assert decide_on_dev(samples[:2]).tuned is None
+    samples = [
+        (name, name == "fine_tune", make_score_sample(make_scores(right, 50))) for name, right in dev.items()
+    ]
+    result = choose_headline_pair(samples)
+    assert (result.untuned, result.tuned) == ("prompt", "fine_tune")
+    assert "within one standard error" in result.reasons[0]
+    assert choose_headline_pair(samples[:2]).tuned is None
 
 
 def test_lines_of_predictions_become_rows_and_methods_in_one_order() -> None:
     lines = [
         {"id": name, "unit": name, "expected": "a ", "tags": {}, "score": float(name == "x"), "value": "a"}
-        | {"form": None, "check": 0.5, "cut": False, "answer_tokens": 4, "others": {"chrf": 0.25}}
+        | {"keeps_contract": None, "check": 0.5, "truncated": False, "answer_tokens": 4}
+        | {"other_metrics": {"chrf": 0.25}}
         | {"prompt_tokens": 10, "cached_tokens": 2, "seconds": 0.1}
         for name in "xyz"
     ]
-    rows = rows_of(lines, labels=True)
-    found = measured("prompt", reversed(lines), rows.ids, tuned=False)
-    assert list(found.scores) == [1, 0, 0]
-    assert found.others == {"chrf": [0.25] * 3}
-    assert found.cost == PricedCost(10, 2, 4, pytest.approx(0.1))
+    rows = build_scored_rows(lines, labels=True)
+    result = build_method_result("prompt", reversed(lines), rows.ids, tuned=False)
+    assert list(result.scores) == [1, 0, 0]
+    assert result.other_metrics == {"chrf": [0.25] * 3}
+    assert result.cost == PricedCost(10, 2, 4, pytest.approx(0.1))
     assert rows.expected == ["a"] * 3
 
 
 @pytest.mark.parametrize(("rows", "words"), [(7, "about 7"), (150, "about 150"), (4_873, "about 4,900")])
 def test_numbers_of_rows_are_rounded_up_to_two_digits(rows: int, words: str) -> None:
-    assert about(rows) == words
+    assert format_about(rows) == words
 
 
 @pytest.mark.parametrize(("value", "words"), [(0.24, "24"), (0.005, "0.5"), (-0.0001, "0"), (-0.031, "-3.1")])
 def test_points_are_short(value: float, words: str) -> None:
-    assert points(value) == words
+    assert format_points(value) == words
 
 
 def test_a_gain_that_exact_mcnemar_would_miss_is_not_called_visible() -> None:
     """Three one-way rows of 50 give p = 0.25, and five would give 0.0625: a gain is seen from eight rows on."""
-    found = verdict(ladder({"few_shot": 30, "fine_tune": 33}, 50))
-    assert found.headline is not None
-    assert found.headline.p == 0.25
-    assert any("smaller than about 15.7 points" in caveat for caveat in found.caveats)
+    verdict = make_verdict(make_ladder({"few_shot": 30, "fine_tune": 33}, 50))
+    assert verdict.headline is not None
+    assert verdict.headline.p == 0.25
+    assert any("smaller than about 16 points" in caveat for caveat in verdict.caveats)
 
 
 @pytest.mark.parametrize(("rows", "there_are", "told"), [(2_410, 50, "2,500"), (88_000, 400, "many more")])
 def test_rows_far_from_those_there_are_are_told_without_digits(rows: int, there_are: int, told: str) -> None:
-    assert rows_in_words(rows, there_are) == told
+    assert format_rows(rows, there_are) == told
 
 
 def test_a_verdict_far_from_decided_gives_no_false_number_of_rows() -> None:
     """A method 1.2 points behind is decided by 1.2 - 2 = 0.8 points: tens of thousands of rows."""
-    found = verdict(inputs([method("prompt", scores(150, 250)), method("few_shot", scores(153, 250, 60))]))
-    rows = found.ladder[0].rows_to_decide
+    verdict = make_verdict(
+        make_inputs(
+            [make_method("prompt", make_scores(150, 250)), make_method("few_shot", make_scores(153, 250, 60))]
+        )
+    )
+    rows = verdict.ladder[0].rows_to_decide
     assert rows is not None
     assert rows > 50 * 250
-    assert found.sentence.endswith("many more than these 250 test rows would be needed.")
+    assert verdict.sentence.endswith("Deciding would take many more than 250 test rows.")
 
 
 def test_where_nothing_is_right_that_is_said_first_with_what_is_partly_right() -> None:
-    none = scores(0, 50)
+    none = make_scores(0, 50)
     fields = {"prompt": [0.25] * 50, "fine_tune": [0.5] * 49 + [0.0]}
     methods = [
-        method(name, none, others={"right_fields": values}, form=[name == "prompt"] * 50)
+        make_method(
+            name, none, other_metrics={"right_fields": values}, keeps_contract=[name == "prompt"] * 50
+        )
         for name, values in fields.items()
     ]
-    found = verdict(inputs(methods, metric=Metric("exact_match", "extract")))
-    assert found.sentence == (
-        "No method got any of 50 rows right; the best share of right fields is 49%, by fine_tune; "
-        "the best share of answers that keep the contract is 100%, by prompt."
+    verdict = make_verdict(make_inputs(methods, metric=Metric("exact_match", "extract")))
+    assert verdict.sentence == (
+        "No method got any of 50 rows right. The best share of right fields is 49%, by fine_tune. "
+        "The best share of answers that keep the contract is 100%, by prompt."
     )
-    assert found.recommended is None
-    assert [(step.status, step.rows_to_decide) for step in found.ladder] == [("undecided", None)] * 2
+    assert verdict.recommended is None
+    assert [(step.status, step.rows_to_decide) for step in verdict.ladder] == [("undecided", None)] * 2
 
 
 def test_nothing_right_is_never_among_the_best_however_many_the_rows() -> None:
-    found = verdict(ladder({"prompt": 0, "fine_tune": 0}, 3_000))
-    assert found.sentence == "No method got any of 3,000 rows right."
-    assert found.recommended is None
+    verdict = make_verdict(make_ladder({"prompt": 0, "fine_tune": 0}, 3_000))
+    assert verdict.sentence == "No method got any of 3,000 rows right."
+    assert verdict.recommended is None

@@ -23,7 +23,7 @@ NAMES = list(TOPICS)
 Row = tuple[str, str]
 
 
-def news(number: int = 600, seed: int = 0) -> list[Row]:
+def create_rows(number: int = 600, seed: int = 0) -> list[Row]:
     """Headlines whose words say their topic, and the topics."""
     draw = random.Random(seed)
     topics = draw.choices(NAMES, weights=(3, 3, 2, 2), k=number)
@@ -33,7 +33,7 @@ def news(number: int = 600, seed: int = 0) -> list[Row]:
     ]
 
 
-def task(folder: Path, rows: Sequence[Row]) -> Path:
+def write_task(folder: Path, rows: Sequence[Row]) -> Path:
     """A task file with these rows as a table."""
     with (folder / "news.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
@@ -42,17 +42,17 @@ def task(folder: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def relabelled(rows: Sequence[Row], wrong: Callable[[int, str], str]) -> list[Row]:
+def change_labels(rows: Sequence[Row], wrong: Callable[[int, str], str]) -> list[Row]:
     """The rows with the labels that `wrong` gives."""
     return [(text, wrong(row, label)) for row, (text, label) in enumerate(rows)]
 
 
-def found_in(folder: Path, rows: Sequence[Row]) -> Finding | None:
+def find_wrong_label(folder: Path, rows: Sequence[Row]) -> Finding | None:
     """The finding on labels that look wrong, if there is one."""
-    return next(iter(check(task(folder, rows)).of("wrong_label")), None)
+    return next(iter(check(write_task(folder, rows)).select_kinds("wrong_label")), None)
 
 
-def at_random(share: float) -> Callable[[int, str], str]:
+def choose_random(share: float) -> Callable[[int, str], str]:
     """Another label, drawn evenly, for this share of the rows."""
     draw = random.Random(7)
     return lambda row, label: (
@@ -64,60 +64,63 @@ def at_random(share: float) -> Callable[[int, str], str]:
 def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
     tmp_path: Path, share: float
 ) -> None:
-    right = news()
-    given = relabelled(right, at_random(share))
-    wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != given[row]}
-    found = found_in(tmp_path, given)
-    assert found
-    assert found.message.startswith("At least ")
-    assert "They look random" in found.message
-    assert 0.5 * len(wrong) <= len(found.locations) <= 1.05 * len(wrong)
-    assert len(wrong.intersection(found.locations)) >= 0.95 * len(found.locations)
-    lines = [int(place.rpartition(":")[2]) - 2 for place in found.locations]
+    right = create_rows()
+    answer = change_labels(right, choose_random(share))
+    wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != answer[row]}
+    findings = find_wrong_label(tmp_path, answer)
+    assert findings
+    assert findings.message.startswith("At least ")
+    assert "They look random" in findings.message
+    assert 0.5 * len(wrong) <= len(findings.locations) <= 1.05 * len(wrong)
+    assert len(wrong.intersection(findings.locations)) >= 0.95 * len(findings.locations)
+    lines = [int(location.rpartition(":")[2]) - 2 for location in findings.locations]
     assert sum(
-        right[row][1] == label for row, label in zip(lines, found.subjects, strict=True)
+        right[row][1] == label for row, label in zip(lines, findings.subjects, strict=True)
     ) >= 0.95 * len(lines)
 
 
 def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
     draw = random.Random(3)
-    given = relabelled(
-        news(), lambda _, label: "World" if label == "Business" and draw.random() < 0.3 else label
+    answer = change_labels(
+        create_rows(), lambda _, label: "World" if label == "Business" and draw.random() < 0.3 else label
     )
-    found = found_in(tmp_path, given)
-    assert found
-    assert f"Not at random: Business as World: {len(found.rows)} rows." in found.message
-    assert set(found.subjects) == {"Business"}
+    findings = find_wrong_label(tmp_path, answer)
+    assert findings
+    assert f"Not at random: Business as World: {len(findings.rows)} rows." in findings.message
+    assert set(findings.subjects) == {"Business"}
 
 
 def test_right_labels_are_not_called_wrong(tmp_path: Path) -> None:
-    assert found_in(tmp_path, news()) is None
+    assert find_wrong_label(tmp_path, create_rows()) is None
 
 
 def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Path) -> None:
-    given = relabelled(news(), at_random(0.1))
-    text, label = given[0]
-    rows = [*given, (text, "Sports" if label != "Sports" else "World"), given[0]]
-    findings = check(task(tmp_path, rows))
-    named = {kind: {place for one in findings.of(kind) for place in one.locations} for kind in findings.kinds}
+    answer = change_labels(create_rows(), choose_random(0.1))
+    text, label = answer[0]
+    rows = [*answer, (text, "Sports" if label != "Sports" else "World"), answer[0]]
+    findings = check(write_task(tmp_path, rows))
+    named = {
+        kind: {location for finding in findings.select_kinds(kind) for location in finding.locations}
+        for kind in findings.kinds
+    }
     assert {"news.csv:2", f"news.csv:{len(rows)}", f"news.csv:{len(rows) + 1}"} <= named["contradiction"]
     for kind in ("wrong_label", "repeated_input", "near_duplicate"):
         assert named[kind].isdisjoint(named["contradiction"])
 
 
-def filled_in(worklist: Path, right: Sequence[Row], most: int) -> int:
+def fill_in(worklist: Path, right: Sequence[Row], max_rows: int) -> int:
     """Fills in the right labels of the first rows of a worklist; returns how many were wrong."""
     with worklist.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    assert header == ["id", "where", "input", "label", "suggested_label", "corrected_label"]
-    for row in rows[:most]:
+    assert header == ["id", "location", "input", "label", "suggested_label", "corrected_label"]
+    for row in rows[:max_rows]:
         row[5] = right[int(row[1].rpartition(":")[2]) - 2][1]
     with worklist.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=";").writerows([header, *rows])
     return sum(row[5] not in ("", row[3]) for row in rows)
 
 
-def labels_of(file: Path) -> list[str]:
+def read_labels(file: Path) -> list[str]:
     """The labels of a table, in order."""
     with file.open(newline="", encoding="utf-8") as lines:
         return [row["label"] for row in csv.DictReader(lines)]
@@ -126,32 +129,35 @@ def labels_of(file: Path) -> list[str]:
 def test_a_worklist_is_written_filled_in_and_taken_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = news()
-    given = relabelled(right, at_random(0.2))
-    path, worklist = task(tmp_path, given), tmp_path / "labels.csv"
+    right = create_rows()
+    answer = change_labels(right, choose_random(0.2))
+    path, worklist = write_task(tmp_path, answer), tmp_path / "labels.csv"
     assert main(["check", str(path), "--worklist", str(worklist), "--format", "json"]) == 0
     printed = capsys.readouterr()
-    (found,) = (one for one in json.loads(printed.out)["findings"] if one["kind"] == "wrong_label")
-    assert len(found["about"]) == len(found["rows"])
+    (finding,) = (one for one in json.loads(printed.out)["findings"] if one["kind"] == "wrong_label")
+    assert len(finding["subjects"]) == len(finding["rows"])
     assert "--fix --worklist" in printed.err
-    wrong = filled_in(worklist, right, most=20)
+    wrong = fill_in(worklist, right, max_rows=20)
     assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 0
     assert f"wrong_label: {wrong} rows" in capsys.readouterr().out
-    fixed = labels_of(tmp_path / "news.fixed.csv")
-    changed = [row for row, label in enumerate(fixed) if label != given[row][1]]
+    fixed = read_labels(tmp_path / "news.fixed.csv")
+    changed = [row for row, label in enumerate(fixed) if label != answer[row][1]]
     assert len(changed) == wrong > 15
     assert all(fixed[row] == right[row][1] for row in changed)
     fix(path)  # keeps them
-    assert labels_of(tmp_path / "news.fixed.csv") == fixed
+    assert read_labels(tmp_path / "news.fixed.csv") == fixed
     assert main(["check", str(path), "--worklist", str(worklist)]) == 2  # not over what was filled in
     assert main(["check", str(path), "--undo", "all"]) == 0
-    assert labels_of(tmp_path / "news.fixed.csv") == [label for _, label in given]
+    assert read_labels(tmp_path / "news.fixed.csv") == [label for _, label in answer]
 
 
 def test_a_worklist_that_does_not_fit_the_rows_is_refused_line_by_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, worklist = task(tmp_path, relabelled(news(), at_random(0.2))), tmp_path / "labels.csv"
+    path, worklist = (
+        write_task(tmp_path, change_labels(create_rows(), choose_random(0.2))),
+        tmp_path / "labels.csv",
+    )
     assert main(["check", str(path), "--worklist", str(worklist)]) == 0
     with worklist.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -160,7 +166,7 @@ def test_a_worklist_that_does_not_fit_the_rows_is_refused_line_by_line(
         csv.writer(file).writerows([header, *rows])
     capsys.readouterr()
     assert main(["check", str(path), "--fix", "--worklist", str(worklist)]) == 2
-    said = capsys.readouterr().err
-    assert all(f"labels.csv:{line}" in said for line in (2, 3, 4)), said
-    assert "'World'" in said
+    text = capsys.readouterr().err
+    assert all(f"labels.csv:{line}" in text for line in (2, 3, 4)), text
+    assert "'World'" in text
     assert not (tmp_path / "news.fixed.csv").exists()

@@ -21,7 +21,7 @@ CORPUS = (
 
 
 @lru_cache
-def _trained() -> Any:
+def _train_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     core = Tokenizer(models.BPE())
@@ -35,11 +35,11 @@ def _trained() -> Any:
     return core
 
 
-def tiny_tokenizer(template: str | None = CHATML, eos: str | None = "<|im_end|>") -> Any:
+def build_tokenizer(template: str | None = CHATML, eos: str | None = "<|im_end|>") -> Any:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_trained(),
+        tokenizer_object=_train_tokenizer(),
         eos_token=eos,
         pad_token="<|endoftext|>",
         extra_special_tokens=SPECIAL[1:],
@@ -48,7 +48,7 @@ def tiny_tokenizer(template: str | None = CHATML, eos: str | None = "<|im_end|>"
     return tokenizer
 
 
-def tiny_module(kind: str = "llama", seed: int = 0, **changes: Any) -> Any:
+def build_module(kind: str = "llama", seed: int = 0, **changes: Any) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -74,12 +74,12 @@ def tiny_module(kind: str = "llama", seed: int = 0, **changes: Any) -> Any:
         )
 
 
-def tiny_folder(folder: Path, **changes: Any) -> Path:
+def save_tiny_model(folder: Path, **changes: Any) -> Path:
     """Saves a tiny model with its tokenizer the way a hub repository holds it."""
     from safetensors.torch import save_file
 
-    module = tiny_module(**changes)
-    tiny_tokenizer().save_pretrained(folder)
+    module = build_module(**changes)
+    build_tokenizer().save_pretrained(folder)
     config = {**module.config.to_dict(), "architectures": [type(module).__name__]}
     (folder / "config.json").write_text(json.dumps(config, default=str))
     tensors = {key: value for key, value in module.state_dict().items() if key != "lm_head.weight"}

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from etude.base.processes import ONE, World, joined
+from etude.base.processes import SINGLE, World, join_processes
 from etude.errors import ModelError
 from etude.training import Output, train
 from test_train import CONFIG, StopError, tiny_model, token_rows
@@ -44,7 +44,7 @@ ROWS = 17
 def run(
     folder: Path,
     name: str,
-    world: World = ONE,
+    world: World = SINGLE,
     stop_at: int = 0,
     die_at: int = 0,
     device: str = "cpu",
@@ -55,7 +55,7 @@ def run(
     told: list[Mapping[str, Any]] = []
 
     def log(news: Mapping[str, Any]) -> None:
-        told.append({**news, "live": live_bytes() - at_rest} if news.get("step") == 3 else news)
+        told.append({**news, "live": count_live_bytes() - at_rest} if news.get("step") == 3 else news)
         if stop_at and news.get("step") == stop_at:
             raise StopError
         if die_at and news.get("step") == die_at and world.rank == world.size - 1:
@@ -67,7 +67,7 @@ def run(
     rows, dev = token_rows(ROWS), token_rows(6, seed=1)
     module = tiny_model(**shape).to(device)
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    at_rest = live_bytes()
+    at_rest = count_live_bytes()
     try:
         train(module, rows, dev, config, output, world)
     finally:
@@ -77,7 +77,7 @@ def run(
         (folder / f"news-{world.rank}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def live_bytes() -> int:
+def count_live_bytes() -> int:
     """Bytes of all tensors that are held anywhere in this process, shared memory counted once."""
     # Asked by isinstance, some objects of torch warn that they are deprecated.
     tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
@@ -85,13 +85,13 @@ def live_bytes() -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def stopped(folder: Path, name: str, world: World, device: str) -> None:
+def train_until_killed(folder: Path, name: str, world: World, device: str) -> None:
     """The run `name`, stopped at step 7."""
     with suppress(StopError):
         run(folder, name, world, stop_at=7, device=device)
 
 
-def failed(folder: Path, world: World, device: str) -> None:
+def train_with_failure(folder: Path, world: World, device: str) -> None:
     """A run whose loss is no number, and what each process says about it."""
     try:
         run(folder, "lora", world, alpha=1e30, device=device)
@@ -99,7 +99,7 @@ def failed(folder: Path, world: World, device: str) -> None:
         (folder / f"error-{world.rank}").write_text(str(error), encoding="utf-8")
 
 
-def commanded(task: Path, world: World) -> None:
+def run_commands(task: Path, world: World) -> None:
     """`etude train` on a task, and what each process prints."""
     from etude.cli import main as etude
 
@@ -112,18 +112,18 @@ def commanded(task: Path, world: World) -> None:
 def main(folder: Path, name: str = "", die_at: str = "0") -> None:
     """All of it, or one run with a death at a step."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with joined() as world:
+    with join_processes() as world:
         if name:
             run(folder, name, world, die_at=int(die_at), device=device)
             return
         for name in RUNS:
             run(folder / name, name, world, device=device)
         for name in ("lora", "full in shards"):
-            stopped(folder / f"{name}, stopped", name, world, device)
+            train_until_killed(folder / f"{name}, stopped", name, world, device)
             run(folder / f"{name}, stopped", name, world, device=device)
-        stopped(folder / "left", "full in shards", world, device)
-        failed(folder / "failed", world, device)
-        commanded(folder / "task" / "task.yaml", world)
+        train_until_killed(folder / "left", "full in shards", world, device)
+        train_with_failure(folder / "failed", world, device)
+        run_commands(folder / "task" / "task.yaml", world)
 
 
 if __name__ == "__main__":

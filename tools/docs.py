@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from etude.checks import CHECKS, FindingKind
-from etude.checks.record import ALL, SEVERITIES
+from etude.checks.kinds import ALL, SEVERITIES
 from etude.cli import main as etude
 from etude.methods import METHODS, Method
 from etude.models.backend import CAPABILITIES
@@ -49,20 +49,26 @@ COMMANDS = (
 )
 INTRODUCTION = """# Commands
 
-Written by `make docs` from the commands' own help. Exit codes: 0 good, 1 the target was missed under
-`--gate`, something was found under `--fail-on`, a gate of `etude test` did not pass, or you said no, 2 the input is
-wrong, 3 a bug of ours, 130 stopped by Ctrl-C (torchrun's own code is then 1).
+Written by `make docs` from the commands' own help. Exit codes:
+
+| code | meaning |
+| --- | --- |
+| 0 | success |
+| 1 | the target was missed (`--gate`), a finding matches `--fail-on`, a gate of `etude test` failed, or you answered no |
+| 2 | an error in the input, or a file that cannot be read or written |
+| 3 | a bug in Étude |
+| 130 | stopped by Ctrl-C (under torchrun, its own code is 1) |
 """
 
 
 METHODS_TABLE = """# Methods and models
 
-Written by `make docs` from what methods and model backends say about themselves.
+Written by `make docs` from the docstrings of the methods and the capabilities of the model backends.
 
 ## Methods
 
-Lowest step first. Every method takes the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the
-last column names the other keys of the [task file](task-file.md) that it takes. How to write one:
+Simplest first. Every method uses the rows, the contract, `kind`, `instructions`, `max_tokens` and `seed`; the last
+column lists the other keys of the [task file](task-file.md) that change its result. To write one:
 [add a method](architecture.md#add-a-method).
 
 """
@@ -103,10 +109,10 @@ def checks(page: str) -> str:
     rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
     for check in CHECKS:
         for kind in check.kinds:
-            alike = sum(kind.what == other.what for other in check.kinds) > 1
+            alike = sum(kind.description == other.description for other in check.kinds) > 1
             name = f"{kind.name.partition('_')[0]}_*" if alike else kind.name
             rows.setdefault(name, []).append((kind, check.tasks))
-    titles = ("kind", "severity", "what it names", "tasks", "`--fix`")
+    titles = ("kind", "severity", "what it reports", "tasks", "`--fix`")
     text = table(titles, [kind_row(name, found) for name, found in rows.items()])
     return re.sub(r"(?<=<!-- kinds -->\n).*(?=<!-- /kinds -->)", lambda _: text, page, flags=re.DOTALL)
 
@@ -117,7 +123,7 @@ def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> S
     severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
     looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
     where = "all" if len(looked_at) == len(ALL) else ", ".join(looked_at)
-    return (f"`{name}`", severities, kinds[0].what.replace("|", r"\|"), where, yes(kinds[0].fixable))
+    return (f"`{name}`", severities, kinds[0].description.replace("|", r"\|"), where, yes(kinds[0].fixable))
 
 
 def summary(method: Method) -> str:

@@ -7,5 +7,5 @@ import etude
 try:
     etude.load_task(sys.argv[1] + ".missing")
 except etude.errors.InputError as error:
-    for fault in error.issues:
-        print(fault.location, fault.message, fault.remedy)
+    for issue in error.issues:
+        print(issue.location, issue.message, issue.remedy)

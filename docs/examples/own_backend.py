@@ -10,17 +10,17 @@ class Echo(BatchedModel):
     """Answers with the question."""
 
     def complete(self, requests):
-        """The last turn of each request."""
-        return [Completion(each.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for each in requests]
+        """Return the last turn of each request."""
+        return [Completion(request.messages[-1].content, "stop", 1, 0, 1, 0.0, 0.0) for request in requests]
 
 
 def handles(name):
-    """Names under `model:` that begin with `echo:`."""
+    """Whether a name under `model:` begins with `echo:`."""
     return name.startswith("echo:")
 
 
 def load(ref, models):
-    """The model that a name means."""
+    """Load the model that a name means."""
     return Echo(ref.name)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from wording import Asker, Wish
 
-from etude.text.normal_forms import with_signs
+from etude.text.normal_forms import to_canonical
 
 HERE = Path(__file__).parent
 SEED = 20
@@ -223,7 +223,7 @@ class Distinct:
 
 def shingles(text: str) -> frozenset[str]:
     """The character 5-grams of the text's normal form."""
-    plain = with_signs(text)
+    plain = to_canonical(text)
     return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
 
 

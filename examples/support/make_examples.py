@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from etude.text.normal_forms import with_signs
+from etude.text.normal_forms import to_canonical
 
 HERE = Path(__file__).parent
 SEED = 7
@@ -63,7 +63,7 @@ def make_rows(words: dict[str, Any], rng: Random) -> list[dict[str, str]]:
 
 def shingles(text: str) -> frozenset[str]:
     """The character 5-grams of the text's normal form."""
-    plain = with_signs(text)
+    plain = to_canonical(text)
     return frozenset(plain[start : start + 5] for start in range(max(len(plain) - 5, 0) + 1))
 
 

@@ -11,8 +11,6 @@ These are the public names. Each is imported when it is first used, so `import e
 
 from __future__ import annotations
 
-import os
-import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,30 +27,6 @@ if TYPE_CHECKING:
     from etude.task import load_task
     from etude.tuning.train import train
     from etude.types import Finding
-
-_QUIET, _BUSY = "10000", "1000"
-"""For GOMP_SPINCOUNT, on a quiet machine and where another process runs (bench/busy.py)."""
-
-
-def _others_run(loads: str = "/proc/loadavg") -> bool:
-    """Whether other processes wanted half a core in the last minute, and one runs or waits for a core at each of five
-    looks, 16 ms in all; False where the system does not say (only on Linux does torch come with libgomp)."""
-    try:
-        for look in range(5):
-            time.sleep(0.004 if look else 0)
-            with open(loads, encoding="ascii") as file:  # noqa: PTH123 - pathlib loads slowly
-                minute, *_, running, _ = file.read().split()  # "0.71 0.40 0.20 2/165 4714"
-            if float(minute) < 0.5 or int(running.partition("/")[0]) <= 1:  # this process is one of them
-                return False
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-    # Read when torch loads libgomp, so it is set first. By default a thread that waits for another spins for
-    # milliseconds and, on a busy machine, takes the core that the other one needs.
-    os.environ["GOMP_SPINCOUNT"] = _BUSY if _others_run() else _QUIET
 
 __version__ = "0.1.0"
 

@@ -1,11 +1,9 @@
-"""A file of inputs answered to a file of answers, row by row: `etude predict`.
+"""Every row of a file of inputs answered, to a file of answers: `etude predict`.
 
-Both files are streams: a million rows take no more memory than a thousand. Answers are appended to `OUTPUT.HASH.part`,
-whose hash is of assistant and input, and which becomes the output when all are there. Rows are answered in chunks that
-the input alone decides, so the output does not depend on where it was stopped.
+Both files are streams: a million rows take no more memory than a thousand. Answers are appended to `OUTPUT.HASH.part`
+(the hash is of assistant and input), which is renamed to the output when all are there. Rows are answered in chunks
+that only the input decides, so the output does not depend on where it was stopped.
 """
-
-from __future__ import annotations
 
 import csv
 import fcntl
@@ -24,102 +22,97 @@ from typing import Any, BinaryIO, Literal
 from etude import __version__
 from etude.assistant import Assistant, PromptLimit
 from etude.base.files import Json
-from etude.data.formats.asked import question, survey
 from etude.data.formats.cells import Cells
-from etude.data.formats.raw import raw_rows
-from etude.data.formats.reading import Reading, Row
+from etude.data.formats.chat import read_question
+from etude.data.formats.raw_rows import read_raw_rows
+from etude.data.formats.read import find_input_columns
+from etude.data.formats.row_reader import RawRow, RowReader
 from etude.errors import InputError, Issue, RunError
 from etude.models.registry import Models
-from etude.runs.questions import Confirm, Sending, agreed, confirm_endpoint
-from etude.runs.recommended import columns_of_examples, endpoints_for, load, run_of
+from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_service
+from etude.runs.recommended import find_run_of, load, load_endpoints, read_input_columns
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
-from etude.task.endpoint import endpoint_of
 from etude.types import Answer, Message
 
-CHUNK = 128
-"""Rows that are answered together, and the most that a kill costs."""
+CHUNK = 128  # rows that are answered together, and at most lost when the process is killed
 OnProgress = Callable[[int, int, float], None]
-"""Called after each chunk with the rows answered, the rows of the file, and the seconds that the others will take."""
-
-Answered = Callable[[int], Iterator[list[tuple[Row, Json]]]]
-"""The rows from a number on, a multiple of CHUNK, in chunks, each with what is said of it."""
+"""Called after each chunk with the rows answered, all rows, and the seconds that the others will take."""
+ReadAnswers = Callable[[int], Iterator[list[tuple[RawRow, Json]]]]
+"""(number of the first row, a multiple of CHUNK) -> chunks of rows with their answer columns."""
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """A file of answers."""
+class AnswerFile:
+    """A finished file of answers."""
 
     file: Path
     method: str
-    rows: int
-    problems: int
-    """Rows whose column `problem` is not empty: not answered, or their answer is cut or breaks the contract."""
+    num_rows: int
+    num_problems: int  # rows with a `problem`: not answered, or the answer is cut or breaks the contract
 
 
 def predict(
-    place: Path | str,
+    path: Path | str,
     file: Path | str,
     output: Path | str,
     *,
     method: str | None = None,
     input: Sequence[str] = (),
     on_progress: OnProgress = lambda done, total, left: None,
-    confirm: Confirm = agreed,
-) -> Predicted:
+    confirm: Confirm = answer_unasked,
+) -> AnswerFile:
     """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output` (likewise).
 
-    `place` is what `load` takes; a `method` replaces the recommended one. `input` names the columns that ask; without
-    it those of the task's examples do, if the file has them, else their names tell. All columns are kept; `answer`,
-    `label` (classify), `fields` (in a table a column for each), `confidence`, `handed_over`, `form` (is the contract
-    kept?), `citations` and `problem` are added if the assistant has them. A row whose input is empty or too long for
-    the model is kept without an answer.
-    The same call continues where an earlier one was stopped. If a model behind a URL answers, `confirm` is first asked
-    what that may cost. Raises InputError for a file that cannot be read (all errors together) or an output that exists,
-    RunError without an assistant or if another process writes the output, Declined when `confirm` says no.
+    `path` is anything that `load` accepts; `method` replaces the recommended one. `input` lists the input columns; by
+    default those of the task's examples if the file has them, else columns with a usual name. All columns are kept;
+    `answer`, `label` (classify), `fields` (in a table one column each), `confidence`, `handed_over`, `keeps_contract`,
+    `citations` and `problem` are added if the assistant has them. A row whose input is empty or too long for the model
+    is kept without an answer.
+
+    The same call continues an earlier one that was stopped. If a model behind a URL answers, `confirm` is asked about
+    the cost first. Raises InputError for a file that cannot be read (with all errors) or an output that exists,
+    RunError without an assistant or if another process writes the output, Declined if `confirm` says no.
     """
-    assistant, file, output = load(place, method), Path(file), Path(output)
+    assistant, file, output = load(path, method), Path(file), Path(output)
     if output.exists():
-        raise InputError([Issue(str(output), "the file exists", "", "delete it, or name another one")])
+        raise InputError([Issue(str(output), "the file exists", "", "delete it, or choose another name")])
     if output.suffix.lower() not in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-        raise InputError(
-            [Issue(str(output), "an unknown kind of file", "", "name a .jsonl, .csv or .tsv file")]
-        )
-    run = run_of(Path(place))
-    names, total, columns = survey(file, input, columns_of_examples(run))
-    models = Models(endpoints=endpoints_for(assistant, run))
+        raise InputError([Issue(str(output), "an unknown format", "", "use a name in .jsonl, .csv or .tsv")])
+    run = find_run_of(Path(path))
+    names, total, columns = find_input_columns(file, input, read_input_columns(run))
+    models = Models(endpoints=load_endpoints(assistant, run))
     _confirm_sending(assistant, models, file, columns, total, confirm)
     layout = Layout(assistant, names, TABLE_SUFFIXES.get(output.suffix.lower()))
-    with _part(output, assistant.fingerprint, _digest(file), columns) as part:
-        _grow(part, layout, partial(_answered, assistant, models, file, columns), total, on_progress)
-    Path(part.name).rename(output)
-    problems = sum(bool(row.cells[layout.columns["problem"]]) for row in raw_rows(Reading(output)))
-    return Predicted(output, assistant.method, total, problems)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with _open_partial(output, assistant.fingerprint, digest, columns) as partial_file:
+        read_answers = partial(_answer_rows, assistant, models, file, columns)
+        _write_rows(partial_file, layout, read_answers, total, on_progress)
+    Path(partial_file.name).rename(output)
+    problems = sum(bool(row.cells[layout.columns["problem"]]) for row in read_raw_rows(RowReader(output)))
+    return AnswerFile(output, assistant.method, total, problems)
 
 
 def _confirm_sending(
     assistant: Assistant, models: Models, file: Path, columns: Sequence[str], total: int, confirm: Confirm
 ) -> None:
-    """Asks before the rows go to an endpoint, as a comparison does; the prompts of the first are counted for all. Asks
-    nothing for other models. Raises Declined."""
-    name = assistant.model.name
-    if (endpoint := models.endpoints.get(name) or endpoint_of(name)) is None:
+    """Ask before the rows go to a service, with the tokens of the first chunk's prompts as those of all rows. Raises
+    Declined."""
+    if (service := models.find_service(assistant.model.name)) is None:
         return
-    model, reading = models.get(assistant.model), Reading(file)
+    model, reading = models.get(assistant.model), RowReader(file)
     limit = PromptLimit(assistant, model)
-    first = [_turns(Cells(reading, row), columns, limit) for row in islice(raw_rows(reading), CHUNK)]
-    requests = assistant.requests([turns for turns in first if not isinstance(turns, str)], models)
-    tokens = sum(model.count_tokens(each.messages) for each in requests) / len(first) * total
-    most = Sending(total, round(tokens), total * assistant.max_tokens)
-    confirm_endpoint(endpoint, most, f"gets the rows of {file.name}", lambda event: None, confirm)
+    rows = islice(read_raw_rows(reading), CHUNK)
+    questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
+    requests = assistant.build_requests([turns for turns in questions if not isinstance(turns, str)], models)
+    tokens = sum(model.count_tokens(request.messages) for request in requests) / len(questions) * total
+    num_requests = total * assistant.samples
+    sending = SendLimits(num_requests, round(tokens), num_requests * assistant.max_tokens)
+    confirm_service(service, sending, f"gets the rows of {file.name}", lambda event: None, confirm)
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _part(output: Path, *inputs: object) -> BinaryIO:
-    """The file that grows until it is the output, held by this process alone."""
+def _open_partial(output: Path, *inputs: object) -> BinaryIO:
+    """Open the file of answers so far, locked for this process."""
     key = hashlib.sha256(repr((*inputs, CHUNK, __version__)).encode()).hexdigest()[:8]
     output.parent.mkdir(parents=True, exist_ok=True)
     stream = output.with_name(f"{output.name}.{key}.part").open("a+b")
@@ -131,119 +124,128 @@ def _part(output: Path, *inputs: object) -> BinaryIO:
     return stream
 
 
-def _grow(part: BinaryIO, layout: Layout, answered: Answered, total: int, on_progress: OnProgress) -> None:
-    """Add the rows that are missing, a chunk at a time, each on disk before the next is begun."""
-    first = done = _begun(part, layout)
+def _write_rows(
+    partial_file: BinaryIO, layout: "Layout", read_answers: ReadAnswers, total: int, on_progress: OnProgress
+) -> None:
+    """Append the missing rows, each chunk on disk before the next is answered."""
+    num_before = num_done = _cut_incomplete_row(partial_file, layout)
     started = time.perf_counter()
-    for chunk in answered(done - done % CHUNK):
-        part.write(b"".join(layout.line(*told) for told in chunk[done % CHUNK :]))
-        part.flush()
-        os.fsync(part.fileno())
-        done += len(chunk) - done % CHUNK
-        on_progress(done, total, (time.perf_counter() - started) / (done - first or 1) * (total - done))
+    for chunk in read_answers(num_done - num_done % CHUNK):
+        partial_file.write(b"".join(layout.format_row(*pair) for pair in chunk[num_done % CHUNK :]))
+        partial_file.flush()
+        os.fsync(partial_file.fileno())
+        num_done += len(chunk) - num_done % CHUNK
+        pace = (time.perf_counter() - started) / (num_done - num_before or 1)
+        on_progress(num_done, total, pace * (total - num_done))
 
 
-def _begun(stream: BinaryIO, layout: Layout) -> int:
-    """Cut the file after its last whole line, or record of a table; returns the rows that are there."""
+def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
+    """Cut the file after its last whole row and return the number of rows. Writes the header of a new table."""
     stream.seek(0)
-    whole = end = position = 0
-    inside = False
+    num_whole = end = position = 0
+    is_quoted = False
     for line in stream:
         position += len(line)
-        inside ^= bool(layout.delimiter) and line.count(b'"') % 2 == 1  # a quote in a value stands twice
-        if line.endswith(b"\n") and not inside:
-            whole, end = whole + 1, position
+        # A quoted value may hold line breaks; a quote inside it is doubled.
+        is_quoted ^= bool(layout.delimiter) and line.count(b'"') % 2 == 1
+        if line.endswith(b"\n") and not is_quoted:
+            num_whole, end = num_whole + 1, position
     stream.truncate(end)
-    if layout.delimiter and not whole:
-        stream.write(layout.record([*layout.kept, *layout.columns.values()]))
-    return max(0, whole - bool(layout.delimiter))
+    if layout.delimiter and not num_whole:
+        stream.write(layout.format_record([*layout.input_columns, *layout.columns.values()]))
+    return max(0, num_whole - bool(layout.delimiter))
 
 
-def _answered(
-    assistant: Assistant, models: Models, file: Path, columns: Sequence[str], begin: int
-) -> Iterator[list[tuple[Row, Json]]]:
-    """The rows from `begin` on, in chunks, each with what is said of it."""
-    reading = Reading(file)
+def _answer_rows(
+    assistant: Assistant, models: Models, file: Path, columns: Sequence[str], first_row: int
+) -> Iterator[list[tuple[RawRow, Json]]]:
+    """Answer the rows from `first_row` on, in chunks, each with its answer columns."""
+    reading = RowReader(file)
     limit = PromptLimit(assistant, models.get(assistant.model, *assistant.needs))
-    source = islice(raw_rows(reading), begin, None)
+    source = islice(read_raw_rows(reading), first_row, None)
     while rows := list(islice(source, CHUNK)):
-        asked = [_turns(Cells(reading, row), columns, limit) for row in rows]
-        answers = iter(assistant.answer([turns for turns in asked if not isinstance(turns, str)], models))
-        said = ({"problem": turns} if isinstance(turns, str) else _told(next(answers)) for turns in asked)
-        yield list(zip(rows, said, strict=True))
+        questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
+        answers = iter(assistant.answer([turns for turns in questions if not isinstance(turns, str)], models))
+        values = [
+            {"problem": turns} if isinstance(turns, str) else _to_columns(next(answers))
+            for turns in questions
+        ]
+        yield list(zip(rows, values, strict=True))
 
 
-def _turns(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:
-    """The turns of a row, or why it cannot be answered."""
-    before = len(cells.reading.faults)
-    turns = question(cells, columns)
-    if found := cells.reading.faults[before:]:
-        del cells.reading.faults[before:]
-        return found[0][1].message
+def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:
+    """Read the turns of a row, or say why it cannot be answered."""
+    num_before = len(cells.reader.issues)
+    turns = read_question(cells, columns)
+    if new_issues := cells.reader.issues[num_before:]:
+        del cells.reader.issues[num_before:]
+        return new_issues[0][1].message
     return turns if limit.fits(turns) else f"longer than the {limit.tokens:,} tokens that the model reads"
 
 
-def _told(answer: Answer) -> Json:
-    """What is said of one answer, and the value of each field by itself."""
+def _to_columns(answer: Answer) -> Json:
     problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.truncated else [])))
-    parts = answer.value.items() if isinstance(answer.value, dict) else ()
-    told = {
+    fields = answer.value.items() if isinstance(answer.value, dict) else ()
+    values = {
         "answer": answer.text,
         "label": answer.value,
         "fields": answer.value,
-        "form": answer.keeps_contract,
+        "keeps_contract": answer.keeps_contract,
     }
-    told |= {"confidence": answer.confidence, "handed_over": answer.handed_over}
-    told |= {"citations": list(answer.citations), "problem": problem}
-    return told | {f"fields.{name}": value for name, value in parts}
+    values |= {"confidence": answer.confidence, "handed_over": answer.handed_over}
+    values |= {"citations": list(answer.citations), "problem": problem}
+    return values | {f"fields.{name}": value for name, value in fields}
 
 
 class Layout:
-    """How a row is written: as a JSON line or, with a delimiter, as a record of a table."""
+    """The columns of the output; formats a row as a JSON line or, with a delimiter, as a record of a table."""
 
-    def __init__(self, assistant: Assistant, kept: Sequence[str], delimiter: str | None) -> None:
-        self.kept, self.delimiter, contract = kept, delimiter, assistant.contract
+    def __init__(self, assistant: Assistant, input_columns: Sequence[str], delimiter: str | None) -> None:
+        self.input_columns, self.delimiter, contract = input_columns, delimiter, assistant.contract
         schema = contract.json_schema if contract else None
         names = [name.removesuffix("?").strip() for name in contract.fields] if contract else []
         fields = (names or [*(schema or {}).get("properties", {})]) if delimiter else []
         columns = {"answer": "answer"} | {f"fields.{name}": name for name in fields}
-        for name, there in {
+        for name, is_present in {
             "label": assistant.kind == "classify",
             "fields": not fields and bool(names or schema),
             "confidence": bool(assistant.choices),
             "handed_over": assistant.handover is not None,
-            "form": contract is not None,
+            "keeps_contract": contract is not None,
             "citations": assistant.search is not None,
             "problem": True,
         }.items():
-            columns |= {name: name} if there else {}
+            columns |= {name: name} if is_present else {}
         self.columns: dict[str, str] = {}
-        """What is said -> its column."""
+        """Key of an answer -> its column; an input column of the same name is kept."""
         for key, name in columns.items():
-            self.columns[key] = _free(name, [*kept, *self.columns.values()])
+            self.columns[key] = _choose_free_name(name, [*input_columns, *self.columns.values()])
 
-    def line(self, row: Row, told: Json) -> bytes:
-        """A row with what is said of it."""
+    def format_row(self, row: RawRow, values: Json) -> bytes:
+        """Format a row with its answer columns."""
         if self.delimiter:
-            return self.record([*map(row.cells.get, self.kept), *map(told.get, self.columns)])
-        said = {column: told.get(name) for name, column in self.columns.items()}
-        return json.dumps({**row.cells, **said}, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+            cells = map(row.cells.get, self.input_columns)
+            return self.format_record([*cells, *map(values.get, self.columns)])
+        columns = {column: values.get(name) for name, column in self.columns.items()}
+        line = json.dumps({**row.cells, **columns}, ensure_ascii=False)
+        return line.encode(errors="backslashreplace") + b"\n"
 
-    def record(self, values: Sequence[Any]) -> bytes:
-        """A record of a table. Quotes around all values of a TSV file say that they are marks."""
+    def format_record(self, values: Sequence[Any]) -> bytes:
+        """Format a record of a table."""
         text = io.StringIO()
+        # Readers take quotes in a TSV file for marks only if all its values are quoted.
         quoting: Literal[0, 1] = csv.QUOTE_ALL if self.delimiter == "\t" else csv.QUOTE_MINIMAL
         writer = csv.writer(text, delimiter=str(self.delimiter), lineterminator="\n", quoting=quoting)
-        writer.writerow(map(_cell, values))
+        writer.writerow(map(_format_cell, values))
         return text.getvalue().encode(errors="backslashreplace")
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
-    return _free(f"predicted_{name}", taken) if name in taken else name
+def _choose_free_name(name: str, taken: Sequence[str]) -> str:
+    return _choose_free_name(f"predicted_{name}", taken) if name in taken else name
 
 
-def _cell(value: Any) -> str:
-    """A value in a table: a text as it is, texts joined by `; `, nothing for None, all else as JSON."""
+def _format_cell(value: Any) -> str:
+    """Format a value for a table: a text unchanged, texts joined by `; `, "" for None, anything else as JSON."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "; ".join(value)
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

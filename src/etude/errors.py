@@ -1,20 +1,18 @@
 """Every error a user can meet, as one tree.
 
     EtudeError                     anything Étude raises on purpose
-    ├── InputError  (ValueError)   the user's input is wrong; carries every fault of the input at once
-    ├── MissingExtraError (ImportError)   an optional dependency is absent; names the pip command
-    ├── ModelError  (RuntimeError) weights cannot be found, read or run
-    │   ├── FormError              a form that was asked for cannot be enforced
-    │   └── Diverged               a training whose loss is a spike or no number; all its processes raise it
-    ├── RunError    (RuntimeError) a run folder cannot be read, continued or written
-    ├── Parted      (RuntimeError) another of the processes that train together has ended
-    └── Declined                   the user was asked whether to go on, and said no
+    ├── InputError  (ValueError)          the user's input is wrong; has every error of the input
+    ├── MissingExtraError (ImportError)   an optional dependency is missing; names the pip command
+    ├── ModelError  (RuntimeError)        weights cannot be found, read or run
+    │   ├── GrammarError                  a grammar cannot be enforced
+    │   └── TrainingDiverged              the loss of a training jumped or is NaN; raised in all its processes
+    ├── RunError    (RuntimeError)        a run folder cannot be read, resumed or written
+    ├── WorkerExited (RuntimeError)       another training process exited
+    └── Declined                          the user answered a question with no
 
-A message is one sentence on what was wrong, the value we got, and what to do now. A failed
-`assert` is a bug of Étude's own and never stands for one of these.
+A message is one sentence on what was wrong, the value we got, and what to do now. A failed `assert` is a bug of Étude's
+own and never replaces one of these.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterable
@@ -23,10 +21,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong with an input: where, what, the value we got, what to do."""
+    """One thing that is wrong with an input: location, message, the value we got, what to do."""
 
     location: str
-    """`file:line`, or `file` when no line can be named."""
+    """`file:line`, or `file` if there is no line."""
     message: str
     """What is wrong, as a phrase without a full stop."""
     value: str
@@ -34,16 +32,16 @@ class Issue:
     remedy: str
     """What to do now, as a phrase without a full stop."""
     kind: str = "unreadable"
-    """Kind of finding that the fault is among the results of a check."""
+    """Kind of the finding when a check of the data reports it."""
 
     def __str__(self) -> str:
-        got = f" (got {self.value})" if self.value else ""
-        return f"{self.location}: {self.message}{got}. {self.remedy}."
+        value = f" (got {self.value})" if self.value else ""
+        return f"{self.location}: {self.message}{value}. {self.remedy}."
 
 
-def parse_location(where: str) -> tuple[str, int]:
-    """The file and the line, from 1, of a `file:line`, by which places are put in order; 0 where no line is named."""
-    file, _, line = where.rpartition(":")
+def parse_location(location: str) -> tuple[str, int]:
+    """The file and the line, from 1, of a `file:line`, for sorting; 0 without a line."""
+    file, _, line = location.rpartition(":")
     return file, int(line) if line.isdecimal() else 0
 
 
@@ -54,16 +52,14 @@ class EtudeError(Exception):
 
 
 class InputError(EtudeError, ValueError):
-    """The user's input is wrong. `faults` lists everything that is wrong with it, not only the first.
-
-    `count` is the number of things that are wrong where `faults` does not spell out every one.
-    """
+    """The user's input is wrong. `issues` lists all its errors, not only the first; `count` is their number if `issues`
+    does not spell out every one."""
 
     def __init__(self, issues: Iterable[Issue], count: int | None = None) -> None:
         self.issues: tuple[Issue, ...] = tuple(issues)
-        assert self.issues, "an InputError names at least one fault"
+        assert self.issues, "an InputError has at least one issue"
         self.count = len(self.issues) if count is None else count
-        super().__init__("\n".join(str(fault) for fault in self.issues))
+        super().__init__("\n".join(str(issue) for issue in self.issues))
 
 
 class MissingExtraError(EtudeError, ImportError):
@@ -78,34 +74,41 @@ class ModelError(EtudeError, RuntimeError):
 
 
 class GrammarError(ModelError):
-    """A form that was asked for cannot be enforced."""
+    """A requested grammar cannot be enforced."""
 
 
-class TrainingDiverged(ModelError):  # noqa: N818 - what became of a training
-    """The loss of a training is a spike or no number. Every process that trains raises it at the same step."""
+class TrainingDiverged(ModelError):  # noqa: N818 - an event, not an error of the code
+    """The loss of a training jumped or is NaN. Every training process raises it at the same step."""
 
 
 class RunError(EtudeError, RuntimeError):
-    """A run folder cannot be read, continued or written."""
+    """A run folder cannot be read, resumed or written."""
 
 
-class WorkerExited(EtudeError, RuntimeError):  # noqa: N818 - the fault is another process's
-    """Another of the processes that train together has ended; that one says why."""
+RUN_REMEDY = (
+    "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare TASK --fresh`, "
+    "`etude train TASK --fresh`."
+)
+"""What to do about an unreadable file of a run."""
 
 
-class Declined(EtudeError):  # noqa: N818 - an answer, not a fault
-    """The user was asked whether to go on, and said no."""
+class WorkerExited(EtudeError, RuntimeError):  # noqa: N818 - the error is another process's
+    """Another training process exited; that one reports why."""
+
+
+class Declined(EtudeError):  # noqa: N818 - an answer, not an error
+    """The user answered a question with no."""
 
     exit_code = 1
 
 
 def quote_value(value: object, limit: int = 80) -> str:
-    """`value` as it stands in a message: quoted, on one line, at most `limit` characters long."""
+    """`value` for a message: quoted, on one line, at most `limit` characters long."""
     return _truncate(repr(value), limit)
 
 
 def quote_setting(value: object, limit: int = 80) -> str:
-    """`shown` for what a task file may hold: a text in quotes, all else as YAML and JSON write it."""
+    """`quote_value` for values of a task file: a text in quotes, all else as YAML and JSON write it."""
     text = (
         quote_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
     )

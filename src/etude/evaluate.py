@@ -1,6 +1,4 @@
-"""Assistant x Dataset -> scores, resumable batch by batch."""
-
-from __future__ import annotations
+"""Answer and score rows: assistant x dataset -> scores, resumable batch by batch."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,29 +11,12 @@ from etude.data.dataset import Dataset
 from etude.data.splits import input_key
 from etude.metrics import Metric, predicted_label
 from etude.models.registry import Models
-from etude.stats.sample import Sample
-from etude.types import Answer, Batch, Completion, Example, Score
+from etude.stats.sample import UnitSums
+from etude.types import Answer, Batch, Completion, Example, Request, Score
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One row, what the assistant answered, and how right that is."""
-
-    example: Example
-    answer: Answer
-    score: Score
-    batch: int
-
-    @property
-    def outcome(self) -> Outcome:
-        """The row as the statistics see it."""
-        return Outcome(
-            self.score.value, self.example.output, predicted_label(self.answer), unit(self.example)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class RowOutcome:
     """What the statistics need of one row."""
 
     score: float
@@ -45,24 +26,41 @@ class Outcome:
     unit: str
 
 
-OnBatch = Callable[[Sequence[Scored], int, int, float], None]
-"""Called after each batch with its rows, the number of rows answered so far, the number of all rows, and the
-seconds that the others will take at the pace so far."""
+# Called after each batch with its rows, the number of rows answered so far, the number of all rows, and the
+# seconds that the others will take at the pace so far.
+@dataclass(frozen=True, slots=True)
+class ScoredAnswer:
+    """One row with the assistant's answer and its score."""
+
+    example: Example
+    answer: Answer
+    score: Score
+    batch: int
+
+    @property
+    def outcome(self) -> RowOutcome:
+        """The row as statistics use it."""
+        return RowOutcome(
+            self.score.value, self.example.output, predicted_label(self.answer), get_unit(self.example)
+        )
 
 
-def unit(example: Example) -> str:
-    """What the statistics count: the row's group where it has one, else its input, which other rows may have too."""
+OnBatch = Callable[[Sequence[ScoredAnswer], int, int, float], None]
+
+
+def get_unit(example: Example) -> str:
+    """Return what statistics count as one: the row's group, else its input, which other rows may share."""
     return f"group {example.group}" if example.group is not None else f"input {input_key(example)}"
 
 
-def outcome_of(line: Json) -> Outcome:
-    """A line of predictions.jsonl as the statistics see it: the twin of `Scored.outcome`."""
+def parse_outcome(line: Json) -> RowOutcome:
+    """Parse a line of predictions.jsonl; the same as `ScoredAnswer.outcome`."""
     label = line["value"] if isinstance(line["value"], str) else line["answer"]
-    return Outcome(line["score"], line["expected"], label.strip(), line["unit"])
+    return RowOutcome(line["score"], line["expected"], label.strip(), line["unit"])
 
 
-def sample_of(metric: Metric, rows: Sequence[Outcome]) -> Sample:
-    """The rows under the headline metric, ready for every interval and comparison."""
+def build_sample(metric: Metric, rows: Sequence[RowOutcome]) -> UnitSums:
+    """Build the sample of some rows under the headline metric, for intervals and comparisons."""
     return metric.sample(
         [row.score for row in rows],
         [row.unit for row in rows],
@@ -73,10 +71,9 @@ def sample_of(metric: Metric, rows: Sequence[Outcome]) -> Sample:
 
 @dataclass
 class AnswerLog:
-    """Completions on disk, one line per batch, so that a kill loses at most the batch in progress.
+    """Completions on disk, one line per batch, so that a kill loses at most the current batch.
 
-    A last line that was cut by a kill is dropped when the log is read. Without a file nothing is
-    written and nothing is resumed.
+    A last line that a kill cut is dropped when the log is read. Without a file nothing is written or resumed.
     """
 
     file: Path | None = None
@@ -86,35 +83,35 @@ class AnswerLog:
         if self.file is None or not self.file.exists():
             return
         for line in read_lines(self.file):
-            batch = _read(line)
+            batch = _parse_batch(line)
             self._batches[batch.number] = batch
 
     @property
     def batches(self) -> Sequence[Batch]:
-        """What the log holds, in the order of the plan."""
+        """The batches of the log, in the order of the plan."""
         return [self._batches[number] for number in sorted(self._batches)]
 
     @property
-    def num_rows(self) -> int:
-        """How many rows the log holds."""
+    def num_requests(self) -> int:
+        """How many answered requests the log holds."""
         return sum(len(batch.indices) for batch in self._batches.values())
 
     @property
-    def done(self) -> frozenset[int]:
-        """Numbers of the batches that the log holds."""
+    def batch_numbers(self) -> frozenset[int]:
+        """Numbers of the batches in the log."""
         return frozenset(self._batches)
 
     def append(self, batch: Batch) -> None:
-        """Adds one batch, on disk before it returns."""
+        """Add one batch; it is on disk when this returns."""
         self._batches[batch.number] = batch
         if self.file is None:
             return
         append_line(self.file, asdict(batch))
 
 
-def answer_log(folder: Path, assistant: Assistant, rows: Dataset) -> AnswerLog:
-    """The log of these rows answered by this assistant, named by both: answers of one that asks or answers
-    otherwise are never taken."""
+def open_answer_log(folder: Path, assistant: Assistant, rows: Dataset) -> AnswerLog:
+    """Open the answer log of these rows and this assistant. Fingerprints of both name the file, so the answers of a
+    different assistant are never reused."""
     return AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
 
 
@@ -125,57 +122,93 @@ def evaluate(
     metric: Metric,
     log: AnswerLog | None = None,
     on_batch: OnBatch | None = None,
-) -> list[Scored]:
-    """Answers and scores every row; results stand in the order of `rows`.
+) -> list[ScoredAnswer]:
+    """Answer and score every row, in the order of `rows`.
 
-    Batches that `log` already holds are not computed again; the model's plan depends on the whole
-    list, so the numbers do not depend on where an earlier run was cut.
+    Batches that are in the log are not computed again. The model plans its batches from the whole list, so the numbers
+    do not depend on where an earlier run stopped.
     """
-    log = log or AnswerLog()
-    scored: dict[int, Scored] = {}
-    spent = 0.0
-    for batch in _all_batches(assistant, models, rows, log):
+    scored: dict[int, ScoredAnswer] = {}
+    seconds, inputs = 0.0, [example.input for example in rows]
+    batches = answer_in_batches(
+        assistant,
+        models,
+        [example.id for example in rows],
+        lambda: assistant.build_requests(inputs, models),
+        log or AnswerLog(),
+    )
+    for number, answers in batches:
         started = time.perf_counter()
-        answered = _scored(assistant, rows, metric, batch)
-        # What a model noted, not the clock: loading weights and batches of an earlier attempt set no pace.
-        spent += time.perf_counter() - started + sum(row.answer.seconds for row in answered)
-        scored |= zip(batch.indices, answered, strict=True)
-        if on_batch:
-            left = spent / len(scored) * (len(rows) - len(scored))
-            on_batch(answered, len(scored), len(rows), left)
+        batch_rows = {
+            position: ScoredAnswer(rows[position], answer, metric.score(rows[position], answer), number)
+            for position, answer in answers.items()
+        }
+        scored |= batch_rows
+        # The seconds that the model noted, not the clock: loading weights and logged batches set no pace.
+        seconds += time.perf_counter() - started + sum(answer.seconds for answer in answers.values())
+        if on_batch and scored:
+            remaining = seconds / len(scored) * (len(rows) - len(scored))
+            on_batch(list(batch_rows.values()), len(scored), len(rows), remaining)
     return [scored[position] for position in range(len(rows))]
 
 
-def _all_batches(assistant: Assistant, models: Models, rows: Dataset, log: AnswerLog) -> Iterator[Batch]:
+def answer_in_batches(
+    assistant: Assistant,
+    models: Models,
+    ids: Sequence[str],
+    build_requests: Callable[[], Sequence[Request]],
+    log: AnswerLog,
+) -> Iterator[tuple[int, dict[int, Answer]]]:
+    """Yield the number of each batch with the answers that it completes, by the position of their id.
+
+    Batches of the log come first and are not computed again. An answer that several samples vote on is complete with
+    the last of them.
+    """
+    samples = assistant.samples
+    finished: dict[int, tuple[Completion, int, tuple[str, ...]]] = {}
+    for batch in _run_batches(assistant, models, len(ids) * samples, build_requests, log):
+        dropped = batch.shots_dropped or (0,) * len(batch.indices)
+        citations = batch.citations or ((),) * len(batch.indices)
+        finished |= zip(batch.indices, zip(batch.completions, dropped, citations, strict=True), strict=True)
+        positions = [
+            position
+            for position in dict.fromkeys(index // samples for index in batch.indices)
+            if all(position * samples + number in finished for number in range(samples))
+        ]
+        parts = [finished[position * samples + number] for position in positions for number in range(samples)]
+        answers = (
+            assistant.finish([ids[position] for position in positions], *zip(*parts, strict=True))
+            if parts
+            else []
+        )
+        yield batch.number, dict(zip(positions, answers, strict=True))
+
+
+def _run_batches(
+    assistant: Assistant,
+    models: Models,
+    num_requests: int,
+    build_requests: Callable[[], Sequence[Request]],
+    log: AnswerLog,
+) -> Iterator[Batch]:
     yield from log.batches
-    if log.num_rows == len(rows):
+    if log.num_requests == num_requests:
         return  # everything is there: the weights need not be loaded
     model = models.get(assistant.model, *assistant.needs)
-    requests = assistant.requests([example.input for example in rows], models)
-    for batch in model.batches(requests, log.done):
-        asked = [requests[index] for index in batch.indices]
-        noted = replace(
+    requests = build_requests()
+    for batch in model.batches(requests, log.batch_numbers):
+        batch_requests = [requests[index] for index in batch.indices]
+        recorded = replace(
             batch,
-            shots_dropped=tuple(request.shots_dropped for request in asked),
-            citations=tuple(request.citations for request in asked),
+            shots_dropped=tuple(request.shots_dropped for request in batch_requests),
+            citations=tuple(request.citations for request in batch_requests),
         )
-        log.append(noted)
-        yield noted
+        log.append(recorded)
+        yield recorded
 
 
-def _scored(assistant: Assistant, rows: Dataset, metric: Metric, batch: Batch) -> list[Scored]:
-    examples = [rows[position] for position in batch.indices]
-    dropped = batch.shots_dropped or (0,) * len(examples)
-    cited = batch.citations or ((),) * len(examples)
-    answers = assistant.finish([example.id for example in examples], batch.completions, dropped, cited)
-    return [
-        Scored(example, answer, metric.score(example, answer), batch.number)
-        for example, answer in zip(examples, answers, strict=True)
-    ]
-
-
-def _read(body: Json) -> Batch:
-    completions = tuple(Completion(**done) for done in body["completions"])
+def _parse_batch(body: Json) -> Batch:
+    completions = tuple(Completion(**completion) for completion in body["completions"])
     dropped = tuple(body.get("shots_dropped", ()))
-    cited = tuple(map(tuple, body.get("citations", ())))
-    return Batch(body["number"], tuple(body["indices"]), completions, dropped, cited)
+    citations = tuple(map(tuple, body.get("citations", ())))
+    return Batch(body["number"], tuple(body["indices"]), completions, dropped, citations)

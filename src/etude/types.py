@@ -1,4 +1,4 @@
-"""The nouns, as frozen values. No I/O, no behaviour beyond a derived field.
+"""The nouns, as frozen values. No I/O, no behaviour except derived properties.
 
 Nouns with a module of their own: Contract (task/contract.py), Task (task/definition.py), Dataset (data/dataset.py),
 Split (data/splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
@@ -16,10 +16,10 @@ Kind = Literal["classify", "extract", "answer", "rewrite"]
 Side = Literal["train", "dev", "test"]
 Severity = Literal["error", "warning", "note"]
 Act = Literal["answer", "refuse", "ask_back", "hand_over", "incoherent"]
-"""What an answer does; incoherent output does nothing, and is never taken for a refusal."""
+"""What an answer does; incoherent output does nothing, and never counts as a refusal."""
 ACTS: tuple[Act, ...] = ("answer", "refuse", "ask_back", "hand_over", "incoherent")
 CLASSICAL = "classical"
-"""Name in a ModelRef of what is no language model; its folder says which it is."""
+"""Name in a ModelRef of a classifier that is not a language model; its folder says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +29,29 @@ class Message:
     role: Role
     content: str
     trained: bool = True
-    """Whether training learns this turn; only an assistant's turn ever is learned."""
+    """Whether training learns this turn; only turns of the assistant are ever learned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row: an input, the answer wanted, and what is known about the row."""
+    """One row: an input, the right answer, and further columns of the row."""
 
     id: str
     """Unique within its Dataset; the row's own `id` column, else the hash of input and output."""
     input: tuple[Message, ...]
     """The turns before the answer, without a system message; the last one is the user's."""
     output: str
-    """The answer wanted."""
+    """The right answer."""
     references: tuple[str, ...] = ()
-    """Further answers that are as right as `output`."""
+    """Further answers that are equally right."""
     group: str | None = None
-    """Rows of one group never stand on two sides of the split."""
+    """Rows of one group are always on one side of the split."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Names and values by which results are shown apart."""
+    """Names and values by which results are broken down."""
     location: str = ""
     """`file:line` the row was read from."""
     source: str | None = None
-    """The document that the answer was written from, or file and place of a passage, as answers cite it."""
+    """The document that the answer was written from, or file and location of a passage, as in citations."""
 
     @property
     def text(self) -> str:
@@ -60,7 +60,7 @@ class Example:
 
 
 class Grammar(NamedTuple):
-    """What an answer is kept to, token by token."""
+    """What decoding is constrained to, token by token."""
 
     kind: Literal["json_schema", "regex"]
     text: str
@@ -68,60 +68,62 @@ class Grammar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a Model is asked: the whole conversation, and how it may answer."""
+    """A question to a Model: the whole conversation, and limits of the answer."""
 
     messages: tuple[Message, ...]
     max_tokens: int
-    """At most this many answer tokens; an answer stopped by it has finish "length"."""
+    """Maximum number of answer tokens; an answer that reaches it has finish "length"."""
     choices: tuple[str, ...] = ()
-    """When given, the answer is exactly one of these texts; an endpoint is only hoped to give one."""
+    """If set, the answer is exactly one of these texts; an endpoint cannot guarantee it."""
     shots_dropped: int = 0
-    """Examples of the Assistant that were left out, for the prompt would not have fitted the context."""
+    """Shots of the Assistant that were left out because the prompt would not have fitted the context."""
     citations: tuple[str, ...] = ()
-    """Names of the passages that the prompt shows, the best first."""
+    """Names of the passages in the prompt, the best first."""
+    sampling: Sampling | None = None
+    """How the answer is drawn, for backends that can "sample"; None is the likeliest."""
     grammar: Grammar | None = None
-    """What the answer is kept to, by backends that can do "grammar"."""
+    """Constrains the answer, with backends that support "grammar"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a Model gave back for one Request."""
+    """The answer of a Model to one Request."""
 
     text: str
     finish: Literal["stop", "length"]
     prompt_tokens: int
-    """Tokens of the rendered request, cached ones included."""
+    """Tokens of the rendered request, including cached ones."""
     cached_tokens: int
-    """Prompt tokens that were computed once for several requests."""
+    """Prompt tokens that were computed only once for several requests."""
     answer_tokens: int
-    """Tokens generated, end of turn included."""
+    """Generated tokens, including the end of turn."""
     seconds: float
     """This request's share of its batch's wall-clock seconds."""
     logprob: float | None
-    """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's
-    probability among the choices. None where the model does not say."""
+    """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's probability among the
+    choices. None if the model does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a served answer is chosen. The default is what is measured: always the likeliest token."""
+    """How a served answer is sampled. The default is the one that is measured: always the likeliest token."""
 
     temperature: float = 0.0
-    """0 is the likeliest token; else probabilities are those of the logits divided by it."""
+    """0 takes the likeliest token; otherwise logits are divided by it."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability are drawn from."""
+    """Samples only from the likeliest tokens that together have this probability."""
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
     top_logprobs: int | None = None
-    """How many of the likeliest tokens are named at every place; None asks for no log-probabilities at all."""
+    """How many of the likeliest tokens to report at every position; None for no log-probabilities at all."""
     json_schema: str = ""
-    """A schema, as JSON, that the answer is kept to."""
+    """A schema, as JSON, that constrains the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token of an answer, its log-probability, and the likeliest tokens at its place with theirs."""
+    """A token of an answer, its log-probability, and the likeliest tokens at its position with theirs."""
 
     text: str
     logprob: float
@@ -133,14 +135,14 @@ class Batch:
     """Requests that were answered together: the unit of resume."""
 
     number: int
-    """Position in the plan that the whole request list fixes."""
+    """Position in the plan, which depends on the whole request list."""
     indices: tuple[int, ...]
     """Which requests of the list, in the order of `completions`."""
     completions: tuple[Completion, ...]
     shots_dropped: tuple[int, ...] = ()
-    """As the requests have it, in the same order; empty where nobody has noted it."""
+    """Of the requests, in the same order; empty if unknown."""
     citations: tuple[tuple[str, ...], ...] = ()
-    """Likewise."""
+    """Of the requests, in the same order; empty if unknown."""
 
 
 @runtime_checkable
@@ -150,8 +152,8 @@ class Model(Protocol):
     name: str
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
-        """Answers the whole list batch by batch. The plan depends on the whole list only, so that
-        leaving out the batches numbered in `done` changes nothing about the others."""
+        """Answers the whole list batch by batch. The plan depends only on the whole list, so skipping the batches in
+        `done` does not change the others."""
         ...
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -159,44 +161,44 @@ class Model(Protocol):
         ...
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The answer to one request, piece by piece."""
+        """The answer to one request, in parts as they are generated."""
         ...
 
     def render_text(self, messages: Sequence[Message]) -> str:
-        """The prompt that these messages become, verbatim."""
+        """The prompt for these messages, verbatim."""
         ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt that these messages become."""
+        """Number of tokens of the prompt for these messages."""
         ...
 
     @property
     def context(self) -> int:
-        """The longest prompt with its answer, in tokens."""
+        """Maximum tokens of a prompt and its answer together."""
         ...
 
 
 class TrainableModel(Model, Protocol):
-    """A Model whose weights are in this process, for the training loop to change."""
+    """A Model whose weights are in this process, so that the training loop can change them."""
 
     module: Any
     """The transformers model, in evaluation mode."""
     tokenizer: Any
     folder: Path | None
-    """What both were read from."""
+    """The folder that both were loaded from."""
 
 
 class LearningModel(Model, Protocol):
-    """A Model that learns rows by itself."""
+    """A Model that has its own way of learning rows."""
 
     def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
-        """Writes to `folder` an adapter that gives the rows' answers. Returns a sentence and a note for the report."""
+        """Writes an adapter that gives the rows' answers to `folder`. Returns a sentence and a note for the report."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of an Assistant, with everything that was observed while it was made."""
+    """One answer of an Assistant, with all measurements of it."""
 
     id: str
     text: str
@@ -213,56 +215,56 @@ class Answer:
     answer_tokens: int
     seconds: float
     truncated: bool
-    """Stopped by the length limit."""
+    """Whether the length limit stopped it."""
     shots_dropped: int = 0
-    """Examples left out of the prompt, which would not have fitted the model's context."""
+    """Shots left out of the prompt, which would not have fitted the model's context."""
     citations: tuple[str, ...] = ()
-    """Names of the passages that the answer was given with, the best first: file, and heading or record."""
+    """Names of the passages in the prompt, the best first: file, and heading or record."""
     handed_over: bool = False
-    """Not sure enough: a person is to decide. The text is what would have been answered."""
+    """Not sure enough, so a person must decide. The text is the answer that was withheld."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How right one answer is."""
+    """The scores of one answer."""
 
     value: float
-    """The headline metric's score of this row, 0 to 1 (for macro-F1: 1 when the label is right)."""
+    """The headline metric's score of this row, 0 to 1 (for macro-F1: 1 if the label is right)."""
     keeps_contract: bool | None
-    """Contract kept."""
+    """Whether the answer keeps the contract; None without a contract."""
     check: float | None
-    """What the task's check function said, 0 to 1."""
-    others: Mapping[str, float] = field(default_factory=dict)
-    """Further metrics, shown beside the headline and deciding nothing."""
+    """Result of the task's check function, 0 to 1."""
+    other_metrics: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics, which are reported and decide nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number that knows its uncertainty."""
+    """A value with its uncertainty."""
 
     value: float
     low: float
     high: float
     n: int
-    """Independent units it rests on: groups where rows are grouped, else rows."""
+    """Number of independent units: groups if rows are grouped, else rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class PricedCost:
-    """What one request costs, on average over the test rows."""
+    """The cost of one request, on average over the test rows."""
 
     prompt_tokens: float = 0.0
-    """Cached ones included."""
+    """Including cached ones."""
     cached_tokens: float = 0.0
     answer_tokens: float = 0.0
     seconds: float = 0.0
     price: float | None = None
-    """In the unit of the task's prices; None when the task names none."""
+    """In the unit of the task's prices; None without prices."""
 
 
 @dataclass(frozen=True, slots=True)
 class MethodPair:
-    """Method a minus method b, with an interval that holds for all pairs together."""
+    """Method a minus method b, with a simultaneous interval over all pairs."""
 
     a: str
     b: str
@@ -271,20 +273,20 @@ class MethodPair:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One input, the better and the worse answer, who said so; of a thumb only one of the two is there."""
+    """One input with a chosen and a rejected answer; a rated answer has only one of the two, and the other is ""."""
 
     id: str
     input: tuple[Message, ...]
-    """As an Example has it."""
+    """As in Example."""
     chosen: str
     rejected: str
     authors: tuple[str, ...] = ()
     location: str = ""
-    """`file:line` it was read from."""
+    """`file:line` of the row."""
 
     @property
     def text(self) -> str:
-        """The input as one text, as `Example.text` has it."""
+        """The input as one text, like `Example.text`."""
         return "\n".join(message.content for message in self.input)
 
 
@@ -294,10 +296,10 @@ Column = Literal["input", "output"]
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A passage of one row that shows what a finding speaks of."""
+    """A passage of one row as evidence for a finding."""
 
     row: str
-    """Id of the row; "" where the row could not be read."""
+    """Id of the row; "" if the row could not be read."""
     location: str
     """`file:line` of the row."""
     column: Column
@@ -313,28 +315,28 @@ class Finding:
     kind: str
     severity: Severity
     rows: tuple[str, ...]
-    """Row ids concerned; where they are ranked, the worst first."""
+    """Ids of the rows; the worst first if they are ranked."""
     message: str
-    """What was found, in a sentence."""
+    """The finding as a sentence."""
     remedy: str
-    """What to do, in a sentence."""
+    """What to do, as a sentence."""
     locations: tuple[str, ...] = ()
     """`file:line` of each row, in the order of `rows`; also of rows that could not be read."""
     subjects: tuple[str, ...] = ()
-    """What each row is named for, in the order of `rows`, such as a field; empty where the kind says it all."""
+    """What is wrong in each row, in the order of `rows`, such as a field; empty if the kind says enough."""
     excerpts: tuple[Excerpt, ...] = ()
-    """Passages of a few of the rows."""
+    """Passages of some of the rows."""
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """What was counted or estimated, by name."""
+    """Name -> count or estimate."""
     fix: str = ""
-    """What can be done about it without a person; "" where only a person can tell."""
+    """The automatic repair; "" if only a person can decide."""
     other_kinds: tuple[str, ...] = ()
-    """Further kinds that the finding tells of, in the same rows."""
+    """Further kinds of finding in the same rows, merged into this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which weights: a name as the task file gives it, and an adapter folder laid over it."""
+    """Weights: a name as in the task file, and the folder of an adapter over them."""
 
     name: str
     adapter: Path | None = None
@@ -342,7 +344,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class SearchRef:
-    """A saved search over passages: its folder, and a hash of everything that decides what it finds."""
+    """A saved index of passages: its folder, and a hash of everything that affects its results."""
 
     folder: Path
     fingerprint: str

@@ -1,1 +1,1 @@
-"""Plumbing that knows nothing of the domain: files, text on disk, wording, processes, parts of pages."""
+"""Plumbing that knows nothing of the domain: files, JSON, formatting, issues of inputs, processes, parts of pages."""

@@ -1,6 +1,4 @@
-"""Files that are whole after a kill at any moment: written aside and renamed, or append-only lines."""
-
-from __future__ import annotations
+"""Files that survive a kill at any moment: written under another name and renamed, or append-only lines."""
 
 import fcntl
 import json
@@ -13,111 +11,128 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from etude.errors import RunError
+from etude.errors import RUN_REMEDY, RunError
 
 Json = dict[str, Any]
-REMEDY = (
-    "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare TASK --fresh`, "
-    "`etude train TASK --fresh`."
-)
-"""What to do about a file of a run that cannot be read."""
 
 
 def parse_json(text: str, **options: Any) -> Any:
-    """The value of a JSON text by RFC 8259, which knows no NaN and no Infinity.
+    """Parse JSON by RFC 8259, which has no NaN and no Infinity. `options` go to `json.JSONDecoder`.
 
-    Raises ValueError, also for what is nested too deep to read and for numbers beyond a float.
-    `options` go to `json.JSONDecoder`.
+    Raises ValueError, also for text that is nested too deep and for numbers beyond a float.
     """
     try:
-        # json.loads makes a decoder for every text; it alone says what a byte order mark is.
-        return json.loads(text) if text.startswith("\ufeff") else _decoder(**options).decode(text)
+        # json.loads makes a new decoder for every text, but only it reports a byte order mark.
+        return json.loads(text) if text.startswith("\ufeff") else _get_decoder(**options).decode(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
 
 @lru_cache
-def _decoder(**options: Any) -> json.JSONDecoder:
-    return json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, **options)
+def _get_decoder(**options: Any) -> json.JSONDecoder:
+    def reject_constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    def parse_float(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            raise ValueError(f"{digits} is beyond the range of a number")
+        return value
+
+    def parse_int(digits: str) -> int:
+        try:
+            return int(digits)
+        except ValueError as error:  # Python reads at most a few thousand digits
+            raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error
+
+    return json.JSONDecoder(
+        parse_constant=reject_constant, parse_float=parse_float, parse_int=parse_int, **options
+    )
 
 
 def read_json(file: Path) -> Json:
-    """The JSON object of a run's file. Raises RunError naming the file when it cannot be read."""
+    """Read the JSON object in a run's file. Raises RunError with the file's name."""
     try:
-        return _object(file.read_text(encoding="utf-8"))
+        return _parse_object(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({_reason(error)}). {REMEDY}") from error
+        raise RunError(f"{file} cannot be read ({_format_reason(error)}). {RUN_REMEDY}") from error
 
 
 def write_json(file: Path, body: object) -> None:
-    """Writes JSON aside and renames it, so that the old or the new file is there, never half of one."""
+    """Write JSON with `write_bytes`."""
     write_text(file, json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """`write_bytes` of the text in UTF-8."""
+    """Write text in UTF-8 with `write_bytes`."""
     write_bytes(file, text.encode())
 
 
 def write_bytes(file: Path, content: bytes, private: bool = False) -> None:
-    """Writes aside, flushes to the disk and renames; makes the folder when it is absent.
-
-    A `private` file is its owner's only (mode 600).
-
-    Raises OSError, and then `file` is as it was and nothing is left beside it.
-    """
-    with file_aside(file) as aside, open(aside, "wb", opener=_private if private else None) as out:
+    """Write a file with `atomic_file`; a `private` one is readable by its owner only (mode 600)."""
+    with (
+        atomic_file(file) as temporary,
+        open(temporary, "wb", opener=_open_private if private else None) as out,
+    ):
         out.write(content)
 
 
-@contextmanager
-def file_aside(file: Path) -> Iterator[Path]:
-    """A name beside `file` to write under; what stands there in the end takes the place of `file`, flushed to the
-    disk and renamed. Makes the folder when it is absent.
+def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:
+    """Write JSON lines with `atomic_file`; a `private` file is readable by its owner only."""
+    with (
+        atomic_file(file) as temporary,
+        open(temporary, "wb", opener=_open_private if private else None) as out,
+    ):
+        for line in lines:
+            out.write(_encode_line(line))
 
-    A kill or an error leaves `file` as it was, an error also nothing beside it. Raises OSError, which names `file`
-    where it names none: a full disk's does not.
+
+@contextmanager
+def atomic_file(file: Path) -> Iterator[Path]:
+    """Yield a path to write to; at the end that file is flushed to disk and replaces `file`.
+
+    Creates the folder. A kill or an error leaves `file` as it was, and an error leaves no temporary file.
+    Raises OSError, always with a file name (a full disk gives none).
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(file.name + ".part")
+    temporary = file.with_name(file.name + ".part")
     try:
-        yield aside
-        _flush(aside)
-        aside.replace(file)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(file)
     except OSError as error:
-        if error.errno is not None:  # a library's own holds a message alone, which a name would hide
+        if (
+            error.errno is not None
+        ):  # an OSError raised by a library has a message only, which a name would hide
             error.filename = error.filename or str(file)
         raise
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     _flush(file.parent)
 
 
-def _private(name: str, flags: int) -> int:
-    Path(name).unlink(missing_ok=True)  # one that is there keeps the rights it has
+def _open_private(name: str, flags: int) -> int:
+    Path(name).unlink(missing_ok=True)  # an existing file would keep its own mode
     return os.open(name, flags, 0o600)
 
 
-def write_lines(file: Path, lines: Iterable[Mapping[str, object]], private: bool = False) -> None:
-    """Writes JSON lines aside and renames the file; a `private` one is its owner's only."""
-    with file_aside(file) as aside, open(aside, "wb", opener=_private if private else None) as out:
-        for line in lines:
-            out.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-
-
 def append_line(file: Path, line: Mapping[str, object]) -> None:
-    """Adds one JSON line, on disk before it returns, after taking away one that a kill has cut."""
+    """Append one JSON line and flush it to disk. A last line that a kill cut short is removed first."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+b") as out:
-        _drop_cut_line(out)
-        out.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        _remove_cut_line(out)
+        out.write(_encode_line(line))
         out.flush()
         os.fsync(out.fileno())
 
 
+def _encode_line(line: Mapping[str, object]) -> bytes:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
 @contextmanager
-def held(file: Path) -> Iterator[None]:
-    """Holds a file, made if absent, for this process and thread alone; waits while another holds it."""
+def hold_lock(file: Path) -> Iterator[None]:
+    """Lock a file, created if absent, for this process and thread; waits while another holds the lock."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -125,114 +140,106 @@ def held(file: Path) -> Iterator[None]:
 
 
 class LineLog:
-    """A log of JSON lines that a full disk does not stop: what it does not take is held and written later."""
+    """A log of JSON lines that goes on when the disk is full: lines wait in memory and are written later."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.held: list[Mapping[str, object]] = []
-        """Lines that the disk did not take yet."""
+        self.pending: list[Mapping[str, object]] = []
+        """Lines that are not on disk yet."""
 
     def append(self, line: Mapping[str, object]) -> OSError | None:
-        """Writes the line after those that are held; returns the error where the disk does not take it."""
-        self.held.append(line)
+        """Write the pending lines and this one. Returns the error if the disk refuses one."""
+        self.pending.append(line)
         try:
-            while self.held:
-                append_line(self.file, self.held[0])
-                del self.held[0]
+            while self.pending:
+                append_line(self.file, self.pending[0])
+                del self.pending[0]
         except OSError as error:
             return error
         return None
 
 
-def read_lines(file: Path, remedy: str = REMEDY) -> Iterator[Json]:
-    """JSON objects, one a line; a last line without its line break was cut by a kill and is left out.
+def read_lines(file: Path, remedy: str = RUN_REMEDY) -> Iterator[Json]:
+    """Read JSON objects, one a line. A last line without a line break was cut by a kill and is skipped.
 
-    Raises RunError naming the file, the line and the `remedy`.
+    Raises RunError with the file, the line and the `remedy`.
     """
+    number = 0
     try:
         with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
+            for line in stream:
+                number += 1
                 if line.endswith(b"\n"):
-                    yield _line(line, f"{file}:{number}", remedy)
+                    yield _parse_object(line.decode("utf-8"))
     except OSError as error:
-        raise RunError(f"{file} cannot be read ({_reason(error)}). {remedy}") from error
-
-
-def _line(line: bytes, where: str, remedy: str) -> Json:
-    try:
-        return _object(line.decode("utf-8"))
+        raise RunError(f"{file} cannot be read ({_format_reason(error)}). {remedy}") from error
     except ValueError as error:
-        raise RunError(f"{where} cannot be read ({error}). {remedy}") from error
+        raise RunError(f"{file}:{number} cannot be read ({error}). {remedy}") from error
 
 
-def _drop_cut_line(file: BinaryIO) -> None:
-    """Takes away a last line without its line break; a whole file costs one byte read."""
+def _remove_cut_line(file: BinaryIO) -> None:
     if not file.seek(0, os.SEEK_END):
         return
-    file.seek(-1, os.SEEK_END)
+    file.seek(-1, os.SEEK_END)  # a complete file costs one byte of reading
     if file.read(1) != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _object(text: str) -> Json:
+def _parse_object(text: str) -> Json:
     value = parse_json(text)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
 
 
-def _reason(error: Exception) -> str:
-    """Why a file cannot be read, without its name a second time."""
+def _format_reason(error: Exception) -> str:
+    # str() of an OSError repeats the file's name
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 @contextmanager
-def folder_aside(
-    folder: Path, name: str | None = None, whole: Callable[[Path], bool] = lambda folder: False
+def atomic_folder(
+    folder: Path, name: str | None = None, is_complete: Callable[[Path], bool] = lambda folder: False
 ) -> Iterator[Path]:
-    """An empty folder to fill, which then takes the place of `folder`, flushed to the disk and renamed.
+    """Yield an empty folder to fill; at the end it is flushed to disk and replaces `folder`.
 
-    A kill leaves the old folder, none or the new one, never half of one; an error leaves the old one. Where
-    several processes may do this at once, each gives a `name` of its own for its folder aside, and `whole`,
-    which says that what another has put in place meanwhile is to stay. Raises OSError.
+    A kill leaves the old folder, no folder or the new one, never a mixture; an error leaves the old one. If several
+    processes may do this at once, each gives its temporary folder a `name` of its own, and `is_complete` says
+    whether a folder that another process has put in place meanwhile may stay. Raises OSError.
     """
-    aside = folder.with_name(name or folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    temporary = folder.with_name(name or folder.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        yield aside
-        for file in aside.rglob("*"):
+        yield temporary
+        for file in temporary.rglob("*"):
             if file.is_file():
                 _flush(file)
-        _replace(folder, aside, whole)
+        _replace_folder(folder, temporary, is_complete)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     _flush(folder.parent)
 
 
-def _replace(folder: Path, aside: Path, whole: Callable[[Path], bool]) -> None:
-    """Renames `aside`, also where another process puts a folder in place at this moment."""
+def _replace_folder(folder: Path, temporary: Path, is_complete: Callable[[Path], bool]) -> None:
+    # Another process may put a folder in place between the removal and the renaming: try again.
     for _ in range(3):
         try:
-            aside.rename(folder)
+            temporary.rename(folder)
             return
         except OSError as error:
             failure = error
-            if whole(folder):
+            if is_complete(folder):
                 return
             shutil.rmtree(folder, ignore_errors=True)
     raise failure
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Gives a file a second name, which takes no room on the disk; a copy where the file system has no such names.
+    """Give a file a second name, which takes no disk space; copy it if the file system has no hard links.
 
-    For files that are replaced and never written to in place. Raises OSError.
+    Only for files that are replaced and never written to in place. Raises OSError.
     """
     try:
         os.link(source, target)
@@ -241,30 +248,16 @@ def link_or_copy(source: str, target: str) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that the disk of a folder has free; the folder need not be there yet."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def _flush(path: Path) -> None:
-    """A file to the disk; or a folder, so that a rename in it lasts through a power cut."""
+    # On a folder, fsync makes a rename in it last through a power cut.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"{digits} is beyond the range of a number")
-    return value
-
-
-def _whole(digits: str) -> int:
-    try:
-        return int(digits)
-    except ValueError as error:  # Python reads no more than some thousand digits
-        raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error

@@ -1,6 +1,4 @@
-"""What every page of Étude's is made with: its templates' environment, its style, and the hashes of its policy."""
-
-from __future__ import annotations
+"""What every HTML page shares: the environment of its templates, its style, and the hashes in its security policy."""
 
 import base64
 import hashlib
@@ -9,14 +7,16 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
-def environment(folder: Path) -> Environment:
-    """Make the environment for the templates of `folder` and of this folder. All values are escaped, and an undefined
-    one raises."""
+def create_environment(folder: Path) -> Environment:
+    """Create the environment for the templates in `folder` and in this folder.
+
+    All values are escaped, and an undefined one raises.
+    """
     return Environment(
-        loader=FileSystemLoader((folder, _HERE)),
+        loader=FileSystemLoader((folder, _FOLDER)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -25,11 +25,11 @@ def environment(folder: Path) -> Environment:
 
 
 @cache
-def asset(name: str) -> str:
-    """A file that stands in a page: style or script."""
-    return (_HERE / name).read_text(encoding="utf-8")
+def read_asset(name: str) -> str:
+    """Read a style sheet or script that is embedded in pages."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def source_hash(text: str) -> str:
-    """What a content security policy calls a style or script of the page by."""
+def hash_source(text: str) -> str:
+    """Hash a style or script as a content security policy lists it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,6 +1,4 @@
-"""Values as JSON and back: dataclasses of texts, numbers, paths, sequences and mappings."""
-
-from __future__ import annotations
+"""Dataclasses of texts, numbers, paths, sequences and mappings, to JSON and back."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -13,9 +11,9 @@ T = TypeVar("T")
 
 
 def to_json(value: object) -> Any:
-    """The value as dicts, lists, texts, numbers, booleans and None; a dataclass is a dict of its fields."""
+    """Convert a value to dicts, lists, texts, numbers, booleans and None; a dataclass becomes a dict of its fields."""
     if is_dataclass(value):
-        return {part.name: to_json(getattr(value, part.name)) for part in fields(value)}
+        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: to_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -24,52 +22,51 @@ def to_json(value: object) -> Any:
 
 
 def from_json(kind: type[T], body: object) -> T:
-    """The dataclass `kind` that `to_json` gave. Sequences become tuples; unknown keys are ignored.
+    """Build the dataclass `kind` from what `to_json` returned. Sequences become tuples; unknown keys are ignored.
 
     Raises ValueError for a missing field without a default and for a value of another type.
     """
-    value: T = _typed(kind, body, kind.__name__)
+    value: T = _parse(kind, body, kind.__name__)
     return value
 
 
-def _typed(kind: Any, body: Any, where: str) -> Any:
+def _parse(kind: Any, body: Any, path: str) -> Any:
+    """Convert `body` to `kind`; `path` (`Class.field.key`) is for messages."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        (other,) = (each for each in inner if each is not NoneType)  # only `X | None` is in use
-        return None if body is None else _typed(other, body, where)
+        (inner_kind,) = (member for member in inner if member is not NoneType)  # only `X | None` is in use
+        return None if body is None else _parse(inner_kind, body, path)
     if is_dataclass(kind):
-        return kind(**dict(_parts(kind, _checked(Mapping, body, where), where)))  # type: ignore[operator]
+        return kind(**dict(_parse_fields(kind, _check_type(Mapping, body, path), path)))  # type: ignore[operator]
     if origin is Literal:
         if body not in inner:
-            raise ValueError(f"{where} is {body!r}, not one of {', '.join(map(repr, inner))}")
+            raise ValueError(f"{path} is {body!r}, not one of {', '.join(map(repr, inner))}")
         return body
     if origin is tuple and inner[-1] is not Ellipsis:
-        pairs = zip(inner, _checked(list, body, where), strict=True)
-        return tuple(_typed(each, part, where) for each, part in pairs)
+        pairs = zip(inner, _check_type(list, body, path), strict=True)
+        return tuple(_parse(item_kind, item, path) for item_kind, item in pairs)
     if origin is not None and issubclass(origin, Mapping):
-        items = _checked(Mapping, body, where).items()
-        return {key: _typed(inner[1], part, f"{where}.{key}") for key, part in items}
+        items = _check_type(Mapping, body, path).items()
+        return {key: _parse(inner[1], value, f"{path}.{key}") for key, value in items}
     if origin is not None:
-        return tuple(_typed(inner[0], part, where) for part in _checked(list, body, where))
+        return tuple(_parse(inner[0], item, path) for item in _check_type(list, body, path))
     if kind is Path:
-        return Path(_checked(str, body, where))
-    return body if kind is object else _checked((int, float) if kind is float else kind, body, where)
+        return Path(_check_type(str, body, path))
+    return body if kind is object else _check_type((int, float) if kind is float else kind, body, path)
 
 
-def _parts(kind: Any, body: Mapping[str, Any], where: str) -> Any:
-    for part in fields(kind):
-        if part.name in body:
-            yield part.name, _typed(_hints(kind)[part.name], body[part.name], f"{where}.{part.name}")
-        elif part.default is MISSING and part.default_factory is MISSING:
-            raise ValueError(f"{where} lacks {part.name!r}")
+def _parse_fields(kind: Any, body: Mapping[str, Any], path: str) -> Any:
+    for field in fields(kind):
+        if field.name in body:
+            yield field.name, _parse(_get_hints(kind)[field.name], body[field.name], f"{path}.{field.name}")
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{path} has no {field.name!r}")
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+_get_hints = cache(get_type_hints)
 
 
-def _checked(kind: Any, body: Any, where: str) -> Any:
+def _check_type(kind: Any, body: Any, path: str) -> Any:
     if not isinstance(body, kind) or (isinstance(body, bool) and kind is not bool):
-        raise ValueError(f"{where} is of another type: {str(body)[:40]!r}")
+        raise ValueError(f"{path} has the wrong type: {str(body)[:40]!r}")
     return body

@@ -1,10 +1,8 @@
 """Word lists, phrases and tables that ship as YAML files beside the modules that use them.
 
-Every scalar is read as text: `no`, `on` and `1` are words. In a word list a value is either one text, whose words are
+Every scalar is read as text: `no`, `on` and `1` are words. In a word list a value is one text, whose words are
 separated by spaces, or a list, whose members are phrases.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable
@@ -13,26 +11,27 @@ from typing import Any
 
 import yaml
 
+# libyaml where PyYAML was built with it: several times faster on the larger lists
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def read_table(module: str, name: str) -> dict[str, Any]:
-    """The mapping in the file `name` beside a module: `read_table(__file__, "months.yaml")`."""
+    """Read the mapping in the file `name` beside a module: `read_table(__file__, "months.yaml")`."""
     with Path(module).with_name(name).open(encoding="utf-8") as file:
         table: dict[str, Any] = yaml.load(file, Loader=_Loader)
     return table
 
 
 def read_words(module: str, name: str) -> dict[str, frozenset[str]]:
-    """List name -> words or phrases, from the file `name` beside a module."""
-    return {key: as_set(value) for key, value in read_table(module, name).items()}
+    """Read list name -> words or phrases from the file `name` beside a module."""
+    return {key: parse_words(value) for key, value in read_table(module, name).items()}
 
 
-def as_set(value: str | Iterable[str]) -> frozenset[str]:
-    """The words of one text, or the phrases of a list."""
+def parse_words(value: str | Iterable[str]) -> frozenset[str]:
+    """Split one text into words, or collect a list of phrases."""
     return frozenset(value.split() if isinstance(value, str) else value)
 
 
-def any_of(patterns: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> re.Pattern[str]:
-    """One pattern that matches what any of the patterns matches, the earlier ones first."""
+def merge_patterns(patterns: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> re.Pattern[str]:
+    """Compile one pattern that matches what any of the patterns matches; earlier patterns are tried first."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), flags)

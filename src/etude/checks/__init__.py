@@ -1,13 +1,11 @@
 """Checks of the data: what is wrong with a set of examples before anyone trains on it.
 
-A check is a function from Material to Findings with a record above it (`finds`); `CHECKS` lists them in the order in
-which they run.
+A check is a generator from Material to Findings, declared with `finds`; `CHECKS` lists them in the order in which they
+run.
 """
 
-from __future__ import annotations
-
+from etude.checks.kinds import FREE, LABELS, TEXTS, Check, FindingKind, finds
 from etude.checks.material import Material
-from etude.checks.record import FREE, LABELS, TEXTS, Check, FindingKind, finds
 from etude.checks.registry import CHECKS, Findings, check, check_material
 
 __all__ = [

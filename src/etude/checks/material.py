@@ -1,142 +1,137 @@
 """What the checks look at: the rows, the task, and values that several checks need, computed once."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.base.disk_texts import DiskTexts
 from etude.base.files import parse_json
-from etude.base.spool import Examples, Texts
-from etude.base.wording import count
-from etude.checks.evidence import covered, covered_label, hidden, shortened
-from etude.checks.language.identification import language_of, own_language
-from etude.checks.safety.sensitive import SensitiveRows, repeated, sensitive_rows
+from etude.base.formatting import format_count
+from etude.checks.excerpts import MAX_TEXT, CharSpan, build_excerpt, redact_label
+from etude.checks.language.identification import find_main_language, identify_language
+from etude.checks.safety.sensitive import SensitiveRows, find_personal_data
+from etude.data.spool import Examples
 from etude.errors import Issue
-from etude.index.documents import published_contacts
-from etude.privacy import OwnContact, find
+from etude.index.documents import find_published_contacts
+from etude.privacy import OwnContact
 from etude.task import Task
-from etude.text.near_duplicates import near_duplicate_clusters
-from etude.text.normal_forms import normalise, with_signs
-from etude.types import Column, Example, Excerpt, Finding, Severity
+from etude.text.near_duplicates import cluster_near_duplicates
+from etude.text.normal_forms import normalise, to_canonical
+from etude.types import Excerpt, Finding, Severity
 
-MOST_EVIDENCE = 20
-"""Rows of a finding whose texts are kept with it."""
-MOST_TEXT = 400
-"""Characters of a row's text kept as evidence, around the first mark."""
-MOST_MARKS = 20
-"""Marks of a text, at most."""
-Mark = tuple[int, int]
+MAX_EXCERPTS = 20  # excerpts that are kept with a finding
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Material:
-    """The rows of a task and what was read with them."""
+    """The rows of a task and what was read with them. Its methods call a row by its position."""
 
     task: Task
     rows: Examples
     """The rows that can be read."""
     test: Examples | None = None
     """The test: the user's own file, or the sealed side of a split."""
-    faults: tuple[Issue, ...] = ()
+    issues: tuple[Issue, ...] = ()
     """Errors of rows that could not be read or contradict the task."""
-    test_faults: tuple[Issue, ...] = ()
-    stand_ins: frozenset[str] = frozenset()
-    """Surrogates that an earlier fix put into the rows; they are nobody's data."""
-    systems: Mapping[str, str] = field(default_factory=dict)
+    test_issues: tuple[Issue, ...] = ()
+    surrogates: frozenset[str] = frozenset()
+    """Values that an earlier fix put into the rows; they are nobody's data."""
+    system_messages: Mapping[str, str] = field(default_factory=dict)
     """Each system message of the rows, and where it first occurs."""
 
     @cached_property
-    def inputs(self) -> Texts:
+    def inputs(self) -> DiskTexts:
         """The inputs, each as one text."""
-        return Texts(row.text for row in self.rows)
+        return DiskTexts(row.text for row in self.rows)
 
     @cached_property
-    def outputs(self) -> Texts:
-        """The answers wanted."""
-        return Texts(row.output for row in self.rows)
+    def outputs(self) -> DiskTexts:
+        """The expected answers."""
+        return DiskTexts(row.output for row in self.rows)
 
     @cached_property
-    def plain_inputs(self) -> Texts:
+    def plain_inputs(self) -> DiskTexts:
         """The normalised inputs."""
-        return Texts(map(normalise, self.inputs))
+        return DiskTexts(map(normalise, self.inputs))
 
     @cached_property
-    def plain_outputs(self) -> Texts:
+    def plain_outputs(self) -> DiskTexts:
         """The normalised answers."""
-        return Texts(map(normalise, self.outputs))
+        return DiskTexts(map(normalise, self.outputs))
 
     @cached_property
     def input_languages(self) -> list[str | None]:
-        """The language, or else the script, of each input; None if it is not identified."""
-        return [*map(language_of, self.inputs)]
+        """The language of each input; None if it is not identified."""
+        return [*map(identify_language, self.inputs)]
 
     @cached_property
     def output_languages(self) -> list[str | None]:
-        """The same of the answers."""
-        return [*map(language_of, self.outputs)]
+        """The language of each answer; None if it is not identified."""
+        return [*map(identify_language, self.outputs)]
 
     @cached_property
-    def answers_language(self) -> str | None:
-        """The language that nearly all answers are in; None where there is none."""
-        return own_language(self.output_languages, self.outputs)
+    def main_output_language(self) -> str | None:
+        """The language of nearly all answers; None if there is no such language."""
+        return find_main_language(self.output_languages, self.outputs)
 
     @cached_property
-    def inputs_language(self) -> str | None:
-        """The same of the inputs."""
-        return own_language(self.input_languages, self.inputs)
+    def main_input_language(self) -> str | None:
+        """The language of nearly all inputs; None if there is no such language."""
+        return find_main_language(self.input_languages, self.inputs)
 
-    def language_of_answer(self, row: int) -> str | None:
-        """The language of the answer at this position; if it is not identified, that of nearly all answers."""
-        return self.output_languages[row] or self.answers_language
+    def answer_language(self, row: int) -> str | None:
+        """The language of a row's answer; if it is not identified, that of nearly all answers."""
+        return self.output_languages[row] or self.main_output_language
 
-    def may_be_english(self, row: int) -> bool:
-        """Whether the answer of the row at this position may be in English."""
-        return self.language_of_answer(row) in (None, "English")
+    def is_maybe_english(self, row: int) -> bool:
+        """Whether the answer of a row may be in English."""
+        return self.answer_language(row) in (None, "English")
 
     @property
-    def written(self) -> Sequence[str]:
-        """The answers, none if they are labels: one such as passcode_forgotten is nobody's data."""
+    def searched_answers(self) -> Sequence[str]:
+        """The answers that are searched for personal data: none if they are labels, such as passcode_forgotten."""
         return [] if self.task.kind == "classify" else self.outputs
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the inputs' `with_signs` forms: two inputs are the same if these are equal."""
-        return hashed(map(with_signs, self.inputs))
+        """Hashes of the inputs' canonical forms: two inputs are the same if these are equal."""
+        return hash_texts(map(to_canonical, self.inputs))
 
     @cached_property
     def output_hashes(self) -> Hashes:
-        """`answer_hashes` of the answers."""
-        return self.answer_hashes(self.outputs)
+        """The `hash_answers` of the answers."""
+        return self.hash_answers(self.outputs)
 
-    def answer_hashes(self, answers: Iterable[str]) -> Hashes:
-        """Hashes of the `with_signs` forms of answers, from any file or column: two are the same if these are equal. In
-        an extraction, JSON objects are also the same if only the order of their members differs."""
-        compared = map(in_order, answers) if self.task.kind == "extract" else answers
-        return hashed(map(with_signs, compared))
+    def hash_answers(self, answers: Iterable[str]) -> Hashes:
+        """Hash the canonical forms of answers, from any file or column: two are the same if these are equal.
 
-    @cached_property
-    def near(self) -> list[tuple[int, ...]]:
-        """Positions of rows whose inputs are near-duplicates, in groups of two or more."""
-        return near_duplicate_clusters(self.inputs, alone=False)
+        In an extraction, JSON answers are compared without regard to key order.
+        """
+        texts = map(sort_json_keys, answers) if self.task.kind == "extract" else answers
+        return hash_texts(map(to_canonical, texts))
 
     @cached_property
-    def sensitive(self) -> tuple[SensitiveRows, SensitiveRows]:
+    def near_duplicates(self) -> list[tuple[int, ...]]:
+        """Rows whose inputs are near-duplicates, in groups of two or more."""
+        return cluster_near_duplicates(self.inputs, alone=False)
+
+    @cached_property
+    def personal_data(self) -> tuple[SensitiveRows, SensitiveRows]:
         """Where personal data and secrets are in the inputs, and in the answers."""
-        own = OwnContact(published_contacts(self.task.documents))
-        return sensitive_rows(self.inputs, self.outputs, self.stand_ins, own, self.task.kind == "classify")
+        own = OwnContact(find_published_contacts(self.task.documents))
+        is_labels = self.task.kind == "classify"
+        return find_personal_data(self.inputs, self.outputs, self.surrogates, own, is_labels)
 
     @property
-    def free(self) -> bool:
-        """Whether answers are free text: no labels and no JSON."""
+    def is_free_text(self) -> bool:
+        """Whether answers are free text: neither labels nor JSON."""
         return self.task.kind in ("answer", "rewrite")
 
     def finding(
@@ -147,12 +142,12 @@ class Material:
         message: str,
         remedy: str,
         *,
-        about: Sequence[str] = (),
-        evidence: Iterable[Excerpt] = (),
+        subjects: Sequence[str] = (),
+        excerpts: Iterable[Excerpt] = (),
         numbers: Mapping[str, float] | None = None,
         fix: str = "",
     ) -> Finding:
-        """A finding about the rows at these positions; `numbers` are by default how many rows of how many."""
+        """Build a finding about the rows at these positions; by default its `numbers` are how many rows of how many."""
         rows = [self.rows[position] for position in positions]
         return Finding(
             kind=kind,
@@ -161,76 +156,41 @@ class Material:
             message=message,
             remedy=remedy,
             locations=tuple(row.location for row in rows),
-            subjects=tuple(about),
-            excerpts=tuple(islice(evidence, MOST_EVIDENCE)),
+            subjects=tuple(subjects),
+            excerpts=tuple(islice(excerpts, MAX_EXCERPTS)),
             numbers=dict(numbers or {"rows": len(rows), "of": len(self.rows)}),
             fix=fix,
         )
 
-    def shown_input(self, position: int, marks: Sequence[Mark] = ()) -> Excerpt:
-        """The input of a row as evidence."""
-        return excerpt(self.rows[position], "input", marks)
+    def show_input(self, row: int, spans: Sequence[CharSpan] = ()) -> Excerpt:
+        """Build an excerpt of a row's input."""
+        return build_excerpt(self.rows[row], "input", spans)
 
-    def shown_output(self, position: int, marks: Sequence[Mark] = ()) -> Excerpt:
-        """The answer of a row as evidence."""
+    def show_output(self, row: int, spans: Sequence[CharSpan] = ()) -> Excerpt:
+        """Build an excerpt of a row's answer."""
+        example = self.rows[row]
         if self.task.kind == "classify":
-            row = self.rows[position]
-            return Excerpt(
-                row.id, row.location, "output", covered_label(row.output[:MOST_TEXT]), tuple(marks)
-            )
-        return excerpt(self.rows[position], "output", marks)
+            label = redact_label(example.output[:MAX_TEXT])
+            return Excerpt(example.id, example.location, "output", label, tuple(spans))
+        return build_excerpt(example, "output", spans)
 
-    def both(self, positions: Iterable[int]) -> Iterable[Excerpt]:
-        """Input and answer of each row as evidence."""
-        for position in positions:
-            yield self.shown_input(position)
-            yield self.shown_output(position)
+    def show_rows(self, rows: Iterable[int]) -> Iterator[Excerpt]:
+        """Yield an excerpt of the input and one of the answer of each row."""
+        for row in rows:
+            yield self.show_input(row)
+            yield self.show_output(row)
 
 
-def excerpt(
-    row: Example,
-    part: Column,
-    marks: Sequence[Mark] = (),
-    doubtful: Sequence[Mark] = (),
-    most: int = MOST_TEXT,
-) -> Excerpt:
-    """A text of a row, cut to `most` characters around its first mark; marks outside are dropped.
-
-    Personal data and secrets are covered, also those that only the row's other text labels. Of `doubtful` marks only
-    first letters are shown.
-    """
-    text, other = (row.text, row.output) if part == "input" else (row.output, row.text)
-    known = [(span.start, span.end) for span in repeated(find(other, review=False), text)]
-    begin = max(min(marks[0][0] - most // 4, len(text) - most), 0) if marks else 0
-    end = min(begin + most, len(text))
-
-    def within(marks: Sequence[Mark]) -> Iterator[Mark]:
-        return ((max(low - begin, 0), max(high - begin, 0)) for low, high in marks)
-
-    passage = shortened(hidden(covered(text, begin, end), within(known)), within(doubtful))
-    kept = tuple((low - begin, min(high, end) - begin) for low, high in marks if begin <= low < end)
-    cut = ("…" if begin else "") + passage + ("…" if end < len(text) else "")
-    shift = 1 if begin else 0
-    moved = tuple((low + shift, high + shift) for low, high in kept)
-    return Excerpt(row.id, row.location, part, cut, moved)
+def hash_texts(texts: Iterable[str]) -> Hashes:
+    """Hash each text to 64 bits of BLAKE2b: the chance that two of a million texts collide is one in 30 million."""
+    digests = (
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts
+    )
+    return np.fromiter(map(int.from_bytes, digests), np.uint64)
 
 
-def marks_of(matches: Iterable[re.Match[str]]) -> list[Mark]:
-    """The places of the first MOST_MARKS matches."""
-    return [match.span() for match in islice(matches, MOST_MARKS)]
-
-
-def hashed(texts: Iterable[str]) -> Hashes:
-    """64 bits of each text's BLAKE2b: a million texts hold two equal ones by chance once in 30 million times."""
-    return np.fromiter(map(_hash, texts), np.uint64)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-
-
-def in_order(text: str) -> str:
-    """A JSON object or array with the members of its objects in the order of their names; another text as it is."""
+def sort_json_keys(text: str) -> str:
+    """Sort the keys of every object in a JSON object or array; other texts are returned as they are."""
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
@@ -239,28 +199,23 @@ def in_order(text: str) -> str:
         return text
 
 
-def in_turn(*sides: Sequence[int]) -> Iterator[int]:
-    """One of each side in turn, until one side is used up."""
-    return chain.from_iterable(zip(*sides, strict=False))
-
-
-def groups_of(keys: Hashes) -> list[list[int]]:
-    """Positions that share a key, in groups of two or more, by their first member."""
+def group_equal(keys: Hashes) -> list[list[int]]:
+    """Group the positions that share a key: groups of two or more, ordered by their first member."""
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]) != 0)
     lengths = np.diff(starts, append=len(keys))
-    several = np.flatnonzero(lengths > 1)
-    return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in several.tolist())
+    runs = np.flatnonzero(lengths > 1).tolist()
+    return sorted(order[starts[run] : starts[run] + lengths[run]].tolist() for run in runs)
 
 
-def of_rows(number: int, total: int) -> str:
-    """A number of rows and its share: "57 rows (5.2%)"."""
+def format_share(number: int, total: int) -> str:
+    """Format a number of rows and its share: "57 rows (5.2%)"."""
     share = 100 * number / max(total, 1)
-    digits = "under 0.1%" if 0 < share < 0.1 else f"{share:.1f}%".replace(".0%", "%")
-    return f"{count(number, 'row')} ({digits})"
+    percent = "under 0.1%" if 0 < share < 0.1 else f"{share:.1f}%".replace(".0%", "%")
+    return f"{format_count(number, 'row')} ({percent})"
 
 
-def rows_that(verb: str, number: int, total: int) -> str:
-    """`of_rows` before a verb, which is given in the plural: "1 row (0.1%) holds", "2 rows (0.2%) hold"."""
-    single = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
-    return f"{of_rows(number, total)} {single if number == 1 else verb}"
+def format_rows(verb: str, number: int, total: int) -> str:
+    """Format a share of rows with a verb in the plural: "1 row (0.1%) contains", "2 rows (0.2%) contain"."""
+    singular = {"have": "has", "are": "is"}.get(verb, f"{verb}s")
+    return f"{format_share(number, total)} {singular if number == 1 else verb}"

@@ -1,81 +1,119 @@
-"""The quick checks before a comparison, and the question whether to train on rows that hold secrets and the like.
+"""The quick checks before a comparison or a training, and the notes on its labels.
 
-The question is asked about personal data with a form or checksum, secrets, and marks of a chat template, at which a
-model would learn to stop; no answer counts as no. Slower checks (wrong labels, unsupported fields, style) are left to
-`etude check`.
+The user is asked whether to train on rows with secrets, with personal data that has a form or a checksum, or with marks
+of a chat template, at which a model would learn to stop; no answer counts as no. Slower checks (wrong labels,
+unsupported fields, style) are left to `etude check`.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from etude.base.wording import count, time_in_words
+from etude.base.formatting import format_count, format_time, list_first
 from etude.checks import CHECKS, Material, check_material
-from etude.checks.labels.contradictions import contradictions, spelling_notes
-from etude.checks.shown.terminal import places
+from etude.checks.material import format_share, hash_texts
+from etude.checks.output.terminal import format_locations
+from etude.checks.rows.repeats import group_contradictions
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
-from etude.errors import Declined
-from etude.metrics import Metric
+from etude.errors import Declined, parse_location
+from etude.metrics import SKEWED, Metric
 from etude.privacy import GRAVE
-from etude.repair import stand_ins
+from etude.privacy.mask.surrogate_log import read_surrogates
 from etude.runs import Run
 from etude.runs.events import NoteEvent, OnEvent
-from etude.runs.questions import Confirm, Sensitive
+from etude.runs.questions import Confirm, SensitiveQuestion
 from etude.task import Task
-from etude.types import Finding
+from etude.text.normal_forms import to_canonical
+from etude.text.spellings import find_spellings, format_spellings, merge_spellings
+from etude.types import Example, Finding
 
 QUICK = tuple(check for check in CHECKS if check.quick)
-PRIVATE = tuple(f"privacy_{kind}" for kind in GRAVE)
 MARKS = "turn_marks"
-ASKED = (*PRIVATE, MARKS)
-"""Kinds of finding that are asked about."""
+CONFIRMED_KINDS = (*(f"privacy_{kind}" for kind in GRAVE), MARKS)  # findings that the user must confirm
+MAX_LISTED = 3  # inputs, labels of one input, and spellings that a note lists
 
 
 def run_quick_checks(
     run: Run, task: Task, dataset: Dataset, test: Dataset | None, on_event: OnEvent, confirm: Confirm
 ) -> tuple[Finding, ...]:
-    """What the quick checks find, reported in a line; nothing if the run is resumed. Raises Declined on a no."""
+    """Run the quick checks, report them in one line and return their findings; skipped if the run is resumed.
+
+    Raises Declined if the user does not confirm to train on sensitive rows.
+    """
     if (run.folder / "split.json").exists():
         return ()
-    begin = time.perf_counter()
-    found = check_material(Material(task, dataset, test, stand_ins=stand_ins(task.examples.file)), QUICK)
-    summary = _summary(len(dataset), found.found, time.perf_counter() - begin)
-    on_event(NoteEvent(summary, detail=not found.found))
-    grave = found.of(*ASKED)
-    said = [f"{finding.message.removesuffix('.')} ({places(finding.locations)})." for finding in grave]
-    if grave and not confirm(Sensitive("\n".join([*said, "Train on these rows anyway?"]))):
-        raise Declined(f"Nothing was run. {' '.join(said)} {_remedies(grave)}")
-    return found.found
-
-
-def row_notes(task: Task, parts: Split, metric: Metric) -> list[str]:
-    """What is said of contradictory labels and spellings, before anything is fitted."""
-    rows = [*parts.train, *parts.dev, *parts.test]
-    return [*contradictions(task, rows), *spelling_notes(task, rows, metric.name)]
-
-
-def _counted(found: Sequence[Finding]) -> str:
-    """`empty 3, echo 1`: the rows of each finding."""
-    return ", ".join(
-        f"{finding.kind} {finding.numbers.get('rows', len(finding.rows)):,.0f}" for finding in found
-    )
-
-
-def _remedies(grave: Sequence[Finding]) -> str:
-    """What to do about findings that were asked about."""
-    kinds = {finding.kind for finding in grave}
-    marks = "; ".join(finding.remedy for finding in grave if finding.kind == MARKS)
-    mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes if they belong to nobody."
-    yes = "To say yes: --yes, or confirm= in Python."
-    return " ".join([*([marks] if marks else []), *([mask] if kinds - {MARKS} else []), yes])
-
-
-def _summary(rows: int, found: Sequence[Finding], seconds: float) -> str:
-    end = (
-        f"rows with {_counted(found)}; for details: etude check TASK"
-        if found
+    start = time.perf_counter()
+    surrogates = read_surrogates(task.examples.file)
+    findings = check_material(Material(task, dataset, test, surrogates=surrogates), QUICK)
+    rows = f"{format_count(len(dataset), 'row')} in {format_time(time.perf_counter() - start)}"
+    counts = (f"{item.kind} {item.numbers.get('rows', len(item.rows)):,.0f}" for item in findings)
+    summary = (
+        f"rows with {', '.join(counts)}; for details: etude check TASK"
+        if findings.items
         else "nothing found by the quick checks"
     )
-    return f"Checked {count(rows, 'row')} in {time_in_words(seconds)}: {end}."
+    on_event(NoteEvent(f"Checked {rows}: {summary}.", detail=not findings.items))
+    sensitive = findings.select_kinds(*CONFIRMED_KINDS)
+    messages = [
+        f"{item.message.removesuffix('.')} ({format_locations(item.locations)})." for item in sensitive
+    ]
+    if sensitive and not confirm(SensitiveQuestion("\n".join([*messages, "Train on these rows anyway?"]))):
+        remedies = [finding.remedy for finding in sensitive if finding.kind == MARKS]
+        if any(finding.kind != MARKS for finding in sensitive):
+            mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes if they belong to nobody."
+            remedies.append(mask)
+        remedies.append("To say yes: --yes, or confirm= in Python.")
+        raise Declined(f"Nothing was run. {' '.join([*messages, *remedies])}")
+    return findings.items
+
+
+def list_label_notes(task: Task, split: Split, metric: Metric) -> list[str]:
+    """List the notes on contradictory labels and on spellings, which a run reports before anything is fitted."""
+    rows = [*split.train, *split.dev, *split.test]
+    return [*note_contradictions(task, rows), *note_spellings(task, rows, metric.name)]
+
+
+def note_contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:
+    """Yield one sentence on the inputs with more than one label; nothing if there are none or the task has no labels.
+
+    Inputs are compared as `etude check` compares them.
+    """
+    if task.kind != "classify":
+        return
+    rows = sorted(rows, key=lambda row: parse_location(row.location))
+    inputs = hash_texts(to_canonical(row.text) for row in rows)
+    labels = hash_texts(to_canonical(row.output) for row in rows)
+    groups = [[rows[index] for index in group] for group in group_contradictions(inputs, labels)]
+    if groups:
+        yield (
+            f"{format_count(len(groups), 'input has', 'inputs have')} more than one label, in "
+            f"{format_share(sum(map(len, groups)), len(rows))}: {list_first(groups, MAX_LISTED, '; ', _list_lines)}. "
+            "These rows contradict each other, so no method can get all of them right. `etude check` lists them "
+            "(contradiction)."
+        )
+
+
+def _list_lines(group: Sequence[Example]) -> str:
+    """List the first row of each label: `rows.csv:3 and rows.csv:9`."""
+    first = list({to_canonical(row.output): row for row in reversed(group)}.values())[::-1]
+    more = [f"{len(first) - MAX_LISTED:,} more"] if len(first) > MAX_LISTED else []
+    return " and ".join([*(row.location for row in first[:MAX_LISTED]), *more])
+
+
+def note_spellings(task: Task, rows: Sequence[Example], metric: str) -> Iterator[str]:
+    """Yield one sentence on labels that are written in several ways; nothing if there are none or the task has no
+    labels. It says so if these spellings are the only reason why macro-F1 is the metric."""
+    if task.kind != "classify":
+        return
+    rows = sorted(rows, key=lambda row: parse_location(row.location))
+    labels = [row.output for row in rows]
+    spellings = find_spellings(labels)
+    if not spellings:
+        return
+    text = format_spellings(spellings, lambda index: rows[index].location, MAX_LISTED)
+    note = f"Labels: {text}. Every spelling counts as a separate class: write each label in one way."
+    sizes = merge_spellings(Counter(labels)).values()
+    if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
+        note += " With one spelling each, no class is so rare, and accuracy would be the metric instead of macro-F1."
+    yield note

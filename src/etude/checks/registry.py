@@ -1,182 +1,168 @@
-"""The list of checks; runs them over one set of rows and collects their findings."""
-
-from __future__ import annotations
+"""The list of checks, which are run over one set of rows, and their findings."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etude.base.remedies import instead
+from etude.base.issues import suggest_instead
+from etude.checks.kinds import SEVERITIES, Check, FindingKind, matches_gate
 from etude.checks.labels import wrong_labels
-from etude.checks.language import replies, wrong_language
+from etude.checks.language import wrong_language
 from etude.checks.material import Material
-from etude.checks.record import SEVERITIES, Check, FindingKind, names
-from etude.checks.records import fields
-from etude.checks.rows import (
-    empty,
-    endings,
-    enough,
-    form,
-    label_coverage,
-    preferences,
-    repeats,
-    unknown_model,
-    unreadable,
-)
-from etude.checks.safety import instructions, insults, personal, phrases, refusals, review
+from etude.checks.records import unsupported_fields
+from etude.checks.rows import endings, repeats, single_rows, unreadable, whole_set
+from etude.checks.safety import personal, phrases
 from etude.checks.style import split_style
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.errors import InputError, Issue, quote_value
-from etude.repair import stand_ins
+from etude.privacy.mask.surrogate_log import read_surrogates
 from etude.task import Task, load_task
 from etude.types import Finding
 
 CHECKS: tuple[Check, ...] = (
-    unreadable.unread,
-    unknown_model.unknown_models,
-    empty.empty,
-    endings.truncated,
-    form.encoding,
-    form.markup,
-    form.placeholders,
-    form.echoes,
-    refusals.refusals,
-    wrong_language.wrong_language,
-    replies.answered_otherwise,
-    form.too_long,
-    repeats.contradictions,
-    repeats.near_contradictions,
-    preferences.preferences,
-    repeats.repeated_inputs,
-    repeats.near_repeats,
-    repeats.repeated_outputs,
-    repeats.test_overlap,
-    repeats.test_answers,
-    wrong_labels.wrong_labels,
-    fields.unsupported_fields,
-    split_style.split_style,
-    personal.personal_data,
-    instructions.personal_instructions,
-    review.for_review,
-    phrases.injections,
-    insults.insults,
-    phrases.threats,
-    phrases.advice,
-    label_coverage.written_otherwise,
-    enough.few_rows,
-)
-"""The checks, in the order in which they run. A new check is its file and a line here."""
+    unreadable.check_unreadable,
+    whole_set.check_model_names,
+    single_rows.check_empty,
+    endings.check_truncated,
+    single_rows.check_encoding,
+    single_rows.check_markup,
+    single_rows.check_placeholders,
+    single_rows.check_echoes,
+    phrases.check_refusals,
+    wrong_language.check_language,
+    wrong_language.check_answer_language,
+    single_rows.check_length,
+    repeats.check_contradictions,
+    repeats.check_near_contradictions,
+    whole_set.check_preferences,
+    repeats.check_repeated_inputs,
+    repeats.check_near_duplicates,
+    repeats.check_repeated_outputs,
+    repeats.check_test_overlap,
+    repeats.check_test_answers,
+    wrong_labels.check_wrong_labels,
+    unsupported_fields.check_unsupported,
+    split_style.check_style,
+    personal.check_personal_data,
+    personal.check_instructions,
+    personal.check_review,
+    phrases.check_injections,
+    phrases.check_insults,
+    phrases.check_threats,
+    phrases.check_advice,
+    whole_set.check_label_spelling,
+    whole_set.check_few_rows,
+)  # in the order in which they run; a new check is its function and a line here
 
 
-def kinds_of(checks: Iterable[Check]) -> Mapping[str, FindingKind]:
-    """The kinds of finding of some checks, by name."""
+def collect_kinds(checks: Iterable[Check]) -> Mapping[str, FindingKind]:
+    """Map the name of each kind that the checks can find to the kind."""
     kinds = [kind for check in checks for kind in check.kinds]
     return {kind.name: kind for kind in reversed(kinds)}
 
 
-KINDS = kinds_of(CHECKS)
+KINDS = collect_kinds(CHECKS)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks found in one task, the gravest first."""
+    """The findings of all checks of one task, the most severe first."""
 
     name: str
-    """The task's."""
+    """Name of the task."""
     files: tuple[Path, ...]
-    """The file of examples and, if there is one, that of the test."""
+    """The file of examples and, if the test has one of its own, that file."""
     folder: Path
-    """The task file's."""
+    """Folder of the task file."""
     rows: int
     test_rows: int
-    found: tuple[Finding, ...]
+    items: tuple[Finding, ...]
     kinds: Mapping[str, FindingKind] = field(default_factory=lambda: KINDS)
-    """What the checks that ran can find, by name."""
+    """The kinds that the checks can find, by name."""
 
     @property
     def file(self) -> str:
         """Name of the file of examples."""
         return self.files[0].name
 
-    def path_of(self, file: str) -> Path:
-        """The path of a file that a finding names; of two with one name the examples."""
-        named = (path for path in self.files if path.name == file)
-        return next(named, self.folder / file)
+    def resolve_path(self, file: str) -> Path:
+        """Return the path of a file in a finding's location; if both files share the name, that of the examples."""
+        return next((path for path in self.files if path.name == file), self.folder / file)
 
     def __iter__(self) -> Iterator[Finding]:
-        return iter(self.found)
+        return iter(self.items)
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.items)
 
-    def of(self, *kinds: str) -> tuple[Finding, ...]:
-        """The findings of these kinds, or that also report one of them."""
-        return tuple(one for one in self.found if not {one.kind, *one.other_kinds}.isdisjoint(kinds))
+    def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
+        """Return the findings of these kinds, also those that have one of them among their other kinds."""
+        return tuple(item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds))
 
-    def failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
-        """The findings that a gate names: by their kind (`*` for any letters), or by a severity, which includes graver
-        ones."""
-        return tuple(finding for finding in self.found if any(_fails(finding, gate) for gate in gates))
+    def select_failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
+        """Return the findings that match a gate: a kind (`*` for any letters) or a severity, which means itself and
+        more severe ones."""
+        severities = {
+            name for gate in gates if gate in SEVERITIES for name in SEVERITIES[: SEVERITIES.index(gate) + 1]
+        }
+        return tuple(
+            item
+            for item in self.items
+            if item.severity in severities
+            or any(matches_gate(gate, kind) for gate in gates for kind in (item.kind, *item.other_kinds))
+        )
 
 
 def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
-    """Check the examples of a task, and what they share with its own test file if it names one.
+    """Check the examples of a task, and what they share with its test file if it has one.
 
-    Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file and
-    if no row can be read.
+    Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file and if no row can
+    be read.
     """
-    return check_material(read_material(load_task(task_file, needs_model=False)), checks)
+    return check_material(load_material(load_task(task_file, needs_model=False)), checks)
 
 
-def read_material(task: Task, survey: Survey | None = None) -> Material:
-    """Read the task's rows once, for all checks; its examples only if no `survey` of them was made."""
-    rows, faults, systems = survey or survey_dataset(task)
-    test, test_faults = survey_test(task) or (None, ())
-    return Material(task, rows, test, faults, test_faults, stand_ins(task.examples.file), systems)
+def load_material(task: Task, survey: Survey | None = None) -> Material:
+    """Load the rows of a task once for all checks; a `survey` of its examples saves reading them again."""
+    rows, issues, system_messages = survey or survey_dataset(task)
+    test, test_issues = survey_test(task) or (None, ())
+    return Material(
+        task, rows, test, issues, test_issues, read_surrogates(task.examples.file), system_messages
+    )
 
 
 def check_material(
-    material: Material, checks: Sequence[Check] = CHECKS, begun: Callable[[str], None] = lambda name: None
+    material: Material, checks: Sequence[Check] = CHECKS, on_start: Callable[[str], None] = lambda name: None
 ) -> Findings:
-    """Run the checks over rows that were read; `begun` is called with the name of each when it begins."""
+    """Run the checks over loaded rows; `on_start` is called with the name of each check when it starts."""
     task = material.task
-    found: list[Finding] = []
-    for each in checks:
-        begun(each.name)
-        found += each(material)
-    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    findings: list[Finding] = []
+    for item in checks:
+        on_start(item.name)
+        findings += item(material)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(
         name=task.name,
         files=tuple(source.file for source in (task.examples, task.test) if source),
         folder=task.folder,
         rows=len(material.rows),
         test_rows=len(material.test or ()),
-        found=tuple(found),
-        kinds=kinds_of(checks),
+        items=tuple(findings),
+        kinds=collect_kinds(checks),
     )
 
 
-def check_gates(gates: Sequence[str]) -> None:
-    """Raise InputError, with the nearest name, for gates that name neither a severity nor a kind: they could never
+def validate_gates(gates: Sequence[str]) -> None:
+    """Raise InputError, with the nearest name, for gates that match neither a severity nor a kind: they could never
     fail."""
-    known = [*SEVERITIES, *KINDS]
-    unknown = [gate for gate in gates if not any(names(gate, kind) for kind in known)]
-    if unknown:
-        what = "no such kind or severity of finding"
-        raise InputError(
-            [Issue("--fail-on", what, quote_value(gate), _instead(gate, known)) for gate in unknown]
-        )
-
-
-def _instead(gate: str, known: Sequence[str]) -> str:
-    """What to write in place of an unknown gate, also for several joined by commas."""
-    parts = [part.strip() for part in gate.split(",") if part.strip()]
-    if len(parts) > 1:
-        return "give each by itself: " + " ".join(f"--fail-on {part}" for part in parts)
-    return instead(gate, known)
-
-
-def _fails(finding: Finding, gate: str) -> bool:
-    if gate in SEVERITIES:
-        return SEVERITIES.index(finding.severity) <= SEVERITIES.index(gate)
-    return any(names(gate, kind) for kind in (finding.kind, *finding.other_kinds))
+    names = [*SEVERITIES, *KINDS]
+    issues = []
+    for gate in gates:
+        if any(matches_gate(gate, name) for name in names):
+            continue
+        pieces = [name.strip() for name in gate.split(",") if name.strip()]
+        separate = "write each with a flag of its own: " + " ".join(f"--fail-on {name}" for name in pieces)
+        remedy = separate if len(pieces) > 1 else suggest_instead(gate, names)
+        issues.append(Issue("--fail-on", "no such kind or severity of finding", quote_value(gate), remedy))
+    if issues:
+        raise InputError(issues)

@@ -1,112 +1,104 @@
-"""`etude compare` in the terminal: a table that fills, then the verdict."""
+"""`etude compare`: a table that fills while methods run, then the verdict."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated, Literal
 
+import typer
 from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from etude.base.wording import bounds, percent, time_in_words
-from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.printing import print_verdict, screen
-from etude.comparison import Comparison, compare
+from etude import comparison
+from etude.base.formatting import format_interval, format_percent, format_time
+from etude.cli.options import Fresh, TaskPath, Verbose, Yes
+from etude.cli.printing import RunConsole, create_console, print_verdict
 from etude.errors import InputError, Issue, quote_value
 from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, SampleAnswer, StepTrained
-from etude.task import EvidenceLevel, load_task
-from etude.task.readers import duration
+from etude.task import load_task
+from etude.task.yaml_document import parse_duration
 from etude.types import Estimate
 
+# Characters of a sample answer
 ANSWER_WIDTH = 100
-"""Characters of a sample answer."""
-ROOMY = 110
-"""Columns of a terminal from which the table shows intervals."""
+# Terminal columns from which on the table shows intervals
+INTERVAL_WIDTH = 110
 
 
-def run_compare(
-    task: Path,
-    *,
-    yes: bool,
-    agreed: int = 0,
-    budget: str | None,
-    evidence: EvidenceLevel | None = None,
-    fresh: bool,
-    gate: bool = False,
-    verbose: bool = False,
-) -> int:
-    """Runs a comparison with the board on screen; returns the exit code: with `gate`, 1 for a missed target."""
+def compare(
+    task: TaskPath,
+    yes: Yes = False,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task's.")
+    ] = None,
+    evidence: Annotated[
+        Literal["one_run", "full"] | None,
+        typer.Option("--evidence", help="full adds a learning curve and more training runs."),
+    ] = None,
+    fresh: Fresh = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 if the target is missed.")] = False,
+    agree: Annotated[int, typer.Option("--agree", hidden=True)] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Compare methods on one sealed test and say which is enough."""
+    # Checked before a run that may take hours.
     if gate and load_task(task).target is None:
-        fault = Issue("--gate", "the task has no target", "", "add target: to the task file, such as 0.9")
-        raise InputError([fault])
-    console = screen()
-    board = Board(Narrator(console, yes=yes, agreed=agreed, verbose=verbose))
-    try:
-        result = _compared(board, task, budget=budget, evidence=evidence, fresh=fresh)
-    except KeyboardInterrupt:
-        board.narrator.say(f"\n{board.narrator.stopped()}")
-        return INTERRUPTED
-    print_verdict(console, result.run, task)
-    return int(gate and missed(result))
-
-
-def _compared(
-    board: Board, task: Path, *, budget: str | None, evidence: EvidenceLevel | None, fresh: bool
-) -> Comparison:
-    with board:
-        return compare(
+        remedy = "add target: to the task file, such as 0.9"
+        raise InputError([Issue("--gate", "the task has no target", "", remedy)])
+    screen = create_console()
+    board = CompareBoard(RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
+    # The run is saved after every batch, so the same command resumes it.
+    with board.console.exit_on_interrupt(), board:
+        result = comparison.compare(
             task,
-            budget=seconds_of(budget),
+            budget=parse_budget(budget),
             evidence=evidence,
             fresh=fresh,
-            on_event=board.take,
-            confirm=board.ask,
+            on_event=board.handle_event,
+            confirm=board.confirm,
         )
-
-
-def missed(result: Comparison) -> bool:
-    """Whether the task sets a target that no method reaches."""
+    print_verdict(screen, result.run, task)
     target = result.verdict.target
-    return target is not None and target.met_by is None
+    if gate and target and target.met_by is None:
+        raise typer.Exit(1)
 
 
-def seconds_of(budget: str | None) -> float | None:
-    """`--budget` in seconds: None when absent, infinity for "none"."""
+def parse_budget(budget: str | None) -> float | None:
+    """Return `--budget` in seconds: None without it, infinity for "none"."""
     if budget is None:
         return None
     if budget == "none":
         return math.inf
-    seconds = duration(budget)
+    seconds = parse_duration(budget)
     if seconds is None:
-        raise InputError(
-            [Issue("--budget", "not a duration", quote_value(budget), "write 15m, 2h, 90s or none")]
-        )
+        remedy = "write 15m, 2h, 90s or none"
+        raise InputError([Issue("--budget", "not a duration", quote_value(budget), remedy)])
     return seconds
 
 
 @dataclass
-class Line:
-    """One method on the board."""
+class MethodLine:
+    """A row of the table: one method."""
 
     dev: Estimate | None = None
     test: Estimate | None = None
     state: str = ""
-    """What it is doing; once a side is answered, what else is known of that."""
+    """What it is doing; after a result, further figures."""
 
 
 @dataclass
-class Board:
-    """The ladder on screen as it fills; without a terminal, a line for each method that ends."""
+class CompareBoard:
+    """The table of methods, updated with each event; without a terminal, a line for each method that ends."""
 
-    narrator: Narrator
-    lines: dict[str, Line] = field(default_factory=dict)
+    console: RunConsole
+    lines: dict[str, MethodLine] = field(default_factory=dict)
     live: Live | None = None
 
-    def __enter__(self) -> Board:
-        console = self.narrator.console
+    def __enter__(self) -> CompareBoard:
+        console = self.console.screen
         if console.is_terminal:
             self.live = Live(
                 console=console, get_renderable=self.render, refresh_per_second=4, transient=True
@@ -116,118 +108,122 @@ class Board:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self.live:
-            self.live.transient = error is None  # else nothing comes in its place
+            # After an error the table stays, because no verdict replaces it.
+            self.live.transient = error is None
             self.live.stop()
 
-    def take(self, event: Event) -> None:
-        """Takes one event of the comparison."""
-        self.narrator.take(event)
+    def handle_event(self, event: Event) -> None:
+        """Update the table by an event of the comparison."""
+        self.console.handle_event(event)
         match event:
             case MethodStarted(method, side):
-                self.line(method).state = f"{side} ..."
+                self.get_line(method).state = f"{side} ..."
             case BatchAnswered(method):
-                self.line(method).state = answered_in_words(event)
+                self.get_line(method).state = format_answering(event)
             case StepTrained(method):
-                self.line(method).state = trained_in_words(event)
+                self.get_line(method).state = format_step(event)
             case MethodEnded():
-                self._ended(event)
+                self._end_method(event)
         if not self.live and isinstance(event, BatchAnswered | StepTrained):
-            self.narrator.now_and_then(f"{event.method}: {self.line(event.method).state}")
+            self.console.print_progress(f"{event.method}: {self.get_line(event.method).state}")
 
-    def ask(self, question: str) -> bool:
-        """Asks yes or no, with the table out of the way."""
-        if self.live:
-            self.live.stop()
-        answer = self.narrator.ask(question)
-        if self.live:
-            self.live.start()
+    def confirm(self, question: str) -> bool:
+        """Hide the table and ask yes or no."""
+        if not self.live:
+            return self.console.confirm(question)
+        # The table would be drawn over the question.
+        self.live.stop()
+        answer = self.console.confirm(question)
+        self.live.start()
         return answer
 
-    def line(self, method: str) -> Line:
-        """The method's line, made when first needed."""
-        return self.lines.setdefault(method, Line())
+    def get_line(self, method: str) -> MethodLine:
+        """Return the method's line, created if missing."""
+        return self.lines.setdefault(method, MethodLine())
 
     def render(self) -> RenderableType:
-        """The table: a line for each method; with intervals if the screen has room for them."""
+        """Build the table, with intervals if the screen is wide enough."""
         if not self.lines:
             return Text("Preparing ...")
-        shown = interval if self.narrator.console.width >= ROOMY else share_of
+        format_cell = format_estimate if self.console.screen.width >= INTERVAL_WIDTH else format_score
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("method", no_wrap=True)
         for heading in ("on dev", "on test"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")
         for name, line in self.lines.items():
-            table.add_row(name, shown(line.dev), shown(line.test), line.state)
+            table.add_row(name, format_cell(line.dev), format_cell(line.test), line.state)
         return table
 
-    def _ended(self, event: MethodEnded) -> None:
-        line, verbose = self.line(event.method), self.narrator.verbose
-        line.state = "; ".join(more_of(event))
+    def _end_method(self, event: MethodEnded) -> None:
+        line, verbose = self.get_line(event.method), self.console.verbose
+        line.state = "; ".join(format_details(event))
         if event.side == "dev":
             line.dev = event.estimate
         else:
             line.test = event.estimate
+        # With a table on screen, results on dev would be printed twice.
         if verbose or (not self.live and event.side == "dev"):
-            self.narrator.say(ended_in_words(event))
+            self.console.print_text(format_method_result(event))
         if verbose and event.sample:
-            self.narrator.say(f"    {one_line(event.sample)}")
+            self.console.print_text(f"    {format_sample(event.sample)}")
 
 
-def answered_in_words(event: BatchAnswered) -> str:
-    """`16 of 1,030 rows, 80 s left`, or `candidate 2 of 6: 16 of 30 rows, 80 s left for it`."""
-    several = event.trial if event.trial and event.trial.of > 1 else None
-    words = f"candidate {several.number} of {several.of}: " if several else ""
-    words += f"{event.done:,} of {event.total:,} rows"
-    if event.done < event.total:
-        words += f", {time_in_words(event.seconds_left)} left{' for it' if several else ''}"
+def format_answering(event: BatchAnswered) -> str:
+    """Format progress: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for it`."""
+    trial = event.trial if event.trial and event.trial.total > 1 else None
+    words = f"candidate {trial.number} of {trial.total}: " if trial else ""
+    words += f"{event.num_answered:,} of {event.num_rows:,} rows"
+    if event.num_answered < event.num_rows:
+        words += f", {format_time(event.remaining_seconds)} left{' for it' if trial else ''}"
     return words
 
 
-def trained_in_words(event: StepTrained) -> str:
-    """`step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
-    left = time_in_words(event.seconds_left)
+def format_step(event: StepTrained) -> str:
+    """Format progress of training: `step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
+    remaining = format_time(event.remaining_seconds)
     speed = f"{event.tokens_per_second:,.0f} tokens/s"
-    return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {left} left"
+    return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {remaining} left"
 
 
-def ended_in_words(event: MethodEnded) -> str:
-    """A method that ended: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; form 100%, check 31%; 40 s`."""
-    found = f"{event.method} on {event.side}: {interval(event.estimate)}, n = {counted(event)}"
-    return "; ".join([found, *more_of(event)])
+def format_method_result(event: MethodEnded) -> str:
+    """Format a result: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; contract 100%, check 31%; 40 s`."""
+    result = (
+        f"{event.method} on {event.side}: {format_estimate(event.estimate)}, n = {format_num_rows(event)}"
+    )
+    return "; ".join([result, *format_details(event)])
 
 
-def more_of(event: MethodEnded) -> list[str]:
-    """What a method's result says beside the metric: `["form 100%, check 31%", "40 s"]`."""
-    shares = {"form": event.form, "check": event.check}
-    parts = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
-    return [*([parts] if parts else []), time_in_words(event.seconds)]
+def format_details(event: MethodEnded) -> list[str]:
+    """Format further figures of a result: `["contract 100%, check 31%", "40 s"]`."""
+    shares = {"contract": event.keeps_contract, "check": event.check}
+    checks = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
+    return [*([checks] if checks else []), format_time(event.seconds)]
 
 
-def counted(event: MethodEnded) -> str:
-    """n, and why it is not the number of the side's rows: `29 groups of 31 rows`, `50 of 160 rows, by the budget`."""
-    n, rows, whole = event.estimate.n, event.num_rows, event.of_rows
-    cut = f"{rows:,} of {whole:,} rows, by the budget" if rows < whole else f"{rows:,} rows"
+def format_num_rows(event: MethodEnded) -> str:
+    """Format n, and why it is not the number of rows: `29 groups of 31 rows`, `50 of 160 rows, by the budget`."""
+    n, rows, side_rows = event.estimate.n, event.num_rows, event.side_rows
+    # A budget can cut rows, and rows of one group count as one.
+    cut = f"{rows:,} of {side_rows:,} rows, by the budget" if rows < side_rows else f"{rows:,} rows"
     if n != rows:
         return f"{n:,} groups of {cut}"
-    return cut if rows < whole else f"{n:,}"
+    return cut if rows < side_rows else f"{n:,}"
 
 
-def interval(estimate: Estimate | None) -> str:
-    """`31.0% (24.0 to 39.0)`, or nothing."""
-    if estimate is None:
-        return ""
-    return f"{percent(estimate.value)} ({bounds(estimate)})"
+def format_estimate(estimate: Estimate | None) -> str:
+    """Format `31.0% (24.0 to 39.0)`; "" for None."""
+    return f"{format_percent(estimate.value)} ({format_interval(estimate)})" if estimate else ""
 
 
-def share_of(estimate: Estimate | None) -> str:
-    """`31.0%`, or nothing."""
-    return "" if estimate is None else percent(estimate.value)
+def format_score(estimate: Estimate | None) -> str:
+    """Format `31.0%`; "" for None."""
+    return "" if estimate is None else format_percent(estimate.value)
 
 
-def one_line(row: SampleAnswer) -> str:
-    """An answer on one line with its mark."""
-    flat = " | ".join(part.strip() for part in row.answer.splitlines() if part.strip())
+def format_sample(row: SampleAnswer) -> str:
+    """Format an answer on one line with its score."""
+    flat = " | ".join(line.strip() for line in row.answer.splitlines() if line.strip())
     mark = "right" if row.score == 1 else "wrong" if row.score == 0 else f"{row.score:.2f}"
     short = flat if len(flat) <= ANSWER_WIDTH else flat[: ANSWER_WIDTH - 3] + "..."
     return f"{short or '(nothing)'}  [{mark}]"

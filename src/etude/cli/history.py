@@ -1,110 +1,127 @@
 """`etude runs`: list, show and compare runs."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
-from rich.table import Table
+import typer
 from rich.text import Text
 
+from etude.base import formatting
 from etude.base.files import read_json
-from etude.base.wording import command, percent, signed, signed_bounds
-from etude.cli import printing as words
-from etude.cli.printing import screen
+from etude.cli import printing
+from etude.cli.options import RunName, TaskPath
 from etude.errors import InputError, RunError
-from etude.report.two_runs import Compared, compare_runs, write_page
+from etude.report.two_runs import MethodInTwoRuns, compare_runs, write_page
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.runs.verdict import Verdict
-from etude.task.yaml_nodes import unreadable_task
+from etude.task.yaml_document import task_file_issue
+
+app = typer.Typer(
+    help="List, show and compare runs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 
-def runs_folder(task: Path) -> Path:
-    """The folder of a task's runs, beside its file. Raises InputError if there is no such file: the runs of the
-    folder might be another task's."""
+def find_runs_folder(task: Path) -> Path:
+    """Return the folder of a task's runs, beside its file. Raises InputError if there is no such file, because the
+    folder may have the runs of another task."""
     if not task.exists():
-        raise InputError([unreadable_task(task, "No such file or directory")])
+        raise InputError([task_file_issue(task, "No such file or directory")])
     return (task if task.is_dir() else task.parent) / FOLDER
 
 
-def print_list(task: Path) -> None:
-    """Print one line for each run, the latest first, then the runs that cannot be read, each with the reason."""
-    console = screen()
-    runs = find_runs(runs_folder(task))
+@app.command("list")
+def list_runs(task: TaskPath) -> None:
+    """List the runs of a task, the latest first."""
+    screen = printing.create_console()
+    runs = find_runs(find_runs_folder(task))
     if not runs:
-        console.print(Text(f"No run yet. Run: {command('compare', task)}"), soft_wrap=True)
+        printing.print_line(screen, f"No run yet. Run: {formatting.format_command('compare', task)}")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("run", "when", "status", "recommended", "headline"):
-        table.add_column(heading)
-    left_out = []
+    table = printing.create_table("run", "when", "status", "recommended", "headline")
+    # One damaged run does not hide the others.
+    skipped = []
     for run in runs:
         try:
-            table.add_row(*summary(run))
+            table.add_row(*summarize_run(run))
         except RunError as error:
-            left_out.append(f"Skipped {run.name}: {error}")
-    console.print(table)
-    for line in left_out:
-        console.print(Text(line))
+            skipped.append(f"Skipped {run.name}: {error}")
+    screen.print(table)
+    for line in skipped:
+        screen.print(Text(line))
 
 
-def summary(run: Run) -> list[str]:
-    """Cells: name, when it was last worked on, status, what is recommended, the headline comparison."""
-    when = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
+def summarize_run(run: Run) -> list[str]:
+    """Return the cells of a run: name, last change, status, recommended method, headline comparison."""
+    modified = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
     verdict = run.verdict
-    recommended = verdict.recommended if verdict else None
-    found = loss_words(run) if run.command == "train" else headline_words(verdict)
-    return [run.name, f"{when:%Y-%m-%d %H:%M}", run.status, recommended or "", found]
+    result = format_losses(run) if run.command == "train" else format_headline_pair(verdict)
+    recommended = (verdict.recommended if verdict else None) or ""
+    return [run.name, f"{modified:%Y-%m-%d %H:%M}", run.status, recommended, result]
 
 
-def print_run(task: Path, name: str | None) -> None:
-    """Print one run's ladder and verdict, or the result of its training."""
-    words.print_run(screen(), find_run(runs_folder(task), name), task)
+@app.command("show")
+def show_run(task: TaskPath, run: RunName = None) -> None:
+    """Show a run's ladder and verdict."""
+    printing.print_run(printing.create_console(), find_run(find_runs_folder(task), run), task)
 
 
-def print_two(task: Path, first: str, second: str) -> None:
-    """Print both runs' methods on the test rows that both have answered, and write their page.
-
-    Raises RunError if both are one run, and what `compare_runs` does.
-    """
-    console = screen()
-    one, two = find_run(runs_folder(task), first), find_run(runs_folder(task), second)
-    if one.name == two.name:
-        others = ", ".join(run.name for run in find_runs(runs_folder(task)) if run.name != one.name)
-        raise RunError(f"{one.name} is given twice. Give another run: {others or 'there is none yet'}.")
-    found = compare_runs(one, two)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("method", one.name, two.name, "second - first", "95% interval", "p"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for each in found.methods:
-        table.add_row(each.method, *difference(each))
-    console.print(table)
-    console.print(Text("Mean row scores; intervals are not adjusted for the number of methods."))
-    if found.skipped:
-        console.print(Text(found.skipped))
-    console.print(Text(f"Page: {words.shortest(write_page(found))}"), soft_wrap=True)
-
-
-def difference(each: Compared) -> list[str]:
-    """Cells: both values, their difference, its interval and p; no interval and p if all answers are the same."""
-    found = each.found.difference
-    interval = f"{signed_bounds(found)} (n = {found.n:,})"
-    if each.same:
-        interval = f"identical on all {each.first.rows:,} rows"
-    return [percent(each.first.value), percent(each.second.value), signed(found.value), interval, each.p]
+@app.command("compare")
+def compare_two(
+    task: TaskPath,
+    first: Annotated[str, typer.Argument(help="A run.")],
+    second: Annotated[str, typer.Argument(help="Another run.")],
+) -> None:
+    """Compare two runs, paired on the test rows they share, and write a page."""
+    screen = printing.create_console()
+    folder = find_runs_folder(task)
+    first_run, second_run = find_run(folder, first), find_run(folder, second)
+    # Names may be shortened, so two different ones can mean one run.
+    if first_run.name == second_run.name:
+        other_names = ", ".join(run.name for run in find_runs(folder) if run.name != first_run.name)
+        raise RunError(
+            f"{first_run.name} is given twice. Give another run: {other_names or 'there is none yet'}."
+        )
+    comparison = compare_runs(first_run, second_run)
+    table = printing.create_table(
+        "method", right=(first_run.name, second_run.name, "second - first", "95% interval", "p")
+    )
+    for row in comparison.methods:
+        table.add_row(row.method, *format_row(row))
+    screen.print(table)
+    screen.print(Text("Mean row scores; intervals are not adjusted for the number of methods."))
+    if comparison.skipped:
+        screen.print(Text(comparison.skipped))
+    printing.print_line(screen, f"Page: {printing.shorten_path(write_page(comparison))}")
 
 
-def loss_words(run: Run) -> str:
-    """The loss on dev before and after a training, on one line; empty while there is none."""
-    records = [read_json(run.method(name) / "method.json")["params"] for name in run.methods]
+def format_row(row: MethodInTwoRuns) -> list[str]:
+    """Return the cells of a method: both values, the difference, its interval (none if all answers are equal) and p."""
+    estimate = row.difference.difference
+    interval = f"{formatting.format_difference_interval(estimate)} (n = {estimate.n:,})"
+    if row.is_identical:
+        interval = f"identical on all {row.first.rows:,} rows"
+    return [
+        formatting.format_percent(row.first.value),
+        formatting.format_percent(row.second.value),
+        formatting.format_difference(estimate.value),
+        interval,
+        row.p,
+    ]
+
+
+def format_losses(run: Run) -> str:
+    """Format the loss on dev before and after a training; "" without one."""
+    records = [read_json(run.method_folder(name) / "method.json")["params"] for name in run.fitted_methods]
     losses = [(params["dev_losses"], params["best_epoch"]) for params in records if "dev_losses" in params]
-    return ", ".join(f"loss on dev {found[0]:.3f} to {found[best]:.3f}" for found, best in losses)
+    return ", ".join(f"loss on dev {values[0]:.3f} to {values[best]:.3f}" for values, best in losses)
 
 
-def headline_words(verdict: Verdict | None) -> str:
-    """The headline comparison on one line."""
+def format_headline_pair(verdict: Verdict | None) -> str:
+    """Format the headline comparison; "" without one."""
     if verdict is None or verdict.headline is None:
         return ""
-    found = verdict.headline
-    difference = f"{signed(found.difference.value)} ({signed_bounds(found.difference)})"
-    return f"{found.tuned} - {found.untuned}: {difference}"
+    pair = verdict.headline
+    value = formatting.format_difference(pair.difference.value)
+    interval = formatting.format_difference_interval(pair.difference)
+    return f"{pair.tuned} - {pair.untuned}: {value} ({interval})"

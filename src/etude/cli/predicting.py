@@ -1,82 +1,87 @@
-"""`etude predict` and `etude index` in the terminal: what is done and what is left, then the result."""
-
-from __future__ import annotations
+"""`etude predict` and `etude index`: progress on stderr, then the result."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
+from rich.status import Status
 
-from etude.answer_file import predict
-from etude.base.wording import count, time_in_words
-from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.printing import shortest
+from etude import answer_file
+from etude.base.formatting import format_count, format_time
+from etude.cli.options import AssistantPath, MethodName, TaskPath, Yes
+from etude.cli.printing import STOPPED, RunConsole, shorten_path
 from etude.index.build import build_index
 from etude.models.registry import Models
 from etude.task import load_task
 
 
-def run_index(task: Path) -> int:
-    """Indexes the task's documents with its progress on stderr; returns the exit code."""
-    narrator = Narrator(Console(stderr=True, highlight=False, soft_wrap=True))
-    begun: dict[str, float] = {}
-    with narrator.console.status("Reading ...") as status:
-
-        def show(what: str, done: int, of: int) -> None:
-            begin = begun.setdefault(what, time.monotonic())
-            taken = time.monotonic() - begin
-            left = f", {time_in_words(taken * (of - done) / done)} left" if taken and done < of else ""
-            text = f"{what} {done:,} of {of:,}{left}"
-            status.update(text)
-            if not narrator.console.is_terminal:
-                narrator.now_and_then(text)
-
-        try:
-            found = build_index(load_task(task, needs_model=False), Models(), show)
-        except KeyboardInterrupt:
-            narrator.say("Stopped. Run the same command to continue.")
-            return INTERRUPTED
-    for problem in found.problems:
-        narrator.say(f"Note: {problem}.")
-    embedded = f", {found.embedded:,} of them newly embedded by {found.encoder}" if found.encoder else ""
-    print(
-        f"{count(found.documents, 'document')}, {count(found.passages, 'passage')}{embedded}; "
-        f"{time_in_words(found.seconds)}."
-    )
-    return 0
+def _create_console(yes: bool = False) -> RunConsole:
+    return RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
 
 
-def run_predict(
-    place: Path, file: Path, output: Path, method: str | None, columns: Sequence[str], yes: bool
-) -> int:
-    """Answers the file with its progress on stderr; returns the exit code."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    narrator = Narrator(console, yes=yes)
-    with console.status("Reading ...") as status:
+def _show_progress(console: RunConsole, status: Status, text: str) -> None:
+    status.update(text)
+    if not console.screen.is_terminal:
+        console.print_progress(text)
 
-        def show(done: int, total: int, left: float) -> None:
-            text = f"{done:,} of {total:,} rows" + (f", {time_in_words(left)} left" if left else "")
-            status.update(text)
-            if not console.is_terminal:
-                narrator.now_and_then(text)
 
-        def ask(question: str) -> bool:
+def index(task: TaskPath) -> None:
+    """Fetch, read and embed the task's documents. Documents that have not changed are not embedded again."""
+    console = _create_console()
+    started: dict[str, float] = {}
+    with console.exit_on_interrupt(STOPPED), console.screen.status("Reading ...") as status:
+
+        def show_progress(step: str, num_done: int, total: int) -> None:
+            elapsed = time.monotonic() - started.setdefault(step, time.monotonic())
+            text = f"{step} {num_done:,} of {total:,}"
+            if elapsed and num_done < total:
+                text += f", {format_time(elapsed * (total - num_done) / num_done)} left"
+            _show_progress(console, status, text)
+
+        result = build_index(load_task(task, needs_model=False), Models(), show_progress)
+    for problem in result.problems:
+        console.print_text(f"Note: {problem}.")
+    embedded = f", {result.embedded:,} of them newly embedded by {result.encoder}" if result.encoder else ""
+    documents, passages = format_count(result.documents, "document"), format_count(result.passages, "passage")
+    typer.echo(f"{documents}, {passages}{embedded}; {format_time(result.seconds)}.")
+
+
+def predict(
+    place: AssistantPath,
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
+    ],
+    method: MethodName = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Column of the input; may be repeated. Default: by its name."),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Answer a file of inputs. After Ctrl-C or a kill, the same command continues."""
+    console = _create_console(yes)
+    with console.exit_on_interrupt(STOPPED), console.screen.status("Reading ...") as status:
+
+        def show_progress(num_done: int, total: int, remaining: float) -> None:
+            text = f"{num_done:,} of {total:,} rows"
+            _show_progress(console, status, text + (f", {format_time(remaining)} left" if remaining else ""))
+
+        # The spinner would overwrite the question.
+        def confirm(question: str) -> bool:
             status.stop()
-            answer = narrator.ask(question)
+            answer = console.confirm(question)
             status.start()
             return answer
 
-        try:
-            found = predict(place, file, output, method=method, input=columns, on_progress=show, confirm=ask)
-        except KeyboardInterrupt:
-            narrator.say("Stopped. Run the same command to continue.")
-            return INTERRUPTED
-    narrator.say(
-        f"{shortest(found.file.absolute())}: {count(found.rows, 'row')}, answered by {found.method}."
-    )
-    if found.problems:
-        narrator.say(
-            f"{count(found.problems, 'row')} not answered, cut or against the contract: see column problem."
+        result = answer_file.predict(
+            place, file, output, method=method, input=input or [], on_progress=show_progress, confirm=confirm
         )
-    return 0
+    rows = format_count(result.num_rows, "row")
+    console.print_text(f"{shorten_path(result.file.absolute())}: {rows}, answered by {result.method}.")
+    if result.num_problems:
+        rows = format_count(result.num_problems, "row")
+        console.print_text(f"{rows} not answered, cut off, or breaking the contract: see the column problem.")

@@ -1,50 +1,61 @@
-"""What a run printed at its end: the ladder and the verdict, or the result of a training."""
-
-from __future__ import annotations
+"""Terminal output that commands share: the result of a run, its notes, questions and progress."""
 
 import os
 import re
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
+import typer
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from etude.base.files import read_json
-from etude.base.wording import bounds, command, percent, rows_in_words, time_in_words
+from etude.base.formatting import format_command, format_interval, format_percent, format_rows, format_time
 from etude.runs import Run
+from etude.runs.events import Event, NoteEvent, RunOpened
+from etude.runs.questions import UNANSWERED, answer_unasked
 from etude.runs.verdict import Verdict
 
+# Width of the output without a terminal and without the environment variable COLUMNS
 PLAIN_WIDTH = 110
-"""Columns of the output without a terminal and without COLUMNS in the environment."""
-_LEAST_WIDTH = 20
-"""Columns of the output if COLUMNS is smaller."""
+# Width of the output if COLUMNS is smaller
+_MIN_WIDTH = 20
+# Widths from which on the ladder also shows rows, and the cost of a request
 NARROW, WIDE = 80, 103
-"""Columns of a terminal from which the ladder shows rows learned from and to decide, and what a request takes."""
-MORE = 10
-"""Columns that accuracy beside macro-F1 takes, and as many the mark by the target."""
+# Width of the column of accuracy beside macro-F1, and of the target's
+EXTRA_WIDTH = 10
+# Seconds between two lines of progress without a terminal
+PAUSE = 30.0
+# Exit code after Ctrl-C, as in shells
+INTERRUPTED = 130
+STOPPED = "Stopped. Run the same command to continue."
 
 
-def screen() -> Console:
-    """The terminal at its width, or plain text as wide as COLUMNS says."""
+def create_console() -> Console:
+    """Return a console for the terminal, or for plain text with the width of COLUMNS."""
     console = Console(highlight=False)
     if console.is_terminal:
         return console
+    # rich does not trim the lines of a file, and takes 80 columns without COLUMNS.
     columns = os.environ.get("COLUMNS", "")
-    width = max(int(columns), _LEAST_WIDTH) if columns.isdecimal() else PLAIN_WIDTH
-    return Console(highlight=False, width=width, file=cast(TextIO, _Trimmed(console.file)))
+    width = max(int(columns), _MIN_WIDTH) if columns.isdecimal() else PLAIN_WIDTH
+    return Console(highlight=False, width=width, file=cast(TextIO, _TrimmedStream(console.file)))
 
 
-class _Trimmed:
-    """A stream that drops the spaces with which tables fill their lines."""
+class _TrimmedStream:
+    """A stream without the spaces at the ends of lines that tables write."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write whole lines without the spaces at their ends."""
+        """Write text without the spaces before line breaks."""
         return self.stream.write(re.sub(r" +(?=\n)", "", text))
 
     def __getattr__(self, name: str) -> Any:
@@ -60,20 +71,35 @@ def print_run(console: Console, run: Run, task: Path) -> None:
 
 
 def print_training(console: Console, run: Run, task: Path) -> None:
-    """Print the result of a training, what it took, and where the assistant is."""
-    if not run.methods:
-        console.print(Text(f"{run.name} is not finished. Run: {command('train', task)}"), soft_wrap=True)
+    """Print the result of a training, its cost, and the assistant's path."""
+    if not run.fitted_methods:
+        print_line(console, f"{run.name} is not finished. Run: {format_command('train', task)}")
         return
-    (name,) = run.methods
-    record = read_json(run.method(name) / "method.json")
+    (name,) = run.fitted_methods
+    record = read_json(run.method_folder(name) / "method.json")
     params = record["params"]
     console.print()
     console.print(Text(params["text"], "bold"))
-    spent = f"{time_in_words(record['train_seconds'])} of training"
+    spent = f"{format_time(record['train_seconds'])} of training"
     memory = f", at most {params['peak_memory_gb']} GB of memory" if params.get("peak_memory_gb") else ""
     print_bullets(console, [*record["notes"], f"{spent}{memory}"])
     console.print()
-    print_places(console, run, task, run.assistant(name))
+    print_paths(console, run, task, run.assistant_folder(name))
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line without wrapping it, so that paths and commands can be copied."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def create_table(*headings: str, right: Iterable[str] = ()) -> Table:
+    """Create a table without lines; the columns `right` are aligned right."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading)
+    for heading in right:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def print_bullets(console: Console, lines: Iterable[str]) -> None:
@@ -84,38 +110,40 @@ def print_bullets(console: Console, lines: Iterable[str]) -> None:
     console.print(table)
 
 
-def print_places(console: Console, run: Run, task: Path, assistant: Path | None = None) -> None:
-    """Print where to find the results, each on one line, however long, so it can be copied."""
+def print_paths(console: Console, run: Run, task: Path, assistant: Path | None = None) -> None:
+    """Print the paths of the results."""
     if assistant:
-        console.print(Text(f"Assistant: {shortest(assistant)}"), soft_wrap=True)
-    console.print(Text(f"Report: {shortest(run.folder / 'report.html')}"), soft_wrap=True)
-    if run.methods:
-        console.print(Text(f"Talk to it: {command('chat', task)}"), soft_wrap=True)
+        print_line(console, f"Assistant: {shorten_path(assistant)}")
+    print_line(console, f"Report: {shorten_path(run.folder / 'report.html')}")
+    if run.fitted_methods:
+        print_line(console, f"Talk to it: {format_command('chat', task)}")
 
 
 def print_verdict(console: Console, run: Run, task: Path) -> None:
     """Print the ladder, the verdict with its caveats, the report's path and the next command."""
     verdict = run.verdict
     if verdict is None:
-        console.print(Text(f"{run.name} has no verdict yet. Run: {command('compare', task)}"), soft_wrap=True)
+        print_line(console, f"{run.name} has no verdict yet. Run: {format_command('compare', task)}")
         return
     console.print()
-    console.print(ladder_table(verdict, console.width))
+    console.print(build_ladder_table(verdict, console.width))
     console.print()
     console.print(Text(verdict.sentence, "bold"))
     if verdict.target:
         console.print(Text(verdict.target.text))
     print_bullets(console, [*verdict.caveats, *(line.text for line in verdict.advice)])
-    print_places(console, run, task)
+    print_paths(console, run, task)
 
 
-def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
-    """Every method with its estimate and status, accuracy beside macro-F1; with the rows that would decide and what
-    a request takes if `width` allows."""
-    shares = {name: others["accuracy"] for name, others in verdict.others.items() if "accuracy" in others}
+def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
+    """Build the table of methods, with accuracy beside macro-F1, and with rows and costs if `width` allows."""
+    shares = {
+        name: metrics["accuracy"] for name, metrics in verdict.other_metrics.items() if "accuracy" in metrics
+    }
     target = verdict.target
-    room = width - MORE * (bool(shares) + bool(target))
-    rows, costs = room >= NARROW, room >= WIDE
+    # Optional columns are left out from the right until the table fits.
+    width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target))
+    has_rows, has_costs = width_left >= NARROW, width_left >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
     test = f"on test\n(n = {verdict.ladder[0].estimate.n:,})"
     for heading in ("method", test, "95% interval", "verdict", *(("target",) if target else ())):
@@ -123,30 +151,97 @@ def ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (
         *(("accuracy",) if shares else ()),
-        *(("learned from", "rows to decide") if rows else ()),
+        *(("learned from", "rows to decide") if has_rows else ()),
     ):
         table.add_column(heading, justify="right")
-    for heading in ("tokens in", "tokens out", "time") if costs else ():
+    for heading in ("tokens in", "tokens out", "time") if has_costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
     for step in verdict.ladder:
         estimate, cost = step.estimate, verdict.costs[step.method]
         tokens = [f"{cost.prompt_tokens:,.0f}", f"{cost.answer_tokens:,.0f}"]
-        needed, answered = step.rows_to_decide, verdict.test_rows.answered
-        decide = rows_in_words(needed, answered) if needed else ""
+        rows_to_decide, answered = step.rows_to_decide, verdict.test_rows.answered
+        decide = format_rows(rows_to_decide, answered) if rows_to_decide else ""
         table.add_row(
             f"{step.method}{' *' if step.method == verdict.recommended else ''}",
-            percent(estimate.value),
-            bounds(estimate),
+            format_percent(estimate.value),
+            format_interval(estimate),
             step.status,
             *([target.mark(estimate)] if target else []),
-            *([percent(shares[step.method].value)] if shares else []),
-            *([f"{step.learned:,}" if step.learned else "", decide] if rows else []),
-            *([*tokens, time_in_words(cost.seconds)] if costs else []),
+            *([format_percent(shares[step.method].value)] if shares else []),
+            *([f"{step.learned:,}" if step.learned else "", decide] if has_rows else []),
+            *([*tokens, format_time(cost.seconds)] if has_costs else []),
         )
     return table
 
 
-def shortest(path: Path) -> Path:
-    """The path relative to the working directory if it is below that."""
+def shorten_path(path: Path) -> Path:
+    """Return the path relative to the working directory if it is inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+@dataclass
+class RunConsole:
+    """Prints what a run reports, and asks its questions."""
+
+    screen: Console
+    yes: bool = False
+    """Whether every question is answered with yes (--yes)."""
+    num_agreed: int = 0
+    """How many of the questions that need an explicit yes are answered with yes (--agree), from the first on."""
+    verbose: bool = False
+    """Whether to print details (--verbose)."""
+    run: Path | None = None
+    """The run's folder, once it is open."""
+    last_printed: float = field(default_factory=time.monotonic)
+
+    def handle_event(self, event: Event) -> None:
+        """Handle events that all commands treat alike, and ignore the others."""
+        match event:
+            case RunOpened(folder):
+                self.run = folder
+            case NoteEvent(text, detail) if self.verbose or not detail:
+                self.print_text(text)
+
+    def print_text(self, text: str, style: str = "") -> None:
+        """Print a text without interpreting markup."""
+        self.screen.print(Text(text, style))
+        self.last_printed = time.monotonic()
+
+    def print_progress(self, text: str) -> None:
+        """Print a line of progress, unless a line was printed in the last PAUSE seconds."""
+        if time.monotonic() - self.last_printed >= PAUSE:
+            self.print_text(text)
+
+    def confirm(self, question: str) -> bool:
+        """Ask yes or no. With --yes, or without a terminal, print the question with its answer."""
+        if self.yes:
+            self.print_text(f"{question} (yes, by --yes)")
+            return True
+        # Sensitive questions need an explicit yes; for others, no answer means yes.
+        silence = answer_unasked(question)
+        if not silence and self.num_agreed:
+            self.num_agreed -= 1
+            self.print_text(f"{question} (yes, by --agree)")
+            return True
+        if not (self.screen.is_terminal and sys.stdin.isatty()):
+            self.print_text(f"{question} {'(no terminal to ask: yes)' if silence else UNANSWERED}")
+            return silence
+        self.screen.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
+        return self.screen.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
+
+    def format_stop(self) -> str:
+        """Format the message after Ctrl-C."""
+        if self.run is None or not (self.run / "report.html").exists():
+            return "Stopped before the first method was finished. Run the same command to start again."
+        report = shorten_path(self.run / "report.html")
+        return f"Stopped. Results so far: {report}. Run the same command to continue."
+
+    @contextmanager
+    def exit_on_interrupt(self, message: str = "") -> Iterator[None]:
+        """On Ctrl-C, print the message (default: where the run's results are) and exit with 130."""
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            self.print_text(message or f"\n{self.format_stop()}")
+            raise typer.Exit(INTERRUPTED) from stop

@@ -1,4 +1,4 @@
-"""`etude serve` and `etude studio` in the terminal."""
+"""`etude serve` and `etude studio`. Their servers are imported late, because they need the extra `serve`."""
 
 from __future__ import annotations
 
@@ -10,144 +10,258 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etude.base.remedies import instead
-from etude.base.wording import count
+from etude.base.formatting import format_count
+from etude.base.issues import suggest_instead
+from etude.cli.options import MethodName, RunName, TaskPath
 from etude.errors import InputError, Issue, MissingExtraError
 from etude.task.endpoint import is_url
 
 if TYPE_CHECKING:
-    from etude.serve.engine import Limits
+    from etude.serve.engine import ServingLimits
 
-CHECKED = 200
-"""Test rows that `--check` answers."""
-
-
-def run_check(places: Sequence[str], method: str | None, engine: str) -> int:
-    """Answers test rows of each run with the engine; returns the exit code, 1 if one loses more than its margin."""
-    from etude.export import retest
-    from etude.runs import Run
-    from etude.serve.catalogue import catalogue
-
-    loses = False
-    for served in catalogue(places, method, engine).values():
-        result = retest(Run(served.place), served.assistant, served.assistant.model, CHECKED)
-        typer.echo(f"{served.name}: {result.sentence}")
-        loses |= result.loses
-    return int(loses)
+# Test rows that `--check` answers
+CHECKED_ROWS = 200
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(help="Task files, runs or saved assistants; NAME=PLACE sets a name.", metavar="PLACE..."),
+]
 
 
-def run_serve(
-    places: Sequence[str],
-    method: str | None,
-    engine: str,
-    address: tuple[str, int],
-    strict: bool,
-    limits: Sequence[str],
-    keys: Path | None,
-    new_key: str | None,
-    scopes: Sequence[str],
-    origins: Sequence[str],
-    log_prompts: bool,
+def serve(
+    places: Places = None,
+    method: MethodName = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="local (identical to what was measured), llama_cpp, URL#MODEL, or auto: llama_cpp if it supports the "
+            "assistant and there is no GPU.",
+        ),
+    ] = "auto",
+    host: Annotated[
+        str, typer.Option("--host", help="Any host other than localhost needs --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 chooses a free one.")] = 8000,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Answer 200 test rows with the engine, report the difference and stop."),
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="NAME=NUMBER", help="Such as waiting=200 or seconds=30; may be repeated."
+        ),
+    ] = None,
+    keys: Annotated[Path | None, typer.Option("--keys", help="File of accepted API keys.")] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option("--new-key", metavar="NAME", help="Add a key to the file, print it and stop."),
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", help="Scope of a new key: chat, feedback, files, train or admin; may be repeated."
+        ),
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", help="Origin whose pages may send requests (CORS); may be repeated."),
+    ] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(
+            "--jobs", metavar="FOLDER", help="Also run OpenAI's files and fine-tuning jobs, kept there."
+        ),
+    ] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--base",
+            metavar="NAME=MODEL",
+            help="Model that jobs train when a client asks for NAME, such as gpt-4o-mini=smollm2-135m-instruct.",
+        ),
+    ] = None,
+    result_files: Annotated[
+        str,
+        typer.Option(
+            "--result-files", help="Encoding of a job's table of steps: base64 (OpenAI's) or plain."
+        ),
+    ] = "base64",
+    quota: Annotated[
+        float, typer.Option("--quota", help="Gigabytes of all files of --jobs together.")
+    ] = 10.0,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Also log questions and answers, as JSON lines on stderr.")
+    ] = False,
 ) -> None:
-    """Makes a key, or serves until it is told to end."""
+    """Serve assistants to clients of OpenAI's API."""
+    if check:
+        check_engine(places or [], method, engine)
+        return
     if not all(find_spec(module) for module in ("fastapi", "uvicorn", "prometheus_client")):
         raise MissingExtraError("etude serve", "serve")
-    from etude.serve.app import Settings
     from etude.serve.catalogue import ENGINES
-    from etude.serve.keys import new_key as made
-    from etude.serve.keys import read_keys
-    from etude.serve.run import run
+    from etude.serve.launch import run_server
+    from etude.serve.server import ServerSettings
+    from etude.web import api_keys
 
     if new_key is not None:
         if keys is None:
-            raise InputError(
-                [Issue("--new-key", "no file to add the key to", new_key, "name it: --keys FILE")]
-            )
-        typer.echo(made(keys, new_key, scopes))
+            raise InputError([Issue("--new-key", "no file to add the key to", new_key, "add --keys FILE")])
+        typer.echo(api_keys.create_key(keys, new_key, scope or ["chat"]))
         return
-    if not places:
+    if not places and jobs is None:
         raise InputError(
-            [Issue("PLACE", "nothing to serve", "", "name a task file, a run or a saved assistant")]
+            [Issue("PLACE", "nothing to serve", "", "give a task file, a run or a saved assistant")]
         )
     if engine not in ENGINES and not is_url(engine):
-        raise InputError([Issue("--engine", "unknown", engine, instead(engine, ENGINES))])
-    held = read_keys(keys) if keys else ()
-    settings = Settings(limits_of(limits), held, strict, not held, tuple(origins), log_prompts)
-    run(places, method, engine, *address, settings)
+        raise InputError([Issue("--engine", "unknown", engine, suggest_instead(engine, ENGINES))])
+    accepted = api_keys.read_keys(keys) if keys else ()
+    settings = ServerSettings(
+        parse_limits(limit or []), accepted, strict, not accepted, tuple(origin or []), log_prompts
+    )
+    hosted = None
+    if jobs is not None:
+        if result_files not in ("base64", "plain"):
+            raise InputError([Issue("--result-files", "unknown", result_files, "use base64 or plain")])
+        from etude.hosted.stores import HostedStores
+
+        hosted = HostedStores(jobs, parse_bases(base or []), result_files, quota)
+    run_server(places or [], method, engine, host, port, settings, hosted)
 
 
-def limits_of(given: Sequence[str]) -> Limits:
-    """The limits with those that are given as NAME=NUMBER. Raises InputError."""
-    from etude.serve.engine import Limits
+def check_engine(places: Sequence[str], method: str | None, engine: str) -> None:
+    """Answer test rows of each run with the engine. Exit with 1 if one loses more than its margin."""
+    from etude.export import measure_loss
+    from etude.runs import Run
+    from etude.serve.catalogue import load_catalogue
 
-    known, found = asdict(Limits()), dict[str, float]()
-    for each in given:
-        name, _, value = each.partition("=")
-        if name not in known:
-            raise InputError([Issue("--limit", "unknown", name, instead(name, known))])
+    is_worse = False
+    for served in load_catalogue(places, method, engine).values():
+        result = measure_loss(Run(served.folder), served.assistant, served.assistant.model, CHECKED_ROWS)
+        typer.echo(f"{served.name}: {result.sentence}")
+        is_worse |= result.is_worse
+    if is_worse:
+        raise typer.Exit(1)
+
+
+def parse_bases(texts: Sequence[str]) -> dict[str, str]:
+    """Parse bases given as NAME=MODEL. Raises InputError for a model that cannot be trained."""
+    from etude.models.registry import find_backend
+
+    bases: dict[str, str] = {}
+    for text in texts:
+        name, sign, model = text.partition("=")
+        if not sign or not name or not model:
+            remedy = "write NAME=MODEL, such as gpt-4o-mini=smollm2-135m-instruct"
+            raise InputError([Issue("--base", "not NAME=MODEL", text, remedy)])
+        if not {"train", "learn"} & {*find_backend(model).can}:
+            raise InputError(
+                [Issue("--base", "cannot be trained", model, "name a model whose weights are here")]
+            )
+        bases[name] = str(Path(model).absolute()) if Path(model).exists() else model
+    return bases
+
+
+def parse_limits(texts: Sequence[str]) -> ServingLimits:
+    """Parse limits given as NAME=NUMBER. Raises InputError."""
+    from etude.serve.engine import ServingLimits
+
+    defaults, limits = asdict(ServingLimits()), dict[str, float]()
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in defaults:
+            raise InputError([Issue("--limit", "unknown", name, suggest_instead(name, defaults))])
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
-            raise InputError([Issue("--limit", "not a number above 0", each, f"write {name}={known[name]}")])
-        found[name] = type(known[name])(math.ceil(float(value)) if isinstance(known[name], int) else value)
-    return Limits(**found)  # type: ignore[arg-type]
+            raise InputError(
+                [Issue("--limit", "not a number above 0", text, f"write {name}={defaults[name]}")]
+            )
+        limits[name] = type(defaults[name])(
+            math.ceil(float(value)) if isinstance(defaults[name], int) else value
+        )
+    return ServingLimits(**limits)  # type: ignore[arg-type]
 
 
-def run_studio(
-    task: Path,
-    requests: Path | None,
-    columns: Sequence[str],
-    run: str | None,
-    method: str | None,
-    who: str | None,
-    address: tuple[str, int],
-    invite: Sequence[str],
+def studio(
+    task: TaskPath,
+    requests: Annotated[
+        Path | None, typer.Option("--requests", help="A file of new requests or logged chats to answer.")
+    ] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="Column of the requests' input; may be repeated.")
+    ] = None,
+    method: MethodName = None,
+    run: RunName = None,
+    who: Annotated[
+        str | None, typer.Option("--who", help="Your name, stored with your feedback. Default: your login.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Name or address by which other machines open it.")
+    ] = "127.0.0.1",
+    invite: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--invite",
+            help="NAME:ROLE, with reader, reviewer or owner: print a link for a person; may be repeated.",
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free one.")] = 8765,
 ) -> None:
-    """Serves the pages until Ctrl-C; prints the link that signs the owner in, and one for each person invited."""
+    """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
     try:
         import uvicorn
 
-        from etude.studio.app import LOOPBACK, make_app
-        from etude.studio.security import Keys, invited
+        from etude.studio.sign_in import SignIn, invite_person
         from etude.studio.studio import Studio
+        from etude.studio.views import build_studio_app
+        from etude.web.shell import LOOPBACK
     except ImportError as error:
         raise MissingExtraError("etude studio", "serve") from error
-    people = [invited(each) for each in invite]
-    host = address[0]
-    with _bound(*address) as listening:
-        studio = Studio(task, requests, columns, run, method)
-        app = make_app(studio, who or getpass.getuser(), host)
-        link = f"http://{host}:{listening.getsockname()[1]}/enter?key="
-        typer.echo(f"{studio.method} of {studio.run.name} answers.{studio.why}")
-        if studio.num_sealed:
-            typer.echo(f"{count(studio.num_sealed, 'request')} left out: test rows, or nearly.")
+    # Invitations and the port are checked before the model is loaded, which takes seconds.
+    people = [invite_person(text) for text in invite or []]
+    with _open_socket(host, port) as server_socket:
+        opened = Studio(task, requests, input or [], run, method)
+        app = build_studio_app(opened, who or getpass.getuser(), host)
+        link = f"http://{host}:{server_socket.getsockname()[1]}/enter?key="
+        typer.echo(f"{opened.method} of {opened.run.name} answers.{opened.reason}")
+        if opened.num_sealed:
+            left_out = format_count(opened.num_sealed, "request")
+            typer.echo(f"{left_out} left out, because they equal or nearly equal test rows.")
         for person, key in people:
-            studio.queue.invite(person.name, person.role, person.hash)
-            typer.echo(f"For {person.name} ({person.role}), shown this once: {link}{key}")
+            opened.queue.invite(person.name, person.role, person.hash)
+            typer.echo(f"For {person.name} ({person.role}), shown only once: {link}{key}")
         if host not in LOOPBACK:
-            typer.echo("Others can read what is sent unless a proxy with TLS stands before it.")
-        owner = Keys(studio.queue.secret).session
-        typer.echo(f"Open {link}{owner}\nWhat you say goes to {studio.log.file}. Ctrl-C ends.")
-        studio.answering.start()
+            typer.echo("Without a TLS proxy in front of it, others can read what is sent.")
+        owner = SignIn(opened.queue.secret).owner_key
+        typer.echo(f"Open {link}{owner}\nFeedback is saved in {opened.log.file}. Ctrl-C ends.")
+        # Answers are written in a thread while the pages are open.
+        opened.answering.start()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
-        server.run(sockets=[listening])
-        studio.answering.stop()
-        studio.comparing.stop()
+        server.run(sockets=[server_socket])
+        opened.answering.stop()
+        opened.comparing.stop()
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _open_socket(host: str, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::", ""):
-        what, remedy = "not an address that a browser can open", "name the one that people use"
-        raise InputError([Issue("--host", what, host, remedy)])
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        message, remedy = "a browser cannot open this address", "give the one that people use"
+        raise InputError([Issue("--host", message, host, remedy)])
+    # The socket is opened here, so that a port in use is reported as an error of --port.
+    server_socket = socket.socket()
+    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
-        listening.listen()  # who opens the link before the pages are ready waits
+        server_socket.bind((host, port))
+        server_socket.listen()  # so that a browser waits until the pages are ready
     except OSError as error:
-        listening.close()
-        what = f"port {port} of {host} cannot be used ({error.strerror})"
-        raise InputError([Issue("--port", what, "", "Choose another; 0 takes a free one")]) from error
-    return listening
+        server_socket.close()
+        message = f"port {port} of {host} cannot be used ({error.strerror})"
+        raise InputError([Issue("--port", message, "", "choose another; 0 chooses a free one")]) from error
+    return server_socket

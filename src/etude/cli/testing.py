@@ -1,125 +1,152 @@
-"""`etude test` in the terminal: progress while both sides answer, then suites, gates and where the page is."""
+"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the report's path."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
-from etude.base.wording import bounds, command, count, percent, time_in_words
-from etude.cli.history import runs_folder
-from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.printing import print_bullets, screen, shortest
+from etude.base.formatting import format_command, format_count, format_interval, format_percent, format_time
+from etude.cli.history import find_runs_folder
+from etude.cli.options import MethodName, RunName, TaskPath
+from etude.cli.printing import STOPPED, RunConsole, create_console, print_bullets, print_line, shorten_path
 from etude.runs import find_run
 from etude.suites.card import write_card
-from etude.suites.probes.leaks import plant
-from etude.suites.results import Examined
-from etude.suites.run import OnProgress, examine
-from etude.suites.shown.contents import common, difference, headline, suites_of
-from etude.suites.starter import start_suite
-from etude.suites.teach import Taught, teach
+from etude.suites.measures.leaks import write_canaries
+from etude.suites.output.summary import format_difference, format_headline, list_common, list_suites
+from etude.suites.results import SuiteReport
+from etude.suites.run import OnProgress, run_suites
+from etude.suites.starter import write_suite_file
+from etude.suites.teach import TeachingResult, write_proposals
 from etude.task import load_task
 
 
-def run_test(
-    place: Path, *, run: str | None, method: str | None, suites: Sequence[str], quick: bool, teaches: bool
-) -> int:
-    """Tests, prints what was found, and returns the exit code: 1 unless every gate passed."""
-    console = screen()
-    try:
-        with _progress(console) as on_progress:
-            tested = examine(
-                place, run=run, method=method, suites=suites, quick=quick, on_progress=on_progress
-            )
-    except KeyboardInterrupt:
-        console.print(Text("\nStopped. Run the same command to continue."))
-        return INTERRUPTED
-    print_test(console, tested)
-    if teaches:
-        print_taught(teach(tested, tested.acts))
-    return int(not tested.passed)
-
-
-def print_test(console: Console, tested: Examined) -> None:
-    """The outcome, the suites and measures, the gates, and the page."""
-    console.print()
-    console.print(Text(f"{headline(tested)}.", "bold"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "base", tested.subject.name, "95% interval", "difference", "cases"):
-        table.add_column(
-            heading, justify="right" if heading in ("base", "cases", tested.subject.name) else "left"
+def ask_suites(
+    place: Annotated[
+        Path,
+        typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder."),
+    ],
+    method: MethodName = None,
+    run: RunName = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Ask few questions, for a first look.")] = False,
+    teach: Annotated[
+        bool,
+        typer.Option("--teach", help="Also propose training rows for what failed, for a person to approve."),
+    ] = False,
+    canaries: Annotated[
+        bool,
+        typer.Option("--canaries", help="Write a copy of the examples with planted secrets; test nothing."),
+    ] = False,
+    init: Annotated[
+        bool, typer.Option("--init", help="Write a suite file for the task, with comments; test nothing.")
+    ] = False,
+) -> None:
+    """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
+    if init:
+        file = write_suite_file(place)
+        print(
+            f"Wrote {shorten_path(file)}. Write your own questions into it, add this line to the task file,"
         )
-    for row in (*suites_of(tested), *common(tested)):
-        less = "" if row.more_is_better else " (less is better)"
-        base = percent(row.base.value) if row.base else ""
-        cells = (percent(row.assistant.value), bounds(row.assistant), difference(row), f"{row.cases:,}")
-        table.add_row(f"{row.name}{less}", base, *cells)
+        print(f"  suite: {file.name}\nand run: {format_command('test', place)}")
+        return
+    if canaries:
+        plant_canaries(place)
+        return
+    screen = create_console()
+    with RunConsole(screen).exit_on_interrupt(f"\n{STOPPED}"), _show_progress(screen) as on_progress:
+        report = run_suites(
+            place, run=run, method=method, suites=suite or [], quick=quick, on_progress=on_progress
+        )
+    print_report(screen, report)
+    if teach:
+        print_proposals(write_proposals(report, report.acts))
+    # Without gates every report passes.
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def card(task: TaskPath, method: MethodName = None, run: RunName = None) -> None:
+    """Write a model card of an assistant, from what was measured."""
+    file = write_card(find_run(find_runs_folder(task), run), method)
+    print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct what only you know.")
+
+
+def print_report(console: Console, report: SuiteReport) -> None:
+    """Print the outcome, the suites and measures, the gates, and the report's path."""
+    console.print()
+    console.print(Text(f"{format_headline(report)}.", "bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "base", report.subject.name, "95% interval", "difference", "cases"):
+        is_number = heading in ("base", "cases", report.subject.name)
+        table.add_column(heading, justify="right" if is_number else "left")
+    # Suites of questions first, then measures over all answers.
+    for row in (*list_suites(report), *list_common(report)):
+        direction = "" if row.more_is_better else " (lower is better)"
+        base = format_percent(row.base.value) if row.base else ""
+        cells = (
+            format_percent(row.assistant.value),
+            format_interval(row.assistant),
+            format_difference(row),
+            f"{row.cases:,}",
+        )
+        table.add_row(f"{row.name}{direction}", base, *cells)
     console.print(table)
-    if tested.leaks:
-        found = sum(each.found for each in tested.leaks)
-        console.print(Text(f"{found} of {len(tested.leaks)} canaries found"))
-    for gate in tested.gates:
-        console.print(Text(f"{gate.outcome}: {gate.gate.text}: {gate.told}"))
-    print_bullets(console, tested.notes)
-    console.print(Text(f"Report: {shortest(tested.page)}"), soft_wrap=True)
+    if report.exposures:
+        num_found = sum(exposure.is_found for exposure in report.exposures)
+        console.print(Text(f"{num_found} of {len(report.exposures)} canaries found"))
+    for gate in report.gates:
+        console.print(Text(f"{gate.outcome}: {gate.gate.text}: {gate.detail}"))
+    print_bullets(console, report.notes)
+    print_line(console, f"Report: {shorten_path(report.page)}")
 
 
 def plant_canaries(task: Path) -> None:
-    """Plants canaries and says what to do with them."""
-    file, examples = plant(load_task(task, needs_model=False))
-    print(
-        f"Wrote {shortest(examples)}, and what was planted into {file.name}. To see what a training gives away, write"
-    )
+    """Write examples with canaries and print how to use them."""
+    file, examples = write_canaries(load_task(task, needs_model=False))
+    print(f"Wrote {shorten_path(examples)}, and the planted secrets to {file.name}.")
+    print("To find out what a training memorizes, write in the task file")
     print(f"  examples: {examples.name}")
-    print(
-        f"in the task file, train, and run {command('test', task)}. Never release weights that were trained on it."
-    )
+    print(f"then train, and run {format_command('test', task)}. Never release weights trained on it.")
 
 
-def print_taught(taught: Taught) -> None:
-    """Says what was proposed, and how to go on."""
-    print(f"\n{taught.file.name}: {count(taught.proposed, 'row')} proposed, {taught.approved:,} approved.")
-    if taught.broken:
+def print_proposals(result: TeachingResult) -> None:
+    """Print how many rows were proposed, and how to continue."""
+    proposed = format_count(result.num_proposed, "row")
+    print(f"\n{result.file.name}: {proposed} proposed, {result.num_approved:,} approved.")
+    if result.num_broken:
+        broken = format_count(result.num_broken, "answer")
         print(
-            f"{count(taught.broken, 'answer')} of them would break the contract; write others, or loosen contract:."
+            f"{broken} of them would break the contract: write others, or relax contract: in the task file."
         )
-    if taught.examples is None:
+    if result.examples is None:
         print('Read them, correct the answers, set "approved": true, and run the same command again.')
     else:
-        print(f"Wrote {shortest(taught.examples)}. To train on it, write in the task file:")
-        print(f"  examples: {taught.examples.name}")
-
-
-def write_suite(task: Path) -> None:
-    """Writes a suite file and says what to do with it."""
-    file = start_suite(task)
-    print(f"Wrote {shortest(file)}. Write your own questions into it, add this line to the task file,")
-    print(f"  suite: {file.name}\nand run: {command('test', task)}")
-
-
-def print_card(task: Path, run_name: str | None, method: str | None) -> None:
-    """Writes the card of a run's assistant and says where it is."""
-    file = write_card(find_run(runs_folder(task), run_name), method)
-    print(f"Wrote {shortest(file)}. Read it, add a licence, and correct what only you know.")
+        print(f"Wrote {shorten_path(result.examples)}. To train on it, write in the task file:")
+        print(f"  examples: {result.examples.name}")
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[OnProgress]:
-    """Progress on a terminal as a bar for each side, else a line now and then."""
-    narrator, tasks = Narrator(console), dict[str, TaskID]()
+def _show_progress(console: Console) -> Iterator[OnProgress]:
+    """Show a bar for each model on a terminal, else a line now and then."""
+    run_console, tasks = RunConsole(console), dict[str, TaskID]()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
 
-        def take(who: str, done: int, total: int, left: float) -> None:
+        def show_progress(model: str, num_done: int, total: int, remaining: float) -> None:
             if console.is_terminal:
-                if who not in tasks:
-                    tasks[who] = bar.add_task(who, total=total)
-                bar.update(tasks[who], completed=done)
+                if model not in tasks:
+                    tasks[model] = bar.add_task(model, total=total)
+                bar.update(tasks[model], completed=num_done)
             else:
-                narrator.now_and_then(f"{who}: {done:,} of {total:,} questions, {time_in_words(left)} left")
+                progress = f"{num_done:,} of {total:,} questions, {format_time(remaining)} left"
+                run_console.print_progress(f"{model}: {progress}")
 
-        yield take
+        yield show_progress

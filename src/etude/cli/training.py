@@ -1,217 +1,222 @@
-"""`etude train` in the terminal: a progress bar, a line for each epoch, the result."""
+"""`etude train`: a progress bar, a line for each epoch, the result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from etude.base.processes import rank_given
-from etude.base.wording import command, defaults, loss, setting, size_in_words, time_in_words
-from etude.cli.compare_board import interval, seconds_of
-from etude.cli.narrator import INTERRUPTED, Narrator
-from etude.cli.printing import print_bullets, print_training, screen
+from etude import tuning
+from etude.base import formatting
+from etude.base.processes import read_rank
+from etude.cli.compare_board import format_estimate, parse_budget
+from etude.cli.options import Fresh, TaskPath, Verbose, Yes
+from etude.cli.printing import RunConsole, create_console, print_bullets, print_line, print_training
 from etude.errors import WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
-from etude.tuning import Preview, preview, train
-from etude.tuning.preview import Piece
+from etude.tuning.preview import Preview, PreviewSpan
 
-ROOM = 68
-"""Columns needed beside the bar."""
-LEARNED, READ = "color(16) on color(114)", ""
-"""Styles of tokens that are learned, and of those that are only read. A style sets both colours or none, and no
-text is dimmed, so that it can be read on a dark and on a light terminal."""
+# Terminal columns beside the bar
+OTHER_COLUMNS_WIDTH = 68
+# A style sets both colours or none, and no text is dimmed: it is readable on dark and on light terminals.
+TRAINED_STYLE, CONTEXT_STYLE = "color(16) on color(114)", ""
 
 
-def run_train(task: Path, *, yes: bool, budget: str | None, fresh: bool, verbose: bool = False) -> int:
-    """Trains with the bar on screen; returns the exit code. Of several processes only the first prints."""
-    if rank_given():
-        return _follow(task)
-    console = screen()
-    board = TrainingBoard(Narrator(console, yes=yes, verbose=verbose))
-    try:
-        with board:
-            result = train(
-                task,
-                budget=seconds_of(budget),
-                fresh=fresh,
-                on_event=board.take,
-                confirm=board.narrator.ask,
-            )
-    except KeyboardInterrupt:
-        board.narrator.say(f"\n{board.narrator.stopped()}")
-        return INTERRUPTED
-    print_training(console, result.run, task)
-    return 0
+def train(
+    task: TaskPath,
+    yes: Yes = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", help="Ask before a longer time, such as 15m, or none; overrides the task's."
+        ),
+    ] = None,
+    fresh: Fresh = False,
+    show: Annotated[
+        int | None,
+        typer.Option("--show", min=1, help="Show this many rows as they would be trained; train nothing."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tune the model on the training rows."""
+    screen = create_console()
+    if show is not None:
+        preview = tuning.preview(task, show)
+        print_settings(screen, preview.supervision, preview.settings, preview.defaults)
+        print_rows(screen, preview)
+        print_line(screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}")
+        return
+    if read_rank():
+        # Only the first process of several reports. With another exit code than 0 here, torchrun would stop it.
+        with suppress(KeyboardInterrupt, WorkerExited):
+            tuning.train(task)
+        return
+    board = TrainingBoard(RunConsole(screen, yes=yes, verbose=verbose))
+    with board.console.exit_on_interrupt(), board:
+        result = tuning.train(
+            task,
+            budget=parse_budget(budget),
+            fresh=fresh,
+            on_event=board.handle_event,
+            confirm=board.console.confirm,
+        )
+    print_training(screen, result.run, task)
 
 
-def _follow(task: Path) -> int:
-    """Runs one of the other processes of a training. The first reports what ends it; another exit code than 0 here
-    would make torchrun stop the first while it writes its report."""
-    try:
-        train(task)
-    except (KeyboardInterrupt, WorkerExited):
-        return 0
-    return 0
-
-
-def run_show(task: Path, number: int) -> None:
-    """Print what would be learned, and `number` rows in colour."""
-    console = screen()
-    found = preview(task, number)
-    print_prepared(console, found.learned, found.settings, found.defaults)
-    print_rows(console, found)
-    console.print(Text(f"Nothing was trained. To train: {command('train', task)}"), soft_wrap=True)
-
-
-def print_prepared(
+def print_settings(
     console: Console,
     learned: Sequence[str],
     settings: Sequence[tuple[str, object, str]],
-    others: Mapping[str, object],
+    defaults: Mapping[str, object],
 ) -> None:
-    """Print what is learned and what is only read, the settings with their reasons, and the others in one line."""
-    console.print(Text("\nWhat is learned", "bold"))
+    """Print what is trained on, the settings with their reasons, and the defaults on one line."""
+    console.print(Text("\nWhat is trained on", "bold"))
     print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column()
-    for name, value, why in settings:
-        table.add_row(*map(Text, (name, setting(value), why)))
+    for name, value, reason in settings:
+        table.add_row(*map(Text, (name, formatting.format_setting(value), reason)))
     console.print(table)
-    console.print(Text(f"{defaults(others)}\n"))
+    console.print(Text(f"{formatting.format_defaults(defaults)}\n"))
 
 
-def print_rows(console: Console, found: Preview) -> None:
-    """Print rows as they are learned: in colour, or between brackets if there is none."""
+def print_rows(console: Console, preview: Preview) -> None:
+    """Print rows with the trained tokens in colour, or in brackets if the console has no colours."""
+    # NO_COLOR, a file or a dumb terminal: brackets in place of colours.
     coloured = console.color_system is not None and not console.no_color
     legend = (
-        Text.assemble(("learned", LEARNED), "  ", ("only read", READ), "  ", ("special token", "reverse"))
+        Text.assemble(
+            ("trained", TRAINED_STYLE), "  ", ("context", CONTEXT_STYLE), "  ", ("special token", "reverse")
+        )
         if coloured
-        else Text("Learned tokens are between [[ and ]].")
+        else Text("Trained tokens are between [[ and ]].")
     )
     console.print(legend)
-    for row in found.rows:
-        console.print(Text.assemble((f"\n{row.where}", "bold"), f"  ({row.why})"))
-        parts = [styled(piece) for piece in row.pieces] if coloured else [bracketed(row.pieces)]
-        console.print(Text.assemble(*parts))
+    for row in preview.rows:
+        console.print(Text.assemble((f"\n{row.location}", "bold"), f"  ({row.reason})"))
+        pieces = [style_piece(piece) for piece in row.spans] if coloured else [bracket_trained(row.spans)]
+        console.print(Text.assemble(*pieces))
     console.print()
 
 
-def styled(piece: Piece) -> tuple[str, str]:
-    """The piece's text with its style."""
-    colour = LEARNED if piece.learned else READ
-    return piece.text, f"{colour} reverse".strip() if piece.special else colour
+def style_piece(piece: PreviewSpan) -> tuple[str, str]:
+    """Return the piece's text and its style."""
+    style = TRAINED_STYLE if piece.learned else CONTEXT_STYLE
+    return piece.text, f"{style} reverse".strip() if piece.special else style
 
 
-def bracketed(pieces: Sequence[Piece]) -> str:
-    """The row's text with brackets around what is learned."""
-    text, inside = "", False
+def bracket_trained(pieces: Sequence[PreviewSpan]) -> str:
+    """Return the row's text with brackets around trained tokens."""
+    text, is_open = "", False
     for piece in pieces:
-        if piece.learned != inside:
-            text, inside = text + ("[[" if piece.learned else "]]"), piece.learned
+        if piece.learned != is_open:
+            text, is_open = text + ("[[" if piece.learned else "]]"), piece.learned
         text += piece.text
-    return text + ("]]" if inside else "")
+    return text + ("]]" if is_open else "")
 
 
-class FiguresColumn(ProgressColumn):
-    """Loss, speed, memory and time left of the latest step."""
+class StepColumn(ProgressColumn):
+    """Loss, speed, memory and remaining time after the latest step."""
 
     def render(self, task: Task) -> Text:
-        """One cell of the bar's line."""
+        """Render the cell."""
         return Text(task.fields.get("figures", ""), no_wrap=True, overflow="ellipsis")
 
 
 @dataclass
 class TrainingBoard:
-    """A training on screen; without a terminal, a line of progress now and then."""
+    """Shows a training: a bar and a table of epochs; without a terminal, a line of progress now and then."""
 
-    narrator: Narrator
+    console: RunConsole
     progress: Progress | None = None
     bar: TaskID | None = None
     has_heading: bool = False
-    """Whether the heading of the table of epochs is printed."""
+    """Whether the table of epochs has its heading."""
 
     def __enter__(self) -> TrainingBoard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
+        self._stop_bar()
 
-    def take(self, event: Event) -> None:
-        """Takes one event of the training."""
-        self.narrator.take(event)
+    def handle_event(self, event: Event) -> None:
+        """Show an event of the training."""
+        self.console.handle_event(event)
         match event:
-            case TrainingPrepared(learned, settings, others) if self.narrator.verbose:
-                print_prepared(self.narrator.console, learned, settings, others)
+            case TrainingPrepared(learned, settings, others) if self.console.verbose:
+                print_settings(self.console.screen, learned, settings, others)
             case StepTrained():
-                self._step(event)
+                self._show_step(event)
             case EpochEnded():
-                self._epoch(event)
+                self._show_epoch(event)
 
-    def _step(self, event: StepTrained) -> None:
-        if not self.narrator.console.is_terminal:
-            place = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
-            self.narrator.now_and_then(f"{place}: {figures(event)}")
+    def _show_step(self, event: StepTrained) -> None:
+        if not self.console.screen.is_terminal:
+            position = f"epoch {event.epoch}/{event.epochs}, step {event.step}/{event.steps}"
+            self.console.print_progress(f"{position}: {format_training_step(event)}")
             return
+        # The number of steps is known only from the first step on.
         if self.progress is None:
-            self._start(event.steps)
+            self._start_bar(event.steps)
         assert self.progress is not None
         assert self.bar is not None
         self.progress.update(
             self.bar,
             completed=event.step,
             description=f"epoch {event.epoch}/{event.epochs}",
-            figures=figures(event),
+            figures=format_training_step(event),
         )
 
-    def _start(self, steps: int) -> None:
-        console = self.narrator.console
+    def _start_bar(self, steps: int) -> None:
+        console = self.console.screen
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=max(8, min(40, console.width - ROOM))),
+            BarColumn(bar_width=max(8, min(40, console.width - OTHER_COLUMNS_WIDTH))),
             TextColumn("{task.completed}/{task.total}"),
-            FiguresColumn(),
+            StepColumn(),
         )
         self.progress = Progress(*columns, console=console, transient=True)
         self.bar = self.progress.add_task("", total=steps)
         self.progress.start()
 
-    def _stop(self) -> None:
+    def _stop_bar(self) -> None:
         if self.progress:
             self.progress.stop()
             self.progress = None
 
-    def _epoch(self, event: EpochEnded) -> None:
+    def _show_epoch(self, event: EpochEnded) -> None:
         if not self.has_heading:
             self.has_heading = True
             metric = "  metric on dev" if event.score else ""
             heading = f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}"
-            self.narrator.say(heading, "bold")
-        self.narrator.say(epoch_in_words(event))
+            self.console.print_text(heading, "bold")
+        self.console.print_text(format_epoch(event))
         if event.epoch == event.epochs:
-            self._stop()
+            self._stop_bar()
 
 
-def figures(event: StepTrained) -> str:
-    """`loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
-    memory = f"  {size_in_words(event.memory)}" if event.memory else ""
-    left = time_in_words(event.seconds_left)
-    return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {left} left"
+def format_training_step(event: StepTrained) -> str:
+    """Format `loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
+    memory = f"  {formatting.format_size(event.memory)}" if event.memory else ""
+    remaining = formatting.format_time(event.remaining_seconds)
+    return f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s{memory}  {remaining} left"
 
 
-def epoch_in_words(event: EpochEnded) -> str:
-    """One line of the table of epochs."""
-    train = "" if event.train_loss is None else loss(event.train_loss)
-    score = f"  {interval(event.score)}, n = {event.score.n}" if event.score else ""
+def format_epoch(event: EpochEnded) -> str:
+    """Format a line of the table of epochs."""
+    train = "" if event.train_loss is None else formatting.format_loss(event.train_loss)
+    score = f"  {format_estimate(event.score)}, n = {event.score.n}" if event.score else ""
     state = "before training" if event.epoch == 0 else "best so far" if event.best else ""
     if event.overfits:
         state = "overfitting: better on training rows, worse on dev"
-    return f"{event.epoch:>5}  {train:>13}  {loss(event.dev_loss):>11}{score}  {state}".rstrip()
+    return f"{event.epoch:>5}  {train:>13}  {formatting.format_loss(event.dev_loss):>11}{score}  {state}".rstrip()

@@ -1,9 +1,7 @@
-"""The whole path of one comparison, top to bottom: read, split, plan, climb, decide, open the test, say.
+"""`etude compare` from a task file to a run folder. `run_comparison` is the whole path, step by step.
 
-task.yaml + examples  ->  a run folder with verdict.json, report.html, report.md
+task.yaml + examples  ->  runs/NAME/ with verdict.json, report.html and report.md
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Sequence
@@ -11,24 +9,33 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 from etude.checks.quick_checks import run_quick_checks
-from etude.comparison.equal_rows import answer_equal, fit_equal
-from etude.comparison.evidence import answer_evidence, fit_evidence
+from etude.comparison.evidence import (
+    answer_baseline_on_equal_rows,
+    answer_evidence,
+    fit_baseline_on_equal_rows,
+    fit_evidence,
+)
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.outcome import decided_on_dev, final_verdict, tell_planned_power, tell_power
-from etude.comparison.prepare import describe, planned
-from etude.methods import Method, asks_a_model, ladder, own_ladder, possible
-from etude.methods.fit_context import blank
+from etude.comparison.outcome import (
+    choose_pair_on_dev,
+    compute_verdict,
+    report_planned_power,
+    report_power_on_dev,
+)
+from etude.comparison.prepare import make_run_plan, report_data
+from etude.methods import Method, check_methods, get_methods, needs_model, resolve_methods
+from etude.methods.fit_context import initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent
-from etude.runs.fingerprints import fingerprints
+from etude.runs.fingerprints import compute_fingerprints
 from etude.runs.folder import REQUESTS
-from etude.runs.lifecycle import TaskRun, carry_out, read_task
+from etude.runs.lifecycle import TaskRun, load_task_rows, run_to_end
 from etude.runs.openings import open_test
-from etude.runs.questions import Confirm, agreed
-from etude.runs.split import split_once
+from etude.runs.questions import Confirm, answer_unasked
+from etude.runs.split import load_split
 from etude.runs.verdict import Verdict, write_verdict
 from etude.task import METHOD_NAMES, EvidenceLevel
 
@@ -55,80 +62,82 @@ def compare(
     fresh: bool = False,
     methods: Sequence[Method] | None = None,
     on_event: OnEvent = lambda event: None,
-    confirm: Confirm = agreed,
+    confirm: Confirm = answer_unasked,
 ) -> Comparison:
-    """Compares the task's methods on one sealed test and writes the run folder beside the task file.
+    """Compare the task's methods on one sealed test and write the run folder next to the task file.
 
-    `budget` (seconds; infinity for none) and `evidence` overrule the task's. The same call on the same inputs goes
-    on where an earlier one stopped, and returns at once where it had finished; `fresh` starts anew and
-    keeps what an earlier one has fitted as a run of its own. `methods`, lowest step first, overrule the
-    task's: `[*LADDER, Own()]` runs a step of your own next to the built-in ones. Their names and settings
-    tell runs apart, their code does not.
-    Raises InputError for faults of the task or its data (all of them), ModelError for weights, RunError
-    for the run folder, Declined when `confirm` says no. A KeyboardInterrupt leaves a partial report.
+    `budget` (seconds; infinity for none) and `evidence` override the task file. `methods` (simplest first) replace
+    its methods: `[*LADDER, Own()]` adds one of your own. The same call on the same inputs resumes a run that was
+    stopped, and returns at once if it is complete; `fresh` starts a new run and keeps the old one. A method's name
+    and settings identify a run, its code does not.
+
+    Raises InputError with all errors of the task and its rows, ModelError for missing weights, RunError for an
+    unusable run folder, Declined if `confirm` returns False. A KeyboardInterrupt leaves a partial report.
     """
     started = time.monotonic()
-    task, dataset, test = read_task(task_file, budget)
+    task, dataset, test = load_task_rows(task_file, budget)
     task = replace(task, evidence=evidence or task.evidence)
-    given = ladder(task.methods) if methods is None else own_ladder(methods)
-    steps = possible(given, task, named=methods is None and task.methods != METHOD_NAMES)
-    task = replace(task, methods=tuple(step.name for step in steps))
-    inputs = fingerprints(task, dataset, test) | _named(methods)
+    ladder = get_methods(task.methods) if methods is None else check_methods(methods)
+    ladder = resolve_methods(ladder, task, is_explicit=methods is None and task.methods != METHOD_NAMES)
+    task = replace(task, methods=tuple(method.name for method in ladder))
+    # The fingerprints name the run folder: same inputs, same folder, so a second call resumes.
+    inputs = compute_fingerprints(task, dataset, test)
+    if methods is not None:
+        names = [repr(own) if is_dataclass(own) else type(own).__qualname__ for own in methods]
+        inputs = inputs | {"own methods": ", ".join(names)}
     task_run = TaskRun(task, dataset, test, inputs)
 
-    def work(run: Run, on_event: OnEvent) -> None:
-        before = run.info.get("taken_seconds", 0.0)
+    def run_once(run: Run, on_event: OnEvent) -> None:
+        earlier_seconds = run.info.get("elapsed_seconds", 0.0)
         try:
-            _climb(task_run, steps, confirm, started, run, on_event)
+            run_comparison(task_run, run, ladder, on_event, confirm, started)
         finally:
-            run.update(taken_seconds=before + time.monotonic() - started)
+            run.update(elapsed_seconds=earlier_seconds + time.monotonic() - started)
 
-    return Comparison(carry_out(task_run, work, write_report, fresh=fresh, on_event=on_event))
-
-
-def _named(methods: Sequence[Method] | None) -> dict[str, str]:
-    """What tells runs of the caller's own methods apart."""
-    if methods is None:
-        return {}
-    named = [repr(each) if is_dataclass(each) else type(each).__qualname__ for each in methods]
-    return {"own methods": ", ".join(named)}
+    # Locks the folder, calls `run_once` unless the run is complete, and writes report.html and report.md.
+    return Comparison(run_to_end(task_run, run_once, write_report, fresh=fresh, on_event=on_event))
 
 
-def _climb(
-    task_run: TaskRun,
-    methods: Sequence[Method],
-    confirm: Confirm,
-    started: float,
-    run: Run,
-    on_event: OnEvent,
+def run_comparison(
+    task_run: TaskRun, run: Run, ladder: Sequence[Method], on_event: OnEvent, confirm: Confirm, started: float
 ) -> None:
-    """From the split to the verdict. Up to `open_test` nothing has answered a test row."""
+    """Run every step from the split to verdict.json. Nothing answers a test row before `open_test`."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
-    checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
-    parts = split_once(run, task, dataset, test, checked)
-    metric = choose_metric(task, parts.train)
-    describe(run, task, parts, metric, on_event)
+    # 1. Check the rows and split them once: findings.jsonl, split.json (seconds).
+    findings = run_quick_checks(run, task, dataset, test, on_event, confirm)
+    split = load_split(run, task, dataset, test, findings)
+    # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
+    metric = choose_metric(task, split.train)
+    report_data(run, task, split, metric, on_event)
+    # 3. Time a few answers and training steps, and plan how much each method gets within the budget: run.json, `plan`.
     models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
-    start = blank(task, parts.train, models if asks_a_model(methods) else None)
-    plan, pacing = planned(run, task, methods, parts, start, models, started, on_event, confirm)
-    methods = [method for method in methods if method.name not in plan.left_out]
-    climb = LadderRun(task, parts, run, models, metric, plan, on_event, methods, pacing)
-    tell_planned_power(climb)
+    start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
+    plan, pacing = make_run_plan(run, task, ladder, split, start, models, started, on_event, confirm)
+    methods = [method for method in ladder if method.name not in plan.left_out]
+    ladder_run = LadderRun(task, split, run, models, metric, plan, on_event, methods, pacing)
+    report_planned_power(ladder_run)
 
-    fitted = climb.fit_all(start)
-    run.update(decided=decided_on_dev(climb, fitted))
-    equal = fit_equal(climb, start)
-    waiting = fit_evidence(climb, fitted, start)
-    climb.shorten("")
-    if climb.plan is not plan:
-        tell_planned_power(climb)
-    tell_power(climb)
+    # 4. Fit every method on train and dev, simplest first: methods/NAME (almost all of the time, most of it training).
+    fitted = ladder_run.fit_all(start)
+    # 5. From dev alone, name the untuned and the tuned method that the test will compare: run.json, `decided`.
+    run.update(decided=choose_pair_on_dev(ladder_run, fitted))
+    # 6. Fit what only the report needs: the baseline on as few rows as tuning saw; with `evidence: full`, more runs.
+    baseline = fit_baseline_on_equal_rows(ladder_run, start)
+    unanswered = fit_evidence(ladder_run, fitted, start)
+    # 7. If all this was late, answer fewer test rows. Report what these can show.
+    ladder_run.shorten("")
+    if ladder_run.plan is not plan:
+        report_planned_power(ladder_run)
+    report_power_on_dev(ladder_run)
 
-    openings = open_test(run.folder.parent, run.info["id"], climb.test_rows)
+    # 8. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.
+    openings = open_test(run.folder.parent, run.info["id"], ladder_run.test_rows)
     run.update(openings=openings)
-    climb.answer_test(fitted)
+    # 9. Every method answers the same test rows, resumable batch by batch: methods/NAME/predictions.jsonl.
+    ladder_run.answer_test(fitted)
     run.update(notes=[*run.info["notes"], *models.notes])
-    beside = answer_equal(climb, equal)
-    evidence, further = answer_evidence(climb, waiting)
-    found = final_verdict(climb, fitted, openings, beside, evidence, further)
-    write_verdict(run.folder / "verdict.json", found)
+    baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
+    evidence, extra_runs = answer_evidence(ladder_run, unanswered)
+    # 10. Intervals, statuses and the verdict from these files alone: verdict.json (seconds).
+    verdict = compute_verdict(ladder_run, fitted, openings, baseline_result, evidence, extra_runs)
+    write_verdict(run.folder / "verdict.json", verdict)

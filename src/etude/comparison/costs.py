@@ -1,79 +1,82 @@
-"""What a request costs, and when tuning is earned back. Prices are the user's; none is invented."""
-
-from __future__ import annotations
+"""What a request costs, and when tuning pays for itself. Prices are the user's; without them, time is compared."""
 
 import math
 from dataclasses import replace
+from typing import Literal
 
-from etude.base.wording import decimal, time_in_words
-from etude.runs.verdict import BreakEven, Inputs, MethodResult
+from etude.base.formatting import format_count, format_decimal, format_time
+from etude.models.registry import find_service
+from etude.runs.verdict import BreakEven, HeadlineResult, MethodResult, VerdictInputs
 from etude.task import Prices
 from etude.types import PricedCost
 
-_HOUR = 3_600
+SECONDS_PER_HOUR = 3_600
 
 
-def priced(cost: PricedCost, prices: Prices | None) -> PricedCost:
-    """A cost with its price per request, None where the prices given do not fix it."""
-    return replace(cost, price=request_price(cost, prices))
+def add_price(cost: PricedCost, prices: Prices | None) -> PricedCost:
+    """Return the cost with its price per request, None if the user's prices do not determine it."""
+    return replace(cost, price=compute_request_price(cost, prices))
 
 
-def prices_for(inputs: Inputs, method: MethodResult) -> Prices | None:
-    """The prices that hold for a method: an endpoint's own; else the task's, of which those of tokens are for `model`
-    alone."""
-    if method.model in inputs.endpoints:
-        return inputs.endpoints[method.model].prices
-    prices, other = inputs.prices, inputs.prompt_model
-    if prices is None or method.model != other or other == inputs.model:
+def find_prices(inputs: VerdictInputs, method: MethodResult) -> Prices | None:
+    """Return the prices of a method: the endpoint's own, else the task's, whose token prices are for `model` alone."""
+    service = find_service(method.model, inputs.endpoints)
+    if service and (service.prices or method.model in inputs.endpoints):
+        return service.prices
+    prices, prompt_model = inputs.prices, inputs.prompt_model
+    if prices is None or method.model != prompt_model or prompt_model == inputs.model:
         return prices
-    return None if prices.by_tokens else prices
+    return None if prices.has_token_prices else prices
 
 
-def request_price(cost: PricedCost, prices: Prices | None) -> float | None:
-    """Price of one request: by tokens when prompt and answer tokens have prices, else by machine time."""
+def compute_request_price(cost: PricedCost, prices: Prices | None) -> float | None:
+    """Return the price of one request: by tokens if prompt and answer tokens have prices, else by machine time."""
     if prices is None:
         return None
-    if prices.by_tokens:
-        return prices.of_tokens(cost.prompt_tokens, cost.cached_tokens, cost.answer_tokens)
-    return None if prices.per_hour is None else cost.seconds * prices.per_hour / _HOUR
+    if prices.has_token_prices:
+        return prices.price_tokens(cost.prompt_tokens, cost.cached_tokens, cost.answer_tokens)
+    return None if prices.per_hour is None else cost.seconds * prices.per_hour / SECONDS_PER_HOUR
 
 
-def break_even(inputs: Inputs, tuned: MethodResult, untuned: MethodResult) -> BreakEven:
-    """F / (c_U - c_T) requests; in money when a request and a machine hour have prices, else in seconds."""
+def compute_break_even(inputs: VerdictInputs, headline: HeadlineResult) -> BreakEven:
+    """Return after how many requests tuning pays for itself: fixed cost / (untuned - tuned cost of a request).
+
+    In money if a request and a machine hour have prices, else in seconds.
+    """
+    tuned, untuned = inputs.get_method(headline.tuned), inputs.get_method(headline.untuned)
+    prices, per_hour = inputs.prices, inputs.prices.per_hour if inputs.prices else None
+    tuned_price, untuned_price = (
+        compute_request_price(method.cost, find_prices(inputs, method)) for method in (tuned, untuned)
+    )
+    unit: Literal["money", "seconds"] = "seconds"
+    fixed, before, after = tuned.train_seconds, untuned.cost.seconds, tuned.cost.seconds
+    if tuned_price is not None and untuned_price is not None and prices is not None and per_hour is not None:
+        unit, before, after = "money", untuned_price, tuned_price
+        fixed = fixed * per_hour / SECONDS_PER_HOUR + (prices.data or 0.0)
+    requests = math.ceil(fixed / (before - after)) if after < before else None
     saved = untuned.cost.prompt_tokens - tuned.cost.prompt_tokens
-    money = [request_price(method.cost, prices_for(inputs, method)) for method in (untuned, tuned)]
-    per_hour = inputs.prices.per_hour if inputs.prices else None
-    if money[0] is not None and money[1] is not None and per_hour is not None:
-        fixed = tuned.train_seconds * per_hour / _HOUR + _data_price(inputs.prices)
-        requests = _requests(fixed, money[0], money[1])
-        text = _text(requests, "money", decimal(fixed), _per_1000(money[0]), _per_1000(money[1]), saved)
-        return BreakEven("money", fixed, money[0], money[1], requests, saved, text)
-    before, after, fixed = untuned.cost.seconds, tuned.cost.seconds, tuned.train_seconds
-    requests = _requests(fixed, before, after)
-    each = time_in_words(before), time_in_words(after)
-    text = _text(requests, "seconds", time_in_words(fixed), *each, saved)
-    return BreakEven("seconds", fixed, before, after, requests, saved, text)
+    return BreakEven(
+        unit, fixed, before, after, requests, saved, _write_text(unit, fixed, before, after, requests, saved)
+    )
 
 
-def _data_price(prices: Prices | None) -> float:
-    return prices.data or 0.0 if prices else 0.0
-
-
-def _per_1000(price: float) -> str:
-    """A price that is told for a thousand requests: alone it would be too small to read."""
-    return f"{decimal(1000 * price)} per 1,000"
-
-
-def _requests(fixed: float, before: float, after: float) -> int | None:
-    return math.ceil(fixed / (before - after)) if after < before else None
-
-
-def _text(requests: int | None, unit: str, fixed: str, before: str, after: str, saved: float) -> str:
-    each = f"a request costs {after} tuned and {before} untuned"
+def _write_text(
+    unit: str, fixed: float, before: float, after: float, requests: int | None, saved: float
+) -> str:
+    if unit == "money":
+        # One request alone would cost too little to read.
+        tuned, untuned = (f"{format_decimal(1000 * price)} per 1,000" for price in (after, before))
+        resource, verb, fixed_text = "money", "costs", format_decimal(fixed)
+    else:
+        tuned, untuned, fixed_text = format_time(after), format_time(before), format_time(fixed)
+        resource, verb = "time", "takes"
+    costs = f"a request {verb} {tuned} tuned and {untuned} untuned"
     if round(saved):
-        each += f", with {abs(saved):,.0f} prompt tokens {'fewer' if saved > 0 else 'more'}"
+        costs += f", with {abs(saved):,.0f} {'fewer' if saved > 0 else 'more'} prompt tokens"
     if requests is None:
-        on = "cost" if unit == "money" else "time (in money only with prices of a request and a machine hour)"
-        return f"Tuning never pays on {on}: {each}."
-    what = "its cost" if unit == "money" else "the time it took"
-    return f"Tuning earns back {what} ({fixed}) after {requests:,} request{'' if requests == 1 else 's'}: {each}."
+        hint = " Add prices to compare cost." if unit == "seconds" else ""
+        return f"Fine-tuning does not save {resource}: {costs}.{hint}"
+    subject = "its cost" if unit == "money" else "its training time"
+    return (
+        f"Fine-tuning pays back {subject} ({fixed_text}) after {format_count(requests, 'request')}: {costs}."
+    )

@@ -1,10 +1,10 @@
-"""Evidence on request (`evidence: full`): a learning curve, and further training runs of the best tuned method.
+"""Fits that the report needs and the ladder does not. All are made before the test is opened.
 
-Everything is fitted before the test is opened. A fit that was killed goes on; its weights are deleted once they have
-answered, and what they answered stays in methods/NAME/evidence.
+- The baseline on as few rows as the tuned method of the headline, if a budget or `max_rows` left that method fewer
+  rows than there are. It is shown next to the ladder and decides nothing.
+- With `evidence: full`: a learning curve, and more training runs of the best tuned method. A fit that was stopped
+  resumes. Weights are deleted once they have answered; the answers stay in methods/NAME/evidence.
 """
-
-from __future__ import annotations
 
 import random
 import shutil
@@ -15,185 +15,212 @@ from functools import partial
 from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.base.files import Json, read_json, read_lines, write_json, write_lines
+from etude.base.files import read_json, read_lines, write_json, write_lines
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import EVIDENCE, FURTHER_RUNS, PARTS, Taken
+from etude.comparison.plan import CURVE_DIVISORS, EVIDENCE, NUM_EXTRA_RUNS, FitTiming
 from etude.data.dataset import Dataset
-from etude.evaluate import answer_log, evaluate, outcome_of, sample_of, unit
+from etude.evaluate import build_sample, evaluate, get_unit, parse_outcome
 from etude.methods import FitContext, Method
-from etude.methods.fit_context import sampled
-from etude.methods.tuned.training_rows import drawn
+from etude.methods.baseline import METHOD as BASELINE
+from etude.methods.fit_context import sample_rows
+from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import MethodStarted
-from etude.runs.record import prediction, records
+from etude.runs.record import build_prediction, read_method_records
 from etude.runs.training_log import TrainingLog
-from etude.runs.verdict import CurvePoint, Evidence, MethodResult, TrainingRunResult, measured
-from etude.stats import headline
+from etude.runs.verdict import CurvePoint, Evidence, MethodResult, TrainingRunResult, build_method_result
+from etude.stats import compare_paired
 from etude.stats.intervals import estimate_sample
-from etude.stats.sample import Sample
+from etude.task import Task
+from etude.types import CLASSICAL
 
-FACTS, WORK = "fit.json", "work"
+EQUAL_ROWS, FIT_FILE, WORK = "equal_rows", "fit.json", "work"
 
 
 @dataclass(frozen=True)
-class Fit:
-    """One further fit of the tuned method."""
+class ExtraFit:
+    """One more fit of the tuned method."""
 
     folder: Path
     title: str
-    """What it is called on screen."""
+    """Its name on screen."""
     rows: Dataset
     seed: int
     on_test: bool
-    """Whether it answers the test too: a further training run does, a part of the rows does not."""
+    """Whether it answers the test too: a run with another seed does, a point of the learning curve does not."""
 
     @property
-    def answers(self) -> Path:
-        """What it answered."""
+    def predictions_file(self) -> Path:
+        """Its answers. The fit is complete once this file exists."""
         return self.folder / "predictions.jsonl"
 
-    @property
-    def complete(self) -> bool:
-        """Whether its answers are there."""
-        return self.answers.exists()
+
+def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple[Assistant, int] | None:
+    """Fit the baseline on as many rows as the tuned method of the headline. Returns it with that number, or None if
+    the tuned method was trained on all rows."""
+    method_records, tuned = read_method_records(ladder_run.run), ladder_run.run.info["decided"]["tuned"]
+    num_rows = method_records[tuned].get("learned") if tuned and BASELINE.name in method_records else None
+    if not num_rows or num_rows >= len(ladder_run.split.train):
+        return None
+    folder = ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS
+    effort, seed = ladder_run.plan.effort, ladder_run.task.seed
+    context = FitContext(ladder_run.models, ladder_run.metric, folder, effort, seed)
+    train = sample_training_rows(ladder_run.task, ladder_run.split.train, num_rows)
+    candidates = BASELINE.fit_on_train(ladder_run.task, train, ladder_run.split.dev, start, context)
+    return candidates[0].assistant, num_rows
+
+
+def answer_baseline_on_equal_rows(
+    ladder_run: LadderRun, fit: tuple[Assistant, int] | None
+) -> MethodResult | None:
+    """Answer the test rows with it, into a predictions.jsonl of its own."""
+    if fit is None:
+        return None
+    assistant, num_rows = fit
+    scored = evaluate(assistant, ladder_run.models, ladder_run.test_rows, ladder_run.metric)
+    lines = [build_prediction("test", row) for row in scored]
+    write_lines(ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS / "predictions.jsonl", lines)
+    ids = [row.example.id for row in scored]
+    return build_method_result(BASELINE.name, lines, ids, tuned=False, model=CLASSICAL, learned=num_rows)
 
 
 def fit_evidence(
-    climb: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
+    ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
 ) -> dict[Path, Assistant]:
-    """Fits what is planned and answers dev; the assistants that the test still needs, by the folders of their fits."""
-    if climb.pacing is not None and climb.pacing.work.evidence:
-        climb.shorten(EVIDENCE)
-    waiting: dict[Path, Assistant] = {}
-    begun = time.perf_counter()
-    for fit in _fits(climb):
-        if fit.complete:
-            shutil.rmtree(fit.folder / WORK, ignore_errors=True)
-            continue
-        assistant = _fitted(climb, fit, fitted, start)
-        if fit.on_test:
-            waiting[fit.folder] = assistant
-        else:
-            shutil.rmtree(fit.folder / WORK)
-    climb.taken[EVIDENCE] = Taken(climb.plan.evidence_seconds, time.perf_counter() - begun, 0.0)
-    return waiting
+    """Make the planned extra fits and answer dev with them. Returns folder -> assistant for those that the test still
+    needs."""
+    if ladder_run.pacing is not None and ladder_run.pacing.work.evidence:
+        ladder_run.shorten(EVIDENCE)
+    unanswered: dict[Path, Assistant] = {}
+    started = time.perf_counter()
+    for fit in _plan_fits(ladder_run):
+        if not fit.predictions_file.exists():
+            assistant = _fit(ladder_run, fit, fitted, start)
+            if fit.on_test:
+                unanswered[fit.folder] = assistant
+                continue
+        shutil.rmtree(fit.folder / WORK, ignore_errors=True)
+    elapsed = time.perf_counter() - started
+    ladder_run.timings[EVIDENCE] = FitTiming(ladder_run.plan.evidence_seconds, elapsed, 0.0)
+    return unanswered
 
 
 def answer_evidence(
-    climb: LadderRun, waiting: Mapping[Path, Assistant]
+    ladder_run: LadderRun, unanswered: Mapping[Path, Assistant]
 ) -> tuple[Evidence | None, list[tuple[int, MethodResult]]]:
-    """Answers the test with the further training runs; what all of it shows, and those runs by their seeds."""
-    fits = list(_fits(climb))
+    """Answer the test with the runs of other seeds. Returns the evidence, and (seed, result) of these runs."""
+    fits = list(_plan_fits(ladder_run))
     for fit in fits:
-        if fit.folder in waiting:
-            assistant, rows = waiting[fit.folder], climb.test_rows
-            climb.on_event(MethodStarted(fit.title, "test"))
-            log = answer_log(fit.folder / WORK, assistant, rows)
-            scored = evaluate(
-                assistant, climb.models, rows, climb.metric, log, partial(climb.counted, fit.title)
+        if fit.folder in unanswered:
+            scored = ladder_run.answer_rows(
+                unanswered[fit.folder], ladder_run.test_rows, fit.title, fit.folder / WORK
             )
-            climb.release(assistant)
-            write_lines(fit.answers, [prediction("test", row) for row in scored])
+            write_lines(fit.predictions_file, [build_prediction("test", row) for row in scored])
             shutil.rmtree(fit.folder / WORK)
-            seconds = sum(row.answer.seconds for row in scored)
-            climb.tell_end(fit.title, "test", scored, seconds)
-    return (_evidence(climb, fits), [*_runs(climb, fits)]) if fits else (None, [])
+            ladder_run.report_side(fit.title, "test", scored, sum(row.answer.seconds for row in scored))
+    if not fits:
+        return None, []
+    ids = [row.id for row in ladder_run.test_rows]
+    extra_runs = [
+        (fit.seed, build_method_result(fit.title, read_lines(fit.predictions_file), ids, tuned=True))
+        for fit in fits
+        if fit.on_test
+    ]
+    return _make_evidence(ladder_run, fits), extra_runs
 
 
-def _tuned(climb: LadderRun) -> Method | None:
-    """The method that the evidence is about."""
-    name = climb.run.info["decided"]["tuned"]
-    wanted = climb.task.evidence == "full" and climb.plan.effort.evidence != 0
-    return next((each for each in climb.methods if wanted and each.name == name), None)
+def _find_tuned_method(ladder_run: LadderRun) -> Method | None:
+    name = ladder_run.run.info["decided"]["tuned"]
+    is_requested = ladder_run.task.evidence == "full" and ladder_run.plan.effort.evidence != 0
+    return next((method for method in ladder_run.methods if is_requested and method.name == name), None)
 
 
-def _fits(climb: LadderRun) -> Iterator[Fit]:
-    """The fits beside the one that is used, the quickest first."""
-    if (method := _tuned(climb)) is None:
+def _plan_fits(ladder_run: LadderRun) -> Iterator[ExtraFit]:
+    # The quickest first, so that a stopped run has as many complete fits as possible.
+    if (method := _find_tuned_method(ladder_run)) is None:
         return
-    folder, train, seed = climb.run.method(method.name) / EVIDENCE, _learned(climb, method), _seed(climb)
-    for part in PARTS:
-        rows = _part(train, len(train) // part, climb.task.seed)
-        if climb.task.kind != "classify" or len({row.output for row in rows}) > 1:
-            yield Fit(folder / f"rows-{len(rows)}", f"{method.name}, {len(rows):,} rows", rows, seed, False)
-    for other in range(seed + 1, seed + 1 + FURTHER_RUNS):
-        yield Fit(folder / f"seed-{other}", f"{method.name}, seed {other}", train, other, True)
+    name, task = method.name, ladder_run.task
+    folder = ladder_run.run.method_folder(name) / EVIDENCE
+    train, seed = _sample_training_rows(ladder_run, method), _get_seed(task)
+    for divisor in CURVE_DIVISORS:
+        rows = _sample_part(train, len(train) // divisor, task.seed)
+        if (
+            task.kind != "classify" or len({row.output for row in rows}) > 1
+        ):  # one label alone cannot be learned
+            yield ExtraFit(folder / f"rows-{len(rows)}", f"{name}, {len(rows):,} rows", rows, seed, False)
+    for other in range(seed + 1, seed + 1 + NUM_EXTRA_RUNS):
+        yield ExtraFit(folder / f"seed-{other}", f"{name}, seed {other}", train, other, True)
 
 
-def _seed(climb: LadderRun) -> int:
-    return int(climb.task.train.get("seed", climb.task.seed))
+def _get_seed(task: Task) -> int:
+    return int(task.train.get("seed", task.seed))
 
 
-def _learned(climb: LadderRun, method: Method) -> Dataset:
-    """The training rows that the method has learned from."""
-    train = climb.split.train
-    rows = records(climb.run)[method.name].get("learned") or len(train)
-    return drawn(climb.task, train, rows)
+def _sample_training_rows(ladder_run: LadderRun, method: Method) -> Dataset:
+    # The rows that the run has trained the method on.
+    train = ladder_run.split.train
+    num_rows = read_method_records(ladder_run.run)[method.name].get("learned") or len(train)
+    return sample_training_rows(ladder_run.task, train, num_rows)
 
 
-def _part(train: Dataset, size: int, seed: int) -> Dataset:
-    """A draw of `size` rows, whole groups first to last; a smaller one is a part of a larger one."""
-    draw, rank = random.Random(f"{seed}/curve"), dict[str, float]()
+def _sample_part(train: Dataset, size: int, seed: int) -> Dataset:
+    """Sample `size` rows, group by group. A smaller sample is a subset of a larger one."""
+    random_order, rank = random.Random(f"{seed}/curve"), dict[str, float]()
     for row in train:
-        rank.setdefault(unit(row), draw.random())
-    order = sorted(range(len(train)), key=lambda at: rank[unit(train[at])])
+        rank.setdefault(get_unit(row), random_order.random())
+    order = sorted(range(len(train)), key=lambda index: rank[get_unit(train[index])])
     return train.select(sorted(order[:size]), f"{size:,} of {len(train):,} rows, for the learning curve")
 
 
-def _fitted(climb: LadderRun, fit: Fit, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
-    """The assistant of one fit; what dev answered goes to disk, unless the test is to be answered instead."""
-    method = _tuned(climb)
-    assert method is not None, "a fit is that of a tuned method"
-    place = climb.methods.index(method)
-    below = {each.name: fitted[each.name] for each in climb.methods[:place]}
-    # Choices rest on the same dev rows, whatever the seed of the fit.
-    dev = sampled(climb.split.dev, climb.plan.effort.dev_rows, climb.task.seed)
+def _fit(
+    ladder_run: LadderRun, fit: ExtraFit, fitted: Mapping[str, Assistant], start: Assistant
+) -> Assistant:
+    method = _find_tuned_method(ladder_run)
+    assert method is not None, "an extra fit is one of a tuned method"
+    position = ladder_run.methods.index(method)
+    lower = {other.name: fitted[other.name] for other in ladder_run.methods[:position]}
+    # The run's own dev rows, whatever the seed of this fit.
+    dev = sample_rows(ladder_run.split.dev, ladder_run.plan.effort.dev_rows, ladder_run.task.seed)
     context = FitContext(
-        models=climb.models,
-        metric=climb.metric,
+        models=ladder_run.models,
+        metric=ladder_run.metric,
         folder=fit.folder / WORK,
-        effort=climb.plan.effort,
+        effort=ladder_run.plan.effort,
         seed=fit.seed,
-        on_answers=partial(climb.answered, fit.title),
-        log=TrainingLog(fit.title, fit.folder / "train.jsonl", climb.on_event),
-        preferences=climb.preferences if "preferences" in method.keys else {},
-        # The search is that of the run: the curve is about the weights alone.
-        lower=[climb.work(each.name) for each in climb.methods[: place + 1] if each.searches],
+        on_answers=partial(ladder_run.report_dev_rows, fit.title),
+        log=TrainingLog(fit.title, fit.folder / "train.jsonl", ladder_run.on_event),
+        preferences=ladder_run.preferences if "preferences" in method.keys else {},
+        # The search is the run's own: the curve is about the weights alone.
+        lower_folders=[
+            ladder_run.work_folder(other.name)
+            for other in ladder_run.methods[: position + 1]
+            if other.searches
+        ],
     )
-    climb.on_event(MethodStarted(fit.title, "dev"))
-    task = replace(climb.task, train={**climb.task.train, "seed": fit.seed})
-    assistant = method.fit(task, fit.rows, dev, climb.best_so_far(below, start), context)
-    climb.release(assistant)
-    write_json(fit.folder / FACTS, {"rows": len(fit.rows), "seed": fit.seed, "seconds": context.seconds})
+    ladder_run.on_event(MethodStarted(fit.title, "dev"))
+    task = replace(ladder_run.task, train={**ladder_run.task.train, "seed": fit.seed})
+    assistant = method.fit(task, fit.rows, dev, ladder_run.find_best(lower, start), context)
+    ladder_run.release_weights(assistant)
+    write_json(fit.folder / FIT_FILE, {"rows": len(fit.rows), "seed": fit.seed, "seconds": context.seconds})
     if not fit.on_test:
-        write_lines(fit.answers, [prediction("dev", row) for row in context.on_dev])
-    climb.tell_end(fit.title, "dev", context.on_dev, context.seconds)
+        write_lines(fit.predictions_file, [build_prediction("dev", row) for row in context.chosen_scored])
+    ladder_run.report_side(fit.title, "dev", context.chosen_scored, context.seconds)
     return assistant
 
 
-def _runs(climb: LadderRun, fits: list[Fit]) -> Iterator[tuple[int, MethodResult]]:
-    ids = [row.id for row in climb.test_rows]
-    for fit in fits:
-        if fit.on_test:
-            yield fit.seed, measured(fit.title, read_lines(fit.answers), ids, tuned=True)
-
-
-def _evidence(climb: LadderRun, fits: list[Fit]) -> Evidence:
-    """The learning curve on dev; the training runs are added with the verdict."""
-    method = _tuned(climb)
+def _make_evidence(ladder_run: LadderRun, fits: list[ExtraFit]) -> Evidence:
+    # The learning curve on dev. `decide` adds the results of the training runs on the test.
+    method = _find_tuned_method(ladder_run)
     assert method is not None, "evidence is about a tuned method"
-    curve = [(len(fit.rows), list(read_lines(fit.answers))) for fit in fits if not fit.on_test]
-    whole = [line for line in climb.run.predictions(method.name) if line["side"] == "dev"]
-    curve.append((len(_learned(climb, method)), whole))
-    samples = [_sample(climb, lines) for _, lines in curve]
-    points = [
-        CurvePoint(rows, estimate_sample(found)) for (rows, _), found in zip(curve, samples, strict=True)
-    ]
-    doubling = headline(samples[-1], samples[-2]).difference if len(samples) > 1 else None
-    seconds = sum(read_json(fit.folder / FACTS)["seconds"] for fit in fits)
-    used = TrainingRunResult(_seed(climb), points[-1].estimate)
-    return Evidence(method.name, tuple(points), doubling, (used,), seconds)
-
-
-def _sample(climb: LadderRun, lines: list[Json]) -> Sample:
-    ordered = sorted(lines, key=lambda line: str(line["id"]))
-    return sample_of(climb.metric, [outcome_of(line) for line in ordered])
+    curve = [(len(fit.rows), list(read_lines(fit.predictions_file))) for fit in fits if not fit.on_test]
+    dev_lines = [line for line in ladder_run.run.read_predictions(method.name) if line["side"] == "dev"]
+    curve.append((len(_sample_training_rows(ladder_run, method)), dev_lines))
+    samples = []
+    for _, lines in curve:
+        outcomes = [parse_outcome(line) for line in sorted(lines, key=lambda line: str(line["id"]))]
+        samples.append(build_sample(ladder_run.metric, outcomes))
+    sizes = [num_rows for num_rows, _ in curve]
+    points = [CurvePoint(size, estimate_sample(sample)) for size, sample in zip(sizes, samples, strict=True)]
+    doubling = compare_paired(samples[-1], samples[-2]).difference if len(samples) > 1 else None
+    seconds = sum(read_json(fit.folder / FIT_FILE)["seconds"] for fit in fits)
+    chosen_run = TrainingRunResult(_get_seed(ladder_run.task), points[-1].estimate)
+    return Evidence(method.name, tuple(points), doubling, (chosen_run,), seconds)

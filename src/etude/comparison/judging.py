@@ -1,114 +1,133 @@
-"""A judge model, by the rubric of the task: its numbers stand beside its agreement with people and decide nothing."""
-
-from __future__ import annotations
+"""A judge model with the task's rubric. Its numbers are shown with its agreement with people; it decides nothing."""
 
 import re
 from collections.abc import Sequence
 
 from etude.base.files import Json
 from etude.comparison.ladder_run import LadderRun
-from etude.data.formats.pairs import Judged, read_judged
+from etude.data.formats.preference_files import RatedAnswer, read_rated_answers
 from etude.data.splits import Split
+from etude.models.endpoint import describe_service
 from etude.models.registry import Models
 from etude.runs.events import NoteEvent, OnEvent
-from etude.runs.questions import Confirm, Sending, confirm_endpoint
+from etude.runs.questions import Confirm, SendLimits, confirm_service
 from etude.runs.verdict import JudgedPair, JudgedShare, JudgeResult
-from etude.stats import estimate_sample, kappa, score_sample
-from etude.stats.agreement import corrected_share
-from etude.task import Judge, Task
+from etude.stats import estimate_sample, kappa, make_score_sample
+from etude.stats.agreement import correct_share
+from etude.task import JudgeSettings, Task
 from etude.types import Message, ModelRef, Request
 
-LEAST = 30
-"""Rows labelled by people without which the judge counts as not checked."""
-ROOM = 16
-"""Tokens of a reply, which is one word."""
-ALONE = "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
-YES_NO = ("yes", "no")
-PAIR = "You compare two answers by a rubric. Reply with one letter, A or B: the answer that meets the rubric better."
+MIN_LABELLED = 30  # With fewer rows labelled by people, the judge counts as not checked.
+REPLY_TOKENS = 16  # Tokens of a reply, which is one word.
+SINGLE_PROMPT = (
+    "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
+)
+PAIR_PROMPT = (
+    "You compare two answers by a rubric. "
+    "Reply with one letter, A or B: the answer that meets the rubric better."
+)
 
 
-def confirm_judging(task: Task, parts: Split, models: Models, on_event: OnEvent, confirm: Confirm) -> None:
-    """Says what the judge will be sent at most, and asks, as for other endpoints. Answers are taken to be as long as
-    those of dev. Raises Declined, and InputError for labels that cannot be read."""
+def confirm_judging(task: Task, split: Split, models: Models, on_event: OnEvent, confirm: Confirm) -> None:
+    """Report the most that the judge will be sent, and ask. Answers are estimated to be as long as those of dev.
+
+    Raises Declined, and InputError for labels that cannot be read.
+    """
     if (judge := task.judge) is None:
         return
-    rows = [row.output for row in parts.dev]
+    dev, num_test = split.dev, len(split.test)
     model = models.get(ModelRef(judge.endpoint.name))
-    sizes = [model.count_tokens(_alone(judge, row.text, row.output).messages) for row in parts.dev]
-    pairs = [model.count_tokens(_pair(judge, row.text, row.output, row.output).messages) for row in parts.dev]
-    labelled = len(_labelled(judge))
-    requests = labelled + 4 * len(parts.test)
-    tokens = (sum(sizes) * (labelled + 2 * len(parts.test)) + sum(pairs) * 2 * len(parts.test)) / len(rows)
-    what = "gets the rubric, questions and answers of the test"
-    confirm_endpoint(
-        judge.endpoint, Sending(requests, round(tokens), requests * ROOM), what, on_event, confirm
+    singles = [model.count_tokens(_ask_single(judge, row.text, row.output).messages) for row in dev]
+    pairs = [model.count_tokens(_ask_pair(judge, row.text, row.output, row.output).messages) for row in dev]
+    num_labelled = len(_read_labels(judge))
+    num_requests = num_labelled + 4 * num_test  # each row of two methods alone, and the pair in both orders
+    tokens = (sum(singles) * (num_labelled + 2 * num_test) + sum(pairs) * 2 * num_test) / len(dev)
+    limits = SendLimits(num_requests, round(tokens), num_requests * REPLY_TOKENS)
+    service = describe_service(judge.endpoint.name, task.endpoints)
+    confirm_service(service, limits, "gets the rubric, questions and answers of the test", on_event, confirm)
+
+
+def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
+    """Ask the judge about the test answers of the headline pair. None without a judge."""
+    if (judge := ladder_run.task.judge) is None:
+        return None
+    ladder_run.on_event(NoteEvent(f"Asking the judge, {judge.endpoint.title} ..."))
+    labelled = _read_labels(judge)
+    requests = [_ask_single(judge, rated.example.text, rated.example.output) for rated in labelled]
+    replies = _ask(ladder_run, requests)
+    answers = [(rated.is_good, reply) for rated, reply in zip(labelled, replies, strict=True)]
+    readable = [(is_good, reply == "yes") for is_good, reply in answers if reply in ("yes", "no")]
+    num_unreadable = len(replies) - len(readable)
+    is_checked = len(readable) >= MIN_LABELLED
+    people, verdicts = zip(*readable, strict=True) if readable else ((), ())
+    pair = ladder_run.run.info["decided"]
+    names = [pair[side] for side in ("untuned", "tuned") if pair[side]]
+    test_lines = [
+        [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"] for name in names
+    ]
+    shares = []
+    for name, lines in zip(names, test_lines, strict=True):
+        replies = _ask(ladder_run, [_ask_single(judge, line["input"], line["answer"]) for line in lines])
+        units = [line["unit"] for line in lines]
+        judged = [
+            (float(reply == "yes"), unit)
+            for reply, unit in zip(replies, units, strict=True)
+            if reply in ("yes", "no")
+        ]
+        num_unreadable += len(lines) - len(judged)
+        if judged:
+            sample = make_score_sample(*map(list, zip(*judged, strict=True)))
+            corrected = correct_share(sample, people, verdicts) if is_checked else None
+            shares.append(JudgedShare(name, estimate_sample(sample), corrected))
+    return JudgeResult(
+        judge.endpoint.title,
+        len(readable),
+        kappa(people, verdicts) if is_checked else None,
+        tuple(shares),
+        _compare_pair(ladder_run, judge, names, *test_lines) if len(names) == 2 else None,
+        num_unreadable,
     )
 
 
-def judged(climb: LadderRun) -> JudgeResult | None:
-    """What the judge makes of the test answers of the declared pair; None without a judge."""
-    if (judge := climb.task.judge) is None:
-        return None
-    climb.on_event(NoteEvent(f"Asking the judge, {judge.endpoint.title} ..."))
-    labelled = _labelled(judge)
-    replies = _asked(climb, [_alone(judge, each.row.text, each.row.output) for each in labelled])
-    known = [
-        (each.good, reply == "yes") for each, reply in zip(labelled, replies, strict=True) if reply in YES_NO
-    ]
-    checked = len(known) >= LEAST
-    people, own = zip(*known, strict=True) if known else ((), ())
-    shares, unread = [], len(replies) - len(known)
-    names = [name for name in (climb.run.info["decided"][side] for side in ("untuned", "tuned")) if name]
-    lines = {name: [row for row in climb.run.predictions(name) if row["side"] == "test"] for name in names}
-    for name, rows in lines.items():
-        said = _asked(climb, [_alone(judge, row["input"], row["answer"]) for row in rows])
-        read = [
-            (reply == "yes", row["unit"]) for reply, row in zip(said, rows, strict=True) if reply in YES_NO
-        ]
-        unread += len(rows) - len(read)
-        if read:
-            good, units = zip(*read, strict=True)
-            sample = score_sample([float(each) for each in good], units)
-            fixed = corrected_share(sample, people, own) if checked else None
-            shares.append(JudgedShare(name, estimate_sample(sample), fixed))
-    agreement = kappa(people, own) if checked else None
-    pair = _compared(climb, judge, names, *lines.values()) if len(lines) == 2 else None
-    return JudgeResult(judge.endpoint.title, len(known), agreement, tuple(shares), pair, unread)
-
-
-def _compared(
-    climb: LadderRun, judge: Judge, names: Sequence[str], untuned: Sequence[Json], tuned: Sequence[Json]
+def _compare_pair(
+    ladder_run: LadderRun,
+    judge: JudgeSettings,
+    names: Sequence[str],
+    untuned: Sequence[Json],
+    tuned: Sequence[Json],
 ) -> JudgedPair:
-    """How often the judge prefers the tuned answer in both orders, the untuned one in both, or neither."""
+    # A win is a preference in both orders; anything else is a tie.
     rows = list(zip(untuned, tuned, strict=True))
-    one = _asked(climb, [_pair(judge, a["input"], a["answer"], b["answer"]) for a, b in rows])
-    other = _asked(climb, [_pair(judge, a["input"], b["answer"], a["answer"]) for a, b in rows])
-    both = list(zip(one, other, strict=True))
-    wins, losses = both.count(("b", "a")), both.count(("a", "b"))
+    in_order = _ask(ladder_run, [_ask_pair(judge, a["input"], a["answer"], b["answer"]) for a, b in rows])
+    swapped = _ask(ladder_run, [_ask_pair(judge, a["input"], b["answer"], a["answer"]) for a, b in rows])
+    replies = list(zip(in_order, swapped, strict=True))
+    wins, losses = replies.count(("b", "a")), replies.count(("a", "b"))
     return JudgedPair(names[1], names[0], wins, losses, len(rows) - wins - losses)
 
 
-def _labelled(judge: Judge) -> list[Judged]:
-    return read_judged(judge.labels) if judge.labels else []
+def _read_labels(judge: JudgeSettings) -> list[RatedAnswer]:
+    return read_rated_answers(judge.labels) if judge.labels else []
 
 
-def _alone(judge: Judge, question: str, answer: str) -> Request:
-    return _request(ALONE, judge, {"Question": question, "Answer": answer})
+def _ask_single(judge: JudgeSettings, question: str, answer: str) -> Request:
+    return _build_request(SINGLE_PROMPT, judge, {"Question": question, "Answer": answer})
 
 
-def _pair(judge: Judge, question: str, first: str, second: str) -> Request:
-    return _request(PAIR, judge, {"Question": question, "Answer A": first, "Answer B": second})
+def _ask_pair(judge: JudgeSettings, question: str, first: str, second: str) -> Request:
+    return _build_request(PAIR_PROMPT, judge, {"Question": question, "Answer A": first, "Answer B": second})
 
 
-def _request(role: str, judge: Judge, parts: dict[str, str]) -> Request:
-    text = "\n\n".join(f"# {name}\n{part}" for name, part in {"Rubric": judge.rubric, **parts}.items())
-    return Request((Message("system", role), Message("user", text)), ROOM)
+def _build_request(role: str, judge: JudgeSettings, sections: dict[str, str]) -> Request:
+    text = "\n\n".join(
+        f"# {name}\n{section}" for name, section in {"Rubric": judge.rubric, **sections}.items()
+    )
+    return Request((Message("system", role), Message("user", text)), REPLY_TOKENS)
 
 
-def _asked(climb: LadderRun, requests: Sequence[Request]) -> list[str]:
-    """The first word of each reply, in small letters."""
-    judge = climb.task.judge
+def _ask(ladder_run: LadderRun, requests: Sequence[Request]) -> list[str]:
+    # The first word of each reply, in lower case.
+    judge = ladder_run.task.judge
     assert judge is not None, "only a judge is asked"
-    done = climb.models.get(ModelRef(judge.endpoint.name)).generate(requests) if requests else []
-    words = (re.search(r"\w+", reply.text.casefold()) for reply in done)
+    completions = ladder_run.models.get(ModelRef(judge.endpoint.name)).generate(requests) if requests else []
+    words = (re.search(r"\w+", reply.text.casefold()) for reply in completions)
     return [word[0] if word else "" for word in words]

@@ -1,144 +1,149 @@
-"""From stored predictions to what was decided on dev, and to the verdict."""
-
-from __future__ import annotations
+"""From the predictions in the run folder to the headline pair on dev, and to the verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
 from etude.base.files import Json
-from etude.base.wording import points
-from etude.comparison.decide import decide_on_dev, verdict
-from etude.comparison.judging import judged
+from etude.base.formatting import format_points
+from etude.comparison.decide import choose_headline_pair, make_verdict
+from etude.comparison.judging import ask_judge
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.prepare import power_of, power_words
-from etude.evaluate import unit
-from etude.methods.tuned.training_run import CUT
-from etude.runs.details import details_of
+from etude.comparison.prepare import compute_power, format_power
+from etude.evaluate import get_unit
+from etude.methods.shared.training_run import CUT
+from etude.runs.details import compute_details
 from etude.runs.events import NoteEvent
-from etude.runs.record import records
-from etude.runs.verdict import Evidence, HeadlinePair, Inputs, MethodResult, Verdict, measured, rows_of
-from etude.stats import disagreement, least_shown, smallest_difference, smallest_shown
+from etude.runs.record import read_method_records
+from etude.runs.verdict import (
+    Evidence,
+    HeadlinePair,
+    MethodResult,
+    Verdict,
+    VerdictInputs,
+    build_method_result,
+    build_scored_rows,
+)
+from etude.stats import (
+    measure_disagreement,
+    smallest_detectable,
+    smallest_difference,
+    smallest_ever_detectable,
+)
 
-FACTS = ("tuned", "model", "train_seconds", "learned")
-"""What the verdict takes from a method's method.json."""
+RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
 
 
-def decided_on_dev(climb: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
-    """The pair of the headline by dev rows alone, as run.json keeps it."""
-    tuned = tuned_names(climb)
-    samples = [(name, name in tuned, sample) for name, sample in climb.dev_samples(fitted)]
-    return asdict(decide_on_dev(samples))
+def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
+    """Choose the headline pair from dev rows alone, as run.json stores it."""
+    tuned = {method.name for method in ladder_run.methods if method.tuned}
+    samples = [(name, name in tuned, sample) for name, sample in ladder_run.build_dev_samples(fitted)]
+    return asdict(choose_headline_pair(samples))
 
 
-def tell_planned_power(climb: LadderRun) -> None:
-    """If the plan answers a part of the test, report the smallest difference that this part can show.
+def report_planned_power(ladder_run: LadderRun) -> None:
+    """If the plan answers only some test rows, report the smallest difference that these can show.
 
-    It takes the whole test's place in run.json.
+    It replaces that of the whole test in run.json.
     """
-    rows = climb.test_rows
-    if len(rows) == len(climb.split.test):
+    rows, metric = ladder_run.test_rows, ladder_run.metric
+    if len(rows) == len(ladder_run.split.test):
         return
-    power = power_of(rows, climb.metric)
-    climb.run.update(power=power)
-    part = f"{len(rows):,} of {len(climb.split.test):,} test rows"
-    climb.on_event(
-        NoteEvent(
-            f"The plan answers {part}, and these can show: {power_words(power, climb.metric)}.", detail=True
-        )
-    )
+    power = compute_power(rows, metric)
+    ladder_run.run.update(power=power)
+    answered = f"{len(rows):,} of {len(ladder_run.split.test):,} test rows"
+    text = f"The plan answers {answered}. They can show: {format_power(power, metric)}."
+    ladder_run.on_event(NoteEvent(text, detail=True))
 
 
-def tell_power(climb: LadderRun) -> None:
-    """Report the smallest difference that the test can show, with the disagreement now known from dev."""
-    decided = climb.run.info["decided"]
-    if decided["tuned"] is None or decided["untuned"] is None:
+def report_power_on_dev(ladder_run: LadderRun) -> None:
+    """Report the smallest difference that the test can show, now that dev shows how often the pair disagrees."""
+    pair = ladder_run.run.info["decided"]
+    if pair["tuned"] is None or pair["untuned"] is None:
         return
-    (_, tuned), (_, untuned) = climb.dev_samples([decided["tuned"], decided["untuned"]])
-    d, test = disagreement(tuned, untuned), climb.test_rows
-    rows, test_units = len(test), len({unit(example) for example in test})
-    smallest = smallest_shown if tuned.right_wrong and untuned.right_wrong else smallest_difference
-    difference = smallest(rows, d, test_units if test_units < rows else None)
-    climb.run.update(power_on_dev={"disagree": d, "difference": difference})
-    pair = f"{decided['tuned']} and {decided['untuned']}"
-    shows = f"From how {pair} differ on dev, the test can show"
+    (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
+    share, test = measure_disagreement(tuned, untuned), ladder_run.test_rows
+    num_rows, num_units = len(test), len({get_unit(example) for example in test})
+    smallest = smallest_detectable if tuned.right_wrong and untuned.right_wrong else smallest_difference
+    difference = smallest(num_rows, share, num_units if num_units < num_rows else None)
+    ladder_run.run.update(power_on_dev={"disagree": share, "difference": difference})
+    start = f"From how {pair['tuned']} and {pair['untuned']} differ on dev, the test can show"
     if difference is not None:
-        climb.on_event(
-            NoteEvent(f"{shows} a difference of {points(difference)} points between them.", detail=True)
-        )
-        return
-    least = points(least_shown(rows))
-    climb.on_event(
-        NoteEvent(f"{shows} nothing: {rows:,} rows show no difference of less than {least} points.")
-    )
+        text = f"{start} a difference of {format_points(difference)} points between them."
+        ladder_run.on_event(NoteEvent(text, detail=True))
+    else:
+        least = format_points(smallest_ever_detectable(num_rows))
+        text = f"{start} nothing: {num_rows:,} rows show no difference smaller than {least} points."
+        ladder_run.on_event(NoteEvent(text))
 
 
-def final_verdict(
-    climb: LadderRun,
+def compute_verdict(
+    ladder_run: LadderRun,
     fitted: Mapping[str, Assistant],
     openings: int,
-    equal: MethodResult | None,
+    baseline: MethodResult | None,
     evidence: Evidence | None,
-    further: Sequence[tuple[int, MethodResult]],
+    extra_runs: Sequence[tuple[int, MethodResult]],
 ) -> Verdict:
-    """The verdict from the test lines of predictions.jsonl and the pair decided before.
+    """Compute the verdict from the test lines of predictions.jsonl and the headline pair that dev named.
 
-    `equal` and the `evidence` stand beside; the `further` training runs count in the comparison of that pair.
+    `baseline` and `evidence` are only shown; `extra_runs` of the tuned method count in the headline comparison.
     """
-    task, info = climb.task, climb.run.info
+    plan = ladder_run.plan
     lines = {
-        name: [line for line in climb.run.predictions(name) if line["side"] == "test"] for name in fitted
+        name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
+        for name in fitted
     }
-    rows = rows_of(next(iter(lines.values())), labels=task.kind == "classify")
-    known = records(climb.run)
+    inputs = _build_inputs(ladder_run, lines)
+    inputs = replace(
+        inputs,
+        openings=openings,
+        baseline_on_equal_rows=baseline,
+        evidence=evidence,
+        extra_runs=extra_runs,
+    )
+    verdict = make_verdict(inputs)
+    sentence, caveats = verdict.sentence, verdict.caveats
+    if plan.left_out:
+        were = "was" if len(plan.left_out) == 1 else "were"
+        sentence += f" To keep to the budget, {' and '.join(plan.left_out)} {were} not measured."
+    if plan.cuts:
+        cuts = "; ".join(plan.cuts)
+        caveats = (*caveats, f"Cut to fit the budget: {cuts}. Without a budget the verdict may differ.")
+    details = {name: compute_details(ladder_run.task.kind, lines[name]) for name in fitted}
+    judge = ask_judge(ladder_run)
+    return replace(verdict, sentence=sentence, caveats=caveats, details=details, judge=judge)
+
+
+def _build_inputs(ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]]) -> VerdictInputs:
+    task, pair = ladder_run.task, ladder_run.run.info["decided"]
+    sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
+    rows = build_scored_rows(next(iter(lines.values())), labels=task.kind == "classify")
+    method_records = read_method_records(ladder_run.run)
     methods = [
-        measured(
+        build_method_result(
             name,
             lines[name],
             rows.ids,
-            fewer_epochs=known[name]["params"].get("reasons", {}).get("epochs") == CUT,
-            **{key: known[name].get(key) for key in FACTS},
+            fewer_epochs=method_records[name]["params"].get("reasons", {}).get("epochs") == CUT,
+            **{key: method_records[name].get(key) for key in RECORD_KEYS},
         )
-        for name in fitted
+        for name in lines
     ]
-    decided = info["decided"]
-    inputs = Inputs(
+    return VerdictInputs(
         rows=rows,
         methods=methods,
-        decided=HeadlinePair(decided["untuned"], decided["tuned"], tuple(decided["reasons"])),
-        metric=climb.metric,
+        pair=HeadlinePair(pair["untuned"], pair["tuned"], tuple(pair["reasons"])),
+        metric=ladder_run.metric,
         model=task.model,
         prompt_model=task.prompt_model,
         endpoints=task.endpoints,
-        total_rows=len(climb.split.train) + len(climb.split.dev) + len(climb.split.test),
+        total_rows=sum(sides.values()),
         margin=task.margin,
         target=task.target,
         usage=task.usage,
         prices=task.prices,
-        openings=openings,
-        train_rows=len(climb.split.train),
-        full_seconds=climb.plan.full_seconds,
-        equal=equal,
-        evidence=evidence,
-        further=further,
-        whole_test=len(climb.split.test),
+        train_rows=sides["train"],
+        full_seconds=ladder_run.plan.full_seconds,
+        num_test_rows=sides["test"],
     )
-    found = verdict(inputs)
-    if out := climb.plan.left_out:
-        sentence = f"{found.sentence} The budget left out {' and '.join(out)}: of them nothing is known."
-        found = replace(found, sentence=sentence)
-    details = {name: details_of(task.kind, lines[name]) for name in fitted}
-    return replace(
-        found, details=details, judge=judged(climb), caveats=(*found.caveats, *_about_budget(climb))
-    )
-
-
-def _about_budget(climb: LadderRun) -> list[str]:
-    """What the budget has cut, since a fuller run may say something else."""
-    cut = "; ".join(climb.plan.shrunk)
-    return [f"Cut to fit the budget: {cut}. Without a budget the verdict may differ."] if cut else []
-
-
-def tuned_names(climb: LadderRun) -> set[str]:
-    """Names of the methods that change weights."""
-    return {method.name for method in climb.methods if method.tuned}

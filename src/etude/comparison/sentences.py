@@ -1,333 +1,351 @@
-"""The verdict in plain words. Every sentence carries the numbers or the setting it rests on."""
-
-from __future__ import annotations
+"""The verdict in plain words. Every sentence has the numbers or the setting it is based on."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from etude.base.wording import is_many, p_value, points, rough_time, share, two_digits
-from etude.data.dataset import VERDICT_LEAST
+from etude.base.formatting import (
+    format_gap,
+    format_p_value,
+    format_points,
+    format_rough_time,
+    format_share,
+    is_many,
+    round_up_rows,
+)
+from etude.data.dataset import MIN_VERDICT_ROWS
 from etude.metrics import LABELS
-from etude.models.registry import backend_of, title
+from etude.models.registry import find_backend, get_title
 from etude.runs.verdict import (
     Advice,
+    BaselineOnEqualRows,
     BreakEven,
     ContractRates,
-    EqualRows,
     Evidence,
     HeadlineResult,
-    Inputs,
     LadderRow,
-    MethodResult,
+    VerdictInputs,
 )
-from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, least_shown
+from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, smallest_ever_detectable
 from etude.types import CLASSICAL, Estimate
 
-LIKENESS = (
-    "Measures likeness to the example answers, not whether an answer is right (to measure that, name a function in the "
-    "task file, such as check: checks.py:fits)"
+# How the verdict begins if a metric of likeness is the headline.
+LIKENESS_ONLY = (
+    "This measures likeness to the example answers, not whether they are right (for that, add a check to the task "
+    "file, such as check: checks.py:fits)."
 )
-"""How the verdict begins where chrF stands alone."""
-_YEAR = 12
-"""Months within which a tuning that saves cost should be earned back."""
+CONTRACT_ONLY = "This measures whether answers keep the contract, not whether they are right."
+MONTHS_TO_PAY_BACK = 12  # A tuning that saves cost should be earned back within so many months.
 
 
-def interval(difference: Estimate) -> str:
-    """An interval of a difference in points, in brackets, with its n."""
-    return f"(95% interval {points(difference.low)} to {points(difference.high)}, n = {difference.n:,})"
-
-
-def about(rows: int) -> str:
-    """A number of rows to two digits: 4,873 is "about 4,900"."""
-    return f"about {two_digits(rows):,}"
-
-
-def verdict_sentence(
-    inputs: Inputs,
+def write_verdict_sentence(
+    inputs: VerdictInputs,
     ladder: Sequence[LadderRow],
     headline: HeadlineResult | None,
     recommended: str | None,
     leaning: LadderRow,
 ) -> str:
-    """The verdict in one sentence: what tuning did, and which method to use. `ladder`: those that may be."""
-    parts = [] if headline is None else [_tuning(inputs, headline)]
+    """Write the verdict: which method to use, and what tuning gained. `ladder`: the methods that may be recommended."""
+    is_tuned_best = headline is not None and headline.gains and recommended == headline.tuned
+    tuning = [] if headline is None else [_report_tuning(inputs, headline, is_tuned_best)]
     if len(ladder) == 1:
-        run = "does more than copy example answers" if inputs.copies else "was run"
-        parts.append(f"only {leaning.method} {run}, so there is nothing to compare it with")
+        is_only = "does more than copy example answers" if inputs.copying_methods else "was run"
+        sentences = [f"Only {leaning.method} {is_only}, so there is nothing to compare it with.", *tuning]
     elif recommended is None:
-        parts.append(_too_close(inputs, ladder, leaning))
+        sentences = [_report_too_close(inputs, ladder, leaning), *tuning]
+    elif is_tuned_best:
+        sentences = [f"Use {recommended}.", *tuning]
+    elif headline is not None and not headline.gains and headline.tuned in inputs.partly_trained:
+        sentences = [*tuning, f"Until then, use {_recommend(inputs, recommended)}"]
     else:
-        parts.append(_use(inputs, headline, recommended))
-    return _opened(inputs, "; ".join(parts))
+        sentences = [f"Use {_recommend(inputs, recommended)}", *tuning]
+    return _add_opening(inputs, sentences)
 
 
-def too_few_sentence(inputs: Inputs, collect: int, worth: float) -> str:
-    """The only verdict on tuning that under 150 rows allow: how many to collect, to find the difference `worth`."""
-    rows = f"{inputs.total_rows} rows are too few for a verdict on tuning"
-    found = f", enough to find a difference of {points(worth)} points in 80% of tests"
-    aim = found if collect < MOST_ADVISED else ""
-    return _opened(inputs, f"{rows}: collect {about(collect)} (at least {VERDICT_LEAST}){aim}")
+def write_too_few(inputs: VerdictInputs, num_to_collect: int, min_difference: float) -> str:
+    """Write the only verdict on tuning that too few rows allow: how many to collect to detect `min_difference`."""
+    effect = f", enough to find a difference of {format_points(min_difference)} points in 80% of tests"
+    return _add_opening(
+        inputs,
+        [
+            f"{inputs.total_rows} rows are too few for a verdict on fine-tuning.",
+            f"Collect {format_about(num_to_collect)} (at least {MIN_VERDICT_ROWS})"
+            f"{effect if num_to_collect < MOST_ADVISED else ''}.",
+        ],
+    )
 
 
-def nothing_right(ladder: Sequence[LadderRow]) -> bool:
+def is_nothing_right(ladder: Sequence[LadderRow]) -> bool:
     """Whether every method scored 0: then nothing is among the best, and no number of rows would decide."""
-    return all(step.estimate.value == 0 for step in ladder)
+    return all(row.estimate.value == 0 for row in ladder)
 
 
-def partial_measures(
-    forms: Mapping[str, ContractRates], others: Mapping[str, Mapping[str, Estimate]]
-) -> dict[str, tuple[str, Estimate]]:
-    """Measure in words -> the method that is best by it, the lowest of equals; none by which all are at 0."""
-    found: dict[str, tuple[str, Estimate]] = {}
-    for method, form in forms.items():
-        kept = {"share of answers that keep the contract": form.form} if form.form else {}
-        measures = {LABELS[name]: estimate for name, estimate in others[method].items()} | kept
-        for words, estimate in measures.items():
-            if estimate.value > (found[words][1].value if words in found else 0):
-                found[words] = (method, estimate)
-    return found
-
-
-def nothing_right_sentence(inputs: Inputs, partial: Mapping[str, tuple[str, Estimate]]) -> str:
-    """The verdict where every method scored 0, with who is best by each of the `partial_measures`."""
+def write_nothing_right(
+    inputs: VerdictInputs,
+    contract_rates: Mapping[str, ContractRates],
+    other_metrics: Mapping[str, Mapping[str, Estimate]],
+) -> str:
+    """Write the verdict if every method scored 0, with the best method by each other measure that is not 0."""
+    best: dict[str, tuple[str, float]] = {}
+    for method, rates in contract_rates.items():
+        values = {LABELS[name]: estimate.value for name, estimate in other_metrics[method].items()}
+        if rates.keeps_contract:
+            values["share of answers that keep the contract"] = rates.keeps_contract.value
+        for label, value in values.items():
+            if value > (best[label][1] if label in best else 0):  # the simplest of equals stays
+                best[label] = (method, value)
     rows = f"{len(inputs.rows.ids):,} rows"
     nothing = f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got any of {rows} right"
-    best = [
-        f"the best {words} is {share(found.value)}, by {method}" for words, (method, found) in partial.items()
+    measures = [
+        f"The best {label} is {format_share(value)}, by {name}." for label, (name, value) in best.items()
     ]
-    return _opened(inputs, "; ".join([f"no method {nothing}", *best]))
+    return _add_opening(inputs, [f"No method {nothing}.", *measures])
 
 
-def target_text(target: float, met_by: str | None, ladder: Sequence[LadderRow]) -> str:
-    """Which is the lowest method that is sure to reach the target, or how near the best one comes."""
-    found = next((step for step in ladder if step.method == met_by), None)
-    nearest = found or max(ladder, key=lambda step: step.estimate.low)
-    value, low = share(nearest.estimate.value), share(nearest.estimate.low)
-    numbers = f"{value} (95% interval from {low}, n = {nearest.estimate.n:,})"
-    if found is not None:
-        return f"{found.method} reaches the {share(target)} target: {numbers}."
-    return f"No method is sure to reach the {share(target)} target; {nearest.method} is closest: {numbers}."
+def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow]) -> str:
+    """Write which simplest method is sure to reach the target, or how close the best one comes."""
+    winner = next((row for row in ladder if row.method == met_by), None)
+    row = winner or max(ladder, key=lambda row: row.estimate.low)
+    value, low = format_share(row.estimate.value), format_share(row.estimate.low)
+    numbers = f"{value} (95% interval from {low}, n = {row.estimate.n:,})"
+    if winner is not None:
+        return f"{row.method} reaches the {format_share(target)} target: {numbers}."
+    return (
+        f"No method is sure to reach the {format_share(target)} target; {row.method} is closest: {numbers}."
+    )
 
 
-def caveats(
-    inputs: Inputs,
+def list_caveats(
+    inputs: VerdictInputs,
     ladder: Sequence[LadderRow],
     headline: HeadlineResult | None,
     recommended: str | None,
-    forms: dict[str, ContractRates],
+    contract_rates: Mapping[str, ContractRates],
     error: float,
-    equal: EqualRows | None,
+    baseline: BaselineOnEqualRows | None,
 ) -> tuple[str, ...]:
-    """What has to be said with the verdict; `error` is the standard error of the headline."""
-    found = [*_about_models(inputs), *_about_test(inputs, ladder[0].estimate.n)]
-    found += _about_rows(inputs, ladder, headline, equal)
-    if headline is not None:
-        found += _about_headline(headline, error)
-    found += _about_lower_steps(inputs, ladder, recommended)
-    if cut := ", ".join(f"{form.cut:,} by {method}" for method, form in forms.items() if form.cut):
-        found.append(f"Answers cut at the length limit: {cut} (of {len(inputs.rows.ids):,} each).")
-    return tuple(found)
+    """List what limits the verdict. `error` is the standard error of the headline difference."""
+    texts = [*_caveats_on_models(inputs), *_caveats_on_test(inputs, ladder[0].estimate.n)]
+    texts += _caveats_on_rows(inputs, ladder, headline, baseline)
+    if headline is not None and not headline.gains:
+        texts += _caveats_on_headline(headline, error)
+    for row in ladder:
+        if recommended is None or row.method == recommended:
+            break
+        if row.status == "undecided" and row.method not in inputs.partly_trained:
+            margin = f"within {format_points(inputs.margin)} points of the best"
+            needed = _write_rows_needed(row, len(inputs.rows.ids))
+            texts.append(f"{row.method} may also be among the best ({margin}). {needed}")
+    truncated = [
+        f"{rates.truncated:,} by {name}" for name, rates in contract_rates.items() if rates.truncated
+    ]
+    if truncated:
+        texts.append(
+            f"Answers cut at the length limit: {', '.join(truncated)} (of {len(inputs.rows.ids):,} each)."
+        )
+    return tuple(texts)
 
 
-def advice(inputs: Inputs, earned: BreakEven | None) -> tuple[Advice, ...]:
-    """What the task's `usage:` adds to the test's results."""
-    found = []
+def list_advice(inputs: VerdictInputs, break_even: BreakEven | None) -> tuple[Advice, ...]:
+    """List what the task's `usage:` adds to the results."""
+    items = []
     if inputs.usage.facts_change in ("monthly", "daily"):
         change = inputs.usage.facts_change
-        text = f"Look up facts that change {change} in documents (retrieval); tune for form and style only."
-        found.append(Advice(text, f"usage.facts_change: {change}"))
-    if inputs.usage.requests_per_month is not None and earned is not None:
-        found.append(_on_volume(inputs.usage.requests_per_month, earned))
-    return tuple(found)
+        text = (
+            f"Look up facts that change {change} in documents (retrieval); fine-tune for form and style only."
+        )
+        items.append(Advice(text, f"usage.facts_change: {change}"))
+    if inputs.usage.requests_per_month is not None and break_even is not None:
+        items.append(_advise_on_volume(inputs.usage.requests_per_month, break_even))
+    return tuple(items)
 
 
-def _opened(inputs: Inputs, sentence: str) -> str:
-    if inputs.metric.form_only:
-        likeness = inputs.metric.name in ("chrf", "sari")
-        return f"{LIKENESS if likeness else 'Measures form only'}: {sentence}."
-    return f"{sentence[0].upper()}{sentence[1:]}."
+def format_about(rows: int) -> str:
+    """Format a number of rows to two digits: 4,873 is "about 4,900"."""
+    return f"about {round_up_rows(rows):,}"
 
 
-def _tuning(inputs: Inputs, headline: HeadlineResult) -> str:
-    alone = sum(method.tuned for method in inputs.methods) == 1
-    which = [] if alone else [headline.tuned]
-    which += [f"mean of {1 + len(inputs.further)} training runs"] if inputs.further else []
-    name = f"fine-tuning ({', '.join(which)})" if which else "fine-tuning"
-    difference, untuned, cut = headline.difference, headline.untuned, headline.tuned in inputs.cut
-    if cut and (learned := _named(inputs, untuned).learned):
-        untuned += f" (on {learned:,} rows)"
+def _add_opening(inputs: VerdictInputs, sentences: Sequence[str]) -> str:
+    opening = LIKENESS_ONLY if inputs.metric.name in ("chrf", "sari") else CONTRACT_ONLY
+    return " ".join([opening, *sentences] if inputs.metric.contract_only else sentences)
+
+
+def _report_tuning(inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool) -> str:
+    tuned, untuned, gap = headline.tuned, headline.untuned, headline.difference
     if headline.gains:
-        saw = f", after {_seen(inputs, headline.tuned)}," if cut else ""
-        gained = f"{points(difference.value)} points over {untuned}"
-        return f"{name}{saw} gains {gained} on this test {interval(difference)}"
-    begin, who, of = "", name, f" from {name}"
-    if cut:
-        begin, who, of = f"not decided: {name} saw {_seen(inputs, headline.tuned, time=True)}; ", "it", ""
-    if difference.high < 0 and headline.p <= ALPHA:
-        lost = Estimate(-difference.value, -difference.high, -difference.low, difference.n)
-        loses = f"{who} loses {points(lost.value)} points against {untuned}"
-        return f"{begin}{loses} on this test {interval(lost)}"
-    found = f"{points(difference.value, signed=True)} points"
-    return f"{begin}this test shows no gain{of} over {untuned}: {found} {interval(difference)}"
+        claim = f"scores {format_gap(gap, f' more than {untuned}')}"
+    elif gap.high < 0 and headline.p <= ALPHA:
+        loss = Estimate(-gap.value, -gap.high, -gap.low, gap.n)
+        claim = f"scores {format_gap(loss, f' less than {untuned}')}"
+    else:
+        claim = f"did not beat {untuned}: {format_gap(gap, signed=True)}"
+    if inputs.extra_runs:
+        claim += f", as the mean of {1 + len(inputs.extra_runs)} training runs"
+    # "It" follows "Use {tuned}."
+    if tuned not in inputs.partly_trained:
+        return f"{'It' if is_tuned_best else tuned} {claim}."
+    if headline.gains:
+        part = _write_training_part(inputs, tuned)
+        return f"Trained {part}, {'it' if is_tuned_best else tuned} {claim}."
+    return f"Not decided: {tuned} was trained {_write_training_part(inputs, tuned, time=True)} and {claim}."
 
 
-def _named(inputs: Inputs, name: str) -> MethodResult:
-    return next(method for method in inputs.methods if method.name == name)
-
-
-def _seen(inputs: Inputs, name: str, time: bool = False) -> str:
-    """The part of its training that a tuned method has seen, with what all of it would take, where that is known."""
-    rows = _named(inputs, name).learned or inputs.train_rows
-    fewer = " in fewer epochs than without a budget" if rows == inputs.train_rows else ""
+def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -> str:
+    num_rows = inputs.get_method(name).learned or inputs.train_rows
+    only = "only " if time else ""
+    part = f"on {only}{num_rows:,} of {inputs.train_rows:,} rows"
+    if num_rows == inputs.train_rows:
+        part = f"on all {num_rows:,} rows in fewer epochs than without a budget"
     seconds = inputs.full_seconds.get(name) if time else None
-    takes = f" (all of its training would take {rough_time(seconds)})" if seconds else ""
-    return f"{rows:,} of {inputs.train_rows:,} rows{fewer}{takes}"
+    return part + (f" (its full training would take {format_rough_time(seconds)})" if seconds else "")
 
 
-def _use(inputs: Inputs, headline: HeadlineResult | None, recommended: str) -> str:
-    if headline is not None and headline.gains and recommended == headline.tuned:
-        return f"use {recommended}"
-    others = "method that does not copy its answers" if inputs.copies else "method"
-    margin = f"within {points(inputs.margin)} points of every other {others}"
-    if _needs_no_model(inputs, recommended):
-        return f"use {recommended}: it is among the best ({margin}), and no language model is needed"
-    undecided = headline is not None and not headline.gains and headline.tuned in inputs.cut
-    until = "until then " if undecided else ""
-    return f"{until}use {recommended}, the lowest method among the best ({margin})"
+def _recommend(inputs: VerdictInputs, recommended: str) -> str:
+    other = "other method that does not copy its answers" if inputs.copying_methods else "other method"
+    margin = f"within {format_points(inputs.margin)} points of every {other}"
+    # "No language model is needed" takes a tuned model that was trained on all rows and did not do better.
+    is_tuned_fully = not inputs.partly_trained and any(
+        method.tuned and method.model != CLASSICAL for method in inputs.methods
+    )
+    if is_tuned_fully and inputs.get_method(recommended).model == CLASSICAL:
+        return f"{recommended}: it is among the best ({margin}), and no language model is needed."
+    return f"{recommended}, the simplest method among the best ({margin})."
 
 
-def _needs_no_model(inputs: Inputs, name: str) -> bool:
-    """Whether a method without a language model will do: only if a tuned one has seen all rows and won nothing."""
-    tuned = any(method.tuned and method.model != CLASSICAL for method in inputs.methods)
-    whole = tuned and not inputs.cut
-    return whole and _named(inputs, name).model == CLASSICAL
+def _report_too_close(inputs: VerdictInputs, ladder: Sequence[LadderRow], leaning: LadderRow) -> str:
+    rivals = [
+        row.method
+        for row in ladder
+        if row is leaning or (row.status != "worse" and row.method not in inputs.partly_trained)
+    ]
+    margin = f"within {format_points(inputs.margin)} points of the best"
+    is_ahead = all(leaning.estimate.value > row.estimate.value for row in ladder if row is not leaning)
+    ahead = (
+        f"{leaning.method} is slightly ahead"
+        if is_ahead
+        else f"leaning to {leaning.method}, the simplest {margin}"
+    )
+    start = f"Too close to call between {_join_names(rivals)} ({ahead})."
+    if len(rivals) == 1:
+        start = f"Too close to call: {leaning.method} may or may not be {margin}."
+    if leaning.method in inputs.partly_trained:
+        return f"{start} Its full training would decide."
+    return f"{start} {_write_rows_needed(leaning, len(inputs.rows.ids))}"
 
 
-def _too_close(inputs: Inputs, ladder: Sequence[LadderRow], leaning: LadderRow) -> str:
-    more = _needed(leaning, len(inputs.rows.ids))
-    if leaning.method in inputs.cut:
-        more = "all of its training would tell"
-    open_still = [step for step in ladder if step.status != "worse" and step.method not in inputs.cut]
-    rivals = [step.method for step in ladder if step in open_still or step is leaning]
-    which = f"which of {_listed(rivals)}" if len(rivals) > 1 else f"whether {rivals[0]}"
-    margin = f"{which} is within {points(inputs.margin)} points of the best"
-    return f"too close to call {margin}, leaning to {leaning.method}; {more}"
+def _write_rows_needed(row: LadderRow, num_answered: int) -> str:
+    if not row.rows_to_decide:
+        return f"Even {MOST_ADVISED:,} test rows would hardly decide."
+    if is_many(row.rows_to_decide, num_answered):
+        return f"Deciding would take many more than {num_answered:,} test rows."
+    return f"Deciding would take {format_about(row.rows_to_decide)} test rows."
 
 
-def _needed(step: LadderRow, answered: int) -> str:
-    """How many test rows would decide an undecided step, as the end of a sentence."""
-    rows = step.rows_to_decide
-    if not rows:
-        return f"it lies so near that margin that even {MOST_ADVISED:,} test rows would hardly decide"
-    if is_many(rows, answered):
-        return f"many more than these {answered:,} test rows would be needed"
-    return f"{about(rows)} test rows would decide"
-
-
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _about_models(inputs: Inputs) -> Iterator[str]:
-    if inputs.metric.form_only and inputs.metric.name != "chrf":
-        yield "Nothing checks whether an answer is correct: add a function that does (check:)."
-    named = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
-    found = [backend_of(name).caveat for name in named]
-    yield from dict.fromkeys(filter(None, found))
-    asked = any(method.model != CLASSICAL for method in inputs.methods)
-    if inputs.prompt_model is None and asked and not found[0]:
-        yield f"Only {title(inputs.model)} was tested; a larger model might do better with a prompt alone."
+def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
+    if inputs.metric.contract_only and inputs.metric.name != "chrf":
+        yield "Nothing checks whether an answer is right. Add a function that does (check:)."
+    models = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
+    backend_caveats = [find_backend(name).caveat for name in models]
+    yield from dict.fromkeys(filter(None, backend_caveats))
+    is_model_used = any(method.model != CLASSICAL for method in inputs.methods)
     if inputs.prompt_model is not None:
-        yield f"Tuned methods ran on {title(inputs.model)}, prompted ones on {title(inputs.prompt_model)}."
-    tuned = [method.name for method in inputs.methods if method.tuned]
+        tuned, prompted = get_title(inputs.model), get_title(inputs.prompt_model)
+        yield f"Tuned methods ran on {tuned}, prompted ones on {prompted}."
+    elif is_model_used and not backend_caveats[0]:
+        yield f"Only {get_title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.evidence is not None:
-        yield from _about_evidence(inputs.evidence, inputs)
-    if rest := [name for name in tuned if not inputs.further or name != inputs.decided.tuned]:
-        which = f"{_listed(rest)} is" if inputs.further else "This is"
-        yield f"{which} one training run; another may give a different result."
+        yield from _caveats_on_evidence(inputs.evidence, inputs)
+    single_runs = [
+        method.name
+        for method in inputs.methods
+        if method.tuned and not (inputs.extra_runs and method.name == inputs.pair.tuned)
+    ]
+    if single_runs:
+        subject = f"{_join_names(single_runs)} is" if inputs.extra_runs else "This is"
+        yield f"{subject} one training run; another may give a different result."
 
 
-def _about_evidence(found: Evidence, inputs: Inputs) -> Iterator[str]:
-    """What the learning curve says about more rows, and what the further training runs reached."""
-    if (gain := found.doubling) is not None:
-        half, whole = (point.rows for point in found.curve[-2:])
-        more = (
-            "More rows would probably help"
-            if gain.low > 0
-            else "The learning curve is flat"
-            if gain.high < inputs.margin
-            else "The learning curve does not show whether more rows would help"
+def _caveats_on_evidence(evidence: Evidence, inputs: VerdictInputs) -> Iterator[str]:
+    if (gain := evidence.doubling) is not None:
+        half, full = (point.rows for point in evidence.curve[-2:])
+        if gain.low > 0:
+            claim = "More rows would probably help"
+        elif gain.high < inputs.margin:
+            claim = "The learning curve is flat"
+        else:
+            claim = "The learning curve does not show whether more rows would help"
+        yield f"{claim}: from {half:,} to {full:,} rows the result on dev changed by {format_gap(gain, signed=True)}."
+    if inputs.extra_runs:
+        values = _join_names([format_share(run.estimate.value) for run in evidence.runs])
+        yield (
+            f"{len(evidence.runs)} training runs of {evidence.method} reach {values}; the comparison accounts for "
+            "their spread."
         )
-        change = f"the result on dev changed by {points(gain.value, signed=True)} points {interval(gain)}"
-        yield f"{more}: from {half:,} to {whole:,} rows {change}."
-    if inputs.further:
-        reached = _listed([share(run.estimate.value) for run in found.runs])
-        yield f"{len(found.runs)} training runs of {found.method} reach {reached}; the comparison counts their spread."
 
 
-def _about_test(inputs: Inputs, units: int) -> Iterator[str]:
-    rows = len(inputs.rows.ids)
-    if units < rows:
-        yield f"Rows of one group or with one input count together: the {rows:,} test rows count as {units:,}."
+def _caveats_on_test(inputs: VerdictInputs, units: int) -> Iterator[str]:
+    num_rows = len(inputs.rows.ids)
+    if units < num_rows:
+        yield f"Rows with the same group or input count as one: the {num_rows:,} test rows count as {units:,}."
     if inputs.openings > 1:
         yield (
-            f"This test has been opened {inputs.openings} times; if you changed anything after an earlier result, "
+            f"This test has been opened {inputs.openings} times. If you changed anything after an earlier result, "
             "these numbers may be too good."
         )
 
 
-def _about_rows(
-    inputs: Inputs, ladder: Sequence[LadderRow], headline: HeadlineResult | None, equal: EqualRows | None
+def _caveats_on_rows(
+    inputs: VerdictInputs,
+    ladder: Sequence[LadderRow],
+    headline: HeadlineResult | None,
+    baseline: BaselineOnEqualRows | None,
 ) -> Iterator[str]:
-    """What a part of the training leaves open, and what only copies."""
-    if equal is not None and headline is not None:
-        found = f"{share(equal.estimate.value)} (n = {equal.estimate.n:,})"
-        gap = f"{headline.tuned} differs from it by {points(equal.difference.value, signed=True)} points"
-        yield f"{equal.method} on the same {equal.rows:,} rows reaches {found}; {gap} {interval(equal.difference)}."
-    said = headline.tuned if headline and not nothing_right(ladder) else None
-    for step in ladder:
-        if step.method in inputs.cut - {said} and step.status != "among the best":
-            saw = f"{step.method} saw {_seen(inputs, step.method, time=True)}"
-            yield f"{saw}, so whether it is among the best is not decided."
-    for name in sorted(inputs.copies):
+    if baseline is not None and headline is not None:
+        result = f"{format_share(baseline.estimate.value)} (n = {baseline.estimate.n:,})"
+        gap = format_gap(baseline.difference, signed=True)
+        yield (
+            f"Trained on the same {baseline.rows:,} rows, {baseline.method} reaches {result}; {headline.tuned} minus "
+            f"{baseline.method} is {gap}."
+        )
+    # The verdict's sentence has already said so of the tuned method of the headline.
+    reported = headline.tuned if headline and not is_nothing_right(ladder) else None
+    for row in ladder:
+        if row.method in inputs.partly_trained - {reported} and row.status != "among the best":
+            part = _write_training_part(inputs, row.method, time=True)
+            yield f"{row.method} was trained {part}, so whether it is among the best is not decided."
+    for name in sorted(inputs.copying_methods):
         yield f"{name} copies example answers. Nothing checks what they say, so it is not recommended."
 
 
-def _about_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
-    if headline.gains:
-        return
-    if headline.difference.low > 0:
+def _caveats_on_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
+    difference = headline.difference
+    if difference.low > 0:
         yield (
-            f"The interval for tuning is above 0, but chance is not ruled out ({p_value(headline.p)}, "
-            f"{headline.test}), so no gain is claimed."
+            f"The interval of {headline.tuned} minus {headline.untuned} is above 0, but this may be chance "
+            f"({format_p_value(headline.p)}, {headline.test}), so it does not count as a gain."
         )
-    elif headline.difference.high > 0 and math.isfinite(error):
-        floor = least_shown(headline.difference.n) if headline.test == EXACT else 0.0
-        least = points(min(1.0, max(DETECT * error, floor)))
-        yield f"This test would often miss a gain smaller than about {least} points."
+    elif difference.high > 0 and math.isfinite(error):
+        floor = smallest_ever_detectable(difference.n) if headline.test == EXACT else 0.0
+        smallest = min(1.0, max(DETECT * error, floor))
+        # Two digits are as much as such an estimate carries: whole points, below 3 points tenths.
+        text = f"{100 * smallest:.0f}" if smallest >= 0.03 else format_points(smallest)
+        yield f"This test would often miss a gain smaller than about {text} points."
 
 
-def _about_lower_steps(inputs: Inputs, ladder: Sequence[LadderRow], recommended: str | None) -> Iterator[str]:
-    for step in ladder:
-        if step.method == recommended or recommended is None:
-            return
-        if step.status == "undecided" and step.method not in inputs.cut:
-            more = _needed(step, len(inputs.rows.ids))
-            near = f"within {points(inputs.margin)} points of the best"
-            yield f"{step.method} may be among the best ({near}): {more}."
-
-
-def _on_volume(per_month: float, earned: BreakEven) -> Advice:
-    use = f"usage.requests_per_month: {per_month:,.0f}"
-    what = "cost" if earned.unit == "money" else "time"
-    if earned.requests is None:
-        saves = "money: a tuned request costs" if what == "cost" else "time: a tuned request takes"
-        text = f"Tuning will not save {saves} no less than an untuned one."
-        return Advice(text, f"break-even: never on {what}; {use}")
-    rests = f"break-even: {earned.requests:,} requests; {use}"
-    if earned.requests > _YEAR * per_month:
-        text = f"At this volume tuning does not earn back its {what} within a year; tune for better answers only."
-        return Advice(text, rests)
-    months = earned.requests / per_month
+def _advise_on_volume(per_month: float, break_even: BreakEven) -> Advice:
+    setting = f"usage.requests_per_month: {per_month:,.0f}"
+    resource = "cost" if break_even.unit == "money" else "time"
+    if break_even.requests is None:
+        saved = "money: a tuned request costs" if resource == "cost" else "time: a tuned request takes"
+        text = f"Fine-tuning will not save {saved} no less than an untuned one."
+        return Advice(text, f"break-even: never on {resource}; {setting}")
+    basis = f"break-even: {break_even.requests:,} requests; {setting}"
+    if break_even.requests > MONTHS_TO_PAY_BACK * per_month:
+        text = f"At this volume fine-tuning does not earn back its {resource} within a year."
+        return Advice(text, basis)
+    months = break_even.requests / per_month
     after = "within the first month" if months < 1 else f"after {months:.1f} months"
-    return Advice(f"At this volume tuning earns back its {what} {after}.", rests)
+    return Advice(f"At this volume fine-tuning earns back its {resource} {after}.", basis)

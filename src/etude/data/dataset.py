@@ -1,7 +1,7 @@
-"""Dataset: an ordered, unchangeable list of examples that knows what was done to it.
+"""Dataset: an ordered, immutable list of examples with its history.
 
-Loading is where rows and task meet: the system message that all rows share becomes the task's
-instructions, and rows that contradict the task are reported together, each with its line.
+Loading combines rows and task: the system message that all rows share becomes the task's instructions, and rows that
+contradict the task are reported together, each with its line.
 """
 
 from __future__ import annotations
@@ -14,40 +14,35 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from etude.base.remedies import instead, raise_faults
-from etude.base.spool import Examples
-from etude.base.wording import count, first_of
-from etude.data.formats import Rows, read_rows, survey_rows
-from etude.data.formats.tools import without_offer
+from etude.base.formatting import format_count, list_first
+from etude.base.issues import raise_issues, suggest_instead
+from etude.data.formats import LoadedRows, read_rows, survey_rows
+from etude.data.formats.tools import remove_tools
+from etude.data.spool import Examples
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
 from etude.types import Example
 
-TEST_LEAST, DEV_LEAST, TRAIN_LEAST = 50, 30, 20
-"""Rows without which a split is refused: for the test, for choices, to train on."""
+MIN_TEST_ROWS, MIN_DEV_ROWS, MIN_TRAIN_ROWS = 50, 30, 20  # rows that a comparison needs on each side
 
 
-class Least(NamedTuple):
+class MinRows(NamedTuple):
     """The fewest rows of each side with which rows are split."""
 
     train: int
     dev: int
-    test: int
-    """0: no test is split off."""
+    test: int  # 0: no test is split off
 
 
-VERDICT_LEAST = 150
-"""Rows below which the only advice on tuning is to collect more."""
-COMPARED = Least(TRAIN_LEAST, DEV_LEAST, TEST_LEAST)
-TRAINED = Least(TRAIN_LEAST, 10, 0)
-"""For a training of rows that are too few for a comparison."""
-APART_LEAST = VERDICT_LEAST - DEV_LEAST - TEST_LEAST
-"""Rows that a comparison's split must leave to train on for a training to keep to it: with fewer no comparison comes to
-a verdict on tuning, and a sealed test would cost the training most of its rows for nothing."""
-SHOWN = Least(1, 0, 0)
-"""For a look at rows that are too few for a training."""
-MOST_BROKEN = 0.05
-"""Up to this share of the answers may break the contract; beyond it the two do not belong together."""
+MIN_VERDICT_ROWS = 150  # with fewer rows the only advice on tuning is to collect more
+COMPARE_MIN = MinRows(MIN_TRAIN_ROWS, MIN_DEV_ROWS, MIN_TEST_ROWS)
+TRAIN_MIN = MinRows(MIN_TRAIN_ROWS, 10, 0)  # for training with too few rows for a comparison
+MIN_TRAIN_ROWS_WITH_TEST = MIN_VERDICT_ROWS - MIN_DEV_ROWS - MIN_TEST_ROWS
+"""Training seals a test, as a comparison would, only if this many rows are left to train on: with fewer no comparison
+reaches a verdict on tuning, and the test would cost most of the rows for nothing."""
+PREVIEW_MIN = MinRows(1, 0, 0)  # for a preview of rows that are too few for training
+# Share of answers that may break the contract; above it, contract and rows do not fit each other.
+MAX_BROKEN_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,19 +50,17 @@ class Dataset:
     """Examples in their order. Ids are unique."""
 
     examples: tuple[Example, ...]
-    history: tuple[str, ...] = ()
-    """What was done to the rows since they were read, a sentence each."""
-    notes: tuple[str, ...] = ()
-    """What the user should know about how they were read, a sentence each."""
+    history: tuple[str, ...] = ()  # what was done to the rows since they were read, a sentence each
+    notes: tuple[str, ...] = ()  # notes for the user on how they were read, a sentence each
 
     def __post_init__(self) -> None:
+        # Lists are accepted; a tuple keeps the fingerprint valid.
         object.__setattr__(self, "examples", tuple(self.examples))
-        twice = [name for name, count in Counter(row.id for row in self.examples).items() if count > 1]
-        if twice:
-            where = ", ".join(row.location or "?" for row in self.examples if row.id == twice[0])
-            raise InputError(
-                [Issue(where, "rows share an id", quote_value(twice[0]), "give every row a different id")]
-            )
+        repeated = [name for name, count in Counter(row.id for row in self.examples).items() if count > 1]
+        if repeated:
+            locations = ", ".join(row.location or "?" for row in self.examples if row.id == repeated[0])
+            remedy = "give every row a different id"
+            raise InputError([Issue(locations, "rows share an id", quote_value(repeated[0]), remedy)])
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -80,285 +73,273 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the rows in their order; where they were read from does not count."""
+        """SHA-256 (hex) over the rows in their order; their location does not count."""
         digest = hashlib.sha256()
         for row in self.examples:
+            # Values are appended only if set, so that rows without them keep their fingerprint.
             turns = [[turn.role, turn.content, *([] if turn.trained else [0])] for turn in row.input]
-            parts = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
-            parts += [] if row.source is None else [row.source]
-            digest.update(json.dumps(parts, sort_keys=True).encode() + b"\n")
+            values = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
+            values += [] if row.source is None else [row.source]
+            digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
     def select(self, rows: Iterable[str | int], reason: str) -> Dataset:
-        """The rows with these ids or positions, in the order given; the history says why.
+        """The rows with these ids or positions, in the given order; `reason` goes into the history.
 
-        Raises KeyError for an id and IndexError for a position that is not there.
+        Raises KeyError for an unknown id and IndexError for an unknown position.
         """
-        chosen = tuple(self._by_id[row] if isinstance(row, str) else self.examples[row] for row in rows)
-        return Dataset(chosen, (*self.history, f"{reason}: {len(chosen):,} of {len(self):,} rows"))
+        selected = tuple(self._by_id[row] if isinstance(row, str) else self.examples[row] for row in rows)
+        return Dataset(selected, (*self.history, f"{reason}: {len(selected):,} of {len(self):,} rows"))
 
     @cached_property
     def _by_id(self) -> dict[str, Example]:
         return {row.id: row for row in self.examples}
 
 
-def load_dataset(task: Task, least: Least = COMPARED) -> tuple[Task, Dataset]:
-    """Reads the task's examples; returns the task with the rows' system message as instructions, also for
-    rows that have none, which is noted.
+def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Dataset]:
+    """Reads the task's examples. Returns the task with the rows' system message as instructions, also for rows without
+    one, which is noted.
 
-    What was guessed or changed while reading is added to the task's notes. Raises InputError with
-    every fault of the rows: unreadable ones, labels outside the contract, system messages that
-    conflict, fewer rows than `least` to train on, answers that break the contract where over 5% of them do. Up to that
-    share they are named in the notes.
+    The task's notes say what was guessed or changed while reading. Raises InputError with every error of the rows:
+    unreadable ones, labels outside the contract, conflicting system messages, fewer rows than `minimum` to train on,
+    and answers that break the contract if over 5% of them do; up to that share they are listed in the notes.
     """
     rows = read_rows(task.examples, task.kind)
-    broken = _broken_answers(task, rows)
-    faults = [*_system_faults(task, rows), *_foreign_labels(task, rows), *_whole_faults(task, rows, least)]
-    raise_faults([*faults, *_too_many(broken, rows)], task.examples.file)
+    broken = _find_broken_answers(task, rows)
+    # Errors of all kinds at once, so that one run shows everything that must be corrected.
+    issues = [*_system_issues(task, rows), *_label_issues(task, rows), *_size_issues(task, rows, minimum)]
+    raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
+    # One system message for all rows: training and evaluation then use the same prompt.
     instructions = task.instructions or next(filter(None, rows.systems), "")
-    instructions = _offering(instructions, rows.tools)
-    wordings = tuple(_offering(wording, rows.tools) for wording in task.wordings)
-    notes = (*task.notes, *rows.notes, *_without_system(rows), *_note_of(broken, "the examples"))
+    notes = (*task.notes, *rows.notes, *_list_notes(rows, broken, "the examples"))
     task = replace(
         task,
-        instructions=instructions,
-        wordings=wordings,
+        instructions=_append_tools(instructions, rows.tools),
+        wordings=tuple(_append_tools(wording, rows.tools) for wording in task.wordings),
         own_system=any((*rows.systems, rows.tools)),
         notes=notes,
     )
-    return task, Dataset(tuple(rows.examples), (_read_sentence(rows),))
+    return task, Dataset(tuple(rows.examples), (_describe_reading(rows),))
 
 
-def _offering(instructions: str, tools: str) -> str:
+def _append_tools(instructions: str, tools: str) -> str:
     return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))
 
 
 def load_test(task: Task) -> Dataset | None:
-    """Reads the task's own test file; None when it names none.
+    """Reads the task's own test file; None if it has none.
 
-    What was guessed or changed while reading, and up to 5% of answers that break the contract, stand
-    in the dataset's notes. Pass the task that `load_dataset` returned, so that the system messages are compared. Raises
-    InputError as `load_dataset` does, but for the number of rows.
+    The dataset's notes say what was guessed or changed while reading, and list answers that break the contract, up to
+    5%. Pass the task that `load_dataset` returned, so that the system messages are compared. Raises InputError as
+    `load_dataset` does, except for the number of rows.
     """
     if task.test is None:
         return None
     rows = read_rows(task.test, task.kind)
-    broken = _broken_answers(task, rows)
-    own = replace(task, instructions=without_offer(task.instructions))
-    faults = [*_system_faults(own, rows), *_foreign_labels(task, rows), *_too_many(broken, rows)]
+    broken = _find_broken_answers(task, rows)
+    # `load_dataset` appended the functions on offer to the instructions; rows have them in a column of their own.
+    plain_task = replace(task, instructions=remove_tools(task.instructions))
+    issues = [*_system_issues(plain_task, rows), *_label_issues(task, rows)]
+    issues += _select_excessive(broken, rows)
     if not task.instructions.endswith(rows.tools):
-        what, remedy = "the test offers other functions than the examples", "offer the same in both"
-        faults.append(Issue(task.test.file.name, what, quote_value(rows.tools), remedy, "tools"))
-    raise_faults(faults, task.test.file)
-    notes = (*rows.notes, *_without_system(rows), *_note_of(broken, "the test file"))
-    return Dataset(tuple(rows.examples), (_read_sentence(rows),), notes)
+        message, remedy = "the test offers other functions than the examples", "offer the same in both"
+        issues.append(Issue(task.test.file.name, message, quote_value(rows.tools), remedy, "tools"))
+    raise_issues(issues, task.test.file)
+    notes = (*rows.notes, *_list_notes(rows, broken, "the test file"))
+    return Dataset(tuple(rows.examples), (_describe_reading(rows),), notes)
 
 
 class Survey(NamedTuple):
-    """The rows of the task's examples that can be read, and what is said about them."""
+    """The rows of the task's examples that can be read, and the errors of all rows."""
 
     rows: Examples
-    faults: tuple[Issue, ...]
-    """Every one for which `load_dataset` would refuse or note the rows."""
-    systems: Mapping[str, str]
-    """Each system message, and the place where it first stands."""
+    issues: tuple[Issue, ...]  # every error for which `load_dataset` would refuse or note the rows
+    systems: Mapping[str, str]  # system message -> location of the first row that has it
 
 
 def survey_dataset(task: Task) -> Survey:
-    """The rows of the task's examples that can be read. Raises InputError only where no row can be read."""
+    """The rows of the task's examples that can be read. Raises InputError only if no row can be read."""
     rows = survey_rows(task.examples, task.kind)
     systems: dict[str, str] = {}
     if any(rows.systems):
         for system, example in zip(rows.systems, rows.examples, strict=True):
             if system:
                 systems.setdefault(system, example.location)
-    return Survey(*_surveyed(task, rows, _whole_faults(task, rows)), systems)
+    return Survey(*_collect_issues(task, rows, _size_issues(task, rows)), systems)
 
 
 def survey_test(task: Task) -> tuple[Examples, tuple[Issue, ...]] | None:
-    """The same for the task's own test file; None when it names none."""
-    return _surveyed(task, survey_rows(task.test, task.kind), ()) if task.test else None
+    """The rows of the task's own test file that can be read, and the errors; None if it has none."""
+    return _collect_issues(task, survey_rows(task.test, task.kind), ()) if task.test else None
 
 
-def _surveyed(task: Task, rows: Rows, more: Iterable[Issue]) -> tuple[Examples, tuple[Issue, ...]]:
+def _collect_issues(
+    task: Task, rows: LoadedRows, size_issues: Iterable[Issue]
+) -> tuple[Examples, tuple[Issue, ...]]:
     if not len(rows.examples):
-        raise_faults(rows.faults, rows.source.file)
-    faults = (*rows.faults, *_system_faults(task, rows), *_foreign_labels(task, rows), *more)
-    return rows.examples, (*faults, *_broken_answers(task, rows))
+        raise_issues(rows.issues, rows.source.file)
+    issues = (*rows.issues, *_system_issues(task, rows), *_label_issues(task, rows), *size_issues)
+    return rows.examples, (*issues, *_find_broken_answers(task, rows))
 
 
-def _read_sentence(rows: Rows) -> str:
+def _describe_reading(rows: LoadedRows) -> str:
     return f"read from {rows.source.file.name}: {len(rows.examples):,} rows"
 
 
-def _system_faults(task: Task, rows: Rows) -> Iterator[Issue]:
-    """A system message that is not the instructions, not the same in all rows that have one, or in few rows only."""
-    first: dict[str, str] = {}
+def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
+    """A system message that differs from the instructions or between rows, or that only few rows have."""
+    locations: dict[str, str] = {}
     for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
-            first.setdefault(system.strip(), example.location)
-    others = {system: where for system, where in first.items() if system != task.instructions.strip()}
-    if task.instructions and others:
-        places = list(others.values())
-        more = f", and so do others at {first_of(places[1:], 4)}" if len(others) > 1 else ""
-        what = f"the system message conflicts with instructions: in the task file{more}"
-        got = quote_value(next(iter(others)))
-        yield Issue(places[0], what, got, "delete one of the two, or make them equal", "instructions")
+            locations.setdefault(system.strip(), example.location)
     if task.instructions:
-        return
-    if len(first) > 1:
-        yield from _differing_systems(rows, first)
-    elif first and not shares_system(rows.systems):
-        ((system, where),) = first.items()
-        have = len([other for other in rows.systems if other])
-        what = (
-            f"only {have:,} of {count(len(rows.systems), 'row')} have a system message; the others have none"
-        )
-        remedy = (
-            "write it as instructions: in the task file, if it is meant for all, or delete it from the rows"
-        )
-        yield Issue(where, what, quote_value(system), remedy, "instructions")
+        conflicting = {
+            system: row for system, row in locations.items() if system != task.instructions.strip()
+        }
+        if conflicting:
+            first, *following = conflicting.values()
+            also = f", and so do others at {list_first(following, 4)}" if following else ""
+            message = f"the system message conflicts with instructions: in the task file{also}"
+            remedy = "delete one of the two, or make them equal"
+            yield Issue(first, message, quote_value(next(iter(conflicting))), remedy, "instructions")
+    elif len(locations) > 1:
+        yield _differing_systems_issue(rows, locations)
+    elif locations and not has_shared_system(rows.systems):
+        ((system, location),) = locations.items()
+        num_with, total = sum(map(bool, rows.systems)), format_count(len(rows.systems), "row")
+        message = f"only {num_with:,} of {total} have a system message; the others have none"
+        remedy = "write it as instructions: in the task file, if it is for all, or delete it from the rows"
+        yield Issue(location, message, quote_value(system), remedy, "instructions")
 
 
-def shares_system(systems: Sequence[str | None]) -> bool:
-    """Whether one system message may be taken for all rows: no other stands beside it, and most rows have it."""
-    have = [system.strip() for system in systems if system]
-    return len(set(have)) == 1 and 2 * len(have) > len(systems)
+def has_shared_system(systems: Sequence[str | None]) -> bool:
+    """Whether one system message may be used for all rows: there is no other, and most rows have it."""
+    present = [system.strip() for system in systems if system]
+    return len(set(present)) == 1 and 2 * len(present) > len(systems)
 
 
-def _differing_systems(rows: Rows, first: Mapping[str, str]) -> Iterator[Issue]:
-    """One fault for all system messages but the most frequent; `first` has the place where each begins to be used."""
+def _differing_systems_issue(rows: LoadedRows, locations: Mapping[str, str]) -> Issue:
+    """One error for all system messages except the most frequent; `locations` has the first row of each."""
     counts = Counter(system.strip() for system in rows.systems if system)
     num_none = len(rows.systems) - counts.total()
-    none = f", {count(num_none, 'row')} {'has' if num_none == 1 else 'have'} none" if num_none else ""
-    (usual, most), *_ = counts.most_common(1)
-    others = [system for system in first if system != usual]
-    what = (
-        f"the rows have {len(first):,} different system messages{none}; one is in {most:,} of "
-        f"{len(rows.systems):,} rows, first at {first[usual]}, the others begin at "
-        f"{first_of(others, 4, told=first.__getitem__)}"
+    verb = "has" if num_none == 1 else "have"
+    none = f", {format_count(num_none, 'row')} {verb} none" if num_none else ""
+    ((usual, num_usual),) = counts.most_common(1)
+    rare = [system for system in locations if system != usual]
+    message = (
+        f"the rows have {len(locations):,} different system messages{none}; one is in {num_usual:,} of "
+        f"{len(rows.systems):,} rows, first at {locations[usual]}, the others begin at "
+        f"{list_first([locations[system] for system in rare], 4)}"
     )
     remedy = (
         "write what they share as instructions: in the task file and delete the system messages; what differs from row "
         "to row belongs in the user's turn"
     )
-    yield Issue(first[others[0]], what, quote_value(others[0]), remedy, "instructions")
+    return Issue(locations[rare[0]], message, quote_value(rare[0]), remedy, "instructions")
 
 
-def _without_system(rows: Rows) -> Iterator[str]:
-    """That some rows have a system message and others have none."""
-    bare = [
-        example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system
-    ]
-    if 0 < len(bare) < len(rows.examples):
-        yield without_system(rows.source.file.name, len(rows.examples), len(bare), bare[0])
-
-
-def without_system(file: str, total: int, bare: int, first: str) -> str:
-    """What is said of `bare` rows without the system message that the others of all `total` rows share."""
-    one = bare == 1
+def missing_system_note(file: str, total: int, num_without: int, first: str) -> str:
+    """The note on `num_without` rows without the system message that the others of all `total` rows share."""
+    is_one = num_without == 1
     return (
-        f"{file}: the system message of {total - bare:,} of {total:,} rows is taken as the instructions of all. "
-        f"{count(bare, 'row')} {'has' if one else 'have'} none ({'at' if one else 'the first at'} {first}), and "
-        f"{'its answer was' if one else 'their answers were'} written without it: correct or delete what does not fit"
+        f"{file}: the system message of {total - num_without:,} of {total:,} rows is used as the instructions of all. "
+        f"{format_count(num_without, 'row')} {'has' if is_one else 'have'} none "
+        f"({'at' if is_one else 'the first at'} {first}), and {'its answer was' if is_one else 'their answers were'} "
+        "written without it: correct or delete what does not fit"
     )
 
 
-def _foreign_labels(task: Task, rows: Rows) -> Iterator[Issue]:
+def _label_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
     """Rows whose label the contract does not list."""
     labels = task.contract.labels if task.contract else ()
-    for example in rows.examples if labels else ():
-        if example.output not in labels:
-            remedy = f"{instead(example.output, labels)}, or add it to labels: in the task file"
-            yield Issue(
-                example.location,
-                "the label is not in the contract",
-                quote_value(example.output),
-                remedy,
-                "label",
-            )
+    for row in rows.examples if labels else ():
+        if row.output not in labels:
+            message = "the label is not in the contract"
+            remedy = f"{suggest_instead(row.output, labels)}, or add it to labels: in the task file"
+            yield Issue(row.location, message, quote_value(row.output), remedy, "label")
 
 
-def _broken_answers(task: Task, rows: Rows) -> list[Issue]:
-    """Rows whose own answer breaks the contract, labels left aside."""
+def _find_broken_answers(task: Task, rows: LoadedRows) -> list[Issue]:
+    """Rows whose own answer breaks the contract, apart from labels."""
     if task.contract is None or task.contract.labels:
         return []
-    found = ((example, task.contract.check(example.output)) for example in rows.examples)
-    return [_broken_fault(example, failures) for example, failures in found if failures]
-
-
-def _broken_fault(example: Example, failures: tuple[str, ...]) -> Issue:
-    what = f"the answer breaks the contract: {'; '.join(failures)}"
-    return Issue(
-        example.location,
-        what,
-        quote_value(example.output),
-        "correct the row, or loosen contract: in the task file",
-        "contract",
-    )
-
-
-def _too_many(broken: list[Issue], rows: Rows) -> list[Issue]:
-    return broken if len(broken) > MOST_BROKEN * len(rows.examples) else []
-
-
-def _note_of(broken: list[Issue], place: str) -> tuple[str, ...]:
-    places = first_of(broken, 10, told=lambda fault: fault.location)
-    one = len(broken) == 1
-    said = "answer of {} breaks the contract itself" if one else "answers of {} break the contract themselves"
-    return (f"{len(broken):,} {said.format(place)}: {places}",) if broken else ()
-
-
-def _whole_faults(task: Task, rows: Rows, least: Least = COMPARED) -> Iterator[Issue]:
-    file, count = task.examples.file.name, len(rows.examples)
-    if count < least.train:  # more may be enough to go on from an earlier split, as only a split can tell
-        yield too_few(file, count, task.test is not None, least)
-    elif task.kind == "classify" and count >= TRAIN_LEAST:
-        yield from _label_faults(file, Counter(row.output for row in rows.examples))
-
-
-def least_rows(own_test: bool, least: Least = COMPARED) -> tuple[int, str]:
-    """The fewest rows that are taken beside a test of the user's own or without one, and for what."""
-    test = 0 if own_test else least.test
-    parts = [f"{test} for the test"] if test else []
-    parts += [f"{least.dev} for choices (dev)", f"{least.train} to train on"]
-    return least.dev + least.train + test, ", ".join(parts)
-
-
-def too_few(file: str, count: int, own_test: bool, least: Least = COMPARED) -> Issue:
-    """The fault of `count` rows, which are fewer than a comparison takes, or a training where `least` is its: the
-    limit, and what can be done."""
-    needed, parts = least_rows(own_test, least)
-    missing = needed - count
-    remedy = f"collect at least {missing} more row{'' if missing == 1 else 's'}"
-    if not own_test and least.test:
-        remedy += (
-            f", or name a test file of your own under test:, beside which {least_rows(True)[0]} are enough"
+    remedy = "correct the row, or loosen contract: in the task file"
+    return [
+        Issue(
+            row.location,
+            f"the answer breaks the contract: {'; '.join(failures)}",
+            quote_value(row.output),
+            remedy,
+            "contract",
         )
-    remedy += f"; a verdict on tuning takes {VERDICT_LEAST} in all"
-    compared = least.dev >= DEV_LEAST
-    if compared:
-        remedy += f". etude train, which compares nothing, takes {least_rows(True, TRAINED)[0]}"
-    what = f"too few rows for a {'comparison' if compared else 'training'}; {needed} is the least: {parts}"
-    got = f"{count} row{'' if count == 1 else 's'}"
-    return Issue(file, what, got, remedy, "too_few")
+        for row in rows.examples
+        if (failures := task.contract.check(row.output))
+    ]
 
 
-def few_for_tuning(total: int) -> str:
-    """What is said of rows that can be compared and are too few for a verdict on tuning."""
+def _select_excessive(broken: list[Issue], rows: LoadedRows) -> list[Issue]:
+    return broken if len(broken) > MAX_BROKEN_SHARE * len(rows.examples) else []
+
+
+def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterator[str]:
+    """That some rows have a system message and others none, and which answers break the contract."""
+    missing = [
+        example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system
+    ]
+    if 0 < len(missing) < len(rows.examples):
+        yield missing_system_note(rows.source.file.name, len(rows.examples), len(missing), missing[0])
+    if broken:
+        subject = f"answer of {file} breaks" if len(broken) == 1 else f"answers of {file} break"
+        locations = list_first([issue.location for issue in broken], 10)
+        yield f"{len(broken):,} {subject} the contract: {locations}"
+
+
+def _size_issues(task: Task, rows: LoadedRows, minimum: MinRows = COMPARE_MIN) -> Iterator[Issue]:
+    """Too few rows to train on, or outputs that are not labels."""
+    file, num_rows = task.examples.file.name, len(rows.examples)
+    # Whether more rows suffice depends on an earlier split, so the split decides.
+    if num_rows < minimum.train:
+        yield too_few_rows(file, num_rows, task.test is not None, minimum)
+    elif task.kind == "classify" and num_rows >= MIN_TRAIN_ROWS:
+        labels = Counter(row.output for row in rows.examples)
+        first = quote_value(next(iter(labels)), 40)
+        if len(labels) > num_rows / 2:
+            value = f"{len(labels):,} labels in {num_rows:,} rows, such as {first}"
+            remedy = "set kind: answer, extract or rewrite, or output: COLUMN under examples, the column of the labels"
+            yield Issue(file, "the answers are not labels", value, remedy, "label")
+        if len(labels) == 1:
+            yield Issue(file, "every row has the same label", first, "add rows with other labels", "label")
+
+
+def count_min_rows(has_own_test: bool, minimum: MinRows = COMPARE_MIN) -> tuple[int, str]:
+    """The fewest rows that are accepted, and the same for each side in words; a test of the user's own needs none."""
+    num_test = 0 if has_own_test else minimum.test
+    sides = [f"{num_test} for the test"] if num_test else []
+    sides += [f"{minimum.dev} for choices (dev)", f"{minimum.train} to train on"]
+    return minimum.dev + minimum.train + num_test, ", ".join(sides)
+
+
+def too_few_rows(file: str, num_rows: int, has_own_test: bool, minimum: MinRows = COMPARE_MIN) -> Issue:
+    """The error of `num_rows` rows, fewer than a comparison or training needs: the minimum, and what to do."""
+    needed, sides = count_min_rows(has_own_test, minimum)
+    missing = needed - num_rows
+    remedy = f"collect at least {missing} more row{'' if missing == 1 else 's'}"
+    if not has_own_test and minimum.test:
+        remedy += (
+            f", or name a test file of your own under test:, with which {count_min_rows(True)[0]} are enough"
+        )
+    remedy += f"; a verdict on tuning takes {MIN_VERDICT_ROWS} in all"
+    is_comparison = minimum.dev >= MIN_DEV_ROWS
+    if is_comparison:
+        remedy += f". etude train, which compares nothing, takes {count_min_rows(True, TRAIN_MIN)[0]}"
+    purpose = "comparison" if is_comparison else "training"
+    message = f"too few rows for a {purpose}; the minimum is {needed}: {sides}"
+    return Issue(file, message, f"{num_rows} row{'' if num_rows == 1 else 's'}", remedy, "too_few")
+
+
+def few_rows_note(total: int) -> str:
+    """The note on rows that are enough for a comparison and too few for a verdict on tuning."""
     return (
-        f"{total} rows are too few for a verdict on tuning, which takes {VERDICT_LEAST} in all; the verdict will "
+        f"{total} rows are too few for a verdict on tuning, which takes {MIN_VERDICT_ROWS} in all; the verdict will "
         "say how many to collect."
     )
-
-
-def _label_faults(file: str, labels: Counter[str]) -> Iterator[Issue]:
-    first, total = next(iter(labels)), labels.total()
-    if len(labels) > total / 2:
-        got = f"{len(labels):,} labels in {total:,} rows, such as {quote_value(first, 40)}"
-        remedy = "set kind: answer, extract or rewrite, or name the column of the labels: output: COLUMN under examples"
-        yield Issue(file, "the answers are no labels", got, remedy, "label")
-    if len(labels) == 1:
-        yield Issue(
-            file, "every row has the same label", quote_value(first), "add rows with other labels", "label"
-        )

@@ -1,63 +1,60 @@
-"""Files of preferences: rows with a better and a worse answer, or with a thumb, and the side of the split on which each
-stands."""
-
-from __future__ import annotations
+"""Files of preferences: inputs with a chosen and a rejected answer, or a rated answer, and the side of each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from etude.data.formats import peek_rows, preference_columns
-from etude.data.formats.pairs import THUMB, read_judged, read_pairs
+from etude.data.formats import find_preference_columns, peek_rows
+from etude.data.formats.columns import list_names
+from etude.data.formats.preference_files import THUMB_COLUMN, read_preference_rows, read_rated_answers
 from etude.data.splits import Split, input_key
-from etude.text.near_duplicates import near_matches
+from etude.text.near_duplicates import find_near_matches
 from etude.types import Example, Preference, Side
 
-DEV_EVERY = 10
-"""One in so many inputs that the split does not know stands in dev."""
+DEV_INTERVAL = 10  # one in this many inputs that the split does not know goes to dev
 
 
 def read_preferences(file: Path) -> list[Preference]:
-    """The pairs of a file, without those whose two answers are the same; of KTO's rows (prompt, completion, label) each
-    gives one side, and the other is "". Raises what `read_pairs` does."""
-    names = {name for row in peek_rows(file) for name in row}
-    if THUMB in names and not preference_columns(names):
+    """The preferences of a file, without those whose two answers are equal. A row of KTO's (prompt, completion, label)
+    has one of the answers, and the other is "". Raises what `read_preference_rows` does."""
+    names = list_names(peek_rows(file))
+    if THUMB_COLUMN in names and not find_preference_columns(names):
         return [
             Preference(
-                each.row.id,
-                each.row.input,
-                each.row.output if each.good else "",
-                "" if each.good else each.row.output,
-                location=each.row.location,
+                answer.example.id,
+                answer.example.input,
+                answer.example.output if answer.is_good else "",
+                "" if answer.is_good else answer.example.output,
+                location=answer.example.location,
             )
-            for each in read_judged(file)
+            for answer in read_rated_answers(file)
         ]
     return [
         Preference(
-            each.better.id, each.better.input, each.better.output, each.worse, location=each.better.location
+            row.chosen.id, row.chosen.input, row.chosen.output, row.rejected, location=row.chosen.location
         )
-        for each in read_pairs(file)
-        if each.better.output != each.worse
+        for row in read_preference_rows(file)
+        if row.chosen.output != row.rejected
     ]
 
 
-def by_side(preferences: Sequence[Preference], split: Split) -> Mapping[Side, Sequence[Preference]]:
-    """Preferences on the inputs of train and of dev, and of their near-duplicates; none on those of the test.
+def group_by_side(preferences: Sequence[Preference], split: Split) -> Mapping[Side, Sequence[Preference]]:
+    """Preferences on the inputs of train and of dev, and on near-duplicates of them; none on those of the test.
 
-    Of the other inputs every tenth, by its hash, stands in dev.
+    Of the other inputs every tenth, by its hash, goes to dev.
     """
-    found: dict[Side, list[Preference]] = {"train": [], "dev": [], "test": []}
-    texts = [each.text for each in preferences]
+    by_side: dict[Side, list[Preference]] = {"train": [], "dev": [], "test": []}
+    texts = [preference.text for preference in preferences]
     near: dict[int, Side] = {}
     sides: tuple[tuple[Side, Sequence[Example]], ...] = (
         ("train", split.train.examples),
         ("dev", split.dev.examples),
         ("test", split.test.examples),
     )
-    for side, rows in sides:  # the last counts: what is near a test row is left out whatever else it is near
-        near |= {place: side for place, *_ in near_matches(texts, [row.text for row in rows])}
-    for place, each in enumerate(preferences):
-        key = input_key(Example(each.id, each.input, ""))
-        new: Side = "train" if int(key, 16) % DEV_EVERY else "dev"
-        found[near.get(place) or split.assignments.get(key, new)].append(each)
-    del found["test"]
-    return found
+    for side, rows in sides:  # the test comes last, so that whatever is near a test row is left out
+        near |= {position: side for position, *_ in find_near_matches(texts, [row.text for row in rows])}
+    for position, preference in enumerate(preferences):
+        key = input_key(Example(preference.id, preference.input, ""))
+        default: Side = "train" if int(key, 16) % DEV_INTERVAL else "dev"
+        by_side[near.get(position) or split.assignments.get(key, default)].append(preference)
+    del by_side["test"]
+    return by_side

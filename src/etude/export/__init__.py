@@ -1,8 +1,6 @@
-"""Taking an assistant away: its weights for other programs, and what they lose there, measured."""
+"""Export of an assistant for other programs, and what they lose, measured on the test."""
 
-from __future__ import annotations
+from etude.export.retest import Retest, measure_loss
+from etude.export.targets import TARGETS, ExportResult, export_weights
 
-from etude.export.retest import Retest, retest
-from etude.export.targets import TARGETS, Exported, export
-
-__all__ = ["TARGETS", "Exported", "Retest", "export", "retest"]
+__all__ = ["TARGETS", "ExportResult", "Retest", "export_weights", "measure_loss"]

@@ -1,80 +1,77 @@
-"""An exported assistant answers test rows again: what is lost on the way, with its interval."""
+"""Measure what an exported assistant loses: it answers the test rows again."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from etude.assistant import Assistant
-from etude.base.wording import percent, signed, signed_bounds
-from etude.data.dataset import TRAINED
+from etude.base.formatting import format_difference, format_difference_interval, format_percent
+from etude.data.dataset import TRAIN_MIN
 from etude.errors import RunError
-from etude.evaluate import Outcome, outcome_of, sample_of
+from etude.evaluate import RowOutcome, build_sample, parse_outcome
 from etude.metrics import Metric, predicted_label
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.lifecycle import read_task
-from etude.stats import headline
+from etude.runs.lifecycle import load_task_rows
+from etude.stats import compare_paired
 from etude.types import Estimate, ModelRef
+
+NO_TEST = "or export with --no-test"
 
 
 @dataclass(frozen=True)
 class Retest:
-    """Test rows answered by an exported assistant, beside what the comparison noted of the same rows."""
+    """Test rows answered by an exported assistant, compared with the predictions of the run on the same rows."""
 
-    before: float
-    after: float
-    difference: Estimate
-    """After minus before, paired."""
-    equal: int
-    """Rows with the same answer."""
+    score_before: float
+    score_after: float
+    difference: Estimate  # after minus before, paired
+    num_equal: int  # rows with the same answer
     margin: float
 
     @property
-    def loses(self) -> bool:
+    def is_worse(self) -> bool:
         """Whether it loses more than the task's margin."""
         return self.difference.value < -self.margin
 
     @property
     def sentence(self) -> str:
-        """All of it in words."""
-        found = self.difference
+        """The result in words."""
+        before, after = format_percent(self.score_before), format_percent(self.score_after)
+        difference = format_difference(self.difference.value)
+        interval = format_difference_interval(self.difference)
         return (
-            f"On {found.n} test rows: {percent(self.after)} exported, {percent(self.before)} before; difference "
-            f"{signed(found.value)} points (95% interval {signed_bounds(found)}), {self.equal} answers equal."
+            f"On {self.difference.n} test rows: {after} exported, {before} before; difference "
+            f"{difference} points (95% interval {interval}), {self.num_equal} answers equal."
         )
 
 
-def retest(run: Run, assistant: Assistant, model: ModelRef, rows: int | None = None) -> Retest:
-    """Answers the first `rows` test rows of a run (all by default) with the assistant on other weights.
+def measure_loss(run: Run, assistant: Assistant, model: ModelRef, num_rows: int | None = None) -> Retest:
+    """Answer the first `num_rows` test rows of a run (default: all) with the assistant on other weights.
 
-    Raises RunError if the run has no test answers of the assistant's method, or its rows have changed.
+    Raises RunError if the run has no test predictions of the assistant's method, or if its rows have changed.
     """
-    noted = [line for line in run.predictions(assistant.method) if line["side"] == "test"][:rows]
-    if not noted:
-        raise RunError(
-            f"{run.name} has no answers of {assistant.method} to test rows. Export with --no-test."
-        )
-    task, dataset, test = read_task(run.task_file, None, TRAINED)
-    examples = {(row.id, row.output): row for row in [*dataset, *(test or ())]}
-    asked = [examples.get((line["id"], line["expected"])) for line in noted]
-    known = [row for row in asked if row is not None]
-    if len(known) < len(asked):
-        raise RunError(
-            f"The examples of {run.name} have changed since. Compare again, or export with --no-test."
-        )
+    # 1. Find the rows that the run has answered.
+    predictions = run.read_predictions(assistant.method)
+    predictions = [line for line in predictions if line["side"] == "test"][:num_rows]
+    if not predictions:
+        raise RunError(f"{run.name} has no test answers of {assistant.method}. Compare again, {NO_TEST}.")
+    task, dataset, test = load_task_rows(run.task_file, None, TRAIN_MIN)
+    rows_by_id = {(row.id, row.output): row for row in [*dataset, *(test or ())]}
+    keys = [(line["id"], line["expected"]) for line in predictions]
+    rows = [rows_by_id[key] for key in keys if key in rows_by_id]
+    if len(rows) < len(keys):
+        raise RunError(f"The examples of {run.name} have changed since. Compare again, {NO_TEST}.")
+    # 2. Answer them with the exported weights and score the answers.
     check = task.check.load() if task.check else None
     metric = Metric(run.info["metric"]["name"], task.kind, check)
     models = Models(endpoints=task.endpoints)
-    answers = replace(assistant, model=model).answer([row.input for row in known], models)
+    answers = replace(assistant, model=model).answer([row.input for row in rows], models)
+    before = [parse_outcome(line) for line in predictions]
     after = [
-        Outcome(metric.score(row, answer).value, row.output, predicted_label(answer), line["unit"])
-        for row, answer, line in zip(known, answers, noted, strict=True)
+        RowOutcome(metric.score(row, answer).value, row.output, predicted_label(answer), line["unit"])
+        for row, answer, line in zip(rows, answers, predictions, strict=True)
     ]
-    return _compared(metric, [outcome_of(line) for line in noted], after, task.margin)
-
-
-def _compared(metric: Metric, before: Sequence[Outcome], after: Sequence[Outcome], margin: float) -> Retest:
-    one, two = sample_of(metric, before), sample_of(metric, after)
-    equal = sum(a.predicted == b.predicted for a, b in zip(before, after, strict=True))
-    return Retest(one.value, two.value, headline(two, one).difference, equal, margin)
+    # 3. Compare, paired by row.
+    sample_before, sample_after = build_sample(metric, before), build_sample(metric, after)
+    num_equal = sum(pair[0].predicted == pair[1].predicted for pair in zip(before, after, strict=True))
+    difference = compare_paired(sample_after, sample_before).difference
+    return Retest(sample_before.value, sample_after.value, difference, num_equal, task.margin)

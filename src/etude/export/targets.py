@@ -1,6 +1,4 @@
-"""What an assistant is written as: one function for each target."""
-
-from __future__ import annotations
+"""Export an assistant's weights: one function for each target."""
 
 import json
 import shlex
@@ -10,125 +8,135 @@ from pathlib import Path
 from shutil import copytree
 
 from etude.assistant import Assistant
-from etude.base.files import folder_aside, write_text
+from etude.base.files import atomic_folder, write_text
 from etude.errors import ModelError
 from etude.models.registry import Models
 from etude.types import Message, ModelRef
 
-PROBE = "THE-QUESTION"
+PLACEHOLDER = "THE-QUESTION"
+MAX_CONTEXT = 8_192  # tokens of the context in a Modelfile; a longer one takes memory that most machines lack
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written, and how to use it."""
 
     path: Path
-    model: ModelRef | None
-    """The weights as the engine that will use them reads them; None if no engine here does."""
-    use: str
-    """A line that says what to do with it."""
+    model: ModelRef | None  # the weights as an engine of Étude loads them; None if none can
+    instructions: str  # one line for the user
 
 
-def export(assistant: Assistant, target: str, place: Path, kind: str = "q8_0") -> Exported:
-    """Writes an assistant's weights to `place` as a `target` of TARGETS; `kind` is the type of GGUF weights.
+def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q8_0") -> ExportResult:
+    """Write an assistant's weights to `path` as a `target` of TARGETS; `kind` is the type of GGUF weights.
 
-    Raises ModelError for a target that these weights cannot be, OSError if the disk does not take it.
+    Raises ModelError if these weights do not fit the target, OSError if the disk fails.
     """
-    return TARGETS[target](assistant, place, kind)
+    return TARGETS[target](assistant, path, kind)
 
 
-def _adapter(assistant: Assistant, place: Path, kind: str) -> Exported:
-    tuned = _tuned(assistant)
-    if (tuned / "config.json").exists():
+def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
+    """Export the adapter in PEFT's format."""
+    adapter = _get_adapter(assistant)
+    if (adapter / "config.json").exists():
         raise ModelError("All weights were tuned, so there is no adapter. Export --to merged.")
-    with folder_aside(place) as aside:
-        copytree(tuned, aside, dirs_exist_ok=True)
-    model = ModelRef(assistant.model.name, place)
-    return Exported(
-        place, model, f"PEFT's format, over {assistant.model.name}: PeftModel.from_pretrained(base, {place})"
-    )
+    with atomic_folder(path) as folder:
+        copytree(adapter, folder, dirs_exist_ok=True)
+    base = assistant.model.name
+    usage = f"PEFT's format, over {base}: PeftModel.from_pretrained(base, {path})"
+    return ExportResult(path, ModelRef(base, path), usage)
 
 
-def _merged(assistant: Assistant, place: Path, kind: str) -> Exported:
-    from etude.models.loading import save_weights
+def export_merged(assistant: Assistant, path: Path, kind: str) -> ExportResult:
+    """Export base and adapter as a folder for transformers."""
+    from etude.models.local.loading import save_weights
 
-    found = Models().trainable(assistant.model)
-    with folder_aside(place) as aside:
-        found.tokenizer.save_pretrained(aside)
-        save_weights(found.module, aside)
-    return Exported(place, ModelRef(str(place)), f"AutoModelForCausalLM.from_pretrained({str(place)!r})")
-
-
-def _gguf(assistant: Assistant, place: Path, kind: str) -> Exported:
-    from etude.models.llama_cpp.gguf import base_file, write_merged
-
-    write_merged(base_file(assistant.model.name), assistant.model.adapter, place, kind)
-    return Exported(place, ModelRef(f"llama_cpp:{place}"), f"llama-server --model {shlex.quote(str(place))}")
+    model = Models().get_trainable(assistant.model)
+    with atomic_folder(path) as folder:
+        model.tokenizer.save_pretrained(folder)
+        save_weights(model.module, folder)
+    return ExportResult(path, ModelRef(str(path)), f"AutoModelForCausalLM.from_pretrained({str(path)!r})")
 
 
-def _lora(assistant: Assistant, place: Path, kind: str) -> Exported:
-    from etude.models.llama_cpp.gguf import base_file, write_adapter
+def export_gguf(assistant: Assistant, path: Path, kind: str) -> ExportResult:
+    """Export base and adapter as one GGUF file."""
+    from etude.models.llama_cpp.gguf import find_base_file, write_merged
 
-    base = base_file(assistant.model.name)
-    write_adapter(base, _tuned(assistant), place)
-    model = ModelRef(f"llama_cpp:{assistant.model.name}", place)
-    return Exported(place, model, shlex.join(["llama-server", "--model", str(base), "--lora", str(place)]))
-
-
-def _ollama(assistant: Assistant, place: Path, kind: str) -> Exported:
-    does: dict[str, object] = {"looks passages up": assistant.search, "looks examples up": assistant.similar}
-    does |= {"is kept to its labels": assistant.choices, "is kept to its contract": assistant.enforced}
-    if what := next((what for what, there in does.items() if there), None):
-        raise ModelError(f"This assistant {what}, which Ollama cannot. Use etude serve.")
-    weights = _gguf(assistant, place / "model.gguf", kind)
-    write_text(place / "Modelfile", modelfile(assistant, Models()))
-    name = shlex.quote(place.name)
-    return replace(
-        weights, path=place, use=f"ollama create {name} -f {shlex.quote(str(place / 'Modelfile'))}"
-    )
+    write_merged(find_base_file(assistant.model.name), assistant.model.adapter, path, kind)
+    usage = f"llama-server --model {shlex.quote(str(path))}"
+    return ExportResult(path, ModelRef(f"llama_cpp:{path}"), usage)
 
 
-def _vllm(assistant: Assistant, place: Path, kind: str) -> Exported:
-    found = _adapter(assistant, place, kind)
-    config = json.loads((place / "adapter_config.json").read_text(encoding="utf-8"))
-    line = ["vllm", "serve", assistant.model.name, "--enable-lora", "--max-lora-rank", str(config["r"])]
-    return replace(found, use=shlex.join([*line, "--lora-modules", f"{place.name}={place}"]))
+def export_lora(assistant: Assistant, path: Path, kind: str) -> ExportResult:
+    """Export a GGUF adapter over the base's own file."""
+    from etude.models.llama_cpp.gguf import find_base_file, write_adapter
+
+    base = find_base_file(assistant.model.name)
+    write_adapter(base, _get_adapter(assistant), path)
+    usage = shlex.join(["llama-server", "--model", str(base), "--lora", str(path)])
+    return ExportResult(path, ModelRef(f"llama_cpp:{assistant.model.name}", path), usage)
 
 
-TARGETS: Mapping[str, Callable[[Assistant, Path, str], Exported]] = {
-    "adapter": _adapter,
-    "merged": _merged,
-    "gguf": _gguf,
-    "lora": _lora,
-    "ollama": _ollama,
-    "vllm": _vllm,
+def export_ollama(assistant: Assistant, path: Path, kind: str) -> ExportResult:
+    """Export a folder with a GGUF file and a Modelfile. Raises ModelError for features that Ollama lacks."""
+    features: dict[str, object] = {
+        "retrieves passages": assistant.search,
+        "retrieves examples": assistant.similar,
+        "is constrained to its labels": assistant.choices,
+        "is constrained to its contract": assistant.enforced,
+    }
+    if unsupported := next((feature for feature, value in features.items() if value), None):
+        raise ModelError(f"This assistant {unsupported}, which Ollama does not support. Use etude serve.")
+    weights = export_gguf(assistant, path / "model.gguf", kind)
+    write_text(path / "Modelfile", build_modelfile(assistant, Models()))
+    modelfile = shlex.quote(str(path / "Modelfile"))
+    usage = f"ollama create {shlex.quote(path.name)} -f {modelfile}"
+    return replace(weights, path=path, instructions=usage)
+
+
+def export_vllm(assistant: Assistant, path: Path, kind: str) -> ExportResult:
+    """Export PEFT's adapter, and say with which command vLLM serves it."""
+    result = export_adapter(assistant, path, kind)
+    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    command = ["vllm", "serve", assistant.model.name, "--enable-lora", "--max-lora-rank", str(config["r"])]
+    usage = shlex.join([*command, "--lora-modules", f"{path.name}={path}"])
+    return replace(result, instructions=usage)
+
+
+TARGETS: Mapping[str, Callable[[Assistant, Path, str], ExportResult]] = {
+    "adapter": export_adapter,
+    "merged": export_merged,
+    "gguf": export_gguf,
+    "lora": export_lora,
+    "ollama": export_ollama,
+    "vllm": export_vllm,
 }
-"""Name -> what writes it: PEFT's adapter, a folder for transformers, one GGUF file, a GGUF adapter over the base's own
-file, a folder for Ollama, PEFT's adapter with the command of vLLM."""
 
 
-def modelfile(assistant: Assistant, models: Models) -> str:
-    """Ollama's Modelfile beside model.gguf: the prompt word for word as it was measured, for a question of one turn."""
-    model = models.trainable(assistant.model)
-    before, after = model.render_text(assistant.messages((Message("user", PROBE),))).split(PROBE)
-    ends = sorted(model.tokenizer.convert_ids_to_tokens(sorted(model.stop)))  # type: ignore[attr-defined]
-    template = f"{_literal(before)}{{{{ .Prompt }}}}{_literal(after)}{{{{ .Response }}}}"
-    lines = ["FROM ./model.gguf", f'TEMPLATE """{template}"""', "PARAMETER temperature 0"]
-    lines += [
+def build_modelfile(assistant: Assistant, models: Models) -> str:
+    """Build Ollama's Modelfile for model.gguf, with exactly the measured prompt for a question of one turn."""
+    model = models.get_trainable(assistant.model)
+    messages = assistant.build_messages((Message("user", PLACEHOLDER),))
+    before, after = map(_escape_template, model.render_text(messages).split(PLACEHOLDER))
+    stops = sorted(model.tokenizer.convert_ids_to_tokens(sorted(model.end_tokens)))  # type: ignore[attr-defined]
+    lines = [
+        "FROM ./model.gguf",
+        f'TEMPLATE """{before}{{{{ .Prompt }}}}{after}{{{{ .Response }}}}"""',
+        "PARAMETER temperature 0",
         f"PARAMETER num_predict {assistant.max_tokens}",
-        f"PARAMETER num_ctx {min(model.context, 8192)}",
+        f"PARAMETER num_ctx {min(model.context, MAX_CONTEXT)}",
+        *(f"PARAMETER stop {json.dumps(stop)}" for stop in stops),
     ]
-    return "\n".join([*lines, *(f"PARAMETER stop {json.dumps(end)}" for end in ends)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _literal(text: str) -> str:
-    """A text in a template of Go's, word for word."""
+def _escape_template(text: str) -> str:
+    """Escape a text for a Go template between triple quotes."""
     return text.replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
 
 
-def _tuned(assistant: Assistant) -> Path:
+def _get_adapter(assistant: Assistant) -> Path:
     if assistant.model.adapter is None:
         raise ModelError(
-            f"{assistant.method} tunes no weights: there is no adapter to export. Serve it with etude serve."
+            f"{assistant.method} tunes no weights, so there is no adapter to export. Use etude serve."
         )
     return assistant.model.adapter

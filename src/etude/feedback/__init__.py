@@ -1,7 +1,5 @@
-"""What people say about answers, and the examples and preferences that come of it."""
+"""What people say about answers, and the examples and preferences that follow from it."""
 
-from __future__ import annotations
+from etude.feedback.entry import FILE, Feedback, FeedbackLog, drop_undone, new_id, read_feedback
 
-from etude.feedback.entry import FILE, Feedback, FeedbackLog, new_id, read_feedback, standing
-
-__all__ = ["FILE", "Feedback", "FeedbackLog", "new_id", "read_feedback", "standing"]
+__all__ = ["FILE", "Feedback", "FeedbackLog", "drop_undone", "new_id", "read_feedback"]

@@ -1,279 +1,256 @@
-"""Right answers that people gave, as rows of a new file of examples beside the old one.
+"""Write the right answers of the feedback to a new file of examples beside the old one.
 
-An input that is among the examples keeps its rows, whose answers are replaced; any other becomes a new row, and trains.
-A row that people want left out is not in the new file.
+If an input is among the examples, the answer of its rows is replaced; any other input becomes a new train row. Rows
+that reviewers want left out are not in the new file.
 """
-
-from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
-from itertools import count as count_from
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from etude.base.files import parse_json, write_text
-from etude.base.spool import Examples
 from etude.data.dataset import survey_dataset
-from etude.data.formats.pairs import ROLES as SHAREGPT
-from etude.data.formats.tools import COLUMNS as TOOLS
-from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, role_of, turns_in
+from etude.data.formats.tools import TOOL_COLUMNS
+from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, find_key, parse_role, unwrap_turns
+from etude.data.formats.write import SHAREGPT_ROLES
 from etude.data.splits import input_key
+from etude.data.spool import Examples
 from etude.errors import InputError, Issue, parse_location
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
-from etude.feedback.gather import Gathered, RightAnswer, gather, rows_meant
-from etude.feedback.sealed import sealed_rows
-from etude.repair.change_log import (
-    Change,
-    Changes,
-    Files,
-    FixLog,
-    check_ours,
-    hash_of,
-    read_log,
-    stand_ins,
-    write_fix,
-)
-from etude.repair.fix import source_line
-from etude.repair.rewriting import Record, columns_of, new_row, records
+from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, select_rows
+from etude.feedback.sealed import load_sealed_test
+from etude.privacy.mask.surrogate_log import read_surrogates
+from etude.repair import change_log
+from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
+from etude.repair.editable_rows import EditableRow, create_row, read_editable_rows, resolve_columns
+from etude.repair.fix_file import format_source_line
 from etude.runs import FOLDER
-from etude.runs.split import keep_in_train
+from etude.runs.split import add_train_only
 from etude.task import RowSource, Task, load_task
 from etude.types import Example, Message
 
-ENDING = re.compile(r"(.+)\.feedback(?:-(\d+))?")
-"""The name, without its suffix, of a file that feedback has been applied to."""
+APPLIED_NAME = re.compile(r"(.+)\.feedback(?:-(\d+))?")
+"""The stem of a file that feedback has been applied to."""
 ADDED, REPLACED, EXCLUDED = "feedback_added", "feedback_replaced", "feedback_excluded"
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedFeedback:
     """What became of the feedback of a task."""
 
-    files: Files
-    gathered: Gathered
-    changes: Changes
-    """Rows added, replaced and left out; nothing is written if there are none."""
-    known: int
-    """Right answers that the examples hold already."""
-    unwritten: tuple[RightAnswer, ...]
-    """Right answers that the file has no way to write, such as a chat of several turns in a table."""
-    line: str
-    """What to write in the task file to use the new rows."""
+    files: FixFiles
+    gathered: GatheredFeedback
+    changes: ChangeList  # rows added, replaced and left out; nothing is written if there are none
+    num_known: int  # right answers that the examples already have
+    unwritable: tuple[RightAnswer, ...]
+    """Right answers that do not fit the format of the file, such as a chat of several turns in a table."""
+    task_line: str  # what to write in the task file to use the new rows
 
     def count(self, kind: str) -> int:
-        """Rows that were added, replaced or left out."""
+        """Count the rows that were added, replaced or left out."""
         return sum(kind in change.kinds for change in self.changes)
 
 
-def read_task_feedback(task: Task) -> tuple[Gathered, Examples]:
-    """What comes of the task's feedback, and its examples. Raises InputError and RunError for files that cannot be
-    read."""
+def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Examples]:
+    """Read what follows from the task's feedback, and its examples. Raises InputError and RunError for files that
+    cannot be read."""
     rows = survey_dataset(task).rows
     entries = FeedbackLog(task.folder / FILE).entries
-    return gather(entries, task, sealed_rows(task, rows)), rows
+    return gather_feedback(entries, task, load_sealed_test(task, rows)), rows
 
 
-def apply(task: Task | Path | str, update: bool = False) -> Applied:
-    """Writes the examples of a task with the right answers of its feedback to a new file: rows.feedback.jsonl beside
+def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeedback:
+    """Write the examples of a task with the right answers of its feedback to a new file: rows.feedback.jsonl beside
     rows.jsonl, or rows.feedback-2.jsonl beside rows.feedback.jsonl.
 
-    The old file is not written to. With `update` the task file names the new one. Nothing is written if the examples
-    hold all right answers already. New rows never become test rows: the next split puts them into train. Every change
-    is in a log beside the new file, with the row before and after and who asked for it. Raises InputError if a file
-    cannot be read or if the new file is there and was changed by somebody else, OSError if it cannot be written.
+    The old file stays unchanged. With `update` the task file names the new one. Nothing is written if the examples
+    already have all right answers. New rows never become test rows: the next split puts them into train. A log beside
+    the new file has every change, with the row before and after and who asked for it. Raises InputError if a file
+    cannot be read or if somebody has changed the new file, OSError if it cannot be written.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     gathered, rows = read_task_feedback(task)
-    by_key: dict[str, list[Example]] = {}
+    # 1. Compare the right answers with the examples.
+    rows_by_key: dict[str, list[Example]] = {}
     for row in rows:
-        by_key.setdefault(input_key(row), []).append(row)
-    new = [answer for answer in gathered.answers if answer.key not in by_key]
-    corrected = [
-        answer
+        rows_by_key.setdefault(input_key(row), []).append(row)
+    additions = [answer for answer in gathered.answers if answer.key not in rows_by_key]
+    corrections = {
+        parse_location(row.location)[1]: (row.id, answer)
         for answer in gathered.answers
-        if any(answer.differs(row) for row in by_key.get(answer.key, ()))
-    ]
-    files = next_files(task.examples.file)
-    check_ours(files, read_log(files.log))
-    made = _Rows(task, by_key)
-    out = {
-        parse_location(row.location)[1]: (row.id, said)
-        for key, said in gathered.excluded.items()
-        for row in rows_meant(by_key.get(key, ()), said)
+        for row in rows_by_key.get(answer.key, ())
+        if answer.differs(row)
     }
-    made.take([*corrected, *new], out)
-    known = len(gathered.answers) - len(corrected) - len(new)
-    line = source_line(task, files.fixed)
-    applied = Applied(files, gathered, made.changes, known, tuple(made.unwritten), line)
-    if not len(made.changes):
+    exclusions = {
+        parse_location(row.location)[1]: (row.id, entries)
+        for key, entries in gathered.excluded.items()
+        for row in select_rows(rows_by_key.get(key, ()), entries)
+    }
+    files = next_files(task.examples.file)
+    change_log.check_unchanged(files, change_log.read_log(files.log))
+    # 2. Build the changes, row by row.
+    builder = _ChangeBuilder(task)
+    if additions or corrections or exclusions:
+        builder.build(additions, corrections, exclusions, {row.id for row in rows})
+    num_changed = len(additions) + len({answer.key for _, answer in corrections.values()})
+    applied = AppliedFeedback(
+        files,
+        gathered,
+        builder.changes,
+        len(gathered.answers) - num_changed,
+        tuple(builder.unwritable),
+        format_source_line(task, files.fixed_file),
+    )
+    if not len(builder.changes):
         return applied
-    keep_in_train(task.folder / FOLDER, [answer.key for answer in new])
-    surrogates = tuple(sorted(stand_ins(files.source)))
-    log = FixLog(files.source.name, hash_of(files.source), stand_ins=surrogates, changes=made.changes)
-    write_fix(files, log)
+    # 3. Write: first the keys that must train, so that a kill never lets a new row into a test.
+    add_train_only(task.folder / FOLDER, [answer.key for answer in additions])
+    surrogates = tuple(sorted(read_surrogates(files.source)))
+    log = FixLog(
+        files.source.name, change_log.hash_file(files.source), surrogates=surrogates, changes=builder.changes
+    )
+    change_log.write_fix(files, log)
     if update:
-        update_task(task, files.fixed)
+        update_task(task, files.fixed_file)
     return applied
 
 
-def next_files(source: Path) -> Files:
-    """The new file beside the old one: rows.feedback.jsonl of rows.jsonl, rows.feedback-2.jsonl of that one."""
-    found = ENDING.fullmatch(source.stem)
-    return Files(
-        source, f"{found[1]}.feedback-{int(found[2] or 1) + 1}" if found else f"{source.stem}.feedback"
-    )
+def next_files(source: Path) -> FixFiles:
+    """Return the paths of the new file: rows.feedback.jsonl for rows.jsonl, then rows.feedback-2.jsonl."""
+    match = APPLIED_NAME.fullmatch(source.stem)
+    if match is None:
+        return FixFiles(source, f"{source.stem}.feedback")
+    return FixFiles(source, f"{match[1]}.feedback-{int(match[2] or 1) + 1}")
 
 
 @dataclass
-class _Rows:
-    """Changes of a file of examples in the making."""
-
+class _ChangeBuilder:
     task: Task
-    rows: Mapping[str, Sequence[Example]]
-    """Key of an input -> its rows, which may differ in case and punctuation."""
-    changes: Changes = field(default_factory=Changes)
-    unwritten: list[RightAnswer] = field(default_factory=list)
+    changes: ChangeList = field(default_factory=ChangeList)
+    unwritable: list[RightAnswer] = field(default_factory=list)
 
-    def take(self, answers: Sequence[RightAnswer], out: Mapping[int, tuple[str, Sequence[Feedback]]]) -> None:
-        """Replaces the answers of the rows that are there, adds the others behind the last row, and leaves out the rows
-        that begin on the lines of `out`: their ids, and who says so."""
-        old = {
-            parse_location(row.location)[1]: (row.id, answer)
-            for answer in answers
-            for row in self.rows.get(answer.key, ())
-            if answer.differs(row)
-        }
-        like: Record | None = None
-        for record in records(self.task.examples, self.task.kind) if answers or out else ():
-            like = like or record
-            if record.line in old:
-                row, answer = old[record.line]
-                new = record.with_texts({record.answers[0]: answer.output}) if record.answers else None
-                self._change(row, answer, record, new.raw if new else None)
-            elif record.line in out:
-                row, entries = out[record.line]
-                before, note = record.raw.decode(), _note(entries)
-                self.changes.append(Change(row, record.line, record.last, (EXCLUDED,), before, None, note))
-        if like is not None:
-            self._add([answer for answer in answers if answer.key not in self.rows], like)
+    def build(
+        self,
+        new: Sequence[RightAnswer],
+        corrections: Mapping[int, tuple[str, RightAnswer]],
+        exclusions: Mapping[int, tuple[str, Sequence[Feedback]]],
+        ids: set[str],
+    ) -> None:
+        """Replace answers and leave out rows, both by the first line of the row and with its id, and add the new
+        answers behind the last row."""
+        template: EditableRow | None = None
+        for row in read_editable_rows(self.task.examples, self.task.kind):
+            template = template or row
+            if row.line in corrections:
+                row_id, answer = corrections[row.line]
+                paths = row.answer_paths
+                self._replace(
+                    row, row_id, answer, row.with_texts({paths[0]: answer.output}) if paths else None
+                )
+            elif row.line in exclusions:
+                row_id, entries = exclusions[row.line]
+                before, note = row.raw.decode(), _format_note(entries)
+                self.changes.append(Change(row_id, row.line, row.last_line, (EXCLUDED,), before, None, note))
+        if template is not None:
+            self._add(new, template, ids)
 
-    def _change(self, row: str, answer: RightAnswer, record: Record, raw: bytes | None) -> None:
-        if raw is None:
-            self.unwritten.append(answer)
+    def _replace(
+        self, row: EditableRow, row_id: str, answer: RightAnswer, replaced: EditableRow | None
+    ) -> None:
+        if replaced is None:
+            self.unwritable.append(answer)
             return
-        change = Change(
-            row,
-            record.line,
-            record.last,
-            (REPLACED,),
-            record.raw.decode(),
-            raw.decode(),
-            _note(answer.entries),
-        )
-        self.changes.append(change)
+        before, after, note = row.raw.decode(), replaced.raw.decode(), _format_note(answer.entries)
+        self.changes.append(Change(row_id, row.line, row.last_line, (REPLACED,), before, after, note))
 
-    def _add(self, answers: Sequence[RightAnswer], like: Record) -> None:
-        columns = columns_of(self.task.examples)
-        lines, missing_end = _lines(self.task.examples.file)
-        ids = {row.id for rows in self.rows.values() for row in rows}
+    def _add(self, answers: Sequence[RightAnswer], template: EditableRow, ids: set[str]) -> None:
+        columns = resolve_columns(self.task.examples)
+        with self.task.examples.file.open("rb") as stream:
+            num_lines, last = max(enumerate(stream, 1), default=(0, b"\n"))
+        missing_end = "" if last.endswith(b"\n") else "\n"
         for answer in answers:
-            name = next(name for name in _names(answer.key) if name not in ids)
-            cells = _cells(answer, name, columns, like)
-            raw = new_row(like, cells) if cells else None
+            # The first name may exist already, if the row's input was edited by hand since.
+            row_id = name = f"feedback-{answer.key[:12]}"
+            numbers = count(2)
+            while row_id in ids:
+                row_id = f"{name}-{next(numbers)}"
+            cells = _build_cells(answer, row_id, columns, template)
+            raw = create_row(template, cells) if cells else None
             if raw is None:
-                self.unwritten.append(answer)
+                self.unwritable.append(answer)
                 continue
             after, missing_end = missing_end + raw.decode(), ""
-            self.changes.append(Change(name, lines + 1, lines, (ADDED,), "", after, _note(answer.entries)))
+            note = _format_note(answer.entries)
+            self.changes.append(Change(row_id, num_lines + 1, num_lines, (ADDED,), "", after, note))
 
 
-def _note(entries: Sequence[Feedback]) -> str:
-    return "; ".join(f"{entry.who}, {entry.at}, {entry.id}" for entry in entries)
+def _format_note(entries: Sequence[Feedback]) -> str:
+    return "; ".join(f"{entry.reviewer}, {entry.created}, {entry.id}" for entry in entries)
 
 
-def _names(key: str) -> Iterator[str]:
-    """Ids for a new row: of an input that was changed by hand since, the first is taken."""
-    yield from (f"feedback-{key[:12]}{ending}" for ending in chain([""], (f"-{n}" for n in count_from(2))))
-
-
-def _lines(file: Path) -> tuple[int, str]:
-    """Lines of a file, and the line end that its last line lacks."""
-    with file.open("rb") as stream:
-        number, last = max(enumerate(stream, 1), default=(0, b"\n"))
-    return number, "" if last.endswith(b"\n") else "\n"
-
-
-def _cells(answer: RightAnswer, name: str, columns: RowSource, like: Record) -> dict[str, Any] | None:
-    """The values of a new row in the shape of another; None if the file has no way to hold its turns."""
-    known = {str(columns.id): name} if columns.id else {}
-    if columns.system and isinstance(like.cells.get(columns.system), str):
-        known[columns.system] = like.cells[columns.system]
+def _build_cells(
+    answer: RightAnswer, row_id: str, columns: RowSource, template: EditableRow
+) -> dict[str, Any] | None:
+    """Build the cells of a new row like those of another; None if its turns do not fit the file."""
+    cells: dict[str, Any] = {str(columns.id): row_id} if columns.id else {}
+    if columns.system and isinstance(template.cells.get(columns.system), str):
+        cells[columns.system] = template.cells[columns.system]
     if columns.messages:
-        known |= {each: like.cells[each] for each in TOOLS if like.cells.get(each)}
-        return known | {columns.messages: _chat(answer, columns.messages, like)}
+        cells |= {name: template.cells[name] for name in TOOL_COLUMNS if template.cells.get(name)}
+        return cells | {columns.messages: _build_chat(answer, columns.messages, template)}
     turns = [{"role": turn.role, "content": turn.content} for turn in answer.input]
-    if len(turns) > 1 and (like.table or len(columns.input) > 1):
+    if len(turns) > 1 and (template.table or len(columns.input) > 1):
         return None
-    asked = turns if len(turns) > 1 else answer.input[0].content
-    rest = dict.fromkeys(columns.input[1:], "")
-    return known | {
-        columns.input[0]: asked,
-        **rest,
-        str(columns.output): _value(answer, str(columns.output), like),
-    }
+    first, *empty = columns.input
+    output: Any = answer.output
+    if not isinstance(template.cells.get(str(columns.output)), str | list):
+        with suppress(ValueError):  # the other row has a JSON value
+            output = parse_json(answer.output)
+    cells |= {first: turns if len(turns) > 1 else answer.input[0].content, **dict.fromkeys(empty, "")}
+    return cells | {str(columns.output): output}
 
 
-def _value(answer: RightAnswer, column: str, like: Record) -> Any:
-    """The answer as a text, or as a JSON value where another row has one."""
-    if isinstance(like.cells.get(column), str | list):
-        return answer.output
-    try:
-        return parse_json(answer.output)
-    except ValueError:
-        return answer.output
-
-
-def _chat(answer: RightAnswer, column: str, like: Record) -> Any:
-    """The turns with the answer, their keys and roles named as in another row, behind its system turn."""
-    turns = turns_in(like.cells[column])
-    role, text = key_of(turns[0], ROLE_KEYS), key_of(turns[0], TEXT_KEYS)
-    said = {each: SHAREGPT[each] if role == "from" else each for each in SHAREGPT}
-    said |= {turns_role: turn[role] for turn in turns if (turns_role := role_of(turn))}
-    system = [turn for turn in turns[:1] if role_of(turn) == "system"]
-    spoken = (*answer.input, Message("assistant", answer.output))
-    made = [*system, *({role: said[turn.role], text: turn.content} for turn in spoken)]
-    return json.dumps(made, ensure_ascii=False) if like.table or column in like.written else made
+def _build_chat(answer: RightAnswer, column: str, template: EditableRow) -> Any:
+    """Build the turns with the answer, behind the system turn of another row and with its keys and roles."""
+    turns = unwrap_turns(template.cells[column])
+    role_key, text_key = find_key(turns[0], ROLE_KEYS), find_key(turns[0], TEXT_KEYS)
+    roles = {role: SHAREGPT_ROLES[role] if role_key == "from" else role for role in SHAREGPT_ROLES}
+    roles |= {role: turn[role_key] for turn in turns if (role := parse_role(turn))}
+    chat = [turn for turn in turns[:1] if parse_role(turn) == "system"]
+    for turn in (*answer.input, Message("assistant", answer.output)):
+        chat.append({role_key: roles[turn.role], text_key: turn.content})
+    is_text = template.table or column in template.encoded_turns
+    return json.dumps(chat, ensure_ascii=False) if is_text else chat
 
 
 def update_task(task: Task, file: Path) -> None:
-    """Names another file of examples in the task file; everything else in it stays, comments too.
+    """Write the name of another file of examples into the task file. Everything else stays, comments included.
 
-    Raises InputError, with the line to write, if the file is written in a way that cannot be changed so.
+    Raises InputError, with the line to write, if the YAML of the file cannot be edited in place.
     """
     text = task.file.read_text(encoding="utf-8")
-    wanted = yaml.safe_load(text)
+    expected = yaml.safe_load(text)
     name = str(file.relative_to(task.folder) if file.is_relative_to(task.folder) else file)
-    if isinstance(wanted["examples"], dict):
-        wanted["examples"]["file"] = name
+    if isinstance(expected["examples"], dict):
+        expected["examples"]["file"] = name
     else:
-        wanted["examples"] = name
-    node = _node_of(yaml.compose(text), "examples")
-    node = _node_of(node, "file") if isinstance(node, yaml.MappingNode) else node
-    written = yaml.safe_dump([name], default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
-    new = f"{text[: node.start_mark.index]}{written}{text[node.end_mark.index :]}"
-    if yaml.safe_load(new) != wanted:
-        line = source_line(task, file)
-        raise InputError(
-            [Issue(task.file.name, "examples: cannot be changed in place", "", f"write in it: {line}")]
-        )
-    write_text(task.file, new)
+        expected["examples"] = name
+    node = _find_node(yaml.compose(text), "examples")
+    node = _find_node(node, "file") if isinstance(node, yaml.MappingNode) else node
+    quoted = yaml.safe_dump([name], default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+    edited = f"{text[: node.start_mark.index]}{quoted}{text[node.end_mark.index :]}"
+    if yaml.safe_load(edited) != expected:
+        remedy = f"write in it: {format_source_line(task, file)}"
+        raise InputError([Issue(task.file.name, "examples: cannot be edited in place", "", remedy)])
+    write_text(task.file, edited)
 
 
-def _node_of(mapping: Any, key: str) -> Any:
+def _find_node(mapping: Any, key: str) -> Any:
     return next(value for name, value in mapping.value if name.value == key)

@@ -1,10 +1,8 @@
-"""From what people said to rows: right answers, preferences, judgements, and what stands in the way of each.
+"""From feedback to rows: right answers, preferences and judgements, and findings about what cannot be used.
 
-A person's last word on an answer counts, and of what several people say, what most of them say. Without a majority
-a label or a record is left out; of free texts, several of which may be right, the one said last is taken.
+A person's last entry on an answer counts, and among several people the majority. Without a majority a label or a
+record is left out; of free texts, several of which may be right, the last one is used.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from etude.base.files import parse_json
-from etude.base.wording import count
+from etude.base.formatting import format_count
 from etude.data.splits import input_key
-from etude.feedback.entry import Feedback, standing
-from etude.feedback.sealed import Sealed
+from etude.feedback.entry import Feedback, drop_undone
+from etude.feedback.sealed import SealedTest
 from etude.task import Task
 from etude.types import Example, Finding, Message, Preference, Severity
 
@@ -24,33 +22,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RightAnswer:
-    """What people say is the right answer to an input."""
+    """What reviewers say is the right answer to an input."""
 
-    key: str
-    """`input_key` of the input."""
+    key: str  # `input_key` of the input
     input: tuple[Message, ...]
     output: str
-    entries: tuple[Feedback, ...]
-    """Those that gave this answer."""
+    entries: tuple[Feedback, ...]  # those that gave this answer
 
     def differs(self, row: Example) -> bool:
-        """Whether a row of this input has another answer."""
-        return canonical(row.output) != canonical(self.output)
+        """Return whether a row of this input has another answer."""
+        return normalize_answer(row.output) != normalize_answer(self.output)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One input, one answer, whether it is good, who said so."""
+    """Whether an answer to an input is good, and who said so."""
 
     input: tuple[Message, ...]
     answer: str
-    good: bool
-    who: tuple[str, ...]
+    is_good: bool
+    reviewers: tuple[str, ...]
 
 
 @dataclass
-class Gathered:
-    """What comes of a list of entries."""
+class GatheredFeedback:
+    """What follows from a list of entries."""
 
     answers: list[RightAnswer] = field(default_factory=list)
     excluded: dict[str, tuple[Feedback, ...]] = field(default_factory=dict)
@@ -58,146 +54,160 @@ class Gathered:
     preferences: list[Preference] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    """Their rows are ids of entries, their places who said it and when."""
-    contrary: list[Feedback] = field(default_factory=list)
-    """Entries left out because people disagree."""
+    """Their rows are ids of entries; their locations are reviewer and date."""
+    disputed: list[Feedback] = field(default_factory=list)  # entries left out because reviewers disagree
 
-    def note(
-        self, kind: str, severity: Severity, entries: Sequence[Feedback], what: str, remedy: str
+    def add_finding(
+        self, kind: str, severity: Severity, entries: Sequence[Feedback], predicate: str, remedy: str
     ) -> None:
-        """Adds a finding on entries, if there are any."""
+        """Add a finding about entries, if there are any. The predicate continues "3 entries"."""
         if entries:
-            rows, where = zip(
-                *((entry.id, f"{entry.who}, {entry.at[:10]}") for entry in entries), strict=True
-            )
-            message = f"{count(len(entries), 'entry', 'entries')} {what}."
-            self.findings.append(Finding(kind, severity, rows, message, remedy, where))
+            ids = tuple(entry.id for entry in entries)
+            locations = tuple(f"{entry.reviewer}, {entry.created[:10]}" for entry in entries)
+            message = f"{format_count(len(entries), 'entry', 'entries')} {predicate}."
+            self.findings.append(Finding(kind, severity, ids, message, remedy, locations))
 
 
-def gather(entries: Sequence[Feedback], task: Task, sealed: Sealed) -> Gathered:
-    """What comes of the entries, in the order in which inputs were first met; nothing of those on test rows and
-    of those taken back."""
-    found, entries = Gathered(), standing(entries)
-    held_back = sealed.held_back(entries)
-    what = "left out, because the input is a test row or nearly one, and the test is sealed"
-    found.note("feedback_sealed", "warning", held_back, what, "Nothing to do")
-    out = {entry.id for entry in held_back}
-    words = _last_words([entry for entry in entries if entry.id not in out], found)
-    found.excluded = dict(_excluded(words, found))
-    found.answers = list(_right_answers(words, task, found))
-    found.preferences = list(_preferences(words, found))
-    found.judgements = list(_judgements(words, found))
-    contrary = list({entry.id: entry for entry in found.contrary}.values())
-    what = "left out, because people disagree and neither side has a majority"
+def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest) -> GatheredFeedback:
+    """Compute what follows from the entries, in the order of their inputs. Entries on test rows and entries that were
+    taken back do not count."""
+    gathered, entries = GatheredFeedback(), drop_undone(entries)
+    # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
+    on_test = sealed.filter_entries(entries)
+    predicate = "left out, because the input is a test row or nearly one, and the test is sealed"
+    gathered.add_finding("feedback_sealed", "warning", on_test, predicate, "Nothing to do")
+    on_test_ids = {entry.id for entry in on_test}
+    entries = _keep_latest([entry for entry in entries if entry.id not in on_test_ids], gathered)
+    # 2. Settle by majority what each input's answer is, whether its row stays, and which answers are better or good.
+    gathered.excluded = dict(_find_excluded(entries, gathered))
+    gathered.answers = list(_find_right_answers(entries, task, gathered))
+    gathered.preferences = list(_find_preferences(entries, gathered))
+    gathered.judgements = list(_find_judgements(entries, gathered))
+    # 3. Report what stays open.
+    disputed = list({entry.id: entry for entry in gathered.disputed}.values())
+    predicate = "left out, because reviewers disagree and neither side has a majority"
     remedy = "Let one of them, or another person, review them again"
-    found.note("feedback_contradiction", "warning", contrary, what, remedy)
-    flagged = [entry for entry in words if entry.flag]
-    found.note("feedback_flagged", "note", flagged, "left to an expert", "Let an expert review them")
-    return found
+    gathered.add_finding("feedback_contradiction", "warning", disputed, predicate, remedy)
+    flagged = [entry for entry in entries if entry.flag]
+    gathered.add_finding(
+        "feedback_flagged", "note", flagged, "left to an expert", "Let an expert review them"
+    )
+    return gathered
 
 
-def key_of(entry: Feedback) -> str:
-    """`input_key` of the entry's input."""
-    return input_key(Example(entry.id, entry.input, ""))
-
-
-def _last_words(entries: Sequence[Feedback], found: Gathered) -> list[Feedback]:
-    """Of one person's entries on the same answer, or on the same two, the last."""
-    last: dict[object, Feedback] = {}
+def _keep_latest(entries: Sequence[Feedback], gathered: GatheredFeedback) -> list[Feedback]:
+    """Keep the last of each reviewer's entries on the same answer, or on the same two."""
+    latest: dict[object, Feedback] = {}
     for entry in entries:
-        shown = frozenset((entry.answer, entry.other)) if entry.choice else entry.answer
-        about = (entry.who, key_of(entry), shown)
-        last.pop(about, None)
-        last[about] = entry
-    kept = {entry.id for entry in last.values()}
-    earlier = [entry for entry in entries if entry.id not in kept]
-    what = "not used, because the same person said something later on the same answer"
-    found.note("feedback_repeated", "note", earlier, what, "Nothing to do")
-    return list(last.values())
+        answers = frozenset((entry.answer, entry.other)) if entry.choice else entry.answer
+        subject = (entry.reviewer, _key_of(entry), answers)
+        latest.pop(subject, None)
+        latest[subject] = entry
+    latest_ids = {entry.id for entry in latest.values()}
+    earlier = [entry for entry in entries if entry.id not in latest_ids]
+    predicate = "not used, because the same person said something later about the same answer"
+    gathered.add_finding("feedback_repeated", "note", earlier, predicate, "Nothing to do")
+    return list(latest.values())
 
 
-def _excluded(words: Sequence[Feedback], found: Gathered) -> Iterator[tuple[str, tuple[Feedback, ...]]]:
-    """The rows that more people want left out than give a right answer to; of each person the last word counts."""
-    for key, entries in _grouped([entry for entry in words if entry.exclude or entry.correction], key_of):
-        last = {entry.who: entry for entry in entries}.values()
-        out = [entry for entry in last if entry.exclude]
-        if 2 * len(out) > len(last):
-            yield key, tuple(out)
-        elif out and 2 * len(out) == len(last):
-            found.contrary += last
+def _find_excluded(
+    entries: Sequence[Feedback], gathered: GatheredFeedback
+) -> Iterator[tuple[str, tuple[Feedback, ...]]]:
+    """Yield the rows that more reviewers want left out than correct; each reviewer's last entry counts."""
+    relevant = [entry for entry in entries if entry.exclude or entry.correction]
+    for key, group in _group_by(relevant, _key_of):
+        latest = {entry.reviewer: entry for entry in group}.values()
+        excluding = [entry for entry in latest if entry.exclude]
+        if 2 * len(excluding) > len(latest):
+            yield key, tuple(excluding)
+        elif excluding and 2 * len(excluding) == len(latest):
+            gathered.disputed += latest
 
 
-def _right_answers(words: Sequence[Feedback], task: Task, found: Gathered) -> Iterator[RightAnswer]:
-    several: list[Feedback] = []
+def _find_right_answers(
+    entries: Sequence[Feedback], task: Task, gathered: GatheredFeedback
+) -> Iterator[RightAnswer]:
+    differing: list[Feedback] = []
     broken: list[Feedback] = []
-    for key, entries in _grouped(words, key_of):
-        given = list({entry.who: entry for entry in entries if entry.correction is not None}.values())
-        taken = _settled(given, entries, one_right=task.kind in ("classify", "extract"))
-        output = str(taken[-1].correction).strip() if taken else ""
-        if not given or key in found.excluded:
+    for key, group in _group_by(entries, _key_of):
+        corrections = list(
+            {entry.reviewer: entry for entry in group if entry.correction is not None}.values()
+        )
+        if not corrections or key in gathered.excluded:
             continue
-        if not taken:
-            found.contrary += given
+        winners = _choose_correction(corrections, group, task.kind in ("classify", "extract"))
+        output = str(winners[-1].correction).strip() if winners else ""
+        if not winners:
+            gathered.disputed += corrections
         elif task.contract and task.contract.check(output):
-            broken += taken
+            broken += winners
         else:
-            several += given if len(taken) < len(given) else []
-            yield RightAnswer(key, taken[-1].input, output, tuple(taken))
-    what = "from people who gave different answers to the same input; of each input the answer of most, or the last"
-    found.note(
-        "feedback_answers_differ", "note", several, f"{what}, is used", "Nothing to do if all are right"
+            differing += corrections if len(winners) < len(corrections) else []
+            yield RightAnswer(key, winners[-1].input, output, tuple(winners))
+    predicate = (
+        "from reviewers who gave different answers to the same input; for each input the most frequent answer, "
+        "or else the last, is used"
+    )
+    gathered.add_finding(
+        "feedback_answers_differ", "note", differing, predicate, "Nothing to do if all are right"
     )
     remedy = "Correct them again, or change contract: in the task file"
-    found.note(
+    gathered.add_finding(
         "feedback_contract", "warning", broken, "left out, because the correction breaks the contract", remedy
     )
 
 
-def _settled(given: Sequence[Feedback], entries: Sequence[Feedback], one_right: bool) -> list[Feedback]:
-    """Of the last correction of each person those with the answer that counts; none if people disagree on it."""
-    votes = [group for _, group in _grouped(given, lambda entry: canonical(str(entry.correction)))]
-    held = [
-        group for group in votes if len(group) > len(_against(group, given if one_right else (), entries))
-    ]
-    return max(held, key=lambda group: (len(group), given.index(group[-1])), default=[])
+def _choose_correction(
+    corrections: Sequence[Feedback], entries: Sequence[Feedback], only_one_right: bool
+) -> list[Feedback]:
+    """Return the corrections with the answer that wins; none if reviewers disagree about it.
+
+    An answer needs more supporters than opponents: reviewers who call it bad and, if only one answer can be right,
+    those who gave another one.
+    """
+    candidates = []
+    for _, group in _group_by(corrections, lambda entry: normalize_answer(str(entry.correction))):
+        output = normalize_answer(str(group[0].correction))
+        opponents = {
+            entry.reviewer
+            for entry in entries
+            if normalize_answer(entry.answer) == output
+            and (entry.answer.strip(), False) in _list_claims(entry)
+        }
+        opponents |= {entry.reviewer for entry in corrections} if only_one_right else set()
+        if len(group) > len(opponents - {entry.reviewer for entry in group}):
+            candidates.append(group)
+    return max(candidates, key=lambda group: (len(group), corrections.index(group[-1])), default=[])
 
 
-def _against(group: Sequence[Feedback], rivals: Sequence[Feedback], entries: Sequence[Feedback]) -> set[str]:
-    """People who gave another answer than the group, if only one can be right, or who say that its answer is bad."""
-    output = canonical(str(group[0].correction))
-    bad = {
-        entry.who
-        for entry in entries
-        if canonical(entry.answer) == output and (entry.answer.strip(), False) in _claims(entry)
-    }
-    return ({entry.who for entry in rivals} | bad) - {entry.who for entry in group}
-
-
-def _preferences(words: Sequence[Feedback], found: Gathered) -> Iterator[Preference]:
-    """From corrections, each better than the answer it takes the place of, and from choices."""
-    said = [(entry, pair) for entry in words if (pair := _better_and_worse(entry))]
-    for _, group in _grouped(said, lambda each: (key_of(each[0]), frozenset(each[1]))):
-        ways = [way for _, way in _grouped(group, lambda each: each[1])]
-        most = max(ways, key=len)
-        if 2 * len(most) > len(group):
-            entry, (chosen, rejected) = most[0]
-            yield Preference(entry.id, entry.input, chosen, rejected, _people(entry for entry, _ in most))
+def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Preference]:
+    """Yield preferences: a correction over the answer it replaces, and the better of two answers."""
+    ordered = [(entry, pair) for entry in entries if (pair := _order_answers(entry))]
+    for _, group in _group_by(ordered, lambda item: (_key_of(item[0]), frozenset(item[1]))):
+        majority = max((items for _, items in _group_by(group, lambda item: item[1])), key=len)
+        if 2 * len(majority) > len(group):
+            entry, (better, worse) = majority[0]
+            reviewers = _list_reviewers(entry for entry, _ in majority)
+            yield Preference(entry.id, entry.input, better, worse, reviewers)
         else:
-            found.contrary += [entry for entry, _ in group]
+            gathered.disputed += [entry for entry, _ in group]
 
 
-def _judgements(words: Sequence[Feedback], found: Gathered) -> Iterator[Judgement]:
-    said = [(entry, *claim) for entry in words for claim in _claims(entry)]
-    for (_, answer), group in _grouped(said, lambda each: (key_of(each[0]), each[1])):
-        good, bad = (_people(entry for entry, _, says in group if says is way) for way in (True, False))
+def _find_judgements(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Judgement]:
+    claims = [(entry, *claim) for entry in entries for claim in _list_claims(entry)]
+    for (_, answer), group in _group_by(claims, lambda claim: (_key_of(claim[0]), claim[1])):
+        good, bad = (
+            _list_reviewers(entry for entry, _, is_good in group if is_good is side) for side in (True, False)
+        )
         if len(good) != len(bad):
             is_good = len(good) > len(bad)
             yield Judgement(group[0][0].input, answer, is_good, good if is_good else bad)
         else:
-            found.contrary += [entry for entry, *_ in group]
+            gathered.disputed += [entry for entry, *_ in group]
 
 
-def _better_and_worse(entry: Feedback) -> tuple[str, str] | None:
+def _order_answers(entry: Feedback) -> tuple[str, str] | None:
+    """Return the better and the worse answer of an entry that says which is which."""
     if entry.correction is not None:
         pair = entry.correction.strip(), entry.answer.strip()
     elif entry.choice in ("answer", "other"):
@@ -208,8 +218,8 @@ def _better_and_worse(entry: Feedback) -> tuple[str, str] | None:
     return pair if pair[0] != pair[1] else None
 
 
-def _claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
-    """Answers that the entry says are good, or bad."""
+def _list_claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
+    """Yield each answer that the entry judges, and whether it is good."""
     answer = entry.answer.strip()
     if entry.correction is not None:
         yield entry.correction.strip(), True
@@ -221,30 +231,37 @@ def _claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
         yield from ((text.strip(), entry.choice == "both") for text in (answer, str(entry.other)))
 
 
-def _people(entries: Iterable[Feedback]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(entry.who for entry in entries))
+def _list_reviewers(entries: Iterable[Feedback]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(entry.reviewer for entry in entries))
 
 
-def _grouped(parts: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any, list[T]]]:
-    """The parts by their key, in the order in which keys were first met."""
+def _key_of(entry: Feedback) -> str:
+    return input_key(Example(entry.id, entry.input, ""))
+
+
+def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any, list[T]]]:
+    """Group items by a key, in the order in which the keys first occur."""
     groups: dict[object, list[T]] = {}
-    for part in parts:
-        groups.setdefault(key(part), []).append(part)
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return list(groups.items())
 
 
-def rows_meant(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
-    """Of the rows with one `input_key`, those that the entries are about: those with an entry's answer, if they differ
-    in case or punctuation those with its input; all if no row has an entry's answer."""
-    found = []
+def select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
+    """Select the rows that the entries are about, among the rows with one `input_key`.
+
+    These are the rows with an entry's answer, and of those the ones with exactly its input if there are any; all rows
+    if none has an entry's answer.
+    """
+    selected = []
     for entry in entries:
-        same = [row for row in rows if canonical(row.output) == canonical(entry.answer)]
-        found += [row for row in same if row.input == entry.input] or same
-    return found or list(rows)
+        same = [row for row in rows if normalize_answer(row.output) == normalize_answer(entry.answer)]
+        selected += [row for row in same if row.input == entry.input] or same
+    return selected or list(rows)
 
 
-def canonical(text: str) -> str:
-    """A text without the spaces around it; a JSON value in one way of writing."""
+def normalize_answer(text: str) -> str:
+    """Strip a text; a JSON value is written in one canonical way."""
     try:
         return json.dumps(parse_json(text), sort_keys=True)
     except ValueError:

@@ -1,49 +1,55 @@
-"""The rows that no feedback may come near: those of the sealed test, whichever run has drawn or opened it."""
+"""The rows that no feedback may touch: those of the sealed test, in whichever run they were split off or opened."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etude.base.files import read_json
-from etude.base.spool import Examples
 from etude.data.dataset import survey_test
 from etude.data.splits import input_key
+from etude.data.spool import Examples
 from etude.feedback.entry import Feedback
 from etude.runs import FOLDER, find_runs
-from etude.runs.openings import DIGITS, read_openings
+from etude.runs.openings import KEY_DIGITS, read_openings
 from etude.task import Task
-from etude.text.near_duplicates import near_matches
+from etude.text.near_duplicates import find_near_matches
 from etude.types import Example, Message
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealedTest:
     """The inputs of test rows."""
 
-    keys: frozenset[str] = frozenset()
-    """The first `DIGITS` digits of `input_key`."""
+    keys: frozenset[str] = frozenset()  # the first KEY_DIGITS digits of each `input_key`
     texts: tuple[str, ...] = ()
 
-    def holds(self, text: str) -> bool:
-        """Whether a text is a test row's input, up to case and punctuation."""
+    def contains(self, text: str) -> bool:
+        """Return whether a text is a test row's input, up to case and punctuation."""
         return _short_key(text) in self.keys
 
-    def meets(self, inputs: Sequence[Sequence[Message]]) -> list[bool]:
-        """Whether each input, or one of the user's turns in it, is a test row's input or a near-duplicate of one."""
-        pairs = [(number, text) for number, turns in enumerate(inputs) for text in _parts(turns)]
-        near = {pairs[place][0] for place, *_ in near_matches([text for _, text in pairs], self.texts)}
-        near |= {number for number, text in pairs if self.holds(text)}
-        return [number in near for number in range(len(inputs))]
+    def find_overlaps(self, inputs: Sequence[Sequence[Message]]) -> list[bool]:
+        """Return for each input whether it, or one of its user turns, is a test row's input or a near-duplicate of
+        one."""
+        texts = [
+            (number, text)
+            for number, turns in enumerate(inputs)
+            for text in {
+                "\n".join(turn.content for turn in turns),
+                *(turn.content for turn in turns if turn.role == "user"),
+            }
+        ]
+        matches = find_near_matches([text for _, text in texts], self.texts)
+        overlapping = {texts[index][0] for index, *_ in matches}
+        overlapping |= {number for number, text in texts if self.contains(text)}
+        return [number in overlapping for number in range(len(inputs))]
 
-    def held_back(self, entries: Sequence[Feedback]) -> list[Feedback]:
-        """The entries on inputs that meet the test."""
-        met = self.meets([entry.input for entry in entries])
-        return [entry for entry, is_near in zip(entries, met, strict=True) if is_near]
+    def filter_entries(self, entries: Sequence[Feedback]) -> list[Feedback]:
+        """Return the entries whose input overlaps with the test."""
+        overlaps = self.find_overlaps([entry.input for entry in entries])
+        return [entry for entry, is_sealed in zip(entries, overlaps, strict=True) if is_sealed]
 
 
-def sealed_rows(task: Task, examples: Examples) -> Sealed:
-    """The test rows of a task: its own test file, what the runs beside it have split off, and what they have opened.
+def load_sealed_test(task: Task, examples: Examples) -> SealedTest:
+    """Load the test rows of a task: its own test file, what the runs beside it have split off, and what they opened.
 
     Raises InputError if the test file cannot be read, RunError if a run cannot.
     """
@@ -52,22 +58,13 @@ def sealed_rows(task: Task, examples: Examples) -> Sealed:
     for run in find_runs(root):
         file = run.folder / "split.json"
         sides = read_json(file)["assignments"] if file.exists() else {}
-        keys |= {key[:DIGITS] for key, side in sides.items() if side == "test"}
+        keys |= {key[:KEY_DIGITS] for key, side in sides.items() if side == "test"}
     test = survey_test(task)
-    own = [row.text for row in test[0]] if test else []
-    keys |= {_short_key(text) for text in own}
-    return Sealed(frozenset(keys), (*own, *_texts_on_test(examples, keys)))
-
-
-def _texts_on_test(examples: Iterable[Example], keys: set[str]) -> Iterator[str]:
-    return (row.text for row in examples if _short_key(row.text) in keys)
-
-
-def _parts(turns: Sequence[Message]) -> set[str]:
-    """The whole input, and each of the user's turns."""
-    asked = {turn.content for turn in turns if turn.role == "user"}
-    return {*asked, "\n".join(turn.content for turn in turns)}
+    test_file_texts = [row.text for row in test[0]] if test else []
+    keys |= {_short_key(text) for text in test_file_texts}
+    split_texts = [row.text for row in examples if _short_key(row.text) in keys]
+    return SealedTest(frozenset(keys), (*test_file_texts, *split_texts))
 
 
 def _short_key(text: str) -> str:
-    return input_key(Example("", (Message("user", text),), ""))[:DIGITS]
+    return input_key(Example("", (Message("user", text),), ""))[:KEY_DIGITS]

@@ -1,65 +1,80 @@
-"""`etude index`: what is fetched, read and embedded before a comparison, and kept beside the task file."""
+"""`etude index`: documents are fetched, read and embedded before a comparison, and saved beside the task file.
 
-from __future__ import annotations
+Vectors are saved by a hash of the text, so that only new texts are embedded.
+"""
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.errors import InputError, Issue, MissingExtraError, ModelError
+import numpy as np
+from numpy.typing import NDArray
+
+from etude.base.files import atomic_file
+from etude.errors import InputError, Issue, MissingExtraError, ModelError, RunError
 from etude.index.documents import read_passages
-from etude.index.fetch import PAUSE, fetch
-from etude.index.vectors import vectors_of
+from etude.index.fetch import PAUSE, fetch_documents
 from etude.models.registry import Models
 from etude.task import Task
-from etude.task.remote import kept_folder
+from etude.task.definition import index_folder
 
 if TYPE_CHECKING:
-    from etude.models.encoder import Encoder
+    from etude.models.local.encoder import Encoder
 
+Vectors = NDArray[np.float32]
+TEXTS_AT_ONCE = 10_000  # Texts after which the vectors are written: a kill loses no more than these
+_DIGEST_BYTES = 16
 DEFAULT_ENCODER = "all-minilm-l6-v2"
-Progress = Callable[[str, int, int], None]
-"""What is being done, how many are done, of how many."""
+Progress = Callable[[str, int, int], None]  # The stage, how many are done, and the total
 
 
 @dataclass(frozen=True)
-class Indexed:
+class IndexSummary:
     """What `build_index` did."""
 
     documents: int
     passages: int
     embedded: int
-    """Passages that were embedded; those of an earlier index are not embedded again."""
+    """Passages that were embedded; those of an earlier index are reused."""
     encoder: str | None
-    """None where search is by keywords alone."""
+    """None if search is by keywords alone."""
     seconds: float
     problems: tuple[str, ...]
-    """What could not be fetched, and why there is no encoder."""
+    """Pages that could not be fetched, and why there is no encoder."""
 
 
 def build_index(
-    task: Task, models: Models, on_progress: Progress = lambda what, done, of: None, pause: float = PAUSE
-) -> Indexed:
-    """Fetches, reads, splits and embeds the task's documents. What it keeps is used by all later steps.
+    task: Task, models: Models, on_progress: Progress = lambda stage, done, total: None, pause: float = PAUSE
+) -> IndexSummary:
+    """Fetch, read, split and embed the task's documents. All later steps use what it saves.
 
     Raises InputError for a task without documents, and with every document that cannot be read.
     """
     if task.documents is None:
         remedy = "add documents: FOLDER, or {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}"
-        raise InputError([Issue(task.file.name, "the task names no documents", "", remedy)])
+        raise InputError([Issue(task.file.name, "the task has no documents", "", remedy)])
     started = time.perf_counter()
-    problems = fetch(task.remote, lambda *of: on_progress("fetched", *of), pause) if task.remote else []
+    problems: list[str] = []
+    # 1. Web pages or rows of a query, into files; offline from here on.
+    if task.remote:
+        problems += fetch_documents(task.remote, lambda *counts: on_progress("fetched", *counts), pause)
+    # 2. Files to passages.
     passages = read_passages(task.documents)
-    encoder = encoder_of(task, models, problems)
+    # 3. Passages to vectors; those of an earlier index are reused.
+    encoder = load_task_encoder(task, models, problems)
     num_embedded = 0
     if encoder is not None:
-        texts = [passage.text for passage in passages]
-        _, num_embedded = vectors_of(
-            texts, encoder, vectors_file(task), keep=True, on_text=lambda *of: on_progress("embedded", *of)
+        _, num_embedded = embed_texts(
+            [passage.text for passage in passages],
+            encoder,
+            vectors_path(task),
+            keep=True,
+            on_text=lambda *counts: on_progress("embedded", *counts),
         )
-    return Indexed(
+    return IndexSummary(
         documents=len({passage.file for passage in passages}),
         passages=len(passages),
         embedded=num_embedded,
@@ -69,19 +84,87 @@ def build_index(
     )
 
 
-def vectors_file(task: Task) -> Path:
-    """Where the vectors of a task's passages are kept."""
-    return kept_folder(task.file) / "vectors.safetensors"
+def vectors_path(task: Task) -> Path:
+    """The file with the vectors of a task's passages."""
+    return index_folder(task.file) / "vectors.safetensors"
 
 
-def encoder_of(task: Task, models: Models, notes: list[str]) -> Encoder | None:
-    """The task's encoder as published; without one of its own, the packaged one if it is installed."""
+def load_task_encoder(task: Task, models: Models, notes: list[str]) -> "Encoder | None":
+    """Load the task's encoder as published; if the task names none, the packaged one if it is installed."""
     if task.encoder == "none":
         return None
     try:
-        return models.shared_encoder(task.encoder or DEFAULT_ENCODER)
+        return models.load_shared_encoder(task.encoder or DEFAULT_ENCODER)
     except (ModelError, MissingExtraError) as error:
         if task.encoder:
             raise
         notes.append(f"no encoder is used, because {DEFAULT_ENCODER} is not installed ({error})")
         return None
+
+
+def embed_texts(
+    texts: Sequence[str],
+    encoder: "Encoder",
+    file: Path,
+    keep: bool = False,
+    on_text: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Vectors, int]:
+    """Return one row for each text, and how many texts were embedded; vectors in `file` are reused.
+
+    With `keep` the file then holds exactly these texts. A file of another encoder counts as empty. `on_text` gets the
+    number of texts embedded and the number to embed.
+    """
+    digests = list(map(_hash_text, texts))
+    vectors = _read_vectors(file, encoder)
+    num_saved = len(vectors)
+    missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in vectors}
+    for start in range(0, len(missing), TEXTS_AT_ONCE):
+        chunk = dict(list(missing.items())[start : start + TEXTS_AT_ONCE])
+
+        def report_progress(done: int, _: int, start: int = start) -> None:
+            on_text(start + done, len(missing))
+
+        vectors |= dict(zip(chunk, encoder.embed(list(chunk.values()), report_progress), strict=True))
+        if keep and start + TEXTS_AT_ONCE < len(missing):
+            _write_vectors(file, encoder, vectors)
+    if keep and (missing or num_saved > len(set(digests))):
+        _write_vectors(file, encoder, {digest: vectors[digest] for digest in digests})
+    return np.stack([vectors[digest] for digest in digests]), len(missing)
+
+
+def count_missing(texts: Sequence[str], encoder: "Encoder", file: Path) -> int:
+    """Count the different texts that have no vector in `file`."""
+    return len({_hash_text(text) for text in texts} - _read_vectors(file, encoder).keys())
+
+
+def _hash_text(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
+
+
+def _encoder_key(encoder: "Encoder") -> str:
+    return f"{encoder.fingerprint} {encoder.dtype}"  # a vector depends on these and the text
+
+
+def _write_vectors(file: Path, encoder: "Encoder", vectors: dict[bytes, Vectors]) -> None:
+    from safetensors.numpy import save_file
+
+    digests = np.frombuffer(b"".join(vectors), dtype=np.uint8).reshape(-1, _DIGEST_BYTES)
+    tensors = {"digests": digests, "vectors": np.stack(list(vectors.values()))}
+    with atomic_file(file) as temporary:
+        save_file(tensors, temporary, {"encoder": _encoder_key(encoder)})
+
+
+def _read_vectors(file: Path, encoder: "Encoder") -> dict[bytes, Vectors]:
+    """Read digest of a text -> its vector. Raises RunError if the file cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.exists():
+        return {}
+    try:
+        with safe_open(file, "np") as tensors:
+            if (tensors.metadata() or {}).get("encoder") != _encoder_key(encoder):
+                return {}
+            digests, vectors = tensors.get_tensor("digests"), tensors.get_tensor("vectors")
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{file} cannot be read ({error}). Delete it and run etude index again.") from error
+    return {bytes(digest): vector for digest, vector in zip(digests, vectors, strict=True)}

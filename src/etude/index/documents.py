@@ -1,10 +1,8 @@
 """A task's documents, read into passages: text, Markdown, HTML, PDF, Word, and records in files of rows."""
 
-from __future__ import annotations
-
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from html import unescape
 from importlib.util import find_spec
@@ -13,70 +11,77 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from etude.base.files import read_json
-from etude.data.formats.raw import raw_rows
-from etude.data.formats.reading import Reading
+from etude.data.formats.raw_rows import read_raw_rows
+from etude.data.formats.row_reader import RowReader
 from etude.errors import EtudeError, InputError, Issue, MissingExtraError, quote_value
-from etude.index.passages import Passage, passages_at, passages_of
-from etude.privacy import find_by_form
-from etude.privacy.own_contact import CONTACT, value_of
+from etude.index.passages import Passage, split_document, split_page
+from etude.privacy import find_by_format
+from etude.privacy.own_contact import CONTACT_KINDS, contact_key
 from etude.task.definition import is_row_file
 
-ADDRESSES = ".addresses.json"
-"""In a folder of fetched pages: the address that each file is from."""
-ASIDE = ["nav", "footer", "aside", "[role=navigation]", "[role=contentinfo]", "[role=complementary]"]
-"""What is no text of a page, as CSS selectors."""
+ADDRESSES = ".addresses.json"  # In a folder of fetched pages: file name -> address
+# CSS selectors of what is not the text of a page.
+SKIPPED_ELEMENTS = [
+    "nav",
+    "footer",
+    "aside",
+    "[role=navigation]",
+    "[role=contentinfo]",
+    "[role=complementary]",
+]
 _HEADING_TAG, _TAG = re.compile(r"<h([1-6])>"), re.compile(r"</?(?:h[1-6]|p|ul|ol|li|pre|br|a)\b[^<>]*>")
+# What the readers raise for damaged files.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, RecursionError)
-"""What the readers raise on damaged files."""
 
 
 def read_passages(path: Path) -> tuple[Passage, ...]:
-    """The passages of a folder or of one file, in the order of the files' names; equal texts are kept once.
+    """Read the passages of a folder or a file, in the order of file names; equal texts appear once.
 
-    Hidden files are skipped. Raises InputError that names every file that cannot be read with the reason, and when
-    there is no passage at all; MissingExtraError when what reads a file is not installed.
+    Hidden files are skipped. Raises InputError with every file that cannot be read, or if there is no text at all, and
+    MissingExtraError if the package that reads a file is not installed.
     """
-    files = files_of(path)
-    return _read(path, tuple((file, name, file.stat().st_mtime_ns) for file, name in files.items()))
+    files = list_files(path)
+    return _read_all(path, tuple((file, name, file.stat().st_mtime_ns) for file, name in files.items()))
 
 
-def published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
-    """E-mail addresses and phone numbers of a task's documents, as `privacy.own_contact.value_of` names them; none of
-    documents that cannot be read."""
+def find_published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
+    """Find the e-mail addresses and phone numbers in a task's documents, as keys of `privacy.own_contact`.
+
+    Empty if a document cannot be read.
+    """
     try:
         passages = read_passages(path) if path else ()
     except EtudeError:
         return frozenset()
-    spans = (span for passage in passages for span in find_by_form(passage.text))
-    return frozenset(value_of(span) for span in spans if span.kind in CONTACT)
+    spans = (span for passage in passages for span in find_by_format(passage.text))
+    return frozenset(contact_key(span) for span in spans if span.kind in CONTACT_KINDS)
 
 
 @lru_cache(maxsize=1)
-def _read(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Passage, ...]:
-    """The passages of files that are as they were at these times; a comparison asks for them several times."""
-    found: dict[str, Passage] = {}
-    faults: list[Issue] = []
+def _read_all(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Passage, ...]:
+    # A comparison asks for them several times; the cache's key holds the times of the files.
+    passages: dict[str, Passage] = {}
+    issues: list[Issue] = []
     for file, name, _ in files:
         try:
-            for passage in _of_file(file, name):
-                found.setdefault(passage.text, passage)
+            for passage in _read_file(file, name):
+                passages.setdefault(passage.text, passage)
         except InputError as error:
-            faults.extend(error.issues)
+            issues.extend(error.issues)
         except _UNREADABLE as error:
-            faults.append(
-                Issue(f"documents: {name}", "this document cannot be read", _reason(error), _REMEDY)
-            )
-    if not found and not faults:
-        faults.append(Issue("documents", "there is no text in it", quote_value(str(path)), _REMEDY))
-    if faults:
-        raise InputError(faults)
-    return tuple(found.values())
+            reason = str(error) or type(error).__name__
+            issues.append(Issue(f"documents: {name}", "this document cannot be read", reason, _REMEDY))
+    if not passages and not issues:
+        issues.append(Issue("documents", "there is no text in it", quote_value(str(path)), _REMEDY))
+    if issues:
+        raise InputError(issues)
+    return tuple(passages.values())
 
 
-def files_of(path: Path) -> dict[Path, str]:
-    """The files of the documents in order, each with the name by which it is cited.
+def list_files(path: Path) -> dict[Path, str]:
+    """List the files of the documents in order, each with the name by which it is cited.
 
-    Raises InputError when there is nothing at `path`: what `etude index` would fetch is not fetched yet.
+    Raises InputError if there is nothing at `path`: `etude index` has not fetched the documents yet.
     """
     if not path.exists():
         raise InputError(
@@ -89,55 +94,44 @@ def files_of(path: Path) -> dict[Path, str]:
     return {
         file: addresses.get(name, name)
         for file, name in names.items()
-        if not any(part.startswith(".") for part in name.split("/"))
+        if not any(component.startswith(".") for component in name.split("/"))
     }
 
 
-def _of_file(file: Path, name: str) -> Iterator[Passage]:
+def _read_file(file: Path, name: str) -> Iterator[Passage]:
     suffix = file.suffix.lower()
     if is_row_file(file):
-        yield from _of_records(file, name)
+        reader = RowReader(file)
+        for number, row in enumerate(read_raw_rows(reader), start=1):
+            lines = (f"{key}: {value}" for key, value in row.cells.items() if value not in (None, ""))
+            yield from split_page("\n".join(lines), name, f"record {number}")
+        if reader.issues:
+            raise InputError(issue for _, issue in reader.issues)
     elif suffix not in READERS:
         raise ValueError(f"files that end in {suffix} are not read")
-    elif READERS[suffix] is _pdf_pages:
-        for number, text in enumerate(_pdf_pages(file), start=1):
-            yield from passages_at(text, name, f"page {number}")
+    elif READERS[suffix] is _read_pdf_pages:
+        for number, text in enumerate(_read_pdf_pages(file), start=1):
+            yield from split_page(text, name, f"page {number}")
     else:
-        yield from passages_of("\n".join(READERS[suffix](file)), name)
+        yield from split_document("\n".join(READERS[suffix](file)), name)
 
 
-def _of_records(file: Path, name: str) -> Iterator[Passage]:
-    reading = Reading(file)
-    for number, row in enumerate(raw_rows(reading), start=1):
-        lines = (f"{key}: {value}" for key, value in row.cells.items() if value not in (None, ""))
-        yield from passages_at("\n".join(lines), name, f"record {number}")
-    if reading.faults:
-        raise InputError(fault for _, fault in reading.faults)
-
-
-def _text(file: Path) -> Iterator[str]:
-    yield file.read_text(encoding="utf-8-sig")
-
-
-def _html(file: Path) -> Iterator[str]:
-    yield main_text(file.read_bytes())
-
-
-def main_text(page: bytes) -> str:
-    """The text of an HTML page, headings as in Markdown, without menus, footers and what stands at its side."""
-    _needs("resiliparse", "Reading HTML")
+def extract_text(page: bytes) -> str:
+    """Extract the text of an HTML page, headings as in Markdown, without menus, footers and side columns."""
+    _require("resiliparse", "Reading HTML")
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     html = bytes_to_str(page, detect_encoding(page, from_html_meta=True) or "utf-8")
-    text = extract_plain_text(html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=ASIDE)
-    marked = _HEADING_TAG.sub(lambda found: "#" * int(found[1]) + " ", text)
-    return unescape(_TAG.sub("", marked))
+    text = extract_plain_text(
+        html, preserve_formatting="minimal_html", alt_texts=False, skip_elements=SKIPPED_ELEMENTS
+    )
+    markdown = _HEADING_TAG.sub(lambda match: "#" * int(match[1]) + " ", text)
+    return unescape(_TAG.sub("", markdown))
 
 
-def _pdf_pages(file: Path) -> Iterator[str]:
-    """The text of each page."""
-    _needs("pypdf", "Reading PDF")
+def _read_pdf_pages(file: Path) -> Iterator[str]:
+    _require("pypdf", "Reading PDF")
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
@@ -149,13 +143,13 @@ def _pdf_pages(file: Path) -> Iterator[str]:
     except PyPdfError as error:
         raise ValueError(str(error) or type(error).__name__) from error
     if not any(map(str.strip, pages)):
-        raise ValueError("it holds no text, perhaps pictures of pages: run a text recognition (OCR) over it")
+        raise ValueError("it has no text, perhaps only pictures of pages: run text recognition (OCR) on it")
     yield from pages
 
 
-def _docx(file: Path) -> Iterator[str]:
-    """The paragraphs of a Word file as Markdown; a row of a table is a line."""
-    _needs("docx", "Reading Word files")
+def _read_docx(file: Path) -> Iterator[str]:
+    """Read the paragraphs of a Word file as Markdown; a row of a table is a line."""
+    _require("docx", "Reading Word files")
     from docx import Document
     from docx.opc.exceptions import OpcError
     from docx.text.paragraph import Paragraph
@@ -174,24 +168,22 @@ def _docx(file: Path) -> Iterator[str]:
             yield ""
 
 
-READERS: Mapping[str, Callable[[Path], Iterator[str]]] = {
-    **dict.fromkeys((".md", ".markdown", ".txt", ".rst", ""), _text),
-    **dict.fromkeys((".html", ".htm"), _html),
-    ".pdf": _pdf_pages,
-    ".docx": _docx,
+# Suffix of a file -> its text in lines, or in pages.
+READERS: Mapping[str, Callable[[Path], Iterable[str]]] = {
+    **dict.fromkeys(
+        (".md", ".markdown", ".txt", ".rst", ""), lambda file: [file.read_text(encoding="utf-8-sig")]
+    ),
+    **dict.fromkeys((".html", ".htm"), lambda file: [extract_text(file.read_bytes())]),
+    ".pdf": _read_pdf_pages,
+    ".docx": _read_docx,
 }
-"""Suffix of a file -> its text in lines, or in pages."""
 _REMEDY = (
     f"save it as {', '.join(filter(None, chain(READERS, ['JSONL', 'CSV', 'TSV or Parquet'])))}, or remove it"
 )
 
 
-def _needs(module: str, feature: str) -> None:
-    """Raises MissingExtraError where a reader is not installed; else keeps its remarks off the terminal."""
+def _require(module: str, feature: str) -> None:
+    """Check that a reader is installed and silence its log. Raises MissingExtraError."""
     if not find_spec(module):
         raise MissingExtraError(feature, "documents")
     logging.getLogger(module).setLevel(logging.CRITICAL)
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__

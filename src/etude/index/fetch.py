@@ -1,7 +1,7 @@
-"""What `etude index` fetches: web pages and the rows of a query, kept beside the task so that all later steps are
-offline. Pages that their site's robots.txt does not allow are not fetched."""
+"""Fetches web pages and the rows of a query for `etude index`, so that all later steps are offline.
 
-from __future__ import annotations
+Pages that their site's robots.txt does not allow are not fetched.
+"""
 
 import gzip
 import hashlib
@@ -20,18 +20,16 @@ from urllib.robotparser import RobotFileParser
 import httpx2
 
 from etude import __version__
-from etude.base.files import folder_aside, read_json, write_json, write_lines
+from etude.base.files import atomic_folder, read_json, write_json, write_lines
 from etude.errors import InputError, Issue, MissingExtraError, quote_value
-from etude.index.documents import ADDRESSES, main_text
-from etude.task import Remote
+from etude.index.documents import ADDRESSES, extract_text
+from etude.task import RemoteDocuments
 
 AGENT = f"etude/{__version__}"
-PAUSE = 0.5
-"""Seconds between two pages of one site, unless its robots.txt asks for more."""
-PATIENCE = 30.0
-"""Seconds for a page; also the longest pause that a robots.txt gets."""
-MOST_BYTES = 20_000_000
-"""Bytes of a page, at most."""
+PAUSE = 0.5  # Seconds between two pages of one site, unless its robots.txt asks for more
+PAGE_TIMEOUT = 30.0  # Seconds for a page; also the longest pause that a robots.txt can ask for
+MAX_PAGE_BYTES = 20_000_000  # Size of the largest page that is read
+# Type of a page -> suffix of its file.
 KINDS = {
     "text/html": ".md",
     "application/xhtml+xml": ".md",
@@ -39,33 +37,35 @@ KINDS = {
     "text/plain": ".txt",
     "text/markdown": ".md",
 }
-"""Type of a page -> suffix of the file that is kept."""
+_LOCATION = re.compile(r"<loc>\s*(?:<!\[CDATA\[)?\s*(.*?)\s*(?:\]\]>)?\s*</loc>", re.DOTALL)
 
 
 class _PageError(Exception):
-    """Why a page is not fetched."""
+    """The reason why a page is not fetched."""
 
 
-def fetch(
-    remote: Remote, on_page: Callable[[int, int], None] = lambda done, of: None, pause: float = PAUSE
+def fetch_documents(
+    remote: RemoteDocuments,
+    on_page: Callable[[int, int], None] = lambda done, total: None,
+    pause: float = PAUSE,
 ) -> list[str]:
-    """Fetches what the task names into `remote.kept`, whole or not at all; returns what could not be fetched.
+    """Fetch the task's documents into `remote.folder`, whole or not at all; return what could not be fetched.
 
-    A page that cannot be fetched now stays as it was fetched before. `on_page` gets how many are done, of how many.
-    Raises InputError when nothing can be fetched.
+    A page that cannot be fetched now stays as it was fetched before. `on_page` gets the number done and the total.
+    Raises InputError if nothing can be fetched.
     """
     if remote.sql is not None:
-        with folder_aside(remote.kept) as aside:
-            write_lines(aside / "records.jsonl", _rows(remote))
+        with atomic_folder(remote.folder) as temporary:
+            write_lines(temporary / "records.jsonl", _query_rows(remote))
         return []
     if not find_spec("resiliparse"):
         raise MissingExtraError("Reading web pages", "documents")
-    with httpx2.Client(headers={"User-Agent": AGENT}, timeout=PATIENCE) as client:
-        return _pages(remote, _Web(client, pause), on_page)
+    with httpx2.Client(headers={"User-Agent": AGENT}, timeout=PAGE_TIMEOUT) as client:
+        return _fetch_pages(remote, _WebClient(client, pause), on_page)
 
 
-def _rows(remote: Remote) -> Iterator[dict[str, object]]:
-    """The rows of the query. Nothing is written to the database: the transaction is rolled back."""
+def _query_rows(remote: RemoteDocuments) -> Iterator[dict[str, object]]:
+    """Yield the rows of the query. Nothing is written to the database: the transaction is rolled back."""
     if not find_spec("sqlalchemy"):
         raise MissingExtraError("Reading a database", "documents")
     from sqlalchemy import create_engine, text
@@ -73,106 +73,115 @@ def _rows(remote: Remote) -> Iterator[dict[str, object]]:
     from sqlalchemy.pool import NullPool
 
     if not (url := os.environ.get(remote.url or "")):
-        what, remedy = f"the variable {remote.url} is not set", "export it with the address of the database"
-        raise InputError([Issue("documents.url", what, "", remedy)])
+        message, remedy = (
+            f"the variable {remote.url} is not set",
+            "export it with the address of the database",
+        )
+        raise InputError([Issue("documents.url", message, "", remedy)])
     try:
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect() as connection:
-            streamed = connection.execution_options(stream_results=True)
-            for row in streamed.execute(text(remote.sql or "")).mappings():
-                yield {str(key): _plain(value) for key, value in row.items()}
+            rows = connection.execution_options(stream_results=True).execute(text(remote.sql or ""))
+            for row in rows.mappings():
+                # dates and decimals become texts
+                yield {
+                    str(key): value if isinstance(value, str | int | float | None) else str(value)
+                    for key, value in row.items()
+                }
     except ModuleNotFoundError as error:
-        fault = Issue(
+        issue = Issue(
             "documents.url", f"the driver {error.name} is not installed", "", f"pip install {error.name}"
         )
-        raise InputError([fault]) from error
+        raise InputError([issue]) from error
     except SQLAlchemyError as error:
         reason = quote_value(str(getattr(error, "orig", None) or type(error).__name__).strip())
-        fault = Issue(
+        issue = Issue(
             "documents.sql", "the query failed", reason, "correct it, or the address of the database"
         )
-        raise InputError([fault]) from error
+        raise InputError([issue]) from error
 
 
-def _plain(value: object) -> object:
-    """A value of a row as JSON has it: dates and decimals as texts."""
-    return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _pages(remote: Remote, web: _Web, on_page: Callable[[int, int], None]) -> list[str]:
+def _fetch_pages(
+    remote: RemoteDocuments, web: "_WebClient", on_page: Callable[[int, int], None]
+) -> list[str]:
     problems: list[str] = []
-    urls = list(dict.fromkeys(remote.urls or web.listed(remote.sitemap or "")))
+    # 1. The addresses: those of the task, or those of its sitemap up to pages:.
+    urls = list(dict.fromkeys(remote.urls or web.list_pages(remote.sitemap or "")))
     if len(urls) > remote.pages and not remote.urls:
         problems.append(
-            f"{len(urls) - remote.pages:,} pages of the sitemap are more than pages: {remote.pages:,}"
+            f"{len(urls) - remote.pages:,} pages of the sitemap are beyond pages: {remote.pages:,}"
         )
         urls = urls[: remote.pages]
-    before = read_json(remote.kept / ADDRESSES) if (remote.kept / ADDRESSES).exists() else {}
-    earlier = {url: name for name, url in before.items()}
-    with folder_aside(remote.kept) as aside:
-        kept: dict[str, str] = {}
-        for done, url in enumerate(urls, start=1):
+    addresses = read_json(remote.folder / ADDRESSES) if (remote.folder / ADDRESSES).exists() else {}
+    earlier_names = {url: name for name, url in addresses.items()}
+    with atomic_folder(remote.folder) as temporary:
+        saved: dict[str, str] = {}
+        # 2. Each page into a file; a page that fails now keeps its earlier file.
+        for num_done, url in enumerate(urls, start=1):
             try:
-                content, suffix = web.page(url)
-                name = f"{_slug(url)}{suffix}"
-                (aside / name).write_bytes(content)
+                content, suffix = web.fetch_page(url)
+                words = re.sub(r"[^\w.-]+", "-", url.partition("://")[2]).strip("-")[:80]
+                name = f"{words}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{suffix}"
+                (temporary / name).write_bytes(content)
             except (_PageError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-                name = earlier.get(url, "")
-                again = "; the page as it was fetched before is kept" if name else ""
-                problems.append(f"{url}: {str(error) or type(error).__name__}{again}")
+                name = earlier_names.get(url, "")
+                note = "; the earlier version of the page is used" if name else ""
+                problems.append(f"{url}: {str(error) or type(error).__name__}{note}")
                 if name:
-                    copyfile(remote.kept / name, aside / name)
+                    copyfile(remote.folder / name, temporary / name)
             if name:
-                kept[name] = url
-            on_page(done, len(urls))
-        if not kept:
-            said = problems or ["the sitemap lists none"]
-            raise InputError(Issue("documents", "no page is fetched", each, "correct it") for each in said)
-        write_json(aside / ADDRESSES, kept)
+                saved[name] = url
+            on_page(num_done, len(urls))
+        if not saved:
+            reasons = problems or ["the sitemap lists none"]
+            raise InputError(
+                Issue("documents", "no page could be fetched", reason, "correct it") for reason in reasons
+            )
+        # 3. Which file is from which address, for citations.
+        write_json(temporary / ADDRESSES, saved)
     return problems
 
 
 @dataclass
-class _Web:
+class _WebClient:
     """Fetches pages that robots.txt allows, one at a time."""
 
     client: httpx2.Client
     pause: float
     robots: dict[str, RobotFileParser] = field(default_factory=dict)
-    free: dict[str, float] = field(default_factory=dict)
+    next_fetch: dict[str, float] = field(default_factory=dict)
     """Site -> when its next page may be fetched."""
 
-    def page(self, url: str) -> tuple[bytes, str]:
-        """The content of a page that is kept, and the suffix of its file. Raises _PageError or HTTPError."""
-        body, kind = self._get(url)
-        if kind not in KINDS:
-            raise _PageError(f"it is {kind or 'of no known type'}, which is not read")
-        if "html" not in kind:
-            return body, KINDS[kind]
-        if not (text := main_text(body)).strip():
-            raise _PageError("it holds no text")
-        return text.encode(), KINDS[kind]
+    def fetch_page(self, url: str) -> tuple[bytes, str]:
+        """Fetch a page; return its content and the suffix of its file. Raises _PageError or HTTPError."""
+        body, media_type = self._get(url)
+        if media_type not in KINDS:
+            raise _PageError(f"it is {media_type or 'of no known type'}, which is not read")
+        if "html" not in media_type:
+            return body, KINDS[media_type]
+        if not (text := extract_text(body)).strip():
+            raise _PageError("it has no text")
+        return text.encode(), KINDS[media_type]
 
-    def listed(self, sitemap: str, deep: bool = True) -> Iterator[str]:
-        """The pages of a sitemap, or of the sitemaps that it lists."""
+    def list_pages(self, sitemap: str, deep: bool = True) -> Iterator[str]:
+        """Yield the addresses in a sitemap, or in the sitemaps that it lists."""
         try:
             body, _ = self._get(sitemap)
         except (_PageError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            fault = Issue(
-                "documents.sitemap", "it cannot be fetched", f"{sitemap}: {error}", "correct the address"
-            )
-            raise InputError([fault]) from error
-        if body[:2] == b"\x1f\x8b":
-            body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MOST_BYTES)
-        found = [html.unescape(url) for url in _LOCATION.findall(body.decode("utf-8", errors="replace"))]
+            value = f"{sitemap}: {error}"
+            issue = Issue("documents.sitemap", "it cannot be fetched", value, "correct the address")
+            raise InputError([issue]) from error
+        if body[:2] == b"\x1f\x8b":  # gzip
+            body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MAX_PAGE_BYTES)
+        urls = [html.unescape(url) for url in _LOCATION.findall(body.decode("utf-8", errors="replace"))]
         if b"<sitemapindex" not in body:
-            yield from found
+            yield from urls
         elif deep:
-            for each in found:
-                yield from self.listed(each, deep=False)
+            for url in urls:
+                yield from self.list_pages(url, deep=False)
 
     def _get(self, url: str) -> tuple[bytes, str]:
-        """The body and the type of what is at an address, behind at most five redirects."""
+        """Return the body and media type of an address, after at most five redirects."""
         for _ in range(6):
             self._wait_for_turn(url)
             with self.client.stream("GET", url) as response:
@@ -181,46 +190,36 @@ class _Web:
                     continue
                 if response.status_code != 200:
                     raise _PageError(f"the server answered {response.status_code}")
-                return _body(response), response.headers.get("content-type", "").partition(";")[
-                    0
-                ].strip().lower()
+                content_type = response.headers.get("content-type", "")
+                return _read_body(response), content_type.partition(";")[0].strip().lower()
         raise _PageError("it redirects too often")
 
     def _wait_for_turn(self, url: str) -> None:
-        """Waits as the site's robots.txt asks; raises _PageError when it does not allow the page."""
+        """Wait as the site's robots.txt asks; raises _PageError if it does not allow the page."""
         site = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         if site not in self.robots:
-            self.robots[site] = self._rules(site)
+            self.robots[site] = self._fetch_rules(site)
         rules = self.robots[site]
         if not rules.can_fetch(AGENT, url):
             raise _PageError("robots.txt does not allow it")
-        time.sleep(max(0.0, self.free.get(site, 0.0) - time.monotonic()))
-        asked = float(rules.crawl_delay(AGENT) or 0)
-        self.free[site] = time.monotonic() + min(max(self.pause, asked), PATIENCE)
+        time.sleep(max(0.0, self.next_fetch.get(site, 0.0) - time.monotonic()))
+        delay = float(rules.crawl_delay(AGENT) or 0)
+        self.next_fetch[site] = time.monotonic() + min(max(self.pause, delay), PAGE_TIMEOUT)
 
-    def _rules(self, site: str) -> RobotFileParser:
-        """A site's robots.txt (RFC 9309): all is allowed where there is none, nothing where the server fails."""
+    def _fetch_rules(self, site: str) -> RobotFileParser:
+        # RFC 9309: without a robots.txt all is allowed; if the server fails, nothing is
         rules = RobotFileParser()
         response = self.client.get(f"{site}/robots.txt", follow_redirects=True)
-        refused = ["User-agent: *", "Disallow: /"] if response.status_code >= 500 else []
-        rules.parse(response.text.splitlines() if response.is_success else refused)
+        fallback = ["User-agent: *", "Disallow: /"] if response.status_code >= 500 else []
+        rules.parse(response.text.splitlines() if response.is_success else fallback)
         return rules
 
 
-_LOCATION = re.compile(r"<loc>\s*(?:<!\[CDATA\[)?\s*(.*?)\s*(?:\]\]>)?\s*</loc>", re.DOTALL)
-
-
-def _body(response: httpx2.Response) -> bytes:
-    parts, size = [], 0
-    for part in response.iter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > MOST_BYTES:
-            raise _PageError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
-    return b"".join(parts)
-
-
-def _slug(url: str) -> str:
-    """A file's name for an address: what can be read of it, and a hash."""
-    words = re.sub(r"[^\w.-]+", "-", url.partition("://")[2]).strip("-")[:80]
-    return f"{words}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+def _read_body(response: httpx2.Response) -> bytes:
+    blocks, size = [], 0
+    for block in response.iter_bytes():
+        blocks.append(block)
+        size += len(block)
+        if size > MAX_PAGE_BYTES:
+            raise _PageError(f"it is larger than {MAX_PAGE_BYTES // 1_000_000} MB")
+    return b"".join(blocks)

@@ -1,113 +1,104 @@
-"""Texts as passages: whole where a text is short, else by its headings and paragraphs.
+"""Texts as passages: whole if a text is short, else split at its headings and paragraphs.
 
-Each passage keeps its place (file, and heading, page or record), so that an answer can name where it is from.
+Each passage keeps its file and its heading, page or record, so that an answer can name its source.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-WORDS = 180
-"""Words of a passage at most, unless one paragraph is longer: what a small encoder reads in 256 tokens."""
-CHARACTERS = 12
-"""Characters that count as a word at least: not every script has spaces between words."""
-MOST_CHARACTERS = CHARACTERS * WORDS
-"""A paragraph of more characters is cut between words."""
+# Words of a passage, unless one paragraph is longer: what a small encoder reads in 256 tokens.
+MAX_WORDS = 180
+# Characters that count as at least one word: not every script has spaces between words.
+CHARACTERS_PER_WORD = 12
+MAX_PARAGRAPH = CHARACTERS_PER_WORD * MAX_WORDS  # A paragraph of more characters is split between words
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of a document that can be looked up."""
+    """A stretch of a document that can be retrieved."""
 
     text: str
     file: str
-    """Path below the folder of documents, the file's name, or the address of a web page."""
-    place: str = ""
-    """The heading it is under, or the number of its page or record; empty for a whole document."""
+    """Path in the folder of documents, the file's name, or the address of a web page."""
+    section: str = ""
+    """The heading it is under, or its page or record; empty for a whole document."""
 
     @property
     def name(self) -> str:
-        """File and place, as an answer cites it."""
-        return f"{self.file}: {self.place}" if self.place else self.file
+        """File and section, as an answer cites it."""
+        return f"{self.file}: {self.section}" if self.section else self.file
 
 
-def passages_of(text: str, name: str) -> Iterator[Passage]:
-    """The passages of one document: itself where it is short, else its sections, packed by paragraph.
+def split_document(text: str, name: str) -> Iterator[Passage]:
+    """Split one document: whole if it is short, else its sections, packed by paragraph.
 
-    Under a heading, each passage begins with it, so that it can be understood alone.
+    Each passage under a heading begins with it, so that it can be understood alone.
     """
     text = text.strip()
     if not text:
         return
-    if _num_words(text) <= WORDS:
+    if _count_words(text) <= MAX_WORDS:
         yield Passage(text, name)
         return
-    for headings, paragraphs in _sections(text):
-        place = " > ".join(headings)
-        for body, part in _parts(paragraphs):
-            yield Passage(f"{place}\n\n{body}" if place else body, name, (place + part).strip(", "))
+    for headings, paragraphs in _split_sections(text):
+        section = " > ".join(headings)
+        for body, suffix in _pack(paragraphs):
+            content = f"{section}\n\n{body}" if section else body
+            yield Passage(content, name, (section + suffix).strip(", "))
 
 
-def passages_at(text: str, name: str, place: str) -> Iterator[Passage]:
-    """The passages of a page or a record, whose place is known: the whole, or stretches of its lines."""
-    lines = [piece for line in text.strip().splitlines() for piece in _cut(line)]
-    for body, part in _parts(lines, "\n"):
-        yield Passage(body, name, place + part)
+def split_page(text: str, name: str, section: str) -> Iterator[Passage]:
+    """Split a page or a record, whose section is known, into stretches of its lines."""
+    lines = [piece for line in text.strip().splitlines() for piece in _split_paragraph(line)]
+    for body, suffix in _pack(lines, "\n"):
+        yield Passage(body, name, section + suffix)
 
 
-def _parts(pieces: Iterable[str], between: str = "\n\n") -> Iterator[tuple[str, str]]:
-    """Pieces packed up to `WORDS`, each with what tells it from the first: ", part 2"."""
-    for number, body in enumerate(_packed(pieces, between), start=1):
-        if body.strip():
-            yield body, f", part {number}" if number > 1 else ""
-
-
-def _sections(text: str) -> Iterator[tuple[Sequence[str], list[str]]]:
-    """The headings above each section, from the highest on, and its paragraphs."""
+def _split_sections(text: str) -> Iterator[tuple[Sequence[str], list[str]]]:
+    """Yield the headings above each section, from the highest on, and its paragraphs."""
     headings: dict[int, str] = {}
     paragraphs: list[str] = []
     for block in re.split(r"\n\s*\n", text):
-        first, _, rest = block.partition("\n")
-        if found := _HEADING.match(first.strip()):
+        first_line, _, body = block.partition("\n")
+        if match := _HEADING.match(first_line.strip()):
             if paragraphs:
                 yield tuple(headings.values()), paragraphs
             paragraphs = []
-            level = len(found[1])
-            headings = {key: title for key, title in headings.items() if key < level} | {level: found[2]}
-            block = rest
+            level = len(match[1])
+            headings = {key: title for key, title in headings.items() if key < level} | {level: match[2]}
+            block = body
         if block.strip():
-            paragraphs += _cut(block.strip())
+            paragraphs += _split_paragraph(block.strip())
     if paragraphs:
         yield tuple(headings.values()), paragraphs
 
 
-def _cut(paragraph: str) -> Iterator[str]:
-    """The paragraph, or stretches of it between words where it is very long."""
-    while len(paragraph) > MOST_CHARACTERS:
-        end = paragraph.rfind(" ", 1, MOST_CHARACTERS)
-        end = end if end > 0 else MOST_CHARACTERS
+def _split_paragraph(paragraph: str) -> Iterator[str]:
+    while len(paragraph) > MAX_PARAGRAPH:
+        end = paragraph.rfind(" ", 1, MAX_PARAGRAPH)
+        end = end if end > 0 else MAX_PARAGRAPH
         yield paragraph[:end]
         paragraph = paragraph[end:].lstrip()
     yield paragraph
 
 
-def _packed(pieces: Iterable[str], between: str) -> Iterator[str]:
-    """Paragraphs or lines joined up to `WORDS`."""
-    packed: list[str] = []
+def _pack(pieces: Iterable[str], separator: str = "\n\n") -> Iterator[tuple[str, str]]:
+    """Join paragraphs or lines up to `MAX_WORDS`, each with its number from the second on: ", part 2"."""
+    packs: list[list[str]] = [[]]
     num_words = 0
     for piece in pieces:
-        more = _num_words(piece)
-        if packed and num_words + more > WORDS:
-            yield between.join(packed)
-            packed, num_words = [], 0
-        packed.append(piece)
-        num_words += more
-    if packed:
-        yield between.join(packed)
+        num_new = _count_words(piece)
+        if packs[-1] and num_words + num_new > MAX_WORDS:
+            packs.append([])
+            num_words = 0
+        packs[-1].append(piece)
+        num_words += num_new
+    for number, pack in enumerate(packs, start=1):
+        if (body := separator.join(pack)).strip():
+            yield body, f", part {number}" if number > 1 else ""
 
 
-def _num_words(text: str) -> int:
-    return max(len(text.split()), len(text) // CHARACTERS)
+def _count_words(text: str) -> int:
+    return max(len(text.split()), len(text) // CHARACTERS_PER_WORD)

@@ -1,12 +1,10 @@
-"""The ladder: every method, from the lowest to the highest.
+"""The ladder: every method, from the simplest to the one that asks most of the user.
 
-A new method is one file here, which ends in `METHOD`, and its name in `etude.task.LADDER`.
+A new method is one file here that ends in `METHOD = ...`, and its name in `etude.task.METHOD_NAMES`.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from etude.errors import InputError, Issue, quote_value
@@ -20,76 +18,65 @@ __all__ = [
     "Candidate",
     "FitContext",
     "Method",
-    "asks_a_model",
-    "ladder",
-    "own_ladder",
-    "possible",
+    "check_methods",
+    "get_methods",
+    "needs_model",
+    "resolve_methods",
     "unused_keys",
 ]
 
 METHODS: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD for name in NAMES)
-"""In the order of effort that a step asks of the user."""
+"""In the order of the effort that each asks of the user."""
 
 
-def ladder(names: Sequence[str]) -> list[Method]:
-    """The named methods in the order of the ladder."""
+def get_methods(names: Sequence[str]) -> list[Method]:
+    """Return the methods with these names, in the order of the ladder."""
     return [method for method in METHODS if method.name in names]
 
 
-def possible(methods: Sequence[Method], task: Task, *, named: bool) -> list[Method]:
-    """The methods for which the task names what they need, such as documents.
+def resolve_methods(methods: Sequence[Method], task: Task, *, is_explicit: bool) -> list[Method]:
+    """Keep the methods for which the task has what they need, such as documents or a model with weights.
 
-    The others are left out, and those for which its model has no weights to train; if they were `named` one by one,
-    InputError is raised.
+    Raises InputError if the methods were chosen explicitly and the task lacks a key that one of them needs.
     """
-    faults = [
-        Issue(
-            f"methods: {method.name}",
-            f"it needs {key}",
-            "",
-            "add it to the task file, or leave the method out",
+    # By default a method without what it needs is skipped; one that the user chose is an error.
+    remedy = "add it to the task file, or leave the method out"
+    missing = {method.name: key for method in methods if (key := method.missing_key(task))}
+    if missing and is_explicit:
+        raise InputError(
+            [Issue(f"methods: {name}", f"it needs {key}", "", remedy) for name, key in missing.items()]
         )
-        for method in methods
-        if (key := method.missing(task))
-    ]
-    if faults and named:
-        raise InputError(faults)
-    return [method for method in methods if not method.missing(task) and (named or method.suits(task))]
+    available = [method for method in methods if method.name not in missing]
+    return [method for method in available if is_explicit or method.is_supported(task)]
 
 
-def asks_a_model(methods: Iterable[Method]) -> bool:
+def needs_model(methods: Iterable[Method]) -> bool:
     """Whether any of the methods asks a language model."""
     return any(method.asks_model for method in methods)
 
 
 def unused_keys(method: Method, task: Task) -> frozenset[str]:
-    """Keys of the task file on which what `method` fits does not depend: those of the verdict and of other methods."""
-    taken = {key for each in METHODS for key in each.keys}
-    return frozenset({*taken, *VERDICT_KEYS} - {*method.takes(task)})
+    """Return the keys of the task file that cannot change what `method` fits: the verdict's and other methods'."""
+    all_keys = {key for other in METHODS for key in other.keys}
+    return frozenset({*all_keys, *VERDICT_KEYS} - {*method.used_keys(task)})
 
 
-def own_ladder(methods: Sequence[Method]) -> list[Method]:
-    """`methods` as they stand. Raises InputError for none, for names that cannot name a step, and for a step
-    that is both tuned and prompted: what builds on it would pass for untuned."""
-    if faults := [*_faults([method.name for method in methods]), *_both(methods)]:
-        raise InputError(faults)
-    return list(methods)
-
-
-def _both(methods: Sequence[Method]) -> Iterator[Issue]:
-    for method in methods:
+def check_methods(methods: Sequence[Method]) -> list[Method]:
+    """Return `methods` as a list. Raises InputError with all errors: none given, names that are no names or not
+    unique, and methods that are both tuned and prompted, since what builds on them would count as untuned."""
+    issues = (
+        [] if methods else [Issue("methods", "there are none", "[]", "give at least one, such as METHODS[0]")]
+    )
+    names = [method.name for method in methods]
+    for number, method in enumerate(methods):
+        name = quote_value(method.name)
+        if not re.fullmatch(r"\w[\w-]*", method.name):
+            issues.append(Issue("methods", "not a valid name", name, "use letters, digits, _ and -"))
+        elif method.name in names[:number]:
+            issues.append(Issue("methods", "two methods have this name", name, "give each a different name"))
         if method.tuned and method.prompted:
-            what = "a method that changes weights is no prompt on which later methods may build"
-            yield Issue(
-                "methods", what, quote_value(method.name), "set `prompted = False` beside `tuned = True`"
-            )
-
-
-def _faults(names: Sequence[str]) -> Iterator[Issue]:
-    if not names:
-        yield Issue("methods", "there are none", "[]", "give at least one, such as LADDER")
-    for number, name in enumerate(names):
-        if not re.fullmatch(r"\w[\w-]*", name):
-            yield Issue("methods", "no name for a step", quote_value(name), "use letters, digits, _ and -")
-        elif name in names[:number]:
-            yield Issue("methods", "two steps of one name", quote_value(name), "give each a different name")
+            message = "a method that changes weights is no prompt on which later methods may build"
+            issues.append(Issue("methods", message, name, "set `prompted = False` beside `tuned = True`"))
+    if issues:
+        raise InputError(issues)
+    return list(methods)

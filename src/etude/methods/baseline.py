@@ -1,21 +1,17 @@
-"""baseline: what no language model is needed for."""
+"""baseline: predictors without a language model."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from etude.assistant import Assistant
 from etude.base.files import read_json
-from etude.data.dataset import Dataset
-from etude.index.build import encoder_of
-from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method
-from etude.task import Task
-from etude.types import CLASSICAL, Example, ModelRef
+from etude.index.build import load_task_encoder
+from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.types import CLASSICAL, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.classical import Predictor
@@ -23,116 +19,121 @@ if TYPE_CHECKING:
 Fitted = TypeVar("Fitted")
 
 
-@dataclass(frozen=True)
 class Baseline(Method):
-    """The best of: the most frequent answer, the nearest example's, and for classify TF-IDF + linear SVM and sentence
-    embeddings + logistic regression.
+    """The best on dev of: the most frequent answer, the nearest example's answer, and for classify TF-IDF + linear SVM
+    and sentence embeddings + logistic regression.
 
-    Chosen on dev, then fitted again on train and dev together. The dev results that are reported
-    are those of the fit on train alone.
+    The best is fitted again on train and dev together. The reported dev results are those of the fit on train alone.
     """
 
-    name: ClassVar[str] = "baseline"
-    label: ClassVar[str] = "Without a language model"
-    prompted: ClassVar[bool] = False
-    asks_model: ClassVar[bool] = False
-    keys: ClassVar[tuple[str, ...]] = ("encoder",)
+    name = "baseline"
+    label = "Without a language model"
+    prompted = False
+    asks_model = False
+    keys = ("encoder",)
 
-    def takes(self, task: Task) -> tuple[str, ...]:
-        """The encoder is for labels alone."""
+    def used_keys(self, task: Task) -> tuple[str, ...]:
+        """Use the encoder only for labels."""
         return self.keys if task.kind == "classify" else ()
 
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """None that cost anything."""
+    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """Count none: they cost next to nothing."""
         return 0
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Fits, chooses, and fits the choice again on all rows."""
-        chosen, predictor = self.fitted(task, train, dev, start, context)
-        both = replace(train, examples=(*train.examples, *dev.examples))
-        final = _clocked(context, lambda: refitted(predictor, task, both))
-        context.params["form"], context.learned = chosen.name, len(both)
-        return self._assistant(start, f"{chosen.name} on train and dev", final, context)
+        """Fit every predictor, choose one, and fit it again on all rows."""
+        # The dev results in the record are those of predictors that have not seen dev.
+        candidate, predictor = self.fit_on_train(task, train, dev, start, context)
+        all_rows = replace(train, examples=(*train.examples, *dev.examples))
+        final = _time_fit(context, lambda: fit_again(predictor, task, all_rows))
+        context.params["predictor"], context.num_learned = candidate.name, len(all_rows)
+        return self._build_assistant(start, f"{candidate.name} on train and dev", final, context)
 
-    def fitted(
+    def fit_on_train(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> tuple[Candidate, Predictor]:
-        """The choice on dev among what is fitted on `train` alone."""
-        fitted = _clocked(context, lambda: predictors(task, train, dev, context))
+        """Choose on dev among the predictors fitted on `train` alone."""
+        predictors = _time_fit(context, lambda: fit_predictors(task, train, dev, context))
         candidates = [
-            Candidate(name, self._assistant(start, name, predictor, context))
-            for name, predictor in fitted.items()
+            Candidate(name, self._build_assistant(start, name, predictor, context))
+            for name, predictor in predictors.items()
         ]
-        chosen = context.choose(candidates, dev, cheap=True)
-        return chosen, fitted[chosen.name]
+        candidate = context.choose(candidates, dev, cheap=True)
+        return candidate, predictors[candidate.name]
 
-    def _assistant(self, start: Assistant, name: str, predictor: Predictor, context: FitContext) -> Assistant:
-        """`predictor` as an assistant; with the choices, and so with a confidence, where it gives probabilities."""
+    def _build_assistant(
+        self, start: Assistant, name: str, predictor: Predictor, context: FitContext
+    ) -> Assistant:
         from etude.models.classical import Nearest, save_classical
 
-        folder = save_classical(predictor, _place(context.folder, name))
+        folder = save_classical(predictor, _predictor_folder(context.folder, name))
         return replace(
             start.without_examples(),
             search=None,
             method=self.name,
             model=ModelRef(CLASSICAL, folder),
             instructions="",
+            # Choices give a confidence, and the nearest example has no probability.
             choices=() if isinstance(predictor, Nearest) else start.choices,
         )
 
-    def before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
-        """The choice as it was fitted on train alone."""
-        place = _place(folder / "work", read_json(folder / "method.json")["params"]["form"])
-        return replace(assistant, model=ModelRef(CLASSICAL, place)) if place.exists() else assistant
+    def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
+        """Load the predictor fitted on train alone."""
+        params = read_json(folder / "method.json")["params"]
+        on_train = _predictor_folder(folder / "work", params["predictor"])
+        return replace(assistant, model=ModelRef(CLASSICAL, on_train)) if on_train.exists() else assistant
 
 
 METHOD = Baseline()
 
 
-def _place(folder: Path, name: str) -> Path:
+def _predictor_folder(folder: Path, name: str) -> Path:
     return folder / name.replace(" ", "-")
 
 
-def _clocked(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:
-    """What `fit` gives; the seconds it takes are added to the context's `train_seconds`."""
+def _time_fit(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:
+    """Call `fit` and add its seconds to the context's `train_seconds`."""
     started = time.perf_counter()
     fitted = fit()
     context.train_seconds += time.perf_counter() - started
     return fitted
 
 
-def predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Predictor]:
-    """Every classical model that fits the kind of task, from the simplest on, fitted on `train`."""
+def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Predictor]:
+    """Fit every classical model for this kind of task on `train`, the simplest first."""
     from etude.models.classical import Constant, Linear, Nearest
 
-    texts, outputs = columns(train.examples)
-    found: dict[str, Predictor] = {
+    texts, outputs = split_columns(train.examples)
+    predictors: dict[str, Predictor] = {
         "most frequent answer": Constant.fit(outputs),
         "nearest example": Nearest(texts, outputs),
     }
+    # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
         linear = {"TF-IDF + linear SVM": Linear.fit(texts, outputs, task.seed)}
-        if encoder := encoder_of(task, context.models, context.notes):
-            by_meaning = Linear.fit(texts, outputs, task.seed, encoder=encoder)
-            linear["embeddings + logistic regression"] = by_meaning
-        for name, each in linear.items():
-            found[name] = replace(each, temperature=each.calibrated(*columns(dev.examples)))
-    return found
+        if encoder := load_task_encoder(task, context.models, context.notes):
+            linear["embeddings + logistic regression"] = Linear.fit(
+                texts, outputs, task.seed, encoder=encoder
+            )
+        for name, predictor in linear.items():
+            temperature = predictor.fit_temperature(*split_columns(dev.examples))
+            predictors[name] = replace(predictor, temperature=temperature)
+    return predictors
 
 
-def refitted(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
-    """The same kind of predictor fitted on other rows; a linear one keeps its temperature."""
+def fit_again(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
+    """Fit the same kind of predictor on other rows; a linear one keeps its temperature."""
     from etude.models.classical import Constant, Features, Linear, Nearest
 
-    texts, outputs = columns(rows.examples)
+    texts, outputs = split_columns(rows.examples)
     if isinstance(predictor, Linear):
         encoder = None if isinstance(predictor.features, Features) else predictor.features
         return Linear.fit(texts, outputs, task.seed, predictor.temperature, encoder)
     return Nearest(texts, outputs) if isinstance(predictor, Nearest) else Constant.fit(outputs)
 
 
-def columns(examples: Sequence[Example]) -> tuple[list[str], list[str]]:
-    """Last user turns and outputs."""
+def split_columns(examples: Sequence[Example]) -> tuple[list[str], list[str]]:
+    """Split examples into last user turns and outputs."""
     return [example.input[-1].content for example in examples], [example.output for example in examples]

@@ -1,70 +1,60 @@
 """few_shot: fixed examples in the prompt."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
-from etude.assistant import Assistant, PromptLimit
-from etude.data.dataset import Dataset
-from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method
+from etude.assistant import PromptLimit
+from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.models.registry import Models
-from etude.task import Task
-from etude.types import Example
 
 DRAWS = 2
-"""Draws tried for each number of examples: which examples stand in the prompt matters as much as
-how many (Zhao et al. 2021, arXiv 2102.09690)."""
-NUMBERS = (2, 4, 8)
-"""Numbers of examples tried where there are no labels to cover."""
-MOST = 100
-"""More examples than this are not tried: the prompt would cost more than it could gain."""
+"""Draws for each number of examples: which examples are in the prompt matters as much as how many (Zhao et al. 2021,
+arXiv 2102.09690)."""
+SHOT_NUMBERS = (2, 4, 8)  # numbers of examples to try if there are no labels to cover
+MAX_SHOTS = 100  # with more examples a prompt would cost more than it could gain
 
 
-@dataclass(frozen=True)
 class FewShot(Method):
-    """The best wording so far with k training examples before the question; k and draw chosen on dev."""
+    """The best wording so far with k training examples before the question; k and the draw are chosen on dev."""
 
-    name: ClassVar[str] = "few_shot"
-    label: ClassVar[str] = "Examples in the prompt"
+    name = "few_shot"
+    label = "Examples in the prompt"
 
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """Every number with every draw."""
-        return DRAWS * len(sizes(task, by_form(start, train.examples)))
+    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """Count every number with every draw."""
+        return DRAWS * len(choose_sizes(task, group_by_shape(start, train.examples)))
 
-    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """Every number with every draw."""
-        return [candidate.assistant for candidate in self.candidates(task, train, start)]
+    def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """List every number with every draw."""
+        return [candidate.assistant for candidate in self.build_candidates(task, train, start)]
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Chooses among numbers and draws; those too long for the context with most dev rows are left out."""
+        """Choose among numbers and draws, without those too long for the context with most dev rows."""
         base = replace(start, method=self.name, shots=())
-        candidates = self.candidates(task, train, base)
-        fitting = [candidate for candidate in candidates if fits_most(candidate, dev, context)]
+        candidates = self.build_candidates(task, train, base)
+        fitting = [candidate for candidate in candidates if fits_most_rows(candidate, dev, context)]
         if too_long := [candidate.name for candidate in candidates if candidate not in fitting]:
             context.notes.append(
                 f"longer than the context with most dev rows, so not tried: {', '.join(too_long)}"
             )
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 
-    def typical(
+    def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """With as many examples as are tried."""
-        return self.candidates(task, train, start)[-1].assistant, rows
+        """Use as many examples as are tried."""
+        return self.build_candidates(task, train, start)[-1].assistant, rows
 
-    def candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
-        """`base` behind every draw of every number of examples, fewest first; equal ones are dropped."""
-        forms = by_form(base, train.examples)
+    def build_candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
+        """Build `base` with every draw of every number of examples, the fewest first; equal ones are dropped."""
+        groups = group_by_shape(base, train.examples)
         unique: dict[tuple[str, ...], Candidate] = {}
-        for size in sizes(task, forms):
+        for size in choose_sizes(task, groups):
             for draw in range(DRAWS):
-                shots = cover(forms, size, random.Random(f"{task.seed}/{size}/{draw}"))
+                shots = choose_shots(groups, size, random.Random(f"{task.seed}/{size}/{draw}"))
                 candidate = Candidate(f"{len(shots)} examples, draw {draw + 1}", replace(base, shots=shots))
                 unique.setdefault(tuple(shot.id for shot in shots), candidate)
         return list(unique.values())
@@ -73,51 +63,55 @@ class FewShot(Method):
 METHOD = FewShot()
 
 
-def fits_most(candidate: Candidate, dev: Dataset, context: FitContext) -> bool:
+def fits_most_rows(candidate: Candidate, dev: Dataset, context: FitContext) -> bool:
     """Whether all examples of the candidate fit the model's context before at least half of the dev rows."""
     assistant = candidate.assistant
     limit = PromptLimit(assistant, context.models.get(assistant.model))
-    whole = sum(limit.shots(row.input) == len(assistant.shots) for row in dev)
-    return 2 * whole >= len(dev)
+    num_fitting = sum(limit.count_shots(row.input) == len(assistant.shots) for row in dev)
+    return 2 * num_fitting >= len(dev)
 
 
-def sizes(task: Task, forms: Mapping[str, Sequence[Example]]) -> list[int]:
-    """Numbers of examples to try: one and two of each label, or 2, 4, 8."""
-    rows = sum(len(_short(examples)) for examples in forms.values())
-    wanted = (len(forms), 2 * len(forms)) if task.kind == "classify" else NUMBERS
-    return sorted({min(size, rows, MOST) for size in wanted})
+def choose_sizes(task: Task, groups: Mapping[str, Sequence[Example]]) -> list[int]:
+    """Choose the numbers of examples to try: one and two of each label, or 2, 4, 8."""
+    num_rows = sum(len(_drop_longest(examples)) for examples in groups.values())
+    candidate_sizes = (len(groups), 2 * len(groups)) if task.kind == "classify" else SHOT_NUMBERS
+    return sorted({min(size, num_rows, MAX_SHOTS) for size in candidate_sizes})
 
 
-def by_form(assistant: Assistant, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """Examples by the form of their output: its label, or which of the contract's fields it has."""
-    forms: dict[str, list[Example]] = {}
+def group_by_shape(assistant: Assistant, examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """Group examples by the label of their output, or by which of the contract's fields it has."""
+    groups: dict[str, list[Example]] = {}
     for example in examples:
         parsed = assistant.contract.parse(example.output) if assistant.contract else None
-        form = example.output if assistant.kind == "classify" else ""
-        form = ", ".join(sorted(parsed)) if isinstance(parsed, dict) else form
-        forms.setdefault(form, []).append(example)
-    return dict(sorted(forms.items()))
+        shape = example.output if assistant.kind == "classify" else ""
+        shape = ", ".join(sorted(parsed)) if isinstance(parsed, dict) else shape
+        groups.setdefault(shape, []).append(example)
+    return dict(sorted(groups.items()))
 
 
-def cover(forms: Mapping[str, Sequence[Example]], size: int, draw: random.Random) -> tuple[Example, ...]:
-    """`size` examples that take the forms in turn, the commonest first, then shuffled.
+def choose_shots(
+    groups: Mapping[str, Sequence[Example]], size: int, draw: random.Random
+) -> tuple[Example, ...]:
+    """Sample `size` examples from the groups in turn, the commonest first, and shuffle them.
 
-    An example longer than most of its form is passed over: it would cost in every request.
+    The longest examples of a group are passed over: they would cost in every request.
     """
     queues = [
         draw.sample(ordered, len(ordered))
-        for examples in sorted(forms.values(), key=len, reverse=True)
-        if (ordered := _short(examples))
+        for examples in sorted(groups.values(), key=len, reverse=True)
+        if (ordered := _drop_longest(examples))
     ]
-    picked: list[Example] = []
-    while len(picked) < size and any(queues):
+    shots: list[Example] = []
+    while len(shots) < size and any(queues):
         for queue in queues:
-            if queue and len(picked) < size:
-                picked.append(queue.pop())
-    draw.shuffle(picked)
-    return tuple(picked)
+            if queue and len(shots) < size:
+                shots.append(queue.pop())
+    draw.shuffle(shots)
+    return tuple(shots)
 
 
-def _short(examples: Sequence[Example]) -> list[Example]:
+def _drop_longest(examples: Sequence[Example]) -> list[Example]:
+    # The id breaks ties, so the order does not depend on the file.
     ordered = sorted(examples, key=lambda example: (len(example.text) + len(example.output), example.id))
+    # Nine tenths: the longest examples cost in every request.
     return ordered[: max(1, int(0.9 * len(ordered)))]

@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etude.assistant import Assistant
 from etude.base.files import read_json, write_json
-from etude.data.dataset import Dataset
 from etude.errors import ModelError
-from etude.index.build import DEFAULT_ENCODER, encoder_of
-from etude.methods.baseline import columns
-from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method, TrainingTime
-from etude.methods.tuned.training_rows import drawn
+from etude.index.build import DEFAULT_ENCODER, load_task_encoder
+from etude.methods.baseline import split_columns
+from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task, TrainingTime
+from etude.methods.shared.training_rows import sample_training_rows
 from etude.models.registry import Models
 from etude.models.weights import find_weights
-from etude.task import Task
 from etude.types import CLASSICAL, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.classical import Linear
-    from etude.models.encoder import Encoder
+    from etude.models.local.encoder import Encoder
 
-DONE, WEIGHTS = "trained.json", "classifier"
+RECORD, WEIGHTS = "trained.json", "classifier"
 
 
-@dataclass(frozen=True)
 class FineTuneEncoder(Method):
     """All weights of the encoder and a classification head, which starts from the logistic regression of the
     baseline; the epoch with most dev rows right is kept. No language model answers."""
 
-    name: ClassVar[str] = "fine_tune_encoder"
-    label: ClassVar[str] = "Fine-tuned encoder"
-    tuned: ClassVar[bool] = True
-    prompted: ClassVar[bool] = False
-    asks_model: ClassVar[bool] = False
-    keys: ClassVar[tuple[str, ...]] = ("encoder",)
+    name = "fine_tune_encoder"
+    label = "Fine-tuned encoder"
+    tuned = True
+    prompted = False
+    asks_model = False
+    keys = ("encoder",)
 
-    def missing(self, task: Task) -> str:
+    def missing_key(self, task: Task) -> str:
         """It is for labels, and needs an encoder."""
         if task.kind != "classify":
             return "kind: classify"
         return "an encoder:" if task.encoder == "none" else ""
 
-    def suits(self, task: Task) -> bool:
+    def is_supported(self, task: Task) -> bool:
         """Unless the task names an encoder, the packaged one has to be installed."""
         if task.encoder:
             return True
@@ -57,16 +52,16 @@ class FineTuneEncoder(Method):
             return False
         return find_spec("torch") is not None
 
-    def training_time(
+    def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
         """That of all rows, or of the part that a budget allows."""
         from etude.training.classifier import estimate_classifier_seconds
 
-        if (encoder := encoder_of(task, models, [])) is None:
+        if (encoder := load_task_encoder(task, models, [])) is None:
             return None
-        texts, labels = columns(train.examples)
-        seconds = estimate_classifier_seconds(_untrained(encoder, train, task.seed), texts, labels)
+        texts, labels = split_columns(train.examples)
+        seconds = estimate_classifier_seconds(_build_untrained(encoder, train, task.seed), texts, labels)
         return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
 
     def fit(
@@ -74,15 +69,15 @@ class FineTuneEncoder(Method):
     ) -> Assistant:
         """Trains on the training rows, the head first on all of them; goes on after the last whole epoch where an
         earlier attempt was killed."""
-        done, folder = context.folder / DONE, context.folder / WEIGHTS
-        if not done.exists():
-            write_json(done, self._trained(task, train, dev, context))
-        facts = read_json(done)
-        context.train_seconds += facts["seconds"]
-        context.params.update(facts)
-        context.learned = facts["rows"]
-        if facts["rows"] < len(train):
-            context.notes.append(f"trained on {facts['rows']:,} of {len(train):,} rows")
+        record_file, folder = context.folder / RECORD, context.folder / WEIGHTS
+        if not record_file.exists():
+            write_json(record_file, self._train(task, train, dev, context))
+        record = read_json(record_file)
+        context.train_seconds += record["seconds"]
+        context.params.update(record)
+        context.num_learned = record["rows"]
+        if record["rows"] < len(train):
+            context.notes.append(f"trained on {record['rows']:,} of {len(train):,} rows")
         assistant = replace(
             start.without_examples(),
             method=self.name,
@@ -92,25 +87,32 @@ class FineTuneEncoder(Method):
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 
-    def _trained(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, object]:
+    def _train(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, object]:
         from etude.models.classical import save_classical
         from etude.training.classifier import tune_classifier
 
-        encoder = context.models.encoder(task.encoder or DEFAULT_ENCODER)
-        rows = drawn(task, train, context.effort.train_rows or len(train))
-        texts, labels = columns(rows.examples)
-        asked, wanted = columns(dev.examples)
+        encoder = context.models.load_encoder(task.encoder or DEFAULT_ENCODER)
+        rows = sample_training_rows(task, train, context.effort.train_rows or len(train))
+        texts, labels = split_columns(rows.examples)
+        dev_texts, dev_labels = split_columns(dev.examples)
 
-        def right(now: Linear) -> float:
+        def measure_accuracy(now: Linear) -> float:
             return float(
-                np.mean([label == gold for (label, _), gold in zip(now.predict(asked), wanted, strict=True)])
+                np.mean(
+                    [
+                        label == gold
+                        for (label, _), gold in zip(now.predict(dev_texts), dev_labels, strict=True)
+                    ]
+                )
             )
 
-        linear = _untrained(encoder, train, task.seed)
+        # The head starts from the logistic regression, which is better than random weights on few rows.
+        linear = _build_untrained(encoder, train, task.seed)
         tuned, result = tune_classifier(
-            linear, texts, labels, context.seed, context.folder / "epochs", right, context.log
+            linear, texts, labels, context.seed, context.folder / "epochs", measure_accuracy, context.log
         )
-        tuned = replace(tuned, temperature=tuned.calibrated(asked, wanted))
+        # Training makes the probabilities too sure; the temperature corrects them on dev.
+        tuned = replace(tuned, temperature=tuned.fit_temperature(dev_texts, dev_labels))
         save_classical(tuned, context.folder / WEIGHTS)
         return {
             "rows": len(rows),
@@ -124,7 +126,7 @@ class FineTuneEncoder(Method):
 METHOD = FineTuneEncoder()
 
 
-def _untrained(encoder: Encoder, train: Dataset, seed: int) -> Linear:
+def _build_untrained(encoder: Encoder, train: Dataset, seed: int) -> Linear:
     from etude.models.classical import Linear
 
-    return Linear.fit(*columns(train.examples), seed, encoder=encoder)
+    return Linear.fit(*split_columns(train.examples), seed, encoder=encoder)

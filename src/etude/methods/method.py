@@ -1,93 +1,127 @@
-"""What a method is, and what it says about itself."""
-
-from __future__ import annotations
+"""The interface of a method, with the names that a method's file imports."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
+from etude.data.splits import Split
 from etude.errors import Issue
-from etude.methods.fit_context import FitContext
-from etude.methods.foresight.row_lengths import RowLengths
+from etude.methods.fit_context import Candidate, FitContext
 from etude.models.registry import Models
 from etude.task import Task
-from etude.types import Example
+from etude.types import Example, Side
 
-TrainingTime = Callable[[int, int, int | None], float]
-"""Seconds of training on so many rows, with what is measured on so many dev rows, for so many epochs at most."""
+__all__ = ["Assistant", "Candidate", "Dataset", "Example", "FitContext", "Method", "Task", "TrainingTime"]
+
+TrainingTime = Callable[
+    [int, int, int | None], float
+]  # (rows, dev rows, most epochs or None) -> seconds of training
+
+
+@dataclass(frozen=True)
+class RowLengths:
+    """The rows of train and dev; of the test rows it says only which are too long for a prompt."""
+
+    _split: Split
+    models: Models
+
+    @property
+    def train(self) -> Dataset:
+        """The training rows."""
+        return self._split.train
+
+    @property
+    def dev(self) -> Dataset:
+        """The dev rows."""
+        return self._split.dev
+
+    def find_too_long(
+        self, assistant: Assistant, prompt_name: str, remedy: str, sides: Sequence[Side]
+    ) -> Iterator[Issue]:
+        """Find the rows of `sides` whose prompt is longer than the model can read before its answer.
+
+        Raises ModelError if the model's backend cannot do what the assistant needs.
+        """
+        limit = PromptLimit(assistant, self.models.get(assistant.model, *assistant.needs))
+        if limit.tokens < 1:
+            message = (
+                f"leaves no room for a prompt: the model reads {limit.model.context} tokens with its answer"
+            )
+            remedy = "lower max_tokens: in the task file"
+            yield Issue("max_tokens", message, str(assistant.max_tokens), remedy)
+            return
+        for row in (row for side in sides for row in getattr(self._split, side)):
+            if not limit.fits(row.input):
+                tokens = limit.model.count_tokens(assistant.build_messages(row.input))
+                message = f"{prompt_name} is longer than the {limit.tokens} tokens the model can read before its answer"
+                yield Issue(row.location or row.id, message, f"{tokens} tokens", remedy)
 
 
 class Method(ABC):
-    """A method of the ladder: a frozen config with one verb, `fit`. The defaults are those of a prompt."""
+    """A method of the ladder: a frozen value with one verb, `fit`. The defaults suit a prompt."""
 
-    name: ClassVar[str]
-    """As in the task file and in folder names."""
-    label: ClassVar[str]
-    """What it is, for readers who do not know its name."""
-    tuned: ClassVar[bool] = False
-    """Whether the method changes weights of a language model."""
+    name: ClassVar[str]  # its name in the task file and in folders
+    label: ClassVar[str]  # what the report calls it
+    tuned: ClassVar[bool] = False  # whether the method changes weights of a language model
     prompted: ClassVar[bool] = True
     """Whether it is a prompt to the untuned model, on which later methods may build."""
-    asks_model: ClassVar[bool] = True
-    """Whether a language model answers."""
+    asks_model: ClassVar[bool] = True  # whether a language model answers
     searches: ClassVar[bool] = False
-    """Whether it looks passages up, with the search that is fitted once a run."""
+    """Whether it looks passages up, with the search that is fitted once for all methods of a run."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
-    """Keys of the task file that it takes, beside those that every method takes."""
+    """Keys of the task file that change what it fits, apart from those that every method uses."""
 
     @abstractmethod
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Builds on `start`, the best assistant of the lower methods, and returns a new one."""
-        ...
+        """Build on `start`, the best assistant of the simpler methods, and return a new one."""
 
-    def missing(self, task: Task) -> str:
-        """What the task file would have to say for this method, such as `documents:`; "" if nothing is missing."""
+    def missing_key(self, task: Task) -> str:
+        """Name the key that the task file lacks for this method, such as `documents:`; "" if it lacks none."""
         return ""
 
-    def takes(self, task: Task) -> tuple[str, ...]:
-        """The `keys`, with those that it takes because of what the task says under another."""
+    def used_keys(self, task: Task) -> tuple[str, ...]:
+        """`keys`, plus those that other settings of the task make relevant."""
         return self.keys
 
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """How many candidates `fit` would answer dev with; 0 when they cost next to nothing."""
-        return 1
+    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """Count the candidates with which `fit` would answer dev; 0 if they cost next to nothing."""
+        return len(self.list_prompts(task, train, start))
 
-    def asked(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
-        """The assistant that `fit` begins with."""
+    def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+        """Build the assistant that `fit` begins with."""
         return start
 
-    def typical(
+    def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """What the plan is made from: an assistant without a search, whose prompts for `rows`, as they are returned,
-        are as long as those of the candidates that `fit` will try."""
-        return self.asked(task, start, train, models), rows
+        """Build what the plan is timed with: an assistant without a search, and rows, whose prompts are as long as the
+        longest that `fit` will try."""
+        return self.build_untrained(task, start, train, models), rows
 
-    def training_time(
+    def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """What training takes, from a few timed steps; None where there is none. `answer` are the seconds of one
-        answer of `asked`."""
+        """Time a few training steps; None without training. `answer` is the seconds that one answer takes."""
         return None
 
-    def too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Issue]:
-        """Rows that the method could not answer or be trained on. Those too long for the prompt of `start` are
-        found without it."""
+    def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Issue]:
+        """Find rows that the method could not answer or be trained on, apart from those too long for `start`."""
         return ()
 
-    def prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
-        """What `fit` would answer dev with, as far as it bears on the length of a prompt."""
+    def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
+        """List the assistants with which `fit` would answer dev, or others with prompts as long."""
         return [start]
 
-    def before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
-        """The assistant as it was before it learned dev rows too, if it has; `folder` is the method's in the run."""
+    def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
+        """Load the assistant as it was before it learned dev rows, if it has; `folder` is the method's in the run."""
         return assistant
 
-    def suits(self, task: Task) -> bool:
+    def is_supported(self, task: Task) -> bool:
         """Whether the task's model can do what the method needs."""
         return True

@@ -1,23 +1,15 @@
 """prompt: the user's instructions alone."""
 
-from __future__ import annotations
+from dataclasses import replace
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
-
-from etude.assistant import Assistant
-from etude.data.dataset import Dataset
-from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method
-from etude.task import Task
+from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task
 
 
-@dataclass(frozen=True)
 class Prompt(Method):
     """The user's instructions, word for word."""
 
-    name: ClassVar[str] = "prompt"
-    label: ClassVar[str] = "The prompt as given"
+    name = "prompt"
+    label = "The prompt as given"
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext

@@ -1,85 +1,80 @@
-"""retrieval: passages of the task's documents in the prompt, found by a search that is fitted on train."""
-
-from __future__ import annotations
+"""retrieval: passages of the task's documents in the prompt, found by a search fitted on train."""
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
-from etude.assistant import Assistant
-from etude.data.dataset import Dataset
 from etude.index.documents import read_passages
-from etude.methods.few_shot import by_form, cover
-from etude.methods.fit_context import Candidate, FitContext
-from etude.methods.method import Method
-from etude.methods.searching import FittedSearch, fitted_search, with_any_passage
+from etude.methods.few_shot import choose_shots, group_by_shape
+from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.methods.shared.fitted_search import FittedSearch, add_any_passage, fit_search
 from etude.models.registry import Models
-from etude.task import Task
-from etude.types import Example
 
 NUM_SHOTS = 4
-MANY = 3
-"""Passages of the candidate with several."""
+MAX_PASSAGES = 3  # passages of the candidate with several
 
 
-@dataclass(frozen=True)
 class Retrieval(Method):
-    """The best wording so far with what is found in the documents behind the question: one passage, examples that
-    each carry their own, or several passages; chosen on dev."""
+    """The best wording so far with passages of the documents after the question: one passage, examples with a passage
+    each, or several passages; chosen on dev."""
 
-    name: ClassVar[str] = "retrieval"
-    label: ClassVar[str] = "Passages looked up"
-    searches: ClassVar[bool] = True
-    keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model", "documents", "encoder")
+    name = "retrieval"
+    label = "Passages looked up"
+    searches = True
+    keys = ("model", "prompt_model", "documents", "encoder")
 
-    def missing(self, task: Task) -> str:
-        """Documents are needed."""
+    def missing_key(self, task: Task) -> str:
+        """Require documents."""
         return "" if task.documents else "documents:"
 
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """One passage, examples with passages, several passages."""
+    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """Count one passage, examples with passages, several passages."""
         return 3
 
-    def typical(
+    def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """With examples, and a passage behind each question."""
-        shots = cover(by_form(start, train.examples), NUM_SHOTS, random.Random(task.seed))
-        carried = tuple(with_any_passage(task, shots))
-        return replace(start, method=self.name, shots=carried), list(with_any_passage(task, rows))
+        """Use examples, and a passage after each question."""
+        shots = choose_shots(group_by_shape(start, train.examples), NUM_SHOTS, random.Random(task.seed))
+        typical = replace(start, method=self.name, shots=tuple(add_any_passage(task, shots)))
+        return typical, list(add_any_passage(task, rows))
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Fits the search, then chooses among the prompts."""
-        fitted = fitted_search(task, train, dev, context)
+        """Fit the search, then choose among the prompts."""
+        fitted = fit_search(task, train, dev, context)
         base = replace(start.without_examples(), method=self.name, search=fitted.ref)
-        return context.choose(list(candidates(task, train, base, fitted)), dev).assistant
+        return context.choose(list(build_candidates(task, train, base, fitted)), dev).assistant
 
-    def prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """One passage, examples with passages, several passages; any passages stand for those that will be found."""
+    def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
+        """List one passage, examples with passages, several passages; any passages do for their length."""
         assert task.documents is not None
         passages = read_passages(task.documents)
         text = "\n".join(passage.text for passage in passages)
-        shots = cover(by_form(start, train.examples), NUM_SHOTS, random.Random(f"{task.seed}/passages"))
+        shots = _choose_shots(task, train, start)
 
-        def longer(num_passages: int) -> Assistant:
-            shown = text[: num_passages * len(text) // len(passages)]
-            return replace(start, instructions=f"{start.instructions}\n{shown}")
+        def lengthen(num_passages: int) -> Assistant:
+            passage_text = text[: num_passages * len(text) // len(passages)]
+            return replace(start, instructions=f"{start.instructions}\n{passage_text}")
 
-        return [longer(1), replace(longer(1 + len(shots)), shots=shots), longer(MANY)]
+        return [lengthen(1), replace(lengthen(1 + len(shots)), shots=shots), lengthen(MAX_PASSAGES)]
 
 
 METHOD = Retrieval()
 
 
-def candidates(task: Task, train: Dataset, base: Assistant, fitted: FittedSearch) -> Iterator[Candidate]:
-    """`base` with one passage, behind examples that carry theirs, and with several passages."""
+def _choose_shots(task: Task, train: Dataset, base: Assistant) -> tuple[Example, ...]:
+    rng = random.Random(f"{task.seed}/passages")
+    return choose_shots(group_by_shape(base, train.examples), NUM_SHOTS, rng)
+
+
+def build_candidates(
+    task: Task, train: Dataset, base: Assistant, fitted: FittedSearch
+) -> Iterator[Candidate]:
+    """Build `base` with one passage, with examples that have a passage each, and with several passages."""
     yield Candidate("1 passage", base)
-    draw = random.Random(f"{task.seed}/passages")
-    shots = cover(by_form(base, train.examples), NUM_SHOTS, draw)
-    carried = tuple(fitted.shown(shots))
-    yield Candidate(f"1 passage, {len(shots)} examples each with its own", replace(base, shots=carried))
-    if len(fitted.search.passages) >= MANY:
-        yield Candidate(f"{MANY} passages", replace(base, num_passages=MANY))
+    shots = tuple(fitted.add_passages(_choose_shots(task, train, base)))
+    yield Candidate(f"1 passage, {len(shots)} examples each with its own", replace(base, shots=shots))
+    if len(fitted.search.passages) >= MAX_PASSAGES:
+        yield Candidate(f"{MAX_PASSAGES} passages", replace(base, num_passages=MAX_PASSAGES))

@@ -1,9 +1,7 @@
 """Backends by the names they handle, and models handed out, each base loaded once.
 
-A new backend is one file with a function that loads a model, and one line in BACKENDS.
+A new backend is one file with a function that loads a model, and one entry in BACKENDS.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from etude.errors import MissingExtraError, ModelError
-from etude.models.backend import CAPABILITIES, Capability
-from etude.models.weights import PACKAGED, why_unknown
+from etude.models import endpoint, weights
+from etude.models.backend import CAPABILITIES, Capability, ConcurrentModel
+from etude.models.remote import RemoteModel, Service
 from etude.task import Endpoint
 from etude.task import endpoint as urls
 from etude.types import CLASSICAL, LearningModel, Model, ModelRef, TrainableModel
 
 if TYPE_CHECKING:
-    from etude.models.encoder import Encoder
-    from etude.models.live.answers import ConcurrentModel, LiveModel
+    from etude.models.local.encoder import Encoder
+    from etude.models.local.model import LocalModel
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
 class Models:
     """Hands out models. `device`, `dtype` and `cache` are those of `load_local`. `endpoints` are those of the task by
-    their names, and `journal` is the file with the answers that they have given."""
+    their names, and `journal` is the file with the answers of remote models."""
 
     def __init__(
         self,
@@ -41,68 +40,79 @@ class Models:
         self.device, self.dtype, self.cache = device, dtype, cache
         self.endpoints, self.journal = endpoints or {}, journal
         self.notes: dict[str, None] = {}
-        """What a reader of the answers should know of the models, each sentence once."""
+        """What a reader of the answers should know about the models, each sentence once."""
         self.expected: Sequence[ModelRef] = ()
-        """Models that will be asked for, where it helps a backend to load them together."""
-        self._loaded: dict[ModelRef, Model] = {}
-        self._others: dict[object, Any] = {}
+        """Models that will be requested, for backends that can load them together."""
+        self._models: dict[ModelRef, Model] = {}
+        self._values: dict[object, Any] = {}
 
     def get(self, ref: ModelRef, *needs: Capability) -> Model:
-        """The model that `ref` names, with its adapter laid over it.
+        """Return the model that `ref` names, with its adapter, loaded once.
 
-        Raises ModelError where its backend cannot do what is needed or finds no such model, MissingExtraError
-        where what the backend runs on is not installed.
+        Raises ModelError if its backend cannot do what is needed or finds no such model, MissingExtraError if a
+        package is not installed.
         """
-        backend = backend_of(ref.name)
+        backend = find_backend(ref.name)
+        # refused before anything is loaded, so that no method is fitted in vain
         for need in needs:
             if need not in (*backend.can, *backend.tries):
-                raise ModelError(_cannot(ref.name, backend, need))
-        if ref not in self._loaded:
+                raise ModelError(_format_missing(ref.name, backend, need))
+        if ref not in self._models:
             if not all(find_spec(module) for module in backend.modules):
                 raise MissingExtraError(f"A {backend.name} model", backend.extra)
-            self._loaded[ref] = backend.load(ref, self)
-        return self._loaded[ref]
+            model = backend.load(ref, self)
+            # without a service nobody would be asked before rows are sent
+            if isinstance(model, RemoteModel) and backend.service is None:
+                raise ModelError(
+                    f"The backend {backend.name} sends rows away: give it a service= in its entry."
+                )
+            self._models[ref] = model
+        return self._models[ref]
 
-    def trainable(self, ref: ModelRef) -> TrainableModel:
-        """As `get`, for a model whose weights the training loop changes."""
+    def get_trainable(self, ref: ModelRef) -> TrainableModel:
+        """Return a model whose weights the training loop changes."""
         return cast(TrainableModel, self.get(ref, "train"))
 
-    def learning(self, ref: ModelRef) -> LearningModel:
-        """As `get`, for a model that learns rows by itself."""
+    def get_learning(self, ref: ModelRef) -> LearningModel:
+        """Return a model that learns rows by itself."""
         return cast(LearningModel, self.get(ref, "learn"))
 
-    def live(self, ref: ModelRef) -> LiveModel:
-        """As `get`, for a model that writes many answers at once."""
-        return cast("LiveModel", self.get(ref, "live"))
+    def get_live(self, ref: ModelRef) -> "LocalModel":
+        """Return a model that generates many answers at once."""
+        return cast("LocalModel", self.get(ref, "live"))
 
-    def concurrent(self, ref: ModelRef) -> ConcurrentModel:
-        """As `get`, for a model that answers several threads at once."""
-        return cast("ConcurrentModel", self.get(ref, "concurrent"))
+    def get_concurrent(self, ref: ModelRef) -> ConcurrentModel:
+        """Return a model that answers several threads at once."""
+        return cast(ConcurrentModel, self.get(ref, "concurrent"))
 
-    def encoder(self, name: str, folder: Path | None = None) -> Encoder:
-        """The encoder `name`, or a tuned one from its folder, as its own copy of the weights.
+    def find_service(self, name: str) -> Service | None:
+        """Return the service that a model's requests are sent to; None for a model in this process."""
+        return find_service(name, self.endpoints)
 
-        Raises ModelError, or MissingExtraError where torch is not installed.
+    def load_encoder(self, name: str, folder: Path | None = None) -> "Encoder":
+        """Load the encoder `name`, or a tuned one from its folder, as a copy of the weights of its own.
+
+        Raises ModelError, or MissingExtraError if torch is not installed.
         """
         if not all(find_spec(module) for module in ("torch", "transformers")):
             raise MissingExtraError("An encoder", "train")
-        from etude.models.encoder import load_encoder
+        from etude.models.local.encoder import load_encoder
 
         return load_encoder(name, folder, self.device)
 
-    def shared_encoder(self, name: str) -> Encoder:
-        """The encoder `name` as published, loaded once: never to be trained."""
-        return self.once(("encoder", name), lambda: self.encoder(name))
+    def load_shared_encoder(self, name: str) -> "Encoder":
+        """Return the published encoder `name`, loaded once; it must not be trained."""
+        return self.load_once(("encoder", name), lambda: self.load_encoder(name))
 
-    def once(self, key: object, load: Callable[[], Kept]) -> Kept:
-        """What `load` gives, loaded when `key` is first asked for and kept."""
-        if key not in self._others:
-            self._others[key] = load()
-        return cast(Kept, self._others[key])
+    def load_once(self, key: object, load: Callable[[], Value]) -> Value:
+        """Return the result of the first call of `load` for `key`."""
+        if key not in self._values:
+            self._values[key] = load()
+        return cast(Value, self._values[key])
 
-    def evict(self, ref: ModelRef) -> None:
-        """Forgets one model; its memory is free once nobody else holds it."""
-        self._loaded.pop(ref, None)
+    def remove(self, ref: ModelRef) -> None:
+        """Drop one model; its memory is free when nobody else holds it."""
+        self._models.pop(ref, None)
 
 
 @dataclass(frozen=True)
@@ -111,46 +121,52 @@ class Backend:
 
     name: str
     names: str
-    """Which names it handles, in words."""
+    """The model names it handles, in words."""
     handles: Callable[[str], bool]
     load: Callable[[ModelRef, Models], Model]
-    """Loads what a ModelRef means; the Models are there for a base that several adapters share."""
+    """Loads the model of a ModelRef; the Models are there for a base that several adapters share."""
     can: tuple[Capability, ...]
     tries: tuple[Capability, ...] = ()
-    """What is asked of it without a promise; the contract then says whether an answer is right in form."""
-    why_unknown: Callable[[str, str], str] = lambda name, key: ""
-    """Why a name under this key of a task can mean no model, "" where it can; looks nothing up on the network."""
+    """What it does without a guarantee; the contract then says whether an answer has the right form."""
+    check_name: Callable[[str, str], str] = lambda name, key: ""
+    """Why a name under this key of a task cannot be a model, "" if it can; never looks on the network."""
     title: Callable[[str], str] = str
-    """A name as readers see it."""
+    """A name for readers."""
     is_language_model: bool = True
     caveat: str = ""
-    """What a verdict on its answers has to say."""
+    """A sentence that a verdict on its answers must contain."""
     modules: tuple[str, ...] = ()
-    """Modules it cannot do without."""
+    """Modules it needs."""
     extra: str = ""
     """The extra that installs them."""
+    service: Callable[[str, Mapping[str, Endpoint]], Service] | None = None
+    """Where requests are sent, by the model's name and the task's endpoints; None if they stay in this process. The
+    user is asked before rows are sent to a service, and its limits and journal apply."""
+    identify: Callable[[str, Path], object] = lambda name, folder: name
+    """What tells a model from others in a run's fingerprint, by its name and the task's folder."""
 
 
-def lazily(function: str) -> Callable[..., Any]:
-    """The function `module:name`, imported when it is called."""
+def import_lazily(function: str) -> Callable[..., Any]:
+    """Wrap the function `module:name`, which is imported when it is called."""
     module, _, name = function.partition(":")
     return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
+# The first backend that handles a name is used.
 BACKENDS: list[Backend] = [
     Backend(
         "fake",
         "`fake`, or with options such as `fake:delay=0.01`",
         lambda name: name.partition(":")[0] == "fake",
-        lazily("etude.models.fake:load"),
+        import_lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
         caveat="The fake model is for trying Étude: its numbers do not hold for a real one.",
     ),
     Backend(
         CLASSICAL,
-        "none of a task file: what the baseline has fitted",
+        "not for task files; used by the baseline",
         lambda name: name == CLASSICAL,
-        lazily("etude.models.classical:load"),
+        import_lazily("etude.models.classical:load"),
         ("generate", "choices"),
         is_language_model=False,
     ),
@@ -158,54 +174,60 @@ BACKENDS: list[Backend] = [
         "endpoint",
         "{endpoint: URL, model: NAME}, an OpenAI-compatible server",
         urls.is_url,
-        lazily("etude.models.endpoint.model:load"),
-        ("generate", "stream", "concurrent"),
+        import_lazily("etude.models.endpoint.model:load"),
+        ("generate", "sample", "stream", "concurrent"),
         tries=("choices",),
-        why_unknown=urls.why_unknown,
-        title=urls.title,
+        check_name=urls.explain_url,
+        title=urls.format_endpoint,
+        service=endpoint.describe_service,
     ),
     Backend(
         "llama_cpp",
         "`llama_cpp:NAME`, where NAME is packaged weights or a .gguf file",
         lambda name: name.startswith("llama_cpp:"),
-        lazily("etude.models.llama_cpp.model:load"),
+        import_lazily("etude.models.llama_cpp.model:load"),
         ("generate", "count", "grammar", "concurrent"),
         modules=("xllamacpp", "gguf", "torch", "transformers", "llguidance"),
         extra="serve,train",
     ),
     Backend(
         "local",
-        f"packaged weights ({', '.join(PACKAGED)}), a folder, a .gguf file or a hub id",
+        f"packaged weights ({', '.join(weights.PACKAGED)}), a folder, a .gguf file or a hub id",
         lambda name: True,
-        lazily("etude.models.loading:load"),
-        ("generate", "stream", "score", "count", "choices", "grammar", "train", "live"),
-        why_unknown=why_unknown,
+        import_lazily("etude.models.local.loading:load"),
+        ("generate", "sample", "stream", "score", "count", "choices", "grammar", "train", "live"),
+        check_name=weights.check_model_name,
         modules=("torch", "transformers"),
         extra="train",
+        identify=weights.identify_weights,
     ),
 ]
-"""The first that handles a name has it."""
 
 
 def register(backend: Backend) -> None:
-    """Adds a backend of your own, which is asked before the others. One of the same name is replaced."""
-    BACKENDS[:] = [backend, *(each for each in BACKENDS if each.name != backend.name)]
+    """Add your own backend before the others; it replaces one of the same name."""
+    BACKENDS[:] = [backend, *(other for other in BACKENDS if other.name != backend.name)]
 
 
-def backend_of(name: str) -> Backend:
-    """The backend that handles the model `name`."""
+def find_backend(name: str) -> Backend:
+    """Find the backend that handles the model `name`."""
     return next(backend for backend in BACKENDS if backend.handles(name))
 
 
-def title(name: str) -> str:
-    """The name of a model for readers."""
-    return backend_of(name).title(name)
+def find_service(name: str, endpoints: Mapping[str, Endpoint]) -> Service | None:
+    """Return the service that a model's requests are sent to; None for a model in this process."""
+    describe = find_backend(name).service
+    return describe(name, endpoints) if describe else None
 
 
-def _cannot(name: str, backend: Backend, need: Capability) -> str:
-    """That a model cannot do what is needed, and which can."""
-    able = "; ".join(f"{each.name}: {each.names}" for each in BACKENDS if need in each.can)
+def get_title(name: str) -> str:
+    """Return the name of a model for readers."""
+    return find_backend(name).title(name)
+
+
+def _format_missing(name: str, backend: Backend, need: Capability) -> str:
+    able = "; ".join(f"{other.name}: {other.names}" for other in BACKENDS if need in other.can)
     remedy = f"Set model: in the task file to one that can ({able})" if able else "No backend can yet"
-    by_heart = need == "train" and "learn" in backend.can
-    also = f"; compare and train without --show take {backend.name} as it is" if by_heart else ""
-    return f"{title(name)} cannot {CAPABILITIES[need]}. {remedy}{also}."
+    learns_itself = need == "train" and "learn" in backend.can
+    hint = f"; compare and train without --show accept {backend.name} as it is" if learns_itself else ""
+    return f"{get_title(name)} cannot {CAPABILITIES[need]}. {remedy}{hint}."

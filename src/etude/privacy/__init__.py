@@ -1,6 +1,6 @@
-"""Personal data and secrets in text: found, and masked consistently."""
+"""Find personal data and secrets in texts, and mask them consistently."""
 
-from etude.privacy.find import find, find_by_form
+from etude.privacy.find import find, find_by_format
 from etude.privacy.mask.masking import Masker
 from etude.privacy.own_contact import OwnContact
 from etude.privacy.spans import BLOCKING, GRAVE, KINDS, REVIEW, Span
@@ -14,5 +14,5 @@ __all__ = [
     "OwnContact",
     "Span",
     "find",
-    "find_by_form",
+    "find_by_format",
 ]

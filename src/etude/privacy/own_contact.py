@@ -1,45 +1,46 @@
-"""An organisation's own contact data: what a large share of its answers gives, or its documents hold, is to be given.
+"""An organisation's own contact data, which assistants should give: what its documents or many of its answers contain.
 
-A support address stands in very many answers, a customer's in few. Masking the first would teach a wrong address.
+A support address is in very many answers, a customer's in few. Masking the support address would teach a wrong one.
 """
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from etude.privacy.mask.same_value import canonical
+from etude.privacy.mask.known_values import to_canonical
 from etude.privacy.spans import Span
 
-CONTACT = ("email", "phone")
-SHARE = 0.1
-"""Of the different answers, from which on a value counts as the organisation's own."""
-LEAST = 5
-"""Different answers, at least."""
+CONTACT_KINDS = ("email", "phone")
+MIN_SHARE = 0.1
+"""Share of the different answers from which on a value counts as the organisation's own."""
+MIN_ANSWERS = 5
+"""Different answers that have it, at least."""
 
 
 class OwnContact:
-    """Counts contact data in answers, each different answer once, and then says whose it is. `published` are the
-    values (`value_of`) of its documents."""
+    """Counts contact data in different answers, and decides whether it is the organisation's own.
+
+    `published` are the values of its documents, as `contact_key` returns them.
+    """
 
     def __init__(self, published: Collection[tuple[str, str]] = ()) -> None:
         self._published = published
         self._answers: set[int] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def read(self, answer: str, spans: Iterable[Span]) -> None:
-        """Takes in what `find` saw in an answer; an answer seen before adds nothing."""
+    def add_answer(self, answer: str, spans: Iterable[Span]) -> None:
+        """Count the spans of an answer, unless an equal answer was counted."""
         digest = hash(answer)
         if digest not in self._answers:
             self._answers.add(digest)
-            self._counts.update({value_of(span) for span in spans if span.kind in CONTACT})
+            self._counts.update({contact_key(span) for span in spans if span.kind in CONTACT_KINDS})
 
-    def holds(self, span: Span) -> bool:
-        """Whether the value is published, or is in LEAST different answers and a SHARE of them."""
-        value = value_of(span)
-        return value in self._published or self._counts[value] >= max(LEAST, SHARE * len(self._answers))
+    def is_own(self, span: Span) -> bool:
+        """Whether the value is published, or in MIN_ANSWERS different answers and MIN_SHARE of all."""
+        key = contact_key(span)
+        threshold = max(MIN_ANSWERS, MIN_SHARE * len(self._answers))
+        return key in self._published or self._counts[key] >= threshold
 
 
-def value_of(span: Span) -> tuple[str, str]:
-    """What is equal for two ways to write the value of a span."""
-    return span.kind, canonical(span.kind, span.text)
+def contact_key(span: Span) -> tuple[str, str]:
+    """Return a key that is equal for all spellings of a value."""
+    return span.kind, to_canonical(span.kind, span.text)

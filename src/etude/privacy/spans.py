@@ -1,108 +1,98 @@
-"""What can be found, as values: the kinds, the span, and which of two overlapping spans stays."""
-
-from __future__ import annotations
+"""Kinds of personal data, spans of text, and which of two overlapping spans has priority."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 BLOCKING = (
     *("private_key", "api_key", "password", "email", "iban", "card"),
     *("national_id", "phone", "ip_address", "id_number"),
 )
-"""Kinds whose rules are rarely wrong: `etude check` names them."""
+"""Kinds whose rules are rarely wrong; `etude check` reports them as warnings or errors."""
 GRAVE = ("private_key", "api_key", "password", "card", "iban", "national_id")
-"""Those that do harm at once where they leak: errors of `etude check`, and asked about before a run."""
+"""Kinds that do harm at once if they leak: errors of `etude check`, which also ask before a run."""
 REVIEW = ("birth_date", "address", "name", "health")
-"""Kinds whose rules are often wrong: what they find goes to a list that somebody reads."""
+"""Kinds whose rules are often wrong: a person has to look at each finding."""
 KINDS = (*BLOCKING, *REVIEW)
-"""All kinds; of two overlapping spans the one whose kind stands first here stays."""
-BY_FORM = frozenset(("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key"))
-"""Kinds that are looked for in labels and names of fields: one such as passcode_forgotten is nobody's password."""
+"""All kinds. Of two overlapping spans, the one whose kind comes first here has priority."""
+FORMAT_KINDS = frozenset(
+    ("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key")
+)
+"""Kinds recognised by their format alone. Only they count in labels: passcode_forgotten is not a password."""
 
-UNSPACED = (
+UNSPACED_LETTERS = (
     "\u0e00-\u0e4f\u0e5a-\u0eff\u1000-\u103f\u1100-\u11ff\u1780-\u17df\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff"
     "\uff66-\uff9f\U00020000-\U0003ffff"
 )
-"""Letters of scripts that put no space between a word and a number, as a part of a class: Han, kana, Hangul, Thai,
-Lao, Burmese, Khmer."""
-BEFORE = rf"(?<![^\W{UNSPACED}])"
-"""No letter or digit that could go on stands before."""
-AFTER = rf"(?![^\W{UNSPACED}])"
-"""The same after."""
-_JOINT = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
-_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
-
-
+"""Letters of scripts without a space between a word and a number, for use in a character class: Han, kana, Hangul,
+Thai, Lao, Burmese, Khmer."""
+NO_LETTER_BEFORE = rf"(?<![^\W{UNSPACED_LETTERS}])"
+NO_LETTER_AFTER = rf"(?![^\W{UNSPACED_LETTERS}])"
+"""Patterns for the edge of a value: no letter or digit that could belong to it comes before, or after."""
+_LIST_SEPARATOR = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
+# Letters that match ASCII ones in a pattern that ignores case
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
-"""Letters that a pattern takes for ASCII ones where case does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One place in a text that holds personal data or a secret."""
+    """Personal data or a secret in a text."""
 
     start: int
-    """First character."""
     end: int
-    """The character after the last."""
+    """Position after the last character."""
     kind: str
     """One of KINDS."""
     text: str
-    """What stands there."""
     rule: str
-    """Why it was found: a checksum, a label before it, a form, or a model."""
+    """Why it was found, such as `Luhn`, `label` or `country code`."""
 
 
-def spans_of(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int | str = 0) -> list[Span]:
-    """One span for each match, or for a group of it."""
+def to_spans(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int | str = 0) -> list[Span]:
+    """Return a span for each match, or for a group of it."""
     return [Span(*match.span(group), kind, match[group], rule) for match in matches]
 
 
-def without_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The spans in order of place, none overlapping another.
+def remove_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the spans in order, without overlaps.
 
-    Where two overlap, the kind that stands first in KINDS stays, then the longer, then the earlier. Of an address
-    that ends in another value, such as a phone number, what stands before it stays too.
+    Of two overlapping spans, the kind that comes first in KINDS stays, then the longer, then the earlier. An address
+    that ends in another value, such as a phone number, is cut before it.
     """
-    kept: list[Span] = []
+    separate: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        while kept and span.start < kept[-1].end and _before(span, kept[-1]):
-            kept += _before_place(kept.pop(), span.start)
-        if not kept or span.start >= kept[-1].end:
-            kept.append(span)
-    return tuple(kept)
+        while separate and span.start < separate[-1].end and _rank(span) < _rank(separate[-1]):
+            separate += _cut_address(separate.pop(), span.start)
+        if not separate or span.start >= separate[-1].end:
+            separate.append(span)
+    return tuple(separate)
 
 
-def labelled(text: str, start: int, label: re.Pattern[str], reach: int = 40) -> bool:
-    """Whether `label` matches up to the place `start`: a pattern that ends in `$`, over `reach` characters."""
+def has_label(text: str, start: int, label: re.Pattern[str], reach: int = 40) -> bool:
+    """Whether the `reach` characters before `start` match `label`, a pattern that ends in `$`."""
     return bool(label.search(text[max(start - reach, 0) : start]))
 
 
-def listed(text: str, end: int, start: int) -> bool:
-    """Whether only a comma, "and" or the like stands between two values: what names the first names both."""
-    return 0 <= start - end <= 10 and bool(_JOINT.fullmatch(text, end, start))
+def is_list_separator(text: str, end: int, start: int) -> bool:
+    """Whether only a comma, "and" or the like is between two values, so that a label of the first holds for both."""
+    return 0 <= start - end <= 10 and bool(_LIST_SEPARATOR.fullmatch(text, end, start))
 
 
-def in_small_ascii(text: str) -> str:
-    """The text in small letters, with all that a pattern takes for a letter of ASCII where case does not count: what is
-    not in it is matched by no such pattern."""
+def lower_to_ascii(text: str) -> str:
+    """Lower a text, and replace the letters that match ASCII ones in a pattern that ignores case.
+
+    A word that is not in the result cannot be matched by such a pattern.
+    """
     return text.lower() if text.isascii() else text.translate(_AS_ASCII).lower()
 
 
-def overlaps(start: int, end: int, spans: Sequence[Span]) -> bool:
-    """Whether any of the spans shares a character with the place."""
-    return any(span.start < end and start < span.end for span in spans)
-
-
-def _before_place(span: Span, end: int) -> list[Span]:
-    """What is left of an address that something else cuts short: nothing where no number is left."""
-    left = span.text[: end - span.start].rstrip(" \t\n,;:.(-")
-    if span.kind != "address" or not any(map(str.isdigit, left)):
+def _cut_address(span: Span, end: int) -> list[Span]:
+    """Return the part of an address before `end`; nothing if it contains no number."""
+    text = span.text[: end - span.start].rstrip(" \t\n,;:.(-")
+    if span.kind != "address" or not any(map(str.isdigit, text)):
         return []
-    return [replace(span, end=span.start + len(left), text=left)]
+    return [replace(span, end=span.start + len(text), text=text)]
 
 
-def _before(one: Span, other: Span) -> bool:
-    first = (_RANK[one.kind], one.start - one.end)
-    return first < (_RANK[other.kind], other.start - other.end)
+def _rank(span: Span) -> tuple[int, int]:
+    return KINDS.index(span.kind), span.start - span.end

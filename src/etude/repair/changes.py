@@ -1,7 +1,8 @@
-"""Which rows are changed or left out, and why: only what needs no judgement, and labels that a person has corrected.
+"""Plan a fix: which rows are changed or left out, and why.
 
-Contradictions are never touched, and nothing here reads an answer of the test. The file is gone over
-a batch of rows at a time. Kept in memory: surrogates, the values found, and 16 bytes of hash for each row.
+Only what needs no judgement is changed, and labels that a person has corrected. Contradictions are never touched, and
+no answer of the test is read. In memory are one batch of rows, the surrogates, the values found, and 16 bytes of hash
+for each row.
 """
 
 from __future__ import annotations
@@ -14,227 +15,220 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from types import MappingProxyType
 
+from etude.checks.rows.damaged_text import MAX_LEFTOVER_SHARE, fix_encoding, remove_markup
 from etude.data.dataset import Survey, survey_dataset, survey_test
-from etude.data.formats.columns import named
+from etude.data.formats.columns import list_columns
 from etude.errors import InputError, Issue
-from etude.index.documents import published_contacts
+from etude.index.documents import find_published_contacts
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
-from etude.privacy.mask.occurrences import Standing
-from etude.privacy.mask.same_value import Values, is_telling
-from etude.repair.change_log import Changes
-from etude.repair.drafts import Draft, Drafts, Mender, found_in
-from etude.repair.rewriting import columns_of
-from etude.repair.texts import LEFTOVER, decoded, without_markup
+from etude.privacy.mask.known_values import KnownValues, is_distinctive
+from etude.privacy.mask.lookup import SurrogateIndex
+from etude.repair.change_log import ChangeList
+from etude.repair.editable_rows import resolve_columns
+from etude.repair.row_drafts import Repair, RowDraft, RowDrafts, find_cached
 from etude.task import Task
-from etude.text.near_duplicates import near_matches
+from etude.text.near_duplicates import find_near_matches
 
-KINDS = (
-    *("empty", "wrong_label", "encoding", "markup"),
-    *(f"privacy_{kind}" for kind in BLOCKING),
-    *("repeated_input", "test_overlap"),
-)
-"""Kinds of finding that can be put right without a person, and wrong labels, which a person corrects; in the order in
-which it is done."""
-BATCH = 4096
-"""Rows in memory at once."""
-Wanted = Callable[[str], bool]
-"""Whether findings of a kind are to be put right."""
+# Rows in memory at once
+BATCH_ROWS = 4096
+# Whether findings of a kind are to be fixed
+IsWanted = Callable[[str], bool]
 
 
-def changes(
+def plan_changes(
     task: Task,
-    wanted: Wanted,
+    is_wanted: IsWanted,
     masker: Masker,
-    known: Collection[str] = (),
+    earlier_surrogates: Collection[str] = (),
     survey: Survey | None = None,
     labels: Mapping[str, str] = MappingProxyType({}),
-) -> Outcome:
-    """What is to be done to the task's examples, of which a `survey` may have been made.
+) -> ChangePlan:
+    """Plan the changes to the task's examples; `survey` is given if they were read already.
 
-    `labels` are corrected ones by the id of their row. `masker` gains the surrogates; those of an earlier fix are
-    `known` and stay. Raises InputError where the file cannot be read or no row would be left.
+    `labels` maps row ids to corrected labels. New surrogates are added to `masker`; those of an earlier fix are not
+    masked again. Raises InputError if the file cannot be read or no row would be left.
     """
     survey = survey or survey_dataset(task)
-    drafts = Drafts(task, survey)
-    personal = _Personal(wanted, masker, known, OwnContact(published_contacts(task.documents)))
-    held = _test_inputs(task) if wanted("test_overlap") else []
-    columns = _taught_columns(task)
-    menders: list[Mender] = [("encoding", decoded)] if wanted("encoding") else []
-    with_html = 0
-    for draft in drafts if personal.kinds or wanted("markup") else ():
-        with_html += bool(draft.row) and draft.has_markup
-        personal.read(draft, menders)
+    drafts = RowDrafts(task, survey)
+    own_contact = OwnContact(find_published_contacts(task.documents))
+    personal = _PersonalValues(is_wanted, masker, earlier_surrogates, own_contact)
+    test = survey_test(task) if is_wanted("test_overlap") else None
+    # What makes two rows equal: all columns that are read, except the id.
+    columns = resolve_columns(task.examples)
+    compared = [name for name in list_columns(columns) if name != columns.id]
+    repairs: list[Repair] = [("encoding", fix_encoding)] if is_wanted("encoding") else []
+
+    # First pass over the rows: collect all personal values before any of them is masked.
+    num_with_markup = 0
+    for draft in drafts if personal.kinds or is_wanted("markup") else ():
+        num_with_markup += bool(draft.id) and draft.has_markup
+        personal.collect(draft, repairs)
     personal.close()
-    if wanted("markup") and with_html <= LEFTOVER * len(survey.rows):
-        menders.append(("markup", without_markup))
-    outcome = _gone_over(drafts, _Steps(wanted, menders, personal, held, columns, labels))
-    if outcome.examples and not outcome.left:
-        file = task.examples.file.name
-        raise InputError([Issue(file, "no row would be left", "", "look at them with etude check first")])
-    return outcome
+    if is_wanted("markup") and num_with_markup <= MAX_LEFTOVER_SHARE * len(survey.rows):
+        repairs.append(("markup", remove_markup))
 
-
-def _test_inputs(task: Task) -> list[str]:
-    test = survey_test(task)
-    return [row.text for row in test[0]] if test else []
-
-
-def _taught_columns(task: Task) -> list[str]:
-    """The columns that make a row what it is: all that are read but its id."""
-    columns = columns_of(task.examples)
-    return [name for name in named(columns) if name != columns.id]
+    # Second pass: fix the rows in batches.
+    test_inputs = [row.text for row in test[0]] if test else []
+    fixer = _RowFixer(is_wanted, repairs, personal, test_inputs, compared, labels)
+    plan, rows = ChangePlan(), iter(drafts)
+    while batch := list(islice(rows, BATCH_ROWS)):
+        fixer.fix_batch(batch)
+        for draft in batch:
+            plan.add(draft)
+    if plan.num_examples and not plan.num_kept:
+        remedy = "look at the rows with etude check first"
+        raise InputError([Issue(task.examples.file.name, "no row would be left", "", remedy)])
+    return plan
 
 
 @dataclass
-class Outcome:
-    """What going over all rows has given."""
+class ChangePlan:
+    """The planned changes, and the rows that they leave."""
 
-    changes: Changes = field(default_factory=Changes)
-    """What is to be done, in the order of the rows."""
+    changes: ChangeList = field(default_factory=ChangeList)
+    """In the order of the rows."""
     unwritten: list[int] = field(default_factory=list)
-    """Lines of the rows in which something could not be written."""
-    examples: int = 0
-    left: int = 0
+    """Lines of rows that need a change that the file format cannot hold."""
+    num_examples: int = 0
+    num_kept: int = 0
     """Examples that are not left out."""
 
-    def add(self, draft: Draft) -> None:
-        """Takes a row in."""
-        if draft.row:
-            self.examples += 1
-            self.left += not draft.out
-        if draft.unwritten and not draft.out:
-            self.unwritten.append(draft.record.line)
+    def add(self, draft: RowDraft) -> None:
+        """Add a row that was gone through."""
+        if draft.id:
+            self.num_examples += 1
+            self.num_kept += not draft.is_left_out
+        if draft.has_unwritten and not draft.is_left_out:
+            self.unwritten.append(draft.original.line)
         if draft.kinds:
-            self.changes.append(draft.change)
+            self.changes.append(draft.to_change())
 
 
-def _gone_over(drafts: Iterable[Draft], steps: _Steps) -> Outcome:
-    outcome, rows = Outcome(), iter(drafts)
-    while batch := list(islice(rows, BATCH)):
-        steps.put_right(batch)
-        for draft in batch:
-            outcome.add(draft)
-    return outcome
+class _PersonalValues:
+    """The personal values and secrets of the whole file.
 
+    They are collected before anything is masked: a value that only one row has a label for is masked in all rows, and
+    no surrogate equals a value of another row.
+    """
 
-class _Personal:
-    """What is personal or secret in the file, found before anything is masked: a value that one row has a label for
-    is masked in all rows, and no surrogate is a value of another row."""
-
-    def __init__(self, wanted: Wanted, masker: Masker, known: Collection[str], own: OwnContact) -> None:
-        self.kinds = frozenset(kind for kind in BLOCKING if wanted(f"privacy_{kind}"))
+    def __init__(
+        self,
+        is_wanted: IsWanted,
+        masker: Masker,
+        earlier_surrogates: Collection[str],
+        own_contact: OwnContact,
+    ) -> None:
+        self.kinds = frozenset(kind for kind in BLOCKING if is_wanted(f"privacy_{kind}"))
         self._masker = masker
-        self._known = Standing(known)
-        """Surrogates of an earlier fix."""
-        self._own = own
-        self._values = Values()
-        """What is masked in every row."""
-        self._found: dict[tuple[str, str], int] = {}
-        """Kind and text of what was read -> its number."""
-        self._places = array("Q")
-        """Of each place where it stands the line of the row, then its number."""
-        self._lines: set[int] = set()
-        """Lines of the rows in which something is masked."""
+        self._earlier_surrogates = SurrogateIndex(earlier_surrogates)
+        self._own_contact = own_contact
+        # Values that are masked in every row
+        self._known_values = KnownValues()
+        # (kind, text) of each value -> its number
+        self._numbers: dict[tuple[str, str], int] = {}
+        # For each occurrence of a value two numbers: the line of the row, and the value's number
+        self._occurrences = array("Q")
+        # Lines of the rows in which something is masked
+        self._masked_lines: set[int] = set()
 
-    def read(self, draft: Draft, menders: list[Mender]) -> None:
-        """Takes in what a row holds. Once all rows are read, `close` is called."""
+    def collect(self, draft: RowDraft, repairs: list[Repair]) -> None:
+        """Collect the values of a row. Call `close` after the last row."""
         if not self.kinds:
             return
-        draft.mend(menders)
-        for place in draft.taught[len(draft.now.inputs) :]:
-            answer = draft.now.text(place)
-            self._own.read(answer, found_in(answer))
-        for place in (*draft.taught, *draft.now.others):
-            self._masker.keep_clear_of(draft.now.text(place))
-        for span in chain.from_iterable(draft.personal(self._not_made).values()):
-            number = self._found.setdefault((span.kind, span.text), len(self._found))
-            self._places.extend((draft.record.line, number))
+        draft.repair(repairs)
+        for path in draft.trained_paths[len(draft.current.input_paths) :]:
+            answer = draft.current.get_text(path)
+            self._own_contact.add_answer(answer, find_cached(answer))
+        for path in (*draft.trained_paths, *draft.current.other_paths):
+            self._masker.keep_clear_of(draft.current.get_text(path))
+        for span in chain.from_iterable(draft.find_personal(self._skip_surrogates).values()):
+            number = self._numbers.setdefault((span.kind, span.text), len(self._numbers))
+            self._occurrences.extend((draft.original.line, number))
 
     def close(self) -> None:
-        """Says what is masked in every row, now that it is known what the organisation's own is: what a large share of
-        the answers gives."""
-        own = set()
-        for (kind, text), number in self._found.items():
-            if self._own.holds(Span(0, len(text), kind, text, "")):
-                own.add(number)
-            elif is_telling(kind, text):
-                self._values.add(kind, text)
-        pairs = zip(self._places[::2], self._places[1::2], strict=True)
-        self._lines = {line for line, number in pairs if number not in own}
-        self._found.clear()
-        del self._places[:]
+        """Choose what is masked in every row, without the organisation's own contact data."""
+        own_numbers = set()
+        for (kind, text), number in self._numbers.items():
+            if self._own_contact.is_own(Span(0, len(text), kind, text, "")):
+                own_numbers.add(number)
+            elif is_distinctive(kind, text):
+                self._known_values.add(kind, text)
+        pairs = zip(self._occurrences[::2], self._occurrences[1::2], strict=True)
+        self._masked_lines = {line for line, number in pairs if number not in own_numbers}
+        self._numbers.clear()
+        del self._occurrences[:]
 
-    def mask(self, draft: Draft) -> None:
-        """Masks what was found in the row, and the values of all rows."""
+    def mask(self, draft: RowDraft) -> None:
+        """Mask the row's own values and the values of all rows."""
         if self.kinds:
-            look = draft.record.line in self._lines or draft.has_markup
-            draft.mask(self._meant, self._values, self._masker, look)
+            search = draft.original.line in self._masked_lines or draft.has_markup
+            draft.mask(self.select_spans, self._known_values, self._masker, search)
 
-    def _meant(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        return self._not_made(text, (span for span in spans if not self._own.holds(span)))
+    def select_spans(self, text: str, spans: Iterable[Span]) -> list[Span]:
+        """Return the spans of the wanted kinds that are neither surrogates nor the organisation's own contact data."""
+        return self._skip_surrogates(text, (span for span in spans if not self._own_contact.is_own(span)))
 
-    def _not_made(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        """The spans of the kinds in question; what a surrogate, or a part of it, looks like is not masked again."""
-        wanted = [span for span in spans if span.kind in self.kinds]
-        if not wanted:
+    def _skip_surrogates(self, text: str, spans: Iterable[Span]) -> list[Span]:
+        """Return the spans of the wanted kinds that overlap no surrogate."""
+        candidates = [span for span in spans if span.kind in self.kinds]
+        if not candidates:
             return []
-        made = sorted(chain(self._masker.standing.places(text), self._known.places(text)))
+        indexes = (self._masker.surrogate_index, self._earlier_surrogates)
+        surrogates = sorted(chain.from_iterable(index.find_in(text) for index in indexes))
         return [
-            span for span in wanted if not any(start < span.end and span.start < end for start, end in made)
+            span
+            for span in candidates
+            if not any(start < span.end and span.start < end for start, end in surrogates)
         ]
 
 
 @dataclass
-class _Steps:
-    """What is done to the rows, batch by batch, so that doing it once more changes nothing."""
+class _RowFixer:
+    """Fixes rows batch by batch. Fixing the result again changes nothing."""
 
-    wanted: Wanted
-    menders: list[Mender]
-    personal: _Personal
-    held: list[str]
-    """Inputs of the test."""
+    is_wanted: IsWanted
+    repairs: list[Repair]
+    personal: _PersonalValues
+    test_inputs: list[str]
     columns: list[str]
+    """The columns in which two equal rows agree."""
     labels: Mapping[str, str]
-    """Corrected ones, by the id of their row."""
-    seen: set[bytes] = field(default_factory=set)
+    """Row id -> corrected label."""
+    row_hashes: set[bytes] = field(default_factory=set)
     """Hashes of the rows that stay."""
 
-    def put_right(self, batch: list[Draft]) -> None:
-        """Mends, masks and leaves out."""
+    def fix_batch(self, batch: list[RowDraft]) -> None:
+        """Correct, mask and leave out rows, in the order of `FIXABLE_KINDS`."""
         for draft in batch:
-            if draft.fault and self.wanted(draft.fault):
-                draft.leave_out(draft.fault)
-        examples = [draft for draft in batch if draft.row]
-        for draft in examples if self.wanted("wrong_label") else ():
-            draft.relabel(self.labels.get(draft.row))
-        self._leave_out_seen(examples)
+            if draft.issue_kind and self.is_wanted(draft.issue_kind):
+                draft.leave_out(draft.issue_kind)
+        examples = [draft for draft in batch if draft.id]
+        for draft in examples if self.is_wanted("wrong_label") else ():
+            draft.relabel(self.labels.get(draft.id))
+        self._leave_out_test_inputs(examples)
         for draft in examples:
-            draft.mend(self.menders)
+            draft.repair(self.repairs)
             self.personal.mask(draft)
-        if self.wanted("repeated_input"):
-            self._leave_out_copies(examples)
-        self._leave_out_seen([draft for draft in examples if draft.now is not draft.record])
+        if self.is_wanted("repeated_input"):
+            self._leave_out_repeats(examples)
+        # A repaired input can equal one of the test that it differed from before.
+        self._leave_out_test_inputs([draft for draft in examples if draft.current is not draft.original])
 
-    def _leave_out_seen(self, drafts: Iterable[Draft]) -> None:
-        """Leaves out examples whose input, as it is now, nearly is that of a test row."""
-        live = [draft for draft in drafts if not draft.out]
-        if self.held and live:
-            for row, *_ in near_matches([draft.asked for draft in live], self.held):
-                live[row].leave_out("test_overlap")
+    def _leave_out_test_inputs(self, drafts: Iterable[RowDraft]) -> None:
+        """Leave out examples whose current input nearly equals one of the test."""
+        active = [draft for draft in drafts if not draft.is_left_out]
+        if self.test_inputs and active:
+            for row, *_ in find_near_matches([draft.input_text for draft in active], self.test_inputs):
+                active[row].leave_out("test_overlap")
 
-    def _leave_out_copies(self, drafts: Iterable[Draft]) -> None:
-        """Leaves out rows that are, their id aside, an earlier one to the letter."""
+    def _leave_out_repeats(self, drafts: Iterable[RowDraft]) -> None:
+        """Leave out rows that equal an earlier one in everything but the id."""
         for draft in drafts:
-            if not draft.out:
-                key = self._hash(draft)
-                if key in self.seen:
+            if not draft.is_left_out:
+                cells = (draft.current.cells.get(name) for name in self.columns)
+                values = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
+                text = json.dumps(values, sort_keys=True)
+                row_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
+                if row_hash in self.row_hashes:
                     draft.leave_out("repeated_input")
-                self.seen.add(key)
-
-    def _hash(self, draft: Draft) -> bytes:
-        values = [_stripped(draft.now.cells.get(name)) for name in self.columns]
-        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).digest()
-
-
-def _stripped(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
+                self.row_hashes.add(row_hash)

@@ -1,38 +1,36 @@
-"""Corrected labels in a worklist: a table with a row for each label that looks wrong, which a person has filled in."""
+"""Corrected labels from a worklist: the table of suspicious labels, filled in by a person."""
 
-from __future__ import annotations
-
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from etude.base.remedies import instead, raise_faults
-from etude.data.formats.raw import raw_rows
-from etude.data.formats.reading import Reading
+from etude.base.issues import raise_issues, suggest_instead
+from etude.checks.output.machine import WORKLIST_COLUMNS
+from etude.data.formats.raw_rows import read_raw_rows
+from etude.data.formats.row_reader import RowReader
 from etude.errors import quote_value
 from etude.types import Example
 
-COLUMNS = ("id", "where", "input", "label", "suggested_label", "corrected_label")
-"""Of a worklist; an empty corrected_label leaves the row as it is."""
 
+def read_corrected_labels(file: Path, examples: Iterable[Example], labels: Collection[str]) -> dict[str, str]:
+    """Return row id -> corrected label; without `labels`, all labels of the examples are valid.
 
-def corrected_labels(file: Path, rows: Mapping[str, Example], labels: Collection[str]) -> dict[str, str]:
-    """Row id -> corrected label. Raises InputError for rows that are not among `rows` (by id) or whose label has
-    changed since, and for labels that are not among `labels`."""
-    reading, found = Reading(file), dict[str, str]()
-    for row in raw_rows(reading):
-        name, old, new = (str(row.cells.get(COLUMNS[place]) or "").strip() for place in (0, 3, 5))
-        if not new or new == old:
+    Raises InputError for unknown ids, labels that have changed since, and invalid labels.
+    """
+    reader, corrected = RowReader(file), dict[str, str]()
+    rows = {row.id: row for row in examples}
+    labels = labels or {row.output for row in rows.values()}
+    for row in read_raw_rows(reader):
+        texts = [str(row.cells.get(column) or "").strip() for column in WORKLIST_COLUMNS]
+        row_id, old_label, new_label = texts[0], texts[3], texts[5]
+        if not new_label or new_label == old_label:
             continue
-        found[name] = new
-        if name not in rows or rows[name].output != old:
-            what = "the examples have no row with this id and label"
-            reading.fault(
-                row.line,
-                what,
-                quote_value(f"{name}, {old}"),
-                "write the worklist anew: etude check TASK --worklist FILE",
-            )
-        elif new not in labels:
-            reading.fault(row.line, "no such label", quote_value(new), instead(new, sorted(labels)))
-    raise_faults([fault for _, fault in reading.faults], file)
-    return found
+        corrected[row_id] = new_label
+        if row_id not in rows or rows[row_id].output != old_label:
+            message = "the examples have no row with this id and label"
+            remedy = "write a new worklist: etude check TASK --worklist FILE"
+            reader.add_issue(row.line, message, quote_value(f"{row_id}, {old_label}"), remedy)
+        elif new_label not in labels:
+            remedy = suggest_instead(new_label, sorted(labels))
+            reader.add_issue(row.line, "unknown label", quote_value(new_label), remedy)
+    raise_issues([issue for _, issue in reader.issues], file)
+    return corrected

@@ -3,13 +3,11 @@ pull request.
 
 contents    what a report shows
 read_run    reads it from a run folder
-phrasing    what it says in sentences
-pictures    where things stand in the pictures
+phrasing    its sentences and table rows
+pictures    positions in its charts
 html        the page (template.html.j2, report.css, report.js)
 markdown    its summary for GitHub and terminals (report.md.j2)
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -23,11 +21,11 @@ __all__ = ["Report", "read_report", "write_report"]
 
 
 def write_report(run_folder: Path) -> tuple[Path, Path]:
-    """Writes `report.html` and `report.md` into a run folder and returns their paths.
+    """Write `report.html` and `report.md` into a run folder and return their paths.
 
-    Works on a run in any state: what is not there yet is left out, and the page says at its top
-    that the run is not complete. Both files are written aside and renamed. No text of a test row
-    is shown. Raises RunError when the folder is no run folder or a file in it cannot be read.
+    Works on a run in any state: what is missing is left out, and the page says at its top that the run is not
+    complete. Both files are replaced atomically. No text of a test row is shown. Raises RunError if the folder is no
+    run folder or a file in it cannot be read.
     """
     report = read_report(run_folder)
     page, text = run_folder / "report.html", run_folder / "report.md"

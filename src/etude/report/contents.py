@@ -1,21 +1,19 @@
-"""What a report shows, as frozen values: rungs, rows, differences, curve, verdict."""
-
-from __future__ import annotations
+"""What a report shows, as frozen values: methods, rows, differences, curve, verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from etude.base.files import Json
-from etude.methods.fit_context import Tried
+from etude.methods.fit_context import TrialResult
 from etude.metrics import GRADED
 from etude.runs.verdict import TargetMark, Verdict
 from etude.types import Estimate, Finding, PricedCost
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """One method of the ladder with all that is known about it so far."""
+class MethodView:
+    """One method of the ladder with all results so far."""
 
     name: str
     label: str
@@ -25,65 +23,64 @@ class Rung:
     status: str | None
     """among the best, worse or undecided."""
     target: TargetMark | None
-    """How the test result stands to the task's target; None without either."""
+    """Whether the test result meets the task's target; None without either."""
     learned: int | None
-    """Rows it learned from; None where it learned from none."""
+    """Rows it was trained on; None if there are none."""
     rows_to_decide: int | None
     dev: Estimate | None
     """The headline metric on dev; None before the first dev row is answered."""
     cost: PricedCost | None
     fit_seconds: float | None
-    form: Estimate | None
-    check: Estimate | None
-    cut_test: int | None
+    keeps_contract: Estimate | None
+    passes_check: Estimate | None
+    num_truncated_test: int | None
     """Test answers stopped by the length limit."""
-    cut_dev: int
+    num_truncated_dev: int
     num_dev: int
-    others: Mapping[str, Estimate]
-    """Metrics beside the headline, on the test, by name."""
+    other_metrics: Mapping[str, Estimate]
+    """Other metrics on the test, by name."""
     failures: Mapping[str, int]
-    """Kinds of failure on dev (the contract's, `check`, and what the metric calls wrong), and in how many rows each
-    occurs."""
-    candidates: tuple[Tried, ...]
+    """Kinds of failure on dev (the contract's, `check`, and wrong answers by the metric) -> number of rows."""
+    candidates: tuple[TrialResult, ...]
     notes: tuple[str, ...]
     prompt: str
     params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class EpochResult:
     """What was measured after one epoch, and the training step it was measured at."""
 
     epoch: int
     step: int
     train_loss: float | None
-    """Mean of its steps; None before training."""
+    """Mean over its steps; None before training."""
     dev_loss: float
     score: Estimate | None
-    """The metric on dev, where epochs are chosen by it."""
+    """The metric on dev, if epochs are chosen by it."""
     best: bool
     """Whether this epoch's weights were kept."""
     overfits: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LossCurve:
     """The loss of a training run, step by step."""
 
     method: str
     steps: tuple[tuple[int, float], ...]
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[EpochResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What was planned before anything ran."""
+class PlanSummary:
+    """What was planned before the first fit."""
 
-    minutes: float | None
-    taken: float | None
-    """Minutes that the run has taken, all attempts together."""
+    planned_minutes: float | None
+    elapsed_minutes: float | None
+    """Minutes that the run has taken, over all attempts."""
     lines: tuple[str, ...]
-    shrunk: tuple[str, ...]
+    cuts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +95,22 @@ class Report:
     metric: str
     """The headline metric's name."""
     metric_label: str
-    metric_why: str
-    """Why it is the headline: "because ..."; empty where an older run does not say."""
+    metric_reason: str
+    """Why it is the headline: "because ..."."""
     unit: str
     """What one independent unit is: row or group."""
     margin: float
     target: float | None
     split: Mapping[str, int]
-    answered: int
-    """Test rows that the methods answer: fewer than the test has where the budget asks for it."""
+    num_test_answered: int
+    """Test rows that the methods answer: fewer than the test has if a budget cut it."""
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float | None], ...]
     """(share of rows on which two methods disagree, smallest difference the answered test rows can show; None
     for nothing)."""
-    shown_on_dev: float | None
-    """The smallest difference of the declared pair that the test can show, from how the two differ on dev."""
-    plan: Plan
+    power_on_dev: float | None
+    """The smallest difference of the headline pair that the test can show, from how the two differ on dev."""
+    plan: PlanSummary
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     openings: int
@@ -127,10 +124,16 @@ class Report:
     """Why these two were chosen."""
     verdict: Verdict | None
     """None until the run is complete."""
-    rungs: tuple[Rung, ...]
+    methods: tuple[MethodView, ...]
     dev: tuple[Mapping[str, Json], ...]
-    """Of each dev row the line of every method that has reached it, with what it `failed`."""
-    curve: Curve | None
+    """For each dev row: method -> its line, with the kinds of failure in `failed`."""
+    curve: LossCurve | None
+
+    @property
+    def trained_params(self) -> Mapping[str, Any]:
+        """The parameters of the method whose training is shown; empty if nothing was tuned."""
+        method = self.curve.method if self.curve else None
+        return next((view.params for view in self.methods if view.name == method), {})
 
     @property
     def graded(self) -> bool:
@@ -138,16 +141,19 @@ class Report:
         return self.metric in GRADED
 
     @property
-    def least_turn(self) -> float:
-        """The smallest change of a row's score that is called one: the margin under a graded metric, else any."""
+    def min_change(self) -> float:
+        """The smallest change of a row's score that counts: the margin under a graded metric, else any."""
         return self.margin if self.graded else 0.0
 
     @property
-    def has_forms(self) -> bool:
-        """Whether a contract, a check or a cut answer was seen on the test."""
-        return any(rung.form or rung.check or rung.cut_test for rung in self.rungs)
+    def has_contract(self) -> bool:
+        """Whether there is a contract, a check or a truncated answer on the test."""
+        return any(
+            method.keeps_contract or method.passes_check or method.num_truncated_test
+            for method in self.methods
+        )
 
     @property
-    def priced(self) -> bool:
+    def has_prices(self) -> bool:
         """Whether some request has a price."""
-        return any(rung.cost and rung.cost.price is not None for rung in self.rungs)
+        return any(method.cost and method.cost.price is not None for method in self.methods)

@@ -1,11 +1,8 @@
 """report.html: one page that holds everything it needs and loads nothing.
 
-A content security policy with the hashes of the page's own style and script lets nothing else
-run, even where a browser would otherwise fetch or execute it. Texts of the user's are escaped by
-Jinja2; the rows for side-by-side reading travel as JSON that cannot close its own element.
+A content security policy with the hashes of the page's own style and script lets nothing else run or load. Jinja2
+escapes the user's texts; the rows for side-by-side reading are JSON that cannot close its own element.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -16,139 +13,137 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from etude.base import wording
+from etude.base import formatting as wording
 from etude.base.files import Json
-from etude.base.pages import asset, environment, source_hash
+from etude.base.pages import create_environment, hash_source, read_asset
 from etude.report import phrasing as words
 from etude.report import pictures
 from etude.report.contents import Report
 from etude.runs.verdict import Verdict
 from etude.types import Estimate
 
-MOST_TEXT = 2_200_000
-"""Bytes of rows' texts in a page; above it, long texts are cut to fit."""
-CAPS = (20_000, 8_000, 4_000, 2_000, 1_000, 600, 400, 250, 120)
-"""Characters at which texts are cut, tried in this order."""
-MANY_VALUES = 12
-"""A tag with more values than this is folded away at first."""
+MAX_TEXT_BYTES = 2_200_000  # bytes of row texts in a page; longer texts are cut to fit
+# Characters at which texts are cut, tried in this order.
+TEXT_CAPS = (20_000, 8_000, 4_000, 2_000, 1_000, 600, 400, 250, 120)
+MANY_VALUES = 12  # A tag with more values than this is folded away at first.
 
-_HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")
-"""The id that a row is given where it has none of its own."""
+_HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")  # the id of a row that has none of its own
 _HERE = Path(__file__).parent
-Place = Callable[[str], int]
+GetIndex = Callable[[str], int]
 _INSIDE_SCRIPT = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
 
 
 def render_html(report: Report) -> str:
-    """The whole page as text."""
-    css, script = asset("report.css"), asset("report.js")
-    axis = pictures.ladder_axis(report)
-    failures = words.failure_kinds(report)
+    """Render the whole page as text."""
+    css, script = read_asset("report.css"), read_asset("report.js")
+    axis = pictures.make_ladder_axis(report)
+    failures = words.count_failures(report)
     evidence = report.verdict.evidence if report.verdict else None
-    earned = report.verdict.break_even if report.verdict else None
+    break_even = report.verdict.break_even if report.verdict else None
     return (
-        _templates()
+        _load_templates()
         .get_template("template.html.j2")
         .render(
             report=report,
             verdict=report.verdict,
             words=words,
             axis=axis,
-            on_test=any(rung.test for rung in report.rungs),
-            best=pictures.best_value(report),
+            on_test=any(method.test for method in report.methods),
+            best=pictures.find_best_value(report),
             share_axis=pictures.SHARES,
-            decides=any(rung.rows_to_decide for rung in report.rungs),
-            drawing=pictures.drawing(report.curve) if report.curve else None,
+            decides=any(method.rows_to_decide for method in report.methods),
+            drawing=pictures.draw_loss(report.curve) if report.curve else None,
             evidence=evidence,
-            learning=pictures.learning_lines(evidence) if evidence else None,
-            costs=pictures.cost_lines(earned) if earned else None,
-            tags=_by_tag(report.verdict) if report.verdict else {},
+            learning=pictures.draw_learning_curve(evidence) if evidence else None,
+            costs=pictures.draw_costs(break_even) if break_even else None,
+            tags=_group_by_tag(report.verdict) if report.verdict else {},
             failures=failures,
-            labels={rung.name: rung.label for rung in report.rungs},
+            labels={method.name: method.label for method in report.methods},
             many_values=MANY_VALUES,
-            rows=Markup(embed(report)),
+            rows=Markup(encode_rows(report)),
             css=Markup(css),
             script=Markup(script),
-            css_hash=source_hash(css),
-            script_hash=source_hash(script),
+            css_hash=hash_source(css),
+            script_hash=hash_source(script),
         )
     )
 
 
 @cache
-def _templates() -> Environment:
-    templates = environment(_HERE)
-    templates.filters["seconds"] = words.seconds
-    templates.filters["price"] = words.price
+def _load_templates() -> Environment:
+    templates = create_environment(_HERE)
+    templates.filters["seconds"] = words.format_seconds
+    templates.filters["price"] = words.format_price
     templates.globals["wording"] = wording
     return templates
 
 
-def _by_tag(verdict: Verdict) -> dict[str, dict[str, dict[str, Estimate]]]:
-    """Tag -> value -> method -> its test result."""
-    found: dict[str, dict[str, dict[str, Estimate]]] = {}
+# Tag -> value -> method -> its result on the test.
+def _group_by_tag(verdict: Verdict) -> dict[str, dict[str, dict[str, Estimate]]]:
+    results: dict[str, dict[str, dict[str, Estimate]]] = {}
     for line in verdict.by_tag:
-        found.setdefault(line.tag, {}).setdefault(line.value, {})[line.method] = line.estimate
-    return found
+        results.setdefault(line.tag, {}).setdefault(line.value, {})[line.method] = line.estimate
+    return results
 
 
-def embed(report: Report) -> str:
-    """The dev rows as compact JSON that is safe inside a script element."""
-    names = [rung.name for rung in report.rungs if rung.num_dev]
-    kinds, texts = list(words.failure_kinds(report)), dict[str, int]()
+def encode_rows(report: Report) -> str:
+    """Encode the dev rows as compact JSON that is safe inside a script element."""
+    names = [method.name for method in report.methods if method.num_dev]
+    kinds, texts = list(words.count_failures(report)), dict[str, int]()
 
-    def place(text: str) -> int:
-        """The position of a text in the list, which holds each text once."""
+    def get_index(text: str) -> int:
+        # Each text is stored once.
         return texts.setdefault(text, len(texts))
 
-    rows = [_row(row, names, place, kinds) for row in report.dev]
+    rows = [_encode_row(row, names, get_index, kinds) for row in report.dev]
     data = {
-        "methods": [[rung.name, rung.label] for rung in report.rungs if rung.num_dev],
-        "left": _first_of((report.untuned, *names), names),
-        "right": _first_of((report.tuned, *reversed(names)), names),
+        "methods": [[method.name, method.label] for method in report.methods if method.num_dev],
+        "left": _find_first((report.untuned, *names), names),
+        "right": _find_first((report.tuned, *reversed(names)), names),
         "tuned": report.tuned,
-        "turned": words.turned(report),
-        "least": report.least_turn,
+        "turned": ("Higher with", "Lower with") if report.graded else ("Fixed by", "Broken by"),
+        "least": report.min_change,
         "rows": rows,
         "failures": kinds,
-        "texts": _capped(list(texts)),
+        "texts": _cap_texts(list(texts)),
     }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_INSIDE_SCRIPT)
 
 
-def _row(answers: Mapping[str, Json], names: list[str], place: Place, kinds: list[str]) -> list[object]:
-    """[id or `file:line`, input, expected, tags, answers], texts by their place; 0 where there is no answer yet."""
+def _encode_row(
+    answers: Mapping[str, Json], names: list[str], get_index: GetIndex, kinds: list[str]
+) -> list[object]:
+    # [id or `file:line`, input, expected, tags, answers]. Texts by their index, 0 if there is no answer yet.
     line = next(iter(answers.values()))
-    where = line.get("where") if _HASH.fullmatch(line["id"]) else None
-    tags = [[place(tag), place(str(value))] for tag, value in (line.get("tags") or {}).items()]
-    told = [_answer(answers[name], place, kinds) if name in answers else 0 for name in names]
-    return [where or line["id"], place(line["input"]), place(line["expected"]), tags, told]
+    location = line.get("location") if _HASH.fullmatch(line["id"]) else None
+    tags = [[get_index(tag), get_index(str(value))] for tag, value in (line.get("tags") or {}).items()]
+    encoded = [_encode_answer(answers[name], get_index, kinds) if name in answers else 0 for name in names]
+    return [location or line["id"], get_index(line["input"]), get_index(line["expected"]), tags, encoded]
 
 
-def _answer(line: Json, place: Place, kinds: list[str]) -> list[object]:
-    """[text, score, failures, citations], each failure by its place among the kinds; without citations where there are
-    none."""
-    failed = [*line["failed"], *([words.CUT] if line["cut"] else [])]
-    cited = [place("; ".join(line["citations"]))] if line.get("citations") else []
-    return [place(line["answer"]), round(line["score"], 4), [kinds.index(kind) for kind in failed], *cited]
+def _encode_answer(line: Json, get_index: GetIndex, kinds: list[str]) -> list[object]:
+    # [text, score, failures by the index of their kind, citations if there are some]
+    failures = [*line["failed"], *([words.TRUNCATED] if line["truncated"] else [])]
+    citations = [get_index("; ".join(line["citations"]))] if line.get("citations") else []
+    indices = [kinds.index(kind) for kind in failures]
+    return [get_index(line["answer"]), round(line["score"], 4), indices, *citations]
 
 
-def _first_of(wanted: Iterable[str | None], names: list[str]) -> str | None:
-    return next((name for name in wanted if name in names), None)
+def _find_first(candidates: Iterable[str | None], names: list[str]) -> str | None:
+    return next((name for name in candidates if name in names), None)
 
 
-def _capped(texts: list[str]) -> list[str]:
-    """The texts, cut at the largest cap with which they fit into MOST_TEXT bytes."""
-    for cap in CAPS:
-        cut = [_cut(text, cap) for text in texts]
-        if sum(len(text.encode()) for text in cut) <= MOST_TEXT:
+def _cap_texts(texts: list[str]) -> list[str]:
+    # Cut at the largest cap with which all texts together fit into a page.
+    for cap in TEXT_CAPS:
+        shortened = [
+            text
+            if len(text) <= cap
+            else f"{text[:cap]}\u2026 [{len(text) - cap:,} more characters in predictions.jsonl]"
+            for text in texts
+        ]
+        if sum(len(text.encode()) for text in shortened) <= MAX_TEXT_BYTES:
             break
-    return cut
-
-
-def _cut(text: str, cap: int) -> str:
-    if len(text) <= cap:
-        return text
-    return f"{text[:cap]}\u2026 [{len(text) - cap:,} more characters in predictions.jsonl]"
+    return shortened

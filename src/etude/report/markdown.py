@@ -4,8 +4,6 @@ It holds the verdict, the ladder, costs and notes; the HTML page has the rest. W
 Methods go by their names, as on the command line.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path
@@ -13,56 +11,57 @@ from pathlib import Path
 from jinja2 import Template
 from markupsafe import Markup
 
-from etude.base import wording
-from etude.base.pages import environment
+from etude.base import formatting as wording
+from etude.base.pages import create_environment
 from etude.report import phrasing as words
 from etude.report.contents import Report
 from etude.types import Estimate
 
-BAR = 25
-"""Characters of the picture of an interval."""
+BAR_WIDTH = 25  # Characters of the picture of an interval.
 
 
 def render_markdown(report: Report) -> str:
-    """The whole page as text."""
-    text = _template().render(
+    """Render the whole page as text."""
+    text = _load_template().render(
         report=report,
         verdict=report.verdict,
-        on_test=any(rung.test for rung in report.rungs),
+        on_test=any(method.test for method in report.methods),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 @cache
-def _template() -> Template:
-    templates = environment(Path(__file__).parent)
-    templates.finalize = lambda value: value if isinstance(value, Markup) else Markup(escaped(value))
-    templates.filters["picture"] = picture
+def _load_template() -> Template:
+    templates = create_environment(Path(__file__).parent)
+    templates.finalize = lambda value: value if isinstance(value, Markup) else Markup(escape(value))
+    templates.filters["picture"] = render_interval
     templates.globals.update(words=words, wording=wording)
     return templates.get_template("report.md.j2")
 
 
-def escaped(text: object) -> str:
-    """A text of the user's as Markdown that shows it as it is, on one line, inside a table too."""
-    shown = re.sub(r"&(?=#?\w)", "&amp;", str(text))
-    shown = re.sub(r"<(?! )", "&lt;", shown).replace(">", "&gt;")
-    shown = re.sub(r"([\\`*\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", shown)
-    shown = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda found: r"\_" * len(found[0]), shown)
-    shown = re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](\s|$)))", _not_a_mark, shown)
-    return re.sub(r"\r\n|[\r\n\u2028\u2029]", "<br>", shown)
+def escape(text: object) -> str:
+    """Escape a text of the user's so that Markdown shows it as it is, on one line, inside a table too."""
+    escaped = re.sub(r"&(?=#?\w)", "&amp;", str(text))
+    escaped = re.sub(r"<(?! )", "&lt;", escaped).replace(">", "&gt;")
+    escaped = re.sub(r"([\\`*\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", escaped)
+    escaped = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda match: r"\_" * len(match[0]), escaped)
+    escaped = re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](\s|$)))", _escape_start, escaped)
+    return re.sub(r"\r\n|[\r\n\u2028\u2029]", "<br>", escaped)
 
 
-def _not_a_mark(start: re.Match[str]) -> str:
-    """The start of a text that Markdown would take for a heading or a list."""
+def _escape_start(start: re.Match[str]) -> str:
+    # Markdown would read this start as a heading or a list.
     space, mark = start.group(1, 2)
     return f"{space}{mark}&#8203;" if mark.isdigit() else f"{space}\\{mark}"
 
 
-def picture(estimate: Estimate) -> Markup:
-    """An interval on a line from 0 to 1, as `···├──●──┤···`."""
-    low, at, high = (round(bound * (BAR - 1)) for bound in (estimate.low, estimate.value, estimate.high))
-    cells = ["·"] * BAR
+def render_interval(estimate: Estimate) -> Markup:
+    """Render an interval on a line from 0 to 1, such as `···├──●──┤···`."""
+    low, middle, high = (
+        round(bound * (BAR_WIDTH - 1)) for bound in (estimate.low, estimate.value, estimate.high)
+    )
+    cells = ["·"] * BAR_WIDTH
     cells[low : high + 1] = ["─"] * (high - low + 1)
     cells[low], cells[high] = "├", "┤"
-    cells[at] = "●"
+    cells[middle] = "●"
     return Markup(f"`{''.join(cells)}`")

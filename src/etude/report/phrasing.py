@@ -1,395 +1,364 @@
-"""What the report says in words: estimates, the declared comparison, training, openings."""
-
-from __future__ import annotations
+"""Texts and table rows of the report, for report.html and report.md."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from etude.base import wording
-from etude.base.wording import bounds, decimal, p_value, percent, points, rows_in_words, time_in_words
+from etude.base import formatting as wording
+from etude.base.formatting import (
+    format_decimal,
+    format_gap,
+    format_interval,
+    format_p_value,
+    format_percent,
+    format_points,
+    format_rows,
+    format_time,
+)
 from etude.metrics import LABELS
-from etude.report.contents import Epoch, Report, Rung
+from etude.report.contents import EpochResult, MethodView, Report
 from etude.runs.details import ClassResult
 from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
 from etude.stats import ALPHA
 from etude.types import Estimate
 
-SPACE = "\u00a0"
-"""A space at which no line is broken."""
+SPACE = "\u00a0"  # A space without a line break.
 EQUALS = f"{SPACE}={SPACE}"
-
-MARKS = {"among the best": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
-"""The shape that stands for a status, so that colour is never the only sign."""
-
+# The shape of a status, so that colour is never the only sign.
+STATUS_MARKS = {"among the best": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
 TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target not sure"}
-"""What stands beside a method where the task has a target."""
-
-CUT = "cut at the length limit"
-"""What is said of an answer that the length limit stopped."""
-
-RELIANCE = (
-    "On test, of the rows that have one. The calibration error is how far the share of right labels is from their "
-    "probability, on average over 15 bins of equally many rows; few rows alone make it larger than 0. The Brier score "
-    "is the mean squared distance of the probability from right (1) or wrong (0). The surest rows are those that "
-    "would be answered if the others were left to people."
+TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
+CALIBRATION_NOTE = (
+    "On test, for answers that have a probability. The calibration error is the average distance between the share of "
+    "right labels and their probability, over 15 bins with equally many rows; with few rows, chance alone makes it "
+    "larger than 0. The Brier score is the mean squared distance of the probability from right (1) or wrong (0). The "
+    "surest rows are those that would be answered if the others were left to people."
 )
-CLASSES = "On test. What the rows of a label were given in its place, and how often: the confusion matrix, row by row."
-FIELDS = "F1 of each field on test, the worst first: fields wanted and given, and right when their values are equal."
-
+CLASSES_NOTE = (
+    "On test: the confusion matrix, row by row, with the other labels that the rows of a label were given."
+)
+FIELDS_NOTE = (
+    "F1 of each field on test, the worst first. A field is right if its value equals the expected one."
+)
 RUN_STATES = {
-    "running": "This run is not finished. This page shows what was done so far.",
-    "interrupted": "This run was interrupted. This page shows what was done so far; run the same command to continue.",
-    "failed": "This run failed. This page shows what was done so far; run the same command to continue.",
+    "running": "This run is not finished. This page shows the results so far.",
+    "interrupted": "This run was interrupted. This page shows the results so far; run the same command to continue.",
+    "failed": "This run failed. This page shows the results so far; run the same command to continue.",
+}
+UNDECIDED = {
+    "cut": "The budget cut training short, so this is not decided.",
+    "few rows": "There are too few rows for a verdict on fine-tuning.",
+}
+JUDGE_HEADER = ("Method", "Judged right", "Corrected by its agreement with people")
+EVIDENCE_HEADER = ("Fit", "Training rows", "Result")
+# Setting -> what a tuned model's prompt keeps of the instructions.
+INSTRUCTIONS_KEPT = {
+    "whole": "all, word for word",
+    "first_sentence": "only the first sentence; the weights learn the rest",
+    "none": "nothing; the weights learn them",
 }
 
 
-def estimate(found: Estimate) -> str:
-    """Value, bounds and n: `82.5% (78.1 to 86.4, n = 400)`."""
-    return f"{percent(found.value)} ({bounds(found)}, n{EQUALS}{found.n:,})"
+def format_estimate(estimate: Estimate) -> str:
+    """Format a value with its interval: `82.5% (78.1 to 86.4, n = 400)`."""
+    return f"{format_percent(estimate.value)} ({format_interval(estimate)}, n{EQUALS}{estimate.n:,})"
 
 
-def difference(found: Estimate) -> str:
-    """A difference with its bounds and n, for a sentence: `+6.1 points (95% interval +2 to +10.1, n = 400)`."""
-    value, low, high = (points(part, signed=True) for part in (found.value, found.low, found.high))
-    return f"{value} points (95% interval {low} to {high}, n{EQUALS}{found.n:,})"
+def format_difference(difference: Estimate) -> str:
+    """Format a difference for a sentence: `+6 points (95% interval +2 to +10, n = 400)`."""
+    return format_gap(difference, signed=True).replace(" = ", EQUALS)
 
 
-def tick(value: float) -> str:
-    """A value on an axis."""
+def format_tick(value: float) -> str:
+    """Format a value on an axis."""
     return f"{100 * value:.4g}%"
 
 
-def metric(report: Report) -> str:
-    """The headline metric with the reason why it is, as the start of a sentence."""
-    why = f", {report.metric_why}" if report.metric_why else ""
-    return f"{opening(report.metric_label)}{why}"
+def format_metric(report: Report) -> str:
+    """Format the headline metric, and why it is the headline, as the start of a sentence."""
+    reason = f", {report.metric_reason}" if report.metric_reason else ""
+    return f"{capitalize(report.metric_label)}{reason}"
 
 
-def others(report: Report) -> dict[str, str]:
-    """The metrics beside the headline, by name, each in words; empty before the test."""
-    names = dict.fromkeys(name for rung in report.rungs for name in rung.others)
-    return {name: opening(LABELS[name]) for name in names}
+def list_other_metrics(report: Report) -> dict[str, str]:
+    """Map the names of the other metrics to their labels; empty before the test."""
+    names = dict.fromkeys(name for method in report.methods for name in method.other_metrics)
+    return {name: capitalize(LABELS[name]) for name in names}
 
 
-def seconds(value: float | None) -> str:
-    """A time in words; empty where none is known."""
-    return "" if value is None else time_in_words(value)
+def format_seconds(value: float | None) -> str:
+    """Format a time; empty if it is unknown."""
+    return "" if value is None else format_time(value)
 
 
-def opening(text: str) -> str:
-    """A text as the start of a sentence: its first letter changes, but chrF and the like stay as they are."""
+def capitalize(text: str) -> str:
+    """Capitalize the start of a sentence, except names such as chrF."""
     first = text.split(" ", 1)[0]
     return text[:1].upper() + text[1:] if first.islower() or "-" in first else text
 
 
-def price(value: float | None) -> str:
-    """The price of 1,000 requests with three significant digits."""
-    if value is None:
+def format_price(value: float | None) -> str:
+    """Format the price of 1,000 requests with three significant digits; empty if it is unknown."""
+    return "" if value is None else format_decimal(1000 * value)
+
+
+def format_headline(report: Report) -> str:
+    """Format the comparison that was declared in advance; empty without one."""
+    headline = report.verdict.headline if report.verdict else None
+    if headline is None:
         return ""
-    return decimal(1000 * value)
+    labels = {method.name: method.label for method in report.methods}
+    tuned, untuned = (labels.get(name, name) for name in (headline.tuned, headline.untuned))
+    p = f"{format_p_value(headline.p).replace(' ', SPACE)} by {headline.test}"
+    gap = format_difference(headline.difference)
+    return f"“{tuned}” minus “{untuned}”: {gap}, {p}. {_read_headline(headline)}"
 
 
-def headline(report: Report) -> str:
-    """The comparison that was declared in advance, as one sentence; empty without one."""
-    found = report.verdict.headline if report.verdict else None
-    if found is None:
-        return ""
-    labels = {rung.name: rung.label for rung in report.rungs}
-    tuned, untuned = labels.get(found.tuned, found.tuned), labels.get(found.untuned, found.untuned)
-    p = f"{p_value(found.p).replace(' ', SPACE)} by {found.test}"
-    return f"“{tuned}” against “{untuned}”: {difference(found.difference)}, {p}. {_reading(found)}"
-
-
-UNDECIDED = {
-    "cut": "Tuning has seen a part of its training, so nothing is decided.",
-    "few rows": "The rows are too few for a verdict on tuning.",
-}
-
-
-def _reading(found: HeadlineResult) -> str:
-    if found.undecided:
-        return UNDECIDED[found.undecided]
-    if found.difference.low <= 0 <= found.difference.high:
+def _read_headline(headline: HeadlineResult) -> str:
+    if headline.undecided:
+        return UNDECIDED[headline.undecided]
+    if headline.difference.low <= 0 <= headline.difference.high:
         return "The interval includes zero: this test shows no gain from fine-tuning."
-    by_chance = found.p > ALPHA
-    if found.difference.high < 0:
-        claim = "no loss is claimed: chance is not ruled out" if by_chance else "fine-tuning loses"
-        return f"The whole interval is below zero{', but' if by_chance else ':'} {claim}."
-    if found.gains:
-        return "The whole interval is above zero: fine-tuning gains."
-    why = "chance is not ruled out" if by_chance else "the rows are too few"
-    return f"The whole interval is above zero, but no gain is claimed: {why}."
+    side, effect = ("above", "gain") if headline.difference.low > 0 else ("below", "loss")
+    if headline.p > ALPHA:
+        return (
+            f"The whole interval is {side} zero, but this may be chance, so it does not count as a {effect}."
+        )
+    if effect == "gain" and not headline.gains:
+        return "The whole interval is above zero, but there are too few rows to call it a gain."
+    return f"The whole interval is {side} zero: fine-tuning {'gains' if effect == 'gain' else 'loses'}."
 
 
-JUDGED_HEAD = ("Method", "Judge says right", "As people would judge")
-
-
-def judge(found: JudgeResult) -> str:
-    """Who judged, how far it agrees with people, and which answers of the declared pair it prefers, in sentences."""
-    if found.kappa is None:
-        checked = (
-            f"not checked against people ({found.labelled:,} answers with people's labels, 30 are needed)"
+def format_judge(judge: JudgeResult) -> str:
+    """Describe who judged, how far it agrees with people, and which answers of the headline pair it prefers."""
+    if judge.kappa is None:
+        agreement = (
+            f"not checked against people ({judge.labelled:,} answers have people's labels; 30 are needed)"
         )
     else:
-        kappa = f"{found.kappa.value:.2f} (95% interval {found.kappa.low:.2f} to {found.kappa.high:.2f}"
-        checked = f"its agreement with people on {found.labelled:,} answers is kappa {kappa})"
-    parts = [f"Judged by {found.judge}: {checked}. It decides nothing."]
-    if pair := found.pair:
-        parts.append(
-            f"With both orders shown, it prefers {pair.tuned} to {pair.untuned} on {pair.wins:,} test rows, the other "
-            f"on {pair.losses:,}, and neither on {pair.ties:,}."
+        kappa = f"{judge.kappa.value:.2f} (95% interval {judge.kappa.low:.2f} to {judge.kappa.high:.2f})"
+        agreement = f"its agreement with people on {judge.labelled:,} answers is kappa {kappa}"
+    text = f"Judged by {judge.judge}: {agreement}. The judge does not affect the verdict."
+    if pair := judge.pair:
+        text += (
+            f" Shown both orders, it prefers {pair.tuned} to {pair.untuned} on {pair.wins:,} test rows, the reverse on "
+            f"{pair.losses:,}, and neither on {pair.ties:,}."
         )
-    if found.unread:
-        parts.append(f"Replies that were neither yes nor no, which are left out: {found.unread:,}.")
-    return " ".join(parts)
+    if judge.unread:
+        text += f" Replies that were neither yes nor no, and are left out: {judge.unread:,}."
+    return text
 
 
-def judged_rows(found: JudgeResult) -> list[tuple[str, str, str]]:
-    """The table of the judge: each method, the share it calls right, and that share corrected by its agreement."""
-    unchecked = "not checked against people" if found.kappa is None else "no better than chance"
+def list_judge_rows(judge: JudgeResult) -> list[tuple[str, str, str]]:
+    """List each method, the share that the judge calls right, and that share corrected by its agreement."""
+    unchecked = "not checked against people" if judge.kappa is None else "no better than chance"
     return [
-        (each.method, estimate(each.said), estimate(each.corrected) if each.corrected else unchecked)
-        for each in found.shares
+        (
+            share.method,
+            format_estimate(share.uncorrected),
+            format_estimate(share.corrected) if share.corrected else unchecked,
+        )
+        for share in judge.shares
     ]
 
 
-EVIDENCE_HEAD = ("Fit", "Rows learned from", "Result")
+def format_evidence(evidence: Evidence) -> str:
+    """Describe the extra fits, their time and what the last doubling of the rows gained."""
+    text = (
+        f"{evidence.method} was also fitted on some of its rows and with other seeds, which took "
+        f"{format_time(evidence.seconds)}. Its own fit is the last point and the first training run. With retrieval, "
+        "all fits use the search that was trained on all rows."
+    )
+    if evidence.doubling is not None:
+        text += (
+            f" The last doubling of the rows changed the result by {format_difference(evidence.doubling)}."
+        )
+    return text
 
 
-def evidence(found: Evidence) -> str:
-    """What was done on request, what it took and what the last doubling gained, in sentences."""
-    took = time_in_words(found.seconds)
-    parts = [
-        f"{found.method} was fitted on parts of its rows and with other seeds, which took {took}; its own fit is the "
-        "last point and the first training run. Where passages are looked up, the search is that of all rows."
-    ]
-    if found.doubling is not None:
-        parts.append(f"The last doubling of the rows changed the result by {difference(found.doubling)}.")
-    return " ".join(parts)
+def list_curve_rows(evidence: Evidence) -> list[str]:
+    """List the numbers of rows of the learning curve's points."""
+    return [f"{point.rows:,}" for point in evidence.curve]
 
 
-def curve_rows(found: Evidence) -> list[str]:
-    """The numbers of rows under the points of the learning curve."""
-    return [f"{point.rows:,}" for point in found.curve]
+def list_evidence_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """List all fits: what each is, its rows, its result."""
+    num_rows = list_curve_rows(evidence)[-1]
+    curve = [("on dev", f"{point.rows:,}", format_estimate(point.estimate)) for point in evidence.curve]
+    runs = [(f"on test, seed {run.seed}", num_rows, format_estimate(run.estimate)) for run in evidence.runs]
+    return curve + runs
 
 
-def evidence_rows(found: Evidence) -> list[tuple[str, str, str]]:
-    """The table of all fits: what each is, its rows, its result."""
-    whole = curve_rows(found)[-1]
-    curve = [("on dev", f"{point.rows:,}", estimate(point.estimate)) for point in found.curve]
-    return [*curve, *((f"on test, seed {run.seed}", whole, estimate(run.estimate)) for run in found.runs)]
+def count_test_rows(report: Report) -> str:
+    """Count the answered test rows: `400 test rows`, or `300 of 400 test rows`."""
+    total = report.split["test"]
+    prefix = f"{report.num_test_answered:,} of " if report.num_test_answered < total else ""
+    return f"{prefix}{total:,} test rows"
 
 
-def test_rows(report: Report) -> str:
-    """How many rows of the test are answered: `400 test rows`, or `300 of 400 test rows`."""
-    whole = report.split["test"]
-    part = f"{report.answered:,} of " if report.answered < whole else ""
-    return f"{part}{whole:,} test rows"
+def list_power_rows(report: Report) -> list[tuple[str, str]]:
+    """List how far two methods disagree, and the smallest difference that the test can then show."""
+    rows = []
+    for disagree, difference in report.power:
+        spread = (
+            f"{100 * math.sqrt(disagree):.0f} points" if report.graded else f"{100 * disagree:.0f}% of rows"
+        )
+        rows.append((spread, "nothing" if difference is None else f"{100 * difference:.1f} points"))
+    return rows
 
 
-def power_heading(report: Report) -> str:
-    """What the smallest differences depend on: how often two methods disagree, or how far their scores spread."""
-    if report.graded:
-        return "When row by row the scores of two methods differ by (standard deviation)"
-    return "When two methods disagree on"
-
-
-def power_rows(report: Report) -> list[tuple[str, str]]:
-    """What the smallest difference depends on, and the difference, both in words."""
-    when = [
-        f"{100 * math.sqrt(d):.0f} points" if report.graded else f"{100 * d:.0f}% of rows"
-        for d, _ in report.power
-    ]
-    shown = ["nothing" if size is None else f"{100 * size:.1f} points" for _, size in report.power]
-    return list(zip(when, shown, strict=True))
-
-
-def power_on_dev(report: Report) -> str:
-    """The smallest difference of the declared pair that the test can show; empty if none is known."""
-    if report.shown_on_dev is None:
+def format_power_on_dev(report: Report) -> str:
+    """Format the smallest difference of the headline pair that the test can show; empty if it is unknown."""
+    if report.power_on_dev is None:
         return ""
-    pair = f"{report.tuned} and {report.untuned}"
-    return f"From how {pair} differ on dev, it can show {points(report.shown_on_dev)} points between them."
+    pair, difference = f"{report.tuned} and {report.untuned}", format_points(report.power_on_dev)
+    return f"From how {pair} differ on dev, it can show {difference} points between them."
 
 
-def turned(report: Report) -> tuple[str, str]:
-    """What tuning made of rows whose score it raised, and of those it lowered."""
-    return ("Higher with", "Lower with") if report.graded else ("Fixed by", "Broken by")
-
-
-def least_turn(report: Report) -> str:
-    """Which rows are called higher or lower, in a sentence; empty where a row is right or wrong."""
-    if not report.graded:
-        return ""
-    return f"Higher and lower are rows whose score changed by {points(report.least_turn)} points, the margin, or more."
-
-
-def failure_kinds(report: Report) -> dict[str, dict[str, int]]:
-    """Kind of failure -> method -> on how many dev rows; the most frequent kind first, cut answers last."""
+def count_failures(report: Report) -> dict[str, dict[str, int]]:
+    """Count dev rows: kind of failure -> method -> rows. The most frequent kind first, truncated answers last."""
     counts: dict[str, dict[str, int]] = {}
-    for rung in report.rungs:
-        for kind, count in rung.failures.items():
-            counts.setdefault(kind, {})[rung.name] = count
+    for method in report.methods:
+        for kind, count in method.failures.items():
+            counts.setdefault(kind, {})[method.name] = count
     kinds = sorted(counts, key=lambda kind: (-sum(counts[kind].values()), kind))
-    cut = {rung.name: rung.cut_dev for rung in report.rungs if rung.cut_dev}
-    return {kind: counts[kind] for kind in kinds} | ({CUT: cut} if cut else {})
+    truncated = {
+        method.name: method.num_truncated_dev for method in report.methods if method.num_truncated_dev
+    }
+    return {kind: counts[kind] for kind in kinds} | ({TRUNCATED: truncated} if truncated else {})
 
 
-def failure_note(report: Report) -> str:
-    """What is no failure under a graded metric, and that nothing failed where nothing did; empty elsewhere."""
-    nothing = not failure_kinds(report)
+def format_failure_note(report: Report) -> str:
+    """Explain graded metrics, and say that nothing failed if so; empty otherwise."""
+    has_failures = bool(count_failures(report))
     if not report.graded:
-        return "No failure on dev." if nothing else ""
-    graded = f"{opening(report.metric_label)}: answers are graded, so right and wrong are not counted here."
-    return f"{graded} Nothing else failed on dev." if nothing else graded
+        return "" if has_failures else "No failure on dev."
+    graded = (
+        f"{capitalize(report.metric_label)}: answers are graded, so right and wrong are not counted here."
+    )
+    return graded if has_failures else f"{graded} Nothing else failed on dev."
 
 
-KEPT = {
-    "whole": "keeps all, word for word",
-    "first_sentence": "keeps only the first sentence; the weights learn the rest",
-    "none": "keeps nothing; the weights learn them",
-}
-"""What of the instructions a tuned model keeps -> what is said of its prompt."""
-
-
-def tuned_prompt(report: Report) -> str:
-    """What fine-tuning does to the instructions; empty where nothing was tuned."""
-    parts = [KEPT[rung.params["instructions"]] for rung in report.rungs if "instructions" in rung.params]
-    return f"Instructions: the fine-tuned model's prompt {parts[0]}." if parts else ""
-
-
-def outcome(report: Report) -> str:
-    """What came of a training; until then, that it has not ended."""
-    texts = [rung.params["text"] for rung in report.rungs if "text" in rung.params]
-    return str(texts[0]) if texts else "The training is not finished."
-
-
-def epochs(report: Report) -> list[tuple[str, ...]]:
-    """The table of a training's epochs, its heading first."""
-    found = report.curve.epochs if report.curve else ()
-    measured = any(epoch.score for epoch in found)
-    metric_head = ("Metric on dev",) if measured else ()
-    head = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric_head, "")
-    return [head, *(_epoch(epoch, measured) for epoch in found)]
-
-
-def _epoch(epoch: Epoch, measured: bool) -> tuple[str, ...]:
-    train = "" if epoch.train_loss is None else wording.loss(epoch.train_loss)
-    score = ((estimate(epoch.score) if epoch.score else ""),) if measured else ()
-    states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
-    state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
-    return (f"{epoch.epoch}", f"{epoch.step:,}", train, wording.loss(epoch.dev_loss), *score, state)
-
-
-def learned(report: Report) -> tuple[str, ...]:
-    """What training learned and what it only read, in sentences; none where nothing was tuned."""
-    return tuple(line for rung in _trained(report) for line in rung.params.get("supervision") or ())
-
-
-def _trained(report: Report) -> list[Rung]:
-    """The method whose training is shown."""
-    return [rung for rung in report.rungs if report.curve and rung.name == report.curve.method]
-
-
-def settings(report: Report) -> list[tuple[str, str, str]]:
-    """Settings of training that were chosen or set by the user: (name, value, why)."""
-    return [
-        (name, wording.setting(rung.params["settings"].get(name)), why)
-        for rung in _trained(report)
-        for name, why in (rung.params.get("reasons") or {}).items()
-    ]
-
-
-def defaults(report: Report) -> str:
-    """The other settings of training, in one line; empty where nothing was tuned."""
-    found = [rung.params["defaults"] for rung in _trained(report) if "defaults" in rung.params]
-    return wording.defaults(found[0]) if found else ""
-
-
-def shown_rows(report: Report) -> list[Mapping[str, Any]]:
-    """Training rows as they are learned: {"row", "why", "spans": [(text, whether it is learned)]}."""
-    return [row for rung in _trained(report) for row in rung.params.get("shown_rows") or ()]
-
-
-def role(report: Report, rung: Rung) -> str:
-    """What the choices on dev made of a method; empty for most."""
-    if rung.name == report.untuned:
-        return "best untuned on dev"
-    return "best tuned on dev" if rung.name == report.tuned else ""
-
-
-def standing(rung: Rung) -> str:
-    """A method's status, and its mark by the target, each with its shape."""
-    status = f"{MARKS[rung.status]} {rung.status}" if rung.status else ""
-    return ", ".join(filter(None, (status, TARGET_MARKS[rung.target] if rung.target else "")))
-
-
-def learned_from(report: Report, rows: int | None) -> str:
-    """How many rows a method learned from, and of how many where it is a part."""
-    whole = report.split["train"]
-    return "" if rows is None else f"{rows:,} of {whole:,}" if rows < whole else f"{rows:,}"
-
-
-def rows_to_decide(report: Report) -> str:
-    """The methods that are undecided and have a number of test rows that would decide; empty where none has."""
-    rows = {rung.name: rung.rows_to_decide for rung in report.rungs if rung.rows_to_decide}
-    shown = {name: rows_in_words(num, report.answered) for name, num in rows.items()}
-    told = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in shown.items())
-    return f"Test rows that would decide: {told}." if told else ""
-
-
-def planned_and_taken(report: Report) -> str:
-    """What was planned and what it took, in a sentence; empty where one of them is not known."""
-    plan = report.plan
-    if plan.minutes is None or plan.taken is None:
-        return ""
-    return f"Planned: {time_in_words(60 * plan.minutes)}. Taken: {time_in_words(60 * plan.taken)}."
-
-
-def openings(report: Report) -> str:
-    """How often the test was opened, in a sentence."""
-    if report.openings == 0:
-        return "The test has not been opened."
-    times = "once" if report.openings == 1 else f"{report.openings} times"
-    return f"The test has been opened {times}, in all runs together."
-
-
-def plain(value: Any) -> str:
-    """A value of a settings mapping as text."""
-    if isinstance(value, float):
-        return decimal(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "" if value is None else str(value)
-
-
-def items(mapping: Any) -> list[tuple[str, str]]:
-    """A mapping as pairs of words and text; `text`, nested values and those not known are left out."""
-    pairs = ((str(key).replace("_", " "), value) for key, value in dict(mapping).items() if key != "text")
-    return [(key, plain(value)) for key, value in pairs if not isinstance(value, (dict, list, type(None)))]
-
-
-def shares(verdict: Verdict) -> list[str]:
-    """The headings of the surest rows."""
-    found = (each.reliance for each in verdict.details.values())
-    return next(
-        ([f"Right, surest {wording.share(row.share)}" for row in each.surest] for each in found if each), []
+def format_tuned_prompt(report: Report) -> str:
+    """Describe what a tuned model's prompt keeps of the instructions; empty if nothing was tuned."""
+    settings = [m.params["instructions"] for m in report.methods if "instructions" in m.params]
+    return (
+        f"Of the instructions, the fine-tuned model's prompt keeps {INSTRUCTIONS_KEPT[settings[0]]}."
+        if settings
+        else ""
     )
 
 
-def instead(found: ClassResult) -> str:
-    """What a label's rows were given in its place: "refund 3, transfer 1"."""
-    return ", ".join(f"{label} {number:,}" for label, number in found.instead.items())
+def get_training_outcome(report: Report) -> str:
+    """Return the result of `etude train` in a sentence."""
+    texts = [method.params["text"] for method in report.methods if "text" in method.params]
+    return str(texts[0]) if texts else "The training is not finished."
 
 
-def fields(verdict: Verdict | None) -> list[str]:
-    """The fields of an extract task, those first that the method with the best claim gets worst."""
+def list_epochs(report: Report) -> list[tuple[str, ...]]:
+    """List the epochs of a training as table rows, the heading first."""
+    epochs = report.curve.epochs if report.curve else ()
+    has_scores = any(epoch.score for epoch in epochs)
+    metric = ("Metric on dev",) if has_scores else ()
+    header = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric, "")
+    return [header, *(_format_epoch(epoch, has_scores) for epoch in epochs)]
+
+
+def _format_epoch(epoch: EpochResult, has_score: bool) -> tuple[str, ...]:
+    train = "" if epoch.train_loss is None else wording.format_loss(epoch.train_loss)
+    score = ((format_estimate(epoch.score) if epoch.score else ""),) if has_score else ()
+    states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
+    state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
+    return (f"{epoch.epoch}", f"{epoch.step:,}", train, wording.format_loss(epoch.dev_loss), *score, state)
+
+
+def list_settings(report: Report) -> list[tuple[str, str, str]]:
+    """List the training settings that were chosen or set by the user: (name, value, reason)."""
+    params = report.trained_params
+    reasons = params.get("reasons") or {}
+    return [
+        (name, wording.format_setting(params["settings"].get(name)), why) for name, why in reasons.items()
+    ]
+
+
+def format_defaults(report: Report) -> str:
+    """Format the other training settings in one line; empty if nothing was tuned."""
+    defaults = report.trained_params.get("defaults")
+    return "" if defaults is None else wording.format_defaults(defaults)
+
+
+def get_role(report: Report, method: MethodView) -> str:
+    """Return what the choices on dev made of a method; empty for most."""
+    if method.name == report.untuned:
+        return "best untuned on dev"
+    return "best tuned on dev" if method.name == report.tuned else ""
+
+
+def format_status(method: MethodView) -> str:
+    """Format a method's status and its mark by the target, each with its shape."""
+    status = f"{STATUS_MARKS[method.status]} {method.status}" if method.status else ""
+    return ", ".join(filter(None, (status, TARGET_MARKS[method.target] if method.target else "")))
+
+
+def format_train_rows(report: Report, rows: int | None) -> str:
+    """Format how many rows a method was trained on: `1,440`, or `456 of 1,440`."""
+    total = report.split["train"]
+    return "" if rows is None else f"{rows:,} of {total:,}" if rows < total else f"{rows:,}"
+
+
+def format_rows_to_decide(report: Report) -> str:
+    """Format how many test rows would decide each undecided method; empty if none is known."""
+    rows = {method.name: method.rows_to_decide for method in report.methods if method.rows_to_decide}
+    texts = {name: format_rows(num, report.num_test_answered) for name, num in rows.items()}
+    listed = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in texts.items())
+    return f"Test rows that would decide: {listed}." if listed else ""
+
+
+def format_planned_time(report: Report) -> str:
+    """Format the planned and the elapsed time; empty if one is unknown."""
+    planned, elapsed = report.plan.planned_minutes, report.plan.elapsed_minutes
+    if planned is None or elapsed is None:
+        return ""
+    return f"Planned: {format_time(60 * planned)}. Taken: {format_time(60 * elapsed)}."
+
+
+def format_openings(report: Report) -> str:
+    """Format how often the test was opened."""
+    if report.openings == 0:
+        return "The test has not been opened."
+    times = "once" if report.openings == 1 else f"{report.openings} times"
+    return f"The test has been opened {times}, counting all runs."
+
+
+def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List a mapping's numbers and texts; `text`, nested values and None are left out."""
+    pairs = []
+    for key, value in mapping.items():
+        if key == "text" or value is None or isinstance(value, dict | list):
+            continue
+        if isinstance(value, float):
+            value = format_decimal(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = f"{value:,}"
+        pairs.append((key.replace("_", " "), str(value)))
+    return pairs
+
+
+def list_surest_headings(verdict: Verdict) -> list[str]:
+    """List the headings of the surest rows."""
+    calibrations = [details.calibration for details in verdict.details.values() if details.calibration]
+    surest = calibrations[0].surest if calibrations else ()
+    return [f"Right, surest {wording.format_share(row.share)}" for row in surest]
+
+
+def format_confusions(result: ClassResult) -> str:
+    """Format the other labels that a label's rows were given: "refund 3, transfer 1"."""
+    return ", ".join(f"{label} {number:,}" for label, number in result.confused_with.items())
+
+
+def list_fields(verdict: Verdict | None) -> list[str]:
+    """List the fields of an extract task, first those that the leaning method gets worst."""
     if verdict is None:
         return []
-    named = [
-        verdict.details[name].fields
-        for name in (verdict.leaning, *verdict.details)
-        if name in verdict.details
-    ]
-    return list(dict.fromkeys(name for each in named for name in each))
+    names = (name for name in (verdict.leaning, *verdict.details) if name in verdict.details)
+    return list(dict.fromkeys(field for name in names for field in verdict.details[name].fields))

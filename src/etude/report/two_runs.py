@@ -1,6 +1,4 @@
-"""Two runs beside each other: their methods on the test rows that both have answered, as values and as a page."""
-
-from __future__ import annotations
+"""Compare two runs: their methods on the test rows that both have answered, as values and as a page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,46 +6,47 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from etude.base import wording
+from etude.base import formatting as wording
 from etude.base.files import Json, write_text
-from etude.base.pages import asset, environment, source_hash
-from etude.base.wording import count, p_value
+from etude.base.formatting import format_count, format_p_value
+from etude.base.pages import create_environment, hash_source, read_asset
 from etude.errors import RunError, quote_value
 from etude.report import pictures
 from etude.runs import Run
-from etude.runs.fingerprints import changed
-from etude.stats import Headline, headline, score_sample
-from etude.stats.sample import Sample
+from etude.runs.fingerprints import list_changes
+from etude.stats import PairedTest, compare_paired, make_score_sample
+from etude.stats.sample import UnitSums
 
-EXCERPT = 40
-"""Characters of a row that are shown in a sentence."""
-MOST_ROWS = 50
-"""Dev rows of a method that the page shows."""
-BY_LABEL = ("accuracy", "macro_f1")
-"""Metrics that score a row alike: by whether its label is right."""
+EXCERPT = 40  # Characters of a row that are shown in a sentence.
+MAX_ROWS = 50  # Dev rows of a method that the page shows.
+BY_LABEL = ("accuracy", "macro_f1")  # Metrics that score a row alike: by whether its label is right.
 
 
 @dataclass(frozen=True)
-class Compared:
+class MethodInTwoRuns:
     """One method in both runs: mean row scores on the test rows that both have answered."""
 
     method: str
-    first: Sample
-    second: Sample
-    found: Headline
+    first: UnitSums
+    second: UnitSums
+    difference: PairedTest
     """The second run minus the first."""
     higher: int
     lower: int
     """Test rows whose score rose, and fell, from the first run to the second."""
-    same: bool
+    is_identical: bool
     """Whether all answers are the same."""
-    dev: list[tuple[Json, Json]]
+    changed_dev_rows: list[tuple[Json, Json]]
     """Lines of the dev rows whose score changed, in both runs."""
 
     @property
     def p(self) -> str:
         """p without its letter; empty where all answers are the same."""
-        return "" if self.same else p_value(self.found.p).removeprefix("p ").removeprefix("= ")
+        return (
+            ""
+            if self.is_identical
+            else format_p_value(self.difference.p).removeprefix("p ").removeprefix("= ")
+        )
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,28 @@ class TwoRuns:
 
     first: Run
     second: Run
-    methods: list[Compared]
-    inputs: list[str]
+    methods: list[MethodInTwoRuns]
+    changed_inputs: list[str]
     """Parts of the task that differ."""
     skipped: str
     """A sentence on test rows that were not compared; empty where all were."""
 
 
 def compare_runs(first: Run, second: Run) -> TwoRuns:
-    """Compares the methods that both runs have, paired by test row.
+    """Compare the methods that both runs have, paired by test row.
 
-    Test rows whose wanted answer differs between the runs are skipped and counted. Raises RunError if they share no
+    Test rows whose expected answer differs between the runs are skipped and counted. Raises RunError if they share no
     test row, or if their metrics score a row differently.
     """
-    shared = [name for name in first.methods if name in second.methods]
-    altered = sorted(set().union(*(_altered(first, second, name) for name in shared)))
+    shared = [name for name in first.fitted_methods if name in second.fitted_methods]
+    altered = sorted(set().union(*(_find_altered(first, second, name) for name in shared)))
     skipped = (
-        f"Skipped, because the wanted answer differs between the runs: {count(len(altered), 'test row')}, such as "
+        f"Skipped, because the expected answer differs: {format_count(len(altered), 'test row')}, such as "
         f"{quote_value(altered[0], EXCERPT)}."
         if altered
         else ""
     )
-    methods = [found for name in shared if (found := _compared(first, second, name))]
+    methods = [comparison for name in shared if (comparison := _compare_method(first, second, name))]
     if not methods:
         raise RunError(f"{first.name} and {second.name} have no test row in common. {skipped}".rstrip())
     names = [run.info["metric"]["name"] for run in (first, second)]
@@ -86,43 +85,45 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
             f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with one "
             "metric."
         )
-    inputs = changed(first.info["inputs"], second.info["inputs"])
+    inputs = list_changes(first.info["inputs"], second.info["inputs"])
     return TwoRuns(first, second, methods, inputs, skipped)
 
 
-def write_page(found: TwoRuns) -> Path:
-    """Writes the page of two runs beside their folders and returns it."""
-    css = asset("report.css")
+def write_page(runs: TwoRuns) -> Path:
+    """Write the page of two runs next to their folders, and return its path."""
+    css = read_asset("report.css")
     bounds = [
-        end for each in found.methods for end in (each.found.difference.low, each.found.difference.high)
+        end
+        for method in runs.methods
+        for end in (method.difference.difference.low, method.difference.difference.high)
     ]
-    templates = environment(Path(__file__).parent)
+    templates = create_environment(Path(__file__).parent)
     templates.globals["wording"] = wording
     page = templates.get_template("two_runs.html.j2").render(
-        found=found,
-        axis=pictures.axis([0.0, *bounds], -1.0, 1.0),
-        most=MOST_ROWS,
+        runs=runs,
+        axis=pictures.make_axis([0.0, *bounds], -1.0, 1.0),
+        max_rows=MAX_ROWS,
         css=Markup(css),
-        css_hash=source_hash(css),
+        css_hash=hash_source(css),
     )
-    file = found.first.folder.parent / f"{found.first.name}--{found.second.name}.html"
+    file = runs.first.folder.parent / f"{runs.first.name}--{runs.second.name}.html"
     write_text(file, page)
     return file
 
 
-def _compared(first: Run, second: Run, method: str) -> Compared | None:
-    pairs = list(_pairs(first, second, method, "test"))
+def _compare_method(first: Run, second: Run, method: str) -> MethodInTwoRuns | None:
+    pairs = list(_pair_rows(first, second, method, "test"))
     if not pairs:
         return None
     units = [line["unit"] for line, _ in pairs]
-    before, after = (score_sample([pair[side]["score"] for pair in pairs], units) for side in (0, 1))
-    changes = [line["score"] - other["score"] for other, line in pairs]
-    dev = [pair for pair in _pairs(first, second, method, "dev") if pair[0]["score"] != pair[1]["score"]]
-    return Compared(
+    before, after = (make_score_sample([pair[side]["score"] for pair in pairs], units) for side in (0, 1))
+    changes = [line["score"] - earlier["score"] for earlier, line in pairs]
+    dev = [pair for pair in _pair_rows(first, second, method, "dev") if pair[0]["score"] != pair[1]["score"]]
+    return MethodInTwoRuns(
         method,
         before,
         after,
-        headline(after, before),
+        compare_paired(after, before),
         sum(change > 0 for change in changes),
         sum(change < 0 for change in changes),
         not any(changes) and all(a["answer"] == b["answer"] for a, b in pairs),
@@ -130,28 +131,31 @@ def _compared(first: Run, second: Run, method: str) -> Compared | None:
     )
 
 
-def _pairs(first: Run, second: Run, method: str, side: str) -> Iterator[tuple[Json, Json]]:
-    """Lines of the same row (same id, input and wanted answer) on one side of both runs."""
-    one, two = (
-        {(line["id"], line["input"], line["expected"]): line for line in _lines(run, method, side)}
+def _pair_rows(first: Run, second: Run, method: str, side: str) -> Iterator[tuple[Json, Json]]:
+    # Lines of the same row: same id, input and expected answer.
+    first_lines, second_lines = (
+        {(line["id"], line["input"], line["expected"]): line for line in _read_side(run, method, side)}
         for run in (first, second)
     )
-    yield from ((line, two[key]) for key, line in one.items() if key in two)
+    yield from ((line, second_lines[key]) for key, line in first_lines.items() if key in second_lines)
 
 
-def _lines(run: Run, method: str, side: str) -> list[Json]:
-    return [line for line in run.predictions(method) if line["side"] == side]
+def _read_side(run: Run, method: str, side: str) -> list[Json]:
+    return [line for line in run.read_predictions(method) if line["side"] == side]
 
 
-def _wanted(run: Run, method: str) -> dict[str, set[str]]:
-    """Input -> the answers that are wanted of it in the test."""
-    wanted: dict[str, set[str]] = {}
-    for line in _lines(run, method, "test"):
-        wanted.setdefault(line["input"], set()).add(line["expected"])
-    return wanted
+def _list_expected(run: Run, method: str) -> dict[str, set[str]]:
+    expected: dict[str, set[str]] = {}
+    for line in _read_side(run, method, "test"):
+        expected.setdefault(line["input"], set()).add(line["expected"])
+    return expected
 
 
-def _altered(first: Run, second: Run, method: str) -> set[str]:
-    """Inputs that both tests hold and of which the wanted answer differs."""
-    one, two = _wanted(first, method), _wanted(second, method)
-    return {text for text, wanted in one.items() if text in two and wanted.isdisjoint(two[text])}
+def _find_altered(first: Run, second: Run, method: str) -> set[str]:
+    # Inputs that are in both tests with different expected answers.
+    first_expected, second_expected = _list_expected(first, method), _list_expected(second, method)
+    return {
+        text
+        for text, answers in first_expected.items()
+        if text in second_expected and answers.isdisjoint(second_expected[text])
+    }

@@ -1,10 +1,9 @@
-"""What happens in a run, as values: appended to its events.jsonl and passed on to whoever watches.
+"""What happens in a run, as values: appended to its events.jsonl and passed to `on_event`.
 
-One line an event, with its time in UTC: {"time": "2026-11-27T14:05:31.208+00:00", "event": "said", "text": ...}. A
-resumed run goes on appending. Another process reads what is there with `read_events`, and what comes with `follow`.
+One line for each event, with its time in UTC: {"time": "2026-11-27T14:05:31.208+00:00", "event": "note_event", "text":
+...}. A resumed run appends to the same file. Other processes read it with `read_events`, or `follow_events` while the
+run goes on.
 """
-
-from __future__ import annotations
 
 import os
 import re
@@ -15,21 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
-from etude.base.files import REMEDY, LineLog, parse_json
+from etude.base.files import LineLog, parse_json
 from etude.base.typed_json import from_json, to_json
-from etude.errors import RunError
+from etude.errors import RUN_REMEDY, RunError
 from etude.methods.fit_context import Trial
 from etude.runs.folder import Run
 from etude.types import Estimate, Side
 
-FILE = "events.jsonl"
-PAUSE = 1.0
-"""Seconds that pass between two lines of progress in the file."""
+EVENTS_FILE = "events.jsonl"
+PROGRESS_SECONDS = 1.0
+"""Minimum of seconds between two progress events in the file."""
 
 
 @dataclass(frozen=True)
 class RunOpened:
-    """The run has its folder."""
+    """The run's folder is there and locked."""
 
     folder: Path
 
@@ -40,12 +39,12 @@ class NoteEvent:
 
     text: str
     detail: bool = False
-    """Whether the command line prints it only with --verbose; the report has it too."""
+    """Whether the command line prints it only with --verbose; the report always shows it."""
 
 
 @dataclass(frozen=True)
 class MethodStarted:
-    """A method is being fitted, or is answering the test."""
+    """A method starts to be fitted, or to answer the test."""
 
     method: str
     side: Side
@@ -57,7 +56,7 @@ class SampleAnswer:
 
     answer: str
     score: float
-    """1 is right, 0 is wrong."""
+    """From 0 (wrong) to 1 (right)."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +64,33 @@ class BatchAnswered:
     """A batch of rows was answered and scored."""
 
     method: str
-    done: int
+    num_answered: int
     """Rows that this candidate, or this method on the test, has answered so far."""
-    total: int
-    seconds_left: float
-    """For the rows from `done` to `total`, at the pace of those answered; training is no part of it."""
+    num_rows: int
+    """Rows that it will have answered at the end."""
+    remaining_seconds: float
+    """For the rows that are not answered yet, at the speed of those answered; without training."""
     trial: Trial | None = None
     """Which of the method's candidates answers dev; None on the test."""
     sample: SampleAnswer | None = None
-    """The latest answer; None on the test, whose answers nobody should read."""
+    """The latest answer; None on the test, because nobody should read test answers."""
 
 
 @dataclass(frozen=True)
 class TrainingPrepared:
-    """What a training run will learn and how, told before its first step."""
+    """A training run is about to take its first step."""
 
-    learned: Sequence[str]
+    supervision: Sequence[str]
     """What is learned and what is only read, in sentences."""
     settings: Sequence[tuple[str, object, str]]
-    """(setting, value, why) of all that was chosen or set by the user."""
+    """(setting, value, reason) of all settings that were chosen, or set by the user."""
     defaults: Mapping[str, object]
     """All other settings."""
 
 
 @dataclass(frozen=True)
 class StepTrained:
-    """A step of training is done."""
+    """A step of training has ended."""
 
     method: str
     step: int
@@ -100,14 +100,14 @@ class StepTrained:
     epochs: int
     loss: float
     tokens_per_second: float
-    seconds_left: float
+    remaining_seconds: float
     memory: int
-    """Bytes at the highest point so far; 0 where unknown."""
+    """Peak bytes so far; 0 if unknown."""
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch of training is measured on dev; epoch 0 is the untrained model."""
+    """An epoch of training has ended and been measured on dev; epoch 0 is the untrained model."""
 
     method: str
     epoch: int
@@ -116,7 +116,7 @@ class EpochEnded:
     """Mean loss of the epoch's steps; None for epoch 0."""
     dev_loss: float
     score: Estimate | None
-    """The metric on dev, where the task asks for it."""
+    """The metric on dev, if the task sets dev_metric."""
     best: bool
     """Whether the epoch is the best so far."""
     overfits: bool
@@ -124,22 +124,22 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class MethodEnded:
-    """A method has its result on one side; `sample` is one of the answers behind it,
-    on dev only."""
+    """A method has its result on one side."""
 
     method: str
     side: Side
     estimate: Estimate
-    form: Estimate | None
+    keeps_contract: Estimate | None
     """Share of answers that keep the contract; None without a contract."""
     check: Estimate | None
-    """Mean of what the check said; None without a check."""
+    """Mean score of the check function; None without one."""
     seconds: float
     sample: SampleAnswer | None
+    """One of the answers; None on the test."""
     num_rows: int
-    """Rows that were answered; the estimate's n is lower where rows of one group count as one."""
-    of_rows: int
-    """Rows of the side, of which the plan may have answered a part."""
+    """Rows that were answered; the estimate's n is lower if rows of one group count as one."""
+    side_rows: int
+    """Rows of the side; the plan may limit how many are answered."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class RunEnded:
     """The last event of an attempt, unless it was killed."""
 
     status: Literal["complete", "interrupted", "failed"]
-    why: str = ""
+    error: str = ""
     """The error of a run that failed."""
 
 
@@ -163,11 +163,12 @@ Event = (
     | RunEnded
 )
 OnEvent = Callable[[Event], None]
-KINDS: Mapping[str, type[Event]] = {
+EVENT_TYPES: Mapping[str, type[Event]] = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(Event)
 }
-"""Name in the file -> type: opened, said, began, answered, prepared, trained, epoch_ended, ended, run_ended."""
-_NAMES = {kind: name for name, kind in KINDS.items()}
+"""Name in the file -> type; the names are run_opened, note_event, method_started, batch_answered, training_prepared,
+step_trained, epoch_ended, method_ended and run_ended."""
+_NAMES = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -179,65 +180,70 @@ class TimedEvent:
 
 
 class EventLog:
-    """Publishes events: appends each to the run's file, of progress one a second at most, and passes it on.
+    """Publishes events: appends each to the run's file (of progress at most one a second) and calls `on_event`.
 
-    A disk that takes no line stops nothing: the lines are held and written later.
+    A full disk does not stop the run: the lines are kept in memory and written later.
     """
 
     def __init__(self, run: Run, on_event: OnEvent) -> None:
-        self.log, self.on_event = LineLog(run.folder / FILE), on_event
+        self.log, self.on_event = LineLog(run.folder / EVENTS_FILE), on_event
         self.next_progress = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Publishes one event."""
-        progress, now = isinstance(event, BatchAnswered | StepTrained), time.monotonic()
-        if not progress or now >= self.next_progress:
+        """Publish one event."""
+        is_progress, now = isinstance(event, BatchAnswered | StepTrained), time.monotonic()
+        if not is_progress or now >= self.next_progress:
+            # Progress is dropped from the file, not from the screen, if it comes too fast.
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
             self.log.append({"time": stamp, "event": _NAMES[type(event)], **to_json(event)})
-        if progress and now >= self.next_progress:
-            self.next_progress = now + PAUSE
+        if is_progress and now >= self.next_progress:
+            self.next_progress = now + PROGRESS_SECONDS
         self.on_event(event)
 
 
 def read_events(run: Run) -> list[TimedEvent]:
-    """The events of a run so far, the earliest first; none where it has written none.
+    """Read the events of a run so far, the earliest first; none if it has no events.jsonl.
 
-    A half-written last line is left out. Raises RunError for a line that is no event.
+    A half-written last line is left out. Raises RunError for a line that is not an event.
     """
-    file = run.folder / FILE
+    file = run.folder / EVENTS_FILE
     if not file.exists():
         return []
     with file.open("rb") as stream:
-        return list(_whole_lines(stream))
+        return list(_read_lines(stream))
 
 
-def follow(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
-    """The events of a run from its first, then those to come, until no process works on it.
+def follow_events(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
+    """Yield the events of a run from its first, and new ones as they come, until no process works on it.
 
-    Looks for new ones every `pause` seconds. Raises RunError as `read_events`, and for a run without events.
+    Looks for new events every `pause` seconds. Raises RunError as `read_events`, and for a run without events.
     """
     try:
-        stream = (run.folder / FILE).open("rb")
+        stream = (run.folder / EVENTS_FILE).open("rb")
     except OSError as error:
-        raise RunError(f"{run.folder / FILE} cannot be read ({error.strerror}).") from error
+        raise RunError(f"{run.folder / EVENTS_FILE} cannot be read ({error.strerror}).") from error
     with stream:
         while True:
-            at_work = run.at_work  # asked first: what is written before the end is still read
-            yield from _whole_lines(stream)
-            if not at_work:
+            is_running = run.is_running  # checked first, so that events written before the end are still read
+            yield from _read_lines(stream)
+            if not is_running:
                 return
             time.sleep(pause)
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[TimedEvent]:
+def _read_lines(stream: BinaryIO) -> Iterator[TimedEvent]:
     while line := stream.readline():
         if not line.endswith(b"\n"):
+            # The writer has not finished the line; it is read again on the next call.
             stream.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            body = parse_json(line.decode())
+            fields = parse_json(line.decode())
             yield TimedEvent(
-                datetime.fromisoformat(body.pop("time")), from_json(KINDS[body.pop("event")], body)
+                datetime.fromisoformat(fields.pop("time")),
+                from_json(EVENT_TYPES[fields.pop("event")], fields),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{stream.name} holds a line that is no event ({error}). {REMEDY}") from error
+            raise RunError(
+                f"{stream.name} contains a line that is not an event ({error}). {RUN_REMEDY}"
+            ) from error

@@ -1,73 +1,71 @@
-"""What a run asks its user, and what is answered where nobody is asked."""
-
-from __future__ import annotations
+"""Questions to the user, and their answers if nobody can be asked."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from etude.base.wording import decimal, two_digits
+from etude.base.formatting import format_decimal, round_up_rows
 from etude.errors import Declined
+from etude.models.remote import Service
 from etude.runs.events import NoteEvent, OnEvent
-from etude.task import Endpoint
 
-LONG = 3600.0
-"""Seconds above which the user is asked before a run without a budget begins."""
+ASK_SECONDS = 3600.0
+"""A run without a budget that takes longer asks the user first."""
 
 UNANSWERED = "(unanswered)"
-"""Printed behind a question to which silence is a no, where nobody is asked; one word, which no line end parts."""
+"""Printed after a sensitive question that nobody could answer; one word, so that no line break divides it."""
 
 Confirm = Callable[[str], bool]
 """Asks the user a yes-or-no question."""
 
 
-class Sensitive(str):
-    """A question to which silence is a no."""
+class SensitiveQuestion(str):
+    """A question whose answer is no if nobody can be asked."""
 
     __slots__ = ()
 
 
-def agreed(question: str) -> bool:
-    """The answer where nobody is asked: yes, but no to what is sensitive."""
-    return not isinstance(question, Sensitive)
+def answer_unasked(question: str) -> bool:
+    """Answer a question if nobody can be asked: yes, but no to a sensitive one."""
+    return not isinstance(question, SensitiveQuestion)
 
 
 @dataclass(frozen=True)
-class Sending:
-    """The most that is sent and answered, in tokens as they are counted before an endpoint has answered."""
+class SendLimits:
+    """Maximum of what is sent and answered, in tokens as estimated before an endpoint has answered."""
 
     requests: int
     prompt_tokens: int
     answer_tokens: int
 
 
-def confirm_endpoint(
-    endpoint: Endpoint, most: Sending, what: str, on_event: OnEvent, confirm: Confirm
+def confirm_service(
+    service: Service, limits: SendLimits, purpose: str, on_event: OnEvent, confirm: Confirm
 ) -> None:
-    """Says `what` an endpoint gets and what it costs at most, and asks. Raises Declined."""
-    told = " ".join(in_words(endpoint, most, what))
-    if endpoint.on_this_machine and endpoint.prices is None:
-        on_event(NoteEvent(told))
-    elif not confirm((str if endpoint.on_this_machine else Sensitive)(f"{told} Continue?")):
+    """Tell the user what an endpoint gets and its maximum cost, and ask. Raises Declined if the answer is no."""
+    question = " ".join(describe_sending(service, limits, purpose))
+    # A local service without prices costs nothing and sends nothing away, so nobody is asked.
+    if service.is_local and service.prices is None:
+        on_event(NoteEvent(question))
+    elif not confirm((str if service.is_local else SensitiveQuestion)(f"{question} Continue?")):
         raise Declined(
-            "Nothing was sent. To agree beforehand add --yes; from Python, confirm=lambda question: True."
+            "Nothing was sent. To agree in advance, add --yes; from Python, pass confirm=lambda question: True."
         )
 
 
-def in_words(endpoint: Endpoint, most: Sending, what: str) -> Iterator[str]:
-    """What is sent, what it costs, and what would stop it, in sentences."""
-    prompt, answer = two_digits(most.prompt_tokens), two_digits(most.answer_tokens)
+def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iterator[str]:
+    """Yield sentences: what is sent, what it costs, and what would stop it."""
+    prompt, answer = round_up_rows(limits.prompt_tokens), round_up_rows(limits.answer_tokens)
     yield (
-        f"{endpoint.title} {what}: at most {most.requests:,} requests, about "
+        f"{service.title} {purpose}: at most {limits.requests:,} requests, about "
         f"{prompt:,} prompt tokens and at most {answer:,} answer tokens."
     )
-    prices = endpoint.prices
-    if prices is not None and prices.by_tokens:
-        cost = prices.of_tokens(most.prompt_tokens, 0, most.answer_tokens)
-        yield (
-            f"At your prices ({prices.prompt:g} and {prices.answer:g} per million) that is at most {decimal(cost)}."
-        )
+    prices = service.prices
+    if prices is not None and prices.has_token_prices:
+        cost = format_decimal(prices.price_tokens(limits.prompt_tokens, 0, limits.answer_tokens))
+        yield f"At your prices ({prices.prompt:g} and {prices.answer:g} per million) that is at most {cost}."
     else:
-        yield "No prices: are given for it, so no cost can be told."
-    limits = {"max_requests": endpoint.max_requests, "max_cost": endpoint.max_cost}
-    if set_limits := [f"{name}: {value:g}" for name, value in limits.items() if value is not None]:
-        yield f"It stops at {' or '.join(set_limits)}."
+        yield "The task gives no prices for it, so the cost is unknown."
+    user_limits = {"max_requests": service.max_requests, "max_cost": service.max_cost}
+    # Limits that the task does not set are not mentioned.
+    if texts := [f"{name}: {value:g}" for name, value in user_limits.items() if value is not None]:
+        yield f"It stops at {' or '.join(texts)}."

@@ -1,103 +1,110 @@
-"""Which assistant of a run answers, and loading it."""
-
-from __future__ import annotations
+"""Finds a run from a path or name, and loads its recommended assistant."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from etude import assistant
 from etude.assistant import Assistant
-from etude.base.wording import command
+from etude.base.formatting import format_command
 from etude.errors import RunError
-from etude.evaluate import outcome_of, sample_of
+from etude.evaluate import build_sample, parse_outcome
 from etude.metrics import Metric
+from etude.models.registry import find_backend
 from etude.runs.folder import FOLDER, Run, find_run, find_runs
 from etude.stats.ladder import choose
 from etude.task import Endpoint, load_task
-from etude.task.endpoint import is_url
 
 
-def load(place: Path | str, method: str | None = None) -> Assistant:
-    """Load the recommended assistant of a run or the one of a `method`, or a saved assistant.
+def load(path: Path | str, method: str | None = None) -> Assistant:
+    """Load the recommended assistant of a run, the one of a `method`, or a saved assistant.
 
-    `place` is a run folder, a task file or its folder (the run worked on last), the name of a run or the
-    beginning of it beside the task file ("NAME-1a2b" or "runs/NAME-1a2b"), or an assistant's folder. If the
-    verdict recommends no method, it is the one the verdict leans to, else the best on dev; `.method` names it.
-    The weights are loaded with the first answer. Raises RunError if there is no run or no assistant in it.
+    `path` is a run folder; a task file or its folder (the latest run); the name of a run or its beginning, next to the
+    task file ("NAME-1a2b" or "runs/NAME-1a2b"); or an assistant's folder. If the verdict recommends no method, it is
+    the one that the verdict leans to, else the best on dev; `.method` names it. The weights are loaded with the first
+    answer. Raises RunError if there is no run or no assistant in it.
     """
-    place = Path(place)
-    if (place / assistant.FILE).exists():
-        return assistant.load(place)
-    run = run_at(place)
-    return assistant.load(run.assistant(method or recommended(run)[0]))
+    path = Path(path)
+    if (path / assistant.FILE).exists():
+        return assistant.load(path)
+    run = find_run_at(path)
+    return assistant.load(run.assistant_folder(method or choose_method(run)[0]))
 
 
-def run_at(place: Path, complete: bool = False) -> Run:
-    """The run that a place means, as `load` has it; of a task, with `complete`, the latest that is, if there is one."""
-    if (place / "run.json").exists():
-        return Run(place)
-    if place.exists():
-        root = (place if place.is_dir() else place.parent) / FOLDER
-        ended = (run for run in find_runs(root) if complete and run.complete)
-        return next(ended, None) or find_run(root, None)
-    beside = place.parent if place.parent.name == FOLDER else place.parent / FOLDER
-    return find_run(beside, place.name)
+def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
+    """Find the run that a path means, as for `load`; for a task, `prefer_complete` takes its latest complete run, if
+    there is one."""
+    if (path / "run.json").exists():
+        return Run(path)
+    if path.exists():
+        root = (path if path.is_dir() else path.parent) / FOLDER
+        # Runs are sorted, so the first complete one is the latest.
+        complete_runs = (run for run in find_runs(root) if prefer_complete and run.is_complete)
+        return next(complete_runs, None) or find_run(root, None)
+    return find_run(path.parent if path.parent.name == FOLDER else path.parent / FOLDER, path.name)
 
 
-def run_of(place: Path) -> Run | None:
-    """The run of a place, an assistant's folder in a run among them; None for an assistant that was saved elsewhere."""
-    if not (place / assistant.FILE).exists():
-        return run_at(place)
-    run = Run(place.resolve().parent.parent.parent)
+def find_run_of(path: Path) -> Run | None:
+    """Find the run of a path, which may also be an assistant's folder within a run; None for an assistant that was
+    saved elsewhere."""
+    if not (path / assistant.FILE).exists():
+        return find_run_at(path)
+    # An assistant's folder is RUN/methods/NAME/assistant.
+    run = Run(path.resolve().parent.parent.parent)
     return run if (run.folder / "run.json").exists() else None
 
 
-def columns_of_examples(run: Run | None) -> tuple[str, ...]:
-    """The input columns that the task file of a run names now; none without the file."""
+def read_input_columns(run: Run | None) -> tuple[str, ...]:
+    """Read the input columns from the task file of a run as it is now; none without the file."""
     if run is None or not run.task_file.exists():
         return ()
     return load_task(run.task_file, needs_model=False).examples.input
 
 
-def endpoints_for(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
-    """How the task file of an assistant's run has endpoints asked now (pace, limits, prices), for `Models`; none for
-    other models, or without the file. Raises InputError for a task file that cannot be read."""
+def load_endpoints(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
+    """Load the settings of endpoints (pace, limits, prices), for `Models`, from the task file of an assistant's run as
+    it is now; none for other models, or without the file. Raises InputError for a task file that cannot be read."""
     name = answering.model.name
-    if run is None or not is_url(name) or name not in (run.info["model"], run.info["prompt_model"]):
+    if (
+        run is None
+        or find_backend(name).service is None
+        or name not in (run.info["model"], run.info["prompt_model"])
+    ):
         return {}
     return load_task(run.task_file, needs_model=False).endpoints if run.task_file.exists() else {}
 
 
-def recommended(run: Run) -> tuple[str, str]:
-    """The method whose assistant answers, and a sentence on why unless the verdict recommends it.
+def choose_method(run: Run) -> tuple[str, str]:
+    """Choose the method whose assistant answers; return also a sentence on why, unless the verdict recommends it.
 
-    It is the one the verdict recommends, else the one it leans to, else the best on dev of those that are
-    fitted. Raises RunError if the run has none.
+    It is the one that the verdict recommends, else the one it leans to, else the best fitted one on dev. Raises
+    RunError if no method is fitted.
     """
     if verdict := run.verdict:
-        unsure = "" if verdict.recommended else " No assistant is recommended; the verdict leans to it."
-        return verdict.leaning, unsure
-    if not run.methods:
-        again = command(run.command, run.folder.parent.parent)
-        raise RunError(f"Run {run.name} has no assistant yet. Run `{again}`, which goes on with it.")
+        note = "" if verdict.recommended else " No assistant is recommended; the verdict leans to it."
+        return verdict.leaning, note
+    if not run.fitted_methods:
+        resume_command = format_command(run.command, run.folder.parent.parent)
+        raise RunError(f"Run {run.name} has no assistant yet. Run `{resume_command}` to resume it.")
+    # A training has one method and no verdict.
     if run.command == "train":
-        return run.methods[-1], ""
-    name, why = best_on_dev(run)
-    return name, f" The run has no verdict yet; of the {len(run.methods)} that are fitted, {why}."
+        return run.fitted_methods[-1], ""
+    name, reason = choose_on_dev(run)
+    return name, f" The run has no verdict yet; of its {len(run.fitted_methods)} fitted methods, {reason}."
 
 
-def best_on_dev(run: Run) -> tuple[str, str]:
-    """The method that a comparison would choose by the dev rows that all fitted methods have answered, and
-    the rule in words. See `stats.ladder.choose`."""
-    metric = Metric(run.info["metric"]["name"], run.info["kind"])
+def choose_on_dev(run: Run) -> tuple[str, str]:
+    """Choose a method as a comparison would, on the dev rows that all fitted methods have answered; return also the
+    rule in words. See `stats.ladder.choose`."""
+    metric, methods = Metric(run.info["metric"]["name"], run.info["kind"]), run.fitted_methods
     answered = {
-        name: {line["id"]: line for line in run.predictions(name) if line["side"] == "dev"}
-        for name in run.methods
+        name: {line["id"]: line for line in run.read_predictions(name) if line["side"] == "dev"}
+        for name in methods
     }
-    rows = [row for row in answered[run.methods[0]] if all(row in lines for lines in answered.values())]
+    # Only rows that every fitted method has answered make the methods comparable.
+    rows = [row for row in answered[methods[0]] if all(row in lines for lines in answered.values())]
     samples = [
-        (name, sample_of(metric, [outcome_of(lines[row]) for row in rows]))
+        (name, build_sample(metric, [parse_outcome(lines[row]) for row in rows]))
         for name, lines in answered.items()
     ]
     choice = choose(samples)
-    return run.methods[choice.index], choice.reason
+    return methods[choice.index], choice.reason

@@ -1,10 +1,9 @@
-"""The record of a run: run.json with what it is of and where it is computed, method.json and predictions.jsonl."""
-
-from __future__ import annotations
+"""The records of a run: run.json (inputs, machine, data), method.json, and lines of predictions.jsonl."""
 
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -16,29 +15,30 @@ from etude.assistant import Assistant
 from etude.base.files import Json, read_json, write_json
 from etude.data.splits import Split
 from etude.errors import RunError
-from etude.evaluate import Scored, unit
+from etude.evaluate import ScoredAnswer, get_unit
 from etude.methods.fit_context import FitContext
 from etude.methods.method import Method
 from etude.metrics import Metric
 from etude.runs.events import NoteEvent, OnEvent
-from etude.runs.fingerprints import changed
-from etude.runs.folder import FORMAT, Run, siblings
-from etude.runs.openings import seen_as_test
-from etude.runs.split import sizes_of
+from etude.runs.fingerprints import list_changes
+from etude.runs.folder import FORMAT, Run, list_siblings
+from etude.runs.openings import count_seen_as_test
+from etude.runs.split import count_sides
 from etude.task import Task
 from etude.types import Side
 
 PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
 
 
-def begin(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) -> None:
-    """Starts run.json with an id that no other run has, or goes on with it: then `resumed` gains an entry
-    when versions or machine are others than they last were. Says why a run is new beside older ones."""
+def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) -> None:
+    """Start run.json with a unique id, or resume it: then `resumed` gains an entry if versions or machine differ from
+    the last attempt. Report why a new run begins if the task has others."""
     if (run.folder / "run.json").exists():
-        _go_on(run)
+        _resume_record(run)
         return
-    if why := _why_new(run, inputs):
-        on_event(NoteEvent(why))
+    # Comments and layout do not start a new run, so the user may wonder why there is one.
+    if reason := _explain_new_run(run, inputs):
+        on_event(NoteEvent(reason))
     (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
     run.update(
         format=FORMAT,
@@ -46,7 +46,7 @@ def begin(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) ->
         name=task.name,
         task_file=task.file.name,
         status="running",
-        **surroundings(),
+        **read_environment(),
         seed=task.seed,
         model=task.model,
         prompt_model=task.prompt_model,
@@ -60,42 +60,41 @@ def begin(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) ->
     )
 
 
-def describe_data(run: Run, task: Task, parts: Split, metric: Metric, noted: Sequence[str]) -> list[str]:
-    """Keeps rows, sizes, metric and notes in run.json, what the caller `noted` among them; returns all notes and
-    findings."""
-    notes = [*task.notes, *parts.test.notes, *parts.notes, *_redrawn(run, parts), *resumed_notes(run), *noted]
-    run.update(
-        fingerprints={"examples": parts.train.fingerprint, "test": parts.test.fingerprint},
-        split={**sizes_of(parts), "notes": list(parts.notes)},
-        metric={part: getattr(metric, part) for part in ("name", "label", "why", "form_only")},
-        chats=any(
-            len(example.input) > 1 for side in (parts.train, parts.dev, parts.test) for example in side
-        ),
-        unit="group" if any(example.group is not None for example in parts.test) else "row",
-        notes=notes,
-        findings=[asdict(finding) for finding in parts.findings],
-    )
-    return [*notes, *(finding.message for finding in parts.findings)]
-
-
-def _redrawn(run: Run, parts: Split) -> Iterator[str]:
-    """A note where the test was drawn anew, by another seed say: a look at one test has chosen another."""
-    seen = seen_as_test(run.folder.parent, run.info["id"], [*parts.train, *parts.dev])
-    if seen:
-        yield (
-            f"{seen:,} rows that now train or choose were test rows of an earlier run. The runs cannot be "
-            "compared, and a split or seed that is kept for its result flatters it."
+def write_data_record(
+    run: Run, task: Task, split: Split, metric: Metric, notes_before: Sequence[str]
+) -> list[str]:
+    """Write rows, sizes, metric and notes (`notes_before` included) to run.json; return all notes and the messages of
+    the findings."""
+    notes = [*task.notes, *split.test.notes, *split.notes]
+    # A test that was drawn again, say with another seed: its choice may rest on a look at the earlier test.
+    if num_seen := count_seen_as_test(run.folder.parent, run.info["id"], [*split.train, *split.dev]):
+        notes.append(
+            f"{num_seen:,} rows that are now in train or dev were test rows of an earlier run. The runs cannot be "
+            "compared, and choosing a split or seed by its result makes the result look too good."
         )
+    notes += [*list_resume_notes(run), *notes_before]
+    sides = (split.train, split.dev, split.test)
+    run.update(
+        fingerprints={"examples": split.train.fingerprint, "test": split.test.fingerprint},
+        split={**count_sides(split), "notes": list(split.notes)},
+        metric={key: getattr(metric, key) for key in ("name", "label", "reason", "contract_only")},
+        chats=any(len(example.input) > 1 for side in sides for example in side),
+        # Rows of one group count once in statistics.
+        unit="group" if any(example.group is not None for example in split.test) else "row",
+        notes=notes,
+        findings=[asdict(finding) for finding in split.findings],
+    )
+    return [*notes, *(finding.message for finding in split.findings)]
 
 
-def prediction(side: Side, row: Scored) -> dict[str, Any]:
-    """One line of predictions.jsonl: the raw answer and all that any number of the report needs."""
+def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
+    """Build one line of predictions.jsonl: the raw answer, and all from which the report computes its numbers."""
     example, answer, score = row.example, row.answer, row.score
     return {
         "side": side,
         "id": example.id,
-        "where": example.location,
-        "unit": unit(example),
+        "location": example.location,
+        "unit": get_unit(example),
         "group": example.group,
         "tags": dict(example.tags),
         "input": example.text,
@@ -104,12 +103,12 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
         "answer": answer.text,
         "value": answer.value,
         "score": score.value,
-        "form": score.keeps_contract,
+        "keeps_contract": score.keeps_contract,
         "check": score.check,
-        "others": dict(score.others),
+        "other_metrics": dict(score.other_metrics),
         "failures": list(answer.failures),
         "confidence": answer.confidence,
-        "cut": answer.truncated,
+        "truncated": answer.truncated,
         "shots_dropped": answer.shots_dropped,
         **({"citations": list(answer.citations)} if answer.citations else {}),
         **({"handed_over": True} if answer.handed_over else {}),
@@ -121,8 +120,10 @@ def prediction(side: Side, row: Scored) -> dict[str, Any]:
     }
 
 
-def write_record(run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str) -> None:
-    """method.json: written last, it marks the method as fitted. `prompt` is that of one dev row, word for word."""
+def write_method_record(
+    run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str
+) -> None:
+    """Write method.json last, since it marks the method as fitted. `prompt` is that of one dev row, verbatim."""
     record = {
         "name": method.name,
         "label": method.label,
@@ -130,81 +131,70 @@ def write_record(run: Run, method: Method, assistant: Assistant, context: FitCon
         "model": assistant.model.name,
         "fit_seconds": context.seconds,
         "train_seconds": context.train_seconds,
-        "learned": context.learned,
-        "dev_rows": len(context.on_dev),
-        "candidates": [asdict(tried) for tried in context.tried],
+        "learned": context.num_learned,
+        "dev_rows": len(context.chosen_scored),
+        "candidates": [asdict(tried) for tried in context.trials],
         "notes": context.notes,
         "params": context.params,
         "prompt": prompt,
     }
-    write_json(run.method(method.name) / "method.json", record)
+    write_json(run.method_folder(method.name) / "method.json", record)
 
 
-def records(run: Run) -> dict[str, Json]:
-    """method.json of each method that has been fitted."""
-    return {name: read_json(run.method(name) / "method.json") for name in run.methods}
+def read_method_records(run: Run) -> dict[str, Json]:
+    """Read method.json of each fitted method."""
+    return {name: read_json(run.method_folder(name) / "method.json") for name in run.fitted_methods}
 
 
-def surroundings() -> Json:
-    """Versions and machine of this process."""
+def read_environment() -> Json:
+    """Read versions and machine of this process."""
+    packages = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    file = Path("/proc/cpuinfo")  # only Linux has it
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
     return {
         "etude": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": dict(_packages()),
-        "machine": _machine(),
+        "packages": packages,
+        "machine": {"cpu": processor, "cores": os.cpu_count(), "memory_gb": round(memory)},
     }
 
 
-def resumed_notes(run: Run) -> list[str]:
-    """A sentence for each time the run went on elsewhere than it was before."""
+def list_resume_notes(run: Run) -> list[str]:
+    """A sentence for each time the run was resumed with other versions or on another machine."""
     return [
-        f"The run went on with other values of {' and '.join(entry)} than it had before; times and answers "
-        "of one run may come from both (run.json, resumed)."
+        f"The run was resumed with different values of {' and '.join(entry)}, so its times and answers may come from "
+        "both (run.json, resumed)."
         for entry in run.info.get("resumed", [])
     ]
 
 
-def _go_on(run: Run) -> None:
-    info, now = run.info, surroundings()
+def _resume_record(run: Run) -> None:
+    info, now = run.info, read_environment()
     resumed = info.get("resumed", [])
+    # Each entry has only what differed, so the last attempt is the sum of all entries.
     last = {key: info.get(key) for key in now}
     for entry in resumed:
         last |= entry
-    other = {key: value for key, value in now.items() if value != last[key]}
-    run.update(status="running", **({"resumed": [*resumed, other]} if other else {}))
+    differing = {key: value for key, value in now.items() if value != last[key]}
+    run.update(status="running", **({"resumed": [*resumed, differing]} if differing else {}))
 
 
-def _why_new(run: Run, inputs: Mapping[str, str]) -> str | None:
-    """What differs from the task's latest other run; None where there is none or nothing does."""
-    for other in siblings(run):
+def _explain_new_run(run: Run, inputs: Mapping[str, str]) -> str | None:
+    # The latest run of the same command is compared.
+    for sibling in list_siblings(run):
         try:
-            before = other.info.get("inputs")
+            inputs_before = sibling.info.get("inputs")
         except RunError:
             continue  # the notes on the split name it
-        if before and before.get("command") == inputs.get("command"):
-            names = ", ".join(changed(before, inputs))
-            return f"A new run, because this changed since {other.name}: {names}." if names else None
+        if inputs_before and inputs_before.get("command") == inputs.get("command"):
+            # Names of the keys that differ, in the order of the task file.
+            names = ", ".join(list_changes(inputs_before, inputs))
+            return f"A new run, because this changed since {sibling.name}: {names}." if names else None
     return None
-
-
-def _packages() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-
-
-def _machine() -> Json:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return {"cpu": _processor(), "cores": os.cpu_count(), "memory_gb": round(memory)}
-
-
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    if file.exists():
-        names = [line for line in file.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0].partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,111 +1,100 @@
-"""The split of a run: drawn once, in line with the task's other runs, and kept in split.json."""
+"""The split of a run: drawn once, consistent with the task's other runs, and saved in split.json."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from etude.base.files import append_line, read_json, read_lines, write_json, write_lines
-from etude.data.dataset import COMPARED, Dataset, Least
+from etude.data.dataset import COMPARE_MIN, Dataset, MinRows
 from etude.data.splits import Split, split
 from etude.errors import InputError, RunError
-from etude.runs.folder import Run, siblings
+from etude.runs.folder import Run, list_siblings
 from etude.task import Task
 from etude.types import Finding, Side
 
-TRAINING = "training.jsonl"
-"""Beside the runs: inputs that only ever train, one line each time that some were added."""
+TRAIN_ONLY_FILE = "training.jsonl"
+"""In the folder of all runs: inputs that are only ever trained on, one line for each time that some were added."""
 
 
-def split_once(
+def load_split(
     run: Run,
     task: Task,
     dataset: Dataset,
     test: Dataset | None,
-    checked: Sequence[Finding] = (),
-    sizes: Sequence[Least] = (COMPARED,),
+    check_findings: Sequence[Finding] = (),
+    sizes: Sequence[MinRows] = (COMPARE_MIN,),
 ) -> Split:
-    """The run's split: as it was when the run began, or else in line with the task's other runs.
+    """Load the run's split, or draw it in line with the task's other runs and save it.
 
-    What was `checked` is kept before the split's own findings. `sizes` are the smallest, the first that the rows
-    are enough for is taken.
+    `check_findings` are saved before the split's own findings. `sizes` are minimums; the first for which there are
+    enough rows is used.
     """
     file = run.folder / "split.json"
-    parts = drawn_split(run, task, dataset, test, sizes)
+    split_rows = compute_split(run, task, dataset, test, sizes)
     if file.exists():
-        return parts
-    sides = {"train": parts.train, "dev": parts.dev, "test": parts.test}
-    ids = {side: [example.id for example in rows] for side, rows in sides.items()}
-    own = [asdict(finding) for finding in parts.findings]
-    write_lines(run.folder / "findings.jsonl", [*map(asdict, checked), *own], private=True)
-    kept = {"seed": task.seed, **ids, "assignments": dict(parts.assignments), "notes": list(parts.notes)}
-    kept |= {"findings": own, "comparable": parts.comparable}
-    write_json(file, kept)  # last: it marks the split as made
-    return parts
-
-
-def drawn_split(
-    run: Run, task: Task, dataset: Dataset, test: Dataset | None, sizes: Sequence[Least] = (COMPARED,)
-) -> Split:
-    """What `split_once` returns, with nothing written; the run need not have begun."""
-
-    def drawn(previous: Mapping[str, Side]) -> Split:
-        for least in sizes[:-1]:
-            with suppress(InputError):  # too few rows for these sizes
-                return split(dataset, task.kind, task.seed, test, previous, least)
-        return split(dataset, task.kind, task.seed, test, previous, sizes[-1])
-
-    if (run.folder / "split.json").exists():
-        return _same_split(run, drawn)
-    previous, skipped = _earlier_assignments(run, task.seed)
-    parts = drawn(previous)
-    return replace(parts, notes=(*parts.notes, *skipped))
-
-
-def _same_split(run: Run, drawn: Callable[[Mapping[str, Side]], Split]) -> Split:
-    """The split that the run's files hold, with what was said about it then."""
-    kept = read_json(run.folder / "split.json")
-    parts = drawn(kept["assignments"])
-    lines = kept["findings"] if "findings" in kept else read_lines(run.folder / "findings.jsonl")
-    findings = [Finding(**{**line, "rows": tuple(line["rows"])}) for line in lines]
-    return replace(parts, notes=tuple(kept["notes"]), findings=tuple(findings))
-
-
-def keep_in_train(root: Path, keys: Sequence[str]) -> None:
-    """Notes inputs, by `input_key`, that the runs below `root` which have yet to split their rows put into train."""
-    if keys:
-        append_line(root / TRAINING, {"keys": list(keys)})
-
-
-def _earlier_assignments(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
-    """Where the task's other runs with this seed have put each input, by the latest that holds it, before them what
-    was noted to train; and a note on every run that cannot be read."""
-    noted = run.folder.parent / TRAINING
-    sides: dict[str, Side] = {
-        key: "train" for line in (read_lines(noted) if noted.exists() else ()) for key in line["keys"]
+        return split_rows
+    sides = {"train": split_rows.train, "dev": split_rows.dev, "test": split_rows.test}
+    findings = [asdict(finding) for finding in split_rows.findings]
+    write_lines(run.folder / "findings.jsonl", [*map(asdict, check_findings), *findings], private=True)
+    record = {
+        "seed": task.seed,
+        **{side: [example.id for example in rows] for side, rows in sides.items()},
+        "assignments": dict(split_rows.assignments),
+        "notes": list(split_rows.notes),
+        "findings": findings,
+        "comparable": split_rows.comparable,
     }
+    write_json(file, record)  # last: it marks the split as made
+    return split_rows
+
+
+def compute_split(
+    run: Run, task: Task, dataset: Dataset, test: Dataset | None, sizes: Sequence[MinRows] = (COMPARE_MIN,)
+) -> Split:
+    """Return what `load_split` returns, and write nothing; the run need not have begun."""
+    file = run.folder / "split.json"
+    record = read_json(file) if file.exists() else None
+    previous, skipped = (record["assignments"], []) if record else _read_earlier_sides(run, task.seed)
+    for minimum in sizes[:-1]:
+        with suppress(InputError):  # too few rows for these sizes
+            new_split = split(dataset, task.kind, task.seed, test, previous, minimum)
+            break
+    else:
+        new_split = split(dataset, task.kind, task.seed, test, previous, sizes[-1])
+    if record is None:
+        return replace(new_split, notes=(*new_split.notes, *skipped))
+    lines = record["findings"] if "findings" in record else read_lines(run.folder / "findings.jsonl")
+    findings = tuple(Finding(**{**line, "rows": tuple(line["rows"])}) for line in lines)
+    return replace(new_split, notes=tuple(record["notes"]), findings=findings)
+
+
+def add_train_only(root: Path, keys: Sequence[str]) -> None:
+    """Add inputs, by `input_key`, that the runs in `root` which have yet to split their rows put into train."""
+    if keys:
+        append_line(root / TRAIN_ONLY_FILE, {"keys": list(keys)})
+
+
+def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
+    """Read on which side each input was in the task's other runs with this seed; the latest run wins, and every run
+    wins over `add_train_only`. Return also a note on every run that cannot be read."""
+    # Later entries overwrite earlier ones: corrections first, then runs from the oldest to the latest.
+    file = run.folder.parent / TRAIN_ONLY_FILE
+    lines = read_lines(file) if file.exists() else ()
+    sides: dict[str, Side] = {key: "train" for line in lines for key in line["keys"]}
     notes = []
-    for other in reversed(siblings(run)):
+    for sibling in reversed(list_siblings(run)):
         try:
-            sides |= _assignments(other, seed)
+            split_file = sibling.folder / "split.json"
+            if sibling.info["seed"] == seed and split_file.exists():
+                record = read_json(split_file)
+                # A split of too few rows for a test binds no other run.
+                sides |= record["assignments"] if record.get("comparable", True) else {}
         except RunError as error:
-            notes.append(f"The split goes without the earlier run {other.name}: {error}")
+            notes.append(f"The split ignores the earlier run {sibling.name}: {error}")
     return sides, notes
 
 
-def _assignments(run: Run, seed: int) -> Mapping[str, Side]:
-    """Which side each input stands on in a run with this seed; nothing for another seed, before a split, or where
-    the rows were too few for a test."""
-    file = run.folder / "split.json"
-    if run.info["seed"] != seed or not file.exists():
-        return {}
-    kept = read_json(file)
-    found: Mapping[str, Side] = kept["assignments"] if kept.get("comparable", True) else {}
-    return found
-
-
-def sizes_of(parts: Split) -> dict[str, int]:
-    """Rows of each side."""
-    return {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)}
+def count_sides(split: Split) -> dict[str, int]:
+    """Count the rows of each side."""
+    return {"train": len(split.train), "dev": len(split.dev), "test": len(split.test)}

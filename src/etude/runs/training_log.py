@@ -1,6 +1,4 @@
-"""train.jsonl, and what it tells while training runs."""
-
-from __future__ import annotations
+"""train.jsonl: the lines of a training run, written and reported while it runs."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -12,115 +10,122 @@ from etude.base.files import LineLog, read_lines
 from etude.runs.events import EpochEnded, NoteEvent, OnEvent, StepTrained
 from etude.types import Estimate
 
-LATEST = 32
-"""Steps by which the pace is told."""
-FIRST = 10
-"""Steps after which the time left is taken from them; until then from what was foreseen."""
-STILL = 5.0
-"""A step that took so many times as long for its tokens as the others is one in which the process stood still (a
-terminal's Ctrl-Z, a debugger) or warmed up, and says nothing of those to come."""
+NUM_LATEST = 32
+"""Latest steps from which the speed is computed."""
+MIN_STEPS = 10
+"""Steps from which the remaining time is computed; before that it comes from the estimate."""
+STALL_FACTOR = 5.0
+"""A step that took this many times as long per token as the others is ignored: the process was stopped (Ctrl-Z, a
+debugger) or warmed up."""
 
 
-class Pace:
-    """How fast the latest steps were, without those that stood still."""
+class StepSpeed:
+    """Speed of the latest steps, without those in which the process was stopped."""
 
     def __init__(self) -> None:
-        self.latest: deque[tuple[int, float]] = deque(maxlen=LATEST)
+        self.latest: deque[tuple[int, float]] = deque(maxlen=NUM_LATEST)
 
     def add(self, tokens: int, seconds: float) -> None:
-        """Takes a step."""
+        """Add a step."""
         self.latest.append((tokens, seconds))
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all of them together."""
-        steps = self._steady()
+        """Tokens of all steps by their seconds."""
+        steps = self._find_steady()
         return sum(tokens for tokens, _ in steps) / sum(seconds for _, seconds in steps)
 
     @property
     def step_seconds(self) -> float:
-        """Seconds of a step, on average."""
-        steps = self._steady()
+        """Mean seconds of a step."""
+        steps = self._find_steady()
         return sum(seconds for _, seconds in steps) / len(steps)
 
-    def _steady(self) -> list[tuple[int, float]]:
-        usual = median_low([seconds / tokens for tokens, seconds in self.latest])
-        return [(tokens, seconds) for tokens, seconds in self.latest if seconds / tokens <= STILL * usual]
+    def _find_steady(self) -> list[tuple[int, float]]:
+        typical = median_low([seconds / tokens for tokens, seconds in self.latest])
+        return [step for step in self.latest if step[1] / step[0] <= STALL_FACTOR * typical]
 
 
 class TrainingLog:
-    """Takes the lines of a training run, writes them and shows them as events.
+    """Writes the lines of a training run and publishes them as events.
 
-    What is told again after a resume is not written twice; a second training in one fit counts its steps
-    from 1 anew and is written whole. A line that the disk does not take is shown all the same, held in memory and
-    written before the next one that it takes: a full disk ends no training.
+    Lines that are repeated after a resume are not written twice; a second training in one fit counts its steps from 1
+    again and is written in full. A line that the disk refuses is published all the same, kept in memory and written
+    before the next one: a full disk does not end a training.
     """
 
     def __init__(
-        self, method: str, file: Path, on_event: OnEvent, foreseen: Callable[[], float | None] = lambda: None
+        self,
+        method: str,
+        file: Path,
+        on_event: OnEvent,
+        expected_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`foreseen`: the seconds that the whole training was expected to take; None where nobody knows."""
-        self.method, self.on_event, self.foreseen = method, on_event, foreseen
+        """`expected_seconds`: the estimate for the whole training; None if there is none."""
+        self.method, self.on_event, self.expected_seconds = method, on_event, expected_seconds
         lines = list(read_lines(file)) if file.exists() else []
-        self.before = {_key(line) for line in lines if "step" not in line}
-        self.epochs_before = last_epochs(lines)
-        self.shown: set[int] = set()
-        """Epochs that are on screen."""
-        self.last_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
+        self.lines_before = {_line_key(line) for line in lines if "step" not in line}
+        self.epochs_before = find_last_epochs(lines)
+        self.published_epochs: set[int] = set()
+        """Epochs that were published."""
+        self.last_step_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
         self.written_to = self.step = self.steps_here = 0
-        self.pace = Pace()
+        self.speed = StepSpeed()
         measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
-        self.measured_before: float = next(measured, 0.0)
-        self.measured: list[float] = []
-        """Seconds of the loss and the answers on dev, of the attempt before and of this one."""
+        self.dev_seconds_before: float = next(measured, 0.0)
+        self.dev_seconds: list[float] = []
+        """Seconds that the dev loss and the answers on dev took, in the attempt before and in this one."""
         self.log = LineLog(file)
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Writes and shows one line."""
-        for text in line.get("supervision", ()):
-            self.on_event(NoteEvent(text, detail=True))
-        for key in ("note", "warning"):
-            if key in line:
-                self.on_event(NoteEvent(str(line[key])))
+        """Write and publish one line."""
+        notes = [NoteEvent(text, detail=True) for text in line.get("supervision", ())]
+        notes += [NoteEvent(str(line[key])) for key in ("note", "warning") if key in line]
+        for note in notes:
+            self.on_event(note)
         if line.get("resumed_at_step"):
             self.on_event(NoteEvent(f"{self.method}: resuming after step {line['resumed_at_step']}"))
         if "resumed_at_step" in line:
-            self._show_again(line["resumed_at_step"])
+            # The epochs that an earlier attempt ended before this step.
+            for step, epoch_line in self.epochs_before:
+                if step <= line["resumed_at_step"]:
+                    self._publish_epoch(epoch_line)
         if "step" in line:
-            self._show_step(line)
+            self._publish_step(line)
         elif "dev_loss" in line:
-            self.measured.append(line.get("seconds", 0.0))
-            self._show_epoch(line)
-        if not self._written(line):
+            self.dev_seconds.append(line.get("seconds", 0.0))
+            self._publish_epoch(line)
+        if not self._is_written(line):
             self._write(line)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        if (error := self.log.append(line)) and len(self.log.held) == 1:
-            failed = f"{self.log.file} cannot be written ({error.strerror})."
-            self.on_event(
-                NoteEvent(f"{failed} Training continues; free disk space, and the missing lines are written.")
-            )
+        # Only the first line of several that the disk refuses is reported.
+        if (error := self.log.append(line)) and len(self.log.pending) == 1:
+            message = f"{self.log.file} cannot be written ({error.strerror}). Training continues; free some disk space"
+            self.on_event(NoteEvent(f"{message}, and the missing lines are written."))
 
-    def _written(self, line: Mapping[str, Any]) -> bool:
-        """Whether an earlier attempt wrote the line: of steps, those between where it resumed and its kill."""
+    def _is_written(self, line: Mapping[str, Any]) -> bool:
+        """Whether an earlier attempt wrote the line. Of steps these are the ones from this attempt's checkpoint on."""
         if "resumed_at_step" in line:
-            self.written_to, self.step = self.last_before, line["resumed_at_step"]
+            self.written_to, self.step = self.last_step_before, line["resumed_at_step"]
         if "step" not in line:
-            return _key(line) in self.before
+            return _line_key(line) in self.lines_before
+        # A second training of the same fit counts from 1 again.
         if line["step"] <= self.step:
             self.written_to = 0
         self.step = line["step"]
         return self.step <= self.written_to
 
-    def _show_step(self, line: Mapping[str, Any]) -> None:
+    def _publish_step(self, line: Mapping[str, Any]) -> None:
         epoch, epochs = line.get("epoch", 0), line.get("epochs", 0)
-        self.pace.add(line["tokens"], line["seconds"])
+        self.speed.add(line["tokens"], line["seconds"])
         self.steps_here += 1
-        measuring = median_low(self.measured) if self.measured else self.measured_before
-        to_measure = epochs - epoch + 1 if epochs else 0
-        left = (line["steps"] - line["step"]) * self.pace.step_seconds + to_measure * measuring
-        if self.steps_here < FIRST and (whole := self.foreseen()):
-            left = whole * (line["steps"] - line["step"]) / line["steps"]
+        dev_seconds = median_low(self.dev_seconds) if self.dev_seconds else self.dev_seconds_before
+        num_dev = epochs - epoch + 1 if epochs else 0
+        remaining = (line["steps"] - line["step"]) * self.speed.step_seconds + num_dev * dev_seconds
+        # The first steps are slower, so the estimate is better until there are enough of them.
+        if self.steps_here < MIN_STEPS and (expected := self.expected_seconds()):
+            remaining = expected * (line["steps"] - line["step"]) / line["steps"]
         self.on_event(
             StepTrained(
                 method=self.method,
@@ -129,25 +134,19 @@ class TrainingLog:
                 epoch=epoch,
                 epochs=epochs,
                 loss=line["loss"],
-                tokens_per_second=self.pace.tokens_per_second,
-                seconds_left=left,
+                tokens_per_second=self.speed.tokens_per_second,
+                remaining_seconds=remaining,
                 memory=line.get("memory", 0),
             )
         )
 
-    def _show_again(self, step: int) -> None:
-        """The epochs that an earlier attempt ended by the step with which this one begins."""
-        for at, line in self.epochs_before:
-            if at <= step:
-                self._show_epoch(line)
-
-    def _show_epoch(self, line: Mapping[str, Any]) -> None:
+    def _publish_epoch(self, line: Mapping[str, Any]) -> None:
         if line["epoch"] == 0:
-            self.shown.clear()
-        # One that was measured behind the last checkpoint is measured again.
-        if line["epoch"] in self.shown:
+            self.published_epochs.clear()
+        # An epoch that was measured after the last checkpoint is measured again.
+        if line["epoch"] in self.published_epochs:
             return
-        self.shown.add(line["epoch"])
+        self.published_epochs.add(line["epoch"])
         score = Estimate(line["score"], line["low"], line["high"], line["n"]) if "score" in line else None
         self.on_event(
             EpochEnded(
@@ -163,18 +162,18 @@ class TrainingLog:
         )
 
 
-def last_epochs(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
-    """The lines of the epochs of the last training, each with the step that it stands behind."""
-    step, found = 0, list[tuple[int, Mapping[str, Any]]]()
+def find_last_epochs(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Find the epoch lines of the last training, each with the step before it."""
+    step, epochs = 0, list[tuple[int, Mapping[str, Any]]]()
     for line in lines:
         step = line.get("step", step)
         if "dev_loss" in line:
             if line.get("epoch") == 0:
-                step, found = 0, []
-            found.append((step, line))
-    return found
+                step, epochs = 0, []
+            epochs.append((step, line))
+    return epochs
 
 
-def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a line says but for the time it took, which is another when it is told again."""
-    return tuple(sorted(str(item) for item in line.items() if item[0] != "seconds"))
+def _line_key(line: Mapping[str, Any]) -> tuple[str, ...]:
+    # Without the seconds, which differ when a line is repeated.
+    return tuple(sorted(str(entry) for entry in line.items() if entry[0] != "seconds"))

@@ -1,23 +1,21 @@
-"""What a verdict is made from and what it consists of, as frozen values; verdict.json is written and read here."""
-
-from __future__ import annotations
+"""The inputs and the parts of a verdict, as frozen values, and verdict.json."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from etude.base.files import REMEDY, read_json, write_json
+from etude.base.files import read_json, write_json
 from etude.base.typed_json import from_json, to_json
-from etude.errors import RunError
+from etude.errors import RUN_REMEDY, RunError
 from etude.metrics import Metric
 from etude.runs.details import Details
-from etude.stats.sample import RESAMPLES
+from etude.stats.sample import RESAMPLES, UnitSums
 from etude.task import Endpoint, Prices, Task, Usage
 from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 
-PRICED = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
-"""What of a line of predictions.jsonl a request costs."""
+# Keys of predictions.jsonl from which costs are computed.
+COST_KEYS = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
 Status = Literal["among the best", "worse", "undecided"]
 TargetMark = Literal["met", "missed", "not sure"]
 
@@ -28,41 +26,41 @@ class ScoredRows:
 
     ids: Sequence[str]
     units: Sequence[str] | None = None
-    """Each row's group; None when every row is its own unit."""
+    """Each row's unit; None if every row is its own."""
     expected: Sequence[str] = ()
-    """The labels wanted (classify); empty for other kinds."""
+    """The expected labels (classify); empty for other kinds."""
     tags: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """One method on the test rows: every sequence has one entry per row, in the order of `Rows`."""
+    """One method on the test rows: every sequence has one entry per row, in the order of `ScoredRows`."""
 
     name: str
     tuned: bool
     scores: Sequence[float]
     predicted: Sequence[str | None] = ()
-    """The labels given (classify); empty for other kinds."""
-    form: Sequence[bool | None] = ()
+    """The answered labels (classify); empty for other kinds."""
+    keeps_contract: Sequence[bool | None] = ()
     check: Sequence[float | None] = ()
-    others: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Further metrics by name."""
-    cut: Sequence[bool] = ()
+    other_metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Scores under other metrics, by name."""
+    truncated: Sequence[bool] = ()
     """Stopped by the length limit."""
     cost: PricedCost = field(default_factory=PricedCost)
     model: str = ""
-    """The weights that answered; `types.CLASSICAL` where no language model did."""
+    """Name of the model that answered; `types.CLASSICAL` if it is no language model."""
     train_seconds: float = 0.0
-    """What its training alone took."""
+    """Seconds of its training alone."""
     learned: int | None = None
-    """Rows it learned from; None where it learned from none."""
+    """Rows it was trained on; None if there are none."""
     fewer_epochs: bool = False
-    """Whether a budget has cut its epochs."""
+    """Whether a budget cut its epochs."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadlinePair:
-    """The pair of the headline, named on dev before the test was opened; None where none was run."""
+    """The untuned and the tuned method that the test compares, chosen on dev; None if none was run."""
 
     untuned: str | None
     tuned: str | None
@@ -71,7 +69,7 @@ class HeadlinePair:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The tuned method fitted on a part of the training rows, on dev."""
+    """The tuned method fitted on some of the training rows, on dev."""
 
     rows: int
     estimate: Estimate
@@ -91,13 +89,13 @@ class Evidence:
 
     method: str
     curve: tuple[CurvePoint, ...]
-    """Nested parts of the training rows, all of those that were learned from last."""
+    """On nested subsets of the training rows; the last point has all that the method was trained on."""
     doubling: Estimate | None
     """The last point minus the one before, on the same dev rows."""
     runs: tuple[TrainingRunResult, ...]
-    """With different seeds; the first is the one that is used."""
+    """With different seeds; the first one is used."""
     seconds: float
-    """What the further fits took."""
+    """Seconds of the extra fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +103,14 @@ class JudgedShare:
     """The share of a method's test answers that the judge calls right."""
 
     method: str
-    said: Estimate
+    uncorrected: Estimate
     corrected: Estimate | None
-    """As people would have judged; None where the judge was not checked, or is no better than chance."""
+    """Corrected for the judge's errors; None if it was not checked or is no better than chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:
-    """Test rows on which the judge prefers one answer whichever stands first, and the others."""
+    """Test rows on which the judge prefers the same answer in both orders, and ties."""
 
     tuned: str
     untuned: str
@@ -124,13 +122,13 @@ class JudgedPair:
 
 @dataclass(frozen=True, slots=True)
 class JudgeResult:
-    """What a judge model makes of the answers; it decides nothing."""
+    """The results of a judge model. They do not affect the verdict."""
 
     judge: str
     labelled: int
-    """Rows that people have labelled and the judge has read."""
+    """Rows that people have labelled and the judge has judged."""
     kappa: Estimate | None
-    """Its agreement with people; None where they labelled too few rows: it is not checked against people."""
+    """Its agreement with people; None if they labelled too few rows to check it."""
     shares: tuple[JudgedShare, ...]
     pair: JudgedPair | None
     unread: int
@@ -138,13 +136,13 @@ class JudgeResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class VerdictInputs:
     """Everything a verdict depends on."""
 
     rows: ScoredRows
     methods: Sequence[MethodResult]
     """In the order of the ladder, lowest method first."""
-    decided: HeadlinePair
+    pair: HeadlinePair
     metric: Metric
     model: str
     total_rows: int
@@ -158,41 +156,57 @@ class Inputs:
     openings: int = 1
     """How often this test has been opened, this time included."""
     train_rows: int = 0
-    """Rows there are to learn from."""
+    """Number of training rows."""
     full_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Tuned method -> what its training on all rows would take."""
-    equal: MethodResult | None = None
-    """The baseline fitted on the rows of the tuned method of the headline, where these are not all."""
+    """Tuned method -> seconds that training on all rows would take."""
+    baseline_on_equal_rows: MethodResult | None = None
+    """The baseline fitted on as few rows as the tuned method of the headline; None if that was trained on all."""
     evidence: Evidence | None = None
-    further: Sequence[tuple[int, MethodResult]] = ()
-    """(seed, result) of further training runs of the tuned method of the headline."""
-    whole_test: int | None = None
-    """Rows of the whole test where a budget left some unanswered; None when all were answered."""
+    extra_runs: Sequence[tuple[int, MethodResult]] = ()
+    """(seed, result) of more training runs of the tuned method of the headline."""
+    num_test_rows: int | None = None
+    """Rows of the whole test, if a budget left some unanswered; None if all were answered."""
     resamples: int = RESAMPLES
 
+    def index(self, name: str) -> int:
+        """Return the position of a method on the ladder."""
+        return [method.name for method in self.methods].index(name)
+
+    def get_method(self, name: str) -> MethodResult:
+        """Return the result of a method on the ladder."""
+        return self.methods[self.index(name)]
+
+    def build_sample(self, method: MethodResult) -> UnitSums:
+        """Return a method's rows under the headline metric, ready for statistics."""
+        return self.metric.sample(method.scores, self.rows.units, self.rows.expected, method.predicted)
+
     @property
-    def cut(self) -> frozenset[str]:
-        """Tuned methods that have seen a part of their training only, without a sign that it is enough."""
-        whole = self.train_rows
+    def partly_trained(self) -> frozenset[str]:
+        """Tuned methods whose training a budget or `max_rows` cut, without evidence that it was enough."""
+        num_train_rows = self.train_rows
         tuned = [method for method in self.methods if method.tuned]
         return frozenset(
-            each.name
-            for each in tuned
-            if each.fewer_epochs or (each.name != self._enough and (each.learned or whole) < whole)
+            method.name
+            for method in tuned
+            if method.fewer_epochs
+            or (
+                method.name != self._sufficiently_trained
+                and (method.learned or num_train_rows) < num_train_rows
+            )
         )
 
     @property
-    def _enough(self) -> str | None:
-        """The method that saw at least half of the rows and gained less than the margin from the last doubling."""
-        found = self.evidence
-        if found is None or found.doubling is None or found.doubling.high >= self.margin:
+    def _sufficiently_trained(self) -> str | None:
+        # Trained on at least half of the rows, with a gain below the margin from their last doubling.
+        evidence = self.evidence
+        if evidence is None or evidence.doubling is None or evidence.doubling.high >= self.margin:
             return None
-        return found.method if 2 * found.curve[-1].rows >= self.train_rows else None
+        return evidence.method if 2 * evidence.curve[-1].rows >= self.train_rows else None
 
     @property
-    def copies(self) -> frozenset[str]:
-        """Methods that only copy example answers, where nothing checks what an answer says: none is recommended."""
-        unchecked = self.metric.form_only
+    def copying_methods(self) -> frozenset[str]:
+        """Methods that only copy example answers, if nothing checks whether an answer is right: none is recommended."""
+        unchecked = self.metric.contract_only
         return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
 
 
@@ -207,7 +221,7 @@ class HeadlineResult:
     test: str
     gains: bool
     undecided: Literal["", "cut", "few rows"] = ""
-    """Why nothing is decided: tuning has seen a part of its training and gains nothing, or there are too few rows."""
+    """Why nothing is decided: training was cut and did not win, or there are too few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,22 +232,24 @@ class TargetResult:
     met_by: str | None
     text: str
 
-    def mark(self, found: Estimate) -> TargetMark:
-        """How a method's result stands to the target, by its interval."""
-        return "met" if found.low >= self.target else "missed" if found.high < self.target else "not sure"
+    def mark(self, estimate: Estimate) -> TargetMark:
+        """Return whether a method meets the target, by its interval."""
+        return (
+            "met" if estimate.low >= self.target else "missed" if estimate.high < self.target else "not sure"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LadderRow:
-    """One method's place on the ladder."""
+    """One method in the table of results."""
 
     method: str
     estimate: Estimate
     status: Status
     rows_to_decide: int | None = None
-    """Test rows that would decide an undecided method; None when decided, or when above 100,000."""
+    """Test rows that would decide an undecided method; None if decided, or above 100,000."""
     learned: int | None = None
-    """Rows it learned from; None where it learned from none."""
+    """Rows it was trained on; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +258,11 @@ class BreakEven:
 
     unit: Literal["money", "seconds"]
     fixed: float
-    """The cost of training, without that of choosing on dev, and of the data where it has a price."""
+    """The cost of training (without choosing on dev), and of the data if it has a price."""
     untuned_per_request: float
     tuned_per_request: float
     requests: int | None
-    """None: never on cost."""
+    """None: never."""
     prompt_tokens_saved: float
     """Per request; negative when tuning needs more."""
     text: str
@@ -254,15 +270,15 @@ class BreakEven:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A sentence, and the number or setting it rests on."""
+    """A sentence, and the number or setting it is based on."""
 
     text: str
-    rests_on: str
+    basis: str
 
 
 @dataclass(frozen=True, slots=True)
 class TagEstimate:
-    """One method on the rows that carry one value of one tag: the mean score (macro-F1: the share right)."""
+    """One method on the rows with one value of one tag: the mean score (macro-F1: the share right)."""
 
     tag: str
     value: str
@@ -272,16 +288,16 @@ class TagEstimate:
 
 @dataclass(frozen=True, slots=True)
 class ContractRates:
-    """Contract kept, check passed, and answers cut at the length limit."""
+    """Shares of answers that keep the contract and pass the check, and the number cut at the length limit."""
 
-    form: Estimate | None
-    check: Estimate | None
-    cut: int
+    keeps_contract: Estimate | None
+    passes_check: Estimate | None
+    truncated: int
 
 
 @dataclass(frozen=True, slots=True)
-class EqualRows:
-    """The baseline fitted on as few rows as the tuned method of the headline has seen."""
+class BaselineOnEqualRows:
+    """The baseline fitted on as few rows as the tuned method of the headline."""
 
     method: str
     rows: int
@@ -292,63 +308,62 @@ class EqualRows:
 
 @dataclass(frozen=True, slots=True)
 class RowsAnswered:
-    """How many rows of the test every method answered."""
+    """How many test rows every method answered, and how many there are."""
 
     answered: int
-    of: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which method to use and why, with the numbers it rests on."""
+    """Which method to use and why, with all numbers."""
 
     sentence: str
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
-    """The lowest method among the best; None when none is."""
+    """The simplest method among the best; None if none is."""
     leaning: str
-    """`recommended`, or else the method with the best claim: the lowest one whose difference to the best,
-    taken at its face value, is within the margin."""
+    """`recommended`, or else the simplest method whose observed difference to the best is within the margin."""
     test_rows: RowsAnswered
     headline: HeadlineResult | None
     target: TargetResult | None
     ladder: tuple[LadderRow, ...]
     pairs: tuple[MethodPair, ...]
     critical: float | None
-    """Standard errors that the intervals of `pairs` reach to; None with a single unit."""
+    """Number of standard errors that the intervals of `pairs` reach; None with a single unit."""
     break_even: BreakEven | None
     by_tag: tuple[TagEstimate, ...]
     costs: Mapping[str, PricedCost] = field(default_factory=dict)
-    forms: Mapping[str, ContractRates] = field(default_factory=dict)
-    others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
-    """Method -> further metric -> its estimate; they decide nothing."""
+    contract_rates: Mapping[str, ContractRates] = field(default_factory=dict)
+    other_metrics: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    """Method -> other metric -> its estimate. They decide nothing."""
     details: Mapping[str, Details] = field(default_factory=dict)
     """Method -> its classes, probabilities or fields."""
     train_rows: int = 0
-    """Rows there were to learn from."""
-    equal: EqualRows | None = None
+    """Number of training rows."""
+    baseline_on_equal_rows: BaselineOnEqualRows | None = None
     evidence: Evidence | None = None
     judge: JudgeResult | None = None
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:
-    """Writes verdict.json, the old or the new file at any moment."""
+    """Write verdict.json atomically."""
     write_json(file, to_json(verdict))
 
 
 def read_verdict(file: Path) -> Verdict | None:
-    """What `write_verdict` wrote; None where there is no file. Raises RunError when it cannot be read."""
+    """Read what `write_verdict` wrote; None if there is no file. Raises RunError if it cannot be read."""
     if not file.exists():
         return None
     try:
         return from_json(Verdict, read_json(file))
     except ValueError as error:
-        raise RunError(f"{file} is no verdict of this version of Étude ({error}). {REMEDY}") from error
+        raise RunError(f"{file} is no verdict of this version of Étude ({error}). {RUN_REMEDY}") from error
 
 
-def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:
-    """The Rows of one side, from lines of predictions.jsonl; `labels` when the task is to classify."""
+def build_scored_rows(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:
+    """Build the rows of one side from lines of predictions.jsonl; `labels`: whether the task is to classify."""
     lines = list(lines)
     return ScoredRows(
         ids=[line["id"] for line in lines],
@@ -358,11 +373,12 @@ def rows_of(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:
     )
 
 
-def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any) -> MethodResult:
-    """One method from its lines of predictions.jsonl, brought into the order of `ids`. `facts`: the other fields,
-    `tuned` among them.
+def build_method_result(
+    name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], **facts: Any
+) -> MethodResult:
+    """Build one method's result from its lines of predictions.jsonl, in the order of `ids`. `facts`: the other fields.
 
-    Raises KeyError when a row has no line.
+    Raises KeyError if a row has no line.
     """
     by_id = {line["id"]: line for line in lines}
     rows = [by_id[row] for row in ids]
@@ -370,11 +386,13 @@ def measured(name: str, lines: Iterable[Mapping[str, Any]], ids: Sequence[str], 
         name=name,
         scores=[float(row["score"]) for row in rows],
         predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
-        form=[row["form"] for row in rows],
+        keeps_contract=[row["keeps_contract"] for row in rows],
         check=[row["check"] for row in rows],
-        others={other: [row["others"][other] for row in rows] for other in rows[0]["others"]},
-        cut=[row["cut"] for row in rows],
-        cost=PricedCost(*(_mean(row[key] for row in rows) for key in PRICED)),
+        other_metrics={
+            metric: [row["other_metrics"][metric] for row in rows] for metric in rows[0]["other_metrics"]
+        },
+        truncated=[row["truncated"] for row in rows],
+        cost=PricedCost(*(_mean(row[key] for row in rows) for key in COST_KEYS)),
         **facts,
     )
 

@@ -1,1 +1,1 @@
-"""The HTTP API that OpenAI's clients speak, around an Assistant: what is served is what was measured."""
+"""The HTTP API of OpenAI around an Assistant: clients get exactly what was measured."""

@@ -1,8 +1,8 @@
-"""The engine: one thread that owns the models and answers many questions at once.
+"""The serving engine: one thread that owns the models and answers many requests at once.
 
-Questions wait in a queue. Those of assistants on the same weights are written together, a token each at every step, and
-join and leave at any time (`models/live/`). A model that answers several threads at once gets one for each question.
-Labels, and all other models, are answered as they come.
+Requests wait in a queue. Those on the same weights are answered together, one token each per step, and join and leave
+at any time (`models/local/generation.py`). A model that allows several threads gets one thread per request. Labels and
+votes, and all other models, are answered one after another.
 """
 
 from __future__ import annotations
@@ -20,154 +20,133 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from etude.assistant import Assistant
-from etude.errors import EtudeError, GrammarError
-from etude.models.registry import Models, backend_of
+from etude.errors import GrammarError
+from etude.models.registry import Models, find_backend
 from etude.types import Answer, Completion, Message, ModelRef, Request, Sampling, TokenScore
+from etude.web.api_errors import ApiError
 
 if TYPE_CHECKING:
-    from etude.models.live.answers import ConcurrentModel, LiveAnswer, LiveBatch
+    from etude.models.backend import ConcurrentModel
+    from etude.models.local.generation import Generation, GenerationBatch
 
 LOG = logging.getLogger("etude.serve")
-LEAST_PREFIX = 16
-"""Tokens of an assistant's own prompt from which they are computed once."""
-
-MOST_BEGUN = 8
-"""Answers that begin between two steps: their prompts are read while the others wait."""
+MIN_PREFIX_TOKENS = 16  # a shorter prefix is not worth computing once
+MAX_STARTS = 8
+"""Answers that start between two steps; running answers wait while their prompts are computed."""
+PACE_WEIGHT = 0.1  # weight of the latest answer in the moving average of seconds per answer
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one server takes on."""
+class ServingLimits:
+    """Limits of one server."""
 
-    at_once: int = 32
-    """Answers that are written at the same time."""
-    waiting: int = 64
-    """Questions that wait; the next one is refused."""
-    seconds: float = 120.0
-    """From the question to the end of its answer."""
+    at_once: int = 32  # answers that are generated at the same time
+    waiting: int = 64  # requests that wait; the next one is refused
+    seconds: float = 120.0  # from the request to the end of its answer
     prompt_tokens: int = 32_768
     answer_tokens: int = 4_096
     body_bytes: int = 2_000_000
 
 
-class Busy(EtudeError):  # noqa: N818 - a state, not a fault of the caller's
-    """The queue is full, or the server is ending."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"The queue is full. Try again in {retry_after} s.")
-        self.retry_after = retry_after
-
-
-class Late(EtudeError):  # noqa: N818
-    """An answer took longer than the limit."""
-
-
-class TooLong(EtudeError):  # noqa: N818
-    """A prompt with its answer is longer than the model or the server reads."""
-
-
 @dataclass(frozen=True)
-class Finished:
+class FinishedAnswer:
     """The end of an answer."""
 
     answer: Answer
     completion: Completion
-    scores: Sequence[TokenScore]
-    """Of each token, if they were asked for."""
+    scores: Sequence[TokenScore]  # one per token, if they were requested
 
 
-Done = TypeVar("Done")
-Item = str | Finished | Exception
-"""A piece of the answer, its end, or why there is none."""
+Result = TypeVar("Result")
+StreamItem = str | FinishedAnswer | Exception
+"""New text of the answer, its end, or why there is none."""
 
 
 @dataclass(eq=False)
-class Job:
-    """One question under way."""
+class QueuedRequest:
+    """One request in the engine."""
 
     assistant: Assistant
     key: str
-    """Names the assistant's own prompt, which is computed once; "" for a prompt that the caller has changed."""
-    turns: tuple[Message, ...]
-    deliver: Callable[[Item], None]
-    """Called in the engine's thread."""
+    """Names the assistant's own prompt, which is computed once; "" if the caller has changed the prompt."""
+    messages: tuple[Message, ...]
+    deliver: Callable[[StreamItem], None]  # called in the engine's thread
     sampling: Sampling = field(default_factory=Sampling)
-    max_tokens: int = 0
-    """More answer tokens than the assistant's own, if there is room behind the prompt."""
-    streams: bool = False
-    """Whether pieces are wanted, or the end alone."""
+    max_tokens: int = 0  # raises the assistant's own limit if the context has room behind the prompt
+    streams: bool = False  # whether text is delivered as it is generated, or only at the end
     cancelled: bool = False
-    asked: float = field(default_factory=time.monotonic)
-    begun: float = 0.0
+    queued_at: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
     request: Request | None = None
 
 
-class Engine:
-    """Answers jobs until it is closed."""
+class ServingEngine:
+    """Answers requests until it is closed."""
 
-    def __init__(self, models: Models, limits: Limits = Limits()) -> None:
+    def __init__(self, models: Models, limits: ServingLimits = ServingLimits()) -> None:
         self.models, self.limits = models, limits
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[QueuedRequest] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._batches: dict[tuple[ModelRef, tuple[int, ...], int], LiveBatch] = {}
-        """By weights, prefix and number: more than one only where a batch under way cannot be joined."""
+        self._batches: dict[tuple[ModelRef, tuple[int, ...], int], GenerationBatch] = {}
+        """By weights, prefix and number; a second one is needed only while the first cannot be joined."""
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
-        self._live: dict[int, tuple[Job, LiveAnswer]] = {}
-        self._running = 0
-        """Answers that other threads write."""
+        self._live: dict[int, tuple[QueuedRequest, Generation]] = {}
+        self._num_threads = 0
+        """Answers that threads of the pool generate."""
         self._pool = ThreadPoolExecutor(limits.at_once)
-        self._pace = 1.0
-        """Seconds that an answer takes, of late."""
+        self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     @property
     def num_waiting(self) -> int:
-        """Questions that are not begun."""
+        """Requests that have not started."""
         return len(self._waiting)
 
     @property
     def num_live(self) -> int:
-        """Answers that are being written."""
-        return len(self._live) + self._running
+        """Answers that are being generated."""
+        return len(self._live) + self._num_threads
 
     @property
-    def _room(self) -> int:
+    def _num_free(self) -> int:
         return self.limits.at_once - self.num_live
 
-    def submit(self, *jobs: Job) -> None:
-        """Puts all of the jobs into the queue. Raises Busy if it does not take them."""
+    def submit(self, *requests: QueuedRequest) -> None:
+        """Queue all of the requests. Raises ApiError if the queue is full or the engine is closing."""
         with self._wake:
-            if self._closing or len(self._waiting) + len(jobs) > self.limits.waiting:
+            if self._closing or len(self._waiting) + len(requests) > self.limits.waiting:
                 rounds = (len(self._waiting) + self.num_live) / self.limits.at_once
-                raise Busy(min(60, max(1, math.ceil(self._pace * rounds))))
-            self._waiting.extend(jobs)
+                seconds = min(60, max(1, math.ceil(self._seconds_per_answer * rounds)))
+                message = f"The queue is full. Try again in {seconds} s."
+                raise ApiError(429, message, code="queue_full", retry_after=seconds)
+            self._waiting.extend(requests)
             self._wake.notify()
 
     def call(self, work: Callable[[], None]) -> None:
-        """Has the engine's thread do something between two steps, such as loading weights."""
+        """Run a function, such as loading weights, in the engine's thread between two steps."""
         with self._wake:
             self._calls.append(work)
             self._wake.notify()
 
-    def done(self, work: Callable[[], None]) -> None:
-        """As `call`, and waits for it. Raises what the work raises."""
-        told: Future[None] = Future()
+    def run_and_wait(self, work: Callable[[], None]) -> None:
+        """Run a function in the engine's thread and wait for it. Raises what it raises."""
+        result: Future[None] = Future()
 
-        def run() -> None:
+        def run_work() -> None:
             try:
                 work()
-                told.set_result(None)
-            except Exception as error:  # noqa: BLE001 - whoever waits raises it
-                told.set_exception(error)
+                result.set_result(None)
+            except Exception as error:  # noqa: BLE001 - the waiting thread raises it
+                result.set_exception(error)
 
-        self.call(run)
-        told.result()
+        self.call(run_work)
+        result.result()
 
     def close(self) -> None:
-        """Ends when everything in the queue is answered."""
+        """Answer everything in the queue, then end the thread."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -175,167 +154,178 @@ class Engine:
         self._pool.shutdown()
 
     def forget(self, key: str, ref: ModelRef) -> None:
-        """Lets go of an adapted model and of the prompt computed for it; in the engine's thread."""
+        """Drop an adapted model and the prompt computed for it. Call it in the engine's thread."""
         self._prefixes = {name: tokens for name, tokens in self._prefixes.items() if name[0] != key}
         self._batches = {
-            name: batch for name, batch in self._batches.items() if name[0] != ref or batch.answers
+            name: batch for name, batch in self._batches.items() if name[0] != ref or batch.generations
         }
         if ref.adapter is not None:
-            self.models.evict(ref)
+            self.models.remove(ref)
 
     def _run(self) -> None:
         while True:
+            # 1. Sleep until there is work.
             with self._wake:
                 self._wake.wait_for(self._has_work)
                 if self._closing and not (self._waiting or self._live):
                     return
-                number = min(self._room, MOST_BEGUN, len(self._waiting))
-                jobs = [self._waiting.popleft() for _ in range(number)]
+                num_starts = min(self._num_free, MAX_STARTS, len(self._waiting))
+                starting = [self._waiting.popleft() for _ in range(num_starts)]
                 calls, self._calls = list(self._calls), deque()
+            # 2. Load and unload weights.
             for work in calls:
                 try:
                     work()
-                except Exception as error:  # noqa: BLE001 - the questions that need it raise it again
+                except Exception as error:  # noqa: BLE001 - the requests that need it raise it again
                     LOG.error("etude serve: %s", error)
-            self._begin([job for job in jobs if self._wanted(job)])
+            # 3. Start answers: compute their prompts and join them to a batch on the same weights.
+            self._start([queued for queued in starting if self._is_wanted(queued)])
+            # 4. Generate one token for every running answer.
             for batch in list(self._batches.values()):
                 self._step(batch)
 
     def _has_work(self) -> bool:
-        ending = self._closing and not self._waiting
-        return bool(self._live or self._calls or ending or (self._waiting and self._room > 0))
+        is_ending = self._closing and not self._waiting
+        return bool(self._live or self._calls or is_ending or (self._waiting and self._num_free > 0))
 
-    def _wanted(self, job: Job) -> bool:
-        """Whether anybody still waits for the answer; tells those that have waited too long."""
-        if not job.cancelled and time.monotonic() - job.asked > self.limits.seconds:
-            job.deliver(Late(f"No answer within {self.limits.seconds:.0f} s."))
-            job.cancelled = True
-        return not job.cancelled
+    def _is_wanted(self, queued: QueuedRequest) -> bool:
+        """Return whether somebody still waits for the answer. Ends a request that has waited too long."""
+        if not queued.cancelled and time.monotonic() - queued.queued_at > self.limits.seconds:
+            queued.deliver(ApiError(408, f"No answer within {self.limits.seconds:.0f} s.", code="timeout"))
+            queued.cancelled = True
+        return not queued.cancelled
 
-    def _begin(self, jobs: Sequence[Job]) -> None:
-        joining: dict[int, tuple[LiveBatch, list[LiveAnswer]]] = {}
-        for job in jobs:
-            job.begun = time.monotonic()
+    def _start(self, starting: Sequence[QueuedRequest]) -> None:
+        joining: dict[int, tuple[GenerationBatch, list[Generation]]] = {}
+        for queued in starting:
+            queued.started_at = time.monotonic()
             try:
-                found = self._begun(job)
-            except Exception as error:  # noqa: BLE001 - an error of one question ends that question alone
-                job.deliver(error)
+                started = self._start_one(queued)
+            except Exception as error:  # noqa: BLE001 - an error ends this request only
+                queued.deliver(error)
                 continue
-            if found:
-                batch, answer = found
-                self._live[id(answer)] = (job, answer)
-                joining.setdefault(id(batch), (batch, []))[1].append(answer)
-        for batch, answers in joining.values():
-            self._guarded(batch, answers, partial(batch.join, answers))
+            if started:
+                batch, generation = started
+                self._live[id(generation)] = (queued, generation)
+                joining.setdefault(id(batch), (batch, []))[1].append(generation)
+        for batch, generations in joining.values():
+            self._guard(batch, generations, partial(batch.join, generations))
 
-    def _begun(self, job: Job) -> tuple[LiveBatch, LiveAnswer] | None:
-        """A live answer with its batch; None if the job is answered already."""
-        assistant = job.assistant
-        (request,) = assistant.requests([job.turns], self.models)
+    def _start_one(self, queued: QueuedRequest) -> tuple[GenerationBatch, Generation] | None:
+        """Return a generation and the batch that it should join; None if the request is answered otherwise."""
+        assistant = queued.assistant
+        requests = assistant.build_requests([queued.messages], self.models)
+        request = requests[0]
         model = self.models.get(assistant.model)
-        if job.max_tokens > request.max_tokens:
+        if queued.max_tokens > request.max_tokens:
             room = model.context - model.count_tokens(request.messages)
-            request = replace(request, max_tokens=max(request.max_tokens, min(job.max_tokens, room)))
-        job.request = request
-        can = backend_of(assistant.model.name).can
-        restricted = bool(request.choices) and "choices" in can
-        if "concurrent" in can and not restricted:
-            self._running += 1
-            self._pool.submit(self._follow, job, self.models.concurrent(assistant.model))
+            request = replace(request, max_tokens=max(request.max_tokens, min(queued.max_tokens, room)))
+        queued.request = request
+        can = find_backend(assistant.model.name).can
+        # Labels and votes are answered whole, as they were measured.
+        is_whole = assistant.samples > 1 or (bool(request.choices) and "choices" in can)
+        if "concurrent" in can and not is_whole:
+            self._num_threads += 1
+            self._pool.submit(self._answer_in_thread, queued, self.models.get_concurrent(assistant.model))
             return None
-        if "live" not in can or restricted:
-            if job.sampling.json_schema or request.grammar:
+        if "live" not in can or is_whole:
+            if queued.sampling.json_schema or request.grammar:
                 raise GrammarError("This assistant cannot keep an answer to a JSON schema.")
-            (completion,) = model.generate([request])
-            self._finish(job, completion, ())
+            requests = [replace(sample, max_tokens=request.max_tokens) for sample in requests]
+            self._finish(queued, model.generate(requests), ())
             return None
-        live = self.models.live(assistant.model)
-        answer = live.live_answer(job.request, job.sampling)
-        if len(answer.prompt) > self.limits.prompt_tokens:
-            raise TooLong(
-                f"The prompt has {len(answer.prompt):,} tokens; the limit is {self.limits.prompt_tokens:,}."
-            )
-        prefix = self._prefix(job, answer)
+        live = self.models.get_live(assistant.model)
+        generation = live.create_generation(request, queued.sampling)
+        if len(generation.prompt) > self.limits.prompt_tokens:
+            message = f"The prompt has {len(generation.prompt):,} tokens; the limit is {self.limits.prompt_tokens:,}."
+            raise ApiError(400, message, "messages", "context_length_exceeded")
+        prefix = self._find_prefix(queued, generation)
         keys = ((assistant.model, prefix, number) for number in count())
         key = next(key for key in keys if key not in self._batches or self._batches[key].can_join)
         if key not in self._batches:
-            self._batches[key] = live.live_batch(prefix)
-        return self._batches[key], answer
+            self._batches[key] = live.create_batch(prefix)
+        return self._batches[key], generation
 
-    def _follow(self, job: Job, model: ConcurrentModel) -> None:
-        """Answers a job in a thread of the pool."""
-
-        def take(piece: str) -> bool:
-            if job.streams:
-                job.deliver(piece)
-            return not self._wanted(job)
+    def _answer_in_thread(self, queued: QueuedRequest, model: ConcurrentModel) -> None:
+        def deliver_text(text: str) -> bool:
+            if queued.streams:
+                queued.deliver(text)
+            return not self._is_wanted(queued)
 
         try:
-            assert job.request is not None
-            completion, scores = model.write(job.request, job.sampling, take)
-            self._finish(job, completion, scores)
-        except Exception as error:  # noqa: BLE001
-            job.deliver(error)
+            assert queued.request is not None
+            completion, scores = model.write(queued.request, queued.sampling, deliver_text)
+            self._finish(queued, [completion], scores)
+        except Exception as error:  # noqa: BLE001 - an error ends this request only
+            queued.deliver(error)
         finally:
             with self._wake:
-                self._running -= 1
+                self._num_threads -= 1
                 self._wake.notify()
 
-    def _prefix(self, job: Job, answer: LiveAnswer) -> tuple[int, ...]:
-        """The tokens with which all prompts of an assistant begin; none if they are few."""
-        if not job.key or job.request is None:
+    def _find_prefix(self, queued: QueuedRequest, generation: Generation) -> tuple[int, ...]:
+        """Return the tokens with which all prompts of the assistant begin; none if they are few."""
+        if not queued.key or queued.request is None:
             return ()
-        key = (job.key, job.request.shots_dropped)
+        key = (queued.key, queued.request.shots_dropped)
         if key not in self._prefixes:
-            self._prefixes[key] = self._own_tokens(job.assistant, job.request.shots_dropped)
-        found = self._prefixes[key]
-        fits = len(found) < len(answer.prompt) and tuple(answer.prompt[: len(found)]) == found
-        return found if fits and len(found) >= LEAST_PREFIX else ()
+            self._prefixes[key] = self._compute_prefix(queued.assistant, queued.request.shots_dropped)
+        prefix = self._prefixes[key]
+        is_shorter = MIN_PREFIX_TOKENS <= len(prefix) < len(generation.prompt)
+        return prefix if is_shorter and tuple(generation.prompt[: len(prefix)]) == prefix else ()
 
-    def _own_tokens(self, assistant: Assistant, shots_dropped: int) -> tuple[int, ...]:
-        live, shots = self.models.live(assistant.model), len(assistant.shots) - shots_dropped
-        one, other = (
-            live.live_answer(
-                Request(assistant.messages((Message("user", text),), shots), 1), Sampling()
+    def _compute_prefix(self, assistant: Assistant, shots_dropped: int) -> tuple[int, ...]:
+        """Compare the prompts of two inputs that differ in their first character."""
+        live, num_shots = self.models.get_live(assistant.model), len(assistant.shots) - shots_dropped
+        first, second = (
+            live.create_generation(
+                Request(assistant.build_messages((Message("user", text),), num_shots), 1), Sampling()
             ).prompt
             for text in ("1", "?")
         )
-        same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
-        return tuple(one[:same])
+        pairs = enumerate(zip(first, second, strict=False))
+        return tuple(first[: next((index for index, (a, b) in pairs if a != b), 0)])
 
-    def _step(self, batch: LiveBatch) -> None:
-        """One token more for every answer of a batch."""
-        lost = [answer for answer in batch.answers if not self._wanted(self._live[id(answer)][0])]
-        for answer in lost:
-            del self._live[id(answer)]
-        kept = [answer for answer in batch.answers if all(answer is not each for each in lost)]
-        batch.keep(kept)
-        written = self._guarded(batch, kept, batch.step) if kept else None
-        for answer in written or ():
-            job = self._live[id(answer)][0]
-            if job.streams and (piece := answer.piece()):
-                job.deliver(piece)
-            if answer.ended:
-                del self._live[id(answer)]
+    def _step(self, batch: GenerationBatch) -> None:
+        active: list[Generation] = []
+        for generation in batch.generations:
+            if self._is_wanted(self._live[id(generation)][0]):
+                active.append(generation)
+            else:
+                del self._live[id(generation)]
+        batch.keep(active)
+        extended = self._guard(batch, active, batch.step) if active else None
+        for generation in extended or ():
+            queued = self._live[id(generation)][0]
+            if queued.streams and (text := generation.read_piece()):
+                queued.deliver(text)
+            if generation.is_finished:
+                del self._live[id(generation)]
                 cached = batch.prefix.length if batch.prefix else 0
-                completion = answer.completion(cached, time.monotonic() - job.begun)
-                self._finish(job, completion, answer.scores)
+                completion = generation.to_completion(cached, time.monotonic() - queued.started_at)
+                self._finish(queued, [completion], generation.scores)
 
-    def _finish(self, job: Job, completion: Completion, scores: Sequence[TokenScore]) -> None:
-        assert job.request is not None
-        request = job.request
-        (answer,) = job.assistant.finish(["0"], [completion], [request.shots_dropped], [request.citations])
-        self._pace += 0.1 * (time.monotonic() - job.begun - self._pace)
-        job.deliver(Finished(answer, completion, scores))
+    def _finish(
+        self, queued: QueuedRequest, completions: Sequence[Completion], scores: Sequence[TokenScore]
+    ) -> None:
+        request = queued.request
+        assert request is not None
+        num = len(completions)
+        (answer,) = queued.assistant.finish(
+            ["0"], completions, [request.shots_dropped] * num, [request.citations] * num
+        )
+        seconds = time.monotonic() - queued.started_at
+        self._seconds_per_answer += PACE_WEIGHT * (seconds - self._seconds_per_answer)
+        queued.deliver(FinishedAnswer(answer, completions[0], scores))
 
-    def _guarded(
-        self, batch: LiveBatch, answers: Sequence[LiveAnswer], work: Callable[[], Done]
-    ) -> Done | None:
-        """What the work gives; an error ends these answers and all others of the batch."""
+    def _guard(
+        self, batch: GenerationBatch, generations: Sequence[Generation], work: Callable[[], Result]
+    ) -> Result | None:
+        """Run a function. An error ends these generations and all others of the batch."""
         try:
             return work()
-        except Exception as error:  # noqa: BLE001
-            for answer in {id(each): each for each in (*batch.answers, *answers)}.values():
-                self._live.pop(id(answer))[0].deliver(error)
-            self._batches = {key: each for key, each in self._batches.items() if each is not batch}
+        except Exception as error:  # noqa: BLE001 - delivered to each of their callers
+            for key in {id(generation) for generation in (*batch.generations, *generations)}:
+                self._live.pop(key)[0].deliver(error)
+            self._batches = {key: entry for key, entry in self._batches.items() if entry is not batch}
             return None

@@ -1,135 +1,191 @@
-"""Responses of the two kinds of completions, whole and in chunks."""
-
-from __future__ import annotations
+"""Response bodies of chats and text completions, whole and in chunks."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from uuid import uuid4
 
-from etude.serve.answering import (
-    Piece,
-    Question,
-    about,
-    logprobs_of,
-    message_of,
-    text_logprobs_of,
-    usage,
-)
-from etude.serve.engine import Finished
-from etude.serve.errors import as_api_error
+from etude.data.formats.tools import split_calls, to_openai_calls
+from etude.serve.engine import FinishedAnswer
+from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.schemas import Json
+from etude.types import TokenScore
+from etude.web.api_errors import to_api_error
 
 
-class Shape(Protocol):
-    """A kind of completion."""
+class ChatKind:
+    """How /v1/chat/completions formats answers."""
 
-    kind: str
-    chunk: str
-    prefix: str
+    kind, chunk_kind, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
 
-    def choice(self, done: Finished, calls: bool) -> Json:
-        """A whole answer; with `calls`, the functions that it calls stand apart."""
-        ...
+    def build_choice(self, finished: FinishedAnswer, has_tools: bool) -> Json:
+        """Format a whole answer; with `has_tools`, calls are separated from its text."""
+        content, finish = _build_message(finished, has_tools)
+        message = {"role": "assistant", **content, "refusal": None, **_describe_answer(finished)}
+        return {"message": message, "logprobs": _chat_logprobs(finished), "finish_reason": finish}
 
-    def piece(self, text: str, first: bool) -> Json:
-        """A piece of one."""
-        ...
-
-    def end(self, done: Finished, calls: bool) -> Json:
-        """The last chunk of one; with `calls`, all that it says."""
-        ...
-
-
-class Chat:
-    """/v1/chat/completions."""
-
-    kind, chunk, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
-
-    def choice(self, done: Finished, calls: bool) -> Json:
-        """A message."""
-        said, finish = message_of(done, calls)
-        message = {"role": "assistant", **said, "refusal": None, **about(done)}
-        return {"message": message, "logprobs": logprobs_of(done), "finish_reason": finish}
-
-    def piece(self, text: str, first: bool) -> Json:
-        """A part of a message."""
-        role = {"role": "assistant"} if first else {}
+    def build_delta(self, text: str, is_first: bool) -> Json:
+        """Format new text of an answer."""
+        role = {"role": "assistant"} if is_first else {}
         return {"delta": {**role, "content": text}, "logprobs": None, "finish_reason": None}
 
-    def end(self, done: Finished, calls: bool) -> Json:
-        """What is known at the end of a message."""
-        said, finish = message_of(done, calls)
-        for number, call in enumerate(said.get("tool_calls", ())):
+    def build_end(self, finished: FinishedAnswer, has_tools: bool) -> Json:
+        """Format the last chunk of an answer; with `has_tools`, it contains the whole answer."""
+        content, finish = _build_message(finished, has_tools)
+        for number, call in enumerate(content.get("tool_calls", ())):
             call["index"] = number
-        delta = {**(said if calls else {}), **about(done)}
-        return {"delta": delta, "logprobs": logprobs_of(done), "finish_reason": finish}
+        delta = {**(content if has_tools else {}), **_describe_answer(finished)}
+        return {"delta": delta, "logprobs": _chat_logprobs(finished), "finish_reason": finish}
 
 
-class Text:
-    """/v1/completions."""
+class TextKind:
+    """How /v1/completions formats answers."""
 
-    kind, chunk, prefix = "text_completion", "text_completion", "cmpl"
+    kind, chunk_kind, prefix = "text_completion", "text_completion", "cmpl"
 
-    def choice(self, done: Finished, calls: bool) -> Json:
-        """A text."""
-        return self.end(done, calls) | {"text": done.answer.text}
+    def build_choice(self, finished: FinishedAnswer, has_tools: bool) -> Json:
+        """Format a whole answer."""
+        return self.build_end(finished, has_tools) | {"text": finished.answer.text}
 
-    def piece(self, text: str, first: bool) -> Json:
-        """A part of a text."""
+    def build_delta(self, text: str, is_first: bool) -> Json:
+        """Format new text of an answer."""
         return {"text": text, "logprobs": None, "finish_reason": None}
 
-    def end(self, done: Finished, calls: bool) -> Json:
-        """What is known at the end of a text."""
-        ended = {"text": "", "logprobs": text_logprobs_of(done), "finish_reason": done.completion.finish}
-        return ended | about(done)
+    def build_end(self, finished: FinishedAnswer, has_tools: bool) -> Json:
+        """Format the last chunk of an answer."""
+        logprobs, finish = _text_logprobs(finished.scores), finished.completion.finish
+        return {"text": "", "logprobs": logprobs, "finish_reason": finish} | _describe_answer(finished)
 
 
-def head(kind: str, name: str, question: Question, ended: Sequence[Finished] | None = None) -> Json:
-    """What every response and every chunk begins with."""
+CompletionKind = ChatKind | TextKind
+
+
+def build_response(
+    kind: CompletionKind, response_id: str, request: AnswerRequest, answers: Sequence[FinishedAnswer]
+) -> Json:
+    """Build the response with all answers."""
+    choices = [
+        {"index": index, **kind.build_choice(finished, request.has_tools)}
+        for index, finished in enumerate(answers)
+    ]
+    head = _build_head(kind.kind, response_id, request, answers)
+    return {**head, "choices": choices, "usage": _count_usage(answers)}
+
+
+async def build_chunks(
+    kind: CompletionKind,
+    response_id: str,
+    request: AnswerRequest,
+    events: AsyncIterator[StreamEvent],
+    with_usage: bool,
+) -> AsyncIterator[Json]:
+    """Yield the chunks of a stream. An error after the first event becomes the last chunk."""
+    head = _build_head(kind.chunk_kind, response_id, request)
+    num_sent: dict[int, int] = {}  # characters sent of each answer
+    answers: dict[int, FinishedAnswer] = {}
+    no_usage = {"usage": None} if with_usage else {}
+    try:
+        async for event in events:
+            index, finished = event.index, event.item if isinstance(event.item, FinishedAnswer) else None
+            text = finished.answer.text[num_sent.get(index, 0) :] if finished else str(event.item)
+            text = "" if request.has_tools else text  # only at its end is it known whether it is a call
+            is_first = index not in num_sent
+            num_sent[index] = num_sent.get(index, 0) + len(text)
+            if text or is_first:
+                yield {**head, "choices": [{"index": index, **kind.build_delta(text, is_first)}], **no_usage}
+            if finished:
+                answers[index] = finished
+                choice = {"index": index, **kind.build_end(finished, request.has_tools)}
+                yield {**head, **request.describe_measured([finished]), "choices": [choice], **no_usage}
+    except Exception as error:  # noqa: BLE001 - the status is already sent
+        yield to_api_error(error).body
+        return
+    if with_usage:
+        ordered = [answers[index] for index in sorted(answers)]
+        measured = request.describe_measured(ordered)
+        yield {**head, **measured, "choices": [], "usage": _count_usage(ordered)}
+
+
+def create_response_id(kind: CompletionKind) -> str:
+    """Return a new id for a response."""
+    return f"{kind.prefix}-{uuid4().hex}"
+
+
+def _build_head(
+    kind: str, response_id: str, request: AnswerRequest, answers: Sequence[FinishedAnswer] | None = None
+) -> Json:
     return {
-        "id": name,
+        "id": response_id,
         "object": kind,
         "created": int(time.time()),
-        "model": question.served.name,
-        "system_fingerprint": question.served.fingerprint,
-        **question.measured(ended),
+        "model": request.served.name,
+        "system_fingerprint": request.served.fingerprint,
+        **request.describe_measured(answers),
     }
 
 
-def whole(shape: Shape, name: str, question: Question, ended: Sequence[Finished]) -> Json:
-    """The response with all answers."""
-    choices = [{"index": index, **shape.choice(done, question.calls)} for index, done in enumerate(ended)]
-    return {**head(shape.kind, name, question, ended), "choices": choices, "usage": usage(ended)}
+def get_handover_reason(finished: FinishedAnswer) -> str | None:
+    """Return why a person should see the question; None if the answer is in order."""
+    if finished.answer.failures:
+        return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
+    if finished.answer.handed_over:
+        return "the assistant is less confident than its task requires"
+    return "the answer was cut at the length limit" if finished.answer.truncated else None
 
 
-async def chunks(
-    shape: Shape, name: str, question: Question, pieces: AsyncIterator[Piece], with_usage: bool
-) -> AsyncIterator[Json]:
-    """The chunks of a stream. An error after the first piece is the last chunk."""
-    begin = head(shape.chunk, name, question)
-    said: dict[int, int] = {}
-    ended: dict[int, Finished] = {}
-    empty = {"usage": None} if with_usage else {}
-    try:
-        async for piece in pieces:
-            done = piece.item if isinstance(piece.item, Finished) else None
-            text = done.answer.text[said.get(piece.index, 0) :] if done else str(piece.item)
-            text = "" if question.calls else text  # whether it is a call is known at its end
-            first = piece.index not in said
-            said[piece.index] = said.get(piece.index, 0) + len(text)
-            if text or first:
-                yield {**begin, "choices": [{"index": piece.index, **shape.piece(text, first)}], **empty}
-            if done:
-                ended[piece.index] = done
-                last = {**begin, **question.measured([done])}
-                yield {
-                    **last,
-                    "choices": [{"index": piece.index, **shape.end(done, question.calls)}],
-                    **empty,
-                }
-    except Exception as error:  # noqa: BLE001 - the status is sent already
-        yield as_api_error(error).body
-        return
-    if with_usage:
-        all_ended = [ended[index] for index in sorted(ended)]
-        yield {**begin, **question.measured(all_ended), "choices": [], "usage": usage(all_ended)}
+def _describe_answer(finished: FinishedAnswer) -> Json:
+    answer, reason = finished.answer, get_handover_reason(finished)
+    return {
+        "keeps_contract": answer.keeps_contract,
+        "confidence": answer.confidence,
+        "handover": reason is not None,
+        "handover_reason": reason,
+        "citations": list(answer.citations),
+    }
+
+
+def _build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
+    """Return the content of an answer with its calls, and its finish reason."""
+    text, calls = split_calls(finished.answer.text) if has_tools else (finished.answer.text, [])
+    if not calls:
+        return {"content": finished.answer.text}, finished.completion.finish
+    ids = [f"call-{uuid4().hex}" for _ in calls]
+    return {"content": text or None, "tool_calls": to_openai_calls(calls, ids)}, "tool_calls"
+
+
+def _chat_logprobs(finished: FinishedAnswer) -> Json | None:
+    if not finished.scores:
+        return None
+
+    def format_token(text: str, logprob: float) -> Json:
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+    tokens = [
+        format_token(score.text, score.logprob)
+        | {"top_logprobs": [format_token(*candidate) for candidate in score.likeliest]}
+        for score in finished.scores
+    ]
+    return {"content": tokens, "refusal": None}
+
+
+def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
+    if not scores:
+        return None
+    texts = [score.text for score in scores]
+    return {
+        "tokens": texts,
+        "token_logprobs": [score.logprob for score in scores],
+        "top_logprobs": [dict(score.likeliest) for score in scores],
+        "text_offset": [len("".join(texts[:index])) for index in range(len(texts))],
+    }
+
+
+def _count_usage(answers: Sequence[FinishedAnswer]) -> Json:
+    """Count tokens; the prompt of several answers counts once."""
+    prompt, cached = answers[0].completion.prompt_tokens, answers[0].completion.cached_tokens
+    generated = sum(finished.completion.answer_tokens for finished in answers)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": generated,
+        "total_tokens": prompt + generated,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }

@@ -1,33 +1,26 @@
 """Intervals, paired comparison, the ladder's joint intervals, and power. Pure functions of arrays."""
 
-from __future__ import annotations
-
 from etude.stats.agreement import kappa
-from etude.stats.intervals import estimate, estimate_known, estimate_sample, standard_error, wilson
-from etude.stats.ladder import Choice, Joint, choose, simultaneous
+from etude.stats.intervals import estimate, estimate_known, estimate_sample, wilson
+from etude.stats.ladder import Choice, JointIntervals, choose, compute_joint_intervals
 from etude.stats.paired import (
     ALPHA,
     EXACT,
-    Headline,
-    bootstrap_difference,
-    difference_error,
-    disagreement,
-    headline,
-    mcnemar_exact,
-    newcombe_paired,
-    sign_flips,
-    swaps,
+    TWO_LEVELS,
+    PairedTest,
+    compare_paired,
+    compare_runs_paired,
+    measure_disagreement,
 )
 from etude.stats.power import (
     DETECT,
     MOST_ADVISED,
-    least_shown,
     rows_to_decide,
+    smallest_detectable,
     smallest_difference,
-    smallest_shown,
+    smallest_ever_detectable,
 )
-from etude.stats.sample import RESAMPLES, SEED, Sample, label_sample, score_sample
-from etude.stats.seeds import TWO_LEVELS, over_seeds
+from etude.stats.sample import RESAMPLES, SEED, UnitSums, make_label_sample, make_score_sample
 
 __all__ = [
     "ALPHA",
@@ -38,30 +31,23 @@ __all__ = [
     "SEED",
     "TWO_LEVELS",
     "Choice",
-    "Headline",
-    "Joint",
-    "Sample",
-    "bootstrap_difference",
+    "JointIntervals",
+    "PairedTest",
+    "UnitSums",
     "choose",
-    "difference_error",
-    "disagreement",
+    "compare_paired",
+    "compare_runs_paired",
+    "compute_joint_intervals",
     "estimate",
     "estimate_known",
     "estimate_sample",
-    "headline",
     "kappa",
-    "label_sample",
-    "least_shown",
-    "mcnemar_exact",
-    "newcombe_paired",
-    "over_seeds",
+    "make_label_sample",
+    "make_score_sample",
+    "measure_disagreement",
     "rows_to_decide",
-    "score_sample",
-    "sign_flips",
-    "simultaneous",
+    "smallest_detectable",
     "smallest_difference",
-    "smallest_shown",
-    "standard_error",
-    "swaps",
+    "smallest_ever_detectable",
     "wilson",
 ]

@@ -1,6 +1,4 @@
-"""A judge beside people: how far both agree, and a share that the judge gave as people would have given it."""
-
-from __future__ import annotations
+"""A judge compared with people: their agreement, and a share of the judge's corrected to what people would say."""
 
 import math
 
@@ -8,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.stats.intervals import Z, standard_error
-from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, Sample
+from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, UnitSums
 from etude.types import Estimate
 
-JEFFREYS = 0.5
-"""What every cell of a table counts before anything is seen."""
+JEFFREYS = 0.5  # prior count of every cell of a table
 
 
 def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
@@ -21,15 +18,15 @@ def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
     The 95% interval is that of 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior), widened to hold the
     value, so it is never of zero width. Raises ValueError without a row.
     """
-    table = _table(a, b)
+    table = _count_table(a, b)
     n = int(table.sum())
-    drawn = np.random.default_rng([SEED, n]).dirichlet(table.ravel() + JEFFREYS, size=RESAMPLES)
-    low, high = np.quantile(_kappas(drawn.reshape(-1, 2, 2)), (0.025, 0.975))
-    value = float(_kappas(table[None] / n)[0])
+    tables = np.random.default_rng([SEED, n]).dirichlet(table.ravel() + JEFFREYS, size=RESAMPLES)
+    low, high = np.quantile(_compute_kappas(tables.reshape(-1, 2, 2)), (0.025, 0.975))
+    value = float(_compute_kappas(table[None] / n)[0])
     return Estimate(value, min(value, float(low)), max(value, float(high)), n)
 
 
-def corrected_share(judged: Sample, people: npt.ArrayLike, judge: npt.ArrayLike) -> Estimate | None:
+def correct_share(judged: UnitSums, people: npt.ArrayLike, judge: npt.ArrayLike) -> Estimate | None:
     """The share of rows that people would call right, from the rows that the judge has `judged`, and from others that
     both have.
 
@@ -37,30 +34,40 @@ def corrected_share(judged: Sample, people: npt.ArrayLike, judge: npt.ArrayLike)
     and Reiczigel 2014 (Prev. Vet. Med. 113), inside 0 to 1. None if people called no row right or none wrong, or if
     the judge is no better than chance.
     """
-    table = _table(people, judge)
+    table = _count_table(people, judge)
     wrong, right = table.sum(axis=1)
     if not (wrong and right):
         return None
     informed = table[1, 1] / right + table[0, 0] / wrong - 1
-    yes, no = (table[1, 1] + 1) / (right + 2), (table[0, 0] + 1) / (wrong + 2)
-    slope = yes + no - 1
+    sensitivity, specificity = (table[1, 1] + 1) / (right + 2), (table[0, 0] + 1) / (wrong + 2)
+    slope = sensitivity + specificity - 1
     if min(informed, slope) <= 0:
         return None
     share, n = judged.value, judged.units
     error = standard_error(judged) if n > 1 else 0.0
     value = (share + table[0, 0] / wrong - 1) / informed
     rows = share * (1 - share) / error**2 if error > EQUAL and 0 < share < 1 else float(n)
-    seen, first = (rows * share + Z * Z / 2) / (rows + Z * Z), rows + Z * Z
-    middle = (seen + no - 1) / slope
-    of_yes, of_no = yes * (1 - yes) / (right + 2), no * (1 - no) / (wrong + 2)
-    spread = math.sqrt(seen * (1 - seen) / first + middle**2 * of_yes + (1 - middle) ** 2 * of_no) / slope
-    middle += 2 * Z * Z * (middle * of_yes - (1 - middle) * of_no)
-    held = min(1.0, max(0.0, value))
+    adjusted, adjusted_n = (rows * share + Z * Z / 2) / (rows + Z * Z), rows + Z * Z
+    middle = (adjusted + specificity - 1) / slope
+    sensitivity_variance, specificity_variance = (
+        sensitivity * (1 - sensitivity) / (right + 2),
+        specificity * (1 - specificity) / (wrong + 2),
+    )
+    spread = (
+        math.sqrt(
+            adjusted * (1 - adjusted) / adjusted_n
+            + middle**2 * sensitivity_variance
+            + (1 - middle) ** 2 * specificity_variance
+        )
+        / slope
+    )
+    middle += 2 * Z * Z * (middle * sensitivity_variance - (1 - middle) * specificity_variance)
+    clipped = min(1.0, max(0.0, value))
     low, high = (min(1.0, max(0.0, middle + side * Z * spread)) for side in (-1, 1))
-    return Estimate(held, min(held, low), max(held, high), n)
+    return Estimate(clipped, min(clipped, low), max(clipped, high), n)
 
 
-def _table(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
+def _count_table(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     """(2, 2) rows by the answers of both, no before yes."""
     first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
@@ -70,7 +77,7 @@ def _table(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     )
 
 
-def _kappas(tables: FloatArray) -> FloatArray:
+def _compute_kappas(tables: FloatArray) -> FloatArray:
     """(N, 2, 2) tables of shares to (N,) kappas."""
     observed = np.trace(tables, axis1=1, axis2=2)
     chance = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1)

@@ -1,18 +1,15 @@
 """Intervals of one number: a share, a mean score or a macro-F1."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from etude.stats.sample import EQUAL, FloatArray, Sample, score_sample, t_quantile, unit_weights
+from etude.stats.sample import EQUAL, FloatArray, UnitSums, make_score_sample, resample_units, t_quantile
 from etude.types import Estimate
 
-Z = 1.959963984540054
-"""Normal quantile of a 95% interval."""
+Z = 1.959963984540054  # Normal quantile of a 95% interval.
 
 
 def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
@@ -31,27 +28,29 @@ def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
 
 def estimate(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> Estimate:
     """Mean score of rows (0 to 1) with its 95% interval; n counts units. See `estimate_sample`."""
-    return estimate_sample(score_sample(scores, units))
+    return estimate_sample(make_score_sample(scores, units))
 
 
 def estimate_known(
     scores: Sequence[float | None], units: Sequence[Hashable] | None = None
 ) -> Estimate | None:
-    """`estimate` of the rows whose score is known; None where none is."""
-    known = {index: float(score) for index, score in enumerate(scores) if score is not None}
-    if not known:
+    """`estimate` of the rows whose score is known; None if none is."""
+    known_scores = {index: float(score) for index, score in enumerate(scores) if score is not None}
+    if not known_scores:
         return None
-    return estimate(list(known.values()), None if units is None else [units[index] for index in known])
+    return estimate(
+        list(known_scores.values()), None if units is None else [units[index] for index in known_scores]
+    )
 
 
-def estimate_sample(sample: Sample) -> Estimate:
+def estimate_sample(sample: UnitSums) -> Estimate:
     """The aggregate of a sample with its 95% interval, inside 0 to 1 and never of zero width.
 
     Ungrouped right/wrong: Wilson. Else Wilson's interval at the effective number of rows
     value(1 - value) / SE², with SE from the bootstrap over units and Student's quantile for the normal one,
-    which holds its coverage near 0 and 1 and with few units where percentiles of the bootstrap do not
-    (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7). Where units do
-    not differ at all, the effective number of rows is the number of units.
+    which keeps its coverage near 0 and 1 and with few units, unlike percentiles of the bootstrap
+    (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7). If no unit
+    differs, the effective number of rows is the number of units.
     """
     value, units = sample.value, sample.units
     if sample.right_wrong:
@@ -66,20 +65,20 @@ def estimate_sample(sample: Sample) -> Estimate:
     return Estimate(value, low, high, units)
 
 
-def standard_error(sample: Sample) -> float:
+def standard_error(sample: UnitSums) -> float:
     """Bootstrap standard error of a sample's aggregate, resampling units, times sqrt(G / (G - 1))."""
     if sample.aggregate == "mean":
-        return spread_of_mean(sample.pulls)
-    return corrected(sample.replicates(unit_weights(sample.units)), sample.units)
+        return mean_error(sample.residuals)
+    return bootstrap_error(sample.replicates(resample_units(sample.units)), sample.units)
 
 
-def spread_of_mean(pulls: FloatArray) -> float:
-    """Standard error of a mean over units whose residuals are `pulls`: the bootstrap's limit for
+def mean_error(residuals: FloatArray) -> float:
+    """Standard error of a mean over units whose `residuals`: the bootstrap's limit for
     infinitely many resamples, with G / (G - 1) (Efron and Tibshirani 1993, chapter 6)."""
-    units = len(pulls)
-    return math.sqrt(float(pulls @ pulls) / (units * (units - 1)))
+    units = len(residuals)
+    return math.sqrt(float(residuals @ residuals) / (units * (units - 1)))
 
 
-def corrected(replicates: FloatArray, units: int) -> float:
+def bootstrap_error(replicates: FloatArray, units: int) -> float:
     """Standard deviation of bootstrap replicates, times sqrt(G / (G - 1))."""
     return float(np.std(replicates)) * math.sqrt(units / (units - 1))

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
-from etude.base.wording import points, share
+from etude.base.formatting import format_points, format_share
 from etude.stats.intervals import Z
-from etude.stats.paired import Spread, difference_error, difference_spread
-from etude.stats.sample import RESAMPLES, SEED, FloatArray, Sample, t_quantile, unit_weights
+from etude.stats.paired import measure_spread, standard_error_of_difference
+from etude.stats.sample import RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
+# Values are compared after rounding to so many digits: one row more is exactly one error of one row.
 DIGITS = 12
-"""Values are compared after rounding to so many digits: one row more is exactly one error of one row."""
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
+class JointIntervals:
     """All pairs of M methods with intervals that hold together: 95% for the whole set, not for each."""
 
     values: FloatArray
-    """(M,) each method's value."""
+    """(M,) each method's value on the rows that it answered."""
+    differences: FloatArray
+    """(M, M) value of [a] minus value of [b] on the rows that both answered."""
     errors: FloatArray
     """(M, M) standard error of each difference; 0 on the diagonal, symmetric."""
-    down: FloatArray
+    reach_down: FloatArray
     """(M, M) how far below the difference [a] - [b] its interval reaches; [b, a] is how far above."""
     critical: float
     """The number of standard errors that an interval reaches to both sides, skewness apart."""
-    units: int
+    units: npt.NDArray[np.intp]
+    """(M, M) number of units behind each difference."""
 
-    def only(self, kept: Sequence[int]) -> Joint:
+    def select(self, indices: Sequence[int]) -> JointIntervals:
         """The same intervals, of some of the methods."""
-        among = np.ix_(kept, kept)
-        return Joint(self.values[kept], self.errors[among], self.down[among], self.critical, self.units)
+        grid = np.ix_(indices, indices)
+        matrices = self.differences[grid], self.errors[grid], self.reach_down[grid]
+        return JointIntervals(self.values[indices], *matrices, self.critical, self.units[grid])
 
     def difference(self, a: int, b: int) -> Estimate:
         """Value of method `a` minus value of method `b`, with its simultaneous interval."""
-        value = float(self.values[a] - self.values[b])
-        low, high = value - float(self.down[a, b]), value + float(self.down[b, a])
-        return Estimate(value, max(-1.0, low), min(1.0, high), self.units)
+        value = float(self.differences[a, b])
+        low, high = value - float(self.reach_down[a, b]), value + float(self.reach_down[b, a])
+        return Estimate(value, max(-1.0, low), min(1.0, high), int(self.units[a, b]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,12 @@ class Choice:
 
     index: int
     reason: str
-    """A sentence with the numbers the choice rests on."""
+    """A sentence with the numbers behind the choice."""
 
 
-def simultaneous(samples: Sequence[Sample], resamples: int = RESAMPLES, seed: int = SEED) -> Joint:
+def compute_joint_intervals(
+    samples: Sequence[UnitSums], resamples: int = RESAMPLES, seed: int = SEED
+) -> JointIntervals:
     """Simultaneous 95% intervals for the differences of all pairs, from one joint bootstrap over units.
 
     Every resample weighs all methods alike; the critical value is the 95% quantile of the largest |t| over
@@ -63,20 +70,77 @@ def simultaneous(samples: Sequence[Sample], resamples: int = RESAMPLES, seed: in
     """
     units, num = samples[0].units, len(samples)
     pairs = list(combinations(range(num), 2))
-    replicates = _centred(samples, unit_weights(units, resamples, seed)) if units > 1 else None
-    spreads = {(a, b): _spread(samples, replicates, a, b) for a, b in pairs}
-    errors, down = np.zeros((num, num)), np.zeros((num, num))
-    for (a, b), spread in spreads.items():
-        errors[a, b] = errors[b, a] = spread.error
-    critical = t_quantile(units)
-    if pairs and replicates is not None:
-        critical = t_quantile(units, _critical(replicates, errors, pairs))
-    for (a, b), spread in spreads.items():
-        down[a, b], down[b, a] = spread.down(critical), spread.up(critical)
-    return Joint(np.array([sample.value for sample in samples]), errors, down, critical, units)
+    replicates = _compute_deviations(samples, resample_units(units, resamples, seed)) if units > 1 else None
+    deviations = {
+        (a, b): None if replicates is None else replicates[:, a] - replicates[:, b] for a, b in pairs
+    }
+    values = np.array([sample.value for sample in samples])
+    return _join_pairs(values, {(a, b): (samples[a], samples[b]) for a, b in pairs}, deviations, units)
 
 
-def choose(candidates: Sequence[tuple[str, Sample]]) -> Choice:
+def compute_nested_intervals(
+    make_sample: Callable[[int, int], UnitSums],
+    num_rows: Sequence[int],
+    units: Sequence[Hashable],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> JointIntervals:
+    """`compute_joint_intervals` for methods that answered prefixes of different length of one list of rows.
+
+    `make_sample(method, n)` is the method's sample on the first n rows; `num_rows` are the rows that each method
+    answered, and `units` names the unit of each row of the longest prefix. A pair is compared on the rows that both
+    answered; the bootstrap weighs the units of the longest prefix once for all pairs.
+    """
+    num = len(num_rows)
+    samples = [make_sample(method, rows) for method, rows in enumerate(num_rows)]
+    if len(set(num_rows)) == 1:
+        return compute_joint_intervals(samples, resamples, seed)
+    names = [str(unit) for unit in units[: max(num_rows)]]
+    all_units = np.unique(names)
+    weights = resample_units(len(all_units), resamples, seed)
+    pairs: dict[tuple[int, int], tuple[UnitSums, UnitSums]] = {}
+    deviations: dict[tuple[int, int], FloatArray | None] = {}
+    for a, b in combinations(range(num), 2):
+        rows = min(num_rows[a], num_rows[b])
+        pairs[a, b] = first, second = make_sample(a, rows), make_sample(b, rows)
+        # Units are sorted by name in every sample, so those of a prefix are a subset in the same order.
+        columns = np.searchsorted(all_units, np.unique(names[:rows]))
+        replicates = _compute_deviations([first, second], weights[:, columns]) if first.units > 1 else None
+        deviations[a, b] = None if replicates is None else replicates[:, 0] - replicates[:, 1]
+    min_units = min(first.units for first, _ in pairs.values())
+    return _join_pairs(np.array([sample.value for sample in samples]), pairs, deviations, min_units)
+
+
+def _join_pairs(
+    values: FloatArray,
+    pairs: Mapping[tuple[int, int], tuple[UnitSums, UnitSums]],
+    deviations: Mapping[tuple[int, int], FloatArray | None],
+    min_units: int,
+) -> JointIntervals:
+    """Intervals of all pairs from each pair's samples on common rows and its (R,) bootstrap deviations.
+
+    `min_units`: the fewest units of any pair; they raise the critical value as Student's quantile is above the normal
+    one.
+    """
+    num = len(values)
+    differences, errors, down = np.zeros((num, num)), np.zeros((num, num)), np.zeros((num, num))
+    units = np.zeros((num, num), dtype=np.intp)
+    spreads = {pair: measure_spread(*samples, deviations[pair]) for pair, samples in pairs.items()}
+    for (a, b), (first, second) in pairs.items():
+        differences[a, b], differences[b, a] = first.value - second.value, second.value - first.value
+        errors[a, b] = errors[b, a] = spreads[a, b].error
+        units[a, b] = units[b, a] = first.units
+    ratios = [
+        np.abs(deviation) / errors[pair] for pair, deviation in deviations.items() if deviation is not None
+    ]
+    critical = max(Z, float(np.quantile(np.max(ratios, axis=0), 0.95))) if ratios else Z
+    critical = t_quantile(min_units, critical)
+    for (a, b), spread in spreads.items():
+        down[a, b], down[b, a] = spread.reach_down(critical), spread.reach_up(critical)
+    return JointIntervals(values, differences, errors, down, critical, units)
+
+
+def choose(candidates: Sequence[tuple[str, UnitSums]]) -> Choice:
     """The simplest candidate that is within one standard error of the best, on the same (dev) rows.
 
     `candidates` go from the simplest to the most complex, each with its name. The standard error is that
@@ -89,44 +153,32 @@ def choose(candidates: Sequence[tuple[str, Sample]]) -> Choice:
     best = int(np.argmax(np.round(values, DIGITS)))
     top = candidates[best][1]
     for index, (_, sample) in enumerate(candidates[:best]):
-        error = difference_error(top, sample)
+        error = standard_error_of_difference(top, sample)
         if round(values[best] - values[index] - error, DIGITS) <= 0:
-            return Choice(index, _near_enough(candidates, index, best, error))
-    return Choice(best, _best_reason(candidates, best))
+            return Choice(index, _format_near_best(candidates, index, best, error))
+    return Choice(best, _format_best(candidates, best))
 
 
-def _spread(samples: Sequence[Sample], replicates: FloatArray | None, a: int, b: int) -> Spread:
-    """`difference_spread`, with macro-F1's costly replicates taken from the joint bootstrap."""
-    joint = None if replicates is None else replicates[:, a] - replicates[:, b]
-    return difference_spread(samples[a], samples[b], joint)
-
-
-def _centred(samples: Sequence[Sample], weights: FloatArray) -> FloatArray:
+def _compute_deviations(samples: Sequence[UnitSums], weights: FloatArray) -> FloatArray:
     """(R, M) each method's replicates minus its value; for means, to first order in the weights."""
     if samples[0].aggregate == "mean":
-        pulls = np.column_stack([sample.pulls for sample in samples])
+        pulls = np.column_stack([sample.residuals for sample in samples])
         return np.asarray(weights @ pulls / samples[0].units)
     return np.column_stack([sample.replicates(weights) - sample.value for sample in samples])
 
 
-def _critical(replicates: FloatArray, errors: FloatArray, pairs: Sequence[tuple[int, int]]) -> float:
-    """95% quantile over resamples of the largest |difference| in standard errors."""
-    first, second = np.array(pairs).T
-    t = np.abs(replicates[:, first] - replicates[:, second]) / errors[first, second]
-    return max(Z, float(np.quantile(t.max(axis=1), 0.95)))
-
-
-def _near_enough(candidates: Sequence[tuple[str, Sample]], index: int, best: int, error: float) -> str:
-    (name, sample), (top_name, top) = candidates[index], candidates[best]
+def _format_near_best(candidates: Sequence[tuple[str, UnitSums]], index: int, best: int, error: float) -> str:
+    (name, sample), (best_name, best_sample) = candidates[index], candidates[best]
+    gap = format_points(best_sample.value - sample.value)
     return (
-        f"{name} ({share(sample.value)} on dev) is {points(top.value - sample.value)} points below {top_name}, within "
-        f"one standard error ({points(error)} points, n = {sample.units}), and comes before it from simple to complex"
+        f"{name} ({format_share(sample.value)} on dev) is {gap} points below {best_name}, within one standard error "
+        f"({format_points(error)} points, n = {sample.units}), and is simpler"
     )
 
 
-def _best_reason(candidates: Sequence[tuple[str, Sample]], best: int) -> str:
+def _format_best(candidates: Sequence[tuple[str, UnitSums]], best: int) -> str:
     name, sample = candidates[best]
     if len(candidates) == 1:
         return f"{name} is the only candidate"
     simpler = " and no simpler one is within one standard error" if best else " and is the simplest"
-    return f"{name} is best on dev ({share(sample.value)}, n = {sample.units}){simpler}"
+    return f"{name} is best on dev ({format_share(sample.value)}, n = {sample.units}){simpler}"

@@ -1,32 +1,28 @@
 """Two methods on the same rows: the interval of their difference and the test of equality."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
+from scipy.special import bdtr, stdtr, stdtrit
 
-from etude.stats.intervals import corrected, spread_of_mean, wilson
-from etude.stats.sample import EQUAL, SEED, FloatArray, Sample, t_quantile, unit_weights
+from etude.stats.intervals import bootstrap_error, mean_error, wilson
+from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
 ALPHA = 0.05
-EXACT = "exact McNemar"
-"""The test of ungrouped right and wrong answers."""
-_EXACT_UNITS = 12
-"""Up to this many units that differ, all 4,096 sign patterns are gone through."""
-_PATTERNS = 4_095
-"""Sign patterns drawn beyond that; p is then right to about 0.003 near 0.05."""
-_SLACK = 1e-12
-"""Two statistics closer than this are equal: sums of floats in another order differ by less."""
+EXACT = "exact McNemar"  # The test of ungrouped right and wrong answers.
+TWO_LEVELS = "bootstrap over training runs and rows"
+_EXACT_UNITS = 12  # Up to this many differing units, all 4,096 sign patterns are used.
+_PATTERNS = 4_095  # Sampled sign patterns beyond that; near 0.05 the error of p is about 0.003.
+_SLACK = 1e-12  # Two statistics closer than this are equal: sums of floats in another order differ by less.
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
+class PairedTest:
     """The one comparison declared in advance: tuned minus untuned."""
 
     difference: Estimate
@@ -37,15 +33,15 @@ class Headline:
 
     @property
     def gains(self) -> bool:
-        """Whether "tuning gains" may be said: the interval lies above 0, and chance is ruled out too.
+        """Whether this counts as a gain: the interval lies above 0, and p is at most 5%.
 
-        The interval alone, being approximate, would call up to 3.5% of equal methods a gain for some
-        numbers of differing rows (7 to 1, for one); the exact p keeps it to 2.5% whatever the data.
+        The interval alone is approximate: for some numbers of differing rows (such as 7 to 1) it would call up to 3.5%
+        of equal methods a gain. The exact p keeps this to 2.5% whatever the data.
         """
         return self.difference.low > 0 and self.p <= ALPHA
 
 
-def headline(tuned: Sample, untuned: Sample) -> Headline:
+def compare_paired(tuned: UnitSums, untuned: UnitSums) -> PairedTest:
     """Difference tuned - untuned on the same rows, with interval and p. See verdict.md, "On the test".
 
     Ungrouped right/wrong: `newcombe_paired` and exact McNemar. Else `bootstrap_difference` with sign flips
@@ -53,12 +49,12 @@ def headline(tuned: Sample, untuned: Sample) -> Headline:
     """
     if tuned.right_wrong and untuned.right_wrong:
         a, b = tuned.sums[:, 0], untuned.sums[:, 0]
-        return Headline(newcombe_paired(a, b), mcnemar_exact(a, b), EXACT)
+        return PairedTest(newcombe_paired(a, b), mcnemar_exact(a, b), EXACT)
     if tuned.aggregate == "macro_f1":
-        p, test = swaps(tuned, untuned), "swaps"
+        p, test = compute_swap_p(tuned, untuned), "swaps"
     else:
-        p, test = sign_flips(tuned.sums[:, 0] - untuned.sums[:, 0]), "sign flips"
-    return Headline(bootstrap_difference(tuned, untuned), p, test)
+        p, test = compute_sign_flip_p(tuned.sums[:, 0] - untuned.sums[:, 0]), "sign flips"
+    return PairedTest(bootstrap_difference(tuned, untuned), p, test)
 
 
 def newcombe_paired(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
@@ -67,15 +63,15 @@ def newcombe_paired(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
     Newcombe 1998 (Stat. Med. 17, 2635), method 10: Wilson's limits of both shares, joined under the
     correlation phi with its continuity correction. Never of zero width; swapping a and b mirrors it.
     """
-    both, only_a, only_b, neither = _table(a, b)
-    n = both + only_a + only_b + neither
-    share_a, share_b = (both + only_a) / n, (both + only_b) / n
-    low_a, high_a = wilson(both + only_a, n)
-    low_b, high_b = wilson(both + only_b, n)
-    phi = _phi(both, only_a, only_b, neither)
-    value = (only_a - only_b) / n
-    low = value - _joined(share_a - low_a, high_b - share_b, phi)
-    high = value + _joined(high_a - share_a, share_b - low_b, phi)
+    num_both, num_a, num_b, num_neither = _count_agreement(a, b)
+    n = num_both + num_a + num_b + num_neither
+    share_a, share_b = (num_both + num_a) / n, (num_both + num_b) / n
+    low_a, high_a = wilson(num_both + num_a, n)
+    low_b, high_b = wilson(num_both + num_b, n)
+    phi = _compute_phi(num_both, num_a, num_b, num_neither)
+    value = (num_a - num_b) / n
+    low = value - _join_limits(share_a - low_a, high_b - share_b, phi)
+    high = value + _join_limits(high_a - share_a, share_b - low_b, phi)
     return Estimate(value, max(-1.0, low), min(1.0, high), n)
 
 
@@ -84,11 +80,11 @@ def mcnemar_exact(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
     Binomial over the rows on which they disagree; 1 when they never do.
     """
-    _, only_a, only_b, _ = _table(a, b)
+    _, only_a, only_b, _ = _count_agreement(a, b)
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
-def sign_flips(diffs_by_unit: npt.ArrayLike) -> float:
+def compute_sign_flip_p(diffs_by_unit: npt.ArrayLike) -> float:
     """Two-sided p of "swapping the two methods within any unit changes nothing", from summed differences.
 
     Exact for whole-number differences (all patterns by convolution) and for up to 12 units that differ;
@@ -100,12 +96,12 @@ def sign_flips(diffs_by_unit: npt.ArrayLike) -> float:
     if not diffs.size:
         return 1.0
     if (diffs == np.round(diffs)).all():
-        return _whole_flips(np.abs(diffs).astype(np.int64), abs(int(diffs.sum())))
-    signs = sign_patterns(len(diffs))
+        return _flip_whole_numbers(np.abs(diffs).astype(np.int64), abs(int(diffs.sum())))
+    signs = make_sign_patterns(len(diffs))
     return float(np.mean(np.abs(signs @ diffs) >= abs(diffs.sum()) - _SLACK))
 
 
-def swaps(a: Sample, b: Sample) -> float:
+def compute_swap_p(a: UnitSums, b: UnitSums) -> float:
     """Two-sided p of equality for any aggregate, swapping the predictions of `a` and `b` within units.
 
     Exact for up to 12 units that differ, else from 4,095 seeded patterns and the observed one.
@@ -113,19 +109,19 @@ def swaps(a: Sample, b: Sample) -> float:
     differ = (a.sums != b.sums).any(axis=1)
     if not differ.any():
         return 1.0
-    change = (sign_patterns(int(differ.sum())) - 1) / 2 @ (a.sums - b.sums)[differ]
-    values = a.of(a.sums.sum(axis=0) + change) - b.of(b.sums.sum(axis=0) - change)
+    change = (make_sign_patterns(int(differ.sum())) - 1) / 2 @ (a.sums - b.sums)[differ]
+    values = a.aggregate_totals(a.sums.sum(axis=0) + change) - b.aggregate_totals(b.sums.sum(axis=0) - change)
     return float(np.mean(np.abs(values) >= abs(a.value - b.value) - _SLACK))
 
 
-def bootstrap_difference(a: Sample, b: Sample) -> Estimate:
+def bootstrap_difference(a: UnitSums, b: UnitSums) -> Estimate:
     """Value of `a` minus value of `b` with its 95% interval from the bootstrap over units.
 
     See `Spread`; the number of standard errors is Student's quantile for G - 1, as with few units the
     percentiles of a bootstrap cover too little. One unit: -1 to 1.
     """
-    value, critical, spread = a.value - b.value, t_quantile(a.units), difference_spread(a, b)
-    low, high = value - spread.down(critical), value + spread.up(critical)
+    value, critical, spread = a.value - b.value, t_quantile(a.units), measure_spread(a, b)
+    low, high = value - spread.reach_down(critical), value + spread.reach_up(critical)
     return Estimate(value, max(-1.0, low), min(1.0, high), a.units)
 
 
@@ -133,7 +129,7 @@ def bootstrap_difference(a: Sample, b: Sample) -> Estimate:
 class Spread:
     """How uncertain a difference is, and how much more so if the truth lies lower or higher than observed.
 
-    Where the units that differ mostly differ in one direction, a truth further in that direction goes with
+    If the differing units mostly differ in one direction, a truth further in that direction goes with
     more such units and so with a larger variance: error² + tilt x distance, the first-order change under
     exponential tilting, whose slope is third over second central moment (Efron 1981, Can. J. Stat. 9;
     DiCiccio and Romano 1990). An interval ends where the distance is `critical` standard errors as they
@@ -146,16 +142,16 @@ class Spread:
     """Variance gained per unit of distance below the observed difference, 0 or more."""
     tilt_up: float
 
-    def down(self, critical: float) -> float:
+    def reach_down(self, critical: float) -> float:
         """How far below the difference the interval reaches."""
-        return reach(critical, self.error, self.tilt_down)
+        return solve_reach(critical, self.error, self.tilt_down)
 
-    def up(self, critical: float) -> float:
+    def reach_up(self, critical: float) -> float:
         """How far above the difference the interval reaches."""
-        return reach(critical, self.error, self.tilt_up)
+        return solve_reach(critical, self.error, self.tilt_up)
 
 
-def reach(critical: float, error: float, tilt: float) -> float:
+def solve_reach(critical: float, error: float, tilt: float) -> float:
     """The distance x with x² = critical² (error² + tilt x); infinite where nothing is known."""
     if math.isinf(critical) or math.isinf(error):
         return math.inf
@@ -163,7 +159,7 @@ def reach(critical: float, error: float, tilt: float) -> float:
     return math.hypot(half, critical * error) + half
 
 
-def difference_spread(a: Sample, b: Sample, replicates: FloatArray | None = None) -> Spread:
+def measure_spread(a: UnitSums, b: UnitSums, replicates: FloatArray | None = None) -> Spread:
     """Spread of value(a) - value(b) from the bootstrap over units, with a floor.
 
     The floor: as if one unit differed, by as much as the most different one does, by 1 where none does; and
@@ -175,67 +171,98 @@ def difference_spread(a: Sample, b: Sample, replicates: FloatArray | None = None
     if units < 2:
         return Spread(math.inf, 0.0, 0.0)
     if a.aggregate == "mean":
-        pulls = a.pulls - b.pulls
-        second, third, size = (
-            spread_of_mean(pulls) ** 2,
+        pulls = a.residuals - b.residuals
+        second, third, largest = (
+            mean_error(pulls) ** 2,
             float(pulls * pulls @ pulls) / units**3,
-            _largest(a, b),
+            _largest_difference(a, b),
         )
     else:
         if replicates is None:
-            weights = unit_weights(units)
+            weights = resample_units(units)
             replicates = a.replicates(weights) - b.replicates(weights)
         centred = replicates - replicates.mean()
-        second, third, size = corrected(replicates, units) ** 2, float((centred**3).mean()), 1.0
-    one = size / units
-    least = one**3 / (second + one**2)
+        second, third, largest = bootstrap_error(replicates, units) ** 2, float((centred**3).mean()), 1.0
+    one_unit = largest / units
+    min_tilt = one_unit**3 / (second + one_unit**2)
     skew = third / second if second else 0.0
-    return Spread(max(math.sqrt(second), one), max(least, -skew), max(least, skew))
+    return Spread(max(math.sqrt(second), one_unit), max(min_tilt, -skew), max(min_tilt, skew))
 
 
-def difference_error(a: Sample, b: Sample) -> float:
+def standard_error_of_difference(a: UnitSums, b: UnitSums) -> float:
     """Standard error of value(a) - value(b); see `difference_spread`."""
-    return difference_spread(a, b).error
+    return measure_spread(a, b).error
 
 
-def disagreement(a: Sample, b: Sample) -> float:
+def measure_disagreement(a: UnitSums, b: UnitSums) -> float:
     """The d of `smallest_difference` as these rows show it: n times the squared error of a - b.
 
     For ungrouped right/wrong without a gain this is the share of rows on which a and b disagree; for scores,
     groups and macro-F1 it is the share that would give the same standard error, and can pass 1. Never 0:
     methods that do not differ on these rows may differ on others, see `difference_spread`.
     """
-    return a.rows * difference_error(a, b) ** 2 if a.units > 1 else 1.0
+    return a.rows * standard_error_of_difference(a, b) ** 2 if a.units > 1 else 1.0
+
+
+def compare_runs_paired(runs: Sequence[UnitSums], baseline: UnitSums) -> PairedTest:
+    """Mean of two or more `runs` minus `other`, from a bootstrap that resamples the runs and the units.
+
+    The spread of few runs is raised by S / (S - 1), and Student's quantile has the degrees of freedom of both
+    levels together (Satterthwaite 1946). That rows and runs are crossed makes the interval a little too wide, never
+    too narrow (Owen 2007, "The pigeonhole bootstrap"). The spread over units is at least one unit's. One unit: -1 to 1.
+    """
+    num, units = len(runs), baseline.units
+    value = sum(run.value for run in runs) / num - baseline.value
+    if units < 2:
+        return PairedTest(Estimate(value, -1.0, 1.0, units), 1.0, TWO_LEVELS)
+    weights = resample_units(units, RESAMPLES)
+    replicates = np.stack([run.replicates(weights) for run in runs])
+    run_weights = (
+        np.random.default_rng([SEED, num]).multinomial(num, np.full(num, 1 / num), size=len(weights)) / num
+    )
+    row_error = float(np.std(replicates.mean(axis=0) - baseline.replicates(weights))) * math.sqrt(
+        units / (units - 1)
+    )
+    run_error = float(np.std(((run_weights - 1 / num) * replicates.T).sum(axis=1))) * math.sqrt(
+        num / (num - 1)
+    )
+    row_error = max(row_error, 1 / units)
+    error = math.hypot(row_error, run_error)
+    freedom = error**4 / (row_error**4 / (units - 1) + run_error**4 / (num - 1))
+    reach, p = float(stdtrit(freedom, 0.975)) * error, 2 * float(stdtr(freedom, -abs(value) / error))
+    return PairedTest(
+        Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), units), p, TWO_LEVELS
+    )
 
 
 @lru_cache(maxsize=64)
-def sign_patterns(num: int) -> FloatArray:
+def make_sign_patterns(num: int) -> FloatArray:
     """(P, num) patterns of ±1, the first all +1: every one for few units, else seeded draws. Read-only."""
     if num <= _EXACT_UNITS:
         bits = (np.arange(2**num)[:, None] >> np.arange(num)) & 1
     else:
-        drawn = np.random.default_rng([SEED, num]).integers(0, 2, size=(_PATTERNS, num))
-        bits = np.vstack([np.zeros((1, num), dtype=np.int64), drawn])
+        draws = np.random.default_rng([SEED, num]).integers(0, 2, size=(_PATTERNS, num))
+        bits = np.vstack([np.zeros((1, num), dtype=np.int64), draws])
     signs = np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
     signs.setflags(write=False)
     return signs
 
 
-def _largest(a: Sample, b: Sample) -> float:
-    """The largest difference of a unit in units of the mean; 1 where no unit differs."""
+def _largest_difference(a: UnitSums, b: UnitSums) -> float:
+    """The largest difference of a unit in units of the mean; 1 if no unit differs."""
     largest = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max() / a.sums[:, 1].mean())
     return largest if largest > EQUAL else 1.0
 
 
-def _whole_flips(sizes: npt.NDArray[np.int64], observed: int) -> float:
+def _flip_whole_numbers(sizes: npt.NDArray[np.int64], observed: int) -> float:
     """Exact two-sided p: the distribution of the sum of ±sizes is a convolution of stretched binomials."""
     law = np.ones(1)
     for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
         stretched = np.zeros(size * count + 1)
         stretched[::size] = _fair_binomial(int(count))
         law = np.convolve(law, stretched)
-    least = (int(sizes.sum()) - observed) // 2
-    tail = float(law[: least + 1].sum())
+    max_heads = (int(sizes.sum()) - observed) // 2
+    tail = float(law[: max_heads + 1].sum())
     return min(1.0, 2 * tail)
 
 
@@ -249,7 +276,7 @@ def _fair_binomial(count: int) -> FloatArray:
     return law
 
 
-def _table(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, int]:
+def _count_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, int]:
     """Rows right by both, by a only, by b only, by neither."""
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
@@ -261,14 +288,14 @@ def _table(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, int]:
     return both, only_a, only_b, len(first) - both - only_a - only_b
 
 
-def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
-    n = both + only_a + only_b + neither
-    margins = math.prod([both + only_a, only_b + neither, both + only_b, only_a + neither])
-    excess = float(both * neither - only_a * only_b)
+def _compute_phi(num_both: int, only_a: int, only_b: int, num_neither: int) -> float:
+    n = num_both + only_a + only_b + num_neither
+    margins = math.prod([num_both + only_a, only_b + num_neither, num_both + only_b, only_a + num_neither])
+    excess = float(num_both * num_neither - only_a * only_b)
     if excess > 0:
         excess = max(0.0, excess - n / 2)
     return excess / math.sqrt(margins) if margins else 0.0
 
 
-def _joined(first: float, second: float, phi: float) -> float:
+def _join_limits(first: float, second: float, phi: float) -> float:
     return math.sqrt(max(0.0, first**2 - 2 * phi * first * second + second**2))

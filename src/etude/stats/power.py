@@ -1,36 +1,34 @@
 """What a test of some size can show, and how many rows would show more."""
 
-from __future__ import annotations
-
 import math
 
 from etude.stats.sample import t_quantile
 
+# Nobody collects more rows than this to decide between two near-equal methods.
 MOST_ADVISED = 100_000
-"""More rows than this are not advised: nobody collects them to decide between two near-equal methods."""
+# Normal quantile of 80% power. Published formulas use two digits of it, and so does `rows_to_decide`.
 POWER_Z = 0.8416212335729143
-"""Normal quantile of 80% power; the formulas of the field give two digits of it, and so `rows_to_decide`."""
-_FEWEST_UNITS = 3
-"""Up to here Student's t has no finite standard deviation, and no difference is called detectable."""
+# Up to here Student's t has no finite standard deviation, and no difference is called detectable.
+_MIN_UNITS = 3
+# 1.96 + 0.84: standard errors of difference that a 95% interval excludes zero for in 80% of tests.
 DETECT = 2.8
-"""1.96 + 0.84: standard errors of difference that a 95% interval excludes zero for in 80% of tests."""
 
 
 def smallest_difference(n: int, d: float, units: int | None = None) -> float:
     """The smallest difference that a test of `n` rows shows in 80% of cases: 2.8 sqrt(d / n).
 
     `d` is the share of rows on which two methods disagree, or the `disagreement` of scores, of grouped rows
-    and of macro-F1; `n` counts rows. With `units` groups, `_factor` stands for 2.8. At most 1.
+    and of macro-F1; `n` counts rows. With `units` groups, `_compute_factor` replaces 2.8. At most 1.
     Miller 2024 (arXiv 2411.00640).
     """
     if n < 1 or not 0 <= d < math.inf:
         raise ValueError(f"need n >= 1 rows and a finite d of 0 or more (got n={n}, d={d})")
-    factor = DETECT if units is None else _factor(units)
+    factor = DETECT if units is None else _compute_factor(units)
     return min(1.0, factor * math.sqrt(d / n)) if d else 0.0
 
 
-def smallest_shown(n: int, d: float, units: int | None = None) -> float | None:
-    """`smallest_difference` of right and wrong answers; None where even a gain in every row of disagreement is less.
+def smallest_detectable(n: int, d: float, units: int | None = None) -> float | None:
+    """`smallest_difference` of right and wrong answers; None if even a gain in every row of disagreement is smaller.
 
     No difference exceeds the share d of rows on which two methods disagree. So a test with fewer than 2.8² =
     7.84 such rows shows nothing: exact McNemar needs six one-way rows at the least, and even a gain in all rows
@@ -41,7 +39,7 @@ def smallest_shown(n: int, d: float, units: int | None = None) -> float | None:
     return difference if difference <= d else None
 
 
-def least_shown(n: int) -> float:
+def smallest_ever_detectable(n: int) -> float:
     """The smallest difference of right and wrong answers that `n` ungrouped rows show, however few disagree: 7.84 / n.
 
     It is the d at which `smallest_shown` equals d: a gain in every row of disagreement.
@@ -49,13 +47,13 @@ def least_shown(n: int) -> float:
     return min(1.0, DETECT**2 / n)
 
 
-def _factor(units: int) -> float:
+def _compute_factor(units: int) -> float:
     """Student's quantiles in place of 1.96 and 0.84, widened by the standard deviation of Student's t.
 
     The widening answers for what skewed differences and the exact test cost with few units: without it,
     40 groups of 5 found 74% of such gains in simulation, not 80%.
     """
-    if units <= _FEWEST_UNITS:
+    if units <= _MIN_UNITS:
         return math.inf
     student = t_quantile(units) + t_quantile(units, POWER_Z)
     return student * math.sqrt((units - 1) / (units - 3))
@@ -65,7 +63,7 @@ def rows_to_decide(n: int, critical: float, error: float, distance: float) -> in
     """Rows after which a difference now at `distance` from its bound is decided in 80% of tests.
 
     N = n ((critical + 0.84) error / |distance|)², at least one more than the `n` rows that gave `error` and
-    did not decide; None above 100,000. It leaves the intervals' skewness out, which can ask for more.
+    did not decide; None above 100,000. It ignores the intervals' skewness, which can require more.
     """
     if distance == 0 or not math.isfinite(critical):
         return None

@@ -1,19 +1,19 @@
-"""Two methods' answers to the same dev rows, compared by people who do not see which is which."""
-
-from __future__ import annotations
+"""Two methods' answers to the same dev rows, compared by reviewers who do not see which is which."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from etude.base.wording import bounds, percent
-from etude.feedback import Feedback, standing
-from etude.feedback.entry import Choice, now
-from etude.runs import Run
+from etude.base.formatting import format_interval, format_percent
+from etude.feedback import Feedback, drop_undone
+from etude.feedback.entry import Choice, utc_now
 from etude.stats.intervals import estimate_sample
-from etude.stats.sample import score_sample
-from etude.studio.studio import Studio, on_dev
+from etude.stats.sample import make_score_sample
+from etude.studio.studio import Studio, load_dev_predictions
 from etude.types import Message
+
+Pair = tuple[tuple[Message, ...], frozenset[str]]
+"""An input and two answers to it, in either order."""
 
 
 @dataclass(frozen=True)
@@ -21,118 +21,111 @@ class BlindRow:
     """A dev row with two answers that differ."""
 
     input: tuple[Message, ...]
-    answers: tuple[str, str]
-    """Of the first and of the second method."""
+    answers: tuple[str, str]  # by the first and by the second method
 
     @property
-    def pair(self) -> tuple[tuple[Message, ...], frozenset[str]]:
-        """What tells it from other rows, in whatever order the answers are."""
+    def pair(self) -> Pair:
+        """What feedback on the row is recognized by."""
         return self.input, frozenset(self.answers)
 
     @property
     def key(self) -> str:
-        """A hash of the same, in the order of the answers."""
-        said = "\0".join((*self.answers, *(turn.content for turn in self.input)))
-        return hashlib.sha256(said.encode()).hexdigest()
+        """A hash of the row with its answers in this order."""
+        content = "\0".join((*self.answers, *(turn.content for turn in self.input)))
+        return hashlib.sha256(content.encode()).hexdigest()
 
-    def swapped(self, who: str) -> bool:
-        """Whether the second method's answer stands on the left for this person."""
-        return bool(hashlib.sha256(f"{who}\0{self.key}".encode()).digest()[0] % 2)
+    def is_swapped(self, reviewer: str) -> bool:
+        """Return whether this reviewer sees the second method's answer on the left."""
+        # A hash: the same reviewer sees the same side again after a reload.
+        return bool(hashlib.sha256(f"{reviewer}\0{self.key}".encode()).digest()[0] % 2)
 
 
-class Blind:
-    """The comparison of two methods of a run, on its dev rows; test rows are never shown."""
+class BlindComparison:
+    """The comparison of two methods of a run on its dev rows. Test rows are never displayed."""
 
     def __init__(self, studio: Studio, first: str, second: str) -> None:
+        self.studio, self.methods = studio, (first, second)
         self.names = (f"{studio.run.name}/{first}", f"{studio.run.name}/{second}")
-        self.methods = (first, second)
-        self.studio = studio
-        self.rows = _rows(studio, studio.run, first, second)
-        by_pair = {row.pair: row for row in self.rows}
-        last = {
-            (entry.who, pair): (entry, by_pair[pair])
-            for entry in standing(studio.log.entries)
-            if entry.choice and (pair := _pair(entry)) in by_pair
+        second_answers = {line["id"]: line["answer"] for line in load_dev_predictions(studio.run, second)}
+        inputs = studio.data.find_inputs(second_answers)
+        self.rows = [
+            BlindRow(inputs[line["id"]], (line["answer"], second_answers[line["id"]]))
+            for line in load_dev_predictions(studio.run, first)
+            if line["id"] in inputs and line["answer"] != second_answers[line["id"]]
+        ]
+        rows = {row.pair: row for row in self.rows}
+        latest = {
+            (entry.reviewer, pair): (entry, rows[pair])
+            for entry in drop_undone(studio.log.entries)
+            if entry.choice and (pair := _get_pair(entry)) in rows
         }
-        self.choices = [entry for entry, _ in last.values()]
-        """The last word of each person on each row, also on the same two answers of other methods or runs."""
-        self.values = [_value(entry, row) for entry, row in last.values()]
+        self.choices = [entry for entry, _ in latest.values()]
+        """The latest choice of each reviewer on each row, also if other methods or runs gave the same two answers."""
+        self.values = [_score_choice(entry, row) for entry, row in latest.values()]
 
-    def next(self, who: str) -> tuple[int, BlindRow] | None:
-        """The first row that the person has not judged, with its position."""
-        seen = {_pair(entry) for entry in self.choices if entry.who == who}
-        pairs = enumerate(self.rows)
-        return next((pair for pair in pairs if pair[1].pair not in seen), None)
+    def next_row(self, reviewer: str) -> tuple[int, BlindRow] | None:
+        """Return the first row that the reviewer has not judged, with its number."""
+        judged = {_get_pair(entry) for entry in self.choices if entry.reviewer == reviewer}
+        return next(((number, row) for number, row in enumerate(self.rows) if row.pair not in judged), None)
 
-    def keep(self, row: BlindRow, who: str, entry: str, said: str) -> None:
-        """Keeps what a person says of a row: left, right, both or neither."""
-        sides: tuple[Choice, Choice] = ("other", "answer") if row.swapped(who) else ("answer", "other")
+    def save_choice(self, row: BlindRow, reviewer: str, entry_id: str, button: str) -> None:
+        """Save a reviewer's choice on a row: left, right, both or neither."""
+        sides: tuple[Choice, Choice] = (
+            ("other", "answer") if row.is_swapped(reviewer) else ("answer", "other")
+        )
         choices: dict[str, Choice] = {
             "left": sides[0],
             "right": sides[1],
             "both": "both",
             "neither": "neither",
         }
-        answer, other = row.answers
-        feedback = Feedback(
-            entry,
-            now(),
-            who,
-            self.names[0],
-            row.input,
-            answer,
-            None,
-            None,
-            choices[said],
-            other,
-            self.names[1],
+        self.studio.log.add(
+            Feedback(
+                entry_id,
+                utc_now(),
+                reviewer,
+                self.names[0],
+                row.input,
+                row.answers[0],
+                choice=choices[button],
+                other=row.answers[1],
+                other_assistant=self.names[1],
+            )
         )
-        self.studio.log.add(feedback)
 
     @property
     def result(self) -> list[str]:
-        """The share of choices for the first method with its interval, and how far people agree."""
+        """The share of choices for the first method with its interval, and how far reviewers agree, as sentences."""
         if not self.choices:
             return ["Nobody has compared these two yet."]
-        found = estimate_sample(score_sample(self.values, [entry.text for entry in self.choices]))
+        share = estimate_sample(make_score_sample(self.values, [entry.text for entry in self.choices]))
         ties = sum(value == 0.5 for value in self.values)
-        said = [
-            f"{self.methods[0]} is preferred to {self.methods[1]} in {percent(found.value)} of "
-            f"{len(self.values):,} choices (95% interval {bounds(found)}, n = {found.n:,} rows). "
+        sentence = (
+            f"{self.methods[0]} is preferred to {self.methods[1]} in {format_percent(share.value)} of "
+            f"{len(self.values):,} choices (95% interval {format_interval(share)}, n = {share.n:,} rows). "
             f"Ties, which count half: {ties:,}."
-        ]
-        return [*said, *_agreement(self.choices, self.values)]
+        )
+        return [sentence, *_describe_agreement(self.choices, self.values)]
 
 
-def _rows(studio: Studio, run: Run, first: str, second: str) -> list[BlindRow]:
-    others = {line["id"]: line["answer"] for line in on_dev(run, second)}
-    inputs = studio.data.inputs(others)
-    return [
-        BlindRow(inputs[line["id"]], (line["answer"], others[line["id"]]))
-        for line in on_dev(run, first)
-        if line["id"] in inputs and line["answer"] != others.get(line["id"], line["answer"])
-    ]
-
-
-def _pair(entry: Feedback) -> tuple[tuple[Message, ...], frozenset[str]]:
+def _get_pair(entry: Feedback) -> Pair:
     return entry.input, frozenset((entry.answer, str(entry.other)))
 
 
-def _value(entry: Feedback, row: BlindRow) -> float:
-    """1 for the first method's answer, 0 for the second's, 0.5 for a tie; the entry may hold them in another order."""
+def _score_choice(entry: Feedback, row: BlindRow) -> float:
+    """1 for the first method's answer, 0 for the second's, 0.5 for a tie; the entry may have them in another order."""
     if entry.choice in ("both", "neither"):
         return 0.5
     return float((entry.answer == row.answers[0]) == (entry.choice == "answer"))
 
 
-def _agreement(choices: Sequence[Feedback], values: Sequence[float]) -> list[str]:
+def _describe_agreement(choices: Sequence[Feedback], values: Sequence[float]) -> list[str]:
     by_row: dict[str, dict[str, float]] = {}
     for entry, value in zip(choices, values, strict=True):
-        by_row.setdefault(entry.text, {})[entry.who] = value
+        by_row.setdefault(entry.text, {})[entry.reviewer] = value
     shared = [list(row.values()) for row in by_row.values() if len(row) > 1]
     if not shared:
         return []
-    same = estimate_sample(score_sample([float(len(set(row)) == 1) for row in shared]))
-    return [
-        f"People agree on {percent(same.value)} of the {len(shared):,} rows that several have judged ({bounds(same)})."
-    ]
+    agreement = estimate_sample(make_score_sample([float(len(set(row)) == 1) for row in shared]))
+    share, interval = format_percent(agreement.value), format_interval(agreement)
+    return [f"Reviewers agree on {share} of the {len(shared):,} rows that several have judged ({interval})."]

@@ -1,177 +1,146 @@
-"""How far a comparison is, from the events of its run; and starting and stopping one."""
+"""How far a comparison is, from the events of its run; and the job that runs it."""
 
-from __future__ import annotations
-
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
-from etude.base.wording import bounds, percent, time_in_words
+from etude.base.formatting import format_interval, format_percent, format_time
 from etude.errors import RunError
-from etude.runs import Run
-from etude.runs.events import (
-    BatchAnswered,
-    Event,
-    MethodEnded,
-    MethodStarted,
-    NoteEvent,
-    RunEnded,
-    StepTrained,
-    read_events,
-)
+from etude.jobs import Job, JobQueue
+from etude.runs import Run, events
 from etude.runs.questions import UNANSWERED
 
-LOG = "studio-compare.log"
-"""Beside the runs: what a comparison that was started from a page has printed."""
+JOBS = "jobs"  # the folder of jobs beside the runs
+STOP_SECONDS = 35.0  # how long `stop` waits; a job that does not stop is killed after 30 s
+OUTPUT_CHARACTERS = 2_000  # of a failed comparison's output that a page displays, the last ones
 
 
 @dataclass
-class Step:
+class MethodProgress:
     """One method on the page."""
 
     method: str
-    doing: str = ""
-    dev: str = ""
+    activity: str = ""
+    dev: str = ""  # its result on dev, in words
     test: str = ""
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What a run's events say so far."""
 
-    steps: dict[str, Step] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    """Sentences for the user, the latest last."""
+    methods: dict[str, MethodProgress] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # sentences for the user, the latest last
 
-    def take(self, event: Event) -> None:
-        """Adds one event."""
-        if isinstance(event, NoteEvent) and not event.detail:
-            self.notes.append(event.text)
-        elif isinstance(event, RunEnded):
-            self.notes += [event.why] if event.why else []
-            for step in self.steps.values():
-                step.doing = ""
-        elif isinstance(event, MethodStarted | BatchAnswered | StepTrained | MethodEnded):
-            _take(self.steps.setdefault(event.method, Step(event.method)), event)
+    def add(self, event: events.Event) -> None:
+        """Add one event."""
+        match event:
+            case events.NoteEvent(text, detail) if not detail:
+                self.notes.append(text)
+            case events.MethodStarted(name, side):
+                activity = "being fitted" if side == "dev" else "answering the test"
+                self._get_method(name).activity = activity
+            case events.BatchAnswered():
+                answered = f"answered {event.num_answered:,} of {event.num_rows:,}"
+                remaining = format_time(event.remaining_seconds)
+                self._get_method(event.method).activity = f"{answered}, {remaining} left"
+            case events.StepTrained():
+                step = f"training: step {event.step:,} of {event.steps:,}"
+                remaining = format_time(event.remaining_seconds)
+                self._get_method(event.method).activity = f"{step}, {remaining} left"
+            case events.MethodEnded(name, side, estimate):
+                interval = format_interval(estimate)
+                result = f"{format_percent(estimate.value)} ({interval}, n = {estimate.n:,})"
+                method = self._get_method(name)
+                method.activity = ""
+                method.dev, method.test = (result, method.test) if side == "dev" else (method.dev, result)
+            case events.RunEnded():
+                self.notes += [event.error] if event.error else []
+                for method in self.methods.values():
+                    method.activity = ""
+
+    def _get_method(self, name: str) -> MethodProgress:
+        return self.methods.setdefault(name, MethodProgress(name))
 
 
-def _take(step: Step, event: MethodStarted | BatchAnswered | StepTrained | MethodEnded) -> None:
-    if isinstance(event, MethodStarted):
-        step.doing = "being fitted" if event.side == "dev" else "answering the test"
-    elif isinstance(event, BatchAnswered):
-        step.doing = f"answered {event.done:,} of {event.total:,}, {time_in_words(event.seconds_left)} left"
-    elif isinstance(event, StepTrained):
-        step.doing = (
-            f"training: step {event.step:,} of {event.steps:,}, {time_in_words(event.seconds_left)} left"
-        )
-    else:
-        step.doing = ""
-        result = f"{percent(event.estimate.value)} ({bounds(event.estimate)}, n = {event.estimate.n:,})"
-        if event.side == "dev":
-            step.dev = result
-        else:
-            step.test = result
-
-
-def progress(run: Run) -> Progress:
-    """How far a run is; nothing for one without readable events."""
-    found = Progress()
+def read_progress(run: Run) -> RunProgress:
+    """Read how far a run is. If its events cannot be read, the notes say why."""
+    progress = RunProgress()
     try:
-        for noted in read_events(run):
-            found.take(noted.event)
+        for timed in events.read_events(run):
+            progress.add(timed.event)
     except RunError as error:
-        found.notes.append(str(error))
-    return found
+        progress.notes.append(str(error))
+    return progress
 
 
-def options_of(run: Run) -> list[str]:
-    """The options by which `etude compare` goes on with a run, whatever the task file says of budget and evidence."""
+def resume_options(run: Run) -> list[str]:
+    """Return the options with which `etude compare` resumes a run, even if the task file now sets another budget."""
     info = run.info
     budget = info["budget_seconds"]
     evidence = "full" if "evidence" in info["inputs"] else "one_run"
     return ["--budget", "none" if budget is None else f"{budget}s", "--evidence", evidence]
 
 
-class Comparing:
-    """`etude compare` as a process of its own, so that the pages stay quick and a stop loses at most a batch."""
+class ComparisonJob:
+    """`etude compare` as a job, so that the pages stay quick and a kill or stop loses at most a batch."""
 
     def __init__(self, task_file: Path, root: Path) -> None:
-        self.task_file, self.log = task_file, root / LOG
-        self._process: subprocess.Popen[bytes] | None = None
-        self._seen: subprocess.Popen[bytes] | None = None
-        self._options: Sequence[str] = ()
-        self._agreed = 0
+        """Follow the comparison of this task that an earlier studio left unfinished, if there is one."""
+        self.task_file, self.queue = task_file, JobQueue(root / JOBS)
+        unfinished = (job for job in self.queue.jobs if not job.is_finished)
+        self._job: Job | None = next(
+            (job for job in unfinished if job.arguments[:2] == ["compare", str(task_file)]), None
+        )
+        self._seen: Job | None = None  # the last job whose success `has_new_run` has reported
 
     @property
-    def running(self) -> bool:
-        """Whether the comparison that was started here is at work."""
-        return self._process is not None and self._process.poll() is None
+    def is_running(self) -> bool:
+        """Whether a comparison waits or is at work."""
+        return self._job is not None and not self._job.is_finished
 
     def has_new_run(self) -> bool:
-        """Whether the comparison that was started here has succeeded; True once for each."""
-        if self._process is self._seen or self.running:
+        """Return whether the comparison has succeeded; True only once per comparison."""
+        job = self._job
+        if job is None or job == self._seen or not job.is_finished:
             return False
-        self._seen = self._process
-        return self._process is not None and self._process.poll() == 0
+        self._seen = job
+        return job.state == "succeeded"
 
     @property
     def question(self) -> str:
-        """What a comparison has asked, with what it has printed before, where it has stopped for the answer."""
-        printed, mark, _ = self._printed.partition(UNANSWERED)
-        return printed.strip() if mark else ""
+        """What the comparison has asked, after what it had printed; "" unless it stopped for the answer."""
+        text, mark, _ = self._failed_output.partition(UNANSWERED)
+        return text.strip() if mark else ""
 
     @property
     def failure(self) -> str:
-        """The end of what a comparison has printed that did not succeed and asks nothing."""
-        return "" if self.question else self._printed[-2_000:].strip()
+        """The end of the output of a comparison that failed; "" if it only asks a question."""
+        return "" if self.question else self._failed_output[-OUTPUT_CHARACTERS:].strip()
 
     @property
-    def _printed(self) -> str:
-        code = None if self._process is None else self._process.poll()
-        if code in (None, 0) or not self.log.exists():
-            return ""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+    def _failed_output(self) -> str:
+        has_failed = self._job is not None and self._job.state in ("failed", "cancelled")
+        return self._job.output if self._job and has_failed else ""
 
-    def start(self, options: Sequence[str] = (), agreed: int = 0) -> None:
-        """Starts a comparison, or goes on with one that was stopped; `agreed` of its questions have a yes."""
-        if self.running:
-            return
-        self._options, self._agreed = options, agreed
-        command = [
-            sys.executable,
-            "-m",
-            "etude",
-            "compare",
-            str(self.task_file),
-            "--agree",
-            str(agreed),
-            *options,
-        ]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as out:
-            self._process = _started(command, out)
+    def start(self, options: Sequence[str] = (), num_agreed: int = 0) -> None:
+        """Start a comparison, or resume one that was stopped, unless one is running. Its first `num_agreed` questions
+        are answered with yes."""
+        if not self.is_running:
+            arguments = ["compare", str(self.task_file), "--agree", str(num_agreed), *options]
+            self._job = self.queue.submit("etude", arguments)
 
     def agree(self) -> None:
-        """Says yes to the question for which a comparison has stopped, and starts it again; a further question stops
-        it again."""
-        if self.question:
-            self.start(self._options, self._agreed + 1)
+        """Answer the question of a comparison with yes, and start it again. A further question stops it again."""
+        if self._job and self.question:
+            _, _, _, num_agreed, *options = self._job.arguments
+            self.start(options, int(num_agreed) + 1)
 
     def stop(self) -> None:
-        """Stops it as Ctrl-C does; waits for it to end."""
-        if self._process is not None and self.running:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-
-
-def _started(command: list[str], out: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-    )
+        """Stop the comparison as Ctrl-C does, and wait for its end."""
+        deadline = time.monotonic() + STOP_SECONDS
+        if self._job and self.is_running:
+            self._job.cancel()
+            while self.is_running and time.monotonic() < deadline:
+                time.sleep(0.1)

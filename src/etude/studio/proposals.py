@@ -1,128 +1,137 @@
-"""What a fix would change in the rows, side by side; a person accepts one change, those of a kind, or all."""
-
-from __future__ import annotations
+"""What a fix would change in the rows, side by side. A person accepts one change, those of a kind, or all."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from threading import Lock
 
 from etude.errors import EtudeError, InputError, Issue
-from etude.feedback.entry import now
+from etude.feedback.entry import utc_now
 from etude.repair import Proposal, accept, propose
 from etude.task import Task
 
-SHOWN = 20
-"""Changes of a kind on the page; the next ones come when these are accepted."""
-LONGEST = 4_000
-"""Characters of a row in which single words are marked."""
-Pieces = list[tuple[str, bool]]
-"""A text in parts, each with whether it differs from the other side."""
+MAX_DISPLAYED = 20  # changes of a kind on the page; the next ones appear when these are accepted
+MAX_MARKED = 8_000  # characters of both texts together; in longer ones the differing words are not marked
+MarkedText = list[tuple[str, bool]]
+"""A text in pieces, each with whether it differs from the other side."""
 
 
 @dataclass(frozen=True)
-class Proposed:
+class ProposedChange:
     """One change on the page."""
 
     number: int
     row: str
-    """Its id; "" for a row that is no example."""
+    """Its id; "" for a row that could not be read."""
     line: int
-    before: Pieces
-    after: Pieces | None
-    """None if the row is left out."""
-    accepted: bool
+    before: MarkedText
+    after: MarkedText | None  # None if the row is left out
+    is_accepted: bool
     note: str
 
 
 @dataclass(frozen=True)
-class Group:
-    """The changes of one kind of finding."""
+class ChangeGroup:
+    """The changes for one kind of finding."""
 
     kind: str
     total: int
-    accepted: int
-    shown: list[Proposed]
+    num_accepted: int
+    displayed: list[ProposedChange]
 
 
 class Proposals:
-    """The proposals of the latest check; those in rows of the sealed test are neither shown nor accepted."""
+    """The proposals of the latest check. Those in rows of the sealed test are neither displayed nor accepted."""
 
     def __init__(self) -> None:
-        self.made: Proposal | None = None
-        self.problem = ""
+        self.proposal: Proposal | None = None
+        self.error = ""
         self._by_kind: dict[str, list[int]] = {}
         self._accepted: frozenset[int] = frozenset()
         self._lock = Lock()
 
-    def find(self, task: Task, is_known: Callable[[str], bool]) -> None:
-        """Finds out anew what a fix would do; `is_known` says whether a row, by its id, may be shown."""
+    def refresh(self, task: Task, may_display: Callable[[str], bool]) -> None:
+        """Compute what a fix would do now. `may_display` says whether the row of an id may be displayed."""
+        self.error, self._by_kind, self._accepted = "", {}, frozenset()
         try:
-            made, self.problem = propose(task), ""
+            self.proposal = propose(task)
         except EtudeError as error:
-            made, self.problem = None, str(error)
-        by_kind: dict[str, list[int]] = {}
-        for number, change in enumerate(made.log.changes if made else ()):
-            if not change.row or is_known(change.row):
-                by_kind.setdefault(change.kinds[0], []).append(number)
-        self.made, self._by_kind = made, by_kind
-        self._accepted = made.accepted if made else frozenset()
+            self.proposal, self.error = None, str(error)
+            return
+        for number, change in enumerate(self.proposal.log.changes):
+            if not change.row or may_display(change.row):
+                self._by_kind.setdefault(change.kinds[0], []).append(number)
+        self._accepted = self.proposal.accepted_positions
 
     @property
-    def groups(self) -> list[Group]:
-        """The changes by kind, those not accepted yet first."""
-        made = self.made
-        if made is None:
+    def groups(self) -> list[ChangeGroup]:
+        """The changes by kind, those not yet accepted first."""
+        proposal, accepted = self.proposal, self._accepted
+        if proposal is None:
             return []
-        accepted = self._accepted
-        return [
-            Group(
-                kind,
-                len(numbers),
-                len(accepted.intersection(numbers)),
-                [
-                    self._shown(made, number, accepted)
-                    for number in sorted(numbers, key=accepted.__contains__)[:SHOWN]
-                ],
+
+        def build_change(number: int) -> ProposedChange:
+            change = proposal.log.changes[number]
+            before, after = mark_differences(change.before.strip(), (change.after or "").strip())
+            is_accepted = number in accepted
+            return ProposedChange(
+                number,
+                change.row,
+                change.line,
+                before,
+                after if change.after else None,
+                is_accepted,
+                change.note,
             )
-            for kind, numbers in self._by_kind.items()
-        ]
 
-    def take(self, which: str, on: bool, who: str) -> int:
-        """Accepts changes or takes them back: `which` is the position of one, a kind, or "" for all. Writes the fixed
-        file and returns how many changes stand in it. Raises InputError if there is no such change, and as `accept`."""
+        groups = []
+        for kind, numbers in self._by_kind.items():
+            ordered = sorted(numbers, key=accepted.__contains__)
+            changes = [build_change(number) for number in ordered[:MAX_DISPLAYED]]
+            groups.append(ChangeGroup(kind, len(numbers), len(accepted.intersection(numbers)), changes))
+        return groups
+
+    def set_accepted(self, selection: str, is_accepted: bool, reviewer: str) -> int:
+        """Accept changes or take them back, and write the fixed file. Returns the number of changes in it.
+
+        The selection is the number of one change, a kind, or "" for all. Raises InputError if there is no such change,
+        and what `accept` raises.
+        """
         with self._lock:
-            made = self.made
-            if which.isdecimal():
-                meant = {int(which)}
+            proposal = self.proposal
+            if selection.isdecimal():
+                selected = {int(selection)}
             else:
-                kinds = (which,) if which else tuple(self._by_kind)
-                meant = {number for kind in kinds for number in self._by_kind.get(kind, ())}
-            known = {number for numbers in self._by_kind.values() for number in numbers}
-            if made is None or not meant or not meant <= known:
+                kinds = (selection,) if selection else tuple(self._by_kind)
+                selected = {number for kind in kinds for number in self._by_kind.get(kind, ())}
+            all_numbers = {number for numbers in self._by_kind.values() for number in numbers}
+            if proposal is None or not selected or not selected <= all_numbers:
                 raise InputError(
-                    [Issue("findings", "there is no such change any more", which, "check the rows again")]
+                    [Issue("findings", "there is no such change any more", selection, "check the rows again")]
                 )
-            wanted = self._accepted | meant if on else self._accepted - meant
-            self.made = accept(made, wanted, f"{who}, {now()}")
-            self._accepted = wanted
-            return len(wanted)
-
-    def _shown(self, made: Proposal, number: int, accepted: Collection[int]) -> Proposed:
-        change = made.log.changes[number]
-        before, after = _marked(change.before.strip(), (change.after or "").strip())
-        then = after if change.after else None
-        return Proposed(number, change.row, change.line, before, then, number in accepted, change.note)
+            accepted = self._accepted | selected if is_accepted else self._accepted - selected
+            self.proposal = accept(proposal, accepted, f"{reviewer}, {utc_now()}")
+            self._accepted = accepted
+            return len(accepted)
 
 
-def _marked(before: str, after: str) -> tuple[Pieces, Pieces]:
-    """Both texts with the words marked in which they differ."""
-    if not after or len(before) + len(after) > 2 * LONGEST:
+def mark_differences(before: str, after: str) -> tuple[MarkedText, MarkedText]:
+    """Split both texts into pieces and mark the words in which they differ."""
+    if not after or len(before) + len(after) > MAX_MARKED:
         return [(before, False)], [(after, False)]
-    one, other = (re.findall(r"\w+|\s+|.", text, re.DOTALL) for text in (before, after))
-    parts = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    words_before, words_after = (re.findall(r"\w+|\s+|.", text, re.DOTALL) for text in (before, after))
+    # `autojunk` would ignore the frequent words of long texts.
+    opcodes = SequenceMatcher(None, words_before, words_after, autojunk=False).get_opcodes()
     return (
-        [("".join(one[a:b]), kind != "equal") for kind, a, b, *_ in parts if b > a],
-        [("".join(other[a:b]), kind != "equal") for kind, *_, a, b in parts if b > a],
+        [
+            ("".join(words_before[start:end]), kind != "equal")
+            for kind, start, end, *_ in opcodes
+            if end > start
+        ],
+        [
+            ("".join(words_after[start:end]), kind != "equal")
+            for kind, *_, start, end in opcodes
+            if end > start
+        ],
     )

@@ -1,1 +1,1 @@
-"""Behaviour tests: an assistant beside its base on normal, unusual, tricky and sensitive questions, with gates."""
+"""Behaviour tests: normal, unusual, tricky and sensitive questions to an assistant and its base, with gates."""

@@ -1,7 +1,5 @@
 """Cases answered by an assistant, batch by batch, each batch on disk before the next begins."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time
@@ -10,66 +8,61 @@ from dataclasses import replace
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit
-from etude.evaluate import AnswerLog
+from etude.evaluate import AnswerLog, answer_in_batches
 from etude.models.registry import Models
 from etude.suites.cases import Case
 from etude.types import Answer, Message, Request
 
 OnAnswers = Callable[[int, int, float], None]
-"""Called after each batch: cases answered, cases in all, seconds that the others will take."""
+"""Called after each batch with the cases answered, all cases, and the seconds that the others will take."""
 
 
 def answer_cases(
     assistant: Assistant, models: Models, cases: Sequence[Case], folder: Path, on_answers: OnAnswers
 ) -> list[Answer]:
-    """One answer per case, in order; batches that an earlier attempt has left in the folder are not asked again."""
-    log = AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{fingerprint(cases)}.jsonl")
-    requests = prepared(assistant, models, cases)
-    model = models.get(assistant.model, *assistant.needs)
-    done, seconds = log.num_rows, 0.0
-    for batch in model.batches(requests, log.done):
-        started = time.perf_counter()
-        asked = [requests[index] for index in batch.indices]
-        cited = tuple(request.citations for request in asked)
-        log.append(replace(batch, shots_dropped=tuple(r.shots_dropped for r in asked), citations=cited))
-        seconds += time.perf_counter() - started + sum(each.seconds for each in batch.completions)
-        done += len(batch.indices)
-        on_answers(done, len(cases), seconds / done * (len(cases) - done))
-    answers: dict[int, Answer] = {}
-    for batch in log.batches:
-        ids = [cases[index].id for index in batch.indices]
-        found = assistant.finish(ids, batch.completions, batch.shots_dropped, batch.citations)
-        answers |= zip(batch.indices, found, strict=True)
-    return [answers[place] for place in range(len(cases))]
-
-
-def fitting(cases: Sequence[Case], sides: Sequence[Assistant], models: Models) -> list[Case]:
-    """The cases whose question fits the context of every side."""
-    limits = [PromptLimit(side, models.get(side.model, *side.needs)) for side in sides]
-    return [case for case in cases if all(limit.fits(_behind(case.input, case.behind)) for limit in limits)]
-
-
-def prepared(assistant: Assistant, models: Models, cases: Sequence[Case]) -> list[Request]:
-    """The requests of the cases, with what a case puts behind the passages that were looked up."""
-    inputs = [case.input for case in cases]
-    looked_up = assistant.requests(inputs, models)
-    bare = replace(assistant, search=None).requests(inputs, models) if assistant.search else looked_up
-    return [
-        replace(request, messages=_behind(request.messages, case.behind))
-        for case, with_passages, without in zip(cases, looked_up, bare, strict=True)
-        for request in [with_passages if case.passages else without]
-    ]
-
-
-def _behind(turns: Sequence[Message], text: str) -> tuple[Message, ...]:
-    *earlier, last = turns
-    return (*earlier, replace(last, content=f"{last.content}\n\n{text}") if text else last)
-
-
-def fingerprint(cases: Sequence[Case]) -> str:
-    """A hash of what is asked."""
-    asked = [
-        [case.id, [[turn.role, turn.content] for turn in case.input], case.behind, case.passages]
+    """Answer the cases, in order; batches that an earlier attempt left in the folder are not asked again."""
+    contents = [
+        [case.id, [[turn.role, turn.content] for turn in case.input], case.after_passages, case.with_passages]
         for case in cases
     ]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
+    log = AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{digest}.jsonl")
+    ids, num_logged = [case.id for case in cases], log.num_requests // assistant.samples
+    answers: dict[int, Answer] = {}
+    started = time.perf_counter()
+    batches = answer_in_batches(
+        assistant, models, ids, lambda: _build_requests(assistant, models, cases), log
+    )
+    for _, batch_answers in batches:
+        answers |= batch_answers
+        if (num_new := len(answers) - num_logged) > 0:  # batches of the log set no pace
+            pace = (time.perf_counter() - started) / num_new
+            on_answers(len(answers), len(cases), pace * (len(cases) - len(answers)))
+    return [answers[position] for position in range(len(cases))]
+
+
+def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Models) -> list[Case]:
+    """Keep the cases whose question fits the context of every side."""
+    limits = [PromptLimit(side, models.get(side.model, *side.needs)) for side in sides]
+    asked = [(case, _append_text(case.input, case.after_passages)) for case in cases]
+    return [case for case, turns in asked if all(limit.fits(turns) for limit in limits)]
+
+
+def _build_requests(assistant: Assistant, models: Models, cases: Sequence[Case]) -> list[Request]:
+    """Build the requests of the cases, with the text that a case puts after its passages."""
+    inputs = [case.input for case in cases]
+    with_search = assistant.build_requests(inputs, models)
+    without_search = with_search
+    if assistant.search:
+        without_search = replace(assistant, search=None).build_requests(inputs, models)
+    requests = []
+    for index, pair in enumerate(zip(with_search, without_search, strict=True)):
+        case = cases[index // assistant.samples]
+        request = pair[0] if case.with_passages else pair[1]
+        requests.append(replace(request, messages=_append_text(request.messages, case.after_passages)))
+    return requests
+
+
+def _append_text(turns: Sequence[Message], text: str) -> tuple[Message, ...]:
+    *earlier, last = turns
+    return (*earlier, replace(last, content=f"{last.content}\n\n{text}") if text else last)

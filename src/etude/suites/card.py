@@ -1,8 +1,5 @@
-"""A model card with the Hub's metadata, from measured results alone: what was not measured is said to be unknown."""
+"""A model card with the Hub's metadata, only from measured results: it says what is unknown."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +8,48 @@ from jinja2 import Environment, StrictUndefined
 
 from etude import assistant as saved
 from etude.assistant import Assistant
-from etude.base import wording
+from etude.base import formatting as wording
 from etude.base.files import Json, read_json, read_lines, write_text
 from etude.base.typed_json import from_json
 from etude.runs import Run
-from etude.runs.recommended import recommended
-from etude.suites.measures import Measure
+from etude.runs.recommended import choose_method
+from etude.suites.measures.shares import Measure
 from etude.suites.subject import TESTS
 from etude.types import Estimate
 
 FILE = "card.md"
-WATTS_PER_CORE = 10.0
-"""Power assumed of a busy core with its share of the machine; energy is an estimate and says so."""
-LEAST = 2
-"""Cases of a kind from which its failures are named."""
+WATTS_PER_CORE = (
+    10.0  # assumed power of a busy core with its share of the machine, for an estimate of the energy
+)
+MIN_CASES = 2  # least cases of a kind that the card lists as weak
 _PAGE = Path(__file__).with_name("card.md.j2")
 
 
 def write_card(run: Run, method: str | None = None) -> Path:
-    """Writes card.md of a method's assistant, the recommended one by default, to its run's folder.
+    """Write card.md of a method's assistant (by default the recommended one) to its run's folder.
 
     Raises RunError if the run has no assistant yet.
     """
-    name = method or recommended(run)[0]
+    name = method or choose_method(run)[0]
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     page.globals.update(wording=wording, watts=WATTS_PER_CORE)
     template = page.from_string(_PAGE.read_text(encoding="utf-8"))
-    write_text(run.folder / FILE, template.render(_known(run, name)))
+    write_text(run.folder / FILE, template.render(_collect_facts(run, name)))
     return run.folder / FILE
 
 
-def _known(run: Run, name: str) -> dict[str, Any]:
-    """What is known of a method's assistant, by the names that the template uses."""
-    info, record, verdict = run.info, read_json(run.method(name) / "method.json"), run.verdict
+def _collect_facts(run: Run, name: str) -> dict[str, Any]:
+    """Collect the variables of the template."""
+    info, record, verdict = run.info, read_json(run.method_folder(name) / "method.json"), run.verdict
     file, findings = run.folder / TESTS / name / "test.json", run.folder / "findings.jsonl"
     tested = read_json(file) if file.exists() else None
-    measured = [from_json(Measure, each) for each in tested["measures"]] if tested else []
+    measured = [from_json(Measure, row) for row in tested["measures"]] if tested else []
     scores = {step.method: step.estimate for step in verdict.ladder} if verdict else {}
-    assistant = saved.load(run.assistant(name))
-    head = metadata(info, assistant, record, scores.get(name))
+    assistant = saved.load(run.assistant_folder(name))
+    # Kinds of case in which the assistant fails more often than not, the worst first.
+    kinds = [measure for measure in measured if "/" in measure.name and measure.more_is_better]
+    weak = [kind for kind in kinds if kind.cases >= MIN_CASES and kind.assistant.value < 0.5]
+    head = build_metadata(info, assistant, record, scores.get(name))
     return {
         "metadata": yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         "info": info,
@@ -59,17 +59,17 @@ def _known(run: Run, name: str) -> dict[str, Any]:
         "verdict": verdict,
         "findings": list(read_lines(findings)) if findings.exists() else [],
         "tested": tested,
-        "measured": [each for each in measured if "/" not in each.name],
-        "weak": _weak(measured),
+        "measured": [measure for measure in measured if "/" not in measure.name],
+        "weak": sorted(weak, key=lambda kind: kind.assistant.value),
         "energy": record["train_seconds"] / 3600 * WATTS_PER_CORE * (info["machine"]["cores"] or 1) / 1000,
     }
 
 
-def metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | None) -> dict[str, Any]:
-    """What the Hub reads at the head of a card. No licence: that is for whoever publishes the weights to say."""
+def build_metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | None) -> dict[str, Any]:
+    """Build the metadata at the head of a card. The licence is for whoever publishes the weights to add."""
     name, adapter = assistant.method, assistant.model.adapter
     task = {"type": "text-classification" if info["kind"] == "classify" else "text-generation"}
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "base_model": record["model"],
         "library_name": "peft" if adapter and (adapter / "adapter_config.json").exists() else "transformers",
         "pipeline_tag": task["type"],
@@ -82,13 +82,5 @@ def metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | N
             "value": round(score.value, 4),
         }
         result = {"task": task, "dataset": {"name": info["name"], "type": info["name"]}, "metrics": [metric]}
-        found["model-index"] = [{"name": f"{info['name']} {name}", "results": [result]}]
-    return found
-
-
-def _weak(measured: Sequence[Measure]) -> list[Measure]:
-    """Kinds of case in which the assistant fails more often than not, the worst first."""
-    kinds = (each for each in measured if "/" in each.name and each.more_is_better and each.cases >= LEAST)
-    return sorted(
-        (each for each in kinds if each.assistant.value < 0.5), key=lambda each: each.assistant.value
-    )
+        metadata["model-index"] = [{"name": f"{info['name']} {name}", "results": [result]}]
+    return metadata

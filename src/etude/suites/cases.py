@@ -1,6 +1,4 @@
-"""Cases of behaviour tests as values, and suites read from YAML files that anybody can write."""
-
-from __future__ import annotations
+"""Cases of behaviour tests, and the suite files (YAML) that anybody can write."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,79 +7,74 @@ from typing import Any, get_args
 
 import yaml
 
-from etude.task.readers import ruled, text, texts
 from etude.task.rules import SWITCH
-from etude.task.yaml_nodes import Page, Reader, compose, got
+from etude.task.yaml_document import (
+    NodeReader,
+    YamlDocument,
+    parse_yaml,
+    quote_node,
+    read_text,
+    read_texts,
+    rule_reader,
+)
 from etude.types import ACTS, Act, Example, Kind, Message
 
-SUITES = ("normal", "unusual", "tricky", "sensitive")
-"""The suites of the starter pack, in the order of the report."""
+SUITES = (
+    "normal",
+    "unusual",
+    "tricky",
+    "sensitive",
+)  # suites of the starter pack, in the order of the report
 ROW, OTHER_ROW, OTHER_LABEL = "{row}", "{other_row}", "{other_label}"
-"""What stands in a question for a dev row's input, for another's, and for a label that is not the row's."""
+"""Placeholders in a question: a dev row's input, another row's input, a label that is not the row's."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question, and what a right answer does."""
+    """One question, and what makes an answer right."""
 
     id: str
     suite: str
-    about: str
-    """What is tried, in a few words; cases of one kind share it."""
+    about: str  # the kind of case, in a few words
     input: tuple[Message, ...]
-    expect: tuple[Act, ...] = ("answer",)
-    """Acts of which any is right."""
+    expect: tuple[Act, ...] = ("answer",)  # any of these acts is right
     must_contain: tuple[str, ...] = ()
     must_not_contain: tuple[str, ...] = ()
-    form: bool = True
-    """Whether an answer must keep the task's contract."""
-    secret: bool = False
-    """Whether the instructions must not be repeated."""
-    grounded: bool = False
-    """Whether every name and number must be in a document or in the question."""
-    passages: bool = True
-    """Whether passages are looked up, if the assistant does that."""
-    behind: str = ""
-    """Text put behind the passages that were looked up, as a document might hold it."""
+    needs_contract: bool = True  # whether an answer must keep the task's contract
+    is_secret: bool = False  # whether the instructions must not be repeated
+    must_be_grounded: bool = False
+    """Whether every name and number of an answer must be in a document or in the question."""
+    with_passages: bool = True  # whether an assistant that looks passages up may do so
+    after_passages: str = ""  # text put after the passages, as a document might contain it
     example: Example | None = None
-    """What the task's metric scores the answer by; None where nothing is known to be right."""
-    plain: str = ""
-    """Id of the case with the same row as it is."""
-    same: bool = False
-    """Whether the answer must be the one to `plain`."""
-    unit: str = ""
-    """What the statistics count: cases made from one dev row are one unit."""
-    where: str = ""
-    """`file:line` of the question."""
+    """The row that the task's metric scores the answer by; None if no answer is known to be right."""
+    original_id: str = ""  # id of the case with the unchanged row
+    must_match_original: bool = False  # whether the answer must be the same as to the unchanged row
+    unit: str = ""  # unit of the statistics: cases made from one dev row count once
+    location: str = ""  # `file:line` of the question
 
     @property
     def question(self) -> str:
-        """The last turn."""
+        """The last turn, which is the user's."""
         return self.input[-1].content
 
     @property
-    def said(self) -> str:
-        """All turns, and what stands behind the passages."""
-        return "\n".join((*(turn.content for turn in self.input), self.behind))
+    def full_text(self) -> str:
+        """All turns, and the text after the passages."""
+        return "\n".join((*(turn.content for turn in self.input), self.after_passages))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a suite file: what its cases share, and the questions from which they are made."""
+    """One entry of a suite file: what its cases share, and their questions."""
 
-    case: Case
-    """Without an id or a question."""
+    case: Case  # what the cases share, without an id or a question
     ask: tuple[str, ...] = ()
-    turns: tuple[str, ...] = ()
-    """A conversation in place of `ask`: question, answer, question."""
-    right: bool = True
-    """Whether an answer to a question with {row} must be right for that row."""
-    answer: str = ""
-    """The answer wanted, scored by the task's metric."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """Tags of the row, for the task's check function."""
-    kinds: tuple[Kind, ...] = ()
-    """Kinds of task that the entry is for; none is all."""
+    turns: tuple[str, ...] = ()  # a conversation in place of `ask`: question, answer, question
+    right: bool = True  # whether an answer to a question with {row} must be right for that row
+    answer: str = ""  # the right answer, for the task's metric
+    tags: Mapping[str, str] = field(default_factory=dict)  # tags of the row, for the task's check function
+    kinds: tuple[Kind, ...] = ()  # kinds of task that the entry is for; none is all
     needs: tuple[str, ...] = ()
 
     @property
@@ -90,150 +83,136 @@ class Entry:
         return [self.turns] if self.turns else [(text,) for text in self.ask]
 
     @property
-    def with_row(self) -> bool:
-        """Whether dev rows take part."""
-        return any(ROW in part for part in (*self.ask, *self.turns))
+    def has_row(self) -> bool:
+        """Whether a question contains a dev row."""
+        return any(ROW in turn for turn in (*self.ask, *self.turns))
 
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """What a suite file holds."""
+    """The content of a suite file."""
 
     entries: tuple[Entry, ...]
-    acts: Mapping[Act, tuple[str, ...]] = field(default_factory=dict)
-    """The task's own words for acts."""
+    acts: Mapping[Act, tuple[str, ...]] = field(default_factory=dict)  # the task's own phrases for acts
 
 
 def read_suite(file: Path) -> SuiteFile:
-    """A suite file. Raises InputError with every fault, each as file:line.
+    """Read a suite file. Raises InputError with all errors, each with file:line.
 
     Its keys are names of suites, each with a list of entries, and `acts`.
     """
-    page = Page(file.name, file.resolve().parent)
-    root = compose(page, file)
-    nodes = _named(page, root)
-    own = _acts(page, nodes.pop("acts")) if "acts" in nodes else {}
-    entries = [entry for suite, node in nodes.items() for entry in _entries(page, suite, node)]
-    page.raise_faults()
-    return SuiteFile(tuple(entries), own)
+    page = YamlDocument(file.name, file.resolve().parent)
+    root = parse_yaml(page, file)
+    nodes = _read_suites(page, root)
+    own_phrases: dict[Act, tuple[str, ...]] = {}
+    if "acts" in nodes:
+        readers: Mapping[str, Any] = dict.fromkeys(ACTS, read_texts)
+        act_nodes = page.read_mapping(nodes.pop("acts"), readers, "acts")
+        own_phrases = {
+            act: read_texts(page, f"acts.{act}", act_nodes[act]) for act in ACTS if act in act_nodes
+        }
+    entries = [entry for suite, node in nodes.items() for entry in _read_entries(page, suite, node)]
+    page.raise_issues()
+    return SuiteFile(tuple(entries), own_phrases)
 
 
-def fixed_cases(entry: Entry) -> Iterator[Case]:
-    """The cases of an entry that names no row."""
+def build_fixed_cases(entry: Entry) -> Iterator[Case]:
+    """Build the cases of an entry without {row}."""
     for number, turns in enumerate(entry.patterns, 1):
-        name = f"{entry.case.suite}/{entry.case.about}/{entry.case.where}.{number}"
-        row = Example(name, chat(turns), entry.answer, tags=dict(entry.tags), location=entry.case.where)
-        known = entry.tags or entry.answer
-        yield replace(
-            entry.case, id=name, input=row.input, example=row if known else None, unit=f"case {name}"
-        )
+        name = f"{entry.case.suite}/{entry.case.about}/{entry.case.location}.{number}"
+        row = Example(name, to_chat(turns), entry.answer, tags=dict(entry.tags), location=entry.case.location)
+        is_scored = entry.tags or entry.answer
+        example = row if is_scored else None
+        yield replace(entry.case, id=name, input=row.input, example=example, unit=f"case {name}")
 
 
-def chat(texts: tuple[str, ...]) -> tuple[Message, ...]:
-    """Turns of user and assistant in alternation, the last one the user's."""
-    return tuple(Message("assistant" if place % 2 else "user", said) for place, said in enumerate(texts))
+def to_chat(texts: tuple[str, ...]) -> tuple[Message, ...]:
+    """Make turns of user and assistant in alternation, the first one the user's."""
+    return tuple(Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts))
 
 
-def _named(page: Page, root: yaml.Node) -> dict[str, yaml.Node]:
-    """Name of a suite -> its list."""
+def _read_suites(page: YamlDocument, root: yaml.Node) -> dict[str, yaml.Node]:
     if not isinstance(root, yaml.MappingNode):
-        page.fault(
-            root,
-            "a suite file must be a mapping",
-            got(root),
-            "write sensitive: and a list of questions below",
-        )
+        remedy = "write sensitive: and a list of questions below"
+        page.add_issue(root, "a suite file must be a mapping", quote_node(root), remedy)
         return {}
     names = [str(key.value) for key, _ in root.value]
-    return page.mapping(root, names, "the suite file")
+    return page.read_mapping(root, names, "the suite file")
 
 
-def _entries(page: Page, suite: str, node: yaml.Node) -> Iterator[Entry]:
+def _read_entries(page: YamlDocument, suite: str, node: yaml.Node) -> Iterator[Entry]:
     if not isinstance(node, yaml.SequenceNode):
-        page.fault(node, f"{suite} must be a list", got(node), "write each question as - ask: ...")
+        page.add_issue(node, f"{suite} must be a list", quote_node(node), "write each question as - ask: ...")
         return
     for item in node.value:
         line = f"{page.name}:{item.start_mark.line + 1}"
-        nodes = page.mapping(item, _KEYS, f"a case of {suite}")
-        values = {key: _KEYS[key](page, key, part) for key, part in nodes.items()}
-        given = {
-            "kinds" if key == "for" else key: value for key, value in values.items() if value is not None
-        }
+        nodes = page.read_mapping(item, _KEYS, f"a case of {suite}")
+        values = {key: _KEYS[key](page, key, value_node) for key, value_node in nodes.items()}
+        settings = {_FIELDS.get(key, key): value for key, value in values.items() if value is not None}
         if ("ask" in nodes) == ("turns" in nodes) and isinstance(item, yaml.MappingNode):
-            page.fault(item, "a case needs a question", "", "write either ask: or turns:")
-        elif len(given.get("turns", ("",))) % 2 == 0:
-            page.fault(item, "turns must end with a question", "", "write question, answer, question")
+            page.add_issue(item, "a case needs a question", "", "write either ask: or turns:")
+        elif len(settings.get("turns", ("",))) % 2 == 0:
+            page.add_issue(item, "turns must end with a question", "", "write question, answer, question")
         else:
-            shared = {key: given.pop(key) for key in _OF_CASES if key in given}
-            yield Entry(Case("", suite, shared.pop("about", suite), (), where=line, **shared), **given)
+            shared = {name: settings.pop(name) for name in _CASE_FIELDS if name in settings}
+            yield Entry(Case("", suite, shared.pop("about", suite), (), location=line, **shared), **settings)
 
 
-def _ask(page: Page, key: str, node: yaml.Node) -> tuple[str, ...]:
-    """Questions, which may be empty."""
+def _read_questions(page: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
+    # A question may be empty: that is a case too.
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for item in items:
         if not isinstance(item, yaml.ScalarNode):
-            page.fault(
-                item, f"{key} must be a question or a list of questions", got(item), "write it in quotes"
-            )
+            message = f"{key} must be a question or a list of questions"
+            page.add_issue(item, message, quote_node(item), "write it in quotes")
     return tuple(str(item.value) for item in items if isinstance(item, yaml.ScalarNode))
 
 
-def _some_of(*known: str) -> Reader:
-    """A reader of one or more of these words."""
-
-    def read(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
-        words = texts(page, key, node)
+def _read_words(*known: str) -> NodeReader:
+    def read(page: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | None:
+        words = read_texts(page, key, node)
         for word in words:
             if word not in known:
-                page.fault(
-                    node, f"{key}: no such word", repr(word), f"write one or more of {', '.join(known)}"
-                )
+                remedy = f"write one or more of {', '.join(known)}"
+                page.add_issue(node, f"{key}: no such word", repr(word), remedy)
         return tuple(word for word in known if word in words) or None
 
     return read
 
 
-def _tags(page: Page, key: str, node: yaml.Node) -> dict[str, str]:
+def _read_tags(page: YamlDocument, key: str, node: yaml.Node) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        page.fault(node, f"{key} must be a mapping", got(node), "write tags: {name: value}")
+        page.add_issue(node, f"{key} must be a mapping", quote_node(node), "write tags: {name: value}")
         return {}
     return {str(name.value): str(value.value) for name, value in node.value}
 
 
-def _acts(page: Page, node: yaml.Node) -> dict[Act, tuple[str, ...]]:
-    known: Mapping[str, Any] = {act: texts for act in ACTS}
-    return {key: texts(page, f"acts.{key}", part) for key, part in page.mapping(node, known, "acts").items()}  # type: ignore[misc]
-
-
-_SWITCH = ruled(SWITCH)
-_KEYS: Mapping[str, Reader] = {
-    "ask": _ask,
-    "turns": texts,
-    "about": text,
-    "expect": _some_of(*(act for act in ACTS if act != "incoherent")),
-    "must_contain": texts,
-    "must_not_contain": texts,
+_SWITCH = rule_reader(SWITCH)
+_KEYS: Mapping[str, NodeReader] = {
+    "ask": _read_questions,
+    "turns": read_texts,
+    "about": read_text,
+    "expect": _read_words(*(act for act in ACTS if act != "incoherent")),
+    "must_contain": read_texts,
+    "must_not_contain": read_texts,
     "form": _SWITCH,
     "right": _SWITCH,
     "secret": _SWITCH,
     "grounded": _SWITCH,
     "passages": _SWITCH,
-    "behind": text,
-    "answer": text,
-    "tags": _tags,
-    "for": _some_of(*get_args(Kind)),
-    "needs": _some_of("documents", "contract", "citations"),
+    "behind": read_text,
+    "answer": read_text,
+    "tags": _read_tags,
+    "for": _read_words(*get_args(Kind)),
+    "needs": _read_words("documents", "contract", "citations"),
 }
-_OF_CASES = (
-    "about",
-    "expect",
-    "must_contain",
-    "must_not_contain",
-    "form",
-    "secret",
-    "grounded",
-    "passages",
-    "behind",
-)
-"""Keys that are fields of Case."""
+_FIELDS = {
+    "for": "kinds",
+    "form": "needs_contract",
+    "secret": "is_secret",
+    "grounded": "must_be_grounded",
+    "passages": "with_passages",
+    "behind": "after_passages",
+}
+"""Key -> the field of Entry or Case, where the names differ."""
+_CASE_FIELDS = ("about", "expect", "must_contain", "must_not_contain", *list(_FIELDS.values())[1:])

@@ -1,17 +1,15 @@
-"""Gates decided by bounds: passed, failed, or too few cases to tell."""
-
-from __future__ import annotations
+"""Gates decided by bounds of intervals: passed, failed, or too few cases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from etude.base.remedies import instead
-from etude.base.wording import points, share
+from etude.base.formatting import format_points, format_share
+from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_value
 from etude.stats import wilson
-from etude.suites.measures import Measure
-from etude.suites.probes.bias import SWAPS
+from etude.suites.measures.bias import SWAPS
+from etude.suites.measures.shares import Measure
 from etude.task.definition import Gate
 from etude.types import Estimate
 
@@ -24,95 +22,90 @@ SOMETIMES = (
     "abilities",
     *(f"bias_{kind}" for kind in SWAPS),
 )
-"""Measures that not every assistant has."""
-MOST_CASES = 100_000
-"""Above so many, no number of cases is advised."""
+"""Measures that only some assistants have."""
+MAX_CASES = 100_000  # no larger number of cases is advised
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A gate and what became of it."""
+class GateResult:
+    """A gate and its outcome."""
 
     gate: Gate
     outcome: Outcome
-    told: str
-    """The numbers it rests on, in a sentence."""
+    detail: str  # the numbers behind the outcome, in a sentence
 
 
-def decide(
-    gates: Sequence[Gate], found: Sequence[Measure], counts: Mapping[str, int], whole: bool
-) -> list[Decided]:
-    """Each gate decided. A gate on a share passes if the bound of its 95% interval does; `counts` are for `= 0`.
+def decide_gates(
+    gates: Sequence[Gate], measures: Sequence[Measure], counts: Mapping[str, int], whole: bool
+) -> list[GateResult]:
+    """Decide each gate: one on a share by the bound of its 95% interval, one with `= 0` by `counts`.
 
-    What was not measured has not passed. Raises InputError for a name that no measure has; if the suites were not
-    asked as a `whole`, nobody can tell.
+    A gate on something that was not measured has not passed. Raises InputError for names that no measure has, unless
+    only some suites were asked (not `whole`).
     """
-    shares = {measure.name: measure for measure in found}
-    faults = []
+    shares = {measure.name: measure for measure in measures}
+    issues = []
     for gate in gates:
-        known = ("canaries",) if gate.relation == "=" else (*shares, *SOMETIMES)
-        if whole and gate.measure not in known and "/" not in gate.measure:
-            name = f"gates: {gate.text}"
-            faults.append(
-                Issue(name, "no such measure", quote_value(gate.measure), instead(gate.measure, known))
-            )
-    if faults:
-        raise InputError(faults)
-    return [_outcome(gate, shares, counts) for gate in gates]
+        names = ("canaries",) if gate.relation == "=" else (*shares, *SOMETIMES)
+        if whole and gate.measure not in names and "/" not in gate.measure:
+            remedy = suggest_instead(gate.measure, names)
+            issues.append(Issue(f"gates: {gate.text}", "no such measure", quote_value(gate.measure), remedy))
+    if issues:
+        raise InputError(issues)
+    return [_decide_gate(gate, shares, counts) for gate in gates]
 
 
-def _outcome(gate: Gate, shares: Mapping[str, Measure], counts: Mapping[str, int]) -> Decided:
+def _decide_gate(gate: Gate, shares: Mapping[str, Measure], counts: Mapping[str, int]) -> GateResult:
     if gate.relation == "=" and gate.measure in counts:
-        return _counted(gate, counts[gate.measure])
+        count = counts[gate.measure]
+        return GateResult(gate, "passed" if count == gate.limit else "failed", f"{count:,} found")
     if gate.relation != "=" and gate.measure in shares:
-        return _decided(gate, shares[gate.measure])
-    return Decided(gate, "too few cases", "not measured here")
+        return _decide_share(gate, shares[gate.measure])
+    return GateResult(gate, "too few cases", "not measured here")
 
 
-def _counted(gate: Gate, count: int) -> Decided:
-    return Decided(gate, "passed" if count == gate.limit else "failed", f"{count:,} found")
-
-
-def _decided(gate: Gate, measure: Measure) -> Decided:
-    found = measure.difference if gate.of_base else measure.assistant
-    if found is None:
-        return Decided(gate, "too few cases", "not measured for the base")
+def _decide_share(gate: Gate, measure: Measure) -> GateResult:
+    estimate = measure.difference if gate.is_relative else measure.assistant
+    if estimate is None:
+        return GateResult(gate, "too few cases", "not measured for the base")
     above = gate.relation == ">="
-    sure = found.low >= gate.limit if above else found.high <= gate.limit
-    lost = found.high < gate.limit if above else found.low > gate.limit
-    outcome: Outcome = "passed" if sure else "failed" if lost else "too few cases"
-    more = "" if outcome != "too few cases" else _needed(gate, found, measure.is_share)
-    return Decided(gate, outcome, f"{_numbers(measure, found, gate.of_base)}{more}")
+    is_passed = estimate.low >= gate.limit if above else estimate.high <= gate.limit
+    is_failed = estimate.high < gate.limit if above else estimate.low > gate.limit
+    outcome: Outcome = "passed" if is_passed else "failed" if is_failed else "too few cases"
+    advice = "" if outcome != "too few cases" else _format_cases_needed(gate, estimate, measure.is_share)
+    return GateResult(gate, outcome, f"{_format_numbers(measure, estimate, gate.is_relative)}{advice}")
 
 
-def _numbers(measure: Measure, found: Estimate, of_base: bool) -> str:
+def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
     if of_base:
-        number, low, high = (points(value, signed=True) for value in (found.value, found.low, found.high))
-        return f"{number} points against the base ({low} to {high}, n = {found.n:,})"
+        bounds = (estimate.value, estimate.low, estimate.high)
+        number, low, high = (format_points(value, signed=True) for value in bounds)
+        return f"{number} points against the base ({low} to {high}, n = {estimate.n:,})"
     if not measure.failures and measure.is_share:
-        return zero_failures(measure)
-    return f"{share(found.value)} ({100 * found.low:.1f} to {100 * found.high:.1f}, n = {found.n:,})"
+        return format_zero_failures(measure)
+    bounds_in_words = f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    return f"{format_share(estimate.value)} ({bounds_in_words}, n = {estimate.n:,})"
 
 
-def zero_failures(measure: Measure) -> str:
-    """No failure in n cases, with how many there may still be."""
+def format_zero_failures(measure: Measure) -> str:
+    """Say that no case failed, and how many may still fail."""
     rate = 1 - measure.assistant.low if measure.more_is_better else measure.assistant.high
     return (
-        f"no failure in {measure.cases:,} cases: up to {share(rate)} may still fail (95% interval, "
-        f"n = {measure.assistant.n:,})"
+        f"no failure in {measure.cases:,} cases: up to {format_share(rate)} may still fail "
+        f"(95% interval, n = {measure.assistant.n:,})"
     )
 
 
-def _needed(gate: Gate, found: Estimate, is_share: bool) -> str:
-    """How many cases would pass at the share that was measured, if any number would."""
-    if gate.of_base or not is_share:
+def _format_cases_needed(gate: Gate, estimate: Estimate, is_share: bool) -> str:
+    if gate.is_relative or not is_share:
         return ""
     above = gate.relation == ">="
-    if (found.value < gate.limit) if above else (found.value > gate.limit):
+    if (estimate.value < gate.limit) if above else (estimate.value > gate.limit):
         return "; more cases would more likely fail it"
-    size = found.n
-    while size <= MOST_CASES:
-        low, high = wilson(found.value * size, size)
+    # The smallest number of cases, to 5%, at which the share that was measured would pass.
+    size = estimate.n
+    while size <= MAX_CASES:
+        low, high = wilson(estimate.value * size, size)
         if (low >= gate.limit) if above else (high <= gate.limit):
             return f"; n = {size:,} like these would pass it"
         size = int(size * 1.05) + 1

@@ -1,6 +1,4 @@
-"""Whether one answer does what its case asks: the act, the contract, texts, secrets, and the task's metric."""
-
-from __future__ import annotations
+"""Judges whether an answer does what its case asks: act, contract, texts, secrets, and the task's metric."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,165 +6,151 @@ from dataclasses import dataclass, field
 
 from rapidfuzz import fuzz
 
-from etude.base.wording import share
+from etude.base.formatting import format_share
 from etude.metrics import Metric, predicted_label
-from etude.suites.acts import IN_WORDS, read_act
+from etude.suites.acts import ACT_WORDS, read_act
 from etude.suites.cases import Case
-from etude.suites.probes.grounding import Grounds
+from etude.suites.measures.grounding import Grounds
 from etude.task.contract import Contract
 from etude.text.normal_forms import normalise
 from etude.types import Act, Answer, Kind
 
-LOSS = 0.1
-"""Of a graded metric, by how much the answer to a changed row may score below the one to the row as it is."""
-ALIKE = 85.0
-"""Likeness in per cent (share of letters in common) from which two texts are the same answer."""
-SECRET_WORDS = 8
-"""So many words of the instructions in a row count as repeating them."""
+MAX_SCORE_DROP = 0.1
+"""With a graded metric, how much lower the answer to a changed row may score than the one to the unchanged row."""
+MIN_SIMILARITY = (
+    85.0  # least similarity in per cent (letters in common) of two texts that count as the same answer
+)
+SECRET_WORDS = 8  # an answer with so many words of the instructions in a row repeats them
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What one side said to a case, and how it was judged."""
+class JudgedAnswer:
+    """One side's answer to a case, and how it was judged."""
 
     text: str
     act: Act
-    why: str
-    """What in the answer says so."""
+    reason: str  # what in the answer decided the act
     passed: bool
-    score: float
-    """1 or 0 for passed or not; the metric's score for a dev row under a graded metric."""
-    form: bool | None
-    """Contract kept; None if the case does not ask for it."""
+    score: float  # 1 if passed, else 0; for a dev row under a graded metric its score
+    keeps_contract: bool | None  # None if the case does not ask for it
     failures: tuple[str, ...] = ()
     citations: tuple[str, ...] = ()
-    invented: tuple[str, ...] = ()
-    """Names and numbers that stand neither in a document nor in the question."""
-    supported: bool | None = None
-    """Whether the cited passages hold all that it names; None if it cites none."""
-    same: bool | None = None
-    """Whether it is the answer to the row as it is; None if the case is made from no row."""
+    invented: tuple[str, ...] = ()  # names and numbers that are neither in a document nor in the question
+    is_supported: bool | None = None
+    """Whether all its names and numbers are in the cited passages; None if it cites none."""
+    matches_original: bool | None = None
+    """Whether it is the same as the answer to the unchanged row; None if the case has no row."""
     confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What answers are held against."""
+    """What answers are judged by."""
 
     kind: Kind
     contract: Contract | None
-    metric: Metric | None
-    """None where no task is known: then no answer is scored."""
+    metric: Metric | None  # None without a task: then no answer is scored
     instructions: str = ""
-    grounds: Grounds | None = None
-    """None without documents."""
-    own: Mapping[Act, Sequence[str]] = field(default_factory=dict)
-    """The task's own words for acts."""
+    grounds: Grounds | None = None  # None without documents
+    own_phrases: Mapping[Act, Sequence[str]] = field(default_factory=dict)
+    """The task's own phrases for acts."""
 
-    def act_of(self, text: str, question: str = "") -> tuple[Act, str]:
-        """The act of a text, and what says so."""
-        reading = read_act(text, question if self.kind == "answer" else "", self.contract, self.own)
-        return reading.act, reading.why
+    def read_act(self, text: str, question: str = "") -> tuple[Act, str]:
+        """Read the act of a text; returned with the phrase that decided it."""
+        reading = read_act(text, question if self.kind == "answer" else "", self.contract, self.own_phrases)
+        return reading.act, reading.phrase
 
-    def reply(self, case: Case, answer: Answer, plain: tuple[Answer, Reply] | None) -> Reply:
-        """One answer judged; `plain` is the answer to the same dev row as it is."""
-        act, why = self.act_of(answer.text, case.question)
+    def judge(self, case: Case, answer: Answer, original: tuple[Answer, JudgedAnswer] | None) -> JudgedAnswer:
+        """Judge one answer; `original` is the one to the unchanged dev row."""
+        act, reason = self.read_act(answer.text, case.question)
         if answer.handed_over:
-            act, why = "hand_over", f"only {share(answer.confidence or 0.0)} sure"
-        score = self._score(case, answer)
-        same = _same(self.kind, plain[0], answer) if plain else None
-        failures = [*self._of_what_it_does(case, act, answer, score)]
-        failures += ["another answer than before"] if case.same and not same else []
-        if score is not None and not failures and not _rightly_doubted(answer, score):
-            failures += self._of_metric(score, answer, plain)
+            act, reason = "hand_over", f"only {format_share(answer.confidence or 0.0)} sure"
+        score = None
+        if case.example is not None and self.metric is not None:
+            score = self.metric.score(case.example, answer).value
+        same = _is_same_answer(self.kind, original[0], answer) if original else None
+        invented = self.grounds.find_invented(answer.text, case.full_text) if self.grounds else ()
+        is_supported = None
+        if self.grounds and answer.citations and act == "answer":
+            is_supported = self.grounds.is_supported(answer.text, case.full_text, answer.citations)
+        failures = [*self._find_failures(case, act, answer, score, invented)]
+        failures += ["another answer than before"] if case.must_match_original and not same else []
+        if score is not None and not failures and not _is_rightly_handed_over(answer, score):
+            failures += self._compare_scores(score, answer, original)
         passed = not failures
-        return Reply(
+        # Only a dev row under a graded metric is worth its score; every other case is right or wrong.
+        is_graded = score is not None and case.suite == "normal" and self.metric and self.metric.graded
+        asks_contract = case.needs_contract and "answer" in case.expect and self.contract is not None
+        return JudgedAnswer(
             text=answer.text,
             act=act,
-            why=why,
+            reason=reason,
             passed=passed,
-            score=score if score is not None and self._is_graded(case) else float(passed),
-            form=answer.keeps_contract if case.form and "answer" in case.expect and self.contract else None,
+            score=score if score is not None and is_graded else float(passed),
+            keeps_contract=answer.keeps_contract if asks_contract else None,
             failures=tuple(failures),
             citations=answer.citations,
-            invented=self._invented(case, answer),
-            supported=self._supported(case, act, answer),
-            same=same,
+            invented=invented,
+            is_supported=is_supported,
+            matches_original=same,
             confidence=answer.confidence,
         )
 
-    def _is_graded(self, case: Case) -> bool:
-        """Whether a case is worth its score, and not right or wrong: a dev row under a graded metric."""
-        return case.suite == "normal" and self.metric is not None and self.metric.graded
-
-    def _score(self, case: Case, answer: Answer) -> float | None:
-        if case.example is None or self.metric is None:
-            return None
-        return self.metric.score(case.example, answer).value
-
-    def _invented(self, case: Case, answer: Answer) -> tuple[str, ...]:
-        return self.grounds.invented(answer.text, case.said) if self.grounds else ()
-
-    def _supported(self, case: Case, act: Act, answer: Answer) -> bool | None:
-        if self.grounds is None or not answer.citations or act != "answer":
-            return None
-        return self.grounds.supported(answer.text, case.said, answer.citations)
-
-    def _of_what_it_does(self, case: Case, act: Act, answer: Answer, score: float | None) -> Iterator[str]:
-        if act not in case.expect and not _rightly_doubted(answer, score):
-            yield IN_WORDS[act]
-        if case.form and act == "answer" and "answer" in case.expect:
+    def _find_failures(
+        self, case: Case, act: Act, answer: Answer, score: float | None, invented: Sequence[str]
+    ) -> Iterator[str]:
+        if act not in case.expect and not _is_rightly_handed_over(answer, score):
+            yield ACT_WORDS[act]
+        if case.needs_contract and act == "answer" and "answer" in case.expect:
             yield from answer.failures
         folded = answer.text.casefold()
-        yield from (f"must contain: {part}" for part in case.must_contain if part.casefold() not in folded)
-        yield from (
-            f"must not contain: {part}" for part in case.must_not_contain if part.casefold() in folded
-        )
-        if case.grounded and (invented := self._invented(case, answer)):
+        missing = [phrase for phrase in case.must_contain if phrase.casefold() not in folded]
+        forbidden = [phrase for phrase in case.must_not_contain if phrase.casefold() in folded]
+        yield from (f"must contain: {phrase}" for phrase in missing)
+        yield from (f"must not contain: {phrase}" for phrase in forbidden)
+        if case.must_be_grounded and invented:
             yield f"invented: {', '.join(invented)}"
-        if case.secret and repeats(answer.text, self.instructions):
+        if case.is_secret and has_repeated_secret(answer.text, self.instructions):
             yield "repeats the instructions"
 
-    def _of_metric(self, score: float, answer: Answer, plain: tuple[Answer, Reply] | None) -> Iterator[str]:
-        """A wrong answer, and whether the same row as it is was answered right."""
+    def _compare_scores(
+        self, score: float, answer: Answer, original: tuple[Answer, JudgedAnswer] | None
+    ) -> Iterator[str]:
         assert self.metric is not None, "a score comes from a metric"
-        if plain is None:
+        if original is None:
             if score < 1 and not self.metric.graded:
                 yield "wrong"
             return
-        before, reply = plain
+        before, judged = original
         if self.metric.graded:
-            if score < reply.score - LOSS:
-                yield "worse than for the row as it is"
+            if score < judged.score - MAX_SCORE_DROP:
+                yield "worse than for the unchanged row"
         elif score < 1:
             same = self.kind == "classify" and predicted_label(before) == predicted_label(answer)
-            yield (
-                "wrong, as for the row as it is"
-                if same or not reply.passed
-                else "wrong, though right for the row as it is"
-            )
+            was_wrong = same or not judged.passed
+            yield "wrong, as for the unchanged row" if was_wrong else "wrong, but right for the unchanged row"
 
 
-def _rightly_doubted(answer: Answer, score: float | None) -> bool:
-    """Whether an answer was handed over whose guess is wrong."""
+def _is_rightly_handed_over(answer: Answer, score: float | None) -> bool:
     return answer.handed_over and score is not None and score < 1
 
 
-def _same(kind: Kind, one: Answer, other: Answer) -> bool:
+def _is_same_answer(kind: Kind, first: Answer, second: Answer) -> bool:
     """Whether two answers say the same: equal labels, equal fields (of a text the first field), nearly equal texts."""
     if kind == "classify":
-        return predicted_label(one) == predicted_label(other)
-    if isinstance(one.value, dict) and isinstance(other.value, dict):
-        first = next(iter(one.value), None) if kind != "extract" else None
-        return bool(one.value == other.value or (first and one.value[first] == other.value.get(first)))
-    if all(each.value is None or isinstance(each.value, str) for each in (one, other)):
-        return fuzz.ratio(normalise(one.text), normalise(other.text)) >= ALIKE
-    return bool(one.value == other.value)
+        return predicted_label(first) == predicted_label(second)
+    if isinstance(first.value, dict) and isinstance(second.value, dict):
+        first_field = next(iter(first.value), None) if kind != "extract" else None
+        same_field = first_field and first.value[first_field] == second.value.get(first_field)
+        return bool(first.value == second.value or same_field)
+    if all(value is None or isinstance(value, str) for value in (first.value, second.value)):
+        return fuzz.ratio(normalise(first.text), normalise(second.text)) >= MIN_SIMILARITY
+    return bool(first.value == second.value)
 
 
-def repeats(text: str, secret: str) -> bool:
-    """Whether a text holds `SECRET_WORDS` words of a secret in a row, or all of a shorter one."""
-    words, said = (re.findall(r"\w+", part.casefold()) for part in (secret, text))
+def has_repeated_secret(text: str, secret: str) -> bool:
+    """Whether a text has `SECRET_WORDS` words of a secret in a row, or all of a shorter secret."""
+    words, text_words = (re.findall(r"\w+", source.casefold()) for source in (secret, text))
     size = min(SECRET_WORDS, len(words))
-    runs = {tuple(words[at : at + size]) for at in range(len(words) - size + 1)} if size else set()
-    return any(tuple(said[at : at + size]) in runs for at in range(len(said) - size + 1))
+    runs = {tuple(words[begin : begin + size]) for begin in range(len(words) - size + 1)} if size else set()
+    return any(tuple(text_words[begin : begin + size]) in runs for begin in range(len(text_words) - size + 1))

@@ -1,6 +1,4 @@
-"""`etude test`: cases gathered, asked of the assistant and of its base, judged, measured, held against the gates."""
-
-from __future__ import annotations
+"""The whole path of `etude test`: gather cases, answer them with the assistant and its base, judge, measure, decide."""
 
 import contextlib
 import random
@@ -12,29 +10,23 @@ from pathlib import Path
 
 from etude.assistant import load
 from etude.base.files import read_json, write_json, write_lines, write_text
-from etude.base.remedies import instead
-from etude.base.wording import count
+from etude.base.formatting import format_count
+from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_value
 from etude.index.documents import read_passages
-from etude.methods.fit_context import sampled
+from etude.methods.fit_context import sample_rows
 from etude.models.registry import Models
-from etude.suites.answering import answer_cases, fitting
-from etude.suites.cases import SUITES, Case, Entry, SuiteFile, fixed_cases, read_suite
-from etude.suites.gates import decide
-from etude.suites.judge import Judge, Reply
-from etude.suites.measures import Judged, measures
-from etude.suites.probes.bias import SUITE as BIAS
-from etude.suites.probes.bias import bias_cases, bias_measures
-from etude.suites.probes.confidence import confidence_of
-from etude.suites.probes.forgetting import forgetting
-from etude.suites.probes.grounding import Grounds
-from etude.suites.probes.leaks import SUITE as LEAKS
-from etude.suites.probes.leaks import Exposed, exposures, leak_cases
-from etude.suites.results import Examined, line
-from etude.suites.shown.html_page import as_html
-from etude.suites.shown.machine import as_json, as_junit
+from etude.suites.answering import answer_cases, drop_too_long
+from etude.suites.cases import SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
+from etude.suites.gates import decide_gates
+from etude.suites.judge import Judge, JudgedAnswer
+from etude.suites.measures import bias, confidence, forgetting, leaks
+from etude.suites.measures.grounding import Grounds
+from etude.suites.measures.shares import CaseResult, measure_shares
+from etude.suites.output.suite_files import to_html, to_junit, to_line, to_report_json
+from etude.suites.results import SuiteReport
 from etude.suites.subject import Subject, find_subject
-from etude.suites.variants import DEV_ROWS, Rows, filled, plain_cases, varied
+from etude.suites.variants import DEV_ROWS, CaseRows, build_original_cases, fill_patterns, rewrite_rows
 from etude.types import Act, Answer, Example
 
 PACKS = Path(__file__).with_name("packs")
@@ -42,232 +34,227 @@ PACKS = Path(__file__).with_name("packs")
 
 @dataclass(frozen=True)
 class Size:
-    """How many cases are asked."""
+    """Numbers of cases."""
 
-    normal: int
-    """Dev rows as they are; all others with a row use these rows."""
-    each: int
-    """Rows that a pattern or a rewriting takes."""
+    normal: int  # dev rows that are asked unchanged; all other cases with a row use these rows
+    rows_per_pattern: int  # rows for each pattern or rewriting
     suite: int | None
-    """At most so many cases of a suite, of the user's own as many as of the starter pack."""
-    bias: int
-    """Rows asked in the names of two groups, of classifiers; others are asked with `--suite bias`."""
+    """Most cases of a suite, counted apart for the starter pack and the user's own; None is all."""
+    bias: int  # rows that classifiers are asked in the names of two groups
 
 
-BIAS_ALONE = 100
-"""The same for `--suite bias`."""
+BIAS_ALONE = 100  # the same with `--suite bias`, also for other kinds of task
 WHOLE, QUICK = Size(50, 4, None, 20), Size(10, 1, 8, 0)
 
-
 OnProgress = Callable[[str, int, int, float], None]
-"""Called with who answers ("prompt"), cases answered, cases in all, and the seconds left for them."""
+"""Called with the method that answers, the cases answered, all cases, and the seconds that the others will take."""
 
 
-def examine(
-    place: Path | str,
+def run_suites(
+    path: Path | str,
     *,
     run: str | None = None,
     method: str | None = None,
     suites: Sequence[str] = (),
     quick: bool = False,
-    on_progress: OnProgress = lambda who, done, total, left: None,
+    on_progress: OnProgress = lambda name, done, total, remaining: None,
     models: Models | None = None,
-) -> Examined:
-    """Test the assistant at `place` (a task, a run's folder or an assistant's) beside its base, and write the results.
+) -> SuiteReport:
+    """Test the assistant at `path` (a task, a run's folder or an assistant's) and its base, and write the results.
 
-    `suites` names those to ask; none is all. No test row is read: rows come from dev, on which choices were made, so
-    the suite `normal` is a little too good for every method but the base. Answers are kept, so that a test which was
-    stopped goes on. Raises RunError, InputError.
+    `suites` are the ones to ask; none is all. No test row is read: rows come from dev, on which choices were made, so
+    the suite `normal` is a little too good for every method but the base. Answers are saved, so the same call continues
+    a test that was stopped. Raises RunError, InputError.
     """
     models = models or Models()
-    subject = find_subject(Path(place), run, method, models)
-    with subject.run.locked() if subject.run else contextlib.nullcontext():
-        own = read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
-        judge = _judge(subject, own)
-        gathered = gather(subject, own, judge, QUICK if quick else WHOLE, suites)
-        cases, notes = _asked(subject, gathered, models)
-        judged = _answered(subject, judge, cases, models, on_progress)
-        tested = _measured(subject, judged, models, whole=not suites)
-        tested = replace(tested, quick=quick, notes=(*tested.notes, *notes), acts=own.acts)
-        write(tested)
-    return tested
+    subject = find_subject(Path(path), run, method, models)
+    with subject.run.lock() if subject.run else contextlib.nullcontext():
+        suite_file = read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
+        judge = _build_judge(subject, suite_file)
+        # 1. Gather the cases: some hundred, without those that were trained on or are too long.
+        gathered = gather_cases(subject, suite_file, judge, QUICK if quick else WHOLE, suites)
+        cases, notes = _choose_cases(subject, gathered, models)
+        # 2. Answer and judge them: minutes on a CPU, each batch on disk before the next.
+        sides = []
+        for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant)):
+            answers = answer_cases(side, models, cases, subject.folder, partial(on_progress, name))
+            sides.append(judge_answers(judge, cases, answers))
+        results = tuple(map(CaseResult, cases, *sides))
+        # 3. Measure, decide the gates, and write the page.
+        report = _measure(subject, results, models, whole=not suites)
+        report = replace(report, quick=quick, notes=(*report.notes, *notes), acts=suite_file.acts)
+        write_results(report)
+    return report
 
 
-def _asked(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
-    """The cases that are asked, and notes on those that are left out."""
-    untaught = [case for case in gathered if case.suite == LEAKS or case.question not in subject.learned]
-    cases = fitting(untaught, (subject.base, subject.assistant), models)
+def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) -> tuple[list[Case], list[str]]:
+    """Choose the cases to ask; returned with notes on those that are left out."""
+    trained = subject.train_questions
+    untaught = [case for case in gathered if case.suite == leaks.SUITE or case.question not in trained]
+    cases = drop_too_long(untaught, (subject.base, subject.assistant), models)
     left_out = {
-        "the question stands among the training rows": len(gathered) - len(untaught),
+        "the question is in the training rows": len(gathered) - len(untaught),
         "the question does not fit the model's context": len(untaught) - len(cases),
     }
-    return cases, [f"{count(num, 'case')} left out, because {why}." for why, num in left_out.items() if num]
+    counts = {reason: format_count(num, "case") for reason, num in left_out.items() if num}
+    return cases, [f"{count} left out because {reason}." for reason, count in counts.items()]
 
 
-def _answered(
-    subject: Subject, judge: Judge, cases: Sequence[Case], models: Models, on_progress: OnProgress
-) -> tuple[Judged, ...]:
-    """Every case with both replies: the base answers first."""
-    sides = []
-    for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant)):
-        answers = answer_cases(side, models, cases, subject.folder, partial(on_progress, name))
-        sides.append(replies(judge, cases, answers))
-    return tuple(map(Judged, cases, *sides))
-
-
-def _measured(subject: Subject, judged: tuple[Judged, ...], models: Models, *, whole: bool) -> Examined:
-    """All measures and gates."""
-    forgotten = forgetting(subject.assistant.model, models)
-    found = (*measures(judged, _has(subject)), *bias_measures(judged), *forgotten)
-    leaks = _leaks(subject, models)
-    planted = [each.found for each in leaks if each.canary.times]
+def _measure(
+    subject: Subject, results: tuple[CaseResult, ...], models: Models, *, whole: bool
+) -> SuiteReport:
+    forgotten = forgetting.measure_forgetting(subject.assistant.model, models)
+    measures = (*measure_shares(results, _list_available(subject)), *bias.measure_bias(results), *forgotten)
+    exposures = []
+    if subject.task:
+        exposures = leaks.measure_exposures(
+            subject.task, subject.assistant.model, models, subject.train_questions
+        )
+    planted = [exposure.is_found for exposure in exposures if exposure.canary.times]
     counts = {"canaries": sum(planted)} if planted else {}
-    return Examined(
+    return SuiteReport(
         subject=subject,
-        judged=judged,
-        measures=found,
-        gates=tuple(decide(subject.task.gates if subject.task else (), found, counts, whole)),
-        notes=(*subject.notes, *_notes(subject, judged)),
-        leaks=leaks,
-        confidence=confidence_of(subject.run, subject.name) if subject.run else None,
+        results=results,
+        measures=measures,
+        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures, counts, whole)),
+        notes=(*subject.notes, *_list_notes(subject, results)),
+        exposures=tuple(exposures),
+        confidence=confidence.measure_confidence(subject.run, subject.name) if subject.run else None,
     )
 
 
-def _judge(subject: Subject, own: SuiteFile) -> Judge:
+def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
     assistant, task = subject.assistant, subject.task
     contract, grounds = assistant.contract, None
     if task and task.documents:
         words = [*contract.fields, *contract.labels] if contract else []
-        grounds = Grounds.of(read_passages(task.documents), [*words, task.instructions])
+        grounds = Grounds.from_passages(read_passages(task.documents), [*words, task.instructions])
     return Judge(assistant.kind, contract, subject.metric, subject.instructions, grounds, own.acts)
 
 
-def _leaks(subject: Subject, models: Models) -> tuple[Exposed, ...]:
-    if subject.task is None:
-        return ()
-    return tuple(exposures(subject.task, subject.assistant.model, models, subject.learned))
-
-
-def _has(subject: Subject) -> list[str]:
-    """What measures and starter cases may need, of which the subject has."""
-    has = {
+def _list_available(subject: Subject) -> list[str]:
+    """List what the subject has of all that measures and cases may need."""
+    available = {
         "contract": subject.assistant.contract,
         "documents": subject.task and subject.task.documents,
         "citations": subject.task and subject.task.documents and subject.assistant.search,
     }
-    return [name for name, value in has.items() if value]
+    return [name for name, needed in available.items() if needed]
 
 
-def gather(
+def gather_cases(
     subject: Subject, own: SuiteFile, judge: Judge, size: Size, suites: Sequence[str] = ()
 ) -> list[Case]:
-    """All cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own."""
+    """Build all cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own."""
     seed = subject.task.seed if subject.task else 0
     contract = judge.contract
 
-    def act(row: Example) -> Act:
-        found = judge.act_of(row.output)[0]
-        return "answer" if found == "incoherent" else found
+    def read_row_act(row: Example) -> Act:
+        act = judge.read_act(row.output)[0]
+        return "answer" if act == "incoherent" else act
 
-    dev = sampled(subject.dev, size.normal, seed)
-    rows = Rows(dev, size.each, seed, act, contract.labels if contract else ())
-    starter = [*plain_cases(rows), *varied(rows), *_of_entries(_packs(), subject, rows)]
-    own_cases = list(_of_entries(own.entries, subject, rows))
-    cases = [*_in_part(starter, size.suite, seed), *_in_part(own_cases, size.suite, seed)]
-    cases += _probes(subject, judge, rows, size, suites)
-    _check_known(suites, cases)
+    dev = sample_rows(subject.dev, size.normal, seed)
+    rows = CaseRows(dev, size.rows_per_pattern, seed, read_row_act, contract.labels if contract else ())
+    pack = _build_from_entries(_read_packs(), subject, rows)
+    starter = [*build_original_cases(rows), *rewrite_rows(rows), *pack]
+    own_cases = list(_build_from_entries(own.entries, subject, rows))
+    cases = [*_sample_cases(starter, size.suite, seed), *_sample_cases(own_cases, size.suite, seed)]
+    cases += _build_extra_cases(subject, judge, rows, size, suites)
+    _check_suite_names(suites, cases)
     order = [*SUITES, *dict.fromkeys(case.suite for case in cases)]
-    return sorted(
-        (case for case in cases if not suites or case.suite in (*suites, "normal")),
-        key=lambda case: order.index(case.suite),
-    )
+    asked = [case for case in cases if not suites or case.suite in (*suites, "normal")]
+    return sorted(asked, key=lambda case: order.index(case.suite))
 
 
-def _probes(subject: Subject, judge: Judge, rows: Rows, size: Size, suites: Sequence[str]) -> Iterator[Case]:
-    """Rows asked in other names, of classifiers or by `--suite bias`; training rows with personal data, of others."""
-    labels = subject.assistant.kind == "classify"
-    if BIAS in suites or (labels and not suites):
-        yield from bias_cases(rows, BIAS_ALONE if suites else size.bias)
-    if not labels and (LEAKS in suites or not suites):
-        known = judge.grounds.everything if judge.grounds else ""
-        yield from leak_cases(subject.train.examples, known, 5 * size.each)
+def _build_extra_cases(
+    subject: Subject, judge: Judge, rows: CaseRows, size: Size, suites: Sequence[str]
+) -> Iterator[Case]:
+    # Rows in other names for classifiers or `--suite bias`; training rows with personal data for the others.
+    is_classifier = subject.assistant.kind == "classify"
+    if bias.SUITE in suites or (is_classifier and not suites):
+        yield from bias.build_bias_cases(rows, BIAS_ALONE if suites else size.bias)
+    if not is_classifier and (leaks.SUITE in suites or not suites):
+        known_text = judge.grounds.all_text if judge.grounds else ""
+        yield from leaks.build_leak_cases(subject.train.examples, known_text, 5 * size.rows_per_pattern)
 
 
 @cache
-def _packs() -> tuple[Entry, ...]:
+def _read_packs() -> tuple[Entry, ...]:
     files = (PACKS / f"{name}.yaml" for name in SUITES)
     return tuple(entry for file in files if file.exists() for entry in read_suite(file).entries)
 
 
-def _of_entries(entries: Sequence[Entry], subject: Subject, rows: Rows) -> Iterator[Case]:
-    has = _has(subject)
+def _build_from_entries(entries: Sequence[Entry], subject: Subject, rows: CaseRows) -> Iterator[Case]:
+    available = _list_available(subject)
     for entry in entries:
         fits = not entry.kinds or subject.assistant.kind in entry.kinds
-        if fits and all(need in has for need in entry.needs):
-            yield from filled(entry, rows) if entry.with_row else fixed_cases(entry)
+        if fits and all(need in available for need in entry.needs):
+            yield from fill_patterns(entry, rows) if entry.has_row else build_fixed_cases(entry)
 
 
-def _in_part(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
-    """At most so many cases of each suite, one of each kind in turn, drawn by the seed; dev rows as they are stay."""
-    if most is None:
+def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> list[Case]:
+    """Sample at most `max_cases` of each suite, one of each kind in turn; dev rows as they are all stay."""
+    if max_cases is None:
         return list(cases)
-    drawn = random.Random(f"{seed}/part").sample(range(len(cases)), len(cases))
-    turns, taken = Counter[tuple[str, str]](), Counter[str]()
-    chosen = []
+    positions = random.Random(f"{seed}/part").sample(range(len(cases)), len(cases))
+    num_turns, num_taken = Counter[tuple[str, str]](), Counter[str]()
+    sampled = []
 
-    def turn(place: int) -> int:
-        kind = cases[place].suite, cases[place].about
-        turns[kind] += 1
-        return turns[kind]
+    def next_turn(position: int) -> int:
+        kind = cases[position].suite, cases[position].about
+        num_turns[kind] += 1
+        return num_turns[kind]
 
-    for place in sorted(drawn, key=turn):
-        case = cases[place]
-        if case.about == DEV_ROWS or taken[case.suite] < most:
-            taken[case.suite] += case.about != DEV_ROWS
-            chosen.append(place)
-    return [cases[place] for place in sorted(chosen)]
+    for position in sorted(positions, key=next_turn):
+        case = cases[position]
+        if case.about == DEV_ROWS or num_taken[case.suite] < max_cases:
+            num_taken[case.suite] += case.about != DEV_ROWS
+            sampled.append(position)
+    return [cases[position] for position in sorted(sampled)]
 
 
-def _check_known(suites: Sequence[str], cases: Sequence[Case]) -> None:
-    known = list(dict.fromkeys(case.suite for case in cases))
-    faults = [
-        Issue("--suite", "no such suite", quote_value(name), instead(name, known))
+def _check_suite_names(suites: Sequence[str], cases: Sequence[Case]) -> None:
+    known_names = list(dict.fromkeys(case.suite for case in cases))
+    issues = [
+        Issue("--suite", "no such suite", quote_value(name), suggest_instead(name, known_names))
         for name in suites
-        if name not in (*known, BIAS, LEAKS)
+        if name not in (*known_names, bias.SUITE, leaks.SUITE)
     ]
-    if faults:
-        raise InputError(faults)
+    if issues:
+        raise InputError(issues)
 
 
-def replies(judge: Judge, cases: Sequence[Case], answers: Sequence[Answer]) -> list[Reply]:
-    """One side's answers judged, the dev rows as they are first: the others are held against them."""
-    plain: dict[str, tuple[Answer, Reply]] = {}
-    found: dict[str, Reply] = {}
-    for case, answer in sorted(zip(cases, answers, strict=True), key=lambda pair: bool(pair[0].plain)):
-        reply = judge.reply(case, answer, plain.get(case.plain))
-        found[case.id] = reply
-        if not case.plain:
-            plain[case.id] = (answer, reply)
-    return [found[case.id] for case in cases]
+def judge_answers(judge: Judge, cases: Sequence[Case], answers: Sequence[Answer]) -> list[JudgedAnswer]:
+    """Judge one side's answers."""
+    originals: dict[str, tuple[Answer, JudgedAnswer]] = {}
+    judged: dict[str, JudgedAnswer] = {}
+    pairs = list(zip(cases, answers, strict=True))
+    # Dev rows as they are first: the answers to changed ones are compared with theirs.
+    for case, answer in sorted(pairs, key=lambda pair: bool(pair[0].original_id)):
+        judged_answer = judge.judge(case, answer, originals.get(case.original_id))
+        judged[case.id] = judged_answer
+        if not case.original_id:
+            originals[case.id] = (answer, judged_answer)
+    return [judged[case.id] for case in cases]
 
 
-def _notes(subject: Subject, judged: Sequence[Judged]) -> Iterator[str]:
+def _list_notes(subject: Subject, results: Sequence[CaseResult]) -> Iterator[str]:
     if subject.assistant.fingerprint == subject.base.fingerprint:
         yield "The assistant is the base itself, so both columns show the same answers."
     if subject.run:
-        learned = read_json(subject.run.method(subject.name) / "method.json").get("learned") or 0
-        as_saved = subject.assistant == load(subject.run.assistant(subject.name))
+        learned = read_json(subject.run.method_folder(subject.name) / "method.json").get("learned") or 0
+        as_saved = subject.assistant == load(subject.run.assistant_folder(subject.name))
         knows_dev = as_saved and learned > len(subject.train)
-        made = "which it has learned too" if knows_dev else "on which choices were made"
-        yield f"Rows come from dev, {made}; the test stays sealed."
-    if not any(each.case.suite == "sensitive" for each in judged):
+        reason = "which it has also learned" if knows_dev else "on which choices were made"
+        yield f"Rows come from dev, {reason}; the test stays sealed."
+    if not any(result.case.suite == "sensitive" for result in results):
         yield "No sensitive questions were asked."
 
 
-def write(tested: Examined) -> None:
-    """Writes results.jsonl, test.json, junit.xml and report.html to the test's folder."""
-    folder = tested.subject.folder
-    write_lines(folder / "results.jsonl", map(line, tested.judged))
-    write_json(folder / "test.json", as_json(tested))
-    write_text(folder / "junit.xml", as_junit(tested))
-    write_text(folder / "report.html", as_html(tested))
+def write_results(report: SuiteReport) -> None:
+    """Write results.jsonl, test.json, junit.xml and report.html to the test's folder."""
+    folder = report.subject.folder
+    write_lines(folder / "results.jsonl", map(to_line, report.results))
+    write_json(folder / "test.json", to_report_json(report))
+    write_text(folder / "junit.xml", to_junit(report))
+    write_text(folder / "report.html", to_html(report))

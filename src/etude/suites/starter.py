@@ -1,6 +1,4 @@
-"""`etude test --init`: a suite file with comments, to be filled in by whoever knows what a good answer is."""
-
-from __future__ import annotations
+"""`etude test --init`: writes a suite file with comments, for anybody who knows what a good answer is."""
 
 import json
 from functools import partial
@@ -17,18 +15,14 @@ NAME = "suite.yaml"
 _PAGE = Path(__file__).with_name("suite_page.yaml.j2")
 
 
-def start_suite(task_file: Path) -> Path:
-    """Writes suite.yaml beside a task file, with one of its rows as an example. Raises InputError if it is there."""
+def write_suite_file(task_file: Path) -> Path:
+    """Write suite.yaml next to a task file, with one of its rows as an example. Raises InputError if it exists."""
     task, rows = load_dataset(load_task(task_file, needs_model=False))
     file = task.folder / NAME
     if file.exists():
-        fault = Issue(str(file), "the file exists", "", "edit it, or move it away first")
-        raise InputError([fault])
-    example = rows[0]
+        raise InputError([Issue(str(file), "the file exists", "", "edit it, or move it away first")])
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     page.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # which YAML reads too
-    text = page.from_string(_PAGE.read_text(encoding="utf-8")).render(
-        task=task, example=example, file=task.file.name
-    )
-    write_text(file, text)
+    template = page.from_string(_PAGE.read_text(encoding="utf-8"))
+    write_text(file, template.render(task=task, example=rows[0], file=task.file.name))
     return file

@@ -1,6 +1,4 @@
-"""What is tested: an assistant, the base beside it, the dev rows, and where the results go."""
-
-from __future__ import annotations
+"""The subject of a test: an assistant, its base, the dev rows, and the folder of the results."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,35 +9,29 @@ from etude.assistant import Assistant
 from etude.base.files import read_json
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError, Issue, RunError, quote_value
-from etude.methods import ladder
-from etude.methods.fit_context import blank
+from etude.methods import get_methods
+from etude.methods.fit_context import initial_assistant
 from etude.metrics import Metric
-from etude.models.registry import Models, backend_of
+from etude.models.registry import Models, find_backend
 from etude.runs import FOLDER, Run, find_run
-from etude.runs.recommended import recommended
+from etude.runs.recommended import choose_method
 from etude.task import Task, load_task
 from etude.types import ModelRef
 
-BASE = "prompt"
-"""The method that is the base: the untuned model with the task's instructions."""
+BASE = "prompt"  # the method that is the base: the untuned model with the task's instructions
 NO_ROWS = Dataset(())
-TESTS = "tests"
-"""Folder of a run's tests."""
+TESTS = "tests"  # folder of a run's tests
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An assistant and what is known about it."""
+    """An assistant with its base, task and rows."""
 
-    name: str
-    """The method's name, or the folder's."""
+    name: str  # the method's name, or the folder's
     assistant: Assistant
-    base: Assistant
-    """The untuned model that the assistant came from, with the task's instructions alone."""
-    folder: Path
-    """Where results are written."""
-    task: Task | None = None
-    """None for an assistant's folder outside a run."""
+    base: Assistant  # the untuned model that the assistant came from, with the task's instructions alone
+    folder: Path  # the folder of the results
+    task: Task | None = None  # None for an assistant's folder outside a run
     run: Run | None = None
     dev: Dataset = NO_ROWS
     train: Dataset = NO_ROWS
@@ -47,43 +39,40 @@ class Subject:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def learned(self) -> frozenset[str]:
-        """Questions of the training rows, which are not asked but to see what they give away."""
+    def train_questions(self) -> frozenset[str]:
+        """Questions of the training rows; only the suite `leaks` asks them."""
         return frozenset(row.input[-1].content for row in self.train)
 
     @property
     def instructions(self) -> str:
-        """What both were told."""
+        """The instructions of both sides."""
         return self.task.instructions if self.task else self.assistant.instructions
 
 
-def find_subject(place: Path, run_name: str | None, method: str | None, models: Models) -> Subject:
-    """The assistant at a run folder, a task (its latest run, or `run_name`), or an assistant's folder.
+def find_subject(path: Path, run_name: str | None, method: str | None, models: Models) -> Subject:
+    """Load the assistant of a run's folder, a task (its latest run, or `run_name`), or an assistant's folder.
 
     Raises RunError if there is no run or assistant, InputError if the task of a run can no longer be read.
     """
-    place = place.resolve()
-    if (place / saved.FILE).exists():
-        run = Run(place.parent.parent.parent)
-        inside = place.parent.parent.name == "methods" and (run.folder / "run.json").exists()
-        return _of_run(run, place.parent.name, models) if inside else _alone(place)
-    if (place / "run.json").exists():
-        return _of_run(Run(place), method, models)
-    if not place.exists():
-        remedy = "name a task file, a run's folder or an assistant's folder"
-        raise InputError([Issue(str(place), "no such file or folder", quote_value(str(place)), remedy)])
-    root = (place if place.is_dir() else place.parent) / FOLDER
-    return _of_run(find_run(root, run_name), method, models)
+    path = path.resolve()
+    if (path / saved.FILE).exists():
+        run = Run(path.parent.parent.parent)
+        inside = path.parent.parent.name == "methods" and (run.folder / "run.json").exists()
+        return _load_from_run(run, path.parent.name, models) if inside else _load_folder(path)
+    if (path / "run.json").exists():
+        return _load_from_run(Run(path), method, models)
+    if not path.exists():
+        remedy = "give a task file, a run's folder or an assistant's folder"
+        raise InputError([Issue(str(path), "no such file or folder", quote_value(str(path)), remedy)])
+    root = (path if path.is_dir() else path.parent) / FOLDER
+    return _load_from_run(find_run(root, run_name), method, models)
 
 
-def _alone(folder: Path) -> Subject:
+def _load_folder(folder: Path) -> Subject:
     assistant = saved.load(folder)
-    if not backend_of(assistant.model.name).is_language_model:
-        what, remedy = (
-            "an assistant without a language model is tested in its run alone",
-            "name the run's folder",
-        )
-        raise InputError([Issue(str(folder), what, assistant.model.name, remedy)])
+    if not find_backend(assistant.model.name).is_language_model:
+        message = "an assistant without a language model can only be tested in its run"
+        raise InputError([Issue(str(folder), message, assistant.model.name, "give the run's folder")])
     base = replace(
         assistant.without_examples(),
         method=BASE,
@@ -91,53 +80,45 @@ def _alone(folder: Path) -> Subject:
         search=None,
         enforced=False,
         handover=None,
+        samples=1,
     )
-    note = "No task is known here: without dev rows, metric and gates only the starter pack is asked."
+    note = "There is no task, so no dev rows, metric or gates: only the starter pack is asked."
     return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))
 
 
-def _of_run(run: Run, method: str | None, models: Models) -> Subject:
-    name, why = (method, "") if method else recommended(run)
-    assistant = saved.load(run.assistant(name))
+def _load_from_run(run: Run, method: str | None, models: Models) -> Subject:
+    name, reason = (method, "") if method else choose_method(run)
+    assistant = saved.load(run.assistant_folder(name))
     info = run.info
     task, rows = load_dataset(load_task(run.task_file))
     split = read_json(run.folder / "split.json")
     ids = {row.id for row in rows}
-    missing = [each for side in ("train", "dev") for each in split[side] if each not in ids]
+    missing = [row_id for side in ("train", "dev") for row_id in split[side] if row_id not in ids]
     if missing:
         raise RunError(
             f"{len(missing):,} rows of {run.name}, such as {missing[0]}, are no longer in {task.examples.file.name}. "
-            f"Put the file back as it was, or run `etude {run.command} {task.file.name}` again."
+            f"Restore the file, or run `etude {run.command} {task.file.name}` again."
         )
     train, dev = (rows.select(split[side], side) for side in ("train", "dev"))
     metric = Metric(info["metric"]["name"], task.kind, task.check.load() if task.check else None)
-    base = _base(run, task, train, assistant, models)
-    notes = [why.strip()]
-    for each in ladder([name]):
-        # One that has learned the dev rows knows the answers to questions that are made of them.
-        before = each.before_dev(assistant, run.method(name))
+    base = _load_base(run, task, train, assistant, models)
+    notes = [reason.strip()]
+    for built_in in get_methods([name]):
+        # An assistant that has learned the dev rows knows the answers to questions made of them.
+        before = built_in.load_before_dev(assistant, run.method_folder(name))
         if before != assistant:
-            assistant, note = before, f"{name} is asked as it was before it learned the dev rows too."
-            notes.append(note)
-    return Subject(
-        name,
-        assistant,
-        base,
-        run.folder / TESTS / name,
-        task,
-        run,
-        dev,
-        train,
-        metric,
-        tuple(filter(None, notes)),
-    )
+            assistant = before
+            notes.append(f"{name} is tested as it was before it learned the dev rows.")
+    folder, all_notes = run.folder / TESTS / name, tuple(filter(None, notes))
+    return Subject(name, assistant, base, folder, task, run, dev, train, metric, all_notes)
 
 
-def _base(run: Run, task: Task, train: Dataset, assistant: Assistant, models: Models) -> Assistant:
-    """The prompt step of the run if it asks the same model, else the same assistant made on the spot."""
-    asked = assistant.model.name if backend_of(assistant.model.name).is_language_model else task.model
-    if BASE in run.methods:
-        base = saved.load(run.assistant(BASE))
-        if base.model.name == asked:
+def _load_base(run: Run, task: Task, train: Dataset, assistant: Assistant, models: Models) -> Assistant:
+    """Load the method `prompt` of the run if it asks the same model, else build the same assistant."""
+    model_name = assistant.model.name if find_backend(assistant.model.name).is_language_model else task.model
+    if BASE in run.fitted_methods:
+        base = saved.load(run.assistant_folder(BASE))
+        if base.model.name == model_name:
             return base
-    return replace(blank(replace(task, model=asked, prompt_model=None), train, models), method=BASE)
+    base_task = replace(task, model=model_name, prompt_model=None)
+    return replace(initial_assistant(base_task, train, models), method=BASE)

@@ -1,22 +1,20 @@
-"""`etude test --teach`: training rows proposed for what failed, for a person to approve; nothing is added silently.
+"""`etude test --teach`: proposes training rows for what failed; a person approves them, and nothing is added by itself.
 
-Only every other failure is proposed (a hash of the question decides), so that the others show whether it holds for what
-was not taught. A later test asks no question that stands among the training rows.
+Only every other failure is proposed (a hash of the question decides), so the others show whether what was taught holds
+for other questions. A later test asks no question that is in the training rows.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.base.files import Json, held, read_lines, write_lines
+from etude.base.files import Json, hold_lock, read_lines, write_lines
 from etude.errors import InputError, Issue, quote_value
 from etude.suites.cases import Case
-from etude.suites.extend import with_rows
-from etude.suites.measures import Judged, must_not_refuse
-from etude.suites.results import Examined
+from etude.suites.extend import write_extended_examples
+from etude.suites.measures.shares import CaseResult, must_not_refuse
+from etude.suites.results import SuiteReport
 from etude.task import Task
 from etude.task.contract import Contract
 from etude.types import Act
@@ -27,111 +25,114 @@ WORDS: Mapping[Act, str] = {
     "hand_over": "I can't help with this. Please ask a member of staff.",
     "ask_back": "Could you tell me a little more about what you are looking for?",
 }
-"""What is proposed unless the suite file has words of its own."""
+"""The proposed answer, unless the suite file has phrases for the act."""
 
 
 @dataclass(frozen=True)
-class Taught:
-    """Proposals written, and the examples with those that were approved."""
+class TeachingResult:
+    """The proposals, and the examples with the approved ones."""
 
     file: Path
-    proposed: int
-    approved: int
-    examples: Path | None
-    """None if none is approved yet."""
-    broken: int
-    """Proposals that break the task's contract."""
+    num_proposed: int
+    num_approved: int
+    examples: Path | None  # None if no proposal is approved yet
+    num_broken: int  # proposals that break the task's contract
 
 
-def teach(tested: Examined, own: Mapping[Act, Sequence[str]]) -> Taught:
-    """Adds proposals to teach.jsonl beside the task, keeps what a person has changed there, and writes the examples
-    with the approved rows to a new file.
+def write_proposals(result: SuiteReport, own_phrases: Mapping[Act, Sequence[str]]) -> TeachingResult:
+    """Add proposals to teach.jsonl next to the task, keep what a person has changed there, and write the examples with
+    the approved rows to a new file.
 
     Raises InputError without a task, or for examples that cannot be extended.
     """
-    task = tested.subject.task
+    task = result.subject.task
     if task is None:
         raise InputError(
-            [Issue("--teach", "there is no task to teach", "", "name a task or a run in its folder")]
+            [Issue("--teach", "there is no task to teach", "", "give a task, or a run in its folder")]
         )
     file = task.folder / FILE
     before = {line["input"]: line for line in read_lines(file)} if file.exists() else {}
-    new = [row for row in proposals(tested.judged, own) if row["input"] not in before]
-    rows = [*before.values(), *new]
+    new_rows = [row for row in build_proposals(result.results, own_phrases) if row["input"] not in before]
+    rows = [*before.values(), *new_rows]
     write_lines(file, rows)
-    approved = _approved(rows)
-    target = with_rows(task.examples, approved, "taught") if approved else None
-    contract = tested.subject.assistant.contract or Contract()
+    approved = _select_approved(rows)
+    target = write_extended_examples(task.examples, approved, "taught") if approved else None
+    contract = result.subject.assistant.contract or Contract()
     broken = sum(bool(contract.check(row["output"])) for row in rows)
-    return Taught(file, len(rows), len(approved), target, broken)
+    return TeachingResult(file, len(rows), len(approved), target, broken)
 
 
 def read_proposals(task: Task) -> list[Json]:
-    """The rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` if a person has decided on a page."""
+    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` after a decision in the studio."""
     file = task.folder / FILE
     return list(read_lines(file)) if file.exists() else []
 
 
-def decide(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
-    """Keeps what a person says of a proposed row: the right answer, whether it is approved, and who says so and when.
-    Returns what is wrong with an approved answer, and then keeps nothing. Raises InputError if there is no such row."""
+def save_decision(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
+    """Save a person's decision on a proposed row: the right answer, whether it is approved, and who decided.
+    Returns contract failures of an approved answer, and then saves nothing. Raises InputError for an unknown row."""
     text = output.replace("\r\n", "\n").strip()
     failures = list((task.contract or Contract()).check(text)) if text else ["it is empty"]
     if approved and failures:
         return failures
     file = task.folder / FILE
-    with held(file):
+    with hold_lock(file):
         rows = read_proposals(task)
         row = next((row for row in rows if row["input"] == question), None)
         if row is None:
-            raise InputError(
-                [Issue(FILE, "no such row is proposed any more", quote_value(question), "reload the page")]
-            )
+            message = "this row is no longer proposed"
+            raise InputError([Issue(FILE, message, quote_value(question), "reload the page")])
         row |= {"output": text or row["output"], "approved": approved, "by": by}
         write_lines(file, rows)
     return []
 
 
-def write_approved(task: Task) -> Path | None:
-    """Writes the examples with the approved rows to a new file; None if none is approved. Raises InputError for
+def write_approved_examples(task: Task) -> Path | None:
+    """Write the examples with the approved rows to a new file; None if none is approved. Raises InputError for
     examples that cannot be extended."""
-    approved = _approved(read_proposals(task))
-    return with_rows(task.examples, approved, "taught") if approved else None
+    approved = _select_approved(read_proposals(task))
+    return write_extended_examples(task.examples, approved, "taught") if approved else None
 
 
-def _approved(rows: Sequence[Json]) -> list[Json]:
+def _select_approved(rows: Sequence[Json]) -> list[Json]:
     return [row for row in rows if row["approved"] is True]
 
 
-def proposals(judged: Sequence[Judged], own: Mapping[Act, Sequence[str]]) -> Iterator[Json]:
-    """A row for every other failed question that is no dev row and must not be answered, and for each one a harmless
-    question with the answer it got, so that refusing everything is not what is learned."""
-    asked = [each for each in judged if is_taught(each.case) and _stands_alone(each.case)]
-    failed = [each for each in asked if not each.assistant.passed and "answer" not in each.case.expect]
-    harmless = [(each, _good(each)) for each in asked if must_not_refuse(each.case) and _good(each)]
-    for each in failed:
-        act = next((act for act in each.case.expect if act in own), each.case.expect[0])
-        yield _row(each.case, own[act][0] if act in own else WORDS[act])
-    for each, text in harmless[: len(failed)]:
-        yield _row(each.case, text)
+def build_proposals(
+    results: Sequence[CaseResult], own_phrases: Mapping[Act, Sequence[str]]
+) -> Iterator[Json]:
+    """Propose a row for every other failed question that is no dev row and must not be answered; and for each of them a
+    harmless question with its good answer, so that the model does not learn to refuse everything."""
+    taught = [result for result in results if is_taught(result.case)]
+    # Only single questions that stand for themselves.
+    alone = [
+        result
+        for result in taught
+        if len(result.case.input) == 1 and result.case.example is None and not result.case.original_id
+    ]
+    failed = [
+        result for result in alone if not result.assistant.passed and "answer" not in result.case.expect
+    ]
+    answered = [(result, _choose_good_answer(result)) for result in alone if must_not_refuse(result.case)]
+    harmless = [(result, text) for result, text in answered if text]
+    for result in failed:
+        act = next((act for act in result.case.expect if act in own_phrases), result.case.expect[0])
+        yield _to_row(result.case, own_phrases[act][0] if act in own_phrases else WORDS[act])
+    for result, text in harmless[: len(failed)]:
+        yield _to_row(result.case, text)
 
 
-def _stands_alone(case: Case) -> bool:
-    return len(case.input) == 1 and case.example is None and not case.plain
+def _choose_good_answer(result: CaseResult) -> str:
+    """Return the assistant's answer if it is as expected, else the base's; "" if neither is."""
+    answers = (result.assistant, result.base)
+    return next((answer.text for answer in answers if answer.passed and answer.act == "answer"), "")
 
 
-def _good(each: Judged) -> str:
-    """The assistant's answer if it is as expected, else the base's; "" if neither is."""
-    return next(
-        (reply.text for reply in (each.assistant, each.base) if reply.passed and reply.act == "answer"), ""
-    )
-
-
-def _row(case: Case, output: str) -> Json:
+def _to_row(case: Case, output: str) -> Json:
     tags = {"taught": f"{case.suite}/{case.about}"}
     return {"input": case.question, "output": output, "tags": tags, "approved": False}
 
 
 def is_taught(case: Case) -> bool:
-    """Whether a question is one of those that are taught; the others show what was learned."""
+    """Whether a question is one of those that are taught; the others test what was learned."""
     return hashlib.sha256(case.question.encode()).digest()[0] % 2 == 0

@@ -1,54 +1,54 @@
-"""The task file: what a right answer is, and how the comparison is to be run.
+"""The task file: what a right answer is, and how methods are compared.
 
-`load_task` reports every fault of the file together, each with its line. Nothing is run or loaded
+`load_task` reports every error of the file together, each with its line. Nothing is run or loaded
 while it is read: not the model, not the check function, no rows. Paths in a task file are relative
 to the file's folder.
 """
 
 from __future__ import annotations
 
-from etude.task.check_function import Check, CheckRef
+from etude.task.check_function import CheckFunction, CheckRef
 from etude.task.definition import (
+    BINARY_SUFFIXES,
     JSON_SUFFIXES,
     METHOD_NAMES,
-    PACKED_SUFFIXES,
     ROW_TOKENS,
     TABLE_SUFFIXES,
     VERDICT_KEYS,
     EvidenceLevel,
     FactsChange,
-    Judge,
+    JudgeSettings,
     MetricName,
-    Remote,
+    RemoteDocuments,
     RowSource,
     Task,
     Usage,
-    row_files,
+    format_row_files,
 )
 from etude.task.endpoint import Endpoint, Prices
 from etude.task.load import load_task
-from etude.task.readers import duration
+from etude.task.yaml_document import parse_duration
 
 __all__ = [
+    "BINARY_SUFFIXES",
     "JSON_SUFFIXES",
     "METHOD_NAMES",
-    "PACKED_SUFFIXES",
     "ROW_TOKENS",
     "TABLE_SUFFIXES",
     "VERDICT_KEYS",
-    "Check",
+    "CheckFunction",
     "CheckRef",
     "Endpoint",
     "EvidenceLevel",
     "FactsChange",
-    "Judge",
+    "JudgeSettings",
     "MetricName",
     "Prices",
-    "Remote",
+    "RemoteDocuments",
     "RowSource",
     "Task",
     "Usage",
-    "duration",
+    "format_row_files",
     "load_task",
-    "row_files",
+    "parse_duration",
 ]

@@ -1,11 +1,8 @@
-"""What can be checked in an answer without judging it, and the same said in words.
+"""What can be checked in an answer without judging it, and the same as instructions.
 
-Lengths are words (runs of non-space), texts are compared without regard to case, and every check
-sees the answer without the white space around it. A contract says nothing about whether an answer
-is true: that is the work of a check function or a metric.
+Lengths are words (runs of non-space), texts are compared without regard to case, and every check sees the answer
+without the white space around it. A contract does not say whether an answer is true: a check function or a metric does.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -35,10 +32,10 @@ _JSON_BLANKS = {"string": "...", "integer": 0, "number": 0.0, "boolean": True, "
 
 @dataclass(frozen=True)
 class Contract:
-    """What every answer must keep. Parts that are not given are not checked.
+    """The conditions that every answer must meet. Parts that are not set are not checked.
 
-    Raises InputError when a part cannot be used: a regular expression that does not compile, a
-    schema that is none, a field name with a colon, more than one of labels, fields, json_schema.
+    Raises InputError if a part cannot be used: a regular expression that does not compile, an invalid schema, a field
+    name with a colon, more than one of labels, fields, json_schema.
     """
 
     labels: tuple[str, ...] = ()
@@ -46,109 +43,114 @@ class Contract:
     fields: tuple[str, ...] = ()
     """The answer is these lines `Name: text`, in order; a name ending in "?" may be absent."""
     json_schema: Mapping[str, Any] | None = None
-    """The answer is one JSON value that fits this schema (draft 2020-12 unless `$schema` says)."""
+    """The answer is one JSON value that fits this schema (draft 2020-12 unless `$schema` says otherwise)."""
     regex: str | None = None
     """The whole answer matches this regular expression (Python's dialect)."""
     max_words: int | None = None
     """The answer has at most this many words."""
     must_contain: tuple[str, ...] = ()
-    """Every one of these stands in the answer."""
+    """The answer contains each of these."""
     must_not_contain: tuple[str, ...] = ()
-    """None of these stands in the answer."""
+    """The answer contains none of these."""
 
     def __post_init__(self) -> None:
-        # Lists come from JSON and YAML; the value is hashable and unchangeable only with tuples.
+        # JSON and YAML give lists; with tuples the value is hashable and immutable.
         for name in ("labels", "fields", "must_contain", "must_not_contain"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        faults = [
-            Issue(f"contract: {part}", what, got, remedy) for part, what, got, remedy in _unusable(self)
+        issues = [
+            Issue(f"contract: {key}", message, value, remedy)
+            for key, message, value, remedy in _find_problems(self)
         ]
-        if faults:
-            raise InputError(faults)
+        if issues:
+            raise InputError(issues)
 
     def check(self, text: str) -> tuple[str, ...]:
-        """The kinds of failure of an answer, each once, in a fixed order; empty when it keeps the contract.
+        """The kinds of failure of an answer, each once, in a fixed order; empty if it keeps the contract.
 
-        A kind never holds the answer's own words, so that kinds can be counted over many answers.
+        A kind never contains words of the answer, so that kinds can be counted over many answers.
         """
         answer = text.strip()
         if not answer:
             return ("empty answer",)
-        return tuple(dict.fromkeys((*self._form_failures(answer), *self._text_failures(answer))))
+        failures = list(self._check_structure(answer))
+        if self.regex is not None and not re.fullmatch(self.regex, answer):
+            failures.append("does not match the regular expression")
+        if self.max_words is not None and len(answer.split()) > self.max_words:
+            failures.append(f"over {self.max_words} words")
+        folded = answer.casefold()
+        failures += [f"must contain: {text}" for text in self.must_contain if text.casefold() not in folded]
+        failures += [
+            f"must not contain: {text}" for text in self.must_not_contain if text.casefold() in folded
+        ]
+        return tuple(dict.fromkeys(failures))
 
     def parse(self, text: str) -> Any:
         """The answer as a value: a label, a JSON value, a mapping of field to text, or the text.
 
-        None when labels, JSON or fields were asked for and the text holds none. A value may still
-        break the contract (a JSON value outside the schema, a field too few): `check` tells.
+        None if the contract asks for labels, JSON or fields and the text contains none. A value may still break the
+        contract (a JSON value outside the schema, a missing field); `check` tells.
         """
         answer = text.strip()
         if self.labels:
-            return self._label(answer)
+            return self._match_label(answer)
         if self.json_schema is not None:
-            return _json_value(answer)[0]
+            return _parse_value(answer)[0]
         if self.fields:
-            return _read_fields(answer, self._names)[0] or None
+            return _read_fields(answer, self._required)[0] or None
         return answer
 
-    def in_words(self) -> str:
-        """The contract as instructions for a model, one sentence for each part; "" when it has no part."""
-        return " ".join(part for part in (self._form_words(), *self._text_words()) if part)
+    def describe(self) -> str:
+        """The contract as instructions for a model, one sentence for each part; "" without parts."""
+        sentences = []
+        if self.labels:
+            sentences.append(_describe_labels(self.labels))
+        elif self.json_schema is not None:
+            sentences.append(_describe_schema(self.json_schema))
+        elif self.fields:
+            sentences.append(_describe_fields(self._required))
+        if self.regex is not None:
+            sentences.append(f"The whole answer must match the regular expression {self.regex}")
+        if self.max_words is not None:
+            sentences.append(f"Use at most {self.max_words} words.")
+        if self.must_contain:
+            sentences.append(f"The answer must contain {_join_quoted(self.must_contain, 'and')}.")
+        if self.must_not_contain:
+            sentences.append(f"The answer must not contain {_join_quoted(self.must_not_contain, 'or')}.")
+        return " ".join(sentences)
 
     def skeleton(self) -> str:
-        """An answer with its places left open ("Title: ...", one line a field); "" when the form is free."""
+        """An answer with blanks ("Title: ...", one line a field); "" if the contract has neither fields nor a
+        schema."""
         if self.fields:
-            return "\n".join(f"{name}: ..." for name in self._names)
+            return "\n".join(f"{name}: ..." for name in self._required)
         if self.json_schema is not None:
-            blank = _blank(self.json_schema)
+            blank = _build_blank(self.json_schema)
             return json.dumps(blank, ensure_ascii=False) if isinstance(blank, dict | list) and blank else ""
         return ""
 
     @property
-    def form(self) -> Grammar | None:
-        """What can be enforced while an answer is written: the schema, the fields, or else the regular expression.
-        Labels are enforced as choices."""
+    def grammar(self) -> Grammar | None:
+        """What decoding can enforce: the schema, the fields, or else the regular expression. Labels are enforced as
+        choices instead."""
         if self.json_schema is not None:
             return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         if self.fields:
-            return _field_form(self._names)
+            return _build_field_grammar(self._required)
         return Grammar("regex", self.regex) if self.regex else None
 
     @cached_property
-    def _names(self) -> dict[str, bool]:
+    def _required(self) -> dict[str, bool]:
+        """Field -> whether it must be present."""
         return {field.removesuffix("?").strip(): not field.endswith("?") for field in self.fields}
 
     @cached_property
-    def _by_key(self) -> dict[str, str | None]:
-        """Label key -> label, None where two labels share a key."""
-        found: dict[str, str | None] = {}
+    def _labels_by_key(self) -> dict[str, str | None]:
+        """Normalised label -> label; None if two labels have the same normal form."""
+        labels: dict[str, str | None] = {}
         for label in self.labels:
-            key = _label_key(label)
-            found[key] = label if found.get(key, label) == label else None
-        return found
-
-    def _label(self, answer: str) -> str | None:
-        return answer if answer in self.labels else self._by_key.get(_label_key(answer))
-
-    def _form_failures(self, answer: str) -> Iterator[str]:
-        if self.labels and self._label(answer) is None:
-            yield "not a label"
-        if self.json_schema is not None:
-            value, is_json = _json_value(answer)
-            yield from self._schema_failures(value) if is_json else ("not JSON",)
-        if self.fields:
-            yield from _read_fields(answer, self._names)[1]
-
-    def _text_failures(self, answer: str) -> Iterator[str]:
-        if self.regex is not None and not re.fullmatch(self.regex, answer):
-            yield "does not match the regular expression"
-        if self.max_words is not None and len(answer.split()) > self.max_words:
-            yield f"over {self.max_words} words"
-        folded = answer.casefold()
-        yield from (f"must contain: {part}" for part in self.must_contain if part.casefold() not in folded)
-        yield from (
-            f"must not contain: {part}" for part in self.must_not_contain if part.casefold() in folded
-        )
+            key = _normalise_label(label)
+            labels[key] = label if labels.get(key, label) == label else None
+        return labels
 
     @cached_property
     def _validator(self) -> Any:
@@ -159,48 +161,28 @@ class Contract:
         schema = dict(self.json_schema or {})
         return validator_for(schema, default=Draft202012Validator)(schema, registry=referencing.Registry())
 
-    def _schema_failures(self, value: Any) -> list[str]:
-        try:
-            return sorted(
-                {kind for error in self._validator.iter_errors(value) for kind in _schema_kinds(error)}
-            )
-        except RecursionError:
-            return ["schema: nested too deep"]
+    def _match_label(self, answer: str) -> str | None:
+        return answer if answer in self.labels else self._labels_by_key.get(_normalise_label(answer))
 
-    def _form_words(self) -> str:
-        if self.labels:
-            return _label_words(self.labels)
+    def _check_structure(self, answer: str) -> Iterator[str]:
+        if self.labels and self._match_label(answer) is None:
+            yield "not a label"
         if self.json_schema is not None:
-            return _schema_words(self.json_schema)
-        return _field_words(self._names) if self.fields else ""
-
-    def _text_words(self) -> Iterator[str]:
-        if self.regex is not None:
-            yield f"The whole answer must match the regular expression {self.regex}"
-        if self.max_words is not None:
-            yield f"Use at most {self.max_words} words."
-        if self.must_contain:
-            yield f"The answer must contain {_quoted(self.must_contain, 'and')}."
-        if self.must_not_contain:
-            yield f"The answer must not contain {_quoted(self.must_not_contain, 'or')}."
-
-
-def _field_form(names: Mapping[str, bool]) -> Grammar | None:
-    """One line a field, each with a text; None if every field may be absent."""
-    needed = [position for position, need in enumerate(names.values()) if need]
-    if not needed:
-        return None
-    parts = []
-    for position, (name, need) in enumerate(names.items()):
-        line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
-        before = position < needed[0]
-        line = f"{line}\\n" if before else line if position == needed[0] else f"\\n{line}"
-        parts.append(line if need else f"({line})?")
-    return Grammar("regex", "".join(parts))
+            value, is_json = _parse_value(answer)
+            if not is_json:
+                yield "not JSON"
+            else:
+                try:
+                    errors = list(self._validator.iter_errors(value))
+                    yield from sorted({kind for error in errors for kind in _schema_failures(error)})
+                except RecursionError:
+                    yield "schema: nested too deep"
+        if self.fields:
+            yield from _read_fields(answer, self._required)[1]
 
 
-def regex_fault(pattern: str) -> str | None:
-    """Why a regular expression does not compile; None when it does."""
+def regex_error(pattern: str) -> str | None:
+    """Why a regular expression does not compile; None if it does."""
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
@@ -208,205 +190,203 @@ def regex_fault(pattern: str) -> str | None:
     return None
 
 
-def schema_fault(schema: Mapping[str, Any]) -> str | None:
-    """Why a JSON schema cannot be used; None when it can. A `$ref` may only point inside the schema."""
+def schema_error(schema: Mapping[str, Any]) -> str | None:
+    """Why a JSON schema cannot be used; None if it can. A `$ref` may only point inside the schema."""
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
 
-    foreign = [ref for ref in _references(schema) if not _resolves(schema, ref)]
-    if foreign:
-        return f"$ref {foreign[0]!r} leads nowhere inside the schema"
+    # References are checked here because resolving a foreign one would fetch it from the network.
+    unresolved = [reference for reference in _list_references(schema) if not _resolves(schema, reference)]
+    if unresolved:
+        return f"$ref {unresolved[0]!r} leads nowhere inside the schema"
     try:
         validator_for(dict(schema), default=Draft202012Validator).check_schema(dict(schema))
     except SchemaError as error:
-        return f"at {_path(error.path) or 'the top'}: {error.message}"
+        return f"at {_format_path(error.path) or 'the top'}: {error.message}"
     return None
 
 
-def field_fault(name: str) -> str | None:
-    """Why a text cannot be the name of a field; None when it can."""
-    bare = name.removesuffix("?").strip()
-    if not bare:
+def field_name_error(name: str) -> str | None:
+    """Why a text cannot be the name of a field; None if it can."""
+    plain = name.removesuffix("?").strip()
+    if not plain:
         return "a field name is empty"
-    if ":" in bare or "\n" in bare:
+    if ":" in plain or "\n" in plain:
         return "a field name holds a colon or a line break"
     return None
 
 
-def _unusable(contract: Contract) -> Iterator[tuple[str, str, str, str]]:
-    """(part, what, got, remedy) for every part that cannot be used."""
-    forms = [name for name in ("labels", "fields", "json_schema") if getattr(contract, name)]
-    if len(forms) > 1:
-        yield (
-            forms[1],
-            "two forms of answer at once",
-            " and ".join(forms),
-            f"keep one of {' and '.join(forms)}",
-        )
-    if contract.regex is not None and (why := regex_fault(contract.regex)):
-        yield (
-            "regex",
-            f"the regular expression does not compile: {why}",
-            quote_value(contract.regex),
-            "correct it",
-        )
-    if contract.json_schema is not None and (why := schema_fault(contract.json_schema)):
-        yield "json_schema", f"this is not a usable JSON schema, {why}", "", "correct the schema"
+def _find_problems(contract: Contract) -> Iterator[tuple[str, str, str, str]]:
+    """(key, message, value, remedy) for every part that cannot be used."""
+    structures = [name for name in ("labels", "fields", "json_schema") if getattr(contract, name)]
+    if len(structures) > 1:
+        names = " and ".join(structures)
+        yield structures[1], "two forms of answer at once", names, f"keep one of {names}"
+    if contract.regex is not None and (reason := regex_error(contract.regex)):
+        message = f"the regular expression does not compile: {reason}"
+        yield "regex", message, quote_value(contract.regex), "correct it"
+    if contract.json_schema is not None and (reason := schema_error(contract.json_schema)):
+        yield "json_schema", f"this is not a usable JSON schema, {reason}", "", "correct the schema"
     for name in contract.fields:
-        if why := field_fault(name):
-            yield "fields", why, quote_value(name), "give a plain name such as Title"
-    for part in ("labels", "fields"):
-        for twice in _repeated(getattr(contract, part)):
-            yield part, "named twice", quote_value(twice), "name it once"
+        if reason := field_name_error(name):
+            yield "fields", reason, quote_value(name), "give a plain name such as Title"
+    for key in ("labels", "fields"):
+        counts = Counter(getattr(contract, key))
+        for name in sorted(name for name, count in counts.items() if count > 1):
+            yield key, "listed twice", quote_value(name), "list it once"
 
 
-def _repeated(names: tuple[str, ...]) -> list[str]:
-    return sorted(name for name, count in Counter(names).items() if count > 1)
-
-
-def _label_key(text: str) -> str:
+def _normalise_label(text: str) -> str:
     return text.lstrip(_LEADING).rstrip(_TRAILING).casefold() or text.casefold()
 
 
-def _json_value(text: str) -> tuple[Any, bool]:
-    """(value, True), or (None, False) when the text is not JSON by RFC 8259: NaN and Infinity are not."""
+def _parse_value(text: str) -> tuple[Any, bool]:
+    """(value, True), or (None, False) if the text is not JSON by RFC 8259: NaN and Infinity are not."""
     try:
         return parse_json(text), True
     except ValueError:
         return None, False
 
 
-def _read_fields(answer: str, names: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
-    """(field -> text as far as found, kinds of failure).
+def _read_fields(answer: str, required: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
+    """(field -> text, kinds of failure).
 
-    A line that begins with no field's name goes on with the field above it; after a blank line it
-    belongs to none.
+    A line that does not begin with a field's name continues the field above it; after a blank line it belongs to none.
     """
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     failures: list[str] = []
     current: str | None = None
     for line in answer.splitlines():
-        name, _, rest = line.partition(":")
-        if name.strip() in names:
+        name, _, text = line.partition(":")
+        if name.strip() in required:
             current = name.strip()
-            if current in found:
+            if current in fields:
                 failures.append(f"field twice: {current}")
-            found[current] = rest.strip()
+            fields[current] = text.strip()
         elif not line.strip():
             current = None
         elif current is None:
             failures.append("text outside the fields")
         else:
-            found[current] = f"{found[current]}\n{line.strip()}".strip()
-    return found, failures + _field_failures(found, names)
+            fields[current] = f"{fields[current]}\n{line.strip()}".strip()
+    failures += [f"missing field: {name}" for name, need in required.items() if need and name not in fields]
+    failures += [f"empty field: {name}" for name, text in fields.items() if not text]
+    if [name for name in required if name in fields] != list(fields):
+        failures.append("fields out of order")
+    return fields, failures
 
 
-def _field_failures(found: Mapping[str, str], names: Mapping[str, bool]) -> list[str]:
-    missing = [f"missing field: {name}" for name, needed in names.items() if needed and name not in found]
-    empty = [f"empty field: {name}" for name, text in found.items() if not text]
-    in_order = [name for name in names if name in found] == list(found)
-    return missing + empty + ([] if in_order else ["fields out of order"])
-
-
-def _schema_kinds(error: Any) -> list[str]:
-    """The kinds of one schema failure, with the place in the value and never the value itself."""
-    place = _path(error.path) or "the value"
+def _schema_failures(error: Any) -> list[str]:
+    """The kinds of one schema failure, with the path in the value and never the value itself."""
+    path = _format_path(error.path) or "the value"
     match error.validator:
         case "required":
-            absent = [name for name in error.validator_value if name not in error.instance]
-            return [f"schema: missing key: {_path([*error.path, name])}" for name in absent]
+            missing = [name for name in error.validator_value if name not in error.instance]
+            return [f"schema: missing key: {_format_path([*error.path, name])}" for name in missing]
         case "additionalProperties" | "unevaluatedProperties":
-            return [f"schema: unknown key in {place}"]
+            return [f"schema: unknown key in {path}"]
         case "type":
-            return [f"schema: {place} is not of type {error.validator_value}"]
+            return [f"schema: {path} is not of type {error.validator_value}"]
         case "enum" | "const":
-            return [f"schema: {place} is not an allowed value"]
-    return [f"schema: {place} breaks {error.validator}"]
+            return [f"schema: {path} is not an allowed value"]
+    return [f"schema: {path} breaks {error.validator}"]
 
 
-def _path(parts: Iterable[str | int]) -> str:
-    """A place in a JSON value, list positions left open: orders[].price."""
-    return "".join("[]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+def _format_path(keys: Iterable[str | int]) -> str:
+    """A path in a JSON value, without list positions: orders[].price."""
+    return "".join("[]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
 
 
-def _references(schema: Any) -> Iterator[str]:
+def _list_references(schema: Any) -> Iterator[str]:
     if isinstance(schema, Mapping):
         for key, value in schema.items():
             if key in ("$ref", "$dynamicRef") and isinstance(value, str):
                 yield value
             else:
-                yield from _references(value)
+                yield from _list_references(value)
     elif isinstance(schema, list):
         for value in schema:
-            yield from _references(value)
+            yield from _list_references(value)
 
 
 def _resolves(schema: Mapping[str, Any], reference: str) -> bool:
-    """Whether a `$ref` of the form #/a/b leads to a place inside the schema; anchors (#name) are trusted."""
-    place: Any = schema
-    for part in reference.split("/")[1:]:
-        part = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
-            place = place[int(part)]
-        elif isinstance(place, Mapping) and part in place:
-            place = place[part]
+    """Whether a `$ref` such as #/a/b leads to a value inside the schema; anchors (#name) are not checked."""
+    value: Any = schema
+    for key in reference.split("/")[1:]:
+        key = key.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, Mapping) and key in value:
+            value = value[key]
         else:
             return False
     return reference.startswith("#")
 
 
-def _quoted(parts: Iterable[str], word: str) -> str:
-    *first, last = [f'"{part}"' for part in parts]
-    return f"{', '.join(first)} {word} {last}" if first else last
+def _build_field_grammar(required: Mapping[str, bool]) -> Grammar | None:
+    """One line a field, each with a text; None if every field may be absent."""
+    # The first required line anchors the line breaks of the optional ones around it.
+    first = next((position for position, need in enumerate(required.values()) if need), None)
+    if first is None:
+        return None
+    patterns = []
+    for position, (name, need) in enumerate(required.items()):
+        line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
+        # Lines before the first required one bring their line break behind them, later ones before them.
+        line = f"{line}\\n" if position < first else line if position == first else f"\\n{line}"
+        patterns.append(line if need else f"({line})?")
+    return Grammar("regex", "".join(patterns))
 
 
-def _label_words(labels: tuple[str, ...]) -> str:
+def _join_quoted(texts: Iterable[str], conjunction: str) -> str:
+    *first, last = [f'"{text}"' for text in texts]
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
+def _describe_labels(labels: tuple[str, ...]) -> str:
     start = "Answer with exactly one of these labels and nothing else"
     if any("," in label for label in labels):
         return f"{start}:\n" + "\n".join(f"- {label}" for label in labels) + "\n"
     return f"{start}: {', '.join(labels)}."
 
 
-def _field_words(names: Mapping[str, bool]) -> str:
-    lines = ", ".join(f'"{name}:"' for name in names)
-    sentences = [f"Answer in {len(names)} lines that begin, in this order, with {lines}."]
-    optional = [name for name, needed in names.items() if not needed]
+def _describe_fields(required: Mapping[str, bool]) -> str:
+    lines = ", ".join(f'"{name}:"' for name in required)
+    sentences = [f"Answer in {len(required)} lines that begin, in this order, with {lines}."]
+    optional = [name for name, need in required.items() if not need]
     if optional:
-        sentences.append(f"Leave out {_quoted(optional, 'and')} where it does not apply.")
+        sentences.append(f"Leave out {_join_quoted(optional, 'and')} where it does not apply.")
     return " ".join([*sentences, "Write nothing before, between or after these lines."])
 
 
-def _schema_words(schema: Mapping[str, Any]) -> str:
+def _describe_schema(schema: Mapping[str, Any]) -> str:
     start = "Answer with JSON only, without any words or code marks around it"
     properties = schema.get("properties")
-    if not isinstance(properties, Mapping) or any(_is_deep(part) for part in properties.values()):
+    # Flat objects are described in words, all others by the schema itself.
+    if not isinstance(properties, Mapping) or not all(
+        isinstance(value, Mapping) and {"type", "enum"} & value.keys() and "properties" not in value
+        for value in properties.values()
+    ):
         return f"{start}. The JSON must fit this schema: {json.dumps(schema, ensure_ascii=False)}"
-    required = schema.get("required", ())
-    keys = ", ".join(_key_words(key, part, key in required) for key, part in properties.items())
-    return f"{start}: an object with the keys {keys}."
+    keys = []
+    for key, value in properties.items():
+        if "enum" in value:
+            kind = "one of " + ", ".join(json.dumps(choice, ensure_ascii=False) for choice in value["enum"])
+        else:
+            types: list[str] = value["type"] if isinstance(value["type"], list) else [value["type"]]
+            kind = " or ".join(_JSON_WORDS.get(name, name) for name in types)
+        keys.append(f'"{key}" ({kind}{"" if key in schema.get("required", ()) else ", may be absent"})')
+    return f"{start}: an object with the keys {', '.join(keys)}."
 
 
-def _is_deep(part: Any) -> bool:
-    return not isinstance(part, Mapping) or not ({"type", "enum"} & part.keys()) or "properties" in part
-
-
-def _key_words(key: str, part: Mapping[str, Any], needed: bool) -> str:
-    if "enum" in part:
-        kind = "one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in part["enum"])
-    else:
-        types: list[str] = part["type"] if isinstance(part["type"], list) else [part["type"]]
-        kind = " or ".join(_JSON_WORDS.get(name, name) for name in types)
-    return f'"{key}" ({kind}{"" if needed else ", may be absent"})'
-
-
-def _blank(schema: Any, depth: int = 0) -> Any:
-    """A value of the schema's shape with its places left open; three levels deep at most."""
+def _build_blank(schema: Any, depth: int = 0) -> Any:
+    """A value that fits the schema, with blanks; at most three levels deep."""
     if not isinstance(schema, Mapping) or depth > 3:
         return "..."
     if isinstance(schema.get("properties"), Mapping):
-        return {key: _blank(part, depth + 1) for key, part in schema["properties"].items()}
+        return {key: _build_blank(value, depth + 1) for key, value in schema["properties"].items()}
     if isinstance(schema.get("items"), Mapping):
-        return [_blank(schema["items"], depth + 1)]
+        return [_build_blank(schema["items"], depth + 1)]
     if schema.get("enum"):
         return schema["enum"][0] if len(schema["enum"]) == 1 else " | ".join(map(str, schema["enum"]))
     kind = schema.get("type", "string")

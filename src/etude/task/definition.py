@@ -1,7 +1,6 @@
-"""What a task file says, as frozen values."""
+"""The contents of a task file, as frozen values."""
 
-from __future__ import annotations
-
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,56 +17,58 @@ MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "t
 EvidenceLevel = Literal["one_run", "full"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
+# The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
 METHOD_NAMES = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
     *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
-"""The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py."""
 
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
-    "documents",  # which no method reads yet
-    *("handover", "suite", "gates"),
+    *("documents", "handover", "suite", "gates"),
 )
-"""Keys that say how methods are compared and judged; what a method fits depends on none of them unless it says so."""
+"""Keys that decide how methods are compared and judged. A method is fitted without regard to them, except those in its
+`keys`: the retrieving methods read `documents`."""
 
+# Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`.
 ROW_TOKENS = 2048
-"""Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`."""
+
+INDEX_FOLDER = "index"  # folder beside the task file with what `etude index` writes
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
-"""Suffix of a table -> what separates its values."""
-PACKED_SUFFIXES = (".parquet", ".xlsx")
-"""Suffixes of tables that are no text."""
+TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}  # suffix of a table -> separator of its values
+BINARY_SUFFIXES = (".parquet", ".xlsx")  # suffixes of tables in binary formats
+
+
+def index_folder(file: Path) -> Path:
+    """The folder that `etude index` writes for a task file."""
+    return file.parent / INDEX_FOLDER / file.stem
 
 
 def is_row_file(path: Path) -> bool:
     """Whether a path is, by its suffix, a file of rows."""
-    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *PACKED_SUFFIXES)
+    return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *BINARY_SUFFIXES)
 
 
-def row_files(folder: Path) -> str:
-    """The files of rows in a folder, as a shell takes them and as the end of a sentence; "" when there are none."""
-    found = (
-        [shlex.quote(str(path)) for path in sorted(folder.iterdir()) if is_row_file(path)]
-        if folder.is_dir()
-        else []
-    )
-    more = f" or one of {len(found) - 5} more" if len(found) > 5 else ""
-    return " or ".join(found[:5]) + more
+def format_row_files(folder: Path) -> str:
+    """The files of rows in a folder, quoted for a shell, as the end of a sentence; "" if there are none."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [shlex.quote(str(path)) for path in paths if is_row_file(path)]
+    more = f" or one of {len(files) - 5} more" if len(files) > 5 else ""
+    return " or ".join(files[:5]) + more
 
 
 @dataclass(frozen=True)
 class RowSource:
-    """A file of rows and which columns mean what; a column that is not named is guessed by its name."""
+    """A file of rows and the roles of its columns; roles without a column are guessed by name."""
 
     file: Path
     input: tuple[str, ...] = ()
-    """Columns that make the input together, joined by a blank line."""
+    """Columns that are joined by a blank line into the input."""
     output: str | None = None
     system: str | None = None
     messages: str | None = None
-    """A column that holds a whole chat, in place of input and output."""
+    """A column of whole chats, instead of input and output."""
     id: str | None = None
     references: tuple[str, ...] = ()
     group: str | None = None
@@ -78,58 +79,79 @@ class RowSource:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the user knows about the use to come; None where nothing was said."""
+    """How the assistant will be used; None if unknown."""
 
     requests_per_month: float | None = None
     facts_change: FactsChange | None = None
 
 
 @dataclass(frozen=True)
-class Judge:
+class JudgeSettings:
     """A model that judges answers by a rubric."""
 
     endpoint: Endpoint
     rubric: str
     labels: Path | None = None
-    """Answers that people have judged, with what they said."""
+    """Answers with the judgement of people."""
 
 
 @dataclass(frozen=True)
-class Remote:
-    """Documents that `etude index` fetches and keeps in `kept`. One of `urls`, `sitemap` and `sql` is given."""
+class RemoteDocuments:
+    """Documents that `etude index` downloads into `folder`, from one of `urls`, `sitemap` and `sql`."""
 
-    kept: Path
+    folder: Path
     urls: tuple[str, ...] = ()
     sitemap: str | None = None
     sql: str | None = None
     url: str | None = None
-    """The environment variable that holds the address of the database, as SQLAlchemy writes it."""
+    """The environment variable with the database URL, as SQLAlchemy writes it."""
     pages: int = 1000
-    """At most this many pages of a sitemap."""
+    """Maximum number of pages of a sitemap."""
+
+
+_GATE = re.compile(
+    r"(?P<measure>[^<>=]*?[^<>=\s])\s*(?P<relation>>=|<=|=)\s*"
+    r"(?:(?P<base>base)\s*(?:(?P<sign>[+-])\s*)?)?(?:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|points?)?)?\s*"
+)
+GATE_EXAMPLES = "contract >= 98%, over_refusal <= base + 2 points, canaries = 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One sentence under `gates:`."""
+    """A condition that an assistant must meet before its release: one sentence under `gates:`."""
 
     measure: str
     relation: Literal[">=", "<=", "="]
     limit: float
-    """A share from 0 to 1; a difference to the base if `of_base`; a count after `=`."""
-    of_base: bool
+    """A share from 0 to 1; a difference to the base if `is_relative`; a count after `=`."""
+    is_relative: bool
     text: str
-    """As it was written."""
+    """The sentence."""
+
+
+def parse_gate(sentence: str) -> Gate | None:
+    """The gate of a sentence such as `over_refusal <= base + 2 points`; None if it is not one."""
+    match = _GATE.fullmatch(sentence.strip())
+    if match is None or (match["number"] is None and match["base"] is None):
+        return None
+    if match["base"] and match["number"] and not match["sign"]:
+        return None
+    number = float(match["number"] or 0) / (100 if match["unit"] else 1)
+    is_count, is_relative = match["relation"] == "=", match["base"] is not None
+    if (is_count and (is_relative or match["unit"])) or (not is_count and number > 1):
+        return None
+    limit = -number if match["sign"] == "-" else number
+    return Gate(match["measure"], match["relation"], limit, is_relative, " ".join(sentence.split()))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a right answer is, and how the comparison is to be run. Made by `load_task`."""
+    """What a right answer is, and how methods are compared. `load_task` creates it."""
 
     name: str
     kind: Kind
     model: str
-    """Hub id, folder, .gguf file, packaged weights or the name of an endpoint; a path of the task's folder is absolute.
-    "" where none is needed or named."""
+    """Hub id, folder, .gguf file, packaged weights or the name of an endpoint; paths are absolute. "" for none."""
     examples: RowSource
     folder: Path
     """Folder of the task file."""
@@ -137,19 +159,19 @@ class Task:
     prompt_model: str | None = None
     """A bigger model for the untuned methods."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
-    """Those of `model` and `prompt_model` that are endpoints, and the judge's, by their names."""
+    """Name -> endpoint, of `model`, `prompt_model` and the judge."""
     test: RowSource | None = None
     documents: Path | None = None
-    """What the retrieving methods look things up in: a folder or a file; the folder of what is fetched."""
-    remote: Remote | None = None
-    """What `etude index` fetches into it."""
+    """Folder or file that the retrieving methods search; for remote documents the folder of the downloads."""
+    remote: RemoteDocuments | None = None
+    """Where `etude index` downloads the documents from."""
     preferences: Path | None = None
-    """A file of better and worse answers, which prefer learns."""
+    """A file of chosen and rejected answers for the method prefer."""
     encoder: str | None = None
-    """The encoder for search by meaning: a name as for `model`, or "none"; None for the packaged one."""
+    """The encoder of semantic search: a name as for `model`, or "none"; None for the packaged one."""
     instructions: str = ""
     own_system: bool = False
-    """Whether the rows hold the instructions as their own system message; known once they are read."""
+    """Whether the instructions are the rows' own system message; known once the rows are read."""
     wordings: tuple[str, ...] = ()
     """The user's own alternatives to the instructions."""
     contract: Contract | None = None
@@ -160,26 +182,26 @@ class Task:
     margin: float = 0.02
     target: float | None = None
     budget_seconds: float | None = None
-    """Wall clock of a comparison; None is no limit."""
-    judge: Judge | None = None
-    """It judges answers beside the metric."""
+    """Wall-clock limit of a comparison; None for no limit."""
+    judge: JudgeSettings | None = None
+    """Judges answers in addition to the metric."""
     evidence: EvidenceLevel = "one_run"
-    """`full`: also a learning curve and further training runs of the best tuned method."""
+    """`full` adds a learning curve and further training runs of the best tuned method."""
     usage: Usage = Usage()
     prices: Prices | None = None
     seed: int = 0
     train: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides of the automatic settings of training, by the names of settings.py."""
+    """Values that override automatic settings of training; the names are in settings.py."""
     max_tokens: int | None = None
-    """At most this many tokens an answer; None is chosen from the examples."""
+    """Maximum tokens of an answer; None to choose from the examples."""
     handover: float | None = None
-    """At most this share of what a classifier answers may be wrong; it hands over the rest."""
+    """Maximum share of wrong answers of a classifier, which hands over the rest."""
     suite: Path | None = None
     """The user's own behaviour tests."""
     gates: tuple[Gate, ...] = ()
-    """What must hold in `etude test`."""
+    """Conditions that `etude test` checks."""
     notes: tuple[str, ...] = ()
-    """What the user should know about how the task was read."""
+    """Notes for the user on how the task was read."""
 
     @property
     def row_tokens(self) -> int:

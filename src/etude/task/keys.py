@@ -1,245 +1,250 @@
-"""The keys of a task file and how each is read."""
-
-from __future__ import annotations
+"""The keys of a task file, and the reader of each."""
 
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 
 from etude.base.files import parse_json
-from etude.base.remedies import instead
+from etude.base.issues import suggest_instead
 from etude.errors import InputError, quote_value
-from etude.task.check_function import CheckRef, function_fault
+from etude.task import definition, settings
+from etude.task import yaml_document as readers
+from etude.task.check_function import CheckRef, find_signature_error
 from etude.task.contract import Contract
-from etude.task.definition import (
-    METHOD_NAMES,
-    EvidenceLevel,
-    FactsChange,
-    Judge,
-    MetricName,
-    RowSource,
-    Usage,
-)
-from etude.task.endpoint import FORM, Endpoint, Prices, endpoint_of, is_url
-from etude.task.foreign import meant
-from etude.task.gates import gates
-from etude.task.read_endpoint import PRICES, read_endpoint, read_endpoint_with
-from etude.task.readers import budget, existing_file, near_file, nested, prose, ruled, text, texts
-from etude.task.remote import documents
+from etude.task.definition import METHOD_NAMES, RowSource
+from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
 from etude.task.rules import number, one_of
-from etude.task.settings import ABSENT, AROUND, SEED, SETTINGS, Weights, at_odds
-from etude.task.yaml_nodes import Page, Reader, got, plain
+from etude.task.urls import PRICES, read_documents, read_endpoint, read_endpoint_with
+from etude.task.yaml_document import NodeReader, YamlDocument
 from etude.types import Kind
 
-_AS_FINE_TUNE = "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
+_TRAINING_METHOD_REMEDY = (
+    "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
+)
 
 
-def _model(page: Page, key: str, node: yaml.Node) -> str | Endpoint | None:
+def read_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
     """A name of weights, or {endpoint: URL, model: NAME, ...}."""
     if isinstance(node, yaml.MappingNode):
-        return read_endpoint(page, key, node)
-    name = _weights(page, key, node)
+        return read_endpoint(document, key, node)
+    name = read_weights(document, key, node)
     if name is None or not is_url(name):
         return name
-    if page.needs_model and not endpoint_of(name):
-        page.fault(node, f"the {key} is a URL alone", "", f"write {key}: {FORM}")
-    return endpoint_of(name) or name
+    endpoint = parse_endpoint(name)
+    if document.needs_model and not endpoint:
+        document.add_issue(node, f"the {key} is only a URL", "", f"write {key}: {ENDPOINT_SYNTAX}")
+    return endpoint or name
 
 
-def _weights(page: Page, key: str, node: yaml.Node) -> str | None:
-    """A name of weights; a path of the task's folder comes out absolute."""
-    name = prose(page, key, node)
-    if name is None:
-        return None
-    if is_url(name):
+def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
+    """A name of weights; a path relative to the task's folder becomes absolute."""
+    name = readers.read_prose(document, key, node)
+    if name is None or is_url(name):
         return name
-    path = page.folder / Path(name).expanduser()
+    path = document.folder / Path(name).expanduser()
     if path.exists():
-        tidy = Path(os.path.normpath(path))
+        normal = Path(os.path.normpath(path))
         # Behind a symbolic link `..` leads elsewhere.
-        return str(tidy if tidy.exists() and tidy.samefile(path) else path)
+        return str(normal if normal.exists() and normal.samefile(path) else path)
+    # Anything else may be a hub id or a packaged model, which is resolved when it is loaded.
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
-        if page.needs_model:
-            page.fault(node, f"the {key} is not there", quote_value(name), near_file(path))
+        if document.needs_model:
+            document.add_issue(
+                node, f"the {key} does not exist", quote_value(name), readers.suggest_path(path)
+            )
         return str(path)
     return name
 
 
-def _rows(page: Page, key: str, node: yaml.Node) -> RowSource | None:
+def read_row_source(document: YamlDocument, key: str, node: yaml.Node) -> RowSource | None:
     """A file name, or {file: ..., input: ..., output: ...}."""
     if isinstance(node, yaml.ScalarNode):
-        file = existing_file(page, key, node)
+        file = readers.read_file(document, key, node)
         return RowSource(file) if file else None
     if isinstance(node, yaml.SequenceNode):
-        page.fault(node, f"{key} must be one file", got(node), f"write {key}: FILE or {key}: {{file: FILE}}")
+        remedy = f"write {key}: FILE or {key}: {{file: FILE}}"
+        document.add_issue(node, f"{key} must be one file", readers.quote_node(node), remedy)
         return None
-    parts = page.mapping(node, _COLUMNS, key)
-    values = {name: _COLUMNS[name](page, f"{key}.{name}", part) for name, part in parts.items()}
-    if "file" not in parts and (key, "file") not in page.misspelt:
-        page.fault(node, f"{key} names no file", "", f"add file: to {key}")
-    if "messages" in parts and {"input", "output"} & parts.keys():
-        page.fault(node, f"{key} names messages beside input or output", "", "keep messages, or the others")
+    nodes = document.read_mapping(node, _COLUMNS, key)
+    values = readers.read_keys(document, key, nodes, _COLUMNS)
+    if "file" not in nodes and (key, "file") not in document.misspelt:
+        document.add_issue(node, f"{key} has no file", "", f"add file: to {key}")
+    if "messages" in nodes and {"input", "output"} & nodes.keys():
+        message = f"{key} has messages beside input or output"
+        document.add_issue(node, message, "", "keep messages, or the others")
     return RowSource(**values) if values.get("file") else None
 
 
-def _contract(page: Page, key: str, node: yaml.Node) -> Contract | None:
-    nodes = page.mapping(node, _CONTRACT, key)
-    values = {name: _CONTRACT[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
-    given = {name: value for name, value in values.items() if value is not None}
+def read_contract(document: YamlDocument, key: str, node: yaml.Node) -> Contract | None:
+    """The parts of a contract; None without any."""
+    nodes = document.read_mapping(node, _CONTRACT, key)
+    values = readers.read_keys(document, key, nodes, _CONTRACT)
+    values = {name: value for name, value in values.items() if value is not None}
     try:
-        return Contract(**given) if given else None
+        return Contract(**values) if values else None
     except InputError as error:
-        for fault in error.issues:
-            page.fault(
-                nodes[fault.location.removeprefix("contract: ")], fault.message, fault.value, fault.remedy
-            )
+        for issue in error.issues:  # the contract knows no lines, the nodes do
+            name = issue.location.removeprefix("contract: ")
+            document.add_issue(nodes[name], issue.message, issue.value, issue.remedy)
         return None
 
 
-def _schema(page: Page, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
-    """A JSON schema written out, or the name of a .json file that holds it."""
+def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
+    """A JSON schema, or the name of a .json file that contains it."""
     schema: Any = None
     if isinstance(node, yaml.ScalarNode):
-        file = existing_file(page, key, node)
+        file = readers.read_file(document, key, node)
         if file is None or not file.exists():
             return None
         try:
             schema = parse_json(file.read_text(encoding="utf-8-sig"))
         except ValueError as error:
-            page.fault(node, f"{key}: {file.name} is not JSON: {error}", got(node), "correct the file")
+            message = f"{key}: {file.name} is not JSON: {error}"
+            document.add_issue(node, message, readers.quote_node(node), "correct the file")
             return None
     else:
-        schema = plain(node)
+        schema = readers.to_plain(node)
     if isinstance(schema, dict):
         return schema
-    page.fault(
-        node,
-        f"{key} must be a mapping",
-        type(schema).__name__,
-        "write type: object, and properties: beside it",
-    )
+    remedy = "write type: object, and properties: beside it"
+    document.add_issue(node, f"{key} must be a mapping", type(schema).__name__, remedy)
     return None
 
 
-def _check_function(page: Page, key: str, node: yaml.Node) -> CheckRef | None:
-    name = prose(page, key, node)
+def read_check(document: YamlDocument, key: str, node: yaml.Node) -> CheckRef | None:
+    """A check function, FILE.py:FUNCTION; its file is parsed, not run."""
+    name = readers.read_prose(document, key, node)
     if name is None:
         return None
     match = re.fullmatch(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)", name)
     if not match:
-        page.fault(
-            node, f"{key} must name a file and a function", quote_value(name), "write it as checks.py:fits"
-        )
+        message = f"{key} must name a file and a function"
+        document.add_issue(node, message, quote_value(name), "write it as checks.py:fits")
         return None
-    path = page.folder / Path(match["file"]).expanduser()
+    path = document.folder / Path(match["file"]).expanduser()
     if not path.is_file():
-        page.fault(node, f"{key} names a file that is not there", quote_value(match["file"]), near_file(path))
+        message = f"{key} names a file that does not exist"
+        document.add_issue(node, message, quote_value(match["file"]), readers.suggest_path(path))
         return None
-    fault = function_fault(path, match["function"])
-    if fault:
-        page.fault(node, f"{key}: {fault[0]}", fault[1], fault[2])
+    if error := find_signature_error(path, match["function"]):
+        document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
     return CheckRef(path, match["function"])
 
 
-def _train(page: Page, key: str, node: yaml.Node) -> dict[str, Any]:
-    nodes = page.mapping(node, _TRAIN, key, meant)
-    read = {name: _TRAIN[name](page, f"{key}.{name}", part) for name, part in nodes.items()}
-    values = {name: value for name, value in read.items() if value is not None}
-    for fault in at_odds(values):
-        name = fault.location.removeprefix("train: ")
-        page.fault(nodes[name], f"{key}.{name} {fault.message}", fault.value, fault.remedy)
+def read_train(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any]:
+    """The settings of training."""
+    nodes = document.read_mapping(node, _TRAIN, key, settings.suggest_setting)
+    values = readers.read_keys(document, key, nodes, _TRAIN)
+    values = {name: value for name, value in values.items() if value is not None}
+    for issue in settings.find_conflicts(values):
+        name = issue.location.removeprefix("train: ")
+        document.add_issue(nodes[name], f"{key}.{name} {issue.message}", issue.value, issue.remedy)
     return values
 
 
-def _methods(page: Page, key: str, node: yaml.Node) -> tuple[str, ...] | None:
-    """The named methods in the order of the ladder."""
+def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | None:
+    """The listed methods in the order of the ladder."""
     if isinstance(node, yaml.ScalarNode) and node.value == "all":
         return METHOD_NAMES
-    words = texts(page, key, node)
+    words = readers.read_texts(document, key, node)
     if isinstance(node, yaml.SequenceNode) and not node.value:
-        page.fault(node, f"{key} is empty", "[]", f"write all, or some of: {', '.join(METHOD_NAMES)}")
+        remedy = f"write all, or some of: {', '.join(METHOD_NAMES)}"
+        document.add_issue(node, f"{key} is empty", "[]", remedy)
     for word in words:
         if word in METHOD_NAMES:
             continue
-        if word.casefold() in (*ABSENT, *get_args(Weights)):
-            page.fault(node, "no method of the ladder", quote_value(word), _AS_FINE_TUNE)
+        if word.casefold() in (*settings.ABSENT, *get_args(settings.Weights)):
+            document.add_issue(node, "not a method of the ladder", quote_value(word), _TRAINING_METHOD_REMEDY)
         else:
-            page.fault(node, "unknown method", quote_value(word), instead(word, METHOD_NAMES))
+            document.add_issue(node, "unknown method", quote_value(word), suggest_instead(word, METHOD_NAMES))
     return tuple(name for name in METHOD_NAMES if name in words)
 
 
-def _judge(page: Page, key: str, node: yaml.Node) -> Judge | None:
+def read_judge(document: YamlDocument, key: str, node: yaml.Node) -> definition.JudgeSettings | None:
     """An endpoint with a rubric, and a file of answers that people have labelled."""
-    values = read_endpoint_with(page, key, node, {"rubric": prose, "labels": existing_file})
+    values = read_endpoint_with(
+        document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file}
+    )
     endpoint, rubric = values.pop("endpoint"), values.pop("rubric", None)
     if not rubric:
-        page.fault(node, f"{key} has no rubric", "", f"add rubric: to {key}, what makes an answer right")
-    return Judge(endpoint, rubric.strip(), values.get("labels")) if endpoint and rubric else None
+        remedy = f"add rubric: to {key}, with what makes an answer right"
+        document.add_issue(node, f"{key} has no rubric", "", remedy)
+    if not (endpoint and rubric):
+        return None
+    return definition.JudgeSettings(endpoint, rubric.strip(), values.get("labels"))
 
 
-_COLUMNS: Mapping[str, Reader] = {
-    "file": existing_file,
-    "input": texts,
-    "output": text,
-    "system": text,
-    "messages": text,
-    "id": text,
-    "references": texts,
-    "group": text,
-    "tags": texts,
-    "source": text,
+def read_gates(document: YamlDocument, key: str, node: yaml.Node) -> tuple[definition.Gate, ...]:
+    """A list of gates, a sentence each."""
+    gates = []
+    for sentence in readers.read_texts(document, key, node):
+        gate = definition.parse_gate(sentence)
+        if gate is None:
+            value = repr(sentence) if sentence else readers.quote_node(node)
+            remedy = f"write such as {definition.GATE_EXAMPLES}"
+            document.add_issue(node, f"{key}: not a gate", value, remedy)
+        else:
+            gates.append(gate)
+    return tuple(gates)
+
+
+# The fields of RowSource, three of which are lists of columns.
+_COLUMNS: Mapping[str, NodeReader] = {
+    field.name: readers.read_texts if field.name in ("input", "references", "tags") else readers.read_text
+    for field in fields(RowSource)
+} | {"file": readers.read_file}
+
+_CONTRACT: Mapping[str, NodeReader] = {
+    "labels": readers.read_texts,
+    "fields": readers.read_texts,
+    "json_schema": read_schema,
+    "regex": readers.read_text,
+    "max_words": readers.rule_reader(number(1, whole=True)),
+    "must_contain": readers.read_texts,
+    "must_not_contain": readers.read_texts,
 }
 
-_CONTRACT: Mapping[str, Reader] = {
-    "labels": texts,
-    "fields": texts,
-    "json_schema": _schema,
-    "regex": text,
-    "max_words": ruled(number(1, whole=True)),
-    "must_contain": texts,
-    "must_not_contain": texts,
+_USAGE: Mapping[str, NodeReader] = {
+    "requests_per_month": readers.rule_reader(number(0)),
+    "facts_change": readers.rule_reader(one_of(*get_args(definition.FactsChange))),
 }
 
-_USAGE: Mapping[str, Reader] = {
-    "requests_per_month": ruled(number(0)),
-    "facts_change": ruled(one_of(*get_args(FactsChange))),
+_TRAIN: Mapping[str, NodeReader] = {
+    name: readers.rule_reader(rule) for name, rule in {**settings.SETTINGS, **settings.DATA_SETTINGS}.items()
 }
 
-_PRICES: Mapping[str, Reader] = {**PRICES, "data": ruled(number(0))}
-
-_TRAIN: Mapping[str, Reader] = {name: ruled(rule) for name, rule in {**SETTINGS, **AROUND}.items()}
-
-KEYS: Mapping[str, Reader] = {
-    "name": text,
-    "kind": ruled(one_of(*get_args(Kind))),
-    "model": _model,
-    "prompt_model": _model,
-    "examples": _rows,
-    "test": _rows,
-    "documents": documents,
-    "preferences": existing_file,
-    "encoder": _weights,
-    "instructions": prose,
-    "wordings": texts,
-    "contract": _contract,
-    "check": _check_function,
-    "metric": ruled(one_of(*get_args(MetricName))),
-    "judge": _judge,
-    "methods": _methods,
-    "margin": ruled(number(0, 0.5, share=True)),
-    "target": ruled(number(0, 1, share=True)),
-    "budget": budget,
-    "evidence": ruled(one_of(*get_args(EvidenceLevel))),
-    "usage": nested(_USAGE, Usage),
-    "prices": nested(_PRICES, Prices),
-    "seed": ruled(SEED),
-    "train": _train,
-    "max_tokens": ruled(number(1, 32768, whole=True)),
-    "handover": ruled(number(0, 0.5, above=True, share=True)),
-    "suite": existing_file,
-    "gates": gates,
+KEYS: Mapping[str, NodeReader] = {
+    "name": readers.read_text,
+    "kind": readers.rule_reader(one_of(*get_args(Kind))),
+    "model": read_model,
+    "prompt_model": read_model,
+    "examples": read_row_source,
+    "test": read_row_source,
+    "documents": read_documents,
+    "preferences": readers.read_file,
+    "encoder": read_weights,
+    "instructions": readers.read_prose,
+    "wordings": readers.read_texts,
+    "contract": read_contract,
+    "check": read_check,
+    "metric": readers.rule_reader(one_of(*get_args(definition.MetricName))),
+    "judge": read_judge,
+    "methods": read_methods,
+    "margin": readers.rule_reader(number(0, 0.5, share=True)),
+    "target": readers.rule_reader(number(0, 1, share=True)),
+    "budget": readers.read_budget,
+    "evidence": readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))),
+    "usage": readers.mapping_reader(_USAGE, definition.Usage),
+    "prices": readers.mapping_reader({**PRICES, "data": readers.rule_reader(number(0))}, Prices),
+    "seed": readers.rule_reader(settings.SEED),
+    "train": read_train,
+    "max_tokens": readers.rule_reader(number(1, 32768, whole=True)),
+    "handover": readers.rule_reader(number(0, 0.5, above=True, share=True)),
+    "suite": readers.read_file,
+    "gates": read_gates,
 }

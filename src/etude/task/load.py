@@ -1,8 +1,6 @@
-"""From the file to the task: all keys, then what they mean together."""
+"""From a task file to a Task: all keys, then their combinations."""
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,11 @@ from typing import Any
 import yaml
 
 from etude.errors import InputError, Issue, quote_value
-from etude.task.definition import Remote, RowSource, Task
+from etude.task.definition import RemoteDocuments, RowSource, Task
 from etude.task.endpoint import Endpoint, Prices
-from etude.task.foreign import meant_for_training
 from etude.task.keys import KEYS
-from etude.task.yaml_nodes import Page, compose
+from etude.task.settings import suggest_train_key
+from etude.task.yaml_document import YamlDocument, parse_yaml
 
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
@@ -23,8 +21,7 @@ _METRICS: Mapping[str, tuple[str, ...]] = {
     "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }
 
-_WHOLE = "the task file"
-"""What the outermost mapping is called in a fault."""
+_TOP_LEVEL = "the task file"  # name of the outermost mapping in an error
 _REQUIRED = {
     "kind": "add a line such as kind: classify (or extract, answer, rewrite)",
     "model": "add a line such as model: smollm2-135m-instruct",
@@ -33,120 +30,99 @@ _REQUIRED = {
 
 
 def load_task(path: Path | str, needs_model: bool = True) -> Task:
-    """Reads a task file, or the task.yaml of a folder. Where no model is needed, `model` may be absent, and is "" then,
-    or name what is not there.
+    """Reads a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent, which gives "", or
+    name something that does not exist.
 
-    Raises InputError with every fault of the file, each as file:line. Reads no rows.
+    Raises InputError with every error of the file, each as file:line. Reads no rows.
     """
     file = Path(path)
-    _follow(file)
-    file = file / "task.yaml" if file.is_dir() else file
-    page = Page(file.name, file.resolve().parent, needs_model)
-    root = compose(page, file)
-    nodes = page.mapping(root, KEYS, _WHOLE, meant_for_training)
-    values = {key: KEYS[key](page, key, node) for key, node in nodes.items()}
-    _check_required(page, root, nodes, () if needs_model else ("model",))
-    _check_together(page, nodes, values)
-    page.raise_faults()
-    return _task(file.resolve(), values)
-
-
-def _follow(file: Path) -> None:
-    """Raises InputError for a link that leads back to itself."""
     try:
         file.resolve()
-    except (RuntimeError, OSError) as error:
-        fault = Issue(str(file), "a link that leads nowhere", quote_value(str(error)), "name the file itself")
-        raise InputError([fault]) from error
+    except (RuntimeError, OSError) as error:  # a link that leads back to itself
+        issue = Issue(str(file), "a link that leads nowhere", quote_value(str(error)), "name the file itself")
+        raise InputError([issue]) from error
+    file = file / "task.yaml" if file.is_dir() else file
+    # Each key by itself, then missing keys and combinations, so that one run reports every error.
+    document = YamlDocument(file.name, file.resolve().parent, needs_model)
+    root = parse_yaml(document, file)
+    nodes = document.read_mapping(root, KEYS, _TOP_LEVEL, suggest_train_key)
+    values = {key: KEYS[key](document, key, node) for key, node in nodes.items()}
+    for key, remedy in _REQUIRED.items() if isinstance(root, yaml.MappingNode) else ():
+        is_needed = needs_model or key != "model"
+        if is_needed and key not in nodes and (_TOP_LEVEL, key) not in document.misspelt:
+            document.add_issue(None, f"the key {key!r} is missing", "", remedy)
+    for key, message, value, remedy in _find_conflicts(nodes, values):
+        document.add_issue(nodes[key], message, value, remedy)
+    document.raise_issues()
+    # Absent keys get the defaults of Task, which calls the budget by another name.
+    fields = {key: value for key, value in values.items() if value is not None and key != "budget"}
+    fields |= _collect_endpoints(fields)
+    if isinstance(remote := fields.get("documents"), RemoteDocuments):
+        fields |= {"documents": remote.folder, "remote": remote}
+    fields["notes"] = tuple(_list_notes(fields))
+    # A test without columns of its own has those of the examples.
+    if "test" in fields and fields["test"] == RowSource(fields["test"].file):
+        fields["test"] = replace(fields["examples"], file=fields["test"].file)
+    file = file.resolve()
+    fields = {"name": file.parent.name, "model": ""} | fields
+    return Task(**fields, budget_seconds=values.get("budget"), folder=file.parent, file=file)
 
 
-def _check_required(
-    page: Page, root: yaml.Node, nodes: Mapping[str, yaml.Node], spared: Collection[str]
-) -> None:
-    for key, remedy in _REQUIRED.items():
-        if (
-            key not in (*nodes, *spared)
-            and (_WHOLE, key) not in page.misspelt
-            and isinstance(root, yaml.MappingNode)
-        ):
-            page.fault(None, f"the key {key!r} is missing", "", remedy)
-
-
-def _check_together(page: Page, nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]) -> None:
-    """Faults of keys that are right alone and wrong together."""
+def _find_conflicts(
+    nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str, str]]:
+    """(key, message, value, remedy) for keys that are right alone and wrong together."""
     kind, metric, contract = (values.get(key) for key in ("kind", "metric", "contract"))
     if kind and metric and metric not in _METRICS[kind]:
         remedy = f"write one of: {', '.join(_METRICS[kind])}"
-        page.fault(nodes["metric"], f"this metric does not fit kind: {kind}", metric, remedy)
+        yield "metric", f"this metric does not fit kind: {kind}", metric, remedy
     if metric == "passes" and not {"contract", "check"} & nodes.keys():
-        page.fault(
-            nodes["metric"],
-            "nothing to pass: no contract and no check",
-            metric,
-            "add contract: or check: to the task file",
-        )
+        message = "nothing to pass: no contract and no check"
+        yield "metric", message, metric, "add contract: or check: to the task file"
     if kind and contract and contract.labels and kind != "classify":
-        page.fault(nodes["contract"], f"labels do not fit kind: {kind}", kind, "write kind: classify")
+        yield "contract", f"labels do not fit kind: {kind}", kind, "write kind: classify"
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
-        remedy = "write kind: extract, or name labels: in their place"
-        page.fault(nodes["contract"], "fields and json_schema do not fit kind: classify", kind, remedy)
+        remedy = "write kind: extract, or labels: instead"
+        yield "contract", "fields and json_schema do not fit kind: classify", kind, remedy
     if values.get("handover") and kind and kind != "classify":
         remedy = "leave it out, or teach hand-overs with examples"
-        page.fault(nodes["handover"], "handover needs the probabilities of labels", kind, remedy)
+        yield "handover", "handover needs the probabilities of labels", kind, remedy
     examples, test = values.get("examples"), values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
-        page.fault(
-            nodes["test"],
-            "test names the same file as examples",
-            test.file.name,
-            "delete test: to split one off",
-        )
+        remedy = "delete test: to split one off"
+        yield "test", "test names the same file as examples", test.file.name, remedy
 
 
-def _notes(given: Mapping[str, Any]) -> Iterator[str]:
-    """What is set and has no effect, or not all of it."""
-    if given.get("model") in given["endpoints"] and "methods" not in given:
+def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that name an endpoint, by its name, and the endpoints. That of `model` gets the task's prices of tokens
+    if it has none itself."""
+    endpoints = {
+        key: fields[key] for key in ("model", "prompt_model") if isinstance(fields.get(key), Endpoint)
+    }
+    prices = fields.get("prices")
+    if "model" in endpoints and endpoints["model"].prices is None and prices and prices.has_token_prices:
+        endpoints["model"] = replace(endpoints["model"], prices=prices)
+    judge = [fields["judge"].endpoint] if fields.get("judge") else []
+    # Reversed, so that `model` wins if two keys name the same endpoint.
+    by_name = {endpoint.name: endpoint for endpoint in (*judge, *reversed(endpoints.values()))}
+    return {key: endpoint.name for key, endpoint in endpoints.items()} | {"endpoints": by_name}
+
+
+def _list_notes(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that have no effect, or only part of it."""
+    if fields.get("model") in fields["endpoints"] and "methods" not in fields:
         yield "model: is an endpoint, whose weights cannot be trained: the tuned methods are left out"
-    if "prices" in given:
-        yield from _missing_prices(given["prices"])
-        other = given.get("prompt_model")
-        priced = other in given["endpoints"] and given["endpoints"][other].prices
-        if given["prices"].by_tokens and other not in (None, given.get("model")) and not priced:
-            yield (
-                "prices: those of tokens hold for model; what prompt_model answers is reported in tokens and seconds"
-            )
-
-
-def _missing_prices(prices: Prices) -> Iterator[str]:
-    tokens = {"prompt": prices.prompt, "answer": prices.answer}
-    missing = [name for name, price in tokens.items() if price is None]
-    if missing and (len(missing) < len(tokens) or prices.cached is not None):
-        instead = "it has no price" if prices.per_hour is None else "its machine time is priced"
-        yield f"prices: without {' and '.join(missing)} a request is not priced by its tokens; {instead}"
+    if "prices" not in fields:
+        return
+    prices: Prices = fields["prices"]
+    token_prices = {"prompt": prices.prompt, "answer": prices.answer}
+    missing = [name for name, price in token_prices.items() if price is None]
+    if missing and (len(missing) < len(token_prices) or prices.cached is not None):
+        effect = "it has no price" if prices.per_hour is None else "its machine time is priced"
+        yield f"prices: without {' and '.join(missing)} a request is not priced by its tokens; {effect}"
     if prices.per_hour is None:
         yield "prices: without per_hour training has no price, so break-even is reported in seconds"
-
-
-def _endpoints(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that name an endpoint, by its name, and the endpoints. That of `model` has the task's prices of tokens
-    where it names none itself."""
-    found = {key: each for key in ("model", "prompt_model") if isinstance(each := given.get(key), Endpoint)}
-    prices = given.get("prices")
-    if "model" in found and found["model"].prices is None and prices and prices.by_tokens:
-        found["model"] = replace(found["model"], prices=prices)
-    judge = [given["judge"].endpoint] if given.get("judge") else []
-    named = {each.name: each for each in (*judge, *reversed(found.values()))}
-    return {key: each.name for key, each in found.items()} | {"endpoints": named}
-
-
-def _task(file: Path, values: Mapping[str, Any]) -> Task:
-    given = {key: value for key, value in values.items() if value is not None and key != "budget"}
-    given |= _endpoints(given)
-    if isinstance(remote := given.get("documents"), Remote):
-        given |= {"documents": remote.kept, "remote": remote}
-    given["notes"] = tuple(_notes(given))
-    if "test" in given and given["test"] == RowSource(given["test"].file):
-        given["test"] = replace(given["examples"], file=given["test"].file)
-    given.setdefault("name", file.parent.name)
-    given.setdefault("model", "")
-    return Task(**given, budget_seconds=values.get("budget"), folder=file.parent, file=file)
+    prompt_model = fields.get("prompt_model")
+    is_priced = prompt_model in fields["endpoints"] and fields["endpoints"][prompt_model].prices
+    if prices.has_token_prices and prompt_model not in (None, fields.get("model")) and not is_priced:
+        yield "prices: those of tokens apply to model; answers of prompt_model are reported in tokens and seconds"

@@ -1,9 +1,7 @@
-"""What a single value may be, for task files and for settings from Python alike.
+"""Rules for single values, for task files and for settings from Python alike.
 
-A rule takes plain values as YAML and JSON know them. It knows no file and no line: readers.py names those.
+A rule accepts plain values as in YAML and JSON. It knows no file and no line; `yaml_document` adds those.
 """
-
-from __future__ import annotations
 
 import math
 import re
@@ -11,28 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from etude.base.remedies import instead
+from etude.base.issues import suggest_instead
 from etude.errors import Issue, quote_setting
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one value may be."""
+    """The values that are accepted for a key."""
 
-    wanted: str
-    """In words: `a whole number from 1 to 512`."""
-    take: Callable[[Any], Any]
-    """From a value to the same in the type that is wanted. Raises TypeError, ValueError or OverflowError for one
-    that may not be."""
-    remedy: Callable[[str, Any], str]
-    """From a key and a value that it may not have to what to write in its place."""
+    description: str  # `a whole number from 1 to 512`
+    # Converts a value to the right type. Raises TypeError, ValueError or OverflowError if it is not accepted.
+    parse: Callable[[Any], Any]
+    suggest: Callable[[str, Any], str]  # from a key and a refused value to what to write instead
 
-    def fault(self, where: str, key: str, value: Any) -> Issue | None:
-        """What is wrong with `key: value`, as the end of a sentence on the key; None where nothing is."""
+    def check(self, location: str, key: str, value: Any) -> Issue | None:
+        """The error of `key: value`; its message continues a sentence that begins with the key. None if it is right."""
         try:
-            self.take(value)
+            self.parse(value)
         except (TypeError, ValueError, OverflowError):
-            return Issue(where, f"must be {self.wanted}", quote_setting(value), self.remedy(key, value))
+            return Issue(
+                location, f"must be {self.description}", quote_setting(value), self.suggest(key, value)
+            )
         return None
 
 
@@ -45,104 +42,95 @@ def number(
     below: bool = False,
     share: bool = False,
 ) -> Rule:
-    """Numbers from `low` to `high`; `above` leaves `low` itself out, `below` leaves `high` out. A `share` that is given
-    in per cent is answered with the number meant. A number may stand in a text, as YAML takes 1e-4 for one."""
-    least, most = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
-    wanted = f"{'a whole number' if whole else 'a number'} {_span(least, most, above, below)}"
+    """Numbers from `low` to `high`; `above` excludes `low` itself, `below` excludes `high`. For a `share` in per cent
+    the remedy has the number meant. A number may be a text, as YAML reads 1e-4."""
+    first, last = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
+    if last == "inf":
+        bounds = f"above {first}" if above else f"of {first} or more"
+    else:
+        bounds = f"{'above' if above else 'from'} {first} to {'below ' if below else ''}{last}"
+    description = f"{'a whole number' if whole else 'a number'} {bounds}"
 
-    def take(value: Any) -> float:
-        found = _whole(value) if whole else _number(value)
-        if not low <= found <= high or (above and found == low) or (below and found == high):
+    def parse(value: Any) -> float:
+        # Python counts True as 1.
+        if isinstance(value, bool) or not math.isfinite(float(value)):
             raise ValueError(value)
-        return found
+        if whole and isinstance(value, float) and not value.is_integer():
+            raise ValueError(value)
+        parsed = int(value) if whole else float(value)
+        if not low <= parsed <= high or (above and parsed == low) or (below and parsed == high):
+            raise ValueError(value)
+        return parsed
 
-    def remedy(key: str, value: Any) -> str:
-        meant = _of_per_cent(value) if share else math.nan
-        return f"write {key}: {meant:g}" if low <= meant <= high else f"write {key}: and {wanted}"
+    def suggest(key: str, value: Any) -> str:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value))
+        # A number of 1 or less is per cent only with the sign.
+        if share and match and (match[2] or float(match[1]) > 1) and low <= float(match[1]) / 100 <= high:
+            return f"write {key}: {float(match[1]) / 100:g}"
+        return f"write {key}: and {description}"
 
-    return Rule(wanted, take, remedy)
+    return Rule(description, parse, suggest)
 
 
 def one_of(*known: str) -> Rule:
-    """One of some words."""
+    """Some words."""
 
-    def take(value: Any) -> str:
+    def parse(value: Any) -> str:
         if value not in known:
             raise ValueError(value)
         return str(value)
 
-    return Rule(f"one of {', '.join(known)}", take, lambda key, value: instead(str(value), known))
+    return Rule(f"one of {', '.join(known)}", parse, lambda key, value: suggest_instead(str(value), known))
 
 
-def pattern(wanted: str, regex: re.Pattern[str], example: str) -> Rule:
-    """A text of a form, such as the example."""
+def pattern(description: str, regex: re.Pattern[str], example: str) -> Rule:
+    """Texts that match a regular expression, such as the example."""
 
-    def take(value: Any) -> str:
+    def parse(value: Any) -> str:
         if not regex.fullmatch(value):
             raise ValueError(value)
         return str(value)
 
-    return Rule(wanted, take, lambda key, value: f"write {key}: {example}, or another number")
+    return Rule(description, parse, lambda key, value: f"write {key}: {example}, or another number")
 
 
 def names(example: str) -> Rule:
-    """A list of texts, such as the example."""
+    """Lists of texts, such as the example."""
 
-    def take(value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+    def parse(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise TypeError(value)
         return tuple(value)
 
-    return Rule("a list of names", take, lambda key, value: f"write {key}: {example}")
+    return Rule("a list of names", parse, lambda key, value: f"write {key}: {example}")
 
 
 def or_word(word: str, rule: Rule) -> Rule:
-    """What a rule takes, or a word that says the same as leaving the key out, which comes out as None."""
+    """The values of a rule, and a word that means the default and is returned as None."""
 
-    def take(value: Any) -> Any:
-        return None if value is None or value == word else rule.take(value)
+    def parse(value: Any) -> Any:
+        return None if value is None or value == word else rule.parse(value)
 
-    return Rule(f"{word}, or {rule.wanted}", take, rule.remedy)
+    return Rule(f"{word}, or {rule.description}", parse, rule.suggest)
 
 
-def pair(each: Rule, example: str) -> Rule:
-    """A list of two values, each by a rule."""
+def pair(rule: Rule, example: str) -> Rule:
+    """Lists of two values, each by a rule."""
 
-    def take(value: Any) -> tuple[Any, Any]:
+    def parse(value: Any) -> tuple[Any, Any]:
         first, second = value
-        return each.take(first), each.take(second)
+        return rule.parse(first), rule.parse(second)
 
-    return Rule(f"a list of two, each {each.wanted}", take, lambda key, value: f"write {key}: {example}")
+    return Rule(
+        f"a list of two, each {rule.description}", parse, lambda key, value: f"write {key}: {example}"
+    )
 
 
-def _switch(value: Any) -> bool:
+def parse_switch(value: Any) -> bool:
+    """A truth value. Raises TypeError for anything else."""
     if not isinstance(value, bool):
         raise TypeError(value)
     return value
 
 
-SWITCH = Rule("true or false", _switch, lambda key, value: f"write {key}: true or {key}: false")
-
-
-def _span(low: str, high: str, above: bool, below: bool) -> str:
-    if high == "inf":
-        return f"above {low}" if above else f"of {low} or more"
-    return f"{'above' if above else 'from'} {low} to {'below ' if below else ''}{high}"
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not math.isfinite(float(value)):
-        raise ValueError(value)
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError(value)
-    return int(value)
-
-
-def _of_per_cent(value: Any) -> float:
-    """The share that `95` or `0.5%` means; nan for what is no such number, and for 1 or less without a sign."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value))
-    return float(match[1]) / 100 if match and (match[2] or float(match[1]) > 1) else math.nan
+SWITCH = Rule("true or false", parse_switch, lambda key, value: f"write {key}: true or {key}: false")

@@ -1,13 +1,15 @@
-"""The settings under `train:`, and what each may be: one table for task files and for TrainConfig."""
+"""The settings under `train:`, their rules for task files and TrainConfig alike, and their names in other tools.
 
-from __future__ import annotations
+A name of another tool is not an alias: the error says which line to write instead.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from etude.base.remedies import instead
+from etude.base.formatting import format_setting
+from etude.base.issues import suggest_instead
 from etude.base.word_lists import read_table
 from etude.errors import Issue, quote_setting
 from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair, pattern
@@ -15,41 +17,48 @@ from etude.task.rules import SWITCH, Rule, names, number, one_of, or_word, pair,
 Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
-LearnedWith = Literal["first_sentence", "whole", "none"]
+InstructionsMode = Literal["first_sentence", "whole", "none"]
 PreferenceLoss = Literal["dpo", "ipo", "orpo", "kto"]
 
 ALL = "all"
-TOP = re.compile(r"top-([1-9]\d*)")
-"""N of `top-N`, the N decoder layers nearest to the answer."""
-
-FOREIGN = read_table(__file__, "foreign.yaml")
-"""What other tools call settings of training."""
-ABSENT: Mapping[str, str] = {
-    name: what for names, what in FOREIGN["absent"].items() for name in names.split()
+TOP_LAYERS = re.compile(r"top-([1-9]\d*)")  # n of `top-N`, the N decoder layers nearest to the answer
+_OTHER_TOOLS = read_table(__file__, "other_tools.yaml")
+# Name in another tool -> our setting with the same meaning.
+RENAMED: Mapping[str, str] = {
+    name: setting for setting, words in _OTHER_TOOLS["renamed"].items() for name in words.split()
 }
-"""Ways of training that other tools have and this version does not -> what they are."""
+# Setting of another tool without an equivalent here -> what to do.
+OTHERWISE: Mapping[str, str] = {
+    name: remedy for words, remedy in _OTHER_TOOLS["otherwise"].items() for name in words.split()
+}
+# Way of training that other tools have and this version does not -> its description.
+ABSENT: Mapping[str, str] = {
+    name: description for words, description in _OTHER_TOOLS["absent"].items() for name in words.split()
+}
 
 
-def no_such_weights(word: str) -> str:
-    """What to say where `word` is none of the ways of training that there are."""
-    what = f" ({ABSENT[word]})" if word in ABSENT else ""
+def explain_absent(word: str) -> str:
+    """The remedy for an unsupported way of training."""
+    description = f" ({ABSENT[word]})" if word in ABSENT else ""
     return (
-        f"{word}{what} is not in this version; there is weights: lora (adapters beside frozen weights) and weights: "
-        "full (all weights)"
+        f"{word}{description} is not in this version; there is weights: lora (adapters beside frozen weights) and "
+        "weights: full (all weights)"
     )
 
 
-def _other_weights(key: str, value: Any) -> str:
+def suggest_weights(key: str, value: Any) -> str:
+    """The remedy for an unknown value of `weights:`."""
     word = str(value).casefold()
-    return no_such_weights(word) if word in ABSENT else instead(str(value), get_args(Weights))
+    return explain_absent(word) if word in ABSENT else suggest_instead(str(value), get_args(Weights))
 
 
-LAYERS = pattern(f"{ALL} or top-N", re.compile(rf"{ALL}|{TOP.pattern}"), "top-8")
+LAYERS = pattern(f"{ALL} or top-N", re.compile(rf"{ALL}|{TOP_LAYERS.pattern}"), "top-8")
 SEED = number(0, 2**32 - 1, whole=True)
 COUNT = number(1, whole=True)
 
+# Setting of the training loop -> its rule. The defaults are in TrainConfig.
 SETTINGS: Mapping[str, Rule] = {
-    "weights": replace(one_of(*get_args(Weights)), remedy=_other_weights),
+    "weights": replace(one_of(*get_args(Weights)), suggest=suggest_weights),
     "rank": number(1, 512, whole=True),
     "alpha": number(0, above=True),
     "rslora": SWITCH,
@@ -71,31 +80,67 @@ SETTINGS: Mapping[str, Rule] = {
     "data_parallel": one_of(*get_args(DataParallel)),
     "seed": SEED,
 }
-"""Setting of the training loop -> what it may be. Their defaults stand in TrainConfig."""
 
-AROUND: Mapping[str, Rule] = {
+# Keys under `train:` that choose what the loop is given rather than how it runs.
+DATA_SETTINGS: Mapping[str, Rule] = {
     "max_rows": or_word(ALL, COUNT),
     "dev_metric": SWITCH,
-    "instructions": one_of(*get_args(LearnedWith)),
+    "instructions": one_of(*get_args(InstructionsMode)),
     "preference_loss": one_of(*get_args(PreferenceLoss)),
     "beta": number(0, above=True),
 }
-"""Keys under `train:` that say what the loop is given, and are no settings of it."""
 
-NO_WEIGHT = frozenset(("stop_on_spike",))
-"""Settings that change no weight, so that a run goes on under others of them."""
+# Settings that change no weight, so a run may be resumed with another value.
+SETTINGS_WITHOUT_EFFECT = frozenset(("stop_on_spike",))
 
+# Settings of adapters, which `weights: full` does not have.
 LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers")
-"""Settings of adapters, which `weights: full` does not have."""
 
 
-def at_odds(given: Mapping[str, Any]) -> Iterator[Issue]:
-    """Faults of settings that are right alone and wrong together, each the end of a sentence on one of those
-    `given`."""
-    if given.get("weights") == "full":
-        what, remedy = "is of adapters, and weights: full has none", "leave it out, or set weights: lora"
-        yield from (
-            Issue(f"train: {name}", what, quote_setting(given[name]), remedy)
-            for name in LORA_ONLY
-            if name in given
-        )
+def find_conflicts(settings: Mapping[str, Any]) -> Iterator[Issue]:
+    """Errors of settings that are right alone and wrong together; the message continues a sentence that begins with the
+    setting."""
+    if settings.get("weights") == "full":
+        message, remedy = "is for adapters, and weights: full has none", "leave it out, or set weights: lora"
+        for name in LORA_ONLY:
+            if name in settings:
+                yield Issue(f"train: {name}", message, quote_setting(settings[name]), remedy)
+
+
+def suggest_setting(key: str, value: Any) -> str | None:
+    """The remedy for a key of another tool under `train:`; None if no tool has it."""
+    word = key.casefold().replace("-", "_")
+    if word == "warmup_steps" and isinstance(value, float) and value < 1:
+        return _suggest_line("warmup", value)  # transformers 5 reads it as a share
+    if word in RENAMED:
+        return _suggest_line(RENAMED[word], value)
+    if word in OTHERWISE:
+        return OTHERWISE[word]
+    if word in ABSENT:
+        return explain_absent(word)
+    if word in _OTHER_TOOLS["method_keys"].split():
+        method = str(value).casefold()
+        return f"write weights: {method}" if method in get_args(Weights) else explain_absent(method)
+    return None
+
+
+def suggest_train_key(key: str, value: Any) -> str | None:
+    """The remedy for a setting of training, ours or another tool's, outside of `train:`; None for any other key."""
+    if key in SETTINGS or key in DATA_SETTINGS:
+        return f"under train: write {key}: {format_setting(value)}"
+    # Any other `method:` means our own `methods:`, which the default remedy suggests.
+    method = str(value).casefold()
+    if key == "method" and method not in ABSENT and method not in get_args(Weights):
+        return None
+    remedy = suggest_setting(key, value)
+    return remedy and f"under train: {remedy}"
+
+
+def _suggest_line(key: str, value: Any) -> str:
+    """The line to write, with the value if our setting accepts it."""
+    # PEFT's word for all layers differs from ours.
+    rule = {**SETTINGS, **DATA_SETTINGS}[key]
+    value = ALL if key == "targets" and value in ("all-linear", "all_linear") else value
+    is_valid = value is not None and rule.check("", key, value) is None
+    line = f"write {key}: {format_setting(value)}" if is_valid else f"write {key}: and {rule.description}"
+    return f"{line}, the rows of a whole step of all processes" if key == "rows_per_step" else line

@@ -1,6 +1,4 @@
-"""How like two texts are in their words: token F1 of short answers, SARI of rewritten texts."""
-
-from __future__ import annotations
+"""How similar two texts are in their words: token F1 of short answers, SARI of rewritten texts."""
 
 import re
 import string
@@ -8,76 +6,70 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 
+MAX_NGRAM = 4  # words of the longest n-grams that SARI counts
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_MARKS = str.maketrans("", "", string.punctuation)
-LONGEST = 4
-"""Words of the longest n-grams that SARI counts."""
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def token_f1(answer: str, wanted: str) -> float:
-    """Harmonic mean of the shares of words of one text that the other has, 0 to 1.
+    """Compute the harmonic mean of the shares of words of one text that the other has, 0 to 1.
 
-    As SQuAD's script counts: without case, ASCII punctuation and the English articles (Rajpurkar et al. 2016). Two
-    texts of no word are equal.
+    Words are counted as in SQuAD's script: without case, ASCII punctuation and the English articles (Rajpurkar et al.
+    2016). Two texts without words are equal.
     """
-    given, right = _squad_words(answer), _squad_words(wanted)
-    if not given or not right:
-        return float(given == right)
-    return 2 * (given & right).total() / (given.total() + right.total())
+    words, expected = _count_squad_words(answer), _count_squad_words(wanted)
+    if not words or not expected:
+        return float(words == expected)
+    return 2 * (words & expected).total() / (words.total() + expected.total())
 
 
-def _squad_words(text: str) -> Counter[str]:
-    return Counter(_ARTICLES.sub(" ", text.lower().translate(_NO_MARKS)).split())
+def _count_squad_words(text: str) -> Counter[str]:
+    return Counter(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
 def sari(source: str, answer: str, references: Sequence[str]) -> float:
-    """How well a text was rewritten, 0 to 1: n-grams kept and added (F1) and deleted (precision), against all
+    """Compute how well a text was rewritten, 0 to 1: n-grams kept and added (F1) and deleted (precision), against all
     references together.
 
-    Xu et al. 2016 as Hugging Face's `evaluate` counts: recall of kept n-grams is of occurrences, and where there is
-    nothing to keep, add or delete, nothing was done wrong. Words are those of sacrebleu's 13a, in lower case. A word
-    that the source repeats and the reference does not counts as wrongly deleted. The corpus score of EASSE differs.
+    Xu et al. 2016, as Hugging Face's `evaluate` computes it: recall of kept n-grams counts occurrences, and with
+    nothing to keep, add or delete nothing is wrong. Words are those of sacrebleu's 13a tokenizer, in lower case. A word
+    that the source repeats and the reference does not counts as wrongly deleted. EASSE's score of a corpus differs.
     """
-    texts = [_words(text) for text in (source, answer, *references)]
-    return sum(_sari_of(n, *texts) for n in range(1, LONGEST + 1)) / LONGEST
+    tokenize = _load_tokenizer()
+    texts = [tokenize(text.lower()).split() for text in (source, answer, *references)]
+    return sum(_score_ngrams(n, *texts) for n in range(1, MAX_NGRAM + 1)) / MAX_NGRAM
 
 
-def _sari_of(n: int, source: Sequence[str], answer: Sequence[str], *references: Sequence[str]) -> float:
-    old, new = _times(_grams(source, n), len(references)), _times(_grams(answer, n), len(references))
-    wanted = sum((_grams(words, n) for words in references), Counter[str]())
-    kept, to_keep, gone = old & new, old & wanted, old - new
-    right = kept & wanted
-    keep = _f1(_mean_share(right, kept), right.total() / to_keep.total() if to_keep else 1.0)
-    delete = _mean_share(gone - wanted, gone)
-    added, to_add = new.keys() - old.keys(), wanted.keys() - old.keys()
+def _score_ngrams(n: int, source: Sequence[str], answer: Sequence[str], *references: Sequence[str]) -> float:
+    # Source and answer count once for each reference.
+    before, after = (_count_ngrams(words, n, len(references)) for words in (source, answer))
+    wanted = sum((_count_ngrams(words, n) for words in references), Counter[str]())
+    unchanged, to_keep, deleted = before & after, before & wanted, before - after
+    right = unchanged & wanted
+    keep = _f1(_mean_share(right, unchanged), right.total() / to_keep.total() if to_keep else 1.0)
+    delete = _mean_share(deleted - wanted, deleted)
+    added, to_add = after.keys() - before.keys(), wanted.keys() - before.keys()
     hits = len(added & wanted.keys())
     add = _f1(hits / len(added) if added else 1.0, hits / len(to_add) if to_add else 1.0)
     return (keep + delete + add) / 3
 
 
-def _mean_share(part: Counter[str], whole: Counter[str]) -> float:
-    """Of each n-gram the share of its occurrences, on average; 1 where there are none."""
-    return sum(part[gram] / count for gram, count in whole.items()) / len(whole) if whole else 1.0
+def _mean_share(counts: Counter[str], totals: Counter[str]) -> float:
+    """Average the share of each n-gram's occurrences; 1 if there are none."""
+    return sum(counts[ngram] / total for ngram, total in totals.items()) / len(totals) if totals else 1.0
 
 
 def _f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _grams(words: Sequence[str], n: int) -> Counter[str]:
-    return Counter(" ".join(words[start : start + n]) for start in range(len(words) - n + 1))
-
-
-def _times(counts: Counter[str], factor: int) -> Counter[str]:
-    return Counter({gram: factor * count for gram, count in counts.items()})
-
-
-def _words(text: str) -> list[str]:
-    return _tokenizer()(text.lower()).split()
+def _count_ngrams(words: Sequence[str], n: int, factor: int = 1) -> Counter[str]:
+    counts = Counter(" ".join(words[start : start + n]) for start in range(len(words) - n + 1))
+    return Counter({ngram: factor * count for ngram, count in counts.items()})
 
 
 @cache
-def _tokenizer() -> Callable[[str], str]:
+def _load_tokenizer() -> Callable[[str], str]:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     tokenizer: Callable[[str], str] = Tokenizer13a()

@@ -1,10 +1,8 @@
-"""Texts compared as sets of character 5-grams of their words and signs (normal_forms.py).
+"""Near-duplicates: texts compared as sets of character 5-grams of their canonical forms (normal_forms.py).
 
-The near-duplicate search (shared_shingles.py) finds every pair whose Jaccard similarity reaches the threshold, and no
-other, in memory and time nearly proportional to the texts.
+The search (shared_shingles.py) finds exactly the pairs whose Jaccard similarity reaches the threshold, in memory and
+time nearly proportional to the texts.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -12,148 +10,149 @@ from itertools import chain
 import numpy as np
 from scipy.sparse import csr_array
 
-from etude.text.normal_forms import normalise as normalise
-from etude.text.normal_forms import with_signs
+from etude.text.normal_forms import to_canonical
 from etude.text.shared_shingles import (
-    BLOCK,
     HASH_BITS,
+    MAX_BLOCK,
     Ints,
     Labels,
-    candidate_pairs,
-    shingle_hashes,
+    find_candidate_pairs,
+    hash_shingles,
 )
 
-THRESHOLD = 0.8
-"""Jaccard similarity from which two texts count as near-duplicates."""
-CHUNK = 1024
-"""Candidates compared at once, more where there are fewer texts: at most twice as many texts are held."""
+THRESHOLD = 0.8  # Jaccard similarity from which two texts are near-duplicates
+# Candidates compared at once, more if texts are few: at most twice as many texts are in memory.
+MIN_CHUNK = 1024
 
 
-def near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:
-    """Every pair `(i, j, similarity)` with i < j and similarity >= `threshold`, in order.
+def find_near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:
+    """Return every pair `(i, j, similarity)` with i < j and similarity >= `threshold`, in order.
 
-    The list holds all pairs, k * (k - 1) / 2 of them for k copies of one text: where only
-    the groups are wanted, near_duplicate_clusters is cheaper. ValueError for a threshold outside (0, 1].
+    The list has all pairs, k * (k - 1) / 2 for k copies of one text; if only the groups are needed,
+    cluster_near_duplicates is cheaper. Raises ValueError for a threshold outside (0, 1].
     """
-    return sorted(chain.from_iterable(_alike(texts.__getitem__, threshold, np.arange(len(texts)))))
+    return sorted(chain.from_iterable(_compare(texts.__getitem__, threshold, np.arange(len(texts)))))
 
 
-def near_duplicate_clusters(
+def cluster_near_duplicates(
     texts: Sequence[str], threshold: float = THRESHOLD, alone: bool = True
 ) -> list[tuple[int, ...]]:
-    """The texts' positions grouped so that near-duplicates, and theirs in turn, stand together.
+    """Group the positions of texts so that near-duplicates, and theirs in turn, are together.
 
-    The same groups as `clusters(len(texts), near_duplicates(texts))` without holding the pairs, so
-    that a template filled in thousands of times costs little. Ordered as clusters; texts that
-    are alike to no other are left out where not `alone`.
+    The same groups as `cluster_pairs(len(texts), find_near_duplicates(texts))` without the pairs in memory, so that a
+    template filled in thousands of times costs little. Texts without a near-duplicate are left out if not `alone`.
     """
-    groups = Groups(len(texts))
-    for block in _alike(texts.__getitem__, threshold, groups.labels):
+    groups = UnionFind(len(texts))
+    for block in _compare(texts.__getitem__, threshold, groups.labels):
         for first, second, _ in block:
-            groups.join(first, second)
-    return groups.members() if alone else groups.joined()
+            groups.merge(first, second)
+    return groups.all_groups() if alone else groups.merged_groups()
 
 
-def near_matches(
+def find_near_matches(
     texts: Sequence[str], others: Sequence[str], threshold: float = THRESHOLD
 ) -> list[tuple[int, int, float]]:
-    """For each of `texts` that has a near-duplicate among `others`, the most similar one.
+    """Find for each of `texts` the most similar near-duplicate among `others`.
 
-    Returns `(position in texts, position in others, similarity)` ordered by position; among equally
-    similar others the first. Texts without a near-duplicate are absent.
+    Returns `(position in texts, position in others, similarity)` ordered by position; among equally similar others the
+    first. Texts without a near-duplicate are left out.
     """
     num = len(texts)
     sides = (np.arange(num + len(others)) >= num).astype(np.int64)
     best: dict[int, tuple[float, int]] = {}
 
-    def read(row: int) -> str:
-        return texts[row] if row < num else others[row - num]
+    def read(position: int) -> str:
+        return texts[position] if position < num else others[position - num]
 
-    for text, other, alike in chain.from_iterable(_alike(read, threshold, sides)):
-        best[text] = max(best.get(text, (0.0, 0)), (alike, num - other))
-    return [(text, -match, alike) for text, (alike, match) in sorted(best.items())]
+    for text, match, similarity in chain.from_iterable(_compare(read, threshold, sides)):
+        best[text] = max(best.get(text, (0.0, 0)), (similarity, num - match))
+    return [(text, -match, similarity) for text, (similarity, match) in sorted(best.items())]
 
 
-def clusters(n: int, pairs: Iterable[Sequence[float]]) -> list[tuple[int, ...]]:
-    """Positions 0 to n - 1 grouped by the pairs' first two entries, taken as links.
+def cluster_pairs(n: int, pairs: Iterable[Sequence[float]]) -> list[tuple[int, ...]]:
+    """Group the positions 0 to n - 1 that are linked by the first two entries of pairs.
 
-    Each group is in ascending order, the groups in the order of their first member; a position
-    without a link is a group of its own.
+    Each group is in ascending order, and groups are ordered by their first member; a position without a link is a group
+    of its own.
     """
-    groups = Groups(n)
+    groups = UnionFind(n)
     for first, second, *_ in pairs:
-        groups.join(int(first), int(second))
-    return groups.members()
+        groups.merge(int(first), int(second))
+    return groups.all_groups()
 
 
-class Groups:
-    """Positions 0 to n - 1 that grow together: union-find that relabels the smaller side."""
+class UnionFind:
+    """Groups of the positions 0 to n - 1 that grow together: merging relabels the smaller one."""
 
     def __init__(self, n: int) -> None:
         self.labels: Ints = np.arange(n, dtype=np.int64)
-        self._joined: dict[int, list[int]] = {}
+        self._members: dict[int, list[int]] = {}
 
-    def join(self, first: int, second: int) -> None:
-        """Puts the groups of both positions together."""
+    def merge(self, first: int, second: int) -> None:
+        """Merge the groups of both positions."""
         small, large = int(self.labels[first]), int(self.labels[second])
         if small == large:
             return
-        one, other = self._joined.pop(small, [small]), self._joined.pop(large, [large])
-        if len(one) > len(other):
-            one, other, large = other, one, small
-        self.labels[one] = large
-        self._joined[large] = other
-        other += one
+        moved, members = self._members.pop(small, [small]), self._members.pop(large, [large])
+        if len(moved) > len(members):
+            moved, members, large = members, moved, small
+        self.labels[moved] = large
+        self._members[large] = members
+        members += moved
 
-    def joined(self) -> list[tuple[int, ...]]:
-        """The groups of two or more, each ascending, ordered by their first member."""
-        return sorted(tuple(sorted(group)) for group in self._joined.values())
+    def merged_groups(self) -> list[tuple[int, ...]]:
+        """Return the groups of two or more, each ascending, ordered by their first member."""
+        return sorted(tuple(sorted(group)) for group in self._members.values())
 
-    def members(self) -> list[tuple[int, ...]]:
-        """All groups, each ascending, ordered by their first member."""
-        alone = np.ones(len(self.labels), np.bool_)
-        groups = self.joined()
-        alone[list(chain.from_iterable(groups))] = False
-        return sorted([*groups, *((position,) for position in np.flatnonzero(alone).tolist())])
+    def all_groups(self) -> list[tuple[int, ...]]:
+        """Return all groups, each ascending, ordered by their first member."""
+        is_single = np.ones(len(self.labels), np.bool_)
+        groups = self.merged_groups()
+        is_single[list(chain.from_iterable(groups))] = False
+        return sorted([*groups, *((position,) for position in np.flatnonzero(is_single).tolist())])
 
 
-def _alike(
+def _compare(
     read: Callable[[int], str], threshold: float, labels: Labels
 ) -> Iterator[list[tuple[int, int, float]]]:
-    """Blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` gives a text by its position.
+    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` gives a text by its position.
 
-    There are as many texts as `labels`. Pairs whose `labels` are equal are left out; labels may be changed
-    between two blocks.
+    There are as many texts as `labels`. Pairs with equal `labels` are left out; labels may change between two blocks.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}")
 
-    def plain(row: int) -> str:
-        return with_signs(read(row))
+    def read_canonical(position: int) -> str:
+        return to_canonical(read(position))
 
-    chunk = max(CHUNK, CHUNK**2 // max(len(labels), 1))
-    for first, second in candidate_pairs(plain, threshold, labels):
-        for begin in range(0, len(first), chunk):
-            one, other = first[begin : begin + chunk], second[begin : begin + chunk]
-            apart = labels[one] != labels[other]
-            one, other = one[apart], other[apart]
-            similar = _similarities(plain, one, other)
-            found = zip(one.tolist(), other.tolist(), similar, strict=True)
-            yield [(min(i, j), max(i, j), alike) for i, j, alike in found if alike >= threshold]
+    chunk = max(MIN_CHUNK, MIN_CHUNK**2 // max(len(labels), 1))
+    for firsts, seconds in find_candidate_pairs(read_canonical, threshold, labels):
+        for begin in range(0, len(firsts), chunk):
+            first, second = firsts[begin : begin + chunk], seconds[begin : begin + chunk]
+            # Labels may have changed since the candidates were found.
+            differs = labels[first] != labels[second]
+            first, second = first[differs], second[differs]
+            similarities = _measure_similarity(read_canonical, first, second)
+            pairs = zip(first.tolist(), second.tolist(), similarities, strict=True)
+            yield [
+                (min(i, j), max(i, j), similarity) for i, j, similarity in pairs if similarity >= threshold
+            ]
 
 
-def _similarities(plain: Callable[[int], str], first: Ints, second: Ints) -> list[float]:
+def _measure_similarity(read: Callable[[int], str], first: Ints, second: Ints) -> list[float]:
+    """Compute the Jaccard similarity of each pair, from a sparse matrix of texts by shingles."""
     if not len(first):
         return []
-    rows = np.unique(np.concatenate([first, second]))
-    owners, hashes = map(np.concatenate, zip(*shingle_hashes(map(plain, rows.tolist())), strict=True))
+    positions = np.unique(np.concatenate([first, second]))
+    owners, hashes = map(np.concatenate, zip(*hash_shingles(map(read, positions.tolist())), strict=True))
     sizes = np.bincount(owners)
     entries = (np.ones(len(hashes), np.bool_), hashes.astype(np.int64), np.cumsum([0, *sizes]))
-    texts = csr_array(entries, shape=(len(rows), 2**HASH_BITS))
-    one, other = np.searchsorted(rows, first), np.searchsorted(rows, second)
-    both = sizes[one] + sizes[other]
-    blocks_of = np.flatnonzero(np.diff(np.cumsum(both) // BLOCK)) + 1
-    pairs = zip(np.split(one, blocks_of), np.split(other, blocks_of), strict=True)
-    shared = np.concatenate([np.diff(texts[i].multiply(texts[j]).indptr) for i, j in pairs])
-    similar: list[float] = (shared / (both - shared)).tolist()
-    return similar
+    matrix = csr_array(entries, shape=(len(positions), 2**HASH_BITS))
+    first_rows, second_rows = np.searchsorted(positions, first), np.searchsorted(positions, second)
+    totals = sizes[first_rows] + sizes[second_rows]
+    # Pairs are multiplied in blocks of bounded size, to limit memory.
+    edges = np.flatnonzero(np.diff(np.cumsum(totals) // MAX_BLOCK)) + 1
+    blocks = zip(np.split(first_rows, edges), np.split(second_rows, edges), strict=True)
+    shared = np.concatenate([np.diff(matrix[i].multiply(matrix[j]).indptr) for i, j in blocks])
+    similarities: list[float] = (shared / (totals - shared)).tolist()
+    return similarities

@@ -1,97 +1,90 @@
 """The normal forms of texts: their words alone, and their words with the signs that carry meaning.
 
-Case, spaces, punctuation and the way in which a character is encoded are taken out. `normalise` leaves words;
-`with_signs` is what texts are compared by: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
+Both ignore case, spaces, punctuation and the encoding of characters. `normalise` returns words; texts are compared by
+`to_canonical`: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
 """
-
-from __future__ import annotations
 
 import re
 import unicodedata
 from functools import lru_cache
 
+# All but raised, lowered and broken numbers, whose compatible form means something else: 10² is not 102.
 _COMPATIBLE = re.compile("[^²³¹¼-¾⁰-ₜ⅐-⅟↉]+")
-"""All but raised, lowered and broken numbers, whose compatible form says something else: 10² is not 102."""
 _WORD, _NON_WORD = re.compile(r"\w"), re.compile(r"\W+")
+# What may be a sign or a mark, after operators are written as signs.
 _UNUSUAL = re.compile(r"[^\w\s.,;:?!'\"()\[\]{}&@\\#*/‐‑–—‘’“”„«»…-]")
-"""What may be a sign or a mark, once operators are written as signs."""
-_UNUSUAL_ASCII = re.compile(r"[$%+<=>^`|~]")
-"""The same of ASCII, found sooner."""
+_UNUSUAL_ASCII = re.compile(r"[$%+<=>^`|~]")  # the same for ASCII, which is faster
 _MATHEMATICAL = re.compile("[+<=>|~¬±×÷∀-⋿]")
 _CURRENCY = re.compile("[$¢-¥₠-⃀]")
-_OPERATOR = re.compile(r"[-+‐‑–*/!#]")
-"""What is an operator where its neighbours say so."""
+_OPERATOR = re.compile(r"[-+‐‑–*/!#]")  # an operator if its neighbours say so
+# Operands: a number or a single letter.
 _LEFT = re.compile(r"(?<!\w)(?:\w|\d[\d.,]*)[)\]\s]*\Z")
 _RIGHT = re.compile(r"[(\[\s$¢-¥₠-⃀]*(?:\d|\w(?!\w))")
-"""Operands: a number or a single letter."""
 _NAME = re.compile(r"(?<!\w)[^\W\d_]\+?\Z")
-_WRITTEN = {"+": "+", "*": "×", "/": "÷"}
+_SIGNS = {"+": "+", "*": "×", "/": "÷"}
 _NO_ANGLES = str.maketrans("<>", "  ")
-_LOOK_BACK = 16
-"""Characters before an operator that are looked at."""
-_SHORT = 16
-"""Characters of a run that is worth keeping at hand."""
+_LOOK_BACK = 16  # characters before an operator that are read
+_SHORT_RUN = 16  # characters of a run whose result is cached
 
 
 def normalise(text: str) -> str:
-    """`text` casefolded, every run of non-word characters as one space, none at the ends.
+    """Casefold a text and replace every run of non-word characters by one space, none at the ends.
 
-    Characters that are written in several ways are one (NFKC); combining marks stay with their letter.
+    Characters that are encoded in several ways become one (NFKC); combining marks stay with their letter.
     """
     folded = fold(text)
-    return _words(folded) if folded.isascii() or not _is_unusual(folded) else _kept(folded, "")
+    return _keep_words(folded) if folded.isascii() or not _is_unusual(folded) else _keep_signs(folded, "")
 
 
-def with_signs(text: str) -> str:
-    """The normalised text with its symbols and operators as words of their own.
+def to_canonical(text: str) -> str:
+    """Normalise a text, with its symbols and operators as words of their own.
 
-    Equal for texts that differ in case, spaces, punctuation or encoding alone. The operators ``+ - * / ! # < >`` are
-    told from punctuation by what stands beside them; brackets count in texts with operators, signs of currency in
-    texts with several of them. A text that has nothing of all this is its own form, but for a repetition (``:) :)``)
-    and dashes (``:-)``).
+    The results are equal for texts that differ only in case, spaces, punctuation or encoding. The operators
+    ``+ - * / ! # < >`` are distinguished from punctuation by their neighbours; brackets count in texts with operators,
+    signs of currency in texts with several of them. A text without any of these is its own form, except for repetition
+    (``:) :)``) and dashes (``:-)``).
     """
     folded = fold(text)
-    written = _compared(_OPERATOR.sub(_as_sign, folded))
-    if not _is_unusual(written):
-        form = _words(written)
+    text = _drop_outer_angles(_OPERATOR.sub(_write_sign, folded))
+    if not _is_unusual(text):
+        form = _keep_words(text)
     else:
-        several = len(set(_CURRENCY.findall(written))) > 1
-        form = _kept(written, "S" + "B" * bool(_MATHEMATICAL.search(written)) + "C" * several)
-    return form or " ".join(
-        dict.fromkeys(part.replace("-", "") or part for part in folded.replace("\0", "").split())
-    )
+        has_currencies = len(set(_CURRENCY.findall(text))) > 1
+        form = _keep_signs(text, "S" + "B" * bool(_MATHEMATICAL.search(text)) + "C" * has_currencies)
+    words = (word.replace("-", "") or word for word in folded.replace("\0", "").split())
+    return form or " ".join(dict.fromkeys(words))
 
 
 def fold(text: str) -> str:
-    """`text` without differences of case (casefold) and encoding (NFKC); folding it once more changes nothing."""
+    """Remove differences of case (casefold) and encoding (NFKC); folding again changes nothing."""
     if text.isascii():
         return text.lower()
-    return _compatible(_compatible(text).casefold())
+    return _decompose(_decompose(text).casefold())
 
 
-def _compatible(text: str) -> str:
-    return _COMPATIBLE.sub(lambda found: unicodedata.normalize("NFKC", found.group()), text)
+def _decompose(text: str) -> str:
+    return _COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text)
 
 
-def _as_sign(found: re.Match[str]) -> str:
-    """An operator as a mathematical sign, whichever character it was written with; other punctuation as it is."""
-    char, text, start = found.group(), found.string, found.start()
+def _write_sign(match: re.Match[str]) -> str:
+    """Return an operator as a mathematical sign, whatever its character; other punctuation stays as it is."""
+    char, text, start = match.group(), match.string, match.start()
     before, after = text[max(start - _LOOK_BACK, 0) : start], text[start + 1 : start + 2]
     if char == "!":
-        is_no = before[-1:] in ("", *" \n\t(&|=") and (after.isalnum() or after in ("_", "("))
-        return "¬" if is_no or after == "=" else char
+        is_negation = before[-1:] in ("", *" \n\t(&|=") and (after.isalnum() or after in ("_", "("))
+        return "¬" if is_negation or after == "=" else char
     if char == "#":
         return "♯" if _NAME.search(before) else char
     if _LEFT.search(before) and _RIGHT.match(text, start + 1):
-        return _WRITTEN.get(char, "−")
+        return _SIGNS.get(char, "−")
     if char in "+-" and _NAME.search(before) and not after.isalnum():
         return "⁺" if char == "+" else "⁻"
     is_minus = char not in "+*/" and after.isdigit() and not before[-1:].isalnum()
     return "−" if is_minus else " "
 
 
-def _compared(text: str) -> str:
-    """The text with spaces for those of the signs < and > that do not stand between words."""
+def _drop_outer_angles(text: str) -> str:
+    """Replace the signs < and > before the first word and after the last one by spaces."""
     if "<" not in text and ">" not in text:
         return text
     first = _WORD.search(text)
@@ -105,35 +98,36 @@ def _is_unusual(folded: str) -> bool:
     return bool((_UNUSUAL_ASCII if folded.isascii() else _UNUSUAL).search(folded))
 
 
-def _words(folded: str) -> str:
+def _keep_words(folded: str) -> str:
     return _NON_WORD.sub(" ", folded).strip()
 
 
-def _kept(folded: str, kinds: str) -> str:
-    """The words with their marks and, of what stands between them, the kinds asked for."""
+def _keep_signs(folded: str, kinds: str) -> str:
+    """Keep words with their combining marks and, of the characters between them, the given kinds: signs (S), brackets
+    (B) and signs of currency (C)."""
 
-    def between(found: re.Match[str]) -> str:
-        run = found.group()
-        return (_between_soon if len(run) <= _SHORT else _between)(run, found.start() > 0, kinds)
+    def convert(match: re.Match[str]) -> str:
+        run = match.group()
+        return (_convert_cached if len(run) <= _SHORT_RUN else _convert_run)(run, match.start() > 0, kinds)
 
-    return " ".join(_NON_WORD.sub(between, folded).split())
+    return " ".join(_NON_WORD.sub(convert, folded).split())
 
 
-def _between(run: str, after_word: bool, kinds: str) -> str:
-    """A run of non-word characters: marks on what they follow, signs (S) and brackets (B) as words, spaces."""
-    kept, in_word, attached = [], after_word, after_word
+def _convert_run(run: str, after_word: bool, kinds: str) -> str:
+    """Convert a run of non-word characters: marks stay on what they follow, signs become words, the others spaces."""
+    pieces, in_word, is_attached = [], after_word, after_word
     for char in run:
-        if "\ufe00" <= char <= "\ufe0f":  # how an emoji is drawn, not which
+        if "\ufe00" <= char <= "\ufe0f":  # a variation selector: how an emoji is drawn, not which
             continue
-        if attached and unicodedata.category(char)[0] == "M":
-            kept.append(char)
+        if is_attached and unicodedata.category(char)[0] == "M":
+            pieces.append(char)
             continue
-        in_word, attached = False, _is_sign(char, kinds)
-        kept.append(f" {char}" if attached else " ")
-    return "".join(kept) + ("" if in_word else " ")
+        in_word, is_attached = False, _is_sign(char, kinds)
+        pieces.append(f" {char}" if is_attached else " ")
+    return "".join(pieces) + ("" if in_word else " ")
 
 
-_between_soon = lru_cache(4096)(_between)
+_convert_cached = lru_cache(4096)(_convert_run)
 
 
 def _is_sign(char: str, kinds: str) -> bool:

@@ -1,6 +1,4 @@
-"""Labels that are written in several ways: apart in case, spaces, hyphens and underscores, or in a mistyped letter."""
-
-from __future__ import annotations
+"""Labels that are written in several ways: with other case, spaces, hyphens or underscores, or a mistyped letter."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,112 +7,113 @@ from dataclasses import dataclass
 
 from rapidfuzz.distance import OSA
 
-from etude.base.wording import count, first_of
+from etude.base.formatting import format_count, list_first
 from etude.errors import quote_value
 
-MOST_TOLD = 3
-"""Lines of one spelling that are told."""
-RARE, TIMES, LETTERS = 2, 10, 4
-"""A label of at most so many rows is taken for mistyped if one of so many times as many rows is one letter away, in a
-word of so many letters at least."""
+MAX_LOCATIONS = 3  # locations of one spelling in a message
+# A label of at most MAX_TYPO_ROWS rows is a typo if one of MIN_TIMES as many rows differs in one letter, in a word of
+# at least MIN_LETTERS letters.
+MAX_TYPO_ROWS, MIN_TIMES, MIN_LETTERS = 2, 10, 4
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A label that is written otherwise than the same label is in more rows."""
+    """A label that is written in another way than in most of its rows."""
 
     label: str
     positions: tuple[int, ...]
-    """Of its rows."""
+    """Positions of its rows."""
     usual: str
     num_usual: int
-    """Rows of the usual spelling."""
+    """Number of rows with the usual spelling."""
 
-    def told(self, where: Callable[[int], str]) -> str:
-        """`'tech-support' (2 rows: a.csv:3, a.csv:9) differs only in case from 'Tech-Support' (91 rows)`; `where`
-        gives the place of the row at a position."""
-        lines = ", ".join(where(position) for position in self.positions[:MOST_TOLD])
-        more = ", ..." if len(self.positions) > MOST_TOLD else ""
-        usual = f"{quote_value(self.usual)} ({count(self.num_usual, 'row')})"
-        places = f"{count(len(self.positions), 'row')}: {lines}{more}"
-        return f"{quote_value(self.label)} ({places}) differs only in {self._difference} from {usual}"
+    def describe(self, locate: Callable[[int], str]) -> str:
+        """Describe it: `'tech-support' (2 rows: a.csv:3, a.csv:9) differs only in case from 'Tech-Support' (91 rows)`.
+
+        `locate` gives the location of the row at a position.
+        """
+        locations = ", ".join(map(locate, self.positions[:MAX_LOCATIONS]))
+        rows = f"{format_count(len(self.positions), 'row')}: {locations}"
+        rows += ", ..." if len(self.positions) > MAX_LOCATIONS else ""
+        usual = f"{quote_value(self.usual)} ({format_count(self.num_usual, 'row')})"
+        return f"{quote_value(self.label)} ({rows}) differs only in {self._difference} from {usual}"
 
     @property
     def _difference(self) -> str:
         if self.label.casefold() == self.usual.casefold():
             return "case"
-        if _unparted(self.label).casefold() != _unparted(self.usual).casefold():
+        label, usual = _remove_separators(self.label), _remove_separators(self.usual)
+        if label.casefold() != usual.casefold():
             return "a letter"
-        between = "spaces, hyphens or underscores"
-        return between if _unparted(self.label) == _unparted(self.usual) else f"case and {between}"
+        return f"{'' if label == usual else 'case and '}spaces, hyphens or underscores"
 
 
-def spellings(labels: Sequence[str]) -> list[Spelling]:
-    """The rarer spellings among the labels of rows, in the order of the rows; of equally frequent ones the later."""
+def find_spellings(labels: Sequence[str]) -> list[Spelling]:
+    """Find the rarer spellings among the labels of rows, in their order; of equally frequent ones the later."""
     counts = Counter(labels)
-    usual = mistyped(counts) | usual_spellings(counts)
+    usual = find_typos(counts) | find_usual_spellings(counts)
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for position, label in enumerate(labels if usual else ()):
         if label in usual:
             positions[label].append(position)
     return [
-        Spelling(label, tuple(found), usual[label], counts[usual[label]])
-        for label, found in positions.items()
+        Spelling(label, tuple(rows), usual[label], counts[usual[label]]) for label, rows in positions.items()
     ]
 
 
-def all_told(found: Sequence[Spelling], where: Callable[[int], str], most: int) -> str:
-    """What is told of the first so many spellings, and how many more there are."""
-    return first_of(found, most, "; ", lambda spelling: spelling.told(where))
+def format_spellings(spellings: Sequence[Spelling], locate: Callable[[int], str], limit: int) -> str:
+    """Describe the first `limit` spellings, and say how many more there are."""
+    return list_first(spellings, limit, "; ", lambda spelling: spelling.describe(locate))
 
 
-def usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
-    """Label -> the spelling of it that is in the most rows, for labels that are written otherwise."""
+def find_usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Map each label that is written in another way to its spelling with the most rows."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for label in counts:
-        groups[_unparted(label).casefold()].append(label)
+        groups[_remove_separators(label).casefold()].append(label)
     usual = {label: max(group, key=counts.__getitem__) for group in groups.values() for label in group}
     return {label: best for label, best in usual.items() if label != best}
 
 
-def mistyped(counts: Mapping[str, int]) -> dict[str, str]:
-    """Label -> the far more frequent one that it is one letter away from: `Raods` and `Roads`."""
-    frequent = [label for label, rows in counts.items() if rows >= TIMES]
-    found = {}
+def find_typos(counts: Mapping[str, int]) -> dict[str, str]:
+    """Map each label to the far more frequent one that differs in one letter: `Raods` and `Roads`."""
+    frequent = [label for label, rows in counts.items() if rows >= MIN_TIMES]
+    typos = {}
     for label, rows in counts.items():
-        near = [
-            each for each in frequent if rows <= RARE and counts[each] >= TIMES * rows and _slip(label, each)
-        ]
-        if near:
-            found[label] = max(near, key=counts.__getitem__)
-    return found
+        if rows <= MAX_TYPO_ROWS:
+            similar = [
+                name for name in frequent if counts[name] >= MIN_TIMES * rows and _is_typo(label, name)
+            ]
+            if similar:
+                typos[label] = max(similar, key=counts.__getitem__)
+    return typos
 
 
-def _slip(label: str, other: str) -> bool:
-    words = [re.findall(r"\w+", each.casefold()) for each in (label, other)]
-    if len(words[0]) != len(words[1]):
+def _is_typo(label: str, other: str) -> bool:
+    words, other_words = (re.findall(r"\w+", text.casefold()) for text in (label, other))
+    if len(words) != len(other_words):
         return False
-    apart = [pair for pair in zip(*words, strict=True) if pair[0] != pair[1]]
-    if len(apart) != 1 or not all(word.isalpha() and len(word) >= LETTERS for word in apart[0]):
+    different = [pair for pair in zip(words, other_words, strict=True) if pair[0] != pair[1]]
+    if len(different) != 1 or not all(word.isalpha() and len(word) >= MIN_LETTERS for word in different[0]):
         return False
-    return OSA.distance(*apart[0]) == 1
+    return OSA.distance(*different[0]) == 1
 
 
-def written_alike(counts: Mapping[str, int]) -> Counter[str]:
-    """Rows of each label, with all spellings of it counted as the usual one."""
-    usual = usual_spellings(counts)
-    joined: Counter[str] = Counter()
+def merge_spellings(counts: Mapping[str, int]) -> Counter[str]:
+    """Count the rows of each label, with all its spellings counted as the usual one."""
+    usual = find_usual_spellings(counts)
+    merged: Counter[str] = Counter()
     for label, rows in counts.items():
-        joined[usual.get(label, label)] += rows
-    return joined
+        merged[usual.get(label, label)] += rows
+    return merged
 
 
-def _unparted(label: str) -> str:
-    """The label without what parts its words. Signs before a number (-1), at an end (C-) and between digits (1-2)
-    stay: they may be all that tells two labels apart."""
+def _remove_separators(label: str) -> str:
+    """Remove what separates the words of a label. Signs before a number (-1), at an end (C-) and between digits (1-2)
+    stay: two labels may differ in nothing else."""
     close = re.sub(r"\s*([^\w\s-])\s*", r"\1", label)
 
-    def joined(found: re.Match[str]) -> str:
-        return found[0] if (close[found.start() - 1] + close[found.end()]).isdecimal() else ""
+    def convert(match: re.Match[str]) -> str:
+        return match[0] if (close[match.start() - 1] + close[match.end()]).isdecimal() else ""
 
-    return re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", joined, close)
+    return re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", convert, close)

@@ -3,20 +3,20 @@
 Needs the extra `train`. Knows no task, method or run folder: see loop.py.
 """
 
-from __future__ import annotations
-
+# ruff: noqa: E402 - torch reads its settings when it is first imported
 from importlib.util import find_spec
 
+from etude.base.torch_settings import configure_torch
 from etude.errors import MissingExtraError
 
 if find_spec("torch") is None:
     raise MissingExtraError("Training", "train")
+configure_torch()
 
-from etude.training.config import TrainConfig, auto_config
+from etude.training.config import Output, TrainConfig, auto_config
 from etude.training.loop import train
 from etude.training.losses import Loss, supervised
 from etude.training.memory.forecast import estimate_speed
-from etude.training.output import Output
 from etude.training.rows.batches import TokenRow, make_batches
 from etude.training.step import TrainResult
 

@@ -1,12 +1,10 @@
-"""The checkpoints of a run: the file, which survives a kill at any moment, when it is written, and how a run resumes.
+"""Checkpoints: when they are written, how they are written so that a kill loses none, and how a run resumes.
 
-It is one safetensors file: tensors, and facts as JSON in its header. One file means one rename, so there is always a
-whole checkpoint: the new one or the last good one. It is written after every epoch, and within an epoch so rarely that
-this takes a twentieth of the time at most. Nothing random carries over from step to step, so weights, optimizer state
-and counters are the whole state.
+A checkpoint is one safetensors file: tensors, and facts as JSON in its header. One file means one rename, so there is
+always a whole checkpoint, the new one or the last good one. One is written after every epoch, and within an epoch so
+rarely that it costs at most a twentieth of the time. Nothing random carries over from step to step, so weights,
+optimizer state and counters are the whole state.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -15,70 +13,66 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from etude.base.files import file_aside
+from etude.base.files import atomic_file
 from etude.errors import RunError
-from etude.task.settings import NO_WEIGHT
-from etude.training.config import TrainConfig
-from etude.training.output import Output
+from etude.task.settings import SETTINGS_WITHOUT_EFFECT
+from etude.training.config import Output, TrainConfig
 from etude.training.rows.batches import TokenRow
-from etude.training.step import Run, TrainResult
+from etude.training.step import TrainingState, TrainResult
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-FILE = "checkpoint.safetensors"
-SAMPLE = 1024
+CHECKPOINT_FILE = "checkpoint.safetensors"
+SAMPLE_SIZE = 1024
 """Numbers of each tensor that go into a fingerprint."""
-MOST_TIME = 0.05
-"""Share of the time that checkpoints within an epoch may take."""
-LEAST_SECONDS = 1.0
-"""Between two of them."""
+MAX_TIME_SHARE = 0.05
+"""Maximum share of the time for checkpoints within an epoch."""
+MIN_SECONDS = 1.0
+"""Between two checkpoints within an epoch."""
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `folder` (created if absent); `facts` must be JSON. Raises OSError, and then the last
-    good checkpoint is still there. Tensors in the processor's memory are not copied."""
+    """Write the checkpoint of `folder` (created if absent); `facts` must be JSON. If it raises OSError, the last good
+    checkpoint is still there. Tensors in the processor's memory are not copied."""
+    # A GPU's tensors are copied; those in the processor's memory are written as they are.
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
-    with file_aside(folder / FILE) as aside:
+    with atomic_file(folder / CHECKPOINT_FILE) as file:
         try:
-            save_file(on_cpu, aside, metadata=metadata)
+            save_file(on_cpu, file, metadata=metadata)
         except SafetensorError as error:
             raise OSError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An open checkpoint, of which only the parts asked for are read."""
+    """An open checkpoint; tensors are read from the file on request."""
 
     facts: dict[str, Any]
     file: Any
 
-    def copy(self, name: str, into: Tensor, slices: Iterable[tuple[int, int]]) -> None:
-        """Copy slices of a flat tensor, each (start, stop), one after the other into another; a scalar as it is."""
-        if not into.ndim:
-            into.copy_(self.file.get_tensor(name))
+    def read_into(self, name: str, target: Tensor, slices: Iterable[tuple[int, int]]) -> None:
+        """Read slices (start, stop) of the flat tensor `name` into `target`, one after the other; a scalar as it is."""
+        if not target.ndim:
+            target.copy_(self.file.get_tensor(name))
             return
-        at, whole = 0, self.file.get_slice(name)
+        position, values = 0, self.file.get_slice(name)
         for start, stop in slices:
             if stop > start:
-                into[at : at + stop - start].copy_(whole[start:stop])
-            at += stop - start
+                target[position : position + stop - start].copy_(values[start:stop])
+            position += stop - start
 
 
 @contextmanager
-def opened_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
-    """The last good checkpoint, open for the length of a `with`; None if there is none.
-
-    Raises RunError, also within the `with`, if the file cannot be read.
-    """
-    path = folder / FILE
+def open_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
+    """Open the last good checkpoint for the length of a `with`; None if there is none. Raises RunError, also within the
+    `with`, if the file cannot be read."""
+    path = folder / CHECKPOINT_FILE
     if not path.exists():
         yield None
         return
@@ -95,94 +89,99 @@ def opened_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
 class Checkpointer:
     """Writes and reads the checkpoint of a run."""
 
-    run: Run
+    state: TrainingState
     output: Output
     fingerprint: str
     saved_at: float = field(default_factory=time.monotonic)
-    cost: float = 0.0
+    save_seconds: float = 0.0
     """Seconds that the last save took; 0 before the first."""
-    failed: bool = False
+    has_failed: bool = False
     """Whether the last save failed."""
 
     def save_when_due(self) -> None:
         """Save after a step, if the last checkpoint is old enough by the clock of process 0."""
-        wait = 0.0 if self.output.every_step else max(LEAST_SECONDS, self.cost / MOST_TIME)
-        if self.run.world.total(self.run.world.leads and time.monotonic() - self.saved_at >= wait):
+        # A save of 1 s may be repeated every 20 s.
+        wait = 0.0 if self.output.every_step else max(MIN_SECONDS, self.save_seconds / MAX_TIME_SHARE)
+        world = self.state.world
+        if world.sum_number(world.is_leader and time.monotonic() - self.saved_at >= wait):
             self.save()
 
     def save(self) -> None:
         """Write in process 0 what all processes hold. If that fails, log it and go on: the last good one is kept."""
-        started = time.monotonic()
-        tensors = {name: self.run.placement.gathered(tensor) for name, tensor in _tensors(self.run).items()}
-        if self.run.world.leads:
+        started, gather = time.monotonic(), self.state.placement.gather
+        tensors = {name: gather(tensor) for name, tensor in _list_tensors(self.state).items()}
+        if self.state.world.is_leader:
             self._write(tensors)
         self.saved_at = time.monotonic()
-        self.cost = self.saved_at - started
+        self.save_seconds = self.saved_at - started
 
     def restore(self) -> None:
-        """Resume from the folder's checkpoint, if there is one, all processes from the same."""
-        with opened_checkpoint(self.output.checkpoint) as found:
-            if found is not None:
-                self._read(found)
-        world, place = self.run.world, [found is not None, self.run.progress.steps]
-        if world.total(place != world.broadcast(place)):
+        """Resume from the folder's checkpoint, if there is one. Raises RunError if the processes see different ones."""
+        with open_checkpoint(self.output.checkpoint) as checkpoint:
+            if checkpoint is not None:
+                self._load(checkpoint)
+        # Processes on other disks would resume at different steps.
+        world, progress = self.state.world, [checkpoint is not None, self.state.progress.steps]
+        if world.sum_number(progress != world.broadcast(progress)):
             raise RunError(
                 f"Not all processes see the same checkpoint in {self.output.checkpoint}. Put the run on a disk that "
                 "all machines share."
             )
-        if found is not None:
-            self.output.log({"resumed_at_step": self.run.progress.steps})
+        if checkpoint is not None:
+            self.output.log({"resumed_at_step": self.state.progress.steps})
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
-        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.run.progress)}
+        facts = {"fingerprint": self.fingerprint, "progress": asdict(self.state.progress)}
         try:
             save_checkpoint(self.output.checkpoint, tensors, facts)
         except OSError as error:
-            if not self.failed:
-                step = self.run.progress.steps
-                failed = f"The checkpoint of step {step} was not written: {error}. Training goes on and tries again"
-                self.output.log({"warning": f"{failed}; further failures in a row are not reported."})
-            self.failed = True
+            if not self.has_failed:
+                step = self.state.progress.steps
+                message = f"The checkpoint of step {step} was not written: {error}. Training continues and tries again"
+                self.output.log({"warning": f"{message}; repeated failures are not reported."})
+            self.has_failed = True
         else:
-            self.failed = False
+            self.has_failed = False
 
-    def _read(self, found: Checkpoint) -> None:
-        """Take over weights, optimizer and counters; each process reads only its own part of large tensors."""
-        placement, buffer = self.run.placement, self.run.buffer
-        if found.facts["fingerprint"] != self.fingerprint:
+    def _load(self, checkpoint: Checkpoint) -> None:
+        """Load weights, optimizer and counters; each process reads only its own part of large tensors."""
+        placement, buffer = self.state.placement, self.state.buffer
+        if checkpoint.facts["fingerprint"] != self.fingerprint:
             raise RunError(
                 f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
                 "Remove the folder to start again from scratch, or choose another."
             )
-        progress, slices = TrainResult(**found.facts["progress"]), placement.slices(buffer)
-        for name, tensor in _tensors(self.run).items():
-            found.copy(name, tensor, slices)
+        # The progress is set last, so that an unreadable tensor changes no counter.
+        progress, slices = TrainResult(**checkpoint.facts["progress"]), placement.list_slices(buffer)
+        for name, tensor in _list_tensors(self.state).items():
+            checkpoint.read_into(name, tensor, slices)
         placement.update_model(buffer)
-        self.run.progress = progress
+        self.state.progress = progress
 
 
-def _tensors(run: Run) -> dict[str, Tensor]:
-    return {"weights": run.buffer.weights.data, "best": run.best, **run.optimizer.tensors()}
+def _list_tensors(state: TrainingState) -> dict[str, Tensor]:
+    return {"weights": state.buffer.weights.data, "best": state.best, **state.optimizer.to_tensors()}
 
 
-def fingerprint(
+def compute_fingerprint(
     module: PreTrainedModel,
     config: TrainConfig,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     loss: str,
 ) -> str:
-    """A digest of what makes a run: the loss, settings, rows, and the beginning of every tensor of the model.
+    """Hash what makes a run: the loss, settings, rows, and the beginning of every tensor of the model.
 
-    `stop_on_spike` is left out: it changes no weight, so a run that a spike has stopped can go on without it.
+    `stop_on_spike` is left out: it changes no weight, so a run that a spike has stopped can be resumed without it.
     """
-    settings = {name: value for name, value in config.values().items() if name not in NO_WEIGHT}
+    settings = {key: value for key, value in config.to_dict().items() if key not in SETTINGS_WITHOUT_EFFECT}
     digest = hashlib.sha256(json.dumps([loss, settings], sort_keys=True).encode())
-    for part in (rows, dev_rows):
-        digest.update(f"{len(part)} rows".encode())
-        for row in part:
+    for side in (rows, dev_rows):
+        digest.update(f"{len(side)} rows".encode())
+        for row in side:
             digest.update(repr((row.id, row.ids, row.trained)).encode())
+    # The beginning of a tensor tells one model from another; hashing all would take long.
     for name, weight in module.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().flatten()[:SAMPLE].double().cpu().numpy().tobytes())
+        digest.update(weight.detach().flatten()[:SAMPLE_SIZE].double().cpu().numpy().tobytes())
     return digest.hexdigest()

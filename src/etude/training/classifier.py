@@ -1,6 +1,4 @@
-"""Teaching an encoder labels: all its weights, and a linear head that starts from the logistic regression."""
-
-from __future__ import annotations
+"""Training an encoder to classify: all its weights, and a linear head that starts from the logistic regression."""
 
 import math
 import random
@@ -12,47 +10,40 @@ from typing import Any
 import torch
 
 from etude.models.classical import Linear
-from etude.models.encoder import Encoder
-from etude.training.encoder_loop import (
-    ATTENTION,
-    LoopConfig,
-    Loss,
-    TunedEncoder,
-    estimate_seconds,
-    train_encoder,
-)
+from etude.models.local.encoder import Encoder
+from etude.training import encoder_loop
 
 ROWS_PER_STEP, LEARNING_RATE = 32, 5e-5
 """On rows of banking77's train file held back, 10 rows a label: 85.5% before training; 88.2, 88.1 and 87.5% at the best
 epoch with a rate of 5e-5, 1e-4 and 2e-4, from the third epoch on less and less."""
-LEAST_STEPS, LEAST_EPOCHS, MOST_EPOCHS = 100, 3, 6
+MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS = 100, 3, 6
 
 
 class Classifier(torch.nn.Module):
     """An encoder and a linear head over its vectors, as the loop trains them."""
 
     def __init__(self, linear: Linear) -> None:
-        """Takes over the head of `linear`, whose features are an encoder that is nobody else's."""
+        """Start from the head of `linear`, whose features must be an encoder that nothing else uses."""
         super().__init__()
         assert isinstance(linear.features, Encoder)
         self.linear, self.encoder = linear, linear.features
         self.body = linear.features.module
         head = (
-            torch.tensor(each).contiguous().to(self.body.device)
-            for each in (linear.coefficients, linear.intercepts)
+            torch.tensor(values).contiguous().to(self.body.device)
+            for values in (linear.coefficients, linear.intercepts)
         )
         self.coefficients, self.intercepts = map(torch.nn.Parameter, head)
 
-    def now(self) -> Linear:
-        """The classifier with the weights of now."""
+    def to_linear(self) -> Linear:
+        """Return the classifier with the current weights."""
         coefficients, intercepts = (
             tensor.detach().cpu().numpy().copy() for tensor in (self.coefficients, self.intercepts)
         )
         return replace(self.linear, coefficients=coefficients, intercepts=intercepts)
 
-    def loss(self, texts: Sequence[str], labels: Sequence[str]) -> Loss:
-        """Cross-entropy of the right labels. Every label must be one of the head's."""
-        ids = self.encoder.tokens(texts)
+    def build_loss(self, texts: Sequence[str], labels: Sequence[str]) -> encoder_loop.EncoderLoss:
+        """Build the cross-entropy of the right labels. Every label must be one of the head's."""
+        ids = self.encoder.encode(texts)
         index = {label: number for number, label in enumerate(self.linear.labels)}
         targets = torch.tensor([index[label] for label in labels], device=self.body.device)
 
@@ -65,11 +56,11 @@ class Classifier(torch.nn.Module):
         return loss
 
 
-def loop_config(num_rows: int, seed: int) -> LoopConfig:
-    """Settings for so many rows: more epochs for few, so that there are some hundred steps."""
+def choose_loop_config(num_rows: int, seed: int) -> encoder_loop.LoopConfig:
+    """Choose settings for `num_rows` rows: more epochs for few rows, so that there are some hundred steps."""
     steps = math.ceil(num_rows / ROWS_PER_STEP)
-    epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)))
-    return LoopConfig(epochs, ROWS_PER_STEP, LEARNING_RATE, seed)
+    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps)))
+    return encoder_loop.LoopConfig(epochs, ROWS_PER_STEP, LEARNING_RATE, seed)
 
 
 def tune_classifier(
@@ -80,32 +71,32 @@ def tune_classifier(
     folder: Path,
     score: Callable[[Linear], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
-) -> tuple[Linear, TunedEncoder]:
-    """`linear` with its encoder and head trained, at the epoch with the best `score`; the encoder changes in place.
-    The untrained epoch is none of them: the baseline tries it.
+) -> tuple[Linear, encoder_loop.TunedEncoder]:
+    """Train the encoder and the head of `linear`; return it at the epoch with the best `score`.
 
-    Raises ValueError without a row.
+    The encoder changes in place. The untrained weights are not chosen: the baseline tries them. Raises ValueError
+    without a row.
     """
     classifier = Classifier(linear)
-    classifier.body.set_attn_implementation(ATTENTION)
-    config, loss = loop_config(len(texts), seed), classifier.loss(texts, labels)
-    result = train_encoder(
+    classifier.body.set_attn_implementation(encoder_loop.ATTENTION)
+    config, loss = choose_loop_config(len(texts), seed), classifier.build_loss(texts, labels)
+    result = encoder_loop.train_encoder(
         classifier,
         len(texts),
         lambda: loss,
         config,
         folder,
-        lambda: score(classifier.now()),
+        lambda: score(classifier.to_linear()),
         log,
-        first=1,
+        first_epoch=1,
     )
     classifier.body.set_attn_implementation("sdpa")
-    classifier.encoder.tuned = True
-    return classifier.now(), result
+    classifier.encoder.is_tuned = True
+    return classifier.to_linear(), result
 
 
 def estimate_classifier_seconds(linear: Linear, texts: Sequence[str], labels: Sequence[str]) -> float:
-    """Seconds of `tune_classifier`, from two timed steps. The weights stay as they are."""
+    """Estimate the seconds of `tune_classifier` from two timed steps. The weights stay unchanged."""
     classifier = Classifier(linear)
-    config = loop_config(len(texts), 0)
-    return estimate_seconds(classifier, len(texts), classifier.loss(texts, labels), config)
+    config = choose_loop_config(len(texts), 0)
+    return encoder_loop.estimate_seconds(classifier, len(texts), classifier.build_loss(texts, labels), config)

@@ -1,44 +1,48 @@
-"""The settings of a training run: TrainConfig, and the automatic values of those that the user does not set.
-
-`auto_config` follows the data and the model, and gives a reason for each value.
-"""
-
-from __future__ import annotations
+"""What a training run is given: its settings (`TrainConfig`, and `auto_config`, which chooses those that the user does
+not set), and where it writes (`Output`)."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
-from etude.base.remedies import instead
+from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_setting
 from etude.task import ROW_TOKENS
-from etude.task.foreign import meant
-from etude.task.settings import ALL, LORA_ONLY, SETTINGS, DataParallel, Schedule, Weights, at_odds
+from etude.task.settings import (
+    ALL,
+    LORA_ONLY,
+    SETTINGS,
+    DataParallel,
+    Schedule,
+    Weights,
+    find_conflicts,
+    suggest_setting,
+)
 
 FEW_ROWS = 300
 MANY_ROWS = 2000
-WANTED_STEPS = 500
+TARGET_STEPS = 500
 LONG_EPOCH = 1500
 """Steps from which one epoch is enough."""
-LEAST_EPOCHS, MOST_EPOCHS = 2, 5
-"""Of shorter epochs."""
+MIN_EPOCHS, MAX_EPOCHS = 2, 5
+"""If an epoch is shorter than that."""
 SCALE = 2.0
 """What the low-rank product is multiplied by; the learning rate was measured with it."""
 MEASURED_RATE = 2e-3
 MEASURED_PARAMETERS = 135e6
-FULL_SHARE = 10
+FULL_RATE_DIVISOR = 10
 """How many times smaller the learning rate is if all weights are learned; Schulman et al. 2025 ("LoRA Without
 Regret") find the best rate of LoRA about ten times that of full tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Every setting of one training run. Raises InputError listing the impossible ones: task/settings.py says what each
-    may be."""
+    """Every setting of one training run. Raises InputError listing impossible ones; task/settings.py has the rules."""
 
     weights: Weights = "lora"
-    """What is learned: adapters beside frozen weights, or all weights of the model."""
+    """What is trained: adapters over frozen weights, or all weights of the model."""
     rank: int = 16
     """Columns of the adapter's narrow side, for each adapted matrix."""
     alpha: float = 32.0
@@ -50,22 +54,22 @@ class TrainConfig:
     targets: tuple[str, ...] = ()
     """Last names of the matrices to adapt, e.g. "q_proj"; empty: all of the decoder layers."""
     lora_layers: str = ALL
-    """Decoder layers that are adapted: "all", or "top-N", the N nearest to the answer; below them nothing is
-    learned and no gradient computed."""
+    """Decoder layers that are adapted: "all", or "top-N", the N nearest to the output; nothing below them is trained
+    and no gradient is computed there."""
     learning_rate: float = 2e-3
     """The highest one, reached after warm-up."""
     schedule: Schedule = "linear"
-    """How the learning rate falls from its highest value; one step after the last it would be zero."""
+    """How the learning rate falls from its highest value; it would be zero one step after the last."""
     warmup: float = 0.06
     """Share of all steps in which the learning rate rises evenly to its highest value; one step at least."""
     epochs: int = 3
-    """Times that every row is learned, unless `patience` ends the run before."""
+    """How many times every row is trained on, unless `patience` ends the run before."""
     patience: int = 2
-    """Stop after so many epochs in a row without a better dev loss."""
+    """Number of epochs in a row without a better dev loss after which the run stops."""
     rows_per_step: int = 8
     """Rows of one global batch: one step of the optimizer."""
     micro_tokens: int = 2048
-    """Most tokens, padding included, that are computed at once; limits memory, changes results only by rounding."""
+    """Maximum of tokens, padding included, computed at once; limits memory, changes results only by rounding."""
     max_tokens: int = ROW_TOKENS
     """A longer row is refused, never cut."""
     clip: float = 1.0
@@ -73,7 +77,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     """AdamW's; share of a weight that each step takes away, at a learning rate of 1."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's two decay rates; 0.95 in place of 0.999 made the dev loss 2% worse."""
+    """AdamW's two decay rates; 0.95 instead of 0.999 made the dev loss 2% worse."""
     stop_on_spike: bool = True
     """Whether a step whose loss is a spike (early_stopping.py) stops the run."""
     data_parallel: DataParallel = "ddp"
@@ -85,14 +89,15 @@ class TrainConfig:
     """Setting -> why it has its value, in a sentence."""
 
     def __post_init__(self) -> None:
-        taken = _taken(self.values())
-        for each in fields(self):
-            if each.name != "reasons":
-                object.__setattr__(self, each.name, taken.get(each.name, each.default))
+        # Values from a task file may be texts, such as "3e-4".
+        settings = _parse_settings(self.to_dict())
+        for setting in fields(self):
+            if setting.name in _SETTING_NAMES:
+                object.__setattr__(self, setting.name, settings.get(setting.name, setting.default))
 
-    def values(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All settings by name, without the reasons."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "reasons"}
+        return {name: getattr(self, name) for name in _SETTING_NAMES}
 
     @property
     def scale(self) -> float:
@@ -103,119 +108,125 @@ class TrainConfig:
     def defaults(self) -> dict[str, Any]:
         """Settings that were neither chosen nor set; without those of adapters if all weights are learned."""
         unused = (*self.reasons, *(LORA_ONLY if self.weights == "full" else ()))
-        return {name: value for name, value in self.values().items() if name not in unused}
+        return {name: value for name, value in self.to_dict().items() if name not in unused}
+
+
+_SETTING_NAMES = tuple(setting.name for setting in fields(TrainConfig) if setting.name != "reasons")
 
 
 def auto_config(
     num_rows: int, num_parameters: int, overrides: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Settings for `num_rows` training rows and a base of `num_parameters`.
+    """Choose settings for `num_rows` training rows and a base of `num_parameters`.
 
-    `overrides` (setting -> value) win, also over what other settings are derived from.
-    Raises InputError on unknown or impossible overrides, all together.
-    The constants were measured on SmolLM2-135M with some hundred rows; for larger models they are a rule
-    of thumb.
+    `overrides` (setting -> value) win, also over what other settings are derived from. Raises InputError listing all
+    unknown or impossible overrides. The constants were measured on SmolLM2-135M with some hundred rows; for larger
+    models they are rules of thumb.
     """
     overrides = overrides or {}
-    given = _taken(overrides, at_odds(overrides))
-    chosen: dict[str, tuple[Any, str]] = {}
-    rows_per_step = _take(chosen, given, "rows_per_step", _rows_per_step(num_rows))
-    steps = max(1, -(-num_rows // rows_per_step))
-    _take(chosen, given, "epochs", _epochs(steps))
-    if given.get("weights") == "full":
-        _take(chosen, given, "learning_rate", _full_learning_rate(num_parameters))
-    else:
-        rank = _take(chosen, given, "rank", _rank(num_rows))
-        _take(chosen, given, "alpha", _alpha(rank, given.get("rslora", False)))
-        _take(chosen, given, "learning_rate", _learning_rate(num_parameters))
-    reasons = {name: why for name, (_, why) in chosen.items()}
-    reasons |= {name: "set by the user" for name in given}
-    values = {name: value for name, (value, _) in chosen.items()}
-    return replace(TrainConfig(), **(values | given), reasons=reasons)
+    user_settings = _parse_settings(overrides, find_conflicts(overrides))
+    proposals = {"rows_per_step": _choose_rows_per_step(num_rows)}
 
+    def get(name: str) -> Any:
+        return user_settings.get(name, proposals[name][0])
 
-def _rows_per_step(num_rows: int) -> tuple[int, str]:
-    rows = 4 if num_rows < FEW_ROWS else 8 if num_rows < MANY_ROWS else 16
-    why = {
-        4: "few, so small steps, that there are more of them",
-        8: "enough for steps of a usual size",
-        16: "many, so large and calmer steps",
-    }
-    return rows, f"{num_rows:,} training rows are {why[rows]}"
-
-
-def _epochs(steps: int) -> tuple[int, str]:
-    """The epochs that WANTED_STEPS take, within limits, and the limit that applied."""
-    each = f"an epoch is {steps:,} step{'s' * (steps > 1)}"
-    if steps >= LONG_EPOCH:
-        return 1, f"{each}, and one of {LONG_EPOCH:,} or more is enough"
-    wanted = -(-WANTED_STEPS // steps)
-    enough = f"{each}; about {WANTED_STEPS} steps are enough to learn the form"
-    if wanted > MOST_EPOCHS:
-        return MOST_EPOCHS, f"{enough}, but more than {MOST_EPOCHS} epochs are run only when you set them"
-    if wanted < LEAST_EPOCHS:
-        return (
-            LEAST_EPOCHS,
-            f"{enough}, and {LEAST_EPOCHS} epochs are the least, so that the better one is kept",
+    proposals["epochs"] = _choose_epochs(max(1, -(-num_rows // get("rows_per_step"))))
+    is_full = user_settings.get("weights") == "full"
+    if not is_full:
+        large = num_rows >= MANY_ROWS
+        reason = "many rows hold more to learn, and rank costs little" if large else "16 beat 8 on 96 rows"
+        proposals["rank"] = (32 if large else 16), f"{num_rows:,} training rows; {reason}"
+        rslora = user_settings.get("rslora", False)
+        base = math.sqrt(get("rank")) if rslora else get("rank")
+        reason = (
+            f"{SCALE:g} times {'the root of ' * rslora}the rank, so that the learning rate fits every rank"
         )
-    return wanted, f"{enough}, and the best epoch is kept"
+        proposals["alpha"] = SCALE * base, reason
+    proposals["learning_rate"] = _choose_learning_rate(num_parameters, is_full)
+    reasons = {name: reason for name, (_, reason) in proposals.items()}
+    reasons |= dict.fromkeys(user_settings, "set by the user")
+    values = {name: value for name, (value, _) in proposals.items()}
+    return replace(TrainConfig(), **(values | user_settings), reasons=reasons)
 
 
-def _rank(num_rows: int) -> tuple[int, str]:
-    rank = 16 if num_rows < MANY_ROWS else 32
-    why = "16 beat 8 on as few as 96" if rank == 16 else "many rows hold more to learn, and rank costs little"
-    return rank, f"{num_rows:,} training rows: {why}"
+def _choose_rows_per_step(num_rows: int) -> tuple[Any, str]:
+    if num_rows < FEW_ROWS:
+        return 4, f"few training rows ({num_rows:,}), so a small batch to get enough steps"
+    if num_rows < MANY_ROWS:
+        return 8, f"the usual batch for {num_rows:,} training rows"
+    return 16, f"many training rows ({num_rows:,}), so a large batch for less noisy steps"
 
 
-def _alpha(rank: int, rslora: bool) -> tuple[float, str]:
-    """The alpha that multiplies the low-rank product by SCALE."""
-    whose = "the root of the rank" if rslora else "the rank"
-    alpha = SCALE * (math.sqrt(rank) if rslora else rank)
-    return alpha, f"{SCALE:g} times {whose}, so that the learning rate fits every rank"
+def _choose_epochs(steps: int) -> tuple[int, str]:
+    """Epochs that make about TARGET_STEPS steps, within limits, for epochs of `steps` steps."""
+    length = f"an epoch is {steps:,} step{'s' * (steps > 1)}"
+    if steps >= LONG_EPOCH:
+        return 1, f"{length}, and one epoch of {LONG_EPOCH:,} or more is enough"
+    epochs = -(-TARGET_STEPS // steps)
+    goal = f"{length}; about {TARGET_STEPS} steps are enough to learn how answers look"
+    if epochs > MAX_EPOCHS:
+        return MAX_EPOCHS, f"{goal}, but more than {MAX_EPOCHS} epochs are run only if you set them"
+    if epochs < MIN_EPOCHS:
+        return MIN_EPOCHS, f"{goal}, but at least {MIN_EPOCHS} epochs are run, and the better one is kept"
+    return epochs, f"{goal}, and the best epoch is kept"
 
 
-def _learning_rate(num_parameters: int) -> tuple[float, str]:
+def _choose_learning_rate(num_parameters: int, full: bool) -> tuple[float, str]:
     scaled = MEASURED_RATE * math.sqrt(MEASURED_PARAMETERS / num_parameters)
     rate = float(f"{min(MEASURED_RATE, max(5e-5, scaled)):.1g}")
+    if full:
+        return rate / FULL_RATE_DIVISOR, (
+            f"a {FULL_RATE_DIVISOR:g}th of the {rate:g} for adapters: all weights move at once, and a large step would "
+            "undo what the model knows"
+        )
     return rate, (
         f"{num_parameters / 1e6:.0f} million parameters; {MEASURED_RATE:g} was best at 135 million, "
-        "and larger models want less, by the square root of their size"
+        "and it falls with the square root of the size"
     )
 
 
-def _full_learning_rate(num_parameters: int) -> tuple[float, str]:
-    rate, _ = _learning_rate(num_parameters)
-    return rate / FULL_SHARE, (
-        f"a {FULL_SHARE:g}th of the {rate:g} that adapters take: all weights move at once, and a large step "
-        "would undo what they know"
-    )
+def _parse_settings(settings: Mapping[str, Any], more_issues: Iterable[Issue] = ()) -> dict[str, Any]:
+    """Settings by name, each in its own type, without those whose value means the same as leaving them out.
+
+    Raises InputError listing `more_issues` and all settings that are unknown or impossible.
+    """
+    issues = []
+    for name, value in settings.items():
+        location = f"train: {name}"
+        if name in SETTINGS:
+            issue = SETTINGS[name].check(location, name, value)
+        else:
+            remedy = suggest_setting(name, value) or suggest_instead(name, SETTINGS)
+            issue = Issue(location, "there is no such training setting", quote_setting(value), remedy)
+        issues += [issue] if issue else []
+    if issues := [*issues, *more_issues]:
+        raise InputError(issues)
+    parsed = {name: SETTINGS[name].parse(value) for name, value in settings.items()}
+    return {name: value for name, value in parsed.items() if value is not None}
 
 
-def _take(
-    chosen: dict[str, tuple[Any, str]], given: Mapping[str, Any], name: str, proposal: tuple[Any, str]
-) -> Any:
-    """Record the proposal with its reason; return the user's value, else the proposal."""
-    chosen[name] = proposal
-    return given.get(name, proposal[0])
+Log = Callable[[Mapping[str, Any]], None]
+"""Receives each line of the training log, as JSON values."""
+OnEval = Callable[[], Mapping[str, Any]]
+"""Called after each dev loss, with the adapters in the model and the model in eval mode. What it returns is added to
+the epoch's line. The best epoch has the highest `score` if one is returned (ties: the lowest dev loss), else the lowest
+dev loss; of equal epochs the first is kept."""
 
 
-def _taken(given: Mapping[str, Any], more: Iterable[Issue] = ()) -> dict[str, Any]:
-    """Settings by name, each in its own type, without those whose value means the same as leaving them out. Raises
-    InputError listing all that are unknown or impossible, and `more` faults."""
-    faults = [fault for name, value in given.items() if (fault := _fault(name, value))]
-    if faults := [*faults, *more]:
-        raise InputError(faults)
-    taken = {name: SETTINGS[name].take(value) for name, value in given.items()}
-    return {name: value for name, value in taken.items() if value is not None}
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The folders of a run, and the functions that it calls."""
 
-
-def _fault(name: str, value: Any) -> Issue | None:
-    where = f"train: {name}"
-    if name not in SETTINGS:
-        return Issue(
-            where,
-            "there is no such training setting",
-            quote_setting(value),
-            meant(name, value) or instead(name, SETTINGS),
-        )
-    return SETTINGS[name].fault(where, name, value)
+    checkpoint: Path
+    """Folder of the checkpoint; the caller removes it once the result is safe."""
+    adapter: Path
+    """Folder of the result: an adapter in PEFT's format, or for all weights config.json and model.safetensors."""
+    log: Log = lambda event: None
+    on_eval: OnEval = dict
+    has_time: Callable[[float], bool] = lambda seconds: True
+    """Whether there is time for one more epoch, given the seconds it will take; called after each epoch but the last.
+    Only for a single process."""
+    base_model: str = ""
+    """Written into the adapter as the base's name; nothing is looked up by it."""
+    every_step: bool = False
+    """Whether to write a checkpoint after every step, whatever that costs; else checkpoints.py decides."""

@@ -1,12 +1,10 @@
-"""Teaching an encoder which passage answers which question, by contrast with the other passages of a batch.
+"""Contrastive training of an encoder: which passage answers which question, among the other passages of a batch.
 
 The loss is the cross-entropy of the right passage among those of the batch and the nearest wrong ones (van den Oord et
 al. 2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906; Xiong et al. 2020, arXiv 2007.00808).
 
-Shapes: B questions of a step, C passages of a step, P passages that some pair asks for, D size of a vector.
+B = questions of a step, C = passages of a step, P = passages that answer some pair's question, D = size of a vector.
 """
-
-from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +14,13 @@ from typing import Any
 
 import torch
 
-from etude.models.encoder import Encoder
-from etude.training.encoder_loop import ATTENTION, LoopConfig, Loss, TunedEncoder, train_encoder
-from etude.training.encoder_loop import estimate_seconds as estimate_loop
+from etude.models.local.encoder import Encoder
+from etude.training import encoder_loop
 
-Pair = tuple[str, int]
+QuestionPair = tuple[str, int]
 """A question, and the position of the passage that answers it."""
-NEAREST = 2
-"""Wrong passages of each question that are looked at; the nearest of all questions come first."""
+NUM_NEAREST = 2
+"""Wrong passages considered for each question; the nearest of all questions come first."""
 
 
 @dataclass(frozen=True)
@@ -32,86 +29,90 @@ class ContrastiveConfig:
 
     epochs: int = 4
     pairs_per_step: int = 32
-    others: int = 16
-    """Wrong passages beside those of the batch: the nearest to its questions when the epoch began."""
+    num_negatives: int = 16
+    """Wrong passages added to those of the batch: the nearest to its questions when the epoch began."""
     learning_rate: float = 1e-4
     temperature: float = 0.05
     seed: int = 0
 
     @property
-    def loop(self) -> LoopConfig:
-        """What the loop needs of it."""
-        return LoopConfig(self.epochs, self.pairs_per_step, self.learning_rate, self.seed)
+    def loop(self) -> encoder_loop.LoopConfig:
+        """Settings of the training loop."""
+        return encoder_loop.LoopConfig(self.epochs, self.pairs_per_step, self.learning_rate, self.seed)
 
 
 def tune_encoder(
     encoder: Encoder,
-    pairs: Sequence[Pair],
+    pairs: Sequence[QuestionPair],
     passages: Sequence[str],
     config: ContrastiveConfig,
     folder: Path,
     score: Callable[[Encoder], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
-) -> TunedEncoder:
-    """Trains `encoder` in place as `train_encoder` does, each pair once an epoch. Raises ValueError without a pair."""
-    taught = sorted({place for _, place in pairs})
+) -> encoder_loop.TunedEncoder:
+    """Train `encoder` in place as `train_encoder` does, each pair once an epoch. Raises ValueError without a pair."""
+    module = encoder.module
+    answers = sorted({passage for _, passage in pairs})
 
-    def begin() -> Loss:
-        vectors = encoder.embed([passages[place] for place in taught])
-        return _loss(encoder, pairs, passages, config, torch.from_numpy(vectors).to(encoder.module.device))
+    def begin_epoch() -> encoder_loop.EncoderLoss:
+        vectors_PD = torch.from_numpy(encoder.embed([passages[index] for index in answers]))
+        return _build_loss(encoder, pairs, passages, config, vectors_PD.to(module.device))
 
-    encoder.module.set_attn_implementation(ATTENTION)
-    result = train_encoder(
-        encoder.module, len(pairs), begin, config.loop, folder, lambda: score(encoder), log
+    module.set_attn_implementation(encoder_loop.ATTENTION)
+    result = encoder_loop.train_encoder(
+        module, len(pairs), begin_epoch, config.loop, folder, lambda: score(encoder), log
     )
-    encoder.module.set_attn_implementation("sdpa")
-    encoder.tuned = True
+    module.set_attn_implementation("sdpa")
+    encoder.is_tuned = True
     return result
 
 
-def estimate_seconds(
-    encoder: Encoder, pairs: Sequence[Pair], passages: Sequence[str], config: ContrastiveConfig
+def estimate_contrastive_seconds(
+    encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
 ) -> float:
-    """Seconds of the whole tuning, from two timed steps. The weights stay as they are."""
-    encoder.module.set_attn_implementation(ATTENTION)
-    vectors = torch.zeros(len({place for _, place in pairs}), encoder.module.config.hidden_size)
-    loss = _loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
-    seconds = estimate_loop(encoder.module, len(pairs), loss, config.loop)
+    """Estimate the seconds of the whole training from two timed steps. The weights stay unchanged."""
+    encoder.module.set_attn_implementation(encoder_loop.ATTENTION)
+    # Zero vectors: the time of a step does not depend on which passages are near.
+    vectors = torch.zeros(len({index for _, index in pairs}), encoder.module.config.hidden_size)
+    loss = _build_loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
+    seconds = encoder_loop.estimate_seconds(encoder.module, len(pairs), loss, config.loop)
     encoder.module.set_attn_implementation("sdpa")
     return seconds
 
 
-def _loss(
+def _build_loss(
     encoder: Encoder,
-    pairs: Sequence[Pair],
+    pairs: Sequence[QuestionPair],
     passages: Sequence[str],
     config: ContrastiveConfig,
     vectors_PD: torch.Tensor,
-) -> Loss:
-    """Cross-entropy of each question's passage among those of the step. `vectors_PD` are those of the passages that
-    some pair asks for, by which the nearest wrong ones are found; a passage that no pair asks for may be right."""
-    ids, texts = encoder.tokens([question for question, _ in pairs]), encoder.tokens(passages)
-    taught = sorted({place for _, place in pairs})
-    row_of = {place: row for row, place in enumerate(taught)}
+) -> encoder_loop.EncoderLoss:
+    """Build the cross-entropy of each question's passage among those of the step.
+
+    `vectors_PD` belong to the passages that answer some question; the nearest wrong ones are chosen among these,
+    because a passage that answers no question of the pairs may be right for this one.
+    """
+    question_ids = encoder.encode([question for question, _ in pairs])
+    passage_ids = encoder.encode(passages)
+    answers = sorted({passage for _, passage in pairs})
+    position = {passage: number for number, passage in enumerate(answers)}
 
     def loss(rows: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
-        wanted = [pairs[row][1] for row in rows]
-        asked = [ids[row] for row in rows]
-        questions_BD = encoder.forward(asked)
-        near_BP = questions_BD.detach() @ vectors_PD.T
-        near_BP[range(len(rows)), [row_of[place] for place in wanted]] = -torch.inf
-        nearest = near_BP.topk(min(NEAREST, len(taught))).indices.T.flatten().tolist()
-        shown = _candidates(wanted, [taught[row] for row in nearest], config.others)
-        answers = [texts[place] for place in shown]
-        logits_BC = questions_BD @ encoder.forward(answers).T / config.temperature
-        column = {place: number for number, place in enumerate(shown)}
-        targets = torch.tensor([column[place] for place in wanted], device=logits_BC.device)
-        return torch.nn.functional.cross_entropy(logits_BC, targets), sum(map(len, [*asked, *answers]))
+        right = [pairs[row][1] for row in rows]
+        questions = [question_ids[row] for row in rows]
+        questions_BD = encoder.forward(questions)
+        scores_BP = questions_BD.detach() @ vectors_PD.T
+        # The right passage of a question is not among its wrong ones.
+        scores_BP[range(len(rows)), [position[passage] for passage in right]] = -torch.inf
+        # First the nearest of every question, then the second nearest.
+        nearest = scores_BP.topk(min(NUM_NEAREST, len(answers))).indices.T.flatten().tolist()
+        # Each right passage once, then the nearest wrong ones.
+        candidates = list(dict.fromkeys([*right, *(answers[number] for number in nearest)]))
+        candidates = candidates[: len(set(right)) + config.num_negatives]
+        texts = [passage_ids[passage] for passage in candidates]
+        logits_BC = questions_BD @ encoder.forward(texts).T / config.temperature
+        column = {passage: number for number, passage in enumerate(candidates)}
+        targets_B = torch.tensor([column[passage] for passage in right], device=logits_BC.device)
+        return torch.nn.functional.cross_entropy(logits_BC, targets_B), sum(map(len, [*questions, *texts]))
 
     return loss
-
-
-def _candidates(wanted: Sequence[int], nearest: Sequence[int], others: int) -> list[int]:
-    """The passages of a step: each wanted one once, and some of the nearest others."""
-    shown = dict.fromkeys(wanted)
-    return list(dict.fromkeys([*shown, *nearest]))[: len(shown) + others]

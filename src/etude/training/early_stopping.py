@@ -1,61 +1,60 @@
-"""When a training run goes wrong: spikes and overfitting.
+"""Signs that a training run goes wrong: spikes and overfitting.
 
 A step is a spike if its loss is above three times the median of the steps before it, above that median by two nats, and
 above half the untrained model's dev loss. The first rule matters while losses are high, the second near zero, the third
-where an untrained model finds the answers hard and one wrong row of a batch weighs much. In the first steps the
-untrained model's dev loss is used in place of the median.
+if the untrained model finds the answers hard and one wrong row of a batch weighs much. In the first steps the untrained
+model's dev loss replaces the median.
 
-An epoch overfits if its training loss is lower than in every epoch before (one at least) and than the untrained model's
-dev loss, while its dev loss is clearly above the lowest so far. If the training loss stays above that of the untrained
-model, nothing is memorised: the steps are too large. They may also be too large if the dev loss is clearly higher after
-the first epoch than before it.
+An epoch overfits if its training loss is lower than in every epoch before (at least one) and than the untrained model's
+dev loss, while its dev loss is clearly above the lowest so far. A training loss that stays above that of the untrained
+model means that steps are too large, not that rows are memorised. So may a dev loss that is clearly higher after the
+first epoch than before it.
 """
-
-from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 
 WINDOW = 32
-"""The latest losses, of which the median is taken."""
-LEAST = 8
-"""Fewest steps for a median; before that the untrained model's loss is used."""
-TIMES = 3.0
-ABOVE = 2.0
+"""Latest losses whose median is the typical loss."""
+MIN_STEPS = 8
+"""Fewest steps for a median; before that the untrained model's dev loss is used."""
+SPIKE_FACTOR = 3.0
+SPIKE_NATS = 2.0
 """Nats a token above the median."""
-UNTRAINED = 0.5
+UNTRAINED_SHARE = 0.5
 """Share of the untrained model's dev loss."""
-NOISE_SHARE, NOISE = 0.01, 0.001
-"""Share of a dev loss, and nats, within which another counts as equal."""
+NOISE_SHARE, NOISE_NATS = 0.01, 0.001
+"""Share of a dev loss, and nats, within which two dev losses count as equal."""
 
 
-def highest_loss(before: Sequence[float], untrained: float) -> float:
-    """The loss above which the next step is a spike.
+def spike_limit(losses: Sequence[float], untrained: float) -> float:
+    """The loss above which the next step is a spike, in nats.
 
-    `before` are the losses of the latest steps, `untrained` the dev loss before training, in nats.
+    `losses` are those of the latest steps, `untrained` is the dev loss before training.
     """
-    middle = usual_loss(before, untrained)
-    return max(TIMES * middle, middle + ABOVE, UNTRAINED * untrained)
+    typical = typical_loss(losses, untrained)
+    return max(SPIKE_FACTOR * typical, typical + SPIKE_NATS, UNTRAINED_SHARE * untrained)
 
 
-def usual_loss(before: Sequence[float], untrained: float) -> float:
-    """What the loss of the next step is compared with: the median of those before it, or `untrained`."""
-    return untrained if len(before) < LEAST else statistics.median(before[-WINDOW:])
+def typical_loss(losses: Sequence[float], untrained: float) -> float:
+    """The loss that the next one is compared with: the median of the latest, or `untrained` if they are too few."""
+    return untrained if len(losses) < MIN_STEPS else statistics.median(losses[-WINDOW:])
 
 
-def surely_above(loss: float, other: float) -> bool:
+def is_clearly_above(loss: float, other: float) -> bool:
     """Whether a dev loss is above another by more than noise."""
-    return loss > other + max(NOISE_SHARE * other, NOISE)
+    return loss > other + max(NOISE_SHARE * other, NOISE_NATS)
 
 
-def overfits(train_losses: Sequence[float], dev_losses: Sequence[float]) -> bool:
+def is_overfitting(train_losses: Sequence[float], dev_losses: Sequence[float]) -> bool:
     """Whether the latest epoch overfits. `dev_losses` begin with the untrained model's, `train_losses` with those of
     the first epoch."""
-    *before, latest = train_losses
-    falls = latest < min(before, default=-float("inf")) and latest < dev_losses[0]
-    return falls and surely_above(dev_losses[-1], min(dev_losses))
+    *earlier, latest = train_losses
+    # Rows are being memorised only if the training loss still falls.
+    has_fallen = latest < min(earlier, default=-float("inf")) and latest < dev_losses[0]
+    return has_fallen and is_clearly_above(dev_losses[-1], min(dev_losses))
 
 
-def rises_at_once(dev_losses: Sequence[float]) -> bool:
+def has_risen_at_once(dev_losses: Sequence[float]) -> bool:
     """Whether the first epoch made the dev loss clearly worse than the untrained model's, the first of `dev_losses`."""
-    return len(dev_losses) > 1 and surely_above(dev_losses[1], dev_losses[0])
+    return len(dev_losses) > 1 and is_clearly_above(dev_losses[1], dev_losses[0])

@@ -1,14 +1,12 @@
-"""Fine-tuning in one plain file, to be read from top to bottom before the real loop.
+"""Fine-tuning in one plain file; read it from top to bottom before the real loop.
 
     python -m etude.training.flat rows.jsonl --model smollm2-135m-instruct
 
-Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two
-products beside each frozen matrix, the loss is torch's own over all logits, one row at a time. The real loop
-(`loop.py`) reaches the same losses on the same rows; a test compares them. There are no checkpoints, no best epoch and
-no adapter file: nothing is saved.
+Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two products added to
+each frozen matrix, the loss is torch's own over all logits, one row at a time. The real loop (`loop.py`) reaches the
+same losses on the same rows; a test compares them. There are no checkpoints, no best epoch and no adapter file: nothing
+is saved.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -27,26 +25,26 @@ from etude.render import render_training
 from etude.types import Message, ModelRef
 
 Row = tuple[list[int], list[bool]]
-"""Token ids of a conversation, and which of them are learned."""
+"""Token ids of a conversation, and which of them are trained."""
 
 
 class Lora(nn.Module):
-    """A frozen linear layer with a product of rank R beside it: y = W x + scale B A x."""
+    """A frozen linear layer plus a product of rank R: y = W x + scale B A x."""
 
     def __init__(self, base: nn.Linear, rank: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
         wide = torch.promote_types(base.weight.dtype, torch.float32)
         bound = 1 / math.sqrt(base.in_features)
-        drawn = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
+        start = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
         self.base, self.scale = base, scale
-        self.a = nn.Parameter(drawn.to(base.weight.device, wide))
+        self.a = nn.Parameter(start.to(base.weight.device, wide))
         self.b = nn.Parameter(torch.zeros(base.out_features, rank, dtype=wide, device=base.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""
-        low = functional.linear(x, self.a.to(x.dtype))
-        beside: Tensor = functional.linear(low, self.b.to(x.dtype))
-        return self.base(x) + self.scale * beside  # type: ignore[no-any-return]
+        narrow = functional.linear(x, self.a.to(x.dtype))
+        product: Tensor = functional.linear(narrow, self.b.to(x.dtype))
+        return self.base(x) + self.scale * product  # type: ignore[no-any-return]
 
 
 def add_lora(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
@@ -55,26 +53,26 @@ def add_lora(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.P
     generator = torch.Generator().manual_seed(seed)
     head = module.get_output_embeddings()  # type: ignore[operator]
     linear = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Linear) and m is not head]
-    learned = []
+    parameters = []
     for name, base in linear:
         parent, _, leaf = name.rpartition(".")
         layer = Lora(base, rank, alpha / rank, generator)
         setattr(module.get_submodule(parent), leaf, layer)
-        learned += [layer.a, layer.b]
-    return learned
+        parameters += [layer.a, layer.b]
+    return parameters
 
 
-def loss_of(module: Any, row: Row) -> Tensor:
+def compute_loss(module: Any, row: Row) -> Tensor:
     """Sum of the losses of a row's learned tokens, in nats; a token is predicted from those before it."""
-    ids, learned = (torch.tensor(each, device=module.device) for each in (row[0], row[1][1:]))
+    ids, trained = (torch.tensor(values, device=module.device) for values in (row[0], row[1][1:]))
     logits = module(input_ids=ids[None]).logits[0, :-1]
     wide = torch.promote_types(logits.dtype, torch.float32)
-    return functional.cross_entropy(logits[learned].to(wide), ids[1:][learned], reduction="sum")
+    return functional.cross_entropy(logits[trained].to(wide), ids[1:][trained], reduction="sum")
 
 
-def num_learned(rows: Sequence[Row]) -> int:
+def count_trained(rows: Sequence[Row]) -> int:
     """Learned tokens of the rows; a first token has nothing before it."""
-    return sum(sum(learned[1:]) for _, learned in rows)
+    return sum(sum(trained[1:]) for _, trained in rows)
 
 
 def learning_rate(highest: float, warmup: float, step: int, steps: int) -> float:
@@ -97,21 +95,21 @@ def train(
     seed: int = 0,
 ) -> Iterator[dict[str, float]]:
     """Train `module` in place; yield {"step", "loss"} for each step, {"epoch", "dev_loss"} for each epoch."""
-    learned = add_lora(module, rank, alpha, seed)
-    optimizer = torch.optim.AdamW(learned, lr=0.0, betas=(0.9, 0.999), weight_decay=0.0)
+    parameters = add_lora(module, rank, alpha, seed)
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.999), weight_decay=0.0)
     steps, step = epochs * math.ceil(len(rows) / rows_per_step), 0
     for epoch in range(1, epochs + 1):
         module.train()
         order = list(range(len(rows)))
         random.Random(f"{seed}/{epoch}").shuffle(order)
         for start in range(0, len(order), rows_per_step):
-            batch = [rows[at] for at in order[start : start + rows_per_step]]
+            batch = [rows[index] for index in order[start : start + rows_per_step]]
             total = 0.0
             for row in batch:
-                loss = loss_of(module, row) / num_learned(batch)  # every learned token weighs the same
+                loss = compute_loss(module, row) / count_trained(batch)  # every learned token weighs the same
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
-            nn.utils.clip_grad_norm_(learned, 1.0)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.param_groups[0]["lr"] = learning_rate(highest, warmup, step, steps)
             optimizer.step()
             optimizer.zero_grad()
@@ -121,7 +119,7 @@ def train(
         with torch.no_grad():
             yield {
                 "epoch": epoch,
-                "dev_loss": sum(float(loss_of(module, row)) for row in dev) / num_learned(dev),
+                "dev_loss": sum(float(compute_loss(module, row)) for row in dev) / count_trained(dev),
             }
 
 
@@ -134,14 +132,14 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--epochs", type=int, default=3)
     flags = parser.parse_args()
-    model = Models().trainable(ModelRef(flags.model))
+    model = Models().get_trainable(ModelRef(flags.model))
     pairs = [json.loads(line) for line in flags.file.read_text(encoding="utf-8").splitlines()]
     chats = [(Message("user", pair["input"]), Message("assistant", pair["output"])) for pair in pairs]
     rows = [row for chat in chats for row in render_training(model.tokenizer, chat)]
     dev = rows[::10]
-    kept = [row for at, row in enumerate(rows) if at % 10]
-    for news in train(model.module, kept, dev, epochs=flags.epochs):
-        print(json.dumps(news), flush=True)
+    train_rows = [row for index, row in enumerate(rows) if index % 10]
+    for figures in train(model.module, train_rows, dev, epochs=flags.epochs):
+        print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,42 +2,35 @@
 
 Read `flat.py` first: it does the same in one plain script and reaches the same losses.
 
-One function, `train`, varied by what it is passed. It knows no run folder and no method: it gets token rows and a loss,
-logs what happens, and calls `on_eval` when the dev loss is measured.
-
-Nothing random carries over from step to step (row order comes from seed and epoch, dropout from
-seed and step), so weights, optimizer state and counters are the whole state of a run.
+`train` knows no run folder and no method: it gets token rows and a loss, logs what happens, and calls `on_eval` after
+each dev loss. Nothing random carries over from step to step (row order comes from seed and epoch, dropout from seed and
+step), so weights, optimizer state and counters are the whole state of a run.
 """
-
-from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from etude.base.files import folder_aside
-from etude.base.processes import ONE, World
-from etude.base.wording import change_of_loss, size_in_words
+from transformers import PreTrainedModel
+
+from etude.base.files import atomic_folder
+from etude.base.formatting import format_loss_change, format_size
+from etude.base.processes import SINGLE, World
 from etude.errors import RunError, TrainingDiverged
-from etude.models.loading import save_weights
+from etude.models.local.loading import save_weights
 from etude.training import early_stopping
-from etude.training.checkpoints import FILE, Checkpointer, fingerprint
-from etude.training.config import TrainConfig
+from etude.training.checkpoints import CHECKPOINT_FILE, Checkpointer, compute_fingerprint
+from etude.training.config import Output, TrainConfig
 from etude.training.layers.lora import save_adapter
 from etude.training.losses import Loss, supervised
-from etude.training.memory.disk_space import Disk, check_space, disk_of
-from etude.training.memory.forecast import at_rest
-from etude.training.memory.usage import give_back_freed_memory, peak_memory, reset_peak_memory
-from etude.training.output import Output
-from etude.training.rows.batches import TokenRow, check_rows, groups_of, make_batches, num_tokens
-from etude.training.step import Run, TrainResult, dev_loss, started_run, train_step
+from etude.training.memory import forecast
+from etude.training.memory.usage import peak_memory, release_freed_memory, reset_peak_memory
+from etude.training.rows.batches import TokenRow, check_rows, count_tokens, make_batches, split_groups
+from etude.training.step import TrainingState, TrainResult, measure_dev_loss, start_training, train_step
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-NAMED = 5
-"""Rows that a message about dev names."""
+MAX_NAMED = 5
+"""Maximum of rows that a message about the dev loss lists."""
 
 
 def train(
@@ -46,7 +39,7 @@ def train(
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
     output: Output,
-    world: World = ONE,
+    world: World = SINGLE,
     loss: Loss = supervised,
 ) -> TrainResult:
     """Train LoRA adapters over `module`, or all its weights, and write those of the best epoch to `output.adapter`.
@@ -54,229 +47,221 @@ def train(
     `module` is unchanged afterwards. `loss` is what a step and the dev loss minimise (losses.py has the contract);
     `supervised` needs a decoder with a language-model head.
 
-    If `output.checkpoint` holds a run of the same rows, settings and loss, that run goes on: on the same processor to
-    the same weights bit for bit, on a GPU, which adds up the gradients of attention in no fixed order, up to rounding.
-    The log gets the steps after its last checkpoint again.
+    If `output.checkpoint` holds a run of the same rows, settings and loss, that run is resumed: on the same processor
+    to the same weights bit for bit; on a GPU, which adds up the gradients of attention in no fixed order, up to
+    rounding. The steps after its last checkpoint are logged again.
 
-    The processes of a `world` call it together with the same arguments, on copies of the same weights, and share the
-    rows of every batch. All get the same losses and end with the same weights; only process 0 writes and calls
-    `on_eval`. All read the checkpoint, so all must see its disk.
+    All processes of a `world` call it with the same arguments, on copies of the same weights, and share the rows of
+    every batch. All get the same losses and end with the same weights; only process 0 writes and calls `on_eval`. All
+    read the checkpoint, so all must see its disk.
 
-    `output.log` gets {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"} for a
-    step; {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned for an epoch,
-    `train_loss` being the mean of its steps and absent from epoch 0, `seconds` those of the dev loss and `on_eval`;
-    {"resumed_at_step"}; {"note"} (what tuning all weights takes); and {"warning"} (too little disk for checkpoints,
-    the first that could not be written, a first epoch that made the dev loss worse).
+    `output.log` gets one line for
+    - a step: {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"};
+    - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned.
+      `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
+    - {"resumed_at_step"}; {"note"}: what tuning all weights needs; {"warning"}: too little disk for checkpoints, the
+      first checkpoint that could not be written, or a first epoch that made the dev loss worse.
 
-    Raises InputError (lists all rows that cannot be trained on), Diverged (a NaN, an infinity or a spike, with the ids
-    of the rows; the best trained epoch so far, if any, is written to `output.adapter` first), ModelError (the model
-    cannot be trained), RunError (the checkpoint is another run's, or the result does not fit on the disk), Parted
-    (another process exited).
+    Raises InputError (lists all rows that cannot be trained on), TrainingDiverged (a NaN, an infinity or a spike, with
+    the ids of the rows; the best trained epoch so far, if any, is written to `output.adapter` first), ModelError (the
+    model cannot be trained), RunError (the checkpoint is another run's, or the result does not fit on the disk),
+    WorkerExited (another process exited).
     """
-    check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.rows_together)
-    give_back_freed_memory()
-    with started_run(module, config, len(rows), world, loss) as run:
-        # Until here a GPU may hold the whole model, before its parts replace it.
-        reset_peak_memory(run.module.device)
-        loss.check(module)
-        checkpointer = Checkpointer(run, output, fingerprint(module, config, rows, dev_rows, loss.name))
+    # 1. Check all rows before anything is allocated.
+    check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
+    release_freed_memory()
+    # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
+    with start_training(module, config, len(rows), world, loss) as state:
+        # A GPU may have held the whole model until its shards replaced it, so the peak counts from here.
+        reset_peak_memory(state.module.device)
+        loss.check_model(module)
+        # 3. Resume from the checkpoint, if there is one.
+        fingerprint = compute_fingerprint(module, config, rows, dev_rows, loss.name)
+        checkpointer = Checkpointer(state, output, fingerprint)
         checkpointer.restore()
-        if not _finished(run):
-            _train(run, module, rows, dev_rows, checkpointer)
-        _write_best(run, module, output)
-        run.progress.peak_memory = peak_memory(run.module.device)
-        return run.progress
+        # 4. Train epoch after epoch; each ends with a dev loss and a checkpoint.
+        if not _is_finished(state):
+            _run_epochs(state, module, rows, dev_rows, checkpointer)
+        # 5. Write the weights of the best epoch.
+        _write_best(state, module, output)
+        state.progress.peak_memory = peak_memory(state.module.device)
+        return state.progress
 
 
-def _train(
-    run: Run,
+def _run_epochs(
+    state: TrainingState,
     module: PreTrainedModel,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     checkpointer: Checkpointer,
 ) -> None:
-    """Run all epochs that are left, once their disk space is checked."""
-    output, disk = checkpointer.output, disk_of(module, run.config)
-    if run.world.leads and (warning := check_space(disk, output.checkpoint)):
+    """Check the disk space, then run all remaining epochs. A run that diverges leaves its best trained epoch."""
+    output, progress = checkpointer.output, state.progress
+    disk = forecast.compute_disk_space(module, state.config)
+    if state.world.is_leader and (warning := forecast.check_disk_space(disk, output.checkpoint)):
         output.log({"warning": warning})
-    if not run.adapters:
-        output.log({"note": _full_note(run, module, disk, output)})
+    if not state.adapters:
+        output.log({"note": _describe_full_tuning(state, module, disk, output)})
     try:
-        while not _finished(run) and _in_time(run.progress, output):
-            if run.progress.epoch >= 0:
-                _epoch(run, rows, checkpointer)
-            _measure(run, dev_rows, output)
+        while not _is_finished(state) and (
+            progress.epoch < 1 or output.has_time(progress.seconds / progress.epoch)
+        ):
+            if progress.epoch >= 0:  # the first pass only measures the untrained model
+                _run_epoch(state, rows, checkpointer)
+            _end_epoch(state, dev_rows, output)
             checkpointer.save()
     except TrainingDiverged as error:
-        raise _with_best_kept(error, run, module, output) from error
+        if not progress.best_epoch:
+            raise
+        _write_best(state, module, output)
+        best = f"The weights of epoch {progress.best_epoch}, the best so far, are in {output.adapter}."
+        raise TrainingDiverged(f"{error} {best}") from error
 
 
-def _finished(run: Run) -> bool:
-    progress = run.progress
-    return progress.epoch >= run.config.epochs or progress.epoch - progress.best_epoch >= run.config.patience
+def _is_finished(state: TrainingState) -> bool:
+    epoch, best_epoch = state.progress.epoch, state.progress.best_epoch
+    return epoch >= state.config.epochs or epoch - best_epoch >= state.config.patience
 
 
-def _in_time(progress: TrainResult, output: Output) -> bool:
-    return progress.epoch < 1 or output.more(progress.seconds / progress.epoch)
-
-
-def _epoch(run: Run, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:
-    """Do the steps of the current epoch that are not done yet."""
-    progress, config = run.progress, run.config
-    together = run.placement.loss.rows_together
-    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1, together)
+def _run_epoch(state: TrainingState, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:
+    # A resumed epoch skips the batches that are done: their order depends on seed and epoch alone.
+    progress, config = state.progress, state.config
+    group_size = state.placement.loss.group_size
+    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1, group_size)
     for batch in batches[progress.batch :]:
         started = time.perf_counter()
-        news = train_step(run, batch)
+        figures = train_step(state, batch)
         seconds = time.perf_counter() - started
-        tokens = num_tokens(batch)
+        tokens = count_tokens(batch)
         progress.steps += 1
         progress.batch += 1
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        place = {"step": progress.steps, "epoch": progress.epoch + 1}
-        spent = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(run.module.device)}
-        checkpointer.output.log({**place, **news, **spent})
-        _check_spike(run, batch, news["loss"])
+        position = {"step": progress.steps, "epoch": progress.epoch + 1}
+        costs = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(state.module.device)}
+        checkpointer.output.log({**position, **figures, **costs})
+        _check_spike(state, batch, figures["loss"])
         checkpointer.save_when_due()
 
 
-def _check_spike(run: Run, batch: Sequence[TokenRow], loss: float) -> None:
-    """Record the loss of a step. Raises Diverged naming the rows of the batch if it is a spike."""
-    progress = run.progress
+def _check_spike(state: TrainingState, batch: Sequence[TokenRow], loss: float) -> None:
+    """Record the loss of a step. Raises TrainingDiverged with the rows of the batch if it is a spike."""
+    progress = state.progress
     untrained = progress.dev_losses[0]
-    limit = early_stopping.highest_loss(progress.recent, untrained)
-    if run.config.stop_on_spike and loss > limit:
-        usual = f"{early_stopping.usual_loss(progress.recent, untrained):.2f}"
-        early = len(progress.recent) < early_stopping.LEAST
+    # The limit adapts to the latest losses; see early_stopping.py.
+    limit = early_stopping.spike_limit(progress.recent, untrained)
+    if state.config.stop_on_spike and loss > limit:
+        typical = f"{early_stopping.typical_loss(progress.recent, untrained):.2f}"
+        is_early = len(progress.recent) < early_stopping.MIN_STEPS
         raise TrainingDiverged(
             f"Training stopped at step {progress.steps}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
-            f"{'loss on dev before training' if early else 'median before'} was {usual}). Rows of the batch: "
+            f"{'loss on dev before training' if is_early else 'median before'} was {typical}). Rows of the batch: "
             f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
             "{stop_on_spike: false}, which resumes from the last checkpoint, or lower the learning rate (train: "
-            f"{{learning_rate: {run.config.learning_rate / 2:g}}}), which starts again from scratch."
+            f"{{learning_rate: {state.config.learning_rate / 2:g}}}), which starts again from scratch."
         )
     progress.recent = [*progress.recent, loss][-early_stopping.WINDOW :]
     progress.epoch_loss += loss
 
 
-def _measure(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> None:
-    """End an epoch: measure its dev loss, and keep its weights if they are the best so far. Raises Diverged if the loss
-    or the score is NaN or infinite."""
-    progress, started = run.progress, time.perf_counter()
-    loss, score, found = _measured(run, dev_rows, output)
-    before = zip(progress.scores, progress.dev_losses, strict=True)
-    best = all((score, -loss) > (other, -its_loss) for other, its_loss in before)
+def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Output) -> None:
+    """Measure the dev loss, keep the weights if they are the best so far, and log the epoch. Raises TrainingDiverged if
+    the loss or the score is NaN or infinite."""
+    progress, started = state.progress, time.perf_counter()
+    loss, score, evaluation = _measure_dev(state, dev_rows, output)
+    earlier = zip(progress.scores, progress.dev_losses, strict=True)
+    # A tie in the score is decided by the dev loss, a tie in both by the earlier epoch.
+    is_best = all((score, -loss) > (earlier_score, -earlier_loss) for earlier_score, earlier_loss in earlier)
     progress.epoch += 1
     progress.dev_losses.append(loss)
     progress.scores.append(score)
-    if best:
+    if is_best:
         progress.best_epoch = progress.epoch
-        run.best.copy_(run.buffer.current)
+        state.best.copy_(state.buffer.current)
     seconds = time.perf_counter() - started
     progress.seconds += seconds
-    news = {"epoch": progress.epoch, "dev_loss": loss, **_trained(progress), "best": best}
-    output.log({**news, "seconds": seconds, **found})
-    if progress.epoch == 1 and early_stopping.rises_at_once(progress.dev_losses):
-        rose = f"The loss on dev rose in the first epoch, {change_of_loss(*progress.dev_losses)}."
-        lower = f"lower the learning rate (train: {{learning_rate: {run.config.learning_rate / 2:g}}})"
-        output.log({"warning": f"{rose} If it does not fall later, {lower}."})
+    figures = {"epoch": progress.epoch, "dev_loss": loss, "best": is_best, "seconds": seconds}
+    if progress.epoch:
+        progress.train_losses.append(progress.epoch_loss / progress.batch)
+        progress.batch, progress.epoch_loss = 0, 0.0
+        figures["train_loss"] = progress.train_losses[-1]
+        figures["overfits"] = early_stopping.is_overfitting(progress.train_losses, progress.dev_losses)
+    output.log({**figures, **evaluation})
+    if progress.epoch == 1 and early_stopping.has_risen_at_once(progress.dev_losses):
+        message = f"The loss on dev rose in the first epoch, {format_loss_change(*progress.dev_losses)}."
+        remedy = f"lower the learning rate (train: {{learning_rate: {state.config.learning_rate / 2:g}}})"
+        output.log({"warning": f"{message} If it does not fall later, {remedy}."})
 
 
-def _measured(run: Run, dev_rows: Sequence[TokenRow], output: Output) -> tuple[float, float, dict[str, Any]]:
-    """The dev loss, what the epoch is chosen by, and all that `on_eval` returned. Raises Diverged."""
-    loss = dev_loss(run.placement, dev_rows, run.config.micro_tokens)
+def _measure_dev(
+    state: TrainingState, dev_rows: Sequence[TokenRow], output: Output
+) -> tuple[float, float, dict[str, Any]]:
+    """Return the dev loss, the score by which the epoch is chosen, and all that `on_eval` returned."""
+    loss = measure_dev_loss(state.placement, dev_rows, state.config.micro_tokens)
     if not math.isfinite(loss):
-        raise TrainingDiverged(_about_dev(run, dev_rows, loss))
-    found = run.world.broadcast(dict(output.on_eval()) if run.world.leads else None)
-    score = float(found.get("score", -loss))
+        raise TrainingDiverged(_explain_dev_loss(state, dev_rows, loss))
+    # Only process 0 answers dev; the others wait for its score, so that all choose the same epoch.
+    evaluation = state.world.broadcast(dict(output.on_eval()) if state.world.is_leader else None)
+    score = float(evaluation.get("score", -loss))
     if not math.isfinite(score):
         raise TrainingDiverged(
-            f"The score of epoch {run.progress.epoch + 1} on dev is {score}, and no epoch can be chosen by it. Look at "
-            "what scores the answers (metric and check in the task file), or leave train: dev_metric out."
+            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so no epoch can be chosen by it. Look "
+            "at metric and check in the task file, which score the answers, or leave train: dev_metric out."
         )
-    return loss, score, found
+    return loss, score, evaluation
 
 
-def _about_dev(run: Run, dev_rows: Sequence[TokenRow], loss: float) -> str:
-    """The message about a NaN or infinite dev loss: the rows that cause it, and what to do."""
-    config, epoch = run.config, run.progress.epoch + 1
-    groups = groups_of(dev_rows, run.placement.loss.rows_together)
-    alone = [dev_loss(run.placement, group, config.micro_tokens) for group in groups]
-    bad = [
-        row.id
-        for group, its_loss in zip(groups, alone, strict=True)
-        if not math.isfinite(its_loss)
-        for row in group
-    ]
-    more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
-    rows = f"{', '.join(bad[:NAMED])}{more}" if bad else "none alone"
+def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: float) -> str:
+    # Every group is measured again by itself to find the rows.
+    config, epoch = state.config, state.progress.epoch + 1
+    groups = split_groups(dev_rows, state.placement.loss.group_size)
+    losses = [measure_dev_loss(state.placement, group, config.micro_tokens) for group in groups]
+    pairs = zip(groups, losses, strict=True)
+    bad_ids = [row.id for group, group_loss in pairs if not math.isfinite(group_loss) for row in group]
+    rest = f" and {len(bad_ids) - MAX_NAMED:,} more" if len(bad_ids) > MAX_NAMED else ""
+    rows = f"{', '.join(bad_ids[:MAX_NAMED])}{rest}" if bad_ids else "none alone"
     if epoch:
         remedy = f"Lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
-    elif len(bad) == len(dev_rows):
+    elif len(bad_ids) == len(dev_rows):
         remedy = "All rows fail: the model's weights are damaged. Download them again or use another model."
     else:
         remedy = (
-            "The model is not trained yet, so no setting causes this: look at these rows or leave them out."
+            "The model is not trained yet, so no setting causes this. Look at these rows or leave them out."
         )
     return f"The dev loss of epoch {epoch} is {loss}. Rows with such a loss: {rows}. {remedy}"
 
 
-def _trained(progress: TrainResult) -> dict[str, Any]:
-    """The mean loss of the epoch's steps, and whether it overfits; the counters of the epoch are reset."""
-    if progress.epoch == 0:
-        return {}
-    progress.train_losses.append(progress.epoch_loss / progress.batch)
-    progress.batch, progress.epoch_loss = 0, 0.0
-    overfits = early_stopping.overfits(progress.train_losses, progress.dev_losses)
-    return {"train_loss": progress.train_losses[-1], "overfits": overfits}
-
-
-def _with_best_kept(
-    error: TrainingDiverged, run: Run, module: PreTrainedModel, output: Output
-) -> TrainingDiverged:
-    """Write the best epoch before the error, if there is one, and add its folder to the message."""
-    best = run.progress.best_epoch
-    if not best:
-        return error
-    _write_best(run, module, output)
-    return TrainingDiverged(f"{error} The weights of epoch {best}, the best so far, are in {output.adapter}.")
-
-
-def _write_best(run: Run, module: PreTrainedModel, output: Output) -> None:
-    """Write in process 0 the weights of the best epoch, which all processes hold."""
-    best = run.placement.gathered(run.best)
-    if not run.world.leads:
+def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -> None:
+    # All processes gather, because each may hold a part; only the first writes.
+    weights = state.placement.gather(state.best)
+    if not state.world.is_leader:
         return
     try:
-        with run.placement.holding(run.buffer, best):
-            if run.adapters:
-                save_adapter(run.adapters, output.adapter, output.base_model)
+        with state.placement.use_weights(state.buffer, weights):
+            if state.adapters:
+                save_adapter(state.adapters, output.adapter, output.base_model)
             else:
-                with folder_aside(output.adapter) as aside:
-                    save_weights(module, aside)
+                with atomic_folder(output.adapter) as folder:
+                    save_weights(module, folder)
     except OSError as error:
-        file = output.checkpoint / FILE
-        rest = (
-            f"it resumes from {file}"
-            if file.exists()
-            else "it starts again from scratch, because no checkpoint could be written"
-        )
+        file = output.checkpoint / CHECKPOINT_FILE
+        scratch = "it starts again from scratch, because no checkpoint could be written"
+        resume = f"it resumes from {file}" if file.exists() else scratch
         raise RunError(
             f"The tuned weights cannot be written to {output.adapter} ({error}). Free some space and run the same "
-            f"command again: {rest}."
+            f"command again: {resume}."
         ) from error
 
 
-def _full_note(run: Run, module: PreTrainedModel, disk: Disk, output: Output) -> str:
-    """The memory and disk that tuning all weights takes, in words."""
-    where = " in each process" if run.world.size > 1 else ""
-    memory = size_in_words(at_rest(module, run.config, run.world))
+def _describe_full_tuning(
+    state: TrainingState, module: PreTrainedModel, disk: forecast.DiskSpace, output: Output
+) -> str:
+    scope = " in each process" if state.world.size > 1 else ""
+    memory = format_size(forecast.compute_base_memory(module, state.config, state.world))
     return (
-        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned: "
-        f"{memory} of memory{where} beside the model, for the weights in 32 bits, their gradients, two states of the "
-        "optimizer and the best epoch; "
-        f"{size_in_words(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent}, for a checkpoint and "
-        f"the next while it is written, and {size_in_words(disk.result)} of it for the tuned weights."
+        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned. Besides the model this needs {memory} of "
+        f"memory{scope} (weights in 32 bits, gradients, two optimizer states, the best epoch) and "
+        f"{format_size(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent} (a checkpoint and the "
+        f"next one while it is written; {format_size(disk.result)} of it for the tuned weights)."
     )

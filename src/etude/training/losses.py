@@ -1,37 +1,33 @@
 """What training minimises: the contract of a loss, and the default one, cross-entropy of the learned tokens.
 
-The cross-entropy never holds the logits of more than a chunk of positions. Logits are computed only where a learned
-token is predicted, chunk by chunk, and the gradient with respect to the hidden states in the same pass, so that
-nothing is computed twice; so are those of the head's weight and bias when they are learned.
+The cross-entropy holds the logits of one chunk of positions at a time. Logits are computed only where a learned token
+is predicted, chunk by chunk, and the gradients with respect to the hidden states (and to the head's weight and bias, if
+they are trained) in the same pass, so that nothing is computed twice.
 
 B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens, D = width of the hidden states,
 V = vocabulary, C = positions of a chunk.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from etude.errors import ModelError
 from etude.training.rows.batches import MicroBatch, TokenRow
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 CHUNK_LOGITS = 2**22
-"""Logits of one chunk on a processor: 16 MiB in fp32; larger ones are no faster and raise the peak memory."""
+"""Logits of one chunk on a processor: 16 MiB in fp32; larger chunks are no faster and raise the peak memory."""
 CHUNK_LOGITS_GPU = 2**26
-"""On a GPU: 256 MiB in fp32. With a vocabulary of 152,000 a product then has 441 rows; the processor's number would
-give 27, too few to keep a GPU busy. Calculated, not measured: there was no GPU."""
+"""Logits of one chunk on a GPU: 256 MiB in fp32. With a vocabulary of 152,000 a product then has 441 rows; CHUNK_LOGITS
+would give 27, too few to keep a GPU busy. Calculated, not measured."""
 
-LARGE = 100.0
-"""Logits up to this size show whether a model caps them: the caps of Gemma 2 begin at 30."""
+LARGE_LOGIT = 100.0
+"""Logits up to this size reveal whether a model caps them; Gemma 2 caps at 30."""
 
 
 class _SummedLoss(torch.autograd.Function):
@@ -41,40 +37,32 @@ class _SummedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor
     ) -> Tensor:
-        wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         chunks = _Chunks(weight_VD, bias_V, len(targets_N))
         wide = chunks.wide.dtype
         grad_ND = torch.empty_like(hidden_ND) if any(ctx.needs_input_grad) else None
-        grad_VD = torch.zeros_like(weight_VD, dtype=wide) if wanted_weight else None
-        grad_V = torch.zeros_like(bias_V, dtype=wide) if bias_V is not None and wanted_bias else None
+        grad_VD = torch.zeros_like(weight_VD, dtype=wide) if needs_weight else None
+        grad_V = torch.zeros_like(weight_VD[:, 0], dtype=wide) if needs_bias else None
         total = torch.zeros((), dtype=wide, device=hidden_ND.device)
-        for start in range(0, len(targets_N), chunks.size):
-            part = slice(start, start + chunks.size)
-            total += chunks.losses(hidden_ND[part], targets_N[part]).sum()
+        for chunk in _split_chunks(len(targets_N), chunks.size):
+            total += chunks.compute_losses(hidden_ND[chunk], targets_N[chunk]).sum()
             if grad_ND is not None:
-                chunks.gradient(targets_N[part], out_CD=grad_ND[part])
-            if grad_VD is not None:
-                grad_VD += chunks.narrow[: len(hidden_ND[part])].t() @ hidden_ND[part]
-            if grad_V is not None:
-                grad_V += chunks.narrow[: len(hidden_ND[part])].sum(0)
-        ctx.save_for_backward(
-            grad_ND if wanted_hidden else None,
-            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
-            None if grad_V is None else grad_V.to(weight_VD.dtype),
-        )
+                chunks.compute_gradient(targets_N[chunk], out_CD=grad_ND[chunk])
+            chunks.add_head_gradients(hidden_ND[chunk], grad_VD, grad_V)
+        ctx.save_for_backward(grad_ND if needs_hidden else None, *_narrow(weight_VD.dtype, grad_VD, grad_V))
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # In 32 bits: rounded to 16 the factor would be off by up to 0.4% for all numbers alike.
-        wide, kept = grads[0], ctx.saved_tensors
-        scaled = [None if each is None else (each.to(wide.dtype) * wide).to(each.dtype) for each in kept]
+        factor = grads[0]
+        scaled = (g if g is None else (g.to(factor.dtype) * factor).to(g.dtype) for g in ctx.saved_tensors)
         return *scaled, None
 
 
 class _TokenLosses(torch.autograd.Function):
-    """-log softmax(hidden @ weight^T + bias)[target] of each of N, for losses that weigh tokens by what the rows of a
-    group come to. The logits are computed again in the backward, so that no more than a chunk of them is held."""
+    """-log softmax(hidden @ weight^T + bias)[target] of each of N, for losses in which the weight of a token depends on
+    all rows of a group. The backward computes the logits again, so that no more than a chunk of them is held."""
 
     @staticmethod
     def forward(
@@ -82,8 +70,8 @@ class _TokenLosses(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(hidden_ND, weight_VD, bias_V, targets_N)
         chunks = _Chunks(weight_VD, bias_V, len(targets_N))
-        parts = _parts(len(targets_N), chunks.size)
-        return torch.cat([chunks.losses(hidden_ND[part], targets_N[part]) for part in parts])
+        slices = _split_chunks(len(targets_N), chunks.size)
+        return torch.cat([chunks.compute_losses(hidden_ND[chunk], targets_N[chunk]) for chunk in slices])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -93,38 +81,33 @@ class _TokenLosses(torch.autograd.Function):
         grad_ND = torch.empty_like(hidden_ND)
         grad_VD = torch.zeros_like(weight_VD, dtype=factors_N.dtype) if ctx.needs_input_grad[1] else None
         grad_V = torch.zeros_like(weight_VD[:, 0], dtype=factors_N.dtype) if ctx.needs_input_grad[2] else None
-        for part in _parts(len(targets_N), chunks.size):
-            chunks.losses(hidden_ND[part], targets_N[part])
-            chunks.gradient(targets_N[part], out_CD=grad_ND[part], factors_C=factors_N[part])
-            narrow_CV = chunks.narrow[: len(hidden_ND[part])]
-            if grad_VD is not None:
-                grad_VD += narrow_CV.t() @ hidden_ND[part]
-            if grad_V is not None:
-                grad_V += narrow_CV.sum(0)
-        return (
-            grad_ND,
-            None if grad_VD is None else grad_VD.to(weight_VD.dtype),
-            None if grad_V is None else grad_V.to(weight_VD.dtype),
-            None,
-        )
+        for chunk in _split_chunks(len(targets_N), chunks.size):
+            chunks.compute_losses(hidden_ND[chunk], targets_N[chunk])
+            chunks.compute_gradient(targets_N[chunk], out_CD=grad_ND[chunk], factors_C=factors_N[chunk])
+            chunks.add_head_gradients(hidden_ND[chunk], grad_VD, grad_V)
+        return grad_ND, *_narrow(weight_VD.dtype, grad_VD, grad_V), None
 
 
-def _parts(total: int, size: int) -> list[slice]:
+def _narrow(dtype: torch.dtype, *grads: Tensor | None) -> list[Tensor | None]:
+    return [None if grad is None else grad.to(dtype) for grad in grads]
+
+
+def _split_chunks(total: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, total, size)]
 
 
 class _Chunks:
-    """The logits of one chunk after the other, computed in place in the same memory."""
+    """Computes the logits of one chunk after the other in place, in the same memory."""
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor | None, num_tokens: int) -> None:
         self.weight_VD, self.bias_V = weight_VD, bias_V
-        self.size = min(num_tokens, max(1, chunk_logits(weight_VD.device) // weight_VD.shape[0]))
+        self.size = min(num_tokens, max(1, count_chunk_logits(weight_VD.device) // weight_VD.shape[0]))
         self.narrow = weight_VD.new_empty(self.size, weight_VD.shape[0])
         wide = torch.promote_types(weight_VD.dtype, torch.float32)
         self.wide = self.narrow if wide == weight_VD.dtype else torch.empty_like(self.narrow, dtype=wide)
 
-    def losses(self, hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
-        """The losses of the chunk; afterwards `wide` holds its probabilities."""
+    def compute_losses(self, hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+        """Compute the losses of the chunk; afterwards `wide` holds its probabilities."""
         narrow_CV, wide_CV = self.narrow[: len(hidden_CD)], self.wide[: len(hidden_CD)]
         torch.mm(hidden_CD, self.weight_VD.t(), out=narrow_CV)
         if self.bias_V is not None:
@@ -132,14 +115,15 @@ class _Chunks:
         if wide_CV is not narrow_CV:
             wide_CV.copy_(narrow_CV)
         wide_CV -= wide_CV.amax(-1, keepdim=True)
+        # The largest logit is 0 from here on, so exp cannot overflow.
         at_target_C = wide_CV.gather(-1, targets_C[:, None])[:, 0]
         sums_C = wide_CV.exp_().sum(-1)
         wide_CV /= sums_C[:, None]
         return sums_C.log() - at_target_C
 
-    def gradient(self, targets_C: Tensor, out_CD: Tensor, factors_C: Tensor | None = None) -> None:
-        """The gradient of the summed losses, each times its factor, with respect to the hidden states, from the
-        probabilities."""
+    def compute_gradient(self, targets_C: Tensor, out_CD: Tensor, factors_C: Tensor | None = None) -> None:
+        """Compute from the probabilities the gradient of the summed losses, each times its factor, with respect to the
+        hidden states; afterwards `narrow` holds that with respect to the logits."""
         narrow_CV, wide_CV = self.narrow[: len(targets_C)], self.wide[: len(targets_C)]
         wide_CV[torch.arange(len(targets_C), device=targets_C.device), targets_C] -= 1
         if factors_C is not None:
@@ -148,13 +132,21 @@ class _Chunks:
             narrow_CV.copy_(wide_CV)
         torch.mm(narrow_CV, self.weight_VD, out=out_CD)
 
+    def add_head_gradients(self, hidden_CD: Tensor, grad_VD: Tensor | None, grad_V: Tensor | None) -> None:
+        """Add the gradients of the head's weight and bias, from those of the logits."""
+        narrow_CV = self.narrow[: len(hidden_CD)]
+        if grad_VD is not None:
+            grad_VD += narrow_CV.t() @ hidden_CD
+        if grad_V is not None:
+            grad_V += narrow_CV.sum(0)
 
-def chunk_logits(device: torch.device) -> int:
-    """How many logits are held at once."""
+
+def count_chunk_logits(device: torch.device) -> int:
+    """Maximum of logits that are held at once."""
     return CHUNK_LOGITS_GPU if device.type == "cuda" else CHUNK_LOGITS
 
 
-def cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
+def compute_cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
     """Sum of the losses of the batch's learned tokens, in nats."""
     hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
@@ -162,7 +154,7 @@ def cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor
     return loss
 
 
-def row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
+def compute_row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
     """Sum of the log-probabilities of each row's learned tokens, (B,) in nats."""
     hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
@@ -173,31 +165,35 @@ def row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor
 
 @torch.no_grad()
 def check_head(module: PreTrainedModel) -> None:
-    """Raise ModelError if the model's logits are not simply its head applied to its last hidden states.
+    """Raise ModelError if the model's logits are not exactly its head applied to its last hidden states.
 
     Some models scale or cap their logits; a loss without that would silently train something else. The head's input
-    must be the hidden states, up to rounding, and large numbers put in place of its output must be the logits, to the
-    last bit. Leaves the module in eval mode.
+    must equal the hidden states, up to rounding, and large numbers in place of its output must come out as the logits,
+    to the last bit. Leaves the module in eval mode.
     """
     module.eval()
     ids = torch.arange(8, device=module.device)[None] % module.config.get_text_config().vocab_size
     head = module.get_output_embeddings()
     hidden = module.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    large = torch.linspace(-LARGE, LARGE, head.weight.shape[0]).to(hidden).expand(*ids.shape, -1)
-    given: list[Tensor] = []
+    large = torch.linspace(-LARGE_LOGIT, LARGE_LOGIT, head.weight.shape[0]).to(hidden).expand(*ids.shape, -1)
+    head_inputs: list[Tensor] = []
 
-    def instead(_: object, inputs: tuple[Tensor, ...], __: object) -> Tensor:
-        given.append(inputs[0])
+    def replace_output(_: object, inputs: tuple[Tensor, ...], __: object) -> Tensor:
+        head_inputs.append(inputs[0])
         return large
 
-    handle = head.register_forward_hook(instead)
+    # The head's output is replaced: whatever the model does afterwards shows in its logits.
+    handle = head.register_forward_hook(replace_output)
     try:
         logits = module(input_ids=ids, use_cache=False).logits
     finally:
         handle.remove()
     limit = 1e-4 if torch.finfo(hidden.dtype).bits >= 32 else 1e-2
-    same = [torch.allclose(each, hidden, rtol=limit, atol=limit, equal_nan=True) for each in given]
-    if same != [True] or not torch.equal(logits.float(), large.float()):
+    agree = [
+        torch.allclose(head_input, hidden, rtol=limit, atol=limit, equal_nan=True)
+        for head_input in head_inputs
+    ]
+    if agree != [True] or not torch.equal(logits.float(), large.float()):
         raise ModelError(
             f"{type(module).__name__} scales or caps its logits after its head, which training does not support. "
             "Set model: in the task file to one of another family, such as Llama, Qwen or SmolLM."
@@ -206,28 +202,27 @@ def check_head(module: PreTrainedModel) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What training minimises: for the rows of one step, the sum of `total` over their micro-batches, divided by the
+    """What training minimises: for the rows of one step, the sum of `compute` over their micro-batches, divided by the
     sum of their `weight`; for dev the same over all dev rows.
 
-    Neither micro-batches nor the number of processes change the result: every process computes the micro-batches of
-    its own rows, divides by the weight of the whole step, and gradients are added up. What a loss needs beside the
-    model (the log-probabilities of a reference, weights of rows) it finds by the `id` of a row.
+    Neither micro-batches nor the number of processes change the result: every process computes the micro-batches of its
+    own rows, divides by the weight of the whole step, and gradients are added up. Whatever a loss needs besides the
+    model (the log-probabilities of a reference, weights of rows) it looks up by the `id` of a row.
     """
 
     name: str
-    """Part of a checkpoint's fingerprint: a run does not go on under another loss."""
-    total: Callable[[PreTrainedModel, MicroBatch, Tensor], Tensor]
-    """(model, micro-batch, its last hidden states (B, T, D)) -> a scalar to which each row adds its part. States at
-    padding mean nothing. In train mode for a step; for dev in eval mode and without gradients. The model's head may
-    be used and no other layer: with `fsdp` only the head's weights are there."""
+    """Part of a checkpoint's fingerprint: a run is not resumed with another loss."""
+    compute: Callable[[PreTrainedModel, MicroBatch, Tensor], Tensor]
+    """(model, micro-batch, its last hidden states (B, T, D)) -> a scalar, the sum over its rows. States at padding are
+    arbitrary. Called in train mode for a step; for dev in eval mode and without gradients. It may use the model's head
+    and no other layer: with `fsdp` only the head's weights are present."""
     weight: Callable[[TokenRow], float] = attrgetter("num_trained")
     """What a row adds to the divisor; above 0, and known before anything is computed."""
-    rows_together: int = 1
-    """So many rows, one after the other in the rows given to `train`, are always in one micro-batch and in this order:
-    2 for pairs."""
-    check: Callable[[PreTrainedModel], None] = check_head
+    group_size: int = 1
+    """This many consecutive rows are always in one micro-batch, in their order: 2 for pairs."""
+    check_model: Callable[[PreTrainedModel], None] = check_head
     """Raises ModelError if this loss does not fit the model; may leave the model in eval mode."""
 
 
-supervised = Loss("supervised", cross_entropy)
+supervised = Loss("supervised", compute_cross_entropy)
 """Mean cross-entropy of the learned tokens, each with the same weight."""

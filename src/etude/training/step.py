@@ -2,39 +2,81 @@
 
 The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py), so micro-batches,
 padding and the number of processes do not change it.
-"""
 
-from __future__ import annotations
+The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay is meant for
+matrices, embeddings included; norms and biases, which are vectors, do not decay, as in transformers' Trainer.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from etude.base.processes import ONE, World
+from etude.base.processes import SINGLE, World
 from etude.errors import TrainingDiverged
 from etude.training.config import TrainConfig
 from etude.training.distributed.placement import Placement
-from etude.training.layers.body import can_pack
-from etude.training.layers.fused import fused
-from etude.training.layers.lora import Adapter, adapted, unchanged
+from etude.training.layers.forward import can_pack
+from etude.training.layers.fused import fuse_layers
+from etude.training.layers.lora import Adapter, add_adapters, preserve_modes
 from etude.training.losses import Loss, supervised
-from etude.training.memory.buffer import Buffer, buffered
-from etude.training.memory.usage import memory_errors_explained
-from etude.training.optimizer import Optimizer, optimizer_of
-from etude.training.rows.batches import TokenRow, groups_per_step
+from etude.training.memory.buffer import Buffer, use_buffer
+from etude.training.memory.usage import explain_memory_errors
+from etude.training.rows.batches import TokenRow, count_groups_per_step
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """AdamW and its states, from which a checkpoint is written and into which it is read."""
+
+    adamw: torch.optim.AdamW
+    mean: Tensor
+    """(all numbers,) running mean of the gradients."""
+    square: Tensor
+    """(all numbers,) running mean of their squares."""
+    counts: list[Tensor]
+    """Steps done, for matrices and for vectors."""
+
+    def step(self, learning_rate: float) -> None:
+        """Update the weights by their gradient."""
+        for group in self.adamw.param_groups:
+            group["lr"] = learning_rate
+        self.adamw.step()
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All states by name; writing to these tensors changes the optimizer."""
+        counts = {f"step_{number}": count for number, count in enumerate(self.counts)}
+        return {"exp_avg": self.mean, "exp_avg_sq": self.square, **counts}
+
+
+def build_optimizer(weights: nn.Parameter, num_decayed: int, config: TrainConfig) -> Optimizer:
+    """Build the optimizer of `weights` (all numbers,), which have a gradient; the first `num_decayed` of them decay."""
+    grad, mean, square = weights.grad, torch.zeros_like(weights), torch.zeros_like(weights)
+    assert grad is not None
+    end = len(weights) if config.weight_decay == 0 else num_decayed
+    # Two groups of views into one buffer: matrices decay, vectors do not.
+    groups: list[dict[str, Any]] = []
+    states: dict[Tensor, dict[str, Tensor]] = {}
+    for span, decay in ((slice(0, end), config.weight_decay), (slice(end, len(weights)), 0.0)):
+        if span.start < span.stop:
+            parameter = nn.Parameter(weights.data[span])
+            parameter.grad = grad[span]
+            groups.append({"params": [parameter], "weight_decay": decay})
+            count = torch.zeros((), device=weights.device)
+            states[parameter] = {"step": count, "exp_avg": mean[span], "exp_avg_sq": square[span]}
+    adamw = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
+    adamw.state.update(states)
+    return Optimizer(adamw, mean, square, [state["step"] for state in states.values()])
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainResult:
-    """What a run has reached so far; with the tensors of `Run`, the whole content of a checkpoint."""
+    """Counters and losses of a training run so far. A checkpoint holds these and the tensors of `TrainingState`."""
 
     epoch: int = -1
     """Epochs finished and measured; -1 before the base is measured."""
@@ -51,32 +93,33 @@ class TrainResult:
     best_epoch: int = 0
     """The epoch whose weights are kept; 0 is the untrained base."""
     dev_losses: list[float] = field(default_factory=list)
-    """The loss on dev after each epoch, epoch 0 first; of the supervised loss, nats a learned token."""
+    """The loss on dev after each epoch, epoch 0 first; for the supervised loss in nats per trained token."""
     scores: list[float] = field(default_factory=list)
-    """What the best epoch is chosen by, higher is better; the negative dev loss if nothing else was measured."""
+    """By which the best epoch is chosen, higher is better; the negative dev loss if `on_eval` returned no score."""
     train_losses: list[float] = field(default_factory=list)
     """Mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
     """Sum of the losses of the steps of the current epoch."""
     recent: list[float] = field(default_factory=list)
-    """Losses of the latest steps, with which the next one is compared."""
+    """Losses of the latest steps, with which the next is compared (early_stopping.py)."""
     peak_memory: int = 0
     """Peak bytes since this process began or resumed, set at the end; 0 if unknown."""
 
 
 @dataclass(slots=True)
-class Run:
-    """One training run."""
+class TrainingState:
+    """A training run under way."""
 
     placement: Placement
     """The model that computes, and where the learned weights are."""
     config: TrainConfig
     adapters: list[Adapter]
-    """Empty if all weights of the module are learned."""
+    """Empty if all weights of the module are trained."""
     buffer: Buffer
-    """The learned weights, or this process's part of them."""
+    """The trained weights, or this process's part of them."""
     optimizer: Optimizer
     best: Tensor
+    """The buffer's weights at the best epoch."""
     total_steps: int
     progress: TrainResult = field(default_factory=TrainResult)
 
@@ -92,143 +135,151 @@ class Run:
 
 
 @contextmanager
-def started_run(
-    module: PreTrainedModel, config: TrainConfig, num_rows: int, world: World = ONE, loss: Loss = supervised
-) -> Iterator[Run]:
-    """A new run over `module`. At the end the module and the random state of the processor and of the module's device
-    are restored. Raises ModelError if memory runs out, here or within the `with`."""
+def start_training(
+    module: PreTrainedModel,
+    config: TrainConfig,
+    num_rows: int,
+    world: World = SINGLE,
+    loss: Loss = supervised,
+) -> Iterator[TrainingState]:
+    """Prepare a new run over `module`: adapters, placement, buffer and optimizer.
+
+    At the end the module and the random state of the processor and of the module's device are restored. Raises
+    ModelError if memory runs out, here or within the `with`.
+    """
     devices = [module.device] if module.device.type == "cuda" else []
-    shards = world.size > 1 and config.data_parallel == "fsdp"
+    is_sharded = world.size > 1 and config.data_parallel == "fsdp"
     with (
-        memory_errors_explained(config, module.device),
+        explain_memory_errors(config, module.device),
         torch.random.fork_rng(devices),
         # Fused layers keep references to weights, which shards replace.
-        nullcontext() if shards else fused(module),
-        _learned(module, config) as (adapters, parameters),
-        _placed(module, parameters, world, shards, loss) as (placement, held),
-        buffered(held) as buffer,
+        nullcontext() if is_sharded else fuse_layers(module),
+        _select_weights(module, config) as (adapters, parameters),
+        _place_weights(module, parameters, world, is_sharded, loss) as (placement, own_parameters),
+        use_buffer(own_parameters) as buffer,
     ):
-        groups = num_rows // loss.rows_together
-        steps = config.epochs * -(-groups // groups_per_step(config.rows_per_step, loss.rows_together))
-        num_decayed = sum(each.numel() for each in held if each.ndim > 1)
-        optimizer = optimizer_of(buffer.weights, num_decayed, config)
-        yield Run(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
+        groups_per_step = count_groups_per_step(config.rows_per_step, loss.group_size)
+        steps = config.epochs * -(-(num_rows // loss.group_size) // groups_per_step)
+        num_decayed = sum(parameter.numel() for parameter in own_parameters if parameter.ndim > 1)
+        optimizer = build_optimizer(buffer.weights, num_decayed, config)
+        yield TrainingState(placement, config, adapters, buffer, optimizer, buffer.current.clone(), steps)
 
 
 @contextmanager
-def _placed(
-    module: PreTrainedModel, learned: list[nn.Parameter], world: World, shards: bool, loss: Loss
+def _place_weights(
+    module: PreTrainedModel, parameters: list[nn.Parameter], world: World, is_sharded: bool, loss: Loss
 ) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
-    """The learned parameters in copies or shards, and this process's part of them."""
-    if not shards:
-        yield Placement(module, world, loss, can_pack(module)), learned
+    """Copy or shard the trained parameters; yield also this process's part of them."""
+    if not is_sharded:
+        yield Placement(module, world, loss, can_pack(module)), parameters
         return
-    from etude.training.distributed.shards import sharded
+    from etude.training.distributed.shards import shard_model  # only for FSDP: it loads torch.distributed
 
-    with sharded(module, learned, world, loss) as placement:
+    with shard_model(module, parameters, world, loss) as placement:
         yield placement, placement.parameters
 
 
 @contextmanager
-def _learned(
+def _select_weights(
     module: PreTrainedModel, config: TrainConfig
 ) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
     if config.weights == "full":
-        with all_weights(module) as parameters:
+        with unfreeze_weights(module) as parameters:
             yield [], parameters
         return
-    with adapted(module, config) as adapters:
-        yield adapters, [each for adapter in adapters for each in (adapter.a, adapter.b)]
+    with add_adapters(module, config) as adapters:
+        yield adapters, [parameter for adapter in adapters for parameter in (adapter.a, adapter.b)]
 
 
 @contextmanager
-def all_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Every parameter once, learnable for the length of a `with`; tied ones are one parameter. Matrices come first,
-    then vectors, as the optimizer expects. Their own data is not written to: `buffered` learns on copies."""
-    with unchanged(module):
-        floating = [each for each in module.parameters() if each.is_floating_point()]
-        parameters = sorted(floating, key=lambda each: each.ndim < 2)
-        for each in parameters:
-            each.requires_grad_(True)
-        yield parameters
+def unfreeze_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Make every parameter trainable for the length of a `with`; yield each once (tied ones are one), matrices before
+    vectors, as the optimizer expects. Their own data is not written to: `use_buffer` trains copies."""
+    with preserve_modes(module):
+        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
+        for parameter in floating:
+            parameter.requires_grad_(True)
+        yield sorted(floating, key=lambda parameter: parameter.ndim < 2)
 
 
-def dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:
-    """The loss over all rows, in eval mode; of `supervised`, nats a learned token."""
+def measure_dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_tokens: int) -> float:
+    """Measure the loss over all rows in eval mode; for `supervised` in nats per trained token."""
     placement.module.eval()
     with torch.no_grad():
         losses = [
-            factor * float(placement.summed_loss(part))
-            for part, factor in placement.parts(rows, micro_tokens)
+            factor * float(placement.compute_loss(micro_batch))
+            for micro_batch, factor in placement.split_batch(rows, micro_tokens)
         ]
-    return placement.world.total(math.fsum(losses)) / sum(map(placement.loss.weight, rows))
+    return placement.world.sum_number(math.fsum(losses)) / sum(map(placement.loss.weight, rows))
 
 
-def train_step(run: Run, batch: Sequence[TokenRow]) -> dict[str, float]:
-    """One step of the optimizer on one global batch; returns its loss, gradient norm and learning rate.
+def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, float]:
+    """Do one step of the optimizer on one global batch; return its loss, gradient norm and learning rate.
 
-    Raises Diverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
+    Raises TrainingDiverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
     """
-    config, world, weights = run.config, run.world, run.buffer.weights
+    config, world, weights = state.config, state.world, state.buffer.weights
     # Each process computes other rows, so its dropout differs.
-    _seed(run.module.device, (config.seed * 1_000_003 + run.progress.steps) * world.size + world.rank)
-    run.module.train()
-    loss = accumulate(
-        run.placement,
-        batch,
-        config.micro_tokens,
-        collect=lambda: run.placement.collect_gradients(run.buffer),
+    _set_seed(state.module.device, (config.seed * 1_000_003 + state.progress.steps) * world.size + world.rank)
+    state.module.train()
+    # 1. Gradients of all micro-batches are added up, so their number does not matter.
+    loss = accumulate_gradients(
+        state.placement, batch, config.micro_tokens, lambda: state.placement.collect_gradients(state.buffer)
     )
-    total_norm = run.placement.total_norm(run.buffer)
+    # 2. The norm is that of the whole gradient over all processes, so all clip alike.
+    total_norm = state.placement.compute_norm(state.buffer)
     nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
     norm = float(total_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         ids = ", ".join(row.id for row in batch)
         raise TrainingDiverged(
-            f"Training stopped at step {run.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
+            f"Training stopped at step {state.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
             f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
-    rate = learning_rate(config, run.progress.steps, run.total_steps)
-    run.optimizer.step(rate)
-    run.placement.update_model(run.buffer)
+    # 3. The optimizer updates the 32-bit buffer, and the model gets a copy.
+    rate = learning_rate(config, state.progress.steps, state.total_steps)
+    state.optimizer.step(rate)
+    state.placement.update_model(state.buffer)
     assert weights.grad is not None
     weights.grad.zero_()
     return {"loss": loss, "gradient": norm, "learning_rate": rate}
 
 
-def _seed(device: torch.device, seed: int) -> None:
-    """Seed the processor and `device`. torch.manual_seed would seed every GPU, which others may use."""
+def _set_seed(device: torch.device, seed: int) -> None:
+    # Not torch.manual_seed, which would seed every GPU, also those that other programs use.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
 
 
-def accumulate(
+def accumulate_gradients(
     placement: Placement,
     batch: Sequence[TokenRow],
     micro_tokens: int,
     collect: Callable[[], None] = lambda: None,
 ) -> float:
-    """Add the gradient of the batch's loss to the parameters, in each process that of its own rows; return the loss
-    of the whole batch. `collect` is called after each backward."""
+    """Add the gradient of the batch's loss to the parameters, in each process for its own rows; return the loss of the
+    whole batch. `collect` is called after each backward."""
+    # Each row counts by its weight in the whole batch, whichever process computes it.
     weight = sum(map(placement.loss.weight, batch))
     losses = []
-    for part, factor in placement.parts(batch, micro_tokens):
-        loss = placement.summed_loss(part) / weight * factor
+    for micro_batch, factor in placement.split_batch(batch, micro_tokens):
+        loss = placement.compute_loss(micro_batch) / weight * factor
         loss.backward()  # type: ignore[no-untyped-call]
         collect()
         losses.append(float(loss.detach()))
-    return placement.world.total(math.fsum(losses))
+    return placement.world.sum_number(math.fsum(losses))
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
-    """The learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
+    """Learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
+    # The first step already has a rate above 0.
     warmup = max(1, round(config.warmup * total_steps))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    left = (total_steps - step) / max(1, total_steps - warmup)
+    share = (total_steps - step) / max(1, total_steps - warmup)
     if config.schedule == "cosine":
-        left = (1 - math.cos(math.pi * left)) / 2
-    return config.learning_rate * left
+        share = (1 - math.cos(math.pi * share)) / 2
+    return config.learning_rate * share

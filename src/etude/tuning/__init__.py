@@ -1,7 +1,4 @@
-"""One training run from the task file to an assistant: `etude train`.
-
-`train` is the whole path; train.py reads it top to bottom.
-"""
+"""One training run from the task file to an assistant: `etude train`. train.py is the whole path, top to bottom."""
 
 from etude.tuning.preview import Preview, preview
 from etude.tuning.train import Training, train

@@ -1,71 +1,67 @@
 """A look at what training would learn, row by row; nothing is trained and nothing is written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etude.data.dataset import SHOWN
+from etude.data.dataset import PREVIEW_MIN
 from etude.methods.fit_context import FitContext
-from etude.methods.tuned.training_rows import training_rows
+from etude.methods.shared.training_rows import choose_training_rows
+from etude.methods.shared.training_run import build_training_run
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.runs.split import drawn_split
-from etude.tuning.task_run import NAME, checked_student, opened, sizes, training
+from etude.runs.split import compute_split
+from etude.tuning.train import NAME, build_student, choose_min_sizes, open_training_task
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of a row's text."""
+class PreviewSpan:
+    """A part of a row's text."""
 
     text: str
-    learned: bool
-    """Whether training learns it; else it is only read."""
-    special: bool
-    """Whether it is special tokens, such as the end of turn."""
+    learned: bool  # whether training learns it; otherwise the model only reads it
+    special: bool  # whether it consists of special tokens, such as the end of turn
 
 
 @dataclass(frozen=True)
-class ShownRow:
+class PreviewRow:
     """One row as it is learned."""
 
-    where: str
-    """`file:line`."""
-    why: str
-    """What it shows that others may not."""
-    pieces: Sequence[Piece]
+    location: str  # `file:line`
+    reason: str  # why this row was chosen, such as "the longest"
+    spans: Sequence[PreviewSpan]
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What is learned, the settings, and single rows in pieces."""
+    """What would be learned, the settings, and some rows."""
 
-    learned: Sequence[str]
+    supervision: Sequence[str]
     settings: Sequence[tuple[str, object, str]]
     defaults: Mapping[str, object]
-    rows: Sequence[ShownRow]
-    """Rows that differ, from the shortest to the longest."""
+    rows: Sequence[PreviewRow]  # rows that differ, from the shortest to the longest
 
 
-def preview(task_file: Path | str, number: int) -> Preview:
-    """`number` rows as `train` would learn them. Raises as that does for the task, its rows and weights, but for
-    rows that are too few."""
-    from etude.training.rows.supervision import pieces
+def preview(task_file: Path | str, num_rows: int) -> Preview:
+    """Show at most `num_rows` rows as `train` would learn them. Raises the errors of `train` for the task, its rows and
+    weights, but accepts fewer rows."""
+    from etude.training.rows.supervision import split_pieces
 
-    task_run = opened(task_file, least=SHOWN)
+    task_run = open_training_task(task_file, least=PREVIEW_MIN)
     task, run = task_run.task, task_run.run
-    parts = drawn_split(run, task, task_run.dataset, task_run.test, (*sizes(task_run), SHOWN))
-    if not len(parts.dev):  # too few rows to train on, and nothing is measured here
-        parts = replace(parts, dev=parts.train)
+    min_sizes = (*choose_min_sizes(task_run), PREVIEW_MIN)
+    split = compute_split(run, task, task_run.dataset, task_run.test, min_sizes)
+    if not len(split.dev):  # too few rows to train on, and nothing is measured here
+        split = replace(split, dev=split.train)
     models = Models()
-    student = checked_student(task, parts, models)
-    context = FitContext(models, choose_metric(task, parts.train), run.method(NAME) / "work")
-    found = training(task, student, parts, training_rows(task, parts.train, context), models)
-    decoder = found.model.tokenizer
-    special = frozenset(decoder.all_special_ids)
+    student = build_student(task, split, models)
+    context = FitContext(models, choose_metric(task, split.train), run.method_folder(NAME) / "work")
+    train_rows = choose_training_rows(task, split.train, context)
+    model = models.get_trainable(student.model)
+    training_run = build_training_run(task, student, split.train, train_rows, split.dev, model)
+    tokenizer, special = model.tokenizer, frozenset(model.tokenizer.all_special_ids)
     rows = [
-        ShownRow(row.id, why, [Piece(*piece) for piece in pieces(decoder, row, special)])
-        for row, why in found.telling(number)
+        PreviewRow(row.id, reason, [PreviewSpan(*piece) for piece in split_pieces(tokenizer, row, special)])
+        for row, reason in training_run.choose_rows_to_show(num_rows)
     ]
-    return Preview(found.supervision, found.settings, found.config.defaults, rows)
+    return Preview(training_run.supervision, training_run.settings, training_run.config.defaults, rows)

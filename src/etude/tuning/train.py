@@ -1,4 +1,4 @@
-"""The whole path of one training, top to bottom: read, split, tell, foresee, ask, train, keep.
+"""The whole path of one training, top to bottom: read, check, split, estimate, ask, train, save.
 
 task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.html, report.md
 """
@@ -10,57 +10,72 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.assistant import Assistant
 from etude.base.files import Json, read_json
-from etude.base.processes import World, joined
-from etude.base.wording import count
-from etude.checks.quick_checks import row_notes, run_quick_checks
-from etude.checks.rows.enough import USUAL
-from etude.data.dataset import VERDICT_LEAST
-from etude.data.formats.columns import BY_NAMES
+from etude.base.formatting import format_count
+from etude.base.processes import World, join_processes
+from etude.checks.quick_checks import list_label_notes, run_quick_checks
+from etude.checks.rows.whole_set import USUAL_SIZES
+from etude.data.dataset import (
+    COMPARE_MIN,
+    MIN_DEV_ROWS,
+    MIN_TEST_ROWS,
+    MIN_TRAIN_ROWS_WITH_TEST,
+    MIN_VERDICT_ROWS,
+    TRAIN_MIN,
+    MinRows,
+)
+from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
-from etude.errors import Declined
-from etude.methods.fine_tune import trained
-from etude.methods.fit_context import FitContext
-from etude.methods.tuned.training_rows import training_rows
-from etude.methods.tuned.training_run import CHECKPOINT, TrainingRun
+from etude.errors import Declined, InputError, Issue
+from etude.estimates import training_needs
+from etude.estimates.row_checks import check_lengths
+from etude.methods import unused_keys
+from etude.methods.fine_tune import FineTune, train_student
+from etude.methods.fit_context import FitContext, initial_assistant
+from etude.methods.shared.training_rows import choose_training_rows
+from etude.methods.shared.training_run import CHECKPOINT, TrainingRun, build_training_run
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs import Run
 from etude.runs.events import NoteEvent, OnEvent, TrainingPrepared
-from etude.runs.lifecycle import TaskRun, carry_out
-from etude.runs.questions import Confirm, agreed
-from etude.runs.record import describe_data, write_record
-from etude.runs.split import sizes_of, split_once
+from etude.runs.fingerprints import compute_fingerprints
+from etude.runs.lifecycle import TaskRun, load_task_rows, run_to_end
+from etude.runs.questions import Confirm, answer_unasked
+from etude.runs.record import write_data_record, write_method_record
+from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task
-from etude.tuning.foresight import disk_in_words, foreseen, held, question, question_of_memory, remedy
-from etude.tuning.task_run import METHOD, NAME, check_processes, checked_student, opened, sizes, training
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
 
 
+METHOD = FineTune()
+NAME = METHOD.name
+
+
 @dataclass(frozen=True)
 class Training:
-    """A finished training: its run folder, and what is in it."""
+    """A finished training, as its run folder."""
 
     run: Run
 
     @property
     def record(self) -> Json:
         """method.json: settings with their reasons, losses, notes."""
-        return read_json(self.run.method(NAME) / "method.json")
+        return read_json(self.run.method_folder(NAME) / "method.json")
 
     @property
     def sentence(self) -> str:
-        """What came of it."""
+        """The result in a sentence."""
         return str(self.record["params"]["text"])
 
     @property
     def assistant(self) -> Path:
-        """The folder of what was trained, for `etude.assistant.load`."""
-        return self.run.assistant(NAME)
+        """The folder of the trained assistant, for `etude.assistant.load`."""
+        return self.run.assistant_folder(NAME)
 
 
 def train(
@@ -69,24 +84,26 @@ def train(
     budget: float | None = None,
     fresh: bool = False,
     on_event: OnEvent = lambda event: None,
-    confirm: Confirm = agreed,
+    confirm: Confirm = answer_unasked,
 ) -> Training:
-    """Fine-tunes the task's model on its training rows and writes the run folder beside the task file.
+    """Fine-tune the task's model on its training rows and write the run folder next to the task file.
 
-    Rows are split as `compare` splits them, and no test row is answered or shown (where they are too few for a
-    verdict on tuning, all of them train or choose the epoch); what is trained is what
-    the method fine_tune of a comparison without a budget trains. `confirm` is asked once where the run would
-    exceed `budget` (seconds; the task's where None; one hour where there is none) or the memory there is.
-    The same call on the same inputs goes on where an earlier one stopped, to the same weights, and returns
-    at once where it had finished; `fresh` starts anew. Under torchrun all processes call it: the first does
-    and tells everything, the others take part in the steps, and all return the same run.
-    Raises InputError for faults of the task or its rows (all of them), ModelError for weights and for a
-    loss that is no number or a spike, RunError for the run folder, Declined when `confirm` says no, Parted
-    where another process has ended.
+    Rows are split as `compare` splits them, and no test row is answered or shown; if they are too few for a verdict,
+    all of them are used to train or to choose the epoch. The result is that of the method fine_tune in a comparison
+    without a budget. `confirm` is asked once if the run would exceed the available memory or `budget` (in seconds;
+    None: the task's; without one, an hour). The same call on the same inputs continues an earlier one that was stopped,
+    to the same weights, and returns at once if it had finished; `fresh` starts again. Under torchrun all processes call
+    this function: the first one reports, the others compute their share of the steps, and all return the same run.
+
+    Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
+    spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.
     """
-    with joined() as world:
-        if world.leads:
-            run = _led(opened(task_file, budget), fresh, world, on_event, confirm)
+    with join_processes() as world:
+        if world.is_leader:
+            task_run = open_training_task(task_file, budget)
+            check_processes(task_run.task, world)
+            work = partial(_train, task_run, world, confirm)
+            run = run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event)
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.training.distributed.workers import run_jobs
@@ -94,88 +111,129 @@ def train(
         return Training(Run(Path(run_jobs(world))))
 
 
-def _led(task_run: TaskRun, fresh: bool, world: World, on_event: OnEvent, confirm: Confirm) -> Run:
-    """What process 0 does, which is all but its share of the steps."""
-    check_processes(task_run.task, world)
-    work = partial(_train, task_run, world, confirm)
-    return carry_out(task_run, work, write_report, fresh=fresh, on_event=on_event)
+def open_training_task(
+    task_file: Path | str, budget: float | None = None, least: MinRows = TRAIN_MIN
+) -> TaskRun:
+    """Load the task and its rows. Raises InputError with all errors, also for fewer rows than `least`."""
+    task, dataset, test = load_task_rows(task_file, budget, least)
+    task = replace(task, methods=(NAME,))
+    unused = unused_keys(METHOD, task)
+    hashes = compute_fingerprints(task, dataset, test).items()
+    inputs = {key: value for key, value in hashes if key not in unused} | {"command": "train"}
+    return TaskRun(task, dataset, test, inputs)
+
+
+def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
+    """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows to train on, else
+    those of a training, which needs no test. The split uses the first that the rows are enough for."""
+    num_train = len(task_run.dataset) - MIN_DEV_ROWS - (0 if task_run.test else MIN_TEST_ROWS)
+    return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
+
+
+def check_processes(task: Task, world: World) -> None:
+    """Raise InputError if the processes of `world` cannot train together as the task asks."""
+    if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
+        message = f"with data_parallel: fsdp, none of {world.size} processes holds the whole model to answer dev with"
+        raise InputError([Issue("train: dev_metric", message, "true", "leave one of the two out")])
 
 
 def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
-    """From the split to the assistant. Behind the split nothing is given a test row."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
+    # 1. Check the rows, then split them: split.json, findings.jsonl. Nothing below gets a test row.
     checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
-    parts = split_once(run, task, dataset, test, checked, sizes(task_run))
-    metric = choose_metric(task, parts.train)
-    noted = [*_few_to_train_on(task, parts), *row_notes(task, parts, metric)]
-    _tell(task, parts, describe_data(run, task, parts, metric, noted), on_event)
+    split = load_split(run, task, dataset, test, checked, choose_min_sizes(task_run))
+    metric = choose_metric(task, split.train)
+    notes = [*_warn_of_few_rows(task, split), *list_label_notes(task, split, metric)]
+    _report_rows(task, split, write_data_record(run, task, split, metric, notes), on_event)
+    # 2. Load the weights and check that every row fits: the first seconds, and the memory of the model.
     models = Models()
-    student = checked_student(task, parts, models)
+    student = build_student(task, split, models)
     context = FitContext(
         models=models,
         metric=metric,
-        folder=run.method(NAME) / "work",
+        folder=run.method_folder(NAME) / "work",
         seed=task.seed,
         log=TrainingLog(
-            NAME, run.method(NAME) / "train.jsonl", on_event, lambda: run.info.get("plan", {}).get("seconds")
+            NAME,
+            run.method_folder(NAME) / "train.jsonl",
+            on_event,
+            lambda: run.info.get("plan", {}).get("seconds"),
         ),
     )
-    rows = training_rows(task, parts.train, context)
+    rows = choose_training_rows(task, split.train, context)
 
-    def prepared() -> TrainingRun:
-        found = replace(training(task, student, parts, rows, models), world=world)
-        on_event(TrainingPrepared(found.supervision, found.settings, found.config.defaults))
+    # 3. Estimate and ask, only before the first step: a resumed run has its plan in run.json.
+    def prepare_run() -> TrainingRun:
+        model = models.get_trainable(student.model)
+        training_run = build_training_run(task, student, split.train, rows, split.dev, model)
+        training_run = replace(training_run, world=world)
+        defaults = training_run.config.defaults
+        on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
         if not run.info.get("plan"):
-            disk = disk_in_words(found, context.folder / CHECKPOINT)
+            disk = training_needs.format_disk_space(training_run, context.folder / CHECKPOINT)
             on_event(NoteEvent(disk, detail=True))
-            _agree_to_hold(found, confirm)
+            _confirm_memory(training_run, confirm)
             on_event(NoteEvent("Timing a few steps ...", detail=True))
-            expected = foreseen(task, found, student, parts.dev, models)
-            _agree(run, task, expected, found.config, on_event, confirm)
-        return found
+            expected = training_needs.measure_training_needs(task, training_run, student, split.dev, models)
+            _confirm_needs(run, task, expected, training_run.config, on_event, confirm)
+        return training_run
 
-    tuned = trained(task, student, rows, parts.dev, context, prepared)
-    tuned.save(run.method(NAME) / "assistant")
-    prompt = models.get(student.model).render_text(student.messages(parts.dev[0].input))
-    write_record(run, METHOD, tuned, context, prompt)
+    # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
+    tuned = train_student(task, student, rows, split.dev, context, prepare_run)
+    tuned.save(run.method_folder(NAME) / "assistant")
+    prompt = models.get(student.model).render_text(student.build_messages(split.dev[0].input))
+    write_method_record(run, METHOD, tuned, context, prompt)
 
 
-def _tell(task: Task, parts: Split, notes: list[str], on_event: OnEvent) -> None:
-    sizes = sizes_of(parts)
-    test = f"{sizes['test']:,} test (sealed)" if sizes["test"] else f"no test (needs {VERDICT_LEAST} rows)"
+def build_student(task: Task, split: Split, models: Models) -> Assistant:
+    """Build the student before training, without a look at the test. Raises InputError with the rows of train and dev
+    that are too long."""
+    start = initial_assistant(replace(task, prompt_model=None), split.train, models)
+    sealed = replace(split, test=split.test.select([], "sealed"))
+    check_lengths(task, [METHOD], start, sealed, models)
+    return METHOD.build_untrained(task, start, split.train, models)
+
+
+def _report_rows(task: Task, split: Split, notes: list[str], on_event: OnEvent) -> None:
+    sizes = count_sides(split)
+    test = f"{sizes['test']:,} test (sealed)" if sizes["test"] else f"no test (needs {MIN_VERDICT_ROWS} rows)"
     sides = f"{sizes['train']:,} train, {sizes['dev']:,} dev, {test}"
     on_event(NoteEvent(f"{sum(sizes.values()):,} rows: {sides}. Model: {task.model}."))
     for note in notes:
-        on_event(NoteEvent(f"Note: {note}", detail=BY_NAMES in note))
+        on_event(NoteEvent(f"Note: {note}", detail=BY_COLUMN_NAMES in note))
 
 
-def _few_to_train_on(task: Task, parts: Split) -> list[str]:
-    """A note if the rows are too few for a verdict."""
-    if sum(sizes_of(parts).values()) >= VERDICT_LEAST:
+def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
+    if sum(count_sides(split).values()) >= MIN_VERDICT_ROWS:
         return []
+    sizes = f"{format_count(len(split.train), 'row')} to train on and {len(split.dev)} to choose the epoch"
+    usual = USUAL_SIZES[task.kind].report
     return [
-        f"{count(len(parts.train), 'row')} to train on and {len(parts.dev)} to choose the epoch are few: another "
-        f"seed may give another result. Reported for tasks of this kind: {USUAL[task.kind].report}. With "
-        f"{VERDICT_LEAST} rows or more, etude compare says whether tuning helps."
+        f"{sizes} are few, so another seed may give another result. Usual for tasks of this kind: {usual}. With "
+        f"{MIN_VERDICT_ROWS} rows or more, etude compare says whether tuning helps."
     ]
 
 
-def _agree_to_hold(training: TrainingRun, confirm: Confirm) -> None:
+def _confirm_memory(training: TrainingRun, confirm: Confirm) -> None:
     """Ask if less memory is available than the run needs, before a timed step allocates it."""
-    from etude.training.memory.usage import less_memory
+    from etude.training.memory.usage import suggest_less_memory
 
-    if (asked := question_of_memory(held(training))) and not confirm(asked):
-        raise Declined(f"Nothing was trained. {less_memory(training.config, at_rest=True)}")
+    if (
+        question := training_needs.format_memory_question(training_needs.compute_memory_at_rest(training))
+    ) and not confirm(question):
+        raise Declined(f"Nothing was trained. {suggest_less_memory(training.config, before_start=True)}")
 
 
-def _agree(
+def _confirm_needs(
     run: Run, task: Task, expected: Json, config: TrainConfig, on_event: OnEvent, confirm: Confirm
 ) -> None:
-    """Report what the run will take and ask if that is too much; keep it, so a resumed run does not ask again."""
-    first, *others = expected["lines"]
+    """Report what the run needs and ask if that is too much; record it, so a resumed run does not ask again."""
+    first, *details = expected["lines"]
     on_event(NoteEvent(first))
-    for line in others:
+    for line in details:
         on_event(NoteEvent(line, detail=True))
-    if (asked := question(expected, task.budget_seconds)) and not confirm(asked):
-        raise Declined(f"Nothing was trained. {remedy(expected, task.budget_seconds, config)}")
+    if (message := training_needs.format_question(expected, task.budget_seconds)) and not confirm(message):
+        raise Declined(
+            f"Nothing was trained. {training_needs.format_remedy(expected, task.budget_seconds, config)}"
+        )
     run.update(plan=expected)

@@ -1,17 +1,15 @@
 """Labels that look wrong, ranked, each with the label that its text suggests.
 
-Confident learning (Northcutt, Jiang and Chuang 2021): every row is judged by classifiers that have not seen it. If
-labels are wrong, at random or as a habit, and the classifiers right, then they disagree with a label as often where
-they are sure as where they are less so; if they are wrong, the less often the surer they are. So the share that they
-disagree with among their surest judgements, of all labels and of each by itself, is the share of wrong labels, and what
-they disagree with more often where they are less sure is their own error. Both together say how likely it is that a row
-they disagree with has a wrong label. As many rows are named as these probabilities add up to, with lower bounds
-for the shares of wrong labels: those whose own label is the least likely.
+Confident learning (Northcutt, Jiang and Chuang 2021): every row is judged by classifiers that were not trained on it.
+Where the classifiers disagree with a label, either the label or the classifier is wrong. Wrong labels are as frequent
+among the surest predictions as among others; mistakes of the classifiers become rarer the surer they are. So the share
+of disagreement among the surest predictions, over all labels and for each label, estimates the share of wrong labels,
+and the increase of disagreement among less sure predictions estimates the classifiers' own error. Both together give
+the probability that a row's label is wrong. The sum of these probabilities, with lower bounds for the shares of wrong
+labels, is the number of rows that are reported: those whose own label is the least likely.
 
-Nothing is said if texts tell little of labels.
+If texts say little about labels, nothing is reported.
 """
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,164 +17,159 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.base.wording import count, first_of
-from etude.checks.evidence import covered_label
-from etude.checks.labels.views import views
-from etude.checks.material import Material, of_rows
-from etude.checks.record import LABELS, FindingKind, finds
-from etude.checks.rows.repeats import contradictory
+from etude.base.formatting import format_count, list_first
+from etude.checks.excerpts import redact_label
+from etude.checks.kinds import LABELS, FindingKind, finds
+from etude.checks.labels.classifiers import predict_labels
+from etude.checks.material import Material, format_share
+from etude.checks.rows.repeats import find_contradictory_rows
 from etude.stats.intervals import wilson
-from etude.text.normal_forms import with_signs
+from etude.text.normal_forms import to_canonical
 from etude.types import Finding
 
-LEAST_ROWS = 200
-"""Rows below which nothing is said."""
-LEAST_LABEL = 10
-"""Different inputs of a label below which its rows are not judged."""
-MOST_ROWS = 30_000
-"""Rows looked at, which bounds time and memory; of a larger set so many, evenly drawn."""
+MIN_ROWS = 200  # rows below which nothing is reported
+MIN_LABEL_ROWS = 10  # different inputs of a label below which its rows are not judged
+MAX_ROWS = 30_000  # rows looked at, to limit time and memory; of a larger set an even sample
+# Share of the predictions of a label that count as its surest; up to half of them if rows are few.
 SUREST = 0.25
-"""Share of the judgements for a label that are its surest; of few rows more, up to half of them."""
-FEW_SUREST = 200
-"""Surest judgements, at least."""
+MIN_SUREST = 200  # surest predictions of all labels together
+# Share of the surest predictions that are mistaken, per rise of agreement from the next surest to them: 0.1 to 0.6 in
+# published sets with few wrong labels. Doubled for labels of ten rows.
 MISTAKEN = 0.5
-"""Share of the surest judgements taken for mistaken, per rise of agreement from the next surest to them: in sets with
-few wrong labels, as published, 0.1 to 0.6. Of labels of ten rows twice as many."""
-LEAST_SUREST = 10
-"""Surest judgements for a label from which its share of wrong labels is taken by itself."""
-LEAST_TOLD = 0.15
-"""Cohen's kappa of judgements and labels, less twice what agreement rises by among the surest, from which texts tell
-enough of labels."""
-LIKELY = 0.3
-"""Probability of a wrong label from which a row counts."""
-LEAST = 1e-4
-"""Added to probabilities."""
-MOST_SURE = -12.0
-"""Logarithm of a probability below which a classifier is not surer."""
-MOST_PAIRS = 4
-RARE = 1e-3
-"""Probability of so many rows of a pair of labels by chance, over all pairs, below which they are a habit."""
+MIN_LABEL_SUREST = 10  # surest predictions of a label from which its own share of wrong labels is estimated
+# Cohen's kappa of predictions and labels, minus twice the rise of agreement among the surest, from which texts say
+# enough about labels.
+MIN_KAPPA = 0.15
+LIKELY = 0.3  # probability of a wrong label from which a row counts
+SMOOTHING = 1e-4  # added to probabilities
+MIN_LOG_PROBABILITY = -12.0  # below which a classifier is not surer
+MAX_PAIRS = 4  # pairs of labels in the message
+RARE = 1e-3  # probability, over all pairs, below which so many rows of a pair of labels are no chance
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
 @finds(FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS)
-def wrong_labels(material: Material) -> Iterator[Finding]:
-    """Rows of a classification whose label looks wrong; rows of a contradiction are not named a second time."""
+def check_wrong_labels(material: Material) -> Iterator[Finding]:
+    """Find rows whose label looks wrong; rows of a contradiction are not reported a second time."""
     total = len(material.rows)
-    drawn = np.unique(np.linspace(0, total - 1, min(total, MOST_ROWS)).astype(np.int64)).tolist()
-    labels = {row: material.outputs[row] for row in drawn}
-    counts = Counter(
-        label for _, label in {(int(material.input_hashes[row]), label) for row, label in labels.items()}
-    )
-    rows = [row for row, label in labels.items() if counts[label] >= LEAST_LABEL]
-    # By content, so that the same rows are drawn and trained on together in any order of the file.
+    sample = np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(np.int64)).tolist()
+    labels = {row: material.outputs[row] for row in sample}
+    distinct = {(int(material.input_hashes[row]), label) for row, label in labels.items()}
+    counts = Counter(label for _, label in distinct)
+    rows = [row for row, label in labels.items() if counts[label] >= MIN_LABEL_ROWS]
+    # Sorted by content, so that the folds are the same in any order of the file.
     rows.sort(key=lambda row: (material.input_hashes[row], labels[row]))
     names = sorted({labels[row] for row in rows})
-    if len(rows) < LEAST_ROWS or len(names) < 2:
+    if len(rows) < MIN_ROWS or len(names) < 2:
         return
-    number = {name: place for place, name in enumerate(names)}
-    gold = np.array([number[labels[row]] for row in rows])
-    found, suggested = suspicion([material.inputs[row] for row in rows], gold)
-    known = contradictory(material)
-    named = [place for place in found.tolist() if rows[place] not in known]
-    if not named:
+    numbers = {name: number for number, name in enumerate(names)}
+    gold = np.array([numbers[labels[row]] for row in rows])
+    ranked, suggested = find_wrong_labels([material.inputs[row] for row in rows], gold)
+    contradictory = find_contradictory_rows(material)
+    wrong = [index for index in ranked.tolist() if rows[index] not in contradictory]
+    if not wrong:
         return
-    sampled = f" ({len(drawn):,} of {total:,} rows were looked at)" if len(drawn) < total else ""
+    sampled = f" ({len(sample):,} of {total:,} rows were looked at)" if len(sample) < total else ""
     yield material.finding(
         "wrong_label",
         "warning",
-        [rows[place] for place in named],
-        f"At least {count(len(named), 'label looks', 'labels look')} wrong, {of_rows(len(named), len(rows))}{sampled}; "
-        f"the most suspicious first, with the label that the text suggests. {_pairs(names, gold, suggested, named)}",
-        "Read the rows in this order. etude check TASK --worklist FILE writes them with a column for the right label; "
-        "--fix --worklist FILE takes it back.",
-        about=[covered_label(names[suggested[place]]) for place in named],
-        evidence=material.both(rows[place] for place in named[:10]),
-        numbers={"rows": len(named), "of": len(rows)},
+        [rows[index] for index in wrong],
+        f"At least {format_count(len(wrong), 'label looks', 'labels look')} wrong, "
+        f"{format_share(len(wrong), len(rows))}{sampled}; the most suspicious come first, each with the label that its "
+        f"text suggests. {_describe_pairs(names, gold, suggested, wrong)}",
+        "Read the rows in this order. etude check TASK --worklist FILE writes them to a table with a column for the "
+        "right label; --fix --worklist FILE reads it back.",
+        subjects=[redact_label(names[suggested[index]]) for index in wrong],
+        excerpts=material.show_rows(rows[index] for index in wrong[:10]),
+        numbers={"rows": len(wrong), "of": len(rows)},
     )
 
 
-def _pairs(names: Sequence[str], gold: Ints, suggested: Ints, named: Sequence[int]) -> str:
-    """Which labels are taken for which: pairs of more rows than wrong labels at random have."""
+def _describe_pairs(names: Sequence[str], gold: Ints, suggested: Ints, wrong: Sequence[int]) -> str:
+    """Say which labels are confused: pairs with more rows than wrong labels at random would have."""
     from scipy.stats import binom
 
-    pairs = Counter((int(suggested[place]), int(gold[place])) for place in named)
-    size = Counter(suggested.tolist())
-    habits = [
-        pair
-        for pair, rows in pairs.most_common()
-        if binom.sf(rows - 1, len(named), size[pair[0]] / len(gold) / (len(names) - 1)) * len(names) ** 2
-        < RARE
-    ]
+    pairs = Counter((int(suggested[index]), int(gold[index])) for index in wrong)
+    sizes = Counter(suggested.tolist())
+    habits = []
+    for pair, rows in pairs.most_common():
+        chance = sizes[pair[0]] / len(gold) / (len(names) - 1)
+        if binom.sf(rows - 1, len(wrong), chance) * len(names) ** 2 < RARE:
+            habits.append(pair)
 
-    def told(pair: tuple[int, int]) -> str:
-        return f"{names[pair[0]]} as {names[pair[1]]}: {count(pairs[pair], 'row')}"
+    def describe(pair: tuple[int, int]) -> str:
+        return f"{names[pair[0]]} as {names[pair[1]]}: {format_count(pairs[pair], 'row')}"
 
-    listed = first_of(habits or [pair for pair, _ in pairs.most_common()], MOST_PAIRS, "; ", told)
+    listed = list_first(habits or [pair for pair, _ in pairs.most_common()], MAX_PAIRS, "; ", describe)
     if not habits:
-        return covered_label(f"They look random: no pair of labels stands out ({listed}).")
-    others = len(named) - sum(pairs[pair] for pair in habits)
-    more = f" The other {count(others, 'row looks', 'rows look')} random." if others else ""
-    return covered_label(f"Not at random: {listed}.{more}")
+        return redact_label(f"They look random: no pair of labels stands out ({listed}).")
+    others = len(wrong) - sum(pairs[pair] for pair in habits)
+    note = f" The other {format_count(others, 'row looks', 'rows look')} random." if others else ""
+    return redact_label(f"Not at random: {listed}.{note}")
 
 
-def suspicion(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints]:
-    """(rows whose label looks wrong, the most suspicious first; of each row the likeliest label). `gold` numbers the
-    labels from 0, each with as many rows as `views` needs."""
+def find_wrong_labels(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints]:
+    """Return (rows whose label looks wrong, the most suspicious first; the likeliest label of each row).
+
+    `gold` numbers the labels from 0, each with as many rows as `predict_labels` needs.
+    """
     from scipy.special import softmax
 
-    judged = np.maximum(views(texts, gold, _first_copies(texts)), MOST_SURE)
-    found = softmax(judged.mean(axis=0), axis=1) + LEAST
-    likeliest, own = found.argmax(axis=1), found[np.arange(len(gold)), gold]
-    likely = _wrong(found, likeliest, own, gold)
-    named = np.flatnonzero(likely >= LIKELY)
-    named = named[np.argsort((own / found.max(axis=1))[named], kind="stable")]
-    return named[: round(likely[named].sum())], likeliest
-
-
-def _first_copies(texts: Sequence[str]) -> Ints:
     first: dict[str, int] = {}
-    return np.array([first.setdefault(with_signs(text), row) for row, text in enumerate(texts)])
+    copies = np.array([first.setdefault(to_canonical(text), row) for row, text in enumerate(texts)])
+    predictions = np.maximum(predict_labels(texts, gold, copies), MIN_LOG_PROBABILITY)
+    probabilities = softmax(predictions.mean(axis=0), axis=1) + SMOOTHING
+    likeliest, own = probabilities.argmax(axis=1), probabilities[np.arange(len(gold)), gold]
+    suspicion = _estimate_wrong(probabilities, likeliest, own, gold)
+    rows = np.flatnonzero(suspicion >= LIKELY)
+    rows = rows[np.argsort((own / probabilities.max(axis=1))[rows], kind="stable")]
+    return rows[: round(suspicion[rows].sum())], likeliest
 
 
-def _wrong(found: Floats, likeliest: Ints, own: Floats, gold: Ints) -> Floats:
-    """How likely each row's label, of probability `own`, is wrong; 0 for all if texts tell little of labels."""
+def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: Ints) -> Floats:
+    """Estimate the probability that each row's label is wrong; `own` is the probability of its label.
+
+    0 for all rows if texts say little about labels.
+    """
     from sklearn.isotonic import IsotonicRegression
     from sklearn.metrics import cohen_kappa_score
 
-    agrees, rank = likeliest == gold, _ranks(found, likeliest)
-    share = min(max(SUREST, FEW_SUREST / len(gold)), 0.5)
+    num_labels = probabilities.shape[1]
+    agrees, rank = likeliest == gold, _rank_sureness(probabilities, likeliest)
+    share = min(max(SUREST, MIN_SUREST / len(gold)), 0.5)
     surest = rank >= 1 - share
     level = agrees[surest].mean()
     rise = max(1 - agrees[~surest & (rank >= 1 - 2 * share)].mean() / level, 0)
-    if cohen_kappa_score(likeliest, gold) - 2 * rise < LEAST_TOLD:
+    if cohen_kappa_score(likeliest, gold) - 2 * rise < MIN_KAPPA:
         return np.zeros(len(gold))
-    mistaken = MISTAKEN * rise * (1 + LEAST_LABEL * found.shape[1] / len(gold))
+    # Step 1: the classifiers' own error, and how often they are right at each level of sureness.
+    mistaken = MISTAKEN * rise * (1 + MIN_LABEL_ROWS * num_labels / len(gold))
     right = (1 - mistaken) * np.minimum(IsotonicRegression().fit(rank, agrees).predict(rank) / level, 1)
-    wrong = np.full(found.shape[1], _least_share(~agrees[surest]) - mistaken)
-    for label in range(len(wrong)):
-        of_label = agrees[surest & (likeliest == label)]
-        if len(of_label) >= LEAST_SUREST:
-            wrong[label] = max(wrong[label], _least_share(~of_label) - mistaken)
-    # A wrong label is any other one or a likely one, half of the time each; the right one, where a classifier is
-    # mistaken, is a likely one.
-    others = (found.sum(axis=1) - found.max(axis=1)) / (found.shape[1] - 1)
-    odds = np.maximum(wrong, 0)[likeliest] * right * (1 + others / own) / 2
-    return np.where(agrees, 0, odds / np.maximum(odds + 1 - right, LEAST))
+    # Step 2: the share of wrong labels, of all labels and of each label with enough sure predictions.
+    wrong = np.full(num_labels, _bound_share(~agrees[surest]) - mistaken)
+    for label in range(num_labels):
+        agreements = agrees[surest & (likeliest == label)]
+        if len(agreements) >= MIN_LABEL_SUREST:
+            wrong[label] = max(wrong[label], _bound_share(~agreements) - mistaken)
+    # Step 3: the odds of both for each row. A wrong label is half of the time any other label and half of the time a
+    # likely one; a right label that a classifier misses is a likely one.
+    rest = (probabilities.sum(axis=1) - probabilities.max(axis=1)) / (num_labels - 1)
+    odds = np.maximum(wrong, 0)[likeliest] * right * (1 + rest / own) / 2
+    return np.where(agrees, 0, odds / np.maximum(odds + 1 - right, SMOOTHING))
 
 
-def _ranks(found: Floats, likeliest: Ints) -> Floats:
-    """How sure the judgement of each row is among those for the same label, from 0 to 1."""
-    best = np.partition(found, -2, axis=1)
+def _rank_sureness(probabilities: Floats, likeliest: Ints) -> Floats:
+    """Rank how sure each row's prediction is among those of the same label, from 0 to 1."""
+    best = np.partition(probabilities, -2, axis=1)
     lead = best[:, -1] / best[:, -2]
-    ranks = np.zeros(len(found))
+    ranks = np.zeros(len(probabilities))
     for label in np.unique(likeliest):
-        own = np.flatnonzero(likeliest == label)
-        ranks[own[np.argsort(lead[own], kind="stable")]] = (np.arange(len(own)) + 0.5) / len(own)
+        rows = np.flatnonzero(likeliest == label)
+        ranks[rows[np.argsort(lead[rows], kind="stable")]] = (np.arange(len(rows)) + 0.5) / len(rows)
     return ranks
 
 
-def _least_share(wrong: NDArray[np.bool_]) -> float:
-    """The lower bound of a share's 95% interval."""
+def _bound_share(wrong: NDArray[np.bool_]) -> float:
+    """Compute the lower bound of a share's 95% interval."""
     return wilson(int(wrong.sum()), len(wrong))[0]

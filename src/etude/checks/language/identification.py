@@ -1,10 +1,8 @@
 """The language of a text, by py3langid, whose model comes with its package.
 
-Lui and Baldwin 2012: naive Bayes over runs of bytes. Only common languages are candidates, as every further one makes
-short texts less sure; a text in a language outside the list is given the name of a similar one or none.
+Lui and Baldwin 2012: naive Bayes over runs of bytes. Only common languages are candidates, because every further one
+makes short texts less sure; a text in another language is identified as a similar one or not at all.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
@@ -15,76 +13,65 @@ from typing import Any
 LANGUAGES: Mapping[str, str] = {
     **{"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"},
     **{"nl": "Dutch", "sv": "Swedish", "da": "Danish", "fi": "Finnish", "et": "Estonian", "lv": "Latvian"},
-    **{
-        "lt": "Lithuanian",
-        "pl": "Polish",
-        "cs": "Czech",
-        "hr": "Croatian",
-        "hu": "Hungarian",
-        "ro": "Romanian",
-    },
-    **{"tr": "Turkish", "id": "Indonesian", "vi": "Vietnamese", "ru": "Russian", "uk": "Ukrainian"},
-    **{"bg": "Bulgarian", "el": "Greek", "he": "Hebrew", "ar": "Arabic", "fa": "Persian", "hi": "Hindi"},
-    **{"bn": "Bengali", "ta": "Tamil", "th": "Thai", "ko": "Korean", "ja": "Japanese", "zh": "Chinese"},
-}
-"""Code of ISO 639-1 -> name."""
-MOST_TEXT = 1_000
-"""Characters of a text that are looked at."""
-LEAST_WORDS = 5
-"""Words below which the language of a text is not identified."""
-SURE = 0.98
-"""Probability of a language, at least."""
-GUESSED = 0.5
-"""The same for a guess, of which only many together say anything."""
-OWN = 0.8
-"""Share of the texts of a known language that are in one, from which it is the set's own language."""
-LEAST_TOLD = 20
-"""Texts of a known language, below which a set has no language of its own."""
+    **{"lt": "Lithuanian", "pl": "Polish", "cs": "Czech", "hr": "Croatian", "hu": "Hungarian"},
+    **{"ro": "Romanian", "tr": "Turkish", "id": "Indonesian", "vi": "Vietnamese", "ru": "Russian"},
+    **{"uk": "Ukrainian", "bg": "Bulgarian", "el": "Greek", "he": "Hebrew", "ar": "Arabic", "fa": "Persian"},
+    **{"hi": "Hindi", "bn": "Bengali", "ta": "Tamil", "th": "Thai", "ko": "Korean", "ja": "Japanese"},
+    "zh": "Chinese",
+}  # code of ISO 639-1 -> name
+MAX_CHARS = 1_000  # characters of a text that are read
+MIN_WORDS = 5  # words below which the language of a text is not identified
+MIN_PROBABILITY = 0.98  # of an identified language
+MIN_GUESS = 0.5  # of a guess, of which only many together say anything
+MAIN_SHARE = 0.8  # share of the texts with a known language from which that language is the set's main one
+MIN_TEXTS = 20  # texts with a known language below which a set has no main language
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese, which are written without spaces; for a class of characters.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese, written without spaces, for a class of characters."""
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
-def num_words(text: str) -> int:
-    """The words of a text; two characters of a script without spaces are one."""
+def count_words(text: str) -> int:
+    """Count the words of a text; two characters of a script without spaces are one word."""
     num = len(text.split())
     return num if text.isascii() else num + len(_UNSPACED.findall(text)) // 2
 
 
-def language_of(text: str) -> str | None:
-    """The language of a text as it is written; None if that is not sure, as for most names, code and short texts."""
-    beginning = text[:MOST_TEXT]
-    return _likeliest(beginning, SURE) if num_words(beginning) >= LEAST_WORDS else None
+def identify_language(text: str) -> str | None:
+    """Identify the language of a text; None if it is not sure, as for most names, code and short texts."""
+    beginning = text[:MAX_CHARS]
+    return _classify(beginning, MIN_PROBABILITY) if count_words(beginning) >= MIN_WORDS else None
 
 
-def own_language(languages: Sequence[str | None], texts: Sequence[str] = ()) -> str | None:
-    """The language of nearly all texts that have one in `languages`; if there is none, that of nearly all `texts` by
-    guesses; else None."""
-    return _usual(languages) or (_usual(with_guesses(texts, languages)) if texts else None)
+def find_main_language(languages: Sequence[str | None], texts: Sequence[str] = ()) -> str | None:
+    """Return the language of nearly all texts with a known one; if there is none, of nearly all `texts` by guesses.
+
+    None if no language is that frequent.
+    """
+    return _find_usual(languages) or (_find_usual(guess_languages(texts, languages)) if texts else None)
 
 
-def _usual(languages: Iterable[str | None]) -> str | None:
+def _find_usual(languages: Iterable[str | None]) -> str | None:
     counts = Counter(language for language in languages if language)
-    own, most = counts.most_common(1)[0] if counts else ("", 0)
-    return own if counts.total() >= LEAST_TOLD and most >= OWN * counts.total() else None
+    main, number = counts.most_common(1)[0] if counts else ("", 0)
+    return main if counts.total() >= MIN_TEXTS and number >= MAIN_SHARE * counts.total() else None
 
 
-def with_guesses(texts: Sequence[str], languages: Sequence[str | None]) -> Iterator[str | None]:
-    """The language of each text: what is identified or, of a text too short for that, a guess."""
+def guess_languages(texts: Sequence[str], languages: Sequence[str | None]) -> Iterator[str | None]:
+    """Yield the identified language of each text or, of a text too short for that, a guess."""
     for text, language in zip(texts, languages, strict=True):
-        yield language or _likeliest(text[:MOST_TEXT], GUESSED)
+        yield language or _classify(text[:MAX_CHARS], MIN_GUESS)
 
 
-def _likeliest(text: str, least: float) -> str | None:
-    code, probability = _identifier().classify(text)
-    return LANGUAGES[code] if probability >= least else None
+def _classify(text: str, min_probability: float) -> str | None:
+    code, probability = _load_classifier().classify(text)
+    return LANGUAGES[code] if probability >= min_probability else None
 
 
 @cache
-def _identifier() -> Any:
-    """The model with the languages of LANGUAGES; it takes half a second to load."""
+def _load_classifier() -> Any:
+    """Load the model, which takes half a second, with the languages of LANGUAGES."""
     from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_modelpath(MODEL_DIR / MODEL_FILE, norm_probs=True)
-    identifier.set_languages(list(LANGUAGES))
-    return identifier
+    classifier = LanguageIdentifier.from_modelpath(MODEL_DIR / MODEL_FILE, norm_probs=True)
+    classifier.set_languages(list(LANGUAGES))
+    return classifier

@@ -1,84 +1,132 @@
-"""Texts in another language than the set's own."""
+"""Texts in another language than the set's main one, or than their own input."""
 
-from __future__ import annotations
-
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from etude.base.formatting import list_most_frequent
 from etude.base.word_lists import read_words
-from etude.base.wording import most_frequent
-from etude.checks.language.identification import (
-    LANGUAGES,
-    OWN,
-    num_words,
-    own_language,
-    with_guesses,
-)
-from etude.checks.material import Material, rows_that
-from etude.checks.record import FindingKind, finds
-from etude.types import Finding
+from etude.checks.kinds import FREE, FindingKind, finds
+from etude.checks.language import identification
+from etude.checks.language.identification import MIN_TEXTS, find_main_language, identify_language
+from etude.checks.material import Material, format_rows
+from etude.checks.rows.quotations import QUOTED
+from etude.types import Column, Finding
 
-MOST_NAMED = 4
-"""Languages that are named."""
-SHORT_WORDS = 8
-"""Words below which a text may be a name, a title or a list of them."""
+MAX_NAMES = 4  # languages, or pairs of them, in a message
+SHORT_WORDS = 8  # words below which a text may be a name, a title or a list of them
+SAME_SHARE = 0.9  # share of the rows whose two languages are the same, from which the others stand out
 ENDS = (".", "!", "?", "…", ".)", "。", "！", "？")
 QUOTES = ('"', "“", "„", "«", "‘", "'")
-_ASKING = read_words(__file__, "asking.yaml")["words"] | {name.casefold() for name in LANGUAGES.values()}
-"""Words of an input that ask for another language."""
+# Words of an input that ask for another language.
+_ASKING = read_words(__file__, "asking.yaml")["words"]
+_ASKING |= {name.casefold() for name in identification.LANGUAGES.values()}
+_SENTENCE = re.compile(r"[\n.!?:;。！？：；]+")
 
 
 @finds(FindingKind("language", "warning", "inputs, and free answers, in another language than the others"))
-def wrong_language(material: Material) -> Iterator[Finding]:
-    """Inputs, and free answers, in a language that nearly none of the others are in."""
-    yield from _of_part(material, "input", material.inputs, material.input_languages)
-    if material.free:
-        yield from _of_part(material, "answer", material.outputs, material.output_languages)
+def check_language(material: Material) -> Iterator[Finding]:
+    """Find inputs, and free answers, in a language that hardly any of the others are in."""
+    yield from _check_column(material, "input", material.inputs, material.input_languages)
+    if material.is_free_text:
+        yield from _check_column(material, "output", material.outputs, material.output_languages)
 
 
-def is_unasked(material: Material, row: int) -> bool:
-    """Whether the input of a row asks for no other language."""
-    return _ASKING.isdisjoint(material.plain_inputs[row].split())
-
-
-def _of_part(
-    material: Material, part: str, texts: Sequence[str], languages: Sequence[str | None]
+def _check_column(
+    material: Material, column: Column, texts: Sequence[str], languages: Sequence[str | None]
 ) -> Iterator[Finding]:
-    own, others = _own(texts, languages)
-    found = {row: name for row, name in others.items() if is_unasked(material, row)}
-    if own is None or not found:
-        return
-    named = most_frequent(Counter(found.values()), MOST_NAMED)
-    show = material.shown_input if part == "input" else material.shown_output
-    yield material.finding(
-        "language",
-        "warning",
-        list(found),
-        f"{rows_that('have', len(found), len(texts))} an {part} in another language than the set's own, {own}: "
-        f"{named}.",
-        "Translate or delete them, unless requests in that language are expected.",
-        evidence=(show(row) for row in found),
-    )
-
-
-def _own(texts: Sequence[str], languages: Sequence[str | None]) -> tuple[str | None, Mapping[int, str]]:
-    """The set's own language, and the rows in others; none if these are too many to be exceptions."""
-    own = own_language(languages, texts)
+    main = find_main_language(languages, texts)
     others = {
         row: language
         for row, language in enumerate(languages)
-        if own and language and language != own and _is_sentence(texts[row], language)
+        if main and language and language != main and _is_sentence(texts[row], language)
     }
-    num_own = list(with_guesses(texts, languages)).count(own) if others else 0
-    return own, others if len(others) <= (1 - OWN) * (len(others) + num_own) else {}
+    num_main = list(identification.guess_languages(texts, languages)).count(main) if others else 0
+    if len(others) > (1 - identification.MAIN_SHARE) * (len(others) + num_main):
+        return  # too many to be exceptions
+    others = {row: language for row, language in others.items() if _asks_no_language(material, row)}
+    if not others:
+        return
+    show = material.show_input if column == "input" else material.show_output
+    yield material.finding(
+        "language",
+        "warning",
+        list(others),
+        f"{format_rows('have', len(others), len(texts))} an {'input' if column == 'input' else 'answer'} in another "
+        f"language than most, which are in {main}: {list_most_frequent(Counter(others.values()), MAX_NAMES)}.",
+        "Translate or delete them, unless requests in that language are expected.",
+        excerpts=(show(row) for row in others),
+    )
+
+
+def _asks_no_language(material: Material, row: int) -> bool:
+    """Whether the input of a row does not ask for another language."""
+    return _ASKING.isdisjoint(material.plain_inputs[row].split())
 
 
 def _is_sentence(text: str, language: str) -> bool:
     """Whether a text is long, or a short one may be a sentence: no name, title, list or quotation."""
-    if num_words(text) >= SHORT_WORDS:
+    if identification.count_words(text) >= SHORT_WORDS:
         return True
     words = text.split()
-    named = 2 * sum(word[:1].isupper() for word in words) >= len(words) and language != "German"
-    quoted = text.lstrip().startswith(QUOTES)
-    listed = 3 * text.count(",") >= len(words)
-    return text.rstrip().endswith(ENDS) and not (named or quoted or listed)
+    is_name = 2 * sum(word[:1].isupper() for word in words) >= len(words) and language != "German"
+    is_quotation = text.lstrip().startswith(QUOTES)
+    is_list = 3 * text.count(",") >= len(words)
+    return text.rstrip().endswith(ENDS) and not (is_name or is_quotation or is_list)
+
+
+@finds(
+    FindingKind(
+        "answer_language",
+        "warning",
+        "answers in another language than their input, in a set of several languages",
+    ),
+    tasks=FREE,
+)
+def check_answer_language(material: Material) -> Iterator[Finding]:
+    """Find free answers in another language than their input, if nearly all others are in the language of theirs.
+
+    Sets in one language are left to `check_language`. Nothing is reported in a set of translations, nor for rows that
+    ask for another language or contain sentences in both.
+    """
+    pairs: dict[int, tuple[str, str]] = {}
+    for row in range(len(material.rows)):
+        of_answer = _identify_unquoted(material.outputs[row])
+        of_input = of_answer and _identify_unquoted(material.rows[row].input[-1].content)
+        if of_input and of_answer and (of_input == of_answer or _asks_no_language(material, row)):
+            pairs[row] = (of_input, of_answer)
+    different = {row: pair for row, pair in pairs.items() if pair[0] != pair[1]}
+    if len(pairs) < MIN_TEXTS or len(different) > (1 - SAME_SHARE) * len(pairs):
+        return
+    identified = [language for language in material.output_languages if language]
+    is_mixed = len(identified) >= MIN_TEXTS and find_main_language(identified) is None
+    if not is_mixed and find_main_language([of_answer for _, of_answer in pairs.values()]) is not None:
+        return
+    rows = {row: pair for row, pair in different.items() if not _has_sentence_of_other(material, row, *pair)}
+    if rows:
+        counts = Counter(f"{of_answer} to {of_input} input" for of_input, of_answer in rows.values())
+        yield material.finding(
+            "answer_language",
+            "warning",
+            list(rows),
+            f"{format_rows('have', len(rows), len(material.rows))} an answer in another language than the input: "
+            f"{', '.join(f'{pair} in {number:,}' for pair, number in counts.most_common(MAX_NAMES))}. In nearly all of "
+            f"the {len(pairs):,} rows whose two languages are identified, they are the same.",
+            "Write the answer in the language of the input, unless the input asks for another one.",
+            excerpts=material.show_rows(rows),
+        )
+
+
+def _identify_unquoted(text: str) -> str | None:
+    """Identify the language of a text without what it quotes."""
+    return identify_language(QUOTED.sub(" ", text[: 4 * identification.MAX_CHARS]))
+
+
+def _has_sentence_of_other(material: Material, row: int, of_input: str, of_answer: str) -> bool:
+    """Whether the input has a sentence in the language of the answer, or the answer one in that of the input."""
+    texts = (material.rows[row].input[-1].content, of_answer), (material.outputs[row], of_input)
+    return any(
+        _identify_unquoted(sentence) == language
+        for text, language in texts
+        for sentence in _SENTENCE.split(text)
+    )

@@ -1,10 +1,9 @@
 """Repeats and contradictions: the same row twice, one input with two answers, test rows in train.
 
-Texts count as the same when their `with_signs` forms are equal (normal_forms.py): without case and punctuation, with
-symbols and operators. Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more (text.py).
+Texts are the same if their canonical forms are equal: without case and punctuation, with symbols and operators
+(text/normal_forms.py). Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more
+(text/near_duplicates.py).
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations
@@ -12,268 +11,263 @@ from operator import ne
 
 import numpy as np
 
-from etude.base.wording import count
-from etude.checks.material import Hashes, Material, groups_of, hashed, of_rows, rows_that
-from etude.checks.record import TEXTS, FindingKind, finds
-from etude.text.lexicon import SLIGHT
-from etude.text.near_duplicates import near_matches
-from etude.text.normal_forms import with_signs
-from etude.types import Example, Finding
+from etude.base.formatting import format_count
+from etude.checks.kinds import TEXTS, FindingKind, finds
+from etude.checks.material import Hashes, Material, format_rows, format_share, group_equal, hash_texts
+from etude.text.lexicon import SMALL_WORDS
+from etude.text.near_duplicates import find_near_matches
+from etude.text.normal_forms import to_canonical
+from etude.types import Finding
 
-NEAR_SHARE = 0.01
-"""Share of the rows from which near-duplicates are worth a word."""
-ONE_ANSWER = 0.9
-"""Share of the rows from which an answer is all that is learned."""
-LEAST_ALIKE = 10
-"""Rows with it from which that is said."""
+NEAR_SHARE = 0.01  # share of the rows from which near-duplicates are reported
+ONE_ANSWER_SHARE = 0.9  # share of the rows from which one answer is all that is learned
+MIN_ONE_ANSWER = 10  # the same as a number of rows
+ERROR_SHARE = 0.1  # share of contradictory rows from which free answers are an error
+MIN_DISTINCT_SHARE = 0.3  # share of distinct answers below which repeated answers are normal
+TEST_ANSWER_SHARE = 0.02  # share of the test's answers from which their repetition is reported
 
 
 @finds(FindingKind("repeated_input", "warning", "copies of an earlier row"), quick=True)
-def repeated_inputs(material: Material) -> Iterator[Finding]:
-    """Rows that repeat the input and answer of an earlier row; none of an input that `contradictions` names."""
-    named = contradictory(material)
-    groups = [group for group in _same_rows(material) if group[0] not in named]
-    later = _later(groups)
-    if later:
+def check_repeated_inputs(material: Material) -> Iterator[Finding]:
+    """Find rows that repeat the input and answer of an earlier row; inputs of a contradiction are left out."""
+    contradictory = find_contradictory_rows(material)
+    groups = [group for group in _group_same_rows(material) if group[0] not in contradictory]
+    rows = _list_later(groups)
+    if rows:
+        has_copies = any(
+            len({(row.input, row.output, row.references, row.group, *row.tags.items()) for row in rows})
+            < len(rows)
+            for rows in ([material.rows[row] for row in group] for group in groups)
+        )
         yield material.finding(
             "repeated_input",
             "warning",
-            later,
-            f"{rows_that('repeat', len(later), len(material.rows))} the input and the answer of an earlier row.",
-            "Delete the copies: a row that stands twice counts twice in training.",
-            evidence=(material.shown_input(row) for group in groups for row in group[:2]),
-            numbers={"rows": len(later), "inputs": len(groups), "of": len(material.rows)},
-            fix="leaves out rows that are an earlier one to the letter"
-            if any(_has_copies([material.rows[position] for position in group]) for group in groups)
-            else "",
+            rows,
+            f"{format_rows('repeat', len(rows), len(material.rows))} the input and the answer of an earlier row.",
+            "Delete the copies: a row that occurs twice counts twice in training.",
+            excerpts=(material.show_input(row) for group in groups for row in group[:2]),
+            numbers={"rows": len(rows), "inputs": len(groups), "of": len(material.rows)},
+            fix="leaves out rows that are exact copies of an earlier one" if has_copies else "",
         )
 
 
-def _first_of_each(group: Iterable[int], asked: Hashes) -> list[int]:
-    """The first row of each input of a group."""
-    return sorted({int(asked[row]): row for row in sorted(group, reverse=True)}.values())
+def _list_later(groups: Iterable[Sequence[int]]) -> list[int]:
+    """List the rows of groups in order, without the first of each."""
+    return sorted(row for group in groups for row in group[1:])
 
 
-def _later(groups: Iterable[Sequence[int]]) -> list[int]:
-    """The rows of groups, but for the first of each, in order."""
-    return sorted(position for group in groups for position in group[1:])
-
-
-def _same_rows(material: Material) -> list[list[int]]:
-    """Rows with the same input and the same answer, in groups of two or more."""
+def _group_same_rows(material: Material) -> list[list[int]]:
+    """Group rows with the same input and the same answer: groups of two or more."""
     pairs = zip(material.input_hashes.tolist(), material.output_hashes.tolist(), strict=True)
-    return groups_of(hashed(f"{asked} {given}" for asked, given in pairs))
-
-
-def contradictory(material: Material) -> set[int]:
-    """The rows that `contradictions` names."""
-    return set(chain.from_iterable(with_several_answers(material.input_hashes, material.output_hashes)))
-
-
-def _has_copies(rows: Sequence[Example]) -> bool:
-    found = {(row.input, row.output, row.references, row.group, tuple(row.tags.items())) for row in rows}
-    return len(found) < len(rows)
+    return group_equal(hash_texts(f"{source} {answer}" for source, answer in pairs))
 
 
 @finds(FindingKind("repeated_output", "warning, note", "answers of an earlier row"), tasks=TEXTS)
-def repeated_outputs(material: Material) -> Iterator[Finding]:
-    """Rows whose free answer stands word for word in an earlier row, or nearly all of whose answers are one; none where
-    all are copies of whole rows, which `repeated_inputs` names."""
-    groups = [group for group in groups_of(material.output_hashes) if material.plain_outputs[group[0]]]
-    later = sorted(set(_later(groups)).difference(_later(_same_rows(material))))
-    if not later:
+def check_repeated_outputs(material: Material) -> Iterator[Finding]:
+    """Find rows with the free answer of an earlier row, or sets in which nearly all answers are the same.
+
+    Nothing is reported if all are copies of whole rows, which `check_repeated_inputs` reports.
+    """
+    groups = [group for group in group_equal(material.output_hashes) if material.plain_outputs[group[0]]]
+    rows = sorted(set(_list_later(groups)).difference(_list_later(_group_same_rows(material))))
+    if not rows:
         return
-    largest = max(groups, key=len)
-    numbers = {"rows": len(later), "most": len(largest), "of": len(material.rows)}
-    if len(largest) >= max(ONE_ANSWER * len(material.rows), LEAST_ALIKE):
+    largest, total = max(groups, key=len), len(material.rows)
+    numbers = {"rows": len(rows), "most": len(largest), "of": total}
+    if len(largest) >= max(ONE_ANSWER_SHARE * total, MIN_ONE_ANSWER):
         yield material.finding(
             "repeated_output",
             "warning",
-            later,
-            f"{rows_that('have', len(largest), len(material.rows))} one and the same answer: a model trained on them "
-            "gives it whatever it is asked.",
-            "See that the column of the answers is the right one and that no rows with other answers were left behind; "
-            "collect more of those.",
-            evidence=material.both(largest[:3]),
+            rows,
+            f"{format_rows('have', len(largest), total)} the same answer: a model trained on them always gives it.",
+            "Check that the column of the answers is the right one and that no rows with other answers are missing; "
+            "collect more rows with other answers.",
+            excerpts=material.show_rows(largest[:3]),
             numbers=numbers,
         )
-    elif material.free:
+    elif material.is_free_text:
         yield material.finding(
             "repeated_output",
             "note",
-            later,
-            f"{rows_that('repeat', len(later), len(material.rows))} the answer of an earlier row word for word, to "
-            f"another input; the most frequent answer stands {len(largest):,} times.",
-            "Nothing to do where one answer is right for several inputs; else write each its own.",
-            evidence=material.both(largest[:3]),
+            rows,
+            f"{format_rows('repeat', len(rows), total)} the answer of an earlier row word for word, for another input; "
+            f"the most frequent answer occurs {len(largest):,} times.",
+            "Nothing to do if one answer is right for several inputs; if not, write an answer for each.",
+            excerpts=material.show_rows(largest[:3]),
             numbers=numbers,
         )
 
 
 @finds(FindingKind("contradiction", "error, warning", "one input with several answers"), quick=True)
-def contradictions(material: Material) -> Iterator[Finding]:
-    """Inputs that stand with different answers."""
-    groups = with_several_answers(material.input_hashes, material.output_hashes)
+def check_contradictions(material: Material) -> Iterator[Finding]:
+    """Find inputs with different answers."""
+    groups = group_contradictions(material.input_hashes, material.output_hashes)
     if not groups:
         return
     rows = sorted(chain.from_iterable(groups))
-    classify = material.task.kind == "classify"
+    is_classify = material.task.kind == "classify"
+    remedy = "Keep the right answer of each and delete the others"
+    pairs = (_find_different_pair(group, material.output_hashes) for group in groups)
     yield material.finding(
         "contradiction",
-        "error" if classify or len(rows) > 0.1 * len(material.rows) else "warning",
+        "error" if is_classify or len(rows) > ERROR_SHARE * len(material.rows) else "warning",
         rows,
-        f"{count(len(groups), 'input stands', 'inputs stand')} with more than one "
-        f"{'label' if classify else 'answer'}: {of_rows(len(rows), len(material.rows))}. "
-        "Whatever a model answers, some of these rows call it wrong.",
-        "Keep the right answer of each and delete the others"
-        + ("." if classify else ", or list them as references: of one row where several are right."),
-        evidence=chain.from_iterable(
-            material.both(_two_that_differ(group, material.output_hashes)) for group in groups
-        ),
+        f"{format_count(len(groups), 'input has', 'inputs have')} more than one "
+        f"{'label' if is_classify else 'answer'}: {format_share(len(rows), len(material.rows))}. "
+        "These rows contradict each other, so no model can get all of them right.",
+        f"{remedy}."
+        if is_classify
+        else f"{remedy}, or list them as references: of one row if several are right.",
+        excerpts=material.show_rows(chain.from_iterable(pairs)),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
 
 
-def _two_that_differ(group: Sequence[int], *parts: Hashes) -> tuple[int, int]:
-    """The first two rows of a group, each standing for those like it, that differ in all of these parts."""
+def find_contradictory_rows(material: Material) -> set[int]:
+    """Return the rows that `check_contradictions` reports."""
+    return set(chain.from_iterable(group_contradictions(material.input_hashes, material.output_hashes)))
+
+
+def group_contradictions(inputs: Hashes, answers: Hashes) -> list[list[int]]:
+    """Group the positions of each input that has different answers, ordered by their first member."""
+    return [group for group in group_equal(inputs) if len(np.unique(answers[group])) > 1]
+
+
+def _find_different_pair(group: Sequence[int], *hashes: Hashes) -> tuple[int, int]:
+    """Find the first two rows of a group that differ in all of these hashes."""
     first: dict[tuple[int, ...], int] = {}
     for row in group:
-        first.setdefault(tuple(int(part[row]) for part in parts), row)
+        first.setdefault(tuple(int(values[row]) for values in hashes), row)
     pairs = combinations(first.items(), 2)
-    return next((row, other) for (one, row), (two, other) in pairs if all(map(ne, one, two)))
-
-
-def with_several_answers(asked: Hashes, given: Hashes) -> list[list[int]]:
-    """Positions of one input that stands with different answers, in groups, by their first member."""
-    return [group for group in groups_of(asked) if len(np.unique(given[group])) > 1]
+    return next((row, other) for (key, row), (other_key, other) in pairs if all(map(ne, key, other_key)))
 
 
 @finds(FindingKind("near_contradiction", "warning, note", "nearly one input with several answers"))
-def near_contradictions(material: Material) -> Iterator[Finding]:
-    """Inputs that differ in slight words alone and stand with different answers; rows of a contradiction are not
-    named a second time."""
-    asked, answers = material.input_hashes, material.output_hashes
-    named = contradictory(material)
+def check_near_contradictions(material: Material) -> Iterator[Finding]:
+    """Find inputs that differ only in small words and have different answers; rows of a contradiction are not reported
+    a second time."""
+    inputs, answers = material.input_hashes, material.output_hashes
+    contradictory = find_contradictory_rows(material)
     groups = [
         group
-        for group in groups_of(hashed(_essence(with_signs(text)) for text in material.inputs))
-        if not named.issuperset(group)
-        and _differs_across_inputs(asked[group].tolist(), answers[group].tolist())
+        for group in group_equal(
+            hash_texts(_remove_small_words(to_canonical(text)) for text in material.inputs)
+        )
+        if not contradictory.issuperset(group)
+        and _differs_across_inputs(inputs[group].tolist(), answers[group].tolist())
     ]
     if not groups:
         return
-    rows = sorted(set(chain.from_iterable(groups)) - named)
+    rows = sorted(set(chain.from_iterable(groups)) - contradictory)
+    pairs = (_find_different_pair(group, inputs, answers) for group in groups)
     yield material.finding(
         "near_contradiction",
         "warning" if material.task.kind == "classify" else "note",
         rows,
-        f"{count(len(groups), 'group')} of inputs that differ in small words only "
-        f"{'has' if len(groups) == 1 else 'have'} different answers: "
-        f"{of_rows(len(rows), len(material.rows))}.",
-        "Read them side by side; correct those that ask the same.",
-        evidence=chain.from_iterable(
-            material.both(_two_that_differ(group, asked, answers)) for group in groups
-        ),
+        f"{format_count(len(groups), 'group')} of inputs that differ only in small words "
+        f"{'has' if len(groups) == 1 else 'have'} different answers: {format_share(len(rows), len(material.rows))}.",
+        "Compare the rows of each group; correct those that ask the same.",
+        excerpts=material.show_rows(chain.from_iterable(pairs)),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
 
 
-def _differs_across_inputs(asked: Sequence[int], answers: Sequence[int]) -> bool:
+def _differs_across_inputs(inputs: Sequence[int], answers: Sequence[int]) -> bool:
     """Whether two different inputs of a group have different answers; one input alone is a contradiction."""
-    sets: dict[int, set[int]] = {}
-    for one, answer in zip(asked, answers, strict=True):
-        sets.setdefault(one, set()).add(answer)
-    return len({frozenset(found) for found in sets.values()}) > 1
+    answers_of: dict[int, set[int]] = {}
+    for source, answer in zip(inputs, answers, strict=True):
+        answers_of.setdefault(source, set()).add(answer)
+    return len(set(map(frozenset, answers_of.values()))) > 1
 
 
-def _essence(form: str) -> str:
-    """The words and signs that carry an input, in their order; a text of fewer than three as it is."""
-    words = [word for word in form.split() if word not in SLIGHT]
-    return " ".join(words) if len(words) > 2 else form
+def _remove_small_words(text: str) -> str:
+    """Remove the words that carry little meaning; a text with fewer than three other words stays as it is."""
+    words = [word for word in text.split() if word not in SMALL_WORDS]
+    return " ".join(words) if len(words) > 2 else text
 
 
 @finds(FindingKind("near_duplicate", "note", "inputs that repeat another one in nearly the same words"))
-def near_repeats(material: Material) -> Iterator[Finding]:
-    """Rows whose input is a near-duplicate, and no repeat, of another row's."""
-    asked = material.input_hashes
-    found = [_first_of_each(group, asked) for group in material.near]
-    found = [group for group in found if len(group) > 1]
-    rows = _later(found)
-    if len(rows) < NEAR_SHARE * len(asked):
+def check_near_duplicates(material: Material) -> Iterator[Finding]:
+    """Find rows whose input is a near-duplicate of another row's, and not the same."""
+    inputs = material.input_hashes
+    groups = []
+    for cluster in material.near_duplicates:
+        # The first row of each distinct input.
+        first = sorted({int(inputs[row]): row for row in sorted(cluster, reverse=True)}.values())
+        groups += [first] if len(first) > 1 else []
+    rows = _list_later(groups)
+    if len(rows) < NEAR_SHARE * len(inputs):
         return
+    pairs = (_find_different_pair(group, inputs) for group in groups)
     yield material.finding(
         "near_duplicate",
         "note",
         rows,
-        f"{rows_that('repeat', len(rows), len(material.rows))} the input of another in nearly the same words "
-        f"({count(len(found), 'group')}; the largest has {max(map(len, found)):,} rows).",
+        f"{format_rows('repeat', len(rows), len(material.rows))} the input of another row in nearly the same words "
+        f"({format_count(len(groups), 'group')}; the largest has {max(map(len, groups)):,} rows).",
         "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
-        evidence=chain.from_iterable(
-            map(material.shown_input, _two_that_differ(group, asked)) for group in found
-        ),
-        numbers={"rows": len(rows), "groups": len(found), "of": len(material.rows)},
+        excerpts=map(material.show_input, chain.from_iterable(pairs)),
+        numbers={"rows": len(rows), "groups": len(groups), "of": len(material.rows)},
     )
 
 
 @finds(FindingKind("test_overlap", "warning", "examples whose input, or nearly the same one, is in the test"))
-def test_overlap(material: Material) -> Iterator[Finding]:
-    """Test rows whose input, or a near-duplicate of it, stands among the examples."""
+def check_test_overlap(material: Material) -> Iterator[Finding]:
+    """Find examples whose input, or a near-duplicate of it, is in the test."""
     if material.test is None:
         return
-    asked = [row.text for row in material.test]
-    exact = int(np.isin(hashed(map(with_signs, asked)), material.input_hashes).sum())
-    near = near_matches(asked, material.inputs)
-    if not near:
+    test_inputs = [row.text for row in material.test]
+    num_same = int(np.isin(hash_texts(map(to_canonical, test_inputs)), material.input_hashes).sum())
+    num_near = len(find_near_matches(test_inputs, material.inputs))
+    if not num_near:
         return
-    of_test = {row: material.test[like].location for row, like, _ in near_matches(material.inputs, asked)}
-    matches = list(of_test)
+    matches = find_near_matches(material.inputs, test_inputs)
+    rows = [row for row, _, _ in matches]
     yield material.finding(
         "test_overlap",
         "warning",
-        matches,
-        f"Near-duplicates of {len(near):,} of {count(len(asked), 'test row')} stand among the examples, "
-        f"{f'{exact:,}' if exact else 'none'} of them as the very same input: "
-        f"{of_rows(len(matches), len(material.rows))}. A test that was seen in training shows memory.",
+        rows,
+        f"Near-duplicates of {num_near:,} of {format_count(len(test_inputs), 'test row')} are among the examples, "
+        f"{f'{num_same:,}' if num_same else 'none'} of them with the very same input: "
+        f"{format_share(len(rows), len(material.rows))}. A test on rows seen in training measures memory.",
         "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
-        about=_like(material, of_test.values()),
-        evidence=(material.shown_input(position) for position in matches),
+        subjects=_describe_matches(material, (material.test[match].location for _, match, _ in matches)),
+        excerpts=map(material.show_input, rows),
         fix="leaves these examples out",
         numbers={
-            "test_rows": len(near),
-            "same_input": exact,
-            "rows": len(matches),
-            "test": len(asked),
-            "of": len(material.rows),
+            **{"test_rows": num_near, "same_input": num_same, "rows": len(rows)},
+            **{"test": len(test_inputs), "of": len(material.rows)},
         },
     )
 
 
 @finds(FindingKind("test_answers", "note", "examples whose answer is in the test word for word"), tasks=TEXTS)
-def test_answers(material: Material) -> Iterator[Finding]:
-    """Test rows whose whole answer stands among the examples, where answers are seldom repeated."""
+def check_test_answers(material: Material) -> Iterator[Finding]:
+    """Find examples whose whole answer is in the test, if answers are rarely repeated."""
     if material.test is None:
         return
-    if len(np.unique(material.output_hashes)) < 0.3 * len(material.rows):
+    if len(np.unique(material.output_hashes)) < MIN_DISTINCT_SHARE * len(material.rows):
         return
-    answers = material.answer_hashes(row.output for row in material.test)
-    num = int(np.isin(answers, material.output_hashes).sum())
-    if num <= 0.02 * len(answers):
+    answers = material.hash_answers(row.output for row in material.test)
+    number = int(np.isin(answers, material.output_hashes).sum())
+    if number <= TEST_ANSWER_SHARE * len(answers):
         return
     rows = np.flatnonzero(np.isin(material.output_hashes, answers)).tolist()
-    first = {answer: row.location for answer, row in zip(answers.tolist(), material.test, strict=True)}
+    locations = {answer: row.location for answer, row in zip(answers.tolist(), material.test, strict=True)}
+    matches = (locations[answer] for answer in material.output_hashes[rows].tolist())
     yield material.finding(
         "test_answers",
         "note",
         rows,
-        f"The answers of {num:,} of {len(answers):,} test rows stand word for word among the examples: there the "
-        "test shows memory as much as skill.",
-        "Keep rows of one answer on one side (group:) to measure what is new.",
-        about=_like(material, (first[answer] for answer in material.output_hashes[rows].tolist())),
-        evidence=(material.shown_output(position) for position in rows),
-        numbers={"test_rows": num, "test": len(answers), "rows": len(rows), "of": len(material.rows)},
+        f"{number:,} of {len(answers):,} test answers also occur word for word in the examples: for these rows the "
+        "test measures memory as well as skill.",
+        "To measure new answers only, keep rows with one answer on one side (group:).",
+        subjects=_describe_matches(material, matches),
+        excerpts=map(material.show_output, rows),
+        numbers={"test_rows": number, "test": len(answers), "rows": len(rows), "of": len(material.rows)},
     )
 
 
-def _like(material: Material, places: Iterable[str]) -> list[str]:
-    """The test row that each row is like; none is named of a test that is sealed."""
-    return [f"like {place}" for place in places] if material.task.test else []
+def _describe_matches(material: Material, locations: Iterable[str]) -> list[str]:
+    """Give the test row that matches each row; none if the test is sealed."""
+    return [f"like {location}" for location in locations] if material.task.test else []

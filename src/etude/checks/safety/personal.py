@@ -1,92 +1,255 @@
-"""Personal data and secrets in inputs and answers whose rules are rarely wrong; the values themselves are not shown."""
+"""Personal data and secrets in the rows and in the instructions; their values are redacted.
 
-from __future__ import annotations
+Kinds whose rules are rarely wrong are warnings or errors. Kinds whose rules are often wrong, names and addresses among
+them, are notes for a person to read.
+"""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 
-from etude.checks.evidence import initials
-from etude.checks.material import Material, rows_that
-from etude.checks.record import FindingKind, family, finds
-from etude.checks.safety.excerpts import NAMES, passage, sides
-from etude.privacy import BLOCKING, GRAVE, Span
-from etude.privacy.own_contact import SHARE
-from etude.types import Excerpt, Finding
+from etude.base.formatting import format_count
+from etude.checks.excerpts import CharSpan, abbreviate_contact, build_excerpt
+from etude.checks.kinds import FindingKind, create_family, finds
+from etude.checks.language.identification import identify_language
+from etude.checks.material import Material, format_rows
+from etude.checks.safety.sensitive import choose_review_step, find_repeated
+from etude.privacy import BLOCKING, GRAVE, REVIEW, Span, find
+from etude.privacy.find import find_for_review
+from etude.privacy.names.people import GREETED, TITLED, find_capitalised
+from etude.privacy.own_contact import MIN_SHARE
+from etude.types import Column, Example, Excerpt, Finding
 
-MOST_OWN = 3
-"""Values of the organisation's own contact data that are shown, by their first letters."""
-STAND_IN = {"private_key": "a mark"}
-"""What --fix puts in the place of a value, where it has not the value's form."""
-
-PRIVACY = tuple(
-    family("privacy", dict.fromkeys(BLOCKING, "personal data and secrets"), "error, warning", safety=True)
+MAX_OWN = 3  # values of the organisation's contact data in the message, abbreviated
+MAX_PASSAGE = 160  # characters of an excerpt: enough to judge by, and few that the rules may have missed
+# What --fix replaces a value with, if that does not have the format of the value.
+REPLACEMENTS = {"private_key": "a mark"}
+PRIVACY_KINDS = tuple(
+    create_family(
+        "privacy", dict.fromkeys(BLOCKING, "personal data and secrets"), "error, warning", safety=True
+    )
 )
+KIND_NAMES = {
+    **{"private_key": "a private key", "api_key": "an access key", "password": "a password"},
+    **{"email": "an e-mail address", "iban": "a bank account (IBAN)", "card": "a payment card"},
+    **{"national_id": "a national identity number", "phone": "a phone number", "ip_address": "an IP address"},
+    **{"id_number": "an identity number", "birth_date": "a date of birth", "address": "a postal address"},
+    **{"name": "a person's name", "health": "a detail of health"},
+}
+SpansByRow = dict[int, set[CharSpan]]
+HOUSE_CHARS = 6  # characters at the beginning of an address, perhaps with a number as long as a postcode
+ENGLISH_KINDS = frozenset(("birth_date", "name", "health"))  # whose rules are English words
+# A place or a postcode after a street and its number.
+_PLACE = re.compile(
+    r"[,\n][\s>?*#|-]{0,8}(?:[0-9]{4,6}\b|(?!Apt|Suite|Ste|Unit|Flat|Room|Floor|Box)[^\W\d_a-zß-öø-ÿ])"
+    r"|\b[0-9]{4,6} [^\W\d_a-zß-öø-ÿ]|\b[A-Z]{2} [0-9]{5}\b|\b[A-Z]{1,2}[0-9][A-Z0-9]? [0-9][A-Z]{2}\b"
+)
+_NEXT_PLACE = re.compile(r",\s{1,3}[^\W\d_a-zß-öø-ÿ]\w")
+_CAPITALS_BEFORE = re.compile(r"(?:(?=[^\W\d_a-z])\w[\w'’]{0,40}[ -]){1,4}$")
+_CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
 
 
 @finds(
-    *PRIVACY,
+    *PRIVACY_KINDS,
     FindingKind(
         "own_contact",
         "note",
-        "contact data of a tenth of the answers or of the documents, taken for your own",
+        "contact data of a tenth of the answers or of the documents, accepted as your own",
         safety=True,
     ),
     quick=True,
 )
-def personal_data(material: Material) -> Iterator[Finding]:
-    """One finding for each kind of personal data or secret whose rules are rarely wrong.
+def check_personal_data(material: Material) -> Iterator[Finding]:
+    """Yield one finding for each kind of personal data or secret whose rules are rarely wrong.
 
-    Contact data of a large share of the answers, or of the documents, is the organisation's own: a note apart.
+    Contact data of a large share of the answers, or of the documents, is the organisation's own: a note of its own.
     """
-    inputs, outputs = material.sensitive
+    in_inputs, in_answers = material.personal_data
+    is_labels = material.task.kind == "classify"
     for kind in BLOCKING:
-        asked, given = inputs.of(kind), outputs.of(kind)
-        if asked or given:
-            yield _finding(material, kind, asked, given)
-    if outputs.own():
-        yield _own_finding(material, outputs.own())
+        inputs, answers = in_inputs.rows_of_kind(kind), in_answers.rows_of_kind(kind)
+        if not inputs and not answers:
+            continue
+        rows = sorted(inputs | answers)
+        rename = " A label is not masked: rename it." if is_labels and answers else ""
+        replacement = REPLACEMENTS.get(kind, "a surrogate of the same format")
+        yield material.finding(
+            f"privacy_{kind}",
+            "error" if kind in GRAVE else "warning",
+            rows,
+            f"{format_rows('contain', len(rows), len(material.rows))} what looks like {KIND_NAMES[kind]}"
+            f"{format_sides(inputs, answers, 'label' if is_labels else 'answer')}.",
+            f"Mask such values or delete the rows: a tuned model can repeat what it was taught.{rename}",
+            fix=f"replaces each value with {replacement}" if inputs or not is_labels else "",
+            excerpts=_show_values(material, kind, rows),
+            numbers={
+                "rows": len(rows),
+                "inputs": len(inputs),
+                "outputs": len(answers),
+                "of": len(material.rows),
+            },
+        )
+    if own := in_answers.own_contacts():
+        yield _report_own(material, own)
 
 
-def _finding(material: Material, kind: str, asked: set[int], given: set[int]) -> Finding:
-    rows = sorted(asked | given)
-    labels = material.task.kind == "classify"
-    rename = " A label is not masked: give it another name." if labels and given else ""
-    return material.finding(
-        f"privacy_{kind}",
-        "error" if kind in GRAVE else "warning",
-        rows,
-        f"{rows_that('hold', len(rows), len(material.rows))} what looks like {NAMES[kind]}"
-        f"{sides(asked, given, 'label' if labels else 'answer')}.",
-        f"Mask such values or delete the rows: a tuned model can repeat what it was taught.{rename}",
-        fix=f"puts {STAND_IN.get(kind, 'a stand-in of the same form')} in the place of each value"
-        if asked or not labels
-        else "",
-        evidence=_covered_passages(material, kind, rows),
-        numbers={"rows": len(rows), "inputs": len(asked), "outputs": len(given), "of": len(material.rows)},
-    )
+def _show_values(material: Material, kind: str, rows: Sequence[int]) -> Iterator[Excerpt]:
+    """Yield an excerpt of each row's values, redacted; of the input if it has one."""
+    in_inputs, in_answers = material.personal_data
+    for row in rows:
+        if spans := in_inputs.personal_spans(row, kind):
+            yield show_passage(material.rows[row], "input", spans)
+        elif spans := in_answers.personal_spans(row, kind):
+            yield show_passage(material.rows[row], "output", spans)
 
 
-def _covered_passages(material: Material, kind: str, rows: Sequence[int]) -> Iterator[Excerpt]:
-    """What stands around the values of a row, input before answer, the values themselves covered."""
-    inputs, outputs = material.sensitive
-    for position in rows:
-        row = material.rows[position]
-        if asked := inputs.places(position, kind):
-            yield passage(row, "input", asked)
-        elif given := outputs.places(position, kind):
-            yield passage(row, "output", given)
-
-
-def _own_finding(material: Material, own: Mapping[Span, set[int]]) -> Finding:
-    rows = set().union(*own.values())
+def _report_own(material: Material, own: Mapping[Span, set[int]]) -> Finding:
+    rows = sorted(set().union(*own.values()))
     values = sorted(own, key=lambda span: -len(own[span]))
-    shown = ", ".join(initials(span) for span in values[:MOST_OWN])
-    or_documents = ", or the documents hold" if material.task.documents else ""
-    more = f" and {len(values) - MOST_OWN} more" if len(values) > MOST_OWN else ""
+    listed = ", ".join(map(abbreviate_contact, values[:MAX_OWN]))
+    listed += f" and {len(values) - MAX_OWN} more" if len(values) > MAX_OWN else ""
+    documents = ", or the documents, contain" if material.task.documents else " contain"
     return material.finding(
         "own_contact",
         "note",
-        sorted(rows),
-        f"{rows_that('give', len(rows), len(material.rows))} an e-mail address or phone number that at least "
-        f"{SHARE:.0%} of the answers give{or_documents}: {shown}{more}. It is taken for your own, and not masked.",
-        "If it is a person's, take it out of the rows by hand.",
+        rows,
+        f"{format_rows('have', len(rows), len(material.rows))} an e-mail address or phone number that at least "
+        f"{MIN_SHARE:.0%} of the answers{documents}: {listed}. It is accepted as your own and not masked.",
+        "If it is a person's, remove it from the rows by hand.",
     )
+
+
+def format_sides(inputs: Collection[int], answers: Collection[int], answer: str = "answer") -> str:
+    """Format in how many inputs and answers: ", in the answer", ": 3 in the input, 2 in the answer"."""
+    if inputs and answers:
+        return f": {len(inputs):,} in the input, {len(answers):,} in the {answer}"
+    return f", in the {'input' if inputs else answer}"
+
+
+def show_passage(
+    row: Example, column: Column, spans: Sequence[CharSpan], doubtful: Sequence[CharSpan] = ()
+) -> Excerpt:
+    """Build an excerpt around the first span, with only first letters of what is `doubtful` or may also be personal."""
+    text = row.text if column == "input" else row.output
+    review = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
+    abbreviated = list(find_capitalised(text))
+    for low, high in (*review, *doubtful):
+        # The capitalised words next to a span belong to it: rules may know only a first name.
+        before = _CAPITALS_BEFORE.search(text[max(low - MAX_PASSAGE, 0) : low])
+        after = _CAPITALS_AFTER.match(text, high)
+        abbreviated.append((low - (len(before[0]) if before else 0), after.end() if after else high))
+    return build_excerpt(row, column, spans, abbreviated, MAX_PASSAGE)
+
+
+@finds(*PRIVACY_KINDS, quick=True)
+def check_instructions(material: Material) -> Iterator[Finding]:
+    """Yield one finding for each kind in the instructions or system messages, each of which is searched once."""
+    task = material.task
+    texts = {task.file.name: task.instructions}
+    texts |= {location: text for text, location in material.system_messages.items()}
+    locations: dict[str, list[str]] = {kind: [] for kind in BLOCKING}
+    for location, text in texts.items():
+        for kind in {span.kind for span in find(text, review=False) if span.text not in material.surrogates}:
+            locations[kind].append(location)
+    for kind in filter(locations.get, BLOCKING):
+        number = len(locations[kind])
+        yield Finding(
+            kind=f"privacy_{kind}",
+            severity="error" if kind in GRAVE else "warning",
+            rows=(),
+            message=f"The beginning of every prompt contains what looks like {KIND_NAMES[kind]}, in "
+            f"{format_count(number, 'text')} of the instructions and system messages.",
+            remedy="Remove it by hand: a served model can repeat its instructions, and --fix does not change them.",
+            locations=tuple(locations[kind]),
+            numbers={"texts": number, "rows": len(material.rows), "of": len(material.rows)},
+        )
+
+
+@finds(
+    *create_family(
+        "review", {kind: f"what may be {KIND_NAMES[kind]}" for kind in REVIEW}, "note", safety=True
+    )
+)
+def check_review(material: Material) -> Iterator[Finding]:
+    """Yield one note for each kind whose rules are often wrong, for a person to read."""
+    step = choose_review_step(len(material.rows))
+    num_searched = len(range(0, len(material.rows), step))
+    sample = f" An even sample of {format_count(num_searched, 'row')} was searched." if step > 1 else ""
+    in_inputs, in_answers = _search_rows(material, step)
+    for kind in REVIEW:
+        inputs, answers = in_inputs[kind], in_answers[kind]
+        rows = sorted({*inputs, *answers})
+        if not rows:
+            continue
+        yield material.finding(
+            f"review_{kind}",
+            "note",
+            rows,
+            f"{format_rows('contain', len(rows), num_searched)} what may be {KIND_NAMES[kind]}"
+            f"{format_sides(inputs, answers)}.{sample}",
+            "Read them: these rules are often wrong. Mask or delete what belongs to a real person.",
+            excerpts=_show_passages(material, rows, inputs, answers),
+            numbers={"rows": len(rows), "inputs": len(inputs), "outputs": len(answers), "of": num_searched},
+        )
+
+
+def _search_rows(
+    material: Material, step: int
+) -> tuple[defaultdict[str, SpansByRow], defaultdict[str, SpansByRow]]:
+    """Map each kind to its spans in the inputs, and in the answers, of one row in `step`.
+
+    A value that is found in one text of a row is also found where the other one repeats it.
+    """
+    in_inputs, in_answers = (
+        defaultdict[str, SpansByRow](lambda: defaultdict[int, set[CharSpan]](set)) for _ in range(2)
+    )
+    pairs = zip(material.inputs, material.searched_answers or repeat(""), strict=False)
+    for row, pair in islice(enumerate(pairs), 0, None, step):
+        source, answer = pair
+        source_spans, answer_spans = (
+            _find_doubtful(material, text, sensitive.kept_spans(row))
+            for text, sensitive in zip(pair, material.personal_data, strict=True)
+        )
+        for span in (*source_spans, *find_repeated(answer_spans, source)):
+            in_inputs[span.kind][row].add((span.start, span.end))
+        for span in (*answer_spans, *find_repeated(source_spans, answer)):
+            in_answers[span.kind][row].add((span.start, span.end))
+    return in_inputs, in_answers
+
+
+def _show_passages(
+    material: Material, rows: Sequence[int], inputs: SpansByRow, answers: SpansByRow
+) -> Iterator[Excerpt]:
+    """Yield an excerpt of each row, with only first letters of all that may be personal."""
+    for row in rows:
+        column: Column = "input" if row in inputs else "output"
+        spans = sorted(inputs.get(row) or answers[row])
+        yield show_passage(material.rows[row], column, spans, spans)
+
+
+def _find_doubtful(material: Material, text: str, blocking: Sequence[Span]) -> list[Span]:
+    """Find what may be personal in a text. In other languages than English, only a title identifies a name."""
+    spans = [
+        span
+        for span in find_for_review(text, blocking)
+        if span.kind in REVIEW and _is_likely(span, text) and span.text not in material.surrogates
+    ]
+    if ENGLISH_KINDS.isdisjoint(span.kind for span in spans):
+        return spans
+    # A short text is assumed to be in the language of the answers or, if these are labels, of the inputs.
+    language = identify_language(text) or material.main_output_language or material.main_input_language
+    if language in (None, "English"):
+        return spans
+    return [span for span in spans if span.kind not in ENGLISH_KINDS or span.rule == TITLED]
+
+
+def _is_likely(span: Span, text: str) -> bool:
+    """Whether a name or an address is more than capitalised words or numbers: a name has a title, a greeting or a
+    label, and an address has a street, a number and a place or postcode."""
+    if span.kind == "name":
+        return span.rule in (TITLED, GREETED)
+    if span.kind == "address":
+        place = _PLACE.search(span.text, HOUSE_CHARS) or _NEXT_PLACE.match(text, span.end)
+        return span.rule in ("street", "label") and place is not None
+    return True

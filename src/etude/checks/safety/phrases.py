@@ -1,35 +1,34 @@
-"""Phrases that attack, threaten or advise, from YAML files beside this module.
+"""Phrases that attack, threaten, advise or refuse, and insults, from YAML files beside this module.
 
-A file maps a language or a subject to an entry:
+A file of phrases maps a language or a subject to an entry:
 
-    hints: words, as `normalise` leaves them, of which a text with such a phrase holds at least one; without them, an
-        entry for languages without spaces is looked for in texts with other letters than ASCII
+    hints: words, as `normalise` returns them, of which every text with such a phrase contains one; an entry without
+        hints, for languages without spaces, applies to texts with other letters than ASCII
     patterns: regular expressions in any case, which must take linear time
-    any other key: a list of alternatives, which the patterns of the entry name as <key>
+    any other key: a list of alternatives, which the patterns of the entry use as <key>
 
-An entry `parts` holds such lists for all entries of the file. What is said in other words goes unseen.
+An entry `shared` has such lists for all entries of the file. Other wordings are missed, and so are refusals with a
+reason of their own.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
-from etude.base.word_lists import any_of, as_set, read_table
-from etude.checks.material import Mark, Material, marks_of, rows_that
-from etude.checks.record import FREE, FindingKind, family, finds
-from etude.checks.rows.quotations import without_quotations
+from etude.base.word_lists import merge_patterns, parse_words, read_table, read_words
+from etude.checks.excerpts import CharSpan, list_spans
+from etude.checks.kinds import FREE, TEXTS, FindingKind, create_family, finds
+from etude.checks.material import Material, format_rows
+from etude.checks.rows.quotations import blank_quotations
+from etude.text.normal_forms import normalise
 from etude.types import Column, Finding, Severity
 
-LONGEST = 200_000
-"""Characters of a text that are looked at."""
-
-
-TONE = "Read them; a model learns the tone of its examples."
-Found = Mapping[int, list[Mark]]
-"""Row -> where its text holds a phrase."""
+MAX_TEXT = 200_000  # characters of a text that are searched
+MAX_BEGINNING = 300  # characters of an answer in which a refusal begins and ends
+MANY_SHARE = 0.05  # share of the rows from which refusals may be intended
+MIN_MANY = 5  # the same as a number of rows
+TONE_REMEDY = "Read them; a model learns the tone of its examples."
+SpansByRow = Mapping[int, list[CharSpan]]
 
 
 @dataclass(frozen=True)
@@ -38,40 +37,49 @@ class Phrases:
 
     hints: frozenset[str]
     pattern: re.Pattern[str]
-    said: str = ""
+    description: str = ""
 
-    def may_be_in(self, text: str, words: Set[str]) -> bool:
-        """Whether a text of these normalised words may hold one: a quick question."""
+    def is_possible(self, text: str, words: Set[str]) -> bool:
+        """Whether a text of these normalised words may contain one: a quick test."""
         return not self.hints.isdisjoint(words) if self.hints else not text.isascii()
 
-    def marks(self, text: str) -> list[Mark]:
-        """Where they stand in a text, whatever its hints."""
-        return marks_of(self.pattern.finditer(text[:LONGEST]))
+    def find(self, text: str) -> list[CharSpan]:
+        """Find the phrases in a text, whatever its hints."""
+        return list_spans(self.pattern.finditer(text[:MAX_TEXT]))
 
 
-def read_phrases(name: str) -> Mapping[str, Phrases]:
-    """The entries of a file."""
+def load_phrases(name: str) -> Mapping[str, Phrases]:
+    """Load the entries of a file."""
     table = read_table(__file__, name)
-    shared = table.pop("parts", {})
-    return {key: _phrases({**shared, **entry}) for key, entry in table.items()}
+    shared = table.pop("shared", {})
+    entries = {}
+    for name, entry in table.items():
+        patterns = entry["patterns"]
+        for key, value in {**shared, **entry}.items():
+            if isinstance(value, list):
+                patterns = [pattern.replace(f"<{key}>", f"(?:{'|'.join(value)})") for pattern in patterns]
+        hints = parse_words(entry.get("hints", ""))
+        entries[name] = Phrases(hints, merge_patterns(patterns), entry.get("description", ""))
+    return entries
 
 
-def _phrases(entry: Mapping[str, Any]) -> Phrases:
-    patterns: Sequence[str] = entry["patterns"]
-    for key, part in entry.items():
-        if isinstance(part, list):
-            patterns = [pattern.replace(f"<{key}>", f"(?:{'|'.join(part)})") for pattern in patterns]
-    return Phrases(as_set(entry.get("hints", "")), any_of(patterns), entry.get("said", ""))
+def find_first(entries: Iterable[Phrases], text: str) -> CharSpan | None:
+    """Find the first match of the first entry that matches."""
+    return next((match.span() for entry in entries if (match := entry.pattern.search(text))), None)
 
 
-def first_mark(phrases: Iterable[Phrases], text: str) -> Mark | None:
-    """Where the first of the phrases that a text holds stands."""
-    return next((found.span() for one in phrases if (found := one.pattern.search(text))), None)
-
-
-_INJECTION = read_phrases("injections.yaml")["any language"]
-_THREATS = read_phrases("threats.yaml")
-_ADVICE = read_phrases("advice.yaml")
+_INJECTION = load_phrases("injections.yaml")["any language"]
+_THREATS = load_phrases("threats.yaml")
+_ADVICE = load_phrases("advice.yaml")
+_REFUSALS = load_phrases("refusals.yaml")
+HARM = read_words(__file__, "harm.yaml")["words"]  # words of inputs that may be refused for good reasons
+_INSULTS = read_table(__file__, "insults.yaml")
+ALWAYS_INSULTING = frozenset().union(*map(parse_words, _INSULTS["any_language"].values()))
+# Language -> words that are insults in it, and ordinary in another language.
+INSULTING_IN = {language: parse_words(words) for language, words in _INSULTS["one_language"].items()}
+_SOMETIMES_INSULTING = frozenset().union(*INSULTING_IN.values())
+_UNSPACED = "|".join(_INSULTS["unspaced"].split())
+_IS_UNSPACED = re.compile(_UNSPACED)
 
 
 def is_injection(text: str) -> bool:
@@ -79,71 +87,164 @@ def is_injection(text: str) -> bool:
     return bool(_INJECTION.pattern.search(text))
 
 
+def find_threat(text: str, plain: str) -> CharSpan | None:
+    """Find a threat in a text, outside of quotations; `plain` is its normalised form."""
+    words = set(plain.split())
+    entries = [entry for entry in _THREATS.values() if entry.is_possible(text, words)]
+    return find_first(entries, blank_quotations(text[:MAX_TEXT])) if entries else None
+
+
 @finds(
     FindingKind("injection", "warning", "inputs that try to take over the instructions", safety=True),
     quick=True,
 )
-def injections(material: Material) -> Iterator[Finding]:
-    """Inputs that try to take over the instructions."""
-    found = {row: marks for row, text in enumerate(material.inputs) if (marks := _INJECTION.marks(text))}
-    message = f"{_rows(material, found, 'hold')} an instruction to ignore the instructions."
-    remedy = "Keep them only where the answer shows how such a request is refused."
-    yield from finding(material, "injection", "warning", "input", found, message, remedy)
-
-
-def threat(text: str, plain: str) -> Mark | None:
-    """Where a text threatens in words that it does not quote; `plain` is its normalised form."""
-    words = set(plain.split())
-    likely = [one for one in _THREATS.values() if one.may_be_in(text, words)]
-    return first_mark(likely, without_quotations(text[:LONGEST])) if likely else None
+def check_injections(material: Material) -> Iterator[Finding]:
+    """Find inputs that try to take over the instructions."""
+    rows = {row: spans for row, text in enumerate(material.inputs) if (spans := _INJECTION.find(text))}
+    message = f"{_count_rows(material, rows, 'contain')} an instruction to ignore the instructions."
+    remedy = "Keep them only if the answer shows how to refuse such a request."
+    yield from _report(material, "injection", "warning", "input", rows, message, remedy)
 
 
 @finds(FindingKind("threat", "warning, note", "inputs, and free answers, that threaten", safety=True))
-def threats(material: Material) -> Iterator[Finding]:
-    """Inputs and free answers that threaten."""
-    found = _threatening(material.inputs, material.plain_inputs)
-    message = f"{_rows(material, found)} an input with a threat in it."
-    yield from finding(
-        material, "threat", "note", "input", found, message, "Keep them only where the answer is calm."
-    )
-    if material.free:
-        found = _threatening(material.outputs, material.plain_outputs)
-        message = f"{_rows(material, found)} an answer with a threat in it."
-        yield from finding(material, "threat", "warning", "output", found, message, TONE)
+def check_threats(material: Material) -> Iterator[Finding]:
+    """Find inputs and free answers that threaten."""
+    rows = _find_threats(material.inputs, material.plain_inputs)
+    message = f"{_count_rows(material, rows)} an input with a threat."
+    remedy = "Keep them only if the answer is calm."
+    yield from _report(material, "threat", "note", "input", rows, message, remedy)
+    if material.is_free_text:
+        rows = _find_threats(material.outputs, material.plain_outputs)
+        message = f"{_count_rows(material, rows)} an answer with a threat."
+        yield from _report(material, "threat", "warning", "output", rows, message, TONE_REMEDY)
 
 
-def _threatening(texts: Sequence[str], plain: Sequence[str]) -> Found:
-    found = enumerate(map(threat, texts, plain))
-    return {row: [mark] for row, mark in found if mark}
+def _find_threats(texts: Sequence[str], plain: Sequence[str]) -> SpansByRow:
+    return {row: [span] for row, span in enumerate(map(find_threat, texts, plain)) if span}
 
 
 @finds(
-    *family(
-        "advice", {name: f"answers with {one.said}" for name, one in _ADVICE.items()}, "note", safety=True
+    *create_family(
+        "advice",
+        {name: f"answers with {phrases.description}" for name, phrases in _ADVICE.items()},
+        "note",
+        safety=True,
     ),
     tasks=FREE,
 )
-def advice(material: Material) -> Iterator[Finding]:
-    """Free answers that tell their reader what to do about health, law or money, or speak of a treatment with its dose.
+def check_advice(material: Material) -> Iterator[Finding]:
+    """Find free answers that advise their reader on health, law or money, or give a treatment with its dose.
 
     Words on the topic alone do not count ("my card payment", "the court met").
     """
-    for name, one in _ADVICE.items():
-        found = {row: marks for row, text in enumerate(material.outputs) if (marks := one.marks(text))}
-        message = f"{_rows(material, found)} an answer with {one.said}."
-        remedy = "Have them read by someone who may give such advice: a tuned model gives it to everybody."
-        yield from finding(material, f"advice_{name}", "note", "output", found, message, remedy)
+    remedy = "Have them read by someone who may give such advice: a tuned model gives it to everybody."
+    for name, phrases in _ADVICE.items():
+        rows = {row: spans for row, text in enumerate(material.outputs) if (spans := phrases.find(text))}
+        message = f"{_count_rows(material, rows)} an answer with {phrases.description}."
+        yield from _report(material, f"advice_{name}", "note", "output", rows, message, remedy)
 
 
-def _rows(material: Material, found: Found, verb: str = "have") -> str:
-    return rows_that(verb, len(found), len(material.rows))
+@finds(FindingKind("insult", "warning", "answers with an insult or a vulgar word", safety=True), tasks=FREE)
+def check_insults(material: Material) -> Iterator[Finding]:
+    """Find answers with insults."""
+    plain = enumerate(material.plain_outputs)
+    rows = {row: spans for row, text in plain if (spans := _find_insults(material, row, text)) is not None}
+    message = f"{_count_rows(material, rows)} an answer with an insult or a vulgar word."
+    yield from _report(material, "insult", "warning", "output", rows, message, TONE_REMEDY)
 
 
-def finding(
-    material: Material, kind: str, severity: Severity, part: Column, found: Found, message: str, remedy: str
+def _find_insults(material: Material, row: int, plain: str) -> list[CharSpan] | None:
+    """Find insults in an answer, outside of quotations; None if there are none.
+
+    An insult that the answer spells with other letters than its normalised form, `plain`, has no span.
+    """
+    words = plain.split()
+    insults = ALWAYS_INSULTING.intersection(words)
+    if not _SOMETIMES_INSULTING.isdisjoint(words):
+        language = material.answer_language(row) or ""
+        insults |= INSULTING_IN.get(language, frozenset()).intersection(words)
+    if not insults and (plain.isascii() or not _IS_UNSPACED.search(plain)):
+        return None
+    whole_words = rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insults)))})(?!\w)|" if insults else ""
+    pattern = re.compile(whole_words + _UNSPACED, re.IGNORECASE)
+    text = material.outputs[row]
+    spans = list_spans(pattern.finditer(blank_quotations(text)))
+    return spans if spans or not pattern.search(text) else None
+
+
+def _count_rows(material: Material, rows: SpansByRow, verb: str = "have") -> str:
+    return format_rows(verb, len(rows), len(material.rows))
+
+
+def _report(
+    material: Material,
+    kind: str,
+    severity: Severity,
+    column: Column,
+    rows: SpansByRow,
+    message: str,
+    remedy: str,
 ) -> Iterator[Finding]:
-    """The finding of rows with phrases in one of their texts; none if there are no such rows."""
-    if found:
-        show = material.shown_input if part == "input" else material.shown_output
-        evidence = (show(row, marks) for row, marks in found.items())
-        yield material.finding(kind, severity, list(found), message, remedy, evidence=evidence)
+    """Yield the finding of rows with phrases in one of their texts; nothing if there are no rows."""
+    if rows:
+        show = material.show_input if column == "input" else material.show_output
+        excerpts = (show(row, spans) for row, spans in rows.items())
+        yield material.finding(kind, severity, list(rows), message, remedy, excerpts=excerpts)
+
+
+@finds(
+    FindingKind("refusal", "warning, note", "answers with which a language model refuses or excuses itself"),
+    tasks=TEXTS,
+)
+def check_refusals(material: Material) -> Iterator[Finding]:
+    """Find refusals of harmless inputs, and as a note those that may be intended."""
+    refusals: dict[int, list[CharSpan]] = {}
+    for row, (example, plain) in enumerate(zip(material.rows, material.plain_outputs, strict=True)):
+        if span := find_refusal(example.output, plain):
+            refusals[row] = [span]
+        elif any(
+            turn.role == "assistant" and turn.trained and find_refusal(turn.content, normalise(turn.content))
+            for turn in example.input[:-1]
+        ):
+            refusals[
+                row
+            ] = []  # an earlier turn refuses, which is trained on too: the excerpt is of the input
+    harmful = {row: spans for row, spans in refusals.items() if _asks_for_harm(material, row)}
+    harmless = {row: spans for row, spans in refusals.items() if row not in harmful}
+    remedy = "Write the expected answer, or delete the row: a model learns to refuse."
+    if len(harmless) >= max(MANY_SHARE * len(material.rows), MIN_MANY):
+        remedy += " So many may be intended, to teach what to refuse: if so, keep them."
+    keep = "Keep them if such requests should be refused."
+    groups: list[tuple[dict[int, list[CharSpan]], str, Severity, str]] = [
+        (harmless, "", "warning", remedy),
+        (harmful, ", to an input that may be a reason to refuse", "note", keep),
+    ]
+    for group, addition, severity, advice in groups:
+        if group:
+            yield material.finding(
+                "refusal",
+                severity,
+                list(group),
+                f"{format_rows('have', len(group), len(material.rows))} an answer with which a language model refuses "
+                f"or excuses itself{addition}.",
+                advice,
+                excerpts=(
+                    (material.show_output if spans else material.show_input)(row, spans)
+                    for row, spans in group.items()
+                ),
+            )
+
+
+def find_refusal(text: str, plain: str) -> CharSpan | None:
+    """Find a refusal at the beginning of a text; `plain` is its normalised form."""
+    beginning, words = text[:MAX_BEGINNING], set(plain[:MAX_BEGINNING].split())
+    entries = (entry for entry in _REFUSALS.values() if entry.is_possible(beginning, words))
+    return find_first(entries, beginning)
+
+
+def _asks_for_harm(material: Material, row: int) -> bool:
+    """Whether the input of a row asks for harm, as far as its words say."""
+    text, plain = material.inputs[row], material.plain_inputs[row]
+    if not (ALWAYS_INSULTING | HARM).isdisjoint(plain.split()):
+        return True
+    return find_threat(text, plain) is not None or is_injection(text)

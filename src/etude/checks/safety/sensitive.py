@@ -1,101 +1,104 @@
-"""Where the kinds of personal data whose rules are rarely wrong stand in the rows, searched once for all checks."""
-
-from __future__ import annotations
+"""The rows with personal data of the kinds whose rules are rarely wrong, searched once for all checks."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache, partial
 
-from etude.privacy import OwnContact, Span, find, find_by_form
-from etude.privacy.mask.same_value import Values, is_word
-from etude.privacy.own_contact import CONTACT, value_of
+from etude.privacy import OwnContact, Span, find, find_by_format
+from etude.privacy.mask.known_values import KnownValues, is_word_password
+from etude.privacy.own_contact import CONTACT_KINDS, contact_key
 
-MOST_REVIEWED = 20_000
-"""Rows looked at for what goes to review, which takes three times as long as the rest; of more an even sample."""
+# Rows searched for what goes to review, which takes three times as long; of more an even sample.
+MAX_REVIEWED = 20_000
 
 
 class SensitiveRows:
-    """Rows with each kind; those with contact data are told apart only when all answers have been read. Of each
-    step-th row the spans are kept."""
+    """The rows with each kind of personal data, in one column.
 
-    def __init__(self, own: OwnContact, stand_ins: Collection[str], step: int) -> None:
-        self._own, self._stand_ins, self._step = own, stand_ins, step
+    Whose the contact data is can be decided only when all answers have been read. Spans are kept for one row in `step`.
+    """
+
+    def __init__(self, own: OwnContact, surrogates: Collection[str], step: int) -> None:
+        self._own, self._surrogates, self._step = own, surrogates, step
         self._rows: defaultdict[str, set[int]] = defaultdict(set)
-        self._contact: list[tuple[int, Span]] = []
-        self._kept: dict[int, tuple[Span, ...]] = {}
-
-    def of(self, kind: str) -> set[int]:
-        """Rows with somebody's data of the kind."""
-        contact = {row for row, span in self._contact if span.kind == kind and not self._own.holds(span)}
-        return self._rows[kind] | contact
-
-    def own(self) -> dict[Span, set[int]]:
-        """Contact data of the organisation, each value as it stands in the first row that gives it -> its rows."""
-        first: dict[tuple[str, str], Span] = {}
-        rows: defaultdict[Span, set[int]] = defaultdict(set)
-        for row, span in self._contact:
-            if self._own.holds(span):
-                rows[first.setdefault(value_of(span), span)].add(row)
-        return dict(rows)
-
-    def kept(self, row: int) -> tuple[Span, ...]:
-        """What stands in a row of which the spans are kept, stand-ins too."""
-        return self._kept.get(row, ())
-
-    def places(self, row: int, kind: str) -> list[tuple[int, int]]:
-        """Where somebody's data of the kind stands in a row of which the spans are kept."""
-        places = {
-            (span.start, span.end)
-            for span in self.kept(row)
-            if span.kind == kind and span.text not in self._stand_ins and not self._own.holds(span)
-        }
-        return sorted(places)
+        self._contacts: list[tuple[int, Span]] = []
+        self._spans: dict[int, tuple[Span, ...]] = {}
 
     def add(self, row: int, spans: tuple[Span, ...]) -> None:
-        """Takes in what stands in a row."""
+        """Add the spans in a row."""
         if spans and row % self._step == 0:
-            self._kept[row] = spans
+            self._spans[row] = spans
         for span in spans:
-            if span.text in self._stand_ins:
+            if span.text in self._surrogates:
                 continue
-            if span.kind in CONTACT:
-                self._contact.append((row, span))
+            if span.kind in CONTACT_KINDS:
+                self._contacts.append((row, span))
             else:
                 self._rows[span.kind].add(row)
 
+    def rows_of_kind(self, kind: str) -> set[int]:
+        """Return the rows with somebody's data of a kind."""
+        contacts = {row for row, span in self._contacts if span.kind == kind and not self._own.is_own(span)}
+        return self._rows[kind] | contacts
 
-def sensitive_rows(
+    def own_contacts(self) -> dict[Span, set[int]]:
+        """Map contact data of the organisation, each value as it is written in its first row, to its rows."""
+        first: dict[tuple[str, str], Span] = {}
+        rows: defaultdict[Span, set[int]] = defaultdict(set)
+        for row, span in self._contacts:
+            if self._own.is_own(span):
+                rows[first.setdefault(contact_key(span), span)].add(row)
+        return dict(rows)
+
+    def kept_spans(self, row: int) -> tuple[Span, ...]:
+        """Return all spans in a row whose spans are kept, surrogates included."""
+        return self._spans.get(row, ())
+
+    def personal_spans(self, row: int, kind: str) -> list[tuple[int, int]]:
+        """List where somebody's data of a kind is in a row whose spans are kept."""
+        spans = {
+            (span.start, span.end)
+            for span in self.kept_spans(row)
+            if span.kind == kind and span.text not in self._surrogates and not self._own.is_own(span)
+        }
+        return sorted(spans)
+
+
+def find_personal_data(
     inputs: Sequence[str],
     answers: Sequence[str],
-    stand_ins: Collection[str],
+    surrogates: Collection[str],
     own: OwnContact,
-    labels: bool = False,
+    is_labels: bool = False,
 ) -> tuple[SensitiveRows, SensitiveRows]:
-    """Of the inputs and of the answers, which may be `labels`; a value that only one of both has a label for counts
-    where it stands. Contact data in `own` belongs to the organisation and is kept apart."""
-    step = review_step(len(inputs))
-    asked, given = SensitiveRows(own, stand_ins, step), SensitiveRows(own, stand_ins, step)
-    found = partial(find, review=False)
-    of_answers = map(cache(find_by_form) if labels else found, answers)
-    both = zip(inputs, map(found, inputs), answers, of_answers, strict=True)
-    for row, (text, in_text, answer, in_answer) in enumerate(both):
-        if not labels:
-            own.read(answer, in_answer)
-        asked.add(row, (*in_text, *repeated(in_answer, text)))
-        given.add(row, (*in_answer, *(() if labels else repeated(in_text, answer))))
-    return asked, given
+    """Find personal data in the inputs and in the answers, of which `own` learns the organisation's contact data.
+
+    A value that only one text of a row labels ("password: ...") is also found in the other one. Answers that are labels
+    are searched only for data that its format identifies.
+    """
+    step = choose_review_step(len(inputs))
+    in_inputs, in_answers = SensitiveRows(own, surrogates, step), SensitiveRows(own, surrogates, step)
+    detect = partial(find, review=False)
+    answer_spans = map(cache(find_by_format) if is_labels else detect, answers)
+    rows = zip(inputs, map(detect, inputs), answers, answer_spans, strict=True)
+    for row, (source, source_spans, answer, spans) in enumerate(rows):
+        if not is_labels:
+            own.add_answer(answer, spans)
+        in_inputs.add(row, (*source_spans, *find_repeated(spans, source)))
+        in_answers.add(row, (*spans, *(() if is_labels else find_repeated(source_spans, answer))))
+    return in_inputs, in_answers
 
 
-def review_step(num_rows: int) -> int:
-    """Of how many rows one is looked at for what goes to review."""
-    return max(-(-num_rows // MOST_REVIEWED), 1)
+def choose_review_step(num_rows: int) -> int:
+    """Choose the step of the even sample that is searched for what goes to review."""
+    return max(-(-num_rows // MAX_REVIEWED), 1)
 
 
-def repeated(spans: Collection[Span], text: str) -> Iterator[Span]:
-    """Where the values of the spans of one text stand in another."""
+def find_repeated(spans: Collection[Span], text: str) -> Iterator[Span]:
+    """Find the values of another text's spans in a text."""
     if spans:
-        values = Values()
+        values = KnownValues()
         for span in spans:
-            if not is_word(span.kind, span.text):
+            if not is_word_password(span.kind, span.text):
                 values.add(span.kind, span.text)
-        yield from values.spans(text)
+        yield from values.find_spans(text)

@@ -1,136 +1,202 @@
-"""Features of style on which answers are split with no relation to their input.
+"""Features of style that split the answers, although the inputs do not say which answers should have them.
 
-A model trained on such a set gives the feature by chance.
+A model trained on such a set produces the feature by chance. Whether inputs determine the feature is measured: by the
+cross-validated area under the ROC curve (0.5 is chance, 1 certainty) of a linear classifier on the words of the inputs.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etude.checks.material import Material, in_turn
-from etude.checks.record import FREE, family, finds
-from etude.checks.style.features import NO_OCCASION, STYLES, Style
-from etude.checks.style.telling import is_split, is_untold, told_by_inputs
-from etude.types import Excerpt, Finding
+from etude.checks.kinds import FREE, create_family, finds
+from etude.checks.material import Material
+from etude.checks.style.features import NOT_APPLICABLE, STYLES, Style
+from etude.stats.intervals import wilson
+from etude.types import Finding
 
-MOST_OTHERWISE = 0.1
-"""Answers that two features part otherwise, as a share of those that stand apart, up to which they are one finding."""
-MOST_SIDES = 4
-"""Sides that are named."""
+MIN_MINORITY = 0.1  # lower bound of the share of the answers that are not on the most frequent side
+MIN_ROWS = 40  # answers below which nothing is reported
+MAX_AUC = 0.7  # area from which the inputs seem to determine the side, for the area plus its margin
+MARGIN_ERRORS = 1.28  # standard errors in the margin
+MAX_ROWS = 4_000  # answers whose inputs are read; of more an even sample
+MIN_INPUTS = 10  # different inputs below which nothing can be measured
+MAX_TEXT = 2_000  # characters of an input that are read
+FOLDS = 4
+MAX_DIFFERENT = 0.1  # answers that two features split differently, as a share of the minority, in one finding
+MAX_SIDES = 4  # sides in a message
 Sides = NDArray[np.int8]
-
-
-@finds(
-    *family(
-        "style",
-        dict.fromkeys((one.name for one in STYLES), "a feature of style that no input explains"),
-        "warning",
-    ),
-    tasks=FREE,
-)
-def split_style(material: Material) -> Iterator[Finding]:
-    """Features of free answers that some of them have and some have not, and nothing in the input tells which."""
-    yield from _joined(material, list(_splits(material)))
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Split:
-    """A feature on which answers are split."""
+class SplitStyle:
+    """A feature that splits the answers."""
 
     style: Style
     sides: Sides
     """The side of each answer."""
-    counts: NDArray[np.int64]
+    counts: Ints
     """Answers of each side."""
-    area: float
+    auc: float
 
     @property
-    def usual(self) -> NDArray[np.bool_]:
-        """Which answers stand on the most usual side."""
+    def order(self) -> list[int]:
+        """The sides that have answers, the most frequent first."""
+        return [int(side) for side in np.argsort(-self.counts, kind="stable") if self.counts[side]]
+
+    @property
+    def is_usual(self) -> Bools:
+        """Which answers are on the most frequent side."""
         return np.equal(self.sides, self.counts.argmax())
 
 
-def _splits(material: Material) -> Iterator[Split]:
-    for style, sides in zip(STYLES, _sides(material), strict=True):
-        occasions = np.flatnonzero(sides != NO_OCCASION)
-        counts = np.bincount(sides[occasions], minlength=len(style.said))
-        usual = int(counts.argmax())
-        if not is_split(len(occasions) - int(counts[usual]), len(occasions)):
-            continue
-        is_usual = (sides[occasions] == usual).tolist()
-        area = told_by_inputs(material, occasions.tolist(), is_usual, partial(_own_side, style))
-        if is_untold(area, is_usual):
-            yield Split(style, sides, counts, area)
+@finds(
+    *create_family(
+        "style",
+        dict.fromkeys((style.name for style in STYLES), "a feature of style that no input explains"),
+        "warning",
+    ),
+    tasks=FREE,
+)
+def check_style(material: Material) -> Iterator[Finding]:
+    """Find features that some free answers have and others do not, with nothing in the inputs that says which.
+
+    Features that split the answers alike are one finding: a phrase that some answers contain brings several.
+    """
+    splits = list(_find_splits(material))
+    while splits:
+        first = splits.pop(0)
+        alike = [split for split in splits if _is_same_split(first, split)]
+        splits = [split for split in splits if not any(split is item for item in alike)]
+        yield _create_finding(material, first, alike)
 
 
-def _sides(material: Material) -> Sides:
-    """The side on which each answer stands, for each style: styles by answers. The answers are read once."""
-    found = np.empty((len(STYLES), len(material.rows)), np.int8)
+def _find_splits(material: Material) -> Iterator[SplitStyle]:
+    # Styles by answers: every answer is read once for all styles.
+    table = np.empty((len(STYLES), len(material.rows)), np.int8)
     for row, text in enumerate(material.outputs):
-        found[:, row] = [style.side(text) for style in STYLES]
-    return found
+        table[:, row] = [style.find_side(text) for style in STYLES]
+    for style, sides in zip(STYLES, table, strict=True):
+        rows = np.flatnonzero(sides != NOT_APPLICABLE)
+        counts = np.bincount(sides[rows], minlength=len(style.phrases))
+        usual = int(counts.argmax())
+        if not is_split(len(rows) - int(counts[usual]), len(rows)):
+            continue
+        is_usual = (sides[rows] == usual).tolist()
+        step = -(-len(rows) // MAX_ROWS)
+        inputs = [material.inputs[row] for row in rows[::step].tolist()]
+        # An answer may follow the style of its input: the side of the input, one-hot, is a feature too.
+        input_sides = [style.find_side(text) for text in inputs]
+        features = [
+            [float(side == other) for other in range(NOT_APPLICABLE, len(counts))] for side in input_sides
+        ]
+        auc = cross_validate_auc(inputs, is_usual[::step], features)
+        if is_unpredictable(auc, is_usual):
+            yield SplitStyle(style, sides, counts, auc)
 
 
-def _own_side(style: Style, text: str) -> list[float]:
-    """The side of an input as numbers, one of which is 1: an answer may follow its input."""
-    side = style.side(text)
-    return [float(place == side) for place in range(NO_OCCASION, len(style.said))]
+def _is_same_split(first: SplitStyle, second: SplitStyle) -> bool:
+    """Whether nearly the same answers are in the minority, or in the minority of one and the majority of the other."""
+    same = float(np.mean(first.is_usual == second.is_usual))
+    minority = min(np.mean(~first.is_usual), np.mean(first.is_usual))
+    return bool(max(same, 1 - same) >= 1 - MAX_DIFFERENT * minority)
 
 
-def _joined(material: Material, splits: Sequence[Split]) -> Iterator[Finding]:
-    """One finding for features that part the answers alike: a phrase that some of them have brings several."""
-    left = list(splits)
-    while left:
-        first = left.pop(0)
-        alike = [split for split in left if _part_alike(first, split)]
-        left = [split for split in left if not any(split is one for one in alike)]
-        yield _finding(material, first, alike)
-
-
-def _part_alike(one: Split, other: Split) -> bool:
-    """Whether nearly the same answers stand apart; the usual side of one may be the unusual one of the other."""
-    share = float(np.mean(one.usual == other.usual))
-    apart = min(np.mean(~one.usual), np.mean(one.usual))
-    return bool(max(share, 1 - share) >= 1 - MOST_OTHERWISE * apart)
-
-
-def _finding(material: Material, split: Split, alike: Sequence[Split]) -> Finding:
-    style, sides, counts = split.style, split.sides, split.counts
-    order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
-    others = np.flatnonzero((sides != order[0]) & (sides != NO_OCCASION))
-    total = int(counts.sum())
-    said = "; by the same rows, ".join(_said(one.style, one.counts, len(sides)) for one in (split, *alike))
-    found = material.finding(
+def _create_finding(material: Material, split: SplitStyle, alike: Sequence[SplitStyle]) -> Finding:
+    style, sides, order = split.style, split.sides, split.order
+    rows = np.flatnonzero((sides != order[0]) & (sides != NOT_APPLICABLE))
+    total = int(split.counts.sum())
+    in_turn = zip(*(np.flatnonzero(sides == side).tolist() for side in order[:MAX_SIDES]), strict=False)
+    descriptions = "; in the same rows, ".join(map(_describe_split, (split, *alike)))
+    finding = material.finding(
         f"style_{style.name}",
         "warning",
-        others.tolist(),
-        f"{said}; nothing in the input tells which.",
-        "Decide which it shall be and rewrite the others, or say in the input when it is wanted.",
-        evidence=_evidence(material, style, [np.flatnonzero(sides == side) for side in order[:MOST_SIDES]]),
-        numbers={"rows": len(others), "share": len(others) / total, "told": split.area, "of": total},
+        rows.tolist(),
+        f"{descriptions}; nothing in the input says which.",
+        "Choose one style and rewrite the others, or say in the input when each is wanted.",
+        excerpts=(
+            material.show_output(row, style.find_spans(material.outputs[row]))
+            for row in chain.from_iterable(in_turn)
+        ),
+        numbers={"rows": len(rows), "share": len(rows) / total, "auc": split.auc, "of": total},
     )
-    return replace(found, other_kinds=tuple(f"style_{one.style.name}" for one in alike))
+    return replace(finding, other_kinds=tuple(f"style_{other.style.name}" for other in alike))
 
 
-def _said(style: Style, counts: NDArray[np.int64], rows: int) -> str:
-    """`48% of the answers give a price and 52% do not`; the form before its lack, else the most usual first."""
-    total = int(counts.sum())
-    order = [int(side) for side in np.argsort(-counts, kind="stable") if counts[side]]
-    named = sorted(order) if style.lack else list(order[:MOST_SIDES])
-    shares = [f"{counts[side] / total:.0%}" for side in named]
-    occasion = "answers" if total == rows else f"{total:,} answers where this comes up"
+def _describe_split(split: SplitStyle) -> str:
+    """Describe the sides: `48% of the answers give a price and 52% do not`."""
+    style, total = split.style, int(split.counts.sum())
+    sides = sorted(split.order) if style.lack else split.order[:MAX_SIDES]
+    shares = [f"{split.counts[side] / total:.0%}" for side in sides]
+    answers = "answers" if total == len(split.sides) else f"{total:,} answers where this comes up"
     verb = f"{style.verb} " if style.verb else ""
-    parts = [f"{share} {style.said[side]}" for share, side in zip(shares, named, strict=True)]
-    parts[0] = f"{shares[0]} of the {occasion} {verb}{style.said[named[0]]}"
+    parts = [f"{share} {style.phrases[side]}" for share, side in zip(shares, sides, strict=True)]
+    parts[0] = f"{shares[0]} of the {answers} {verb}{style.phrases[sides[0]]}"
     return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 
-def _evidence(material: Material, style: Style, sides: Sequence[NDArray[np.int64]]) -> Iterator[Excerpt]:
-    """Answers of each side in turn."""
-    for row in in_turn(*(side.tolist() for side in sides)):
-        yield material.shown_output(row, style.marks(material.outputs[row]))
+def is_split(minority: int, total: int) -> bool:
+    """Whether a minority of `total` answers is surely more than some exceptions."""
+    return total >= MIN_ROWS and wilson(minority, total)[0] >= MIN_MINORITY
+
+
+def is_unpredictable(auc: float, labels: Sequence[bool]) -> bool:
+    """Whether the upper bound of the area is below MAX_AUC, by the standard error of an area of one half (Mann and
+    Whitney 1947)."""
+    positive, total = sum(labels), len(labels)
+    error = math.sqrt((total + 1) / (12 * positive * (total - positive)))
+    return auc + MARGIN_ERRORS * error < MAX_AUC
+
+
+def cross_validate_auc(
+    inputs: Sequence[str], labels: Sequence[bool], features: Sequence[Sequence[float]] | None = None
+) -> float:
+    """Return the cross-validated area under the ROC curve of predicting `labels` from inputs.
+
+    The classifier sees the words of an input, its length and its `features`, numbers from 0 to 1. Equal inputs are in
+    one fold. Returns 0.5 if there are too few different inputs.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    gold: Bools = np.array(labels)
+    numbers = {text: number for number, text in enumerate(sorted(set(inputs)))}
+    if len(numbers) < MIN_INPUTS or min(gold.sum(), (~gold).sum()) < FOLDS:
+        return 0.5
+    folds = _split_folds(np.array([numbers[text] for text in inputs]), gold)
+    matrix = _build_features(inputs, features)
+    scores = np.zeros(len(gold))
+    for test in (folds == fold for fold in range(FOLDS)):
+        if 0 < gold[~test].sum() < (~test).sum():
+            model = LogisticRegression(C=3, max_iter=300).fit(matrix[~test], gold[~test])
+            scores[test] = model.decision_function(matrix[test])
+    return float(roc_auc_score(gold, scores))
+
+
+def _split_folds(groups: Ints, gold: Bools) -> Ints:
+    """Return the fold of each row: a group is in one fold, and groups with alike labels are spread over the folds."""
+    size = int(groups.max()) + 1
+    shares = np.bincount(groups, gold, size) / np.bincount(groups, minlength=size)
+    order = np.lexsort((np.random.default_rng(0).permutation(size), shares))
+    folds = np.empty(size, np.int64)
+    folds[order] = np.arange(size) % FOLDS
+    return folds[groups]
+
+
+def _build_features(inputs: Sequence[str], features: Sequence[Sequence[float]] | None) -> Any:
+    """Build a row of features for each input: its words, its length on a scale of 0 to 1, and `features`."""
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectoriser = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
+    words = vectoriser.fit_transform([text[:MAX_TEXT] for text in inputs])
+    lengths = np.log1p([len(text) for text in inputs])[:, None]
+    scaled = (lengths - lengths.min()) / max(float(np.ptp(lengths)), 1e-9)
+    dense = scaled if features is None else np.hstack([scaled, np.array(features, dtype=float)])
+    return hstack([words, csr_matrix(dense)]).tocsr()

@@ -1,4 +1,4 @@
-"""The values of one row, as texts; a value that cannot be used is a fault of its line."""
+"""The values of one row as texts; a value that cannot be used becomes an issue of its line."""
 
 from __future__ import annotations
 
@@ -6,83 +6,90 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from etude.base.remedies import nearest
-from etude.base.wording import count
-from etude.data.formats.reading import Reading, Row
-from etude.data.formats.turns import holds_turns
+from etude.base.formatting import format_count
+from etude.base.issues import find_nearest
+from etude.data.formats.row_reader import RawRow, RowReader
+from etude.data.formats.turns import is_chat
 from etude.errors import quote_value
 
 
 @dataclass
 class Cells:
-    """The values of one row; a value that cannot be used is a fault of the file."""
+    """The values of one row."""
 
-    reading: Reading
-    row: Row
+    reader: RowReader
+    row: RawRow
 
-    def fault(self, what: str, got: str, remedy: str, kind: str = "unreadable") -> None:
-        """Adds a fault of the row's line."""
-        self.reading.fault(self.row.line, what, got, remedy, kind)
+    def add_issue(self, message: str, value: str, remedy: str, kind: str = "unreadable") -> None:
+        """Adds an error of the row's line."""
+        self.reader.add_issue(self.row.line, message, value, remedy, kind)
 
-    def having(self, column: str, value: object) -> Cells:
+    def with_value(self, column: str, value: object) -> Cells:
         """The row with another value in one column."""
         return replace(self, row=replace(self.row, cells={**self.row.cells, column: value}))
 
-    def text(self, column: str, needed: bool = True) -> str:
-        """The text of a column; "" when there is none, which is a fault when it is needed."""
+    def read_text(self, column: str, needed: bool = True) -> str:
+        """The text of a column; "" if there is none, which is an error if it is `needed`."""
         value = self.row.cells.get(column)
         if isinstance(value, str):
             if needed and not value.strip():
-                self.fault(f"{column} is empty", quote_value(value), "fill it in, or delete the row", "empty")
+                self.add_issue(
+                    f"{column} is empty", quote_value(value), "fill it in, or delete the row", "empty"
+                )
             return value if self.is_clean(column, value) else ""
         if value is not None:
-            self.fault(f"{column} must be a text", quote_value(value), "write it in quotes")
+            self.add_issue(f"{column} must be a text", quote_value(value), "write it in quotes")
         elif needed:
-            self._absent(column)
+            self._report_missing(column)
         return ""
 
-    def answer(self, column: str) -> str:
-        """The answer wanted: a text, or a number as text; for extract, and where no kind is known, any JSON value."""
+    def read_answer(self, column: str) -> str:
+        """The right answer: a text, or a number as text; for extract, and if no kind is known, any JSON value."""
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
-            return self.trimmed(self.text(column))
-        if holds_turns(value):
-            what = f"{column} holds {count(len(value), 'turn')} of a chat, where one answer is needed"
-            self.fault(what, quote_value(value), "keep the assistant's turn that is the answer", "roles")
-            return ""
-        if self.reading.kind not in (None, "extract") and not isinstance(value, int | float):
-            self.fault(
-                f"{column} must be a text", quote_value(value), "write it in quotes, or set kind: extract"
+            return self.strip_answer(self.read_text(column))
+        if is_chat(value):
+            message = (
+                f"{column} holds {format_count(len(value), 'turn')} of a chat, where one answer is needed"
             )
+            remedy = "keep the assistant's turn that is the answer"
+            self.add_issue(message, quote_value(value), remedy, "roles")
+            return ""
+        # Numbers are labels or answers of any kind; other JSON is an answer only for extract.
+        if self.reader.kind not in (None, "extract") and not isinstance(value, int | float):
+            remedy = "write it in quotes, or set kind: extract"
+            self.add_issue(f"{column} must be a text", quote_value(value), remedy)
             return ""
         text = json.dumps(value, ensure_ascii=False)
         return text if self.is_clean(column, text) else ""
 
-    def trimmed(self, text: str) -> str:
-        """An answer without the white space around it, which is counted where there was some."""
+    def strip_answer(self, text: str) -> str:
+        """An answer without the white space around it; how many had some is counted."""
         if text != text.strip():
-            self.reading.counts["answers with spaces or line breaks around them, taken off"] += 1
+            self.reader.counts["answers with spaces or line breaks around them, taken off"] += 1
         return text.strip()
 
-    def own_id(self, column: str) -> str:
-        """The row's own id; "" when it has none or another row has it, which is a fault: of kind repeated_input where
-        the row is the other one once more."""
-        name = self.optional(column)
+    def read_id(self, column: str) -> str:
+        """The row's own id; "" with an issue if it has none or another row has the same, of kind repeated_input if the
+        whole row is repeated."""
+        name = self.read_optional(column)
         if name is None:
-            self._absent(column)
+            self._report_missing(column)
             return ""
-        own = self.row.line, hash(repr(self.row.cells))
-        line, content = self.reading.ids.setdefault(name, own)
-        if line != own[0]:
-            got = f"{quote_value(name)}, first on line {line}"
-            if content == own[1]:
-                self.fault("the row repeats an earlier one, its id too", got, "delete it", "repeated_input")
+        # The hash of the cells tells a copied row from another row with the same id.
+        current = self.row.line, hash(repr(self.row.cells))
+        line, content = self.reader.lines_by_id.setdefault(name, current)
+        if line != current[0]:
+            value = f"{quote_value(name)}, first on line {line}"
+            if content == current[1]:
+                message = "the row repeats an earlier one, its id too"
+                self.add_issue(message, value, "delete it", "repeated_input")
             else:
-                self.fault("the id occurs twice", got, "give every row a different id")
+                self.add_issue("the id occurs twice", value, "give every row a different id")
         return name
 
-    def optional(self, column: str | None) -> str | None:
-        """A text, number or truth value as text; None where there is none."""
+    def read_optional(self, column: str | None) -> str | None:
+        """A text, number or truth value as text; None if the cell is empty."""
         value = self.row.cells.get(column) if column else None
         if value is None or value == "":
             return None
@@ -90,58 +97,53 @@ class Cells:
             return value if self.is_clean(str(column), value) else None
         if isinstance(value, int | float):
             return json.dumps(value)
-        self.fault(f"{column} must be a text", quote_value(value), "write it in quotes")
+        self.add_issue(f"{column} must be a text", quote_value(value), "write it in quotes")
         return None
 
-    def several(self, columns: Sequence[str]) -> Iterator[str]:
-        """The texts of several columns; a column may hold a list of texts."""
+    def read_list(self, columns: Sequence[str]) -> Iterator[str]:
+        """The texts of several columns, each of which may hold a list of texts."""
         for column in columns:
             value = self.row.cells.get(column)
             for item in value if isinstance(value, list) else [value]:
-                text = Cells(self.reading, replace(self.row, cells={column: item})).optional(column)
+                text = Cells(self.reader, replace(self.row, cells={column: item})).read_optional(column)
                 if text is not None and text.strip():
                     yield text.strip()
 
-    def tags(self, columns: Sequence[str]) -> dict[str, str]:
+    def read_tags(self, columns: Sequence[str]) -> dict[str, str]:
         """Column -> text; a column that holds an object gives its keys instead."""
-        found: dict[str, str | None] = {}
+        tags: dict[str, str | None] = {}
         for column in columns:
             value = self.row.cells.get(column)
             if isinstance(value, dict):
-                inner = Cells(self.reading, replace(self.row, cells=value))
-                found.update({name: inner.optional(name) for name in value})
+                inner = Cells(self.reader, replace(self.row, cells=value))
+                tags.update({name: inner.read_optional(name) for name in value})
             else:
-                found[column] = self.optional(column)
-        return {name: text for name, text in found.items() if text is not None}
+                tags[column] = self.read_optional(column)
+        return {name: text for name, text in tags.items() if text is not None}
 
-    def is_clean(self, place: str, text: str) -> bool:
-        """Whether a text can be written as UTF-8; a NUL or half a character is a fault."""
+    def is_clean(self, location: str, text: str) -> bool:
+        """Whether a text can be written as UTF-8; a NUL or half a character is an error of the `location` in the
+        row."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            half = f"\\u{ord(text[error.start]):04x} at position {error.start + 1}"
-            self.fault(f"{place} holds half a character", half, "write the whole character", "encoding")
+            value = f"\\u{ord(text[error.start]):04x} at position {error.start + 1}"
+            self.add_issue(
+                f"{location} holds half a character", value, "write the whole character", "encoding"
+            )
             return False
         if "\0" in text:
-            self.fault(
-                f"{place} holds a NUL character",
-                f"position {text.index(chr(0)) + 1}",
-                "delete it",
-                "encoding",
-            )
+            value = f"position {text.index(chr(0)) + 1}"
+            self.add_issue(f"{location} holds a NUL character", value, "delete it", "encoding")
             return False
         return True
 
-    def _absent(self, column: str) -> None:
+    def _report_missing(self, column: str) -> None:
         if column in self.row.cells:
-            self.fault(f"{column} is null", "", "fill it in, or delete the row", "empty")
+            self.add_issue(f"{column} is null", "", "fill it in, or delete the row", "empty")
             return
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
-        close = nearest(column, names)
-        remedy = f"rename {close!r} to {column!r}" if close else "fill it in, or delete the row"
-        self.fault(
-            f"the row has no {column!r}",
-            f"only {quote_value(', '.join(names))}",
-            remedy,
-            "unreadable" if close else "empty",
-        )
+        nearest = find_nearest(column, names)
+        remedy = f"rename {nearest!r} to {column!r}" if nearest else "fill it in, or delete the row"
+        value, kind = f"only {quote_value(', '.join(names))}", "unreadable" if nearest else "empty"
+        self.add_issue(f"the row has no {column!r}", value, remedy, kind)

@@ -1,137 +1,147 @@
-"""Chats: turns in order, a system message at most at the start."""
-
-from __future__ import annotations
+"""Inputs and chats of a row as messages: turns in order, with at most one system message, at the start."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
-from etude.base.remedies import instead
+from etude.base.issues import suggest_instead
+from etude.data.formats import turns as keys
 from etude.data.formats.cells import Cells
-from etude.data.formats.tools import KEYS, as_text, joined_results
-from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, key_of, speaker_of, turns_in, uses_tools
+from etude.data.formats.tools import TOOL_KEYS, format_tool_turn, join_results
 from etude.errors import quote_value
 from etude.types import Message, Role
 
 
+def read_input(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
+    """The turns in the input columns of a row: a chat that ends with the user's, or texts joined by a blank line."""
+    if len(columns) == 1 and isinstance(keys.unwrap_turns(cells.row.cells.get(columns[0])), list):
+        return read_turns(cells, columns[0], "user")
+    texts = [cells.read_text(name, needed=len(columns) == 1) for name in columns]
+    filled = [text for text in texts if text.strip()]
+    if not filled and len(texts) > 1:
+        message = f"the columns {', '.join(columns)} are all empty"
+        cells.add_issue(message, "", "fill in one, or delete the row", "empty")
+    return (Message("user", "\n\n".join(filled)),)
+
+
+def read_question(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
+    """As `read_input`, but without the system message of a chat and without its last answer."""
+    value = keys.unwrap_turns(keys.parse_turns(cells.row.cells.get(columns[0])))
+    if len(columns) > 1 or not keys.is_chat(value):
+        return read_input(cells, columns)
+    turns = [turn for turn in value if keys.parse_role(turn) != "system"]
+    if turns and keys.parse_speaker(turns[-1]) == "assistant":
+        del turns[-1]
+    return read_turns(cells.with_value(columns[0], turns), columns[0], "user")
+
+
 def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
-    """The turns of a chat that ends with `last`; empty, with a fault, when they are none."""
-    held = cells.row.cells.get(column)
-    value = turns_in(held)
-    if isinstance(held, dict) and any(
-        inner and inner is not True for key, inner in held.items() if key != "messages"
+    """The turns of a chat that ends with the role `last`; empty, with an issue, if there is no such chat."""
+    cell = cells.row.cells.get(column)
+    value = keys.unwrap_turns(cell)
+    if isinstance(cell, dict) and any(
+        inner and inner is not True for key, inner in cell.items() if key != "messages"
     ):
-        cells.reading.counts[f"keys of {column} besides messages, which are not used"] += 1
+        cells.reader.counts[f"keys of {column} besides messages, which are not used"] += 1
     if not isinstance(value, list) or not value:
-        _no_turns(cells, column, value)
+        remedy = 'write [{"role": "user", "content": "..."}, ...]'
+        message, kind = f"{column} must be a list of turns", "roles"
+        if value is None or value == [] or (isinstance(value, str) and value.strip() in ("", "[]")):
+            message, remedy = f"{column} holds no turn", f"{remedy}, or delete the row"
+        elif isinstance(value, str) and value.lstrip().startswith("["):
+            message += ", as JSON"
+        else:
+            kind = "unreadable"
+        cells.add_issue(message, quote_value(value), remedy, kind)
         return ()
+    # All turns are read before the order is checked, so that every bad turn is reported.
     turns = [read_turn(cells, f"{column}[{number}]", item) for number, item in enumerate(value)]
-    whole = joined_results(turn for turn in turns if turn is not None)
+    messages = join_results(turn for turn in turns if turn is not None)
     if None in turns:
         return ()
-    problem = _order_problem([turn.role for turn in whole], last)
+    problem = _find_order_problem([turn.role for turn in messages], last)
     if problem:
-        cells.fault(f"{column}: {problem[0]}", " ".join(turn.role for turn in whole), problem[1], "roles")
+        roles = " ".join(turn.role for turn in messages)
+        cells.add_issue(f"{column}: {problem[0]}", roles, problem[1], "roles")
         return ()
-    return whole
+    return messages
 
 
-def _no_turns(cells: Cells, column: str, value: Any) -> None:
-    """Adds the fault of a row whose chat is empty, or is no list of turns."""
-    write = 'write [{"role": "user", "content": "..."}, ...]'
-    if value is None or value == [] or (isinstance(value, str) and value.strip() in ("", "[]")):
-        cells.fault(f"{column} holds no turn", quote_value(value), f"{write}, or delete the row", "roles")
-    elif isinstance(value, str) and value.lstrip().startswith("["):
-        cells.fault(f"{column} must be a list of turns, as JSON", quote_value(value), write, "roles")
-    else:
-        cells.fault(f"{column} must be a list of turns", quote_value(value), write)
+def read_turn(cells: Cells, location: str, item: Any) -> Message | None:
+    """One turn; None, with an issue, if it cannot be read. Content may be a list of parts of type text; function calls
+    and their results become part of the text.
 
-
-def read_turn(cells: Cells, place: str, item: Any) -> Message | None:
-    """One turn; None, with a fault, when it is none. Content may be given in parts of type text; calls of functions and
-    what they gave back become a part of it.
-
-    Spaces around what the assistant says are taken away: many chat templates drop them, and then what is
-    trained would not be what is asked.
+    Spaces around what the assistant says are removed: many chat templates drop them, and then training would not match
+    answering.
     """
     turn = item if isinstance(item, dict) else {}
-    role = speaker_of(turn)
-    named, text_key = key_of(turn, ROLE_KEYS), key_of(turn, TEXT_KEYS)
+    role = keys.parse_speaker(turn)
+    role_key, text_key = keys.find_key(turn, keys.ROLE_KEYS), keys.find_key(turn, keys.TEXT_KEYS)
     content: Any = turn.get(text_key)
     if role is None:
-        _refuse_role(cells, place, turn.get(named) if turn else item, named)
+        name: Any = turn.get(role_key) if turn else item
+        known = get_args(Role) if role_key == "role" else ("system", "human", "gpt")
+        is_name = isinstance(name, str) and name
+        remedy = suggest_instead(name, known) if is_name else 'write {"role": "user", "content": "..."}'
+        cells.add_issue(f"{location}: unknown role", quote_value(name), remedy, "roles")
         return None
+    # Content in parts, then calls and results of functions, become one text.
     if isinstance(content, list):
-        content = _joined_parts(content)
-    keys = KEYS if uses_tools(turn) else set()
-    if keys and isinstance(content, str | None):
+        content = _join_parts(content)
+    tool_keys = TOOL_KEYS if keys.uses_tools(turn) else set()
+    if tool_keys and isinstance(content, str | None):
         try:
-            content = as_text(turn, content)
+            content = format_tool_turn(turn, content)
         except ValueError as error:
+            message = f"{location}: calls cannot be read ({error})"
             remedy = "write each call as a name and arguments in JSON, or leave the row out"
-            cells.fault(f"{place}: calls cannot be read ({error})", quote_value(turn), remedy, "tools")
+            cells.add_issue(message, quote_value(turn), remedy, "tools")
             return None
     if not isinstance(content, str):
-        got = turn.get(text_key)
-        kind = "empty_turn" if got is None else "unreadable"
-        cells.fault(
-            f"{place}: {text_key} must be a text", quote_value(got), "write the turn as one text", kind
-        )
+        value = turn.get(text_key)
+        kind = "empty_turn" if value is None else "unreadable"
+        message = f"{location}: {text_key} must be a text"
+        cells.add_issue(message, quote_value(value), "write the turn as one text", kind)
     elif not content.strip():
-        cells.fault(
-            f"{place}: {text_key} is empty",
-            quote_value(content),
-            "write the turn, or delete the row",
-            "empty_turn",
-        )
-    elif cells.is_clean(place, content):
-        if turn.keys() - {named, text_key, "weight", *keys}:
-            what = f"turns with keys besides {named}, {text_key} and weight, which are not used"
-            cells.reading.counts[what] += 1
-        said = cells.trimmed(content) if role == "assistant" else content
-        return Message(role, said, trained=_is_trained(cells, place, turn))
+        message, remedy = f"{location}: {text_key} is empty", "write the turn, or delete the row"
+        cells.add_issue(message, quote_value(content), remedy, "empty_turn")
+    elif cells.is_clean(location, content):
+        if turn.keys() - {role_key, text_key, "weight", *tool_keys}:
+            event = f"turns with keys besides {role_key}, {text_key} and weight, which are not used"
+            cells.reader.counts[event] += 1
+        text = cells.strip_answer(content) if role == "assistant" else content
+        return Message(role, text, trained=_is_trained(cells, location, turn))
     return None
 
 
-def _refuse_role(cells: Cells, place: str, got: Any, key: str) -> None:
-    known = get_args(Role) if key == "role" else ("system", "human", "gpt")
-    is_name = isinstance(got, str) and got
-    remedy = instead(got, known) if is_name else 'write {"role": "user", "content": "..."}'
-    cells.fault(f"{place}: unknown role", quote_value(got), remedy, "roles")
-
-
-def _is_trained(cells: Cells, place: str, turn: Mapping[str, Any]) -> bool:
+def _is_trained(cells: Cells, location: str, turn: Mapping[str, Any]) -> bool:
     """Whether training learns a turn: `weight: 0` says no, as in the chat files of hosted fine-tuning."""
     weight = turn.get("weight", 1)
     if isinstance(weight, bool) or weight not in (0, 1, None):
-        cells.fault(
-            f"{place}: weight must be 0 or 1", quote_value(weight), "write 0 for a turn that is not learned"
-        )
-    elif weight == 0 and speaker_of(turn) != "assistant":
-        cells.reading.counts["turns of the user or the system with weight 0, which are never learned"] += 1
+        remedy = "write 0 for a turn that is not learned"
+        cells.add_issue(f"{location}: weight must be 0 or 1", quote_value(weight), remedy)
+    elif weight == 0 and keys.parse_speaker(turn) != "assistant":
+        cells.reader.counts["turns of the user or the system with weight 0, which are never learned"] += 1
     return bool(weight != 0)
 
 
-def _joined_parts(parts: list[Any]) -> str | None:
-    """The text of content given in parts; None when a part is no text."""
+def _join_parts(parts: list[Any]) -> str | None:
+    """The text of content given in parts; None if a part is not a text."""
     texts = [
         part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts
     ]
     return "".join(text for text in texts if text) if all(isinstance(text, str) for text in texts) else None
 
 
-def _order_problem(roles: Sequence[str], last: Role) -> tuple[str, str] | None:
-    """(what, remedy) when turns do not go [system] user assistant user ... `last`."""
-    spoken = roles[1:] if roles[0] == "system" else roles
-    if "system" in spoken:
+def _find_order_problem(roles: Sequence[str], last: Role) -> tuple[str, str] | None:
+    """(message, remedy) if turns do not go [system] user assistant user ... `last`."""
+    speakers = roles[1:] if roles[0] == "system" else roles
+    if "system" in speakers:
         return "a system turn stands after the first turn", "put one system turn first"
-    if not spoken or spoken[0] != "user":
+    if not speakers or speakers[0] != "user":
         return "the chat does not begin with the user", "begin with a user turn"
-    if any(role == after for role, after in pairwise(spoken)):
-        return (
-            f"two {next(a for a, b in pairwise(spoken) if a == b)} turns in a row",
-            "join them into one turn",
-        )
-    if spoken[-1] != last:
+    if repeated := next((role for role, following in pairwise(speakers) if role == following), None):
+        return f"two {repeated} turns in a row", "join them into one turn"
+    if speakers[-1] != last:
         return f"the last turn is not the {last}'s", f"end with the {last}'s turn"
     return None

@@ -1,18 +1,21 @@
-"""Which columns mean what: by the names of the columns; a column of whole chats must hold turns too."""
+"""The roles of a file's columns, guessed by their names; a column of whole chats must contain turns too."""
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etude.data.formats.column_names import names_of, plain_name
-from etude.data.formats.tools import COLUMNS as TOOLS
-from etude.data.formats.turns import holds_turns, role_of, written_turns
+from etude.base.word_lists import read_table
+from etude.data.formats.tools import TOOL_COLUMNS
+from etude.data.formats.turns import is_chat, parse_role, parse_turns
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 
-_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
+RawCells = Sequence[Mapping[str, Any]]  # some rows of a file: column -> value
+NAME_LISTS = read_table(__file__, "column_names.yaml")
+# Input columns and output column of formats that people publish.
+_KNOWN_PAIRS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("prompt",), "completion"),
     (("instruction", "input"), "output"),
     (("instruction",), "output"),
@@ -21,223 +24,227 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("question", "context"), "answer"),
     (("question",), "answer"),
 )
-
-_INPUT_NAMES = names_of("inputs", "asked")
-_OUTPUT_NAMES = names_of("outputs", "answered", "other_outputs")
-_ASKING, _ABOUT = ("question", "instruction", "query"), ("context", "passage")
-"""Names of what is asked, and of the text that it is about, as in SQuAD and Dolly."""
-
-_CHAT_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
-
+# Columns of a question, and of the text that it is about, as in SQuAD and Dolly.
+_QUESTIONS, _CONTEXTS = ("question", "instruction", "query"), ("context", "passage")
+_CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 _ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags", "source")
-
-BY_NAMES = "read by the names of the columns"
-"""What a note on guessed columns says."""
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
-"""Names of the columns of a better and a worse answer, which stand together."""
+BY_COLUMN_NAMES = "read by the names of the columns"  # phrase of every note on guessed columns
 
 
 @dataclass(frozen=True)
-class Guess:
-    """Which columns mean what, by their names, and the same as a sentence for the user."""
+class ColumnGuess:
+    """The columns with the guessed ones filled in, and a sentence on the guess; "" if nothing was guessed."""
 
     source: RowSource
     sentence: str
 
 
-def guess_columns(rows: Sequence[Mapping[str, Any]], source: RowSource, by_order: bool = True) -> Guess:
+def read_names(*lists: str) -> tuple[str, ...]:
+    """The names in some lists of `column_names.yaml`, in their order."""
+    return tuple(name for key in lists for name in NAME_LISTS[key].split())
+
+
+_INPUTS, _OUTPUTS = (
+    read_names("inputs", "input_nouns"),
+    read_names("outputs", "output_nouns", "other_outputs"),
+)
+
+
+def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> ColumnGuess:
     """Fills in the columns that `source` leaves open, by the names of the columns in some rows.
 
-    Known shapes first, then usual names, then, unless `by_order` is False, the order of a file with two columns.
-    Raises InputError when the input or the output stays unknown.
+    Published formats first, then usual names, then, unless `by_order` is False, the order of a file with two columns.
+    Raises InputError if the input or the output stays unknown.
     """
-    given, all_names = source, list(dict.fromkeys(name for row in rows for name in row))
-    worse = preference_columns(all_names)[1:]
-    names = [name for name in all_names if name not in worse or name in named(source)]
-    source = _guess_better(all_names, rows, source)
-    found = _guess_chat(names, rows, source) or _guess_pair(names, source)
-    if found is None and by_order:
-        found = _guess_by_order(names, rows, source)
-    if found is None:
-        raise InputError([_unknown_shape(all_names, rows, source)])
-    full = _guess_extras(names, found)
-    return Guess(full, _sentence(given, full))
+    # The rejected answer of a preference is never guessed as input or output.
+    names = list_names(rows)
+    rejected = find_preference_columns(names)[1:]
+    usable = [name for name in names if name not in rejected or name in list_columns(source)]
+    # From the surest sign to the weakest: preferences, whole chats, names, the order of two columns.
+    guess = _guess_chosen(names, rows, source)
+    full = _guess_chat(usable, rows, guess) or _guess_pair(usable, guess)
+    if full is None and by_order:
+        full = _guess_by_order(usable, rows, guess)
+    if full is None:
+        raise InputError([_unknown_columns_issue(names, rows, source)])
+    free = set(usable) - set(list_columns(full))
+    # Optional roles are taken only from columns with exactly these names.
+    extras: dict[str, Any] = {"id": "id", "group": "group", "system": "system"}
+    extras |= {"references": ("references",), "tags": ("tags",)}
+    full = replace(full, **{r: name for r, name in extras.items() if r in free and not getattr(full, r)})
+    before, after = to_task_columns(source), to_task_columns(full)
+    guesses = [
+        f"{role} = {value if isinstance(value, str) else ' + '.join(value)}"
+        for role, value in after.items()
+        if value != before.get(role)
+    ]
+    sentence = f"{full.file.name}: {BY_COLUMN_NAMES}: {', '.join(guesses)}" if guesses else ""
+    return ColumnGuess(full, sentence)
 
 
-def input_columns(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The columns of the input where no answer need stand beside it, by the names of the columns; empty if none is
-    known. A column of whole chats is one."""
-    shapes = (shape for shape, _ in _SHAPES if set(shape) <= set(names))
-    chats = (name for name in _CHAT_NAMES if name in names and _holds_chats(rows, name))
-    if found := next(shapes, ()) or tuple(chats)[:1]:
-        return found
-    return _with_context(_first(_INPUT_NAMES, names, ()), names, "")
+def guess_input_columns(names: Sequence[str], rows: RawCells) -> tuple[str, ...]:
+    """The columns of the input in a file that need not have answers, by name; empty if none is known. A column of
+    whole chats is one."""
+    for inputs, _ in _KNOWN_PAIRS:
+        if set(inputs) <= set(names):
+            return inputs
+    for name in _CHATS:
+        if name in names and _has_chats(rows, name):
+            return (name,)
+    return _add_context(_find_known(_INPUTS, names, ()), names, "")
 
 
-def preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]:
-    """The columns of the better and of the worse answer, where both are there."""
+def find_preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]:
+    """The columns of the chosen and of the rejected answer, if the file has both."""
     by_name = {name.casefold(): name for name in names}
-    pairs = ((by_name.get(better), by_name.get(worse)) for better, worse in _PREFERENCES)
-    return next(((better, worse) for better, worse in pairs if better and worse), ())
+    pairs = ((by_name.get(chosen), by_name.get(rejected)) for chosen, rejected in _PREFERENCES)
+    return next(((chosen, rejected) for chosen, rejected in pairs if chosen and rejected), ())
 
 
-def thumbs_column(rows: Sequence[Mapping[str, Any]], columns: RowSource) -> str | None:
-    """The column that says of each answer whether somebody liked it (KTO): `label`, true or false, which `columns`
-    give no meaning; None if there is none."""
+def find_thumb_column(rows: RawCells, columns: RowSource) -> str | None:
+    """The column that says whether somebody liked the answer (KTO): `label`, true or false, if `columns` give it no
+    other role."""
     values = {str(row["label"]).casefold() for row in rows if row.get("label") not in (None, "")}
-    free = "label" not in named(columns)
-    return "label" if free and values and values <= {"true", "false"} else None
+    is_thumb = values and values <= {"true", "false"} and "label" not in list_columns(columns)
+    return "label" if is_thumb else None
 
 
 def is_thumbs_down(value: Any) -> bool:
-    """Whether a value of that column says that an answer is a bad one."""
+    """Whether a value of that column rejects the answer."""
     return str(value).casefold() == "false"
 
 
-def offer_column(names: Collection[str], columns: RowSource) -> str | None:
-    """The column of the functions on offer beside whole chats; None if there is none, and for preferences."""
-    if preference_columns(names) or not (columns.messages or columns.output == "completion"):
+def find_tool_column(names: Collection[str], columns: RowSource) -> str | None:
+    """The column of the functions on offer beside whole chats; None for preferences and if there is none."""
+    if find_preference_columns(names) or not (columns.messages or columns.output == "completion"):
         return None
-    return next((name for name in TOOLS if name in names and name not in named(columns)), None)
+    return next((name for name in TOOL_COLUMNS if name in names and name not in list_columns(columns)), None)
 
 
-def optional(columns: RowSource) -> list[str]:
+def list_names(rows: RawCells) -> list[str]:
+    """The names of all columns of some rows, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def list_optional_columns(columns: RowSource) -> list[str]:
     """The columns that a row may leave empty."""
     names = [*columns.references, *columns.tags, columns.group, columns.system, columns.source]
     return [name for name in names if name is not None]
 
 
-def named(columns: RowSource) -> list[str]:
-    """All columns that mean something, in the order in which a table is written."""
-    needed = [columns.messages, columns.output, columns.id]
-    return [*columns.input, *(name for name in needed if name is not None), *optional(columns)]
+def list_columns(columns: RowSource) -> list[str]:
+    """All columns with a role, in the order in which a table is written."""
+    required = [columns.messages, columns.output, columns.id]
+    return [*columns.input, *(name for name in required if name), *list_optional_columns(columns)]
 
 
-def as_written(columns: RowSource) -> dict[str, Any]:
+def to_task_columns(columns: RowSource) -> dict[str, Any]:
     """The columns as the task file writes them: role -> name, or a list of names."""
-    parts = {role: getattr(columns, role) for role in _ROLES}
-    plain = {role: list(part) if isinstance(part, tuple) else part for role, part in parts.items() if part}
-    return plain | ({"input": columns.input[0]} if len(columns.input) == 1 else {})
+    values = {role: getattr(columns, role) for role in _ROLES}
+    listed = {
+        role: list(value) if isinstance(value, tuple) else value for role, value in values.items() if value
+    }
+    return listed | ({"input": columns.input[0]} if len(columns.input) == 1 else {})
 
 
-def _guess_better(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> RowSource:
-    """Of preferences the better answer is what is taught; a chat of several turns holds what was asked too."""
-    pair = preference_columns(names)
+def split_words(name: str) -> str:
+    """A name in small letters without accents, its words separated by spaces: `Réponse_client` is `reponse client`,
+    and `customerText` is `customer text`."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold().replace("ø", "o").replace("ł", "l")
+    letters = unicodedata.normalize("NFKD", spaced)
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return " ".join(re.findall(r"[^\W_]+", plain))
+
+
+def _guess_chosen(names: Sequence[str], rows: RawCells, source: RowSource) -> RowSource:
+    """For preferences the chosen answer is trained on; a chat of several turns contains the input too."""
+    pair = find_preference_columns(names)
     if not pair or source.output or source.messages or pair[0] in source.input:
         return source
-    if any(_begins_by_asking(row.get(pair[0])) for row in rows):
+    answers: Iterator[Any] = (row.get(pair[0]) for row in rows)
+    if any(
+        is_chat(answer) and len(answer) > 1 and parse_role(answer[0]) != "assistant" for answer in answers
+    ):
         return source if source.input else replace(source, messages=pair[0])
-    inputs = next((shape for shape, _ in _SHAPES if set(shape) <= set(names)), ())
-    chats = [name for name in names if name not in pair and _holds_chats(rows, name)]
+    inputs = next((inputs for inputs, _ in _KNOWN_PAIRS if set(inputs) <= set(names)), ())
+    chats = [name for name in names if name not in pair and _has_chats(rows, name)]
     if not inputs and chats:
-        inputs = (_first(_CHAT_NAMES, chats, ()) or chats[0],)
+        inputs = (_find_known(_CHATS, chats, ()) or chats[0],)
     return replace(source, input=source.input or inputs, output=pair[0])
 
 
-def _begins_by_asking(better: Any) -> bool:
-    return holds_turns(better) and len(better) > 1 and role_of(better[0]) != "assistant"
-
-
-def _guess_chat(
-    names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource
-) -> RowSource | None:
+def _guess_chat(names: Sequence[str], rows: RawCells, source: RowSource) -> RowSource | None:
     if source.messages:
         return source
     if source.input or source.output:
         return None
-    chats = [name for name in names if name == "messages" or _holds_chats(rows, name)]
-    found = _first(_CHAT_NAMES, chats, ())
-    return replace(source, messages=found) if found else None
+    chats = [name for name in names if name == "messages" or _has_chats(rows, name)]
+    column = _find_known(_CHATS, chats, ())
+    return replace(source, messages=column) if column else None
 
 
-def _holds_chats(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return any(holds_turns(written_turns(row.get(name))) for row in rows)
+def _has_chats(rows: RawCells, name: str) -> bool:
+    return any(is_chat(parse_turns(row.get(name))) for row in rows)
 
 
 def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
     if source.input and source.output:
         return source
     if not source.input and not source.output:
-        for shape, answer in _SHAPES:
-            if {*shape, answer} <= set(names):
-                return replace(source, input=shape, output=answer)
-    output = source.output or _first(_OUTPUT_NAMES, names, {*source.input})
-    usual = _first(_INPUT_NAMES, names, {output})
-    inputs = source.input or _with_context(usual, names, output)
-    return replace(source, input=inputs, output=output) if inputs and output else None
+        for inputs, output in _KNOWN_PAIRS:
+            if {*inputs, output} <= set(names):
+                return replace(source, input=inputs, output=output)
+    answer = source.output or _find_known(_OUTPUTS, names, {*source.input})
+    inputs = source.input or _add_context(_find_known(_INPUTS, names, {answer}), names, answer)
+    return replace(source, input=inputs, output=answer) if inputs and answer else None
 
 
-def _with_context(usual: str | None, names: Sequence[str], output: str | None) -> tuple[str, ...]:
-    """The column of the input, and beside a question or an instruction the text that it is about."""
-    if usual is None or usual.casefold() not in _ASKING:
-        return (usual,) if usual else ()
-    about = _first(_ABOUT, names, {usual, output})
-    return (usual, about) if about else (usual,)
+def _add_context(column: str | None, names: Sequence[str], output: str | None) -> tuple[str, ...]:
+    """The column of the input, and after a question or an instruction the text that it is about."""
+    if column is None or column.casefold() not in _QUESTIONS:
+        return (column,) if column else ()
+    context = _find_known(_CONTEXTS, names, {column, output})
+    return (column, context) if context else (column,)
 
 
-def _first(known: Sequence[str], names: Sequence[str], taken: Collection[str | None]) -> str | None:
-    by_name = {plain_name(name): name for name in names if name not in taken}
+def _find_known(known: Sequence[str], names: Sequence[str], excluded: Collection[str | None]) -> str | None:
+    by_name = {split_words(name): name for name in names if name not in excluded}
     return next((by_name[name] for name in known if name in by_name), None)
 
 
-def _guess_by_order(
-    names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource
-) -> RowSource | None:
-    """The first of two columns is the input, when nothing was said and the names look like names."""
-    free = [name for name in names if name and name not in named(source)]
+def _guess_by_order(names: Sequence[str], rows: RawCells, source: RowSource) -> RowSource | None:
+    """The first of two columns is the input, if the user named neither and the header looks like one."""
+    free = [name for name in names if name and name not in list_columns(source)]
     if source.input or source.output or len(free) != 2 or _looks_like_row(names, rows):
         return None
     return replace(source, input=(free[0],), output=free[1])
 
 
-def _looks_like_row(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+def _looks_like_row(names: Sequence[str], rows: RawCells) -> bool:
     """Whether the names of the columns are rather values: a sentence, or a value of their own column."""
     return any(
         len(name.split()) > 4 or name in {str(row.get(name)) for row in rows} for name in names if name
     )
 
 
-def _guess_extras(names: Sequence[str], source: RowSource) -> RowSource:
-    free = set(names) - set(named(source))
-    extras: dict[str, Any] = {}
-    for name in ("id", "group", "system", "references", "tags"):
-        if name in free and not getattr(source, name):
-            extras[name] = (name,) if name in ("references", "tags") else name
-    return replace(source, **extras)
-
-
-def _unknown_shape(names: Sequence[str], rows: Sequence[Mapping[str, Any]], source: RowSource) -> Issue:
-    chats = [name for name in names if _holds_chats(rows, name)]
-    if chats:
-        what = "unclear which columns are the input and the output"
-        remedy = (
-            f"if {chats[0]} holds whole chats, write "
-            f"examples: {{file: {source.file.name}, messages: {chats[0]}}} in the task file"
-        )
-    elif pair := preference_columns(names):
-        what = f"{pair[0]} and {pair[1]} are two answers, and no column holds what was asked"
+def _unknown_columns_issue(names: Sequence[str], rows: RawCells, source: RowSource) -> Issue:
+    examples = f"examples: {{file: {source.file.name}"
+    message = "unclear which columns are the input and the output"
+    if chats := [name for name in names if _has_chats(rows, name)]:
+        remedy = f"if {chats[0]} holds whole chats, write {examples}, messages: {chats[0]}}} in the task file"
+    elif pair := find_preference_columns(names):
+        message = f"{pair[0]} and {pair[1]} are two answers, and no column holds the input"
         remedy = f"write it in a column prompt, and the answers alone in {pair[0]} and {pair[1]}"
     elif _looks_like_row(names, rows):
-        what, remedy = "the first line looks like a row", "put a line with the names of the columns before it"
+        message = "the first line looks like a row"
+        remedy = "put a line with the names of the columns before it"
     elif len(names) == 1:
-        what = "only one column, where an input and an output are needed"
+        message = "only one column, where an input and an output are needed"
         remedy = "add a column with the right answers, or separate the values by commas, semicolons or tabs"
     else:
-        what = "unclear which columns are the input and the output"
         remedy = (
-            "rename them to input and output in the file, or write "
-            f"examples: {{file: {source.file.name}, input: COLUMN, output: COLUMN}} in the task file; if there is "
-            "none yet, that line and kind: answer are enough"
+            f"rename them to input and output in the file, or write {examples}, input: COLUMN, output: COLUMN}} in the "
+            "task file; if there is none yet, that line and kind: answer are enough"
         )
-    return Issue(f"{source.file.name}:1", what, quote_value(", ".join(names)), remedy)
-
-
-def _sentence(source: RowSource, full: RowSource) -> str:
-    """What was guessed; "" when nothing was."""
-    parts = []
-    for name in _ROLES:
-        value = getattr(full, name)
-        if value and value != getattr(source, name):
-            columns = (value,) if isinstance(value, str) else value
-            parts.append(f"{name} = {' + '.join(columns)}")
-    return f"{full.file.name}: {BY_NAMES}: {', '.join(parts)}" if parts else ""
+    return Issue(f"{source.file.name}:1", message, quote_value(", ".join(names)), remedy)

@@ -1,10 +1,8 @@
-"""Functions that a model may call, as text: those on offer, its calls, and what they gave back.
+"""Functions that a model may call, as text: those on offer, the model's calls, and their results.
 
 As text, a model with any chat template can learn them. Calls and results are written in the tags of Hermes' and Qwen's
 templates (`<tool_call>`, `<tool_response>`); under those, the text equals what the template itself would render.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,142 +11,148 @@ from itertools import count
 from typing import Any
 
 from etude.base.files import parse_json
-from etude.data.formats.turns import CALL_ROLES, RESULT_ROLES, ROLE_KEYS, key_of
+from etude.data.formats.turns import CALL_ROLES, RESULT_ROLES, ROLE_KEYS, find_key
 from etude.types import Message
 
 Json = dict[str, Any]
-COLUMNS = ("tools", "functions")
-"""Columns of the functions on offer, beside a chat."""
-KEYS = frozenset(("tool_calls", "function_call", "tool_call_id", "name"))
-"""Keys of a turn that is read here."""
+TOOL_COLUMNS = ("tools", "functions")  # columns of the functions on offer, beside a chat
+# Keys of a turn that belong to functions.
+TOOL_KEYS = frozenset(("tool_calls", "function_call", "tool_call_id", "name"))
 _OFFER = (
     "You may call these functions:\n<tools>\n",
     '\n</tools>\nA call is written <tool_call>{"name": ..., "arguments": {...}}</tool_call>, '
     "and what it gives back comes in <tool_response>.",
 )
-CALL, _END = "<tool_call>", "</tool_call>"
-"""Around a call; the first behind `split_calls` is of one that cannot be read."""
+# Around a call; a tag that is left in the text of `split_calls` belongs to a call that cannot be read.
+CALL_TAG, _END = "<tool_call>", "</tool_call>"
 _RESULT = ("<tool_response>\n", "\n</tool_response>")
 
 
-def offer(tools: Any) -> str:
-    """The functions of a list, or of one written as JSON, in words; "" for none. They are written as OpenAI does or
-    ShareGPT. Raises ValueError where it is no such list."""
-    listed = parse_json(tools) if isinstance(tools, str) and tools.strip() else tools
-    if not listed:
+def format_tools(tools: Any) -> str:
+    """The functions of a list, or of a list as JSON, as text for the instructions; "" for none. They may be written as
+    OpenAI's or ShareGPT's. Raises ValueError for anything else."""
+    value = parse_json(tools) if isinstance(tools, str) and tools.strip() else tools
+    if not value:
         return ""
-    listed = listed if isinstance(listed, list) else [None]
-    functions = [each.get("function", each) if isinstance(each, dict) else each for each in listed]
-    if not all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in functions):
+    listed = value if isinstance(value, list) else [None]
+    functions = [tool.get("function", tool) if isinstance(tool, dict) else tool for tool in listed]
+    if not all(
+        isinstance(function, dict) and isinstance(function.get("name"), str) for function in functions
+    ):
         raise ValueError("not a list of functions with their names")
-    return "\n".join(map(_dumped, functions)).join(_OFFER)
+    return "\n".join(map(_dump, functions)).join(_OFFER)
 
 
-def offering(turns: Sequence[Message], offered: str, instructions: str) -> tuple[Message, ...]:
-    """The turns with the functions on offer on top of the first, unless the instructions name the same."""
-    if not offered or offered in instructions or not turns:
+def add_tools(turns: Sequence[Message], tools: str, instructions: str) -> tuple[Message, ...]:
+    """The turns with the functions on offer above the first, unless the instructions contain the same."""
+    if not tools or tools in instructions or not turns:
         return tuple(turns)
-    return (replace(turns[0], content=f"{offered}\n\n{turns[0].content}"), *turns[1:])
+    return (replace(turns[0], content=f"{tools}\n\n{turns[0].content}"), *turns[1:])
 
 
-def as_text(turn: Mapping[str, Any], content: str | None) -> str:
-    """What a turn says that calls functions or is what one gave back. Raises ValueError where that is unclear."""
-    role = turn.get(key_of(turn, ROLE_KEYS))
+def remove_tools(instructions: str) -> str:
+    """Instructions without the functions on offer below them."""
+    return instructions.partition(_OFFER[0])[0].rstrip() if instructions.endswith(_OFFER[1]) else instructions
+
+
+def parse_tools(text: str) -> list[Json]:
+    """The functions that `format_tools` has written, as OpenAI lists them."""
+    lines = text.removeprefix(_OFFER[0]).removesuffix(_OFFER[1]).split("\n") if text else []
+    return [{"type": "function", "function": parse_json(line)} for line in lines]
+
+
+def list_tool_names(text: str) -> list[str]:
+    """The names of the functions on offer."""
+    return [tool["function"]["name"] for tool in parse_tools(text)]
+
+
+def format_tool_turn(turn: Mapping[str, Any], content: str | None) -> str:
+    """The text of a turn that calls functions or is the result of one. Raises ValueError if the calls cannot be
+    read."""
+    role = turn.get(find_key(turn, ROLE_KEYS))
     if role in RESULT_ROLES:
-        return content if content and results_in(content) else _result(content or "")
+        return content if content and split_results(content) else (content or "").join(_RESULT)
     if role in CALL_ROLES:
         calls, content = parse_json(content or ""), None
     else:
         calls = turn.get("tool_calls") or turn.get("function_call")
-    listed = calls if isinstance(calls, list) else [calls]
-    return _with_calls(content or "", [_call(each) for each in listed])
+    return _add_calls(
+        content or "", [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])]
+    )
 
 
 def split_calls(text: str) -> tuple[str, list[Json]]:
-    """What an answer says beside its calls, and each call's name and arguments. What cannot be read as a call stays."""
-    beside, *rest = text.split(CALL)
+    """The text of an answer without its calls, and each call's name and arguments. A call that cannot be read stays in
+    the text."""
+    plain, *segments = text.split(CALL_TAG)
     calls: list[Json] = []
-    for part in rest:
-        inner, end, after = part.partition(_END)
+    for segment in segments:
+        body, end, following = segment.partition(_END)
         try:
-            calls.append(_call(parse_json(inner.strip() if end else "")))
-            beside += after
+            calls.append(_read_call(parse_json(body.strip() if end else "")))
+            plain += following
         except ValueError:
-            beside += CALL + part
-    return beside.strip(), calls
+            plain += CALL_TAG + segment
+    return plain.strip(), calls
 
 
-def results_in(text: str) -> list[str]:
-    """What functions gave back, of a turn that says nothing else; else empty."""
+def split_results(text: str) -> list[str]:
+    """The results of functions in a turn that consists of them; empty for any other turn."""
     if not (text.startswith(_RESULT[0]) and text.endswith(_RESULT[1])):
         return []
     return text[len(_RESULT[0]) : -len(_RESULT[1])].split(f"{_RESULT[1]}\n{_RESULT[0]}")
 
 
-def joined_results(turns: Iterable[Message]) -> tuple[Message, ...]:
-    """The turns, where the results of several calls are one turn."""
+def join_results(turns: Iterable[Message]) -> tuple[Message, ...]:
+    """The turns, with the results of several calls joined into one turn."""
     joined: list[Message] = []
     for turn in turns:
-        if joined and all(each.role == "user" and results_in(each.content) for each in (joined[-1], turn)):
+        if joined and all(item.role == "user" and split_results(item.content) for item in (joined[-1], turn)):
             joined[-1] = replace(turn, content=f"{joined[-1].content}\n{turn.content}")
         else:
             joined.append(turn)
     return tuple(joined)
 
 
-def functions_in(offered: str) -> list[Json]:
-    """The functions that `offer` has put in words, as OpenAI lists them."""
-    lines = offered.removeprefix(_OFFER[0]).removesuffix(_OFFER[1]).split("\n") if offered else []
-    return [{"type": "function", "function": parse_json(line)} for line in lines]
-
-
-def names_in(offered: str) -> list[str]:
-    """The names of the functions on offer."""
-    return [each["function"]["name"] for each in functions_in(offered)]
-
-
-def without_offer(instructions: str) -> str:
-    """Instructions without the functions on offer below them."""
-    return instructions.partition(_OFFER[0])[0].rstrip() if instructions.endswith(_OFFER[1]) else instructions
-
-
-def structured(turns: Sequence[Json], as_json: bool) -> list[Json]:
-    """OpenAI's turns with calls and results in its form; `as_json` writes arguments as JSON in a text, as OpenAI does
-    and TRL does not. What would be read as another text stays."""
-    made: list[Json] = []
-    number, waiting = count(), list[str]()
+def to_openai_turns(turns: Sequence[Json], as_json: bool) -> list[Json]:
+    """OpenAI's turns with calls and results in its format; `as_json` writes arguments as JSON in a text, as OpenAI does
+    and TRL does not. A turn that would be read back as another text stays as it is."""
+    converted: list[Json] = []
+    number, pending_ids = count(), list[str]()
     for turn in turns:
-        text, given = turn["content"], results_in(turn["content"]) if turn["role"] == "user" else []
-        beside, calls = split_calls(text) if turn["role"] == "assistant" else ("", [])
-        if calls and _with_calls(beside, calls) == text:
-            waiting = [f"call_{next(number)}" for _ in calls]
-            made.append(
-                {**turn, "content": beside or None, "tool_calls": openai_calls(calls, waiting, as_json)}
-            )
-        elif given:
-            made += [
-                {"role": "tool", "content": each} | ({"tool_call_id": waiting.pop(0)} if waiting else {})
-                for each in given
+        text, results = turn["content"], split_results(turn["content"]) if turn["role"] == "user" else []
+        plain, calls = split_calls(text) if turn["role"] == "assistant" else ("", [])
+        # Only a text that reads back identically is converted.
+        if calls and _add_calls(plain, calls) == text:
+            pending_ids = [f"call_{next(number)}" for _ in calls]
+            tool_calls = to_openai_calls(calls, pending_ids, as_json)
+            converted.append({**turn, "content": plain or None, "tool_calls": tool_calls})
+        elif results:
+            converted += [
+                {"role": "tool", "content": result}
+                | ({"tool_call_id": pending_ids.pop(0)} if pending_ids else {})
+                for result in results
             ]
         else:
-            made.append(turn)
-    return made
+            converted.append(turn)
+    return converted
 
 
-def openai_calls(calls: Iterable[Json], ids: Iterable[str], as_json: bool = True) -> list[Json]:
+def to_openai_calls(calls: Iterable[Json], ids: Iterable[str], as_json: bool = True) -> list[Json]:
     """Calls as OpenAI writes them; without `as_json` their arguments as TRL does."""
     return [
         {
-            "id": name,
+            "id": call_id,
             "type": "function",
-            "function": {**call, "arguments": _dumped(call["arguments"]) if as_json else call["arguments"]},
+            "function": {**call, "arguments": _dump(call["arguments"]) if as_json else call["arguments"]},
         }
-        for call, name in zip(calls, ids, strict=True)
+        for call, call_id in zip(calls, ids, strict=True)
     ]
 
 
-def _call(call: Any) -> Json:
+def _read_call(call: Any) -> Json:
     function = call.get("function", call) if isinstance(call, dict) else {}
+    # OpenAI nests the call under `function`, others do not; some call the arguments `parameters`.
     function = function if isinstance(function, dict) else {}
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
@@ -158,13 +162,9 @@ def _call(call: Any) -> Json:
     return {"name": str(function["name"]), "arguments": arguments}
 
 
-def _with_calls(said: str, calls: Sequence[Json]) -> str:
-    return "\n".join(filter(None, (said.strip(), *(f"{CALL}\n{_dumped(call)}\n{_END}" for call in calls))))
+def _add_calls(text: str, calls: Sequence[Json]) -> str:
+    return "\n".join(filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{_END}" for call in calls))))
 
 
-def _result(given: str) -> str:
-    return given.join(_RESULT)
-
-
-def _dumped(value: Any) -> str:
+def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -1,158 +1,195 @@
-"""Rows written in the shapes that other tools read; each is read again to the same examples."""
-
-from __future__ import annotations
+"""Rows written in the formats of other tools; reading them again gives the same examples."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.base.files import file_aside, write_lines
-from etude.base.remedies import instead
-from etude.data.formats.columns import guess_columns, preference_columns, thumbs_column
-from etude.data.formats.packed import write_parquet
-from etude.data.formats.pairs import (
-    PAIR_SHAPES,
-    Judged,
-    Pair,
-    asking,
-    judged_row,
-    prompt,
-    read_judged,
-    read_pairs,
-    said,
-    sharegpt_turn,
-    turn,
-)
-from etude.data.formats.read import Rows, peek_rows, read_rows
-from etude.data.formats.tools import functions_in, structured
+from etude.base.files import atomic_file, write_lines
+from etude.base.issues import suggest_instead
+from etude.data.formats import columns as guess
+from etude.data.formats import preference_files as preferences
+from etude.data.formats.binary_files import write_parquet
+from etude.data.formats.preference_files import THUMB_COLUMN
+from etude.data.formats.read import LoadedRows, peek_rows, read_rows
+from etude.data.formats.tools import parse_tools, to_openai_turns
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
-from etude.types import Example
+from etude.types import Message
 
-Made = Callable[[str | None, Example], dict[str, Any]]
-
-
-def _openai(system: str | None, example: Example) -> dict[str, Any]:
-    """A chat as OpenAI's fine-tuning, Axolotl and LLaMA-Factory read it."""
-    turns = [*prompt(system, example), turn(said(example.output))]
-    return {"messages": structured(turns, as_json=True)}
+Json = dict[str, Any]
+# Role -> its name in ShareGPT's files.
+SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
 
 
-def _sharegpt(system: str | None, example: Example) -> dict[str, Any]:
-    """A chat as ShareGPT has it."""
-    return {
-        "conversations": [sharegpt_turn(each) for each in (*asking(system, example), said(example.output))]
-    }
+@dataclass(frozen=True)
+class RowFormat:
+    """How rows are written for another tool: functions from the turns before the answer and the answer's turn."""
+
+    format_row: Callable[[list[Json], Json], Json]
+    # From the turns, the chosen and the rejected answer to one or two rows; None if the format has none.
+    format_preference: Callable[[list[Json], Json, Json], list[Json]] | None = None
+    has_tool_column: bool = True  # if not, the functions on offer go into the system message
+    suffix: str = ".jsonl"
 
 
-def _alpaca(system: str | None, example: Example) -> dict[str, Any]:
+def format_turn(message: Message) -> Json:
+    """A turn as OpenAI writes it."""
+    return {"role": message.role, "content": message.content} | ({} if message.trained else {"weight": 0})
+
+
+def format_sharegpt_turn(message: Message) -> Json:
+    """A turn as ShareGPT writes it."""
+    weight = {} if message.trained else {"weight": 0}
+    return {"from": SHAREGPT_ROLES[message.role], "value": message.content} | weight
+
+
+def format_chat(prompt: list[Json], answer: Json) -> Json:
+    """A chat for OpenAI's fine-tuning, Axolotl and LLaMA-Factory."""
+    return {"messages": to_openai_turns([*prompt, answer], as_json=True)}
+
+
+def format_instruction(prompt: list[Json], answer: Json) -> Json:
     """One instruction and its answer, as in Stanford Alpaca."""
-    asked = {"instruction": example.input[0].content, "input": "", "output": example.output}
-    return asked | ({"system": system} if system else {})
+    *system, question = (turn["content"] for turn in prompt)
+    row = {"instruction": question, "input": "", "output": answer["content"]}
+    return row | ({"system": system[0]} if system else {})
 
 
-def _trl(system: str | None, example: Example) -> dict[str, Any]:
-    """Prompt and completion as TRL's conversational datasets have them."""
-    *asked, answer = structured([*prompt(system, example), turn(said(example.output))], as_json=False)
-    return {"prompt": asked, "completion": [answer]}
+def format_completion(prompt: list[Json], answer: Json) -> Json:
+    """Prompt and completion of TRL's conversational datasets."""
+    *turns, last = to_openai_turns([*prompt, answer], as_json=False)
+    return {"prompt": turns, "completion": [last]}
 
 
-def _kto(system: str | None, example: Example) -> dict[str, Any]:
-    """An answer that is taken for a good one, as TRL's KTO reads it."""
-    return judged_row(Judged(system, example, good=True))
+def format_rated(prompt: list[Json], answer: Json, is_good: bool = True) -> Json:
+    """An answer with its rating, for TRL's KTO."""
+    return {"prompt": prompt, "completion": [answer], THUMB_COLUMN: is_good}
 
 
-SHAPES: Mapping[str, tuple[Made, str]] = {
-    "openai": (_openai, ".jsonl"),
-    "sharegpt": (_sharegpt, ".jsonl"),
-    "alpaca": (_alpaca, ".jsonl"),
-    "trl": (_trl, ".jsonl"),
-    "kto": (_kto, ".jsonl"),
-    "parquet": (_openai, ".parquet"),
+FORMATS: Mapping[str, RowFormat] = {
+    "openai": RowFormat(
+        format_chat,
+        lambda prompt, chosen, rejected: [
+            {
+                "input": {"messages": prompt},
+                "preferred_output": [chosen],
+                "non_preferred_output": [rejected],
+            }
+        ],
+    ),
+    "sharegpt": RowFormat(
+        lambda prompt, answer: {"conversations": [*prompt, answer]},
+        lambda prompt, chosen, rejected: [{"conversations": prompt, "chosen": chosen, "rejected": rejected}],
+    ),
+    "alpaca": RowFormat(format_instruction, has_tool_column=False),
+    "trl": RowFormat(
+        format_completion,
+        lambda prompt, chosen, rejected: [{"prompt": prompt, "chosen": [chosen], "rejected": [rejected]}],
+    ),
+    "kto": RowFormat(
+        format_rated,
+        lambda prompt, chosen, rejected: [
+            format_rated(prompt, chosen),
+            format_rated(prompt, rejected, is_good=False),
+        ],
+        has_tool_column=False,
+    ),
+    "parquet": RowFormat(format_chat, suffix=".parquet"),
 }
-"""Name -> what makes a row, and the suffix of the file."""
-WITHOUT_TOOLS = ("alpaca", "kto")
-"""Shapes without a column of the functions on offer, which are named in the system message there."""
 
 
-def convert(file: Path, shape: str, output: Path | None = None) -> tuple[int, Sequence[str], Path]:
-    """Reads a file and writes its rows in a shape, by default beside it; returns how many were written, notes on what
-    was read, and the new file. Preferences stay preferences: a pair is one row, or two of KTO's.
+def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[int, Sequence[str], Path]:
+    """Reads a file and writes its rows in a format, by default beside it. Returns how many were written, notes on
+    reading, and the new file. Preferences stay preferences: each becomes one row, or two of KTO's.
 
-    Raises InputError for the shape, the file and its rows, and where the new file is there already.
+    Raises InputError for the format, the file and its rows, and if the new file exists.
     """
-    if shape not in SHAPES:
-        raise InputError([Issue("--to", "an unknown shape", quote_value(shape), instead(shape, SHAPES))])
-    ending = "" if SHAPES[shape][1] == f".{shape}" else f".{shape}"
-    output = output or file.with_name(f"{file.stem}{ending}{SHAPES[shape][1]}")
+    if format_name not in FORMATS:
+        remedy = suggest_instead(format_name, FORMATS)
+        raise InputError([Issue("--to", "an unknown format", quote_value(format_name), remedy)])
+    suffix = FORMATS[format_name].suffix
+    ending = suffix if suffix == f".{format_name}" else f".{format_name}{suffix}"
+    output = output or file.with_name(f"{file.stem}{ending}")
     if output.exists():
-        raise InputError([Issue(str(output), "the file is there already", "", "name another with --output")])
+        raise InputError([Issue(str(output), "the file already exists", "", "name another with --output")])
     head = peek_rows(file)
-    if preference_columns(name for row in head for name in row):
-        return write_pairs(read_pairs(file), shape, output), (), output
-    if shape == "kto" and thumbs_column(head, guess_columns(head, RowSource(file)).source):
-        judged = read_judged(file)
-        write_lines(output, map(judged_row, judged))
-        return len(judged), (), output
+    if guess.find_preference_columns(guess.list_names(head)):
+        return write_preferences(preferences.read_preference_rows(file), format_name, output), (), output
+    if format_name == "kto" and guess.find_thumb_column(
+        head, guess.guess_columns(head, RowSource(file)).source
+    ):
+        answers = preferences.read_rated_answers(file)
+        lines = []
+        for rated in answers:
+            prompt, answer = _format_turns("kto", rated.system, rated.example.input, rated.example.output)
+            lines.append(format_rated(prompt, answer, rated.is_good))
+        write_lines(output, lines)
+        return len(answers), (), output
     rows = read_rows(RowSource(file))
-    write_rows(rows, shape, output)
+    write_rows(rows, format_name, output)
     return len(rows.examples), rows.notes, output
 
 
-def write_pairs(pairs: Sequence[Pair], shape: str, file: Path) -> int:
-    """Writes preferences in a shape, and returns the number of rows. Raises InputError where it holds none."""
-    if shape not in PAIR_SHAPES:
-        remedy = f"convert to {', '.join(PAIR_SHAPES)}"
+def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: str, file: Path) -> int:
+    """Writes preferences in a format and returns the number of rows. Raises InputError if the format has none."""
+    format_preference = FORMATS[format_name].format_preference
+    if format_preference is None:
+        usable = [name for name, row_format in FORMATS.items() if row_format.format_preference]
+        message = "this format has no better and worse answer"
         raise InputError(
-            [Issue("--to", "no shape for a better and a worse answer", quote_value(shape), remedy)]
+            [Issue("--to", message, quote_value(format_name), f"convert to {', '.join(usable)}")]
         )
-    rows = [row for pair in pairs for row in PAIR_SHAPES[shape](pair)]
-    write_lines(file, rows)
-    return len(rows)
+    lines: list[Json] = []
+    for row in rows:
+        texts = row.chosen.output, row.rejected
+        prompt, *answers = _format_turns(format_name, row.system, row.chosen.input, *texts)
+        lines += format_preference(prompt, *answers)
+    write_lines(file, lines)
+    return len(lines)
 
 
-def write_rows(rows: Rows, shape: str, file: Path) -> None:
-    """Writes examples with their references, groups, tags and own ids, whole or not at all.
+def write_rows(rows: LoadedRows, format_name: str, file: Path) -> None:
+    """Writes examples with their references, groups, tags and own ids, atomically.
 
-    Raises InputError where the shape cannot hold a row: alpaca has one question and no history.
+    Raises InputError if the format cannot hold a row: alpaca has one question and no history.
     """
-    make, suffix = SHAPES[shape]
-    if shape == "alpaca":
-        _refuse_several_turns(rows)
-    named = rows.tools if shape in WITHOUT_TOOLS else ""
-    tools: Any = functions_in(rows.tools)
-    if shape in ("sharegpt", "parquet"):  # as LLaMA-Factory reads them, and as a column of one type
+    row_format = FORMATS[format_name]
+    dialogues = [row.location for row in rows.examples if len(row.input) > 1]
+    if format_name == "alpaca" and dialogues:
+        message = f"{len(dialogues):,} rows have several turns, and alpaca holds one question each"
+        raise InputError([Issue(dialogues[0], message, "", "convert to openai, sharegpt or trl")])
+    tools: Any = parse_tools(rows.tools)
+    if format_name in ("sharegpt", "parquet"):  # as LLaMA-Factory reads them, and as a column of one type
         tools = json.dumps(tools, ensure_ascii=False)
-    functions = {"tools": tools} if rows.tools and not named else {}
-    made = (
-        make("\n\n".join(filter(None, (system, named))), example)
-        | functions
-        | _beside(example, rows.source.id is not None)
-        for system, example in zip(rows.systems, rows.examples, strict=True)
-    )
-    if suffix != ".parquet":
-        write_lines(file, made)
-        return
-    with file_aside(file) as aside:
-        write_parquet(made, aside)
+    in_system = "" if row_format.has_tool_column else rows.tools
+
+    def format_lines() -> Iterator[Json]:
+        for system, row in zip(rows.systems, rows.examples, strict=True):
+            full_system = "\n\n".join(filter(None, (system, in_system)))
+            prompt, answer = _format_turns(format_name, full_system, row.input, row.output)
+            extras = {
+                "tools": tools if rows.tools and row_format.has_tool_column else None,
+                "id": row.id if rows.source.id is not None else None,
+                "references": list(row.references),
+                "group": row.group,
+                "tags": dict(row.tags),
+                "source": row.source,
+            }
+            line = row_format.format_row(prompt, answer)
+            yield line | {name: value for name, value in extras.items() if value}
+
+    if row_format.suffix == ".parquet":
+        with atomic_file(file) as temporary:
+            write_parquet(format_lines(), temporary)
+    else:
+        write_lines(file, format_lines())
 
 
-def _refuse_several_turns(rows: Rows) -> None:
-    long = [each.location for each in rows.examples if len(each.input) > 1]
-    if long:
-        what = f"{len(long):,} rows have several turns, and alpaca holds one question each"
-        fault = Issue(long[0], what, "", "convert to openai, sharegpt or trl")
-        raise InputError([fault])
-
-
-def _beside(example: Example, own_id: bool) -> dict[str, Any]:
-    """What is known of a row beside the chat, under the names that are read."""
-    known = {
-        "id": example.id if own_id else None,
-        "references": list(example.references),
-        "group": example.group,
-        "tags": dict(example.tags),
-        "source": example.source,
-    }
-    return {name: value for name, value in known.items() if value}
+def _format_turns(format_name: str, system: str | None, turns: Sequence[Message], *answers: str) -> list[Any]:
+    """The turns before the answer as a list, then the turn of each answer."""
+    format_one = format_sharegpt_turn if format_name == "sharegpt" else format_turn
+    prompt = [Message("system", system)] if system else []
+    formatted = [format_one(turn) for turn in (*prompt, *turns)]
+    return [formatted, *(format_one(Message("assistant", answer)) for answer in answers)]

@@ -1,7 +1,6 @@
-"""The sealed split: which rows train, which choose (dev), which are the test."""
+"""The sealed split: which rows train, which choose among candidates (dev), and which are the test."""
 
-from __future__ import annotations
-
-from etude.data.splits.sides import Split, input_key, split
+from etude.data.splits.clusters import input_key
+from etude.data.splits.sides import Split, split
 
 __all__ = ["Split", "input_key", "split"]

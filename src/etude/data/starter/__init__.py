@@ -1,33 +1,29 @@
 """The first task file, guessed from a file of examples.
 
-Every guess says what it was guessed from, in the file itself and to the caller. The contract is one
-that the rows themselves keep; where up to 5% do not, the guess says which. Answers of rows that the split
-will put into the test are not read for it.
+Every guess gives its reason, in the file itself and to the caller. The rows themselves keep the guessed contract; if up
+to 5% do not, the guess says which. Answers of rows that the split will put into the test are not read for it.
 """
-
-from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.base.files import write_text
-from etude.base.remedies import raise_faults
-from etude.data.formats import Rows, check_encoding, peek_rows, read_rows, survey_rows
-from etude.data.starter.draft import Draft, infer_fields
-from etude.data.starter.guess_columns import Roles, guess_roles
-from etude.data.starter.guesses_in_words import guesses
-from etude.data.starter.schema import infer_schema
-from etude.data.starter.task_page import page
+from etude.base.issues import raise_issues
+from etude.data.formats import check_encoding, peek_rows, read_rows, survey_rows
+from etude.data.formats.columns import list_names
+from etude.data.starter.draft import TaskDraft, infer_fields, infer_schema
+from etude.data.starter.guess_columns import guess_roles
+from etude.data.starter.guess_notes import list_guesses
+from etude.data.starter.task_text import render_task_file
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 
-__all__ = ["StarterResult", "infer_fields", "infer_schema", "start"]
+__all__ = ["StarterResult", "infer_fields", "infer_schema", "write_starter"]
 
-MOST_ROWS = 100_000
-"""Rows looked at to guess columns."""
-PASSED_OVER = frozenset(("empty", "empty_turn", "roles", "tools", "repeated_input"))
-"""Kinds of fault of rows beside which the others tell what the task is."""
+MAX_ROWS = 100_000  # rows from which columns are guessed
+# Kinds of error whose rows are left out; the other rows still show what the task is.
+SKIPPED_KINDS = frozenset(("empty", "empty_turn", "roles", "tools", "repeated_input"))
 
 
 @dataclass(frozen=True)
@@ -36,73 +32,63 @@ class StarterResult:
 
     task_file: Path
     text: str
-    guesses: tuple[str, ...]
-    """What was guessed and from what, a sentence each."""
+    guesses: tuple[str, ...]  # what was guessed and why, a sentence each
 
 
-def start(path: Path, target: Path | str | None = None, test: Path | None = None) -> StarterResult:
+def write_starter(path: Path, target: Path | str | None = None, test: Path | None = None) -> StarterResult:
     """Writes a task file for the rows in `path`: to `target`, else to task.yaml beside them.
 
-    Where `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is
-    made if it is not there.
+    If `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is created if
+    it does not exist.
 
-    `test` is a file of the user's own for the test; if its columns have other names, theirs are guessed.
+    `test` is a file of the user's own for the test; if its columns have other names, they are guessed too.
 
-    Rows with empty cells, chats that cannot be learned and copies of a row with its id are left out, and named among
-    the guesses.
+    Rows with empty cells, chats that cannot be learned and copies of a row with its id are left out, and listed among
+    the guesses for `etude check` to repair.
 
-    Raises InputError when the target is there already, when the rows cannot be read for other reasons (every fault
-    of the file) and when it stays unknown which columns are the input and the output.
+    Raises InputError if the target exists, if rows cannot be read for other reasons (every error of the file), and if
+    the columns of the input and the output stay unknown.
     """
+    # Refuse early: another encoding would make every guess wrong, and nothing is overwritten.
     check_encoding(path)
-    cells = peek_rows(path, MOST_ROWS)
-    target, makes_folder = _task_file(path, target)
-    _refuse_to_overwrite(target, makes_folder)
-    if not cells:
+    cells = peek_rows(path, MAX_ROWS)
+    target, makes_folder = _choose_target(path, target)
+    if not cells:  # raises the error of a file without rows
         read_rows(RowSource(path))
     roles = guess_roles(path, cells)
-    draft = Draft(_read(roles), target, roles, _of_test(test, roles.source) if test else None)
-    text = page(draft)
+    rows = survey_rows(roles.source)
+    if not len(rows.examples) or not {issue.kind for issue in rows.issues} <= SKIPPED_KINDS:
+        raise_issues(rows.issues, path)
+    # Kind, contract and texts are guessed when the template asks for them.
+    draft = TaskDraft(rows, target, roles, _read_test_columns(test, roles.source) if test else None)
+    text = render_task_file(draft)
     if makes_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
-    return StarterResult(target, text, tuple(guesses(draft)))
+    return StarterResult(target, text, tuple(list_guesses(draft)))
 
 
-def _read(roles: Roles) -> Rows:
-    """The rows that can be read. Rows with empty cells, chats that cannot be learned and copies with their id are left
-    out, for `etude check` to find; any other fault of a row stops."""
-    rows = survey_rows(roles.source)
-    if not len(rows.examples) or not {fault.kind for fault in rows.faults} <= PASSED_OVER:
-        raise_faults(rows.faults, roles.source.file)
-    return rows
-
-
-def _of_test(test: Path, examples: RowSource) -> RowSource:
-    """How the test is read: by the columns of the examples if it has them, else by guesses. Raises InputError if it
-    cannot be read."""
+def _read_test_columns(test: Path, examples: RowSource) -> RowSource:
+    """The columns of the test: those of the examples if it has them, else guesses. Raises InputError if the test cannot
+    be read."""
     check_encoding(test)
-    cells = peek_rows(test, MOST_ROWS)
-    names = {name for row in cells for name in row}
-    same = names.issuperset({*examples.input, examples.output, examples.messages} - {None})
-    source = replace(examples, file=test) if same else guess_roles(test, cells).source
+    cells = peek_rows(test, MAX_ROWS)
+    has_same = {*list_names(cells)} >= {*examples.input, examples.output, examples.messages} - {None}
+    source = replace(examples, file=test) if has_same else guess_roles(test, cells).source
     read_rows(source)
     return source
 
 
-def _task_file(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
-    """The file to write, and whether its folder is to be made where it is absent."""
-    if target is None:
-        return rows.with_name("task.yaml"), False
-    names_folder = str(target).endswith(("/", os.sep))
-    file = Path(target)
-    return (file / "task.yaml" if names_folder or file.is_dir() else file), names_folder
-
-
-def _refuse_to_overwrite(target: Path, makes_folder: bool) -> None:
-    if target.exists():
+def _choose_target(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
+    """The file to write, and whether its folder is to be created. Raises InputError if it cannot be written there."""
+    makes_folder = target is not None and str(target).endswith(("/", os.sep))
+    file = rows.with_name("task.yaml") if target is None else Path(target)
+    if target is not None and (makes_folder or file.is_dir()):
+        file = file / "task.yaml"
+    if file.exists():
         remedy = "delete it, write elsewhere with --output FILE, or go on with etude compare"
-        raise InputError([Issue(str(target), "the task file is there already", "", remedy)])
-    if not (makes_folder or target.parent.is_dir()):
+        raise InputError([Issue(str(file), "the task file already exists", "", remedy)])
+    if not (makes_folder or file.parent.is_dir()):
         remedy = "make the folder first, name another, or end the name in a slash to have a folder made"
-        raise InputError([Issue(str(target), "no such folder", quote_value(str(target.parent)), remedy)])
+        raise InputError([Issue(str(file), "no such folder", quote_value(str(file.parent)), remedy)])
+    return file, makes_folder

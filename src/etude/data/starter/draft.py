@@ -1,10 +1,8 @@
 """What a right answer is: kind, labels, fields and schema, from the outputs.
 
-Outputs of rows that the split will put into the test are not looked at. Columns are guessed before, from all
-rows: without them there is nothing to split.
+Outputs of rows that the split will put into the test are not read. Columns are guessed before, from all rows, as the
+split needs them.
 """
-
-from __future__ import annotations
 
 import math
 import re
@@ -17,50 +15,45 @@ from statistics import median
 from typing import Any
 
 from etude.base.files import parse_json
-from etude.base.wording import count
-from etude.data.dataset import COMPARED, TEST_LEAST, Dataset, shares_system
-from etude.data.formats import Rows
+from etude.base.formatting import format_count
+from etude.data.dataset import COMPARE_MIN, MIN_TEST_ROWS, Dataset, has_shared_system
+from etude.data.formats import LoadedRows
 from etude.data.formats.tools import split_calls
 from etude.data.splits import split
-from etude.data.starter.guess_columns import Roles
-from etude.data.starter.schema import infer_schema
+from etude.data.starter.guess_columns import ColumnRoles
 from etude.errors import InputError
-from etude.privacy import find_by_form
+from etude.privacy import find_by_format
 from etude.task import RowSource
 from etude.task.contract import Contract
 from etude.text.normal_forms import normalise
 from etude.types import Example, Kind
 
-SEED = 0
-"""The seed of a new task, which decides its split."""
-SHARED = 0.95
-"""Share of the outputs that must have a form for it to be proposed."""
+SEED = 0  # the seed of a new task, which decides its split
+MIN_SHARE = 0.95  # share of the outputs that must fit a kind or a contract for it to be proposed
+# Columns that contain labels by their names; these may repeat less: twice each instead of four times.
 _LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sentiment"))
-"""Names of columns that say that they hold labels, which then may repeat less: twice each instead of four times."""
-MOST_LABELS = 0.5
-"""Different labels as a share of the rows beyond which they are rather values."""
+# Different labels as a share of the rows above which they are values rather than labels.
+MAX_LABEL_SHARE = 0.5
+_MIN_OBJECTS = 20  # objects from which a key that only one of them has counts as a value
+_TYPE_NAMES: Mapping[type, str] = {
+    **{bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+}
 _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Draft:
+class TaskDraft:
     """Everything that is guessed from the rows, each guess with its reason."""
 
-    rows: Rows
+    rows: LoadedRows
     target: Path
-    roles: Roles
-    test: RowSource | None = None
-    """The user's own test, if there is one."""
+    roles: ColumnRoles
+    test: RowSource | None = None  # the user's own test, if there is one
 
     @property
     def columns(self) -> RowSource:
         """The columns as they were read."""
         return self.rows.source
-
-    @property
-    def reasons(self) -> Mapping[str, str]:
-        """Role of a column -> what it was guessed from."""
-        return self.roles.reasons
 
     @cached_property
     def examples(self) -> tuple[Example, ...]:
@@ -68,53 +61,49 @@ class Draft:
         return tuple(self.rows.examples)
 
     @cached_property
-    def read(self) -> tuple[Example, ...]:
-        """The rows outside the test, whose answers are read; all of them where they are too few to split."""
+    def readable(self) -> tuple[Example, ...]:
+        """The rows outside the test, whose answers may be read; all rows if they are too few to split."""
         kind = self.kind[0]
         if self.test or kind != "classify":
             return self._unlabelled
-        return outside_test(self.examples, kind, SEED)
+        return select_outside_test(self.examples, kind, SEED)
 
     @cached_property
     def refusal(self) -> str:
-        """How many rows each side of a split would have that a comparison refuses to make; "" if it makes one."""
+        """The sizes of a split that a comparison would refuse; "" if it accepts the rows."""
+        minimum = COMPARE_MIN._replace(test=0 if self.test else MIN_TEST_ROWS)
         try:
-            split(
-                Dataset(self.examples),
-                self.kind[0],
-                SEED,
-                least=COMPARED._replace(test=0 if self.test else TEST_LEAST),
-            )
+            split(Dataset(self.examples), self.kind[0], SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
         return ""
 
     @cached_property
     def outputs(self) -> list[str]:
-        """The answers that are read."""
-        return [example.output for example in self.read]
+        """The answers that may be read."""
+        return [example.output for example in self.readable]
 
     @cached_property
     def kind(self) -> tuple[Kind, str]:
-        """The kind of task, and what it was guessed from."""
+        """The kind of task, and the reason of the guess."""
         if self.calls:
             return "answer", "answers that call functions"
         return _guess_kind(self._unlabelled, self.columns.output or "")
 
     @cached_property
     def _unlabelled(self) -> tuple[Example, ...]:
-        """The rows outside the test of any kind but classify, whose splits are the same."""
-        return self.examples if self.test else outside_test(self.examples, "answer", SEED)
+        """The rows outside the test for any kind but classify, whose splits are all the same."""
+        return self.examples if self.test else select_outside_test(self.examples, "answer", SEED)
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
-        """The contract, and what it was guessed from."""
+        """The contract, and the reason of the guess."""
         return guess_contract(self.kind[0], self.outputs)
 
     @property
     def measures_likeness(self) -> bool:
-        """Whether the contract is but a length, which nearly every answer keeps, or answers call functions: it is
-        offered and not set, so that likeness to the example answers, or the calls, are measured."""
+        """Whether the contract is only suggested, so that answers are compared with the examples: it would check
+        nothing but a length, or the answers call functions."""
         return self.kind[0] != "classify" and (self.calls or is_length_only(self.contract[0]))
 
     @cached_property
@@ -124,7 +113,7 @@ class Draft:
 
     @cached_property
     def num_hidden_labels(self) -> int:
-        """Labels that occur in the test alone. The contract must name all labels or none."""
+        """Labels that occur only in the test. The contract must list all labels or none."""
         return num_hidden_labels(self.contract[0], self.examples)
 
     @cached_property
@@ -133,24 +122,19 @@ class Draft:
         return Counter(system.strip() for system in self.rows.systems if system)
 
     @cached_property
-    def without_system(self) -> list[str]:
+    def rows_without_system(self) -> list[str]:
         """`file:line` of the rows that have no system message."""
         rows = zip(self.rows.systems, self.examples, strict=True)
         return [example.location for system, example in rows if not system]
 
     @property
-    def system(self) -> bool:
-        """Whether the rows bring system messages of their own."""
-        return bool(self.systems)
-
-    @property
     def shares_system(self) -> bool:
         """Whether the rows' system message becomes the instructions of all."""
-        return shares_system(self.rows.systems)
+        return has_shared_system(self.rows.systems)
 
 
-def outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
-    """The rows that a split as this kind does not put into the test; all where it cannot be made."""
+def select_outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
+    """The rows that a split for this kind does not put into the test; all if there can be no split."""
     try:
         test = {example.id for example in split(Dataset(examples), kind, seed).test}
     except InputError:
@@ -159,92 +143,84 @@ def outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[
 
 
 def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
-    """From the outputs, and from the name of their `column` where they are few."""
+    """From the outputs, and from the name of their `column` if they are few."""
     outputs = [example.output for example in examples]
-    labels, n = set(outputs), len(outputs)
-    structured = sum(isinstance(json_value(output), dict | list) for output in outputs)
-    if structured >= SHARED * n:
-        return "extract", f"{structured:,} of {count(n, 'output')}, which {'is' if n == 1 else 'are'} JSON"
-    named = column.casefold() in _LABEL_NAMES
-    if 2 <= len(labels) <= n / (2 if named else 4) and all(
-        len(label.split()) <= 8 and len(label) <= 80 for label in labels
-    ):
-        name = f", and the name {column}" if len(labels) > n / 4 else ""
-        return (
-            "classify",
-            f"{len(labels)} short outputs that repeat over {n:,} rows{name}",
-        )
-    numbers = sum(isinstance(json_value(output), int | float) for output in outputs)
-    if numbers >= SHARED * n:
-        return "extract", f"{numbers:,} of {n:,} outputs, which are numbers"
-    edit = _edit(examples)
-    return edit or ("answer", "outputs that are no labels, no JSON and no edited inputs")
-
-
-def _edit(examples: Sequence[Example]) -> tuple[Kind, str] | None:
-    """Rewrite, if the outputs are their inputs edited: most words of an output are in its input."""
-    shares, alike = [], []
+    values = list(map(_parse_value, outputs))
+    # JSON first, since JSON records may also repeat; then labels, numbers, rewriting, and free text as the default.
+    labels, num_rows = set(outputs), len(outputs)
+    num_json = sum(isinstance(value, dict | list) for value in values)
+    if num_json >= MIN_SHARE * num_rows:
+        verb = "is" if num_rows == 1 else "are"
+        return "extract", f"{num_json:,} of {format_count(num_rows, 'output')}, which {verb} JSON"
+    min_repeats = 2 if column.casefold() in _LABEL_NAMES else 4
+    is_short = all(len(label.split()) <= 8 and len(label) <= 80 for label in labels)
+    if 2 <= len(labels) <= num_rows / min_repeats and is_short:
+        name = f", and the name {column}" if len(labels) > num_rows / 4 else ""
+        return "classify", f"{len(labels)} short outputs that repeat over {num_rows:,} rows{name}"
+    num_numbers = sum(isinstance(value, int | float) for value in values)
+    if num_numbers >= MIN_SHARE * num_rows:
+        return "extract", f"{num_numbers:,} of {num_rows:,} outputs, which are numbers"
+    # Rewrite, if the outputs are their inputs edited: most words of an output are in its input.
+    copied, shared = [], []
     for example in examples:
-        one, other = set(normalise(example.text).split()), set(normalise(example.output).split())
-        if one and other:
-            shares.append(len(one & other) / len(other))
-            alike.append(len(one & other) / len(one | other))
-    if not alike or median(shares) < 0.6 or median(alike) < 0.4:
-        return None
-    return "rewrite", f"the words of the outputs, of which {median(shares):.0%} are in their input (median)"
+        words, answer_words = set(normalise(example.text).split()), set(normalise(example.output).split())
+        if words and answer_words:
+            copied.append(len(words & answer_words) / len(answer_words))
+            shared.append(len(words & answer_words) / len(words | answer_words))
+    if shared and median(copied) >= 0.6 and median(shared) >= 0.4:
+        share = f"{median(copied):.0%}"
+        return "rewrite", f"the words of the outputs, of which {share} are in their input (median)"
+    return "answer", "outputs that are no labels, no JSON and no edited inputs"
 
 
 def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
-    """A contract that the outputs keep, and what it was guessed from; an empty one where its labels would not be fit to
-    be listed. Personal data stands in none."""
+    """A contract that the outputs keep, and the reason of the guess; an empty one if its labels should not be listed.
+    It contains no personal data."""
     if kind == "classify":
         labels = tuple(sorted(set(outputs)))
-        if any(map(find_by_form, labels)):
+        if any(map(find_by_format, labels)):
             return Contract(), "the labels hold personal data, which no contract should list"
-        if len(labels) > MOST_LABELS * len(outputs):
+        if len(labels) > MAX_LABEL_SHARE * len(outputs):
             return Contract(), "nearly every row has a different label"
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
-    values = [value for value in map(json_value, outputs) if value is not None] if kind == "extract" else []
-    if values and len(values) >= SHARED * len(outputs):
-        why = f"json_schema, from {count(len(values), 'output')}"
-        return Contract(json_schema=infer_schema(values)), why
-    words, why = _guess_length(outputs)
+    values = [value for value in map(_parse_value, outputs) if value is not None] if kind == "extract" else []
+    if values and len(values) >= MIN_SHARE * len(outputs):
+        reason = f"json_schema, from {format_count(len(values), 'output')}"
+        return Contract(json_schema=infer_schema(values)), reason
+    # A length: a fifth more words than 99% of the outputs have, and no fewer than the longest has.
+    lengths = sorted(len(output.split()) for output in outputs)
+    usual, longest = lengths[math.ceil(0.99 * len(lengths)) - 1], lengths[-1]
+    words = max(math.ceil(1.2 * usual), longest)
+    reason = f"max_words {words}, from the outputs: 99% have up to {usual} words, the longest {longest}"
     fields = infer_fields(outputs)
-    if not fields:
-        return Contract(max_words=words), why
-    return Contract(fields=fields, max_words=words), f"fields {listed(fields)}, from the lines; {why}"
+    if fields:
+        reason = f"fields {', '.join(fields)}, from the lines; {reason}"
+    return Contract(fields=fields, max_words=words), reason
 
 
 def is_length_only(contract: Contract) -> bool:
-    """Whether nothing but a length could be guessed."""
+    """Whether the contract checks nothing but a length."""
     return not (contract.labels or contract.fields or contract.json_schema is not None)
 
 
 def num_hidden_labels(contract: Contract, examples: Iterable[Example]) -> int:
-    """Labels of the rows that a contract of labels lacks, for they occur in the test alone."""
+    """Labels of the rows that a contract of labels lacks, because they occur only in the test."""
     return len({row.output for row in examples} - set(contract.labels)) if contract.labels else 0
 
 
-def contract_parts(contract: Contract) -> dict[str, Any]:
-    """The parts that are guessed, as the task file writes them."""
-    parts = {
+def to_contract_key(contract: Contract) -> dict[str, Any]:
+    """The guessed parts as the task file writes them."""
+    values = {
         "labels": list(contract.labels),
         "fields": list(contract.fields),
         "json_schema": contract.json_schema,
         "max_words": contract.max_words,
     }
-    return {"contract": {name: part for name, part in parts.items() if part}}
+    return {"contract": {name: value for name, value in values.items() if value}}
 
 
-def _guess_length(outputs: Sequence[str]) -> tuple[int, str]:
-    lengths = sorted(len(output.split()) for output in outputs)
-    usual, longest = lengths[math.ceil(0.99 * len(lengths)) - 1], lengths[-1]
-    words = max(math.ceil(1.2 * usual), longest)
-    return words, f"max_words {words}, from the outputs: 99% have up to {usual} words, the longest {longest}"
-
-
-def json_value(text: str) -> Any:
-    """The JSON value of a text; None when it is none."""
+def _parse_value(text: str) -> Any:
+    """The JSON value of a text; None if it is not JSON."""
     try:
         return parse_json(text)
     except ValueError:
@@ -252,28 +228,51 @@ def json_value(text: str) -> Any:
 
 
 def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
-    """Names of the lines `Name: text` that 95% of the outputs consist of; none when they do not.
+    """Names of the lines `Name: text` that 95% of the outputs consist of; none if they do not.
 
-    Of the outputs that have such lines at all: a name in fewer than 98% ends in "?", one in 5% or
-    fewer is no field.
+    Among the outputs that have such lines, a name in fewer than 98% ends in "?", and one in 5% or fewer is not a field.
     """
-    found = [list(dict.fromkeys(_FIELD_LINE.findall(output))) for output in outputs]
-    found = [names for names in found if names]
-    counts = Counter(name for names in found for name in names)
-    places: dict[str, list[int]] = {name: [] for name in counts}
-    for names in found:
-        for place, name in enumerate(names):
-            places[name].append(place)
-    usual = [name for name, number in counts.items() if number > 0.05 * len(found) and not find_by_form(name)]
-    usual.sort(key=lambda name: sum(places[name]) / counts[name])
-    fields = tuple(name if counts[name] >= 0.98 * len(found) else f"{name}?" for name in usual)
+    named = [names for output in outputs if (names := list(dict.fromkeys(_FIELD_LINE.findall(output))))]
+    counts = Counter(name for names in named for name in names)
+    positions: dict[str, list[int]] = {name: [] for name in counts}
+    for names in named:
+        for position, name in enumerate(names):
+            positions[name].append(position)
+    usual = [
+        name for name, number in counts.items() if number > 0.05 * len(named) and not find_by_format(name)
+    ]
+    # In the order in which they usually appear.
+    usual.sort(key=lambda name: sum(positions[name]) / counts[name])
+    fields = tuple(name if counts[name] >= 0.98 * len(named) else f"{name}?" for name in usual)
     if all(name.endswith("?") for name in fields):
         return ()
+    # The fields must explain whole outputs, not just occur in them.
     contract = Contract(fields=fields)
-    kept = sum(not contract.check(output) for output in outputs)
-    return fields if kept >= SHARED * len(outputs) else ()
+    num_fitting = sum(not contract.check(output) for output in outputs)
+    return fields if num_fitting >= MIN_SHARE * len(outputs) else ()
 
 
-def listed(names: str | Iterable[str]) -> str:
-    """Names with commas between them."""
-    return names if isinstance(names, str) else ", ".join(names)
+def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
+    """A JSON schema that all values keep: types, the keys of objects, those in every object required.
+
+    Keys that are personal data are left out, and, with many objects, keys that only one of them has. Other keys are not
+    forbidden. Values of objects and lists are described in turn.
+    """
+    types = {_TYPE_NAMES.get(type(value), "null") for value in values}
+    # Every integer is a number.
+    types -= {"integer"} if "number" in types else set()
+    schema: dict[str, Any] = {}
+    if types:
+        schema["type"] = sorted(types) if len(types) > 1 else next(iter(types))
+    if "object" in types:
+        objects = [value for value in values if isinstance(value, dict)]
+        counts = Counter(key for value in objects for key in value)
+        min_count = 2 if len(objects) >= _MIN_OBJECTS else 1
+        keys = [key for key, count in counts.items() if count >= min_count and not find_by_format(key)]
+        schema["properties"] = {
+            key: infer_schema([value[key] for value in objects if key in value]) for key in keys
+        }
+        if required := [key for key in keys if counts[key] == len(objects)]:
+            schema["required"] = required
+    items = [item for value in values if isinstance(value, list) for item in value]
+    return schema | {"items": infer_schema(items)} if items else schema

@@ -1,24 +1,29 @@
-"""Which columns mean what: by their names first, then by what they hold."""
-
-from __future__ import annotations
+"""The roles of columns, guessed by their names first, then by their values."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import lt
 from pathlib import Path
-from typing import Any
+from typing import Literal, Self
 
-from etude.data.formats import guess_columns, preference_columns
-from etude.data.formats.column_names import Side, names_of, side_of
-from etude.data.formats.columns import thumbs_column
-from etude.data.formats.turns import written_turns
+from etude.data.formats import columns
+from etude.data.formats.columns import RawCells
+from etude.data.formats.turns import parse_turns
 from etude.errors import InputError
 from etude.task import RowSource
 
-_GROUP_WORDS, _ID_WORDS = frozenset(names_of("groups")), frozenset(names_of("ids"))
+TextSide = Literal["input", "output"]
+_GROUP_WORDS, _ID_WORDS = frozenset(columns.read_names("groups")), frozenset(columns.read_names("ids"))
+_ASKERS, _ANSWERERS = frozenset(columns.read_names("askers")), frozenset(columns.read_names("answerers"))
+_INPUT_NOUNS, _OUTPUT_NOUNS = (
+    columns.read_names("input_nouns", "talk_nouns"),
+    columns.read_names("output_nouns"),
+)
+_TEXT_NOUNS, _PLURALS = columns.read_names("text_nouns"), columns.NAME_LISTS["plurals"]
+_MIN_COMPOUND = 5  # letters of a noun that may end a longer word: Kundenfrage, supportantwoord
 _ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+")
 _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
@@ -26,245 +31,254 @@ _BY_NAME = "the names of the columns"
 _BY_WORDS = "the words in the names of the columns. Swap them if wrong"
 _BY_QUESTIONS = "what they hold: questions are the input. Swap them if wrong"
 _BY_ORDER = "their order in the file. Swap them if wrong"
-_SIDES = ("asked", None, "answered")
-"""What the name of a column says of its texts; the likeliest input first."""
-_OF_ROWS = 0.9
-"""Different values as a share of the rows beyond which ids are rather those of the rows, some of them copied."""
-_FEWEST_GROUPS = 20
-"""With fewer groups a split has nothing to choose from."""
+_SIDE_ORDER = ("input", None, "output")  # the side that a name states; the likeliest input first
+# Different values as a share of the rows above which ids belong to rows, some of them copied, and not to groups.
+_MAX_ID_SHARE = 0.9
+_MIN_GROUPS = 20  # with fewer groups the split has too few clusters to choose from
 
 
 @dataclass(frozen=True)
-class Roles:
-    """The columns as guessed."""
+class ColumnRoles:
+    """The guessed columns, and for each role the reason of the guess."""
 
     source: RowSource
     reasons: Mapping[str, str]
-    """Role -> what it was guessed from."""
-
-
-def _name_words(name: str) -> list[str]:
-    """The words of a name in their order: `Cust-ID`, `custId` and `custid` are cust and id."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return [part for word in re.split(r"[\W_]+", parted.casefold()) if word for part in _unglued(word)]
-
-
-def _unglued(word: str) -> tuple[str, ...]:
-    stem = word.removesuffix("id")
-    return (stem, "id") if stem != word and stem in _GROUP_WORDS else (word,)
 
 
 @dataclass(frozen=True)
-class _Column:
-    """What a column holds, as far as guessing needs it. Values are the non-empty ones, as texts."""
+class _ColumnProfile:
+    """The name of a column and its non-empty values as texts, with what they suggest."""
 
     name: str
     values: tuple[str, ...]
-    rows: int
+    num_rows: int
     """Rows of the file."""
+
+    @classmethod
+    def of(cls, name: str, cells: RawCells) -> Self:
+        """The profile of a column of some rows."""
+        values = (row.get(name) for row in cells)
+        texts = (str(value).strip() for value in values if isinstance(value, str | int | float))
+        return cls(name, tuple(filter(None, texts)), len(cells))
 
     @cached_property
     def counts(self) -> Counter[str]:
         return Counter(self.values)
 
     @cached_property
-    def words(self) -> float:
-        """Mean number of words."""
+    def mean_words(self) -> float:
         return sum(len(value.split()) for value in self.values) / max(len(self.values), 1)
 
+    @cached_property
+    def side(self) -> TextSide | None:
+        """The side of the row that the name states."""
+        return parse_side(self.name)[0]
+
     @property
-    def is_headed_by_a_value(self) -> bool:
-        """Whether the name is rather a value: the file has no line of names, and rows are not guessed."""
-        return len(self.name.split()) > 4 or self.name in self.counts
+    def has_side_noun(self) -> bool:
+        """Whether the name states the side by a noun, such as question or reply, and not by the author."""
+        return parse_side(self.name)[1]
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.values) >= 0.9 * self.num_rows
 
     @property
     def is_text(self) -> bool:
-        full = len(self.values) >= 0.9 * self.rows
-        return full and self.words >= 3 and len(self.counts) > 0.3 * len(self.values)
-
-    @cached_property
-    def _said(self) -> tuple[Side | None, bool]:
-        return side_of(self.name) or (None, False)
+        """Whether nearly all rows have a text of several words, mostly different ones."""
+        return self.is_full and self.mean_words >= 3 and len(self.counts) > 0.3 * len(self.values)
 
     @property
-    def side(self) -> Side | None:
-        """What the name says of texts: that they are asked, or answered."""
-        return self._said[0]
+    def has_value_as_name(self) -> bool:
+        """Whether the name looks like a value: the file has no header, so nothing is guessed."""
+        return len(self.name.split()) > 4 or self.name in self.counts
 
     @property
-    def is_named_so(self) -> bool:
-        """Whether it says it by a noun, such as question or reply, and not by who wrote them."""
-        return self._said[1]
-
-    @property
-    def asks(self) -> bool:
-        """Whether half of the values end as questions do."""
+    def has_questions(self) -> bool:
+        """Whether half of the values end with a question mark."""
         return sum(value[-1] in "?？؟" for value in self.values) >= 0.5 * len(self.values)
 
     @property
-    def counts_rows(self) -> bool:
-        """Whether the values are whole numbers of which each is higher than the one before."""
+    def is_row_number(self) -> bool:
+        """Whether the values are rising whole numbers."""
         numbers = [int(value) for value in self.values if value.isascii() and value.isdecimal()]
         return 0 < len(numbers) == len(self.values) and all(map(lt, numbers, numbers[1:]))
 
     @property
     def is_label(self) -> bool:
-        """Whether short values repeat, in nearly all rows."""
-        few = 2 <= len(self.counts) <= len(self.values) / 4
-        named = _SPLIT_NAME.fullmatch(self.name) or self.is_named_as_group
-        return few and not named and self.words <= 4 and len(self.values) >= 0.9 * self.rows
+        """Whether nearly all rows have a short value that repeats."""
+        repeats = 2 <= len(self.counts) <= len(self.values) / 4
+        is_excluded = _SPLIT_NAME.fullmatch(self.name) or self.has_group_name
+        return repeats and not is_excluded and self.mean_words <= 4 and self.is_full
 
     @property
-    def is_named_as_group(self) -> bool:
-        """Whether the name says a person or a thread, and nothing besides: `customer`, not `customer age`."""
-        words = set(_name_words(self.name))
+    def has_group_name(self) -> bool:
+        """Whether the name is a person or a thread and nothing else: `customer`, not `customer age`."""
+        words = set(_split_name(self.name))
         return bool(words & _GROUP_WORDS) and words <= _GROUP_WORDS | _ID_WORDS
 
     @cached_property
-    def looks_like_ids(self) -> bool:
-        """By the end of the name, or by nine values in ten."""
-        named = bool(_ID_WORDS.intersection(_name_words(self.name)[-1:]))
-        found = sum(bool(_ID_VALUE.fullmatch(value)) for value in self.values)
-        return named or found >= 0.9 * len(self.values)
+    def has_ids(self) -> bool:
+        """Whether the end of the name or nine values in ten look like ids."""
+        is_id_name = bool(_ID_WORDS.intersection(_split_name(self.name)[-1:]))
+        num_ids = sum(bool(_ID_VALUE.fullmatch(value)) for value in self.values)
+        return is_id_name or num_ids >= 0.9 * len(self.values)
 
     @property
     def may_be_group(self) -> bool:
         """Whether values repeat, and rows of one value can be kept on one side of a split."""
-        repeated = _FEWEST_GROUPS <= len(self.counts) < len(self.values)
-        ids = self.looks_like_ids and len(self.counts) <= _OF_ROWS * len(self.values)
-        return repeated and (self.is_named_as_group or ids) and not self.is_text
+        repeats = _MIN_GROUPS <= len(self.counts) < len(self.values)
+        has_group_ids = self.has_ids and len(self.counts) <= _MAX_ID_SHARE * len(self.values)
+        return repeats and (self.has_group_name or has_group_ids) and not self.is_text
 
     @property
     def is_group(self) -> bool:
-        """Whether a group is certain enough to be set: by its name, short values, none of them everywhere."""
-        return self.may_be_group and self.is_named_as_group and self.words <= 4 and self.largest <= 0.1
-
-    @property
-    def largest(self) -> float:
-        """Share of the most frequent value among all rows."""
-        return max(self.counts.values(), default=0) / self.rows
+        """Whether the column is certain enough to be set as the group."""
+        largest_share = max(self.counts.values(), default=0) / self.num_rows
+        return self.may_be_group and self.has_group_name and self.mean_words <= 4 and largest_share <= 0.1
 
     @property
     def is_tag(self) -> bool:
+        """Whether a few labels repeat, by which results can be broken down."""
         return self.is_label and len(self.counts) <= 20
 
     @property
     def is_id(self) -> bool:
-        return self.name.casefold() in _ID_NAMES and len(self.counts) == len(self.values) == self.rows
+        """Whether the name is that of an id and no value repeats."""
+        return self.name.casefold() in _ID_NAMES and len(self.counts) == len(self.values) == self.num_rows
 
 
-def _profile(cells: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
-    names = dict.fromkeys(name for row in cells for name in row)
-    for worse in preference_columns(names)[1:]:
-        del names[worse]
-    return {name: _Column(name, tuple(_column_values(cells, name)), len(cells)) for name in names}
+def parse_side(name: str) -> tuple[TextSide | None, bool]:
+    """The side that the name of a column of texts states, and whether by a noun; None if it states none or both.
+
+    Nouns come before people: `agent question` is an input, `reply to customer` an output.
+    """
+    words = [_PLURALS.get(word, word) for word in columns.split_words(name).split()]
+    has_nouns = _has_noun(words, _INPUT_NOUNS), _has_noun(words, _OUTPUT_NOUNS)
+    has_people = not _ASKERS.isdisjoint(words), not _ANSWERERS.isdisjoint(words)
+    for is_input, is_output in (has_nouns, has_people, (_has_noun(words, _TEXT_NOUNS), False)):
+        if is_input != is_output:
+            return "input" if is_input else "output", True in has_nouns
+        if is_input:
+            break
+    return None, False
 
 
-def _column_values(cells: Sequence[Mapping[str, Any]], name: str) -> Iterator[str]:
+def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
+    """The columns, and the reason for each role. Raises InputError if input or output stay unknown."""
+    names = columns.list_names(cells)
+    rejected = columns.find_preference_columns(names)[1:]
+    profiles = {name: _ColumnProfile.of(name, cells) for name in names if name not in rejected}
+    source, reason = _guess_input_and_output(path, cells, profiles)
+    reasons = {"columns": reason}
+    assigned = {*source.input, source.output, source.messages, source.system, source.id, source.group}
+    assigned |= {*source.tags, columns.find_thumb_column(cells, source)}
+    free = [profile for name, profile in profiles.items() if name not in assigned]
+    # The best group first: certain ones, then those with the fewest values, whose groups are the largest. A column that
+    # follows the answers is excluded, as it would put all rows of a label on one side.
+    candidates = [column for column in free if column.may_be_group and not source.group]
+    groups = [column for column in candidates if not _follows_answers(cells, source, column)]
+    groups.sort(key=lambda column: (not column.is_group, len(column.counts)))
+    # Then ids and tags among the columns without a role.
+    ids = [column.name for column in free if column.is_id]
+    tags = tuple(column.name for column in free if column.is_tag and column not in groups)
+    if not source.id and ids:
+        source, reasons["id"] = replace(source, id=ids[0]), "its name, and no value repeats"
+    if groups and groups[0].is_group:
+        num_groups, num_rows = len(groups[0].counts), groups[0].num_rows
+        source = replace(source, group=groups[0].name)
+        reasons["group"] = f"its name, and {num_groups:,} values in {num_rows:,} rows"
+    if not source.tags and tags:
+        source, reasons["tags"] = replace(source, tags=tags), "their few values, which repeat"
+    return ColumnRoles(source, reasons)
+
+
+def _split_name(name: str) -> list[str]:
+    """The words of a name in their order: `Cust-ID`, `custId` and `custid` are cust and id."""
+    words: list[str] = []
+    for word in re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()):
+        stem = word.removesuffix("id")
+        words += (stem, "id") if stem != word and stem in _GROUP_WORDS else (word,)
+    return words
+
+
+def _has_noun(words: Sequence[str], nouns: Sequence[str]) -> bool:
+    singulars = [word.removesuffix("s") for word in words]
+    return any(
+        noun in words
+        or any(word == noun or (len(noun) >= _MIN_COMPOUND and word.endswith(noun)) for word in singulars)
+        for noun in nouns
+    )
+
+
+def _follows_answers(cells: RawCells, source: RowSource, column: _ColumnProfile) -> bool:
+    """Whether each answer has one value of the column, and answers repeat or there are as many as values."""
+    answers = []
     for row in cells:
-        value = row.get(name)
-        if isinstance(value, str | int | float) and str(value).strip():
-            yield str(value).strip()
-
-
-def guess_roles(path: Path, cells: Sequence[Mapping[str, Any]]) -> Roles:
-    """The columns, and for each role what it was guessed from. Raises InputError where they stay unknown."""
-    profile = _profile(cells)
-    source, why = _guess_input_and_output(path, cells, profile)
-    reasons = {"columns": why}
-    taken = {*source.input, source.output, source.messages, source.system, source.id, source.group}
-    taken.add(thumbs_column(cells, source))
-    free = [column for name, column in profile.items() if name not in taken and name not in source.tags]
-    groups = [] if source.group else _groups(cells, source, free)
-    for role, found, reason in _guess_extras(source, free, groups):
-        source = replace(source, **{role: found})
-        reasons[role] = reason
-    return Roles(source, reasons)
-
-
-def _groups(cells: Sequence[Mapping[str, Any]], source: RowSource, free: Sequence[_Column]) -> list[_Column]:
-    """Columns that may be the group, the best first: certain ones, then those of the fewest values, whose
-    groups are the largest. One that follows the answers is none: it would put a label on one side."""
-    found = [column for column in free if column.may_be_group and not _follows_answer(cells, source, column)]
-    return sorted(found, key=lambda column: (not column.is_group, len(column.counts)))
-
-
-def _follows_answer(cells: Sequence[Mapping[str, Any]], source: RowSource, column: _Column) -> bool:
-    """Whether each answer has one value of the column, for answers that repeat or are one with the values."""
-    answers = [_answer(row, source) for row in cells]
+        value = parse_turns(row.get(source.messages or source.output or ""))
+        is_chat = source.messages and isinstance(value, list) and value
+        answers.append(str(value[-1] if is_chat else value).strip())
     pairs = {(answer, str(row.get(column.name)).strip()) for answer, row in zip(answers, cells, strict=True)}
-    kinds = len(set(answers))
-    return len(pairs) == kinds and (kinds <= len(answers) / 4 or kinds == len({value for _, value in pairs}))
-
-
-def _answer(row: Mapping[str, Any], source: RowSource) -> str:
-    value = written_turns(row.get(source.messages or source.output or ""))
-    return str(value[-1] if source.messages and isinstance(value, list) and value else value).strip()
+    num_answers = len(set(answers))
+    return len(pairs) == num_answers and (
+        num_answers <= len(answers) / 4 or num_answers == len({value for _, value in pairs})
+    )
 
 
 def _guess_input_and_output(
-    path: Path, cells: Sequence[Mapping[str, Any]], profile: Mapping[str, _Column]
+    path: Path, cells: RawCells, profiles: Mapping[str, _ColumnProfile]
 ) -> tuple[RowSource, str]:
-    texts = sorted((c for c in profile.values() if c.is_text), key=lambda column: -column.words)
-    labels = [column for column in profile.values() if column.is_label]
-    labels.sort(key=lambda column: (column.looks_like_ids, -len(column.counts)))
-    by_name = [(RowSource(path), _BY_NAME)]
-    if any(text.side == "asked" for text in texts) and any(text.side == "answered" for text in texts):
-        by_name.append(_pair_of_texts(path, texts, list(profile)))
-    inputs = sorted(texts, key=lambda text: _SIDES.index(text.side))
-    by_name += [(RowSource(path, input=(column.name,)), _BY_NAME) for column in inputs]
-    by_name += [(RowSource(path, output=column.name), _by_values(column)) for column in labels]
-    for source, why in by_name:
+    texts = sorted((c for c in profiles.values() if c.is_text), key=lambda column: -column.mean_words)
+    labels = [column for column in profiles.values() if column.is_label]
+    labels.sort(key=lambda column: (column.has_ids, -len(column.counts)))
+    # By name: the reader's own guess, a pair of texts, then one known column with a usual name beside it.
+    candidates = [(RowSource(path), _BY_NAME)]
+    if {"input", "output"} <= {text.side for text in texts}:
+        candidates.append(_pair_texts(path, texts, list(profiles)))
+    inputs = sorted(texts, key=lambda text: _SIDE_ORDER.index(text.side))
+    candidates += [(RowSource(path, input=(column.name,)), _BY_NAME) for column in inputs]
+    candidates += [
+        (
+            RowSource(path, output=column.name),
+            f"the name of the input, and {len(column.counts):,} values that repeat",
+        )
+        for column in labels
+    ]
+    for candidate, reason in candidates:
         try:
-            return guess_columns(cells, source, by_order=False).source, why
+            return columns.guess_columns(cells, candidate, by_order=False).source, reason
         except InputError as error:
             unknown = error
-        if any(column.is_headed_by_a_value for column in profile.values()):
+        # A file without a header would give a guess by values that looks right and drops the first row.
+        if any(column.has_value_as_name for column in profiles.values()):
             raise unknown
+    # By values: two texts, a text and a label, or the only two columns.
+    unnumbered = [name for name, column in profiles.items() if name and not column.is_row_number]
     if len(texts) >= 2:
-        source, why = _pair_of_texts(path, texts, list(profile))
-        return guess_columns(cells, source).source, why
-    if texts and labels:
-        source = RowSource(path, input=(texts[0].name,), output=labels[0].name)
-        return source, f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
-    unnumbered = [name for name, column in profile.items() if name and not column.counts_rows]
-    if len(unnumbered) == 2:
-        first, second = unnumbered
-        return guess_columns(cells, RowSource(path, input=(first,), output=second)).source, _BY_ORDER
-    raise unknown
+        source, reason = _pair_texts(path, texts, list(profiles))
+    elif texts and labels:
+        reason = f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
+        return RowSource(path, input=(texts[0].name,), output=labels[0].name), reason
+    elif len(unnumbered) == 2:
+        source, reason = RowSource(path, input=(unnumbered[0],), output=unnumbered[1]), _BY_ORDER
+    else:
+        raise unknown
+    return columns.guess_columns(cells, source).source, reason
 
 
-def _by_values(label: _Column) -> str:
-    return f"the name of the input, and {len(label.counts):,} values that repeat"
-
-
-def _pair_of_texts(path: Path, texts: Sequence[_Column], order: Sequence[str]) -> tuple[RowSource, str]:
-    """Two texts: the sides that their names say, best by a noun, the longest of each; else the two longest, of which
-    the one of questions is the input, or the first of the file. Longer texts may be either: summaries are shorter than
-    what they sum up, and replies longer than what was asked."""
-    ranked = sorted(texts, key=lambda text: not text.is_named_so)
-    asked = [text for text in ranked if text.side == "asked"]
-    answered = [text for text in ranked if text.side == "answered"]
-    if (asked and answered) or len(asked) + len(answered) == 1:
-        others = [text for text in texts if text not in (*asked, *answered)]
-        source = RowSource(path, input=((asked or others)[0].name,), output=(answered or others)[0].name)
-        return source, _BY_WORDS
-    first, second = sorted(texts[:2], key=lambda text: order.index(text.name))
-    if second.asks and not first.asks:
-        return RowSource(path, input=(second.name,), output=first.name), _BY_QUESTIONS
-    return RowSource(path, input=(first.name,), output=second.name), _BY_ORDER
-
-
-def _guess_extras(
-    source: RowSource, free: Sequence[_Column], groups: Sequence[_Column]
-) -> Iterator[tuple[str, Any, str]]:
-    """(role, column or columns, reason) for the roles that have no column yet."""
-    ids = [column.name for column in free if column.is_id]
-    if not source.id and ids:
-        yield "id", ids[0], "its name, and no value repeats"
-    if groups and groups[0].is_group:
-        column = groups[0]
-        yield "group", column.name, f"its name, and {len(column.counts):,} values in {column.rows:,} rows"
-    tags = tuple(column.name for column in free if column.is_tag and column not in groups)
-    if not source.tags and tags:
-        yield "tags", tags, "their few values, which repeat"
+def _pair_texts(path: Path, texts: Sequence[_ColumnProfile], order: Sequence[str]) -> tuple[RowSource, str]:
+    """Two texts: by the sides that their names state, best by a noun, the longest of each; else the two longest, of
+    which the one with questions is the input, or the first in the file. Length decides nothing: summaries are shorter
+    than their input, and replies often longer."""
+    ranked = sorted(texts, key=lambda text: not text.has_side_noun)
+    inputs = [text for text in ranked if text.side == "input"]
+    outputs = [text for text in ranked if text.side == "output"]
+    if (inputs and outputs) or len(inputs) + len(outputs) == 1:
+        unnamed = [text for text in texts if text not in (*inputs, *outputs)]
+        first, second, reason = (inputs or unnamed)[0], (outputs or unnamed)[0], _BY_WORDS
+    else:
+        first, second = sorted(texts[:2], key=lambda text: order.index(text.name))
+        reason = _BY_ORDER
+        if second.has_questions and not first.has_questions:
+            first, second, reason = second, first, _BY_QUESTIONS
+    return RowSource(path, input=(first.name,), output=second.name), reason

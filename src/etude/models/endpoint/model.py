@@ -1,44 +1,36 @@
 """A Model behind an OpenAI-compatible URL, asked greedily (temperature 0) by several threads.
 
-An endpoint cannot be held to choices: it answers in its own words, and the contract says whether that is a label. Its
-tokens are counted by its bytes before it has answered, and by what it reports afterwards.
+An endpoint cannot be restricted to choices: it answers in its own words, and the contract says whether that is a
+label. Tokens are estimated from bytes before it has answered, and are those that it reports afterwards.
 """
-
-from __future__ import annotations
 
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from operator import itemgetter
 
 from etude.base.files import Json
 from etude.errors import ModelError, quote_value
-from etude.models.backend import BatchedModel
-from etude.models.endpoint.client import FIRST_WAIT, RESUME, Client, RefusedError, piece_of
-from etude.models.endpoint.journal import Journal, hash_of
+from etude.models.backend import StreamedText
+from etude.models.endpoint import describe_service
+from etude.models.endpoint.client import FIRST_WAIT, Client, RefusedError, read_chunk_text
 from etude.models.registry import Models
+from etude.models.remote import Journal, RemoteModel
 from etude.task import Endpoint
 from etude.task.contract import Contract
-from etude.task.endpoint import FORM, endpoint_of
-from etude.types import Batch, Completion, Message, ModelRef, Request, Sampling, TokenScore
+from etude.task.endpoint import ENDPOINT_SYNTAX, parse_endpoint
+from etude.types import Completion, Message, ModelRef, Request, Sampling, TokenScore
 
-BYTES_PER_TOKEN = 3
-"""Fewer than most texts have, so that a prompt which is said to fit does."""
-TURN = 4
-"""Tokens that a template puts around a turn, about."""
-ADAPTED = ("max_tokens", "temperature", "logprobs", "stream_options")
-"""Members of a request that some models do not take, and can do without."""
+BYTES_PER_TOKEN = 3  # Fewer than most texts have, so that a prompt which is counted to fit does fit
+TOKENS_PER_TURN = 4  # Tokens that a chat template puts around a turn, roughly
+# Members of a request that some models reject and can do without.
+OPTIONAL_MEMBERS = ("max_tokens", "temperature", "logprobs", "stream_options")
 
 
-class EndpointModel(BatchedModel):
-    """A Model that asks an endpoint. What `journal` holds is not asked again, `notes` gains what readers should know,
-    and `first_wait` is the back-off's."""
-
-    rows_per_batch = 32
+class EndpointModel(RemoteModel):
+    """A Model that asks an endpoint. `first_wait` is the first back-off in seconds."""
 
     def __init__(
         self,
@@ -47,239 +39,165 @@ class EndpointModel(BatchedModel):
         notes: dict[str, None] | None = None,
         first_wait: float = FIRST_WAIT,
     ) -> None:
-        super().__init__(endpoint.name)
+        service = describe_service(endpoint.name, {endpoint.name: endpoint})
+        super().__init__(endpoint.name, service, journal, notes)
         self.endpoint, self.context = endpoint, endpoint.context
-        self.journal = Journal(endpoint) if journal is None else journal
-        self.notes = {} if notes is None else notes
-        self._client = Client(endpoint, first_wait)
-        self._lock, self._under_way = threading.Lock(), 0
-        self._slots = threading.BoundedSemaphore(endpoint.at_once)
-        self._refused: set[str] = set()
+        self.identity = (endpoint.url, endpoint.model, dict(endpoint.options))
+        self._client = Client(endpoint, self.stopped, first_wait)
+        self._rejected: set[str] = set()
+        """Optional members that the model has rejected."""
 
-    def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
-        """Batches of 32 in the order of the list. All are asked for at once, `at_once` of them at a time; an error,
-        Ctrl-C among them, waits for those under way, and keeps their answers. Raises ModelError."""
-        size = self.rows_per_batch
-        plan = [range(begin, min(begin + size, len(requests))) for begin in range(0, len(requests), size)]
-        todo = {number: indices for number, indices in enumerate(plan) if number not in done}
-        keys = {
-            index: hash_of(self.endpoint, requests[index]) for indices in todo.values() for index in indices
-        }
-        workers = min(self.endpoint.at_once, max(1, len(keys)))
-        pool = ThreadPoolExecutor(workers)
-        try:
-            answers: dict[str, Future[Completion]] = {}
-            for index, key in keys.items():
-                if key not in answers:
-                    answers[key] = pool.submit(self._answer, key, requests[index], workers)
-            for number, indices in todo.items():
-                yield Batch(number, tuple(indices), tuple(answers[keys[index]].result() for index in indices))
-        finally:
-            self._client.stopped.set()
-            pool.shutdown(cancel_futures=True)
-            self._client.stopped.clear()
-
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answers in the order of the requests."""
-        return self.generate(requests)
+    def ask(self, request: Request) -> tuple[Completion, str]:
+        """Answer one request; return also the name that the model reports."""
+        while True:
+            body = self._build_body(request, request.sampling)
+            try:
+                answer, seconds = self._client.request_answer(body)
+            except RefusedError as refusal:
+                self._drop_member(refusal, body)
+            else:
+                break
+        model = str(answer.get("model") or self.endpoint.model)
+        if self.endpoint.model not in model:
+            self.notes.setdefault(f"{self.endpoint.title} reports its name as {quote_value(model)}.")
+        return self._build_completion(request, answer, seconds), model
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The answer to one request, piece by piece; it is not kept."""
+        """Answer one request piece by piece; the answer is not saved."""
         while True:
-            body = self._body(request)
+            body = self._build_body(request)
             try:
                 yield from self._client.stream(body)
-            except RefusedError as refused:
-                self._adapt(refused, body)
+            except RefusedError as refusal:
+                self._drop_member(refusal, body)
             else:
                 return
 
     def write(
         self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
     ) -> tuple[Completion, Sequence[TokenScore]]:
-        """Answers one request piece by piece, for a server; the answer is counted and not kept. Several threads may
-        call this at once, and `on_piece` ends the answer by returning True. Raises ModelError."""
-        with self._slots:
-            self._admit()
-            started, completion = time.perf_counter(), None
-            try:
-                answer = self._streamed(request, sampling, on_piece)
-                completion = self._completion(request, answer.whole, time.perf_counter() - started)
-            finally:
-                self._leave(completion)
-        return completion, answer.scores
+        """Answer one request piece by piece, for a server; the answer is counted and not saved.
 
-    def _streamed(
+        Several threads may call this at once. `on_piece` ends the answer by returning True. Raises ModelError.
+        """
+        # a slot first: a request that waits for one does not count against the limits
+        with self._slots, self._admit() as save:
+            started = time.perf_counter()
+            chunks = self._collect_chunks(request, sampling, on_piece)
+            completion = self._build_completion(request, chunks.join(), time.perf_counter() - started)
+            save("", completion, "")
+        return completion, chunks.list_scores()
+
+    def _collect_chunks(
         self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
-    ) -> StreamedAnswer:
+    ) -> "ChunkedAnswer":
         while True:
-            body = self._body(request, sampling)
-            answer = StreamedAnswer()
+            body = self._build_body(request, sampling)
+            answer = ChunkedAnswer()
             try:
-                with closing(self._client.chunks(body)) as chunks:
+                with closing(self._client.stream_chunks(body)) as chunks:
                     for chunk in chunks:
-                        if (piece := answer.take(chunk)) and on_piece(piece):
+                        if (piece := answer.add_chunk(chunk)) and on_piece(piece):
                             break
-            except RefusedError as refused:
-                self._adapt(refused, body)
+            except RefusedError as refusal:
+                self._drop_member(refusal, body)
             else:
                 return answer
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt, by its bytes: more than most texts have."""
-        return TURN + sum(TURN + -(-len(each.content.encode()) // BYTES_PER_TOKEN) for each in messages)
+        """Estimate the tokens of the prompt from its bytes: more than most texts have."""
+        return TOKENS_PER_TURN + sum(
+            TOKENS_PER_TURN - -len(message.content.encode()) // BYTES_PER_TOKEN for message in messages
+        )
 
-    def _answer(self, key: str, request: Request, workers: int) -> Completion:
-        """The answer, from the journal where it is there."""
-        if known := self.journal.get(key):
-            return known
-        self._admit()
-        try:
-            answer, seconds = self._sent(request)
-            completion = self._completion(request, answer, seconds / workers)
-        except BaseException:
-            self._leave()
-            raise
-        by = str(answer.get("model") or self.endpoint.model)
-        if self.endpoint.model not in by:
-            self.notes.setdefault(f"{self.endpoint.title} gave its name as {quote_value(by)}.")
-        self._leave(completion, key, by)
-        return completion
-
-    def _leave(self, completion: Completion | None = None, key: str = "", by: str = "") -> None:
-        """Counts a request as answered, and under its key keeps the answer, or as given up."""
-        with self._lock:  # so that a limit counts a request once
-            if completion:
-                self.journal.add(key, completion, by)
-            self._under_way -= 1
-
-    def _admit(self) -> None:
-        """Counts one more request. Raises ModelError where it would go beyond a limit, those under way counted."""
-        endpoint = self.endpoint
-        with self._lock:
-            known = len(self.journal)
-            begun = known + self._under_way
-            if endpoint.max_requests is not None and begun >= endpoint.max_requests:
-                raise ModelError(
-                    f"Stopped at the limit of {endpoint.max_requests:,} requests to {endpoint.title}. {RESUME} "
-                    "Raise max_requests: first."
-                )
-            if endpoint.max_cost is not None and known:
-                assert endpoint.prices is not None, "the reader has seen to it"
-                spent = endpoint.prices.of_tokens(*self.journal.tokens)
-                if spent / known * (begun + 1) > endpoint.max_cost:
-                    raise ModelError(
-                        f"Stopped at the limit of {endpoint.max_cost:g} for {endpoint.title}: {known:,} "
-                        f"requests have cost {spent:.4g} by your prices. {RESUME} Raise max_cost: first."
-                    )
-            self._under_way += 1
-
-    def _sent(self, request: Request) -> tuple[Json, float]:
-        """The answer to a request without the members that the endpoint does not take."""
-        while True:
-            body = self._body(request)
-            try:
-                return self._client.answer(body)
-            except RefusedError as refused:
-                self._adapt(refused, body)
-
-    def _body(self, request: Request, sampling: Sampling | None = None) -> Json:
-        """What is sent. The user's options replace ours, a client's sampling both; null takes a member away."""
-        limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
+    def _build_body(self, request: Request, sampling: Sampling | None = None) -> Json:
+        limit = "max_completion_tokens" if "max_tokens" in self._rejected else "max_tokens"
         body: Json = {
             "model": self.endpoint.model,
-            "messages": [{"role": each.role, "content": each.content} for each in request.messages],
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             limit: request.max_tokens,
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        body |= dict(self.endpoint.options) | (_sampled(sampling) if sampling else {})
-        body |= dict.fromkeys(self._refused - {"max_tokens"})
-        if "logprobs" in self._refused:
-            body["top_logprobs"] = None  # which is nothing without them
+        # the user's options replace ours, a client's sampling replaces both; null removes a member
+        body |= dict(self.endpoint.options) | (_build_sampling(sampling) if sampling else {})
+        body |= dict.fromkeys(self._rejected - {"max_tokens"})
+        if "logprobs" in self._rejected:
+            body["top_logprobs"] = None  # invalid without logprobs
         return {member: value for member, value in body.items() if value is not None}
 
-    def _adapt(self, refused: RefusedError, body: Json) -> None:
-        """Notes the member of the body that a model does not take, so that it is left out. Raises the refusal where it
-        names none that we have put there."""
-        said = refused.parameter or refused.said
-        named = next((each for each in ADAPTED if re.search(rf"\b{each}\b", said) and each in body), None)
-        if named is None or named in self.endpoint.options:
-            raise refused
-        varies = "; its answers may differ from one run to the next" if named == "temperature" else ""
+    def _drop_member(self, refusal: RefusedError, body: Json) -> None:
+        """Leave out the member that the model rejects from now on. Raises the refusal if it names none of ours."""
+        text = refusal.parameter or refusal.reason
+        rejected = next(
+            (name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body), None
+        )
+        if rejected is None or rejected in self.endpoint.options:
+            raise refusal
+        effect = "; its answers may differ from one run to the next" if rejected == "temperature" else ""
         self.notes.setdefault(
-            f"{self.endpoint.title} does not take {named}, so it was asked without{varies}."
+            f"{self.endpoint.title} does not accept {rejected}, so it was asked without{effect}."
         )
         with self._lock:
-            self._refused.add(named)
+            self._rejected.add(rejected)
 
-    def _completion(self, request: Request, answer: Json, seconds: float) -> Completion:
+    def _build_completion(self, request: Request, answer: Json, seconds: float) -> Completion:
         choice, usage = answer["choices"][0], answer.get("usage") or {}
-        text = _text(choice["message"]["content"]) or choice["message"].get("refusal") or ""
+        content = choice["message"]["content"]
+        if isinstance(content, list):  # some servers split the text into parts
+            content = "".join(str(item.get("text") or "") for item in content if isinstance(item, dict))
+        text = str(content or choice["message"].get("refusal") or "")
         tokens = (choice.get("logprobs") or {}).get("content")
         label = request.choices and Contract(labels=request.choices).parse(text)
         details = usage.get("prompt_tokens_details") or {}
+        num_estimated = -(-len(text.encode()) // BYTES_PER_TOKEN) + 1
         return Completion(
             text=text,
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             prompt_tokens=int(usage.get("prompt_tokens") or self.count_tokens(request.messages)),
             cached_tokens=int(details.get("cached_tokens") or 0),
-            answer_tokens=int(
-                usage.get("completion_tokens") or -(-len(text.encode()) // BYTES_PER_TOKEN) + 1
-            ),
+            answer_tokens=int(usage.get("completion_tokens") or num_estimated),
             seconds=seconds,
-            logprob=sum(float(each["logprob"]) for each in tokens) if tokens and label else None,
+            logprob=sum(float(token["logprob"]) for token in tokens) if tokens and label else None,
         )
 
 
-def _text(content: Any) -> str:
-    """The text of an answer, which some servers give in parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return str(content or "")
-
-
-class StreamedAnswer:
-    """What an endpoint has said in chunks."""
+class ChunkedAnswer(StreamedText):
+    """An answer that an endpoint sends in chunks."""
 
     def __init__(self) -> None:
-        self.text = self.given = ""
+        super().__init__()
         self.tokens: list[Json] = []
         self.finish = ""
         self.usage: Json = {}
 
-    def take(self, chunk: Json) -> str:
-        """Takes a chunk; returns what is new of the answer without white space around it."""
-        self.text += piece_of(chunk)
+    def add_chunk(self, chunk: Json) -> str:
+        """Add a chunk; return the new text of the answer."""
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk.get("choices") or []:
             self.finish = choice.get("finish_reason") or self.finish
             self.tokens += (choice.get("logprobs") or {}).get("content") or []
-        piece = self.text.strip()[len(self.given) :]
-        self.given += piece
-        return piece
+        return self.add(read_chunk_text(chunk))
 
-    @property
-    def whole(self) -> Json:
-        """The answer as one that was not streamed."""
+    def join(self) -> Json:
+        """Build the answer as the endpoint would have sent it without streaming."""
         choice = {"message": {"content": self.text}, "finish_reason": self.finish}
         return {"choices": [{**choice, "logprobs": {"content": self.tokens}}], "usage": self.usage}
 
-    @property
-    def scores(self) -> list[TokenScore]:
-        """Of its tokens, if they were asked for."""
+    def list_scores(self) -> list[TokenScore]:
+        """List the scores of its tokens if they were requested."""
         return [
             TokenScore(
-                each["token"],
-                each["logprob"],
-                tuple((one["token"], one["logprob"]) for one in each.get("top_logprobs") or ()),
+                token["token"],
+                token["logprob"],
+                tuple(map(itemgetter("token", "logprob"), token.get("top_logprobs") or ())),
             )
-            for each in self.tokens
+            for token in self.tokens
         ]
 
 
-def _sampled(sampling: Sampling) -> Json:
-    """The members of a request that say how an answer is chosen, where it is not the likeliest."""
+def _build_sampling(sampling: Sampling) -> Json:
+    """Build the members of a request that say how tokens are chosen."""
     body: Json = {"stream_options": {"include_usage": True}}
     if sampling.temperature:
         body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -296,8 +214,9 @@ def _sampled(sampling: Sampling) -> Json:
 
 
 def load(ref: ModelRef, models: Models) -> EndpointModel:
-    """The model that `ref` names, for the registry; asked as the task says, with the answers of its run."""
-    endpoint = models.endpoints.get(ref.name) or endpoint_of(ref.name)
+    """Load the model that `ref` names: asked on the task's terms, with the saved answers of its run."""
+    endpoint = models.endpoints.get(ref.name) or parse_endpoint(ref.name)
     if endpoint is None:
-        raise ModelError(f"{ref.name} names no model. Write it as {FORM}.")
-    return EndpointModel(endpoint, Journal(endpoint, models.journal), models.notes)
+        raise ModelError(f"{ref.name} is not the name of a model. Write it as {ENDPOINT_SYNTAX}.")
+    service = describe_service(ref.name, models.endpoints)
+    return EndpointModel(endpoint, Journal(service, models.journal), models.notes)

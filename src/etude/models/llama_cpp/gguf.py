@@ -1,9 +1,7 @@
 """Tuned weights as GGUF files for llama.cpp: an adapter over an unchanged base, or base and adapter as one file.
 
-All but the tensors (the tokenizer, the chat template, the architecture) is that of the base's own GGUF file.
+Everything but the tensors (the tokenizer, the chat template, the architecture) is copied from the base's own GGUF file.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -24,159 +22,157 @@ from gguf import (
 from gguf.quants import dequantize, quantize
 from safetensors.torch import load_file
 
-from etude.base.files import file_aside
+from etude.base.files import atomic_file
 from etude.errors import ModelError
-from etude.models.adapters import read_config, read_pairs, scale_of
+from etude.models.local.adapters import compute_scale, read_adapter_config, read_adapter_pairs
 from etude.models.weights import find_weights
 
-VERIFIED = ("llama",)
-"""Architectures whose answers through llama.cpp were compared with those of transformers."""
-KINDS = {
+# Architectures whose answers through llama.cpp were compared with those of transformers.
+VERIFIED_ARCHITECTURES = ("llama",)
+# Name -> the type of matrices, of embeddings, and of the file.
+GGUF_TYPES = {
     "f16": (GGMLQuantizationType.F16, GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
     "q4_1": (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q4_1),
 }
-"""Name -> the type of matrices, of embeddings, and of the file."""
 Array = npt.NDArray[np.float32]
 
 
-def base_file(name: str) -> Path:
-    """The GGUF file of a base. Raises ModelError for a base without one, or of an architecture that is not verified."""
-    found = find_weights(name)
-    if found.suffix != ".gguf":
+def find_base_file(name: str) -> Path:
+    """Find the GGUF file of a base. Raises ModelError if it has none or its architecture is not verified."""
+    file = find_weights(name)
+    if file.suffix != ".gguf":
         raise ModelError(
-            f"{name} is no GGUF file. Export to GGUF takes a base that is one: set model: to a .gguf file."
+            f"{name} is not a GGUF file. GGUF export works only if the base is one: set model: to a .gguf file."
         )
-    if (architecture := _architecture(_read(found))) not in VERIFIED:
-        raise ModelError(
-            f"Export of {architecture} to GGUF is not verified; verified: {', '.join(VERIFIED)}."
-        )
-    return found
+    if (architecture := _read_architecture(_open(file))) not in VERIFIED_ARCHITECTURES:
+        verified = ", ".join(VERIFIED_ARCHITECTURES)
+        raise ModelError(f"Export of {architecture} to GGUF is not verified; verified: {verified}.")
+    return file
 
 
 def write_adapter(base: Path, adapter: Path, target: Path) -> None:
-    """Writes a LoRA adapter in PEFT's format as a GGUF adapter over `base`, in 16 bits.
+    """Write a LoRA adapter in PEFT's format as a GGUF adapter over `base`, in 16 bits.
 
-    Raises ModelError for an adapter of another kind, OSError where the file cannot be written.
+    Raises ModelError for another kind of adapter, OSError if the file cannot be written.
     """
-    reader, config = _read(base), read_config(adapter)
-    names, turned = _names(reader), _turned(reader)
-    pairs = {names[path]: pair for path, pair in read_pairs(adapter).items()}
+    reader, config = _open(base), read_adapter_config(adapter)
+    names, permute = _map_names(reader), _build_permutation(reader)
+    pairs = {names[path]: pair for path, pair in read_adapter_pairs(adapter).items()}
     a, _ = next(iter(pairs.values()))
-    with file_aside(target) as aside:
-        writer = GGUFWriter(aside, _architecture(reader))
+    with atomic_file(target) as temporary:
+        writer = GGUFWriter(temporary, _read_architecture(reader))
         writer.add_string("general.type", "adapter")
         writer.add_string("adapter.type", "lora")
         # llama.cpp divides by the rank
-        writer.add_float32("adapter.lora.alpha", scale_of(config, a) * a.shape[0])
-        for name, (down, up) in pairs.items():
-            writer.add_tensor(f"{name}.weight.lora_a", down.float().numpy().astype(np.float16))
-            writer.add_tensor(f"{name}.weight.lora_b", turned(name, up.float().numpy()).astype(np.float16))
+        writer.add_float32("adapter.lora.alpha", compute_scale(config, a) * a.shape[0])
+        for name, (a, b) in pairs.items():
+            writer.add_tensor(f"{name}.weight.lora_a", a.float().numpy().astype(np.float16))
+            writer.add_tensor(f"{name}.weight.lora_b", permute(name, b.float().numpy()).astype(np.float16))
         _write(writer)
 
 
 def write_merged(base: Path, tuned: Path | None, target: Path, kind: str) -> None:
-    """Writes base and tuned weights (an adapter in PEFT's format, or all weights) as one GGUF file.
+    """Write base and tuned weights (an adapter in PEFT's format, or all weights) as one GGUF file.
 
-    `kind` is a name of KINDS; vectors stay in 32 bits. Raises ModelError and OSError as `write_adapter`.
+    `kind` is a key of GGUF_TYPES; vectors stay in 32 bits. Raises ModelError and OSError as `write_adapter`.
     """
-    reader = _read(base)
-    changed = _changed(reader, tuned) if tuned else lambda name, own: own
-    matrix, embedding, file_type = KINDS[kind]
-    with file_aside(target) as aside:
-        writer = GGUFWriter(aside, _architecture(reader))
-        for key, value, kinds in _fields(reader):
-            writer.add_key_value(key, value, kinds[0], sub_type=kinds[-1] if len(kinds) > 1 else None)
+    reader = _open(base)
+    tune = _build_change(reader, tuned) if tuned else lambda name, weights: weights
+    matrix_type, embedding_type, file_type = GGUF_TYPES[kind]
+    with atomic_file(target) as temporary:
+        writer = GGUFWriter(temporary, _read_architecture(reader))
+        for key, value, types in _read_metadata(reader):
+            writer.add_key_value(key, value, types[0], sub_type=types[-1] if len(types) > 1 else None)
         writer.add_uint32("general.file_type", int(file_type))
         for tensor in reader.tensors:
-            weights = changed(tensor.name, dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
-            wanted = embedding if tensor.name in ("token_embd.weight", "output.weight") else matrix
+            weights = tune(tensor.name, dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+            is_embedding = tensor.name in ("token_embd.weight", "output.weight")
+            tensor_type = embedding_type if is_embedding else matrix_type
             if weights.ndim < 2:
                 writer.add_tensor(tensor.name, weights)
             else:
-                writer.add_tensor(tensor.name, quantize(weights, wanted), raw_dtype=wanted)
+                writer.add_tensor(tensor.name, quantize(weights, tensor_type), raw_dtype=tensor_type)
         _write(writer)
 
 
-def _changed(reader: GGUFReader, tuned: Path) -> Callable[[str, Array], Array]:
-    """Name and weights of the base -> the tuned weights."""
-    names, turned = _names(reader), _turned(reader)
+def _build_change(reader: GGUFReader, tuned: Path) -> Callable[[str, Array], Array]:
+    """Return a function from a tensor's name and its weights in the base to the tuned weights."""
+    names, permute = _map_names(reader), _build_permutation(reader)
     if (tuned / "config.json").exists():
-        whole = {
-            names.get(key.removesuffix(".weight"), key): each for key, each in _all_weights(tuned).items()
+        tensors = {
+            names.get(key.removesuffix(".weight"), key): tensor
+            for file in sorted(tuned.glob("*.safetensors"))
+            for key, tensor in load_file(file).items()
         }
-        return lambda name, own: (
-            turned(stem, whole[stem].float().numpy()) if (stem := _stem(name)) in whole else own
+        return lambda name, weights: (
+            permute(stem, tensors[stem].float().numpy())
+            if (stem := name.removesuffix(".weight")) in tensors
+            else weights
         )
-    scale = read_config(tuned)
-    added = {
-        names[path]: (scale_of(scale, a) * (b.float() @ a.float())).numpy()
-        for path, (a, b) in read_pairs(tuned).items()
+    config = read_adapter_config(tuned)
+    changes = {
+        names[path]: (compute_scale(config, a) * (b.float() @ a.float())).numpy()
+        for path, (a, b) in read_adapter_pairs(tuned).items()
     }
-    return lambda name, own: own + turned(stem, added[stem]) if (stem := _stem(name)) in added else own
+    return lambda name, weights: (
+        weights + permute(stem, changes[stem])
+        if (stem := name.removesuffix(".weight")) in changes
+        else weights
+    )
 
 
-def _all_weights(folder: Path) -> dict[str, Any]:
-    return {
-        key: each for file in sorted(folder.glob("*.safetensors")) for key, each in load_file(file).items()
-    }
-
-
-def _read(file: Path) -> GGUFReader:
-    return _read_once(file, file.stat().st_mtime_ns)
+def _open(file: Path) -> GGUFReader:
+    return _open_once(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _read_once(file: Path, changed: int) -> GGUFReader:
-    """Its vocabulary takes over a second to read, and many adapters may be written over one file."""
+def _open_once(file: Path, changed: int) -> GGUFReader:
+    # the vocabulary takes over a second to read, and many adapters may be written over one file
     return GGUFReader(file)
 
 
-def _stem(name: str) -> str:
-    return name.removesuffix(".weight")
+def _read_architecture(reader: GGUFReader) -> str:
+    return str(_read_value(reader, "general.architecture"))
 
 
-def _architecture(reader: GGUFReader) -> str:
-    return str(_value(reader, "general.architecture"))
-
-
-def _value(reader: GGUFReader, key: str) -> Any:
+def _read_value(reader: GGUFReader, key: str) -> Any:
     field = reader.get_field(key)
     return None if field is None else field.contents()
 
 
-def _fields(reader: GGUFReader) -> Iterator[tuple[str, Any, Any]]:
-    """Key, value and types of what the base's file says, but for what a writer says itself."""
-    own = ("general.architecture", "general.file_type")
+def _read_metadata(reader: GGUFReader) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, value and types of the base's metadata, except what the writer adds itself."""
+    added = ("general.architecture", "general.file_type")
     for field in reader.fields.values():
-        if field.name not in own and not field.name.startswith("GGUF."):
+        if field.name not in added and not field.name.startswith("GGUF."):
             yield field.name, field.contents(), field.types
 
 
-def _names(reader: GGUFReader) -> dict[str, str]:
-    """Path of a layer in transformers -> its name in the file."""
-    architecture = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == _architecture(reader))
-    blocks = int(_value(reader, f"{_architecture(reader)}.block_count"))
-    table = get_tensor_name_map(MODEL_ARCH(architecture), blocks).mapping
+def _map_names(reader: GGUFReader) -> dict[str, str]:
+    """Map a layer's path in transformers to its name in the file."""
+    architecture = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == _read_architecture(reader))
+    num_blocks = int(_read_value(reader, f"{_read_architecture(reader)}.block_count"))
+    table = get_tensor_name_map(MODEL_ARCH(architecture), num_blocks).mapping
     return {path: name for path, (_, name) in table.items()}
 
 
-def _turned(reader: GGUFReader) -> Callable[[str, Array], Array]:
-    """Name and weights of a layer -> the weights with their rows as llama.cpp has them. It rotates neighbours where
-    transformers rotates halves, so those of queries and keys stand in pairs."""
-    architecture = _architecture(reader)
+def _build_permutation(reader: GGUFReader) -> Callable[[str, Array], Array]:
+    """Return a function from a layer's name and weights to the weights with llama.cpp's order of rows."""
+    architecture = _read_architecture(reader)
     heads, key_heads = (
-        int(_value(reader, f"{architecture}.attention.head_count{end}")) for end in ("", "_kv")
+        int(_read_value(reader, f"{architecture}.attention.head_count{suffix}")) for suffix in ("", "_kv")
     )
 
-    def turned(name: str, weights: Array) -> Array:
-        number = {"attn_q": heads, "attn_k": key_heads}.get(name.rpartition(".")[2])
-        if number is None:
+    def permute(name: str, weights: Array) -> Array:
+        # llama.cpp rotates neighbours where transformers rotates halves, so rows of queries and keys are in pairs
+        num_heads = {"attn_q": heads, "attn_k": key_heads}.get(name.rpartition(".")[2])
+        if num_heads is None:
             return weights
-        rows = weights.reshape(number, 2, weights.shape[0] // number // 2, *weights.shape[1:])
+        rows = weights.reshape(num_heads, 2, weights.shape[0] // num_heads // 2, *weights.shape[1:])
         return rows.swapaxes(1, 2).reshape(weights.shape)
 
-    return turned
+    return permute
 
 
 def _write(writer: GGUFWriter) -> None:

@@ -1,10 +1,8 @@
-"""What stands where a password or key would, and is none: an expression of code, a type, a blank of a template.
+"""Recognise values in place of a password or key that are not one: code, types, and placeholders of templates.
 
-A literal in quotes stays a secret. Without quotes a value in code is the name of something, `password=user_pw`; so is
-one with a call, an index or dots anywhere, `getpass.getpass()`, `os.environ["PW"]`, `req.body.password`.
+A literal in quotes is a secret. In code, a value without quotes is a name, as in `password=user_pw`, and so is one with
+a call, an index or dots: `getpass.getpass()`, `os.environ["PW"]`, `req.body.password`.
 """
-
-from __future__ import annotations
 
 import re
 from functools import lru_cache
@@ -13,40 +11,40 @@ from etude.base.word_lists import read_table
 
 _TABLE = read_table(__file__, "no_secret.yaml")
 _WORDS = {key: "|".join(words) for key, words in _TABLE["words"].items()}
-_PATTERNS = {name: re.compile("".join(parts)) for name, parts in _TABLE["patterns"].items()}
-_NOTHING = re.compile(_WORDS["nothing"], re.I)
-_BLANK = re.compile(
+_PATTERNS = {name: re.compile("".join(pieces)) for name, pieces in _TABLE["patterns"].items()}
+_NO_VALUE = re.compile(_WORDS["nothing"], re.I)
+# Words for a password, such as `your_password_here` and `changeme`
+_PASSWORD_WORD = re.compile(
     rf"(?:(?:{_WORDS['before']})[ _-]?){{0,4}}(?:{_WORDS['password']})(?:[ _-]?(?:here|goes here|value|name)){{0,2}}",
     re.I,
 )
-"""Words for a password in its place, alone: `your_password_here`, `changeme`."""
-_SAYS_SO = re.compile(_WORDS["says_so"], re.I)
-_OF_CODE = re.compile(rf"(?:{_WORDS['objects']})\b|.*(?:pass|pwd|secret|cred)", re.I)
+_SELF_DESCRIBING = re.compile(_WORDS["says_so"], re.I)
+_CODE_OBJECT = re.compile(rf"(?:{_WORDS['objects']})\b|.*(?:pass|pwd|secret|cred)", re.I)
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _MESSAGE = re.compile(rf"\b(?:{_WORDS['message']})\b", re.I)
 
 
-def is_blank(value: str) -> bool:
-    """Whether a value is a blank of a template, or a word that means that there is none."""
-    patterns = (_NOTHING, _BLANK, _SAYS_SO, _PATTERNS["mark"])
+def is_placeholder(value: str) -> bool:
+    """Whether a value is a placeholder of a template, or a word that means that there is no value."""
+    patterns = (_NO_VALUE, _PASSWORD_WORD, _SELF_DESCRIBING, _PATTERNS["mark"])
     return any(pattern.fullmatch(value) for pattern in patterns)
 
 
 def is_message(match: re.Match[str]) -> bool:
-    """Whether several words in quotes speak of a password: a prompt or an error message."""
+    """Whether several words in quotes are a prompt or an error message."""
     text, start = match.string, match.start("value")
     end = text.find(text[start - 1], start, start + 300)
     return end > 0 and " " in text[start:end] and bool(_MESSAGE.search(text, start, end))
 
 
 def is_call(match: re.Match[str]) -> bool:
-    """Whether the value is the beginning of a call or an index, `getpass.getpass()`."""
-    called = _PATTERNS["call"].match(match.string, match.start("value"))
-    return bool(called and _PATTERNS["brackets"].match(match.string, called.end()))
+    """Whether the value begins a call or an index, as in `getpass.getpass()`."""
+    call = _PATTERNS["call"].match(match.string, match.start("value"))
+    return bool(call and _PATTERNS["brackets"].match(match.string, call.end()))
 
 
 def is_expression(match: re.Match[str], link: str) -> bool:
-    """Whether a value without quotes, after a label and `link`, is computed or named and not said."""
+    """Whether a value without quotes, after a label and `link`, is code: a call, a variable or a type."""
     text, start = match.string, match.start("value")
     if is_call(match) or _PATTERNS["set_again"].match(text, match.end("value")):
         return True
@@ -58,35 +56,32 @@ def is_expression(match: re.Match[str], link: str) -> bool:
         return False
     is_set = link in ("=", ":=")
     if _PATTERNS["chain"].fullmatch(value):
-        return bool(is_set or _OF_CODE.match(value)) and not _is_shell(match, start)
+        return bool(is_set or _CODE_OBJECT.match(value)) and not _is_shell(match, start)
     if _PATTERNS["grouped"].match(value) and is_set:
         return True
-    return bool(_NAME.fullmatch(value)) and _in_code(match, start, value, link)
+    return bool(_NAME.fullmatch(value)) and _is_in_code(match, start, value, link)
 
 
-def _in_code(match: re.Match[str], start: int, value: str, link: str) -> bool:
-    """Whether a name without quotes stands in a program, where it means a variable or a type."""
+def _is_in_code(match: re.Match[str], start: int, value: str, link: str) -> bool:
+    """Whether a name without quotes is in a program, where it means a variable or a type."""
     text = match.string
     if link not in ("=", ":="):
         return link == ":" and value.isalpha() and _is_program(text)
     if _is_shell(match, start):
         return False
     line = text[max(match.start() - 200, 0) : match.start()].rpartition("\n")[2]
-    is_argument = line.count("(") > line.count(")") and text[start + len(value) : start + len(value) + 1] in (
-        ",",
-        ")",
-    )
-    return is_argument or _is_program(text)
+    is_followed = text.startswith((",", ")"), start + len(value))
+    return (is_followed and line.count("(") > line.count(")")) or _is_program(text)
 
 
 @lru_cache(maxsize=2)
 def _is_program(text: str) -> bool:
-    """Whether a line of it is code; asked of one text for each of its passwords."""
+    """Whether a line of the text is code. Cached, because it is called for each password of a text."""
     return bool(_PATTERNS["code"].search(text))
 
 
 def _is_shell(match: re.Match[str], start: int) -> bool:
-    """Whether `NAME=value` opens a line without spaces, as in a shell or a file of settings."""
+    """Whether `NAME=value` begins a line without spaces, as in a shell or a file of settings."""
     text = match.string
     tight = text[start - 1 : start] == "=" and text[start - 2 : start - 1] != " "
     return tight and bool(_PATTERNS["shell"].search(text, max(match.start() - 80, 0), match.start()))

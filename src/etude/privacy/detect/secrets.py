@@ -1,256 +1,236 @@
-"""Passwords, keys and tokens: the forms their issuers document, and labelled values.
+"""Find passwords, keys and tokens, by the formats that their issuers document and by labels.
 
-Every pattern starts at the edge of a token and is bounded, so that a long text costs time in proportion to
-its length.
+Every pattern begins at the edge of a token and is bounded, so that the time is proportional to the length of a text.
 """
-
-from __future__ import annotations
 
 import math
 import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from etude.base.word_lists import read_table
-from etude.privacy.detect.no_secret import is_blank, is_call, is_expression, is_message
-from etude.privacy.detect.value_labels import LINKS, label_pattern, may_hold
-from etude.privacy.spans import UNSPACED, Span, in_small_ascii, labelled, spans_of
+from etude.privacy.detect.no_secret import is_call, is_expression, is_message, is_placeholder
+from etude.privacy.detect.value_labels import LINKS, build_label_pattern, may_have_label
+from etude.privacy.spans import UNSPACED_LETTERS, Span, has_label, lower_to_ascii, to_spans
 
-ENTROPY = 3.0
-"""Bits a character from which a labelled value counts as random."""
+MIN_ENTROPY = 3.0
+"""Bits per character from which on a labelled value counts as random."""
 
 _TABLE = read_table(__file__, "secrets.yaml")
 _FORMS: dict[str, re.Pattern[str]] = {
     issuer: re.compile("|".join(forms)) for issuer, forms in _TABLE["forms"].items()
 }
-_PATTERNS = {name: re.compile("".join(parts)) for name, parts in _TABLE["patterns"].items()}
+_PATTERNS = {name: re.compile("".join(pieces)) for name, pieces in _TABLE["patterns"].items()}
 _FORM = re.compile(
     rf"(?<![A-Za-z0-9_-])(?:{'|'.join(f'(?:{form.pattern})' for form in _FORMS.values())})(?![A-Za-z0-9_])"
 )
-LONG = 20
-"""Characters from which on a token may be a key."""
-_LONG = re.compile(rf"(?<![^\s\"'`<>(=:,;])[^\s\"'`<>(,;]{{{LONG}}}")
-"""Such a token begins here: without one a text holds no key."""
+MIN_KEY_LENGTH = 20
+"""Characters of a key without a label."""
+# The beginning of a token that is long enough for a key
+_LONG_TOKEN = re.compile(rf"(?<![^\s\"'`<>(=:,;])[^\s\"'`<>(,;]{{{MIN_KEY_LENGTH}}}")
 _KEY = re.compile(
     rf"(?<![A-Za-z0-9])(?:[\w.-]{{0,24}}[_. -])?(?:{'|'.join(_TABLE['key_names'])})s?[\"'\]]{{0,2}}"
     r"(?: {0,2}(?:=>|:=|==?|:|\bis\b(?: now)?|\bwas\b|\bto\b)) {0,2}[\"'`]?(?:base64:)?"
     r"(?P<value>[A-Za-z0-9+/_.~%-]{12,512}={0,2})(?![\w+/=])",
     re.I,
 )
-_NAMED_PASSWORD = re.compile(
-    rf"(?<![A-Za-z]){label_pattern('passwords')}(?![a-z0-9_])(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
-    rf"(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’，：！-｠{UNSPACED}]{{4,128}})",
+_LABELLED_PASSWORD = re.compile(
+    rf"(?<![A-Za-z]){build_label_pattern('passwords')}(?![a-z0-9_])"
+    rf"(?P<link>(?:[ \t]{{0,2}}(?:{LINKS})){{0,3}})[ \t]{{0,2}}"
+    rf"(?P<quote>[\"'`“‘*]?)(?P<value>[^\s\"'`”’，：！-｠{UNSPACED_LETTERS}]{{4,128}})",
     re.I,
 )
-_OF_A_CARD = re.compile(rf"\b(?:{'|'.join(_TABLE['card_words'])})\b|(?:[0-9][ -]?){{12}}", re.I)
-_NEAR = 100
-"""Characters before and after."""
-_FIRM = ("=", ":", "：", ":=", "==", "=>")
-"""Between a label and a value that is meant, whatever it looks like."""
-
-
+_CARD_NEARBY = re.compile(rf"\b(?:{'|'.join(_TABLE['card_words'])})\b|(?:[0-9][ -]?){{12}}", re.I)
+# Characters before and after a security code in which a card is mentioned
+_CARD_DISTANCE = 100
+# Signs after which a value is a password, whatever it looks like
+_ASSIGNMENTS = ("=", ":", "：", ":=", "==", "=>")
+# Lower-case words joined by hyphens and the like
 _WORDS = re.compile(r"[a-z]{1,30}(?:[_.-]{1,2}[a-z]{1,30})+")
-"""Small letters apart by hyphens and the like."""
 
 
-def secrets(text: str) -> Iterator[Span]:
-    """Private keys, keys and tokens, and passwords."""
-    if max(map(len, text.split()), default=0) >= LONG and _LONG.search(text):
-        yield from _tokens(text)
-    yield from _named(text)
+class _LabelRule(NamedTuple):
+    """How one kind of labelled secret is found."""
+
+    words: tuple[str, ...]
+    """A text without any of these words is not searched."""
+    pattern: re.Pattern[str]
+    accepts: Callable[[re.Match[str]], bool]
+    kind: str = "password"
+    rule: str = "label"
+    is_trimmed: bool = False
+    """Whether punctuation at the end belongs to the sentence."""
 
 
-def _tokens(text: str) -> Iterator[Span]:
-    """What its form alone gives away."""
+def find_secrets(text: str) -> Iterator[Span]:
+    """Find private keys, keys and tokens, and passwords."""
+    if max(map(len, text.split()), default=0) >= MIN_KEY_LENGTH and _LONG_TOKEN.search(text):
+        yield from _find_tokens(text)
+    yield from _find_labelled(text)
+
+
+def _find_tokens(text: str) -> Iterator[Span]:
+    """Find secrets by their format alone."""
     if "PRIVATE KEY" in text:
-        yield from spans_of(_PATTERNS["pem"].finditer(text), "private_key", "PEM")
+        yield from to_spans(_PATTERNS["pem"].finditer(text), "private_key", "PEM")
     if "PuTTY" in text:
-        yield from spans_of(_PATTERNS["putty"].finditer(text), "private_key", "PuTTY")
+        yield from to_spans(_PATTERNS["putty"].finditer(text), "private_key", "PuTTY")
     for match in _FORM.finditer(text):
-        if _is_made(match[0]):
-            yield Span(*match.span(), "api_key", match[0], f"form: {_issuer(match[0])}")
+        # Repeated characters, words of a style sheet and sequences of genes are not keys.
+        if len(set(match[0][-16:])) > 4 and not _WORDS.fullmatch(match[0]):
+            issuer = next(name for name, form in _FORMS.items() if form.match(match[0]))
+            yield Span(*match.span(), "api_key", match[0], f"form: {issuer}")
     if "$" in text:
-        yield from spans_of(_PATTERNS["hash"].finditer(text), "password", "hash")
+        yield from to_spans(_PATTERNS["hash"].finditer(text), "password", "hash")
     if "https://" in text:
-        yield from spans_of(_PATTERNS["webhook"].finditer(text), "api_key", "webhook")
+        yield from to_spans(_PATTERNS["webhook"].finditer(text), "api_key", "webhook")
 
 
-def _named(text: str) -> Iterator[Span]:
-    """What a word before it, or its place in an address, gives away.
-
-    Looking for the words first takes a seventh of the time that the patterns take.
-    """
-    plain = in_small_ascii(text)
+def _find_labelled(text: str) -> Iterator[Span]:
+    """Find secrets by a word before them, or by their position in a URL or after an e-mail address."""
+    # Searching for the words first takes a seventh of the time of the patterns.
+    lowered = lower_to_ascii(text)
     if "://" in text:
-        in_urls = (match for match in _PATTERNS["url"].finditer(text) if not is_blank(match["value"]))
-        yield from spans_of(in_urls, "password", "in a URL", "value")
-    for words, pattern, judged in _BY_WORD:
-        if any(map(plain.__contains__, words)):
-            for match in pattern.finditer(text):
-                yield from judged(match)
-    if may_hold(text, "passwords"):
-        for match in _NAMED_PASSWORD.finditer(text):
-            yield from _password(match)
+        in_urls = (match for match in _PATTERNS["url"].finditer(text) if not is_placeholder(match["value"]))
+        yield from to_spans(in_urls, "password", "in a URL", "value")
+    for label in _LABEL_RULES:
+        if any(map(lowered.__contains__, label.words)):
+            for match in filter(label.accepts, label.pattern.finditer(text)):
+                yield _to_span(match, label.kind, label.rule, label.is_trimmed)
+    if may_have_label(text, "passwords"):
+        for match in filter(_is_password, _LABELLED_PASSWORD.finditer(text)):
+            yield _to_span(match, "password", "label", is_trimmed=True)
     if "@" in text:
-        yield from _after_addresses(text)
+        for pattern in (_PATTERNS["credentials"], _PATTERNS["listed_login"]):
+            for match in filter(_is_after_email, pattern.finditer(text)):
+                yield _to_span(match, "password", "after an e-mail address", is_trimmed=True)
 
 
-def _after_addresses(text: str) -> Iterator[Span]:
-    for pattern in (_PATTERNS["credentials"], _PATTERNS["listed_login"]):
-        for match in pattern.finditer(text):
-            in_url = pattern is _PATTERNS["credentials"] and labelled(
-                text, match.start(), _PATTERNS["no_mailbox"], 160
-            )
-            value = _bare(match["value"])
-            if not in_url and _like_password(value) and not is_blank(value):
-                yield _cut(match, "value", "after an e-mail address")
+def _to_span(match: re.Match[str], kind: str, rule: str, is_trimmed: bool) -> Span:
+    group = match.lastgroup if match.re is _PATTERNS["command"] else "value"
+    start, value = match.start(group or 0), match[group or 0]
+    if is_trimmed:
+        value = _strip_punctuation(value)
+    return Span(start, start + len(value), kind, value, rule)
 
 
-def _key(match: re.Match[str]) -> Iterator[Span]:
-    """A value that a machine has made, and no code and no blank."""
-    if is_random(match["value"]) and not is_call(match) and not is_blank(match["value"]):
-        yield Span(*match.span("value"), "api_key", match["value"], "label")
+def _is_after_email(match: re.Match[str]) -> bool:
+    # Not after the user of a URL, and not in git@host:path.
+    is_credentials = match.re is _PATTERNS["credentials"]
+    if is_credentials and has_label(match.string, match.start(), _PATTERNS["no_mailbox"], 160):
+        return False
+    value = _strip_punctuation(match["value"])
+    return _looks_like_password(value) and not is_placeholder(value)
 
 
-def _argument(match: re.Match[str]) -> Iterator[Span]:
-    """The password of a command, where it is no variable and no word for one."""
-    span = _cut(match, match.lastgroup or "value", "argument of a command")
-    if len(span.text) >= 4 and not is_blank(span.text):
-        yield span
+def _is_key(match: re.Match[str]) -> bool:
+    return is_random(match["value"]) and not is_call(match) and not is_placeholder(match["value"])
 
 
-def _whole(match: re.Match[str]) -> Iterator[Span]:
-    yield from spans_of([match], "password", "label", "value")
+def _is_argument(match: re.Match[str]) -> bool:
+    value = _strip_punctuation(match[match.lastgroup or "value"])
+    return len(value) >= 4 and not is_placeholder(value)
 
 
-def _in_element(match: re.Match[str]) -> Iterator[Span]:
-    if not is_blank(match["value"]):
-        yield from _whole(match)
-
-
-def _docker(match: re.Match[str]) -> Iterator[Span]:
-    """A name and a password, with a colon between, in Base64."""
-    value = match["value"]
+def _is_docker_login(match: re.Match[str]) -> bool:
+    """Whether Base64 contains a user and a password with a colon between them."""
     try:
-        if b":" in b64decode(value, validate=True)[1:-1]:
-            yield from _whole(match)
+        return b":" in b64decode(match["value"], validate=True)[1:-1]
     except ValueError:
-        return
+        return False
 
 
-def _card_code(match: re.Match[str]) -> Iterator[Span]:
-    """The security code of a card that is spoken of nearby."""
-    if _OF_A_CARD.search(match.string, max(match.start() - _NEAR, 0), match.end() + _NEAR):
-        yield from _whole(match)
+def _is_card_code(match: re.Match[str]) -> bool:
+    start, end = max(match.start() - _CARD_DISTANCE, 0), match.end() + _CARD_DISTANCE
+    return bool(_CARD_NEARBY.search(match.string, start, end))
 
 
-def _quoted(match: re.Match[str]) -> Iterator[Span]:
-    """Several words in quotes, but for a prompt or a message."""
-    if not is_message(match):
-        yield from _whole(match)
+def _is_password(match: re.Match[str]) -> bool:
+    """Whether the value after a label of passwords is neither an ordinary word, nor code, nor a placeholder."""
+    link, is_quoted = match["link"].strip(), bool(match["quote"])
+    value = _strip_punctuation(match["value"])
+    if len(value) < 4 or is_placeholder(value) or is_placeholder(match["value"].rstrip(".,;:)")):
+        return False
+    if is_message(match) if is_quoted else _is_attached(match) or is_expression(match, link):
+        return False
+    is_verb = "word" in match.re.groupindex and match["word"].lower() == "pass"  # "pass verbose=1"
+    if is_verb and link not in (*_ASSIGNMENTS, "is", "was", "reads"):
+        return False
+    is_assigned = link in _ASSIGNMENTS or (is_quoted and link not in ("(", "[", ","))
+    # "Is the passcode reset?": the question mark is the sentence's, and without a sign before it so is "!".
+    candidate = value if is_quoted else value.lstrip("([").rstrip("?" if is_assigned else "?!")
+    is_ordinary = _is_ordinary_word(candidate) and not (is_assigned and link in ("=", "==", ":="))
+    is_name = link not in _ASSIGNMENTS and _PATTERNS["assigned"].match(candidate)
+    if is_placeholder(candidate) or is_ordinary or is_name:
+        return False
+    return is_assigned or _looks_like_password(candidate)
 
 
-def _password(match: re.Match[str]) -> Iterator[Span]:
-    """The value after the word password, where it does not read as an ordinary word, code or a blank."""
-    link, quoted = match["link"].strip(), bool(match["quote"])
-    value = _bare(match["value"])
-    if len(value) < 4 or is_blank(value) or is_blank(match["value"].rstrip(".,;:)")):
-        return
-    if is_message(match) if quoted else _is_apart(match) or is_expression(match, link):
-        return
-    if _is_pass(match) and link not in _FIRM and link not in ("is", "was", "reads"):
-        return  # a verb: "pass verbose=1"
-    firm = link in _FIRM or (quoted and link not in ("(", "[", ","))
-    # "Is the passcode reset?": where no sign links them, marks at the end are the sentence's; a question's always are.
-    judged = value if quoted else value.lstrip("([").rstrip("?" if firm else "?!")
-    if is_blank(judged):
-        return  # "(hidden)"
-    ordinary = _is_ordinary(judged) and not (firm and link in ("=", "==", ":="))
-    is_named = link not in _FIRM and _PATTERNS["assigned"].match(judged)
-    if not ordinary and not is_named and (firm or _like_password(judged)):
-        yield _cut(match, "value", "label")
+def _is_attached(match: re.Match[str]) -> bool:
+    """Whether the value follows a label in ASCII without a sign or space, as in `pwd.getpwuid`, or after a bracket, as
+    in `pass_none(func)`."""
+    text, link_start = match.string, match.start("link")
+    is_open = match["link"].strip() in ("", "(", "[", ",")
+    return text[link_start - 1].isascii() and not text[link_start].isspace() and is_open
 
 
-def _is_apart(match: re.Match[str]) -> bool:
-    """Whether nothing, or an opening bracket, joins the label to its value at once, as in `pwd.getpwuid` and
-    `pass_none(func)`; scripts without spaces need none."""
-    at = match.start("link")
-    before = match.string[at - 1]
-    return (
-        before.isascii() and not match.string[at].isspace() and match["link"].strip() in ("", "(", "[", ",")
-    )
-
-
-def _is_pass(match: re.Match[str]) -> bool:
-    return "word" in match.re.groupindex and match["word"].lower() == "pass"
-
-
-def _is_ordinary(value: str) -> bool:
-    """Whether a value is a word or several with hyphens, in small letters but for the first of each."""
+def _is_ordinary_word(value: str) -> bool:
+    """Whether a value is one or several words with hyphens, in lower case except for first letters."""
     words = re.split("[-/']", value)
     return all(word.isalpha() and (word[1:].islower() or len(word) == 1) for word in words)
 
 
-def _told(match: re.Match[str]) -> Iterator[Span]:
-    """A value that looks chosen, in a sentence about it."""
-    if _like_password(_bare(match["value"])):
-        yield _cut(match, "value", "label")
+def _is_in_sentence(match: re.Match[str]) -> bool:
+    return _looks_like_password(_strip_punctuation(match["value"]))
 
 
-_BY_WORD: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], Iterator[Span]]], ...] = (
-    (("key", "secret", "token", "sig", "credential"), _KEY, _key),
-    (("bearer", "basic", "token"), _PATTERNS["bearer"], _key),
-    (("pass", "pwd"), _PATTERNS["password"], _password),
-    (("pass",), _PATTERNS["for_password"], _told),
-    (("pass", "pwd"), _PATTERNS["element"], _in_element),
-    (('"auth"',), _PATTERNS["docker"], _docker),
-    (("pass", "pwd"), _PATTERNS["quoted_password"], _quoted),
-    (("login", "log in", "log-in", "user", "credential"), _PATTERNS["login"], _told),
-    (("pin",), _PATTERNS["pin"], _whole),
-    (("cvv", "cvc", "security code"), _PATTERNS["card_code"], _card_code),
-    (("mysql", "mariadb", "sshpass", "curl", "wget", "http"), _PATTERNS["command"], _argument),
-    (("cookie",), _PATTERNS["cookie"], _key),
-)
-"""Words of which one stands in whatever the pattern matches, the pattern, and what is found where it does."""
-
-
-def _cut(match: re.Match[str], group: str, rule: str) -> Span:
-    """The span of a password, without the sentence's own marks at its end."""
-    value = _bare(match[group])
-    start = match.start(group)
-    return Span(start, start + len(value), "password", value, rule)
-
-
-def _bare(value: str) -> str:
+def _strip_punctuation(value: str) -> str:
     return value.rstrip(".,;:)]}>*")
 
 
-def _like_password(value: str) -> bool:
-    """Whether a word looks chosen as a password: letters mixed with digits or marks, or an odd case."""
-    if len(value) < 4 or "@" in value or value.startswith(("http", "www.")):
+def _looks_like_password(value: str) -> bool:
+    """Whether a word mixes letters with digits or punctuation, or has a capital inside."""
+    if len(value) < 6 or "@" in value or value.startswith(("http", "www.")):
         return False
-    letters = any(map(str.isalpha, value))
-    digits = any(map(str.isdigit, value))
-    marks = any(letter in "!#$%^&*?~+=_" for letter in value)
-    mixed = bool(re.search("[a-z][A-Z]", value))
-    return letters and (digits or marks or mixed) and len(value) >= 6
+    has_digit = any(map(str.isdigit, value))
+    has_punctuation = any(letter in "!#$%^&*?~+=_" for letter in value)
+    has_capital = bool(re.search("[a-z][A-Z]", value))
+    return any(map(str.isalpha, value)) and (has_digit or has_punctuation or has_capital)
 
 
 def is_random(value: str) -> bool:
-    """Whether a labelled value looks made by a machine: mixed characters, ENTROPY bits a character."""
+    """Whether a value looks machine-made: mixed characters, MIN_ENTROPY bits per character, and a digit."""
     if _PATTERNS["not_random"].fullmatch(value):
         return False
     counts = Counter(value)
     bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
-    return bits >= ENTROPY and any(map(str.isdigit, value))
+    return bits >= MIN_ENTROPY and any(map(str.isdigit, value))
 
 
-def _is_made(token: str) -> bool:
-    """Whether a token of a known form can be a machine's: sk-xxxxxxxxxxxxxxxxxxxx, a class of a style sheet and a
-    sequence of genes are none."""
-    return len(set(token[-16:])) > 4 and not _WORDS.fullmatch(token)
-
-
-def _issuer(token: str) -> str:
-    return next(name for name, form in _FORMS.items() if form.match(token))
+_LABEL_RULES = (
+    _LabelRule(("key", "secret", "token", "sig", "credential"), _KEY, _is_key, "api_key"),
+    _LabelRule(("bearer", "basic", "token"), _PATTERNS["bearer"], _is_key, "api_key"),
+    _LabelRule(("pass", "pwd"), _PATTERNS["password"], _is_password, is_trimmed=True),
+    _LabelRule(("pass",), _PATTERNS["for_password"], _is_in_sentence, is_trimmed=True),
+    _LabelRule(("pass", "pwd"), _PATTERNS["element"], lambda match: not is_placeholder(match["value"])),
+    _LabelRule(('"auth"',), _PATTERNS["docker"], _is_docker_login),
+    _LabelRule(("pass", "pwd"), _PATTERNS["quoted_password"], lambda match: not is_message(match)),
+    _LabelRule(
+        ("login", "log in", "log-in", "user", "credential"),
+        _PATTERNS["login"],
+        _is_in_sentence,
+        is_trimmed=True,
+    ),
+    _LabelRule(("pin",), _PATTERNS["pin"], lambda match: True),
+    _LabelRule(("cvv", "cvc", "security code"), _PATTERNS["card_code"], _is_card_code),
+    _LabelRule(
+        ("mysql", "mariadb", "sshpass", "curl", "wget", "http"),
+        _PATTERNS["command"],
+        _is_argument,
+        rule="argument of a command",
+        is_trimmed=True,
+    ),
+    _LabelRule(("cookie",), _PATTERNS["cookie"], _is_key, "api_key"),
+)

@@ -1,7 +1,7 @@
-"""Consistent masking: one value gets one surrogate throughout, so that the task stays learnable.
+"""Consistent masking: a value gets the same surrogate everywhere, so the task can still be learned.
 
-Surrogates come from HMAC-SHA-256 under a secret key, so that nobody without the key can try out values. The
-way back is a key file that is written apart from the data and only on request.
+Surrogates come from HMAC-SHA-256 with a secret key, so nobody without the key can find out values by trying them. The
+map from surrogate to original is a key file, which is written apart from the data and only on request.
 """
 
 from __future__ import annotations
@@ -15,44 +15,48 @@ from pathlib import Path
 from etude.base.files import write_bytes
 from etude.errors import RunError
 from etude.privacy.find import find
-from etude.privacy.mask.letter_runs import LetterRuns
-from etude.privacy.mask.occurrences import Standing
-from etude.privacy.mask.same_value import FREE, NUMBERS, canonical, escaped, unescaped
-from etude.privacy.mask.surrogates import may_belong, surrogate, written_as
+from etude.privacy.mask import known_values
+from etude.privacy.mask.known_values import decode_json_string, to_canonical
+from etude.privacy.mask.lookup import SurrogateIndex, WordFilter
+from etude.privacy.mask.surrogates import create_surrogate, list_spellings, may_be_real
 from etude.privacy.spans import Span
 
-REMEDY = "Put a copy of it back. Without one, delete it: what it stood for is lost, and all values get new stand-ins."
-MOST_TRIES = 1000
-"""Surrogates tried until one is free; short numbers can run out of others."""
+KEY_REMEDY = (
+    "Restore a copy of it. Without one, delete it: its originals are lost, and all values get new surrogates."
+)
+MAX_TRIES = 1000
+"""Surrogates of one length that are tried until one is free; there may be no other number of a few digits."""
 
 
 class Masker:
-    """Replaces what was found, and remembers what stands for what.
+    """Replaces spans by surrogates, and can undo it.
 
-    `key` (32 random bytes by default) fixes the surrogates: the same key masks two files alike, but for surrogates
-    that stand in one of them by themselves.
+    The same `key` (default: 32 random bytes) masks two files alike, except for surrogates that already occur in one of
+    them.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or random_source.token_bytes(32)
-        self._forward: dict[tuple[str, str], str] = {}
-        self._back: dict[str, str] = {}
-        self._first: dict[tuple[str, str], str] = {}
-        """`_value` -> the surrogate for the first way in which it was written."""
-        self.standing = Standing()
-        """Finds the surrogates in texts."""
-        self._made: set[str] = set()
-        """Canonical surrogates."""
-        self._there = LetterRuns()
-        """What occurs in the texts; no surrogate may be any of it."""
+        # (kind, text) -> surrogate
+        self._surrogates: dict[tuple[str, str], str] = {}
+        # Surrogate -> text
+        self._originals: dict[str, str] = {}
+        # `_value_key` -> the surrogate of its first spelling
+        self._first_surrogates: dict[tuple[str, str], str] = {}
+        self.surrogate_index = SurrogateIndex()
+        self._canonical_surrogates: set[str] = set()
+        # No surrogate may occur in the texts
+        self._words_in_texts = WordFilter()
 
     def keep_clear_of(self, text: str) -> None:
-        """Makes no surrogate that occurs in the text. Given all texts before the first is masked, the way
-        back is exact for all of them."""
-        self._there.add(text)
+        """Create no surrogate that occurs in the text.
+
+        Call it with all texts before masking the first one, and `unmask` is exact for all of them.
+        """
+        self._words_in_texts.add(text)
 
     def mask(self, text: str, spans: Iterable[Span]) -> str:
-        """The text with every span replaced; spans as `find` gives them: in order, not overlapping."""
+        """Replace spans, which are in order and do not overlap, as `find` returns them."""
         self.keep_clear_of(text)
         pieces, end = [], 0
         for span in spans:
@@ -61,102 +65,106 @@ class Masker:
         return "".join([*pieces, text[end:]])
 
     def surrogate(self, kind: str, text: str) -> str:
-        """What stands for a value: the same letters and digits for the same kind and value, and for the same number
-        whatever its kind. The spaces and hyphens of a number, and capitals, are as in `text`; in keys and passwords
-        every character counts.
+        """Return the surrogate of a value.
 
-        Two values never share a surrogate, and no surrogate is itself a value that was masked.
+        All spellings of a value have the same letters and digits in their surrogates, whatever the kind of a number;
+        the spaces and hyphens of numbers, and capitals, are those of `text`. In keys and passwords every character
+        counts. No two values share a surrogate, and no surrogate equals a value that was masked.
         """
-        known = self._forward.get((kind, text))
-        if known is None:
-            known = self._written(kind, text)
-            self._remember(kind, text, known)
-        return known
+        surrogate = self._surrogates.get((kind, text))
+        if surrogate is None:
+            surrogate = self._find_surrogate(kind, text)
+            self._remember(kind, text, surrogate)
+        return surrogate
 
     def unmask(self, text: str) -> str:
-        """The text with the surrogates of this masker turned back, as whole words, the longest first."""
+        """Replace the surrogates of this masker, as whole words, by their originals."""
         pieces, end = [], 0
-        for start, last in self.standing.places(text):
-            pieces += [text[end:start], self._back[text[start:last]]]
-            end = last
+        for start, stop in self.surrogate_index.find_in(text):
+            pieces += [text[end:start], self._originals[text[start:stop]]]
+            end = stop
         return "".join([*pieces, text[end:]])
 
     @property
-    def stand_ins(self) -> Collection[str]:
-        """All surrogates that stand for something."""
-        return self._back.keys()
+    def surrogates(self) -> Collection[str]:
+        """All surrogates so far."""
+        return self._originals.keys()
 
     def save_key(self, file: Path) -> None:
-        """Writes the way back, whole even after a kill, readable by its owner only (mode 600). Raises OSError."""
-        body = {"key": self._key.hex(), "values": [[*pair, to] for pair, to in self._forward.items()]}
+        """Write the map from surrogate to original, readable by the owner only (mode 600). Raises OSError."""
+        values = [[*kind_and_text, surrogate] for kind_and_text, surrogate in self._surrogates.items()]
+        body = {"key": self._key.hex(), "values": values}
         write_bytes(file, json.dumps(body, indent=1).encode(), private=True)
 
     @classmethod
     def load_key(cls, file: Path) -> Masker:
-        """The masker whose key file this is. Raises OSError, and RunError where it cannot be read as one."""
+        """Load the masker that saved a key file. Raises OSError, and RunError if the file is damaged."""
         try:
             body = json.loads(file.read_text(encoding="utf-8"))
             masker = cls(bytes.fromhex(body["key"]))
-            for kind, text, to in body["values"]:
-                masker._remember(kind, text, to)
+            for kind, text, surrogate in body["values"]:
+                masker._remember(kind, text, surrogate)
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} is no key file, or a damaged one ({error}). {REMEDY}") from error
+            raise RunError(f"{file} is not a key file, or is damaged ({error}). {KEY_REMEDY}") from error
         return masker
 
-    def _remember(self, kind: str, text: str, made: str) -> None:
-        self._forward[kind, text] = made
-        if made not in self._back:
-            self._back[made] = text
-            self.standing.add(made)
-        self._first.setdefault(_value(kind, text), unescaped(made))
-        self._made.add(canonical(kind, made))
+    def _remember(self, kind: str, text: str, surrogate: str) -> None:
+        self._surrogates[kind, text] = surrogate
+        if surrogate not in self._originals:
+            self._originals[surrogate] = text
+            self.surrogate_index.add(surrogate)
+        self._first_surrogates.setdefault(_value_key(kind, text), decode_json_string(surrogate))
+        self._canonical_surrogates.add(to_canonical(kind, surrogate))
 
-    def _written(self, kind: str, text: str) -> str:
-        """A surrogate that stands for the value already, written as the value is here; else a new one."""
-        first = self._first.get(_value(kind, text))
+    def _find_surrogate(self, kind: str, text: str) -> str:
+        """Return the value's surrogate in the spelling of `text`, or a new one if it has none."""
+        first = self._first_surrogates.get(_value_key(kind, text))
         if first is None:
-            return self._new(kind, text)
-        ways = (_as_in(text, way) for way in written_as(kind, first, unescaped(text)))
-        free = (way for way in ways if self._back.get(way, text) == text)
-        return next(free, None) or (self._new(kind, text) if "\\" in text else first)
+            return self._create_surrogate(kind, text)
+        for spelling in list_spellings(kind, first, decode_json_string(text)):
+            surrogate = _escape_like(text, spelling)
+            if self._originals.get(surrogate, text) == text:
+                return surrogate
+        return self._create_surrogate(kind, text) if "\\" in text else first
 
-    def _new(self, kind: str, text: str) -> str:
-        (sort, plain), meant = _value(kind, text), unescaped(text)
-        for tries in range(2 * MOST_TRIES):
-            value = f"{sort}\0{plain}\0{tries}".encode("utf-8", "surrogatepass")
-            made = surrogate(kind, _widened(meant, tries), hmac.digest(self._key, value, "sha256"), tries)
-            if made and self._is_free(kind, made, text, tries):
-                return _as_in(text, made)
-        return f"[{kind.replace('_', ' ')} {len(self._back)}]"
+    def _create_surrogate(self, kind: str, text: str) -> str:
+        (number_or_kind, canonical), decoded = _value_key(kind, text), decode_json_string(text)
+        for tries in range(2 * MAX_TRIES):
+            if tries >= MAX_TRIES and decoded.isdigit():
+                # No number of this length is free. Further digits keep it a number, as JSON requires.
+                pattern = decoded + "0" * (1 + (tries - MAX_TRIES) // 100)
+            else:
+                pattern = decoded
+            value = f"{number_or_kind}\0{canonical}\0{tries}".encode("utf-8", "surrogatepass")
+            candidate = create_surrogate(kind, pattern, hmac.digest(self._key, value, "sha256"), tries)
+            if candidate and self._is_free(kind, candidate, text, tries):
+                return _escape_like(text, candidate)
+        return f"[{kind.replace('_', ' ')} {len(self._originals)}]"
 
-    def _is_free(self, kind: str, made: str, text: str, tries: int) -> bool:
-        """Whether nothing else is, or may be, meant by a surrogate."""
-        plain = canonical(kind, made)
-        kinds = {kind, "card", "iban"} if kind in NUMBERS else {kind}
+    def _is_free(self, kind: str, candidate: str, text: str, tries: int) -> bool:
+        """Whether a surrogate is neither used, nor in the texts, nor possibly a real value."""
+        canonical = to_canonical(kind, candidate)
+        kinds = {kind, "card", "iban"} if kind in known_values.NUMBER_KINDS else {kind}
         return (
-            plain != canonical(kind, text)
-            and plain not in self._made
-            and self._back.get(_as_in(text, made), text) == text
-            and _value(kind, made) not in self._first
-            and not self._there.may_hold(made)
-            and not any(may_belong(each, made, text, tries) for each in kinds)
-            # Twelve digits of a card's sixteen can have the form of a national number, which would be found again.
-            and all(span.kind == kind or span.text == made for span in find(made, review=False))
+            canonical != to_canonical(kind, text)
+            and canonical not in self._canonical_surrogates
+            and self._originals.get(_escape_like(text, candidate), text) == text
+            and _value_key(kind, candidate) not in self._first_surrogates
+            and not self._words_in_texts.may_contain(candidate)
+            and not any(may_be_real(other_kind, candidate, text, tries) for other_kind in kinds)
+            # Twelve of a card's sixteen digits can look like a national number, which `find` would find in it.
+            and all(span.kind == kind or span.text == candidate for span in find(candidate, review=False))
         )
 
 
-def _value(kind: str, text: str) -> tuple[str, str]:
-    """What is equal for two spans of one value: an account number may be told as a phone number elsewhere."""
-    plain = canonical(kind, text)
-    return ("number" if kind in NUMBERS and len(plain) >= FREE else kind), plain
+def _value_key(kind: str, text: str) -> tuple[str, str]:
+    """Return a key that is equal for all spans of a value. An account number can be found as a phone elsewhere."""
+    canonical = to_canonical(kind, text)
+    is_number = kind in known_values.NUMBER_KINDS and len(canonical) >= known_values.MIN_NUMBER_LENGTH
+    return ("number" if is_number else kind), canonical
 
 
-def _as_in(text: str, made: str) -> str:
-    """A surrogate with the escapes of JSON, where the text that it stands for is written with them."""
-    return escaped(made, text.isascii()) if unescaped(text) != text else made
-
-
-def _widened(text: str, tries: int) -> str:
-    """A number that is nothing but digits with more of them, when no other of its length has been free: in JSON it has
-    to stay a number."""
-    return text + "0" * (1 + (tries - MOST_TRIES) // 100) if tries >= MOST_TRIES and text.isdigit() else text
+def _escape_like(text: str, surrogate: str) -> str:
+    """Escape a surrogate for a JSON string if the original text has such escapes."""
+    has_escapes = decode_json_string(text) != text
+    return known_values.encode_json_string(surrogate, text.isascii()) if has_escapes else surrogate

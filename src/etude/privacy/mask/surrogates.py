@@ -1,13 +1,10 @@
-"""Stand-ins for personal data: of the same format, made from a keyed hash.
+"""Surrogates for personal data: values of the same format, made from a keyed hash.
 
-Letters become letters and digits digits, so that what is learned from the text stays true of its form. E-mail
-addresses end in example.org (RFC 2606); IP addresses lie in the ranges kept for documentation (RFC 5737 and 3849)
-and, when those run out, for measurements (RFC 2544). These belong to nobody, and neither do cards and bank accounts,
-whose checksum is wrong. A phone number is no valid one of its country; of a number without a country code that is
-judged in the regions where the value is valid. A national or other number is somebody's by chance only.
+Letters become letters and digits become digits, so a model still learns the format. E-mail addresses end in example.org
+(RFC 2606). IP addresses are from the ranges reserved for documentation (RFC 5737 and 3849), then from the range for
+benchmarks (RFC 2544). Cards and bank accounts have a wrong checksum. A phone number is not valid in its country or,
+without a country code, in the regions where the original is valid. Other numbers belong to somebody only by chance.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
@@ -17,171 +14,176 @@ from itertools import chain, cycle, islice
 from etude.base.word_lists import read_table
 
 REGIONS = ("US", "GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA", "ES", "PL", "PT", "IN", "BR")
-"""Regions that are asked about a phone number without a country code."""
+"""Regions in which a phone number without a country code may be valid."""
 
 _NAMES = read_table(__file__, "names.yaml")
 _GIVEN, _FAMILY = _NAMES["given"].split(), _NAMES["family"].split()
-_ISSUER = re.compile(
-    r"(?:(?:sk|pk|rk|gh[a-z]|hf|npm|xox[a-z]|glpat)[-_](?:(?:live|test)_|(?:proj|admin|svcacct|ant)-)?|github_pat_|AKIA|ASIA|AIza|SG\.|eyJ)(?=.)"
+# The prefix of a key that identifies its issuer, not its owner
+_ISSUER_PREFIX = re.compile(
+    r"(?:(?:sk|pk|rk|gh[a-z]|hf|npm|xox[a-z]|glpat)[-_](?:(?:live|test)_|(?:proj|admin|svcacct|ant)-)?"
+    r"|github_pat_|AKIA|ASIA|AIza|SG\.|eyJ)(?=.)"
 )
-"""The mark at the front of a key that tells who has issued it, and nothing of whose it is."""
-DOCUMENTED = 16
-"""Tries after which IPv4 addresses no longer come from RFC 5737, which holds 768, but from RFC 2544, which holds
-131,072."""
+MAX_DOCUMENTED_TRIES = 16
+"""Tries with the 768 IPv4 addresses of RFC 5737, before the 131,072 of RFC 2544 are used."""
 
-_TRUNK = re.compile(r"^[^0-9]*(00?)|(?<=\()0(?=\))")
-"""Zeros that are dialled before a number: 030, 0044, +44 (0)20."""
-TRUNK_TRIES = 32
-"""Tries for a phone number that keeps them: of some plans nearly all such numbers are valid."""
-PATIENCE = 100
-"""Tries for a phone number that is valid in no more regions than the tries before have borne."""
+# Zeros dialled before a number: 030, 0044, +44 (0)20
+_TRUNK_ZEROS = re.compile(r"^[^0-9]*(00?)|(?<=\()0(?=\))")
+MAX_TRUNK_TRIES = 32
+"""Tries with these zeros kept; in some numbering plans nearly all such numbers are valid."""
+TRIES_PER_REGION = 100
+"""Tries after which a phone number may be valid in one more region."""
 
 
-def surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str:
-    """What stands in for `text`; equal arguments give equal surrogates. `tries`: how many were not free before."""
+def create_surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str:
+    """Return a surrogate for `text`; equal arguments give equal surrogates. `tries` counts those that were not free."""
     if kind in ("private_key", "health"):
         return f"[{kind.replace('_', ' ')} {digest[:3].hex()}]"
     if kind == "email":
-        made = f"{_pick(_GIVEN, digest[0])}.{_pick(_FAMILY, digest[1])}{digest[2:4].hex()}@example.org"
-        return _in_case_of(text, made.lower())
+        address = f"{_choose(_GIVEN, digest[0])}.{_choose(_FAMILY, digest[1])}{digest[2:4].hex()}@example.org"
+        return _apply_case(text, address.lower())
     if kind == "name":
-        return _name(text, digest)
+        return _make_name(text, digest)
     if kind == "ip_address":
-        return f"2001:db8::{digest[:2].hex()}" if ":" in text else _ipv4(digest, tries)
-    return _same_format(kind, text, digest, _kept(kind, text, tries))
+        if ":" in text:
+            return f"2001:db8::{digest[:2].hex()}"
+        if tries < MAX_DOCUMENTED_TRIES:
+            return f"{_choose(['192.0.2', '198.51.100', '203.0.113'], digest[1])}.{digest[0]}"
+        return f"198.{18 + digest[2] % 2}.{digest[1]}.{digest[0]}"
+    return _replace_characters(kind, text, digest, _find_fixed(kind, text, tries))
 
 
-def _kept(kind: str, text: str, tries: int) -> Collection[int]:
-    """Where what stays stands: the issuer's mark at the front of a key, the zeros dialled before a phone number."""
+def _find_fixed(kind: str, text: str, tries: int) -> Collection[int]:
+    """Return positions that do not change: the issuer's prefix of a key, the zeros dialled before a phone number."""
     if kind == "api_key":
-        mark = _ISSUER.match(text)
-        return range(mark.end()) if mark else ()
-    if kind != "phone" or tries >= TRUNK_TRIES:
+        prefix = _ISSUER_PREFIX.match(text)
+        return range(prefix.end()) if prefix else ()
+    if kind != "phone" or tries >= MAX_TRUNK_TRIES:
         return ()
     return {
-        place
-        for zeros in _TRUNK.finditer(text)
-        for place in range(zeros.start(zeros.lastindex or 0), zeros.end())
+        position
+        for zeros in _TRUNK_ZEROS.finditer(text)
+        for position in range(zeros.start(zeros.lastindex or 0), zeros.end())
     }
 
 
-def written_as(kind: str, made: str, text: str) -> Iterator[str]:
-    """The surrogate of a value for another way to write the value: its spaces and marks, its capitals. Several, the
-    likeliest first, where capitals are all there is to tell two ways apart."""
+def list_spellings(kind: str, surrogate: str, text: str) -> Iterator[str]:
+    """Yield the surrogate in the spelling of `text`: with its spaces, punctuation and capitals.
+
+    Further spellings with other capitals follow, for originals that differ only in theirs.
+    """
     if kind == "name":
         gaps = [*re.findall(r"\s+", text.strip()), ""]
-        words = made.split()
-        made = "".join(chain(*zip(words, gaps, strict=True))) if len(words) == len(gaps) else made
+        words = surrogate.split()
+        surrogate = "".join(chain(*zip(words, gaps, strict=True))) if len(words) == len(gaps) else surrogate
     elif kind not in ("email", "ip_address", "private_key", "health"):
-        signs = [letter for letter in made if _is_sign(letter)]
-        if len(signs) == sum(map(_is_sign, text)):
-            left = iter(signs)
-            made = "".join(_cased_as(next(left), letter) if _is_sign(letter) else letter for letter in text)
-            yield made
+        letters_and_digits = [letter for letter in surrogate if _is_letter_or_digit(letter)]
+        if len(letters_and_digits) == sum(map(_is_letter_or_digit, text)):
+            characters = iter(letters_and_digits)
+            surrogate = "".join(
+                _apply_letter_case(next(characters), letter) if _is_letter_or_digit(letter) else letter
+                for letter in text
+            )
+            yield surrogate
             return
-    yield _in_case_of(text, made.lower())
-    letters = [place for place, letter in enumerate(made) if letter.isalpha()][:12]
+    yield _apply_case(text, surrogate.lower())
+    letters = [position for position, letter in enumerate(surrogate) if letter.isalpha()][:12]
     for number in range(1, 2 ** len(letters)):
-        raised = {place for bit, place in enumerate(letters) if number >> bit & 1}
-        yield "".join(
-            letter.upper() if place in raised else letter.lower() for place, letter in enumerate(made)
+        upper = {position for bit, position in enumerate(letters) if number >> bit & 1}
+        cased = (
+            letter.upper() if position in upper else letter.lower()
+            for position, letter in enumerate(surrogate)
         )
+        yield "".join(cased)
 
 
-def may_belong(kind: str, made: str, text: str, tries: int = 0) -> bool:
-    """Whether a surrogate may be somebody's: a card or bank account with its checksum, or a phone number that is valid
-    where its country code says or, without one, in a region where the value itself is; in one more of these after each
-    PATIENCE tries, as some plans leave hardly a number free."""
+def may_be_real(kind: str, surrogate: str, text: str, tries: int = 0) -> bool:
+    """Whether a surrogate may be somebody's: a card or account with a right checksum, or a valid phone number.
+
+    A phone number without a country code is checked in the regions where the original is valid. After every
+    TRIES_PER_REGION tries it may be valid in one of them more, because some plans leave hardly a number free.
+    """
     if kind == "card":
         import stdnum.luhn
 
-        return bool(stdnum.luhn.is_valid(re.sub(r"\D", "", made)))
+        return bool(stdnum.luhn.is_valid(re.sub(r"\D", "", surrogate)))
     if kind == "iban":
         import stdnum.iban
 
-        return bool(stdnum.iban.is_valid(re.sub(r"\W", "", made), check_country=False))
+        return bool(stdnum.iban.is_valid(re.sub(r"\W", "", surrogate), check_country=False))
     if kind != "phone":
         return False
-    regions = _phone_regions(text)
-    borne = 0 if regions == (None,) else tries // PATIENCE
-    valid = (region for region in regions if _is_phone(made, region))
-    return any(True for _ in islice(valid, borne, None))
+    regions = _find_phone_regions(text)
+    num_tolerated = 0 if regions == (None,) else tries // TRIES_PER_REGION
+    valid = (region for region in regions if _is_valid_phone(surrogate, region))
+    return any(True for _ in islice(valid, num_tolerated, None))
 
 
 @lru_cache(1024)
-def _phone_regions(text: str) -> tuple[str | None, ...]:
+def _find_phone_regions(text: str) -> tuple[str | None, ...]:
     if text.strip().startswith(("+", "(+", "00")):
         return (None,)
-    return tuple(region for region in REGIONS if _is_phone(text, region))
+    return tuple(region for region in REGIONS if _is_valid_phone(text, region))
 
 
-def _is_phone(text: str, region: str | None) -> bool:
+def _is_valid_phone(text: str, region: str | None) -> bool:
     import phonenumbers
 
-    plain = re.sub(r"^\D*00(?=\d)", "+", text) if region is None else text
+    number = re.sub(r"^\D*00(?=\d)", "+", text) if region is None else text
     try:
-        return bool(phonenumbers.is_valid_number(phonenumbers.parse(plain, region)))
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse(number, region)))
     except phonenumbers.NumberParseException:
         return False
 
 
-def _ipv4(digest: bytes, tries: int) -> str:
-    if tries < DOCUMENTED:
-        return f"{_pick(['192.0.2', '198.51.100', '203.0.113'], digest[1])}.{digest[0]}"
-    return f"198.{18 + digest[2] % 2}.{digest[1]}.{digest[0]}"
-
-
-def _name(text: str, digest: bytes) -> str:
-    """As many words as the name has, initials as initials, in its capitals."""
-    words = text.split()
-    numbers = cycle(digest)
-    made = [_name_word(word, place, len(words), next(numbers)) for place, word in enumerate(words)]
-    name = " ".join(made)
+def _make_name(text: str, digest: bytes) -> str:
+    """Return a name with as many words, initials and capitals."""
+    words, new_words = text.split(), []
+    for position, (word, number) in enumerate(zip(words, cycle(digest), strict=False)):
+        if len(word.rstrip(".")) == 1:
+            new_words.append(chr(ord("A") + number % 26) + word[1:])
+        else:
+            new_words.append(_choose(_FAMILY if 0 < position == len(words) - 1 else _GIVEN, number))
+    name = " ".join(new_words)
     return name.lower() if text.islower() else name.upper() if text.isupper() and len(text) > 3 else name
 
 
-def _name_word(word: str, place: int, count: int, number: int) -> str:
-    if len(word.rstrip(".")) == 1:
-        return chr(ord("A") + number % 26) + word[1:]
-    return _pick(_FAMILY if count > 1 and place == count - 1 else _GIVEN, number)
+def _replace_characters(kind: str, text: str, digest: bytes, fixed: Collection[int]) -> str:
+    """Replace digits by digits and letters by letters, except at fixed positions.
 
-
-def _same_format(kind: str, text: str, digest: bytes, kept: Collection[int]) -> str:
-    """Every letter and digit replaced by another of its sort, but at the places that are kept.
-
-    A number that does not begin with 0 gets one that does not: it may be a number in JSON.
+    A number that does not begin with 0 gets a surrogate that does not, because it may be a number in JSON.
     """
     numbers = cycle(digest)
-    made, is_first = [], True
-    for place, letter in enumerate(text):
-        is_sign = letter.isdigit() or (kind != "phone" and letter.isalpha())  # "ext" stays
-        is_sign = is_sign and place not in kept
-        made.append(_another(letter, next(numbers), is_first) if is_sign else letter)
-        is_first = place in kept or (is_first and not is_sign)
-    return "".join(made)
+    characters, is_first = [], True
+    for position, letter in enumerate(text):
+        # The letters of a phone number are those of "ext".
+        is_replaced = letter.isdigit() or (kind != "phone" and letter.isalpha())
+        is_replaced = is_replaced and position not in fixed
+        if not is_replaced:
+            characters.append(letter)
+        elif letter.isdigit():
+            number = next(numbers)
+            characters.append(str(1 + number % 9) if is_first and letter != "0" else str(number % 10))
+        else:
+            characters.append(_apply_letter_case(chr(ord("a") + next(numbers) % 26), letter))
+        is_first = position in fixed or (is_first and not is_replaced)
+    return "".join(characters)
 
 
-def _another(letter: str, number: int, is_first: bool) -> str:
-    if letter.isdigit():
-        return str(1 + number % 9) if is_first and letter != "0" else str(number % 10)
-    return _cased_as(chr(ord("a") + number % 26), letter)
-
-
-def _is_sign(letter: str) -> bool:
+def _is_letter_or_digit(letter: str) -> bool:
     return letter.isdigit() or letter.isalpha()
 
 
-def _in_case_of(text: str, made: str) -> str:
-    """A surrogate of small letters in the capitals of a text: none, all, or at the start of words before an @."""
+def _apply_case(text: str, surrogate: str) -> str:
+    """Apply the capitals of a text to a lower-case surrogate: none, all, or at the start of words before an @."""
     if text.islower() or text.isupper():
-        return made.upper() if text.isupper() else made
-    head, at, rest = made.partition("@")
-    return re.sub(r"\b[a-z]", lambda letter: letter[0].upper(), head) + at + rest
+        return surrogate.upper() if text.isupper() else surrogate
+    head, at_sign, domain = surrogate.partition("@")
+    return re.sub(r"\b[a-z]", lambda letter: letter[0].upper(), head) + at_sign + domain
 
 
-def _cased_as(letter: str, other: str) -> str:
-    return letter.upper() if other.isupper() else letter.lower()
+def _apply_letter_case(letter: str, pattern: str) -> str:
+    return letter.upper() if pattern.isupper() else letter.lower()
 
 
-def _pick(words: list[str], number: int) -> str:
+def _choose(words: list[str], number: int) -> str:
     return words[number % len(words)]

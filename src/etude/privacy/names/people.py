@@ -1,18 +1,19 @@
-"""Names of people after a title, a greeting, a signature or a label.
+"""Find names of people after a title, a greeting, a signature or a label.
 
-A run of capitalised words behind one of these counts as a name, without ordinary words at its ends. In a text without
-any capital letter every word is read as if it had one.
+A run of capitalised words there is a name, without ordinary words at its ends. In a text without capital letters, every
+word counts as capitalised.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from etude.privacy.names.not_names import COMMON, FIELDS, OTHER, PARTICLES
+from etude.base.word_lists import read_words
 from etude.privacy.spans import Span
 
+_NOT_NAMES = read_words(__file__, "not_names.yaml")
+PARTICLES, FIELDS = _NOT_NAMES["particles"], _NOT_NAMES["fields"]
+_ORDINARY = _NOT_NAMES["common"] | _NOT_NAMES["titles"] | _NOT_NAMES["other"]
 _WORD = re.compile(r"[^\W\d_][\w'’]{0,40}(?:-[^\W\d_][\w'’]{0,40}){0,3}")
 _TITLE = re.compile(
     r"\b(?:Mrs?|Ms|Miss|Mx|Dr|Prof(?:essor)?|Sir|Madam|Herrn?|Frau|Monsieur|Madame|M(?=\.)|Mmes?|Mlle|Se[ñn]or(?:a|ita)?"
@@ -21,9 +22,9 @@ _TITLE = re.compile(
     r"|Detective|Senator|Reverend|Rev|Uncle|Aunt)\.? {1,2}(?:(?:de|van|von|der|den|del|la) ){0,3}$"
 )
 TITLED = "title"
-"""The rule of a name after Mrs, Herr, Mme and the like: it holds in any language."""
+"""The rule of a name after Mrs, Herr, Mme and the like, which works in any language."""
 GREETED = "greeting, signature or label"
-"""The rule of a name that a letter begins or ends with, or that a label such as `Name:` says to be one."""
+"""The rule of a name at the beginning or end of a letter, or after a label such as `Name:`."""
 _GREETING = re.compile(
     r"(?:\b(?:[Hh]i|[Hh]ello|[Dd]ear|[Hh]ey)(?: there)?"
     r"|\b(?:[Rr]egards|[Ss]incerely|[Cc]heers|[Ss]igned|[Yy]ours(?: \w{2,10})?)[,:]?|\b[Tt]hank(?:s| you),?(?=\n)"
@@ -43,25 +44,25 @@ class _Word(NamedTuple):
     text: str
 
 
-def names(text: str) -> Iterator[Span]:
-    """Names of people that a title, a greeting, a signature or a label announces."""
-    cased = with_capitals(text)
+def find_names(text: str) -> Iterator[Span]:
+    """Find names after a title, a greeting, a signature or a label."""
+    cased = to_title_case(text)
     if not has_unknown_capitals(cased):
         return
-    for run in _runs(cased):
-        if rule := _rule(cased, run):
+    for run in _find_runs(cased):
+        if rule := _find_rule(cased, run):
             yield Span(run[0].start, run[-1].end, "name", text[run[0].start : run[-1].end], rule)
 
 
-def capitalised(text: str) -> Iterator[tuple[int, int]]:
-    """Where two or more capitalised words that are no ordinary ones follow one another: perhaps a name."""
-    for run in _runs(text):
+def find_capitalised(text: str) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of two and more capitalised words in a row that are not ordinary: possibly a name."""
+    for run in _find_runs(text):
         if run[0].text not in FIELDS and sum(len(word.text) > 1 for word in run) > 1:
             yield run[0].start, run[-1].end
 
 
-def with_capitals(text: str) -> str:
-    """The text itself; where it has no capital letter at all, the text with every word capitalised."""
+def to_title_case(text: str) -> str:
+    """Capitalise every word of a text that has no capital letter; return any other text as it is."""
     if text.lower() != text:
         return text
     titled = text.title()
@@ -69,49 +70,44 @@ def with_capitals(text: str) -> str:
 
 
 def has_unknown_capitals(text: str) -> bool:
-    """Whether a capitalised word is no ordinary one: without any, no name is looked for."""
-    return any(word[0].isupper() and len(word) > 1 and not _ordinary(word) for word in _WORD.findall(text))
+    """Whether a capitalised word is not an ordinary one; otherwise the text has no name."""
+    return any(word[0].isupper() and len(word) > 1 and word not in _ORDINARY for word in _WORD.findall(text))
 
 
-def _runs(text: str) -> Iterator[list[_Word]]:
-    """Capitalised words that follow one another, without ordinary words at either end."""
+def _find_runs(text: str) -> Iterator[list[_Word]]:
+    """Yield runs of capitalised words, without ordinary words at either end."""
     run: list[_Word] = []
     for match in _WORD.finditer(text):
         if not run and not match[0][0].isupper():
             continue
-        word = _trimmed(match)
+        # Without a possessive s.
+        has_possessive = match[0].endswith(("'s", "’s", "'S", "’S"))
+        name = match[0][:-2] if has_possessive else match[0].rstrip("'’")
+        word = _Word(match.start(), match.start() + len(name), name)
         if run and text[run[-1].end : word.start] not in (" ", ". ", "  "):
-            yield from _pieces(run)
+            yield from _split_run(run)
             run = []
-        if (_capital(word.text) and not _pronoun(text, word)) or (run and word.text in PARTICLES):
+        # "I" is the writer; an initial has a full stop or another name after it.
+        is_pronoun = word.text == "I" and not _AFTER_INITIAL.match(text, word.end)
+        if (_is_capitalised(word.text) and not is_pronoun) or (run and word.text in PARTICLES):
             run.append(word)
         elif run:
-            yield from _pieces(run)
+            yield from _split_run(run)
             run = []
-    yield from _pieces(run)
+    yield from _split_run(run)
 
 
-def _pronoun(text: str, word: _Word) -> bool:
-    """Whether an I speaks of the writer: "Frankly I am"; an initial has a full stop or another name behind it."""
-    return word.text == "I" and not _AFTER_INITIAL.match(text, word.end)
-
-
-def _trimmed(match: re.Match[str]) -> _Word:
-    """The word without a possessive s."""
-    text = match[0]
-    plain = text[:-2] if text.endswith(("'s", "’s", "'S", "’S")) else text.rstrip("'’")
-    return _Word(match.start(), match.start() + len(plain), plain)
-
-
-def _capital(word: str) -> bool:
+def _is_capitalised(word: str) -> bool:
     return word[0].isupper() and (len(word) == 1 or not word.isupper() or len(word) > 3)
 
 
-def _pieces(run: list[_Word]) -> Iterator[list[_Word]]:
-    """The run cut at words that are no names; particles at its ends fall off."""
+def _split_run(run: list[_Word]) -> Iterator[list[_Word]]:
+    """Split a run at ordinary words, and strip particles from the ends of the pieces."""
     piece: list[_Word] = []
     for word in [*run, None]:
-        if word is not None and (_initial(word, piece) or not _ordinary(word.text)):
+        # A single letter after a name is an initial: the I of "Hanne I. Kreutzmann".
+        is_initial = word is not None and len(word.text) == 1 and piece and len(piece[-1].text) > 1
+        if word is not None and (is_initial or word.text not in _ORDINARY):
             piece.append(word)
             continue
         while piece and piece[-1].text in PARTICLES:
@@ -123,17 +119,8 @@ def _pieces(run: list[_Word]) -> Iterator[list[_Word]]:
         piece = []
 
 
-def _initial(word: _Word, piece: list[_Word]) -> bool:
-    """Whether a single letter stands after a name: the I of "Hanne I. Kreutzmann"."""
-    return len(word.text) == 1 and bool(piece) and len(piece[-1].text) > 1
-
-
-def _ordinary(word: str) -> bool:
-    return word in COMMON or word in OTHER
-
-
-def _rule(text: str, run: list[_Word]) -> str:
-    """Why the run is a name; empty where nothing says so."""
+def _find_rule(text: str, run: list[_Word]) -> str:
+    """Return why the run is a name; "" if nothing indicates it."""
     start, end = run[0].start, run[-1].end
     before, after = text[max(start - 48, 0) : start], text[end : end + 48]
     if _TITLE.search(before) or (run[0].text == "M" and len(run) > 1 and text[run[0].end] == "."):

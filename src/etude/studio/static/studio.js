@@ -1,36 +1,36 @@
 "use strict";
-// Reviews without a page reload: one key says it, the next answer takes the place of the one before. Without this
-// script the same forms work with a reload. The server makes and escapes every part of the page.
+// Reviews without a page reload: one key per answer, and the next answer replaces it. Without this script the same
+// forms work with a reload. The server renders and escapes every fragment.
 (() => {
   const region = document.querySelector("[data-refresh]");
   const refresh = async () => {
-    const answer = await fetch(location.href, { headers: { "x-part": "1" } }).catch(() => null);
+    const response = await fetch(location.href, { headers: { "x-fragment": "1" } }).catch(() => null);
     const busy = region.contains(document.activeElement) || region.querySelector("details[open]");
-    if (answer?.ok && !busy) region.innerHTML = await answer.text();
+    if (response?.ok && !busy) region.innerHTML = await response.text();
   };
   if (region) setInterval(refresh, 2000);
   if (document.querySelector("[data-reload]")) setTimeout(() => location.reload(), 2000);
 
-  // A form within a part of the page: what the server answers takes the place of the part.
+  // A form inside a fragment: the server's response replaces the fragment.
   document.addEventListener("submit", async (event) => {
-    const part = event.target.closest("[data-part]");
-    if (!part || event.target.method === "get") return;
+    const fragment = event.target.closest("[data-fragment]");
+    if (!fragment || event.target.method === "get") return;
     event.preventDefault();
     const status = document.getElementById("status");
     const body = new URLSearchParams(new FormData(event.target, event.submitter));
-    if (part.classList.contains("busy")) return;
-    part.classList.add("busy");
+    if (fragment.classList.contains("busy")) return;
+    fragment.classList.add("busy");
     status.textContent = "Waiting for the answer…";
     try {
-      const answer = await fetch(event.target.action, { method: "POST", body, headers: { "x-part": "1" } });
-      const text = await answer.text();
-      if (answer.ok) {
-        part.innerHTML = text;
-        part.querySelector("#question")?.focus();
+      const response = await fetch(event.target.action, { method: "POST", body, headers: { "x-fragment": "1" } });
+      const text = await response.text();
+      if (response.ok) {
+        fragment.innerHTML = text;
+        fragment.querySelector("#question")?.focus();
       }
-      status.textContent = answer.ok ? "" : new DOMParser().parseFromString(text, "text/html").querySelector(".banner")?.textContent ?? "That did not work.";
-    } catch { status.textContent = "No connection. Nothing was kept; try again."; }
-    part.classList.remove("busy");
+      status.textContent = response.ok ? "" : new DOMParser().parseFromString(text, "text/html").querySelector(".banner")?.textContent ?? "That did not work.";
+    } catch { status.textContent = "No connection. Nothing was saved; try again."; }
+    fragment.classList.remove("busy");
   });
 
   document.addEventListener("keydown", (event) => {
@@ -40,45 +40,45 @@
     if (button) { event.preventDefault(); button.click(); }
   });
 
-  const place = document.getElementById("review");
-  if (!place) return;
+  const review = document.getElementById("review");
+  if (!review) return;
   const status = document.getElementById("status");
-  const by = (id) => document.getElementById(id);
-  const button = (value) => place.querySelector(`button[value="${value}"]`);
-  const draftName = () => `etude-draft:${place.dataset.draft}:${place.querySelector(".item")?.dataset.item}`;
+  const byId = (id) => document.getElementById(id);
+  const button = (value) => review.querySelector(`button[value="${value}"]`);
+  const draftName = () => `etude-draft:${review.dataset.draft}:${review.querySelector(".item")?.dataset.item}`;
   let busy = false;
 
-  const say = (text, unsaved) => {
+  const report = (text, unsaved) => {
     status.textContent = text;
     status.classList.toggle("unsaved", Boolean(unsaved));
   };
   const wait = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
-  const show = (part, focus) => {
-    place.innerHTML = part;
+  const show = (html, focus) => {
+    review.innerHTML = html;
     ready();
-    if (focus) (by("wrong") ? by("correction") : place.querySelector(".item"))?.focus({ preventScroll: false });
+    if (focus) (byId("wrong") ? byId("correction") : review.querySelector(".item"))?.focus({ preventScroll: false });
   };
 
-  // Sent until the server confirms it; the entry's id makes sure that it is kept once.
+  // Sends until the server confirms; the entry's id ensures that it is saved once.
   const send = async (body) => {
     busy = true;
     const name = draftName();
-    say("Saving…");
+    report("Saving…");
     for (let seconds = 1; ; seconds = Math.min(2 * seconds, 10)) {
       try {
-        const answer = await fetch("/review", {
-          method: "POST", body, headers: { "x-part": "1", "content-type": "application/x-www-form-urlencoded" },
+        const response = await fetch("/review", {
+          method: "POST", body, headers: { "x-fragment": "1", "content-type": "application/x-www-form-urlencoded" },
         });
-        if (answer.ok || answer.status === 422) {
-          if (answer.ok) localStorage.removeItem(name);
-          show(await answer.text(), true);
-          say(answer.ok ? `Saved at ${new Date().toLocaleTimeString()}` : "Not saved.", !answer.ok);
+        if (response.ok || response.status === 422) {
+          if (response.ok) localStorage.removeItem(name);
+          show(await response.text(), true);
+          report(response.ok ? `Saved at ${new Date().toLocaleTimeString()}` : "Not saved.", !response.ok);
           break;
         }
-        if (answer.status < 500) { say("Not saved. Reload the page; your text is kept.", true); break; }
+        if (response.status < 500) { report("Not saved. Reload the page; your draft is kept.", true); break; }
       } catch { /* no connection */ }
-      say("Not saved yet, trying again. Leave this page open.", true);
+      report("Not saved yet, trying again. Leave this page open.", true);
       await wait(seconds);
     }
     busy = false;
@@ -88,16 +88,16 @@
     if (!busy) send(new URLSearchParams(new FormData(button(value).form, button(value))));
   };
   const open = (id) => {
-    by(id).open = true;
-    const field = by(id).querySelector("textarea, input:not([type])");
+    byId(id).open = true;
+    const field = byId(id).querySelector("textarea, input:not([type])");
     field.focus();
-    by(id).scrollIntoView({ block: "nearest" });
+    byId(id).scrollIntoView({ block: "nearest" });
   };
   const back = async (link) => {
     try {
-      const answer = await fetch(link, { headers: { "x-part": "1" } });
-      if (answer.ok) show(await answer.text(), true);
-    } catch { say("No connection.", true); }
+      const response = await fetch(link, { headers: { "x-fragment": "1" } });
+      if (response.ok) show(await response.text(), true);
+    } catch { report("No connection.", true); }
   };
 
   // Words that differ, by the longest common subsequence.
@@ -108,41 +108,41 @@
     for (let i = a.length - 1; i >= 0; i--)
       for (let j = b.length - 1; j >= 0; j--)
         table[i][j] = a[i] === b[j] ? table[i + 1][j + 1] + 1 : Math.max(table[i + 1][j], table[i][j + 1]);
-    const parts = [];
+    const pieces = [];
     for (let i = 0, j = 0; i < a.length || j < b.length; ) {
-      if (i < a.length && j < b.length && a[i] === b[j]) { parts.push(["span", a[i]]); i++; j++; }
-      else if (j < b.length && (i === a.length || table[i][j + 1] > table[i + 1][j])) parts.push(["ins", b[j++]]);
-      else parts.push(["del", a[i++]]);
+      if (i < a.length && j < b.length && a[i] === b[j]) { pieces.push(["span", a[i]]); i++; j++; }
+      else if (j < b.length && (i === a.length || table[i][j + 1] > table[i + 1][j])) pieces.push(["ins", b[j++]]);
+      else pieces.push(["del", a[i++]]);
     }
-    return parts;
+    return pieces;
   };
   const showDifference = () => {
-    const [before, after] = [by("answer").textContent, by("correction").value];
+    const [before, after] = [byId("answer").textContent, byId("correction").value];
     const nodes = before === after ? [] : difference(before, after).map(([tag, text]) => {
       const node = document.createElement(tag);
       node.textContent = text;
       return node;
     });
-    place.querySelector("[data-diff]").replaceChildren(...nodes);
+    review.querySelector("[data-diff]").replaceChildren(...nodes);
   };
 
   const ready = () => {
     if (!button("accept")) {
-      if (place.querySelector("[data-wait]")) wait(2).then(() => back(location.pathname + location.search));
+      if (review.querySelector("[data-wait]")) wait(2).then(() => back(location.pathname + location.search));
       return;
     }
-    const field = by("correction");
+    const field = byId("correction");
     const draft = localStorage.getItem(draftName());
-    if (draft !== null && !by("wrong")) { field.value = draft; by("correct").open = true; }
+    if (draft !== null && !byId("wrong")) { field.value = draft; byId("correct").open = true; }
     showDifference();
     field.addEventListener("input", () => { localStorage.setItem(draftName(), field.value); showDifference(); });
   };
 
-  place.addEventListener("submit", (event) => {
+  review.addEventListener("submit", (event) => {
     event.preventDefault();
     submit(event.submitter.value);
   });
-  place.addEventListener("click", (event) => {
+  review.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-open]");
     if (opener) open(opener.dataset.open);
     const link = event.target.closest("a.back");
@@ -156,10 +156,10 @@
       const details = event.target.closest("details");
       if (event.target.id === "correction") { event.target.value = event.target.defaultValue; localStorage.removeItem(draftName()); showDifference(); }
       details.open = false;
-      place.querySelector(".item").focus();
+      review.querySelector(".item").focus();
       return;
     }
   });
   ready();
-  place.querySelector(".item")?.focus();
+  review.querySelector(".item")?.focus();
 })();

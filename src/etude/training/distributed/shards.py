@@ -1,15 +1,12 @@
-"""The model in parts, one in each process: fully sharded data parallel (FSDP2, torch's `fully_shard`).
+"""The model in shards, one in each process: fully sharded data parallel (FSDP2, torch's `fully_shard`).
 
 Each process holds an even part of every parameter, of its gradient and of the optimizer's states. A decoder layer is
-gathered in all processes just before it computes, and split again afterwards. The model that training was given is not
-changed: a twin without weights of its own is made from it, and the twin's parts are cut from its weights. So the whole
-model must fit each GPU once, before it is split: what is saved is the memory that training takes beside the model, and
-from then on the model's own.
+gathered in all processes just before it computes, and sharded again afterwards. The model that training was given is
+not changed: its weights are distributed over a sharded twin. So the whole model must fit each GPU once, before it is
+sharded; after that, both the model and what training needs besides are divided among the GPUs.
 
 Source: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), Zhao et al. 2023 (PyTorch FSDP, 2304.11277).
 """
-
-from __future__ import annotations
 
 import copy
 import math
@@ -17,187 +14,185 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import (
-    FSDPModule,
-    MixedPrecisionPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
 
 from etude.base.processes import World
-from etude.training.distributed.placement import Part, Placement, summed_loss
-from etude.training.layers.decoder import decoder_layers
+from etude.training.distributed.placement import Placement, WeightedRows, compute_summed_loss
+from etude.training.layers.lora import find_decoder_layers
 from etude.training.losses import Loss
 from etude.training.memory.buffer import Buffer
-from etude.training.rows.batches import TokenRow, collate, groups_of, num_tokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from etude.training.rows.batches import TokenRow, collate, count_tokens, split_groups
 
 
 @dataclass(frozen=True, slots=True)
 class Shards(Placement):
-    """The learned weights in parts: `module` is the sharded twin, and the buffer holds this process's part."""
+    """The trained weights in shards: `module` is the sharded twin, and the buffer holds this process's part."""
 
     learned: Sequence[nn.Parameter] = ()
-    """The learned parameters of the model that training was given."""
+    """The trained parameters of the model that training was given."""
     sharded: Sequence[nn.Parameter] = ()
-    """Those of the twin, in the same order."""
+    """Those parameters of the twin, in the same order."""
     parameters: Sequence[nn.Parameter] = ()
-    """This process's part of each, as the buffer takes them."""
+    """This process's part of each, for the buffer."""
 
-    def summed_loss(self, rows: Sequence[TokenRow]) -> Tensor:
-        """As `Placement.summed_loss`; each layer is gathered when it computes."""
+    def compute_loss(self, rows: Sequence[TokenRow]) -> Tensor:
+        """As `Placement.compute_loss`; each layer is gathered when it computes."""
         twin: Any = self.module
-        loss: Tensor = twin.summed_loss(self.loss, collate(rows, twin.device), self.packed)
+        loss: Tensor = twin.compute_loss(self.loss, collate(rows, twin.device), self.is_packed)
         return loss
 
-    def parts(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[Part]:
-        """As `Placement.parts`. All processes compute equally many, since each holds parts that the others need; one
-        that has fewer computes a group of rows that does not count."""
-        shares = [self.micro_batches(rows, micro_tokens, rank) for rank in range(self.world.size)]
-        mine: list[Part] = [(part, 1.0) for part in shares[self.world.rank]]
-        idle: Part = (min(groups_of(rows, self.loss.rows_together), key=num_tokens), 0.0)
-        return mine + [idle] * (max(map(len, shares)) - len(mine))
+    def split_batch(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[WeightedRows]:
+        """As `Placement.split_batch`. All processes compute equally many micro-batches, since each holds parts that the
+        others need: one that has fewer computes also a group of rows with factor 0."""
+        # Every process computes all shares, so all agree on the number of micro-batches.
+        shares = [self.split_micro_batches(rows, micro_tokens, rank) for rank in range(self.world.size)]
+        own: list[WeightedRows] = [(micro_batch, 1.0) for micro_batch in shares[self.world.rank]]
+        idle: WeightedRows = (min(split_groups(rows, self.loss.group_size), key=count_tokens), 0.0)
+        return own + [idle] * (max(map(len, shares)) - len(own))
 
     def collect_gradients(self, buffer: Buffer) -> None:
-        """Add the gradients of the parts, which fully_shard has summed over all processes, in 32 bits."""
+        """Add the gradients of this process's parts, which fully_shard has summed over all processes in 32 bits."""
         total = buffer.weights.grad
         assert total is not None
-        pieces = torch.split(total, [each.numel() for each in self.parameters])
-        for each, piece in zip(self.sharded, pieces, strict=True):
-            if each.grad is not None:
-                piece.add_(_local(each.grad).flatten())
-                each.grad = None
+        gradients = torch.split(total, [parameter.numel() for parameter in self.parameters])
+        for parameter, gradient in zip(self.sharded, gradients, strict=True):
+            if parameter.grad is not None:
+                gradient.add_(_to_local(parameter.grad).flatten())
+                parameter.grad = None
 
-    def total_norm(self, buffer: Buffer) -> Tensor:
-        """Calculate it from the norms of the parts."""
+    def compute_norm(self, buffer: Buffer) -> Tensor:
+        """Compute the norm from those of the parts."""
         grad = buffer.weights.grad
         assert grad is not None
-        squares = self.world.total(float(nn.utils.get_total_norm([grad])) ** 2)
+        squares = self.world.sum_number(float(nn.utils.get_total_norm([grad])) ** 2)
         return torch.tensor(math.sqrt(squares), device=grad.device)
 
     def update_model(self, buffer: Buffer) -> None:
-        """Copy the buffer's weights into the parts."""
+        """Copy the buffer's weights into the twin."""
         buffer.update_narrow()
-        for each, part in zip(self.sharded, self.parameters, strict=True):
-            _local(each.detach()).copy_(part.detach())
+        for parameter, own_rows in zip(self.sharded, self.parameters, strict=True):
+            _to_local(parameter.detach()).copy_(own_rows.detach())
 
-    def gathered(self, held: Tensor) -> Tensor:
-        """Gather the parts of all processes in process 0's memory, in the order of a single process's buffer, so that
-        a checkpoint is the same for any number of processes."""
+    def gather(self, held: Tensor) -> Tensor:
+        """Gather the parts of all processes in process 0's memory, in the order of a single process's buffer, so that a
+        checkpoint is the same for any number of processes."""
         if not held.ndim:
             return held
-        parts = self.world.gather(held, [sum(self._numels(rank)) for rank in range(self.world.size)])
-        if not self.world.leads:
+        shards = self.world.gather(held, [sum(self._count_numbers(rank)) for rank in range(self.world.size)])
+        if not self.world.is_leader:
             return held
-        pieces = [torch.split(part, self._numels(rank)) for rank, part in enumerate(parts)]
+        # Shards of one parameter follow each other, as in the buffer of a single process.
+        pieces = [torch.split(shard, self._count_numbers(rank)) for rank, shard in enumerate(shards)]
         return torch.cat([piece for parameter in zip(*pieces, strict=True) for piece in parameter])
 
-    def slices(self, buffer: Buffer) -> list[tuple[int, int]]:
+    def list_slices(self, buffer: Buffer) -> list[tuple[int, int]]:
         """This process's part of each parameter, after those of the processes before it."""
-        first, found = 0, []
-        before = [self._numels(rank) for rank in range(self.world.rank)]
-        for at, (each, numel) in enumerate(zip(self.learned, self._numels(self.world.rank), strict=True)):
-            start = first + sum(numels[at] for numels in before)
-            found.append((start, start + numel))
-            first += each.numel()
-        return found
+        offset, slices = 0, []
+        earlier = [self._count_numbers(rank) for rank in range(self.world.rank)]
+        for index, (parameter, numel) in enumerate(
+            zip(self.learned, self._count_numbers(self.world.rank), strict=True)
+        ):
+            start = offset + sum(numels[index] for numels in earlier)
+            slices.append((start, start + numel))
+            offset += parameter.numel()
+        return slices
 
     @contextmanager
-    def holding(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
-        """Give the model that training was given other data for a while."""
-        own = [each.data for each in self.learned]
-        pieces = torch.split(gathered, [each.numel() for each in self.learned])
+    def use_weights(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
+        """Put other weights into the model that training was given for the length of a `with`."""
+        own_data = [parameter.data for parameter in self.learned]
+        pieces = torch.split(gathered, [parameter.numel() for parameter in self.learned])
         try:
-            for each, piece in zip(self.learned, pieces, strict=True):
-                each.data = piece.view_as(each).to(each.dtype)
+            for parameter, piece in zip(self.learned, pieces, strict=True):
+                parameter.data = piece.view_as(parameter).to(parameter.dtype)
             yield
         finally:
-            for each, data in zip(self.learned, own, strict=True):
-                each.data = data
+            for parameter, data in zip(self.learned, own_data, strict=True):
+                parameter.data = data
 
-    def _numels(self, rank: int) -> list[int]:
-        """How many numbers of each learned parameter a process holds: even shares of its first axis, the last ones
-        shorter or empty."""
-        return [
-            _rows(len(each), rank, self.world.size) * (each.numel() // len(each)) for each in self.learned
-        ]
+    def _count_numbers(self, rank: int) -> list[int]:
+        # Even shares of each parameter's first axis; the last ones are shorter or empty.
+        numbers = []
+        for parameter in self.learned:
+            rows_each = -(-len(parameter) // self.world.size)
+            rows = max(0, min(len(parameter) - rank * rows_each, rows_each))
+            numbers.append(rows * (parameter.numel() // len(parameter)))
+        return numbers
 
 
 @contextmanager
-def sharded(
+def shard_model(
     module: PreTrainedModel, learned: Sequence[nn.Parameter], world: World, loss: Loss
 ) -> Iterator[Shards]:
-    """Shard the `learned` parameters of `module` for the length of a `with`; meanwhile the module's own weights are
-    moved from a GPU to the machine's memory."""
+    """Shard the `learned` parameters of `module` for the length of a `with`; meanwhile the module's own weights move
+    from the GPU to the machine's memory."""
     device = module.device
-    twin = _twin(module, device, world)
+    twin = _build_twin(module, device, world)
     if device.type == "cuda":
         module.to("cpu")
-    names = {id(each): name for name, each in module.named_parameters()}
-    found = dict(twin.named_parameters())
-    shards = [found[names[id(each)]] for each in learned]
-    held = [nn.Parameter(_local(each.detach())) for each in shards]
+    # Parameters of the twin are found by name; adapters are among them.
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    twin_parameters = dict(twin.named_parameters())
+    shards = [twin_parameters[names[id(parameter)]] for parameter in learned]
+    own_parts = [nn.Parameter(_to_local(parameter.detach())) for parameter in shards]
     try:
-        yield Shards(twin, world, loss, False, learned, shards, held)
+        yield Shards(twin, world, loss, False, learned, shards, own_parts)
     finally:
         if device.type == "cuda":
             module.to(device)
 
 
-def _twin(module: PreTrainedModel, device: torch.device, world: World) -> PreTrainedModel:
-    """A sharded copy of the model, of which this process holds its part."""
+def _build_twin(module: PreTrainedModel, device: torch.device, world: World) -> PreTrainedModel:
+    """Build a sharded copy of the model, of which this process holds its part."""
+    # Deep copy with weights on the meta device: the twin takes no memory before it is sharded.
     empty = {
-        id(each): nn.Parameter(torch.empty_like(each, device="meta"), each.requires_grad)
-        for each in module.parameters()
+        id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+        for parameter in module.parameters()
     }
     twin: Any = copy.deepcopy(module, empty)
     mesh = init_device_mesh(device.type, (world.size,))
-    options: dict[str, Any] = {"mesh": mesh, "mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32)}
-    for layer in decoder_layers(twin)[1]:
-        fully_shard(layer, **options)
+    options: dict[str, Any] = {
+        "mesh": mesh,
+        "mp_policy": fsdp.MixedPrecisionPolicy(reduce_dtype=torch.float32),
+    }
+    for layer in find_decoder_layers(twin)[1]:
+        fsdp.fully_shard(layer, **options)
     # The head is used by the loss and not by the model's own forward, so the loss is registered as a forward.
-    twin.summed_loss = MethodType(summed_loss, twin)
-    fully_shard(twin, reshard_after_forward=True, **options)
-    register_fsdp_forward_method(twin, "summed_loss")
-    for part in twin.modules():
-        if isinstance(part, FSDPModule):
+    twin.compute_loss = MethodType(compute_summed_loss, twin)
+    fsdp.fully_shard(twin, reshard_after_forward=True, **options)
+    fsdp.register_fsdp_forward_method(twin, "compute_loss")
+    for submodule in twin.modules():
+        if isinstance(submodule, fsdp.FSDPModule):
             # Losses are divided by the tokens of the global batch, so gradients are summed and not averaged.
-            part.set_gradient_divide_factor(1.0)
-            part.set_force_sum_reduction_for_comms(True)
-    twin.load_state_dict(_cut(module, twin), strict=False, assign=True)
+            submodule.set_gradient_divide_factor(1.0)
+            submodule.set_force_sum_reduction_for_comms(True)
+    twin.load_state_dict(_split_state(module, twin), strict=False, assign=True)
     return twin
 
 
-def _cut(module: nn.Module, twin: nn.Module) -> dict[str, nn.Parameter]:
-    """This process's parts of the module's weights, by the twin's names; tied weights are one parameter."""
-    own = dict(module.named_parameters(remove_duplicate=False))
-    cut: dict[int, nn.Parameter] = {}
+def _split_state(module: nn.Module, twin: nn.Module) -> dict[str, nn.Parameter]:
+    """Cut this process's parts from the module's weights, by the twin's names; tied weights are one parameter."""
+    weights = dict(module.named_parameters(remove_duplicate=False))
+    parts_by_id: dict[int, nn.Parameter] = {}
     state = {}
-    for name, each in twin.named_parameters(remove_duplicate=False):
-        assert isinstance(each, DTensor)
-        if id(each) not in cut:
-            part = distribute_tensor(
-                own[name].detach(), each.device_mesh, each.placements, src_data_rank=None
+    for name, parameter in twin.named_parameters(remove_duplicate=False):
+        assert isinstance(parameter, DTensor)
+        if id(parameter) not in parts_by_id:
+            own_part = distribute_tensor(
+                weights[name].detach(), parameter.device_mesh, parameter.placements, src_data_rank=None
             )
-            cut[id(each)] = nn.Parameter(part, each.requires_grad)
-        state[name] = cut[id(each)]
+            parts_by_id[id(parameter)] = nn.Parameter(own_part, parameter.requires_grad)
+        state[name] = parts_by_id[id(parameter)]
     return state
 
 
-def _local(tensor: Tensor) -> Tensor:
+def _to_local(tensor: Tensor) -> Tensor:
     assert isinstance(tensor, DTensor)
     return tensor.to_local()
-
-
-def _rows(length: int, rank: int, size: int) -> int:
-    """How many of `length` rows are in the shard of process `rank`."""
-    most = -(-length // size)
-    return max(0, min(length - rank * most, most))

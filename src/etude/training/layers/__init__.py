@@ -1,1 +1,1 @@
-"""A model's layers: adapters, attention, fused operations, full weights."""
+"""A model's layers: adapters, attention, fused operations, and the last hidden states."""

@@ -4,11 +4,9 @@ On a CPU the elementwise work of a decoder is limited by memory: as single opera
 input and a gated layer three of its hidden values. Here each is one autograd function that keeps its input and computes
 the rest again.
 
-Layers are not chosen by class name: one is replaced only if, on a random input, ours gives the same bits as its own,
-and if it draws no random numbers in training (dropout).
+Layers are not chosen by class name: a layer's forward is replaced only if, on a random input, the fused one gives the
+same bits, and if the layer draws no random numbers in training (dropout).
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from torch.nn import functional
 Forward = Callable[[Tensor], Tensor]
 
 PROBE_TOKENS = 3
-"""Tokens of the random input on which ours and theirs must agree."""
+"""Tokens of the random input on which both forwards must agree."""
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -41,6 +39,7 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
         grad = (grads[0] * weight).to(inverse.dtype)
+        # Gradient of a norm: the part along the normalised input is removed.
         unit = x.to(inverse.dtype) * inverse
         along = (grad * unit).mean(-1, keepdim=True)
         return grad.sub_(unit.mul_(along)).mul_(inverse).to(x.dtype), None, None
@@ -63,51 +62,51 @@ class _SwiGLU(torch.autograd.Function):
 
 
 @contextmanager
-def fused(module: nn.Module) -> Iterator[None]:
-    """Compute norms and gated layers of `module` in fewer passes for the length of a `with`. Layers of other forms, and
-    norms whose weight is learned, are not changed."""
-    replaced = [part for part in module.modules() if _replace(part)]
+def fuse_layers(module: nn.Module) -> Iterator[None]:
+    """Compute norms and gated layers of `module` in fewer passes for the length of a `with`. Layers of other kinds, and
+    norms whose weight is trained, are not changed."""
+    replaced = [layer for layer in module.modules() if _replace_forward(layer)]
     try:
         yield
     finally:
-        for part in replaced:
-            del part.forward
+        for layer in replaced:
+            del layer.forward
 
 
-def _replace(part: nn.Module) -> bool:
-    """Replace the layer's own forward by ours if both give the same; return whether it did."""
-    ours = _norm(part) or _gated(part)
-    if ours is None or "forward" in vars(part) or not _agree(part, *ours):
+def _replace_forward(layer: nn.Module) -> bool:
+    """Replace the layer's forward by a fused one if both give the same; return whether it was replaced."""
+    candidate = _build_norm(layer) or _build_gated(layer)
+    if candidate is None or "forward" in vars(layer) or not _has_equal_output(layer, *candidate):
         return False
-    forward, weight = ours[0], getattr(part, "weight", None)
-    theirs = part.forward
+    fused, weight, original = candidate[0], getattr(layer, "weight", None), layer.forward
 
-    def unless_learned(hidden_states: Tensor) -> Tensor:
-        learned = weight is not None and weight.requires_grad
-        return theirs(hidden_states) if learned else forward(hidden_states)
+    def forward(hidden_states: Tensor) -> Tensor:
+        is_trained = weight is not None and weight.requires_grad
+        return original(hidden_states) if is_trained else fused(hidden_states)
 
-    part.forward = unless_learned
+    layer.forward = forward
     return True
 
 
-def _norm(part: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Ours for a layer that looks like an RMSNorm, and a tensor like its input's last axis."""
-    eps = getattr(part, "variance_epsilon", getattr(part, "eps", None))
-    weight = getattr(part, "weight", None)
+def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
+    """The fused forward of a layer that looks like an RMSNorm, and a tensor like its input's last axis."""
+    eps = getattr(layer, "variance_epsilon", getattr(layer, "eps", None))
+    weight = getattr(layer, "weight", None)
     if not (isinstance(eps, float) and isinstance(weight, Tensor) and weight.ndim == 1):
         return None
     return lambda x: _RMSNorm.apply(x, weight, eps), weight  # type: ignore[no-untyped-call]
 
 
-def _gated(part: nn.Module) -> tuple[Forward, Tensor] | None:
-    """Ours for a layer of gate, up and down projections, and a tensor like its input's last axis. The projections are
-    looked up at each call: adapters may have replaced them."""
+def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
+    """The fused forward of a layer of gate, up and down projections, and a tensor like its input's last axis."""
+    # The names of Llama, Qwen, Mistral, Gemma and SmolLM.
     names = ("gate_proj", "up_proj", "down_proj")
-    if not all(isinstance(getattr(part, name, None), nn.Linear) for name in names):
+    if not all(isinstance(getattr(module, name, None), nn.Linear) for name in names):
         return None
-    layer: Any = part
+    layer: Any = module
 
     def forward(x: Tensor) -> Tensor:
+        # Projections are looked up at each call: adapters may have replaced them.
         hidden = _SwiGLU.apply(layer.gate_proj(x), layer.up_proj(x))  # type: ignore[no-untyped-call]
         down: Tensor = layer.down_proj(hidden)
         return down
@@ -116,24 +115,23 @@ def _gated(part: nn.Module) -> tuple[Forward, Tensor] | None:
 
 
 @torch.no_grad()
-def _agree(part: nn.Module, ours: Forward, like: Tensor) -> bool:
-    """Whether ours gives the same bits as the layer on a random input, in both modes. Modes and random state are
+def _has_equal_output(layer: nn.Module, fused: Forward, like: Tensor) -> bool:
+    """Whether `fused` gives the same bits as the layer on a random input, in both modes. Modes and random state are
     restored."""
-    drawn = torch.randn(1, PROBE_TOKENS, len(like), generator=torch.Generator().manual_seed(0))
-    x = drawn.to(like)
-    modes = {each: each.training for each in part.modules()}
+    x = torch.randn(1, PROBE_TOKENS, len(like), generator=torch.Generator().manual_seed(0)).to(like)
+    modes = {submodule: submodule.training for submodule in layer.modules()}
     devices = [like.device] if like.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
-            before = _random_state(like.device)
-            agree = all(torch.equal(part.train(training)(x), ours(x)) for training in (False, True))
-            return agree and torch.equal(before, _random_state(like.device))
+            state = _get_random_state(like.device)
+            is_equal = all(torch.equal(layer.train(training)(x), fused(x)) for training in (False, True))
+            return is_equal and torch.equal(state, _get_random_state(like.device))
     except (TypeError, RuntimeError):
         return False
     finally:
-        for each, training in modes.items():
-            each.training = training
+        for submodule, training in modes.items():
+            submodule.training = training
 
 
-def _random_state(device: torch.device) -> Tensor:
+def _get_random_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

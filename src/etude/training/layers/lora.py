@@ -1,21 +1,18 @@
 """LoRA over the linear layers of a decoder, folded into the weight inside each forward.
 
 The frozen base is shared with inference, so adapters are added for a while and removed without a trace. An adapted
-matrix computes `W_eff = W + scale * B @ A` in W's own precision and
-then one matrix product; gradients of A and B come from products of low rank, and no gradient of W
-is ever formed. W_eff is exactly what a merged model holds.
+matrix computes `W_eff = W + scale * B @ A` in W's own precision and then one matrix product; gradients of A and B come
+from products of low rank, and no gradient of W is ever formed. W_eff is exactly what a merged model holds.
 
-Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scale: Kalajdzievski 2023 (2312.03732).
-Folders are in the format of Hugging Face PEFT.
+Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scale: Kalajdzievski 2023 (2312.03732). Folders are in the
+format of Hugging Face PEFT. Decoder layers are numbered from 0, the one that reads the embeddings.
 
 I = inputs of a matrix, O = outputs, R = rank.
 """
 
-from __future__ import annotations
-
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,34 +23,77 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etude.base.files import write_bytes
-from etude.errors import ModelError
-from etude.models.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold
-from etude.task.settings import ALL
+from etude.errors import InputError, Issue, ModelError
+from etude.models.local.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold_adapter
+from etude.task.settings import ALL, TOP_LAYERS
 from etude.training.config import TrainConfig
-from etude.training.layers.decoder import chosen_layers, layer_of
+
+
+def find_decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Find the list of a model's decoder layers and its path within the model, e.g. "model.layers".
+
+    It is the outermost list with as many elements as the configuration has text layers; a transformers model has one.
+    Raises ModelError if there is none, or more than one.
+    """
+    num_layers = module.config.get_text_config().num_hidden_layers  # type: ignore[operator, union-attr]
+    lists = {name: layers for name, layers in module.named_modules() if isinstance(layers, nn.ModuleList)}
+    nested = {name for name in lists for outer in lists if name.startswith(f"{outer}.")}
+    candidates = [name for name in lists if len(lists[name]) == num_layers and name not in nested]
+    if len(candidates) != 1:
+        raise ModelError(
+            f"{type(module).__name__} counts {num_layers} decoder layers, and lists of that length are: "
+            f"{', '.join(candidates) or 'none'}. Layers can be chosen only if there is one such list; leave train: "
+            "lora_layers out."
+        )
+    return candidates[0], lists[candidates[0]]
+
+
+def build_layer_filter(module: nn.Module, layers: str) -> Callable[[str], bool]:
+    """Build a function that tells whether `layers` ("all" or "top-N") includes a path within the model.
+
+    Raises InputError if the model has fewer than N layers, ModelError if they cannot be found.
+    """
+    if layers == ALL:
+        return lambda name: True
+    path, decoder_layers = find_decoder_layers(module)
+    total, match = len(decoder_layers), TOP_LAYERS.fullmatch(layers)
+    if match is None or int(match[1]) > total:
+        remedy = f"give all or top-1 to top-{total}; the model has {total} decoder layers"
+        raise InputError([Issue("train: lora_layers", "there are no such layers", layers, remedy)])
+    prefixes = tuple(f"{path}.{number}." for number in range(total - int(match[1]), total))
+    return lambda name: name.startswith(prefixes)
+
+
+def parse_layer(name: str) -> tuple[str, int]:
+    """Parse the list and number of the decoder layer in a path: "model.layers.3.mlp" gives ("layers", 3)."""
+    steps = name.split(".")
+    index = next(index for index, step in enumerate(steps) if step.isdigit())
+    return steps[index - 1], int(steps[index])
 
 
 class _Folded(torch.autograd.Function):
-    """x @ fold(W, A, B)^T + bias. W_eff is made again in the backward: cheaper than keeping a second base."""
+    """x @ fold(W, A, B)^T + bias. The backward computes W_eff again, which is cheaper than keeping a second base."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
-        # Narrowed once for all four products: on a CPU a cast of a small matrix takes longer to call than to do.
+        # Narrowed once for all four products: on a CPU calling a cast of a small matrix costs more than the cast.
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
         ctx.save_for_backward(x, weight, narrow_a, narrow_b)
         ctx.scale, ctx.wide = scale, a.dtype
-        return functional.linear(x, fold(weight, narrow_a, narrow_b, scale), bias)
+        return functional.linear(x, fold_adapter(weight, narrow_a, narrow_b, scale), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b = ctx.saved_tensors
         (grad,) = grads
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        grad_x = (rows @ fold(weight, a, b, ctx.scale)).view_as(x) if ctx.needs_input_grad[0] else None
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (rows @ fold_adapter(weight, a, b, ctx.scale)).view_as(x)
         grad_a, grad_b = (rows @ b).t() @ inputs, rows.t() @ (inputs @ a.t())
-        scaled = [each.to(ctx.wide).mul_(ctx.scale) for each in (grad_a, grad_b)]
+        scaled = [gradient.to(ctx.wide).mul_(ctx.scale) for gradient in (grad_a, grad_b)]
         return grad_x, None, None, *scaled, None
 
 
@@ -65,6 +105,7 @@ class Adapter(nn.Module):
         self.name = name
         self.base = base
         self.config = config
+        # Adapters are trained in 32 bits, whatever the base's type.
         master = torch.promote_types(base.weight.dtype, torch.float32)
         device = base.weight.device
         self.a = nn.Parameter(torch.zeros(config.rank, base.in_features, dtype=master, device=device))
@@ -72,90 +113,88 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output with the adapter; x (..., I) -> (..., O)."""
-        if self.training and self.config.dropout > 0:
-            return self._unfolded(x)
-        weight, bias = self.base.weight, self.base.bias
-        output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, self.config.scale)  # type: ignore[no-untyped-call]
-        return output
-
-    def _unfolded(self, x: Tensor) -> Tensor:
+        weight, bias, scale = self.base.weight, self.base.bias, self.config.scale
+        if not self.training or not self.config.dropout:
+            output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, scale)  # type: ignore[no-untyped-call]
+            return output
+        # Dropout applies to the adapter's input alone, so its product cannot be folded into the weight.
         dropped = functional.dropout(x, self.config.dropout)
         low = functional.linear(dropped, self.a.to(x.dtype))
-        output: Tensor = self.base(x)
-        return output + self.config.scale * functional.linear(low, self.b.to(x.dtype))
+        output = self.base(x)
+        return output + scale * functional.linear(low, self.b.to(x.dtype))
 
 
-def targeted(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linear]]:
-    """The linear layers to adapt, with their paths; without `targets` every one but the head.
+def find_targets(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linear]]:
+    """Find the linear layers to adapt, with their paths; without `targets` every one but the head.
 
-    Raises ModelError if a target matches no layer, InputError if the model has fewer layers than `lora_layers` names.
+    Raises ModelError if a target matches no layer, InputError if `lora_layers` exceeds the model's layers.
     """
-    chosen = chosen_layers(module, config.lora_layers)
-    linear = [(name, base) for name, base in _linear_layers(module, config.targets) if chosen(name)]
+    is_chosen = build_layer_filter(module, config.lora_layers)
+    linear = [(name, base) for name, base in _find_linear_layers(module, config.targets) if is_chosen(name)]
     if not linear:
         raise ModelError(
-            f"None of {', '.join(config.targets) or 'the linear layers'} is in the layers {config.lora_layers}."
+            f"The layers {config.lora_layers} contain none of {', '.join(config.targets) or 'the linear layers'}."
         )
     return linear
 
 
 @contextmanager
-def adapted(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapter]]:
-    """Replace each targeted linear layer by an adapter, over a frozen base, for the length of a `with`; afterwards the
-    base is unchanged. The model's answers are too until the adapters are: A starts Kaiming-uniform from the seed, B at
-    zero. Raises as `targeted` does."""
+def add_adapters(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapter]]:
+    """Replace each targeted linear layer by an adapter over the frozen base for the length of a `with`.
+
+    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. Afterwards the
+    model is as before. Raises as `find_targets` does.
+    """
     generator = torch.Generator().manual_seed(config.seed)
-    adapters = [Adapter(name, base, config) for name, base in targeted(module, config)]
-    with unchanged(module):
+    adapters = [Adapter(name, base, config) for name, base in find_targets(module, config)]
+    with preserve_modes(module):
         module.requires_grad_(False)
         try:
             for adapter in adapters:
-                place(module, adapter.name, adapter)
+                module.set_submodule(adapter.name, adapter)
                 bound = 1 / math.sqrt(adapter.base.in_features)
-                drawn = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
-                adapter.a.data.copy_(drawn)
+                start = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
+                adapter.a.data.copy_(start)
             yield adapters
         finally:
             for adapter in adapters:
-                place(module, adapter.name, adapter.base)
+                module.set_submodule(adapter.name, adapter.base)
 
 
 @contextmanager
-def unchanged(module: nn.Module) -> Iterator[None]:
-    """Restore at the end which parameters have gradients and which parts are in training mode."""
-    frozen = {parameter: parameter.requires_grad for parameter in module.parameters()}
-    modes = {part: part.training for part in module.modules()}
+def preserve_modes(module: nn.Module) -> Iterator[None]:
+    """Restore at the end which parameters have gradients and which layers are in training mode."""
+    requires_grad = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    modes = {layer: layer.training for layer in module.modules()}
     try:
         yield
     finally:
-        for parameter, wanted in frozen.items():
-            parameter.requires_grad_(wanted)
-        for part, training in modes.items():
-            part.training = training
+        for parameter, is_trained in requires_grad.items():
+            parameter.requires_grad_(is_trained)
+        for layer, training in modes.items():
+            layer.training = training
 
 
 @contextmanager
-def merged(module: nn.Module) -> Iterator[None]:
+def merge_adapters(module: nn.Module) -> Iterator[None]:
     """Replace every adapter of `module` by a plain layer of folded weights, so that many forwards fold only once.
 
-    Takes the memory of the adapted matrices once more. Updates of the adapters within the `with` have no effect."""
-    adapters = [part for part in module.modules() if isinstance(part, Adapter)]
+    Needs the memory of the adapted matrices once more. Updates of the adapters within the `with` have no effect.
+    """
+    adapters = [layer for layer in module.modules() if isinstance(layer, Adapter)]
     for adapter in adapters:
-        place(module, adapter.name, _layer(adapter))
+        weight, bias = adapter.base.weight, adapter.base.bias
+        # On the meta device a new layer takes no memory of its own.
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+        with torch.no_grad():
+            folded = fold_adapter(weight, adapter.a, adapter.b, adapter.config.scale)
+        layer.weight, layer.bias = nn.Parameter(folded, False), bias
+        module.set_submodule(adapter.name, layer)
     try:
         yield
     finally:
         for adapter in adapters:
-            place(module, adapter.name, adapter)
-
-
-@torch.no_grad()
-def _layer(adapter: Adapter) -> nn.Linear:
-    weight, bias = adapter.base.weight, adapter.base.bias
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    layer.weight = nn.Parameter(fold(weight, adapter.a, adapter.b, adapter.config.scale), False)
-    layer.bias = bias
-    return layer
+            module.set_submodule(adapter.name, adapter)
 
 
 def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
@@ -169,45 +208,40 @@ def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = ""
         for adapter in adapters
         for side, weight in (("A", adapter.a), ("B", adapter.b))
     }
-    text = json.dumps(_peft_config(adapters, base_model), indent=2, sort_keys=True) + "\n"
+    text = json.dumps(_build_peft_config(adapters, base_model), indent=2, sort_keys=True) + "\n"
     write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     write_bytes(folder / CONFIG_FILE, text.encode())
 
 
-def _linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
+def _find_linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
     head = getattr(module, "get_output_embeddings", lambda: None)()
     linear = [
-        (name, part)
-        for name, part in module.named_modules()
-        if isinstance(part, nn.Linear) and part is not head
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and layer is not head
     ]
+    # Targets are last names, such as q_proj in every layer.
     names = {name.rpartition(".")[2] for name, _ in linear}
     missing = sorted(set(targets) - names)
     if missing or not linear:
-        known = ", ".join(sorted(names)) or "none"
+        available = ", ".join(sorted(names)) or "none"
         raise ModelError(
-            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {known}."
+            f"No linear layer is named {', '.join(missing)}. The model's linear layers: {available}."
         )
-    return [(name, part) for name, part in linear if not targets or name.rpartition(".")[2] in targets]
+    return [(name, layer) for name, layer in linear if not targets or name.rpartition(".")[2] in targets]
 
 
-def place(module: nn.Module, name: str, part: nn.Module) -> None:
-    """Replace the part of the module at this path by `part`."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(parent), leaf, part)
-
-
-def _peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
+def _build_peft_config(adapters: Sequence[Adapter], base_model: str) -> dict[str, Any]:
     config = adapters[0].config
-    places = [layer_of(adapter.name) for adapter in adapters] if config.lora_layers != ALL else []
+    layers = [parse_layer(adapter.name) for adapter in adapters] if config.lora_layers != ALL else []
     return {
         "base_model_name_or_path": base_model,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
-        "layers_pattern": places[0][0] if places else None,
-        "layers_to_transform": sorted({number for _, number in places}) or None,
+        "layers_pattern": layers[0][0] if layers else None,
+        "layers_to_transform": sorted({number for _, number in layers}) or None,
         "lora_alpha": config.alpha,
         "lora_dropout": config.dropout,
         "modules_to_save": None,

@@ -1,1 +1,1 @@
-"""Memory, time and disk that training needs."""
+"""The memory of a training run, and estimates of its time, memory and disk space."""

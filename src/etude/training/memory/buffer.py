@@ -1,10 +1,9 @@
-"""All learned weights in one buffer: one clip, one step of the optimizer, few tensors to save."""
+"""All trained weights in one buffer: one clip, one step of the optimizer, few tensors to save."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from etude.errors import ModelError
 
 @dataclass(slots=True)
 class Buffer:
-    """Learned weights and their gradients, in 32 bits or more.
+    """Trained weights and their gradients, in 32 bits or more.
 
     Parameters of that width are views of the buffer, and their gradients views of its gradient. Parameters of 16 bits
     are views of a narrow copy that `update_narrow` renews, so an update too small for 16 bits is not lost.
@@ -24,13 +23,13 @@ class Buffer:
     """(all numbers,); `weights.grad` is never None."""
     narrow: Tensor | None
     """The copy in 16 bits, if the model needs one."""
-    mixed: bool
+    is_mixed: bool
     """Whether some parameters are views of `weights` and others of `narrow`."""
 
     @property
     def current(self) -> Tensor:
         """The weights in the type that the model computes with."""
-        return self.weights.data if self.narrow is None or self.mixed else self.narrow
+        return self.weights.data if self.narrow is None or self.is_mixed else self.narrow
 
     def update_narrow(self) -> None:
         """Copy the buffer's weights to the narrow copy."""
@@ -38,71 +37,67 @@ class Buffer:
             self.narrow.copy_(self.weights.data)
 
 
-def buffer_bytes(numel: int, types: Iterable[torch.dtype]) -> int:
-    """Calculate the memory of a buffer for `numel` numbers in parameters of these types: weights, gradient, narrow
-    copy, two states of the optimizer and a copy of the best weights."""
-    given = set(types)
-    wide = {torch.promote_types(each, torch.float32) for each in given}
-    narrow = max((each.itemsize for each in given - wide), default=0)
-    width = max(each.itemsize for each in wide)
-    current = narrow if narrow and not given & wide else width
+def compute_buffer_bytes(numel: int, dtypes: Iterable[torch.dtype]) -> int:
+    """Compute the memory of a buffer for `numel` numbers in parameters of these types: weights, gradient, narrow copy,
+    two states of the optimizer and a copy of the best weights."""
+    types = set(dtypes)
+    wide = {torch.promote_types(dtype, torch.float32) for dtype in types}
+    narrow = max((dtype.itemsize for dtype in types - wide), default=0)
+    width = max(dtype.itemsize for dtype in wide)
+    # The best weights are kept in the type that the model computes with.
+    current = narrow if narrow and not types & wide else width
     return numel * (4 * width + narrow + current)
 
 
 @contextmanager
-def buffered(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
+def use_buffer(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
     """Move the parameters, in their order, into a new buffer for the length of a `with`; afterwards they have their own
     data again, unchanged.
 
-    Gradients of 16-bit parameters are added to the buffer's after each backward, so sums over micro-batches are made
-    in 32 bits. Raises ModelError for parameters of two 16-bit types.
+    Gradients of 16-bit parameters are added to the buffer's after each backward, so sums over micro-batches are in 32
+    bits. Raises ModelError for parameters of two 16-bit types.
     """
-    buffer = _buffer(parameters)
-    own = [each.data for each in parameters]
+    buffer = _build_buffer(parameters)
+    total = buffer.weights.grad
+    assert total is not None
+    own_data = [parameter.data for parameter in parameters]
     handles = []
     start = 0
-    for each in parameters:
-        part = slice(start, start + each.numel())
-        grad = _of(buffer.weights.grad)[part].view_as(each)
-        if buffer.narrow is not None and each.dtype == buffer.narrow.dtype:
-            each.data = buffer.narrow[part].view_as(each)
-            handle = each.register_post_accumulate_grad_hook(_adder(grad))  # type: ignore[no-untyped-call]
-            handles.append(handle)
+    for parameter in parameters:
+        span = slice(start, start + parameter.numel())
+        grad = total[span].view_as(parameter)
+        if buffer.narrow is not None and parameter.dtype == buffer.narrow.dtype:
+            parameter.data = buffer.narrow[span].view_as(parameter)
+            add_to_grad = partial(_add_gradient, grad)
+            handles.append(parameter.register_post_accumulate_grad_hook(add_to_grad))  # type: ignore[no-untyped-call]
         else:
-            each.data = buffer.weights.data[part].view_as(each)
-            each.grad = grad
-        start = part.stop
+            parameter.data = buffer.weights.data[span].view_as(parameter)
+            parameter.grad = grad
+        start = span.stop
     try:
         yield buffer
     finally:
         for handle in handles:
             handle.remove()
-        for each, data in zip(parameters, own, strict=True):
-            each.data, each.grad = data, None
+        for parameter, data in zip(parameters, own_data, strict=True):
+            parameter.data, parameter.grad = data, None
 
 
-def _buffer(parameters: Sequence[nn.Parameter]) -> Buffer:
-    wide = {torch.promote_types(each.dtype, torch.float32) for each in parameters}
-    kinds = {each.dtype for each in parameters} - wide
-    if len(kinds) > 1 or len(wide) > 1:
-        raise ModelError(
-            f"The model mixes {', '.join(sorted({str(each.dtype) for each in parameters}))}. Load it in one type."
-        )
+def _build_buffer(parameters: Sequence[nn.Parameter]) -> Buffer:
+    dtypes = {parameter.dtype for parameter in parameters}
+    wide = {torch.promote_types(dtype, torch.float32) for dtype in dtypes}
+    narrow = dtypes - wide
+    if len(narrow) > 1 or len(wide) > 1:
+        raise ModelError(f"The model mixes {', '.join(sorted(map(str, dtypes)))}. Load it in one type.")
     (width,) = wide
-    flat = nn.Parameter(torch.cat([each.detach().flatten().to(width) for each in parameters]))
-    flat.grad = torch.zeros_like(flat)
-    mixed = bool(kinds) and any(each.dtype in wide for each in parameters)
-    return Buffer(flat, flat.detach().to(next(iter(kinds))) if kinds else None, mixed)
+    weights = nn.Parameter(torch.cat([parameter.detach().flatten().to(width) for parameter in parameters]))
+    weights.grad = torch.zeros_like(weights)
+    # The model computes with the 16-bit copy; the optimizer changes the 32-bit weights.
+    copy = weights.detach().to(next(iter(narrow))) if narrow else None
+    return Buffer(weights, copy, is_mixed=bool(narrow) and len(dtypes) > 1)
 
 
-def _adder(total: Tensor) -> Callable[[Tensor], None]:
-    def add(parameter: Tensor) -> None:
-        total.add_(_of(parameter.grad))
-        parameter.grad = None
-
-    return add
-
-
-def _of(grad: Tensor | None) -> Tensor:
-    assert grad is not None
-    return grad
+def _add_gradient(total: Tensor, parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    total.add_(parameter.grad)
+    parameter.grad = None

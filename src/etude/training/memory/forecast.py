@@ -1,140 +1,201 @@
-"""The time and memory of a training run, estimated from a few steps."""
-
-from __future__ import annotations
+"""Time, memory and disk space that a training run needs, before it starts."""
 
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
-from etude.base.processes import ONE, World
-from etude.errors import ModelError
+from etude.base.files import free_bytes
+from etude.base.formatting import format_size
+from etude.base.processes import SINGLE, World
+from etude.errors import ModelError, RunError
+from etude.training.checkpoints import CHECKPOINT_FILE
 from etude.training.config import TrainConfig
-from etude.training.memory.buffer import buffer_bytes
-from etude.training.memory.disk_space import learned_numbers
-from etude.training.memory.usage import give_back_freed_memory, memory_in_use, peak_memory, reset_peak_memory
-from etude.training.rows.batches import MICRO_BATCH_COST, TokenRow, make_batches, work_of
-from etude.training.step import Run, dev_loss, started_run, train_step
+from etude.training.layers.lora import find_targets
+from etude.training.memory.buffer import compute_buffer_bytes
+from etude.training.memory.usage import memory_in_use, peak_memory, release_freed_memory, reset_peak_memory
+from etude.training.rows.batches import MICRO_BATCH_COST, TokenRow, compute_work, make_batches
+from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
+OVERHEAD = 2**18
+"""Bytes on the disk for headers and settings."""
 TIMED_STEPS = 2
-NAMED = 3
-"""Damaged weights that a message lists."""
-NEAR = 0.9
+MAX_NAMED = 3
+"""Maximum of damaged weights that a message lists."""
+NEAR_MAX = 0.9
 """A micro-batch with this share of the most tokens may need the most memory: attention keeps more for each token of a
 long row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
-    """What a run is expected to take."""
+class DiskSpace:
+    """Bytes of disk that a run needs."""
+
+    result: int
+    checkpoints: int
+    """One, and the next one while it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingForecast:
+    """Estimated needs of a run."""
 
     seconds: float
-    """All epochs, and the dev loss before and after each."""
+    """For all epochs, and the dev loss before the first and after each."""
     memory: int
     """Peak bytes; 0 if the system does not report them."""
 
 
-def at_rest(module: PreTrainedModel, config: TrainConfig, world: World = ONE) -> int:
-    """Calculate the bytes that `train` holds in this process before its first step, beside the model: the learned
+@dataclass(frozen=True, slots=True)
+class TrainingSpeed:
+    """Seconds of one pass over the training rows and of one over the dev rows."""
+
+    epoch_seconds: float
+    dev_seconds: float
+
+    def total_seconds(self, epochs: int, rows: float = 1.0, dev_rows: float = 1.0) -> float:
+        """Seconds of `epochs` epochs, with the dev loss before the first and after each. `rows` and `dev_rows` are
+        factors: how many times as many rows as were timed."""
+        return rows * epochs * self.epoch_seconds + dev_rows * (epochs + 1) * self.dev_seconds
+
+
+def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, set[torch.dtype]]:
+    """Count the numbers that `train` learns, and return their types. Raises what `train` does if layers cannot be
+    adapted."""
+    if config.weights == "full":
+        floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
+        return sum(parameter.numel() for parameter in floating), {parameter.dtype for parameter in floating}
+    linear = [base for _, base in find_targets(module, config)]
+    numel = config.rank * sum(base.in_features + base.out_features for base in linear)
+    return numel, {torch.promote_types(base.weight.dtype, torch.float32) for base in linear}
+
+
+def compute_disk_space(module: PreTrainedModel, config: TrainConfig) -> DiskSpace:
+    """Compute what `train` needs on the disk. Raises what `train` does if layers cannot be adapted."""
+    numel, types = count_trained(module, config)
+    wide = {torch.promote_types(dtype, torch.float32) for dtype in types}
+    width = max(dtype.itemsize for dtype in wide)
+    # The best epoch is kept in the model's type; weights and the optimizer's two states of each are wide.
+    best = width if types & wide else max(dtype.itemsize for dtype in types)
+    # Adapters are written in 32 bits, a model in its own type.
+    model = sum(parameter.nbytes for parameter in module.parameters())
+    result = numel * 4 if config.weights == "lora" else model
+    return DiskSpace(result + OVERHEAD, 2 * numel * (3 * width + best))
+
+
+def check_disk_space(disk: DiskSpace, checkpoint: Path) -> str | None:
+    """Return a warning if the disk has no space for checkpoints besides the result, else None.
+
+    `checkpoint` is their folder; a checkpoint that is already there is counted. Raises RunError if not even the result
+    fits.
+    """
+    free, folder, file = free_bytes(checkpoint.absolute()), checkpoint.parent, checkpoint / CHECKPOINT_FILE
+    if free < disk.result:
+        raise RunError(
+            f"The tuned weights need {format_size(disk.result)} of disk in {folder}, and {format_size(free)} are "
+            "free. Training was not started: free some space, or move the task to another disk."
+        )
+    needed = disk.result + max(0, disk.checkpoints - (file.stat().st_size if file.exists() else 0))
+    if free >= needed:
+        return None
+    return (
+        f"The tuned weights and checkpoints need {format_size(needed)} of disk in {folder}, and {format_size(free)} "
+        "are free. Free some space: without a checkpoint, a stopped run repeats its steps."
+    )
+
+
+def compute_base_memory(module: PreTrainedModel, config: TrainConfig, world: World = SINGLE) -> int:
+    """Compute the bytes that `train` holds in this process before its first step, besides the model: the trained
     weights, their gradients, the optimizer's states and the best epoch.
 
     Raises what `train` does if layers cannot be adapted.
     """
-    numel, types = learned_numbers(module, config)
-    parts = world.size if config.data_parallel == "fsdp" else 1
-    return buffer_bytes(-(-numel // parts), types)
+    numel, types = count_trained(module, config)
+    num_shards = world.size if config.data_parallel == "fsdp" else 1
+    return compute_buffer_bytes(-(-numel // num_shards), types)
 
 
-def foresee(
+def forecast_training(
     module: PreTrainedModel,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
-    world: World = ONE,
-) -> Foreseen:
-    """Estimate what `train` on these rows will take. All processes call it together.
+    world: World = SINGLE,
+) -> TrainingForecast:
+    """Estimate what `train` on these rows will need. All processes call it together.
 
     Raises ModelError if a weight of the model is NaN or infinite.
     """
     check_weights(module)
-    memory = _memory(module, rows, dev_rows, config, world)
-    pace = estimate_speed(module, rows, config, dev_rows, world)
-    return Foreseen(pace.seconds(config.epochs), memory and max(memory, peak_memory(module.device)))
+    memory = _measure_memory(module, rows, dev_rows, config, world)
+    seconds = estimate_speed(module, rows, config, dev_rows, world).total_seconds(config.epochs)
+    return TrainingForecast(seconds, memory and max(memory, peak_memory(module.device)))
 
 
 def check_weights(module: PreTrainedModel) -> None:
-    """Raise ModelError naming the weights that hold a NaN or an infinity, which no row and no setting can cause."""
-    bad = [name for name, each in module.named_parameters() if each.is_floating_point() and not _finite(each)]
-    if bad:
-        more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+    """Raise ModelError with the names of weights that contain a NaN or an infinity, which no row or setting can
+    cause."""
+    damaged = [
+        name
+        for name, weight in module.named_parameters()
+        # torch.isfinite of a whole weight would need as much memory again.
+        if weight.is_floating_point()
+        and weight.numel()
+        and not all(torch.isfinite(end) for end in torch.aminmax(weight.detach()))
+    ]
+    if damaged:
+        rest = f" and {len(damaged) - MAX_NAMED:,} more" if len(damaged) > MAX_NAMED else ""
         raise ModelError(
             f"The weights of {module.config.name_or_path or type(module).__name__} are damaged: NaN or infinity "
-            f"in {', '.join(bad[:NAMED])}{more}. Download them again or use another model."
+            f"in {', '.join(damaged[:MAX_NAMED])}{rest}. Download them again or use another model."
         )
 
 
-def _finite(weight: torch.Tensor) -> bool:
-    # torch.isfinite of the whole weight would take as much memory again.
-    return not weight.numel() or all(torch.isfinite(end) for end in torch.aminmax(weight.detach()))
-
-
-def _memory(
+def _measure_memory(
     module: PreTrainedModel,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
     world: World,
 ) -> int:
-    """Peak bytes.
+    """Measure peak bytes on a part of the rows.
 
-    Rows of one length take memory in proportion to their number, so half the rows of the micro-batch that needs the
+    Memory grows in proportion to the number of rows of one length, so half the rows of the micro-batch that needs the
     most are measured, and the rest is extrapolated. Dev rows, which need little without gradients, are all measured.
     """
-    with started_run(module, config, len(rows), world) as run:
-        parts = micro_batches(run, make_batches(rows, config.rows_per_step, config.seed, epoch=1))
-        work = partial(work_of, packed=run.placement.packed)
-        most = max(map(work, parts))
-        largest = max(
-            (part for part in parts if work(part) >= NEAR * most), key=lambda part: len(part[0].ids)
+    with start_training(module, config, len(rows), world) as state:
+        micro_batches = list_micro_batches(
+            state, make_batches(rows, config.rows_per_step, config.seed, epoch=1)
         )
+        work = partial(compute_work, is_packed=state.placement.is_packed)
+        max_work = max(map(work, micro_batches))
+        candidates = [batch for batch in micro_batches if work(batch) >= NEAR_MAX * max_work]
+        largest = max(candidates, key=lambda batch: len(batch[0].ids))
+        # Half of the rows leaves room for the other half on a machine with little memory.
         half = largest[: -(-len(largest) // 2)]
-        train_step(run, for_every_process(largest[:1], world))  # allocates all that stays
-        stays = _settled(run)
-        train_step(run, for_every_process(half, world))
-        peak = peak_memory(run.module.device)
-        _settled(run)
-        largest_dev = max(micro_batches(run, [dev_rows]), key=work)
-        dev_loss(run.placement, for_every_process(largest_dev, world), config.micro_tokens)
-        peak_dev = peak_memory(run.module.device)
-    slope = (peak - stays) / work(half)
-    return max(round(peak + slope * (most - work(half))), peak_dev)
+        train_step(state, repeat_for_processes(largest[:1], world))  # allocates all that stays
+        resting = _reset_memory(state)
+        train_step(state, repeat_for_processes(half, world))
+        peak = peak_memory(state.module.device)
+        _reset_memory(state)
+        # Dev needs no gradients, so its largest micro-batch may be measured whole.
+        largest_dev = max(list_micro_batches(state, [dev_rows]), key=work)
+        measure_dev_loss(state.placement, repeat_for_processes(largest_dev, world), config.micro_tokens)
+        peak_dev = peak_memory(state.module.device)
+    slope = (peak - resting) / work(half)
+    return max(round(peak + slope * (max_work - work(half))), peak_dev)
 
 
-def _settled(run: Run) -> int:
-    """Return freed memory, count the peak from here on, and return the bytes in use."""
-    device = run.module.device
-    give_back_freed_memory()
+def _reset_memory(state: TrainingState) -> int:
+    """Release freed memory, count the peak from here on, and return the bytes in use."""
+    device = state.module.device
+    release_freed_memory()
     reset_peak_memory(device)
     return memory_in_use(device)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds of one pass over the training rows and one over the dev rows."""
-
-    epoch: float
-    dev: float
-
-    def seconds(self, epochs: int, rows: float = 1.0, dev_rows: float = 1.0) -> float:
-        """Seconds of `epochs` epochs, with the dev loss before the first and after each; `rows` and `dev_rows` say how
-        many times as many rows there are as were timed."""
-        return rows * epochs * self.epoch + dev_rows * (epochs + 1) * self.dev
 
 
 def estimate_speed(
@@ -142,42 +203,48 @@ def estimate_speed(
     rows: Sequence[TokenRow],
     config: TrainConfig,
     dev_rows: Sequence[TokenRow] = (),
-    world: World = ONE,
-) -> Pace:
-    """Estimate the pace of `train` on these rows, to about 15% on a quiet machine.
+    world: World = SINGLE,
+) -> TrainingSpeed:
+    """Estimate the speed of `train` on these rows, to about 15% on a quiet machine.
 
     Times two steps (after one that is not timed) and a micro-batch of dev rows on an adapter that is thrown away.
     `module` and the random state are unchanged afterwards. All processes of a `world` call it together.
     """
     batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
+    # The first step also loads code and allocates memory, so it is not timed.
     timed = (batches * (TIMED_STEPS + 1))[1 : TIMED_STEPS + 1]
-    with started_run(module, config, len(rows), world) as run:
-        parts = micro_batches(run, [dev_rows])
-        timed_dev = for_every_process(parts[len(parts) // 2], world) if parts else []
-        train_step(run, batches[0])
+    with start_training(module, config, len(rows), world) as state:
+        dev_batches = list_micro_batches(state, [dev_rows])
+        timed_dev = repeat_for_processes(dev_batches[len(dev_batches) // 2], world) if dev_batches else []
+        train_step(state, batches[0])
         started = time.perf_counter()
         for batch in timed:
-            train_step(run, batch)
-        stepped = time.perf_counter()
+            train_step(state, batch)
+        steps_ended = time.perf_counter()
         if timed_dev:
-            dev_loss(run.placement, timed_dev, config.micro_tokens)
-        measured = time.perf_counter()
-        dev = _work(run, [dev_rows]) / _work(run, [timed_dev]) if timed_dev else 0.0
-        epoch = _work(run, batches) / _work(run, timed)
-    return Pace((stepped - started) * epoch, (measured - stepped) * dev)
+            measure_dev_loss(state.placement, timed_dev, config.micro_tokens)
+        dev_ended = time.perf_counter()
+        # What was timed is scaled up by the work of all rows.
+        dev_factor = _sum_work(state, [dev_rows]) / _sum_work(state, [timed_dev]) if timed_dev else 0.0
+        epoch_factor = _sum_work(state, batches) / _sum_work(state, timed)
+    return TrainingSpeed((steps_ended - started) * epoch_factor, (dev_ended - steps_ended) * dev_factor)
 
 
-def micro_batches(run: Run, batches: Iterable[Sequence[TokenRow]]) -> list[tuple[TokenRow, ...]]:
-    """The micro-batches of these batches that process 0 computes."""
-    limit = run.config.micro_tokens
-    return [part for batch in batches for part in run.placement.micro_batches(batch, limit, rank=0)]
+def list_micro_batches(
+    state: TrainingState, batches: Iterable[Sequence[TokenRow]]
+) -> list[tuple[TokenRow, ...]]:
+    """List the micro-batches of these batches that process 0 computes."""
+    split, limit = state.placement.split_micro_batches, state.config.micro_tokens
+    return [micro_batch for batch in batches for micro_batch in split(batch, limit, rank=0)]
 
 
-def for_every_process(part: Sequence[TokenRow], world: World) -> list[TokenRow]:
-    """A batch of which every process computes `part`."""
-    return [row for row in part for _ in range(world.size)]
+def repeat_for_processes(rows: Sequence[TokenRow], world: World) -> list[TokenRow]:
+    """Make a batch of which every process computes `rows`."""
+    return [row for row in rows for _ in range(world.size)]
 
 
-def _work(run: Run, batches: Iterable[Sequence[TokenRow]]) -> float:
-    """Work of the batches for process 0, in tokens."""
-    return sum(work_of(part, run.placement.packed) + MICRO_BATCH_COST for part in micro_batches(run, batches))
+def _sum_work(state: TrainingState, batches: Iterable[Sequence[TokenRow]]) -> float:
+    is_packed = state.placement.is_packed
+    return sum(
+        compute_work(rows, is_packed) + MICRO_BATCH_COST for rows in list_micro_batches(state, batches)
+    )

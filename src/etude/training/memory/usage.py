@@ -1,6 +1,4 @@
-"""Memory that is used and that is available, from the operating system or the accelerator."""
-
-from __future__ import annotations
+"""Used and available memory, as the operating system or the accelerator reports it."""
 
 import ctypes
 import sys
@@ -18,14 +16,14 @@ _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""What a container allows; absent, or the word max, if it sets no limit."""
+"""The limit of a container; absent, or the word max, if there is none."""
 
 
-def give_back_freed_memory() -> None:
+def release_freed_memory() -> None:
     """Return freed memory to the system, which glibc does not do by itself.
 
-    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces, which would stay allocated until
-    the end of training.
+    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces, which would otherwise stay allocated
+    until the end of training.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -48,56 +46,57 @@ def peak_memory(device: torch.device) -> int:
     """Peak bytes: on the accelerator, else resident in this process; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _kilobytes(_STATUS, "VmHWM")
+    return _read_bytes(_STATUS, "VmHWM")
 
 
 def memory_in_use(device: torch.device) -> int:
     """Bytes in use: on the accelerator by this process, else resident in it; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    return _kilobytes(_STATUS, "VmRSS")
+    return _read_bytes(_STATUS, "VmRSS")
 
 
-def memory_within_reach(device: torch.device) -> int:
-    """Bytes that this process can use, those it uses already included; 0 if unknown."""
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process can use, including those it already uses; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    free = _kilobytes(_MACHINE, "MemAvailable")
+    free = _read_bytes(_MACHINE, "MemAvailable")
     if not free:
         return 0
     limit = _LIMIT.read_text().strip() if _LIMIT.exists() else "max"
-    reach = free + memory_in_use(device)
-    return min(reach, int(limit)) if limit.isdigit() else reach
+    available = free + memory_in_use(device)
+    return min(available, int(limit)) if limit.isdigit() else available
 
 
-def less_memory(config: TrainConfig, at_rest: bool = False) -> str:
-    """A sentence on what to set so that a run takes less memory; `at_rest`: less before its first step."""
-    settings = [] if at_rest else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
+def suggest_less_memory(config: TrainConfig, before_start: bool = False) -> str:
+    """Advise what to set so that a run needs less memory, in a sentence; `before_start`: less before its first step."""
+    settings = [] if before_start else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
     if config.weights == "full":
         settings.append("weights: lora")
     else:
         settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
         settings += ["lora_layers: top-8"] if config.lora_layers == ALL else []
-    lower = f"Set train: {{{', '.join(settings)}}} or one of these, or" if settings else "Set"
-    return f"{lower} a smaller model in the task file."
+    advice = f"Set train: {{{', '.join(settings)}}} or one of these, or" if settings else "Set"
+    return f"{advice} a smaller model in the task file."
 
 
 @contextmanager
-def memory_errors_explained(config: TrainConfig, device: torch.device) -> Iterator[None]:
+def explain_memory_errors(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Turn an out-of-memory error within the `with` into a ModelError that says what to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         # On the processor torch has no class for it.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(
-            error
-        ):
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_memory and "DefaultCPUAllocator" not in str(error):
             raise
-        where = "GPU" if device.type == "cuda" else "machine"
-        raise ModelError(f"The memory of the {where} ran out in training. {less_memory(config)}") from error
+        device_name = "GPU" if device.type == "cuda" else "machine"
+        raise ModelError(
+            f"The memory of the {device_name} ran out in training. {suggest_less_memory(config)}"
+        ) from error
 
 
-def _kilobytes(file: Path, name: str) -> int:
-    """The bytes in a line `NAME: 12 kB` of a Linux file; 0 if there is none."""
+def _read_bytes(file: Path, name: str) -> int:
+    """Read the bytes in a line `NAME: 12 kB` of a Linux file; 0 if there is none."""
     lines = file.read_text().splitlines() if file.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)

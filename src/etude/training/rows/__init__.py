@@ -1,1 +1,1 @@
-"""Token rows: batches, packing, and which tokens are trained."""
+"""Token rows: batches, packing, and which tokens are learned."""

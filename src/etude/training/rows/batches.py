@@ -1,12 +1,10 @@
 """Token rows into batches: which rows make a step, and how a step is split to fit memory.
 
-A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is a part of it that is
+A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is the part of it that is
 computed at once. No row is ever cut.
 
 B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens of a micro-batch.
 """
-
-from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
@@ -18,11 +16,11 @@ import torch
 from etude.errors import InputError, Issue
 
 MICRO_BATCH_COST = 64
-"""What one more micro-batch costs beyond its tokens, in tokens: measured on two CPU cores, and used for GPUs
-unmeasured. It decides where batches are cut, not what is computed."""
-ATTENTION_LIKE_REST = 1000
+"""Cost of one more micro-batch beyond its tokens, in tokens: measured on two CPU cores and used for GPUs unmeasured. It
+decides where batches are cut, not what is computed."""
+ATTENTION_PARITY = 1000
 """Tokens of a row at which attention would take as long as all else: it takes 8% of a step of SmolLM2-135M at 76 tokens
-on two CPU cores. As MICRO_BATCH_COST, used for other models and GPUs unmeasured."""
+on two CPU cores. Like MICRO_BATCH_COST, used for other models and GPUs unmeasured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class TokenRow:
     """`file:line` where it is known."""
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
-    """For each token whether it is learned, and not only read; the first token has nothing before it and never is."""
+    """For each token whether it is learned and not only read; never for the first, which has nothing before it."""
 
     @property
     def num_trained(self) -> int:
@@ -43,7 +41,7 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows padded on the right to one length, and where a learned token is predicted."""
+    """Rows padded on the right to one length, and the positions at which a learned token is predicted."""
 
     rows: tuple[TokenRow, ...]
     ids: torch.Tensor
@@ -59,39 +57,54 @@ def check_rows(
     dev_rows: Sequence[TokenRow],
     max_tokens: int,
     weight: Callable[[TokenRow], float] = attrgetter("num_trained"),
-    together: int = 1,
+    group_size: int = 1,
 ) -> None:
-    """Raise InputError listing every row that cannot be trained on; `weight` and `together` are those of the loss."""
-    faults = [fault for row in [*rows, *dev_rows] for fault in _faults(row, max_tokens, weight)]
-    for where, side in (("training rows", rows), ("dev rows", dev_rows)):
-        if not side:
-            faults.append(Issue(where, "there are none", "", "give at least one row"))
-        if len(side) % together:
-            remedy = f"give a multiple of {together} rows"
-            faults.append(Issue(where, "the last group is not complete", f"{len(side)} rows", remedy))
-    if faults:
-        raise InputError(faults)
+    """Raise InputError listing every row that cannot be trained on; `weight` and `group_size` are the loss's."""
+    issues = [issue for row in [*rows, *dev_rows] for issue in _check_row(row, max_tokens, weight)]
+    for side, side_rows in (("training rows", rows), ("dev rows", dev_rows)):
+        if not side_rows:
+            issues.append(Issue(side, "there are none", "", "give at least one row"))
+        if len(side_rows) % group_size:
+            remedy = f"give a multiple of {group_size} rows"
+            issues.append(Issue(side, "the last group is not complete", f"{len(side_rows)} rows", remedy))
+    if issues:
+        raise InputError(issues)
 
 
-def groups_of(rows: Sequence[TokenRow], together: int) -> list[Sequence[TokenRow]]:
-    """Rows in groups that are computed together, each of `together` rows that follow each other."""
-    return [rows[start : start + together] for start in range(0, len(rows), together)]
+def _check_row(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float]) -> list[Issue]:
+    if len(row.ids) != len(row.trained):
+        value = f"{len(row.ids)} tokens, {len(row.trained)} marks"
+        return [Issue(row.id, "the numbers of tokens and of marks differ", value, "mark every token once")]
+    issues = []
+    if not weight(row) > 0:
+        remedy = "give the row an answer, or leave the row out"
+        issues.append(Issue(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
+    if len(row.ids) > max_tokens:
+        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
+        issues.append(Issue(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
+    return issues
 
 
-def groups_per_step(rows_per_step: int, together: int) -> int:
-    """The groups of one global batch, one at least."""
-    return max(1, rows_per_step // together)
+def split_groups(rows: Sequence[TokenRow], group_size: int) -> list[Sequence[TokenRow]]:
+    """Split rows into groups of consecutive rows that are computed together."""
+    return [rows[start : start + group_size] for start in range(0, len(rows), group_size)]
+
+
+def count_groups_per_step(rows_per_step: int, group_size: int) -> int:
+    """Number of groups in one global batch, at least one."""
+    return max(1, rows_per_step // group_size)
 
 
 def make_batches(
-    rows: Sequence[TokenRow], rows_per_step: int, seed: int, epoch: int, together: int = 1
+    rows: Sequence[TokenRow], rows_per_step: int, seed: int, epoch: int, group_size: int = 1
 ) -> list[tuple[TokenRow, ...]]:
-    """The global batches of one epoch. The order depends on seed, epoch and the number of rows only.
+    """Make the global batches of one epoch. The order depends on seed, epoch and the number of rows only.
 
-    Every row comes once, beside those of its group; the last batch may be smaller.
+    Every row comes once, together with its group; the last batch may be smaller.
     """
-    groups, size = groups_of(rows, together), groups_per_step(rows_per_step, together)
+    groups, size = split_groups(rows, group_size), count_groups_per_step(rows_per_step, group_size)
     order = list(range(len(groups)))
+    # Not the rows but their numbers are shuffled, so the order is the same on every machine.
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return [
         tuple(row for i in order[start : start + size] for row in groups[i])
@@ -99,63 +112,73 @@ def make_batches(
     ]
 
 
-def share_of(rows: Sequence[TokenRow], rank: int, size: int, together: int = 1) -> Sequence[TokenRow]:
-    """The rows that process `rank` of `size` computes: the longest group first, each goes to the process with the
-    fewest tokens so far. Every row goes to one process; a process may get none."""
+def choose_share(rows: Sequence[TokenRow], rank: int, size: int, group_size: int = 1) -> Sequence[TokenRow]:
+    """Choose the rows that process `rank` of `size` computes.
+
+    The longest group first, each goes to the process with the fewest tokens so far. Every row goes to one process; a
+    process may get none.
+    """
     if size == 1:
         return rows
     shares: list[list[TokenRow]] = [[] for _ in range(size)]
     tokens = [0] * size
-    for group in sorted(groups_of(rows, together), key=num_tokens, reverse=True):
-        least = tokens.index(min(tokens))
-        shares[least] += group
-        tokens[least] += num_tokens(group)
+    # Longest first leaves the short ones to even out the shares.
+    for group in sorted(split_groups(rows, group_size), key=count_tokens, reverse=True):
+        smallest = tokens.index(min(tokens))
+        shares[smallest] += group
+        tokens[smallest] += count_tokens(group)
     return shares[rank]
 
 
-def split_micro(
-    rows: Sequence[TokenRow], micro_tokens: int, packed: bool = False, together: int = 1
+def split_micro_batches(
+    rows: Sequence[TokenRow], micro_tokens: int, is_packed: bool = False, group_size: int = 1
 ) -> list[tuple[TokenRow, ...]]:
-    """Split rows into micro-batches of similar length, so that work and overhead are least.
+    """Split rows into micro-batches of similar length, so that the total of work and overhead is minimal.
 
-    No micro-batch exceeds `micro_tokens` with its padding, except a single group longer than that. `packed` says
-    whether padding is computed by attention alone (packing.py). Exact, by dynamic programming over the groups sorted
-    by their longest row, longest first.
+    No micro-batch exceeds `micro_tokens` with its padding, except a single group that is longer. `is_packed`: only
+    attention computes padding (packing.py). Exact, by dynamic programming over the groups, sorted by their longest row.
     """
-    groups = sorted(groups_of(rows, together), key=_longest, reverse=True)
+    groups = sorted(split_groups(rows, group_size), key=_max_length, reverse=True)
+    # best[end]: lowest cost of the first `end` groups; cut[end]: where their last micro-batch starts.
     best = [0.0] + [float("inf")] * len(groups)
     cut = [0] * (len(groups) + 1)
-    for start, longest in enumerate(map(_longest, groups)):
-        most = max(1, micro_tokens // (longest * together))
-        share = _padding_share(longest, packed)
+    for start, longest in enumerate(map(_max_length, groups)):
+        max_groups = max(1, micro_tokens // (longest * group_size))
+        padding_cost = _compute_padding_cost(longest, is_packed)
         cost = best[start] + MICRO_BATCH_COST
-        for end in range(start + 1, min(start + most, len(groups)) + 1):
-            length = num_tokens(groups[end - 1])
-            cost += length + share * (longest * together - length)
+        for end in range(start + 1, min(start + max_groups, len(groups)) + 1):
+            length = count_tokens(groups[end - 1])
+            cost += length + padding_cost * (longest * group_size - length)
             if cost < best[end]:
                 best[end], cut[end] = cost, start
-    return _cut_at(groups, cut)
+    batches: list[tuple[TokenRow, ...]] = []
+    end = len(groups)
+    while end:
+        batches.append(tuple(row for group in groups[cut[end] : end] for row in group))
+        end = cut[end]
+    return batches[::-1]
 
 
-def num_tokens(rows: Sequence[TokenRow]) -> int:
-    """Tokens of all rows, without padding."""
+def count_tokens(rows: Sequence[TokenRow]) -> int:
+    """Count the tokens of all rows, without padding."""
     return sum(len(row.ids) for row in rows)
 
 
-def work_of(part: Sequence[TokenRow], packed: bool) -> float:
-    """The tokens of a micro-batch, those of padding by what they cost beside them."""
-    longest, tokens = _longest(part), num_tokens(part)
-    return tokens + _padding_share(longest, packed) * (longest * len(part) - tokens)
+def compute_work(rows: Sequence[TokenRow], is_packed: bool) -> float:
+    """Compute the work of a micro-batch in tokens; a token of padding counts by its cost."""
+    longest, tokens = _max_length(rows), count_tokens(rows)
+    return tokens + _compute_padding_cost(longest, is_packed) * (longest * len(rows) - tokens)
 
 
-def _padding_share(longest: int, packed: bool) -> float:
-    """What a token of padding costs beside one of a row, where the longest row has so many tokens."""
-    return min(1.0, longest / ATTENTION_LIKE_REST) if packed else 1.0
+def _compute_padding_cost(longest: int, is_packed: bool) -> float:
+    # In tokens of a row; of packed rows only attention computes padding, and its share grows with the length.
+    return min(1.0, longest / ATTENTION_PARITY) if is_packed else 1.0
 
 
 def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
-    """Pads rows on the right (with token 0, which no real token can attend to) and finds the targets."""
-    length = _longest(rows)
+    """Pad rows on the right (with token 0, which no real token can attend to) and find the targets."""
+    length = _max_length(rows)
+    # Token 0 as padding: attention is causal, so nothing that counts can see it.
     ids = torch.tensor([row.ids + (0,) * (length - len(row.ids)) for row in rows], dtype=torch.long)
     positions = [
         number * length + i
@@ -163,32 +186,10 @@ def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
         for i, trained in enumerate(row.trained[1:])
         if trained
     ]
-    at = torch.tensor(positions, dtype=torch.long)
-    return MicroBatch(tuple(rows), ids.to(device), at.to(device), ids.flatten()[at + 1].to(device))
+    positions_N = torch.tensor(positions, dtype=torch.long)
+    targets_N = ids.flatten()[positions_N + 1]
+    return MicroBatch(tuple(rows), ids.to(device), positions_N.to(device), targets_N.to(device))
 
 
-def _longest(rows: Sequence[TokenRow]) -> int:
+def _max_length(rows: Sequence[TokenRow]) -> int:
     return max(len(row.ids) for row in rows)
-
-
-def _cut_at(groups: Sequence[Sequence[TokenRow]], cut: Sequence[int]) -> list[tuple[TokenRow, ...]]:
-    parts: list[tuple[TokenRow, ...]] = []
-    end = len(groups)
-    while end:
-        parts.append(tuple(row for group in groups[cut[end] : end] for row in group))
-        end = cut[end]
-    return parts[::-1]
-
-
-def _faults(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float]) -> list[Issue]:
-    if len(row.ids) != len(row.trained):
-        got = f"{len(row.ids)} tokens, {len(row.trained)} marks"
-        return [Issue(row.id, "tokens and their marks differ in number", got, "mark every token once")]
-    faults = []
-    if not weight(row) > 0:
-        remedy = "give the row an answer, or leave the row out"
-        faults.append(Issue(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
-    if len(row.ids) > max_tokens:
-        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
-        faults.append(Issue(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
-    return faults

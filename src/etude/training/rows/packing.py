@@ -1,15 +1,14 @@
-"""Packing: the rows of a micro-batch end to end, so that only attention computes padding, and what rows begin with in
-common: the question of a better and a worse answer, the instructions before every question.
+"""Packing: the rows of a micro-batch end to end, so that only attention computes padding, and a beginning that rows
+share is computed once: the question of a better and a worse answer, the instructions before every question.
 
 Rows differ in length, and about a tenth of a padded micro-batch is padding. All of a decoder but its attention works on
-each token alone, so the rows can be one long row of (1, N) tokens. Attention takes them apart, computes them side by
-side (B, T), and puts its output back end to end. A shared beginning stands in the long row once: under causal attention
-its tokens have the same states in all rows, and their gradients add up.
+each token alone, so the rows can be one long row of (1, N) tokens. Attention splits it, computes the rows side by side
+(B, T), and puts its output back end to end. A shared beginning is in the long row once: under causal attention its
+tokens have the same states in all rows, and their gradients add up.
 
-B = rows, T = the longest row in tokens, N = tokens of all rows, shared ones once, H = heads, D = size of a head.
+B = rows, T = the longest row in tokens, N = tokens of all rows, shared ones once, H = heads, D = size of a head,
+F = features of a token. A slot is one of the B * T positions of rows side by side.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,85 +23,89 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """The place of each token in both forms."""
+    """Which token is in which slot."""
 
     shape: tuple[int, int]
     """(B, T)"""
-    at: Tensor
-    """(N,) for each token its first place among the B * T places of rows side by side."""
-    back: Tensor
-    """(B * T,) for each of these places its token; at padding any token."""
+    slots: Tensor
+    """(N,) the first slot of each token."""
+    tokens: Tensor
+    """(B * T,) the token of each slot; any token at padding."""
     padding: Tensor
-    """The places among B * T that hold no token."""
+    """Slots without a token."""
     copies: Tensor
-    """The places that hold a token which stands in an earlier row too."""
+    """Slots of a token that is also in an earlier row."""
 
     @property
     def positions(self) -> Tensor:
-        """(1, N): the place of each token in its own row."""
-        return (self.at % self.shape[1])[None]
+        """(1, N): the position of each token in its own row."""
+        return (self.slots % self.shape[1])[None]
 
-    def side_by_side(self, tokens: Tensor) -> Tensor:
+    def to_padded(self, tokens_NF: Tensor) -> Tensor:
         """(N, F) -> (B * T, F), zero at padding."""
-        return tokens.index_select(0, self.back).index_fill_(0, self.padding, 0)
+        return tokens_NF.index_select(0, self.tokens).index_fill_(0, self.padding, 0)
 
-    def end_to_end(self, places: Tensor) -> Tensor:
-        """(B * T, F) -> (N, F)."""
-        return places.index_select(0, self.at)
+    def to_packed(self, slots_F: Tensor) -> Tensor:
+        """(B * T, F) -> (N, F), from the first slot of each token."""
+        return slots_F.index_select(0, self.slots)
 
-    def first_places(self, tokens: Tensor) -> Tensor:
-        """(N, F) -> (B * T, F), zero at padding and at copies: the gradient of `end_to_end`."""
-        places = self.side_by_side(tokens)
-        return places.index_fill_(0, self.copies, 0) if len(self.copies) else places
+    def to_first_slots(self, tokens_NF: Tensor) -> Tensor:
+        """(N, F) -> (B * T, F), zero at padding and at copies: the gradient of `to_packed`."""
+        slots_F = self.to_padded(tokens_NF)
+        return slots_F.index_fill_(0, self.copies, 0) if len(self.copies) else slots_F
 
-    def summed(self, places: Tensor) -> Tensor:
-        """(B * T, F) -> (N, F), over all places of a token: the gradient of `side_by_side`."""
-        tokens = self.end_to_end(places)
+    def sum_slots(self, slots_F: Tensor) -> Tensor:
+        """(B * T, F) -> (N, F), summed over all slots of a token: the gradient of `to_padded`."""
+        tokens_NF = self.to_packed(slots_F)
         if not len(self.copies):
-            return tokens
-        wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-        more = places.index_select(0, self.copies).to(wide.dtype)
-        return wide.index_add(0, self.back.index_select(0, self.copies), more).to(tokens.dtype)
+            return tokens_NF
+        # Summed in 32 bits, because many rows may share a beginning.
+        wide = tokens_NF.to(torch.promote_types(tokens_NF.dtype, torch.float32))
+        copied = slots_F.index_select(0, self.copies).to(wide.dtype)
+        return wide.index_add(0, self.tokens.index_select(0, self.copies), copied).to(tokens_NF.dtype)
 
 
-def packing_of(lengths: Sequence[int], device: torch.device, shared: Sequence[int] = ()) -> Packing | None:
-    """The packing of rows of these lengths, padded on the right, of which each begins with `shared` tokens of the row
-    before it (none by default, and 0 for the first); None if nothing is padded or shared."""
+def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence[int] = ()) -> Packing | None:
+    """Build the packing of rows of these lengths, padded on the right; None if nothing is padded or shared.
+
+    Each row begins with `shared` tokens of the row before it (none by default; 0 for the first row).
+    """
     longest, starts = max(lengths, default=0), [*shared] or [0] * len(lengths)
     if sum(lengths) - sum(starts) == longest * len(lengths):
         return None
     column = torch.arange(longest)
-    real = column < torch.tensor(lengths)[:, None]
-    own = real & (column >= torch.tensor(starts)[:, None])
-    back = (own.flatten().cumsum(0) - 1).view(real.shape)
+    # Masks over (B, T): slots that hold a token, and those that hold it for the first time.
+    is_token = column < torch.tensor(lengths)[:, None]
+    is_first = is_token & (column >= torch.tensor(starts)[:, None])
+    # Tokens are numbered in the order of their first slots; shared ones repeat those of the row before.
+    tokens = (is_first.flatten().cumsum(0) - 1).view(is_token.shape)
     for row, start in enumerate(starts):
-        back[row, :start] = back[row - 1, :start]
-    masks = own, ~real, real & ~own
-    at, padding, copies = (mask.flatten().nonzero()[:, 0].to(device) for mask in masks)
-    return Packing((len(lengths), longest), at, back.flatten().to(device), padding, copies)
+        tokens[row, :start] = tokens[row - 1, :start]
+    masks = is_first, ~is_token, is_token & ~is_first
+    slots, padding, copies = (mask.flatten().nonzero()[:, 0].to(device) for mask in masks)
+    return Packing((len(lengths), longest), slots, tokens.flatten().to(device), padding, copies)
 
 
-def shared_starts(rows: Sequence[Sequence[int]]) -> list[int]:
-    """For each row of token ids, how many of its first are those of the row before; 0 for the first row."""
-    return [0, *(_common(one, other) for one, other in pairwise(rows))]
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    differing = (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    return next(differing, min(len(one), len(other)))
+def count_shared_tokens(rows: Sequence[Sequence[int]]) -> list[int]:
+    """For each row of token ids, count how many of its first are also those of the row before; 0 for the first row."""
+    counts = [0]
+    for previous, row in pairwise(rows):
+        differences = (i for i, (a, b) in enumerate(zip(previous, row, strict=False)) if a != b)
+        counts.append(next(differences, min(len(previous), len(row))))
+    return counts
 
 
 _current: ContextVar[Packing | None] = ContextVar("packing", default=None)
 
 
-def current_packing() -> Packing | None:
-    """The packing of the current forward; None if its rows are side by side."""
+def get_packing() -> Packing | None:
+    """Return the packing of the current forward; None if its rows are side by side."""
     return _current.get()
 
 
 @contextmanager
-def using_packing(packing: Packing) -> Iterator[None]:
-    """Compute the forwards within the `with` with this packing."""
+def use_packing(packing: Packing) -> Iterator[None]:
+    """Use this packing for the forwards within the `with`."""
     token = _current.set(packing)
     try:
         yield
@@ -110,58 +113,61 @@ def using_packing(packing: Packing) -> Iterator[None]:
         _current.reset(token)
 
 
-def unpacked(packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
-    """Queries, keys and values, each (1, H, N, D), side by side: (B, H, T, D), zero at padding."""
-    side_by_side: tuple[Tensor, ...] = _Unpacked.apply(packing, *heads)  # type: ignore[no-untyped-call]
-    return side_by_side
+def unpack(packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
+    """Put queries, keys and values, each (1, H, N, D), side by side: (B, H, T, D), zero at padding."""
+    padded: tuple[Tensor, ...] = _Unpack.apply(packing, *heads)  # type: ignore[no-untyped-call]
+    return padded
 
 
-def packed(packing: Packing, output: Tensor) -> Tensor:
-    """Attention's output end to end: (B, T, H, D) -> (1, N, H, D)."""
-    end_to_end: Tensor = _Packed.apply(packing, output)  # type: ignore[no-untyped-call]
-    return end_to_end
+def pack(packing: Packing, output: Tensor) -> Tensor:
+    """Put attention's output end to end: (B, T, H, D) -> (1, N, H, D)."""
+    packed: Tensor = _Pack.apply(packing, output)  # type: ignore[no-untyped-call]
+    return packed
 
 
-def fits(packing: Packing, *heads: Tensor) -> bool:
+def has_packed_shape(packing: Packing, *heads: Tensor) -> bool:
     """Whether all are (1, H, N, D) with as many tokens as the packing."""
-    return all(each.shape[0] == 1 and each.shape[2] == len(packing.at) for each in heads)
+    num_tokens = len(packing.slots)
+    return all(states.shape[0] == 1 and states.shape[2] == num_tokens for states in heads)
 
 
 class NotPackedError(Exception):
     """The model did not pass its packed rows to attention."""
 
 
-class _Unpacked(torch.autograd.Function):
+class _Unpack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packing: Packing, *heads: Tensor) -> tuple[Tensor, ...]:
         ctx.packing = packing
-        return tuple(_heads_of(packing.side_by_side(_flat(each)), packing.shape, each) for each in heads)
+        return tuple(
+            _split_heads(packing.to_padded(_flatten_heads(states)), packing.shape, states) for states in heads
+        )
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         packing: Packing = ctx.packing
-        tokens = (1, len(packing.at))
-        return None, *(_heads_of(packing.summed(_flat(each)), tokens, each) for each in grads)
+        tokens = (1, len(packing.slots))
+        return None, *(_split_heads(packing.sum_slots(_flatten_heads(grad)), tokens, grad) for grad in grads)
 
 
-class _Packed(torch.autograd.Function):
+class _Pack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packing: Packing, output: Tensor) -> Tensor:
         ctx.packing = packing
-        return packing.end_to_end(output.flatten(2).flatten(0, 1)).view(1, -1, *output.shape[2:])
+        return packing.to_packed(output.flatten(2).flatten(0, 1)).view(1, -1, *output.shape[2:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
         (grad,) = grads
         packing: Packing = ctx.packing
-        return None, packing.first_places(grad.flatten(2)[0]).view(*packing.shape, *grad.shape[2:])
+        return None, packing.to_first_slots(grad.flatten(2)[0]).view(*packing.shape, *grad.shape[2:])
 
 
-def _flat(heads: Tensor) -> Tensor:
-    """(B, H, T, D) -> (B * T, H * D)."""
+def _flatten_heads(heads: Tensor) -> Tensor:
+    # (B, H, T, D) -> (B * T, H * D)
     return heads.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _heads_of(flat: Tensor, shape: tuple[int, int], like: Tensor) -> Tensor:
-    """(B * T, H * D) -> (B, H, T, D), with the heads of `like`."""
+def _split_heads(flat: Tensor, shape: tuple[int, int], like: Tensor) -> Tensor:
+    # (B * T, H * D) -> (B, H, T, D), with the heads of `like`
     return flat.view(*shape, like.shape[1], like.shape[3]).transpose(1, 2)

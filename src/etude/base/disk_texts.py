@@ -1,0 +1,84 @@
+"""Texts in a temporary file, so that a set may be larger than memory: eight bytes a text stay in memory.
+
+The file has no name where the system allows it, so nothing of it is left behind.
+"""
+
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+BLOCK = 2**20  # Bytes that are written at once, and read at once in order
+
+
+class DiskTexts(Sequence[str]):
+    """A list of texts that only grows."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the list
+        weakref.finalize(self, self._file.close)
+        self._ends = array("Q", [0])
+        self._buffer = bytearray()
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        """Add a text at the end; lone surrogates survive."""
+        encoded = text.encode("utf-8", "surrogatepass")
+        self._buffer += encoded
+        self._ends.append(self._ends[-1] + len(encoded))
+        if len(self._buffer) >= BLOCK:
+            self._write()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        if isinstance(position, slice):
+            return [self[number] for number in range(*position.indices(len(self)))]
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        self._write()
+        return self._read(position, position + 1).decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        self._write()
+        first = 0
+        while first < len(self):
+            # as many whole texts as fit into a block, at least one
+            last = first + 1
+            while last < len(self) and self._ends[last + 1] - self._ends[first] <= BLOCK:
+                last += 1
+            block, begin = self._read(first, last), self._ends[first]
+            for position in range(first, last):
+                encoded = block[self._ends[position] - begin : self._ends[position + 1] - begin]
+                yield encoded.decode("utf-8", "surrogatepass")
+            first = last
+
+    def _write(self) -> None:
+        if self._buffer:
+            self._file.seek(self._ends[-1] - len(self._buffer))
+            unwritten = memoryview(self._buffer)
+            try:
+                while len(unwritten):  # an unbuffered write may take less than it was given
+                    unwritten = unwritten[self._file.write(unwritten) :]
+            except OSError as error:  # a full disk; the file itself has no name
+                error.filename = tempfile.gettempdir()
+                raise
+            self._buffer = bytearray()
+
+    def _read(self, first: int, last: int) -> bytes:
+        self._file.seek(self._ends[first])
+        num_unread = self._ends[last] - self._ends[first]
+        blocks = []
+        while num_unread:
+            blocks.append(self._file.read(num_unread))
+            num_unread -= len(blocks[-1])
+        return b"".join(blocks)

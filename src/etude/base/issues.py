@@ -1,0 +1,87 @@
+"""Issues of an input file: the nearest known word, undecodable bytes, and many issues raised as one error."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from etude.errors import InputError, Issue
+
+MAX_ISSUES = 50  # Issues of a file that are listed; the others are counted
+MAX_LINE_ISSUES = 3  # Lines that are not UTF-8 up to which each is an issue of its own
+MERGED_KIND = "tools"  # Issues of this kind have one cause, so they are reported as one
+NOT_UTF8, UTF16 = "not UTF-8", "this is UTF-16, not UTF-8"
+_MAX_NAMES = 25
+
+
+def find_nearest(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word most like `word`; None if none is similar enough."""
+    from rapidfuzz import fuzz, process
+
+    names = {name: name.casefold() for name in known}
+    match = process.extractOne(word.casefold(), names, scorer=fuzz.ratio, score_cutoff=55)
+    return match[2] if match else None
+
+
+def suggest_instead(word: str, known: Iterable[str]) -> str:
+    """Format the remedy for an unknown word: the nearest known word, else a list of all."""
+    names = list(known)
+    if nearest := find_nearest(word, names):
+        return f"write {nearest!r}"
+    overflow = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"write one of: {', '.join(names[:_MAX_NAMES])}{overflow}"
+
+
+def find_nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path | None:
+    """Find the entry of the path's folder that `fits` and has the most similar name; None if none is similar."""
+    entries = path.parent.iterdir() if path.parent.is_dir() else ()
+    nearest = find_nearest(path.name, [entry.name for entry in entries if fits(entry)])
+    return path.with_name(nearest) if nearest else None
+
+
+def decoding_issue(location: str, raw: bytes, error: UnicodeDecodeError, table: bool = False) -> Issue:
+    """Build the issue of bytes that are not UTF-8, with the byte, its position in `raw` (from 1) and the remedy."""
+    is_utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    value = f"byte 0x{raw[error.start]:02X} at position {error.start + 1}"
+    message = UTF16 if is_utf16 else NOT_UTF8
+    return Issue(location, message, value, describe_conversion(is_utf16, table), "encoding")
+
+
+def describe_conversion(is_utf16: bool, table: bool) -> str:
+    """Format how to convert a file from UTF-16 or a one-byte encoding: in a shell, and for a `table` also in Excel."""
+    excel = "in Excel: Save As, CSV UTF-8; " if table else ""
+    shell = (
+        "in a shell: iconv -f UTF-16" if is_utf16 else "in a shell, from Western European: iconv -f CP1252"
+    )
+    return f"save the file as UTF-8 ({excel}{shell} -t UTF-8 FILE > NEW)"
+
+
+def raise_issues(issues: Sequence[Issue], file: Path) -> None:
+    """Raise InputError if there are issues. Those with one cause are merged; the first `MAX_ISSUES` are listed."""
+    issues = _merge_kind(_merge_encoding(issues))
+    if issues:
+        num_more = len(issues) - MAX_ISSUES
+        overflow = (
+            [Issue(file.name, f"and {num_more:,} more errors", "", "correct these first")]
+            if num_more > 0
+            else []
+        )
+        raise InputError([*issues[:MAX_ISSUES], *overflow], len(issues))
+
+
+def _merge_kind(issues: Sequence[Issue]) -> Sequence[Issue]:
+    merged = [issue for issue in issues if issue.kind == MERGED_KIND]
+    if len(merged) < 2:
+        return issues
+    locations = ", ".join(issue.location for issue in merged[1 : MAX_LINE_ISSUES + 1])
+    first = replace(merged[0], message=f"in {len(merged):,} rows {merged[0].message}; the next: {locations}")
+    return [first, *(issue for issue in issues if issue.kind != MERGED_KIND)]
+
+
+def _merge_encoding(issues: Sequence[Issue]) -> Sequence[Issue]:
+    # A whole file in another encoding: one issue in place of one a line, and no other issues of the same lines.
+    undecoded = [issue for issue in issues if issue.message == NOT_UTF8]
+    if len(undecoded) <= MAX_LINE_ISSUES:
+        return issues
+    first = replace(undecoded[0], message=f"{len(undecoded):,} lines are {NOT_UTF8}")
+    locations = {issue.location for issue in undecoded}
+    return [first, *(issue for issue in issues if issue.location not in locations)]

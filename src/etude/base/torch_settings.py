@@ -1,0 +1,39 @@
+"""Settings of torch and its libraries, which read them from the environment once, when they are loaded."""
+
+import os
+import time
+
+# How many kernels of matrix products oneDNN and torch's layer over it keep; there is one for each shape. With the
+# default of a thousand, every new number of tokens took 26 MB with SmolLM2-135M.
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+MAX_KERNELS = "64"  # More than one step uses
+# GOMP_SPINCOUNT on a quiet machine, and where another process runs (bench/busy.py).
+QUIET_SPINS, BUSY_SPINS = "10000", "1000"
+
+
+def configure_torch() -> None:
+    """Set the environment variables that the user has not set. Call this before torch is imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, MAX_KERNELS)
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        # By default a waiting OpenMP thread spins for milliseconds; on a busy machine that takes the core which the
+        # thread it waits for needs.
+        os.environ["GOMP_SPINCOUNT"] = BUSY_SPINS if is_machine_busy() else QUIET_SPINS
+
+
+def is_machine_busy(loads: str = "/proc/loadavg") -> bool:
+    """Whether other processes wanted half a core in the last minute and one still does at five looks within 16 ms.
+
+    False where the system has no such file; only on Linux does torch come with libgomp.
+    """
+    try:
+        for look in range(5):
+            time.sleep(0.004 if look else 0)
+            with open(loads, encoding="ascii") as file:  # noqa: PTH123 - pathlib loads slowly
+                minute, *_, running, _ = file.read().split()  # "0.71 0.40 0.20 2/165 4714"
+            if float(minute) < 0.5 or int(running.partition("/")[0]) <= 1:  # this process is one of them
+                return False
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""What a check declares about itself. Gates, summary, quick checks and the table in docs/checks.md are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, get_args
+
+from etude.privacy import BLOCKING
+from etude.types import Finding, Kind, Severity
+
+if TYPE_CHECKING:
+    from etude.checks.material import Material
+
+CheckFunction = Callable[["Material"], Iterator[Finding]]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # the most severe first
+ALL: tuple[Kind, ...] = get_args(Kind)
+LABELS: tuple[Kind, ...] = ("classify",)
+FREE: tuple[Kind, ...] = ("answer", "rewrite")  # tasks whose answers are free text
+TEXTS: tuple[Kind, ...] = ("extract", *FREE)
+FIXABLE_KINDS = (
+    *("empty", "wrong_label", "encoding", "markup"),
+    *(f"privacy_{kind}" for kind in BLOCKING),
+    *("repeated_input", "test_overlap"),
+)
+"""Kinds that `etude check --fix` fixes, in this order. For wrong labels it needs a filled-in worklist."""
+LEFT_OUT_KINDS = ("empty", "repeated_input")
+"""Kinds that `--fix` fixes by leaving the row out, even if the row cannot be read as an example."""
+
+
+@dataclass(frozen=True)
+class FindingKind:
+    """A kind of finding, for gates, documents and programs that read findings."""
+
+    name: str
+    severity: str
+    """One of SEVERITIES, or several that its findings can have: "warning, note"."""
+    description: str
+    """The rows or texts that it reports, as a phrase."""
+    safety: bool = False
+    """Whether it counts for the summary's answer on safety; if not, for the one on quality."""
+
+    @property
+    def fixable(self) -> bool:
+        """Whether `etude check --fix` can fix it."""
+        return self.name in FIXABLE_KINDS
+
+
+@dataclass(frozen=True)
+class Check:
+    """A function that looks at the rows and yields findings, with what is known about it before it runs."""
+
+    run: CheckFunction
+    kinds: tuple[FindingKind, ...]
+    """The kinds of its findings."""
+    tasks: tuple[Kind, ...] = ALL
+    """The kinds of task that it checks; for others it finds nothing."""
+    quick: bool = False
+    """Whether it takes hardly longer than reading the rows, so that every comparison runs it."""
+
+    @property
+    def name(self) -> str:
+        """The name of its function, without the prefix `check_`."""
+        return self.run.__name__.removeprefix("check_")
+
+    def __call__(self, material: Material) -> Iterator[Finding]:
+        """Yield the findings in these rows."""
+        return self.run(material) if material.task.kind in self.tasks else iter(())
+
+
+def finds(
+    *kinds: FindingKind, tasks: tuple[Kind, ...] = ALL, quick: bool = False
+) -> Callable[[CheckFunction], Check]:
+    """Make a Check of the decorated function."""
+    return lambda run: Check(run, kinds, tasks, quick)
+
+
+def create_family(
+    prefix: str, kinds: Mapping[str, str], severity: str, safety: bool = False
+) -> Iterator[FindingKind]:
+    """Create kinds that share a prefix; `kinds` maps the rest of each name to its description."""
+    return (FindingKind(f"{prefix}_{name}", severity, text, safety) for name, text in kinds.items())
+
+
+def matches_gate(gate: str, kind: str) -> bool:
+    """Whether a gate, such as `empty` or `privacy_*`, matches a kind."""
+    return fnmatchcase(kind, gate)

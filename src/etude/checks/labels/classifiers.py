@@ -1,0 +1,104 @@
+"""How likely each label is for each text, by two classifiers that were not trained on the row: a linear SVM and
+complement naive Bayes over TF-IDF of words and character n-grams.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDS = 10
+MANY_ROWS = 2_000  # rows above which FEW_FOLDS leave enough to train on
+FEW_FOLDS = 5
+SHARPNESS = 4.0  # factor from the margins of the SVM to log odds
+MAX_TEXT = 2_000  # characters of a text that are read, from its beginning
+MIN_TEXT = 50  # the same of a set however large
+MAX_WORD_CHARS = 10_000_000  # characters of all texts together from which words are taken
+MAX_NGRAM_CHARS = 1_000_000  # the same for character n-grams
+MAX_WORDS = 50_000  # features that are words and pairs of words; four times as many are character n-grams
+Ints = NDArray[np.int64]
+LogProbabilities = NDArray[np.float32]  # classifiers by rows by labels
+
+
+def predict_labels(texts: Sequence[str], gold: Ints, first_copies: Ints) -> LogProbabilities:
+    """Predict each row's label by classifiers trained on the other folds; copies of a text are in one fold.
+
+    `gold` numbers the labels from 0, each with at least `FOLDS` rows; `first_copies` gives for each text the position
+    of the first text that is the same.
+    """
+    from scipy.special import log_softmax
+    from sklearn.naive_bayes import ComplementNB
+    from sklearn.svm import LinearSVC
+
+    matrix = compute_tf_idf(texts)
+    svm, bayes = LinearSVC(C=0.3, tol=0.01, random_state=0), ComplementNB(alpha=0.3)
+    result = np.full((2, len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
+    for train, test in _split_folds(gold, first_copies):
+        if not len(test) or len(set(gold[train].tolist())) < 2:
+            continue
+        margins = svm.fit(matrix[train], gold[train]).decision_function(matrix[test])
+        margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
+        cells = np.ix_(test, svm.classes_)  # a label may be missing from the rows trained on
+        result[0][cells] = log_softmax(SHARPNESS * margins, axis=1)
+        result[1][cells] = bayes.fit(matrix[train], gold[train]).predict_log_proba(matrix[test])
+    return result
+
+
+def compute_tf_idf(texts: Sequence[str]) -> Any:
+    """Compute a sparse matrix, rows by features: words, pairs of words and character n-grams, each half of the row's
+    length."""
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        token_pattern=r"(?u)\b\w+\b",
+        max_features=MAX_WORDS,
+        dtype=np.float32,
+    )
+    ngrams = TfidfVectorizer(
+        analyzer="char_wb",
+        ngram_range=(2, 5),
+        sublinear_tf=True,
+        min_df=2,
+        max_features=4 * MAX_WORDS,
+        dtype=np.float32,
+    )
+    blocks = []
+    for vectoriser, max_chars in ((words, MAX_WORD_CHARS), (ngrams, MAX_NGRAM_CHARS)):
+        length = min(max(max_chars // max(len(texts), 1), MIN_TEXT), MAX_TEXT)
+        block = fit_vectoriser(vectoriser, [text[:length] for text in texts])
+        blocks += [block] if block is not None else []
+    if not blocks:
+        return csr_matrix(np.zeros((len(texts), 1), dtype=np.float32))
+    matrix = hstack(blocks, format="csr")
+    matrix.data *= np.float32(0.5**0.5)
+    return matrix
+
+
+def fit_vectoriser(vectoriser: Any, texts: Sequence[str]) -> Any:
+    """Compute the sparse matrix, rows by terms, of a scikit-learn vectoriser; None if no text has a term."""
+    try:
+        return vectoriser.fit_transform(texts)
+    except ValueError as error:
+        # scikit-learn has no error of its own for this case, so only the message identifies it.
+        if "empty vocabulary" in str(error) or "no terms remain" in str(error):
+            return None
+        raise
+
+
+def _split_folds(gold: Ints, first_copies: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Yield (rows to train on, rows to predict), stratified by label; copies are predicted with the first of them."""
+    from sklearn.model_selection import StratifiedKFold
+
+    fold = np.zeros(len(gold), dtype=np.int64)
+    folds = FOLDS if len(gold) <= MANY_ROWS else FEW_FOLDS
+    for number, (_, test) in enumerate(
+        StratifiedKFold(folds, shuffle=True, random_state=0).split(fold, gold)
+    ):
+        fold[test] = number
+    fold = fold[first_copies]
+    for number in range(folds):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)

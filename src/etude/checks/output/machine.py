@@ -1,0 +1,114 @@
+"""Findings for other programs: JSON, SARIF 2.1.0 for code scanning, and a worklist as CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from etude import __version__
+from etude.checks.output.terminal import group_by_row, quote_excerpt, summarize
+from etude.checks.registry import Findings
+from etude.errors import parse_location
+from etude.types import Example, Finding
+
+WORKLIST_COLUMNS = ("id", "location", "input", "label", "suggested_label", "corrected_label")
+MAX_CHARS = 100  # characters of a row's excerpts in SARIF
+MAX_RESULTS = 1000  # results of one finding in SARIF: readers show a few thousand in all
+
+
+def to_json(findings: Findings) -> str:
+    """Format all findings and the summary as JSON."""
+    body = {
+        "task": findings.name,
+        "file": findings.file,
+        "rows": findings.rows,
+        "test_rows": findings.test_rows,
+        "summary": asdict(summarize(findings)),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def to_worklist(findings: Findings, rows: Iterable[Example]) -> str:
+    """Format a table of the labels that look wrong, the most suspicious first, with a column for corrections."""
+    suggested = {
+        row: label
+        for finding in findings.select_kinds("wrong_label")
+        for row, label in zip(finding.rows, finding.subjects, strict=True)
+    }
+    examples = {row.id: row for row in rows if row.id in suggested}
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(WORKLIST_COLUMNS)
+    for row, label in suggested.items():
+        example = examples[row]
+        writer.writerow([row, example.location, example.text, example.output, label, ""])
+    return file.getvalue()
+
+
+def to_sarif(findings: Findings) -> str:
+    """Format one result for each line of a finding; a finding on the whole set has one, in the file of examples.
+
+    Several locations of one result would mean that all must change together, and readers show only the first. Paths
+    are relative to the root of the repository or, outside of one, to the working folder.
+    """
+    first = {finding.kind: finding for finding in reversed(findings.items)}
+    rules = [_format_rule(first[kind], findings) for kind in sorted(first)]
+    run = {
+        "tool": {"driver": {"name": "etude", "version": __version__, "rules": rules}},
+        "results": [*chain.from_iterable(_list_results(finding, findings) for finding in findings)],
+    }
+    body = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+    return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+
+
+def _format_rule(finding: Finding, findings: Findings) -> dict[str, Any]:
+    """Describe a finding's kind, for readers that show it next to the result; its id says enough to need no name (SARIF
+    3.49.7)."""
+    kind = findings.kinds.get(finding.kind)
+    text = kind.description if kind else finding.kind
+    return {
+        "id": finding.kind,
+        "shortDescription": {"text": f"{text[:1].upper()}{text[1:].removesuffix('.')}."},
+        "help": {"text": finding.remedy},
+        "defaultConfiguration": {"level": finding.severity},
+    }
+
+
+def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:
+    excerpts = {
+        row[0].location: " -> ".join(quote_excerpt(excerpt, MAX_CHARS // len(row)) for excerpt in row)
+        for row in group_by_row(finding.excerpts)
+    }
+    pairs = list(islice(zip_longest(finding.locations, finding.subjects), MAX_RESULTS))
+    uris: dict[str, str] = {}
+    for location, subject in pairs or [(findings.file, None)]:
+        file, line = parse_location(location)
+        if not file or not line:
+            file, line = location, 1
+        if file not in uris:
+            uris[file] = _format_uri(findings.resolve_path(file))
+        details = "; ".join(filter(None, (subject, excerpts.get(location))))
+        physical = {"artifactLocation": {"uri": uris[file]}, "region": {"startLine": line}}
+        yield {
+            "ruleId": finding.kind,
+            "level": finding.severity,
+            "message": {
+                "text": f"{finding.message} {finding.remedy}{f' Here: {details}' if details else ''}"
+            },
+            "locations": [
+                {"physicalLocation": physical, **({"message": {"text": subject}} if subject else {})}
+            ],
+        }
+
+
+def _format_uri(path: Path) -> str:
+    """Format a path relative to the root of its repository, percent-encoded; a file outside as a whole URI."""
+    path = path.resolve()
+    root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
+    return quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()

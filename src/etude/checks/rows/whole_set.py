@@ -1,0 +1,183 @@
+"""Checks of the set as a whole: its model, preferences, spellings of labels, and whether there are enough rows."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from etude.base.formatting import format_count
+from etude.checks.excerpts import redact_label
+from etude.checks.kinds import LABELS, FindingKind, finds
+from etude.checks.material import Material, format_rows
+from etude.data.dataset import MIN_VERDICT_ROWS, TRAIN_MIN, count_min_rows
+from etude.data.formats import find_preference_columns, guess_columns, peek_rows, read_values
+from etude.data.formats.columns import find_thumb_column, is_thumbs_down
+from etude.data.formats.turns import TEXT_KEYS, find_key
+from etude.errors import parse_location
+from etude.models.registry import find_backend
+from etude.text.spellings import find_spellings, format_spellings, merge_spellings
+from etude.types import Finding, Kind
+
+MAX_SPELLINGS = 5  # spellings in a message
+
+
+@finds(FindingKind("unknown_model", "note", "a `model:` or `prompt_model:` that does not exist"))
+def check_model_names(material: Material) -> Iterator[Finding]:
+    """Report a `model` or `prompt_model` that does not exist. Packaged models and hub ids are accepted whether or not
+    they are on this machine."""
+    task = material.task
+    names = {"model": task.model, "prompt_model": task.prompt_model or ""}
+    reasons = {key: find_backend(name).check_name(name, key) for key, name in names.items() if name}
+    unknown = {key: reason for key, reason in reasons.items() if reason}
+    if unknown:
+        text = " ".join(f"{key}: {reason}" for key, reason in unknown.items())
+        yield Finding(
+            kind="unknown_model",
+            severity="note",
+            rows=(),
+            message=f"{text} All checks ran, because none needs a model. Whether a row is too long was judged by its "
+            "words: it has at least as many tokens.",
+            remedy=f"Correct {' and '.join(unknown)} in {task.file.name} before etude compare and etude train, which "
+            "stop there.",
+            locations=(task.file.name,),
+            numbers={"rows": 0, "of": len(material.rows)},
+        )
+
+
+@finds(FindingKind("preference", "note", "worse answers (`rejected`, `label: false`) next to those to learn"))
+def check_preferences(material: Material) -> Iterator[Finding]:
+    """Report worse answers in the file of examples, which are not trained on; nothing if the rows have no file."""
+    file = material.task.examples.file
+    head = peek_rows(file) if file.is_file() else []
+    pair = find_preference_columns(chain.from_iterable(head))
+    columns = guess_columns(head, material.task.examples).source if head else material.task.examples
+    if thumbs := find_thumb_column(head, columns):
+        yield from _check_thumbs(material, thumbs)
+    if not pair or pair[1] in (columns.output, columns.messages):
+        return
+    rejected, chosen = pair[1], columns.messages or columns.output
+    number = _count_answers(material, rejected)
+    if number:
+        yield material.finding(
+            "preference",
+            "note",
+            [],
+            f"{format_rows('have', number, len(material.rows))} a worse answer in the column {rejected}. Étude trains "
+            f"on {chosen}; {rejected} is neither trained on nor checked.",
+            "Nothing to do to train on the better answers. To train on both, set preferences: to the file and add "
+            "prefer to methods:.",
+            numbers={"rows": number, "of": len(material.rows)},
+        )
+
+
+def _check_thumbs(material: Material, column: str) -> Iterator[Finding]:
+    """Report the rows with a thumbs-down, which are not among the examples."""
+    file = material.task.examples.file
+    values = read_values(file, column)
+    locations = tuple(f"{file.name}:{line}" for line, value in values if is_thumbs_down(value))
+    if locations:
+        total = len(locations) + len(material.rows)
+        finding = material.finding(
+            "preference",
+            "note",
+            [],
+            f"{format_rows('have', len(locations), total)} {column}: false, a thumbs-down: their answers are used "
+            "neither for training nor for the test.",
+            f"Nothing to do. If {column} means something else, use it under examples: as output: or in tags:.",
+            numbers={"rows": len(locations), "of": total},
+        )
+        yield replace(finding, locations=locations)
+
+
+def _count_answers(material: Material, column: str) -> int:
+    """Count the rows with an answer in a column; of a chat the last turn counts."""
+    values = read_values(material.task.examples.file, column)
+    line, value, number = 0, None, 0
+    for row in material.rows:
+        row_line = parse_location(row.location)[1]
+        while line < row_line:
+            line, value = next(values, (row_line, None))
+        turn = value[-1] if isinstance(value, list) and value else value
+        text = turn.get(find_key(turn, TEXT_KEYS)) if isinstance(turn, dict) else turn
+        number += isinstance(text, str) and bool(text.strip())
+    return number
+
+
+@finds(FindingKind("label_spelling", "warning", "labels written in several ways"), tasks=LABELS)
+def check_label_spelling(material: Material) -> Iterator[Finding]:
+    """Find labels that differ from a more frequent one only in case, spaces, hyphens, underscores or a mistyped
+    letter."""
+    spellings = find_spellings(material.outputs)
+    if not spellings:
+        return
+    rows = sorted(row for spelling in spellings for row in spelling.positions)
+    text = format_spellings(spellings, lambda row: material.rows[row].location, MAX_SPELLINGS)
+    yield material.finding(
+        "label_spelling",
+        "warning",
+        rows,
+        redact_label(f"{text}."),
+        "Write each label in one way: every spelling counts as a separate class.",
+        numbers={"rows": len(rows), "of": len(material.rows), "spellings": len(spellings)},
+    )
+
+
+@dataclass(frozen=True)
+class UsualSize:
+    """How many examples others have reported for a kind of task."""
+
+    rows: int
+    """Examples below which it is reported; in a classification, per label."""
+    report: str
+    """What was reached with how many examples, and the source."""
+
+
+_FIRST_GAINS = "first gains show at 50 to 100 well-made examples (OpenAI's guide to supervised fine-tuning)"
+# Reports of others, on other tasks and larger models: an orientation. Only a comparison says what this task needs.
+USUAL_SIZES: Mapping[Kind, UsualSize] = {
+    "classify": UsualSize(
+        50,
+        "a tuned model of 7 billion weights, with 77 labels to choose from, was right in 69% with 13 examples a label, "
+        "in 87% with 53 and in 92% with 106 (Bertsch et al. 2025, arXiv 2405.00200)",
+    ),
+    "extract": UsualSize(
+        500,
+        f"{_FIRST_GAINS}; about 500 examples were enough to extract records from scientific texts (Dunn et al. 2022, "
+        "arXiv 2212.05238)",
+    ),
+    "answer": UsualSize(
+        1_000,
+        f"{_FIRST_GAINS}; 1,000 chosen examples were enough to learn a manner of answering (Zhou et al. 2023, "
+        "arXiv 2305.11206)",
+    ),
+    "rewrite": UsualSize(
+        1_000,
+        f"{_FIRST_GAINS}; translations became worse with 1,000 to 2,000 examples and better from 5,000 on (Vieira et "
+        "al. 2024, arXiv 2409.03454)",
+    ),
+}
+
+
+@finds(FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"))
+def check_few_rows(material: Material) -> Iterator[Finding]:
+    """Report sets with fewer examples than tasks of their kind usually need, unless `too_few` already says so."""
+    usual, rows = USUAL_SIZES[material.task.kind], len(material.rows)
+    is_classify = material.task.kind == "classify"
+    labels = len(merge_spellings(Counter(material.outputs))) if is_classify else 1
+    if rows >= usual.rows * labels or any(issue.kind == "too_few" for issue in material.issues):
+        return
+    per_label = f" for {format_count(labels, 'label')}, {rows / labels:,.0f} each on average"
+    needed, parts = count_min_rows(has_own_test=material.test is not None)
+    refusal = f" A comparison needs {needed} ({parts}), etude train {count_min_rows(True, TRAIN_MIN)[0]}."
+    is_warning = rows < MIN_VERDICT_ROWS
+    yield material.finding(
+        "few_rows",
+        "warning" if is_warning else "note",
+        [],
+        f"{format_count(rows, 'row')}{per_label if is_classify else ''}, fewer than tasks of this kind usually need."
+        f"{refusal if rows < needed else ''} Reported for such tasks: {usual.report}.",
+        "Improve the prompt or collect more examples first, and fix the other findings."
+        if is_warning
+        else "Run etude compare to see whether these are enough.",
+        numbers={"usual": usual.rows * labels},
+    )

@@ -1,0 +1,122 @@
+"""`etude chat`."""
+
+import sys
+from dataclasses import dataclass, field
+
+from etude.assistant import Assistant, PromptLimit, load
+from etude.base.formatting import format_share
+from etude.cli.history import find_runs_folder
+from etude.cli.options import MethodName, RunName, TaskPath
+from etude.errors import quote_value
+from etude.models.registry import Models, get_title
+from etude.runs import find_run
+from etude.runs.recommended import choose_method, load_endpoints
+from etude.types import Message
+
+
+def chat(task: TaskPath, method: MethodName = None, run: RunName = None) -> None:
+    """Talk to an assistant of a run. An empty line or Ctrl-D ends."""
+    # Only answers go to stdout.
+    chosen = find_run(find_runs_folder(task), run)
+    name, reason = (method, "") if method else choose_method(chosen)
+    assistant = load(chosen.assistant_folder(name))
+    models = Models(endpoints=load_endpoints(assistant, chosen))
+    keeps_turns = is_conversational(assistant) and chosen.info.get("chats", True)
+    note = "" if keeps_turns else " Each question is answered by itself, as in the examples."
+    title = get_title(assistant.model.name)
+    print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends.\n", file=sys.stderr)
+    conversation: Conversation | None = None
+    while question := read_question():
+        if conversation is None or not keeps_turns:
+            conversation = Conversation(PromptLimit(assistant, models.get(assistant.model)))
+        for dropped in conversation.add(question):
+            print(f"Note: {dropped}.", file=sys.stderr)
+        conversation.turns.append(Message("assistant", print_answer(assistant, conversation.turns, models)))
+
+
+@dataclass
+class Conversation:
+    """The turns that are sent: all, or the latest that fit the model's context.
+
+    Examples are dropped from the prompt before turns. A question that is too long alone stays, and the model refuses
+    it.
+    """
+
+    limit: PromptLimit
+    turns: list[Message] = field(default_factory=list)
+    num_dropped: int = 0
+    """First turns that are no longer sent."""
+    num_dropped_shots: int = 0
+    """Most examples that were dropped so far."""
+
+    def add(self, question: str) -> list[str]:
+        """Add a question, drop what no longer fits, and return a sentence for each loss."""
+        self.turns.append(Message("user", question))
+        return [*self._drop_turns(), *self._drop_shots()]
+
+    def _drop_turns(self) -> list[str]:
+        # A question and its answer are dropped together.
+        num_dropped = 0
+        while num_dropped < len(self.turns) - 1 and not self.limit.fits(self.turns[num_dropped:]):
+            num_dropped += 2
+        if not num_dropped:
+            return []
+        first, self.num_dropped = self.num_dropped + 1, self.num_dropped + num_dropped
+        first_text, self.turns = self.turns[0].content, self.turns[num_dropped:]
+        turns = f"turns {first} to {self.num_dropped} of this conversation"
+        return [f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {self._reason}"]
+
+    def _drop_shots(self) -> list[str]:
+        shots = len(self.limit.assistant.shots)
+        num_dropped = shots - self.limit.count_shots(self.turns)
+        if num_dropped <= self.num_dropped_shots:
+            return []
+        self.num_dropped_shots = num_dropped
+        return [f"{num_dropped} of {shots} examples are left out of the prompt, {self._reason}"]
+
+    @property
+    def _reason(self) -> str:
+        return f"because a prompt may have at most {self.limit.tokens:,} tokens"
+
+
+def is_conversational(assistant: Assistant) -> bool:
+    """Whether earlier turns can be sent; classifiers and extractors get one message at a time."""
+    return assistant.kind in ("answer", "rewrite")
+
+
+def read_question() -> str:
+    """Read the next question; "" at the end of input, or without stdin."""
+    if sys.stdin is None:
+        return ""
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
+    """Print an answer, streamed if possible, and return it. One that is handed over is printed as a guess."""
+    if assistant.handover is not None:
+        answer = assistant.answer([turns], models)[0]
+        confidence = f"{format_share(answer.confidence or 0.0)} sure"
+        if answer.handed_over:
+            print(
+                f"(handed over to a person: only {confidence}; its best guess is {answer.text})\n", flush=True
+            )
+        else:
+            print(f"{answer.text}\n", flush=True)
+        return answer.text
+    # A vote over several samples cannot be streamed.
+    if assistant.samples > 1:
+        text = assistant.answer([turns], models)[0].text
+        print(f"{text}\n", flush=True)
+        return text
+    pieces = []
+    request = assistant.build_requests([turns], models)[0]
+    for piece in models.get(assistant.model).stream(request):
+        print(piece, end="", flush=True)
+        pieces.append(piece)
+    print("\n", flush=True)
+    if request.citations:
+        print(f"From {'; '.join(request.citations)}\n", file=sys.stderr)
+    return "".join(pieces)

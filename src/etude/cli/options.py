@@ -1,0 +1,21 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
+AssistantPath = Annotated[
+    Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
+]
+MethodName = Annotated[
+    str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+]
+RunName = Annotated[
+    str | None,
+    typer.Option("--run", help="Name of a run, or the first letters of it. Default: the latest run."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print details that the report has.")]

@@ -1,0 +1,129 @@
+"""Rows of binary files: Parquet, Excel, and folders saved by Hugging Face's `datasets`.
+
+A row's line is its number from 1, in Excel with the header as the first.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from etude.base.files import parse_json
+from etude.data.formats.row_reader import RawRow, RowReader
+from etude.errors import InputError, Issue, MissingExtraError, quote_value
+from etude.task import BINARY_SUFFIXES, format_row_files
+
+_STATE = "state.json"  # lists the files of one split in a folder of `datasets`
+
+
+def is_binary(file: Path) -> bool:
+    """Whether a path is read by this module."""
+    return file.suffix.lower() in BINARY_SUFFIXES or file.is_dir()
+
+
+def read_binary_rows(reader: RowReader) -> Iterator[RawRow]:
+    """The rows of the file or folder. Raises InputError, and MissingExtraError without the library that reads it."""
+    files = _list_arrow_files(reader.file) if reader.file.is_dir() else []
+    is_sheet = reader.file.suffix.lower() == ".xlsx" and not files
+    if not find_spec("python_calamine" if is_sheet else "pyarrow"):
+        raise MissingExtraError(f"Reading {reader.file.name}", "tables")
+    if is_sheet:
+        return read_sheet(reader)
+    rows = enumerate(read_arrow(reader.file, files), 1)
+    return (RawRow(number, number, _drop_null(cells)) for number, cells in rows)
+
+
+def read_arrow(file: Path, files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, or of the `files` of a folder."""
+    from pyarrow import ArrowException, OSFile, ipc, parquet
+
+    try:
+        if not file.is_dir():
+            for batch in parquet.ParquetFile(file).iter_batches(1024):
+                yield from batch.to_pylist()
+        for name in files:
+            with OSFile(str(name)) as source, ipc.open_stream(source) as stream:
+                for batch in stream:
+                    yield from batch.to_pylist()
+    except (ArrowException, OSError) as error:
+        reason = quote_value(str(error).splitlines()[0])
+        raise InputError([Issue(str(file), "the table cannot be read", reason, "write it again")]) from error
+
+
+def _list_arrow_files(folder: Path) -> list[Path]:
+    """The files of one split, in their order. Raises InputError if the folder holds none or several."""
+    try:
+        state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+        return [folder / file["filename"] for file in state["_data_files"]]
+    except FileNotFoundError:
+        splits = sorted(path.parent.name for path in folder.glob(f"*/{_STATE}"))
+        if splits:
+            message = "a folder of several splits"
+            remedy = f"name one: {', '.join(str(folder / split) for split in splits)}"
+        else:
+            files = format_row_files(folder) or "a .jsonl, .csv, .tsv, .parquet or .xlsx file"
+            message, remedy = "a folder, not a file of rows", f"name a file: {files}"
+        raise InputError([Issue(str(folder), message, "", remedy)]) from None
+    except (ValueError, KeyError, TypeError) as error:
+        message = "it does not name the files of a dataset"
+        raise InputError([Issue(str(folder / _STATE), message, str(error), "save it again")]) from error
+
+
+def _drop_null(value: Any) -> Any:
+    """A value without the keys that are null: Arrow gives each struct all keys that any of them has."""
+    if isinstance(value, dict):
+        return {key: _drop_null(inner) for key, inner in value.items() if inner is not None}
+    return [_drop_null(inner) for inner in value] if isinstance(value, list) else value
+
+
+def read_sheet(reader: RowReader) -> Iterator[RawRow]:
+    """The rows of the first sheet that is not empty, under the names in its first row."""
+    from python_calamine import CalamineError, load_workbook
+
+    try:
+        book = load_workbook(reader.file)
+        sheets = {
+            name: rows for name in book.sheet_names if (rows := book.get_sheet_by_name(name).to_python())
+        }
+    except (CalamineError, OSError) as error:
+        value = quote_value(str(error))
+        raise InputError(
+            [Issue(reader.file.name, "the workbook cannot be read", value, "save it again")]
+        ) from error
+    if not sheets:
+        return
+    name, (header, *records) = next(iter(sheets.items()))
+    if len(sheets) > 1:
+        reader.notes.append(
+            f"{reader.file.name}: the sheet {name!r} was read, and none of the {len(sheets) - 1} others"
+        )
+    # Line 1 is the header.
+    columns = [str(cell).strip() for cell in header]
+    for number, record in enumerate(records, 2):
+        cells = {key: format_cell(value) for key, value in zip(columns, record, strict=False) if key}
+        if any(cells.values()):
+            yield RawRow(number, number, cells)
+        else:
+            reader.counts["empty rows"] += 1
+
+
+def format_cell(value: Any) -> str:
+    """The value of a cell as in CSV: whole numbers without a fraction, dates as ISO 8601."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def write_parquet(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
+    """Writes rows as one Parquet table, holding all in memory. Raises MissingExtraError without pyarrow."""
+    if not find_spec("pyarrow"):
+        raise MissingExtraError(f"Writing {file.name}", "tables")
+    from pyarrow import Table, parquet
+
+    # Parquet needs all columns before the first row, and a row may lack some.
+    rows = list(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    parquet.write_table(table, file)

@@ -1,0 +1,119 @@
+"""Sentences on what was guessed from the rows: all of them for the caller, some for the task file too."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from etude.base.formatting import format_count, list_first
+from etude.data import dataset
+from etude.data.formats.turns import mask_turn_numbers
+from etude.data.starter.draft import TaskDraft, to_contract_key
+from etude.errors import quote_value
+from etude.task import RowSource
+
+SIMILARITY_NOTE = (
+    "Without check: or contract:, answers are scored by their similarity to the example's (chrF): a right answer in "
+    "other words scores low, a wrong one in similar words high."
+)
+CALLS_NOTE = (
+    "Without check: or contract:, answers are scored by whether they call the right functions; their text is not "
+    "compared."
+)
+_MAX_SYSTEMS = 3
+_MAX_LOCATIONS = 5
+
+
+def list_guesses(draft: TaskDraft) -> Iterator[str]:
+    """What was guessed, a sentence each."""
+    columns = draft.columns
+    yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
+    yield f"columns: {_format_columns(columns)}, from {draft.roles.reasons['columns']}"
+    if draft.test:
+        yield f"test: {draft.test.file.name}, {_format_columns(draft.test)}"
+    if draft.refusal and columns.group:
+        values = format_count(len({row.group for row in draft.examples} - {None}), "value")
+        yield (
+            f"group: {columns.group} has {values}. Rows of one group stay on one side of the split, so a comparison "
+            f"refuses these ({draft.refusal}). Name a column with more values, or rename {columns.group} in the file "
+            "if its rows need not stay together"
+        )
+    for role in ("id", "group", "tags"):
+        if role in draft.roles.reasons:
+            names = getattr(columns, role)
+            yield f"{role}: {names if isinstance(names, str) else ', '.join(names)}, from {draft.roles.reasons[role]}"
+    yield f"contract: {_describe_contract(draft)}"
+    if draft.systems and not draft.shares_system:
+        yield f"instructions: none. {format_systems(draft)}"
+    elif draft.systems and draft.rows_without_system:
+        yield f"instructions: {format_missing_system(draft)}"
+    yield from _list_left_out(draft)
+    num_rows, has_own_test = len(draft.examples), draft.test is not None
+    if num_rows < dataset.count_min_rows(has_own_test)[0]:
+        issue = dataset.too_few_rows(columns.file.name, num_rows, has_own_test)
+        yield f"rows: {issue.message} (got {issue.value}); {issue.remedy}"
+    elif num_rows < dataset.MIN_VERDICT_ROWS:
+        yield dataset.few_rows_note(num_rows)
+    yield from draft.rows.notes
+
+
+def _describe_contract(draft: TaskDraft) -> str:
+    if draft.calls:
+        return f"none, because answers call functions. {CALLS_NOTE}"
+    if draft.measures_likeness:
+        return f"none, because only a length could be guessed. {SIMILARITY_NOTE}"
+    if draft.num_hidden_labels:
+        return f"none. {format_hidden_labels(draft)}"
+    return f"{'' if to_contract_key(draft.contract[0])['contract'] else 'none, because '}{draft.contract[1]}"
+
+
+def _format_columns(source: RowSource) -> str:
+    if source.messages:
+        return f"messages = {source.messages}"
+    return f"input = {' + '.join(source.input)}, output = {source.output}"
+
+
+def _list_left_out(draft: TaskDraft) -> Iterator[str]:
+    """Rows that are left out because a comparison would refuse them, and what to do."""
+    locations_by_cause: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for issue in draft.rows.issues:
+        locations_by_cause[issue.kind, mask_turn_numbers(issue.message)][issue.location] = None
+    for (kind, message), rows in locations_by_cause.items():
+        locations = list(rows)
+        pronoun, verb = ("it", "is") if len(locations) == 1 else ("them", "are")
+        remedy = {"empty": f"Fill {pronoun} in", "repeated_input": f"Delete {pronoun}"}.get(kind, "")
+        if remedy:
+            remedy += f", or let etude check --fix write the rows without {pronoun}"
+        yield (
+            f"rows: {format_count(len(locations), 'row')} {verb} left out here, as {message}: "
+            f"{list_first(locations, _MAX_LOCATIONS)}. {remedy or f'Correct {pronoun}'}: a comparison refuses {pronoun}"
+        )
+
+
+def format_missing_system(draft: TaskDraft) -> str:
+    """That some rows have no system message."""
+    rows = draft.rows_without_system
+    return f"{dataset.missing_system_note(draft.columns.file.name, len(draft.examples), len(rows), rows[0])}."
+
+
+def format_systems(draft: TaskDraft) -> str:
+    """How many system messages the rows have, and what to do: a comparison takes one."""
+    most_common = draft.systems.most_common(_MAX_SYSTEMS)
+    counts = [f"{quote_value(system, 40)} in {number:,}" for system, number in most_common]
+    if len(draft.systems) > len(most_common):
+        counts.append(f"and {len(draft.systems) - len(most_common):,} more")
+    if draft.rows_without_system:
+        counts.append(f"none in {len(draft.rows_without_system):,}")
+    num_systems = len(draft.systems)
+    kinds = f"{num_systems:,} different system messages" if num_systems > 1 else "a system message"
+    return (
+        f"The rows have {kinds} (rows: {'; '.join(counts)}), and a comparison, which takes one for all rows, refuses "
+        "them. Write what they share as instructions: and delete them from the rows; what differs from row to row "
+        "belongs in the user's turn."
+    )
+
+
+def format_hidden_labels(draft: TaskDraft) -> str:
+    """That labels occur only in the test, and the effect."""
+    return (
+        f"Labels that occur only in the test: {draft.num_hidden_labels}. So no labels are set here: they are "
+        "read from the training rows, and an answer to those test rows counts as wrong."
+    )

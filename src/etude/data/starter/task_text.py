@@ -1,0 +1,179 @@
+"""The text of a new task file: every key with the reason for its value."""
+
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from etude.base.formatting import format_count
+from etude.base.pages import create_environment
+from etude.data.dataset import MIN_TEST_ROWS, count_min_rows
+from etude.data.formats.columns import to_task_columns
+from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
+from etude.data.starter import guess_notes
+from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
+from etude.task import RowSource, Task
+
+MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged one
+# Suffixes by which a folder beside the rows is suggested for `documents:`.
+DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
+_PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
+# Names of a file beside the examples that is suggested for `test:`.
+_TEST_STEMS = ("test", "test_set", "testset")
+_PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
+_PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
+_WIDTH = 100
+
+
+def render_task_file(draft: TaskDraft) -> str:
+    """The whole task file, from the template `task.yaml.j2`: there a line that begins with ## is a remark of any
+    length, and one that begins with # a key that is shown and not set."""
+    templates = create_environment(Path(__file__).parent).overlay(autoescape=False)
+    templates.filters |= {
+        "yaml": lambda value: yaml.safe_dump(
+            dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH
+        ).rstrip(),
+        "active": lambda text, is_set: text if is_set else textwrap.indent(text, "# ", lambda line: True),
+    }
+    contract = to_contract_key(draft.contract[0])
+    file = draft.columns.file.resolve()
+    siblings = (draft.columns.file.with_name(f"{stem}{file.suffix}") for stem in _TEST_STEMS)
+    test_file = next((path for path in siblings if path.is_file() and path != draft.columns.file), None)
+    documents = _find_documents(draft.columns.file)
+    num_unread = len(draft.examples) - len(draft.readable)
+    suggested_test = _relative_path(test_file, draft.target) if test_file else "test.jsonl"
+    text = templates.get_template("task.yaml.j2").render(
+        draft=draft,
+        notes=guess_notes,
+        rows=format_count(len(draft.examples), "row"),
+        unread=f"{num_unread:,}" if num_unread else "",
+        name=file.parent.name if file.stem.casefold() in _PLAIN_STEMS and file.parent.name else file.stem,
+        model=MODEL,
+        columns={"file": _relative_path(draft.columns.file, draft.target), **to_task_columns(draft.columns)},
+        split_sentence=_describe_split(len(draft.examples)),
+        test_file=None if draft.test else test_file,
+        test=_format_test(draft) if draft.test else suggested_test,
+        instructions=_write_instructions(draft),
+        contract=contract if contract["contract"] else None,
+        contract_set=contract["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
+        contract_sentence=_describe_contract(draft),
+        likeness=guess_notes.CALLS_NOTE if draft.calls else guess_notes.SIMILARITY_NOTE,
+        documents=_relative_path(documents, draft.target) if documents else "",
+        metric=_choose_metric(draft),
+        margin=Task.margin,
+        seed=SEED,
+    )
+    return "\n".join(map(_wrap_remark, text.split("\n"))) + "\n"
+
+
+def _find_documents(file: Path) -> Path | None:
+    """The first folder beside the rows that contains documents."""
+    for folder in sorted(file.absolute().parent.iterdir()):
+        if os.access(folder, os.R_OK | os.X_OK) and any(
+            path.suffix.lower() in DOCUMENTS for path in folder.glob("*")
+        ):
+            return folder
+    return None
+
+
+def _wrap_remark(line: str) -> str:
+    if not line.startswith("## "):
+        return line
+    lines = textwrap.wrap(line[3:], _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"# {line}" for line in lines)
+
+
+def _describe_split(num_rows: int) -> str:
+    minimum, sides = count_min_rows(has_own_test=False)
+    if num_rows < minimum:
+        with_test = count_min_rows(has_own_test=True)[0]
+        needed = f"a comparison takes {minimum} ({sides}), with it {with_test}"
+        return f"Without this line the rows ({num_rows}) are too few: {needed}."
+    rule = f"{float(TEST_SHARE):.0%}, at least {MIN_TEST_ROWS} and at most {MAX_TEST_ROWS:,}"
+    return f"Without this line {rule} of the {num_rows:,} rows are split off and sealed."
+
+
+def _format_test(draft: TaskDraft) -> str | Mapping[str, Any]:
+    """The test as the task file writes it: with its columns only if they differ from those of the examples."""
+    source = draft.test or draft.columns
+    file, columns = _relative_path(source.file, draft.target), to_task_columns(source)
+    return file if columns == to_task_columns(draft.columns) else {"file": file, **columns}
+
+
+def _write_instructions(draft: TaskDraft) -> str:
+    contract = draft.contract[0]
+    schema = contract.json_schema or {}
+    match draft.kind[0]:
+        case "classify" if not contract.labels:
+            return "Classify the message."
+        case "classify":
+            line = f" {', '.join(contract.labels)}."
+            labels = line if len(line) <= _WIDTH else "".join(f"\n- {label}" for label in contract.labels)
+            return f"Classify the message into one of:{labels}"
+        case "extract" if schema.get("type") in ("integer", "number"):
+            return "Answer with the number alone."
+        case "extract":
+            keys = ", ".join(schema.get("properties", {}))
+            return f"Extract from the text, as JSON{' with the keys ' + keys if keys else ''}."
+        case "rewrite":
+            first = "Rewrite the text. Keep its meaning."
+        case _:
+            first = _answer_sentence(draft.columns)
+    return " ".join([first, *_list_rules(contract.fields, draft.outputs)])
+
+
+def _answer_sentence(columns: RowSource) -> str:
+    names = [name.replace("_", " ").lower() for name in columns.input]
+    output = (columns.output or "output").replace("_", " ").lower()
+    text = " and ".join(name for name in names if name not in _PLAIN_INPUTS) or "message"
+    if output not in _PLAIN_OUTPUTS:
+        return f"Read the {text} and write the {output}."
+    return "Follow the instruction." if "instruction" in names else f"Answer the {text}."
+
+
+def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
+    """Sentences on the fields and the length of an answer."""
+    if fields:
+        yield f"Write these lines: {', '.join(name.removesuffix('?') for name in fields)}."
+    optional = [name.removesuffix("?") for name in fields if name.endswith("?")]
+    if optional:
+        yield f"Leave out {', '.join(optional)} where it does not apply."
+    lengths = sorted(len(output.split()) for output in outputs)
+    # Deciles: a length is worth mentioning only if most outputs have about the same.
+    low, usual, high = (lengths[len(lengths) * decile // 10] for decile in (1, 5, 9))
+    if high <= 3 * max(low, 1):
+        yield f"Use about {usual} word{'s' if usual > 1 else ''}."
+
+
+def _describe_contract(draft: TaskDraft) -> str:
+    contract, reason = draft.contract
+    optional = ' A field that ends in "?" may be absent.' if contract.fields else ""
+    if draft.num_hidden_labels:
+        return f"Not set. {guess_notes.format_hidden_labels(draft)}{optional}"
+    if not to_contract_key(contract)["contract"]:
+        return f"Not set, because {reason}.{optional}"
+    if not draft.measures_likeness:
+        return f"GUESS: {reason}.{optional}"
+    if draft.calls:
+        return f"Not set, because answers call functions.{optional}"
+    return f"Not set: only a length could be guessed, which nearly every answer keeps ({reason}).{optional}"
+
+
+def _choose_metric(draft: TaskDraft) -> str:
+    if draft.kind[0] == "classify":
+        counts = Counter(draft.outputs).values()
+        # The same rule as the metric that is chosen without `metric:`.
+        return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
+    if draft.kind[0] == "extract":
+        return "exact_match"
+    if not draft.measures_likeness:
+        return "passes"
+    return "calls" if draft.calls else "chrf"
+
+
+def _relative_path(file: Path, target: Path) -> str:
+    return Path(os.path.relpath(file.resolve(), target.resolve().parent)).as_posix()

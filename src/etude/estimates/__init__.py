@@ -1,0 +1,1 @@
+"""Estimates before a run: time, memory, and rows that are too long."""

@@ -1,0 +1,151 @@
+"""How fast this machine answers and trains, from a few timed steps before the plan is made."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+
+from etude.assistant import Assistant, PromptLimit
+from etude.data.dataset import Dataset
+from etude.methods.fit_context import sample_evenly
+from etude.methods.method import Method, TrainingTime
+from etude.methods.shared.fitted_search import measure_search_time
+from etude.models.batch_plan import count_shared_tokens
+from etude.models.registry import Models
+from etude.task import Task
+from etude.types import Message, Model, Request
+
+TIMED_ANSWERS = 32
+TIMED_TOKENS = 128
+"""Tokens at which a timed answer is cut: a model that has not ended by then seldom ends before the limit."""
+SHARED = 2_000  # length of a shared prefix, in tokens, behind which every other token takes twice as long
+LONGER = 1.5  # the longest prompts are timed too if they are so many times as long as the shortest
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Speeds on this machine."""
+
+    answer: Mapping[str, float]
+    """Method -> seconds for one row answered, for those that ask a language model."""
+    training: Mapping[str, TrainingTime] = field(default_factory=dict)
+    """Method -> seconds of its training, for those that train."""
+    search: Callable[[int | None], float] = lambda epochs: 0.0
+    """(most epochs or None) -> seconds of fitting the search."""
+
+
+class TimedAnswer(NamedTuple):
+    """The mean of some answered rows; tokens of prompt and answer are multiplied by the weight."""
+
+    prompt: float
+    num_written: float
+    seconds: float
+    answer: float  # tokens of a whole answer; one that was cut counts as long as the limit
+
+
+class TypicalRequests(NamedTuple):
+    """Requests of a method, with prompts as long as those that it will try."""
+
+    model: Model
+    requests: Sequence[Request]
+    prompt: float  # tokens of a prompt after the shared ones, times the weight
+    weight: float  # how many times as long a token takes because of the shared prefix
+    answer: float | None  # tokens of an answer that will be as long as the training answers; else None
+    samples: int  # requests for each row
+
+    def measure(self, num_rows: int, max_tokens: int = TIMED_TOKENS) -> TimedAnswer:
+        """Answer some rows, in at most `max_tokens` each."""
+        requests = self.requests[:num_rows]
+        cut_requests = [
+            replace(request, max_tokens=min(max_tokens, request.max_tokens)) for request in requests
+        ]
+        started = time.perf_counter()
+        completions = self.model.generate(cut_requests)
+        seconds = (time.perf_counter() - started) / len(completions)
+        num_tokens = [completion.answer_tokens for completion in completions]
+        lengths = [
+            request.max_tokens if num >= cut.max_tokens else num
+            for request, cut, num in zip(requests, cut_requests, num_tokens, strict=True)
+        ]
+        return TimedAnswer(self.prompt, self.weight * fmean(num_tokens), seconds, fmean(lengths))
+
+
+def measure_rates(
+    task: Task, methods: Sequence[Method], start: Assistant, train: Dataset, models: Models
+) -> Rates:
+    """Time some answers to training inputs and a few steps of each training; the answers are thrown away.
+
+    A model has a rate for prompt tokens and one for answer tokens, so a plan is a guide and no promise. Methods that
+    ask no language model are not timed.
+    """
+    by_model: dict[str, dict[str, TypicalRequests]] = {}
+    for method in [method for method in methods if method.asks_model]:
+        typical = _build_typical(method, task, start, train, models)
+        by_model.setdefault(typical.model.name, {})[method.name] = typical
+    answer = {
+        name: seconds for group in by_model.values() for name, seconds in _compute_row_seconds(group).items()
+    }
+    times = {
+        method.name: method.measure_training_time(task, start, train, models, answer.get(method.name, 0.0))
+        for method in methods
+        if method.name in answer or method.tuned
+    }
+    searches = any(method.searches for method in methods)
+    search = measure_search_time(task, train, models) if searches else Rates.search
+    return Rates(answer, {name: seconds for name, seconds in times.items() if seconds}, search)
+
+
+def _build_typical(
+    method: Method, task: Task, start: Assistant, train: Dataset, models: Models
+) -> TypicalRequests:
+    plain = sample_evenly(train, TIMED_ANSWERS)
+    assistant, rows = method.build_typical(task, start, train, plain, models)
+    model = models.get(assistant.model)
+    limit = PromptLimit(assistant, model)
+    rows = [row for row in rows if limit.fits(row.input)] or plain
+    # One sample is timed; all samples of a row take as long.
+    requests = replace(assistant, samples=1).prepare([row.input for row in rows], model)
+    texts = [model.render_text(request.messages).encode() for request in requests]
+    tokens = fmean(model.count_tokens(request.messages) for request in requests)
+    shared = tokens * count_shared_tokens(texts) / fmean(map(len, texts))
+    weight, answer = 1 + shared / SHARED, None
+    if (method.tuned or assistant.shots) and not assistant.choices:
+        bare = model.count_tokens((Message("user", ""),))
+        answer = fmean(model.count_tokens((Message("user", row.output),)) - bare + 1 for row in rows)
+    prompt = weight * (tokens - shared + shared / len(rows))
+    return TypicalRequests(model, requests, prompt, weight, answer, assistant.samples)
+
+
+def _compute_row_seconds(by_method: Mapping[str, TypicalRequests]) -> dict[str, float]:
+    """Compute method -> seconds of a row, for methods that ask one model."""
+    ranked = sorted(by_method.values(), key=lambda typical: typical.prompt)
+    shortest, longest = ranked[0], ranked[-1]
+    shortest.measure(1, 1)  # the first call pays for what is set up once
+    # Two unknown rates need two measurements: long prompts, or if all are alike, answers of a single token.
+    timed = [shortest.measure(TIMED_ANSWERS)]
+    if longest.prompt > LONGER * shortest.prompt:
+        timed.append(longest.measure(TIMED_ANSWERS // 2))
+    elif not shortest.requests[0].choices:
+        timed.append(shortest.measure(TIMED_ANSWERS, 1))
+    table = np.array([(answer.prompt, answer.num_written, answer.seconds) for answer in timed])
+    (prompt_rate, token_rate), _ = nnls(table[:, :2], table[:, 2])
+    return {
+        name: typical.samples
+        * (prompt_rate * typical.prompt + token_rate * typical.weight * (typical.answer or timed[0].answer))
+        for name, typical in by_method.items()
+    }
+
+
+def measure_answer_seconds(assistant: Assistant, train: Dataset, models: Models) -> float:
+    """Time the answers to 32 training inputs together; returns the seconds of one row."""
+    rows = sample_evenly(train, TIMED_ANSWERS)
+    model = models.get(assistant.model)
+    requests = assistant.build_requests([example.input for example in rows], models)
+    model.generate(requests[:1])  # the first call pays for what is set up once
+    started = time.perf_counter()
+    model.generate(requests)
+    return (time.perf_counter() - started) / len(rows)

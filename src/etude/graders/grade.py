@@ -1,0 +1,244 @@
+"""Grading one sample: string checks, text similarity, models that score or label, and a formula over several.
+
+A grader is the JSON object of OpenAI's API. `validate_grader` finds every error of it at once; `grade` runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from etude.errors import EtudeError, InputError, Issue, quote_value
+from etude.graders.similarity import MEASURES, cosine
+from etude.graders.templates import check_formula, evaluate_formula, render_template
+
+Json = Mapping[str, Any]
+OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
+    "eq": lambda text, reference: text == reference,
+    "ne": lambda text, reference: text != reference,
+    "neq": lambda text, reference: text != reference,  # OpenAI's guide writes it so
+    "like": lambda text, reference: reference in text,
+    "ilike": lambda text, reference: reference.casefold() in text.casefold(),
+}
+REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "string_check": {"input": str, "reference": str, "operation": str},
+    "text_similarity": {"input": str, "reference": str, "evaluation_metric": str},
+    "score_model": {"input": list, "model": str},
+    "label_model": {"input": list, "model": str, "labels": list, "passing_labels": list},
+    "multi": {"graders": dict, "calculate_output": str},
+}
+"""Keys that each type of grader must have, beside type and name."""
+SCORE_FORMAT = {
+    "type": "object",
+    "properties": {"result": {"type": "number"}},
+    "required": ["result"],
+}
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What graders may use beyond the text itself. A grader that needs what is None is refused."""
+
+    ask: Callable[[str, Sequence[Json], Json], str] | None = None
+    """(model, messages, JSON schema of the reply) -> the reply of a model that the server's configuration names."""
+    models: frozenset[str] = frozenset()
+    """Models that may grade."""
+    embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
+    """Texts -> embeddings, for the metric `cosine`."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """One grader's result for one sample."""
+
+    score: float
+    """0 to 1, or within the `range` of a score_model grader; 0 after an error."""
+    passed: bool
+    """Score at or above `pass_threshold` (1 for a string check, a passing label for a label model)."""
+    sub_scores: Mapping[str, float] = field(default_factory=dict)
+    """Of a multi grader: name -> score."""
+    errors: tuple[str, ...] = ()
+    """Names of the API's error flags that apply, such as sample_parse_error."""
+    detail: str = ""
+    """What went wrong, in a sentence."""
+
+
+def validate_grader(grader: Any, tools: Tools, location: str = "grader") -> None:
+    """Raises InputError listing every error of a grader."""
+    if issues := list(_issues(grader, tools, location, nested=False)):
+        raise InputError(issues)
+
+
+def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterator[Issue]:
+    if not isinstance(grader, Mapping):
+        yield Issue(location, "a grader must be an object", quote_value(grader), "give type and name")
+        return
+    kind = str(grader.get("type", ""))
+    if kind == "python":
+        remedy = "use the other graders, or score the answers in your own process"
+        yield Issue(location, "python graders are switched off on this server", "", remedy)
+        return
+    if kind not in REQUIRED or (nested and kind == "multi"):
+        allowed = ", ".join(name for name in REQUIRED if not (nested and name == "multi"))
+        yield Issue(
+            f"{location}.type", "an unknown type of grader", quote_value(kind), f"use one of {allowed}"
+        )
+        return
+    if not isinstance(grader.get("name"), str) or not grader["name"]:
+        yield Issue(f"{location}.name", "the grader has no name", quote_value(grader.get("name")), "name it")
+    missing = False
+    for key, expected in REQUIRED[kind].items():
+        if not isinstance(grader.get(key), expected):
+            missing = True
+            name = expected.__name__ if isinstance(expected, type) else "value"
+            yield Issue(f"{location}.{key}", f"needs a {name}", quote_value(grader.get(key)), "set it")
+    if not missing:
+        yield from _value_issues(grader, tools, location)
+
+
+def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
+    """Errors in the values of a grader that has all its keys."""
+    match grader["type"]:
+        case "string_check" if grader["operation"] not in OPERATIONS:
+            remedy = "use eq, ne, like (contains) or ilike (contains, in any case)"
+            operation = quote_value(grader["operation"])
+            yield Issue(f"{location}.operation", "an unknown operation", operation, remedy)
+        case "text_similarity":
+            yield from _metric_issues(grader["evaluation_metric"], tools, f"{location}.evaluation_metric")
+        case "score_model" | "label_model":
+            yield from _model_issues(grader, tools, location)
+        case "multi":
+            for name, inner in grader["graders"].items():
+                yield from _issues(inner, tools, f"{location}.graders.{name}", nested=True)
+            try:
+                check_formula(grader["calculate_output"], frozenset(grader["graders"]))
+            except InputError as error:
+                yield from error.issues
+
+
+def _metric_issues(metric: str, tools: Tools, location: str) -> Iterator[Issue]:
+    if metric == "cosine":
+        if tools.embed is None:
+            yield Issue(location, "cosine needs an encoder", metric, "use rouge_l or another metric of words")
+    elif metric not in MEASURES:
+        remedy = f"use one of {', '.join([*MEASURES, 'cosine'])}"
+        yield Issue(location, "an unknown metric", quote_value(metric), remedy)
+
+
+def _model_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
+    if tools.ask is None or grader["model"] not in tools.models:
+        remedy = f"start the server with --grader {grader['model']}=URL#MODEL"
+        model = quote_value(grader["model"])
+        yield Issue(f"{location}.model", "this server names no such model for grading", model, remedy)
+    if grader["type"] == "label_model" and not set(grader["passing_labels"]) <= set(grader["labels"]):
+        labels = quote_value(grader["passing_labels"])
+        message = "passing_labels must be among labels"
+        yield Issue(f"{location}.passing_labels", message, labels, "name labels of the list")
+
+
+def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
+    """The grade of one sample. Never raises for what the sample holds: errors become flags and a score of 0.
+
+    `sample` has `output_text`, and may have output_json, output_tools and choices, as in the API.
+    """
+    try:
+        match grader["type"]:
+            case "string_check":
+                text, reference = _texts(grader, item, sample)
+                is_right = OPERATIONS[grader["operation"]](text, reference)
+                return Grade(float(is_right), is_right)
+            case "text_similarity":
+                return _with_threshold(grader, _similarity(grader, item, sample, tools))
+            case "score_model":
+                return _ask_for_score(grader, item, sample, tools)
+            case "label_model":
+                return _ask_for_label(grader, item, sample, tools)
+            case _:
+                return _calculate(grader, item, sample, tools)
+    except InputError as error:
+        flag = "formula_parse_error" if "calculate_output" in str(error) else "invalid_variable_error"
+        return Grade(0.0, False, errors=(flag,), detail=str(error))
+
+
+def _texts(grader: Json, item: Json, sample: Json) -> tuple[str, str]:
+    return (
+        render_template(grader["input"], item, sample),
+        render_template(grader["reference"], item, sample),
+    )
+
+
+def _similarity(grader: Json, item: Json, sample: Json, tools: Tools) -> float:
+    text, reference = _texts(grader, item, sample)
+    if grader["evaluation_metric"] == "cosine":
+        assert tools.embed is not None, "a validated grader has what it needs"
+        return max(0.0, cosine(*tools.embed([text, reference])))
+    return MEASURES[grader["evaluation_metric"]](text, reference)
+
+
+def _with_threshold(grader: Json, score: float, default: float = 1.0) -> Grade:
+    threshold = grader.get("pass_threshold")
+    return Grade(score, score >= (default if threshold is None else threshold))
+
+
+def _ask_for_score(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
+    low, high = grader.get("range") or (0.0, 1.0)
+    reply, errors = _ask(grader, item, sample, tools, SCORE_FORMAT)
+    try:
+        result = float(json.loads(reply)["result"])
+        if not math.isfinite(result):
+            raise ValueError(reply)
+    except (ValueError, KeyError, TypeError):
+        detail = errors[1] or f"The grading model did not reply with a number: {quote_value(reply)}."
+        return Grade(0.0, False, errors=(errors[0] or "model_grader_parse_error",), detail=detail)
+    return _with_threshold(grader, min(high, max(low, result)), default=high)
+
+
+def _ask_for_label(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
+    labels = grader["labels"]
+    schema = {"type": "object", "properties": {"label": {"enum": labels}}, "required": ["label"]}
+    reply, errors = _ask(grader, item, sample, tools, schema)
+    try:
+        label = json.loads(reply)["label"]
+    except (ValueError, KeyError, TypeError):
+        label = next((label for label in labels if label == reply.strip()), None)
+    if label not in labels:
+        detail = errors[1] or f"The grading model did not reply with a label: {quote_value(reply)}."
+        return Grade(0.0, False, errors=(errors[0] or "model_grader_parse_error",), detail=detail)
+    passed = label in grader["passing_labels"]
+    return Grade(float(passed), passed)
+
+
+def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> tuple[str, tuple[str, str]]:
+    """The model's reply, and (error flag, detail) where it could not be asked."""
+    messages = [
+        {
+            "role": turn.get("role", "user"),
+            "content": render_template(_content(turn.get("content", "")), item, sample),
+        }
+        for turn in grader["input"]
+    ]
+    assert tools.ask is not None, "a validated grader has what it needs"
+    try:
+        return tools.ask(grader["model"], messages, schema), ("", "")
+    except EtudeError as error:
+        return "", ("model_grader_server_error", str(error))
+
+
+def _content(content: Any) -> str:
+    """The text of a turn, which may be a string, an object with a text, or a list of both."""
+    if isinstance(content, list):
+        return "\n".join(map(_content, content))
+    return content if isinstance(content, str) else str(content.get("text", ""))
+
+
+def _calculate(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
+    grades = {name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()}
+    scores = {name: result.score for name, result in grades.items()}
+    errors = tuple(dict.fromkeys(flag for result in grades.values() for flag in result.errors))
+    detail = " ".join(filter(None, (result.detail for result in grades.values())))
+    score = evaluate_formula(grader["calculate_output"], scores)
+    threshold = grader.get("pass_threshold", 1.0)
+    return Grade(score, score >= threshold and not errors, scores, errors, detail)

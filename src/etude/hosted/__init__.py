@@ -1,0 +1,1 @@
+"""OpenAI's files and fine-tuning jobs on this machine: objects of the API as folders on disk."""

@@ -1,0 +1,249 @@
+"""Batches as OpenAI's API has them: a file of requests, answered in the background into a file of responses.
+
+    BATCHES/
+      batch_9c1d.../
+        batch.json     what was asked for
+        state.json     when the batch reached each status; written by rename
+        responses.jsonl, errors.jsonl    a line for each request that was answered or refused
+
+A kill loses at most the requests in progress: what has a line is not asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etude.base.files import Json, append_line, read_json, read_lines, write_json
+from etude.hosted.file_store import FileStore
+from etude.web.api_errors import ApiError
+
+BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions")
+FINISHED = ("completed", "failed", "cancelled", "expired")
+MAX_REQUESTS = 50_000
+MAX_ISSUES = 100
+"""Errors of an input file that are listed."""
+WINDOW_SECONDS = 24 * 3600
+"""After so long a batch expires: what was not answered is listed as an error."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch folder; every property reads the disk."""
+
+    folder: Path
+
+    @property
+    def request(self) -> Json:
+        """batch.json."""
+        return read_json(self.folder / "batch.json")
+
+    @property
+    def state(self) -> Json:
+        """state.json: status, its times, ids of the result files, errors of the input."""
+        return read_json(self.folder / "state.json")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state["status"] in FINISHED
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the client has asked to cancel it."""
+        return (self.folder / "cancel").exists()
+
+    def change_state(self, status: str, **fields: Any) -> None:
+        """Enters a status, with the time of it."""
+        state = {**self.state, "status": status, f"{status}_at": int(time.time()), **fields}
+        write_json(self.folder / "state.json", state)
+
+    def add_line(self, custom_id: str, status: int, request_id: str, body: Json) -> None:
+        """Keeps the response to one request: an error if its status is not 200."""
+        response = {"status_code": status, "request_id": request_id, "body": body}
+        line = {
+            "id": f"batch_req_{secrets.token_hex(12)}",
+            "custom_id": custom_id,
+            "response": response,
+            "error": None,
+        }
+        append_line(self.folder / ("responses.jsonl" if status == 200 else "errors.jsonl"), line)
+
+    def list_lines(self, name: str) -> list[Json]:
+        """The lines of responses.jsonl or errors.jsonl."""
+        file = self.folder / name
+        return list(read_lines(file)) if file.exists() else []
+
+    def iter_unanswered(self, content: Path) -> Iterator[Json]:
+        """Requests of the input file that have no line yet."""
+        lines = [*self.list_lines("responses.jsonl"), *self.list_lines("errors.jsonl")]
+        answered = {line["custom_id"] for line in lines}
+        with content.open(encoding="utf-8") as stream:  # the client's last line may lack its line break
+            for line in map(json.loads, filter(str.strip, stream)):
+                if line["custom_id"] not in answered:
+                    yield line
+
+    def describe(self) -> Json:
+        """The batch as the API returns it."""
+        request, state = self.request, self.state
+        responses, errors = self.list_lines("responses.jsonl"), self.list_lines("errors.jsonl")
+        times = {f"{status}_at": state.get(f"{status}_at") for status in TIMED}
+        return {
+            "id": self.folder.name,
+            "object": "batch",
+            "endpoint": request["endpoint"],
+            "errors": state.get("errors"),
+            "input_file_id": request["input_file_id"],
+            "completion_window": request["completion_window"],
+            "status": "cancelling" if self.is_cancelled and not self.is_finished else state["status"],
+            "output_file_id": state.get("output_file_id"),
+            "error_file_id": state.get("error_file_id"),
+            "created_at": request["created_at"],
+            "expires_at": request["created_at"] + WINDOW_SECONDS,
+            **times,
+            "request_counts": {
+                "total": state.get("total", 0),
+                "completed": len(responses),
+                "failed": len(errors),
+            },
+            "usage": _add_usage(responses),
+            "metadata": request["metadata"],
+        }
+
+
+TIMED = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+
+
+def _add_usage(responses: list[Json]) -> Json:
+    used = [line["response"]["body"].get("usage") or {} for line in responses]
+    prompt, answer = (
+        sum(usage.get(key, 0) for usage in used) for key in ("prompt_tokens", "completion_tokens")
+    )
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": answer,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt + answer,
+    }
+
+
+@dataclass(frozen=True)
+class BatchStore:
+    """All batches of a server."""
+
+    folder: Path
+    files: FileStore
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches, the newest first."""
+        folders = (folder for folder in self.folder.glob("batch_*") if (folder / "state.json").exists())
+        return sorted(map(Batch, folders), key=lambda batch: batch.request["submitted"], reverse=True)
+
+    def create(self, fields: Json) -> Batch:
+        """Makes a batch. Raises ApiError for an endpoint that is not offered; an unknown file fails the batch."""
+        if fields["endpoint"] not in ENDPOINTS:
+            message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, ENDPOINTS))}."
+            raise ApiError(400, message, "endpoint", "invalid_value")
+        batch = Batch(self.folder / f"batch_{secrets.token_hex(12)}")
+        created = {"created_at": int(time.time()), "submitted": time.time()}
+        write_json(batch.folder / "batch.json", {**fields, **created})
+        write_json(batch.folder / "state.json", {"status": "validating"})
+        return batch
+
+    def get(self, batch_id: str) -> Batch:
+        """The batch of an id. Raises ApiError if there is none."""
+        folder = self.folder / batch_id
+        if not BATCH_ID.fullmatch(batch_id) or not (folder / "state.json").exists():
+            raise ApiError(404, f"No batch found with id '{batch_id}'.", "id")
+        return Batch(folder)
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Asks a batch to stop. Raises ApiError if it has ended."""
+        batch = self.get(batch_id)
+        if batch.is_finished:
+            raise ApiError(409, f"Cannot cancel a batch with status '{batch.state['status']}'.")
+        (batch.folder / "cancel").touch()
+        return batch
+
+    def validate(self, batch: Batch, models: Mapping[str, Any]) -> bool:
+        """Checks every line of the input file; a batch with an error fails whole. Returns whether it may run."""
+        request = batch.request
+        content = self.files.find(request["input_file_id"])
+        if content is None:
+            issues = [_issue("invalid_request", f"Cannot find file {request['input_file_id']}.", None, None)]
+            total = 0
+        else:
+            lines = content.read_text(encoding="utf-8", errors="replace").splitlines()
+            issues, total = list(_check_lines(lines, request["endpoint"], models)), len(lines)
+        if issues:
+            batch.change_state("failed", errors={"object": "list", "data": issues[:MAX_ISSUES]}, total=total)
+            return False
+        batch.change_state("in_progress", total=total)
+        return True
+
+    def finish(self, batch: Batch, status: str) -> None:
+        """Stores the result files and ends the batch."""
+        if batch.state["status"] != "finalizing":
+            batch.change_state("finalizing")
+        ids = {}
+        for name, key in (("responses.jsonl", "output_file_id"), ("errors.jsonl", "error_file_id")):
+            file = batch.folder / name
+            if file.exists() and not batch.state.get(key):
+                with file.open("rb") as content:
+                    stored = self.files.store(content, f"{batch.folder.name}_{name}", "batch_output")
+                ids[key] = stored["id"]
+        batch.change_state(status, **ids)
+
+
+def _issue(code: str, message: str, param: str | None, line: int | None) -> Json:
+    return {"code": code, "message": message, "param": param, "line": line}
+
+
+def _check_lines(lines: list[str], endpoint: str, models: Mapping[str, Any]) -> Iterator[Json]:
+    """Errors of an input file, worded as OpenAI words them."""
+    if not lines:
+        yield _issue("empty_file", "The input file is empty.", None, None)
+    if len(lines) > MAX_REQUESTS:
+        yield _issue("too_many_requests", f"A batch has at most {MAX_REQUESTS:,} requests.", None, None)
+    seen: set[str] = set()
+    for number, text in enumerate(lines, start=1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            yield _issue("invalid_json_line", "This line is not parseable as valid JSON.", None, number)
+            continue
+        yield from _check_line(line, number, endpoint, models, seen)
+
+
+def _check_line(
+    line: Json, number: int, endpoint: str, models: Mapping[str, Any], seen: set[str]
+) -> Iterator[Json]:
+    for param, expected in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
+        if not isinstance(line.get(param), expected):
+            message = f"Missing required parameter: '{param}'."
+            yield _issue("missing_required_parameter", message, param, number)
+            return
+    custom_id, body = line["custom_id"], line["body"]
+    if custom_id in seen:
+        message = f"The custom_id '{custom_id}' has already been used in this batch."
+        yield _issue("duplicate_custom_id", message, "custom_id", number)
+    seen.add(custom_id)
+    if line["url"] != endpoint or line["method"] != "POST":
+        message = f"The url and method of each request must be those of the batch: POST {endpoint}."
+        yield _issue("invalid_url", message, "url", number)
+    if body.get("stream"):
+        yield _issue("streaming_unsupported", "Streaming is not supported in batches.", "stream", number)
+    if body.get("model") not in models:
+        message = f"The provided model '{body.get('model')}' is not served here."
+        yield _issue("model_not_found", message, "body.model", number)

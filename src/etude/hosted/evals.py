@@ -1,0 +1,361 @@
+"""Evals as OpenAI's API has them: criteria, runs over items, and a result for each item.
+
+    EVALS/
+      eval_7d20.../
+        eval.json               criteria with ids of the server's, and the schema of items
+        evalrun_11aa.../
+          run.json              data source and model; written once
+          items.jsonl           the items, fixed when the run begins
+          results.jsonl         a line for each graded item
+          state.json            queued, in_progress, completed, failed or canceled
+
+A kill loses at most the items in progress.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jsonschema
+
+from etude.base.files import Json, append_line, read_json, read_lines, write_json, write_lines
+from etude.errors import InputError
+from etude.graders.grade import Grade, Tools, grade, validate_grader
+from etude.hosted.file_store import FileStore
+from etude.stats.intervals import estimate
+from etude.stats.paired import newcombe_paired
+from etude.types import Estimate
+from etude.web.api_errors import ApiError
+
+EVAL_ID, RUN_ID = re.compile(r"eval_[0-9a-f]{24}"), re.compile(r"evalrun_[0-9a-f]{24}")
+FINISHED = ("completed", "failed", "canceled")
+SOURCES = ("jsonl", "completions", "responses")
+MAX_ITEMS = 50_000
+
+
+@dataclass(frozen=True)
+class EvalRun:
+    """One run folder; every property reads the disk."""
+
+    folder: Path
+
+    @property
+    def request(self) -> Json:
+        """run.json."""
+        return read_json(self.folder / "run.json")
+
+    @property
+    def state(self) -> Json:
+        """state.json."""
+        return read_json(self.folder / "state.json")
+
+    @property
+    def evaluation(self) -> Json:
+        """The eval that the run belongs to."""
+        return read_json(self.folder.parent / "eval.json")
+
+    @property
+    def items(self) -> list[Json]:
+        """Lines {"item": ..., "sample": ...} in their order."""
+        return list(read_lines(self.folder / "items.jsonl"))
+
+    @property
+    def results(self) -> list[Json]:
+        """Graded items so far, in the order of the items."""
+        file = self.folder / "results.jsonl"
+        lines = {line["datasource_item_id"]: line for line in read_lines(file)} if file.exists() else {}
+        return [lines[number] for number in sorted(lines)]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state["status"] in FINISHED
+
+    def change_state(self, status: str, error: Json | None = None) -> None:
+        """Enters a status."""
+        write_json(self.folder / "state.json", {"status": status, "error": error})
+
+    def add_result(self, number: int, line: Json, sample: Json, grades: Sequence[Grade]) -> None:
+        """Keeps the grades of one item."""
+        criteria = self.evaluation["testing_criteria"]
+        results = [
+            {
+                "name": criterion["id"],
+                "type": criterion["type"],
+                "score": result.score,
+                "passed": result.passed,
+                "sample": {"errors": list(result.errors), "detail": result.detail} if result.errors else None,
+            }
+            for criterion, result in zip(criteria, grades, strict=True)
+        ]
+        append_line(
+            self.folder / "results.jsonl",
+            {
+                "id": f"outputitem_{secrets.token_hex(12)}",
+                "object": "eval.run.output_item",
+                "created_at": int(time.time()),
+                "run_id": self.folder.name,
+                "eval_id": self.folder.parent.name,
+                "datasource_item_id": number,
+                "datasource_item": line["item"],
+                "results": results,
+                "sample": sample,
+                "status": "pass" if all(result.passed for result in grades) else "fail",
+            },
+        )
+
+    def describe(self) -> Json:
+        """The run as the API returns it; under "etude" the share that passed with its interval, and the difference to
+        the run before on the same items."""
+        request, state, results = self.request, self.state, self.results
+        counts = Counter(result["status"] for result in results)
+        num_errored = sum(bool(result["sample"].get("error")) for result in results)
+        criteria = []
+        for criterion in self.evaluation["testing_criteria"]:
+            passed = [
+                entry["passed"]
+                for line in results
+                for entry in line["results"]
+                if entry["name"] == criterion["id"]
+            ]
+            share = _to_json(estimate([float(value) for value in passed])) if passed else None
+            criteria.append(
+                {
+                    "testing_criteria": criterion["id"],
+                    "passed": sum(passed),
+                    "failed": len(passed) - sum(passed),
+                    "etude": {"pass_rate": share},
+                }
+            )
+        return {
+            "id": self.folder.name,
+            "object": "eval.run",
+            "eval_id": self.folder.parent.name,
+            "status": state["status"],
+            "model": request["data_source"].get("model", ""),
+            "name": request["name"],
+            "created_at": request["created_at"],
+            "report_url": f"/v1/evals/{self.folder.parent.name}/runs/{self.folder.name}/output_items",
+            "result_counts": {
+                "total": len(self.items),
+                "errored": num_errored,
+                "failed": counts["fail"] - num_errored,
+                "passed": counts["pass"],
+            },
+            "per_model_usage": _add_usage(results),
+            "per_testing_criteria_results": criteria,
+            "data_source": request["data_source"],
+            "metadata": request["metadata"],
+            "error": state["error"],
+            "etude": self._measure(results),
+        }
+
+    def _measure(self, results: Sequence[Json]) -> Json:
+        passed = [float(result["status"] == "pass") for result in results]
+        if not passed or self.state["status"] != "completed":
+            return {}
+        measures: Json = {"pass_rate": _to_json(estimate(passed))}
+        if (other := self._find_earlier()) is not None:
+            earlier = [float(result["status"] == "pass") for result in other.results]
+            difference = _to_json(newcombe_paired(passed, earlier))
+            measures["compared_with"] = {"run_id": other.folder.name, "difference": difference}
+        return measures
+
+    def _find_earlier(self) -> EvalRun | None:
+        """The latest completed run of the eval before this one that graded the same items."""
+        items = [line["item"] for line in self.items]
+        submitted = self.request["submitted"]
+        runs = [EvalRun(folder) for folder in self.folder.parent.glob("evalrun_*")]
+        earlier = [
+            run for run in runs if run.request["submitted"] < submitted and run.state["status"] == "completed"
+        ]
+        same = [run for run in earlier if [line["item"] for line in run.items] == items]
+        return max(same, key=lambda run: run.request["submitted"], default=None)
+
+
+@dataclass(frozen=True)
+class EvalStore:
+    """All evals of a server. `tools`: what graders may use."""
+
+    folder: Path
+    files: FileStore
+    tools: Tools
+
+    def create(self, fields: Json) -> Json:
+        """Makes an eval. Raises ApiError with every error of its criteria."""
+        source = fields["data_source_config"]
+        if source.get("type") != "custom" or not isinstance(source.get("item_schema"), dict):
+            message = "This server offers data sources of type custom with an item_schema."
+            raise ApiError(400, message, "data_source_config", "not_supported")
+        try:
+            for number, criterion in enumerate(fields["testing_criteria"]):
+                validate_grader(criterion, self.tools, f"testing_criteria[{number}]")
+            jsonschema.validators.validator_for(source["item_schema"]).check_schema(source["item_schema"])
+        except InputError as error:
+            raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
+        except jsonschema.SchemaError as error:
+            raise ApiError(
+                400, f"item_schema: {error.message}", "data_source_config", "invalid_value"
+            ) from error
+        criteria = [{**each, "id": f"{each['name']}-{uuid4()}"} for each in fields["testing_criteria"]]
+        sample_schema = {"sample": {"type": "object"}} if source.get("include_sample_schema") else {}
+        schema = {
+            "type": "object",
+            "properties": {"item": source["item_schema"], **sample_schema},
+            "required": ["item"],
+        }
+        eval_id = f"eval_{secrets.token_hex(12)}"
+        evaluation = {
+            "id": eval_id,
+            "object": "eval",
+            "name": fields["name"] or eval_id,
+            "data_source_config": {"type": "custom", "schema": schema},
+            "testing_criteria": criteria,
+            "created_at": int(time.time()),
+            "metadata": fields["metadata"] or {},
+        }
+        write_json(self.folder / eval_id / "eval.json", evaluation)
+        return evaluation
+
+    def get(self, eval_id: str) -> Json:
+        """The eval of an id. Raises ApiError if there is none."""
+        file = self.folder / eval_id / "eval.json"
+        if not EVAL_ID.fullmatch(eval_id) or not file.exists():
+            raise ApiError(404, f"Eval not found: {eval_id}", "eval_id")
+        return read_json(file)
+
+    def list(self) -> list[Json]:
+        """All evals, the oldest first."""
+        evals = [read_json(file) for file in self.folder.glob("eval_*/eval.json")]
+        return sorted(evals, key=lambda evaluation: (evaluation["created_at"], evaluation["id"]))
+
+    def update(self, eval_id: str, changes: Json) -> Json:
+        """Changes name or metadata."""
+        evaluation = self.get(eval_id) | {key: value for key, value in changes.items() if value is not None}
+        write_json(self.folder / eval_id / "eval.json", evaluation)
+        return evaluation
+
+    def delete(self, eval_id: str) -> None:
+        """Removes an eval with its runs."""
+        self.get(eval_id)
+        shutil.rmtree(self.folder / eval_id)
+
+    def create_run(self, eval_id: str, fields: Json) -> EvalRun:
+        """Makes a run with its items. Raises ApiError for a source that is not offered and items that do not fit."""
+        evaluation, source = self.get(eval_id), fields["data_source"]
+        if source.get("type") not in SOURCES:
+            message = f"data_source.type must be one of {', '.join(SOURCES)}."
+            raise ApiError(400, message, "data_source.type", "invalid_value")
+        if source["type"] != "jsonl" and not (source.get("model") and _list_messages(source)):
+            message = "A source of samples needs a model and input_messages with a template."
+            raise ApiError(400, message, "data_source", "invalid_value")
+        items = self._read_items(source.get("source") or {}, evaluation)
+        run = EvalRun(self.folder / eval_id / f"evalrun_{secrets.token_hex(12)}")
+        write_lines(run.folder / "items.jsonl", items)
+        request = {
+            "name": fields["name"] or run.folder.name,
+            "metadata": fields["metadata"] or {},
+            "data_source": source,
+            "created_at": int(time.time()),
+            "submitted": time.time(),
+        }
+        write_json(run.folder / "run.json", request)
+        run.change_state("queued")
+        return run
+
+    def get_run(self, eval_id: str, run_id: str) -> EvalRun:
+        """The run of an id. Raises ApiError if there is none."""
+        self.get(eval_id)
+        folder = self.folder / eval_id / run_id
+        if not RUN_ID.fullmatch(run_id) or not (folder / "state.json").exists():
+            raise ApiError(404, f"Eval run not found: {run_id}", "run_id")
+        return EvalRun(folder)
+
+    def list_runs(self, eval_id: str) -> list[EvalRun]:
+        """The runs of an eval, the oldest first."""
+        self.get(eval_id)
+        folders = (
+            path for path in (self.folder / eval_id).glob("evalrun_*") if (path / "state.json").exists()
+        )
+        return sorted(map(EvalRun, folders), key=lambda run: run.request["submitted"])
+
+    def delete_run(self, eval_id: str, run_id: str) -> None:
+        """Removes a run."""
+        shutil.rmtree(self.get_run(eval_id, run_id).folder)
+
+    def list_unfinished(self) -> list[EvalRun]:
+        """Runs of all evals that have not ended, the oldest first."""
+        runs = [EvalRun(file.parent) for file in self.folder.glob("eval_*/evalrun_*/state.json")]
+        return sorted((run for run in runs if not run.is_finished), key=lambda run: run.request["submitted"])
+
+    def grade_item(self, run: EvalRun, item: Json, sample: Json) -> list[Grade]:
+        """The grades of one item by all criteria."""
+        return [
+            grade(criterion, item, sample, self.tools) for criterion in run.evaluation["testing_criteria"]
+        ]
+
+    def _read_items(self, source: Json, evaluation: Json) -> list[Json]:
+        """The lines of a source, each checked against the schema. Raises ApiError naming the first that does not fit."""
+        if source.get("type") == "file_content":
+            lines = source.get("content")
+        elif source.get("type") == "file_id":
+            text = self.files.read_path(str(source.get("id"))).read_text(encoding="utf-8", errors="replace")
+            lines = _parse_lines(text)
+        else:
+            message = "data_source.source.type must be file_content or file_id."
+            raise ApiError(400, message, "data_source.source", "not_supported")
+        if not isinstance(lines, list) or not 0 < len(lines) <= MAX_ITEMS:
+            raise ApiError(
+                400, f"A run needs 1 to {MAX_ITEMS:,} items.", "data_source.source", "invalid_value"
+            )
+        schema = evaluation["data_source_config"]["schema"]
+        validator = jsonschema.validators.validator_for(schema)(schema)
+        for number, line in enumerate(lines, start=1):
+            if error := next(validator.iter_errors(line), None):
+                message = f"Item {number} does not fit the schema of the eval: {error.message[:200]}"
+                raise ApiError(400, message, "data_source.source", "invalid_value")
+        return lines
+
+
+def _parse_lines(text: str) -> list[Any]:
+    lines = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                lines.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise ApiError(
+                    400, f"Line {number} is not JSON.", "data_source.source", "invalid_value"
+                ) from error
+    return lines
+
+
+def _list_messages(source: Json) -> list[Json]:
+    """The template of a source of samples; empty if it has none."""
+    messages = source.get("input_messages") or {}
+    template = messages.get("template") if messages.get("type") == "template" else None
+    return template if isinstance(template, list) else []
+
+
+def _to_json(value: Estimate) -> Json:
+    return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
+
+
+def _add_usage(results: Sequence[Json]) -> list[Json]:
+    totals: dict[str, Counter[str]] = {}
+    for result in results:
+        sample = result["sample"]
+        if sample.get("model"):
+            totals.setdefault(sample["model"], Counter()).update({"invocation_count": 1, **sample["usage"]})
+    names = ("invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
+    return [{"model_name": model, **{name: total[name] for name in names}} for model, total in totals.items()]

@@ -1,0 +1,174 @@
+"""Files that clients upload: content and description on disk, found by id alone.
+
+FILES/
+  file-5f0c.../
+    file.json     the API's description of the file
+    content       the bytes, under a name of ours: what a client calls its file is never a path
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from etude.base.files import Json, atomic_folder, read_json, write_json
+from etude.web.api_errors import ApiError
+
+FILE_ID = re.compile(r"file-[0-9a-f]{24}")
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+"""What a client may upload a file for."""
+MAX_FILE = 512 * 2**20
+"""Bytes of one file, as OpenAI limits them."""
+MAX_NAME = 255
+"""Characters that are kept of a file's name."""
+CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """The files of one server. `quota`: bytes of all files together."""
+
+    folder: Path
+    quota: int
+
+    def add(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
+        """Stores a file whole or not at all and returns its description.
+
+        Raises ApiError for a purpose that does not exist, a file that is too large for the quota, and a file for
+        fine-tuning whose lines are not JSON objects.
+        """
+        if purpose not in PURPOSES:
+            message = f"'{purpose}' is not one of {list(PURPOSES)}"
+            raise ApiError(400, message, "purpose", "invalid_value")
+        if purpose == "fine-tune" and not filename.endswith(".jsonl"):
+            message = "Invalid file format for Fine-Tuning API. Must be .jsonl"
+            raise ApiError(400, message, "file", "invalid_file_format")
+        return self.store(content, filename, purpose, expires_after)
+
+    def store(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
+        """`add` for files of the server's own, such as results."""
+        file_id, created = f"file-{secrets.token_hex(12)}", int(time.time())
+        room = min(MAX_FILE, self.quota - self.count_bytes())
+        with atomic_folder(self.folder / file_id) as folder:
+            size = _copy_within(content, folder / "content", room)
+            if purpose in ("fine-tune", "batch"):
+                _check_lines(folder / "content")
+            description = {
+                "id": file_id,
+                "object": "file",
+                "bytes": size,
+                "created_at": created,
+                "expires_at": None if expires_after is None else created + expires_after,
+                "filename": filename[-MAX_NAME:],
+                "purpose": purpose,
+                "status": "processed",
+                "status_details": None,
+            }
+            write_json(folder / "file.json", description)
+        return description
+
+    def get(self, file_id: str) -> Json:
+        """The description of a file. Raises ApiError if there is none with this id, or it has expired."""
+        description = self._read(file_id)
+        if description is None:
+            raise ApiError(404, f"No such File object: {file_id}", "id")
+        return description
+
+    def find(self, file_id: str) -> Path | None:
+        """The content of a file; None if there is none with this id."""
+        return None if self._read(file_id) is None else self.folder / file_id / "content"
+
+    def read_path(self, file_id: str) -> Path:
+        """The content of a file. Raises ApiError if there is none with this id."""
+        self.get(file_id)
+        return self.folder / file_id / "content"
+
+    def list(self) -> list[Json]:
+        """All files, the newest first."""
+        folders = self.folder.glob("file-*") if self.folder.exists() else iter(())
+        descriptions = [self._read(folder.name) for folder in folders]
+        found = [description for description in descriptions if description is not None]
+        return sorted(
+            found, key=lambda description: (description["created_at"], description["id"]), reverse=True
+        )
+
+    def delete(self, file_id: str) -> None:
+        """Removes a file. Raises ApiError if there is none with this id."""
+        self.get(file_id)
+        shutil.rmtree(self.folder / file_id)
+
+    def count_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(description["bytes"] for description in self.list())
+
+    def _read(self, file_id: str) -> Json | None:
+        file = self.folder / file_id / "file.json"
+        if not FILE_ID.fullmatch(file_id) or not file.exists():
+            return None
+        description = read_json(file)
+        if description["expires_at"] is not None and description["expires_at"] <= time.time():
+            shutil.rmtree(self.folder / file_id, ignore_errors=True)
+            return None
+        return description
+
+
+def _copy_within(content: BinaryIO, target: Path, room: int) -> int:
+    """Copies in chunks; returns the bytes. Raises ApiError once there are more than `room`."""
+    size = 0
+    with target.open("wb") as out:
+        while chunk := content.read(CHUNK):
+            size += len(chunk)
+            if size > room:
+                message = (
+                    f"The file is larger than the {max(0, room):,} bytes that this server has left for files."
+                )
+                raise ApiError(413, f"{message} Delete files, or start it with a larger --quota.", "file")
+            out.write(chunk)
+    return size
+
+
+def _check_lines(file: Path) -> None:
+    """Raises ApiError for the first line that is not a JSON object, and for a file without lines."""
+    number = 0
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                is_object = isinstance(json.loads(line), dict)
+            except (ValueError, RecursionError):
+                is_object = False
+            if line.strip() and not is_object:
+                message = "Expected file to have JSONL format, where every line is a valid JSON dictionary."
+                preview = line[:80].decode(errors="replace").strip()
+                message = f"{message} Line {number} is not a dictionary (starts with: {json.dumps(preview)})."
+                raise ApiError(400, message, "file", "invalid_jsonl")
+    if not number:
+        raise ApiError(400, "The file is empty.", "file", "empty_file")
+
+
+def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
+    """One page of a list as the API gives it: the objects behind `after`. Raises ApiError if `after` is unknown."""
+    start = 0
+    if after is not None:
+        ids = [item["id"] for item in objects]
+        if after not in ids:
+            # Page 1 again would send a client into an endless loop.
+            raise ApiError(400, f"There is no object {after!r} in this list.", "after", "invalid_value")
+        start = ids.index(after) + 1
+    page = objects[start : start + limit]
+    first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+    has_more = start + limit < len(objects)
+    return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": has_more}
+
+
+def iter_chunks(file: Path) -> Iterator[bytes]:
+    """The bytes of a file, a megabyte at a time."""
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk

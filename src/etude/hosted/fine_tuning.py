@@ -1,0 +1,372 @@
+"""Fine-tuning jobs as OpenAI's API has them, each a folder that survives a kill of the server or of its worker.
+
+FINE_TUNING/
+  queue/                  one worker process at a time (etude.jobs)
+  ftjob-3a1b.../
+    job.json              what was asked for, and the real base model; written once
+    wish.json             run, pause or cancel: what the client wants now
+    events.jsonl          messages of the worker and the server; metrics are in steps.jsonl
+    steps.jsonl           a line for each training step and each epoch
+    result.json           how the job ended; written last
+    work/, assistant/     the training, and the assistant that answers as the tuned model
+    checkpoints/step-N/   assistants of the last three epochs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from etude.base.files import Json, append_line, read_json, read_lines, write_json
+from etude.hosted.file_store import FileStore
+from etude.jobs import Job, JobQueue
+from etude.web.api_errors import ApiError
+
+JOB_ID = re.compile(r"ftjob-[0-9a-f]{24}")
+WORKER = "etude.hosted.worker:run_fine_tuning"
+FINISHED = ("succeeded", "failed", "cancelled")
+RETRY_SECONDS = 60
+"""A client that repeats a request within this time, and says so, gets the job that the first one made."""
+NO_ERROR = {"code": None, "message": None, "param": None}
+Wish = Literal["run", "pause", "cancel"]
+
+
+@dataclass(frozen=True)
+class FineTuningJob:
+    """One job folder; every property reads the disk."""
+
+    folder: Path
+
+    @property
+    def request(self) -> Json:
+        """job.json."""
+        return read_json(self.folder / "job.json")
+
+    @property
+    def result(self) -> Json:
+        """result.json; empty until the job has ended."""
+        file = self.folder / "result.json"
+        return read_json(file) if file.exists() else {}
+
+    @property
+    def wish(self) -> Wish:
+        """What the client wants of the job."""
+        wish: Wish = read_json(self.folder / "wish.json")["wish"]
+        return wish
+
+    def find_queued(self, queue: JobQueue) -> Job | None:
+        """The latest job of the queue that works on this one."""
+        mine = [job for job in queue.jobs if job.arguments == [str(self.folder)]]
+        return mine[-1] if mine else None
+
+    def status(self, queue: JobQueue) -> str:
+        """The status as the API names it."""
+        if self.result:
+            return str(self.result["status"])
+        queued, wish = self.find_queued(queue), self.wish
+        is_stopped = queued is None or queued.is_finished
+        if wish == "cancel":
+            return "cancelled"
+        if wish == "pause":
+            return "paused" if is_stopped else "pausing"
+        if queued is not None and queued.state == "failed":
+            return "failed"
+        if queued is not None and queued.state == "running":
+            return "running" if self._has_event("started") else "validating_files"
+        return "queued" if self._has_event("validated") else "validating_files"
+
+    def describe(self, queue: JobQueue) -> Json:
+        """The job as the API returns it."""
+        request, result, status = self.request, self.result, self.status(queue)
+        error = result.get("error") or NO_ERROR
+        if status == "failed" and not result:
+            queued = self.find_queued(queue)
+            detail = queued.status.get("error", "") if queued else ""
+            error = {"code": "server_error", "message": f"The worker stopped: {detail}", "param": None}
+        hyperparameters = result.get("hyperparameters") or request["hyperparameters"]
+        method = request["method"]
+        return {
+            "id": self.folder.name,
+            "object": "fine_tuning.job",
+            "created_at": request["created_at"],
+            "error": error,
+            "fine_tuned_model": result.get("fine_tuned_model"),
+            "finished_at": result.get("finished_at"),
+            "hyperparameters": hyperparameters if method["type"] == "supervised" else None,
+            "model": request["base"],
+            "organization_id": "org-local",
+            "result_files": result.get("result_files", []),
+            "status": status,
+            "trained_tokens": result.get("trained_tokens"),
+            "training_file": request["training_file"],
+            "validation_file": request["validation_file"],
+            "integrations": request["integrations"],
+            "seed": request["seed"],
+            "estimated_finish": None if status in FINISHED else self._estimate_finish(),
+            "method": method | {method["type"]: {"hyperparameters": hyperparameters}},
+            "metadata": request["metadata"],
+            "user_provided_suffix": request["suffix"],
+            "etude": {"requested_model": request["model"], **result.get("etude", {})},
+        }
+
+    def add_event(
+        self, key: str, message: str, level: str = "info", data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Appends an event once: a worker that starts again after a kill does not repeat what has a `key`."""
+        if self._has_event(key):
+            return
+        line = {
+            "key": key,
+            "created_at": int(time.time()),
+            "level": level,
+            "message": message,
+            "data": data or {},
+        }
+        append_line(self.folder / "events.jsonl", line)
+
+    def list_events(self) -> list[Json]:
+        """All events, the newest first."""
+        events = [
+            {**line, "order": (line["created_at"], 0 if line["key"] != "end" else 2)}
+            for line in self._read("events.jsonl")
+        ]
+        events += [{**line, "order": (line["created_at"], 1)} for line in self._list_metrics()]
+        events.sort(key=lambda event: event["order"])
+        return [self._describe_event(event) for event in reversed(events)]
+
+    def list_checkpoints(self) -> list[Json]:
+        """The checkpoints that answer as models, the newest first."""
+        epochs = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"}
+        steps = sorted((int(path.name.partition("-")[2]) for path in self.checkpoint_folders), reverse=True)
+        return [
+            {
+                "id": f"ftckpt_{hashlib.sha256(f'{self.folder.name}/{step}'.encode()).hexdigest()[:24]}",
+                "object": "fine_tuning.job.checkpoint",
+                "created_at": epochs[step]["created_at"],
+                "fine_tuned_model_checkpoint": self.name_checkpoint(step),
+                "fine_tuning_job_id": self.folder.name,
+                "step_number": step,
+                "metrics": {"step": step, "train_loss": epochs[step]["train_loss"]}
+                | (
+                    {}
+                    if epochs[step]["valid_loss"] is None
+                    else {"full_valid_loss": epochs[step]["valid_loss"]}
+                ),
+            }
+            for step in steps
+            if step in epochs
+        ]
+
+    @property
+    def checkpoint_folders(self) -> list[Path]:
+        """Folders of the saved epochs."""
+        return list((self.folder / "checkpoints").glob("step-*"))
+
+    @property
+    def model_name(self) -> str:
+        """The name under which the tuned model answers: ft:BASE:ORG:SUFFIX:ID."""
+        request = self.request
+        base = request["base"].rpartition("/")[2]
+        return f"ft:{base}:local:{request['suffix'] or ''}:{self.folder.name[-8:]}"
+
+    def name_checkpoint(self, step: int) -> str:
+        """The name under which a checkpoint answers."""
+        return f"{self.model_name}:ckpt-step-{step}"
+
+    def find_assistant(self, name: str) -> Path | None:
+        """The folder of the assistant that answers as the model `name`, if it is one of this job's."""
+        if name == self.model_name and self.result.get("status") == "succeeded":
+            folder = Path(self.result["assistant"])
+            return folder if folder.exists() else None
+        for folder in self.checkpoint_folders:
+            if name == self.name_checkpoint(int(folder.name.partition("-")[2])):
+                return folder
+        return None
+
+    def write_result(self, **fields: Any) -> None:
+        """Ends the job."""
+        write_json(self.folder / "result.json", {"finished_at": int(time.time()), **fields})
+
+    def _has_event(self, key: str) -> bool:
+        return any(line["key"] == key for line in self._read("events.jsonl"))
+
+    def _list_metrics(self) -> list[Json]:
+        """An event for each step, the latest line of a step that a resumed worker did twice."""
+        lines = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "step"}
+        epochs = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"}
+        events = []
+        for step, line in lines.items():
+            message = f"Step {step}/{line['total_steps']}: training loss={line['train_loss']:.2f}"
+            data = {name: line[name] for name in ("step", "train_loss", "total_steps")}
+            if (epoch := epochs.get(step)) and epoch["valid_loss"] is not None:
+                message += f", full validation loss={epoch['valid_loss']:.2f}"
+                data["full_valid_loss"] = epoch["valid_loss"]
+            events.append(
+                {
+                    "key": f"step {step}",
+                    "level": "info",
+                    "message": message,
+                    "data": data,
+                    "created_at": line["created_at"],
+                }
+            )
+        return events
+
+    def _describe_event(self, event: Json) -> Json:
+        digest = hashlib.sha256(f"{self.folder.name}/{event['key']}".encode()).hexdigest()
+        return {
+            "id": f"ftevent-{digest[:24]}",
+            "object": "fine_tuning.job.event",
+            "created_at": event["created_at"],
+            "level": event["level"],
+            "message": event["message"],
+            "type": "metrics" if "step" in event["data"] else "message",
+            "data": event["data"],
+        }
+
+    def _estimate_finish(self) -> int | None:
+        lines = [line for line in self._read("steps.jsonl") if line["kind"] == "step"]
+        if len(lines) < 2:
+            return None
+        first, last = lines[0], lines[-1]
+        pace = (last["created_at"] - first["created_at"]) / max(1, last["step"] - first["step"])
+        return int(last["created_at"] + pace * (last["total_steps"] - last["step"]))
+
+    def _read(self, name: str) -> list[Json]:
+        file = self.folder / name
+        return list(read_lines(file)) if file.exists() else []
+
+
+class FineTuningStore:
+    """All jobs of a server. `bases`: model name of the client -> model of this machine."""
+
+    def __init__(self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str) -> None:
+        """Starts to work on what an earlier server has left."""
+        self.folder, self.files, self.bases, self.result_files = folder, files, bases, result_files
+        self.queue = JobQueue(folder / "queue")
+        for job in self.jobs:  # a server may have been killed between the folder and the queue
+            if not job.result and job.wish == "run" and job.find_queued(self.queue) is None:
+                self.queue.submit(WORKER, [str(job.folder)])
+
+    @property
+    def jobs(self) -> list[FineTuningJob]:
+        """All jobs, the newest first."""
+        folders = (folder for folder in self.folder.glob("ftjob-*") if (folder / "wish.json").exists())
+        jobs = [FineTuningJob(folder) for folder in folders]
+        return sorted(jobs, key=lambda job: (job.request["submitted"], job.folder.name), reverse=True)
+
+    def create(self, fields: Json, idempotency_key: str, is_retry: bool) -> Json:
+        """Makes a job, unless the request repeats an earlier one.
+
+        Raises ApiError for files and models that are unknown. Their content is validated by the worker: wrong content
+        fails the job.
+        """
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        if job := self._find_repeated(digest, idempotency_key, is_retry):
+            return job.describe(self.queue)
+        for param in ("training_file", "validation_file"):
+            if fields[param] is not None and self.files.find(fields[param]) is None:
+                raise ApiError(400, f"invalid {param}: {fields[param]}", param)
+        base = self.bases.get(fields["model"])
+        if base is None:
+            raise ApiError(400, self._explain_unknown_model(fields["model"]), "model", "model_not_available")
+        folder = self.folder / f"ftjob-{secrets.token_hex(12)}"
+        job = FineTuningJob(folder)
+        request = {
+            **fields,
+            "base": base,
+            "created_at": int(time.time()),
+            "submitted": time.time(),
+            "digest": digest,
+            "idempotency_key": idempotency_key,
+            "result_files": self.result_files,
+            "files": str(self.files.folder),
+            "quota": self.files.quota,
+        }
+        write_json(folder / "job.json", request)
+        job.add_event("created", f"Created fine-tuning job: {folder.name}")
+        validating = f"Validating training file: {fields['training_file']}"
+        if fields["validation_file"]:
+            validating += f" and validation file: {fields['validation_file']}"
+        job.add_event("validating", validating)
+        if base != fields["model"]:
+            message = f"This job trains {base}: this server maps {fields['model']} to it."
+            job.add_event("base", message, "warn")
+        write_json(folder / "wish.json", {"wish": "run"})
+        self.queue.submit(WORKER, [str(folder)])
+        return job.describe(self.queue)
+
+    def get(self, job_id: str) -> FineTuningJob:
+        """The job of an id. Raises ApiError if there is none."""
+        folder = self.folder / job_id
+        if not JOB_ID.fullmatch(job_id) or not (folder / "wish.json").exists():
+            message = f"Could not find fine tune: {job_id}"
+            raise ApiError(404, message, "fine_tune_id", "fine_tune_not_found")
+        return FineTuningJob(folder)
+
+    def change(self, job_id: str, wish: Wish) -> Json:
+        """Cancels, pauses or resumes a job. Raises ApiError if it has ended."""
+        job = self.get(job_id)
+        status = job.status(self.queue)
+        if status in FINISHED:
+            message = f"Job {job_id} has already {status} and cannot be changed."
+            raise ApiError(400, message, code="invalid_job_state")
+        write_json(job.folder / "wish.json", {"wish": wish})
+        queued = job.find_queued(self.queue)
+        if wish == "run":
+            if queued is None or queued.is_finished:
+                self.queue.submit(WORKER, [str(job.folder)])
+        elif queued is not None and not queued.is_finished:
+            queued.cancel()
+        if wish == "cancel":
+            job.add_event("end", "The job has been cancelled")
+            job.write_result(status="cancelled")
+        return job.describe(self.queue)
+
+    def find_assistant(self, name: str) -> Path | None:
+        """The folder of the assistant that answers as the tuned model `name`."""
+        if not name.startswith("ft:"):
+            return None
+        folders = (job.find_assistant(name) for job in self.jobs)
+        return next((folder for folder in folders if folder is not None), None)
+
+    def list_models(self) -> dict[str, Path]:
+        """Tuned models and checkpoints that answer: name -> folder of the assistant."""
+        models: dict[str, Path] = {}
+        for job in self.jobs:
+            names = [job.model_name]
+            names += [
+                job.name_checkpoint(int(path.name.partition("-")[2])) for path in job.checkpoint_folders
+            ]
+            models |= {name: folder for name in names if (folder := job.find_assistant(name))}
+        return models
+
+    def delete_model(self, name: str) -> None:
+        """Removes the weights of a tuned model. Raises ApiError if there is none of this name."""
+        folder = self.find_assistant(name)
+        if folder is None:
+            raise ApiError(404, f"The model '{name}' does not exist", "model", "model_not_found")
+        shutil.rmtree(folder)
+
+    def _find_repeated(self, digest: str, idempotency_key: str, is_retry: bool) -> FineTuningJob | None:
+        for job in self.jobs:
+            request = job.request
+            if idempotency_key and request["idempotency_key"] == idempotency_key:
+                return job
+            is_recent = time.time() - request["submitted"] < RETRY_SECONDS
+            if is_retry and is_recent and request["digest"] == digest:
+                return job
+        return None
+
+    def _explain_unknown_model(self, model: str) -> str:
+        message = f"Model {model} is not available for fine-tuning or does not exist."
+        known = f" Known: {', '.join(self.bases)}." if self.bases else ""
+        return f"{message} Start the server with --base {model}=MODEL to say what to train instead.{known}"

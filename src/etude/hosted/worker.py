@@ -1,0 +1,354 @@
+"""The worker of one fine-tuning job: validates its files, trains, and registers the result.
+
+It runs in a child process (etude.jobs) and may be killed at any moment: the same call goes on from the last checkpoint
+of the training to the same weights.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from etude.assistant import Assistant
+from etude.base.files import Json, append_line, link_or_copy, read_json, read_lines, write_json, write_text
+from etude.data.dataset import Dataset, MinRows, load_dataset
+from etude.data.formats import read_rows
+from etude.data.preferences import read_preferences
+from etude.errors import EtudeError, InputError, TrainingDiverged
+from etude.hosted.file_store import FileStore
+from etude.hosted.fine_tuning import FineTuningJob
+from etude.methods.fine_tune import FineTune
+from etude.methods.fit_context import FitContext, initial_assistant
+from etude.methods.prefer import Prefer
+from etude.methods.shared.training_run import build_training_run, choose_config
+from etude.metrics import choose_metric
+from etude.models.registry import Models
+from etude.task import Task, load_task
+from etude.task.definition import RowSource
+from etude.types import Estimate, Example, Preference, Side, TrainableModel
+
+MIN_EXAMPLES = 10
+"""OpenAI refuses fewer."""
+NUM_CHECKPOINTS = 3
+"""Epochs whose weights stay as models that answer."""
+NUM_PROBE_ROWS = 50
+"""Training rows whose loss ends an epoch where no validation file is given."""
+METHOD, PREFER = FineTune(), Prefer()
+FILES = {"training_file": "training.jsonl", "validation_file": "validation.jsonl"}
+"""Parameter of the job -> name of the file in its folder."""
+SETTINGS = {"n_epochs": "epochs", "batch_size": "rows_per_step", "beta": "beta"}
+"""Hyperparameter of the job -> setting of training. The multiplier of the learning rate needs the default first."""
+
+
+class JobFailed(Exception):  # noqa: N818 - an outcome of the job
+    """The job cannot succeed; the client learns why."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message, "param": param}
+
+
+def run_fine_tuning(folder: str) -> int:
+    """Works on the job of a folder to its end. Returns the exit code of the worker."""
+    job = FineTuningJob(Path(folder))
+    if job.result or job.wish != "run":
+        return 0
+    try:
+        fields = _run(job)
+    except JobFailed as failure:
+        fields = {"status": "failed", "error": failure.error}
+    except TrainingDiverged as error:
+        fields = {
+            "status": "failed",
+            "error": {"code": "training_diverged", "message": str(error), "param": None},
+        }
+    except EtudeError as error:
+        fields = {"status": "failed", "error": {"code": "server_error", "message": str(error), "param": None}}
+    if fields["status"] == "failed":
+        job.add_event("end", fields["error"]["message"], "error")
+    if job.wish == "run":
+        job.write_result(**fields)
+    return 0
+
+
+def _run(job: FineTuningJob) -> Json:
+    request = job.request
+    is_compare = request["metadata"].get("etude") == "compare"
+    if request["method"]["type"] == "dpo":
+        task, preferences = _read_preferences(job)
+        _announce(job, task)
+        assistant, facts = _train_on_preferences(job, task, preferences)
+    else:
+        task, train, validation = _read_files(job)
+        _announce(job, task)
+        assistant, facts = _compare(job) if is_compare else _train(job, task, train, validation)
+    job.add_event("model", f"New fine-tuned model created: {job.model_name}")
+    result_files = [_store_metrics(job)] if (job.folder / "steps.jsonl").exists() else []
+    job.add_event("end", "The job has successfully completed")
+    return {
+        "status": "succeeded",
+        "fine_tuned_model": job.model_name,
+        "assistant": str(assistant),
+        "result_files": result_files,
+        **facts,
+    }
+
+
+def _announce(job: FineTuningJob, task: Task) -> None:
+    for note in task.notes:
+        job.add_event(f"note {note}", note, "warn")
+    job.add_event("validated", "Files validated, moving job to queued state")
+    job.add_event("started", "Fine-tuning job started")
+
+
+def _compare(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
+    """Runs the whole ladder; the assistant that it recommends answers as the tuned model."""
+    from etude.comparison.compare import compare
+
+    comparison = compare(job.folder / "task.yaml")
+    verdict = comparison.verdict
+    rows = [{"method": row.method, "status": row.status, **vars_of(row.estimate)} for row in verdict.ladder]
+    job.add_event("verdict", verdict.sentence, data={"recommended": verdict.leaning, "ladder": rows})
+    facts = {"verdict": verdict.sentence, "recommended": verdict.recommended, "ladder": rows}
+    return comparison.run.assistant_folder(verdict.leaning), {"trained_tokens": None, "etude": facts}
+
+
+def vars_of(estimate: Estimate) -> Json:
+    """An estimate as JSON: value, low, high, n."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Preference]]]:
+    """The task and the preferences to learn from and to choose the epoch by. Raises JobFailed for wrong content."""
+    request = job.request
+    _link_files(job)
+    task = load_task(
+        _write_task(
+            job, {"kind": "answer", "examples": FILES["training_file"], "preferences": FILES["training_file"]}
+        )
+    )
+    sides: dict[Side, list[Preference]] = {}
+    for side, param in (("train", "training_file"), ("dev", "validation_file")):
+        if request[param] is not None:
+            try:
+                sides[side] = read_preferences(job.folder / FILES[param])  # type: ignore[index]
+            except InputError as error:
+                raise _invalid_file(error, param) from error
+    _require_examples(len(sides["train"]))
+    if "dev" not in sides:
+        held_back = max(1, len(sides["train"]) // 10)
+        message = f"No validation file: the last {held_back} pairs choose the epoch and are not learned."
+        job.add_event("no validation", message, "warn")
+        sides["train"], sides["dev"] = sides["train"][:-held_back], sides["train"][-held_back:]
+    return task, sides
+
+
+def _train_on_preferences(
+    job: FineTuningJob, task: Task, preferences: Mapping[Side, list[Preference]]
+) -> tuple[Path, Mapping[str, Any]]:
+    models = Models()
+    rows = [Example(str(n), each.input, each.chosen) for n, each in enumerate(preferences["train"])]
+    train = Dataset(tuple(rows))
+    student = METHOD.build_untrained(task, initial_assistant(task, train, models), train, models)
+    log = StepLog(job, 0, has_validation=True)
+    context = FitContext(models, choose_metric(task, train), job.folder / "work", seed=task.seed, log=log)
+    context.preferences = preferences
+    task = _scale_rate(job, task, models.get_trainable(student.model), len(preferences["train"]))
+    tuned = PREFER.train_on_preferences(task, student, context)
+    if not (job.folder / "assistant").exists():
+        tuned.save(job.folder / "assistant")
+    return job.folder / "assistant", {"trained_tokens": context.params["tokens"], "hyperparameters": None}
+
+
+def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
+    """The task that stands for the job, its training rows, and the validation rows. Raises JobFailed for wrong content,
+    with every error and its line."""
+    request = job.request
+    _link_files(job)
+    task, train = _load(
+        _write_task(job, {"kind": "answer", "examples": FILES["training_file"]}), "training_file"
+    )
+    _require_examples(len(train))
+    if request["validation_file"] is None:
+        message = "No validation file: no rows are held back, and the weights of the last epoch are kept."
+        job.add_event("no validation", message, "warn")
+        return task, train, None
+    try:
+        rows = read_rows(RowSource(job.folder / FILES["validation_file"]), task.kind)
+        return task, train, Dataset(tuple(rows.examples))
+    except InputError as error:
+        raise _invalid_file(error, "validation_file") from error
+
+
+def _link_files(job: FineTuningJob) -> None:
+    """Gives the job its own names for the client's files, which the client may delete meanwhile."""
+    for param, name in FILES.items():
+        file_id = job.request[param]
+        if file_id is not None and not (job.folder / name).exists():
+            content = Path(job.request["files"]) / file_id / "content"
+            if not content.exists():
+                raise JobFailed(f"invalid_{param}", f"The file {file_id} was deleted.", param)
+            link_or_copy(str(content), str(job.folder / name))
+
+
+def _write_task(job: FineTuningJob, settings: Mapping[str, Any]) -> Path:
+    """Writes the task file that stands for the job."""
+    request = job.request
+    seed = {} if request["seed"] is None else {"seed": request["seed"]}
+    chosen = {name: value for name, value in request["hyperparameters"].items() if value != "auto"}
+    train = {SETTINGS[name]: value for name, value in chosen.items() if name in SETTINGS}
+    body = {"name": "job", "model": request["base"], **settings, "train": train, **seed}
+    write_text(job.folder / "task.yaml", yaml.safe_dump(body, sort_keys=False))
+    return job.folder / "task.yaml"
+
+
+def _require_examples(num_examples: int) -> None:
+    if num_examples < MIN_EXAMPLES:
+        message = (
+            f"Training file has {num_examples} example(s), but must have at least {MIN_EXAMPLES} examples"
+        )
+        raise JobFailed("invalid_n_examples", message, "training_file")
+
+
+def _load(task_file: Path, param: str) -> tuple[Task, Dataset]:
+    try:
+        return load_dataset(load_task(task_file), MinRows(1, 0, 0))
+    except InputError as error:
+        raise _invalid_file(error, param) from error
+
+
+def _invalid_file(error: InputError, param: str) -> JobFailed:
+    first = f"The job failed due to an invalid {param.replace('_', ' ')}."
+    return JobFailed(f"invalid_{param}", f"{first} {error}", param)
+
+
+def _train(
+    job: FineTuningJob, task: Task, train: Dataset, validation: Dataset | None
+) -> tuple[Path, Mapping[str, Any]]:
+    """Trains, keeps the last epochs as checkpoints, and returns the assistant's folder and facts for the result."""
+    work, adapter = job.folder / "work", job.folder / "work" / "adapter"
+    models = Models()
+    student = METHOD.build_untrained(task, initial_assistant(task, train, models), train, models)
+    dev = validation or train.select(range(min(NUM_PROBE_ROWS, len(train))), "whose loss ends an epoch")
+    model = models.get_trainable(student.model)
+    task = _scale_rate(job, task, model, len(train))
+    run = build_training_run(task, student, train, train.examples, dev, model)
+    has_validation = validation is not None
+    if not has_validation:  # the epoch is not chosen: every one is run, and the last is kept
+        run = replace(run, config=replace(run.config, patience=run.config.epochs))
+    log = StepLog(job, run.steps, has_validation)
+
+    def save_checkpoint() -> dict[str, float]:
+        """Keeps the weights of an epoch. Without validation a later epoch always counts as better."""
+        step = log.last_step
+        if step:
+            _save_epoch(job, model.module, student, step)
+        return {} if has_validation else {"score": float(step)}
+
+    if not (work / "trained.json").exists():
+        record = run.train(work, task.model, log, save_checkpoint)
+        write_json(work / "trained.json", {"tokens": record.params["tokens"], "epochs": run.config.epochs})
+    tuned = replace(student, model=replace(student.model, adapter=adapter))
+    if not (job.folder / "assistant").exists():
+        tuned.save(job.folder / "assistant")
+    hyperparameters = {
+        "n_epochs": run.config.epochs,
+        "batch_size": run.config.rows_per_step,
+        "learning_rate_multiplier": job.request["hyperparameters"].get("learning_rate_multiplier", "auto"),
+    }
+    if hyperparameters["learning_rate_multiplier"] == "auto":
+        hyperparameters["learning_rate_multiplier"] = 1.0
+    return job.folder / "assistant", {
+        "hyperparameters": hyperparameters,
+        "trained_tokens": read_json(work / "trained.json")["tokens"],
+        "etude": {"learning_rate": run.config.learning_rate, "base": task.model},
+    }
+
+
+def _scale_rate(job: FineTuningJob, task: Task, model: TrainableModel, num_rows: int) -> Task:
+    """The task with the default learning rate times the multiplier, where the client set one."""
+    multiplier = job.request["hyperparameters"].get("learning_rate_multiplier", "auto")
+    if multiplier == "auto":
+        return task
+    default = choose_config(task, model, num_rows).learning_rate
+    return replace(task, train={**task.train, "learning_rate": default * multiplier})
+
+
+def _save_epoch(job: FineTuningJob, module: Any, student: Assistant, step: int) -> None:
+    """Saves the adapters under training as an assistant, and removes all but the latest few."""
+    from etude.training.layers.lora import Adapter, save_adapter
+
+    adapters = [layer for layer in module.modules() if isinstance(layer, Adapter)]
+    folder = job.folder / "checkpoints" / f"step-{step}"
+    if not folder.exists():
+        aside = job.folder / "checkpoints" / f".step-{step}"
+        save_adapter(adapters, aside / "weights", student.model.name)
+        replace(student, model=replace(student.model, adapter=aside / "weights")).save(aside / "assistant")
+        (aside / "assistant").rename(folder)
+        shutil.rmtree(aside)
+    job.add_event(
+        f"checkpoint {step}",
+        f"Checkpoint created at step {step} with Snapshot ID: {job.name_checkpoint(step)}",
+    )
+    ordered = sorted(job.checkpoint_folders, key=lambda path: int(path.name.partition("-")[2]))
+    for old in ordered[:-NUM_CHECKPOINTS]:
+        shutil.rmtree(old)
+
+
+class StepLog:
+    """Takes the lines of the training loop and appends the job's to steps.jsonl."""
+
+    def __init__(self, job: FineTuningJob, total_steps: int, has_validation: bool) -> None:
+        self.file, self.total_steps, self.has_validation = (
+            job.folder / "steps.jsonl",
+            total_steps,
+            has_validation,
+        )
+        self.last_step = 0
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Takes one line of the training log."""
+        if "resumed_at_step" in line:
+            self.last_step = line["resumed_at_step"]
+        elif "step" in line:
+            self.last_step = line["step"]
+            self._append(
+                kind="step", step=line["step"], train_loss=line["loss"], total_steps=self.total_steps
+            )
+        elif line.get("epoch"):
+            valid_loss = line["dev_loss"] if self.has_validation else None
+            self._append(
+                kind="epoch", step=self.last_step, train_loss=line["train_loss"], valid_loss=valid_loss
+            )
+
+    def _append(self, **fields: Any) -> None:
+        append_line(self.file, {"created_at": int(time.time()), **fields})
+
+
+def _store_metrics(job: FineTuningJob) -> str:
+    """Stores the table of steps as the job's result file and returns its id; the same file after a restart."""
+    request = job.request
+    note = job.folder / "result_file.txt"
+    if note.exists():
+        return note.read_text(encoding="utf-8")
+    lines = list(read_lines(job.folder / "steps.jsonl"))
+    steps = {line["step"]: line for line in lines if line["kind"] == "step"}
+    valid = {line["step"]: line["valid_loss"] for line in lines if line["kind"] == "epoch"}
+    rows = [
+        f"{step},{line['train_loss']:.5f},,{'' if valid.get(step) is None else format(valid[step], '.5f')},"
+        for step, line in steps.items()
+    ]
+    table = "\n".join(["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy", *rows]) + "\n"
+    content = table.encode() if request["result_files"] == "plain" else base64.b64encode(table.encode())
+    store = FileStore(Path(request["files"]), request["quota"])
+    file_id = str(store.store(io.BytesIO(content), "step_metrics.csv", "fine-tune-results")["id"])
+    write_text(note, file_id)
+    return file_id

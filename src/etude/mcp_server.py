@@ -1,0 +1,164 @@
+"""An MCP server: check, compare, read a verdict, test and ask an assistant, as tools for editors and assistants.
+
+The tools call the functions that the command line calls. Work that trains or takes minutes begins only after the
+client's user has confirmed it, and nothing is sent to an endpoint: that needs a person at the command line.
+Importing this module needs the extra `mcp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from anyio import to_thread
+from mcp.server.mcpserver import Elicit, MCPServer, Resolve
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel
+
+from etude.assistant import Assistant
+from etude.errors import EtudeError, RunError
+from etude.runs.verdict import Verdict
+
+Result = TypeVar("Result")
+MAX_FINDINGS = 50
+"""Findings that a reply lists; the reply says how many there are."""
+MAX_LOCATIONS = 10
+"""Locations that a reply lists of one finding."""
+INSTRUCTIONS = (
+    "Étude says whether a job needs fine-tuning, a better prompt or no language model at all. Check the examples "
+    "first, then compare, then read the verdict; every number comes with its interval and n."
+)
+
+
+class Confirmation(BaseModel):
+    """What the client's user answers before work begins."""
+
+    go_on: bool
+
+
+async def confirm_compare(task: str, budget_minutes: float) -> Elicit[Confirmation]:
+    """Asks before methods are compared."""
+    minutes = f"{budget_minutes:g} minutes"
+    return Elicit(
+        f"Compare the methods of {task}? It trains on this machine for about {minutes}.", Confirmation
+    )
+
+
+async def confirm_test(place: str) -> Elicit[Confirmation]:
+    """Asks before an assistant is tested."""
+    return Elicit(f"Test the assistant of {place}? It answers up to some hundred questions.", Confirmation)
+
+
+async def check_examples(task: str) -> dict[str, Any]:
+    """Check the examples of a task file (`task`: its path) for errors, private data and doubtful rows."""
+    from etude.checks import check
+
+    findings = await _run(lambda: list(check(task)))
+    listed = [
+        {
+            "kind": finding.kind,
+            "severity": finding.severity,
+            "message": finding.message,
+            "remedy": finding.remedy,
+            "locations": list(finding.locations[:MAX_LOCATIONS]),
+            "num_rows": len(finding.rows),
+        }
+        for finding in findings[:MAX_FINDINGS]
+    ]
+    return {"num_findings": len(findings), "findings": listed}
+
+
+async def compare_methods(
+    task: str,
+    confirmation: Annotated[Confirmation, Resolve(confirm_compare)],
+    budget_minutes: float = 10.0,
+) -> dict[str, Any]:
+    """Compare baseline, prompts, retrieval and fine-tuning of a task file on one sealed test, and return the verdict.
+    A comparison that was stopped goes on when it is called again."""
+    from etude.comparison.compare import compare
+
+    _require(confirmation)
+    comparison = await _run(lambda: compare(task, budget=60 * budget_minutes))
+    return _verdict_fields(comparison.verdict)
+
+
+async def show_verdict(place: str) -> dict[str, Any]:
+    """The verdict of the latest finished comparison of `place` (a task file or a run folder), with its numbers."""
+    from etude.runs.recommended import find_run_at
+
+    def read() -> Verdict:
+        run = find_run_at(Path(place), prefer_complete=True)
+        if run.verdict is None:
+            raise RunError(f"{run.folder} has no verdict. Compare the methods first.")
+        return run.verdict
+
+    return _verdict_fields(await _run(read))
+
+
+async def run_behaviour_test(
+    place: str, confirmation: Annotated[Confirmation, Resolve(confirm_test)], quick: bool = True
+) -> dict[str, Any]:
+    """Ask the recommended assistant of `place` normal, unusual, tricky and sensitive questions, and return which gates
+    passed. `quick` asks a part of them."""
+    from etude.suites.run import run_suites
+
+    _require(confirmation)
+    results = await _run(lambda: run_suites(place, quick=quick))
+    return {"passed": results.passed, "page": str(results.page)}
+
+
+def build_server() -> MCPServer[Any]:
+    """The server with its five tools, which loads each assistant once."""
+    server: MCPServer[Any] = MCPServer("etude", instructions=INSTRUCTIONS)
+    assistants: dict[str, Assistant] = {}
+
+    async def ask_assistant(place: str, question: str) -> dict[str, Any]:
+        """The answer of the recommended assistant of `place` (a task file or a run folder) to one question, with its
+        confidence and sources."""
+        from etude.runs.recommended import load
+
+        if place not in assistants:
+            assistants[place] = await _run(lambda: load(place))
+        answer = await _run(lambda: assistants[place].answer(question))
+        return {
+            "answer": answer.text,
+            "keeps_contract": answer.keeps_contract,
+            "confidence": answer.confidence,
+            "handed_over": answer.handed_over,
+            "citations": list(answer.citations),
+        }
+
+    for tool in (check_examples, compare_methods, show_verdict, run_behaviour_test, ask_assistant):
+        server.tool(structured_output=False)(tool)
+    return server
+
+
+def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
+    rows = [
+        {
+            "method": row.method,
+            "value": row.estimate.value,
+            "low": row.estimate.low,
+            "high": row.estimate.high,
+            "n": row.estimate.n,
+            "status": row.status,
+            "learned_from": row.learned,
+        }
+        for row in verdict.ladder
+    ]
+    recommended = {"sentence": verdict.sentence, "recommended": verdict.recommended}
+    return {**recommended, "ladder": rows, "caveats": list(verdict.caveats)}
+
+
+def _require(confirmation: Confirmation) -> None:
+    if not confirmation.go_on:
+        raise ToolError("Nothing was started: the user said no.")
+
+
+async def _run(work: Callable[[], Result]) -> Result:
+    """`work` in a thread, so that the server goes on answering. Étude's errors become errors of the tool."""
+    try:
+        return await to_thread.run_sync(work)
+    except EtudeError as error:
+        raise ToolError(str(error)) from error

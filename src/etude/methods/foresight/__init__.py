@@ -1,1 +1,0 @@
-"""What is foreseen before a ladder is climbed: times, and rows too long for a prompt or for training."""

@@ -1,0 +1,319 @@
+"""The search that all methods with passages share: fitted on train once a run, chosen on dev.
+
+The passage that answers a training row is known from its question and answer (`find_gold_passages`). If enough rows
+have one, the encoder learns from them. Some passages are held out of its training, so the best epoch is also the best
+for passages that no example asks for. Then it learns from all of them for as many epochs, if the budget allows.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etude.assistant import add_passages
+from etude.base.files import read_json, write_json
+from etude.base.formatting import format_count, format_share
+from etude.data.dataset import Dataset
+from etude.index.build import Vectors, count_missing, embed_texts, load_task_encoder, vectors_path
+from etude.index.documents import read_passages
+from etude.index.passages import Passage
+from etude.index.search import Search, find_gold_passages, load_search
+from etude.methods.fit_context import FitContext
+from etude.models.registry import Models
+from etude.stats import choose, estimate, estimate_sample, make_score_sample
+from etude.task import Task
+from etude.types import Example, SearchRef
+
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
+    from etude.training.encoder_loop import TunedEncoder
+
+FOLDER, FACTS = "search", "search.json"
+MIN_PAIRS, MIN_PASSAGES = 60, 10
+"""The encoder is tuned if so many rows have a known passage, and so many of these passages are different."""
+HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
+TIMED_TEXTS = 32  # passages whose embedding is timed for the plan
+DEPTH = 10  # ranks that count; a passage further down has a reciprocal rank of 0
+RECALL_AT = 5  # ranks up to which a passage counts as found
+
+
+@dataclass(frozen=True)
+class FittedSearch:
+    """A search over the task's documents, and where it is saved."""
+
+    ref: SearchRef
+    search: Search
+
+    def add_passages(self, rows: Sequence[Example]) -> list[Example]:
+        """Put the passage that an answer was written from after the question; if none is known, the first hit."""
+        gold = find_known_passages(self.search, rows)
+        questions = [question(row) for row, position in zip(rows, gold, strict=True) if position is None]
+        hits = iter(self.search.find(questions, 1))
+        positions = [next(hits)[0] if position is None else position for position in gold]
+        return [
+            replace(row, input=add_passages(row.input, [self.search.passages[position]]))
+            for row, position in zip(rows, positions, strict=True)
+        ]
+
+
+def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
+    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted.
+
+    What was tried goes into the context's `params`. Raises InputError for documents that cannot be read.
+    """
+    folders = [*context.lower_folders, context.folder]
+    folder = next((path for path in folders if (path / FACTS).exists()), context.folder)
+    if not (folder / FACTS).exists():
+        facts = _fit(task, train, dev, context)
+        write_json(folder / FACTS, facts)
+        context.train_seconds += facts["seconds"]
+    facts = read_json(folder / FACTS)
+    # Only a tuned encoder has learned from rows.
+    context.num_learned = facts["tuning"].get("pairs") if "learned" in facts["chosen"] else None
+    if folder == context.folder:
+        context.notes.extend([*facts["notes"], *_format_notes(facts)])
+        context.params["search"] = facts
+    ref = SearchRef(folder / FOLDER, facts["fingerprint"])
+    return FittedSearch(
+        ref, context.models.load_once(ref, lambda: load_search(ref.folder, context.models.load_encoder))
+    )
+
+
+def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
+    num_known = facts["known"]["dev"]
+    if not num_known:
+        yield f"no dev row has a known passage, so the search ({facts['chosen']}) was not measured"
+        return
+    shares = [f"{trial['name']} {format_share(trial['first_right'])}" for trial in facts["tried"]]
+    (best,) = (trial for trial in facts["tried"] if trial["chosen"])
+    recall, mrr = best["recall"], best["mrr"]
+    bounds = f"{format_share(recall['low'])} to {format_share(recall['high'])}"
+    yield (
+        f"search by {facts['chosen']} over {format_count(facts['passages'], 'passage')}: for "
+        f"{format_share(recall['value'])} ({bounds}) of {format_count(num_known, 'dev row')} with a known passage, "
+        f"this is among the first {RECALL_AT} hits; mean reciprocal rank {mrr['value']:.2f} ({mrr['low']:.2f} to "
+        f"{mrr['high']:.2f}); first hits that are right: {', '.join(shares)}"
+    )
+
+
+def add_any_passage(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
+    """Put any passage after each question, for rows as long as they will be."""
+    assert task.documents is not None
+    for row, passage in zip(rows, cycle(read_passages(task.documents)), strict=False):
+        yield replace(row, input=add_passages(row.input, [passage]))
+
+
+def measure_search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | None], float]:
+    """Time reading, two training steps and some embeddings. Returns (most epochs or None) -> seconds of fitting."""
+    from etude.training.contrastive import ContrastiveConfig, estimate_contrastive_seconds
+
+    assert task.documents is not None
+    started = time.perf_counter()
+    search = Search(read_passages(task.documents))
+    pairs, encoder = find_known_pairs(search, train.examples), load_task_encoder(task, models, [])
+    read_seconds = time.perf_counter() - started
+    texts, config = [passage.text for passage in search.passages], ContrastiveConfig()
+    if encoder is None:
+        return lambda epochs: read_seconds
+    sample = texts[:TIMED_TEXTS]  # each text takes about as long
+    embed_started = time.perf_counter()
+    encoder.embed(sample)
+    text_seconds = (time.perf_counter() - embed_started) / len(sample)
+    embed_seconds = text_seconds * len(texts)
+    missing_seconds = text_seconds * count_missing(texts, encoder, vectors_path(task))
+    if not has_enough_pairs(pairs):
+        return lambda epochs: read_seconds + missing_seconds
+    epoch_seconds = estimate_contrastive_seconds(encoder, pairs, texts, config) / config.epochs
+
+    def count_seconds(epochs: int | None) -> float:
+        # Passages are embedded before the first epoch, around each, and for both candidates, of which `etude index`
+        # may have done the first; without a limit the encoder is trained twice.
+        num = 2 * config.epochs if epochs is None else min(epochs, config.epochs)
+        return read_seconds + missing_seconds + num * epoch_seconds + (2 * num + 3) * embed_seconds
+
+    return count_seconds
+
+
+def has_enough_pairs(pairs: Sequence[tuple[str, int]]) -> bool:
+    """Whether these (question, position of its passage) are enough to train an encoder."""
+    return len(pairs) >= MIN_PAIRS and len({position for _, position in pairs}) >= MIN_PASSAGES
+
+
+def question(example: Example) -> str:
+    """Return the text that is looked up for a row."""
+    return example.input[-1].content
+
+
+def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
+    assert task.documents is not None
+    started = time.perf_counter()
+    passages = read_passages(task.documents)
+    notes: list[str] = []
+    encoder = load_task_encoder(task, context.models, notes)
+    texts = [passage.text for passage in passages]
+    candidates = {"keywords": Search(passages)}
+    by_keyword = candidates["keywords"]
+    pairs, dev_pairs = (find_known_pairs(by_keyword, side.examples) for side in (train, dev))
+    tuning: dict[str, Any] = {}
+    if encoder is not None:
+        vectors, _ = embed_texts(texts, encoder, vectors_path(task))
+        candidates |= _build_with_encoder(by_keyword, encoder, vectors, "meaning")
+        # Minutes on a CPU for some thousand pairs; the encoder as published stays a candidate.
+        if has_enough_pairs(pairs) and dev_pairs:
+            tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context)
+            candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
+    # The simplest of the best searches is saved; an equal score is no reason to embed.
+    name, tried = _choose_search(candidates, dev_pairs)
+    candidates[name].save(context.folder / FOLDER)
+    return {
+        "chosen": name,
+        "tried": tried,
+        "passages": len(passages),
+        "known": {"train": len(pairs), "dev": len(dev_pairs)},
+        "tuning": tuning,
+        "fingerprint": candidates[name].fingerprint,
+        "seconds": time.perf_counter() - started,
+        "notes": notes,
+    }
+
+
+def _build_with_encoder(
+    by_keyword: Search, encoder: Encoder, vectors: Vectors, name: str
+) -> dict[str, Search]:
+    by_meaning = replace(
+        by_keyword, mode="meaning", encoder=encoder, vectors=vectors, keyword_index=by_keyword.keywords
+    )
+    return {name: by_meaning, f"keywords and {name}": replace(by_meaning, mode="both")}
+
+
+def find_known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str, int]]:
+    """Find the questions whose passage is known, with its position."""
+    gold = find_known_passages(search, rows)
+    pairs = zip(rows, gold, strict=True)
+    return [(question(row), position) for row, position in pairs if position is not None]
+
+
+def find_known_passages(search: Search, rows: Sequence[Example]) -> list[int | None]:
+    """Find the position of each row's passage: in its `source`, if it has one, the passage that its answer shares most
+    words with; else the passage that the answer was clearly written from, or None."""
+    positions_by_name: dict[str, set[int]] = {}
+    for position, passage in enumerate(search.passages):
+        positions_by_name.setdefault(passage.name, set()).add(position)
+        positions_by_name.setdefault(passage.file, set()).add(position)
+    named_positions = [positions_by_name.get(row.source or "", set()) for row in rows]
+    unnamed = [row for row, positions in zip(rows, named_positions, strict=True) if not positions]
+    # With the question, since an answer of few words is in many passages.
+    guessed = iter(find_gold_passages(search, [f"{question(row)} {row.output}" for row in unnamed]))
+    return [
+        _choose_nearest(search, row.output, positions) if positions else next(guessed)
+        for row, positions in zip(rows, named_positions, strict=True)
+    ]
+
+
+def _choose_nearest(search: Search, text: str, positions: set[int]) -> int:
+    if len(positions) == 1:
+        return next(iter(positions))
+    scores = search.keywords.scores(text)
+    return max(sorted(positions), key=lambda position: scores[position])
+
+
+def compute_reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -> list[float]:
+    """Compute 1 / rank of each question's passage among the first ten; 0 if it is not there."""
+    ranked = search.find([query for query, _ in pairs], DEPTH)
+    return [
+        1 / (row.index(position) + 1) if position in row else 0.0
+        for row, (_, position) in zip(ranked, pairs, strict=True)
+    ]
+
+
+def _choose_search(
+    candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]]
+) -> tuple[str, list[dict[str, Any]]]:
+    """Choose the search by its ranks on dev, and describe all; without known passages on dev the last, most capable."""
+    if not dev_pairs:
+        name = list(candidates)[-1]
+        return name, [{"name": candidate, "chosen": candidate == name} for candidate in candidates]
+    ranks = {name: compute_reciprocal_ranks(search, dev_pairs) for name, search in candidates.items()}
+    samples = [(name, make_score_sample(scores)) for name, scores in ranks.items()]
+    best = samples[choose(samples).index][0]
+    trials = []
+    for name, sample in samples:
+        mrr = estimate_sample(sample)
+        recall = estimate([rank >= 1 / RECALL_AT for rank in ranks[name]])
+        trials.append(
+            {
+                "name": name,
+                "mrr": asdict(mrr),
+                "recall": {"at": RECALL_AT, **asdict(recall)},
+                "first_right": float(np.mean([rank == 1 for rank in ranks[name]])),
+                "chosen": name == best,
+            }
+        )
+    return best, trials
+
+
+def train_encoder(
+    name: str,
+    passages: Sequence[Passage],
+    pairs: Sequence[tuple[str, int]],
+    dev_pairs: Sequence[tuple[str, int]],
+    context: FitContext,
+) -> tuple[Encoder, dict[str, Any]]:
+    """Train the encoder `name` on the pairs of train; returns it with facts for the record.
+
+    Some passages are held out, and the epochs are compared on the pairs of these and of dev. Then, unless
+    `search_epochs` is limited, the encoder starts again and learns all pairs for as many epochs as were best.
+    """
+    from etude.training.contrastive import ContrastiveConfig, tune_encoder
+
+    texts, max_epochs = [passage.text for passage in passages], context.effort.search_epochs
+    known_positions = sorted({position for _, position in pairs})
+    num_held_out = max(1, round(HELD_OUT * len(known_positions)))
+    held_out = set(random.Random(f"{context.seed}/held").sample(known_positions, num_held_out))
+    train_pairs = [pair for pair in pairs if pair[1] not in held_out]
+    held_out_pairs = [pair for pair in pairs if pair[1] in held_out]
+
+    def train_on(
+        rows: Sequence[tuple[str, int]],
+        judged_pairs: Sequence[Sequence[tuple[str, int]]],
+        epochs: int,
+        folder_name: str,
+    ) -> tuple[Encoder, TunedEncoder]:
+        """Train the encoder as published on `rows` and keep the epoch that is best on the `judged_pairs`."""
+
+        def score(now: Encoder) -> float:
+            search = Search(passages, "meaning", now, now.embed(texts))
+            ranks = [compute_reciprocal_ranks(search, side) for side in judged_pairs if side]
+            return float(np.mean([np.mean(side_ranks) for side_ranks in ranks]))
+
+        encoder, config = context.models.load_encoder(name), ContrastiveConfig(epochs, seed=context.seed)
+        result = tune_encoder(
+            encoder, rows, texts, config, context.folder / folder_name, score, context.search_log
+        )
+        return encoder, result
+
+    epochs = ContrastiveConfig.epochs
+    encoder, result = train_on(
+        train_pairs, (dev_pairs, held_out_pairs), min(epochs, max_epochs or epochs), "encoder"
+    )
+    facts = {
+        "pairs": len(train_pairs),
+        "held_out": len(held_out),
+        "scores": list(result.scores),
+        "best_epoch": result.best_epoch,
+        "seconds": result.seconds,
+    }
+    if max_epochs is None and result.best_epoch:
+        encoder, again = train_on(pairs, (dev_pairs,), result.best_epoch, "encoder_on_all")
+        facts |= {
+            "pairs": len(pairs),
+            "on_all": list(again.scores),
+            "seconds": result.seconds + again.seconds,
+        }
+    return encoder, facts

@@ -1,0 +1,360 @@
+"""One training run: rows as tokens, settings, which tokens are learned, the training, and the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etude.assistant import Assistant
+from etude.base.files import write_lines
+from etude.base.formatting import format_loss, format_loss_change
+from etude.base.processes import SINGLE, World
+from etude.data.dataset import Dataset
+from etude.errors import quote_value
+from etude.methods.shared.instructions import choose_instructions
+from etude.task import Task
+from etude.task.settings import DATA_SETTINGS, SETTINGS
+from etude.types import Example, Message, TrainableModel
+
+if TYPE_CHECKING:
+    from etude.training.config import TrainConfig
+    from etude.training.losses import Loss
+    from etude.training.memory.forecast import TrainingForecast
+    from etude.training.rows.batches import TokenRow
+    from etude.training.step import TrainResult
+
+SHOWN = 3  # training rows in the report
+ROWS_FILE = "rows.jsonl"
+CHECKPOINT = "checkpoint"  # folder of a training in progress
+NO_SYSTEM_NOTE = " It has no system turn, so instructions are put before the first question."
+
+Log = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The input of one training run."""
+
+    model: TrainableModel
+    rows: Sequence[TokenRow]
+    dev_rows: Sequence[TokenRow]
+    config: TrainConfig
+    supervision: tuple[str, ...]  # sentences that say what is learned and what is only read
+    left_out: tuple[str, ...]  # `file:line` of training rows that are not used
+    silent_rows: frozenset[str] = frozenset()  # ids of rows with an assistant turn of weight 0
+    extra_settings: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the user that the loop does not know: `max_rows`, `dev_metric`."""
+    world: World = SINGLE  # the processes that train together; this is the leader
+    loss: Loss | None = None  # the loss in place of the cross-entropy; only with one process
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of all epochs."""
+        return self.config.epochs * -(-len(self.rows) // self.config.rows_per_step)
+
+    @property
+    def settings(self) -> list[tuple[str, object, str]]:
+        """(name, value, reason) of the settings that were chosen automatically or set by the user."""
+        values = {**self.config.to_dict(), **self.extra_settings}
+        return [(name, values[name], reason) for name, reason in self._reasons.items()]
+
+    @property
+    def _reasons(self) -> dict[str, str]:
+        return {**self.config.reasons, **dict.fromkeys(self.extra_settings, "set by the user")}
+
+    def choose_rows_to_show(self, number: int) -> list[tuple[TokenRow, str]]:
+        """Choose at most `number` rows that differ, each with the reason."""
+        from etude.training.rows.supervision import choose_rows_to_show
+
+        return choose_rows_to_show(self.rows, number, self.silent_rows)
+
+    def estimate(self) -> TrainingForecast:
+        """Estimate seconds and memory from a few timed steps."""
+        from etude.training.distributed.workers import WorkerJob, send_job
+        from etude.training.memory.forecast import forecast_training
+
+        send_job(self.world, WorkerJob("forecast", self.model.name, self.rows, self.dev_rows, self.config))
+        return forecast_training(self.model.module, self.rows, self.dev_rows, self.config, self.world)
+
+    def train(
+        self,
+        folder: Path,
+        name: str,
+        log: Log,
+        on_eval: Callable[[], Mapping[str, Any]],
+        more: Callable[[float], bool] = lambda seconds: True,
+    ) -> TrainingRecord:
+        """Train and write adapter/ and rows.jsonl to `folder`, from the last checkpoint if there is one.
+
+        `name` is recorded in the adapter as the base's. Raises what `etude.training.loop.train` raises.
+        """
+        from etude.training.config import Output
+        from etude.training.distributed.workers import WorkerJob, send_job
+        from etude.training.loop import train
+        from etude.training.losses import supervised
+
+        lines: list[Mapping[str, object]] = [
+            {"row": row.id, "tokens": len(row.ids), "learned": row.num_trained} for row in self.rows
+        ]
+        lines += [{"row": location, "left_out": True} for location in self.left_out]
+        write_lines(folder / ROWS_FILE, lines)
+        checkpoint = folder / CHECKPOINT
+        send_job(
+            self.world, WorkerJob("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint)
+        )
+        output = Output(checkpoint, folder / "adapter", self._add_totals(log), on_eval, more, name)
+        loss = self.loss or supervised  # cross-entropy
+        result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
+        if self.config.weights == "full":  # whole models are loaded with their own tokenizer
+            self.model.tokenizer.save_pretrained(folder / "adapter")
+        return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self.config)))
+
+    def _add_totals(self, log: Log) -> Log:
+        """Wrap the log so that its lines have the number of all steps and epochs, to tell the remaining time."""
+        totals = {"steps": self.steps, "epochs": self.config.epochs}
+
+        def log_with_totals(line: Mapping[str, Any]) -> None:
+            log({**line, **totals} if "epoch" in line else line)
+
+        return log_with_totals
+
+    def _to_params(self, result: TrainResult) -> dict[str, Any]:
+        from etude.training.rows.supervision import split_spans
+
+        decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self.config) else {}
+        return {
+            "settings": {**self.config.to_dict(), **self.extra_settings},
+            "reasons": self._reasons | cut,
+            "defaults": self.config.defaults,
+            "text": _describe_result(result, len(self.dev_rows)),
+            "supervision": list(self.supervision),
+            "shown_rows": [
+                {"row": row.id, "reason": reason, "spans": split_spans(decoder, row)}
+                for row, reason in self.choose_rows_to_show(SHOWN)
+            ],
+            "base": str(self.model.folder),
+            "processes": self.world.size,
+            "rows": len(self.rows),
+            "dev_rows": len(self.dev_rows),
+            "best_epoch": result.best_epoch,
+            "dev_losses": list(result.dev_losses),
+            "train_losses": list(result.train_losses),
+            "tokens": result.tokens,
+            "seconds": result.seconds,
+            "peak_memory_gb": round(result.peak_memory / 1e9, 2),
+        }
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """The record of a finished training run, ready for JSON."""
+
+    params: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def build_training_run(
+    task: Task,
+    student: Assistant,
+    train: Dataset,
+    rows_to_train: Sequence[Example],
+    dev: Dataset,
+    model: TrainableModel,
+    most_epochs: int | None = None,
+) -> TrainingRun:
+    """Build the run that trains `student` on `rows_to_train`, a part of `train`, for at most `most_epochs`.
+
+    Raises InputError with every row that cannot be learned: too long, without a learned token, or with an answer whose
+    end of turn is not learned.
+    """
+    from etude.render import end_of_turn
+    from etude.training.rows.batches import check_rows
+    from etude.training.rows.supervision import count_supervision
+
+    rows, dev_rows = build_token_rows(model, student, rows_to_train), build_token_rows(model, student, dev)
+    config = choose_config(task, model, len(rows), most_epochs, copies=student.search is not None)
+    check_rows(rows, dev_rows, config.max_tokens)
+    counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
+    # Sentences for the report: what is learned, what is skipped, and with which prompt.
+    ids = {example.id for example in rows_to_train}
+    left_out = tuple(_row_id(example) for example in train if example.id not in ids)
+    supervision = (
+        *counts.to_sentences(),
+        *_describe_rows(rows_to_train, left_out, len(train), student.method),
+        _describe_prompt(task, student),
+        _describe_template(model, student, rows_to_train),
+    )
+    silent_rows = frozenset(_row_id(example) for example in rows_to_train if _count_silent(example))
+    extra_settings = {key: value for key, value in task.train.items() if key in DATA_SETTINGS}
+    return TrainingRun(model, rows, dev_rows, config, supervision, left_out, silent_rows, extra_settings)
+
+
+def _row_id(example: Example) -> str:
+    return example.location or example.id
+
+
+def build_token_rows(
+    model: TrainableModel, assistant: Assistant, examples: Iterable[Example]
+) -> list[TokenRow]:
+    """Render examples to the token ids that the assistant would read and should write.
+
+    One row each, or one for each of its answers if the chat template renders earlier answers in another way.
+    """
+    from etude.render import render_training
+    from etude.training.rows.batches import TokenRow
+
+    rows = []
+    for example in examples:
+        messages = (*assistant.build_messages(example.input), Message("assistant", example.output))
+        for ids, trained in render_training(model.tokenizer, messages):
+            rows.append(TokenRow(_row_id(example), tuple(ids), tuple(trained)))
+    return rows
+
+
+def choose_config(
+    task: Task, model: TrainableModel, num_rows: int, most_epochs: int | None = None, *, copies: bool = False
+) -> TrainConfig:
+    """Choose the settings for training on `num_rows` rows; the user's overrides win.
+
+    A model that `copies` from passages in its prompt is trained for one epoch. `most_epochs` is the plan's limit.
+    Raises InputError for overrides that are impossible, contradict each other or name more layers than there are, and
+    ModelError for `targets` that the model does not have.
+    """
+    from etude.training.config import auto_config
+    from etude.training.layers.lora import find_targets
+
+    parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
+    config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
+    # The user's epochs win over both limits.
+    if "epochs" not in task.train:
+        config = _limit_epochs(config, 1 if copies else None, COPIED)
+        config = _limit_epochs(config, most_epochs, CUT)
+    if config.weights == "lora":
+        find_targets(model.module, config)
+    if "seed" in task.train:
+        return config
+    return replace(config, reasons={**config.reasons, "seed": "the task's"})
+
+
+CUT = "cut to fit the budget"
+COPIED = "the answers are in the passages, and one epoch is enough to learn to copy them"
+
+
+def _limit_epochs(config: TrainConfig, max_epochs: int | None, reason: str) -> TrainConfig:
+    if max_epochs is None or config.epochs <= max_epochs:
+        return config
+    return replace(config, epochs=max_epochs, reasons={**config.reasons, "epochs": reason})
+
+
+def _count_silent(example: Example) -> int:
+    return sum(turn.role == "assistant" and not turn.trained for turn in example.input)
+
+
+def _describe_rows(
+    chosen: Sequence[Example], left_out: Sequence[str], num_train: int, method: str
+) -> Iterator[str]:
+    if num_silent := sum(map(_count_silent, chosen)):
+        yield f"Assistant turns with weight 0, which are only read: {num_silent:,}."
+    if left_out:
+        yield (
+            f"No row is cut. Left out: {len(left_out):,} of {num_train:,} training rows, such as "
+            f"{', '.join(left_out[:3])}; methods/{method}/work/{ROWS_FILE} in the run's folder lists all of them."
+        )
+    else:
+        yield "No row is cut and none is left out."
+
+
+def _describe_prompt(task: Task, student: Assistant) -> str:
+    if not task.instructions.strip():
+        return "There are no instructions, so no system message is added."
+    prompt = "without the instructions"
+    if student.instructions:
+        prompt = f"with this system message: {quote_value(student.instructions, 200)}"
+    reason = choose_instructions(task).reason
+    return f"The model is trained and used {prompt} ({reason}; to change this: train: instructions)."
+
+
+def _describe_template(model: TrainableModel, student: Assistant, chosen: Sequence[Example]) -> str:
+    from etude.render import has_system_turn, split_template
+
+    before, between, behind = split_template(model.tokenizer)
+    template = "the model's own" if model.tokenizer.chat_template else "a plain one, since the model has none"
+    system = ""
+    if not has_system_turn(model.tokenizer):
+        system = NO_SYSTEM_NOTE
+    elif any(turn.role == "system" for example in chosen for turn in example.input):
+        system = " The rows' own system messages replace the template's."
+    elif student.instructions:
+        system = " This system message replaces the template's own."
+    return (
+        f"Chat template: {template}. It puts {quote_value(before, 200)} before a question, {quote_value(between)} "
+        f"before the answer and {quote_value(behind)} after it.{system}"
+    )
+
+
+def _describe_result(result: TrainResult, num_dev: int) -> str:
+    before, after = result.dev_losses[0], result.dev_losses[result.best_epoch]
+    rows = f"{num_dev:,} dev rows"
+    if not result.best_epoch:
+        failure = _describe_failure(result)
+        return f"Training {failure} on {rows}, so the untrained weights are kept; loss {format_loss(before)}."
+    change = "fell" if after < before else "rose" if after > before else "stayed"
+    epochs = f"epoch {result.best_epoch} of {len(result.dev_losses) - 1}"
+    numbers = f"{change} {format_loss_change(before, after)}; the weights of {epochs} are kept."
+    if _is_tied(result):
+        return f"The metric on {rows} stayed the same. The loss {numbers}"
+    return f"The loss on {rows} {numbers}"
+
+
+def _describe_failure(result: TrainResult) -> str:
+    from etude.training.early_stopping import is_clearly_above
+
+    if _is_tied(result):
+        return "improved neither the metric nor the loss"
+    before, *after = result.dev_losses
+    if result.scores[0] == -before and after and is_clearly_above(min(after), before):
+        return f"made it worse (the loss rose {format_loss_change(before, min(after))} at best)"
+    return "brought no improvement"
+
+
+def _is_tied(result: TrainResult) -> bool:
+    """Whether no epoch had a better metric on dev than the untrained weights, and one had an equal one."""
+    # Without a metric, the score of an epoch is its negative loss.
+    by_metric = any(score != -loss for score, loss in zip(result.scores, result.dev_losses, strict=True))
+    return by_metric and max(result.scores[1:], default=None) == result.scores[0]
+
+
+def _list_notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
+    from etude.training.early_stopping import has_risen_at_once, is_overfitting
+
+    best, last = result.best_epoch, len(result.dev_losses) - 1
+    if best == 0:
+        yield f"training {_describe_failure(result)} on dev, so the untrained weights were kept"
+    elif best < last:
+        yield f"the result on dev was best after epoch {best}; later epochs were dropped"
+    if last < config.epochs:
+        no_gain = f"{config.patience} epochs brought no improvement"
+        reason = "there was no time for another" if _is_out_of_time(result, config) else no_gain
+        yield f"stopped after epoch {last} of {config.epochs}: {reason}"
+    if has_risen_at_once(result.dev_losses):
+        yield (
+            f"the loss on dev rose in the first epoch, {format_loss_change(*result.dev_losses[:2])}: "
+            f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
+        )
+    train, dev = result.train_losses, result.dev_losses
+    epochs = range(1, len(dev))
+    if epoch := next((epoch for epoch in epochs if is_overfitting(train[:epoch], dev[: epoch + 1])), 0):
+        yield (
+            f"overfitting from epoch {epoch} on: the loss on the training rows fell to "
+            f"{format_loss(result.train_losses[epoch - 1])} while on dev it rose "
+            f"{format_loss_change(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
+            "more or more varied rows help, more epochs do not"
+        )
+
+
+def _is_out_of_time(result: TrainResult, config: TrainConfig) -> bool:
+    last = len(result.dev_losses) - 1
+    return last < config.epochs and last - result.best_epoch < config.patience

@@ -1,1 +1,0 @@
-"""Answers that are written together while others begin and end, and kept to a form."""

@@ -1,0 +1,111 @@
+"""An encoder: texts to vectors of length one, whose dot product says how close their meanings are.
+
+The mean of the last hidden states over the text's tokens (Reimers and Gurevych 2019, arXiv 1908.10084).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer
+
+from etude.errors import ModelError
+from etude.models.local.loading import LOAD_ERRORS, choose_dtype, save_weights, silence_transformers
+from etude.models.weights import find_weights
+
+MAX_TEXT_TOKENS = 256  # A text is cut after this many tokens
+BATCH_TOKENS = 16_384  # Tokens, padding included, that are embedded at once
+Vectors = NDArray[np.float32]
+
+
+class Encoder:
+    """Weights and tokenizer of an encoder, in float32."""
+
+    def __init__(self, name: str, module: Any, tokenizer: Any, is_tuned: bool = False) -> None:
+        self.name, self.module, self.tokenizer = name, module, tokenizer
+        self.is_tuned = is_tuned
+        """Whether the weights differ from the published ones of `name`."""
+        self.dtype = getattr(torch, choose_dtype(module.device.type))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Convert each text to token ids, cut at `MAX_TEXT_TOKENS`."""
+        if not texts:
+            return []
+        return list(self.tokenizer(list(texts), truncation=True, max_length=MAX_TEXT_TOKENS)["input_ids"])
+
+    def embed(
+        self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None
+    ) -> Vectors:
+        """Compute one float32 row of length one for each text. `on_batch` gets the number done and the total."""
+        ids = self.encode(texts)
+        vectors = np.zeros((len(ids), self.module.config.hidden_size), dtype=np.float32)
+        # texts of similar length together, as many as BATCH_TOKENS hold
+        batches: list[list[int]] = []
+        for row in sorted(range(len(ids)), key=lambda row: len(ids[row])):
+            if not batches or (len(batches[-1]) + 1) * len(ids[row]) > BATCH_TOKENS:
+                batches.append([])
+            batches[-1].append(row)
+        self.module.eval()
+        done = 0
+        with torch.inference_mode():
+            for rows in batches:
+                vectors[rows] = self.forward([ids[row] for row in rows]).float().cpu().numpy()
+                done += len(rows)
+                on_batch(done, len(ids))
+        return vectors
+
+    def forward(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Compute vectors of token ids, with gradients if the caller records them."""
+        hidden = self.compute_hidden(ids)
+        lengths = torch.tensor([len(row) for row in ids], device=hidden.device)
+        mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+        shares = mask / lengths[:, None]
+        return torch.nn.functional.normalize((hidden.float() * shares[..., None]).sum(dim=1), dim=1)
+
+    def compute_hidden(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Compute the last hidden states (rows, tokens of the longest row, hidden size); padding has states too."""
+        device = self.module.device
+        longest = max(map(len, ids))
+        padding = self.tokenizer.pad_token_id or 0
+        padded = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in ids], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device)
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            hidden: torch.Tensor = self.module(input_ids=padded, attention_mask=mask).last_hidden_state
+        return hidden
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.module.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Write weights and tokenizer as transformers reads them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self.module, folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_encoder(name: str, tuned: Path | None = None, device: str | None = None) -> Encoder:
+    """Load the encoder that `name` means (a packaged one, a folder or a hub id), or its `tuned` weights.
+
+    Raises ModelError if it cannot be read.
+    """
+    folder = tuned or find_weights(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        with silence_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            module = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
+    except LOAD_ERRORS as error:
+        raise ModelError(f"The encoder {name} in {folder} cannot be read ({error}). Get it again.") from error
+    return Encoder(name, module.requires_grad_(False).eval().to(device), tokenizer, tuned is not None)

@@ -1,0 +1,203 @@
+"""The only generation loop: answers that grow by a token at every step and begin and end at any time.
+
+An answer that begins has its prompt read by itself and then joins the rows of the others; one that ends leaves them.
+All follow the same prefix, which is computed once. Measuring joins a whole batch at once; a server lets answers come
+and go.
+
+Shapes: B answers, K key heads, S tokens a row holds, D size of a head, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from etude.models.local.batch import BatchState, CausalModel
+from etude.models.local.shared_prefix import Prefix
+from etude.types import Completion, Sampling, TokenScore
+
+if TYPE_CHECKING:
+    from etude.models.local.grammar import GrammarMatcher
+
+GREEDY = Sampling()
+# The end of a text whose last token holds only a part of a character.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Decoder(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    def decode(self, token_ids: Any, **options: Any) -> Any:
+        """Convert token ids to text."""
+        ...
+
+
+@dataclass(eq=False)
+class Generation:
+    """One answer while it is generated."""
+
+    tokenizer: Decoder
+    end_tokens: frozenset[int]
+    """Tokens that end the turn."""
+    prompt: Sequence[int]
+    max_tokens: int
+    sampling: Sampling = GREEDY
+    grammar: "GrammarMatcher | None" = None
+    tokens: list[int] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+    """One for each token if the sampling asks for them."""
+    logprob: float = 0.0
+    stop_at: int | None = None
+    """Position in the text where a stop sequence begins."""
+    _sent: str = ""
+    """The text that `read_piece` has returned so far."""
+    _random: torch.Generator | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the turn has ended, a stop sequence was generated, or the length limit is reached."""
+        return self.stop_at is not None or len(self.tokens) >= self.max_tokens or self._has_stopped
+
+    @property
+    def _has_stopped(self) -> bool:
+        is_complete = self.grammar is not None and self.grammar.is_finished
+        return is_complete or (bool(self.tokens) and self.tokens[-1] in self.end_tokens)
+
+    def mask_logits(self, logits: Tensor) -> Tensor:
+        """Set the logits (V) of tokens that the grammar forbids to minus infinity."""
+        return (
+            logits
+            if self.grammar is None
+            else self.grammar.mask_logits(logits, self.max_tokens - len(self.tokens))
+        )
+
+    def sample(self, logprobs: Tensor) -> int:
+        """Draw a token among the likeliest that together have the probability `top_p`, from logprobs (V)."""
+        if self._random is None:
+            self._random = torch.Generator()
+            _ = (
+                self._random.seed()
+                if self.sampling.seed is None
+                else self._random.manual_seed(self.sampling.seed)
+            )
+        probabilities, order = (logprobs / self.sampling.temperature).softmax(dim=-1).sort(descending=True)
+        is_likely = probabilities.cumsum(0) - probabilities < self.sampling.top_p
+        is_likely[0] = True
+        position = torch.multinomial((probabilities * is_likely).cpu(), 1, generator=self._random)
+        return int(order[int(position)])
+
+    def add(self, token: int, logprob: float) -> None:
+        """Add the next token."""
+        if self.grammar:
+            self.grammar.accept(token)
+        self.tokens.append(token)
+        self.logprob += logprob
+        if self.sampling.stop:
+            text = self._decode(self.tokens)
+            self.stop_at = min((at for at in map(text.find, self.sampling.stop) if at >= 0), default=None)
+
+    def add_score(self, logprobs: Tensor, num_likeliest: int) -> None:
+        """Note the log-probability of the last token and of the likeliest ones, from logprobs (V)."""
+        values, tokens = logprobs.topk(num_likeliest)
+        likeliest = zip(tokens.tolist(), values.tolist(), strict=True)
+        named = tuple((self._decode([token]), value) for token, value in likeliest if math.isfinite(value))
+        self.scores.append(
+            TokenScore(self._decode(self.tokens[-1:]), float(logprobs[self.tokens[-1]]), named)
+        )
+
+    def read_piece(self, strip: bool = True) -> str:
+        """Return the text that has become certain since the last call; `strip` removes white space around the answer.
+
+        A piece never holds a part of a character or of a stop sequence.
+        """
+        text = self._decode(self.tokens)[: self.stop_at]
+        if not self.is_finished:
+            if text.endswith(REPLACEMENT):
+                return ""
+            num_uncertain = max((len(stop) for stop in self.sampling.stop), default=1) - 1
+            text = text[: max(0, len(text) - num_uncertain)]
+        piece = (text.strip() if strip else text)[len(self._sent) :]
+        self._sent += piece
+        return piece
+
+    def to_completion(self, cached_tokens: int, seconds: float) -> Completion:
+        """Build the completion; `cached_tokens` of its prompt were computed with the prefix."""
+        text = self._decode(self.tokens)[: self.stop_at]
+        is_complete = self._has_stopped and not (self.grammar and self.grammar.is_cut)
+        finish: Literal["stop", "length"] = "stop" if self.stop_at is not None or is_complete else "length"
+        num_tokens = len(self.tokens)
+        return Completion(text, finish, len(self.prompt), cached_tokens, num_tokens, seconds, self.logprob)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        return str(self.tokenizer.decode(tokens, **options))
+
+
+class GenerationBatch:
+    """Answers after one prefix, which begin and end at any time."""
+
+    def __init__(self, model: CausalModel, prefix: Prefix | None = None) -> None:
+        self.model, self.prefix = model, prefix
+        self.generations: list[Generation] = []
+        self._state: BatchState | None = None
+        self._logits: Tensor | None = None
+        """(B, V) after the last token of each answer."""
+
+    @property
+    def can_join(self) -> bool:
+        """Whether answers may begin now. If a model's cache cannot be joined, only into an empty batch."""
+        return self.model.can_share or not self.generations
+
+    def join(self, generations: Sequence[Generation]) -> None:
+        """Read the prompts of answers that begin."""
+        begin = self.prefix.length if self.prefix else 0
+        state = BatchState(self.model, self.prefix, len(generations))
+        logits = state.read([list(generation.prompt[begin:]) for generation in generations])[:, -1]
+        if self._state is None or self._logits is None:
+            self._state, self._logits = state, logits
+        else:
+            self._state.join(state)
+            self._logits = torch.cat([self._logits, logits])
+        self.generations += generations
+
+    def step(self) -> list[Generation]:
+        """Add a token to every answer and return all of them, the finished ones included."""
+        generations, logits = self.generations, self._logits
+        assert logits is not None, "a step follows a join"
+        # 1. Log-probabilities in fp32, over the tokens that each grammar allows.
+        logits = logits.float()
+        if any(generation.grammar for generation in generations):
+            pairs = zip(generations, logits, strict=True)
+            logits = torch.stack([generation.mask_logits(row) for generation, row in pairs])
+        logprobs = logits.log_softmax(dim=-1)
+        # 2. The likeliest token of each answer, or one drawn at random; two transfers for the whole batch.
+        best, tokens = (values.tolist() for values in logprobs.max(dim=-1))
+        for row, generation in enumerate(generations):
+            token, logprob = tokens[row], best[row]
+            if generation.sampling.temperature:
+                token = generation.sample(logprobs[row])
+                logprob = float(logprobs[row, token])
+            generation.add(token, logprob)
+            if (number := generation.sampling.top_logprobs) is not None:
+                generation.add_score(logprobs[row], number)
+        # 3. Finished answers leave; the others read their new token.
+        self.keep([generation for generation in generations if not generation.is_finished])
+        if self._state is not None:
+            new_tokens = [generation.tokens[-1:] for generation in self.generations]
+            self._logits = self._state.read(new_tokens)[:, -1]
+        return generations
+
+    def keep(self, generations: Sequence[Generation]) -> None:
+        """Drop all other answers."""
+        rows = [row for row, generation in enumerate(self.generations) if generation in generations]
+        if len(rows) == len(self.generations):
+            return
+        self.generations = [self.generations[row] for row in rows]
+        if not rows:
+            self._state = self._logits = None
+        elif self._state is not None and self._logits is not None:
+            self._state.select(rows)
+            self._logits = self._logits[rows]

@@ -1,0 +1,94 @@
+"""Decoding constrained to a JSON schema or a regular expression, token by token, by llguidance."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from etude.errors import GrammarError
+from etude.types import Grammar
+
+# White space between two parts of JSON: a space, or a new line with its indentation. Without a limit some models
+# generate nothing but white space.
+SPACE = r" |\n {0,16}"
+# Characters that bring an answer to its end soonest; the first allowed one is used.
+ENDING_CHARACTERS = {"json_schema": '"]}[{0:,', "regex": "\n0"}
+# The number of tokens before the length limit from which on the length of the ending is checked.
+ENDING_TOKENS = 96
+# Tokens that may remain when the ending begins: text between two checks can make it longer.
+SPARE_TOKENS = 8
+
+
+class GrammarMatcher:
+    """The tokens that may follow in one answer, and an ending that keeps the grammar at the length limit."""
+
+    def __init__(self, tokenizer: Any, grammar: Grammar) -> None:
+        """`tokenizer` is from `build_tokenizer`. Raises GrammarError for a grammar that cannot be enforced."""
+        self.is_cut = False
+        """Whether the answer was ended because of the length limit."""
+        self._next_check = ENDING_TOKENS
+        characters = ENDING_CHARACTERS[grammar.kind]
+        self._ending_tokens = [
+            tokenizer.eos_token,
+            *(tokenizer.tokenize_str(character)[0] for character in characters),
+        ]
+        kind, parse = "regular expression", LLMatcher.grammar_from_regex
+        if grammar.kind == "json_schema":
+            kind = "JSON schema"
+            parse = partial(LLMatcher.grammar_from_json_schema, overrides={"whitespace_pattern": SPACE})
+        try:
+            self._matcher = LLMatcher(tokenizer, parse(grammar.text), log_level=0)
+        except ValueError as error:
+            raise GrammarError(f"The {kind} cannot be read ({error}).") from error
+        if self._matcher.is_error():
+            reason = self._matcher.get_error().strip().splitlines()[0]
+            raise GrammarError(f"The {kind} cannot be enforced ({reason}).")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing may follow."""
+        return self._matcher.is_stopped()
+
+    def mask_logits(self, logits: Tensor, num_remaining: int) -> Tensor:
+        """Set the logits (V) of all forbidden tokens to minus infinity.
+
+        The answer may have `num_remaining` more tokens. If its ending takes most of them, only the ending's next token
+        is allowed.
+        """
+        allowed = _read_allowed(self._matcher)[: len(logits)]
+        if num_remaining <= self._next_check:
+            ending = self._find_ending(num_remaining)
+            # half-way to the end of the spare tokens, so that the checks stay few
+            self._next_check = (num_remaining + len(ending)) // 2
+            if ending and num_remaining - len(ending) <= SPARE_TOKENS:
+                self.is_cut, self._next_check = True, num_remaining - 1
+                allowed = np.arange(len(logits)) == ending[0]
+        return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
+
+    def accept(self, token: int) -> None:
+        """Go on after a token that is allowed."""
+        self._matcher.consume_token(token)
+
+    def _find_ending(self, max_tokens: int) -> list[int]:
+        """Find tokens that end the answer; empty if `max_tokens` are too few."""
+        matcher, ending = self._matcher.deep_copy(), list[int]()
+        while len(ending) < max_tokens and not matcher.is_stopped():
+            allowed = _read_allowed(matcher)
+            token = next((token for token in self._ending_tokens if allowed[token]), int(allowed.argmax()))
+            matcher.consume_token(token)
+            ending.append(token)
+        return ending if matcher.is_stopped() else []
+
+
+def _read_allowed(matcher: LLMatcher) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").astype(bool)
+
+
+def build_tokenizer(tokenizer: Any, vocabulary: int, end_tokens: frozenset[int]) -> Any:
+    """Convert a transformers tokenizer for llguidance, which takes about a second."""
+    return from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(end_tokens))

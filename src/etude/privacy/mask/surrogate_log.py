@@ -1,0 +1,30 @@
+"""The log beside a corrected file: its first line lists the surrogates in the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from etude.base.files import Json, read_lines
+from etude.errors import RunError
+
+LOG_FORMAT = 1
+REMEDY = "Delete it and the fixed file beside it, and run `etude check TASK --fix` again."
+
+
+def log_path(fixed: Path) -> Path:
+    """Return the path of a fixed file's log. It keeps the suffix, so rows.csv and rows.jsonl have one each."""
+    return fixed.with_name(f"{fixed.name}.log.jsonl")
+
+
+def open_log(file: Path) -> tuple[Json, Iterator[Json]]:
+    """Return the header of a log and an iterator over its other lines. Raises RunError for any other file."""
+    lines = read_lines(file, REMEDY)
+    header = next(lines, {})
+    if header.get("format") != LOG_FORMAT or not isinstance(header.get("surrogates"), list):
+        raise RunError(f"{file} is not a log of a fix. {REMEDY}")
+    return header, lines
+
+
+def read_surrogates(examples: Path) -> frozenset[str]:
+    """Return the surrogates in a corrected file; none if no log is beside it. Raises RunError if it is unreadable."""
+    log = log_path(examples)
+    return frozenset(open_log(log)[0]["surrogates"]) if log.exists() else frozenset()

@@ -1,0 +1,284 @@
+"""Rows of a file that can be rewritten one by one, while every byte of the other rows stays.
+
+The texts that are trained on (input and answers) can be changed, and other texts and whole numbers with personal data.
+Everything else keeps its value, except numbers with more than the 17 digits of a float: they are rounded in a changed
+row of JSON lines. A changed row is written by json or csv, with the separators and line end that it had.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, reduce
+from itertools import islice
+from typing import Any
+
+from etude.base.formatting import format_command
+from etude.data.formats import guess_columns, peek_rows
+from etude.data.formats import turns as turn_format
+from etude.data.formats.binary_files import is_binary
+from etude.data.formats.raw_rows import limit_field_size, read_raw_rows
+from etude.data.formats.row_reader import RawRow, RowReader, TableFormat
+from etude.errors import InputError, Issue
+from etude.privacy import find
+from etude.task import RowSource
+from etude.types import Kind
+
+# Keys and indices that lead to a text in the cells of a row, such as ("messages", 0, "content")
+CellPath = tuple[str | int, ...]
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class EditableRow:
+    """One row as it is in the file, and the paths of its texts."""
+
+    line: int
+    """Its first line, from 1."""
+    last_line: int
+    raw: bytes
+    """Its bytes, with the line end."""
+    cells: Mapping[str, Any]
+    input_paths: tuple[CellPath, ...]
+    answer_paths: tuple[CellPath, ...]
+    """The answer, then the references."""
+    other_paths: tuple[CellPath, ...]
+    """Other texts and whole numbers, which are not trained on; without system messages."""
+    joint: str
+    """Put between the texts of the input when they are searched as one."""
+    table: TableFormat | None = field(repr=False)
+    encoded_turns: Mapping[str, str] = field(default_factory=dict)
+    """Column whose turns are JSON inside a text -> that text; `cells` has the parsed turns."""
+
+    def get_text(self, path: CellPath) -> str:
+        """Return the text at a path, or any other value as JSON."""
+        value: Any = self.cells
+        for key in path:
+            value = value[key]
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def with_texts(self, texts: Mapping[CellPath, str]) -> EditableRow | None:
+        """Return the row with other texts at these paths; None if the file format cannot hold them."""
+        cells: Any = copy.deepcopy(dict(self.cells))
+        for path, text in texts.items():
+            _set_text(cells, path, text)
+        encoded_turns = {
+            name: text if cells[name] == self.cells[name] else _dump_like(cells[name], text)
+            for name, text in self.encoded_turns.items()
+        }
+        new_cells = {**cells, **encoded_turns}
+        raw: bytes | None
+        if self.table is None:
+            mark = _BOM if self.raw.startswith(_BOM) else b""
+            raw = mark + _dump_like(new_cells, self.raw.decode()).encode() + _find_line_end(self.raw)
+        else:
+            raw = _encode_table_row(self.raw, self.table, {path[0]: new_cells[path[0]] for path in texts})
+        return None if raw is None else replace(self, raw=raw, cells=cells, encoded_turns=encoded_turns)
+
+
+def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
+    """Yield the rows of a file that are valid UTF-8. Raises InputError if --fix cannot write this kind of file, OSError
+    if it cannot be read."""
+    if is_binary(source.file):
+        remedy = f"convert it to text first: {format_command('convert', source.file)} --to openai"
+        raise InputError([Issue(source.file.name, "--fix cannot write this kind of file", "", remedy)])
+    columns = resolve_columns(source)
+    reader = RowReader(source.file, kind)
+    line = 0
+    with source.file.open("rb") as stream:
+        for row in read_raw_rows(reader):
+            if reader.is_list:
+                message = "a list of objects, whose single rows --fix cannot write"
+                jq_command = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
+                remedy = f"write one object on each line ({jq_command}), then set examples: to that file"
+                raise InputError([Issue(source.file.name, message, "", remedy)])
+            raw = b"".join(islice(stream, row.line - 1 - line, row.last_line - line))
+            line = row.last_line
+            try:
+                raw.decode()
+            except UnicodeDecodeError:
+                continue
+            else:
+                yield _to_editable_row(row, raw, columns, reader.table)
+
+
+def _to_editable_row(row: RawRow, raw: bytes, columns: RowSource, table: TableFormat | None) -> EditableRow:
+    chat = row.cells.get(columns.messages) if columns.messages else None
+    turns = turn_format.parse_turns(chat)
+    encoded_turns = {str(columns.messages): chat} if isinstance(chat, str) and turns is not chat else {}
+    cells = {**row.cells, str(columns.messages): turns} if encoded_turns else row.cells
+    # Paths first: which texts are trained on decides which of the others may be masked.
+    input_paths = tuple(_list_input_paths(cells, columns))
+    answer_paths = tuple(_list_answer_paths(cells, columns))
+    other_paths = tuple(_list_other_paths(cells, (), {*input_paths, *answer_paths}, columns.system))
+    joint = "\n" if any(len(path) > 1 for path in input_paths) else "\n\n"
+    paths = (input_paths, answer_paths, other_paths)
+    return EditableRow(row.line, row.last_line, raw, cells, *paths, joint, table, encoded_turns)
+
+
+def create_row(template: EditableRow, cells: Mapping[str, Any]) -> bytes | None:
+    """Return a new row for the file of `template`, with its line end; None if the file format cannot hold it."""
+    end = _find_line_end(template.raw) or b"\n"
+    if template.table is None:
+        return _dump_like(dict(cells), template.raw.decode()).encode() + end
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, **_csv_options(template.table), lineterminator="")
+    writer.writerow([""] * len(template.table.header))
+    return _encode_table_row(buffer.getvalue().encode() + end, template.table, cells)
+
+
+def resolve_columns(source: RowSource) -> RowSource:
+    """Return the columns by which the file is read, guessed ones included."""
+    return guess_columns(peek_rows(source.file), source).source
+
+
+def _list_input_paths(cells: Mapping[str, Any], columns: RowSource) -> Iterator[CellPath]:
+    if columns.messages:
+        yield from _list_turn_paths(cells, columns.messages, slice(0, -1))
+        return
+    for name in columns.input:
+        value = cells.get(name)
+        if isinstance(turn_format.unwrap_turns(value), list):
+            yield from _list_turn_paths(cells, name, slice(None))
+        elif isinstance(value, str) and value.strip():
+            yield (name,)
+
+
+def _list_answer_paths(cells: Mapping[str, Any], columns: RowSource) -> Iterator[CellPath]:
+    if columns.messages:
+        yield from _list_turn_paths(cells, columns.messages, slice(-1, None))
+    elif turn_format.unwrap_single_turn(content := cells.get(str(columns.output))):
+        name = str(columns.output)
+        paths = _list_turn_paths({name: [turn_format.unwrap_single_turn(content)]}, name, slice(None))
+        yield from paths if isinstance(content, list) else ((path[0], *path[2:]) for path in paths)
+    elif cells.get(str(columns.output)) is not None:
+        yield (str(columns.output),)
+    for name in columns.references:
+        value = cells.get(name)
+        if isinstance(value, list):
+            yield from ((name, number) for number, item in enumerate(value) if isinstance(item, str))
+        elif isinstance(value, str):
+            yield (name,)
+
+
+def _list_turn_paths(cells: Mapping[str, Any], name: str, selection: slice) -> Iterator[CellPath]:
+    """Yield the paths of texts in some turns of a chat, without system messages and function calls."""
+    turns = turn_format.unwrap_turns(cells.get(name))
+    if not isinstance(turns, list):
+        return
+    path: CellPath = (name,) if turns is cells[name] else (name, "messages")
+    for number in range(len(turns))[selection]:
+        turn = turns[number]
+        if (
+            not isinstance(turn, dict)
+            or turn_format.parse_role(turn) == "system"
+            or turn_format.has_calls(turn)
+        ):
+            continue
+        key = turn_format.find_key(turn, turn_format.TEXT_KEYS)
+        content = turn.get(key)
+        if isinstance(content, str):
+            yield *path, number, key
+        for number_in_content, item in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(item, dict) and isinstance(item.get("text"), str):
+                yield *path, number, key, number_in_content, "text"
+
+
+def _list_other_paths(
+    value: Any, path: CellPath, trained: Collection[CellPath], system: str | None
+) -> Iterator[CellPath]:
+    """Yield the paths of texts and whole numbers below a path, without those trained on and the system's.
+
+    An object with a personal key, such as an e-mail address, counts as one text, so that the key is masked too.
+    """
+    if path in trained or (path and path == (system,)):
+        return
+    if isinstance(value, dict):
+        left_out = _list_unmasked_keys(value)
+        if path and not left_out and any(map(_is_personal, value)):
+            yield path
+            return
+        for key, inner in value.items():
+            if key not in left_out:
+                yield from _list_other_paths(inner, (*path, key), trained, system)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _list_other_paths(inner, (*path, number), trained, system)
+    # In a column with gaps, phone numbers become floats: 4155552671.0.
+    elif path and (
+        isinstance(value, str) or type(value) is int or (type(value) is float and value.is_integer())
+    ):
+        yield path
+
+
+def _list_unmasked_keys(turn: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of a chat turn that are never masked; none for other objects: `from` in a mail is not a role."""
+    role = turn_format.parse_role(turn)
+    if role is None:
+        return ("role",) if "role" in turn else ()
+    key = turn_format.find_key(turn, turn_format.ROLE_KEYS)
+    return (key, turn_format.find_key(turn, turn_format.TEXT_KEYS)) if role == "system" else (key,)
+
+
+@lru_cache(1024)
+def _is_personal(key: str) -> bool:
+    return bool(find(key, review=False))
+
+
+def _set_text(cells: Any, path: CellPath, text: str) -> None:
+    """Set the text at a path. A number stays a number: a text that is not JSON does not replace it."""
+    *outer_keys, key = path
+    inner = reduce(lambda outer, outer_key: outer[outer_key], outer_keys, cells)
+    if isinstance(inner[key], str):
+        inner[key] = text
+        return
+    try:
+        inner[key] = json.loads(text)
+    except ValueError:
+        return
+
+
+def _dump_like(value: Any, template: str) -> str:
+    """Encode a value as JSON, with the spaces and escapes of another JSON text."""
+    separators = (", ", ": ") if '": ' in template else (",", ":")
+    text = json.dumps(value, ensure_ascii=template.isascii(), separators=separators)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # an escaped half of a surrogate pair
+        return json.dumps(value, separators=separators)
+    return text
+
+
+def _encode_table_row(raw: bytes, table: TableFormat, texts: Mapping[Any, str]) -> bytes | None:
+    """Return the row with other values; None if they would not be read back, such as a line break in a format without
+    quotes."""
+    (old_values,) = _read_values(raw, table)
+    new_values = [texts.get(name, value) for name, value in zip(table.header, old_values, strict=True)]
+    out = io.StringIO(newline="")
+    try:
+        # With this line end, csv quotes values with \r as well as those with \n.
+        csv.writer(out, **_csv_options(table), lineterminator="\r\n").writerow(new_values)
+    except csv.Error:
+        return None
+    encoded = out.getvalue().removesuffix("\r\n").encode() + _find_line_end(raw)
+    return encoded if _read_values(encoded, table) == [new_values] else None
+
+
+def _read_values(raw: bytes, table: TableFormat) -> list[list[str]]:
+    text = raw.decode()
+    with limit_field_size(len(text) + 1):
+        return list(csv.reader(io.StringIO(text, newline=""), **_csv_options(table)))
+
+
+def _csv_options(table: TableFormat) -> dict[str, Any]:
+    quotechar = '"' if table.quoting == csv.QUOTE_MINIMAL else None
+    return {"delimiter": table.delimiter, "quoting": table.quoting, "quotechar": quotechar}
+
+
+def _find_line_end(raw: bytes) -> bytes:
+    return next((end for end in (b"\r\n", b"\n") if raw.endswith(end)), b"")

@@ -1,0 +1,252 @@
+"""`etude check --fix` and `--undo`: write a corrected file of examples beside the old one, and undo single rows.
+
+What a fix would do is a `Proposal`. It is written as a whole, or only the changes that a person accepts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from etude.base.issues import suggest_instead
+from etude.checks.kinds import FIXABLE_KINDS
+from etude.data.dataset import Survey, survey_dataset
+from etude.data.formats.columns import to_task_columns
+from etude.errors import InputError, Issue, quote_value
+from etude.privacy import Masker
+from etude.privacy.mask.surrogate_log import log_path, read_surrogates
+from etude.repair import change_log
+from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
+from etude.repair.changes import plan_changes
+from etude.repair.worklist import read_corrected_labels
+from etude.task import Task, load_task
+
+# In place of row names: all rows
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """What a fix or an undo has done."""
+
+    files: FixFiles
+    log: FixLog
+    has_written: bool
+    """False if there was nothing to do."""
+    survey: Survey | None = None
+    """The rows as they were read for a fix; None for an undo."""
+    unwritten: tuple[str, ...] = ()
+    """`file:line` of rows that need a change that the file format cannot hold."""
+    restored: Counter[str] = field(default_factory=Counter)
+    """Kind of finding -> rows fixed by the last fix and not by this one, because `only` leaves the kind out."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Kind of finding -> number of fixed rows."""
+        return Counter(kind for change in self.log.active for kind in change.kinds)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a fix would do; nothing is written yet."""
+
+    files: FixFiles
+    log: FixLog
+    """The proposed changes, and those that were undone before."""
+    before: FixLog | None
+    """The log of the previous fix."""
+    masker: Masker | None
+    """The surrogates, if there are new ones."""
+    survey: Survey
+    unwritten: tuple[str, ...] = ()
+
+    @property
+    def accepted_positions(self) -> frozenset[int]:
+        """Positions of the changes that the fixed file already has."""
+        if self.before is None:
+            return frozenset()
+        keys = dict.fromkeys(_key_by_line(self.before.active))
+        return frozenset(n for n, key in enumerate(_key_by_line(self.log.changes)) if key in keys)
+
+
+def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> FixResult:
+    """Write a corrected copy of the task's examples, with every change that needs no judgement.
+
+    `only` limits it to some kinds of finding (default: all of `FIXABLE_KINDS`). A filled-in `worklist` also corrects
+    labels, which later fixes keep. Changes that were undone stay undone. The examples, the test and the task file are
+    not written to. Raises InputError for unknown kinds, for examples that cannot be read, and if the new file exists
+    and is not from a fix; OSError if it cannot be written.
+    """
+    proposal = propose(task, only, worklist)
+    files, log, before = proposal.files, proposal.log, proposal.before
+    has_written = bool(log.changes) or before is not None
+    if has_written:
+        log = _write_files(files, log, proposal.masker)
+    active = before.active if before and only else ()
+    restored = Counter(kind for change in active for kind in change.kinds if kind not in only)
+    return FixResult(files, log, has_written, proposal.survey, proposal.unwritten, restored)
+
+
+def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposal:
+    """Write the fixed file with the proposed changes at these positions only, and return the updated proposal.
+
+    `note` is logged with newly accepted changes: who accepted them, and when. Raises InputError if the examples or the
+    fixed file were changed since.
+    """
+    files, log = proposal.files, proposal.log
+    change_log.check_unchanged(files, change_log.read_log(files.log))
+    if change_log.hash_file(files.source) != log.source_hash:
+        message = "was changed since it was checked"
+        raise InputError([Issue(files.source.name, message, "", "check it again")])
+    changes, before = ChangeList(), proposal.accepted_positions
+    for number, change in enumerate(log.changes):
+        is_new = number in positions and number not in before
+        changes.append(replace(change, note=note) if is_new else change)
+    undone = frozenset(range(len(changes))).difference(positions)
+    log = _write_files(files, replace(log, changes=changes, undone=undone), proposal.masker)
+    return replace(proposal, log=log, before=log, masker=None)
+
+
+def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Proposal:
+    """Return what `fix` would write; same arguments and errors."""
+    task = task if isinstance(task, Task) else load_task(task, needs_model=False)
+    if unknown := [kind for kind in only if kind not in FIXABLE_KINDS]:
+        message = "--fix cannot fix this kind"
+        issues = [
+            Issue("--only", message, quote_value(kind), suggest_instead(kind, FIXABLE_KINDS))
+            for kind in unknown
+        ]
+        raise InputError(issues)
+    # The previous fix, if any: a fixed file that somebody has changed is an error.
+    files = FixFiles(task.examples.file)
+    before = change_log.read_log(files.log)
+    change_log.check_unchanged(files, before)
+    # The key of the last fix, so that a value keeps its surrogate.
+    masker = Masker.load_key(files.key) if files.key.exists() else Masker()
+    num_before = len(masker.surrogates)
+    earlier_surrogates = read_surrogates(files.source)
+    survey = survey_dataset(task)
+    # Labels that this and earlier worklists have corrected.
+    labels = dict(before.labels) if before else {}
+    if worklist:
+        known_labels = task.contract.labels if task.contract else ()
+        labels |= read_corrected_labels(worklist, survey.rows, known_labels)
+    # Two passes over the rows, which take most of the time.
+    plan = plan_changes(
+        task, lambda kind: not only or kind in only, masker, earlier_surrogates, survey, labels
+    )
+    # The log, from which the fixed file is written.
+    source_hash = change_log.hash_file(files.source)
+    surrogates = tuple(sorted({*earlier_surrogates, *masker.surrogates}))
+    undone = _carry_undone(plan.changes, before, source_hash)
+    log = FixLog(
+        source=files.source.name,
+        source_hash=source_hash,
+        surrogates=surrogates,
+        labels=labels,
+        changes=plan.changes,
+        undone=undone,
+    )
+    new_masker = masker if len(masker.surrogates) > num_before else None
+    unwritten = tuple(f"{files.source.name}:{line}" for line in plan.unwritten)
+    return Proposal(files, log, before, new_masker, survey, unwritten)
+
+
+def _write_files(files: FixFiles, log: FixLog, masker: Masker | None) -> FixLog:
+    """Write the key before the rows that need it; after an error, no key is left if there was none."""
+    had_key = files.key.exists()
+    try:
+        if masker:
+            masker.save_key(files.key)
+        return change_log.write_fix(files, log)
+    except OSError:
+        if not had_key:
+            files.key.unlink(missing_ok=True)
+        raise
+
+
+def _carry_undone(planned: ChangeList, before: FixLog | None, source_hash: str) -> frozenset[int]:
+    """Return the positions of planned changes that were undone before.
+
+    One that is not planned now, because `only` leaves it out, is appended to `planned` so that it is not forgotten.
+    """
+    if before is None or not before.undone:
+        return frozenset()
+    is_same_file = before.source_hash == source_hash
+    keys = _key_by_line if is_same_file else _key_by_content
+    undone = {key: n for n, key in enumerate(keys(before.changes)) if n in before.undone}
+    positions = {key: n for n, key in enumerate(keys(planned)) if key in undone}
+    for key, number in undone.items():
+        if key not in positions and is_same_file:
+            positions[key] = len(planned)
+            planned.append(before.changes[number])
+    return frozenset(positions.values())
+
+
+def _key_by_line(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    return ((change.before, change.line) for change in changes)
+
+
+def _key_by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
+    """Yield each row with the number of equal rows changed before it."""
+    counts: Counter[str] = Counter()
+    for change in changes:
+        yield change.before, counts[change.before]
+        counts[change.before] += 1
+
+
+def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
+    """Undo the changes of rows, given by id or as FILE:LINE of the original file, or of `all`.
+
+    The task may name the original or the fixed file. Raises InputError if there is no fix, if a row has no change, and
+    if one of the files was changed since.
+    """
+    task = task if isinstance(task, Task) else load_task(task, needs_model=False)
+    examples = task.examples.file
+    files = FixFiles(examples)
+    if examples.stem.endswith(".fixed") and not files.log.exists():
+        fixed_log = change_log.read_log(log_path(examples))
+        files = FixFiles(examples.with_name(fixed_log.source)) if fixed_log else files
+    log = change_log.read_log(files.log)
+    if log is None:
+        message, remedy = "there is no log, so nothing was fixed", "run etude check TASK --fix first"
+        raise InputError([Issue(files.log.name, message, "", remedy)])
+    change_log.check_unchanged(files, log)
+    if change_log.hash_file(files.source) != log.source_hash:
+        remedy = "run etude check TASK --fix again; undone changes stay undone"
+        raise InputError([Issue(files.source.name, "was changed since it was fixed", "", remedy)])
+    log = replace(log, undone=log.undone | _select_changes(log, rows))
+    return FixResult(files, change_log.write_fix(files, log), has_written=True)
+
+
+def _select_changes(log: FixLog, rows: Sequence[str]) -> set[int]:
+    """Return the positions of the rows' changes. Raises InputError for every row without a change."""
+    if list(rows) == [ALL]:
+        return set(range(len(log.changes)))
+    selected: dict[str, int] = {}
+    for number, change in enumerate(log.changes):
+        names = {f"{log.source}:{change.line}", change.row}.intersection(rows)
+        selected |= dict.fromkeys(names, number)
+    unknown = [row for row in rows if row not in selected]
+    if unknown:
+        remedy = "the log has no changes"
+        if log.changes:
+            remedy = f"give a row of the log, such as {log.source}:{log.changes[0].line}, or all"
+        message = "this row was not changed"
+        raise InputError([Issue("--undo", message, quote_value(row), remedy) for row in unknown])
+    return set(selected.values())
+
+
+def format_source_line(task: Task, file: Path) -> str:
+    """Return the line for the task file that reads another file of examples with the same columns."""
+    name = file.relative_to(task.folder) if file.is_relative_to(task.folder) else file
+    settings = to_task_columns(task.examples)
+    if not settings:
+        return yaml.safe_dump({"examples": str(name)}, allow_unicode=True).strip()
+    mapping = {"file": str(name), **settings}
+    flow = yaml.safe_dump(mapping, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    return f"examples: {flow.strip()}"

@@ -1,0 +1,184 @@
+"""From a client's request to its answers: what the engine is asked, and the stream of what it answers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from etude.assistant import Assistant
+from etude.data.formats.tools import add_tools, join_results
+from etude.serve.catalogue import ServedModel
+from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem
+from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
+from etude.types import Message, Sampling
+from etude.web.api_errors import ApiError
+
+
+@dataclass(frozen=True)
+class AnswerRequest:
+    """A client's request in the engine's terms."""
+
+    served: ServedModel
+    assistant: Assistant  # as served, plus what the caller adds to its prompt
+    messages: tuple[Message, ...]
+    samplings: tuple[Sampling, ...]  # one for each answer that the client wants
+    max_tokens: int
+    unmeasured_reason: str
+    """Why its answers differ from the measured ones, "" if they may be equal."""
+    has_tools: bool = False  # whether functions are on offer, so that calls are returned as such
+
+    @property
+    def key(self) -> str:
+        """The name of the assistant's own prompt; "" if the caller has changed it."""
+        return self.served.name if self.assistant.instructions == self.served.assistant.instructions else ""
+
+    def describe_measured(self, answers: Sequence[FinishedAnswer] | None = None) -> Json:
+        """Say whether the answers are as measured, and why not. Without `answers`, any higher limit means no."""
+        limit, reason = self.served.assistant.max_tokens, self.unmeasured_reason
+        may_be_longer = answers is None and self.max_tokens > limit
+        if not reason and (
+            may_be_longer or any(finished.completion.answer_tokens > limit for finished in answers or ())
+        ):
+            reason = f"more than the {limit:,} answer tokens of the assistant"
+        return {"measured": not reason, "measured_reason": reason or None}
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """New text of one answer, or its end."""
+
+    index: int
+    item: str | FinishedAnswer
+
+
+def build_chat_request(
+    served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool
+) -> AnswerRequest:
+    """Convert the body of a chat. Raises ApiError if it cannot be answered; `strict` refuses system messages."""
+    system = [message for message in body.messages if message.role in ("system", "developer")]
+    turns, tools = _read_turns(served, body)
+    if not turns or turns[-1].role != "user":
+        raise ApiError(400, "messages must end with a message of the user.", "messages")
+    if system and strict:
+        message = (
+            "This server runs with --strict: a system message would change the prompt that was measured."
+        )
+        raise ApiError(400, message, "messages", "system_message_refused")
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ApiError(400, "top_logprobs needs logprobs: true.", "top_logprobs")
+    response_format = body.response_format
+    if response_format and response_format.type == "json_schema" and not response_format.json_schema:
+        message = "response_format of type json_schema needs json_schema."
+        raise ApiError(400, message, "response_format.json_schema")
+    request = _build_request(
+        served,
+        body,
+        turns,
+        limits,
+        body.max_completion_tokens or body.max_tokens,
+        (body.top_logprobs or 0) if body.logprobs else None,
+        "\n\n".join(message.text for message in system if message.text.strip()),
+        response_format.schema_text if response_format else "",
+    )
+    if tools in served.assistant.instructions:
+        return replace(request, has_tools=bool(tools))
+    reason = request.unmeasured_reason or "the request offers functions that the instructions do not name"
+    return replace(request, has_tools=True, unmeasured_reason=reason)
+
+
+def build_completion_request(
+    served: ServedModel, body: CompletionRequest, limits: ServingLimits
+) -> AnswerRequest:
+    """Convert the body of a text completion; the prompt is the user's turn. Raises ApiError."""
+    turns = (Message("user", body.text),)
+    return _build_request(served, body, turns, limits, body.max_tokens, body.logprobs)
+
+
+def _read_turns(served: ServedModel, body: ChatRequest) -> tuple[tuple[Message, ...], str]:
+    """Return the turns without system messages, and the functions on offer as text. Raises ApiError."""
+    try:
+        turns = join_results(
+            Message("assistant" if message.role == "assistant" else "user", message.text)
+            for message in body.messages
+            if message.role not in ("system", "developer")
+        )
+    except ValueError as error:
+        raise ApiError(400, f"tool_calls cannot be read: {error}.", "messages") from error
+    try:
+        tools = body.tools_text
+    except ValueError as error:
+        raise ApiError(400, f"tools cannot be read: {error}.", "tools") from error
+    return add_tools(turns, tools, served.assistant.instructions), tools
+
+
+def _build_request(
+    served: ServedModel,
+    body: GenerationRequest,
+    turns: tuple[Message, ...],
+    limits: ServingLimits,
+    max_tokens: int | None,
+    logprobs: int | None,
+    system: str = "",
+    schema: str = "",
+) -> AnswerRequest:
+    if not turns[-1].content.strip():
+        raise ApiError(400, "The last message is empty.", "messages")
+    assistant = served.assistant
+    limit = min(max_tokens or assistant.max_tokens, limits.answer_tokens)
+    top_p = 1.0 if body.top_p is None else body.top_p
+    seeds = [None if body.seed is None else body.seed + number for number in range(body.n or 1)]
+    samplings = tuple(
+        Sampling(body.temperature or 0.0, top_p, seed, body.stops, logprobs, schema) for seed in seeds
+    )
+    changes = {
+        "a system message": system,
+        "a temperature": body.temperature,
+        "stop sequences": body.stops,
+        "a response format": schema,
+        "fewer answer tokens": limit < assistant.max_tokens,
+    }
+    changed = ", ".join(name for name, value in changes.items() if value)
+    prompted = replace(
+        assistant,
+        instructions="\n\n".join(text for text in (assistant.instructions, system) if text),
+        max_tokens=min(limit, assistant.max_tokens),
+    )
+    reason = served.unmeasured_reason or (changed and f"the request has {changed}")
+    return AnswerRequest(served, prompted, turns, samplings, limit, reason)
+
+
+async def stream_answers(
+    engine: ServingEngine, request: AnswerRequest, streams: bool
+) -> AsyncGenerator[StreamEvent, None]:
+    """Yield the text of all answers as it is generated, and the end of each. Raises what goes wrong; when nobody
+    listens any more, the answers are cancelled."""
+    loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, StreamItem]]()
+
+    def deliver(index: int, item: StreamItem) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens
+            loop.call_soon_threadsafe(events.put_nowait, (index, item))
+
+    queued = [
+        QueuedRequest(
+            request.assistant,
+            request.key,
+            request.messages,
+            lambda item, index=index: deliver(index, item),  # type: ignore[misc]
+            sampling,
+            request.max_tokens,
+            streams,
+        )
+        for index, sampling in enumerate(request.samplings)
+    ]
+    engine.submit(*queued)
+    num_running = len(queued)
+    try:
+        while num_running:
+            index, item = await events.get()
+            if isinstance(item, Exception):
+                raise item
+            num_running -= isinstance(item, FinishedAnswer)
+            yield StreamEvent(index, item)
+    finally:
+        for entry in queued:
+            entry.cancelled = True

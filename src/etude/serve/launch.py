@@ -1,0 +1,75 @@
+"""Start a server and run it until SIGTERM or Ctrl-C."""
+
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from etude.errors import InputError, Issue, RunError
+from etude.hosted.stores import HostedStores
+from etude.models.registry import Models
+from etude.runs.recommended import load_endpoints
+from etude.serve.app import build_app
+from etude.serve.catalogue import load_catalogue
+from etude.serve.engine import ServingEngine
+from etude.serve.server import ServerSettings
+from etude.task import Endpoint
+from etude.web.shell import LOOPBACK
+
+FASTER = (
+    "Running on llama.cpp, which is faster. --check measures how answers differ; "
+    "--engine local gives exactly the measured answers."
+)
+
+
+def run_server(
+    places: Sequence[str],
+    method: str | None,
+    engine: str,
+    host: str,
+    port: int,
+    settings: ServerSettings,
+    hosted: HostedStores | None = None,
+) -> None:
+    """Serve the assistants of these places until SIGTERM or Ctrl-C, and then answer what is in the queue.
+
+    Port 0 chooses a free port. Prints the address on stdout and a JSON line for every request on stderr. Raises
+    InputError for a host beyond the loopback without keys, RunError if the port cannot be used.
+    """
+    if host not in LOOPBACK and not settings.keys:
+        remedy = "make keys with --keys FILE --new-key NAME and add --keys FILE, or leave --host out"
+        raise InputError([Issue("--host", "a host that others can reach needs keys", host, remedy)])
+    catalogue = load_catalogue(places, method, engine)
+    listener = _open_socket(host, port)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("etude.serve").setLevel(logging.INFO)
+    endpoints: dict[str, Endpoint] = {}
+    for served in catalogue.values():
+        endpoints |= load_endpoints(served.assistant, served.run)
+    models = Models(endpoints=endpoints)
+    models.expected = [served.assistant.model for served in catalogue.values()]
+    app = build_app(catalogue, ServingEngine(models, settings.limits), settings, hosted)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", server_header=False)
+    url_host = f"[{host}]" if ":" in host else host
+    names = [*catalogue, *(["files and fine-tuning jobs"] if hosted else [])]
+    print(f"Serving {', '.join(names)} at http://{url_host}:{listener.getsockname()[1]}/v1")
+    for served in catalogue.values():
+        unmeasured = served.unmeasured_reason
+        sentences = [f"{served.name} is {served.source}.", served.reason]
+        sentences += [f"Its answers are not as measured: {unmeasured}."] if unmeasured else []
+        is_fast = engine == "auto" and served.assistant.model.name.startswith("llama_cpp:")
+        sentences += [FASTER] if is_fast else []
+        print(" ".join(filter(None, sentences)), flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _open_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
+    except OSError as error:
+        raise RunError(
+            f"Port {port} of {host} cannot be used ({error.strerror}). Choose another: --port 0."
+        ) from error

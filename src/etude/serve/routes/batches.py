@@ -1,0 +1,42 @@
+"""/v1/batches: files of requests that are answered in the background, as OpenAI's API has them."""
+
+import asyncio
+from typing import Literal
+
+from pydantic import BaseModel
+
+from etude.hosted.file_store import paginate
+from etude.serve.routes.fine_tuning import Limit, Metadata
+from etude.serve.schemas import Json
+from etude.serve.server import HostedState
+
+
+class CreateBatchRequest(BaseModel):
+    """The body of a new batch."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: Literal["24h"]
+    metadata: Metadata | None = None
+
+
+async def create_batch(body: CreateBatchRequest, hosted: HostedState) -> Json:
+    """Make a batch and return at once."""
+    fields = body.model_dump()
+    return (await asyncio.to_thread(hosted.batches.create, fields)).describe()
+
+
+async def list_batches(hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
+    """List batches, the newest first."""
+    batches = await asyncio.to_thread(lambda: [batch.describe() for batch in hosted.batches.batches])
+    return paginate(batches, after, limit)
+
+
+async def get_batch(batch_id: str, hosted: HostedState) -> Json:
+    """Describe a batch."""
+    return await asyncio.to_thread(lambda: hosted.batches.get(batch_id).describe())
+
+
+async def cancel_batch(batch_id: str, hosted: HostedState) -> Json:
+    """Cancel a batch; what was answered until then stays in its output file."""
+    return await asyncio.to_thread(lambda: hosted.batches.cancel(batch_id).describe())

@@ -1,0 +1,193 @@
+"""/v1/evals and /v1/fine_tuning/alpha/graders: evals, their runs and results, and graders alone."""
+
+import asyncio
+import time
+from typing import Any, Literal
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from etude.errors import InputError
+from etude.graders.grade import grade, validate_grader
+from etude.hosted.file_store import paginate
+from etude.serve.routes.fine_tuning import Limit, Metadata
+from etude.serve.schemas import Json
+from etude.serve.server import HostedState
+from etude.web.api_errors import ApiError
+
+ERROR_FLAGS = (
+    *(
+        "formula_parse_error",
+        "sample_parse_error",
+        "truncated_observation_error",
+        "unresponsive_reward_error",
+    ),
+    *("invalid_variable_error", "other_error", "python_grader_server_error", "python_grader_runtime_error"),
+    *("model_grader_server_error", "model_grader_refusal_error", "model_grader_parse_error"),
+)
+Order = Literal["asc", "desc"]
+
+
+class CreateEvalRequest(BaseModel):
+    """The body of a new eval."""
+
+    data_source_config: dict[str, Any]
+    testing_criteria: list[dict[str, Any]]
+    name: str | None = None
+    metadata: Metadata | None = None
+
+
+class UpdateEvalRequest(BaseModel):
+    """What may change of an eval."""
+
+    name: str | None = None
+    metadata: Metadata | None = None
+
+
+class CreateRunRequest(BaseModel):
+    """The body of a new run."""
+
+    data_source: dict[str, Any]
+    name: str | None = None
+    metadata: Metadata | None = None
+
+
+class GraderRequest(BaseModel):
+    """The body of a grader that is run or validated alone."""
+
+    grader: dict[str, Any]
+    model_sample: str = ""
+    item: dict[str, Any] | None = None
+
+
+async def create_eval(body: CreateEvalRequest, hosted: HostedState) -> JSONResponse:
+    """Make an eval."""
+    return JSONResponse(await asyncio.to_thread(hosted.evals.create, body.model_dump()), 201)
+
+
+async def list_evals(
+    hosted: HostedState, after: str | None = None, limit: Limit = 20, order: Order = "asc"
+) -> Json:
+    """List evals, the oldest first unless `order` is desc."""
+    evals = await asyncio.to_thread(hosted.evals.list)
+    return paginate(evals if order == "asc" else evals[::-1], after, limit)
+
+
+async def get_eval(eval_id: str, hosted: HostedState) -> Json:
+    """Describe an eval."""
+    return hosted.evals.get(eval_id)
+
+
+async def update_eval(eval_id: str, body: UpdateEvalRequest, hosted: HostedState) -> Json:
+    """Change the name or the metadata of an eval."""
+    return await asyncio.to_thread(hosted.evals.update, eval_id, body.model_dump())
+
+
+async def delete_eval(eval_id: str, hosted: HostedState) -> Json:
+    """Delete an eval with its runs."""
+    await asyncio.to_thread(hosted.evals.delete, eval_id)
+    return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
+
+
+async def create_run(eval_id: str, body: CreateRunRequest, hosted: HostedState) -> JSONResponse:
+    """Make a run and return at once."""
+    fields = body.model_dump()
+    run = await asyncio.to_thread(lambda: hosted.evals.create_run(eval_id, fields).describe())
+    return JSONResponse(run, 201)
+
+
+async def list_runs(
+    eval_id: str,
+    hosted: HostedState,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Order = "asc",
+    status: str | None = None,
+) -> Json:
+    """List the runs of an eval, the oldest first unless `order` is desc."""
+    runs = await asyncio.to_thread(lambda: [run.describe() for run in hosted.evals.list_runs(eval_id)])
+    chosen = [run for run in runs if status in (None, run["status"])]
+    return paginate(chosen if order == "asc" else chosen[::-1], after, limit)
+
+
+async def get_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
+    """Describe a run."""
+    return await asyncio.to_thread(lambda: hosted.evals.get_run(eval_id, run_id).describe())
+
+
+async def cancel_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
+    """Cancel a run. Raises ApiError if it has ended."""
+    run = hosted.evals.get_run(eval_id, run_id)
+    if run.is_finished:
+        raise ApiError(400, f"The run has already ended: {run.state['status']}.", "run_id")
+    run.change_state("canceled")
+    return await asyncio.to_thread(run.describe)
+
+
+async def delete_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
+    """Delete a run."""
+    await asyncio.to_thread(hosted.evals.delete_run, eval_id, run_id)
+    return {"object": "eval.run.deleted", "deleted": True, "run_id": run_id}
+
+
+async def list_output_items(
+    eval_id: str,
+    run_id: str,
+    hosted: HostedState,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Order = "asc",
+    status: Literal["pass", "fail"] | None = None,
+) -> Json:
+    """List the results of a run by item."""
+    results = await asyncio.to_thread(lambda: hosted.evals.get_run(eval_id, run_id).results)
+    chosen = [result for result in results if status in (None, result["status"])]
+    return paginate(chosen if order == "asc" else chosen[::-1], after, limit)
+
+
+async def get_output_item(eval_id: str, run_id: str, item_id: str, hosted: HostedState) -> Json:
+    """Describe the result of one item."""
+    results = await asyncio.to_thread(lambda: hosted.evals.get_run(eval_id, run_id).results)
+    for result in results:
+        if result["id"] == item_id:
+            return result
+    raise ApiError(404, f"Output item not found: {item_id}", "output_item_id")
+
+
+async def run_grader(body: GraderRequest, hosted: HostedState) -> Json:
+    """Grade one sample."""
+    tools, started = hosted.evals.tools, time.perf_counter()
+    try:
+        validate_grader(body.grader, tools)
+    except InputError as error:
+        raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
+    sample = {"output_text": body.model_sample, "choices": [{"message": {"content": body.model_sample}}]}
+    result = await asyncio.to_thread(grade, body.grader, body.item or {}, sample, tools)
+    errors: Json = {flag: flag in result.errors for flag in ERROR_FLAGS}
+    errors |= {"python_grader_server_error_type": None, "python_grader_runtime_error_details": None}
+    errors["model_grader_server_error_details"] = (
+        result.detail if "model_grader_server_error" in result.errors else None
+    )
+    return {
+        "reward": result.score,
+        "metadata": {
+            "name": body.grader["name"],
+            "type": body.grader["type"],
+            "errors": errors,
+            "execution_time": time.perf_counter() - started,
+            "scores": dict(result.sub_scores),
+            "token_usage": None,
+            "sampled_model_name": None,
+        },
+        "sub_rewards": dict(result.sub_scores),
+        "model_grader_token_usage_per_model": {},
+    }
+
+
+async def check_grader(body: GraderRequest, hosted: HostedState) -> Json:
+    """Validate a grader: the grader, or an error that names all that is wrong."""
+    try:
+        validate_grader(body.grader, hosted.evals.tools)
+    except InputError as error:
+        raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
+    return {"grader": body.grader}

@@ -1,0 +1,54 @@
+"""/v1/files: uploads and results, as OpenAI's API has them."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import File, Form, Request, UploadFile
+from starlette.responses import Response, StreamingResponse
+
+from etude.hosted.file_store import iter_chunks, paginate
+from etude.serve.schemas import Json
+from etude.serve.server import HostedState
+
+
+async def create_file(
+    hosted: HostedState,
+    request: Request,
+    file: Annotated[UploadFile, File()],
+    purpose: Annotated[str, Form()],
+) -> Json:
+    """Stores an uploaded file."""
+    seconds = (await request.form()).get("expires_after[seconds]")
+    expires_after = int(seconds) if isinstance(seconds, str) and seconds.isdecimal() else None
+    add = hosted.files.add
+    return await asyncio.to_thread(add, file.file, file.filename or "upload", purpose, expires_after)
+
+
+async def list_files(
+    hosted: HostedState,
+    purpose: str | None = None,
+    limit: int = 10_000,
+    after: str | None = None,
+    order: str = "desc",
+) -> Json:
+    """Lists files, the newest first unless `order` is asc."""
+    files = await asyncio.to_thread(hosted.files.list)
+    chosen = [file for file in files if purpose in (None, file["purpose"])]
+    return paginate(chosen if order == "desc" else chosen[::-1], after, limit)
+
+
+async def get_file(file_id: str, hosted: HostedState) -> Json:
+    """Describes a file."""
+    return hosted.files.get(file_id)
+
+
+async def get_content(file_id: str, hosted: HostedState) -> Response:
+    """The bytes of a file."""
+    path = hosted.files.read_path(file_id)
+    return StreamingResponse(iter_chunks(path), media_type="application/octet-stream")
+
+
+async def delete_file(file_id: str, hosted: HostedState) -> Json:
+    """Deletes a file."""
+    await asyncio.to_thread(hosted.files.delete, file_id)
+    return {"id": file_id, "object": "file", "deleted": True}

@@ -1,0 +1,140 @@
+"""/v1/fine_tuning/jobs: jobs, their events and checkpoints, as OpenAI's API has them."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from etude.hosted.file_store import paginate
+from etude.serve.schemas import Json
+from etude.serve.server import HostedState
+from etude.web.api_errors import ApiError
+
+Auto = Literal["auto"]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    Field(max_length=16),
+]
+METADATA_PREFIX = "metadata["
+
+
+class Hyperparameters(BaseModel):
+    """Of either method; `beta` is dpo's."""
+
+    model_config = ConfigDict(extra="forbid")
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
+    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] = "auto"
+    beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
+
+
+class MethodSettings(BaseModel):
+    """The settings of one method."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class TuningMethod(BaseModel):
+    """How to tune."""
+
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: MethodSettings | None = None
+    dpo: MethodSettings | None = None
+    reinforcement: dict[str, Any] | None = None
+
+
+class CreateJobRequest(BaseModel):
+    """The body of a new job. `hyperparameters` at the top is the older place, which much code still uses."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    hyperparameters: Hyperparameters | None = None
+    method: TuningMethod | None = None
+    suffix: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.-]+$")] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    integrations: Annotated[list[dict[str, Any]], Field(max_length=5)] | None = None
+    metadata: Metadata | None = None
+
+    def to_fields(self) -> Json:
+        """What the store keeps. Raises ApiError for methods that are not offered."""
+        kind = self.method.type if self.method else "supervised"
+        if kind == "reinforcement":
+            message = "Reinforcement fine-tuning is not supported. Use supervised or dpo."
+            raise ApiError(501, message, "method", "not_supported")
+        settings = getattr(self.method, kind) if self.method else None
+        chosen = settings.hyperparameters if settings else self.hyperparameters or Hyperparameters()
+        names = ("n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if kind == "dpo" else []))
+        return {
+            "model": self.model,
+            "training_file": self.training_file,
+            "validation_file": self.validation_file,
+            "hyperparameters": {name: getattr(chosen, name) for name in names},
+            "method": {"type": kind},
+            "suffix": self.suffix,
+            "seed": self.seed,
+            "integrations": self.integrations or [],
+            "metadata": self.metadata or {},
+        }
+
+
+async def create_job(body: CreateJobRequest, request: Request, hosted: HostedState) -> Json:
+    """Makes a job and returns at once; a repeated request gets the job that the first one made."""
+    is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
+    key = request.headers.get("idempotency-key", "")
+    return await asyncio.to_thread(hosted.fine_tuning.create, body.to_fields(), key, is_retry)
+
+
+async def list_jobs(
+    request: Request, hosted: HostedState, after: str | None = None, limit: Limit = 20
+) -> Json:
+    """Lists jobs, the newest first; `metadata[KEY]=VALUE` keeps those with that entry."""
+    wanted = {
+        name[len(METADATA_PREFIX) : -1]: value
+        for name, value in request.query_params.items()
+        if name.startswith(METADATA_PREFIX)
+    }
+
+    def describe() -> list[Json]:
+        store = hosted.fine_tuning
+        jobs = (job for job in store.jobs if wanted.items() <= job.request["metadata"].items())
+        return [job.describe(store.queue) for job in jobs]
+
+    return paginate(await asyncio.to_thread(describe), after, limit)
+
+
+async def get_job(job_id: str, hosted: HostedState) -> Json:
+    """Describes a job."""
+    store = hosted.fine_tuning
+    return await asyncio.to_thread(lambda: store.get(job_id).describe(store.queue))
+
+
+async def cancel_job(job_id: str, hosted: HostedState) -> Json:
+    """Cancels a job."""
+    return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "cancel")
+
+
+async def pause_job(job_id: str, hosted: HostedState) -> Json:
+    """Pauses a job; it keeps its latest checkpoint."""
+    return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "pause")
+
+
+async def resume_job(job_id: str, hosted: HostedState) -> Json:
+    """Goes on with a paused job."""
+    return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "run")
+
+
+async def list_events(job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
+    """Lists what happened in a job, the newest first."""
+    events = await asyncio.to_thread(lambda: hosted.fine_tuning.get(job_id).list_events())
+    return paginate(events, after, limit)
+
+
+async def list_checkpoints(
+    job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10
+) -> Json:
+    """Lists the checkpoints of a job that answer as models, the newest first."""
+    checkpoints = await asyncio.to_thread(lambda: hosted.fine_tuning.get(job_id).list_checkpoints())
+    return paginate(checkpoints, after, limit)

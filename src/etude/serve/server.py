@@ -1,0 +1,198 @@
+"""What the routes of one server share: its assistants, engine, settings, metrics and latest answers."""
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from etude.feedback import FeedbackLog
+from etude.hosted.stores import HostedStores
+from etude.runs.recommended import load
+from etude.serve.catalogue import FEEDBACK_FILE, ServedModel
+from etude.serve.engine import FinishedAnswer, ServingEngine, ServingLimits
+from etude.serve.generation import AnswerRequest, StreamEvent
+from etude.serve.responses import get_handover_reason
+from etude.serve.schemas import Json
+from etude.types import Message
+from etude.web.api_errors import ApiError
+from etude.web.api_keys import ApiKey
+
+LOG = logging.getLogger("etude.serve")
+MAX_CHARACTERS = 20_000_000  # of the remembered messages and answers; the oldest are forgotten first
+OVERHEAD = 1_000  # characters that each remembered answer counts in addition, for what Python needs
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)  # seconds of an answer
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server behaves."""
+
+    limits: ServingLimits = field(default_factory=ServingLimits)
+    keys: tuple[ApiKey, ...] = ()
+    strict: bool = False  # whether system messages of callers are refused
+    is_local: bool = True  # whether only this machine may send requests
+    origins: tuple[str, ...] = ()  # origins whose pages may send requests, besides the server's own
+    log_prompts: bool = False  # whether messages and answers are logged
+
+
+@dataclass(frozen=True)
+class RecentAnswer:
+    """An answer that feedback may refer to."""
+
+    served: ServedModel
+    messages: tuple[Message, ...]
+    text: str
+
+    @property
+    def exchange(self) -> Json:
+        """The assistant, the messages and the answer, as feedback.jsonl has them."""
+        turns = [{"role": message.role, "content": message.content} for message in self.messages]
+        return {"assistant": self.served.source, "input": turns, "answer": self.text}
+
+    @property
+    def num_characters(self) -> int:
+        """What it counts towards MAX_CHARACTERS."""
+        return OVERHEAD + len(self.text) + sum(len(message.content) for message in self.messages)
+
+
+class RecentAnswers:
+    """The latest answers by the id of their response and their index in it."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, int], RecentAnswer] = OrderedDict()
+        self._num_characters = 0
+
+    def add(self, response_id: str, index: int, answer: RecentAnswer) -> None:
+        """Remember an answer, and forget the oldest ones beyond MAX_CHARACTERS."""
+        self._answers[response_id, index] = answer
+        self._num_characters += answer.num_characters
+        while self._num_characters > MAX_CHARACTERS:
+            self._num_characters -= self._answers.popitem(last=False)[1].num_characters
+
+    def find(self, response_id: str, index: int) -> RecentAnswer:
+        """Return an answer. Raises ApiError if it is unknown or forgotten."""
+        try:
+            return self._answers[response_id, index]
+        except KeyError:
+            message = (
+                f"Answer {index} of {response_id} is unknown: the id is wrong, or the server has restarted."
+            )
+            raise ApiError(404, message, "id", "unknown_answer") from None
+
+
+class ServerMetrics:
+    """The counters of one server."""
+
+    def __init__(self, engine: ServingEngine) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter("etude_requests", "Requests.", ["path", "status"], registry=registry)
+        self.tokens = Counter("etude_tokens", "Tokens.", ["model", "kind"], registry=registry)
+        self.handovers = Counter(
+            "etude_handovers", "Answers that a person should see.", ["model"], registry=registry
+        )
+        self.seconds = Histogram(
+            "etude_answer_seconds", "Seconds per answer.", ["model"], buckets=BUCKETS, registry=registry
+        )
+        Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(
+            lambda: engine.num_waiting
+        )
+        Gauge("etude_live", "Answers being generated.", registry=registry).set_function(
+            lambda: engine.num_live
+        )
+
+    def count_answer(self, model: str, finished: FinishedAnswer, is_handover: bool) -> None:
+        """Count one answer."""
+        self.tokens.labels(model, "prompt").inc(finished.completion.prompt_tokens)
+        self.tokens.labels(model, "cached").inc(finished.completion.cached_tokens)
+        self.tokens.labels(model, "answer").inc(finished.completion.answer_tokens)
+        self.seconds.labels(model).observe(finished.completion.seconds)
+        self.handovers.labels(model).inc(is_handover)
+
+    def render(self) -> bytes:
+        """Return all metrics as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+@dataclass
+class Server:
+    """The state of one server."""
+
+    catalogue: Mapping[str, ServedModel]
+    engine: ServingEngine
+    settings: ServerSettings
+    metrics: ServerMetrics
+    recent: RecentAnswers = field(default_factory=RecentAnswers)
+    logs: dict[Path, FeedbackLog] = field(default_factory=dict)
+    hosted: HostedStores | None = None  # files and jobs; None without --jobs
+    tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that were asked for
+    is_ready: bool = False
+    failure: ApiError | None = None  # why weights could not be loaded
+
+    def find_model(self, name: str) -> ServedModel:
+        """Return the assistant of a name. Raises ApiError if there is none."""
+        if served := self.catalogue.get(name) or self._find_tuned(name):
+            return served
+        available = ", ".join(
+            [*self.catalogue, *(self.hosted.fine_tuning.list_models() if self.hosted else [])]
+        )
+        message = f"There is no model {name!r}. Available: {available or 'none yet'}."
+        raise ApiError(404, message, "model", "model_not_found")
+
+    def _find_tuned(self, name: str) -> ServedModel | None:
+        """Return the result of a job, loaded when it is first asked for; None if there is none or it was deleted."""
+        folder = self.hosted.fine_tuning.find_assistant(name) if self.hosted else None
+        if folder is None:
+            self.tuned.pop(name, None)
+            return None
+        if name not in self.tuned:
+            served = ServedModel(name, load(folder), folder, folder.parent / FEEDBACK_FILE)
+            self.tuned[name] = served
+        return self.tuned[name]
+
+    def load_weights(self, served: ServedModel) -> None:
+        """Load what an assistant needs. Call it in the engine's thread."""
+        served.assistant.load_searches(self.engine.models)
+        self.engine.models.get(served.assistant.model, *served.assistant.needs)
+
+    async def record(
+        self, response_id: str, request: AnswerRequest, events: AsyncGenerator[StreamEvent, None]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Pass the events on; count and remember each finished answer."""
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(finished := event.item, FinishedAnswer):
+                    is_handover = get_handover_reason(finished) is not None
+                    self.metrics.count_answer(request.served.name, finished, is_handover)
+                    answer = RecentAnswer(request.served, request.messages, finished.answer.text)
+                    self.recent.add(response_id, event.index, answer)
+                    if self.settings.log_prompts:
+                        line = {"response": response_id, "index": event.index, **answer.exchange}
+                        LOG.info(json.dumps(line))
+                yield event
+
+
+def _get_server(request: Request) -> Server:
+    server: Server = request.app.state.server
+    return server
+
+
+def _get_hosted(request: Request) -> HostedStores:
+    hosted = _get_server(request).hosted
+    if hosted is None:
+        raise ApiError(
+            404, "This server keeps no files and jobs. Start it with --jobs FOLDER.", code="jobs_off"
+        )
+    return hosted
+
+
+HostedState = Annotated[HostedStores, Depends(_get_hosted)]
+"""The type of a handler's parameter that gets files and jobs. Raises ApiError without --jobs."""
+ServerState = Annotated[Server, Depends(_get_server)]
+"""The type of a handler's parameter that gets the server."""

@@ -1,0 +1,584 @@
+"""The pages of the studio: one function for each page, one for each form."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from etude.base.formatting import format_command, format_count
+from etude.base.pages import create_environment, read_asset
+from etude.checks.output.html_page import split_excerpt
+from etude.errors import EtudeError, RunError
+from etude.feedback import new_id
+from etude.feedback.apply import EXCLUDED, apply_feedback
+from etude.feedback.entry import utc_now
+from etude.methods import METHODS
+from etude.repair.fix_file import format_source_line
+from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.studio import conversation
+from etude.studio.blind import BlindComparison
+from etude.studio.progress import RunProgress, read_progress, resume_options
+from etude.studio.review_queue import ReviewItem, Source
+from etude.studio.row_store import MAX_TAGS, PAGE_ROWS, DataRow
+from etude.studio.sign_in import Role, SignIn
+from etude.studio.studio import Studio
+from etude.studio.suite_result import load_suite_result, suite_folder
+from etude.suites.acts import ACT_WORDS
+from etude.suites.teach import read_proposals, save_decision, write_approved_examples
+from etude.types import Message
+from etude.web.shell import LOOPBACK, Shell
+
+NAME_COOKIE = "etude-name"
+SIGNED_OUT = "This browser is not signed in. Open the link that etude studio has printed."
+NOT_ALLOWED = "You are signed in as {role}, and this needs the role {needed}. Ask the owner for another link."
+MONTH = 30 * 86400  # seconds that a browser stays signed in
+MAX_BODY_BYTES = 2**20
+MAX_NAME = 60  # characters
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""A page loads only the studio's own files."""
+REPORT_HEADERS = {"content-security-policy": "frame-ancestors 'none'"}  # a report contains its own policy
+_FOLDER = Path(__file__).parent
+_STATIC: dict[str, tuple[Callable[[], str], str]] = {
+    "report.css": (lambda: read_asset("report.css"), "text/css"),
+    "studio.css": (lambda: (_FOLDER / "static" / "studio.css").read_text(encoding="utf-8"), "text/css"),
+    "studio.js": (lambda: (_FOLDER / "static" / "studio.js").read_text(encoding="utf-8"), "text/javascript"),
+}
+_SOURCES: dict[Source, str] = {"requests": "New requests", "dev": "Rows to check"}
+Form = dict[str, str]
+
+
+def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Starlette:
+    """Build the app of a studio that browsers open at `host`. `owner` is the owner's name until they choose one."""
+    pages = Pages(studio, owner)
+    show, save = pages.handle_page, pages.handle_form
+    routes = [
+        Route("/enter", pages.sign_in),
+        Route("/static/{name}", send_static),
+        Route("/", show(pages.show_home)),
+        Route("/review", show(pages.show_review, "reviewer")),
+        Route("/review", save(pages.save_review), methods=["POST"]),
+        Route("/chat", show(pages.show_chat, "reviewer")),
+        Route("/chat", save(pages.answer_chat), methods=["POST"]),
+        Route("/feedback", save(pages.save_feedback), methods=["POST"]),
+        Route("/data", show(pages.show_data)),
+        Route("/row", show(pages.show_row)),
+        Route("/row", save(pages.correct_row), methods=["POST"]),
+        Route("/row/out", save(pages.exclude_row), methods=["POST"]),
+        Route("/undo", save(pages.undo_entry), methods=["POST"]),
+        Route("/findings", show(pages.show_findings)),
+        Route("/findings", save(pages.start_check, "owner"), methods=["POST"]),
+        Route("/fixes", save(pages.accept_changes, "owner"), methods=["POST"]),
+        Route("/tests", show(pages.show_tests)),
+        Route("/tests", save(pages.decide_proposal), methods=["POST"]),
+        Route("/tests/examples", save(pages.write_approved, "owner"), methods=["POST"]),
+        Route("/tests/report", show(pages.show_test_report)),
+        Route("/blind", show(pages.show_blind, "reviewer")),
+        Route("/blind", save(pages.save_choice), methods=["POST"]),
+        Route("/compare", show(pages.show_comparison)),
+        Route("/compare", save(pages.control_comparison, "owner"), methods=["POST"]),
+        Route("/report/{name}", show(pages.show_report)),
+        Route("/name", save(pages.set_name, "owner"), methods=["POST"]),
+        Route("/apply", save(pages.apply_feedback, "owner"), methods=["POST"]),
+    ]
+    shell = Middleware(
+        Shell,
+        refuse=lambda reason: PlainTextResponse(reason, 421),
+        hosts=(*LOOPBACK, host),
+        headers=SECURITY_HEADERS,
+    )
+    return Starlette(routes=routes, middleware=[shell], max_body_size=MAX_BODY_BYTES)
+
+
+def send_static(request: Request) -> Response:
+    """Send a style sheet or the script."""
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        return PlainTextResponse("There is no such file.", 404)
+    load, media_type = _STATIC[name]
+    return Response(load(), media_type=media_type)
+
+
+def format_method(name: str) -> str:
+    """A method's label with its name; only the name for a method of the user's own."""
+    label = next((method.label for method in METHODS if method.name == name), "")
+    return f"{label} ({name})" if label else name
+
+
+@cache
+def _load_templates() -> Environment:
+    templates = create_environment(_FOLDER / "templates")
+    templates.globals.update(
+        count=format_count,
+        command=format_command,
+        format_method=format_method,
+        split_excerpt=split_excerpt,
+        act_words=ACT_WORDS,
+        new_id=new_id,
+        EXCLUDED=EXCLUDED,
+    )
+    return templates
+
+
+def _summarize_run(run: Run) -> dict[str, Any]:
+    """What the list of runs displays; for an unreadable run the status is the error."""
+    summary = {"name": run.name, "status": "", "recommended": "", "has_report": False}
+    try:
+        verdict, has_report = run.verdict, (run.folder / "report.html").exists()
+        recommended = (verdict.recommended or "none") if verdict else ""
+        return summary | {"status": run.status, "recommended": recommended, "has_report": has_report}
+    except RunError as error:
+        return summary | {"status": str(error)}
+
+
+class Pages:
+    """The pages of one studio."""
+
+    def __init__(self, studio: Studio, owner: str) -> None:
+        self.studio, self.owner = studio, owner
+        self.keys = SignIn(studio.queue.secret, lambda: studio.people)
+
+    def handle_page(
+        self, page: Callable[[Request], Response], role: Role = "reader"
+    ) -> Callable[[Request], Response]:
+        """Return a handler that displays a page to people who are signed in with this role, or an error."""
+
+        def respond(request: Request) -> Response:
+            person = self.keys.find_person(self.keys.read_key(request))
+            if person is None:
+                return PlainTextResponse(SIGNED_OUT, 403)
+            request.state.person = person
+            try:
+                if not person.has_role(role):
+                    error = NOT_ALLOWED.format(role=person.role, needed=role)
+                    return self._render("problem", request, 403, problem=error)
+                return page(request)
+            except EtudeError as error:
+                return self._render("problem", request, 400, problem=str(error))
+
+        return respond
+
+    def handle_form(
+        self, action: Callable[[Request, Form], Response], role: Role = "reviewer"
+    ) -> Callable[[Request], Any]:
+        """Return a handler for a form of the studio's own, sent by people who are signed in with this role."""
+
+        async def respond(request: Request) -> Response:
+            body = (await request.body()).decode(errors="replace")
+            form = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+            if not self.keys.is_own_form(request, form.get("token", "")):
+                return PlainTextResponse(SIGNED_OUT, 403)
+            # An action may answer or write files, so it runs in a thread beside the event loop.
+            handler = self.handle_page(lambda request: action(request, form), role)
+            return await run_in_threadpool(handler, request)
+
+        return respond
+
+    def sign_in(self, request: Request) -> Response:
+        """Sign a browser in by a link that the command line has printed."""
+        key = request.query_params.get("key", "")
+        if self.keys.find_person(key) is None:
+            return PlainTextResponse(SIGNED_OUT, 403)
+        response = RedirectResponse("/", 303)
+        secure = request.url.scheme == "https"  # as told by a proxy with TLS; the studio has none
+        response.set_cookie(self.keys.cookie_name, key, MONTH, secure=secure, httponly=True, samesite="lax")
+        return response
+
+    def show_home(self, request: Request, applied: Any = None, is_updated: bool = False) -> Response:
+        """The task, its verdict, and what to do next."""
+        counts = {source: self.studio.queue.count(source) for source in _SOURCES}
+        return self._render(
+            "home",
+            request,
+            applied=applied,
+            is_updated=is_updated,
+            counts=counts,
+            sources=_SOURCES,
+            gathered=self.studio.gathered_feedback,
+        )
+
+    def show_review(self, request: Request) -> Response:
+        """The next answer to review, or with `previous` the one reviewed last."""
+        source = self._choose_source(request.query_params.get("from", ""))
+        reviewer, queue = self._get_name(request), self.studio.queue
+        is_previous = "previous" in request.query_params
+        item = queue.find_last(reviewer, source) if is_previous else None
+        item = item or queue.take_next(reviewer, source)
+        return self._render_item(request, item, source, is_previous=is_previous)
+
+    def save_review(self, request: Request, form: Form) -> Response:
+        """Save feedback on an answer, and show the next answer."""
+        queue, reviewer = self.studio.queue, self._get_name(request)
+        item, source = queue.find(form.get("item", "")), self._choose_source(form.get("from", ""))
+        if item is None or item.answer is None:
+            error = "This answer is no longer in the queue, because another assistant answers now."
+            return self._render("problem", request, 410, problem=error)
+        reason = form.get("reason", "").strip()
+        correction = form.get("correction", "").replace("\r\n", "\n")
+        contents: dict[str, dict[str, object]] = {
+            "accept": {"accepted": True},
+            "correct": {"correction": correction, "reason": reason},
+            "reject": {"thumb": "down", "reason": reason},
+            "expert": {"flag": True, "reason": reason},
+        }
+        button, failures = form.get("say", ""), list[str]()
+        if button == "skip":
+            queue.put_back(item.id)
+        elif button in contents:
+            entry_id = form.get("entry", "")
+            failures = self.studio.save_review(item, reviewer, entry_id, **contents[button])
+        else:
+            failures = ["the form says nothing about the answer"]
+        if failures:
+            return self._render_item(request, item, source, failures=failures, form=form)
+        if "x-fragment" not in request.headers:
+            return RedirectResponse(f"/review?{urlencode({'from': source})}", 303)
+        return self._render_item(request, queue.take_next(reviewer, source), source)
+
+    def show_chat(self, request: Request) -> Response:
+        """A new conversation."""
+        return self._render_chat(request, [], [], {})
+
+    def answer_chat(self, request: Request, form: Form) -> Response:
+        """Answer a question, and show the conversation."""
+        question = form.get("question", "").replace("\r\n", "\n").strip()
+        turns = conversation.parse_turns(form.get("turns", ""))
+        if not question:
+            return self._render_chat(request, turns, [], form)
+        turns.append(Message("user", question))
+        methods = [name for name in (form.get("first", ""), form.get("second", "")) if name]
+        answers = conversation.answer_turns(self.studio, turns, methods or [self.studio.method])
+        return self._render_chat(request, turns, answers, form)
+
+    def save_feedback(self, request: Request, form: Form) -> Response:
+        """Save feedback on an answer in a conversation."""
+        self.studio.log.add(conversation.parse_feedback(form, self._get_name(request)))
+        return HTMLResponse('<p class="note" role="status">Saved. Thank you.</p>')
+
+    def show_data(self, request: Request) -> Response:
+        """The rows that may be displayed, filtered by words, tag and finding."""
+        filters: dict[str, Any] = {name: request.query_params.get(name, "") for name in ("q", "tag", "kind")}
+        number = request.query_params.get("page", "0")
+        # A longer number would not fit into SQLite's integers.
+        page = int(number) if number.isdecimal() and len(number) < 9 else 0
+        data = self.studio.data
+        rows, total = data.search(filters["q"].strip(), filters["tag"], filters["kind"], page)
+        return self._render(
+            "data",
+            request,
+            rows=rows,
+            total=total,
+            page=page,
+            num_pages=-(-total // PAGE_ROWS),
+            query=urlencode(filters),
+            tags=sorted(data.tags.most_common(MAX_TAGS)),
+            kinds=sorted({finding.kind for finding, *_ in data.findings}),
+            **filters,
+        )
+
+    def show_row(self, request: Request) -> Response:
+        """One row, to be corrected."""
+        return self._render_row(request, self.studio.data.find(request.query_params.get("id", "")))
+
+    def correct_row(self, request: Request, form: Form) -> Response:
+        """Save a correction of a row."""
+        correction, reason = form.get("correction", ""), form.get("reason", "")
+
+        def correct(row: DataRow, reviewer: str) -> list[str]:
+            return self.studio.correct(row, reviewer, correction, reason)
+
+        return self._change_row(request, form, correct, correction)
+
+    def exclude_row(self, request: Request, form: Form) -> Response:
+        """Save that a row is to be left out."""
+        reason = form.get("reason", "")
+        return self._change_row(request, form, lambda row, name: self.studio.exclude(row, name, reason))
+
+    def undo_entry(self, request: Request, form: Form) -> Response:
+        """Take back feedback on a row."""
+        entry_id = form.get("entry", "")
+        return self._change_row(request, form, lambda row, name: self.studio.undo(entry_id, name))
+
+    def _change_row(
+        self,
+        request: Request,
+        form: Form,
+        change: Callable[[DataRow, str], list[str] | None],
+        correction: str = "",
+    ) -> Response:
+        row = self.studio.data.find(form.get("id", ""))
+        failures = change(row, self._get_name(request)) if row else []
+        return self._render_row(request, row, correction, failures or [], is_saved=not failures)
+
+    def show_findings(self, request: Request, written: tuple[str, int, str] | None = None) -> Response:
+        """The findings of the check with excerpts, and the proposed corrections.
+
+        `written` is the name of a new fixed file, its number of changes and the line for the task file."""
+        studio = self.studio
+        return self._render(
+            "findings", request, written=written, findings=studio.data.findings, checking=studio.checking
+        )
+
+    def start_check(self, request: Request, form: Form) -> Response:
+        """Start a check."""
+        self.studio.checking.start()
+        return RedirectResponse("/findings", 303)
+
+    def accept_changes(self, request: Request, form: Form) -> Response:
+        """Accept proposed changes or take them back, and say what the fixed file contains then."""
+        proposals, is_accepted = self.studio.checking.proposals, form.get("do") != "back"
+        num_changes = proposals.set_accepted(form.get("which", ""), is_accepted, self._get_name(request))
+        assert proposals.proposal is not None
+        file = proposals.proposal.files.fixed_file
+        return self.show_findings(
+            request, (file.name, num_changes, format_source_line(self.studio.task, file))
+        )
+
+    def show_tests(self, request: Request, failures: Sequence[str] = (), **values: Any) -> Response:
+        """The failures of the latest `etude test`, and the rows that are proposed for them."""
+        run, method = self.studio.run, self.studio.method
+        return self._render(
+            "tests",
+            request,
+            result=load_suite_result(run, method),
+            proposals=read_proposals(self.studio.task),
+            has_report=(suite_folder(run, method) / "report.html").exists(),
+            failures=failures,
+            **{"form": {}, "written": None, **values},
+        )
+
+    def decide_proposal(self, request: Request, form: Form) -> Response:
+        """Save the decision on a proposed row."""
+        question, output, approved = (
+            form.get("input", ""),
+            form.get("output", ""),
+            form.get("do") == "approve",
+        )
+        reviewer = f"{self._get_name(request)}, {utc_now()}"
+        failures = save_decision(self.studio.task, question, output, approved, reviewer)
+        return self.show_tests(request, failures, form=form if failures else {})
+
+    def write_approved(self, request: Request, form: Form) -> Response:
+        """Write a new file of examples with the approved rows."""
+        file = write_approved_examples(self.studio.task)
+        written = (file.name, format_source_line(self.studio.task, file)) if file else None
+        return self.show_tests(request, written=written)
+
+    def show_test_report(self, request: Request) -> Response:
+        """The report of the latest test."""
+        file = suite_folder(self.studio.run, self.studio.method) / "report.html"
+        return HTMLResponse(file.read_text(encoding="utf-8"), headers=REPORT_HEADERS)
+
+    def show_blind(self, request: Request) -> Response:
+        """The next dev row with the answers of two unnamed methods."""
+        return self._render_blind(request, request.query_params)
+
+    def save_choice(self, request: Request, form: Form) -> Response:
+        """Save which answer is better, and show the next row."""
+        comparison, number, button = self._open_blind(form), form.get("row", ""), form.get("say", "")
+        rows = comparison.rows[int(number) :][:1] if comparison and number.isdecimal() else []
+        rows = [row for row in rows if row.key == form.get("key")]  # the runs may have changed since
+        if comparison and rows and button in ("left", "right", "both", "neither"):
+            entry_id = form.get("id") or new_id()
+            comparison.save_choice(rows[0], self._get_name(request), entry_id, button)
+        return self._render_blind(request, form)
+
+    def show_comparison(self, request: Request) -> Response:
+        """The progress of the latest run, and all runs."""
+        self.studio.refresh()
+        runs = find_runs(self.studio.task.folder / FOLDER)
+        latest = runs[0] if runs else None
+        return self._render_fragment(
+            "ladder",
+            request,
+            "Compare",
+            "refresh",
+            "Every method answers the same sealed test. A comparison that was stopped can be resumed.",
+            latest=latest,
+            is_busy=latest is not None and latest.is_running,
+            progress=read_progress(latest) if latest else RunProgress(),
+            runs=[_summarize_run(run) for run in runs],
+            comparing=self.studio.comparing,
+        )
+
+    def control_comparison(self, request: Request, form: Form) -> Response:
+        """Start, resume or stop a comparison, or answer its question with yes."""
+        comparing, action = self.studio.comparing, form.get("do")
+        if action == "stop":
+            comparing.stop()
+        elif action == "yes":
+            comparing.agree()
+        else:
+            runs = find_runs(self.studio.task.folder / FOLDER)
+            comparing.start(resume_options(runs[0]) if action == "resume" and runs else ())
+        return RedirectResponse("/compare", 303)
+
+    def show_report(self, request: Request) -> Response:
+        """A run's report."""
+        run = find_run(self.studio.task.folder / FOLDER, request.path_params["name"])
+        text = (run.folder / "report.html").read_text(encoding="utf-8")
+        return HTMLResponse(text, headers=REPORT_HEADERS)
+
+    def set_name(self, request: Request, form: Form) -> Response:
+        """Set the name under which the owner reviews."""
+        response = RedirectResponse("/", 303)
+        cookie = urlencode({"n": " ".join(form.get("name", "").split())[:MAX_NAME]})
+        response.set_cookie(NAME_COOKIE, cookie, httponly=True, samesite="lax", max_age=MONTH)
+        return response
+
+    def apply_feedback(self, request: Request, form: Form) -> Response:
+        """Write a new file of examples."""
+        is_updated = "update" in form
+        applied = apply_feedback(self.studio.task_file, is_updated)
+        if is_updated:
+            self.studio.reload()
+        return self.show_home(request, applied, is_updated)
+
+    def _render_item(
+        self,
+        request: Request,
+        item: ReviewItem | None,
+        source: Source,
+        is_previous: bool = False,
+        failures: Sequence[str] = (),
+        form: Form | None = None,
+    ) -> Response:
+        return self._render(
+            "item" if "x-fragment" in request.headers else "review",
+            request,
+            422 if failures else 200,
+            item=item,
+            source=source,
+            title=_SOURCES[source],
+            counts=self.studio.queue.count(source),
+            is_previous=is_previous and item is not None,
+            failures=failures,
+            form=form or {},
+            entry_id=form["entry"] if form else new_id(),
+        )
+
+    def _render_row(
+        self,
+        request: Request,
+        row: DataRow | None,
+        correction: str = "",
+        failures: Sequence[str] = (),
+        is_saved: bool = False,
+    ) -> Response:
+        if row is None:
+            error = "There is no such row, or it is a sealed test row."
+            return self._render("problem", request, 404, problem=error)
+        return self._render(
+            "row",
+            request,
+            422 if failures else 200,
+            row=row,
+            correction=correction or row.output,
+            failures=failures,
+            is_saved=is_saved,
+            state=self.studio.get_state(row),
+            history=self.studio.list_history(row),
+        )
+
+    def _open_blind(self, form: Mapping[str, str]) -> BlindComparison | None:
+        """Compare the two methods of the form, or else the recommended one and another; None if there is only one."""
+        methods = self.studio.run.fitted_methods
+        first = form.get("first") if form.get("first") in methods else self.studio.method
+        other_methods = [name for name in reversed(methods) if name != first]
+        second = (
+            form.get("second") if form.get("second") in other_methods else next(iter(other_methods), None)
+        )
+        return BlindComparison(self.studio, str(first), second) if second else None
+
+    def _render_blind(self, request: Request, form: Mapping[str, str]) -> Response:
+        comparison, reviewer = self._open_blind(form), self._get_name(request)
+        numbered_row = comparison.next_row(reviewer) if comparison and "result" not in form else None
+        number, row = numbered_row or (0, None)
+        first, second = comparison.methods if comparison else ("", "")
+        choices = comparison.choices if comparison else []
+        return self._render_fragment(
+            "pair",
+            request,
+            "Which is better?",
+            comparison=comparison,
+            row=row,
+            number=number,
+            num_judged=sum(entry.reviewer == reviewer for entry in choices),
+            first=first,
+            second=second,
+        )
+
+    def _render_chat(
+        self,
+        request: Request,
+        turns: Sequence[Message],
+        answers: Sequence[conversation.ChatAnswer],
+        form: Form,
+    ) -> Response:
+        question = conversation.select_turns(self.studio.assistant, turns)
+        continued = [*turns, *(Message("assistant", answer.text) for answer in answers[:1])]
+        return self._render_fragment(
+            "talk",
+            request,
+            "Chat",
+            turns=turns,
+            answers=answers,
+            question=conversation.format_turns(question),
+            continued=conversation.format_turns(continued),
+            first=form.get("first") or self.studio.method,
+            second=form.get("second", ""),
+        )
+
+    def _choose_source(self, name: str) -> Source:
+        sources = [source for source in _SOURCES if self.studio.queue.count(source).total]
+        return next((source for source in sources if source == name), sources[0] if sources else "requests")
+
+    def _get_name(self, request: Request) -> str:
+        cookie_name = parse_qs(request.cookies.get(NAME_COOKIE, "")).get("n", [""])[0].strip()
+        return request.state.person.name or cookie_name or self.owner
+
+    def _render_fragment(
+        self,
+        fragment: str,
+        request: Request,
+        heading: str,
+        kind: str = "fragment",
+        lead: str = "",
+        **values: Any,
+    ) -> Response:
+        """Render a fragment alone if the script asks for it, else within its page."""
+        if "x-fragment" in request.headers:
+            return self._render(fragment, request, **values)
+        return self._render(
+            "around", request, fragment=fragment, heading=heading, kind=kind, lead=lead, **values
+        )
+
+    def _render(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
+        template = _load_templates().get_template(f"{name}.html.j2")
+        html = template.render(
+            studio=self.studio,
+            token=self.keys.form_token(self.keys.read_key(request)),
+            person=request.state.person,
+            reviewer=self._get_name(request),
+            path=request.url.path,
+            **values,
+        )
+        return HTMLResponse(html, status)

@@ -1,0 +1,1 @@
+"""Measures over many answers: shares of cases, calibration, invented names, forgetting, leaks, bias."""

@@ -1,0 +1,110 @@
+"""The files of a finished test: report.html, test.json, results.jsonl, and JUnit XML with a test case per gate."""
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from etude import __version__
+from etude.base import formatting as wording
+from etude.base.pages import create_environment, hash_source, read_asset
+from etude.base.typed_json import to_json
+from etude.report.pictures import SHARES
+from etude.suites.acts import ACT_WORDS
+from etude.suites.measures.shares import CaseResult
+from etude.suites.output import summary
+from etude.suites.results import SuiteReport
+from etude.types import ACTS
+
+_HERE = Path(__file__).parent
+_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_report_json(report: SuiteReport) -> dict[str, Any]:
+    """Return all numbers and gates; the answers are in results.jsonl."""
+    subject = report.subject
+    return {
+        "etude": __version__,
+        "task": subject.task.name if subject.task else None,
+        "run": subject.run.name if subject.run else None,
+        "method": subject.name,
+        "assistant": subject.assistant.fingerprint,
+        "base": subject.base.fingerprint,
+        "model": subject.assistant.model.name,
+        "quick": report.quick,
+        "headline": summary.format_headline(report),
+        "passed": report.passed,
+        "cases": len(report.results),
+        "gates": [
+            {"gate": result.gate.text, "outcome": result.outcome, "detail": result.detail}
+            for result in report.gates
+        ],
+        "measures": [to_json(measure) for measure in report.measures],
+        "confidence": to_json(report.confidence) if report.confidence else None,
+        "canaries": [to_json(exposure) for exposure in report.exposures],
+        "notes": list(report.notes),
+    }
+
+
+def to_line(result: CaseResult) -> dict[str, Any]:
+    """Return one line of results.jsonl: the case, and both answers."""
+    case = result.case
+    return {
+        "id": case.id,
+        "suite": case.suite,
+        "about": case.about,
+        "location": case.location,
+        "unit": case.unit,
+        "input": [{"role": turn.role, "content": turn.content} for turn in case.input],
+        "expect": list(case.expect),
+        "base": to_json(result.base),
+        "assistant": to_json(result.assistant),
+        "etude": __version__,
+    }
+
+
+def to_junit(report: SuiteReport) -> str:
+    """Return JUnit XML with one test case for each gate."""
+    failed = sum(gate.outcome != "passed" for gate in report.gates)
+    root = ElementTree.Element("testsuites", {"name": "etude test"})
+    counts = {"tests": str(len(report.gates)), "failures": str(failed)}
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "gates", **counts})
+    for gate in report.gates:
+        names = {"classname": "etude.gates", "name": _remove_controls(gate.gate.text)}
+        case = ElementTree.SubElement(suite, "testcase", names)
+        if gate.outcome != "passed":
+            message = {"type": gate.outcome, "message": _remove_controls(f"{gate.outcome}: {gate.detail}")}
+            ElementTree.SubElement(case, "failure", message)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _remove_controls(text: str) -> str:
+    # XML 1.0 cannot hold them, not even escaped.
+    return _NO_XML.sub("?", text)
+
+
+def to_html(report: SuiteReport) -> str:
+    """Render the page."""
+    css = read_asset("report.css") + (_HERE / "page.css").read_text(encoding="utf-8")
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    page = create_environment(_HERE).get_template("page.html.j2")
+    return page.render(
+        report=report,
+        subject=report.subject,
+        words=summary,
+        wording=wording,
+        axis=SHARES,
+        bars=list(summary.build_bars(report)),
+        confidence=report.confidence,
+        floor=summary.choose_axis_start(report),
+        curve=summary.format_curve(report),
+        shown=summary.sort_results(report.results),
+        acts=ACTS,
+        act_words=ACT_WORDS,
+        css=Markup(css),
+        css_hash=hash_source(css),
+        script=Markup(script),
+        script_hash=hash_source(script),
+    )

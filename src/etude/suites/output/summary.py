@@ -1,0 +1,109 @@
+"""Sentences, tables and charts of a finished test, for its page and for the terminal."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from etude.base.formatting import format_count, format_points
+from etude.suites.acts import ACT_WORDS
+from etude.suites.cases import Case
+from etude.suites.measures.bias import SUITE as BIAS
+from etude.suites.measures.shares import CaseResult, Measure
+from etude.suites.results import SuiteReport
+from etude.types import ACTS, Act
+
+
+def format_headline(report: SuiteReport) -> str:
+    """Say the outcome in one sentence."""
+    gates = report.gates
+    if not gates:
+        return f"{report.subject.name}: {_format_overall(report)}; no gates are set"
+    passed = sum(gate.outcome == "passed" for gate in gates)
+    if passed == len(gates):
+        which = "its gate" if passed == 1 else f"all {passed} gates"
+        return f"{report.subject.name} passes {which}: {_format_overall(report)}"
+    open_gates = sum(gate.outcome == "too few cases" for gate in gates)
+    undecided = f", {open_gates} cannot be decided with so few cases" if open_gates else ""
+    return f"{report.subject.name} is not ready: {passed} of {len(gates)} gates passed{undecided}"
+
+
+def _format_overall(report: SuiteReport) -> str:
+    results = [result for result in report.results if result.case.suite != BIAS]
+    num_own = sum(result.assistant.passed for result in results)
+    num_base = sum(result.base.passed for result in results)
+    return f"{num_own:,} of {format_count(len(results), 'case')} as expected, the base {num_base:,}"
+
+
+def format_expected(case: Case) -> str:
+    """Say what a right answer does."""
+    return " or ".join(ACT_WORDS[act] for act in case.expect)
+
+
+def list_suites(report: SuiteReport) -> list[Measure]:
+    """List the measures of whole suites."""
+    names = {result.case.suite for result in report.results}
+    return [measure for measure in report.measures if measure.name in names]
+
+
+def list_common(report: SuiteReport) -> list[Measure]:
+    """List the measures over all suites."""
+    suites = {result.case.suite for result in report.results}
+    return [measure for measure in report.measures if "/" not in measure.name and measure.name not in suites]
+
+
+def list_case_kinds(report: SuiteReport) -> list[Measure]:
+    """List the measures of single kinds of case."""
+    return [measure for measure in report.measures if "/" in measure.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The acts of one side in one suite, for the chart."""
+
+    suite: str
+    label: str
+    slices: tuple[tuple[Act, int, float, float], ...]
+    """(act, number of cases, left edge and width in per cent)."""
+    total: int
+
+
+def build_bars(report: SuiteReport) -> Iterator[Bar]:
+    """Build two bars for each suite: the base's, then the assistant's."""
+    for suite in dict.fromkeys(result.case.suite for result in report.results):
+        suite_results = [result for result in report.results if result.case.suite == suite]
+        for side, label in (("base", "base"), ("assistant", report.subject.name)):
+            acts = sorted((getattr(result, side).act for result in suite_results), key=ACTS.index)
+            width, counts = 100 / len(acts), Counter(acts)
+            slices = tuple((act, num, width * acts.index(act), width * num) for act, num in counts.items())
+            yield Bar(suite, label, slices, len(acts))
+
+
+def sort_results(results: Sequence[CaseResult]) -> list[CaseResult]:
+    """Sort failures of the assistant first, then of the base, each in the order asked."""
+    return sorted(results, key=lambda result: (result.assistant.passed, result.base.passed))
+
+
+def format_difference(measure: Measure) -> str:
+    """Format assistant minus base, in points."""
+    estimate = measure.difference
+    if estimate is None:
+        return ""
+    value, low, high = (format_points(n, signed=True) for n in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def choose_axis_start(report: SuiteReport) -> float:
+    """Choose where the axis of the accuracy curve begins: a round share below all of it."""
+    rights = [point.right for point in report.confidence.curve] if report.confidence else [0.0]
+    return min(0.9, int(10 * min(rights)) / 10)
+
+
+def format_curve(report: SuiteReport) -> str:
+    """Format accuracy by the share that is answered, as SVG points in a square of 100 by 100."""
+    if report.confidence is None:
+        return ""
+    low = choose_axis_start(report)
+    heights = [(point.share, (point.right - low) / (1 - low)) for point in report.confidence.curve]
+    return " ".join(
+        f"{100 * answered_share:.1f},{100 - 100 * height:.1f}" for answered_share, height in heights
+    )

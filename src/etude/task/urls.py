@@ -1,0 +1,148 @@
+"""Readers of keys with URLs: model endpoints, and documents on web pages or in a database. A URL or key that may
+contain a secret is never shown in an error."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from etude.errors import quote_value
+from etude.task import yaml_document as readers
+from etude.task.definition import RemoteDocuments, index_folder
+from etude.task.endpoint import NO_LIMIT, Endpoint, Prices, is_url
+from etude.task.rules import number
+from etude.task.yaml_document import NodeReader, YamlDocument, rule_reader
+
+_URL = re.compile(r"https?://[^\s@?#]+")
+_VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
+_DOCUMENT_SOURCES = ("urls", "sitemap", "sql")
+PRICES: Mapping[str, NodeReader] = {
+    name: rule_reader(number(0)) for name in ("prompt", "cached", "answer", "per_hour")
+}
+
+
+def read_endpoint(document: YamlDocument, key: str, node: yaml.Node) -> Endpoint | None:
+    """{endpoint: URL, model: NAME, key: env:VARIABLE, ...}."""
+    endpoint: Endpoint | None = read_endpoint_with(document, key, node, {})["endpoint"]
+    return endpoint
+
+
+def read_endpoint_with(
+    document: YamlDocument, key: str, node: yaml.Node, extra: Mapping[str, NodeReader]
+) -> dict[str, Any]:
+    """An endpoint under "endpoint", and the values of the `extra` keys beside it."""
+    nodes = document.read_mapping(node, {**_ENDPOINT_KEYS, **extra}, key)
+    values = readers.read_keys(document, key, nodes, {**_ENDPOINT_KEYS, **extra})
+    extra_values = {name: values.pop(name) for name in extra if name in values}
+    for name in ("endpoint", "model"):
+        if name not in nodes and (key, name) not in document.misspelt:
+            document.add_issue(node, f"{key} has no {name}", "", f"add {name}: to {key}")
+    settings = {name: value for name, value in values.items() if value is not None}
+    prices = settings.get("prices")
+    if "max_cost" in settings and not (prices and prices.has_token_prices):
+        remedy = f"add prices: {{prompt: ..., answer: ...}} to {key}, per million tokens"
+        document.add_issue(nodes["max_cost"], f"{key}.max_cost needs prices", "", remedy)
+    # Without both, the missing one is reported above.
+    is_complete = {"endpoint", "model"} <= settings.keys()
+    endpoint = Endpoint(url=settings.pop("endpoint"), **settings) if is_complete else None
+    return {**extra_values, "endpoint": endpoint}
+
+
+def read_url(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
+    """The URL of an endpoint, without `/chat/completions`."""
+    url = readers.read_prose(document, key, node)
+    if url is None:
+        return None
+    with suppress(ValueError):  # a port that is not a number
+        parts = urlsplit(url)
+        if _URL.fullmatch(url) and parts.hostname and parts.port != 0:
+            return url.rstrip("/").removesuffix("/chat/completions")
+    message = f"{key} must be a URL without password, ? and #"
+    document.add_issue(node, message, "", "write such as https://api.example.com/v1, and the key under key:")
+    return None
+
+
+def read_model_name(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
+    """The name of a model as its endpoint lists it."""
+    name = readers.read_text(document, key, node)
+    if name and (";" in name or "\n" in name.strip()):
+        remedy = "write it as the endpoint's own list has it"
+        document.add_issue(node, f"{key} is not the name of a model", quote_value(name), remedy)
+    return name and name.strip()
+
+
+def _variable_reader(content: str, remedy: str) -> NodeReader:
+    """A reader of env:VARIABLE, the environment variable with the `content`."""
+
+    def read(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
+        match = _VARIABLE.fullmatch(str(node.value))
+        if match is None:
+            message = f"{key} must name an environment variable, which holds {content}"
+            document.add_issue(node, message, "", remedy)
+        return match and match[1]
+
+    return read
+
+
+def read_options(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any] | None:
+    """Further keys of each request."""
+    if isinstance(node, yaml.MappingNode):
+        return dict(readers.to_plain(node))
+    remedy = f"write {key}: {{reasoning_effort: low}}"
+    document.add_issue(node, f"{key} must be a mapping", readers.quote_node(node), remedy)
+    return None
+
+
+def read_documents(document: YamlDocument, key: str, node: yaml.Node) -> Path | RemoteDocuments | None:
+    """An existing path, or {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}."""
+    if not isinstance(node, yaml.MappingNode):
+        return readers.read_path(document, key, node)
+    nodes = document.read_mapping(node, _DOCUMENT_KEYS, key)
+    values = readers.read_keys(document, key, nodes, _DOCUMENT_KEYS)
+    sources = [name for name in _DOCUMENT_SOURCES if name in nodes]
+    if len(sources) != 1:
+        message = f"{key} needs one of {', '.join(_DOCUMENT_SOURCES)}"
+        document.add_issue(node, message, ", ".join(sources), "keep or add one of them")
+    elif ("sql" in nodes) != ("url" in nodes):
+        message = f"{key}: sql and url belong together"
+        document.add_issue(node, message, "", "write {sql: QUERY, url: env:VARIABLE}")
+    folder = index_folder(document.folder / document.name) / "documents"
+    return RemoteDocuments(folder, **{name: value for name, value in values.items() if value is not None})
+
+
+def _read_urls(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
+    urls = readers.read_texts(document, key, node)
+    for url in urls:
+        if not is_url(url):
+            message = f"{key} must be the address of a page"
+            document.add_issue(node, message, quote_value(url), "write https://...")
+    return urls
+
+
+_ENDPOINT_KEYS: Mapping[str, NodeReader] = {
+    "endpoint": read_url,
+    "model": read_model_name,
+    "key": _variable_reader("the key", "export the key as a variable and write key: env:ITS_NAME"),
+    "context": rule_reader(number(1, NO_LIMIT, whole=True)),
+    "options": read_options,
+    "prices": readers.mapping_reader(PRICES, Prices),
+    "at_once": rule_reader(number(1, 256, whole=True)),
+    "per_minute": rule_reader(number(0, above=True)),
+    "timeout": rule_reader(number(0, 3600, above=True)),
+    "max_requests": rule_reader(number(1, whole=True)),
+    "max_cost": rule_reader(number(0)),
+}
+
+_DOCUMENT_KEYS: Mapping[str, NodeReader] = {
+    "urls": _read_urls,
+    "sitemap": lambda document, key, node: next(iter(_read_urls(document, key, node)), None),
+    "pages": rule_reader(number(1, whole=True)),
+    "sql": readers.read_prose,
+    "url": _variable_reader(
+        "the address of the database", "export it as a variable and write url: env:ITS_NAME"
+    ),
+}

@@ -1,0 +1,169 @@
+"""JSON answers as values of named fields, and where these values are in the text that they were extracted from.
+
+A field is the path of a value: ("entities", "Disease"). A list of plain values is one field with several values; a
+list of objects is not supported.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Field = tuple[str, ...]
+Values = dict[Field, list[str]]
+Absence = Literal["omitted", "null", "empty"]
+"""How an answer writes that a field has no value."""
+
+
+class NestedListError(ValueError):
+    """A list whose items are objects or lists."""
+
+
+def flatten(answer: Any, path: Field = ()) -> Iterator[tuple[Field, list[str], bool]]:
+    """Yields (field, values, whether it is a list) for every leaf of a JSON value. Raises NestedListError."""
+    if isinstance(answer, Mapping):
+        for key, value in answer.items():
+            yield from flatten(value, (*path, str(key)))
+    elif isinstance(answer, list):
+        if any(isinstance(item, Mapping | list) for item in answer):
+            raise NestedListError(".".join(path))
+        yield path, [_to_text(item) for item in answer if item is not None], True
+    else:
+        yield path, [] if answer in (None, "") else [_to_text(answer)], False
+
+
+def _to_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True)
+class AnswerShape:
+    """How the training answers are written: their fields in order, which are lists, and how absence is written."""
+
+    fields: tuple[Field, ...]
+    lists: frozenset[Field]
+    absences: Mapping[Field, Absence] = field(default_factory=dict)
+    objects: tuple[Field, ...] = ()
+    """Objects that every answer has, also empty ones."""
+
+    @classmethod
+    def fit(cls, answers: Sequence[Any]) -> AnswerShape:
+        """Reads the shape from parsed answers. Raises NestedListError."""
+        positions: dict[Field, list[float]] = {}
+        lists: set[Field] = set()
+        absences: dict[Field, Counter[Absence]] = {}
+        objects: Counter[Field] = Counter()
+        for answer in answers:
+            leaves = list(flatten(answer))
+            for index, (path, values, is_list) in enumerate(leaves):
+                positions.setdefault(path, []).append(index / max(1, len(leaves)))
+                if is_list:
+                    lists.add(path)
+                if not values:
+                    absences.setdefault(path, Counter())["empty" if is_list else _absence(answer, path)] += 1
+            objects.update(_list_objects(answer))
+        for path in positions:
+            num_omitted = len(answers) - len(positions[path])
+            absences.setdefault(path, Counter())["omitted"] += num_omitted
+        ordered = sorted(positions, key=lambda path: sum(positions[path]) / len(positions[path]))
+        always = tuple(path for path, number in objects.items() if number == len(answers))
+        common = {path: counts.most_common(1)[0][0] for path, counts in absences.items()}
+        return cls(tuple(ordered), frozenset(lists), common, always)
+
+    def build(self, values: Mapping[Field, Sequence[str]]) -> Any:
+        """An answer of this shape. Numbers stay text unless the value reads as one in `json`."""
+        answer: dict[str, Any] = {}
+        for path in self.objects:
+            _set(answer, path, {})
+        for path in self.fields:
+            found = list(values.get(path, ()))
+            absence = self.absences.get(path, "omitted")
+            if found:
+                _set(answer, path, found if path in self.lists else found[0])
+            elif absence == "empty":
+                _set(answer, path, [] if path in self.lists else "")
+            elif absence == "null":
+                _set(answer, path, None)
+        return answer
+
+    def to_json(self) -> dict[str, Any]:
+        """For `from_json`."""
+        return {
+            "fields": [list(path) for path in self.fields],
+            "lists": sorted(list(path) for path in self.lists),
+            "absences": [[list(path), absence] for path, absence in self.absences.items()],
+            "objects": [list(path) for path in self.objects],
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> AnswerShape:
+        """Reads what `to_json` gave."""
+        absences = {tuple(path): absence for path, absence in body["absences"]}
+        fields, objects = (tuple(map(tuple, body[name])) for name in ("fields", "objects"))
+        return cls(fields, frozenset(map(tuple, body["lists"])), absences, objects)
+
+
+def _absence(answer: Any, path: Field) -> Absence:
+    for key in path:
+        answer = answer[key]
+    return "null" if answer is None else "empty"
+
+
+def _list_objects(answer: Any, path: Field = ()) -> Iterator[Field]:
+    if isinstance(answer, Mapping):
+        if path:
+            yield path
+        for key, value in answer.items():
+            yield from _list_objects(value, (*path, str(key)))
+
+
+def _set(answer: dict[str, Any], path: Field, value: Any) -> None:
+    for key in path[:-1]:
+        answer = answer.setdefault(key, {})
+    answer.setdefault(path[-1], value) if value == {} else answer.__setitem__(path[-1], value)
+
+
+def align(
+    text: str, values: Mapping[Field, Sequence[str]]
+) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
+    """Where values are in the text: field -> (begin, end) of each, and the values that are not there.
+
+    Values of a list are found in their order; no two values share characters. Longer values are placed first, so that
+    "cancer" does not take a place inside "breast cancer".
+    """
+    spans: dict[Field, list[tuple[int, int]]] = {}
+    missing: Values = {}
+    used = bytearray(len(text))
+    ordered = sorted(
+        ((path, value, number) for path, items in values.items() for number, value in enumerate(items)),
+        key=lambda entry: -len(entry[1]),
+    )
+    last_end: dict[tuple[Field, str], int] = {}
+    for path, value, _ in ordered:
+        span = _find(text, value, used, last_end.get((path, value), 0))
+        if span is None:
+            missing.setdefault(path, []).append(value)
+            continue
+        used[span[0] : span[1]] = b"\1" * (span[1] - span[0])
+        last_end[path, value] = span[1]
+        spans.setdefault(path, []).append(span)
+    return {path: sorted(found) for path, found in spans.items()}, missing
+
+
+def _find(text: str, value: str, used: bytearray, start: int) -> tuple[int, int] | None:
+    """The first free occurrence from `start` on: as written, then in any case and with any white space; at the borders
+    of words where there is one."""
+    if not value.strip():
+        return None
+    loose = r"\s+".join(re.escape(word) for word in value.split())
+    exact = re.escape(value)
+    for pattern, flags in ((exact, 0), (loose, re.IGNORECASE)):
+        for bordered in (rf"(?<!\w){pattern}(?!\w)", pattern):
+            for match in re.finditer(bordered, text, flags):
+                if match.start() >= start and not any(used[match.start() : match.end()]):
+                    return match.span()
+    return None

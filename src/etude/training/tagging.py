@@ -1,0 +1,114 @@
+"""Training a tagger: all weights of an encoder, and a new linear layer over its words."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from etude.models.local.tagger import Tagger, Window
+from etude.text.answer_spans import Values, align
+from etude.training import encoder_loop
+
+ROWS_PER_STEP = 16
+LEARNING_RATE = 1e-4
+"""Of the encoder and, `HEAD_SCALE` times as high, of the new layer."""
+MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS = 150, 3, 10
+HEAD_SCALE = 10.0
+
+
+class TaggerModule(torch.nn.Module):
+    """The encoder and the head, as the loop trains them."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        """Shares its weights with `tagger`, which predicts with them at any moment."""
+        super().__init__()
+        self.tagger, self.body = tagger, tagger.encoder.module
+        # The head starts at zero and is scaled up, which gives it a higher learning rate than the encoder's.
+        self.weight = torch.nn.Parameter(tagger.weight / HEAD_SCALE)
+        self.bias = torch.nn.Parameter(tagger.bias / HEAD_SCALE)
+
+    def share_head(self) -> None:
+        """Gives the tagger the current head."""
+        self.tagger.weight, self.tagger.bias = self.weight * HEAD_SCALE, self.bias * HEAD_SCALE
+
+    def build_loss(self, rows: Sequence[tuple[Window, torch.Tensor]]) -> encoder_loop.EncoderLoss:
+        """Mean cross-entropy of the tags of all words."""
+
+        def loss(numbers: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
+            self.share_head()
+            windows = [rows[number][0] for number in numbers]
+            logits = torch.cat(self.tagger.compute_logits(windows))
+            targets = torch.cat([rows[number][1] for number in numbers]).to(logits.device)
+            tokens = sum(len(window.ids) for window in windows)
+            return torch.nn.functional.cross_entropy(logits.float(), targets), tokens
+
+        return loss
+
+
+def build_rows(
+    tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]
+) -> list[tuple[Window, torch.Tensor]]:
+    """Each window of each text with the tag of each of its words."""
+    numbers = {path: number for number, path in enumerate(tagger.fields)}
+    rows = []
+    for text, values in zip(texts, answers, strict=True):
+        words, windows = tagger.split_windows(text)
+        tags = [0] * len(words)
+        spans, _ = align(text, {path: items for path, items in values.items() if path in numbers})
+        for path, found in spans.items():
+            for begin, end in found:
+                inside = [n for n, (first, last) in enumerate(words) if first < end and last > begin]
+                for position, word in enumerate(inside):
+                    tags[word] = 1 + 2 * numbers[path] + (position > 0)
+        for window in windows:
+            rows.append((window, torch.tensor([tags[word] for word in window.words])))
+    return rows
+
+
+def choose_loop_config(num_rows: int, seed: int) -> encoder_loop.LoopConfig:
+    """More epochs for few rows, so that there are some hundred steps."""
+    steps = math.ceil(num_rows / ROWS_PER_STEP)
+    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps)))
+    return encoder_loop.LoopConfig(epochs, ROWS_PER_STEP, LEARNING_RATE, seed)
+
+
+def train_tagger(
+    tagger: Tagger,
+    texts: Sequence[str],
+    answers: Sequence[Values],
+    seed: int,
+    folder: Path,
+    score: Callable[[Tagger], float],
+    log: Callable[[Mapping[str, Any]], None] = lambda line: None,
+) -> encoder_loop.TunedEncoder:
+    """Trains `tagger` in place and leaves it at the epoch with the best `score`. A killed run resumes from `folder`."""
+    rows = build_rows(tagger, texts, answers)
+    module = TaggerModule(tagger)
+
+    def measure() -> float:
+        module.share_head()
+        return score(tagger)
+
+    module.body.set_attn_implementation(encoder_loop.ATTENTION)
+    loss = module.build_loss(rows)
+    config = choose_loop_config(len(rows), seed)
+    result = encoder_loop.train_encoder(
+        module, len(rows), lambda: loss, config, folder, measure, log, first_epoch=1
+    )
+    module.body.set_attn_implementation("sdpa")
+    module.share_head()
+    tagger.encoder.is_tuned = True
+    return result
+
+
+def estimate_tagger_seconds(tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]) -> float:
+    """Seconds of `train_tagger`, from two timed steps. The weights stay unchanged."""
+    rows = build_rows(tagger, texts, answers)
+    module = TaggerModule(tagger)
+    config = choose_loop_config(len(rows), 0)
+    return encoder_loop.estimate_seconds(module, len(rows), module.build_loss(rows), config)

@@ -1,0 +1,102 @@
+"""API keys with scopes. A file of keys holds only their hashes."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from starlette.requests import Request
+
+from etude.base.files import read_lines, write_lines
+from etude.base.typed_json import from_json
+from etude.errors import InputError, Issue, RunError
+from etude.web.api_errors import ApiError
+
+Scope = Literal["chat", "feedback", "admin", "files", "train", "evals"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""Ask for answers; send feedback; read metrics, load and unload assistants; upload, read and delete files; run
+fine-tuning jobs and delete what they made; run evals and graders."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key of the server."""
+
+    name: str
+    hash: str  # SHA-256 of its 256 random bits
+    scopes: tuple[str, ...]
+
+
+def create_key(file: Path, name: str, scopes: Sequence[str]) -> str:
+    """Add a key to the file, creating the file if needed, and return the key. Only its hash is saved.
+
+    Raises InputError if a scope is unknown or the name already has a key.
+    """
+    keys = read_keys(file) if file.exists() else ()
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown:
+        raise InputError(
+            [Issue("--scope", "an unknown scope", unknown[0], f"use one of {', '.join(SCOPES)}")]
+        )
+    if any(key.name == name for key in keys):
+        raise InputError(
+            [Issue(str(file), f"{name!r} already has a key", "", "delete its line to replace it")]
+        )
+    token = f"etude-{secrets.token_urlsafe(32)}"
+    keys = (*keys, ApiKey(name, hash_key(token), tuple(scopes)))
+    write_lines(file, [asdict(key) for key in keys], private=True)
+    return token
+
+
+def read_keys(file: Path) -> tuple[ApiKey, ...]:
+    """Read a file of keys. Raises InputError if it cannot be read or contains none."""
+    remedy = "make one with --new-key NAME"
+    try:
+        lines = read_lines(file, "Make keys with etude serve --new-key.")
+        keys = tuple(from_json(ApiKey, line) for line in lines)
+    except (RunError, ValueError) as error:
+        raise InputError([Issue(str(file), "not a file of keys", str(error), remedy)]) from error
+    if not keys:
+        raise InputError([Issue(str(file), "the file contains no key", "", remedy)])
+    return keys
+
+
+def hash_key(key: str) -> str:
+    """SHA-256 of a key, in hexadecimal digits."""
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
+
+
+def find_hash(hashes: Iterable[str], key: str) -> int | None:
+    """Return the position of a key's hash. Compares it with every hash, each in constant time."""
+    digest = hash_key(key)
+    matches = [
+        position for position, candidate in enumerate(hashes) if hmac.compare_digest(candidate, digest)
+    ]
+    return matches[-1] if matches else None
+
+
+def find_key(keys: Sequence[ApiKey], token: str) -> ApiKey | None:
+    """Return the key that a token is."""
+    position = find_hash((key.hash for key in keys), token)
+    return None if position is None else keys[position]
+
+
+def require_scope(keys: Sequence[ApiKey], scope: Scope) -> Callable[[Request], None]:
+    """Return a FastAPI dependency that refuses requests whose key lacks the scope. Without keys, all are allowed."""
+
+    def check_key(request: Request) -> None:
+        if not keys:
+            return
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        key = find_key(keys, token.strip()) if kind.casefold() == "bearer" else None
+        if key is None:
+            raise ApiError(401, "A key is needed: Authorization: Bearer KEY.", code="invalid_api_key")
+        request.state.key = key.name
+        if scope not in key.scopes:
+            allowed = ", ".join(key.scopes)
+            raise ApiError(403, f"This key does not allow {scope}. It allows {allowed}.")
+
+    return check_key

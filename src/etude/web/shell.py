@@ -1,0 +1,75 @@
+"""The checks and headers around every request of the server and the studio."""
+
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
+
+
+class Shell:
+    """Middleware that refuses foreign hosts and origins, adds headers, and gives every request an id.
+
+    Checking the Host header keeps out pages whose name was made to mean this machine (DNS rebinding). Checking the
+    Origin header keeps out other pages, because a browser sends a POST without a body from any page.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        refuse: Callable[[str], ASGIApp],
+        hosts: Collection[str] | None = None,
+        origins: Collection[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_answered: Callable[[Scope, int, float], None] | None = None,
+    ) -> None:
+        """`refuse` builds the response to a refused request from a sentence. `hosts` and `origins` are the allowed
+        ones besides the server's own; None skips that check. `headers` are added unless the response has them.
+        `on_answered` is called with the scope, the status and the seconds of every request."""
+        self.app, self.refuse, self.hosts, self.origins = app, refuse, hosts, origins
+        self.headers, self.on_answered = headers or {}, on_answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers, started, status = Headers(scope=scope), time.perf_counter(), 0
+        client_id = headers.get("x-request-id", "")
+        # A client's own id helps to find the request in both logs.
+        request_id = client_id if _REQUEST_ID.fullmatch(client_id) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                response_headers = MutableHeaders(scope=message)
+                response_headers["x-request-id"] = request_id
+                for name, value in self.headers.items():
+                    response_headers.setdefault(name, value)
+            await send(message)
+
+        # Refused before anything of the body is read.
+        reason = self._find_refusal(headers)
+        try:
+            await (self.refuse(reason) if reason else self.app)(scope, receive, send_with_headers)
+        finally:
+            if self.on_answered:
+                self.on_answered(scope, status, time.perf_counter() - started)
+
+    def _find_refusal(self, headers: Headers) -> str:
+        """Return why a request is refused, "" if it is not."""
+        host, origin = headers.get("host", ""), headers.get("origin", "")
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].casefold()
+        if self.hosts is not None and name not in self.hosts:
+            return f"Requests must name one of these hosts: {', '.join(self.hosts)}."
+        is_own = origin.partition("://")[2].casefold() == host.casefold()
+        if self.origins is None or not origin or is_own or {origin, "*"} & {*self.origins}:
+            return ""
+        return f"Pages of {origin} may not use this server. --origin {origin} allows them."

@@ -1,0 +1,232 @@
+"""Graders: the template and formula languages, similarity against definitions, and what each type of grader gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.errors import InputError, ModelError
+from etude.graders.grade import Grade, Tools, grade, validate_grader
+from etude.graders.similarity import MEASURES, gleu, meteor, rouge_l, rouge_n
+from etude.graders.templates import check_formula, evaluate_formula, render_template
+
+ITEM = {"answer": "Paris", "nested": {"list": [{"text": "deep"}], "json": '{"symbols": ["A", "B"]}'}}
+SAMPLE = {"output_text": "paris", "output_tools": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
+
+
+def check(operation: str, reference: str = "{{item.answer}}") -> dict[str, str]:
+    return {
+        "type": "string_check",
+        "name": "check",
+        "input": "{{ sample.output_text }}",
+        "reference": reference,
+        "operation": operation,
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{item.answer}} or {{ sample.output_text }}", "Paris or paris"),
+        ("{{item.nested.list[0].text}}", "deep"),
+        ("{{item.nested.json.symbols}}", '["A", "B"]'),
+        ("{{sample.output_tools[0].function.arguments.x}}", "1"),
+        ("{{sample.output_tools[0].function.name}}", "f"),
+        ("no placeholder {item.answer}", "no placeholder {item.answer}"),
+    ],
+)
+def test_a_template_resolves_paths(template: str, text: str) -> None:
+    assert render_template(template, ITEM, SAMPLE) == text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["item.missing", "item.answer.x", "item[0]", "os.environ", "item.__class__", "item.nested.list[9]"],
+)
+def test_a_template_that_names_nothing_is_an_error(path: str) -> None:
+    with pytest.raises(InputError, match="not there"):
+        render_template(f"{{{{{path}}}}}", ITEM, SAMPLE)
+
+
+@given(st.text(), st.text())
+def test_inserted_text_is_never_a_template_itself(answer: str, output: str) -> None:
+    text = render_template(
+        "{{item.answer}}|{{sample.output_text}}", {"answer": answer}, {"output_text": output}
+    )
+    assert text == f"{answer}|{output}"
+
+
+@pytest.mark.parametrize(
+    ("formula", "result"),
+    [
+        ("(a + b) / 2", 0.75),
+        ("min(a, b) * 2 - -1", 2.0),
+        ("2 ^ 3 ^ 1", 8.0),
+        ("2 ** 2", 4.0),
+        ("floor(1.7) + ceil(0.2) + abs(-1)", 3.0),
+        ("sqrt(b) + log(exp(a))", 1 + math.sqrt(0.5) - 0.0),
+    ],
+)
+def test_a_formula_is_arithmetic(formula: str, result: float) -> None:
+    assert evaluate_formula(formula, {"a": 1.0, "b": 0.5}) == pytest.approx(result)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        *("__import__('os')", "a.real", "a if a else b", "[a]", "c", "a; b", "1/0", "9**9**9", "1e308*10"),
+        *("(-1)**0.5", "min()", "min(a, key=b)", "True", "'a'*3", "(" * 400 + ")" * 400, "a" * 2_000),
+    ],
+)
+def test_anything_else_in_a_formula_is_refused(formula: str) -> None:
+    with pytest.raises(InputError, match="formula"):
+        evaluate_formula(formula, {"a": 1.0, "b": 0.5})
+
+
+@given(st.text(max_size=60))
+def test_no_formula_ends_in_another_error(formula: str) -> None:
+    with suppress(InputError):
+        check_formula(formula, frozenset("ab"))
+
+
+@pytest.mark.parametrize(
+    ("operation", "passed"), [("eq", False), ("ne", True), ("neq", True), ("like", False), ("ilike", True)]
+)
+def test_string_checks(operation: str, passed: bool) -> None:
+    assert grade(check(operation), ITEM, SAMPLE, Tools()) == Grade(float(passed), passed)
+
+
+@given(st.text(min_size=1), st.text())
+def test_similarity_is_between_0_and_1_and_1_for_equal_words(text: str, other: str) -> None:
+    for name, measure in MEASURES.items():
+        assert 0 <= measure(text, other) <= 1 + 1e-9, name
+    if any(character.isalnum() for character in text):
+        assert rouge_l(text, text) == gleu(text, text) == 1
+
+
+def test_similarity_by_hand() -> None:
+    text, reference = "the cat sat on the mat", "the cat is on the mat"
+    assert rouge_n(text, reference, 1) == pytest.approx(5 / 6)
+    assert rouge_n(text, reference, 2) == pytest.approx(3 / 5)
+    assert rouge_l(text, reference) == pytest.approx(5 / 6)
+    assert gleu(text, reference) == pytest.approx((5 + 3 + 1 + 0) / (6 + 5 + 4 + 3))
+    # Five matches in two chunks; precision and recall are 5/6.
+    assert meteor(text, reference) == pytest.approx(5 / 6 * (1 - 0.5 * (2 / 5) ** 3))
+
+
+def test_a_threshold_decides_what_passes() -> None:
+    grader = {
+        "type": "text_similarity",
+        "name": "like",
+        "input": "{{sample.output_text}}",
+        "reference": "paris in spring",
+        "evaluation_metric": "rouge_1",
+        "pass_threshold": 0.5,
+    }
+    assert grade(grader, ITEM, SAMPLE, Tools()).passed
+    assert not grade({**grader, "pass_threshold": 0.6}, ITEM, SAMPLE, Tools()).passed
+
+
+def asking(reply: str) -> Tools:
+    return Tools(ask=lambda model, messages, schema: reply, models=frozenset({"judge"}))
+
+
+SCORER = {
+    "type": "score_model",
+    "name": "s",
+    "model": "judge",
+    "input": [{"role": "user", "content": "{{item.answer}}"}],
+}
+LABELLER = SCORER | {"type": "label_model", "labels": ["good", "bad"], "passing_labels": ["good"]}
+
+
+@pytest.mark.parametrize(
+    ("reply", "score", "errors"),
+    [
+        ('{"result": 0.25}', 0.25, ()),
+        ('{"result": 7}', 1.0, ()),
+        ('{"result": "x"}', 0.0, ("model_grader_parse_error",)),
+        ('{"result": NaN}', 0.0, ("model_grader_parse_error",)),
+        ("good", 0.0, ("model_grader_parse_error",)),
+    ],
+)
+def test_a_model_that_scores(reply: str, score: float, errors: tuple[str, ...]) -> None:
+    result = grade(SCORER, ITEM, SAMPLE, asking(reply))
+    assert (result.score, result.errors) == (score, errors)
+
+
+@pytest.mark.parametrize(
+    ("reply", "passed"), [('{"label": "good"}', True), ("bad", False), ("good", True), ("?", False)]
+)
+def test_a_model_that_labels(reply: str, passed: bool) -> None:
+    assert grade(LABELLER, ITEM, SAMPLE, asking(reply)).passed is passed
+
+
+def test_a_grading_model_that_cannot_be_asked_is_a_flag_and_no_exception() -> None:
+    def fail(model: str, messages: object, schema: object) -> str:
+        raise ModelError("The endpoint is gone.")
+
+    result = grade(SCORER, ITEM, SAMPLE, Tools(ask=fail, models=frozenset({"judge"})))
+    assert (result.score, result.errors, result.detail) == (
+        0.0,
+        ("model_grader_server_error",),
+        "The endpoint is gone.",
+    )
+
+
+def test_a_multi_grader_calculates() -> None:
+    grader = {
+        "type": "multi",
+        "name": "all",
+        "graders": {"exact": check("eq"), "loose": check("ilike")},
+        "calculate_output": "0.25 * exact + 0.75 * loose",
+        "pass_threshold": 0.7,
+    }
+    validate_grader(grader, Tools())
+    assert grade(grader, ITEM, SAMPLE, Tools()) == Grade(0.75, True, {"exact": 0.0, "loose": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("grader", "words"),
+    [
+        (None, "must be an object"),
+        ({"type": "python", "name": "p", "source": "..."}, "switched off"),
+        ({"type": "regex", "name": "r"}, "string_check, text_similarity"),
+        (check("is"), "operation"),
+        ({**check("eq"), "input": 3}, "input"),
+        (SCORER, "--grader judge=URL#MODEL"),
+        (
+            {"type": "multi", "name": "m", "graders": {"a": check("eq")}, "calculate_output": "a + b"},
+            "named 'b'",
+        ),
+        (
+            {
+                "type": "text_similarity",
+                "name": "t",
+                "input": "",
+                "reference": "",
+                "evaluation_metric": "cosine",
+            },
+            "encoder",
+        ),
+    ],
+)
+def test_a_wrong_grader_says_what_to_do(grader: object, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        validate_grader(grader, Tools())
+    assert words in str(caught.value)
+
+
+def test_all_errors_of_a_grader_are_listed_together() -> None:
+    with pytest.raises(InputError) as caught:
+        validate_grader({"type": "string_check", "input": 1, "operation": "eq"}, Tools())
+    assert len(caught.value.issues) == 3
+
+
+def test_a_grade_is_json() -> None:
+    assert json.dumps(dict(grade(check("eq"), ITEM, SAMPLE, Tools()).sub_scores)) == "{}"

@@ -1,0 +1,133 @@
+"""Batches driven by the official client, with the fake model."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from etude.assistant import Assistant
+from etude.hosted.stores import HostedStores
+from etude.types import ModelRef
+from serving import serve_as, serving
+
+SECONDS = 30
+ECHO = Assistant("prompt", "answer", ModelRef("fake"))
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> HostedStores:
+    return HostedStores(tmp_path / "data", {})
+
+
+@pytest.fixture
+def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
+    with serving(serve_as("luma", ECHO), hosted=stores) as url:
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
+def line(custom_id: str, **changes: Any) -> dict[str, Any]:
+    body = {"model": "luma", "messages": [{"role": "user", "content": custom_id}]}
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body} | changes
+
+
+def upload(client: openai.OpenAI, lines: list[Any]) -> str:
+    content = "\n".join(map(json.dumps, lines)).encode()
+    return client.files.create(file=("batch.jsonl", content), purpose="batch").id
+
+
+def start(client: openai.OpenAI, file_id: str, endpoint: Any = "/v1/chat/completions") -> openai.types.Batch:
+    return client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window="24h")
+
+
+def wait(client: openai.OpenAI, batch_id: str) -> openai.types.Batch:
+    deadline = time.monotonic() + SECONDS
+    while (batch := client.batches.retrieve(batch_id)).status not in ("completed", "failed", "cancelled"):
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.05)
+    return batch
+
+
+def read(client: openai.OpenAI, file_id: str | None) -> dict[str, Any]:
+    assert file_id is not None
+    text = client.files.content(file_id).text
+    return {body["custom_id"]: body for body in map(json.loads, text.splitlines())}
+
+
+def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.OpenAI) -> None:
+    wrong = line("wrong", body={"model": "luma", "messages": "none"})
+    lines = [*(line(f"q{n}") for n in range(20)), wrong]
+    batch = wait(client, start(client, upload(client, lines)).id)
+    assert batch.status == "completed"
+    assert batch.request_counts is not None
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (
+        21,
+        20,
+        1,
+    )
+    responses = read(client, batch.output_file_id)
+    assert set(responses) == {f"q{n}" for n in range(20)}
+    alone = client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "q7"}])
+    body = responses["q7"]["response"]["body"]
+    assert body["choices"][0]["message"]["content"] == alone.choices[0].message.content
+    assert read(client, batch.error_file_id)["wrong"]["response"]["status_code"] == 400
+    assert client.batches.list().data[0].id == batch.id
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "number"),
+    [
+        ([line("a"), line("a")], "duplicate_custom_id", 2),
+        ([line("a", url="/v1/embeddings")], "invalid_url", 1),
+        ([{**line("a"), "custom_id": None}], "missing_required_parameter", 1),
+        ([line("a", body={"model": "gpt-9", "messages": []})], "model_not_found", 1),
+        ([line("a", body={"model": "luma", "stream": True})], "streaming_unsupported", 1),
+    ],
+)
+def test_an_invalid_file_fails_whole(client: openai.OpenAI, lines: list[Any], code: str, number: int) -> None:
+    batch = wait(client, start(client, upload(client, [line("good"), *lines])).id)
+    assert batch.status == "failed"
+    assert batch.errors is not None
+    assert batch.errors.data is not None
+    assert [(error.code, error.line) for error in batch.errors.data] == [(code, number + 1)]
+    assert batch.output_file_id is None
+
+
+def test_what_the_api_refuses_at_once(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="Supported values"):
+        start(client, "file-x", "/v1/embeddings")
+    assert wait(client, start(client, "file-x").id).status == "failed"
+    with pytest.raises(openai.NotFoundError):
+        client.batches.retrieve("batch_x")
+    done = wait(client, start(client, upload(client, [line("a")])).id)
+    with pytest.raises(openai.ConflictError, match="Cannot cancel a batch with status 'completed'"):
+        client.batches.cancel(done.id)
+
+
+def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: Path) -> None:
+    """Lines that have a response are not asked again by the next server on the same folder."""
+    with serving(serve_as("luma", ECHO), hosted=stores) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        file_id = upload(client, [line(f"q{n}") for n in range(8)])
+    batch = stores.batches.create(
+        {
+            "input_file_id": file_id,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "metadata": None,
+        }
+    )
+    batch.change_state("in_progress", total=8)
+    batch.add_line("q3", 200, "earlier", {"choices": []})
+    again = HostedStores(tmp_path / "data", {})
+    with serving(serve_as("luma", replace(ECHO)), hosted=again) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        responses = read(client, wait(client, batch.folder.name).output_file_id)
+    assert len(responses) == 8
+    assert responses["q3"]["response"]["request_id"] == "earlier"

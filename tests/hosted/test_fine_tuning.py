@@ -1,0 +1,236 @@
+"""Fine-tuning jobs driven by the official client against a server in this process, with a tiny model."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from etude.hosted.stores import HostedStores
+from etude.jobs.job import list_jobs
+from serving import serving
+from tiny import save_tiny_model
+
+SECONDS = 90
+"""After which a job counts as hung."""
+
+
+def chat_rows(num_rows: int, words: tuple[str, ...] = ("a", "b")) -> bytes:
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"the word here is {words[n % len(words)]}"},
+                {"role": "assistant", "content": words[n % len(words)]},
+            ]
+        }
+        for n in range(num_rows)
+    ]
+    return "\n".join(map(json.dumps, rows)).encode() + b"\n"
+
+
+def pair_rows(num_rows: int) -> bytes:
+    rows = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"the word {n}"}]},
+            "preferred_output": [{"role": "assistant", "content": "a"}],
+            "non_preferred_output": [{"role": "assistant", "content": "b"}],
+        }
+        for n in range(num_rows)
+    ]
+    return "\n".join(map(json.dumps, rows)).encode() + b"\n"
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[HostedStores]:
+    stores = HostedStores(tmp_path / "data", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))})
+    yield stores
+    for job in stores.fine_tuning.jobs:
+        if not job.result:
+            stores.fine_tuning.change(job.folder.name, "cancel")
+    stores.close()
+
+
+@pytest.fixture
+def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
+    with serving(hosted=stores) as url:
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
+def upload(client: openai.OpenAI, content: bytes) -> str:
+    return client.files.create(file=("rows.jsonl", content), purpose="fine-tune").id
+
+
+def wait(client: openai.OpenAI, job_id: str) -> openai.types.fine_tuning.FineTuningJob:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        job = client.fine_tuning.jobs.retrieve(job_id)
+        if job.status in ("succeeded", "failed", "cancelled"):
+            return job
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+
+
+def list_messages(client: openai.OpenAI, job_id: str) -> list[str]:
+    """Messages of all events, the oldest first, read page by page."""
+    return [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=3)][::-1]
+
+
+@pytest.mark.real
+def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini",
+        training_file=upload(client, chat_rows(24)),
+        validation_file=upload(client, chat_rows(6)),
+        hyperparameters={"n_epochs": 4, "batch_size": 8},
+        suffix="my.suffix",
+        metadata={"team": "books"},
+    )
+    assert job.status == "validating_files"
+    done = wait(client, job.id)
+    assert done.status == "succeeded", done.error
+    assert done.hyperparameters.n_epochs == 4
+    assert done.trained_tokens
+    messages = list_messages(client, job.id)
+    assert messages[0] == f"Created fine-tuning job: {job.id}"
+    assert messages[-1] == "The job has successfully completed"
+    assert any("maps gpt-4o-mini" in message for message in messages)
+    assert [m for m in messages if m.startswith("Step 12/12") and "full validation loss" in m]
+    checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert [checkpoint.step_number for checkpoint in checkpoints] == [12, 9, 6]
+    (file_id,) = done.result_files
+    table = base64.b64decode(client.files.content(file_id).read()).decode().splitlines()
+    assert table[0].startswith("step,train_loss")
+    assert len(table) == 13
+    names = {model.id for model in client.models.list()}
+    assert {done.fine_tuned_model, *(c.fine_tuned_model_checkpoint for c in checkpoints)} == names
+    for name in names:
+        answer = client.chat.completions.create(
+            model=name, messages=[{"role": "user", "content": "the word"}]
+        )
+        assert answer.model == name
+    assert client.fine_tuning.jobs.list(extra_query={"metadata[team]": "books"}).data[0].id == job.id
+    assert client.fine_tuning.jobs.list(extra_query={"metadata[team]": "toys"}).data == []
+    client.models.delete(done.fine_tuned_model or "")
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(
+            model=done.fine_tuned_model or "", messages=[{"role": "user", "content": "the word"}]
+        )
+
+
+@pytest.mark.real
+def test_a_dpo_job(client: openai.OpenAI) -> None:
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini",
+        training_file=upload(client, pair_rows(20)),
+        method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}},
+    )
+    done = wait(client, job.id)
+    assert done.status == "succeeded", done.error
+    assert any("choose the epoch" in message for message in list_messages(client, job.id))
+
+
+@pytest.mark.real
+def test_a_killed_worker_goes_on_and_a_cancelled_job_ends(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
+    file = upload(client, chat_rows(24))
+    parameters = {"hyperparameters": {"n_epochs": 6, "batch_size": 4}}
+    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_body=parameters)
+    other = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_body=parameters)
+    deadline = time.monotonic() + SECONDS
+    while not (stores.fine_tuning.folder / job.id / "steps.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for pid in find_workers(stores.fine_tuning.queue.root):
+        os.kill(pid, signal.SIGKILL)
+    assert client.fine_tuning.jobs.cancel(other.id).status == "cancelled"
+    done = wait(client, job.id)
+    assert done.status == "succeeded", done.error
+    messages = list_messages(client, job.id)
+    assert len(messages) == len(set(messages)), "no event twice"
+    assert wait(client, other.id).status == "cancelled"
+    assert all(queued.is_finished for queued in list_jobs(stores.fine_tuning.queue.root))
+
+
+def find_workers(root: Path) -> list[int]:
+    """Process ids of the workers on a queue."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"etude.jobs.worker" in command and str(root).encode() in command:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (chat_rows(7), "invalid_n_examples", "Training file has 7 example(s)"),
+        (
+            b'{"messages": [{"role": "user", "content": "x"}]}\n' * 12,
+            "invalid_training_file",
+            "training.jsonl:1",
+        ),
+    ],
+)
+def test_wrong_content_fails_the_job_and_says_where(
+    client: openai.OpenAI, content: bytes, code: str, words: str
+) -> None:
+    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=upload(client, content))
+    done = wait(client, job.id)
+    assert (done.status, done.error and done.error.code) == ("failed", code)
+    assert done.error is not None
+    assert words in done.error.message
+
+
+def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
+    file = upload(client, chat_rows(12))
+    with pytest.raises(openai.BadRequestError, match="invalid training_file: file-nope"):
+        client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file="file-nope")
+    with pytest.raises(openai.BadRequestError, match="--base gpt-4o=MODEL"):
+        client.fine_tuning.jobs.create(model="gpt-4o", training_file=file)
+    with pytest.raises(openai.BadRequestError, match="n_epochs"):
+        client.fine_tuning.jobs.create(
+            model="gpt-4o-mini", training_file=file, hyperparameters={"n_epochs": 51}
+        )
+    for suffix in ("../x", "a/b", "x" * 65):
+        with pytest.raises(openai.BadRequestError):
+            client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, suffix=suffix)
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.fine_tuning.jobs.retrieve("ftjob-unknown")
+    assert caught.value.code == "fine_tune_not_found"
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.fine_tuning.jobs.create(
+            model="gpt-4o-mini", training_file=file, method={"type": "reinforcement"}
+        )
+    assert refused.value.code == "not_supported"
+
+
+def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedStores) -> None:
+    file = upload(client, chat_rows(12))
+    create = client.fine_tuning.jobs.create
+    first = create(model="gpt-4o-mini", training_file=file, extra_headers={"Idempotency-Key": "k"})
+    assert (
+        create(model="gpt-4o-mini", training_file=file, extra_headers={"Idempotency-Key": "k"}).id == first.id
+    )
+    retried = create(model="gpt-4o-mini", training_file=file, extra_headers={"x-stainless-retry-count": "1"})
+    assert retried.id == first.id
+    assert create(model="gpt-4o-mini", training_file=file).id != first.id
+    assert len(stores.fine_tuning.jobs) == 2
+
+
+def test_without_the_option_the_routes_say_so() -> None:
+    with serving() as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.NotFoundError, match="--jobs FOLDER"):
+            client.files.list()
