@@ -28,7 +28,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -505,6 +505,8 @@ class Sample:
     scores: np.ndarray
     macro: bool
     key: int
+    part_of: tuple[str, ...] = ()
+    """All units that are resampled, if these are some of them."""
 
     @property
     def units(self) -> int:
@@ -546,8 +548,10 @@ class Sample:
 
     @cached_property
     def replicates(self) -> np.ndarray:
-        """(BATCHES, RESAMPLES) deviations; the same resamples for all samples of as many units."""
-        return np.stack([self.deviations(weights) for weights in resamples(self.units, self.key)])
+        """(BATCHES, RESAMPLES) deviations; the same resamples for all samples that are part of as many units."""
+        columns = np.searchsorted(self.part_of, self.names) if self.part_of else slice(None)
+        draws = resamples(len(self.part_of) or self.units, self.key)
+        return np.stack([self.deviations(weights[:, columns]) for weights in draws])
 
 
 @cache
@@ -812,15 +816,13 @@ def choose(samples: Mapping[str, Sample]) -> str | None:
 
 def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
     """Check the pair that dev decided, and the candidates of every method."""
-    answered = {m.name: m.sides["dev"] for m in run.methods if m.sides["dev"]}
-    ids = set.intersection(*(set(lines) for lines in answered.values())) if answered else set()
-    samples = {
-        name: build_sample(run, scorer, {key: lines[key] for key in ids}, 1)
-        for name, lines in answered.items()
-    }
     for side, tuned in (("untuned", False), ("tuned", True)):
-        group = [m.name for m in run.methods if bool(m.info["tuned"]) is tuned and m.name in samples]
-        best = choose({name: samples[name] for name in group})
+        group = [m for m in run.methods if bool(m.info["tuned"]) is tuned and m.sides["dev"]]
+        # One that another method beat while it answered is no longer compared, unless all are beaten.
+        group = [m for m in group if not m.info.get("raced_out")] or group
+        ids = set.intersection(*(set(m.sides["dev"]) for m in group)) if group else set()
+        lines = {m.name: {key: m.sides["dev"][key] for key in ids} for m in group}
+        best = choose({name: build_sample(run, scorer, rows, 1) for name, rows in lines.items()})
         yield Check(f"decided on dev: {side}", run.info["decided"][side], best)
     for method in run.methods:
         yield from check_candidates(run, scorer, method)
@@ -835,7 +837,8 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
         if candidate["name"] in samples:
             sample = samples[candidate["name"]]
             yield from check_estimate(f"{method.name}: dev, {candidate['name']}", candidate["dev"], sample)
-    best = choose(samples)
+    num_rows = max((len(lines) for lines in method.tried.values()), default=0)
+    best = choose({name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows})
     chosen = [candidate["name"] for candidate in candidates if candidate["is_chosen"]]
     yield Check(f"{method.name}: chosen on dev", chosen, [best] if best is not None else [])
     if best is not None:
@@ -849,22 +852,25 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
 
 @dataclass(frozen=True)
 class Ladder:
-    """All methods on the test with the differences of their ordered pairs."""
+    """All methods on the test; ordered pairs on the rows that both answered, with their differences."""
 
     samples: Mapping[str, Sample]
+    pairs: Mapping[tuple[str, str], tuple[Sample, Sample]]
     differences: Mapping[tuple[str, str], Difference]
 
     @cached_property
     def critical(self) -> Recomputed:
         """95% quantile of the largest |t| over pairs, raised for few units; one for each batch."""
-        units = next(iter(self.samples.values())).units
+        units = min((a.units for a, _ in self.pairs.values()), default=2)
+        if not self.differences:
+            units = next(iter(self.samples.values())).units
         lowest = float(student(units))
         if not self.differences:
             return Recomputed(np.array([lowest]))
         ts = [
-            np.abs(self.samples[a].replicates - self.samples[b].replicates)
-            / self.differences[a, b].error[:, None]
-            for a, b in itertools.combinations(self.samples, 2)
+            np.abs(self.pairs[pair][0].replicates - self.pairs[pair][1].replicates)
+            / self.differences[pair].error[:, None]
+            for pair in itertools.combinations(self.samples, 2)
         ]
         quantiles = np.quantile(np.max(ts, axis=0), 0.95, axis=1)
         return Recomputed(np.maximum(student(units, quantiles), lowest))
@@ -872,9 +878,15 @@ class Ladder:
 
 def build_ladder(run: Run, scorer: Scorer) -> Ladder:
     """Build the methods' test samples, and a - b for every ordered pair."""
-    samples = {m.name: build_sample(run, scorer, m.sides["test"]) for m in run.methods}
-    pairs = itertools.permutations(samples, 2)
-    return Ladder(samples, {(a, b): difference(samples[a], samples[b]) for a, b in pairs})
+    lines = {m.name: m.sides["test"] for m in run.methods}
+    samples = {name: build_sample(run, scorer, rows) for name, rows in lines.items()}
+    units = max((sample.names for sample in samples.values()), key=len)
+    pairs = {}
+    for a, b in itertools.permutations(lines, 2):
+        ids = lines[a].keys() & lines[b].keys()
+        first, second = (build_sample(run, scorer, {key: lines[x][key] for key in ids}) for x in (a, b))
+        pairs[a, b] = replace(first, part_of=units), replace(second, part_of=units)
+    return Ladder(samples, pairs, {names: difference(*pair) for names, pair in pairs.items()})
 
 
 def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
@@ -891,7 +903,7 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
     yield Check("headline: gains", stored["gains"], gains)
     if run.verdict["evidence"]:
         return
-    a, b = ladder.samples[tuned], ladder.samples[untuned]
+    a, b = ladder.pairs[tuned, untuned]
     if a.binary and b.binary:
         test = "exact McNemar"
         low, high = (Recomputed(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
@@ -937,15 +949,16 @@ def decide_status(run: Run, name: str, without: Iterable[str] = ()) -> str:
 
 def count_rows_to_decide(run: Run, ladder: Ladder, name: str) -> Recomputed | None:
     """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best other; above n, and None above 100,000."""
-    others = {other: sample.value for other, sample in ladder.samples.items() if other != name}
+    others = [other for other in ladder.samples if other != name]
     if not others:
         return None
-    gap = ladder.differences[name, max(others, key=lambda other: others[other])]
+    rival = min(others, key=lambda other: ladder.differences[name, other].value)
+    gap = ladder.differences[name, rival]
     distance = abs(run.info["margin"] + gap.value)
     if distance < 1e-12:
         return None
     critical = run.verdict["critical"] if gap.error.size == 1 else ladder.critical.values
-    num_rows = ladder.samples[name].rows
+    num_rows = ladder.pairs[name, rival][0].rows
     rows = np.ceil(num_rows * ((critical + Z_POWER) * gap.error / distance) ** 2 - 1e-9)
     rows = np.maximum(rows, num_rows + 1)
     return None if rows.mean() > MAX_ROWS else Recomputed(rows)
@@ -960,7 +973,8 @@ def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
         yield from check_estimate(name, row["estimate"], ladder.samples[name])
         status = "undecided" if is_open else decide_status(run, name)
         is_part = name in run.partly_trained and status != "among the best"
-        yield Check(f"{name}: status", row["status"], "undecided" if is_part else status)
+        is_open_part = is_part and not is_open
+        yield Check(f"{name}: status", row["status"], "not measured enough" if is_open_part else status)
         is_countable = not is_open and not is_part and status == "undecided"
         rows = count_rows_to_decide(run, ladder, name) if is_countable else None
         label, stored = f"{name}: rows to decide", row["rows_to_decide"]
@@ -972,19 +986,28 @@ def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
     recommended = best[0] if best and is_any_own else None
     yield Check("recommended", run.verdict["recommended"], recommended)
     # Without a recommendation: the simplest within the margin of the best; two if one lies exactly on the margin.
-    gaps = {name: max(values[other] for other in names) - values[name] for name in names}
-    claims = [next(name for name in names if gaps[name] <= margin + slack) for slack in (-CLOSED, CLOSED)]
+    gaps = {
+        name: max((-ladder.differences[name, other].value for other in names if other != name), default=0.0)
+        for name in names
+    }
+    nearest = min(names, key=lambda name: gaps[name])
+    claims = [
+        next((name for name in names if gaps[name] <= margin + slack), nearest) for slack in (-CLOSED, CLOSED)
+    ]
     leaning, claims = run.verdict["leaning"], [recommended] if recommended else claims
     yield Check("leaning", leaning, leaning if leaning in claims else claims[0])
 
 
 def check_test_rows(run: Run) -> Iterator[Check]:
-    """Check that all methods answered the same rows, as many as planned."""
-    stored, ids = run.verdict["test_rows"], [sorted(m.sides["test"]) for m in run.methods]
-    yield Check("test rows: the same for every method", True, all(ids[0] == other for other in ids))
-    yield Check("test rows: answered", stored["answered"], len(ids[0]))
+    """Check that each method answered the first rows of one order, as many as the run says."""
+    stored, ids = run.verdict["test_rows"], {m.name: list(m.sides["test"]) for m in run.methods}
+    longest = max(ids.values(), key=len)
+    is_nested = all(set(rows) == set(longest[: len(rows)]) for rows in ids.values())
+    yield Check("test rows: the first ones of one order", True, is_nested)
+    yield Check("test rows: answered", stored["answered"], len(longest))
     yield Check("test rows: in all", stored["total"], run.info["split"]["test"])
-    yield Check("test rows: planned", run.info["plan"]["limits"]["test_rows"], len(ids[0]))
+    counts = {name: len(rows) for name, rows in ids.items()}
+    yield Check("test rows: of each method", run.info["test_answered"], counts)
 
 
 def check_run(run: Run, scorer: Scorer) -> Iterator[Check]:

@@ -2,7 +2,7 @@
 
 xstest (Röttger et al. 2024) has 250 safe prompts that look unsafe, and 200 unsafe ones. SmolLM2-135M is tuned on short
 instructions; rows are proposed from one half of the prompts (all are approved) and trained on with the others; what is
-printed is measured on the other half. Acts are read by the rules of suites/acts.py (docs/trust.md has their accuracy).
+printed is measured on the other half. Acts are read by the rules of limits/acts.py (docs/trust.md has their accuracy).
 Everything is kept in FOLDER: started again, it goes on.
 
     python bench/xstest.py FOLDER [PROMPTS]     PROMPTS in all (default 160); needs ETUDE_DATA

@@ -185,6 +185,7 @@ def _method(name: str, spice: str) -> dict[str, Any]:
         "train_seconds": TRAIN_SECONDS.get(name, 0.0),
         "learned": {"baseline": 1800, "fine_tune": 1680}.get(name),
         "dev_rows": 120,
+        "raced_out": False,
         "candidates": _candidates(name, spice),
         "notes": ["Rank 16 on all linear layers." + spice] if name == "fine_tune" else [],
         "prompt": "<|im_start|>system\nYou are Luma, a robot librarian. Answer in four lines.<|im_end|>\n"
@@ -291,11 +292,9 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "minutes": 13.5,
             "lines": ["few_shot: 3 candidates on 60 dev rows, 2.9 min", "fine_tune: 3 epochs, 6.9 min"],
             "cuts": ["candidates on dev: 60 of 120 rows", "test: 200 of 400 rows"],
-            "limits": {"train_rows": 1680, "dev_rows": dev, "test_rows": test},
-            "test_rows": None,
-            "effort": {"candidates": None, "dev_rows": None, "train_rows": None},
             "seconds": {name: 60.0 * SECONDS[name] for name in METHODS},
         },
+        "test_answered": dict.fromkeys(METHODS, test),
         "budget_seconds": 900.0,
         "power_on_dev": {"disagree": 0.2, "difference": 2.8 * math.sqrt(0.2 / max(test, 1))},
         "decided": {

@@ -17,6 +17,7 @@ from etude.models.registry import Models
 from etude.serve.app import build_app
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import ServingEngine
+from etude.serve.launch import build_config
 from etude.serve.server import ServerSettings
 
 
@@ -36,7 +37,7 @@ def serving(
         hosted,
     )
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
+    server = uvicorn.Server(build_config(app, settings.limits))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:

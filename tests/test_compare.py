@@ -19,6 +19,7 @@ from etude.base.files import read_lines
 from etude.checks import check
 from etude.cli import main
 from etude.cli.history import summarize_run
+from etude.cli.printing import create_console, print_verdict
 from etude.comparison import compare
 from etude.comparison.ladder_run import describe_same_answer
 from etude.data.dataset import Dataset
@@ -29,7 +30,15 @@ from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
 from etude.models.registry import Models
 from etude.runs import Run, find_runs
-from etude.runs.events import EpochEnded, Event, MethodEnded, MethodStarted, NoteEvent, StepTrained
+from etude.runs.events import (
+    EpochEnded,
+    Event,
+    MethodEnded,
+    MethodFailed,
+    MethodStarted,
+    NoteEvent,
+    StepTrained,
+)
 from etude.runs.training_log import StepSpeed, TrainingLog
 from etude.task import Task
 from etude.types import Answer, Example, Message, Score
@@ -394,6 +403,48 @@ def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path:
     run = compare(task, methods=[Toiling()]).run
     assert run.is_complete
     assert half.is_relative_to(run.folder)
+
+
+@pytest.mark.parametrize("error", [ModelError("The loss is NaN.\nMore."), MemoryError("out of memory")])
+def test_a_method_that_fails_is_left_out_and_tried_again(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path)
+    methods = [METHODS[0], Toiling(), FineTune()]
+    Toiling.stops[:] = [error]
+    failed, events = events_of(task, methods=methods)
+    verdict = failed.verdict
+    assert verdict is not None
+    reason = str(error).split("\n")[0]
+    assert verdict.failures == {"prompt": reason}
+    assert [row.method for row in verdict.ladder] == ["baseline", "fine_tune"]
+    assert verdict.sentence.endswith(f"prompt failed and was not measured: {reason}")
+    assert MethodFailed("prompt", reason) in events
+    assert "Traceback" in (failed.method_folder("prompt") / "error.txt").read_text()
+    assert ">✘</span> failed<" in (failed.folder / "report.html").read_text()
+    print_verdict(create_console(), failed, task)
+    assert any(line.split() == ["prompt", "failed"] for line in capsys.readouterr().out.splitlines())
+    run, events = events_of(task, methods=methods)
+    assert run.folder == failed.folder
+    assert {event.method for event in events if isinstance(event, MethodStarted)} == {
+        "prompt",
+        *(["baseline", "fine_tune"]),
+    }
+    assert run.verdict
+    assert not run.verdict.failures
+    assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "fine_tune"]
+    assert events_of(task, methods=methods)[1] == []
+
+
+def test_the_exit_code_says_that_a_method_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Assistant:
+        raise ModelError("No weights.")
+
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Prompt, "fit", fail)
+        assert main(["compare", str(task)]) == 1
+    assert main(["compare", str(task)]) == 0
 
 
 BREAKS = """

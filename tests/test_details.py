@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score
+from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from etude.runs import Run
 from etude.runs.details import NO_LABEL, Details, compute_details
@@ -100,21 +100,63 @@ def test_classes_are_the_rows_of_the_confusion_matrix(pairs: list[tuple[str, str
     assert values == sorted(values), "the worst first"
 
 
+def extract_line(number: int, wanted: Any, answered: Any) -> dict[str, Any]:
+    expected, answer = json.dumps(wanted), json.dumps(answered)
+    references: list[str] = []
+    row = {"id": str(number), "unit": f"row {number}", "expected": expected, "references": references}
+    return {**row, "answer": answer}
+
+
+ITEMS = st.lists(st.sampled_from(["p", "q", 1, True, None]), max_size=3)
+RECORDS = st.fixed_dictionaries(
+    {"x": ITEMS, "in": st.fixed_dictionaries({"y": st.sampled_from(["p", "", None])})}
+)
+
+
+@given(st.lists(st.tuples(RECORDS, RECORDS), min_size=1, max_size=12))
+def test_values_are_scored_as_scikit_learn_scores_their_occurrences(pairs: list[tuple[Any, Any]]) -> None:
+    lines = [extract_line(number, *pair) for number, pair in enumerate(pairs)]
+    truth, guess = [], []
+    for wanted, answered in pairs:
+        occurrences = []
+        for record in (wanted, answered):
+            values = [("x", str(item)) for item in record["x"] if item is not None]
+            values += [("y", record["in"]["y"])] if record["in"]["y"] else []
+            occurrences.append({(value, values[:n].count(value)) for n, value in enumerate(values)})
+        for occurrence in set.union(*occurrences):
+            truth.append(occurrence in occurrences[0])
+            guess.append(occurrence in occurrences[1])
+    details = compute_details("extract", lines)
+    if not truth:
+        assert details.values is None
+        return
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        truth, guess, average="binary", zero_division=0
+    )
+    assert details.values is not None
+    for estimate, value in zip(
+        (details.values.precision, details.values.recall, details.values.f1),
+        (precision, recall, f1),
+        strict=True,
+    ):
+        assert (estimate.value if estimate else 0.0) == pytest.approx(value, abs=1e-9)
+        assert estimate is None or estimate.low <= estimate.value <= estimate.high
+    assert set(details.fields) <= {"x", "in.y"}
+
+
+def test_an_answer_that_all_rows_get_is_reported_unless_all_expect_the_same() -> None:
+    lines = [extract_line(number, {"x": number}, {}) for number in range(3)]
+    assert compute_details("extract", lines).constant == "{}"
+    assert compute_details("extract", [*lines, extract_line(3, {}, {"x": 3})]).constant is None
+    assert compute_details("extract", [extract_line(number, {}, {}) for number in range(3)]).constant is None
+
+
 FIELDS = st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 1))
 
 
 @given(st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=20))
 def test_f1_of_a_field_equals_scikit_learns(pairs: list[tuple[dict[str, int], dict[str, int]]]) -> None:
-    lines = [
-        {
-            "id": str(n),
-            "unit": f"row {n}",
-            "expected": json.dumps(a),
-            "references": [],
-            "answer": json.dumps(b),
-        }
-        for n, (a, b) in enumerate(pairs)
-    ]
+    lines = [extract_line(number, *pair) for number, pair in enumerate(pairs)]
     for name, found in compute_details("extract", lines).fields.items():
         truth, guess = [], []
         for wanted, told in pairs:  # a wrong value is one miss and one false alarm

@@ -18,6 +18,7 @@ from etude.methods.baseline import Baseline
 from etude.methods.fine_tune_encoder import FineTuneEncoder
 from etude.methods.fit_context import Effort, FitContext, initial_assistant
 from etude.methods.shared.fitted_search import train_encoder
+from etude.methods.shared.training_rows import fit_on_share, sample_training_rows
 from etude.models.classical import Linear, load, save_classical
 from etude.models.registry import Models
 from etude.task import Task, load_task
@@ -103,16 +104,16 @@ def test_a_tuning_that_was_killed_goes_on_to_the_same_weights(encoder: str, tmp_
     assert bench.params["epochs"] > 2
 
 
-def test_a_budget_trains_it_on_a_part_and_the_head_still_knows_every_label(
+def test_a_small_share_has_every_label_and_the_head_learns_from_it_alone(
     encoder: str, tmp_path: Path
 ) -> None:
     task, train, dev = sets(encoder, tmp_path)
-    bench = context(task, train, tmp_path / "work", Effort(train_rows=12))
-    assistant = FineTuneEncoder().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    bench = context(task, train, tmp_path / "work")
+    start, share = initial_assistant(task, train, bench.models), sample_training_rows(task, train, 12)
+    assistant = fit_on_share(FineTuneEncoder(), task, share, dev, start, bench)
     assert bench.num_learned == 12
-    assert "trained on 12 of 90 rows" in bench.notes
     read = load(assistant.model, Models()).predictor
-    assert set(read.labels) == {row.output for row in train}
+    assert set(read.labels) == {row.output for row in share} == {row.output for row in train}
 
 
 def test_it_is_for_labels_alone(tmp_path: Path) -> None:

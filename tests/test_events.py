@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etude.base.typed_json import from_json, to_json
 from etude.comparison import compare
-from etude.errors import ModelError, RunError
+from etude.errors import RunError, ServiceError
 from etude.methods import METHODS
 from etude.methods.prompt import Prompt
 from etude.runs import Run, find_runs
@@ -110,7 +110,7 @@ class Failing(Prompt):
 
     def fit(self, *parts: object) -> None:  # type: ignore[override]
         """Raises an error of the user's."""
-        raise ModelError("The weights are gone.")
+        raise ServiceError("The service is gone.")
 
 
 def test_a_run_that_fails_or_is_stopped_says_so(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_a_run_that_fails_or_is_stopped_says_so(tmp_path: Path) -> None:
         if isinstance(event, MethodEnded):
             raise KeyboardInterrupt
 
-    for on_event, error in ((stop, KeyboardInterrupt), (lambda event: None, ModelError)):
+    for on_event, error in ((stop, KeyboardInterrupt), (lambda event: None, ServiceError)):
         with pytest.raises(error):
             compare(task, methods=[METHODS[0], Failing()], on_event=on_event)
     (run,) = find_runs(tmp_path / "runs")
     ends = [timed.event for timed in read_events(run) if isinstance(timed.event, RunEnded)]
-    assert ends == [RunEnded("interrupted"), RunEnded("failed", "The weights are gone.")]
+    assert ends == [RunEnded("interrupted"), RunEnded("failed", "The service is gone.")]
     assert run.status == "failed"
     assert "This run failed" in (run.folder / "report.md").read_text(encoding="utf-8")
 

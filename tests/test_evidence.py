@@ -8,9 +8,9 @@ import pytest
 from etude.base.files import read_lines
 from etude.comparison import compare
 from etude.comparison.evidence import _sample_part
-from etude.comparison.plan import Workload, make_plan
+from etude.comparison.plan import MethodWork, Workload, make_plan
 from etude.data.dataset import Dataset
-from etude.estimates.timing import Rates
+from etude.methods.fit_context import Effort
 from etude.report.read_run import read_report
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded
@@ -85,14 +85,14 @@ def _answers(run: Run) -> list[tuple[str, str, float]]:
 
 
 def test_the_plan_foresees_it_and_a_budget_cuts_it_first() -> None:
-    rates = Rates({"prompt": 0.1, "fine_tune": 0.1}, {"fine_tune": lambda rows, dev, epochs: 1.0 * rows})
-    work = Workload({"prompt": 1, "fine_tune": 1}, ["fine_tune"], 100, 20, 40, evidence=True)
-    plan = make_plan(work, rates, None)
+    tuned = MethodWork("fine_tune", 1, 0.1, lambda rows, dev, epochs: 1.0 * rows, has_epochs=True)
+    methods = {"prompt": MethodWork("prompt", 1, 0.1), "fine_tune": tuned}
+    work = Workload(methods, 100, 20, 40, evidence_for=["fine_tune"])
+    plan = make_plan(work, None)
     assert plan.evidence_seconds == pytest.approx(25 + 50 + 2 * 100 + 0.1 * (4 * 20 + 2 * 40))
-    cut = make_plan(work, rates, plan.total - 1)
+    cut = make_plan(work, plan.total - 1)
     assert cut.evidence_seconds == 0
-    assert cut.cuts == ("without the learning curve and the extra training runs",)
-    assert cut.limits == plan.limits
+    assert set(cut.efforts.values()) <= {Effort(), Effort(box=cut.efforts["fine_tune"].box)}
 
 
 def test_parts_are_nested_and_keep_groups_whole() -> None:

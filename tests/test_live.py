@@ -12,9 +12,11 @@ import pytest
 
 pytest.importorskip("torch")
 
+from torch import Tensor
+
 from etude.assistant import Assistant
-from etude.errors import GrammarError
-from etude.models.batch_plan import count_shared_tokens
+from etude.errors import GrammarError, ModelError
+from etude.models.backend import count_shared_tokens
 from etude.models.local.generation import Generation
 from etude.models.local.model import LocalModel
 from etude.models.registry import Models
@@ -87,6 +89,32 @@ def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LocalModel) -
         == together
         != generate_pieces(model, [model.create_generation(build_request(1), Sampling())], 0, [0])[0]
     )
+
+
+def test_the_smallest_temperature_draws_the_likeliest_tokens(model: LocalModel) -> None:
+    greedy, coldest = (
+        model.create_generation(build_request(1), each) for each in (Sampling(), Sampling(5e-324))
+    )
+    first, second = generate_pieces(model, [greedy, coldest], 0, [0, 0])
+    assert first == second == model.generate([build_request(1)])[0].text.strip()
+
+
+def test_an_answer_that_fails_ends_no_other(model: LocalModel) -> None:
+    class BrokenGrammar:
+        is_finished = False
+
+        def mask_logits(self, logits: Tensor, num_remaining: int) -> Tensor:
+            return logits * math.nan
+
+        def accept(self, token: int) -> None:
+            raise GrammarError("broken")
+
+    good, ill = (model.create_generation(build_request(2)) for _ in range(2))
+    ill.grammar = BrokenGrammar()  # type: ignore[assignment]
+    text, _ = generate_pieces(model, [good, ill], 0, [0, 0])
+    assert text == model.generate([build_request(2)])[0].text.strip()
+    with pytest.raises(ModelError, match="not finite"):
+        ill.to_completion(0, 0.0)
 
 
 def test_a_stop_sequence_ends_the_answer_and_no_part_of_it_is_shown(model: LocalModel) -> None:

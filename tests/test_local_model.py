@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from etude.assistant import Assistant
 from etude.errors import ModelError
-from etude.models import batch_plan as plan
+from etude.models import backend as plan
 from etude.models import weights
 from etude.models.local.adapters import apply_adapter
 from etude.models.local.choices import build_trie

@@ -332,6 +332,7 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in get_methods(("few_shot", "baseline"))] == ["baseline", "few_shot"]
     assert [method.name for method in METHODS if method.tuned] == [
+        "tag",
         "fine_tune_encoder",
         "fine_tune",
         "fine_tune_retrieval",

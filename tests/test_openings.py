@@ -40,6 +40,17 @@ def test_an_opening_counts_where_half_of_the_smaller_test_is_in_both(
 
 
 @SOME
+@given(st.integers(1, 60), st.integers(0, 200))
+def test_exactly_half_of_the_smaller_test_is_enough_and_one_row_less_is_not(half: int, more: int) -> None:
+    """Rows in common: `half` of the 2 * half rows of the smaller test."""
+    for shared in (half, half - 1):
+        with tempfile.TemporaryDirectory() as root:
+            open_test(Path(root), "first", rows(0, 2 * half))
+            second = rows(2 * half - shared, 2 * half + more)
+            assert open_test(Path(root), "second", second) == 1 + (shared == half)
+
+
+@SOME
 @given(st.integers(1, 60), st.randoms(use_true_random=False))
 def test_order_outputs_ids_and_groups_do_not_make_another_test(n: int, draw: random.Random) -> None:
     test = rows(0, n)

@@ -497,6 +497,7 @@ def test_a_schema_names_types_and_required_keys(tmp_path: Path) -> None:
             "plan": {"type": "array", "items": {"type": "string"}},
         },
         "required": ["name", "age"],
+        "additionalProperties": False,
     }
     assert task.instructions == "Extract from the text, as JSON with the keys name, age, plan."
 

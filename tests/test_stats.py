@@ -365,6 +365,45 @@ def test_intervals_of_lopsided_differences_cover_the_truth() -> None:
     assert lower <= 37
 
 
+@given(SCORES)
+def test_a_difference_stays_within_what_the_intervals_of_both_values_allow(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    a, b = pair(rows)
+    result, alone_a, alone_b = bootstrap_difference(a, b), estimate_sample(a), estimate_sample(b)
+    if a.units < a.rows:
+        assert result.low >= alone_a.low - alone_b.high - 1e-9
+        assert result.high <= alone_a.high - alone_b.low + 1e-9
+
+
+def test_a_unit_with_most_of_the_rows_does_not_hide_a_certain_difference() -> None:
+    """18 units of one case and one of 30: all right against all wrong."""
+    units = [*map(str, range(18)), *["large"] * 30]
+    result = compare_paired(
+        make_score_sample([1.0] * 48, units), make_score_sample([0.0] * 48, units)
+    ).difference
+    assert result.value == 1.0
+    assert result.low > 0.5
+
+
+@pytest.mark.real
+def test_intervals_of_very_unequal_units_cover_the_truth() -> None:
+    """A tenth of the units hold most of the rows; rows of a unit are alike."""
+    rng, covered, num = np.random.default_rng(3), 0, 0
+    unequal = np.maximum(1, np.round(np.exp(rng.normal(0.5, 1.2, 60)))).astype(int)
+    for sizes in (np.r_[np.ones(45, int), np.full(5, 12)], unequal):
+        units = np.repeat(np.arange(len(sizes)), sizes)
+        for share_a, share_b in ((0.9, 0.6), (0.7, 0.7)):
+            for _ in range(500):
+                chances = [rng.beta(2 * share, 2 * (1 - share), len(sizes)) for share in (share_a, share_b)]
+                answers = [(rng.random(len(units)) < chance[units]).astype(float) for chance in chances]
+                a, b = (make_score_sample(side, units.tolist()) for side in answers)
+                result = bootstrap_difference(a, b)
+                covered += result.low <= share_a - share_b <= result.high
+                num += 1
+    assert 0.94 <= covered / num <= 0.97
+
+
 @pytest.mark.parametrize(("a", "b"), [([1, 0], [1]), ([], []), ([1, 0.5], [1, 0])])
 def test_paired_right_and_wrong_is_checked(a: list[float], b: list[float]) -> None:
     with pytest.raises(ValueError, match=r"same rows|0 or 1"):

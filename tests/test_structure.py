@@ -28,7 +28,18 @@ ORDER = (
         "metrics",
         "graders",
     ),
-    *("render", "models", "index", "assistant", "evaluate", "training", "methods", "runs", "estimates"),
+    *(
+        "render",
+        "models",
+        "index",
+        "limits",
+        "assistant",
+        "evaluate",
+        "training",
+        "methods",
+        "runs",
+        "estimates",
+    ),
     *("checks", "repair", "report", "answer_file", "feedback", "comparison", "tuning", "suites", "export"),
     *("hosted", "serve", "studio", "mcp_server", "cli"),
 )
@@ -51,6 +62,17 @@ def list_imported_units(path: Path) -> set[str]:
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         units |= {name.split(".")[1] for name in names if name.startswith("etude.")}
     return units
+
+
+def list_imported_modules(path: Path) -> set[str]:
+    """Modules that a file imports from, as `from a.b import name` and as `from a import b`, wherever in the file."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {
+        module
+        for node in imports
+        for module in (node.module, *(f"{node.module}.{a.name}" for a in node.names))
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -111,12 +133,10 @@ def test_no_module_outside_names_a_method_or_a_backend() -> None:
         f"etude.models.{name}": "models" for name in ("fake", "classical", "local.model", "local.loading")
     }
     imports = {
-        (str(path.relative_to(SOURCE)), node.module.rpartition(".")[2])
+        (str(path.relative_to(SOURCE)), module.rpartition(".")[2])
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom)
-        and node.module in owners
-        and get_unit(path) != owners[node.module]
+        for module in list_imported_modules(path) & owners.keys()
+        if get_unit(path) != owners[module]
     }
     assert imports == ALLOWED
 
@@ -124,13 +144,6 @@ def test_no_module_outside_names_a_method_or_a_backend() -> None:
 def test_no_two_modules_import_each_other() -> None:
     """Wherever in the file the import stands; names of a package count for the module they come from."""
     names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in MODULES}
-    imports = {
-        name: {
-            node.module
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ImportFrom) and node.module in names
-        }
-        for name, path in names.items()
-    }
+    imports = {name: list_imported_modules(path) & names.keys() for name, path in names.items()}
     pairs = [(first, second) for first in imports for second in imports[first] if first in imports[second]]
     assert not pairs

@@ -11,7 +11,6 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from shutil import copytree
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -19,21 +18,22 @@ from starlette.testclient import TestClient
 from etude.cli import main
 from etude.comparison.compare import compare
 from etude.errors import InputError
-from etude.feedback import FILE, Feedback, FeedbackLog
+from etude.feedback import FILE, Feedback
 from etude.jobs import Job
 from etude.runs import find_run
 from etude.runs.events import Event, MethodEnded
 from etude.studio.blind import BlindComparison
 from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
+from etude.studio.row_store import RowFilter
 from etude.studio.sign_in import SignIn, invite_person
 from etude.studio.studio import Studio
 from etude.studio.views import build_studio_app
 from etude.suites.run import run_suites
 from etude.types import Excerpt, Finding, Message
 from small_task import rows, write_task
+from studio_pages import GOOD, browser, fields, open_studio, read_feedback_lines, send, write_requests
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
-GOOD = "Title: Dragons at Dawn\nAges: 7"
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,6 @@ def task(compared: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def write_requests(task: Path, *inputs: str) -> Path:
-    file = task.parent / "requests.jsonl"
-    file.write_text("".join(json.dumps({"input": each}) + "\n" for each in inputs))
-    return file
-
-
 def reset(task: Path) -> None:
     """Removes what a test has written beside the task."""
     for file in task.parent.glob("examples.*.*"):
@@ -70,34 +64,6 @@ def num_changed(one: Path, other: Path) -> int:
     """Lines of two files that differ."""
     pairs = zip(one.read_text().splitlines(), other.read_text().splitlines(), strict=True)
     return sum(before != after for before, after in pairs)
-
-
-def open_studio(task: Path, *inputs: str) -> tuple[Studio, TestClient]:
-    """A studio that has answered these requests, and a browser that is signed in."""
-    studio = Studio(task, write_requests(task, *inputs) if inputs else None)
-    studio.answering.run()
-    return studio, browser(studio)
-
-
-def browser(studio: Studio, who: str = "ana") -> TestClient:
-    client = TestClient(build_studio_app(studio, who), base_url="http://127.0.0.1:8765")
-    client.get("/enter", params={"key": SignIn(studio.queue.secret).owner_key})
-    return client
-
-
-def fields(page: str) -> dict[str, str]:
-    """The hidden fields of the first form of a page."""
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</form>")[0]))
-
-
-def send(client: TestClient, say: str, page: str | None = None, **more: str) -> Any:
-    """Says something of the answer that is shown, or of that on `page`; returns the response."""
-    given = fields(page or client.get("/review").text)
-    return client.post("/review", data={**given, "say": say, **more}, headers={"x-fragment": "1"})
-
-
-def read_feedback_lines(task: Path) -> list[dict[str, Any]]:
-    return [entry.line for entry in FeedbackLog(task.parent / FILE).entries]
 
 
 def test_a_browser_without_the_link_sees_nothing(task: Path) -> None:
@@ -172,7 +138,7 @@ def test_each_key_is_kept_as_what_it_means(task: Path) -> None:
     send(client, "reject", reason="wrong age")
     send(client, "expert")
     last = send(client, "skip")
-    assert "4 of 5 reviewed, 1 to go" in last.text
+    assert "3 of 5 reviewed (3 by you), 1 to go" in last.text, "one is left to an expert"
     kept = read_feedback_lines(task)
     assert kept[0]["correction"] == kept[0]["answer"] == answer[1]
     assert kept[1]["correction"] == GOOD
@@ -197,7 +163,7 @@ def test_what_is_sent_twice_is_kept_once_and_back_takes_its_place(task: Path) ->
     send(client, "accept", page)
     send(client, "accept", page)
     assert len(read_feedback_lines(task)) == 1
-    again = client.get("/review?previous=1").text
+    again = client.get("/review?back=1").text
     assert "already reviewed this answer" in again
     send(client, "reject", again, reason="after all")
     assert [entry["input"] for entry in read_feedback_lines(task)] == ["One", "One"]
@@ -213,7 +179,7 @@ def test_two_people_never_get_the_same_answer(tmp_path: Path) -> None:
     assert ben
     assert ana.id != ben.id
     assert queue.take_next("ana", "requests") == ana
-    queue.finish(ana.id, "ana")
+    queue.set_reviews([Feedback("1", "", "ana", "", ana.input, "a", thumb="up")])
     third = queue.take_next("ana", "requests")
     assert third
     assert third.id not in (ana.id, ben.id)
@@ -227,8 +193,7 @@ def test_a_restart_goes_on_where_people_stopped(task: Path) -> None:
         file.unlink()  # the feedback is what counts, the queue is made again
     later = Studio(task, task.parent / "requests.jsonl")
     later.answering.run()
-    later.queue.mark_done([])
-    counts = Studio(task, task.parent / "requests.jsonl").queue.count("requests")
+    counts = Studio(task, task.parent / "requests.jsonl").sync_queue().count("requests")
     assert (counts.total, counts.done) == (2, 1)
     assert studio.queue.secret == later.queue.secret
 
@@ -602,12 +567,15 @@ def test_of_rows_with_one_input_the_one_that_is_left_out_is_marked(tmp_path: Pat
         for text, title in (("Where is it?", "Here"), ("where is it", "There")):
             stream.write(json.dumps({"input": text, "output": f"Title: {title}\nAges: 7"}) + "\n")
     studio = Studio(folder / "task.yaml")
-    first, second = studio.data.search("where is it", "", "", 0)[0]
+    first, second = studio.data.search(RowFilter(q="where is it"))[0]
     studio.exclude(first, "ana", "")
-    assert [studio.get_state(row) for row in (first, second)] == ["left out", ""]
+    assert [row.state for row in studio.sync_data().search(RowFilter(q="where is it"))[0]] == ["left out", ""]
     studio.undo(studio.log.entries[0].id, "ana")
     assert not studio.correct(first, "ana", second.output, "")
-    assert [studio.get_state(row) for row in (first, second)] == ["corrected", ""]
+    assert [row.state for row in studio.sync_data().search(RowFilter(q="where is it"))[0]] == [
+        "corrected",
+        "",
+    ]
 
 
 def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(

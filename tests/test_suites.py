@@ -19,9 +19,9 @@ from etude.base.pages import hash_source
 from etude.cli import main
 from etude.comparison import compare
 from etude.errors import InputError
+from etude.limits.acts import read_act
 from etude.runs import find_run
 from etude.stats import wilson
-from etude.suites.acts import read_act
 from etude.suites.cases import SUITES, read_suite
 from etude.suites.gates import decide_gates
 from etude.suites.judge import has_repeated_secret

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etude.assistant import load
+from etude.data.dataset import load_dataset
+from etude.data.splits import split
+from etude.errors import InputError
+from etude.methods import get_methods, leave_out_unfit
 from etude.methods.tag import compute_f1
+from etude.models.registry import Models
+from etude.task import load_task
 from etude.text.answer_spans import AnswerShape, NestedListError, align, flatten
+from etude.types import Example, Message
+from small_task import write_task
+from test_encoder import tiny_encoder
+from test_sealed import filled, fitted_bytes
 
+NESTED = json.dumps({"theme": "x", "parts": [{"name": "y"}]})
 WORDS = st.sampled_from(["red", "blue", "tall", "Anna", "7", "x-ray", "New York"])
 ANSWERS = st.fixed_dictionaries(
     {"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})}
@@ -21,6 +35,14 @@ ANSWERS = st.fixed_dictionaries(
 
 def collect(answer: Any) -> dict[tuple[str, ...], list[str]]:
     return {path: values for path, values, _ in flatten(answer) if values}
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """The folder of a tiny encoder."""
+    folder = tmp_path / "encoder"
+    tiny_encoder().save(folder)
+    return str(folder)
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=5))
@@ -64,6 +86,50 @@ def test_a_list_of_objects_is_refused_by_its_path() -> None:
         list(flatten({"items": [{"a": 1}]}))
 
 
+def test_numbers_and_booleans_are_written_as_such() -> None:
+    answers = [{"age": 7, "fees": [1200, 0.5], "fresh": True, "code": "7"}, {"age": None, "code": "08"}]
+    shape = AnswerShape.fit(answers)
+    assert json.dumps(shape.build(collect(answers[0]))) == json.dumps(answers[0])
+    assert align("costs 1,200 EUR", {("fees",): ["1200"]})[0] == {("fees",): [(6, 11)]}
+    assert shape.build({("fees",): ["1,200"], ("code",): ["12"]})["fees"] == [1200]
+
+
+def test_training_leaves_an_assistant_that_no_test_row_changes(encoder: str, tmp_path: Path) -> None:
+    more = f"encoder: {encoder}\nmethods: [tag]\n"
+    task_file = write_task(tmp_path / "task", "extract", num=110, more=more)
+    task, dataset = load_dataset(load_task(task_file))
+    sides = split(dataset, task.kind, task.seed)
+    other = replace(sides, test=filled(sides.test, ["Anything", "else 🙂", "\n\tat all"]))
+    before = fitted_bytes(sides, task_file, tmp_path / "run")
+    assert fitted_bytes(other, task_file, tmp_path / "other") == before
+    assistant = load(tmp_path / "run" / "methods" / "tag" / "assistant")
+    answers = assistant.answer([row.input for row in sides.dev], Models())
+    assert {type(json.loads(answer.text)) for answer in answers} == {dict}
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (NESTED, "lists of objects in parts"),
+        ("no JSON", "only 0 of 2 training answers are JSON"),
+        ("[1, 2]", "only 0 of 2"),
+        ('{"mood": "sad"}', "half of its training values"),
+    ],
+)
+def test_rows_whose_answers_it_cannot_build_leave_it_out_with_a_reason(
+    output: str, reason: str, tmp_path: Path
+) -> None:
+    task = load_task(write_task(tmp_path, "extract"))
+    rows = [Example(str(number), (Message("user", "My dog died"),), output) for number in range(2)]
+    methods, notes = leave_out_unfit(get_methods(("baseline", "tag")), task, rows)
+    assert [method.name for method in methods] == ["baseline"]
+    assert len(notes) == 1
+    assert notes[0].startswith("tag was left out: ")
+    assert reason in notes[0]
+    with pytest.raises(InputError, match="name another method"):
+        leave_out_unfit(get_methods(("tag",)), task, rows)
+
+
 def test_f1_counts_each_value_once() -> None:
     fields = (("d",),)
     assert compute_f1([{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields) == pytest.approx(
@@ -80,7 +146,6 @@ def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> 
     from etude.index.build import DEFAULT_ENCODER
     from etude.models.classical import load_predictor, save_classical
     from etude.models.local.tagger import Tagger
-    from etude.models.registry import Models
     from etude.training.tagging import train_tagger
 
     draw = random.Random(0)

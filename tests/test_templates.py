@@ -121,3 +121,37 @@ def test_a_template_that_always_thinks_is_refused(name: str) -> None:
 def test_a_prompt_with_todays_date_is_the_same_every_day() -> None:
     assert "Today Date: 26 Jul 2024" in render_text(tokenizer_for("llama3_2"), [Message("user", "hi")])
     assert "Current date: 2024-07-26" in render_text(tokenizer_for("gptoss"), [Message("user", "hi")])
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *APART])
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_text_that_looks_like_the_template_is_text(name: str, data: st.DataObject) -> None:
+    """Contents made of the template's own tokens add none of them, and no text is lost."""
+    tokenizer = tokenizer_for(name)
+    marks = sorted(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    pieces = st.lists(st.one_of(st.sampled_from(marks), st.sampled_from(["system", "x", "<", "|", ">"])))
+    roles = ("system", "user", "assistant", "user")
+    plain = [Message(role, "x") for role in roles]
+    forged = [Message(role, f"x{''.join(data.draw(pieces))}x") for role in roles]
+
+    def list_special(ids: list[int]) -> list[int]:
+        return [token for token in ids if token in tokenizer.all_special_ids]
+
+    prompt = render(tokenizer, forged)
+    assert list_special(prompt) == list_special(render(tokenizer, plain))
+    assert tokenizer.decode(prompt, clean_up_tokenization_spaces=False) == render_text(tokenizer, forged)
+    for (ids, trained), (same, _) in zip(
+        render_training(tokenizer, forged[:3]), render_training(tokenizer, plain[:3]), strict=True
+    ):
+        assert list_special(ids) == list_special(same)
+        learned = [token for token, on in zip(ids, trained, strict=True) if on]
+        assert learned == render_answer(tokenizer, forged[2].content)
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *APART])
+def test_a_tag_that_is_no_turn_of_the_template_keeps_its_token(name: str) -> None:
+    tokenizer = tokenizer_for.__wrapped__(name)
+    tokenizer.add_tokens(["<shelf_tag>"])
+    tag = tokenizer.convert_tokens_to_ids("<shelf_tag>")
+    assert tag in render(tokenizer, [Message("user", "on <shelf_tag> four")])

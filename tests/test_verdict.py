@@ -330,7 +330,7 @@ def test_fine_tuning_that_saw_a_part_and_lost_is_not_decided() -> None:
         "Until then, use baseline, the simplest method among the best (within 2 points of every other method)."
     )
     assert "no language model" not in verdict.sentence
-    assert [step.status for step in verdict.ladder] == ["among the best", "undecided"]
+    assert [step.status for step in verdict.ladder] == ["among the best", "not measured enough"]
     assert [step.learned for step in verdict.ladder] == [8_000, 300]
     assert verdict.baseline_on_equal_rows is not None
     assert (verdict.baseline_on_equal_rows.rows, verdict.baseline_on_equal_rows.estimate.value) == (300, 0.25)
@@ -393,7 +393,7 @@ def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stand
         make_inputs(methods, pair=pair, train_rows=1_440, full_seconds={"fine_tune": 300.0})
     )
     assert verdict.recommended == "fine_tune_retrieval"
-    assert [step.status for step in verdict.ladder] == ["worse", "undecided", "among the best"]
+    assert [step.status for step in verdict.ladder] == ["worse", "not measured enough", "among the best"]
     assert (
         "fine_tune was trained on only 240 of 1,440 rows (its full training would take about 5 min), so whether it is "
         "among the best is not decided." in verdict.caveats
@@ -473,7 +473,7 @@ def test_cut_answers_are_counted_in_one_line_for_all_methods() -> None:
     verdict = make_verdict(make_inputs([*methods, make_method("fine_tune", make_scores(300, 400))]))
     assert verdict.contract_rates["few_shot"].truncated == 3
     said = [line for line in verdict.caveats if "cut" in line]
-    assert said == ["Answers cut at the length limit: 12 by prompt, 3 by few_shot (of 400 each)."]
+    assert said == ["Answers cut at the length limit: 12 of 400 by prompt, 3 of 400 by few_shot."]
 
 
 def test_groups_are_counted_and_said() -> None:

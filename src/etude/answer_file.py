@@ -192,7 +192,7 @@ def _to_columns(answer: Answer) -> Json:
         "fields": answer.value,
         "keeps_contract": answer.keeps_contract,
     }
-    values |= {"confidence": answer.confidence, "handed_over": answer.handed_over}
+    values |= {"confidence": answer.confidence, "handed_over": answer.handed_over, "limit": answer.limit}
     values |= {"citations": list(answer.citations), "problem": problem}
     return values | {f"fields.{name}": value for name, value in fields}
 
@@ -210,7 +210,8 @@ class Layout:
             "label": assistant.kind == "classify",
             "fields": not fields and bool(names or schema),
             "confidence": bool(assistant.choices),
-            "handed_over": assistant.handover is not None,
+            "handed_over": assistant.handover is not None or assistant.scope is not None,
+            "limit": assistant.scope is not None,
             "keeps_contract": contract is not None,
             "citations": assistant.search is not None,
             "problem": True,

@@ -19,13 +19,16 @@ from shutil import copytree
 from typing import Any, Literal, NamedTuple, cast, overload
 
 from etude.base.files import atomic_folder, link_or_copy, read_json
+from etude.data.formats.tools import append_tools, is_only_tools
 from etude.errors import RUN_REMEDY, InputError, Issue, RunError
 from etude.index.passages import Passage
 from etude.index.search import Search, load_search
+from etude.limits.scope import Scope, parse_scope
 from etude.models.backend import Capability
 from etude.models.registry import Models
 from etude.render import merge_instructions
 from etude.task.contract import Contract
+from etude.task.definition import LIMIT_ACTS, Limit
 from etude.types import (
     Answer,
     Completion,
@@ -93,10 +96,14 @@ class Assistant:
     """Whether decoding is constrained to the contract's grammar."""
     handover: float | None = None
     """Confidence below which the answer is handed over to a person; None is never."""
+    scope: Scope | None = None
+    """Which questions are turned away with the sentence of a limit, before any model is asked."""
     samples: int = 1
     """Completions sampled for each input; the commonest parsed value among them is the answer."""
     temperature: float = 0.0
     """Of the samples; ignored with one sample, which is always the likeliest."""
+    row_systems: bool = False
+    """Whether an input may bring a system turn of its own, as rows did with which it was measured."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -114,18 +121,27 @@ class Assistant:
         return replace(self, shots=(), pool=(), similar=None, num_similar=0)
 
     def build_messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
-        """Put instructions and the first `num_shots` examples (None: all) before turns without a system message."""
+        """Put instructions and the first `num_shots` examples (None: all) before turns.
+
+        A system turn takes the place of the instructions, or goes below them if it only offers functions; those of
+        examples are left out.
+        """
+        instructions = self.instructions
+        if turns and turns[0].role == "system":
+            own, turns = turns[0].content, turns[1:]
+            instructions = append_tools(instructions, own) if is_only_tools(own) else own
         shot_messages = [
             message
             for shot in self.shots[:num_shots]
             for message in (*shot.input, Message("assistant", shot.output))
+            if message.role != "system"
         ]
         turns = (*shot_messages, *turns)
-        if not self.instructions:
+        if not instructions:
             return turns
         if self.instructions_role == "system":
-            return (Message("system", self.instructions), *turns)
-        return merge_instructions(self.instructions, turns)
+            return (Message("system", instructions), *turns)
+        return merge_instructions(instructions, turns)
 
     def build_requests(self, inputs: Sequence[Sequence[Message]], models: Models) -> list[Request]:
         """`prepare` with the assistant's model and its searches."""
@@ -148,9 +164,16 @@ class Assistant:
 
         Each has the passages and examples that the searches find. Passages are dropped from the last on, then
         examples, until the prompt and `max_tokens` fit the model's context; `shots_dropped` counts the examples. A
-        prompt that is too long without any is left to the model to refuse.
+        prompt that is too long without any is left to the model to refuse. A question that the scope turns away has
+        its `reply` already, and no passages or examples.
         """
-        requests = self._build_prompts(inputs, model, searches)
+        limits = self.scope.find_limits(inputs) if self.scope else [None] * len(inputs)
+        answered = [turns for turns, limit in zip(inputs, limits, strict=True) if limit is None]
+        prompts = iter(self._build_prompts(answered, model, searches))
+        requests = [
+            _build_reply(turns, limit) if limit else next(prompts)
+            for turns, limit in zip(inputs, limits, strict=True)
+        ]
         if self.samples == 1:
             return requests
         return [
@@ -219,7 +242,8 @@ class Assistant:
         ]
         for number, row in enumerate(ids):
             row_votes = votes[number * self.samples : (number + 1) * self.samples]
-            answers.append(replace(row_votes[0] if self.samples == 1 else self._vote(row_votes), id=row))
+            is_single = self.samples == 1 or row_votes[0].limit
+            answers.append(replace(row_votes[0] if is_single else self._vote(row_votes), id=row))
         return answers
 
     def _vote(self, votes: Sequence[Answer]) -> Answer:
@@ -250,15 +274,15 @@ class Assistant:
 
         An input is a text or a chat: a list of turns, each a Message or {"role": ..., "content": ...}, that ends
         with the user's. Without `models` the weights are loaded once in this process and stay loaded.
-        Raises InputError for a chat with a system message or without a last turn of the user.
+        Raises InputError for a chat without a last turn of the user, or with a system message unless `row_systems`.
         """
         is_single = isinstance(inputs, str) or isinstance(next(iter(inputs), None), Message | Mapping)
-        chats = [_parse_turns(chat) for chat in cast(Sequence[Input], [inputs] if is_single else inputs)]
+        chats = [self._parse_turns(chat) for chat in cast(Sequence[Input], [inputs] if is_single else inputs)]
         models = models or _get_shared_models()
         requests = self.build_requests(chats, models)
         answers = self.finish(
             [str(number) for number in range(len(chats))],
-            models.get(self.model).generate(requests),
+            complete_requests(models.get(self.model), requests),
             [request.shots_dropped for request in requests],
             [request.citations for request in requests],
         )
@@ -269,7 +293,24 @@ class Assistant:
         models = models or _get_shared_models()
         if self.samples > 1:
             return iter([self.answer([chat_input], models)[0].text])
-        return models.get(self.model).stream(self.build_requests([_parse_turns(chat_input)], models)[0])
+        return stream_request(
+            models.get(self.model), self.build_requests([self._parse_turns(chat_input)], models)[0]
+        )
+
+    def _parse_turns(self, chat_input: Input) -> tuple[Message, ...]:
+        if isinstance(chat_input, str):
+            return (Message("user", chat_input),)
+        turns = tuple(
+            turn if isinstance(turn, Message) else Message(cast(Role, turn["role"]), turn["content"])
+            for turn in chat_input
+        )
+        roles = [turn.role for turn in turns]
+        speakers = roles[1:] if self.row_systems and roles[:1] == ["system"] else roles
+        if not {"user", "assistant"}.issuperset(speakers) or speakers[-1:] != ["user"]:
+            message = "a chat has turns of user and assistant, and ends with the user's"
+            remedy = "leave out a system message (the assistant has its own instructions) and any last answer"
+            raise InputError([Issue("inputs", message, ", ".join(roles), remedy)])
+        return turns
 
     def _build_request(self, turns: Sequence[Message], num_shots: int) -> Request:
         dropped = len(self.shots) - num_shots
@@ -279,6 +320,13 @@ class Assistant:
 
     def _build_answer(self, completion: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
         text = completion.text.strip()
+        if completion.limit:
+            is_for_person = LIMIT_ACTS[completion.limit] == "hand_over"
+            return Answer(
+                *("", text, None, None, (), None, 0, 0, 0, completion.seconds, False),
+                handed_over=is_for_person,
+                limit=completion.limit,
+            )
         # Only with choices is the log-probability that of the whole answer among all possible ones.
         confidence = math.exp(completion.logprob) if self.choices and completion.logprob is not None else None
         failures = self.contract.check(text) if self.contract else ()
@@ -337,7 +385,9 @@ class Assistant:
             ("pool", "similar", "num_similar"): self.similar is None,
             ("enforced",): not self.enforced,
             ("handover",): self.handover is None,
+            ("scope",): self.scope is None,
             ("samples", "temperature"): self.samples == 1,
+            ("row_systems",): not self.row_systems,
         }
         for keys, is_unused in unused.items():
             for key in keys if is_unused else ():
@@ -348,24 +398,25 @@ class Assistant:
         return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 
 
+def complete_requests(model: Model, requests: Sequence[Request]) -> list[Completion]:
+    """Answer requests in order; those with a reply are not sent to the model."""
+    asked = [request for request in requests if request.reply is None]
+    completions = iter(model.generate(asked) if asked else ())
+    return [request.reply or next(completions) for request in requests]
+
+
+def stream_request(model: Model, request: Request) -> Iterator[str]:
+    """Yield the answer to a request piece by piece; its reply, if it has one, in one."""
+    return iter([request.reply.text]) if request.reply else model.stream(request)
+
+
+def _build_reply(turns: Sequence[Message], limit: Limit) -> Request:
+    return Request(tuple(turns), 0, reply=Completion(limit.say, "stop", 0, 0, 0, 0.0, None, limit.name))
+
+
 @cache
 def _get_shared_models() -> Models:
     return Models()
-
-
-def _parse_turns(chat_input: Input) -> tuple[Message, ...]:
-    if isinstance(chat_input, str):
-        return (Message("user", chat_input),)
-    turns = tuple(
-        turn if isinstance(turn, Message) else Message(cast(Role, turn["role"]), turn["content"])
-        for turn in chat_input
-    )
-    roles = [turn.role for turn in turns]
-    if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
-        message = "a chat has turns of user and assistant, and ends with the user's"
-        remedy = "leave out a system message (the assistant has its own instructions) and any last answer"
-        raise InputError([Issue("inputs", message, ", ".join(roles), remedy)])
-    return turns
 
 
 @dataclass(frozen=True)
@@ -443,6 +494,7 @@ def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple
 
 def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
     adapter, search, similar = folder / ADAPTER, body.pop("search", None), body.pop("similar", None)
+    scope = body.pop("scope", None)
     contract = body.pop("contract")
     if contract is not None:
         lists = {key: tuple(value) for key, value in contract.items() if isinstance(value, list)}
@@ -455,6 +507,7 @@ def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
         pool=tuple(map(_parse_shot, body.pop("pool", ()))),
         search=None if search is None else SearchRef(folder / SEARCH, search),
         similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
+        scope=None if scope is None else parse_scope(scope),
         **body,
     )
 

@@ -81,6 +81,10 @@ class TrainingDiverged(ModelError):  # noqa: N818 - an event, not an error of th
     """The loss of a training jumped or is NaN. Every training process raises it at the same step."""
 
 
+class ServiceError(ModelError):
+    """A service does not answer, or a limit on requests or cost is reached: the same for every method that asks it."""
+
+
 class RunError(EtudeError, RuntimeError):
     """A run folder cannot be read, resumed or written."""
 
@@ -117,3 +121,7 @@ def quote_setting(value: object, limit: int = 80) -> str:
 
 def _truncate(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+STOPPING_ERRORS = (InputError, RunError, Declined, ServiceError, WorkerExited, OSError)
+"""Errors that every method would meet, or that only the user can mend: they stop a comparison."""

@@ -14,6 +14,8 @@ from etude.models.registry import Models
 from etude.stats.sample import UnitSums
 from etude.types import Answer, Batch, Completion, Example, Request, Score
 
+REPLIES = -1  # number of the batch of questions that limits turn away
+
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
@@ -196,10 +198,18 @@ def _run_batches(
         return  # everything is there: the weights need not be loaded
     model = models.get(assistant.model, *assistant.needs)
     requests = build_requests()
-    for batch in model.batches(requests, log.batch_numbers):
-        batch_requests = [requests[index] for index in batch.indices]
+    replies = {index: request.reply for index, request in enumerate(requests) if request.reply}
+    if replies and REPLIES not in log.batch_numbers:
+        batch = Batch(REPLIES, tuple(replies), tuple(replies.values()))
+        log.append(batch)
+        yield batch
+    asked = [index for index in range(len(requests)) if index not in replies]
+    for batch in model.batches([requests[index] for index in asked], log.batch_numbers) if asked else ():
+        indices = tuple(asked[index] for index in batch.indices)
+        batch_requests = [requests[index] for index in indices]
         recorded = replace(
             batch,
+            indices=indices,
             shots_dropped=tuple(request.shots_dropped for request in batch_requests),
             citations=tuple(request.citations for request in batch_requests),
         )

@@ -126,6 +126,7 @@ def build_server() -> MCPServer[Any]:
             "keeps_contract": answer.keeps_contract,
             "confidence": answer.confidence,
             "handed_over": answer.handed_over,
+            "limit": answer.limit,
             "citations": list(answer.citations),
         }
 

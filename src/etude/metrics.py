@@ -5,12 +5,13 @@ A metric scores rows. A mean or macro-F1 of rows is always an Estimate, with its
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,14 @@ CHRF_CHARACTERS = 5_000
 
 
 _FIELD = "field "
+
+
+class ValueHits(NamedTuple):
+    """Numbers of values of a field: those both answered and expected, those answered, those expected."""
+
+    right: int
+    answered: int
+    expected: int
 
 
 @dataclass(frozen=True)
@@ -225,21 +234,48 @@ def _score_right_fields(example: Example, answer: Answer) -> float:
     )
 
 
-def count_field_hits(answer: str, outputs: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """Count for each JSON key whether it is right, answered and expected, against the most similar right output."""
-    given_fields = _parse_fields(answer)
-    wanted_fields = max(
-        (_parse_fields(output) for output in outputs),
-        key=lambda output: _measure_shared_fields(output, given_fields),
-    )
-    keys = (key for key in {**wanted_fields, **given_fields} if key.startswith(_FIELD))
+def count_value_hits(answer: str, outputs: Sequence[str]) -> dict[str, ValueHits]:
+    """Count for each field of a JSON answer the values that are right, answered and expected, against the most similar
+    right output.
+
+    A field is the path of its keys, joined by dots; the items of a list are its values, each counted once, in any
+    order. Null, "" and empty lists are no value. Text that is not JSON has no values.
+    """
+    answered = _count_values(answer)
+    hits = [_match_values(answered, _count_values(output)) for output in outputs]
+    return max(hits, key=lambda fields: sum(2 * field.right - field.expected for field in fields.values()))
+
+
+def _count_values(text: str) -> dict[str, Counter[str]]:
+    values: dict[str, Counter[str]] = {}
+    try:
+        leaves = list(_list_values(parse_json(text), ""))
+    except ValueError:
+        return {}
+    for path, value in leaves:
+        key = int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is 1
+        values.setdefault(path, Counter())[json.dumps(key, sort_keys=True)] += 1
+    return values
+
+
+def _list_values(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _list_values(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        yield from ((path, item) for item in value if item is not None)
+    elif value not in (None, ""):
+        yield path, value
+
+
+def _match_values(
+    answered: Mapping[str, Counter[str]], expected: Mapping[str, Counter[str]]
+) -> dict[str, ValueHits]:
+    none = Counter[str]()
+    pairs = {path: (answered.get(path, none), expected.get(path, none)) for path in {**expected, **answered}}
     return {
-        key.removeprefix(_FIELD): (
-            int(key in wanted_fields and key in given_fields and wanted_fields[key] == given_fields[key]),
-            int(key in given_fields),
-            int(key in wanted_fields),
-        )
-        for key in keys
+        path: ValueHits((values & right_values).total(), values.total(), right_values.total())
+        for path, (values, right_values) in pairs.items()
     }
 
 

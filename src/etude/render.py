@@ -9,13 +9,18 @@ one, or leaves it out), the instructions go on top of the first user turn, as th
 (https://ai.google.dev/gemma/docs/core/prompt-structure,
 https://docs.mistral.ai/cookbook/concept-deep-dive-tokenization-templates).
 
-Limits: text of a special token inside a message (`<|im_end|>`) is read as that token, as chat templates do everywhere.
-Thinking is switched off in templates that allow it; others that think are refused. Templates that print today's date
+Text of a message that looks like a token of the template (`<|im_end|>`) is plain text: it is cut within, and its pieces
+are encoded one by one, so no text can end its turn or open another. Tags that the template does not put around turns,
+such as `<tool_call>`, keep their tokens. A text that only looks like words of a template ("User:") cannot be told apart.
+
+Limits: thinking is switched off in templates that allow it; others that think are refused. Templates that print today's date
 always get the same day, so that a prompt is the same tomorrow.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -26,6 +31,7 @@ from etude.types import Message
 Chat = Sequence[Message]
 Tokens = tuple[list[int], list[bool]]  # token ids, and which of them are trained
 PROBE = "ANSWER"  # placeholder for an answer, to see what a template puts around it
+CUT = "\ud800"  # where a text is cut before it is encoded; no valid text contains half a surrogate pair
 INSTRUCTIONS = "INSTRUCTIONS"  # placeholder for instructions, to see whether a template has a system turn
 # The date for templates that print today's: the default in Llama 3's template.
 FIXED_DATE = {"%Y": "2024", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%A": "Friday", "%y": "24"}
@@ -44,6 +50,7 @@ class Tokenizer(Protocol):
     eos_token: Any
     bos_token: Any
     all_special_ids: list[int]
+    added_tokens_decoder: Mapping[int, Any]
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any:
         """The conversation as text."""
@@ -72,12 +79,13 @@ def render_text(tokenizer: Tokenizer, messages: Chat) -> str:
 
     Raises ModelError if the template refuses the messages.
     """
-    return _format_prompt(tokenizer, _move_system(tokenizer, messages), find_frame(tokenizer))
+    messages = _move_system(tokenizer, _cut_marks(tokenizer, messages))
+    return _format_prompt(tokenizer, messages, find_frame(tokenizer)).replace(CUT, "")
 
 
 def render(tokenizer: Tokenizer, messages: Chat) -> list[int]:
     """Token ids of `render_text`. Raises ModelError as that does."""
-    frame, messages = find_frame(tokenizer), _move_system(tokenizer, messages)
+    frame, messages = find_frame(tokenizer), _move_system(tokenizer, _cut_marks(tokenizer, messages))
     segments = _split_at_answers(tokenizer, _format_prompt(tokenizer, messages, frame), messages, frame)
     return [token for segment, _ in segments for token in _encode(tokenizer, segment)]
 
@@ -97,7 +105,7 @@ def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
         raise ModelError(
             f"A conversation to train on ends with an assistant turn (got {_quote_roles(messages)}). Add the answer."
         )
-    frame, messages = find_frame(tokenizer), _move_system(tokenizer, messages)
+    frame, messages = find_frame(tokenizer), _move_system(tokenizer, _cut_marks(tokenizer, messages))
     positions = [position for position, message in enumerate(messages) if message.role == "assistant"]
     for position in positions:
         _check_unchanged(tokenizer, messages[: position + 1], frame)
@@ -123,7 +131,8 @@ def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
 
 def render_answer(tokenizer: Tokenizer, answer: str) -> list[int]:
     """Token ids of an answer and its end of turn, to append to `render(...)`."""
-    return _encode(tokenizer, answer + find_frame(tokenizer).close)
+    (message,) = _cut_marks(tokenizer, (Message("assistant", answer),))
+    return _encode(tokenizer, message.content + find_frame(tokenizer).close)
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:
@@ -194,6 +203,31 @@ def split_template(tokenizer: Tokenizer) -> tuple[str, str, str]:
     return before, between, find_frame(tokenizer).close
 
 
+def _cut_marks(tokenizer: Tokenizer, messages: Chat) -> Chat:
+    """`messages` with a CUT after the first character of every text that reads like a token of the template."""
+    pattern = _find_marks(tokenizer, str(tokenizer.chat_template))
+    if pattern is None or not any(pattern.search(message.content) for message in messages):
+        return messages
+    return [
+        replace(message, content=pattern.sub(lambda match: match[0] + CUT, message.content))
+        for message in messages
+    ]
+
+
+@lru_cache(maxsize=8)
+def _find_marks(tokenizer: Tokenizer, template: str) -> re.Pattern[str] | None:
+    """A pattern for the first character of every special token, and of every other added token around a turn."""
+    turns = (Message("user", "question"), Message("assistant", PROBE), Message("user", "question"))
+    around = _apply_template(tokenizer, turns, prompt=False)
+    marks = {
+        str(token)
+        for token in tokenizer.added_tokens_decoder.values()
+        if len(str(token).strip()) > 1 and (token.special or str(token) in around)
+    }
+    alternatives = "|".join(map(re.escape, sorted(marks)))
+    return re.compile(f"(?={alternatives}).", re.DOTALL) if marks else None
+
+
 def _move_system(tokenizer: Tokenizer, messages: Chat) -> Chat:
     """`messages`, with the system turn in the first user turn if the template has none."""
     if not messages or messages[0].role != "system" or has_system_turn(tokenizer):
@@ -234,9 +268,10 @@ def _check_unchanged(tokenizer: Tokenizer, messages: Chat, frame: Frame) -> None
     pairs = enumerate(zip(text, expected, strict=False))
     first = next((position for position, (a, b) in pairs if a != b), len(text))
     excerpt = slice(max(0, first - 20), first + 30)
+    text, expected = (side[excerpt].replace(CUT, "") for side in (text, expected))
     raise ModelError(
         "The chat template rewrites the conversation, so training would not match answering: it renders "
-        f"{quote_value(text[excerpt])} instead of {quote_value(expected[excerpt])}. "
+        f"{quote_value(text)} instead of {quote_value(expected)}. "
         "Remove spaces and line breaks around the answers."
     )
 
@@ -277,7 +312,7 @@ def _apply_plain_template(tokenizer: Tokenizer, messages: Chat, prompt: bool) ->
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer.encode(text, add_special_tokens=False)
+    return [token for piece in text.split(CUT) for token in tokenizer.encode(piece, add_special_tokens=False)]
 
 
 def _quote_roles(messages: Chat) -> str:

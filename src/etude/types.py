@@ -32,6 +32,11 @@ class Message:
     """Whether training learns this turn; only turns of the assistant are ever learned."""
 
 
+def join_turns(turns: Sequence[Message]) -> str:
+    """The contents of turns, without a system turn, joined by a newline."""
+    return "\n".join(turn.content for turn in turns if turn.role != "system")
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row: an input, the right answer, and further columns of the row."""
@@ -39,7 +44,7 @@ class Example:
     id: str
     """Unique within its Dataset; the row's own `id` column, else the hash of input and output."""
     input: tuple[Message, ...]
-    """The turns before the answer, without a system message; the last one is the user's."""
+    """The turns before the answer; the last one is the user's. The first may be a system turn of the row's own."""
     output: str
     """The right answer."""
     references: tuple[str, ...] = ()
@@ -55,8 +60,8 @@ class Example:
 
     @property
     def text(self) -> str:
-        """The input as one text: turns joined by a newline, the last user turn last."""
-        return "\n".join(message.content for message in self.input)
+        """The input as one text: turns joined by a newline, the last user turn last, without a system turn."""
+        return join_turns(self.input)
 
 
 class Grammar(NamedTuple):
@@ -83,6 +88,8 @@ class Request:
     """How the answer is drawn, for backends that can "sample"; None is the likeliest."""
     grammar: Grammar | None = None
     """Constrains the answer, with backends that support "grammar"."""
+    reply: Completion | None = None
+    """The answer, if a limit turns the question away; then no model is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ class Completion:
     logprob: float | None
     """Sum of the log-probabilities of the answer's tokens; with choices, the log of the choice's probability among the
     choices. None if the model does not report it."""
+    limit: str = ""
+    """Name of the limit that turned the question away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +230,9 @@ class Answer:
     citations: tuple[str, ...] = ()
     """Names of the passages in the prompt, the best first: file, and heading or record."""
     handed_over: bool = False
-    """Not sure enough, so a person must decide. The text is the answer that was withheld."""
+    """A person must decide. Without a `limit` the text is the answer that was withheld, because it is not sure enough."""
+    limit: str = ""
+    """Name of the limit that turned the question away; the text is the limit's sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +298,7 @@ class Preference:
     @property
     def text(self) -> str:
         """The input as one text, like `Example.text`."""
-        return "\n".join(message.content for message in self.input)
+        return join_turns(self.input)
 
 
 Column = Literal["input", "output"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from etude.errors import RUN_REMEDY, RunError
 
@@ -120,7 +120,11 @@ def append_line(file: Path, line: Mapping[str, object]) -> None:
     """Append one JSON line and flush it to disk. A last line that a kill cut short is removed first."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+b") as out:
-        _remove_cut_line(out)
+        if out.seek(0, os.SEEK_END):
+            out.seek(-1, os.SEEK_END)  # a complete file costs one byte of reading
+            if out.read(1) != b"\n":
+                out.seek(0)
+                out.truncate(out.read().rfind(b"\n") + 1)
         out.write(_encode_line(line))
         out.flush()
         os.fsync(out.fileno())
@@ -175,15 +179,6 @@ def read_lines(file: Path, remedy: str = RUN_REMEDY) -> Iterator[Json]:
         raise RunError(f"{file} cannot be read ({_format_reason(error)}). {remedy}") from error
     except ValueError as error:
         raise RunError(f"{file}:{number} cannot be read ({error}). {remedy}") from error
-
-
-def _remove_cut_line(file: BinaryIO) -> None:
-    if not file.seek(0, os.SEEK_END):
-        return
-    file.seek(-1, os.SEEK_END)  # a complete file costs one byte of reading
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _parse_object(text: str) -> Json:

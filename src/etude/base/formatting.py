@@ -63,6 +63,11 @@ def format_count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def format_names(names: Sequence[str]) -> str:
+    """Join names: "a", "a and b", "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def list_first(
     items: Sequence[Item], limit: int, separator: str = ", ", label: Callable[[Item], str] = str
 ) -> str:

@@ -57,7 +57,17 @@ def describe_conversion(is_utf16: bool, table: bool) -> str:
 
 def raise_issues(issues: Sequence[Issue], file: Path) -> None:
     """Raise InputError if there are issues. Those with one cause are merged; the first `MAX_ISSUES` are listed."""
-    issues = _merge_kind(_merge_encoding(issues))
+    # A whole file in another encoding: one issue in place of one a line, and no other issues of the same lines.
+    undecoded = [issue for issue in issues if issue.message == NOT_UTF8]
+    if len(undecoded) > MAX_LINE_ISSUES:
+        first = replace(undecoded[0], message=f"{len(undecoded):,} lines are {NOT_UTF8}")
+        locations = {issue.location for issue in undecoded}
+        issues = [first, *(issue for issue in issues if issue.location not in locations)]
+    merged = [issue for issue in issues if issue.kind == MERGED_KIND]
+    if len(merged) > 1:
+        listed = ", ".join(issue.location for issue in merged[1 : MAX_LINE_ISSUES + 1])
+        first = replace(merged[0], message=f"in {len(merged):,} rows {merged[0].message}; the next: {listed}")
+        issues = [first, *(issue for issue in issues if issue.kind != MERGED_KIND)]
     if issues:
         num_more = len(issues) - MAX_ISSUES
         overflow = (
@@ -66,22 +76,3 @@ def raise_issues(issues: Sequence[Issue], file: Path) -> None:
             else []
         )
         raise InputError([*issues[:MAX_ISSUES], *overflow], len(issues))
-
-
-def _merge_kind(issues: Sequence[Issue]) -> Sequence[Issue]:
-    merged = [issue for issue in issues if issue.kind == MERGED_KIND]
-    if len(merged) < 2:
-        return issues
-    locations = ", ".join(issue.location for issue in merged[1 : MAX_LINE_ISSUES + 1])
-    first = replace(merged[0], message=f"in {len(merged):,} rows {merged[0].message}; the next: {locations}")
-    return [first, *(issue for issue in issues if issue.kind != MERGED_KIND)]
-
-
-def _merge_encoding(issues: Sequence[Issue]) -> Sequence[Issue]:
-    # A whole file in another encoding: one issue in place of one a line, and no other issues of the same lines.
-    undecoded = [issue for issue in issues if issue.message == NOT_UTF8]
-    if len(undecoded) <= MAX_LINE_ISSUES:
-        return issues
-    first = replace(undecoded[0], message=f"{len(undecoded):,} lines are {NOT_UTF8}")
-    locations = {issue.location for issue in undecoded}
-    return [first, *(issue for issue in issues if issue.location not in locations)]

@@ -136,7 +136,9 @@ def _choose_backend() -> str:
     if not torch.cuda.is_available():
         # torchrun sets one thread for each process if the user has set nothing
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-            torch.set_num_threads(max(1, _count_cores() // size))
+            is_bound = hasattr(os, "sched_getaffinity")
+            num_cores = len(os.sched_getaffinity(0)) if is_bound else os.cpu_count() or 1
+            torch.set_num_threads(max(1, num_cores // size))
         return "gloo"
     if size > torch.cuda.device_count():
         raise RunError(
@@ -145,10 +147,6 @@ def _choose_backend() -> str:
         )
     torch.cuda.set_device(rank)
     return "cpu:gloo,cuda:nccl"
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -34,6 +34,7 @@ COMMANDS = {
     "serve": ("serving:serve", "Serve assistants to clients of OpenAI's API."),
     "export": ("exporting:export", "Write an assistant for another program and measure its loss."),
     "studio": ("serving:studio", "Open pages on which people accept and correct answers."),
+    "mcp": ("serving:mcp", "Offer the functions as tools to assistants and editors (MCP)."),
     "runs": ("history:app", "List, show and compare runs."),
     "feedback": ("feedback_commands:app", "List what people said about answers, and make rows of it."),
 }

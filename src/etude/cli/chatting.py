@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 
-from etude.assistant import Assistant, PromptLimit, load
+from etude.assistant import Assistant, PromptLimit, load, stream_request
 from etude.base.formatting import format_share
 from etude.cli.history import find_runs_folder
 from etude.cli.options import MethodName, RunName, TaskPath
@@ -99,7 +99,7 @@ def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> 
     if assistant.handover is not None:
         answer = assistant.answer([turns], models)[0]
         confidence = f"{format_share(answer.confidence or 0.0)} sure"
-        if answer.handed_over:
+        if answer.handed_over and not answer.limit:
             print(
                 f"(handed over to a person: only {confidence}; its best guess is {answer.text})\n", flush=True
             )
@@ -113,7 +113,7 @@ def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> 
         return text
     pieces = []
     request = assistant.build_requests([turns], models)[0]
-    for piece in models.get(assistant.model).stream(request):
+    for piece in stream_request(models.get(assistant.model), request):
         print(piece, end="", flush=True)
         pieces.append(piece)
     print("\n", flush=True)

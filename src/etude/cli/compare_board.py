@@ -17,7 +17,15 @@ from etude.base.formatting import format_interval, format_percent, format_time
 from etude.cli.options import Fresh, TaskPath, Verbose, Yes
 from etude.cli.printing import RunConsole, create_console, print_verdict
 from etude.errors import InputError, Issue, quote_value
-from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, SampleAnswer, StepTrained
+from etude.runs.events import (
+    BatchAnswered,
+    Event,
+    MethodEnded,
+    MethodFailed,
+    MethodStarted,
+    SampleAnswer,
+    StepTrained,
+)
 from etude.task import load_task
 from etude.task.yaml_document import parse_duration
 from etude.types import Estimate
@@ -62,7 +70,7 @@ def compare(
         )
     print_verdict(screen, result.run, task)
     target = result.verdict.target
-    if gate and target and target.met_by is None:
+    if result.verdict.failures or (gate and target and target.met_by is None):
         raise typer.Exit(1)
 
 
@@ -124,6 +132,9 @@ class CompareBoard:
                 self.get_line(method).state = format_step(event)
             case MethodEnded():
                 self._end_method(event)
+            case MethodFailed(method, reason):
+                self.get_line(method).state = f"failed: {reason}"
+                self.console.print_text(f"{method} failed, and the others go on: {reason}")
         if not self.live and isinstance(event, BatchAnswered | StepTrained):
             self.console.print_progress(f"{event.method}: {self.get_line(event.method).state}")
 

@@ -145,7 +145,8 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target))
     has_rows, has_costs = width_left >= NARROW, width_left >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    test = f"on test\n(n = {verdict.ladder[0].estimate.n:,})"
+    sizes = {row.estimate.n for row in verdict.ladder}
+    test = f"on test\n(n = {max(sizes):,})" if len(sizes) == 1 else "on test\n(n)"
     for heading in ("method", test, "95% interval", "verdict", *(("target",) if target else ())):
         justify: JustifyMethod = "right" if heading == test else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
@@ -163,7 +164,7 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         decide = format_rows(rows_to_decide, answered) if rows_to_decide else ""
         table.add_row(
             f"{step.method}{' *' if step.method == verdict.recommended else ''}",
-            format_percent(estimate.value),
+            format_percent(estimate.value) + (f"\n({estimate.n:,})" if len(sizes) > 1 else ""),
             format_interval(estimate),
             step.status,
             *([target.mark(estimate)] if target else []),
@@ -171,6 +172,8 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
             *([f"{step.learned:,}" if step.learned else "", decide] if has_rows else []),
             *([*tokens, format_time(cost.seconds)] if has_costs else []),
         )
+    for name in verdict.failures:
+        table.add_row(name, "", "", "failed")
     return table
 
 

@@ -45,7 +45,7 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", help="Any host other than localhost needs --keys.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0 chooses a free one.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free one.")] = 8000,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
@@ -60,7 +60,18 @@ def serve(
             "--limit", metavar="NAME=NUMBER", help="Such as waiting=200 or seconds=30; may be repeated."
         ),
     ] = None,
-    keys: Annotated[Path | None, typer.Option("--keys", help="File of accepted API keys.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="File of accepted API keys, read again when it changes.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key",
+            envvar="ETUDE_API_KEY",
+            show_envvar=False,
+            help="One key that allows everything; better set as ETUDE_API_KEY, because others see options.",
+        ),
+    ] = None,
     new_key: Annotated[
         str | None,
         typer.Option("--new-key", metavar="NAME", help="Add a key to the file, print it and stop."),
@@ -68,7 +79,8 @@ def serve(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            "--scope", help="Scope of a new key: chat, feedback, files, train or admin; may be repeated."
+            "--scope",
+            help="Scope of a new key: chat, feedback, files, train, evals or admin; may be repeated.",
         ),
     ] = None,
     origin: Annotated[
@@ -87,6 +99,12 @@ def serve(
             "--base",
             metavar="NAME=MODEL",
             help="Model that jobs train when a client asks for NAME, such as gpt-4o-mini=smollm2-135m-instruct.",
+        ),
+    ] = None,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grader", metavar="NAME=URL#MODEL", help="Model behind a URL that may grade evals as NAME."
         ),
     ] = None,
     result_files: Annotated[
@@ -124,17 +142,26 @@ def serve(
         )
     if engine not in ENGINES and not is_url(engine):
         raise InputError([Issue("--engine", "unknown", engine, suggest_instead(engine, ENGINES))])
-    accepted = api_keys.read_keys(keys) if keys else ()
+    if keys:
+        api_keys.read_keys(keys)
+    own = (api_keys.ApiKey("api-key", api_keys.hash_key(api_key), api_keys.SCOPES),) if api_key else ()
     settings = ServerSettings(
-        parse_limits(limit or []), accepted, strict, not accepted, tuple(origin or []), log_prompts
+        parse_limits(limit or []),
+        own,
+        keys,
+        strict,
+        is_local=not (own or keys),
+        origins=tuple(origin or []),
+        log_prompts=log_prompts,
     )
     hosted = None
     if jobs is not None:
         if result_files not in ("base64", "plain"):
             raise InputError([Issue("--result-files", "unknown", result_files, "use base64 or plain")])
-        from etude.hosted.stores import HostedStores
+        from etude.hosted.stores import HostedStores, build_tools
 
-        hosted = HostedStores(jobs, parse_bases(base or []), result_files, quota)
+        tools = build_tools(parse_names("--grader", grader or [], "judge=http://localhost:8001/v1#MODEL"))
+        hosted = HostedStores(jobs, parse_bases(base or []), result_files, quota, tools)
     run_server(places or [], method, engine, host, port, settings, hosted)
 
 
@@ -157,18 +184,24 @@ def parse_bases(texts: Sequence[str]) -> dict[str, str]:
     """Parse bases given as NAME=MODEL. Raises InputError for a model that cannot be trained."""
     from etude.models.registry import find_backend
 
-    bases: dict[str, str] = {}
-    for text in texts:
-        name, sign, model = text.partition("=")
-        if not sign or not name or not model:
-            remedy = "write NAME=MODEL, such as gpt-4o-mini=smollm2-135m-instruct"
-            raise InputError([Issue("--base", "not NAME=MODEL", text, remedy)])
+    bases = parse_names("--base", texts, "gpt-4o-mini=smollm2-135m-instruct")
+    for name, model in bases.items():
         if not {"train", "learn"} & {*find_backend(model).can}:
-            raise InputError(
-                [Issue("--base", "cannot be trained", model, "name a model whose weights are here")]
-            )
+            remedy = "name a model whose weights are here"
+            raise InputError([Issue("--base", "cannot be trained", model, remedy)])
         bases[name] = str(Path(model).absolute()) if Path(model).exists() else model
     return bases
+
+
+def parse_names(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
+    """Parse values given as NAME=VALUE. Raises InputError."""
+    names: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise InputError([Issue(option, "not NAME=VALUE", text, f"write it as in {example}")])
+        names[name] = value
+    return names
 
 
 def parse_limits(texts: Sequence[str]) -> ServingLimits:
@@ -210,7 +243,7 @@ def studio(
         list[str] | None,
         typer.Option(
             "--invite",
-            help="NAME:ROLE, with reader, reviewer or owner: print a link for a person; may be repeated.",
+            help="NAME:ROLE, with reader, reviewer, expert or owner: print a link for a person; may be repeated.",
         ),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free one.")] = 8765,
@@ -265,3 +298,12 @@ def _open_socket(host: str, port: int) -> socket.socket:
         message = f"port {port} of {host} cannot be used ({error.strerror})"
         raise InputError([Issue("--port", message, "", "choose another; 0 chooses a free one")]) from error
     return server_socket
+
+
+def mcp() -> None:
+    """Offer check, compare, verdict, test and answers as tools of the Model Context Protocol, on stdin and stdout."""
+    if not find_spec("mcp"):
+        raise MissingExtraError("etude mcp", "mcp")
+    from etude.mcp_server import build_server
+
+    build_server().run()

@@ -19,11 +19,18 @@ from etude.comparison.ladder_run import LadderRun
 from etude.comparison.outcome import (
     choose_pair_on_dev,
     compute_verdict,
-    report_planned_power,
-    report_power_on_dev,
+    report_expected_power,
 )
 from etude.comparison.prepare import make_run_plan, report_data
-from etude.methods import Method, check_methods, get_methods, needs_model, resolve_methods
+from etude.comparison.scope_check import add_scope
+from etude.methods import (
+    Method,
+    check_methods,
+    get_methods,
+    leave_out_unfit,
+    needs_model,
+    resolve_methods,
+)
 from etude.methods.fit_context import initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -68,7 +75,8 @@ def compare(
 
     `budget` (seconds; infinity for none) and `evidence` override the task file. `methods` (simplest first) replace
     its methods: `[*LADDER, Own()]` adds one of your own. The same call on the same inputs resumes a run that was
-    stopped, and returns at once if it is complete; `fresh` starts a new run and keeps the old one. A method's name
+    stopped, and returns at once if it is complete; a method that fails is left out and tried again by the next call.
+    `fresh` starts a new run and keeps the old one. A method's name
     and settings identify a run, its code does not.
 
     Raises InputError with all errors of the task and its rows, ModelError for missing weights, RunError for an
@@ -108,14 +116,14 @@ def run_comparison(
     split = load_split(run, task, dataset, test, findings)
     # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
     metric = choose_metric(task, split.train)
-    report_data(run, task, split, metric, on_event)
+    ladder, left_out = leave_out_unfit(ladder, task, split.train.examples)
+    report_data(run, task, split, metric, on_event, left_out)
     # 3. Time a few answers and training steps, and plan how much each method gets within the budget: run.json, `plan`.
     models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
-    plan, pacing = make_run_plan(run, task, ladder, split, start, models, started, on_event, confirm)
+    plan, timekeeper = make_run_plan(run, task, ladder, split, start, models, started, on_event, confirm)
     methods = [method for method in ladder if method.name not in plan.left_out]
-    ladder_run = LadderRun(task, split, run, models, metric, plan, on_event, methods, pacing)
-    report_planned_power(ladder_run)
+    ladder_run = LadderRun(task, split, run, models, metric, plan, on_event, methods, timekeeper)
 
     # 4. Fit every method on train and dev, simplest first: methods/NAME (almost all of the time, most of it training).
     fitted = ladder_run.fit_all(start)
@@ -124,20 +132,20 @@ def run_comparison(
     # 6. Fit what only the report needs: the baseline on as few rows as tuning saw; with `evidence: full`, more runs.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
     unanswered = fit_evidence(ladder_run, fitted, start)
-    # 7. If all this was late, answer fewer test rows. Report what these can show.
-    ladder_run.shorten("")
-    if ladder_run.plan is not plan:
-        report_planned_power(ladder_run)
-    report_power_on_dev(ladder_run)
+    # 7. Choose on dev who answers as much of the test as there is time for, and report what that can show.
+    contenders = ladder_run.find_contenders(run.info["decided"].values())
+    report_expected_power(ladder_run, contenders)
 
     # 8. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.
     openings = open_test(run.folder.parent, run.info["id"], ladder_run.test_rows)
     run.update(openings=openings)
-    # 9. Every method answers the same test rows, resumable batch by batch: methods/NAME/predictions.jsonl.
-    ladder_run.answer_test(fitted)
-    run.update(notes=[*run.info["notes"], *models.notes])
+    # 9. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
+    ladder_run.answer_test(fitted, contenders)
+    run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, unanswered)
-    # 10. Intervals, statuses and the verdict from these files alone: verdict.json (seconds).
+    # 10. Only now the assistants get the limits of the task: the ladder compares them without.
+    fitted = add_scope(ladder_run, fitted)
+    # 11. Intervals, statuses and the verdict from these files alone: verdict.json (seconds).
     verdict = compute_verdict(ladder_run, fitted, openings, baseline_result, evidence, extra_runs)
     write_verdict(run.folder / "verdict.json", verdict)

@@ -52,7 +52,8 @@ TAG_SUFFIX = " (tag)"  # Added to a tag of the user's that has the same name.
 def choose_headline_pair(methods: Sequence[tuple[str, bool, UnitSums]]) -> HeadlinePair:
     """Choose the best untuned and the best tuned method from their dev rows alone, by the one-standard-error rule.
 
-    `methods`: (name, tuned, dev sample), simplest first. See `etude.stats.choose`.
+    `methods`: (name, tuned, dev sample), simplest first; those of untuned ones are of the same rows, and so are those
+    of tuned ones. See `etude.stats.choose`.
     """
     names, reasons = [], []
     for is_tuned in (False, True):
@@ -64,15 +65,22 @@ def choose_headline_pair(methods: Sequence[tuple[str, bool, UnitSums]]) -> Headl
 
 
 def make_verdict(inputs: VerdictInputs) -> Verdict:
-    """Make the verdict on test rows that all methods answered. It does not depend on the order of the rows."""
+    """Make the verdict from the test rows that each method answered: the first ones of one order, or all. If all
+    methods answered all rows, it does not depend on their order. A pair is compared on the rows that both answered."""
     if inputs.rows.units is None:
         inputs = replace(inputs, rows=replace(inputs.rows, units=inputs.rows.ids))
     # 1. The ladder: each method's estimate, and its status from the joint intervals of all pairs.
     samples = [inputs.build_sample(method) for method in inputs.methods]
-    joint = stats.compute_joint_intervals(samples, inputs.resamples)
+    units = inputs.rows.units or ()
+    joint = stats.compute_nested_intervals(
+        lambda index, num_rows: inputs.build_sample(inputs.methods[index], num_rows),
+        [len(method.scores) for method in inputs.methods],
+        units,
+        inputs.resamples,
+    )
     ladder = _make_ladder(inputs, inputs.methods, [estimate_sample(sample) for sample in samples], joint)
     # 2. The one comparison that was declared on dev: tuned minus untuned.
-    headline = _compare_headline(inputs, samples)
+    headline = _compare_headline(inputs)
     error = _compute_headline_error(inputs, headline, joint)
     # 3. What overrides both: too few rows, a training that was cut short, or nothing right at all.
     num_to_collect = _count_rows_to_collect(inputs, headline, error)
@@ -150,8 +158,11 @@ def _list_candidates(
         if any(row.status != "undecided" for row in ladder):
             methods = [inputs.methods[index] for index in indices]
             candidates = _make_ladder(inputs, methods, [row.estimate for row in candidates], joint)
-    # The simplest method whose observed difference to the best is within the margin.
-    leaning = int(np.argmax(joint.values >= joint.values.max() - inputs.margin))
+    # The simplest method whose observed difference to every other is within the margin; else the one that is furthest
+    # ahead, for methods that answered different rows need not have a best one.
+    worst = joint.differences.min(axis=1)
+    is_near = worst >= -inputs.margin - 1e-12  # one row more is exactly one error of one row
+    leaning = int(np.argmax(is_near if is_near.any() else worst))
     return candidates, candidates[leaning]
 
 
@@ -159,9 +170,11 @@ def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> Base
     result = inputs.baseline_on_equal_rows
     if result is None or result.learned is None:
         return None
-    sample, tuned = inputs.build_sample(result), inputs.build_sample(inputs.get_method(headline.tuned))
-    difference = stats.compare_paired(tuned, sample).difference
-    return BaselineOnEqualRows(result.name, result.learned, estimate_sample(sample), difference)
+    difference = stats.compare_paired(
+        *inputs.build_pair(inputs.get_method(headline.tuned), result)
+    ).difference
+    estimate = estimate_sample(inputs.build_sample(result))
+    return BaselineOnEqualRows(result.name, result.learned, estimate, difference)
 
 
 def _add_run_results(inputs: VerdictInputs) -> Evidence | None:
@@ -174,12 +187,14 @@ def _add_run_results(inputs: VerdictInputs) -> Evidence | None:
     return replace(inputs.evidence, runs=tuple(results))
 
 
-def _compare_headline(inputs: VerdictInputs, samples: Sequence[UnitSums]) -> HeadlineResult | None:
+def _compare_headline(inputs: VerdictInputs) -> HeadlineResult | None:
     tuned, untuned = inputs.pair.tuned, inputs.pair.untuned
     if tuned is None or untuned is None:
         return None
-    tuned_sample, untuned_sample = samples[inputs.index(tuned)], samples[inputs.index(untuned)]
-    extra_samples = [inputs.build_sample(run) for _, run in inputs.extra_runs]
+    methods = inputs.get_method(tuned), inputs.get_method(untuned)
+    tuned_sample, untuned_sample = inputs.build_pair(*methods)
+    num_rows = min(len(method.scores) for method in methods)
+    extra_samples = [inputs.build_sample(run, num_rows) for _, run in inputs.extra_runs]
     if extra_samples:
         result = stats.compare_runs_paired([tuned_sample, *extra_samples], untuned_sample)
     else:
@@ -205,7 +220,8 @@ def _count_rows_to_collect(
     if headline is None or inputs.total_rows >= MIN_VERDICT_ROWS:
         return None
     difference = _min_difference_of_interest(inputs, headline)
-    test_rows = len(inputs.rows.ids) * (stats.DETECT * min(1.0, error) / difference) ** 2
+    num_rows = min(len(inputs.get_method(name).scores) for name in (headline.tuned, headline.untuned))
+    test_rows = num_rows * (stats.DETECT * min(1.0, error) / difference) ** 2
     if headline.test == stats.EXACT:
         # With fewer rows, the smallest difference that can be detected at all is larger.
         test_rows = max(test_rows, stats.DETECT**2 / difference)
@@ -224,9 +240,11 @@ def _make_ladder(
     estimates: Sequence[Estimate],
     joint: JointIntervals,
 ) -> list[LadderRow]:
-    """Give each of the `methods` its status. A partly trained method that is not among the best is undecided."""
+    """Give each of the `methods` its status. A partly trained method that is not among the best is not measured
+    enough."""
     if len(estimates) == 1:
-        return [LadderRow(methods[0].name, estimates[0], "undecided", learned=methods[0].learned)]
+        (only,) = methods
+        return [LadderRow(only.name, estimates[0], "undecided", None, only.learned, len(only.scores))]
     differences = joint.differences
     is_other = ~np.eye(len(estimates), dtype=bool)
     # Among the best: no other is surely better by the margin. Worse: some other surely is.
@@ -237,20 +255,24 @@ def _make_ladder(
         status: Status = "undecided"
         if is_among_best[index]:
             status = "among the best"
-        elif is_worse[index] and method.name not in inputs.partly_trained:
+        elif method.name in inputs.partly_trained:
+            status = "not measured enough"
+        elif is_worse[index]:
             status = "worse"
-        is_countable = status == "undecided" and method.name not in inputs.partly_trained
-        rows = _count_rows_to_decide(inputs, joint, index) if is_countable else None
-        ladder.append(LadderRow(method.name, estimate, status, rows, method.learned))
+        rows = _count_rows_to_decide(inputs, methods, joint, index) if status == "undecided" else None
+        ladder.append(LadderRow(method.name, estimate, status, rows, method.learned, len(method.scores)))
     return ladder
 
 
-def _count_rows_to_decide(inputs: VerdictInputs, joint: JointIntervals, index: int) -> int | None:
-    # N = n ((c + 0.84) SE / |m + d|)², with d the difference to the best of the others.
-    rival = int(np.argmax(np.where(np.arange(len(joint.values)) == index, -np.inf, joint.values)))
-    distance = inputs.margin + float(joint.values[index] - joint.values[rival])
-    error = float(joint.errors[index, rival])
-    return stats.rows_to_decide(len(inputs.rows.ids), joint.critical, error, distance)
+def _count_rows_to_decide(
+    inputs: VerdictInputs, methods: Sequence[MethodResult], joint: JointIntervals, index: int
+) -> int | None:
+    # N = n ((c + 0.84) SE / |m + d|)², with d the difference to the best of the others, on the rows of both.
+    differences = np.where(np.arange(len(methods)) == index, np.inf, joint.differences[index])
+    rival = int(np.argmin(differences))
+    num_rows = min(len(methods[index].scores), len(methods[rival].scores))
+    distance = inputs.margin + float(differences[rival])
+    return stats.rows_to_decide(num_rows, joint.critical, float(joint.errors[index, rival]), distance)
 
 
 def _check_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) -> TargetResult | None:
@@ -261,16 +283,18 @@ def _check_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) -> TargetR
 
 
 def _measure_contract(inputs: VerdictInputs, method: MethodResult) -> ContractRates:
+    units = (inputs.rows.units or ())[: len(method.scores)]
     keeps_contract, passes_check = (
-        stats.estimate_known(values, inputs.rows.units) for values in (method.keeps_contract, method.check)
+        stats.estimate_known(values, units) for values in (method.keeps_contract, method.check)
     )
     return ContractRates(keeps_contract, passes_check, sum(map(bool, method.truncated)))
 
 
 def _estimate_other_metrics(inputs: VerdictInputs, method: MethodResult) -> dict[str, Estimate]:
-    rows = inputs.rows
+    rows, num = inputs.rows, len(method.scores)
+    units = None if rows.units is None else rows.units[:num]
     return {
-        name: estimate_sample(make_sample(name, values, rows.units, rows.expected, method.predicted))
+        name: estimate_sample(make_sample(name, values, units, rows.expected[:num], method.predicted))
         for name, values in method.other_metrics.items()
     }
 
@@ -290,7 +314,9 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
         for pair in pairs.items():
             indices_by_tag.setdefault(pair, []).append(index)
     for (tag, value), indices in sorted(indices_by_tag.items()):
-        units = [rows.units[index] for index in indices]
         for method in inputs.methods:
-            estimate = stats.estimate([method.scores[index] for index in indices], units)
-            yield TagEstimate(tag, value, method.name, estimate)
+            answered = [index for index in indices if index < len(method.scores)]
+            if answered:
+                units = [rows.units[index] for index in answered]
+                estimate = stats.estimate([method.scores[index] for index in answered], units)
+                yield TagEstimate(tag, value, method.name, estimate)

@@ -8,7 +8,6 @@
 
 import random
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,12 +16,12 @@ from pathlib import Path
 from etude.assistant import Assistant
 from etude.base.files import read_json, read_lines, write_json, write_lines
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import CURVE_DIVISORS, EVIDENCE, NUM_EXTRA_RUNS, FitTiming
+from etude.comparison.plan import CURVE_DIVISORS, EVIDENCE, NUM_EXTRA_RUNS
 from etude.data.dataset import Dataset
 from etude.evaluate import build_sample, evaluate, get_unit, parse_outcome
 from etude.methods import FitContext, Method
 from etude.methods.baseline import METHOD as BASELINE
-from etude.methods.fit_context import sample_rows
+from etude.methods.fit_context import Effort
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import MethodStarted
 from etude.runs.record import build_prediction, read_method_records
@@ -62,8 +61,7 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
     if not num_rows or num_rows >= len(ladder_run.split.train):
         return None
     folder = ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS
-    effort, seed = ladder_run.plan.effort, ladder_run.task.seed
-    context = FitContext(ladder_run.models, ladder_run.metric, folder, effort, seed)
+    context = FitContext(ladder_run.models, ladder_run.metric, folder, seed=ladder_run.task.seed)
     train = sample_training_rows(ladder_run.task, ladder_run.split.train, num_rows)
     candidates = BASELINE.fit_on_train(ladder_run.task, train, ladder_run.split.dev, start, context)
     return candidates[0].assistant, num_rows
@@ -88,10 +86,13 @@ def fit_evidence(
 ) -> dict[Path, Assistant]:
     """Make the planned extra fits and answer dev with them. Returns folder -> assistant for those that the test still
     needs."""
-    if ladder_run.pacing is not None and ladder_run.pacing.work.evidence:
-        ladder_run.shorten(EVIDENCE)
+    timekeeper = ladder_run.timekeeper
+    if (
+        timekeeper
+        and timekeeper.left < ladder_run.plan.evidence_seconds + timekeeper.measured.count_kept_for_test()
+    ):
+        ladder_run.leave_out_evidence()
     unanswered: dict[Path, Assistant] = {}
-    started = time.perf_counter()
     for fit in _plan_fits(ladder_run):
         if not fit.predictions_file.exists():
             assistant = _fit(ladder_run, fit, fitted, start)
@@ -99,8 +100,6 @@ def fit_evidence(
                 unanswered[fit.folder] = assistant
                 continue
         shutil.rmtree(fit.folder / WORK, ignore_errors=True)
-    elapsed = time.perf_counter() - started
-    ladder_run.timings[EVIDENCE] = FitTiming(ladder_run.plan.evidence_seconds, elapsed, 0.0)
     return unanswered
 
 
@@ -109,17 +108,18 @@ def answer_evidence(
 ) -> tuple[Evidence | None, list[tuple[int, MethodResult]]]:
     """Answer the test with the runs of other seeds. Returns the evidence, and (seed, result) of these runs."""
     fits = list(_plan_fits(ladder_run))
+    if not fits:
+        return None, []
+    # The rows that the method itself has answered.
+    num_rows = ladder_run.run.info["test_answered"][ladder_run.run.info["decided"]["tuned"]]
+    rows = ladder_run.test_rows.select(range(num_rows), "the test rows of the ladder")
     for fit in fits:
         if fit.folder in unanswered:
-            scored = ladder_run.answer_rows(
-                unanswered[fit.folder], ladder_run.test_rows, fit.title, fit.folder / WORK
-            )
+            scored = ladder_run.answer_rows(unanswered[fit.folder], rows, fit.title, fit.folder / WORK)
             write_lines(fit.predictions_file, [build_prediction("test", row) for row in scored])
             shutil.rmtree(fit.folder / WORK)
             ladder_run.report_side(fit.title, "test", scored, sum(row.answer.seconds for row in scored))
-    if not fits:
-        return None, []
-    ids = [row.id for row in ladder_run.test_rows]
+    ids = [row.id for row in rows]
     extra_runs = [
         (fit.seed, build_method_result(fit.title, read_lines(fit.predictions_file), ids, tuned=True))
         for fit in fits
@@ -130,7 +130,7 @@ def answer_evidence(
 
 def _find_tuned_method(ladder_run: LadderRun) -> Method | None:
     name = ladder_run.run.info["decided"]["tuned"]
-    is_requested = ladder_run.task.evidence == "full" and ladder_run.plan.effort.evidence != 0
+    is_requested = ladder_run.task.evidence == "full" and ladder_run.has_time_for_evidence
     return next((method for method in ladder_run.methods if is_requested and method.name == name), None)
 
 
@@ -177,14 +177,19 @@ def _fit(
     method = _find_tuned_method(ladder_run)
     assert method is not None, "an extra fit is one of a tuned method"
     position = ladder_run.methods.index(method)
-    lower = {other.name: fitted[other.name] for other in ladder_run.methods[:position]}
+    names = [other.name for other in ladder_run.methods[:position]]
+    lower = {name: fitted[name] for name in names if name in fitted}
+    effort = ladder_run.choose_effort(method)
     # The run's own dev rows, whatever the seed of this fit.
-    dev = sample_rows(ladder_run.split.dev, ladder_run.plan.effort.dev_rows, ladder_run.task.seed)
+    lines = ladder_run.run.read_predictions(method.name)
+    dev = ladder_run.split.dev.select(
+        [line["id"] for line in lines if line["side"] == "dev"], "as in the run"
+    )
     context = FitContext(
         models=ladder_run.models,
         metric=ladder_run.metric,
         folder=fit.folder / WORK,
-        effort=ladder_run.plan.effort,
+        effort=Effort(epochs=effort.epochs, search_epochs=effort.search_epochs),
         seed=fit.seed,
         on_answers=partial(ladder_run.report_dev_rows, fit.title),
         log=TrainingLog(fit.title, fit.folder / "train.jsonl", ladder_run.on_event),
@@ -195,6 +200,7 @@ def _fit(
             for other in ladder_run.methods[: position + 1]
             if other.searches
         ],
+        takes_any_search=True,
     )
     ladder_run.on_event(MethodStarted(fit.title, "dev"))
     task = replace(ladder_run.task, train={**ladder_run.task.train, "seed": fit.seed})

@@ -3,32 +3,43 @@
 Split, plan, fits and the choices on dev are on disk before the first test row is answered.
 """
 
-import time
+import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from etude.assistant import Assistant, load
 from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.handover import add_handover, describe_handover, mark_handed_over
-from etude.comparison.plan import FitTiming, Pacing, Plan
+from etude.comparison.plan import BLOCK_ROWS, Plan, Timekeeper
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
-from etude.errors import quote_value
+from etude.errors import STOPPING_ERRORS, quote_value
 from etude.evaluate import ScoredAnswer, build_sample, evaluate, get_unit, open_answer_log, parse_outcome
 from etude.methods import FitContext, Method
-from etude.methods.fit_context import Trial, sample_rows
+from etude.methods.fit_context import Effort, Race, Trial, order_rows
+from etude.methods.shared.training_rows import fit_on_share, list_left_out, sample_share
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.runs import Run
-from etude.runs.events import BatchAnswered, MethodEnded, MethodStarted, NoteEvent, OnEvent, SampleAnswer
-from etude.runs.record import build_prediction, write_method_record
+from etude.runs.events import (
+    BatchAnswered,
+    MethodEnded,
+    MethodFailed,
+    MethodStarted,
+    NoteEvent,
+    OnEvent,
+    SampleAnswer,
+)
+from etude.runs.record import build_prediction, read_method_records, write_method_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
+from etude.stats.racing import find_beaten
 from etude.stats.sample import UnitSums
 from etude.task import Task
 from etude.types import Preference, Side
@@ -49,37 +60,145 @@ class LadderRun:
     on_event: OnEvent
     methods: Sequence[Method]
     """Lowest step first."""
-    pacing: Pacing | None = None
-    timings: dict[str, FitTiming] = field(default_factory=dict)
-    """Method -> how long it took, for the planned methods that this attempt has fitted."""
+    timekeeper: Timekeeper | None = None
+    """None without a budget."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Method -> why it failed, in this attempt."""
 
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
         """Fit every method, simplest first, each on the best prompt so far. Returns method -> assistant."""
         fitted: dict[str, Assistant] = {}
+        if self.run.info.get("failures"):
+            self.run.update(failures={})  # those of an earlier attempt, which are tried again
         for method in self.methods:
             folder = self.run.method_folder(method.name)
             if (folder / "method.json").exists():  # written last: an earlier attempt has fitted it
                 self.on_event(NoteEvent(f"{method.name}: already fitted"))
             else:
-                self._fit(method, self.find_best(fitted, start), folder)
-            fitted[method.name] = load(folder / "assistant")
+                with self.continue_without(method.name):
+                    self._fit(method, self.find_best(fitted, start), folder)
+            if method.name not in self.failures:
+                # Limits come after the measurement; an attempt that has saved them may have been stopped then.
+                fitted[method.name] = replace(load(folder / "assistant"), scope=None)
+                self._note_speed(method.name)
         return fitted
 
-    @property
-    def test_rows(self) -> Dataset:
-        """The test rows that every method answers: all, or as many as the plan allows."""
-        return sample_rows(self.split.test, self.plan.effort.test_rows, self.task.seed)
+    @contextmanager
+    def continue_without(self, name: str) -> Iterator[None]:
+        """Record an error of one method, so that the run goes on without it: an event, run.json, and `error.txt`.
 
-    def answer_test(self, fitted: Mapping[str, Assistant]) -> None:
-        """Answer the test rows with every method, into predictions.jsonl."""
-        rows = self.test_rows
+        STOPPING_ERRORS pass through, and so does the error of the last method that is left.
+        """
+        try:
+            yield
+        except STOPPING_ERRORS:
+            raise
+        except Exception as error:
+            if len(self.failures) + 1 >= len(self.methods):
+                raise
+            self.failures[name] = (str(error) or type(error).__name__).split("\n")[0]
+            folder = self.run.method_folder(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            self.run.update(failures=self.failures)
+            self.on_event(MethodFailed(name, self.failures[name]))
+            self.models.clear()  # Weights that it may have changed half-way are loaded again.
+
+    @cached_property
+    def test_rows(self) -> Dataset:
+        """The test rows; under a budget in the seeded order in which they are answered."""
+        test = self.split.test
+        if self.timekeeper is None:
+            return test
+        return test.select(order_rows(test, self.task.seed), "the test in the order in which it is answered")
+
+    def is_cheap(self, name: str) -> bool:
+        """Whether a method is never cut."""
+        return self.timekeeper is None or name in self.timekeeper.allotment.cheap
+
+    def find_contenders(self, pair: Collection[str | None]) -> list[str]:
+        """Return the methods that answer as many test rows as there is time for: the headline pair, and those that no
+        other one beats on dev."""
+        if self.timekeeper is None:
+            return [method.name for method in self.methods]
+        names = self.find_in_race([method.name for method in self.methods])
+        samples = self.build_dev_samples(names)
+        beaten = find_beaten([sample for _, sample in samples], self.task.margin)
+        rest = [name for position, name in enumerate(names) if position not in beaten]
+        return [method.name for method in self.methods if method.name in rest or method.name in pair]
+
+    def count_expected_rows(self, contenders: Collection[str]) -> int:
+        """Count the test rows that the contenders will probably answer, by the time that is left."""
+        total = len(self.split.test)
+        if self.timekeeper is None or all(self.is_cheap(name) for name in contenders):
+            return total
+        allotment = self.timekeeper.measured
+        cheap = allotment.work.count_test_seconds(allotment.cheap, total)
+        return allotment.count_test_rows(contenders, self.timekeeper.left - cheap)
+
+    def answer_test(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
+        """Answer the test with every method, into predictions.jsonl.
+
+        Cheap methods answer all rows. The others answer one block; then `contenders` go on in turn, block by block,
+        while the clock says that there is time: no answer has a say in how many rows there are.
+        """
+        scored: dict[str, list[ScoredAnswer]] = {}
+        slow = {name: assistant for name, assistant in fitted.items() if not self.is_cheap(name)}
         for name, assistant in fitted.items():
-            started = time.perf_counter()
-            scored = self.answer_rows(assistant, rows, name, self.work_folder(name))
-            self._write_predictions(name, "test", scored)
-            self._add_notes(name, describe_dropped_context(assistant, "test", scored))
-            self._add_notes(name, describe_handover(name, assistant, scored))
-            self.report_side(name, "test", scored, time.perf_counter() - started)
+            if name not in slow:
+                with self.continue_without(name):
+                    scored[name] = self.answer_rows(assistant, self.test_rows, name, self.work_folder(name))
+                    self._write_test(name, assistant, scored[name])
+        num_rows, begin = len(self.test_rows), 0
+        while slow and begin < num_rows:
+            started = self._read_clock()
+            block = self._select_block(begin)
+            for name, assistant in slow.items():
+                with self.continue_without(name):
+                    answers = self.answer_rows(assistant, block, name, self.work_folder(name))
+                    scored[name] = [*scored.get(name, ()), *answers]
+                    if name not in contenders:
+                        self._write_test(name, assistant, scored[name])
+            running = [name for name in contenders if name not in self.failures]
+            slow = {name: assistant for name, assistant in slow.items() if name in running}
+            begin += len(block)
+            # The next round takes about as long as this one; what an earlier attempt has answered takes no time.
+            now = self._read_clock()
+            is_over = self.timekeeper is not None and 2 * now - started > self.timekeeper.deadline
+            if is_over and not all(self._has_answered(*item, begin) for item in slow.items()):
+                break
+        for name, assistant in slow.items():
+            self._write_test(name, assistant, scored[name])
+        self.run.update(test_answered={name: len(rows) for name, rows in scored.items()})
+
+    def _has_answered(self, name: str, assistant: Assistant, begin: int) -> bool:
+        """Whether an earlier attempt has answered the block that begins here."""
+        block = self._select_block(begin)
+        log = open_answer_log(self.work_folder(name), assistant, block)
+        return log.num_requests == len(block) * assistant.samples
+
+    def _select_block(self, begin: int) -> Dataset:
+        end = min(begin + BLOCK_ROWS, len(self.test_rows))
+        return self.test_rows.select(range(begin, end), f"test rows {begin + 1:,} to {end:,}")
+
+    def _read_clock(self) -> float:
+        return self.timekeeper.clock() if self.timekeeper else 0.0
+
+    def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
+        self._write_predictions(name, "test", scored)
+        self._add_notes(name, describe_dropped_context(assistant, "test", scored))
+        self._add_notes(name, describe_handover(name, assistant, scored))
+        self.report_side(name, "test", scored, sum(row.answer.seconds for row in scored))
+
+    @property
+    def has_time_for_evidence(self) -> bool:
+        """Whether `evidence: full` fits the budget."""
+        return self.timekeeper is None or self.plan.evidence_seconds > 0
+
+    def leave_out_evidence(self) -> None:
+        """Leave out the learning curve and the extra training runs, to keep to the budget."""
+        self.plan = replace(self.plan, evidence_seconds=0.0)
+        self.run.update(plan={**self.run.info["plan"], "evidence_seconds": 0.0})
 
     def answer_rows(
         self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
@@ -101,11 +220,17 @@ class LadderRun:
         file = self.task.preferences
         return group_by_side(read_preferences(file), self.split) if file else {}
 
+    def _note_speed(self, name: str) -> None:
+        dev = [line for line in self.run.read_predictions(name) if line["side"] == "dev"]
+        if self.timekeeper:
+            self.timekeeper.row_seconds[name] = sum(line["seconds"] for line in dev) / len(dev)
+
     def find_best(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """Return the prompted assistant that is best on dev, for the next method to build on."""
         names = [method.name for method in self.methods if method.prompted and method.name in fitted]
         if not names:
             return start
+        names = self.find_in_race(names)
         return replace(fitted[names[choose(self.build_dev_samples(names)).index]], handover=None)
 
     def build_dev_samples(self, names: Iterable[str]) -> list[tuple[str, UnitSums]]:
@@ -114,30 +239,50 @@ class LadderRun:
             name: {line["id"]: line for line in self.run.read_predictions(name) if line["side"] == "dev"}
             for name in names
         }
-        ids = set.intersection(*(set(by_id) for by_id in lines.values()))
+        ids = set.intersection(*(set(by_id) for by_id in lines.values())) if lines else set()
         outcomes = {
             name: [parse_outcome(line) for row, line in by_id.items() if row in ids]
             for name, by_id in lines.items()
         }
         return [(name, build_sample(self.metric, rows)) for name, rows in outcomes.items()]
 
-    def shorten(self, next_method: str) -> None:
-        """Shorten the plan if the methods so far were late. `next_method` is "" if only the test is left."""
-        if self.pacing is None or not self.timings:
-            return
-        plan = self.pacing.shorten(self.plan, next_method, self.timings)
-        if plan is not self.plan:
-            self.plan = plan
-            self.run.update(plan={**self.run.info["plan"], **plan.to_dict()})
-            self.on_event(NoteEvent(f"To keep to the budget, cut {plan.cuts[-1]}."))
+    def find_in_race(self, names: Sequence[str]) -> list[str]:
+        """Return the methods that no other one beat while they answered dev; all, if that leaves none."""
+        records = read_method_records(self.run)
+        return [name for name in names if not records[name].get("raced_out")] or list(names)
+
+    def _start_race(self) -> Race:
+        """The race of the next method's candidates, against the method that is best on dev so far."""
+        names = self.find_in_race(self.run.fitted_methods) if self.run.fitted_methods else []
+        samples = {name: sample for name in names for _, sample in self.build_dev_samples([name])}
+        best = max(samples, key=lambda name: samples[name].value, default=None)
+        lines = self.run.read_predictions(best) if best else []
+        return Race(
+            self.task.margin, {line["id"]: parse_outcome(line) for line in lines if line["side"] == "dev"}
+        )
+
+    def choose_effort(self, method: Method) -> Effort:
+        """Choose what a method may use, from the time that is left when it starts; a resumed run keeps the choice."""
+        efforts = self.run.info.get("efforts", {})
+        if method.name in efforts:
+            return Effort(**efforts[method.name])
+        if self.timekeeper is None:
+            return Effort()
+        position = self.methods.index(method)
+        to_come = [later.name for later in self.methods[position:]]
+        chosen = {name: Effort(**effort) for name, effort in efforts.items()}
+        effort = self.timekeeper.choose_effort(method.name, to_come, chosen)
+        self.run.update(efforts={**efforts, method.name: asdict(effort)})
+        return effort
 
     def _fit(self, method: Method, start: Assistant, folder: Path) -> None:
         name = method.name
-        self.shorten(name)
         self.on_event(MethodStarted(name, "dev"))
-        started = time.perf_counter()
-        context = self._make_context(method, folder)
-        assistant = method.fit(self.task, self.split.train, self.split.dev, start, context)
+        context, share = self._make_context(method, folder), self.get_share(method)
+        context.left_out = list_left_out(self.split.train, share)
+        assistant = fit_on_share(method, self.task, share, self.split.dev, start, context)
+        if context.left_out and context.has_learned:
+            context.notes.append(f"trained on {context.num_learned:,} of {len(self.split.train):,} rows")
         assistant, handover_notes = add_handover(assistant, self.task, context.chosen_scored)
         dev = context.chosen_scored = mark_handed_over(assistant, context.chosen_scored)
         assistant.save(folder / "assistant")
@@ -156,20 +301,20 @@ class LadderRun:
         prompt = self.models.get(assistant.model).render_text(request.messages)
         write_method_record(self.run, method, assistant, context, prompt)
         self.release_weights(assistant)
-        if name in self.plan.seconds:
-            row_seconds = sum(row.answer.seconds for row in dev) / len(dev)
-            elapsed = time.perf_counter() - started
-            self.timings[name] = FitTiming(self.plan.fit_seconds(name), elapsed, row_seconds)
         self.report_side(name, "dev", dev, context.seconds)
 
+    def get_share(self, method: Method) -> Dataset:
+        """The training rows that a method gets: as many as its effort allows."""
+        return sample_share(method, self.task, self.split.train, self.choose_effort(method).train_rows)
+
     def _make_context(self, method: Method, folder: Path) -> FitContext:
-        name, plan, pacing = method.name, self.plan, self.pacing
+        name, plan, effort = method.name, self.plan, self.choose_effort(method)
         simpler = self.methods[: self.methods.index(method)]
         return FitContext(
             models=self.models,
             metric=self.metric,
             folder=self.work_folder(name),
-            effort=plan.effort,
+            effort=effort,
             seed=self.task.seed,
             on_answers=partial(self.report_dev_rows, name),
             log=TrainingLog(
@@ -178,7 +323,8 @@ class LadderRun:
             search_log=TrainingLog(
                 name, folder / "search.jsonl", self.on_event, lambda: plan.training_seconds.get("search")
             ),
-            has_time_for=lambda seconds: pacing is None or pacing.has_time(plan, name, self.timings, seconds),
+            box_seconds=effort.box,
+            race=None if self.is_cheap(name) else self._start_race(),
             preferences=self.preferences if "preferences" in method.keys else {},
             lower_folders=[self.work_folder(lower.name) for lower in simpler],
         )

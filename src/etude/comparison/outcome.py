@@ -1,16 +1,20 @@
 """From the predictions in the run folder to the headline pair on dev, and to the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from etude.assistant import Assistant
 from etude.base.files import Json
-from etude.base.formatting import format_points
+from etude.base.formatting import format_names, format_points, format_share
 from etude.comparison.decide import choose_headline_pair, make_verdict
 from etude.comparison.judging import ask_judge
 from etude.comparison.ladder_run import LadderRun
+from etude.comparison.plan import BLOCK_ROWS, describe_effort
 from etude.comparison.prepare import compute_power, format_power
+from etude.comparison.scope_check import describe_limits
+from etude.errors import quote_value
 from etude.evaluate import get_unit
+from etude.methods.fit_context import Effort
 from etude.methods.shared.training_run import CUT
 from etude.runs.details import compute_details
 from etude.runs.events import NoteEvent
@@ -30,40 +34,42 @@ from etude.stats import (
     smallest_difference,
     smallest_ever_detectable,
 )
+from etude.stats.sample import UnitSums
 
 RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
 
 
 def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
     """Choose the headline pair from dev rows alone, as run.json stores it."""
-    tuned = {method.name for method in ladder_run.methods if method.tuned}
-    samples = [(name, name in tuned, sample) for name, sample in ladder_run.build_dev_samples(fitted)]
+    samples: list[tuple[str, bool, UnitSums]] = []
+    for is_tuned in (False, True):
+        names = [
+            method.name for method in ladder_run.methods if method.tuned is is_tuned and method.name in fitted
+        ]
+        names = ladder_run.find_in_race(names)
+        samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
     return asdict(choose_headline_pair(samples))
 
 
-def report_planned_power(ladder_run: LadderRun) -> None:
-    """If the plan answers only some test rows, report the smallest difference that these can show.
-
-    It replaces that of the whole test in run.json.
-    """
+def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
+    """Report the smallest difference that the test can show, now that dev shows how often the headline pair disagrees
+    and the clock how many rows there is time for. Of some test rows, their power replaces that of all in run.json."""
+    pair, num_rows = ladder_run.run.info["decided"], ladder_run.count_expected_rows(contenders)
     rows, metric = ladder_run.test_rows, ladder_run.metric
-    if len(rows) == len(ladder_run.split.test):
-        return
-    power = compute_power(rows, metric)
-    ladder_run.run.update(power=power)
-    answered = f"{len(rows):,} of {len(ladder_run.split.test):,} test rows"
-    text = f"The plan answers {answered}. They can show: {format_power(power, metric)}."
-    ladder_run.on_event(NoteEvent(text, detail=True))
-
-
-def report_power_on_dev(ladder_run: LadderRun) -> None:
-    """Report the smallest difference that the test can show, now that dev shows how often the pair disagrees."""
-    pair = ladder_run.run.info["decided"]
+    if num_rows < len(rows):
+        rows = rows.select(range(num_rows), "test rows that there is time for")
+        power = compute_power(rows, metric)
+        ladder_run.run.update(power=power)
+        answered = f"There is time for about {num_rows:,} of {len(ladder_run.test_rows):,} test rows"
+        text = f"{answered}. They can show: {format_power(power, metric)}."
+        ladder_run.on_event(NoteEvent(text, detail=True))
     if pair["tuned"] is None or pair["untuned"] is None:
         return
     (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
-    share, test = measure_disagreement(tuned, untuned), ladder_run.test_rows
-    num_rows, num_units = len(test), len({get_unit(example) for example in test})
+    share = measure_disagreement(tuned, untuned)
+    if ladder_run.is_cheap(pair["tuned"]) and ladder_run.is_cheap(pair["untuned"]):
+        rows = ladder_run.test_rows
+    num_rows, num_units = len(rows), len({get_unit(example) for example in rows})
     smallest = smallest_detectable if tuned.right_wrong and untuned.right_wrong else smallest_difference
     difference = smallest(num_rows, share, num_units if num_units < num_rows else None)
     ladder_run.run.update(power_on_dev={"disagree": share, "difference": difference})
@@ -106,19 +112,56 @@ def compute_verdict(
     sentence, caveats = verdict.sentence, verdict.caveats
     if plan.left_out:
         were = "was" if len(plan.left_out) == 1 else "were"
-        sentence += f" To keep to the budget, {' and '.join(plan.left_out)} {were} not measured."
-    if plan.cuts:
-        cuts = "; ".join(plan.cuts)
-        caveats = (*caveats, f"Cut to fit the budget: {cuts}. Without a budget the verdict may differ.")
+        sentence += f" To keep to the budget, {format_names(plan.left_out)} {were} not measured."
+    for name, reason in ladder_run.failures.items():
+        sentence += f" {name} failed and was not measured: {reason}"
+    caveats = (*caveats, *_list_budget_caveats(ladder_run))
+    caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     details = {name: compute_details(ladder_run.task.kind, lines[name]) for name in fitted}
+    if (answer := details[verdict.leaning].constant) is not None:
+        sentence += f" {verdict.leaning} answers every row alike: {quote_value(answer)}."
     judge = ask_judge(ladder_run)
-    return replace(verdict, sentence=sentence, caveats=caveats, details=details, judge=judge)
+    return replace(
+        verdict,
+        sentence=sentence,
+        caveats=caveats,
+        details=details,
+        judge=judge,
+        failures=ladder_run.failures,
+    )
+
+
+def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
+    """Yield what each method used less than all of, and who answered few rows because dev had shown enough."""
+    if ladder_run.timekeeper is None:
+        return
+    run, work = ladder_run.run, ladder_run.timekeeper.allotment.work
+    sizes, answered = run.info["split"], run.info["test_answered"]
+    efforts = {name: Effort(**effort) for name, effort in run.info["efforts"].items()}
+    cuts = [text for name, effort in efforts.items() if (text := describe_effort(work, name, effort, sizes))]
+    if ladder_run.task.evidence == "full" and not ladder_run.has_time_for_evidence:
+        cuts.append("no learning curve and no extra training runs")
+    num_rows = [rows for rows in answered.values() if BLOCK_ROWS < rows < sizes["test"]]
+    if num_rows:
+        cuts.append(f"{max(num_rows):,} of {sizes['test']:,} test rows for the slow methods")
+    run.update(plan={**run.info["plan"], "cuts": cuts})
+    if cuts:
+        yield f"Cut to fit the budget: {'; '.join(cuts)}. Without a budget the verdict may differ."
+    records = read_method_records(run)
+    beaten = {name: records[name] for name in answered if records[name].get("raced_out")}
+    for name, record in beaten.items():
+        dev = next(trial["dev"] for trial in record["candidates"] if trial["is_chosen"])
+        yield (
+            f"{name} was clearly worse on dev ({format_share(dev['value'])}, n = {dev['n']:,}), so it answered only "
+            f"{answered[name]:,} test rows."
+        )
 
 
 def _build_inputs(ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]]) -> VerdictInputs:
     task, pair = ladder_run.task, ladder_run.run.info["decided"]
     sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
-    rows = build_scored_rows(next(iter(lines.values())), labels=task.kind == "classify")
+    longest = max(lines, key=lambda name: len(lines[name]))
+    rows = build_scored_rows(lines[longest], labels=task.kind == "classify")
     method_records = read_method_records(ladder_run.run)
     methods = [
         build_method_result(

@@ -1,73 +1,273 @@
-"""The plan of a comparison: how long it takes, estimated from a few timed steps, and how it is cut to a budget."""
+"""The plan of a comparison under a budget: what each method may use of rows, candidates, epochs and seconds.
+
+Methods that take little are never cut. The others share the time: a quarter of it is kept for the test, and each gets a
+share of the rest when it starts, by the time that is really left; what it does not use goes to those after it.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import accumulate, zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
-from etude.base.formatting import format_count
-from etude.estimates.timing import Rates
+from etude.base.formatting import format_count, format_names, format_rough_time
 from etude.methods.fit_context import Effort
+from etude.methods.method import TrainingTime
+from etude.stats.racing import FIRST_BLOCK
 
+CHEAP_SHARE = 0.05
+"""A method that takes at most this share of the budget, on all rows, is never cut."""
+TEST_TIME_SHARE = 0.25
+"""Share of the other methods' time that is kept for the test."""
+TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 1.0
+"""What a training of a language model, and of the search, counts when time is shared; a prompt counts 1."""
+BLOCK_ROWS = 50
+"""Test rows that a method answers before the next one's turn; every method answers at least so many."""
+MIN_DEV, MIN_TRAIN = FIRST_BLOCK, 100
+"""The smallest useful share: one candidate on so many dev rows, and one epoch on so many training rows."""
+ENOUGH_DEV = 50
+"""Dev rows are cut to this number before candidates, epochs and training rows are cut."""
+EVIDENCE = "evidence"
+CURVE_DIVISORS = (4, 2)
+"""The learning curve has points at a quarter, a half and all of the training rows."""
+NUM_EXTRA_RUNS = 2
+"""Training runs with other seeds than the one that is used."""
 FULL_EFFORT = Effort()
-# Candidates and rows are cut to these numbers before the training is cut.
-REDUCED_CANDIDATES, REDUCED_DEV, REDUCED_TEST = 2, 50, 400
-REDUCED_SEARCH_EPOCHS = 3  # Epochs of the search encoder if the budget allows no second training of it.
-# Share of a plan's time that counts as on time: a delay of the first, short methods says little about the
-# others.
-ON_TIME_SHARE = 0.2
-OVERRUN_FACTOR = 1.1  # A run is not cut further for an overrun of up to this factor.
-EVIDENCE = "evidence"  # Name of the learning curve and the extra training runs among the methods.
-CURVE_DIVISORS = (4, 2)  # The learning curve has points at a quarter, a half and all of the training rows.
-NUM_EXTRA_RUNS = 2  # Training runs with other seeds than the one that is used.
-MIN_DEV, MIN_TRAIN, MIN_TEST = 30, 240, 100  # No plan uses fewer rows; a smaller dataset is used in full.
+FULL_EFFORTS: Mapping[str, Effort] = {}
+
+SearchTime = Callable[[int | None], float]
+"""(most epochs or None) -> seconds of fitting the search."""
+
+
+@dataclass(frozen=True)
+class MethodWork:
+    """What a method would do without a budget, and how long that takes on this machine."""
+
+    name: str
+    num_candidates: int = 1
+    row_seconds: float = 0.0
+    """Seconds to answer one row."""
+    training: TrainingTime | None = None
+    """(rows, dev rows, most epochs) -> seconds of its training; None if it trains nothing."""
+    search: SearchTime | None = None
+    """Of the method that fits the search, which is the first that needs it."""
+    has_epochs: bool = False
+    """Whether a language model is trained, in epochs that can be cut."""
+    same_rows_as: str = ""
+    """The method whose training rows it learns from, since it uses what that one has fitted."""
+
+    @property
+    def weight(self) -> float:
+        """What it counts when time is shared."""
+        return (TUNED_WEIGHT if self.has_epochs else 1.0) + (SEARCH_WEIGHT if self.search else 0.0)
 
 
 @dataclass(frozen=True)
 class Workload:
     """The work of a comparison without a budget."""
 
-    num_candidates: Mapping[str, int]
-    """Method -> number of candidates it tries on dev, simplest method first; a method that costs nothing is absent."""
-    tuned: Sequence[str]
+    methods: Mapping[str, MethodWork]
+    """Simplest first."""
     train: int
     dev: int
     test: int
-    searching: Sequence[str] = ()
-    """Methods with retrieval. The first of them trains the search."""
     all_train: int = 0
     """All training rows, if `max_rows` limits `train` to fewer."""
+    evidence_for: Sequence[str] = ()
+    """The tuned methods, one of which gets the evidence, if it is requested."""
 
-    evidence: bool = False
-    """Whether a learning curve and extra training runs are requested."""
-
-    def without(self, names: Sequence[str]) -> Workload:
+    def without(self, names: Collection[str]) -> Workload:
         """Return the work without some methods."""
-        return replace(
-            self,
-            num_candidates={name: num for name, num in self.num_candidates.items() if name not in names},
-            tuned=[name for name in self.tuned if name not in names],
-            searching=[name for name in self.searching if name not in names],
-        )
+        kept = {name: method for name, method in self.methods.items() if name not in names}
+        # The next method that needs the search fits it.
+        orphan = next((self.methods[name].search for name in names if self.methods[name].search), None)
+        heir = next((name for name in self.searching if name in kept), None)
+        if orphan and heir:
+            kept[heir] = replace(kept[heir], search=orphan)
+        tuned = [name for name in self.evidence_for if name not in names]
+        return replace(self, methods=kept, evidence_for=tuned)
+
+    searching: Sequence[str] = ()
+    """Methods that need the search."""
+
+    def update_row_seconds(self, measured: Mapping[str, float]) -> Workload:
+        """Return the work with the seconds a row that methods really took on dev."""
+        known = {name: seconds for name, seconds in measured.items() if name in self.methods}
+        updated = {name: replace(self.methods[name], row_seconds=seconds) for name, seconds in known.items()}
+        return replace(self, methods={**self.methods, **updated})
+
+    def count_dev_seconds(self, name: str, effort: Effort) -> float:
+        """Seconds of answering dev with all candidates."""
+        method = self.methods[name]
+        candidates = min(method.num_candidates, effort.candidates or method.num_candidates)
+        return candidates * min(self.dev, effort.dev_rows or self.dev) * method.row_seconds
+
+    def count_training_seconds(self, name: str, effort: Effort) -> float:
+        """Seconds of its training, without that of the search."""
+        training = self.methods[name].training
+        rows, dev = effort.train_rows or self.train, effort.dev_rows or self.dev
+        return training(rows, dev, effort.epochs) if training else 0.0
+
+    def count_fit_seconds(self, name: str, effort: Effort) -> float:
+        """Seconds until a method is fitted: search, training and dev."""
+        search = self.methods[name].search
+        seconds = self.count_training_seconds(name, effort) + self.count_dev_seconds(name, effort)
+        return seconds + (search(effort.search_epochs) if search else 0.0)
+
+    def count_test_seconds(self, names: Collection[str], rows: int) -> float:
+        """Seconds in which these methods answer so many test rows."""
+        return sum(self.methods[name].row_seconds for name in names) * min(rows, self.test)
+
+    def count_whole_seconds(self, name: str) -> float:
+        """Seconds of a method that is not cut."""
+        return self.count_fit_seconds(name, FULL_EFFORT) + self.count_test_seconds([name], self.test)
+
+    def count_least_seconds(self, name: str) -> float:
+        """Seconds of a method with the smallest useful share, its test included."""
+        (*_, least) = iter_efforts(self, name)
+        return self.count_fit_seconds(name, least) + self.count_test_seconds([name], BLOCK_ROWS)
+
+    def find_cheap(self, budget: float | None) -> tuple[str, ...]:
+        """Find the methods that are never cut: those that take little of the budget, or all without one."""
+        limit = math.inf if budget is None else CHEAP_SHARE * budget
+        return tuple(name for name in self.methods if self.count_whole_seconds(name) <= limit)
+
+
+def iter_efforts(work: Workload, name: str) -> Iterator[Effort]:
+    """Yield what a method may use, from everything to the smallest useful share; each cuts one thing more."""
+    effort = FULL_EFFORT
+    yield effort
+    for cut in _iter_cuts(work, work.methods[name]):
+        effort = replace(effort, **cut)
+        yield effort
+
+
+def _iter_cuts(work: Workload, method: MethodWork) -> Iterator[dict[str, int]]:
+    # docs/verdict.md, "The budget", lists them.
+    candidates = list(range(method.num_candidates - 1, 0, -1))
+    if method.search:
+        yield {"search_epochs": 3}
+    yield from ({"dev_rows": rows} for rows in _shrink(work.dev, ENOUGH_DEV))
+    yield from ({"candidates": num} for num in candidates if num > 1)
+    if method.has_epochs:
+        yield from ({"epochs": epochs} for epochs in (4, 3, 2, 1))
+    if method.search:
+        yield {"search_epochs": 2}
+    if method.training:
+        yield from ({"train_rows": rows} for rows in _shrink(work.train, MIN_TRAIN, 0.95))
+    yield from ({"dev_rows": rows} for rows in _shrink(min(work.dev, ENOUGH_DEV), MIN_DEV))
+    yield from ({"candidates": num} for num in candidates if num == 1)
+    if method.search:
+        yield {"search_epochs": 1}
+
+
+def _shrink(rows: int, fewest: int, factor: float = 0.75) -> Iterator[int]:
+    while rows > fewest:
+        rows = max(fewest, int(factor * rows))
+        yield rows
+
+
+def split_time(seconds: float, claims: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
+    """Split seconds among `claims` of (least, most, weight): each gets its least, and the rest goes by weight to those
+    that can use it. The sum is above `seconds` only if the least of all are."""
+    shares = {name: least for name, (least, _, _) in claims.items()}
+    rest = seconds - sum(shares.values())
+    hungry = [name for name, (least, most, _) in claims.items() if most > least]
+    while hungry and rest > 0:
+        unit = rest / sum(claims[name][2] for name in hungry)
+        filled = [name for name in hungry if claims[name][1] - shares[name] <= unit * claims[name][2]]
+        for name in filled or hungry:
+            share = claims[name][1] if filled else shares[name] + unit * claims[name][2]
+            rest -= share - shares[name]
+            shares[name] = share
+        hungry = [name for name in hungry if name not in filled] if filled else []
+    return shares
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """Shares the time of a budget among methods, one after another."""
+
+    work: Workload
+    budget: float
+    """Seconds for all methods and their test, when the first one starts."""
+    cheap: Collection[str]
+    evidence_seconds: float = 0.0
+
+    def choose_effort(
+        self, name: str, to_come: Sequence[str], left: float, chosen: Mapping[str, Effort] = FULL_EFFORTS
+    ) -> Effort:
+        """Choose what a method may use. `to_come`: the methods that are not fitted, itself included; `left`: seconds
+        for all of these and the test of all methods; `chosen`: efforts of the fitted ones."""
+        if name in self.cheap:
+            return FULL_EFFORT
+        work = self.work
+        others = [other for other in to_come if other in self.cheap]
+        free = left - self.evidence_seconds - self.count_kept_for_test()
+        free -= sum(work.count_fit_seconds(other, FULL_EFFORT) for other in others)
+        claims = {}
+        for other in to_come:
+            if other not in self.cheap:
+                (*_, least) = iter_efforts(work, other)
+                fewest, most = (work.count_fit_seconds(other, effort) for effort in (least, FULL_EFFORT))
+                claims[other] = (fewest, most, work.methods[other].weight)
+        shares = split_time(free, claims)
+        rows = chosen.get(work.methods[name].same_rows_as, FULL_EFFORT).train_rows
+        effort = self._fit_into(name, shares[name], rows)
+        if work.methods[name].search:
+            # The search learns from the rows of the tuned method that will use it, so that it is fitted once.
+            heirs = [
+                other for other in to_come if work.methods[other].same_rows_as == name and other in shares
+            ]
+            rows = next((self._fit_into(heir, shares[heir]).train_rows for heir in heirs), None)
+            effort = replace(effort, train_rows=rows)
+        if not work.methods[name].has_epochs:
+            return effort
+        # A training that is late may use half of what nobody needs, and no more.
+        spare = max(0.0, free - sum(shares.values())) / 2
+        planned = work.count_training_seconds(name, effort)
+        unused = shares[name] - work.count_fit_seconds(name, effort)
+        return replace(effort, box=round(planned + max(0.0, unused) + spare, 1))
+
+    def _fit_into(self, name: str, seconds: float, rows: int | None = None) -> Effort:
+        """Choose the largest effort that takes at most so many seconds, else the smallest; `rows` are fixed, if any."""
+        for effort in iter_efforts(self.work, name):
+            effort = effort if rows is None else replace(effort, train_rows=rows)
+            if self.work.count_fit_seconds(name, effort) <= seconds * (1 + 1e-9):
+                break
+        return effort
+
+    def count_kept_for_test(self) -> float:
+        """Seconds that are kept for the test of all methods."""
+        work = self.work
+        dear = [name for name in work.methods if name not in self.cheap]
+        cheap_test = work.count_test_seconds(self.cheap, work.test)
+        for_dear = self.budget - sum(work.count_whole_seconds(name) for name in self.cheap)
+        least = work.count_test_seconds(dear, BLOCK_ROWS)
+        share = max(least, TEST_TIME_SHARE * for_dear)
+        return cheap_test + min(share, work.count_test_seconds(dear, work.test))
+
+    def count_test_rows(self, names: Collection[str], left: float) -> int:
+        """Count the test rows, in whole blocks, that these methods can answer in `left` seconds; at least one block."""
+        seconds = self.work.count_test_seconds([name for name in names if name not in self.cheap], 1)
+        rows = self.work.test if seconds <= 0 else BLOCK_ROWS * int(left / (BLOCK_ROWS * seconds))
+        return min(self.work.test, max(BLOCK_ROWS, rows))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much each method gets, and about how long it takes."""
+    """About what each method gets, and about how long it takes. Efforts are fixed only when a method starts."""
 
-    effort: Effort
-    seconds: Mapping[str, float]
-    """Method -> expected seconds on dev, training and test together."""
-    cuts: tuple[str, ...] = ()
-    """What was cut to fit the budget, in words."""
-    limits: Mapping[str, int] = field(default_factory=dict)
-    """Rows of train, dev and test that are used."""
-    row_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Method -> expected seconds of a row."""
+    efforts: Mapping[str, Effort] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Method -> expected seconds until it is fitted."""
+    test_rows: int = 0
+    """Test rows that methods which are not cheap will probably answer."""
+    test_seconds: float = 0.0
+    cheap: tuple[str, ...] = ()
+    """Methods that are never cut."""
     training_seconds: Mapping[str, float] = field(default_factory=dict)
     """Method -> expected seconds of its training; of the search under "search"."""
     full_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -76,15 +276,13 @@ class Plan:
     """Expected seconds of the learning curve and the extra training runs, answers included."""
     left_out: tuple[str, ...] = ()
     """Methods that are not run, to fit the budget."""
+    budget: float | None = None
+    """Seconds for methods and test; None without a budget."""
 
     @property
     def total(self) -> float:
-        """Expected seconds of the whole comparison."""
-        return math.fsum([*self.seconds.values(), self.evidence_seconds])
-
-    def fit_seconds(self, name: str) -> float:
-        """Expected seconds of a method on dev and in training."""
-        return self.seconds[name] - self.row_seconds.get(name, 0.0) * self.limits["test_rows"]
+        """Expected seconds of all methods, the test and the evidence."""
+        return math.fsum([*self.seconds.values(), self.test_seconds, self.evidence_seconds])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as run.json stores it."""
@@ -94,96 +292,83 @@ class Plan:
     def from_dict(cls, body: Mapping[str, Any]) -> Plan:
         """Read what `to_dict` returned; other keys are ignored."""
         fields = {name: body[name] for name in cls.__dataclass_fields__ if name in body}
-        lists = {name: tuple(fields.get(name, ())) for name in ("cuts", "left_out")}
-        return cls(**fields | lists | {"effort": Effort(**body["effort"])})
+        efforts = {name: Effort(**effort) for name, effort in fields.get("efforts", {}).items()}
+        lists = {name: tuple(fields.get(name, ())) for name in ("cheap", "left_out")}
+        return cls(**fields | lists | {"efforts": efforts})
 
 
-def make_plan(work: Workload, rates: Rates, budget: float | None, max_effort: Effort = FULL_EFFORT) -> Plan:
-    """Return the largest plan within `max_effort` that fits the budget (seconds; None: no limit), else the smallest."""
-    efforts = accumulate(_list_cuts(work), lambda effort, cut: replace(effort, **cut), initial=FULL_EFFORT)
-    plans = (_estimate_plan(work, rates, effort.limit_by(max_effort)) for effort in efforts)
-    first = smallest = next(plans)
-    if budget is None or first.total <= budget:
-        return first
-    for smallest in plans:
-        if smallest.total <= budget:
-            break
-    return replace(smallest, cuts=tuple(_format_cuts(work, smallest.effort)))
-
-
-def drop_methods(work: Workload, rates: Rates, budget: float) -> Plan:
-    """Return the largest plan that fits without some methods.
-
-    Untuned methods are dropped first, the slowest per row before the others, then the tuned ones, simplest first. The
-    last method always stays.
-    """
-    left_out: list[str] = []
-    plan = make_plan(work, rates, budget)
-    while plan.total > budget and len(plan.seconds) > 1:
-        lower = list(plan.seconds)[:-1]
-        untuned = [name for name in lower if name not in work.tuned]
-        left_out.append(max(untuned, key=lambda name: plan.row_seconds.get(name, 0.0), default=lower[0]))
-        plan = make_plan(work.without(left_out), rates, budget)
-    return replace(
-        plan, left_out=tuple(left_out), cuts=(*(f"without {name}" for name in left_out), *plan.cuts)
+def make_plan(work: Workload, budget: float | None) -> Plan:
+    """Make the plan for a budget (seconds for methods and test; None: no limit). It is above the budget only if the
+    smallest shares of all methods are."""
+    cheap, names = work.find_cheap(budget), list(work.methods)
+    whole = math.fsum(work.count_whole_seconds(name) for name in names)
+    evidence = max((_count_evidence_seconds(work, name) for name in work.evidence_for), default=0.0)
+    if budget is not None and whole + evidence > budget:
+        evidence = 0.0
+    efforts, seconds = dict[str, Effort](), dict[str, float]()
+    left = math.inf if budget is None else budget
+    allotment = Allotment(work, left, cheap, evidence)
+    for position, name in enumerate(names):
+        to_come = names[position:]
+        efforts[name] = FULL_EFFORT
+        if budget is not None:
+            efforts[name] = allotment.choose_effort(name, to_come, left, efforts)
+        seconds[name] = work.count_fit_seconds(name, efforts[name])
+        left -= seconds[name]
+    for_dear = left - evidence - work.count_test_seconds(cheap, work.test)
+    rows = work.test if budget is None else allotment.count_test_rows(names, for_dear)
+    dear = [name for name in names if name not in cheap]
+    training = {name: work.count_training_seconds(name, efforts[name]) for name in names}
+    training = {name: value for name, value in training.items() if value}
+    for name, method in work.methods.items():
+        if method.search:
+            training["search"] = method.search(efforts[name].search_epochs)
+    full = replace(work, train=work.all_train or work.train)
+    return Plan(
+        efforts,
+        seconds,
+        rows,
+        work.count_test_seconds(cheap, work.test) + work.count_test_seconds(dear, rows),
+        cheap,
+        training,
+        {name: full.count_training_seconds(name, FULL_EFFORT) for name in names if name in training},
+        evidence,
+        budget=budget,
     )
 
 
-def _list_cuts(work: Workload) -> Iterator[dict[str, int]]:
-    # One more cut at a time. docs/verdict.md, "The budget", lists them.
-    tests = _shrink_rows(min(work.test, REDUCED_TEST), MIN_TEST)
-    trains = _shrink_rows(work.train, MIN_TRAIN) if work.tuned else iter(())
-    has_search = bool(work.searching)
-    if work.evidence:
-        yield {"evidence": 0}
-    if has_search:
-        yield {"search_epochs": REDUCED_SEARCH_EPOCHS}
-    largest = max(work.num_candidates.values(), default=0)
-    yield from ({"candidates": num} for num in range(largest - 1, REDUCED_CANDIDATES - 1, -1))
-    yield from ({"dev_rows": rows} for rows in _shrink_rows(work.dev, REDUCED_DEV))
-    yield from ({"test_rows": rows} for rows in _shrink_rows(work.test, REDUCED_TEST))
-    yield from ({"epochs": epochs} for epochs in (2, 1) if work.tuned)
-    for train, test in zip_longest(trains, tests):
-        yield from ({name: rows} for name, rows in (("train_rows", train), ("test_rows", test)) if rows)
-    yield {"candidates": 1}
-    if has_search:
-        yield {"search_epochs": 2}
-    yield from ({"dev_rows": rows} for rows in _shrink_rows(min(work.dev, REDUCED_DEV), MIN_DEV))
-    if has_search:
-        yield {"search_epochs": 1}
+def drop_methods(work: Workload, budget: float) -> Plan:
+    """Make the plan without the methods that must be left out, so that each other one gets the smallest useful share.
+
+    Untuned methods are dropped first, the one that needs most before the others, then the tuned ones. A cheap method is
+    never dropped, nor the last one of the ladder.
+    """
+    left_out: list[str] = []
+    plan = make_plan(work, budget)
+    while plan.total > budget * (1 + 1e-9):
+        rest = work.without(left_out)
+        dear = [name for name in list(rest.methods)[:-1] if name not in plan.cheap]
+        if not dear:
+            break
+        untuned = [name for name in dear if not rest.methods[name].training]
+        left_out.append(max(untuned or dear, key=rest.count_least_seconds))
+        plan = make_plan(work.without(left_out), budget)
+    return replace(plan, left_out=tuple(left_out))
 
 
-def _shrink_rows(rows: int, fewest: int) -> Iterator[int]:
-    while rows > fewest:
-        rows = max(fewest, round(0.75 * rows))
-        yield rows
+def count_least_seconds(work: Workload, budget: float) -> float:
+    """Count the seconds in which every method gets at least the smallest useful share, and the cheap ones all."""
+    cheap = work.find_cheap(budget)
+    return math.fsum(
+        work.count_whole_seconds(name) if name in cheap else work.count_least_seconds(name)
+        for name in work.methods
+    )
 
 
-def _estimate_plan(work: Workload, rates: Rates, effort: Effort) -> Plan:
-    dev, train = effort.dev_rows or work.dev, effort.train_rows or work.train
-    test = effort.test_rows or work.test
-    trained = {name: estimate for name, estimate in rates.training.items() if name in work.num_candidates}
-    training = {name: estimate(train, dev, effort.epochs) for name, estimate in trained.items()}
-    all_rows = work.all_train or work.train
-    full_training = {name: estimate(all_rows, work.dev, None) for name, estimate in trained.items()}
-    seconds = {}
-    for name, num in work.num_candidates.items():
-        rows = min(num, effort.candidates or num) * dev + test
-        seconds[name] = rates.answer.get(name, 0.0) * rows + training.get(name, 0.0)
-    if work.searching:
-        training["search"] = rates.search(effort.search_epochs)
-        seconds[work.searching[0]] += training["search"]
-    limits = {"train_rows": train, "dev_rows": dev, "test_rows": test}
-    evidence = 0.0
-    if work.evidence and effort.evidence != 0:
-        evidence = max((_estimate_evidence(name, rates, limits, effort) for name in work.tuned), default=0.0)
-    return Plan(effort, seconds, (), limits, rates.answer, training, full_training, evidence)
-
-
-def _estimate_evidence(name: str, rates: Rates, limits: Mapping[str, int], effort: Effort) -> float:
-    train, dev, estimate = limits["train_rows"], limits["dev_rows"], rates.training.get(name)
+def _count_evidence_seconds(work: Workload, name: str) -> float:
+    training, train, dev = work.methods[name].training, work.train, work.dev
     times = {
-        divisor: estimate(max(1, train // divisor), dev, effort.epochs) if estimate else 0.0
+        divisor: training(max(1, train // divisor), dev, None) if training else 0.0
         for divisor in (1, *CURVE_DIVISORS)
     }
     full_seconds = times[1]
@@ -192,88 +377,63 @@ def _estimate_evidence(name: str, rates: Rates, limits: Mapping[str, int], effor
         times[divisor] if times[divisor] < full_seconds else full_seconds / divisor
         for divisor in CURVE_DIVISORS
     )
-    answers = (len(CURVE_DIVISORS) + NUM_EXTRA_RUNS) * dev + NUM_EXTRA_RUNS * limits["test_rows"]
-    return curve + NUM_EXTRA_RUNS * full_seconds + rates.answer.get(name, 0.0) * answers
+    answers = (len(CURVE_DIVISORS) + NUM_EXTRA_RUNS) * dev + NUM_EXTRA_RUNS * work.test
+    return curve + NUM_EXTRA_RUNS * full_seconds + work.methods[name].row_seconds * answers
 
 
-class FitTiming(NamedTuple):
-    """How long a method took until it was fitted."""
+@dataclass
+class Timekeeper:
+    """The clock of a run under a budget: what each method may use when it starts, and how long the test lasts."""
 
-    planned: float
-    seconds: float
-    row_seconds: float
-    """Seconds to answer one row."""
-
-
-@dataclass(frozen=True)
-class Pacing:
-    """Keeps a run within its budget while it runs. A resumed run keeps its last plan."""
-
-    work: Workload
-    rates: Rates
+    allotment: Allotment
     deadline: float
-    """When the budget ends (`time.monotonic`)."""
+    """When methods and test end, by `clock`."""
+    clock: Callable[[], float] = time.monotonic
+    row_seconds: dict[str, float] = field(default_factory=dict)
+    """Method -> seconds of a row, as it took on dev."""
 
-    def shorten(self, plan: Plan, next_method: str, timings: Mapping[str, FitTiming]) -> Plan:
-        """Return a smaller plan for what has not started, if the methods so far were late; else the plan itself.
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - self.clock()
 
-        `next_method` is "" before the test.
-        """
-        on_time = ON_TIME_SHARE * plan.total + 1e-9
-        elapsed = sum(timing.seconds for timing in timings.values()) + on_time
-        planned = sum(timing.planned for timing in timings.values()) + on_time
-        slowdown = max(1.0, elapsed / planned)
-        remaining_work = replace(
-            self.work,
-            num_candidates={
-                name: 0 if name in timings else num for name, num in self.work.num_candidates.items()
-            },
-            evidence=self.work.evidence and EVIDENCE not in timings,
-            searching=() if any(name in timings for name in self.work.searching) else self.work.searching,
-        )
-        # Measured rates of the methods that have run, as they would be without the slowdown.
-        measured = {name: timing.row_seconds / slowdown for name, timing in timings.items()}
-        training = {name: estimate for name, estimate in self.rates.training.items() if name not in timings}
-        rates = replace(self.rates, answer={**self.rates.answer, **measured}, training=training)
-        remaining = OVERRUN_FACTOR * (self.deadline - time.monotonic()) / slowdown
-        shorter = make_plan(remaining_work, rates, remaining, plan.effort)
-        effort = shorter.effort
-        if next_method in ("", EVIDENCE):  # all methods are fitted: only the test and the evidence can be cut
-            effort = replace(plan.effort, test_rows=effort.test_rows, evidence=effort.evidence)
-            limits = {**plan.limits, "test_rows": shorter.limits["test_rows"]}
-            shorter = replace(shorter, effort=effort, limits=limits)
-        earlier_cuts = list(_format_cuts(self.work, plan.effort))
-        cuts = [cut for cut in _format_cuts(self.work, effort) if cut not in earlier_cuts]
-        if not cuts:
-            return plan
-        when = f"from {next_method} on" if next_method else "before the test was opened"
-        text = f"{when}, because earlier methods took longer than planned: {', '.join(cuts)}"
-        return replace(
-            shorter, cuts=(*plan.cuts, text), full_seconds=plan.full_seconds, left_out=plan.left_out
-        )
+    @property
+    def measured(self) -> Allotment:
+        """The allotment with the speeds that were measured on dev."""
+        return replace(self.allotment, work=self.allotment.work.update_row_seconds(self.row_seconds))
 
-    def has_time(self, plan: Plan, method: str, timings: Mapping[str, FitTiming], seconds: float) -> bool:
-        """Whether the running method may take so many more seconds before it answers dev."""
-        limits = plan.limits
-        own = plan.row_seconds.get(method, 0.0) * (limits["dev_rows"] + limits["test_rows"])
-        test = sum(timing.row_seconds for timing in timings.values()) * limits["test_rows"]
-        later = sum(num for name, num in plan.seconds.items() if name not in timings and name != method)
-        evidence = 0.0 if EVIDENCE in timings else plan.evidence_seconds
-        return time.monotonic() + seconds + own + test + later + evidence <= self.deadline
+    def choose_effort(self, name: str, to_come: Sequence[str], chosen: Mapping[str, Effort]) -> Effort:
+        """Choose what a method that starts now may use."""
+        return self.measured.choose_effort(name, to_come, self.left, chosen)
 
 
-def _format_cuts(work: Workload, effort: Effort) -> Iterator[str]:
-    if effort.evidence == 0:
-        yield "without the learning curve and the extra training runs"
-    if effort.candidates is not None:
-        yield f"at most {format_count(effort.candidates, 'candidate')} a method on dev"
-    if effort.dev_rows is not None and effort.dev_rows < work.dev:
-        yield f"choices on {effort.dev_rows:,} of {work.dev:,} dev rows"
-    if effort.epochs is not None:
-        yield f"at most {format_count(effort.epochs, 'epoch')} of training"
-    if effort.train_rows is not None and effort.train_rows < work.train:
-        yield f"training on {effort.train_rows:,} of {work.train:,} rows"
+def describe_effort(work: Workload | None, name: str, effort: Effort, sizes: Mapping[str, int]) -> str:
+    """Describe what a method used less than all of; "" if nothing. `sizes`: rows of train and dev."""
+    method = work.methods.get(name) if work else None
+    parts = []
+    if effort.train_rows is not None and effort.train_rows < sizes["train"]:
+        parts.append(f"learns from {effort.train_rows:,} of {sizes['train']:,} rows")
+    if effort.epochs is not None and (method is None or method.has_epochs):
+        parts.append(f"at most {format_count(effort.epochs, 'epoch')}")
     if effort.search_epochs is not None:
-        yield f"at most {format_count(effort.search_epochs, 'epoch')} of training for the search"
-    if effort.test_rows is not None and effort.test_rows < work.test:
-        yield f"test on {effort.test_rows:,} of {work.test:,} rows"
+        parts.append(f"at most {format_count(effort.search_epochs, 'epoch')} of training for the search")
+    if effort.candidates is not None:
+        parts.append(f"at most {format_count(effort.candidates, 'candidate')}")
+    if effort.dev_rows is not None and effort.dev_rows < sizes["dev"]:
+        parts.append(f"{effort.dev_rows:,} of {sizes['dev']:,} dev rows")
+    return f"{name}: {', '.join(parts)}" if parts else ""
+
+
+def format_plan(work: Workload, plan: Plan, overhead: float = 0.0) -> str:
+    """Format the plan in one line: the time, the methods, and how far learning and the test are cut."""
+    num = len(plan.efforts)
+    methods = "the only method" if num == 1 else f"all {num} methods"
+    if plan.left_out:
+        methods = f"{format_count(num, 'method')}, without {format_names(plan.left_out)}"
+    parts = [methods]
+    for name, effort in plan.efforts.items():
+        if effort.train_rows is not None:
+            parts.append(f"{name} learns from about {effort.train_rows:,} of {work.train:,} rows")
+    if plan.test_rows < work.test:
+        parts.append(f"about {plan.test_rows:,} of {work.test:,} test rows for the slow methods")
+    return f"Plan: {format_rough_time(plan.total + overhead)}: {'; '.join(parts)}."

@@ -2,19 +2,29 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from etude.assistant import Assistant
-from etude.base.formatting import format_points, format_rough_time, format_share, format_time
+from etude.base.formatting import format_names, format_points, format_rough_time, format_share, format_time
 from etude.checks.quick_checks import list_label_notes
 from etude.comparison.judging import confirm_judging
-from etude.comparison.plan import EVIDENCE, Pacing, Plan, Workload, drop_methods, make_plan
+from etude.comparison.plan import (
+    Allotment,
+    MethodWork,
+    Plan,
+    Timekeeper,
+    Workload,
+    count_least_seconds,
+    drop_methods,
+    format_plan,
+    make_plan,
+)
 from etude.data.dataset import MIN_VERDICT_ROWS, Dataset, few_rows_note
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined
 from etude.estimates.row_checks import check_lengths
-from etude.estimates.timing import TIMED_ANSWERS, measure_rates
+from etude.estimates.timing import TIMED_ANSWERS, Rates, measure_rates
 from etude.evaluate import get_unit
 from etude.methods import Method, needs_model
 from etude.methods.fit_context import sample_evenly
@@ -34,12 +44,15 @@ SAMPLED_ROWS = 50  # Dev rows whose prompts are counted in place of all.
 DISAGREEMENT_SHARES = (0.1, 0.2, 0.3)
 
 
-def report_data(run: Run, task: Task, split: Split, metric: Metric, on_event: OnEvent) -> None:
+def report_data(
+    run: Run, task: Task, split: Split, metric: Metric, on_event: OnEvent, notes_before: Sequence[str] = ()
+) -> None:
     """Report rows, metric and the smallest difference that the test can show; write them to run.json."""
     sizes, power = count_sides(split), compute_power(split.test, metric)
     total = sum(sizes.values())
     warnings = [few_rows_note(total)] if total < MIN_VERDICT_ROWS else []
-    notes = write_data_record(run, task, split, metric, [*warnings, *list_label_notes(task, split, metric)])
+    warnings += [*notes_before, *list_label_notes(task, split, metric)]
+    notes = write_data_record(run, task, split, metric, warnings)
     run.update(power=power)
     sides = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
     on_event(NoteEvent(f"{total:,} rows: {sides}. Metric: {metric.label}."))
@@ -138,81 +151,90 @@ def make_run_plan(
     started: float,
     on_event: OnEvent,
     confirm: Confirm,
-) -> tuple[Plan, Pacing | None]:
+) -> tuple[Plan, Timekeeper | None]:
     """Make the plan from a few timed steps and write it to run.json, or read the one that the run has.
 
-    Also returns what keeps to a new plan under a budget, which counts from `started` (`time.monotonic`). Asks before
-    anything is sent, before a plan of over an hour, and before methods are dropped. Raises Declined.
+    Also returns the clock of a run with a budget, which counts from `started` (`time.monotonic`); a resumed run has
+    what earlier attempts left of it. Asks before anything is sent, before a plan of over an hour, and before methods
+    are left out. Raises Declined.
     """
-    if saved := run.info.get("plan"):
+    saved, budget = run.info.get("plan"), task.budget_seconds
+    if saved and budget is None:
         return Plan.from_dict(saved), None
-    check_lengths(task, methods, start, split, models)
-    confirm_sending(task, methods, split, start, models, on_event, confirm)
-    confirm_judging(task, split, models, on_event, confirm)
+    if not saved:
+        check_lengths(task, methods, start, split, models)
+        confirm_sending(task, methods, split, start, models, on_event, confirm)
+        confirm_judging(task, split, models, on_event, confirm)
     if needs_model(methods):
         on_event(NoteEvent("Timing a few steps ...", detail=True))
-    work = _describe_work(task, methods, split, start)
-    rates, budget = measure_rates(task, methods, start, split.train, models), task.budget_seconds
+    rates = measure_rates(task, methods, start, split.train, models)
+    work = describe_work(task, methods, split, start, rates)
     overhead = time.monotonic() - started + CLOSING_SECONDS
-    remaining = None if budget is None else budget - overhead
-    plan = make_plan(work, rates, remaining)
-    smallest = plan.total + overhead
-    if remaining is not None and plan.total > remaining:
-        plan = drop_methods(work, rates, remaining)
-    summary, *cuts = format_plan(plan, task.budget_seconds)
-    on_event(NoteEvent(summary, detail=plan.total < 60 and not plan.cuts))
-    for line in cuts:
-        on_event(NoteEvent(line, detail=True))
-    if (question_text := make_question(plan, task.budget_seconds, smallest)) and not confirm(question_text):
-        raise Declined("Nothing was run. Set `budget:` in the task file, such as budget: 15m.")
-    run.update(
-        plan=plan.to_dict()
-        | {"minutes": (plan.total + overhead) / 60, "lines": list(format_plan(plan, None))},
-        methods=[method.name for method in methods if method.name not in plan.left_out],
-    )
-    remaining_work = work.without(plan.left_out)
-    return plan, None if remaining is None else Pacing(remaining_work, rates, time.monotonic() + remaining)
+    deadline = started - run.info.get("elapsed_seconds", 0.0) + (budget or 0.0) - CLOSING_SECONDS
+    remaining = None if budget is None else max(0.001, deadline - time.monotonic())
+    if saved:
+        plan = Plan.from_dict(saved)
+    else:
+        plan = make_plan(work, remaining)
+        if remaining is not None and plan.total > remaining:
+            plan = drop_methods(work, remaining)
+        question = make_question(work, plan, budget, overhead)
+        line = format_plan(work.without(plan.left_out), plan, overhead)
+        on_event(NoteEvent(line, detail=plan.total < 60 and not plan.left_out))
+        if question and not confirm(question):
+            raise Declined("Nothing was run. Set `budget:` in the task file, such as budget: 15m.")
+        run.update(
+            plan=plan.to_dict() | {"minutes": (plan.total + overhead) / 60, "lines": [line]},
+            methods=[method.name for method in methods if method.name not in plan.left_out],
+        )
+    if plan.budget is None:
+        return plan, None
+    allotment = Allotment(work.without(plan.left_out), plan.budget, plan.cheap, plan.evidence_seconds)
+    return plan, Timekeeper(allotment, deadline)
 
 
-def _describe_work(task: Task, methods: Sequence[Method], split: Split, start: Assistant) -> Workload:
-    num_candidates = {method.name: method.count_candidates(task, split.train, start) for method in methods}
+def describe_work(
+    task: Task, methods: Sequence[Method], split: Split, start: Assistant, rates: Rates
+) -> Workload:
+    """Describe what the methods would do without a budget, and how long it takes."""
+    searching = [method.name for method in methods if method.searches]
+    works = {
+        method.name: MethodWork(
+            method.name,
+            max(1, method.count_candidates(task, split.train, start)),
+            rates.answer.get(method.name, 0.0),
+            rates.training.get(method.name),
+            rates.search if method.name in searching[:1] else None,
+            method.tuned and method.asks_model,
+            method.same_rows_as,
+        )
+        for method in methods
+    }
     return Workload(
-        num_candidates={name: num for name, num in num_candidates.items() if num},
-        tuned=[method.name for method in methods if method.tuned],
+        works,
         train=min(len(split.train), int(task.train.get("max_rows", len(split.train)))),
         dev=len(split.dev),
         test=len(split.test),
-        searching=[method.name for method in methods if method.searches],
         all_train=len(split.train),
-        evidence=task.evidence == "full",
+        evidence_for=[method.name for method in methods if method.tuned] if task.evidence == "full" else (),
+        searching=searching,
     )
 
 
-def format_plan(plan: Plan, budget: float | None) -> Iterator[str]:
-    """Yield the planned time, with each method that takes a minute or more, then what was cut."""
-    method_seconds = {**plan.seconds, EVIDENCE: plan.evidence_seconds}
-    slow_methods = [
-        f"{name} {format_rough_time(seconds)}" for name, seconds in method_seconds.items() if seconds >= 60
-    ]
-    method_times = f" ({', '.join(slow_methods)})" if slow_methods else ""
-    limit = f" of {format_time(budget)}" if budget else ""
-    cut = f", cut to fit the budget{limit}" if plan.cuts else ""
-    yield f"Plan: {format_rough_time(plan.total)}{method_times}{cut}."
-    if plan.cuts:
-        yield f"To fit the budget{limit}: {'; '.join(plan.cuts)}."
-
-
-def make_question(plan: Plan, budget: float | None, smallest: float) -> str | None:
-    """Return what to ask before the start, if a limit is exceeded. `smallest`: seconds of the smallest plan with all
-    methods; `plan` takes less if it leaves some out."""
+def make_question(work: Workload, plan: Plan, budget: float | None, overhead: float) -> str | None:
+    """Return what to ask before the start: if it takes long without a budget, or if a method would get less than the
+    smallest useful share of it. `overhead`: seconds before and after methods and test."""
     if budget is None:
         return f"This takes {format_rough_time(plan.total)}. Continue?" if plan.total > ASK_SECONDS else None
-    if not plan.left_out and plan.total <= budget:
+    if not plan.left_out and plan.total <= (plan.budget or 0.0) * (1 + 1e-9):
         return None
-    limit = format_time(budget)
-    summary = f"Even the smallest plan with all methods takes {format_rough_time(smallest)}, over the budget of {limit}"
-    suggestion = f"budget: {math.ceil(smallest / 60)}m is enough for all"
+    least = count_least_seconds(work, budget) + overhead
+    summary = (
+        f"The budget of {format_time(budget)} is too small for all methods: the smallest useful share of each takes "
+        f"{format_rough_time(least)}"
+    )
+    suggestion = f"budget: {math.ceil(least / 60)}m is enough for all"
     if not plan.left_out:
         return f"{summary}, and no method can be left out; {suggestion}. Continue?"
-    without = f"Without {' and '.join(plan.left_out)} it takes {format_rough_time(plan.total)}"
+    without = f"Without {format_names(plan.left_out)} it takes {format_rough_time(plan.total + overhead)}"
     return f"{summary} ({suggestion}). {without}. Leave them out and continue?"

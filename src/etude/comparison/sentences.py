@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from etude.base.formatting import (
     format_gap,
+    format_names,
     format_p_value,
     format_points,
     format_rough_time,
@@ -124,24 +125,24 @@ def list_caveats(
     baseline: BaselineOnEqualRows | None,
 ) -> tuple[str, ...]:
     """List what limits the verdict. `error` is the standard error of the headline difference."""
-    texts = [*_caveats_on_models(inputs), *_caveats_on_test(inputs, ladder[0].estimate.n)]
+    texts = [*_caveats_on_models(inputs), *_caveats_on_test(inputs)]
     texts += _caveats_on_rows(inputs, ladder, headline, baseline)
     if headline is not None and not headline.gains:
         texts += _caveats_on_headline(headline, error)
     for row in ladder:
         if recommended is None or row.method == recommended:
             break
-        if row.status == "undecided" and row.method not in inputs.partly_trained:
+        if row.status == "undecided":
             margin = f"within {format_points(inputs.margin)} points of the best"
-            needed = _write_rows_needed(row, len(inputs.rows.ids))
+            needed = _write_rows_needed(inputs, row)
             texts.append(f"{row.method} may also be among the best ({margin}). {needed}")
     truncated = [
-        f"{rates.truncated:,} by {name}" for name, rates in contract_rates.items() if rates.truncated
+        f"{rates.truncated:,} of {len(inputs.get_method(name).scores):,} by {name}"
+        for name, rates in contract_rates.items()
+        if rates.truncated
     ]
     if truncated:
-        texts.append(
-            f"Answers cut at the length limit: {', '.join(truncated)} (of {len(inputs.rows.ids):,} each)."
-        )
+        texts.append(f"Answers cut at the length limit: {', '.join(truncated)}.")
     return tuple(texts)
 
 
@@ -213,9 +214,7 @@ def _recommend(inputs: VerdictInputs, recommended: str) -> str:
 
 def _report_too_close(inputs: VerdictInputs, ladder: Sequence[LadderRow], leaning: LadderRow) -> str:
     rivals = [
-        row.method
-        for row in ladder
-        if row is leaning or (row.status != "worse" and row.method not in inputs.partly_trained)
+        row.method for row in ladder if row is leaning or row.status not in ("worse", "not measured enough")
     ]
     margin = f"within {format_points(inputs.margin)} points of the best"
     is_ahead = all(leaning.estimate.value > row.estimate.value for row in ladder if row is not leaning)
@@ -224,24 +223,24 @@ def _report_too_close(inputs: VerdictInputs, ladder: Sequence[LadderRow], leanin
         if is_ahead
         else f"leaning to {leaning.method}, the simplest {margin}"
     )
-    start = f"Too close to call between {_join_names(rivals)} ({ahead})."
+    start = f"Too close to call between {format_names(rivals)} ({ahead})."
     if len(rivals) == 1:
         start = f"Too close to call: {leaning.method} may or may not be {margin}."
     if leaning.method in inputs.partly_trained:
         return f"{start} Its full training would decide."
-    return f"{start} {_write_rows_needed(leaning, len(inputs.rows.ids))}"
+    return f"{start} {_write_rows_needed(inputs, leaning)}"
 
 
-def _write_rows_needed(row: LadderRow, num_answered: int) -> str:
+def _write_rows_needed(inputs: VerdictInputs, row: LadderRow) -> str:
+    num_answered, total = len(inputs.get_method(row.method).scores), inputs.num_test_rows or 0
     if not row.rows_to_decide:
         return f"Even {MOST_ADVISED:,} test rows would hardly decide."
     if is_many(row.rows_to_decide, num_answered):
         return f"Deciding would take many more than {num_answered:,} test rows."
-    return f"Deciding would take {format_about(row.rows_to_decide)} test rows."
-
-
-def _join_names(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    needed = f"Deciding would take {format_about(row.rows_to_decide)} test rows"
+    if num_answered < row.rows_to_decide <= total:
+        return f"{needed}; there are {total:,}, and a larger budget would use them."
+    return f"{needed}."
 
 
 def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
@@ -264,7 +263,7 @@ def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
         if method.tuned and not (inputs.extra_runs and method.name == inputs.pair.tuned)
     ]
     if single_runs:
-        subject = f"{_join_names(single_runs)} is" if inputs.extra_runs else "This is"
+        subject = f"{format_names(single_runs)} is" if inputs.extra_runs else "This is"
         yield f"{subject} one training run; another may give a different result."
 
 
@@ -279,15 +278,15 @@ def _caveats_on_evidence(evidence: Evidence, inputs: VerdictInputs) -> Iterator[
             claim = "The learning curve does not show whether more rows would help"
         yield f"{claim}: from {half:,} to {full:,} rows the result on dev changed by {format_gap(gain, signed=True)}."
     if inputs.extra_runs:
-        values = _join_names([format_share(run.estimate.value) for run in evidence.runs])
+        values = format_names([format_share(run.estimate.value) for run in evidence.runs])
         yield (
             f"{len(evidence.runs)} training runs of {evidence.method} reach {values}; the comparison accounts for "
             "their spread."
         )
 
 
-def _caveats_on_test(inputs: VerdictInputs, units: int) -> Iterator[str]:
-    num_rows = len(inputs.rows.ids)
+def _caveats_on_test(inputs: VerdictInputs) -> Iterator[str]:
+    num_rows, units = len(inputs.rows.ids), len(set(inputs.rows.units or inputs.rows.ids))
     if units < num_rows:
         yield f"Rows with the same group or input count as one: the {num_rows:,} test rows count as {units:,}."
     if inputs.openings > 1:

@@ -4,24 +4,23 @@ Loading combines rows and task: the system message that all rows share becomes t
 contradict the task are reported together, each with its line.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex, overload
 
 from etude.base.formatting import format_count, list_first
 from etude.base.issues import raise_issues, suggest_instead
 from etude.data.formats import LoadedRows, read_rows, survey_rows
-from etude.data.formats.tools import remove_tools
+from etude.data.formats.read import find_shared
+from etude.data.formats.tools import append_tools, split_tools
 from etude.data.spool import Examples
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
-from etude.types import Example
+from etude.types import Example, Message
 
 MIN_TEST_ROWS, MIN_DEV_ROWS, MIN_TRAIN_ROWS = 50, 30, 20  # rows that a comparison needs on each side
 
@@ -54,8 +53,9 @@ class Dataset:
     notes: tuple[str, ...] = ()  # notes for the user on how they were read, a sentence each
 
     def __post_init__(self) -> None:
-        # Lists are accepted; a tuple keeps the fingerprint valid.
-        object.__setattr__(self, "examples", tuple(self.examples))
+        # Lists are accepted; a tuple keeps the fingerprint valid. CountedRows stay what they are.
+        if not isinstance(self.examples, tuple):
+            object.__setattr__(self, "examples", tuple(self.examples))
         repeated = [name for name, count in Counter(row.id for row in self.examples).items() if count > 1]
         if repeated:
             locations = ", ".join(row.location or "?" for row in self.examples if row.id == repeated[0])
@@ -83,7 +83,7 @@ class Dataset:
             digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
-    def select(self, rows: Iterable[str | int], reason: str) -> Dataset:
+    def select(self, rows: Iterable[str | int], reason: str) -> "Dataset":
         """The rows with these ids or positions, in the given order; `reason` goes into the history.
 
         Raises KeyError for an unknown id and IndexError for an unknown position.
@@ -96,9 +96,46 @@ class Dataset:
         return {row.id: row for row in self.examples}
 
 
+class CountedRows(tuple[Example, ...]):
+    """Rows that know which of them were read: by iteration, by index or by slice."""
+
+    read: set[int]
+    """Positions of the rows that were read."""
+
+    def __new__(cls, rows: Iterable[Example]) -> "CountedRows":
+        """Copy `rows`; none counts as read."""
+        counted = super().__new__(cls, rows)
+        counted.read = set()
+        return counted
+
+    def __iter__(self) -> Iterator[Example]:
+        for position in range(len(self)):
+            yield self[position]
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Example: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Example, ...]: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> Example | tuple[Example, ...]:
+        positions = range(len(self))[key]
+        self.read.update(positions if isinstance(positions, range) else (positions,))
+        return super().__getitem__(key)
+
+    def __add__(self, other: tuple[Example, ...]) -> tuple[Example, ...]:  # type: ignore[override]
+        return (*self, *other)
+
+
+def count_reads(rows: Dataset) -> tuple[Dataset, set[int]]:
+    """Return a copy of `rows`, and the set that will hold the positions of those that are read from the copy."""
+    counted = CountedRows(rows.examples)
+    copy = replace(rows, examples=counted)
+    counted.read.clear()  # the check of the ids above read them all
+    return copy, counted.read
+
+
 def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Dataset]:
     """Reads the task's examples. Returns the task with the rows' system message as instructions, also for rows without
-    one, which is noted.
+    one, which is noted; a system message or functions of a row's own become the row's first turn.
 
     The task's notes say what was guessed or changed while reading. Raises InputError with every error of the rows:
     unreadable ones, labels outside the contract, conflicting system messages, fewer rows than `minimum` to train on,
@@ -109,21 +146,35 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     # Errors of all kinds at once, so that one run shows everything that must be corrected.
     issues = [*_system_issues(task, rows), *_label_issues(task, rows), *_size_issues(task, rows, minimum)]
     raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
-    # One system message for all rows: training and evaluation then use the same prompt.
-    instructions = task.instructions or next(filter(None, rows.systems), "")
+    # One system message for all rows if they share it: training and evaluation then use the same prompt.
+    instructions = task.instructions or find_shared(rows.systems)
+    examples = _add_own_systems(rows, instructions, rows.tools)
     notes = (*task.notes, *rows.notes, *_list_notes(rows, broken, "the examples"))
     task = replace(
         task,
-        instructions=_append_tools(instructions, rows.tools),
-        wordings=tuple(_append_tools(wording, rows.tools) for wording in task.wordings),
-        own_system=any((*rows.systems, rows.tools)),
+        instructions=append_tools(instructions, rows.tools),
+        wordings=tuple(append_tools(wording, rows.tools) for wording in task.wordings),
+        own_system=any((*rows.systems, *rows.offers)),
+        row_systems=any(row.input[0].role == "system" for row in examples),
         notes=notes,
     )
-    return task, Dataset(tuple(rows.examples), (_describe_reading(rows),))
+    return task, Dataset(examples, (_describe_reading(rows),))
 
 
-def _append_tools(instructions: str, tools: str) -> str:
-    return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))
+def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> tuple[Example, ...]:
+    """The rows, each with a system turn of its own if its system message or functions differ from what all share.
+
+    Functions alone go below the instructions, see `Assistant.build_messages`; so a row without either has no turn.
+    """
+    examples = []
+    for row, system, offer in zip(rows.examples, rows.systems, rows.offers, strict=True):
+        own_tools = offer if offer != tools else ""
+        own_system = system if system and system.strip() != instructions.strip() else ""
+        if own_tools and tools:  # else the functions that all share would be on offer too
+            own_system = own_system or instructions
+        text = append_tools(own_system or "", own_tools or (tools if own_system else ""))
+        examples.append(replace(row, input=(Message("system", text), *row.input)) if text else row)
+    return tuple(examples)
 
 
 def load_test(task: Task) -> Dataset | None:
@@ -138,15 +189,15 @@ def load_test(task: Task) -> Dataset | None:
     rows = read_rows(task.test, task.kind)
     broken = _find_broken_answers(task, rows)
     # `load_dataset` appended the functions on offer to the instructions; rows have them in a column of their own.
-    plain_task = replace(task, instructions=remove_tools(task.instructions))
-    issues = [*_system_issues(plain_task, rows), *_label_issues(task, rows)]
+    instructions, tools = split_tools(task.instructions)
+    issues = [*_system_issues(replace(task, instructions=instructions), rows), *_label_issues(task, rows)]
     issues += _select_excessive(broken, rows)
-    if not task.instructions.endswith(rows.tools):
+    if not task.row_systems and not {*rows.offers} <= {"", tools}:
         message, remedy = "the test offers other functions than the examples", "offer the same in both"
-        issues.append(Issue(task.test.file.name, message, quote_value(rows.tools), remedy, "tools"))
+        issues.append(Issue(task.test.file.name, message, quote_value(max(rows.offers)), remedy, "tools"))
     raise_issues(issues, task.test.file)
     notes = (*rows.notes, *_list_notes(rows, broken, "the test file"))
-    return Dataset(tuple(rows.examples), (_describe_reading(rows),), notes)
+    return Dataset(_add_own_systems(rows, instructions, tools), (_describe_reading(rows),), notes)
 
 
 class Survey(NamedTuple):
@@ -187,12 +238,12 @@ def _describe_reading(rows: LoadedRows) -> str:
 
 
 def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
-    """A system message that differs from the instructions or between rows, or that only few rows have."""
+    """One system message of the rows that contradicts the instructions; different ones are the rows' own."""
     locations: dict[str, str] = {}
     for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
             locations.setdefault(system.strip(), example.location)
-    if task.instructions:
+    if task.instructions and not task.row_systems and (len(locations) == 1 or task.own_system):
         conflicting = {
             system: row for system, row in locations.items() if system != task.instructions.strip()
         }
@@ -202,40 +253,12 @@ def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
             message = f"the system message conflicts with instructions: in the task file{also}"
             remedy = "delete one of the two, or make them equal"
             yield Issue(first, message, quote_value(next(iter(conflicting))), remedy, "instructions")
-    elif len(locations) > 1:
-        yield _differing_systems_issue(rows, locations)
-    elif locations and not has_shared_system(rows.systems):
-        ((system, location),) = locations.items()
-        num_with, total = sum(map(bool, rows.systems)), format_count(len(rows.systems), "row")
-        message = f"only {num_with:,} of {total} have a system message; the others have none"
-        remedy = "write it as instructions: in the task file, if it is for all, or delete it from the rows"
-        yield Issue(location, message, quote_value(system), remedy, "instructions")
 
 
-def has_shared_system(systems: Sequence[str | None]) -> bool:
-    """Whether one system message may be used for all rows: there is no other, and most rows have it."""
-    present = [system.strip() for system in systems if system]
-    return len(set(present)) == 1 and 2 * len(present) > len(systems)
-
-
-def _differing_systems_issue(rows: LoadedRows, locations: Mapping[str, str]) -> Issue:
-    """One error for all system messages except the most frequent; `locations` has the first row of each."""
-    counts = Counter(system.strip() for system in rows.systems if system)
-    num_none = len(rows.systems) - counts.total()
-    verb = "has" if num_none == 1 else "have"
-    none = f", {format_count(num_none, 'row')} {verb} none" if num_none else ""
-    ((usual, num_usual),) = counts.most_common(1)
-    rare = [system for system in locations if system != usual]
-    message = (
-        f"the rows have {len(locations):,} different system messages{none}; one is in {num_usual:,} of "
-        f"{len(rows.systems):,} rows, first at {locations[usual]}, the others begin at "
-        f"{list_first([locations[system] for system in rare], 4)}"
-    )
-    remedy = (
-        "write what they share as instructions: in the task file and delete the system messages; what differs from row "
-        "to row belongs in the user's turn"
-    )
-    return Issue(locations[rare[0]], message, quote_value(rare[0]), remedy, "instructions")
+def own_systems_note(file: str, num_systems: int, num_without: int) -> str:
+    """The note on system messages that belong to single rows."""
+    none = f"; {format_count(num_without, 'row')} without one take the instructions" if num_without else ""
+    return f"{file}: {format_count(num_systems, 'system message')}, each of its own rows, which are asked with it{none}"
 
 
 def missing_system_note(file: str, total: int, num_without: int, first: str) -> str:
@@ -286,7 +309,13 @@ def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterato
     missing = [
         example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system
     ]
-    if 0 < len(missing) < len(rows.examples):
+    if (
+        differing := len({system.strip() for system in rows.systems if system})
+        if not find_shared(rows.systems)
+        else 0
+    ):
+        yield own_systems_note(rows.source.file.name, differing, len(missing))
+    elif 0 < len(missing) < len(rows.examples):
         yield missing_system_note(rows.source.file.name, len(rows.examples), len(missing), missing[0])
     if broken:
         subject = f"answer of {file} breaks" if len(broken) == 1 else f"answers of {file} break"

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from etude.data.formats import find_preference_columns, peek_rows
-from etude.data.formats.columns import list_names
-from etude.data.formats.preference_files import THUMB_COLUMN, read_preference_rows, read_rated_answers
-from etude.data.splits import Split, input_key
+from etude.data import formats, splits
+from etude.data.formats import columns, preference_files
 from etude.text.near_duplicates import find_near_matches
 from etude.types import Example, Preference, Side
 
@@ -16,8 +14,8 @@ DEV_INTERVAL = 10  # one in this many inputs that the split does not know goes t
 def read_preferences(file: Path) -> list[Preference]:
     """The preferences of a file, without those whose two answers are equal. A row of KTO's (prompt, completion, label)
     has one of the answers, and the other is "". Raises what `read_preference_rows` does."""
-    names = list_names(peek_rows(file))
-    if THUMB_COLUMN in names and not find_preference_columns(names):
+    names = columns.list_names(formats.peek_rows(file))
+    if preference_files.THUMB_COLUMN in names and not formats.find_preference_columns(names):
         return [
             Preference(
                 answer.example.id,
@@ -26,18 +24,20 @@ def read_preferences(file: Path) -> list[Preference]:
                 "" if answer.is_good else answer.example.output,
                 location=answer.example.location,
             )
-            for answer in read_rated_answers(file)
+            for answer in preference_files.read_rated_answers(file)
         ]
     return [
         Preference(
             row.chosen.id, row.chosen.input, row.chosen.output, row.rejected, location=row.chosen.location
         )
-        for row in read_preference_rows(file)
+        for row in preference_files.read_preference_rows(file)
         if row.chosen.output != row.rejected
     ]
 
 
-def group_by_side(preferences: Sequence[Preference], split: Split) -> Mapping[Side, Sequence[Preference]]:
+def group_by_side(
+    preferences: Sequence[Preference], split: splits.Split
+) -> Mapping[Side, Sequence[Preference]]:
     """Preferences on the inputs of train and of dev, and on near-duplicates of them; none on those of the test.
 
     Of the other inputs every tenth, by its hash, goes to dev.
@@ -53,7 +53,7 @@ def group_by_side(preferences: Sequence[Preference], split: Split) -> Mapping[Si
     for side, rows in sides:  # the test comes last, so that whatever is near a test row is left out
         near |= {position: side for position, *_ in find_near_matches(texts, [row.text for row in rows])}
     for position, preference in enumerate(preferences):
-        key = input_key(Example(preference.id, preference.input, ""))
+        key = splits.input_key(Example(preference.id, preference.input, ""))
         default: Side = "train" if int(key, 16) % DEV_INTERVAL else "dev"
         by_side[near.get(position) or split.assignments.get(key, default)].append(preference)
     del by_side["test"]

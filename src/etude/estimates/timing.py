@@ -1,23 +1,32 @@
 """How fast this machine answers and trains, from a few timed steps before the plan is made."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
 from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
+from etude.errors import STOPPING_ERRORS
+from etude.index.build import load_task_encoder
 from etude.methods.fit_context import sample_evenly
 from etude.methods.method import Method, TrainingTime
 from etude.methods.shared.fitted_search import measure_search_time
-from etude.models.batch_plan import count_shared_tokens
+from etude.models.backend import count_shared_tokens
 from etude.models.registry import Models
+from etude.models.remote import RemoteModel
+from etude.models.timings import measure_once
 from etude.task import Task
 from etude.types import Message, Model, Request
+
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
 
 TIMED_ANSWERS = 32
 TIMED_TOKENS = 128
@@ -31,7 +40,7 @@ class Rates:
     """Speeds on this machine."""
 
     answer: Mapping[str, float]
-    """Method -> seconds for one row answered, for those that ask a language model."""
+    """Method -> seconds for one row answered, for those that ask a language model or use an encoder."""
     training: Mapping[str, TrainingTime] = field(default_factory=dict)
     """Method -> seconds of its training, for those that train."""
     search: Callable[[int | None], float] = lambda epochs: 0.0
@@ -79,8 +88,8 @@ def measure_rates(
 ) -> Rates:
     """Time some answers to training inputs and a few steps of each training; the answers are thrown away.
 
-    A model has a rate for prompt tokens and one for answer tokens, so a plan is a guide and no promise. Methods that
-    ask no language model are not timed.
+    A model has a rate for prompt tokens and one for answer tokens, so a plan is a guide and no promise. Of methods
+    that ask no language model, only an encoder is timed.
     """
     by_model: dict[str, dict[str, TypicalRequests]] = {}
     for method in [method for method in methods if method.asks_model]:
@@ -89,14 +98,39 @@ def measure_rates(
     answer = {
         name: seconds for group in by_model.values() for name, seconds in _compute_row_seconds(group).items()
     }
-    times = {
-        method.name: method.measure_training_time(task, start, train, models, answer.get(method.name, 0.0))
-        for method in methods
-        if method.name in answer or method.tuned
-    }
+    times: dict[str, TrainingTime | None] = {}
+    encoding = [
+        method.name for method in methods if not method.asks_model and "encoder" in method.used_keys(task)
+    ]
+    if encoding and (encoder := load_task_encoder(task, models, [])):
+        answer |= dict.fromkeys(encoding, _measure_encoding(encoder, train))
+    for method in methods:
+        if method.asks_model or method.tuned:
+            try:
+                times[method.name] = method.measure_training_time(
+                    task, start, train, models, answer.get(method.name, 0.0)
+                )
+            except STOPPING_ERRORS:
+                raise
+            except Exception:  # noqa: BLE001 - whatever it is, the fit meets it again and records it
+                models.clear()
     searches = any(method.searches for method in methods)
     search = measure_search_time(task, train, models) if searches else Rates.search
     return Rates(answer, {name: seconds for name, seconds in times.items() if seconds}, search)
+
+
+def _measure_encoding(encoder: Encoder, train: Dataset) -> float:
+    """Time the encoding of some training inputs; returns the seconds of one row."""
+    texts = [row.input[-1].content for row in sample_evenly(train, TIMED_ANSWERS)]
+
+    def time_texts() -> list[float]:
+        encoder.embed(texts[:1])  # the first call pays for what is set up once
+        started = time.perf_counter()
+        encoder.embed(texts)
+        return [(time.perf_counter() - started) / len(texts)]
+
+    (seconds,) = measure_once(("encoding", encoder.name, texts), time_texts)
+    return seconds
 
 
 def _build_typical(
@@ -124,13 +158,23 @@ def _compute_row_seconds(by_method: Mapping[str, TypicalRequests]) -> dict[str, 
     """Compute method -> seconds of a row, for methods that ask one model."""
     ranked = sorted(by_method.values(), key=lambda typical: typical.prompt)
     shortest, longest = ranked[0], ranked[-1]
-    shortest.measure(1, 1)  # the first call pays for what is set up once
-    # Two unknown rates need two measurements: long prompts, or if all are alike, answers of a single token.
-    timed = [shortest.measure(TIMED_ANSWERS)]
-    if longest.prompt > LONGER * shortest.prompt:
-        timed.append(longest.measure(TIMED_ANSWERS // 2))
-    elif not shortest.requests[0].choices:
-        timed.append(shortest.measure(TIMED_ANSWERS, 1))
+
+    def time_answers() -> list[float]:
+        """Time two kinds of answers, for two unknown rates: to long prompts, or if all are alike, of a single token."""
+        shortest.measure(1, 1)  # the first call pays for what is set up once
+        timed = [shortest.measure(TIMED_ANSWERS)]
+        if longest.prompt > LONGER * shortest.prompt:
+            timed.append(longest.measure(TIMED_ANSWERS // 2))
+        elif not shortest.requests[0].choices:
+            timed.append(shortest.measure(TIMED_ANSWERS, 1))
+        return [value for answer in timed for value in answer]
+
+    subject = ("answers", shortest.model.name, shortest.requests, longest.requests)
+    # A service may be quicker the next time, and what it answers has its price noted in the run.
+    values = (
+        time_answers() if isinstance(shortest.model, RemoteModel) else measure_once(subject, time_answers)
+    )
+    timed = [TimedAnswer(*values[begin : begin + 4]) for begin in range(0, len(values), 4)]
     table = np.array([(answer.prompt, answer.num_written, answer.seconds) for answer in timed])
     (prompt_rate, token_rate), _ = nnls(table[:, :2], table[:, 2])
     return {

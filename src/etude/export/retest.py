@@ -64,7 +64,7 @@ def measure_loss(run: Run, assistant: Assistant, model: ModelRef, num_rows: int 
     check = task.check.load() if task.check else None
     metric = Metric(run.info["metric"]["name"], task.kind, check)
     models = Models(endpoints=task.endpoints)
-    answers = replace(assistant, model=model).answer([row.input for row in rows], models)
+    answers = replace(assistant, model=model, scope=None).answer([row.input for row in rows], models)
     before = [parse_outcome(line) for line in predictions]
     after = [
         RowOutcome(metric.score(row, answer).value, row.output, predicted_label(answer), line["unit"])

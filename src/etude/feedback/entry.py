@@ -174,11 +174,14 @@ class FeedbackLog:
         self._end = 0
         """Bytes read so far."""
         self._num_lines = 0
+        self._issues: list[Issue] = []
+        """Invalid lines that nobody has been told of."""
 
     def add(self, entry: Feedback) -> bool:
         """Append the entry, on disk before it returns; False if one with its id is already there.
 
-        Raises OSError if the disk fails, and InputError if the entry is invalid or the file contains an invalid line.
+        Raises OSError if the disk fails, and InputError if the entry is invalid. An invalid line of the file is no
+        reason to lose this one; `entries` names it.
         """
         _check(entry, "feedback")
         with hold_lock(self.file):
@@ -191,11 +194,14 @@ class FeedbackLog:
 
     @property
     def entries(self) -> list[Feedback]:
-        """All entries in the order in which they were added; none without a file. Raises InputError naming an invalid
-        line."""
+        """All entries in the order in which they were added; none without a file. Raises InputError naming the invalid
+        lines that were read since it was last asked."""
         if self.file.exists():
             with hold_lock(self.file):
                 self._read_new_lines()
+        issues, self._issues = self._issues, []
+        if issues:
+            raise InputError(issues)
         return list(self._entries.values())
 
     def _read_new_lines(self) -> None:
@@ -205,7 +211,10 @@ class FeedbackLog:
             stream.seek(self._end)
             for line in stream:
                 if line.endswith(b"\n"):
-                    self._parse_line(line)
+                    try:
+                        self._parse_line(line)
+                    except InputError as error:
+                        self._issues += error.issues
 
     def _parse_line(self, line: bytes) -> None:
         self._end += len(line)

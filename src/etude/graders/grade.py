@@ -3,8 +3,6 @@
 A grader is the JSON object of OpenAI's API. `validate_grader` finds every error of it at once; `grade` runs it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from etude.errors import EtudeError, InputError, Issue, quote_value
-from etude.graders.similarity import MEASURES, cosine
-from etude.graders.templates import check_formula, evaluate_formula, render_template
+from etude.graders import similarity, templates
 
 Json = Mapping[str, Any]
 OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
@@ -107,25 +104,22 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
             operation = quote_value(grader["operation"])
             yield Issue(f"{location}.operation", "an unknown operation", operation, remedy)
         case "text_similarity":
-            yield from _metric_issues(grader["evaluation_metric"], tools, f"{location}.evaluation_metric")
+            metric, metric_location = grader["evaluation_metric"], f"{location}.evaluation_metric"
+            if metric == "cosine" and tools.embed is None:
+                remedy = "use rouge_l or another metric of words"
+                yield Issue(metric_location, "cosine needs an encoder", metric, remedy)
+            elif metric not in (*similarity.MEASURES, "cosine"):
+                remedy = f"use one of {', '.join([*similarity.MEASURES, 'cosine'])}"
+                yield Issue(metric_location, "an unknown metric", quote_value(metric), remedy)
         case "score_model" | "label_model":
             yield from _model_issues(grader, tools, location)
         case "multi":
             for name, inner in grader["graders"].items():
                 yield from _issues(inner, tools, f"{location}.graders.{name}", nested=True)
             try:
-                check_formula(grader["calculate_output"], frozenset(grader["graders"]))
+                templates.check_formula(grader["calculate_output"], frozenset(grader["graders"]))
             except InputError as error:
                 yield from error.issues
-
-
-def _metric_issues(metric: str, tools: Tools, location: str) -> Iterator[Issue]:
-    if metric == "cosine":
-        if tools.embed is None:
-            yield Issue(location, "cosine needs an encoder", metric, "use rouge_l or another metric of words")
-    elif metric not in MEASURES:
-        remedy = f"use one of {', '.join([*MEASURES, 'cosine'])}"
-        yield Issue(location, "an unknown metric", quote_value(metric), remedy)
 
 
 def _model_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
@@ -151,7 +145,13 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
                 is_right = OPERATIONS[grader["operation"]](text, reference)
                 return Grade(float(is_right), is_right)
             case "text_similarity":
-                return _with_threshold(grader, _similarity(grader, item, sample, tools))
+                text, reference = _texts(grader, item, sample)
+                if grader["evaluation_metric"] == "cosine":
+                    assert tools.embed is not None, "a validated grader has what it needs"
+                    score = max(0.0, similarity.cosine(*tools.embed([text, reference])))
+                else:
+                    score = similarity.MEASURES[grader["evaluation_metric"]](text, reference)
+                return _with_threshold(grader, score)
             case "score_model":
                 return _ask_for_score(grader, item, sample, tools)
             case "label_model":
@@ -165,17 +165,9 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
 
 def _texts(grader: Json, item: Json, sample: Json) -> tuple[str, str]:
     return (
-        render_template(grader["input"], item, sample),
-        render_template(grader["reference"], item, sample),
+        templates.render_template(grader["input"], item, sample),
+        templates.render_template(grader["reference"], item, sample),
     )
-
-
-def _similarity(grader: Json, item: Json, sample: Json, tools: Tools) -> float:
-    text, reference = _texts(grader, item, sample)
-    if grader["evaluation_metric"] == "cosine":
-        assert tools.embed is not None, "a validated grader has what it needs"
-        return max(0.0, cosine(*tools.embed([text, reference])))
-    return MEASURES[grader["evaluation_metric"]](text, reference)
 
 
 def _with_threshold(grader: Json, score: float, default: float = 1.0) -> Grade:
@@ -216,7 +208,7 @@ def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> 
     messages = [
         {
             "role": turn.get("role", "user"),
-            "content": render_template(_content(turn.get("content", "")), item, sample),
+            "content": templates.render_template(_content(turn.get("content", "")), item, sample),
         }
         for turn in grader["input"]
     ]
@@ -239,6 +231,6 @@ def _calculate(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
     scores = {name: result.score for name, result in grades.items()}
     errors = tuple(dict.fromkeys(flag for result in grades.values() for flag in result.errors))
     detail = " ".join(filter(None, (result.detail for result in grades.values())))
-    score = evaluate_formula(grader["calculate_output"], scores)
+    score = templates.evaluate_formula(grader["calculate_output"], scores)
     threshold = grader.get("pass_threshold", 1.0)
     return Grade(score, score >= threshold and not errors, scores, errors, detail)

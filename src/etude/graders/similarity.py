@@ -4,8 +4,6 @@ The definitions are those of the papers; libraries differ in tokens and smoothin
 another implementation may not carry over.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

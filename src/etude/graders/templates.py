@@ -3,8 +3,6 @@
 Both have a parser of their own: nothing that a client sends is evaluated as Python.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import math

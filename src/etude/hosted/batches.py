@@ -9,8 +9,6 @@
 A kill loses at most the requests in progress: what has a line is not asked again.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import secrets
@@ -35,7 +33,7 @@ WINDOW_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Batch:
+class RequestBatch:
     """One batch folder; every property reads the disk."""
 
     folder: Path
@@ -143,30 +141,30 @@ class BatchStore:
     files: FileStore
 
     @property
-    def batches(self) -> list[Batch]:
+    def batches(self) -> list[RequestBatch]:
         """All batches, the newest first."""
         folders = (folder for folder in self.folder.glob("batch_*") if (folder / "state.json").exists())
-        return sorted(map(Batch, folders), key=lambda batch: batch.request["submitted"], reverse=True)
+        return sorted(map(RequestBatch, folders), key=lambda batch: batch.request["submitted"], reverse=True)
 
-    def create(self, fields: Json) -> Batch:
+    def create(self, fields: Json) -> RequestBatch:
         """Makes a batch. Raises ApiError for an endpoint that is not offered; an unknown file fails the batch."""
         if fields["endpoint"] not in ENDPOINTS:
             message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, ENDPOINTS))}."
             raise ApiError(400, message, "endpoint", "invalid_value")
-        batch = Batch(self.folder / f"batch_{secrets.token_hex(12)}")
+        batch = RequestBatch(self.folder / f"batch_{secrets.token_hex(12)}")
         created = {"created_at": int(time.time()), "submitted": time.time()}
         write_json(batch.folder / "batch.json", {**fields, **created})
         write_json(batch.folder / "state.json", {"status": "validating"})
         return batch
 
-    def get(self, batch_id: str) -> Batch:
+    def get(self, batch_id: str) -> RequestBatch:
         """The batch of an id. Raises ApiError if there is none."""
         folder = self.folder / batch_id
         if not BATCH_ID.fullmatch(batch_id) or not (folder / "state.json").exists():
             raise ApiError(404, f"No batch found with id '{batch_id}'.", "id")
-        return Batch(folder)
+        return RequestBatch(folder)
 
-    def cancel(self, batch_id: str) -> Batch:
+    def cancel(self, batch_id: str) -> RequestBatch:
         """Asks a batch to stop. Raises ApiError if it has ended."""
         batch = self.get(batch_id)
         if batch.is_finished:
@@ -174,7 +172,7 @@ class BatchStore:
         (batch.folder / "cancel").touch()
         return batch
 
-    def validate(self, batch: Batch, models: Mapping[str, Any]) -> bool:
+    def validate(self, batch: RequestBatch, models: Mapping[str, Any]) -> bool:
         """Checks every line of the input file; a batch with an error fails whole. Returns whether it may run."""
         request = batch.request
         content = self.files.find(request["input_file_id"])
@@ -190,7 +188,7 @@ class BatchStore:
         batch.change_state("in_progress", total=total)
         return True
 
-    def finish(self, batch: Batch, status: str) -> None:
+    def finish(self, batch: RequestBatch, status: str) -> None:
         """Stores the result files and ends the batch."""
         if batch.state["status"] != "finalizing":
             batch.change_state("finalizing")

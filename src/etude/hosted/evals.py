@@ -12,8 +12,6 @@
 A kill loses at most the items in progress.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import secrets
@@ -32,8 +30,7 @@ from etude.base.files import Json, append_line, read_json, read_lines, write_jso
 from etude.errors import InputError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
 from etude.hosted.file_store import FileStore
-from etude.stats.intervals import estimate
-from etude.stats.paired import newcombe_paired
+from etude.stats import intervals, paired
 from etude.types import Estimate
 from etude.web.api_errors import ApiError
 
@@ -128,7 +125,7 @@ class EvalRun:
                 for entry in line["results"]
                 if entry["name"] == criterion["id"]
             ]
-            share = _to_json(estimate([float(value) for value in passed])) if passed else None
+            share = _to_json(intervals.estimate([float(value) for value in passed])) if passed else None
             criteria.append(
                 {
                     "testing_criteria": criterion["id"],
@@ -164,14 +161,14 @@ class EvalRun:
         passed = [float(result["status"] == "pass") for result in results]
         if not passed or self.state["status"] != "completed":
             return {}
-        measures: Json = {"pass_rate": _to_json(estimate(passed))}
+        measures: Json = {"pass_rate": _to_json(intervals.estimate(passed))}
         if (other := self._find_earlier()) is not None:
             earlier = [float(result["status"] == "pass") for result in other.results]
-            difference = _to_json(newcombe_paired(passed, earlier))
+            difference = _to_json(paired.newcombe_paired(passed, earlier))
             measures["compared_with"] = {"run_id": other.folder.name, "difference": difference}
         return measures
 
-    def _find_earlier(self) -> EvalRun | None:
+    def _find_earlier(self) -> "EvalRun | None":
         """The latest completed run of the eval before this one that graded the same items."""
         items = [line["item"] for line in self.items]
         submitted = self.request["submitted"]
@@ -207,7 +204,9 @@ class EvalStore:
             raise ApiError(
                 400, f"item_schema: {error.message}", "data_source_config", "invalid_value"
             ) from error
-        criteria = [{**each, "id": f"{each['name']}-{uuid4()}"} for each in fields["testing_criteria"]]
+        criteria = [
+            {**criterion, "id": f"{criterion['name']}-{uuid4()}"} for criterion in fields["testing_criteria"]
+        ]
         sample_schema = {"sample": {"type": "object"}} if source.get("include_sample_schema") else {}
         schema = {
             "type": "object",
@@ -234,7 +233,7 @@ class EvalStore:
             raise ApiError(404, f"Eval not found: {eval_id}", "eval_id")
         return read_json(file)
 
-    def list(self) -> list[Json]:
+    def list_evals(self) -> list[Json]:
         """All evals, the oldest first."""
         evals = [read_json(file) for file in self.folder.glob("eval_*/eval.json")]
         return sorted(evals, key=lambda evaluation: (evaluation["created_at"], evaluation["id"]))
@@ -305,7 +304,7 @@ class EvalStore:
         ]
 
     def _read_items(self, source: Json, evaluation: Json) -> list[Json]:
-        """The lines of a source, each checked against the schema. Raises ApiError naming the first that does not fit."""
+        """The lines of a source, each checked against the schema. Raises ApiError for the first that does not fit."""
         if source.get("type") == "file_content":
             lines = source.get("content")
         elif source.get("type") == "file_id":

@@ -6,8 +6,6 @@ FILES/
     content       the bytes, under a name of ours: what a client calls its file is never a path
 """
 
-from __future__ import annotations
-
 import json
 import re
 import secrets

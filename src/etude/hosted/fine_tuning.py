@@ -12,8 +12,6 @@ FINE_TUNING/
     checkpoints/step-N/   assistants of the last three epochs
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -140,7 +138,21 @@ class FineTuningJob:
         ]
         events += [{**line, "order": (line["created_at"], 1)} for line in self._list_metrics()]
         events.sort(key=lambda event: event["order"])
-        return [self._describe_event(event) for event in reversed(events)]
+        descriptions = []
+        for event in reversed(events):
+            digest = hashlib.sha256(f"{self.folder.name}/{event['key']}".encode()).hexdigest()
+            descriptions.append(
+                {
+                    "id": f"ftevent-{digest[:24]}",
+                    "object": "fine_tuning.job.event",
+                    "created_at": event["created_at"],
+                    "level": event["level"],
+                    "message": event["message"],
+                    "type": "metrics" if "step" in event["data"] else "message",
+                    "data": event["data"],
+                }
+            )
+        return descriptions
 
     def list_checkpoints(self) -> list[Json]:
         """The checkpoints that answer as models, the newest first."""
@@ -219,18 +231,6 @@ class FineTuningJob:
                 }
             )
         return events
-
-    def _describe_event(self, event: Json) -> Json:
-        digest = hashlib.sha256(f"{self.folder.name}/{event['key']}".encode()).hexdigest()
-        return {
-            "id": f"ftevent-{digest[:24]}",
-            "object": "fine_tuning.job.event",
-            "created_at": event["created_at"],
-            "level": event["level"],
-            "message": event["message"],
-            "type": "metrics" if "step" in event["data"] else "message",
-            "data": event["data"],
-        }
 
     def _estimate_finish(self) -> int | None:
         lines = [line for line in self._read("steps.jsonl") if line["kind"] == "step"]

@@ -4,8 +4,6 @@ It runs in a child process (etude.jobs) and may be killed at any moment: the sam
 of the training to the same weights.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import shutil
@@ -25,14 +23,11 @@ from etude.data.preferences import read_preferences
 from etude.errors import EtudeError, InputError, TrainingDiverged
 from etude.hosted.file_store import FileStore
 from etude.hosted.fine_tuning import FineTuningJob
-from etude.methods.fine_tune import FineTune
-from etude.methods.fit_context import FitContext, initial_assistant
-from etude.methods.prefer import Prefer
+from etude.methods import fine_tune, fit_context, prefer
 from etude.methods.shared.training_run import build_training_run, choose_config
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.task import Task, load_task
-from etude.task.definition import RowSource
+from etude.task import Task, definition, load_task
 from etude.types import Estimate, Example, Preference, Side, TrainableModel
 
 MIN_EXAMPLES = 10
@@ -41,7 +36,7 @@ NUM_CHECKPOINTS = 3
 """Epochs whose weights stay as models that answer."""
 NUM_PROBE_ROWS = 50
 """Training rows whose loss ends an epoch where no validation file is given."""
-METHOD, PREFER = FineTune(), Prefer()
+METHOD, PREFER = fine_tune.FineTune(), prefer.Prefer()
 FILES = {"training_file": "training.jsonl", "validation_file": "validation.jsonl"}
 """Parameter of the job -> name of the file in its folder."""
 SETTINGS = {"n_epochs": "epochs", "batch_size": "rows_per_step", "beta": "beta"}
@@ -157,9 +152,11 @@ def _train_on_preferences(
     models = Models()
     rows = [Example(str(n), each.input, each.chosen) for n, each in enumerate(preferences["train"])]
     train = Dataset(tuple(rows))
-    student = METHOD.build_untrained(task, initial_assistant(task, train, models), train, models)
+    student = METHOD.build_untrained(task, fit_context.initial_assistant(task, train, models), train, models)
     log = StepLog(job, 0, has_validation=True)
-    context = FitContext(models, choose_metric(task, train), job.folder / "work", seed=task.seed, log=log)
+    context = fit_context.FitContext(
+        models, choose_metric(task, train), job.folder / "work", seed=task.seed, log=log
+    )
     context.preferences = preferences
     task = _scale_rate(job, task, models.get_trainable(student.model), len(preferences["train"]))
     tuned = PREFER.train_on_preferences(task, student, context)
@@ -173,16 +170,18 @@ def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
     with every error and its line."""
     request = job.request
     _link_files(job)
-    task, train = _load(
-        _write_task(job, {"kind": "answer", "examples": FILES["training_file"]}), "training_file"
-    )
+    task_file = _write_task(job, {"kind": "answer", "examples": FILES["training_file"]})
+    try:
+        task, train = load_dataset(load_task(task_file), MinRows(1, 0, 0))
+    except InputError as error:
+        raise _invalid_file(error, "training_file") from error
     _require_examples(len(train))
     if request["validation_file"] is None:
         message = "No validation file: no rows are held back, and the weights of the last epoch are kept."
         job.add_event("no validation", message, "warn")
         return task, train, None
     try:
-        rows = read_rows(RowSource(job.folder / FILES["validation_file"]), task.kind)
+        rows = read_rows(definition.RowSource(job.folder / FILES["validation_file"]), task.kind)
         return task, train, Dataset(tuple(rows.examples))
     except InputError as error:
         raise _invalid_file(error, "validation_file") from error
@@ -218,13 +217,6 @@ def _require_examples(num_examples: int) -> None:
         raise JobFailed("invalid_n_examples", message, "training_file")
 
 
-def _load(task_file: Path, param: str) -> tuple[Task, Dataset]:
-    try:
-        return load_dataset(load_task(task_file), MinRows(1, 0, 0))
-    except InputError as error:
-        raise _invalid_file(error, param) from error
-
-
 def _invalid_file(error: InputError, param: str) -> JobFailed:
     first = f"The job failed due to an invalid {param.replace('_', ' ')}."
     return JobFailed(f"invalid_{param}", f"{first} {error}", param)
@@ -236,11 +228,11 @@ def _train(
     """Trains, keeps the last epochs as checkpoints, and returns the assistant's folder and facts for the result."""
     work, adapter = job.folder / "work", job.folder / "work" / "adapter"
     models = Models()
-    student = METHOD.build_untrained(task, initial_assistant(task, train, models), train, models)
+    student = METHOD.build_untrained(task, fit_context.initial_assistant(task, train, models), train, models)
     dev = validation or train.select(range(min(NUM_PROBE_ROWS, len(train))), "whose loss ends an epoch")
     model = models.get_trainable(student.model)
     task = _scale_rate(job, task, model, len(train))
-    run = build_training_run(task, student, train, train.examples, dev, model)
+    run = build_training_run(task, student, train.examples, dev, model)
     has_validation = validation is not None
     if not has_validation:  # the epoch is not chosen: every one is run, and the last is kept
         run = replace(run, config=replace(run.config, patience=run.config.epochs))

@@ -18,8 +18,7 @@ from etude.errors import InputError, Issue, MissingExtraError, ModelError, RunEr
 from etude.index.documents import read_passages
 from etude.index.fetch import PAUSE, fetch_documents
 from etude.models.registry import Models
-from etude.task import Task
-from etude.task.definition import index_folder
+from etude.task import Task, definition
 
 if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
@@ -86,7 +85,7 @@ def build_index(
 
 def vectors_path(task: Task) -> Path:
     """The file with the vectors of a task's passages."""
-    return index_folder(task.file) / "vectors.safetensors"
+    return definition.index_folder(task.file) / "vectors.safetensors"
 
 
 def load_task_encoder(task: Task, models: Models, notes: list[str]) -> "Encoder | None":

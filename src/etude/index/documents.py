@@ -11,12 +11,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from etude.base.files import read_json
-from etude.data.formats.raw_rows import read_raw_rows
-from etude.data.formats.row_reader import RowReader
+from etude.data.formats import raw_rows, row_reader
 from etude.errors import EtudeError, InputError, Issue, MissingExtraError, quote_value
 from etude.index.passages import Passage, split_document, split_page
-from etude.privacy import find_by_format
-from etude.privacy.own_contact import CONTACT_KINDS, contact_key
+from etude.privacy import find_by_format, own_contact
 from etude.task.definition import is_row_file
 
 ADDRESSES = ".addresses.json"  # In a folder of fetched pages: file name -> address
@@ -54,7 +52,9 @@ def find_published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
     except EtudeError:
         return frozenset()
     spans = (span for passage in passages for span in find_by_format(passage.text))
-    return frozenset(contact_key(span) for span in spans if span.kind in CONTACT_KINDS)
+    return frozenset(
+        own_contact.contact_key(span) for span in spans if span.kind in own_contact.CONTACT_KINDS
+    )
 
 
 @lru_cache(maxsize=1)
@@ -101,8 +101,8 @@ def list_files(path: Path) -> dict[Path, str]:
 def _read_file(file: Path, name: str) -> Iterator[Passage]:
     suffix = file.suffix.lower()
     if is_row_file(file):
-        reader = RowReader(file)
-        for number, row in enumerate(read_raw_rows(reader), start=1):
+        reader = row_reader.RowReader(file)
+        for number, row in enumerate(raw_rows.read_raw_rows(reader), start=1):
             lines = (f"{key}: {value}" for key, value in row.cells.items() if value not in (None, ""))
             yield from split_page("\n".join(lines), name, f"record {number}")
         if reader.issues:

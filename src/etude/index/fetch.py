@@ -198,21 +198,17 @@ class _WebClient:
         """Wait as the site's robots.txt asks; raises _PageError if it does not allow the page."""
         site = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         if site not in self.robots:
-            self.robots[site] = self._fetch_rules(site)
+            # RFC 9309: without a robots.txt all is allowed; if the server fails, nothing is
+            self.robots[site] = RobotFileParser()
+            response = self.client.get(f"{site}/robots.txt", follow_redirects=True)
+            fallback = ["User-agent: *", "Disallow: /"] if response.status_code >= 500 else []
+            self.robots[site].parse(response.text.splitlines() if response.is_success else fallback)
         rules = self.robots[site]
         if not rules.can_fetch(AGENT, url):
             raise _PageError("robots.txt does not allow it")
         time.sleep(max(0.0, self.next_fetch.get(site, 0.0) - time.monotonic()))
         delay = float(rules.crawl_delay(AGENT) or 0)
         self.next_fetch[site] = time.monotonic() + min(max(self.pause, delay), PAGE_TIMEOUT)
-
-    def _fetch_rules(self, site: str) -> RobotFileParser:
-        # RFC 9309: without a robots.txt all is allowed; if the server fails, nothing is
-        rules = RobotFileParser()
-        response = self.client.get(f"{site}/robots.txt", follow_redirects=True)
-        fallback = ["User-agent: *", "Disallow: /"] if response.status_code >= 500 else []
-        rules.parse(response.text.splitlines() if response.is_success else fallback)
-        return rules
 
 
 def _read_body(response: httpx2.Response) -> bytes:

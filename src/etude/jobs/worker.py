@@ -28,13 +28,10 @@ def main() -> None:
     """Run one job of the folder, if there is one and no other child is at work."""
     root = Path(sys.argv[1])
     with try_lock(root) as has_lock:
-        job = next((job for job in list_jobs(root) if not _is_ended(job)), None) if has_lock else None
+        jobs = list_jobs(root) if has_lock else []
+        job = next((job for job in jobs if not job.status or job.status["state"] == "running"), None)
         if job:
             run_job(job)
-
-
-def _is_ended(job: Job) -> bool:
-    return bool(job.status) and job.status["state"] != "running"
 
 
 def run_job(job: Job) -> None:

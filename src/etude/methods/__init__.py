@@ -12,6 +12,7 @@ from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
 from etude.task import METHOD_NAMES as NAMES
 from etude.task import VERDICT_KEYS, Task
+from etude.types import Example
 
 __all__ = [
     "METHODS",
@@ -20,6 +21,7 @@ __all__ = [
     "Method",
     "check_methods",
     "get_methods",
+    "leave_out_unfit",
     "needs_model",
     "resolve_methods",
     "unused_keys",
@@ -48,6 +50,23 @@ def resolve_methods(methods: Sequence[Method], task: Task, *, is_explicit: bool)
         )
     available = [method for method in methods if method.name not in missing]
     return [method for method in available if is_explicit or method.is_supported(task)]
+
+
+def leave_out_unfit(
+    methods: Sequence[Method], task: Task, rows: Sequence[Example]
+) -> tuple[list[Method], list[str]]:
+    """Drop the methods that cannot learn the answers of these training rows; return the others, and a note for each
+    that was dropped. Raises InputError if none is left."""
+    obstacles = {method.name: reason for method in methods if (reason := method.find_obstacle(task, rows))}
+    if len(obstacles) == len(methods):
+        raise InputError(
+            [
+                Issue(f"methods: {name}", reason, "", "name another method")
+                for name, reason in obstacles.items()
+            ]
+        )
+    notes = [f"{name} was left out: {reason}." for name, reason in obstacles.items()]
+    return [method for method in methods if method.name not in obstacles], notes
 
 
 def needs_model(methods: Iterable[Method]) -> bool:

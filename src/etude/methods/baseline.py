@@ -48,7 +48,7 @@ class Baseline(Method):
         candidate, predictor = self.fit_on_train(task, train, dev, start, context)
         all_rows = replace(train, examples=(*train.examples, *dev.examples))
         final = _time_fit(context, lambda: fit_again(predictor, task, all_rows))
-        context.params["predictor"], context.num_learned = candidate.name, len(all_rows)
+        context.params["predictor"], context.num_dev_learned = candidate.name, len(dev)
         return self._build_assistant(start, f"{candidate.name} on train and dev", final, context)
 
     def fit_on_train(
@@ -56,6 +56,7 @@ class Baseline(Method):
     ) -> tuple[Candidate, Predictor]:
         """Choose on dev among the predictors fitted on `train` alone."""
         predictors = _time_fit(context, lambda: fit_predictors(task, train, dev, context))
+        context.has_learned = True
         candidates = [
             Candidate(name, self._build_assistant(start, name, predictor, context))
             for name, predictor in predictors.items()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from etude.assistant import PromptLimit
+from etude.methods.fit_context import name_shape
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.models.registry import Models
 
@@ -79,13 +80,10 @@ def choose_sizes(task: Task, groups: Mapping[str, Sequence[Example]]) -> list[in
 
 
 def group_by_shape(assistant: Assistant, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """Group examples by the label of their output, or by which of the contract's fields it has."""
+    """Group examples by their shape."""
     groups: dict[str, list[Example]] = {}
     for example in examples:
-        parsed = assistant.contract.parse(example.output) if assistant.contract else None
-        shape = example.output if assistant.kind == "classify" else ""
-        shape = ", ".join(sorted(parsed)) if isinstance(parsed, dict) else shape
-        groups.setdefault(shape, []).append(example)
+        groups.setdefault(name_shape(assistant.kind, assistant.contract, example), []).append(example)
     return dict(sorted(groups.items()))
 
 

@@ -3,9 +3,9 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import Issue
@@ -24,7 +24,7 @@ from etude.methods.method import (
 )
 from etude.methods.shared.fitted_search import FittedSearch
 from etude.methods.shared.instructions import choose_instructions
-from etude.methods.shared.training_rows import choose_training_rows, find_too_long_to_train, update_max_tokens
+from etude.methods.shared.training_rows import find_too_long_to_train, update_max_tokens
 from etude.methods.shared.training_run import (
     CHECKPOINT,
     TrainingRecord,
@@ -34,8 +34,12 @@ from etude.methods.shared.training_run import (
     choose_config,
 )
 from etude.models.registry import Models, find_backend
+from etude.models.timings import measure_once
 from etude.stats import estimate_sample
 from etude.types import ModelRef
+
+if TYPE_CHECKING:
+    from etude.training.time_box import TimeBox
 
 TIMED_ROWS = 200  # rows that are timed as a sample of all rows
 
@@ -66,7 +70,8 @@ class FineTune(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Train, from the last checkpoint if an earlier attempt was stopped."""
-        rows, dev_rows = choose_training_rows(task, train, context), context.dev_sample(dev)
+        rows: Sequence[Example] = train.examples[:]
+        dev_rows = context.dev_sample(dev)
         student, dev_to_train = self.build_untrained(task, start, train, context.models), dev_rows
         # The search of a method with passages is fitted first; then training reads what the search will find.
         if fitted := self.fit_passages(task, train, dev, context):
@@ -76,7 +81,9 @@ class FineTune(Method):
 
         def build_run() -> TrainingRun:
             model = context.models.get_trainable(student.model)
-            run = build_training_run(task, student, train, rows, dev_to_train, model, context.effort.epochs)
+            run = build_training_run(
+                task, student, rows, dev_to_train, model, context.effort.epochs, context.left_out
+            )
             context.log({"supervision": list(run.supervision)})
             return run
 
@@ -114,12 +121,17 @@ class FineTune(Method):
         if learns_by_itself(task):
             return None
         from etude.training import estimate_speed
+        from etude.training.memory.forecast import TrainingSpeed
 
         student = self.build_untrained(task, start, train, models)
         model = models.get_trainable(student.model)
         examples = sample_evenly(train, TIMED_ROWS)  # a longer set takes proportionally longer
         rows = build_token_rows(model, student, examples)
-        pace = estimate_speed(model.module, rows, choose_config(task, model, len(train)), rows)
+        config = choose_config(task, model, len(train))
+        subject = ("training", model.name, [row.ids for row in rows], config.to_dict())
+        pace = TrainingSpeed(
+            *measure_once(subject, lambda: astuple(estimate_speed(model.module, rows, config, rows)))
+        )
         dev_answer_seconds = answer if task.train.get("dev_metric") else 0.0
 
         def count_seconds(num_rows: int, num_dev: int, most_epochs: int | None) -> float:
@@ -177,16 +189,27 @@ def train_student(
             result = TrainingRecord({"rows": len(rows), "text": sentence, "seconds": seconds}, (note,))
         else:
             measure = partial(score_dev, student, dev, context) if task.train.get("dev_metric") else dict
-            result = build_run().train(context.folder, task.model, context.log, measure, context.has_time_for)
+            box = _build_box(context)
+            result = build_run().train(
+                context.folder, task.model, context.log, measure, context.has_time_for, box
+            )
         # The record is written last: with it, the training is done and its checkpoints are useless.
         write_json(record_file, asdict(result))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
     record = read_json(record_file)
     context.params.update(record["params"], instructions=choose_instructions(task).extent)
     context.train_seconds += record["params"]["seconds"]
-    context.num_learned = len(rows)
+    context.has_learned, context.num_trained = True, record["params"].get("trained_rows")
     context.notes.extend(record["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
+
+
+def _build_box(context: FitContext) -> "TimeBox | None":
+    if context.box_seconds is None:
+        return None
+    from etude.training.time_box import TimeBox
+
+    return TimeBox(context.box_seconds)
 
 
 def score_dev(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:

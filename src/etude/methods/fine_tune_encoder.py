@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,14 +14,10 @@ from etude.errors import ModelError
 from etude.index.build import DEFAULT_ENCODER, load_task_encoder
 from etude.methods.baseline import split_columns
 from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task, TrainingTime
-from etude.methods.shared.training_rows import sample_training_rows
 from etude.models.registry import Models
+from etude.models.timings import measure_once
 from etude.models.weights import find_weights
 from etude.types import CLASSICAL, ModelRef
-
-if TYPE_CHECKING:
-    from etude.models.classical import Linear
-    from etude.models.local.encoder import Encoder
 
 RECORD, WEIGHTS = "trained.json", "classifier"
 
@@ -56,28 +53,35 @@ class FineTuneEncoder(Method):
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
         """That of all rows, or of the part that a budget allows."""
+        from etude.models.classical import Linear
         from etude.training.classifier import estimate_classifier_seconds
 
         if (encoder := load_task_encoder(task, models, [])) is None:
             return None
         texts, labels = split_columns(train.examples)
-        seconds = estimate_classifier_seconds(_build_untrained(encoder, train, task.seed), texts, labels)
+
+        def time_all() -> list[float]:
+            """Time the head's start on all rows, and some steps."""
+            started = time.perf_counter()
+            linear = Linear.fit(texts, labels, task.seed, encoder=encoder)
+            fit_seconds = time.perf_counter() - started
+            return [fit_seconds + estimate_classifier_seconds(linear, texts, labels)]
+
+        (seconds,) = measure_once((self.name, encoder.name, texts, labels), time_all)
         return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Trains on the training rows, the head first on all of them; goes on after the last whole epoch where an
-        earlier attempt was killed."""
+        """Trains on the rows of `train`; goes on after the last whole epoch where an earlier attempt was killed."""
         record_file, folder = context.folder / RECORD, context.folder / WEIGHTS
+        texts, labels = split_columns(train.examples)
         if not record_file.exists():
-            write_json(record_file, self._train(task, train, dev, context))
+            write_json(record_file, self._train(task, texts, labels, dev, context))
         record = read_json(record_file)
         context.train_seconds += record["seconds"]
         context.params.update(record)
-        context.num_learned = record["rows"]
-        if record["rows"] < len(train):
-            context.notes.append(f"trained on {record['rows']:,} of {len(train):,} rows")
+        context.has_learned = True
         assistant = replace(
             start.without_examples(),
             method=self.name,
@@ -87,13 +91,13 @@ class FineTuneEncoder(Method):
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 
-    def _train(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, object]:
-        from etude.models.classical import save_classical
+    def _train(
+        self, task: Task, texts: Sequence[str], labels: Sequence[str], dev: Dataset, context: FitContext
+    ) -> dict[str, object]:
+        from etude.models.classical import Linear, save_classical
         from etude.training.classifier import tune_classifier
 
         encoder = context.models.load_encoder(task.encoder or DEFAULT_ENCODER)
-        rows = sample_training_rows(task, train, context.effort.train_rows or len(train))
-        texts, labels = split_columns(rows.examples)
         dev_texts, dev_labels = split_columns(dev.examples)
 
         def measure_accuracy(now: Linear) -> float:
@@ -107,7 +111,7 @@ class FineTuneEncoder(Method):
             )
 
         # The head starts from the logistic regression, which is better than random weights on few rows.
-        linear = _build_untrained(encoder, train, task.seed)
+        linear = Linear.fit(texts, labels, task.seed, encoder=encoder)
         tuned, result = tune_classifier(
             linear, texts, labels, context.seed, context.folder / "epochs", measure_accuracy, context.log
         )
@@ -115,7 +119,7 @@ class FineTuneEncoder(Method):
         tuned = replace(tuned, temperature=tuned.fit_temperature(dev_texts, dev_labels))
         save_classical(tuned, context.folder / WEIGHTS)
         return {
-            "rows": len(rows),
+            "rows": len(texts),
             "epochs": len(result.scores) - 1,
             "best_epoch": result.best_epoch,
             "scores": list(result.scores),
@@ -124,9 +128,3 @@ class FineTuneEncoder(Method):
 
 
 METHOD = FineTuneEncoder()
-
-
-def _build_untrained(encoder: Encoder, train: Dataset, seed: int) -> Linear:
-    from etude.models.classical import Linear
-
-    return Linear.fit(*split_columns(train.examples), seed, encoder=encoder)

@@ -13,35 +13,29 @@ from typing import Any
 
 from etude.assistant import Assistant
 from etude.data.dataset import Dataset
-from etude.evaluate import ScoredAnswer, build_sample, evaluate, open_answer_log
+from etude.evaluate import RowOutcome, ScoredAnswer, build_sample, evaluate, open_answer_log
 from etude.metrics import Metric
 from etude.models.registry import Models
 from etude.stats import choose, estimate_sample
+from etude.stats.racing import find_beaten, iter_block_ends
 from etude.task import Task
 from etude.task.contract import Contract
-from etude.types import Estimate, Example, Message, ModelRef, Preference, Side
+from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, Side
 
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The limits that the plan for the budget sets to a method. None means no limit."""
+    """What a method may use under a budget. None means no limit."""
 
     candidates: int | None = None  # at most this many candidates are tried on dev, the simplest first
     dev_rows: int | None = None  # candidates are compared on this many dev rows
-    train_rows: int | None = None  # weights are trained on this many rows
+    train_rows: int | None = None  # the share of a method that trains has this many rows
     epochs: int | None = None  # weights of a language model are trained for at most this many epochs
     search_epochs: int | None = None
     """The encoder of a search is trained for at most this many epochs, and not again on the held-out passages."""
-    test_rows: int | None = None  # the test is answered on this many rows, which no method sees
-    evidence: int | None = None  # 0: no learning curve and no further training runs
-
-    def limit_by(self, other: "Effort") -> "Effort":
-        """Return the smaller of both limits in everything."""
-        pairs = {key: (value, vars(other)[key]) for key, value in vars(self).items()}
-        limits = {key: [limit for limit in pair if limit is not None] for key, pair in pairs.items()}
-        return Effort(**{key: min(values, default=None) for key, values in limits.items()})
+    box: float | None = None  # weights of a language model are trained for at most this many seconds
 
 
 @dataclass(frozen=True)
@@ -58,6 +52,16 @@ class Trial:
 
     number: int = 1
     total: int = 1
+
+
+@dataclass(frozen=True)
+class Race:
+    """Spares dev rows that decide nothing: a candidate answers no more once another one, or the best method so far, is
+    surely better by the margin."""
+
+    margin: float
+    best: Mapping[str, RowOutcome] = field(default_factory=dict)
+    """Row id -> result of the best method so far, on the dev rows that it answered."""
 
 
 OnAnswers = Callable[[Trial, Sequence[ScoredAnswer], int, int, float], None]
@@ -93,7 +97,18 @@ class FitContext:
     trials: list[TrialResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
-    num_learned: int | None = None  # rows that were learned from; None if none were
+    left_out: Sequence[str] = ()
+    """Locations of the training rows that are not in the method's share."""
+    num_read: int = 0
+    """Rows of its share that `fit` read; counted by `fit_on_share`."""
+    has_learned: bool = False
+    """Whether `fit` trained on what it read."""
+    num_trained: int | None = None
+    """Distinct rows of the share that weights were trained on, if training ended before all were."""
+    num_dev_learned: int = 0
+    """Dev rows that were learned from, after the choices on dev."""
+    box_seconds: float | None = None
+    """Seconds that training may take; None for no limit (training/time_box.py)."""
     train_seconds: float = 0.0
     """Seconds of learning from rows, without the answers to dev that choices are based on."""
     answer_seconds: float = 0.0
@@ -104,8 +119,22 @@ class FitContext:
     """Better and worse answers to learn from (train) and to choose by (dev); never of test rows."""
     lower_folders: Sequence[Path] = ()
     """Folders of the methods that were fitted before; their answers are reused."""
+    takes_any_search: bool = False
+    """Whether a search in them is used whatever rows it was fitted on: for a learning curve of the weights alone."""
     chosen_scored: list[ScoredAnswer] = field(default_factory=list)
     """Dev rows as the candidate that was chosen last answered them."""
+    race: Race | None = None
+    """None: every candidate answers all dev rows."""
+    is_raced_out: bool = False
+    """Whether all candidates are surely worse than the best method so far."""
+
+    @property
+    def num_learned(self) -> int | None:
+        """Rows that were learned from; None if none were."""
+        if not self.has_learned:
+            return None
+        num_trained = self.num_read if self.num_trained is None else min(self.num_read, self.num_trained)
+        return num_trained + self.num_dev_learned
 
     @property
     def seconds(self) -> float:
@@ -127,23 +156,57 @@ class FitContext:
         if len(tried_candidates) < len(candidates):
             skipped = ", ".join(candidate.name for candidate in candidates[len(tried_candidates) :])
             self.notes.append(f"not tried, to stay inside the budget: {skipped}")
-        rows = self.dev_sample(dev)
-        results = [
-            self.evaluate(candidate.assistant, rows, Trial(number, len(tried_candidates)))
-            for number, candidate in enumerate(tried_candidates, 1)
-        ]
-        # 2. The simplest candidate within one standard error of the best is chosen.
+        if self.race and not cheap:
+            results = self._run_race(tried_candidates, dev, self.race)
+        else:
+            rows, total = self.dev_sample(dev), len(tried_candidates)
+            results = [
+                self.evaluate(candidate.assistant, rows, Trial(number, total))
+                for number, candidate in enumerate(tried_candidates, 1)
+            ]
+        # 2. Of the candidates still in the race, the simplest within one standard error of the best is chosen.
         samples = [build_sample(self.metric, [row.outcome for row in result]) for result in results]
         names = [candidate.name for candidate in tried_candidates]
-        choice = choose(list(zip(names, samples, strict=True)))
+        num_rows = max(map(len, results))
+        in_race = [index for index, result in enumerate(results) if len(result) == num_rows]
+        choice = choose([(names[index], samples[index]) for index in in_race])
+        chosen = in_race[choice.index]
         # 3. Keep every result, for the report and for tried.jsonl.
         self.scored_by_candidate |= zip(names, results, strict=True)
-        self.chosen_scored = results[choice.index]
-        for name, sample in zip(names, samples, strict=True):
-            is_chosen = name == names[choice.index]
-            reason = choice.reason if is_chosen else ""
-            self.trials.append(TrialResult(name, estimate_sample(sample), is_chosen, reason))
-        return tried_candidates[choice.index]
+        self.chosen_scored = results[chosen]
+        for index, (name, sample) in enumerate(zip(names, samples, strict=True)):
+            is_out = f"out of the race after {len(results[index]):,} rows" if index not in in_race else ""
+            reason = choice.reason if index == chosen else is_out
+            self.trials.append(TrialResult(name, estimate_sample(sample), index == chosen, reason))
+        return tried_candidates[chosen]
+
+    def _run_race(
+        self, candidates: Sequence[Candidate], dev: Dataset, race: Race
+    ) -> list[list[ScoredAnswer]]:
+        """Answer dev in growing blocks of one seeded order; who is beaten answers no further block."""
+        order = order_rows(dev, self.seed)[: self.effort.dev_rows]
+        ends = list(iter_block_ends(len(order)))
+        results: list[list[ScoredAnswer]] = [[] for _ in candidates]
+        running, begin = list(range(len(candidates))), 0
+        for end in ends:
+            block = dev.select(order[begin:end], f"dev rows {begin + 1:,} to {end:,} of the race")
+            for index in running:
+                trial = Trial(index + 1, len(candidates))
+                results[index] += self.evaluate(candidates[index].assistant, block, trial)
+            begin = end
+            outcomes = [[row.outcome for row in results[index]] for index in running]
+            ids = [row.example.id for row in results[running[0]]]
+            if all(row in race.best for row in ids):
+                outcomes.append([race.best[row] for row in ids])
+            samples = [build_sample(self.metric, rows) for rows in outcomes]
+            beaten = find_beaten(samples, race.margin, len(ends))
+            rest = [index for position, index in enumerate(running) if position not in beaten]
+            if not rest:
+                self.is_raced_out = True
+                break
+            running = rest if end < len(order) else running
+        positions = {row.id: position for position, row in enumerate(dev)}
+        return [sorted(result, key=lambda row: positions[row.example.id]) for result in results]
 
     def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[ScoredAnswer]:
         """Answer and score `rows`, resumable through a log in the folder. If a simpler method has answered all of them
@@ -162,15 +225,28 @@ def sample_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:
     """Sample `size` rows, in their old order, or return all. A smaller sample of a seed is part of a larger one."""
     if size is None or size >= len(rows):
         return rows
-    # The first of one shuffle, so samples of different sizes are nested.
-    positions = sorted(random.Random(f"{seed}/sample").sample(range(len(rows)), len(rows))[:size])
+    positions = sorted(order_rows(rows, seed)[:size])
     return rows.select(positions, f"a sample of {size:,} of {len(rows):,} rows, to stay inside the budget")
+
+
+def order_rows(rows: Dataset, seed: int) -> list[int]:
+    """Return all positions in one seeded order, so that samples of different sizes are nested."""
+    return random.Random(f"{seed}/sample").sample(range(len(rows)), len(rows))
 
 
 def sample_evenly(rows: Dataset, size: int) -> Sequence[Example]:
     """Return `size` rows at even distances."""
     step = max(1, len(rows) // size)
     return rows.examples[::step][:size]
+
+
+def name_shape(kind: Kind, contract: Contract | None, example: Example) -> str:
+    """Name what a sample of rows should have each of: the label of the output, or which of the contract's fields it
+    has."""
+    if kind == "classify":
+        return example.output
+    parsed = contract.parse(example.output) if contract else None
+    return ", ".join(sorted(parsed)) if isinstance(parsed, dict) else ""
 
 
 def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assistant:
@@ -188,6 +264,7 @@ def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assi
         instructions=task.instructions.strip(),
         choices=contract.labels if task.kind == "classify" and contract else (),
         contract=contract,
+        row_systems=task.row_systems,
     )
     if task.max_tokens:
         return replace(assistant, max_tokens=task.max_tokens)

@@ -72,6 +72,8 @@ class Method(ABC):
     asks_model: ClassVar[bool] = True  # whether a language model answers
     searches: ClassVar[bool] = False
     """Whether it looks passages up, with the search that is fitted once for all methods of a run."""
+    same_rows_as: ClassVar[str] = ""
+    """The method from whose training rows it learns, since it uses what that one has fitted."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
     """Keys of the task file that change what it fits, apart from those that every method uses."""
 
@@ -83,6 +85,10 @@ class Method(ABC):
 
     def missing_key(self, task: Task) -> str:
         """Name the key that the task file lacks for this method, such as `documents:`; "" if it lacks none."""
+        return ""
+
+    def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
+        """Say why the method cannot learn the answers of these training rows; "" if it can."""
         return ""
 
     def used_keys(self, task: Task) -> tuple[str, ...]:

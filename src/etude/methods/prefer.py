@@ -43,6 +43,7 @@ class Prefer(FineTune):
 
     name = "prefer"
     label = "Fine-tuned, then on preferences"
+    same_rows_as = "fine_tune"
     keys = ("model", "train", "preferences")
 
     def missing_key(self, task: Task) -> str:
@@ -91,7 +92,7 @@ class Prefer(FineTune):
         )
         # In the folder of fine_tune, if the run has it: its adapter and answers are then reused.
         tuned = FINE_TUNE.fit(task, train, dev, start, inner)
-        context.num_learned = inner.num_learned
+        context.has_learned, context.num_trained = inner.has_learned, inner.num_trained
         if inner.params.get("reasons", {}).get("epochs") == CUT:
             context.params["reasons"] = {"epochs": CUT}
         context.train_seconds += inner.train_seconds

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from etude.base.files import read_json, write_json
 from etude.base.formatting import format_count
-from etude.errors import InputError, Issue
 from etude.index.build import DEFAULT_ENCODER
+from etude.methods.baseline import split_columns
 from etude.methods.fine_tune_encoder import METHOD as FINE_TUNE_ENCODER
 from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task, TrainingTime
-from etude.methods.shared.training_rows import sample_training_rows
 from etude.models.registry import Models
-from etude.text.answer_spans import AnswerShape, Field, NestedListError, Values, align, flatten
+from etude.models.timings import measure_once
+from etude.text.answer_spans import (
+    AnswerShape,
+    Field,
+    NestedListError,
+    Values,
+    align,
+    collect_values,
+    parse_answers,
+)
 from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.local.tagger import Tagger
 
 RECORD, WEIGHTS = "trained.json", "tagger"
-MIN_FOUND = 0.5
+MIN_PRESENT = 0.5
 """A field is tagged if so many of its training values are words of their text; else a classifier chooses its value."""
+MIN_JSON = 0.9
+"""Share of the training answers that have to be JSON objects; the others are not learned from."""
 MAX_CLASSES = 100
 """Distinct values that a field may have for a classifier to choose among them."""
 
@@ -47,6 +57,18 @@ class Tag(Method):
             return "kind: extract"
         return "an encoder:" if task.encoder == "none" else ""
 
+    def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
+        """Answers have to be JSON objects without lists of objects, with values that are words of the texts."""
+        try:
+            texts, answers = _parse(rows)
+        except NestedListError as error:
+            return f"it cannot build the lists of objects in {error}"
+        if len(answers) < MIN_JSON * len(rows):
+            return f"only {len(answers):,} of {len(rows):,} training answers are JSON objects"
+        if not _count_values(texts, answers).tagged:
+            return "no field has half of its training values word for word in the texts"
+        return ""
+
     def is_supported(self, task: Task) -> bool:
         """Unless the task names an encoder, the packaged one has to be installed."""
         return FINE_TUNE_ENCODER.is_supported(task)
@@ -58,8 +80,17 @@ class Tag(Method):
         from etude.training.tagging import estimate_tagger_seconds
 
         texts, answers = _parse(train.examples)
-        tagger, _ = _build_tagger(task, train, models)
-        seconds = estimate_tagger_seconds(tagger, texts, [_collect_values(answer) for answer in answers])
+
+        def time_all() -> list[float]:
+            """Time the classifiers' fit, and some steps."""
+            started = time.perf_counter()
+            tagger = _build_tagger(task, _count_values(texts, answers), models)
+            fit_seconds = time.perf_counter() - started
+            values = [collect_values(answer) for answer in answers]
+            return [fit_seconds + estimate_tagger_seconds(tagger, texts, values)]
+
+        subject = (self.name, task.encoder or DEFAULT_ENCODER, texts, [row.output for row in train])
+        (seconds,) = measure_once(subject, time_all)
         return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
 
     def fit(
@@ -67,12 +98,13 @@ class Tag(Method):
     ) -> Assistant:
         """Trains on the training rows; goes on after the last whole epoch where an earlier attempt was killed."""
         record_file, folder = context.folder / RECORD, context.folder / WEIGHTS
+        rows = train.examples[:]
         if not record_file.exists():
-            write_json(record_file, self._train(task, train, dev, context))
+            write_json(record_file, self._train(task, rows, dev, context))
         record = read_json(record_file)
         context.train_seconds += record["seconds"]
         context.params.update(record)
-        context.num_learned = record["rows"]
+        context.has_learned = True
         context.notes.extend(record["notes"])
         assistant = replace(
             start.without_examples(),
@@ -83,16 +115,21 @@ class Tag(Method):
         )
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 
-    def _train(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
+    def _train(
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
+    ) -> dict[str, Any]:
         from etude.models.classical import save_classical
         from etude.training.tagging import train_tagger
 
         started = time.perf_counter()
-        rows = sample_training_rows(task, train, context.effort.train_rows or len(train))
-        tagger, notes = _build_tagger(task, rows, context.models)
-        texts, answers = _parse(rows.examples)
-        dev_texts, dev_answers = _parse(dev.examples)
-        gold = [_collect_values(answer) for answer in dev_answers]
+        texts, answers = _parse(rows)
+        counts = _count_values(texts, answers)
+        tagger = _build_tagger(task, counts, context.models)
+        tagger.classified, notes = _fit_classifiers(task, texts, answers, counts, context.models)
+        if num_skipped := len(rows) - len(texts):
+            notes.append(f"{format_count(num_skipped, 'row')} not learned from: no JSON object as answer")
+        dev_texts, dev_answers = _parse(context.dev_sample(dev).examples)
+        gold = [collect_values(answer) for answer in dev_answers]
 
         def measure_f1(now: Tagger) -> float:
             return compute_f1([values for values, _ in now.extract(dev_texts)], gold, now.fields)
@@ -100,7 +137,7 @@ class Tag(Method):
         result = train_tagger(
             tagger,
             texts,
-            [_collect_values(answer) for answer in answers],
+            [collect_values(answer) for answer in answers],
             context.seed,
             context.folder / "epochs",
             measure_f1,
@@ -108,7 +145,7 @@ class Tag(Method):
         )
         save_classical(tagger, context.folder / WEIGHTS)
         return {
-            "rows": len(rows),
+            "rows": len(texts),
             "epochs": len(result.scores) - 1,
             "best_epoch": result.best_epoch,
             "scores": list(result.scores),
@@ -120,83 +157,80 @@ class Tag(Method):
 METHOD = Tag()
 
 
+@dataclass(frozen=True)
+class ValueCounts:
+    """How the training answers are written, and which of their values are in the texts."""
+
+    shape: AnswerShape
+    totals: Mapping[Field, int]
+    absent: Mapping[Field, int]
+    """Field -> number of its values that are not in their text."""
+
+    @property
+    def tagged(self) -> tuple[Field, ...]:
+        """The fields with enough values in the texts."""
+        return tuple(
+            path
+            for path, total in self.totals.items()
+            if total - self.absent[path] >= MIN_PRESENT * total > 0
+        )
+
+
 def _parse(rows: Sequence[Example]) -> tuple[list[str], list[Any]]:
-    """Last user turns and parsed answers. Raises InputError for answers that are no JSON or hold lists of objects."""
-    issues, answers = [], []
-    for row in rows:
-        try:
-            answer = json.loads(row.output)
-            list(flatten(answer))
-            answers.append(answer)
-        except NestedListError as error:
-            message = f"{error} is a list of objects, which tag cannot build"
-            issues.append(Issue(row.location or row.id, message, "", "leave tag out of methods:"))
-        except ValueError:
-            message = "the answer is not JSON"
-            issues.append(
-                Issue(row.location or row.id, message, row.output[:40], "leave tag out of methods:")
-            )
-    if issues:
-        raise InputError(issues)
-    return [row.input[-1].content for row in rows], answers
+    return parse_answers(*split_columns(rows))
 
 
-def _collect_values(answer: Any) -> Values:
-    return {path: values for path, values, _ in flatten(answer) if values}
-
-
-def _build_tagger(task: Task, rows: Dataset, models: Models) -> tuple[Tagger, list[str]]:
-    """An untrained tagger for the fields whose values are in the texts, with classifiers for the others; and notes on
-    values that neither can give."""
-    import torch
-
-    from etude.models.local.tagger import Tagger
-
-    texts, answers = _parse(rows.examples)
+def _count_values(texts: Sequence[str], answers: Sequence[Any]) -> ValueCounts:
     shape = AnswerShape.fit(answers)
     totals, absent = dict.fromkeys(shape.fields, 0), dict.fromkeys(shape.fields, 0)
     for text, answer in zip(texts, answers, strict=True):
-        values = _collect_values(answer)
+        values = collect_values(answer)
         for path, items in values.items():
             totals[path] += len(items)
         for path, items in align(text, values)[1].items():
             absent[path] += len(items)
-    tagged = tuple(
-        path for path in shape.fields if totals[path] - absent[path] >= MIN_FOUND * totals[path] > 0
-    )
+    return ValueCounts(shape, totals, absent)
+
+
+def _build_tagger(task: Task, counts: ValueCounts, models: Models) -> Tagger:
+    """An untrained tagger for the fields whose values are in the texts."""
+    import torch
+
+    from etude.models.local.tagger import Tagger
+
     encoder = models.load_encoder(task.encoder or DEFAULT_ENCODER)
-    classified, notes = _fit_classifiers(
-        task, texts, answers, [p for p in shape.fields if p not in tagged], models
-    )
-    for path in tagged:
-        if absent[path]:
-            num_absent = format_count(absent[path], "value")
-            notes.append(f"{'.'.join(path)}: {num_absent} of {totals[path]:,} not in the text, so never given")
-    size = encoder.module.config.hidden_size
-    num_tags = 1 + 2 * len(tagged)
-    device = encoder.module.device
+    size, device = encoder.module.config.hidden_size, encoder.module.device
+    num_tags = 1 + 2 * len(counts.tagged)
     weight, bias = torch.zeros(num_tags, size, device=device), torch.zeros(num_tags, device=device)
-    return Tagger(encoder, shape, tagged, weight, bias, classified), notes
+    return Tagger(encoder, counts.shape, counts.tagged, weight, bias, {})
 
 
 def _fit_classifiers(
-    task: Task, texts: Sequence[str], answers: Sequence[Any], fields: Sequence[Field], models: Models
+    task: Task, texts: Sequence[str], answers: Sequence[Any], counts: ValueCounts, models: Models
 ) -> tuple[dict[Field, Any], list[str]]:
-    """A classifier for each field that takes few distinct values, and notes on the fields that take too many."""
-    from etude.models.classical import Linear
+    """A classifier for each field that is not tagged and takes few distinct values; and notes on values that neither
+    the tagger nor a classifier can give."""
+    from etude.models.classical import Constant, Linear
 
     classified, notes = {}, []
-    for path in fields:
+    for path in counts.shape.fields:
+        name, total, num_absent = ".".join(path), counts.totals[path], counts.absent[path]
+        if path in counts.tagged:
+            if num_absent:
+                notes.append(f"{name}: {num_absent:,} of {total:,} training values are not in the text")
+            continue
         labels = [
-            json.dumps(values) if (values := _collect_values(answer).get(path)) else "" for answer in answers
+            json.dumps(values) if (values := collect_values(answer).get(path)) else "" for answer in answers
         ]
         num_labels = len(set(labels))
-        if 1 < num_labels <= MAX_CLASSES:
+        if num_labels > MAX_CLASSES:
+            reason = f"{num_labels:,} distinct values that are not in the text"
+            notes.append(f"{name}: {reason}, so tag leaves it out; a language model may know them")
+        elif num_labels == 1:
+            classified[path] = Constant.fit(labels)
+        else:
             encoder = models.load_shared_encoder(task.encoder or DEFAULT_ENCODER)
             classified[path] = Linear.fit(texts, labels, task.seed, encoder=encoder)
-        elif num_labels > MAX_CLASSES:
-            reason = f"{num_labels:,} distinct values that are not in the text"
-            notes.append(f"{'.'.join(path)}: {reason}, so tag leaves it out; a language model may know them")
     return classified, notes
 
 

@@ -323,6 +323,7 @@ def load_predictor(folder: Path, models: Models) -> Predictor:
         "constant": Constant.load,
         "nearest": Nearest.load,
         "linear": Linear.load,
+        "gazetteer": import_lazily("etude.models.gazetteer:load_gazetteer"),
         "tagger": import_lazily("etude.models.local.tagger:load_tagger"),
     }
     predictor: Predictor = loaders[header.pop("kind")](folder, header, models)

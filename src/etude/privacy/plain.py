@@ -167,20 +167,14 @@ def clip_to_tokens(span: Span, tokens: tuple[_Token, ...]) -> Iterator[Span]:
             continue
         piece = replace(span, start=start, end=end, text=span.text[start - span.start : end - span.start])
         is_whole_key = token.token_type == "key" and piece == span and not _LABEL_RULE.search(span.rule)
-        if token.token_type == "number":
-            yield from _split_number(piece)
+        if token.token_type == "number" and piece.kind in _DIGIT_KINDS:
+            # The digits of a number, if their surrogate is a number too.
+            pattern = _NUMBER if _NUMBER.fullmatch(piece.text) else _DIGITS
+            for match in pattern.finditer(piece.text):
+                begin = piece.start + match.start()
+                yield replace(piece, start=begin, end=begin + len(match[0]), text=match[0])
         elif token.token_type == "string" or is_whole_key:
             yield piece
-
-
-def _split_number(piece: Span) -> Iterator[Span]:
-    """Yield the digits of a number, if their surrogate is a number too."""
-    if piece.kind not in _DIGIT_KINDS:
-        return
-    pattern = _NUMBER if _NUMBER.fullmatch(piece.text) else _DIGITS
-    for match in pattern.finditer(piece.text):
-        start = piece.start + match.start()
-        yield replace(piece, start=start, end=start + len(match[0]), text=match[0])
 
 
 def _find_json(text: str) -> Iterator[tuple[int, int]]:

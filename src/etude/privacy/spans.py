@@ -62,7 +62,11 @@ def remove_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
     separate: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         while separate and span.start < separate[-1].end and _rank(span) < _rank(separate[-1]):
-            separate += _cut_address(separate.pop(), span.start)
+            # what is left of an address must have a number
+            address = separate.pop()
+            head = address.text[: span.start - address.start].rstrip(" \t\n,;:.(-")
+            if address.kind == "address" and any(map(str.isdigit, head)):
+                separate.append(replace(address, end=address.start + len(head), text=head))
         if not separate or span.start >= separate[-1].end:
             separate.append(span)
     return tuple(separate)
@@ -84,14 +88,6 @@ def lower_to_ascii(text: str) -> str:
     A word that is not in the result cannot be matched by such a pattern.
     """
     return text.lower() if text.isascii() else text.translate(_AS_ASCII).lower()
-
-
-def _cut_address(span: Span, end: int) -> list[Span]:
-    """Return the part of an address before `end`; nothing if it contains no number."""
-    text = span.text[: end - span.start].rstrip(" \t\n,;:.(-")
-    if span.kind != "address" or not any(map(str.isdigit, text)):
-        return []
-    return [replace(span, end=span.start + len(text), text=text)]
 
 
 def _rank(span: Span) -> tuple[int, int]:

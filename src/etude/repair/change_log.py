@@ -4,8 +4,6 @@ The fixed file follows from the file of examples and the log alone, so a change 
 writing the file again. Neither file is ever in memory as a whole.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -5,8 +5,6 @@ no answer of the test is read. In memory are one batch of rows, the surrogates, 
 for each row.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from array import array
@@ -21,10 +19,8 @@ from etude.data.formats.columns import list_columns
 from etude.errors import InputError, Issue
 from etude.index.documents import find_published_contacts
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
-from etude.privacy.mask.known_values import KnownValues, is_distinctive
-from etude.privacy.mask.lookup import SurrogateIndex
-from etude.repair.change_log import ChangeList
-from etude.repair.editable_rows import resolve_columns
+from etude.privacy.mask import known_values, lookup
+from etude.repair import change_log, editable_rows
 from etude.repair.row_drafts import Repair, RowDraft, RowDrafts, find_cached
 from etude.task import Task
 from etude.text.near_duplicates import find_near_matches
@@ -42,7 +38,7 @@ def plan_changes(
     earlier_surrogates: Collection[str] = (),
     survey: Survey | None = None,
     labels: Mapping[str, str] = MappingProxyType({}),
-) -> ChangePlan:
+) -> "ChangePlan":
     """Plan the changes to the task's examples; `survey` is given if they were read already.
 
     `labels` maps row ids to corrected labels. New surrogates are added to `masker`; those of an earlier fix are not
@@ -54,7 +50,7 @@ def plan_changes(
     personal = _PersonalValues(is_wanted, masker, earlier_surrogates, own_contact)
     test = survey_test(task) if is_wanted("test_overlap") else None
     # What makes two rows equal: all columns that are read, except the id.
-    columns = resolve_columns(task.examples)
+    columns = editable_rows.resolve_columns(task.examples)
     compared = [name for name in list_columns(columns) if name != columns.id]
     repairs: list[Repair] = [("encoding", fix_encoding)] if is_wanted("encoding") else []
 
@@ -85,7 +81,7 @@ def plan_changes(
 class ChangePlan:
     """The planned changes, and the rows that they leave."""
 
-    changes: ChangeList = field(default_factory=ChangeList)
+    changes: change_log.ChangeList = field(default_factory=change_log.ChangeList)
     """In the order of the rows."""
     unwritten: list[int] = field(default_factory=list)
     """Lines of rows that need a change that the file format cannot hold."""
@@ -120,10 +116,10 @@ class _PersonalValues:
     ) -> None:
         self.kinds = frozenset(kind for kind in BLOCKING if is_wanted(f"privacy_{kind}"))
         self._masker = masker
-        self._earlier_surrogates = SurrogateIndex(earlier_surrogates)
+        self._earlier_surrogates = lookup.SurrogateIndex(earlier_surrogates)
         self._own_contact = own_contact
         # Values that are masked in every row
-        self._known_values = KnownValues()
+        self._known_values = known_values.KnownValues()
         # (kind, text) of each value -> its number
         self._numbers: dict[tuple[str, str], int] = {}
         # For each occurrence of a value two numbers: the line of the row, and the value's number
@@ -151,7 +147,7 @@ class _PersonalValues:
         for (kind, text), number in self._numbers.items():
             if self._own_contact.is_own(Span(0, len(text), kind, text, "")):
                 own_numbers.add(number)
-            elif is_distinctive(kind, text):
+            elif known_values.is_distinctive(kind, text):
                 self._known_values.add(kind, text)
         pairs = zip(self._occurrences[::2], self._occurrences[1::2], strict=True)
         self._masked_lines = {line for line, number in pairs if number not in own_numbers}

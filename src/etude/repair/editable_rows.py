@@ -5,8 +5,6 @@ Everything else keeps its value, except numbers with more than the 17 digits of 
 row of JSON lines. A changed row is written by json or csv, with the separators and line end that it had.
 """
 
-from __future__ import annotations
-
 import copy
 import csv
 import io
@@ -19,11 +17,8 @@ from itertools import islice
 from typing import Any
 
 from etude.base.formatting import format_command
-from etude.data.formats import guess_columns, peek_rows
+from etude.data.formats import binary_files, guess_columns, peek_rows, raw_rows, row_reader
 from etude.data.formats import turns as turn_format
-from etude.data.formats.binary_files import is_binary
-from etude.data.formats.raw_rows import limit_field_size, read_raw_rows
-from etude.data.formats.row_reader import RawRow, RowReader, TableFormat
 from etude.errors import InputError, Issue
 from etude.privacy import find
 from etude.task import RowSource
@@ -51,7 +46,7 @@ class EditableRow:
     """Other texts and whole numbers, which are not trained on; without system messages."""
     joint: str
     """Put between the texts of the input when they are searched as one."""
-    table: TableFormat | None = field(repr=False)
+    table: row_reader.TableFormat | None = field(repr=False)
     encoded_turns: Mapping[str, str] = field(default_factory=dict)
     """Column whose turns are JSON inside a text -> that text; `cells` has the parsed turns."""
 
@@ -62,7 +57,7 @@ class EditableRow:
             value = value[key]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    def with_texts(self, texts: Mapping[CellPath, str]) -> EditableRow | None:
+    def with_texts(self, texts: Mapping[CellPath, str]) -> "EditableRow | None":
         """Return the row with other texts at these paths; None if the file format cannot hold them."""
         cells: Any = copy.deepcopy(dict(self.cells))
         for path, text in texts.items():
@@ -84,14 +79,14 @@ class EditableRow:
 def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
     """Yield the rows of a file that are valid UTF-8. Raises InputError if --fix cannot write this kind of file, OSError
     if it cannot be read."""
-    if is_binary(source.file):
+    if binary_files.is_binary(source.file):
         remedy = f"convert it to text first: {format_command('convert', source.file)} --to openai"
         raise InputError([Issue(source.file.name, "--fix cannot write this kind of file", "", remedy)])
     columns = resolve_columns(source)
-    reader = RowReader(source.file, kind)
+    reader = row_reader.RowReader(source.file, kind)
     line = 0
     with source.file.open("rb") as stream:
-        for row in read_raw_rows(reader):
+        for row in raw_rows.read_raw_rows(reader):
             if reader.is_list:
                 message = "a list of objects, whose single rows --fix cannot write"
                 jq_command = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
@@ -107,7 +102,9 @@ def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
                 yield _to_editable_row(row, raw, columns, reader.table)
 
 
-def _to_editable_row(row: RawRow, raw: bytes, columns: RowSource, table: TableFormat | None) -> EditableRow:
+def _to_editable_row(
+    row: row_reader.RawRow, raw: bytes, columns: RowSource, table: row_reader.TableFormat | None
+) -> EditableRow:
     chat = row.cells.get(columns.messages) if columns.messages else None
     turns = turn_format.parse_turns(chat)
     encoded_turns = {str(columns.messages): chat} if isinstance(chat, str) and turns is not chat else {}
@@ -254,7 +251,7 @@ def _dump_like(value: Any, template: str) -> str:
     return text
 
 
-def _encode_table_row(raw: bytes, table: TableFormat, texts: Mapping[Any, str]) -> bytes | None:
+def _encode_table_row(raw: bytes, table: row_reader.TableFormat, texts: Mapping[Any, str]) -> bytes | None:
     """Return the row with other values; None if they would not be read back, such as a line break in a format without
     quotes."""
     (old_values,) = _read_values(raw, table)
@@ -269,13 +266,13 @@ def _encode_table_row(raw: bytes, table: TableFormat, texts: Mapping[Any, str]) 
     return encoded if _read_values(encoded, table) == [new_values] else None
 
 
-def _read_values(raw: bytes, table: TableFormat) -> list[list[str]]:
+def _read_values(raw: bytes, table: row_reader.TableFormat) -> list[list[str]]:
     text = raw.decode()
-    with limit_field_size(len(text) + 1):
+    with raw_rows.limit_field_size(len(text) + 1):
         return list(csv.reader(io.StringIO(text, newline=""), **_csv_options(table)))
 
 
-def _csv_options(table: TableFormat) -> dict[str, Any]:
+def _csv_options(table: row_reader.TableFormat) -> dict[str, Any]:
     quotechar = '"' if table.quoting == csv.QUOTE_MINIMAL else None
     return {"delimiter": table.delimiter, "quoting": table.quoting, "quotechar": quotechar}
 

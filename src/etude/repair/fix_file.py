@@ -3,8 +3,6 @@
 What a fix would do is a `Proposal`. It is written as a whole, or only the changes that a person accepts.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from etude.base.issues import suggest_instead
+from etude.base.issues import raise_issues, suggest_instead
 from etude.checks.kinds import FIXABLE_KINDS
+from etude.checks.output.machine import WORKLIST_COLUMNS
 from etude.data.dataset import Survey, survey_dataset
+from etude.data.formats import raw_rows, row_reader
 from etude.data.formats.columns import to_task_columns
 from etude.errors import InputError, Issue, quote_value
 from etude.privacy import Masker
@@ -22,8 +22,8 @@ from etude.privacy.mask.surrogate_log import log_path, read_surrogates
 from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
 from etude.repair.changes import plan_changes
-from etude.repair.worklist import read_corrected_labels
 from etude.task import Task, load_task
+from etude.types import Example
 
 # In place of row names: all rows
 ALL = "all"
@@ -250,3 +250,28 @@ def format_source_line(task: Task, file: Path) -> str:
     mapping = {"file": str(name), **settings}
     flow = yaml.safe_dump(mapping, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     return f"examples: {flow.strip()}"
+
+
+def read_corrected_labels(file: Path, examples: Iterable[Example], labels: Collection[str]) -> dict[str, str]:
+    """Return row id -> corrected label; without `labels`, all labels of the examples are valid.
+
+    Raises InputError for unknown ids, labels that have changed since, and invalid labels.
+    """
+    reader, corrected = row_reader.RowReader(file), dict[str, str]()
+    rows = {row.id: row for row in examples}
+    labels = labels or {row.output for row in rows.values()}
+    for row in raw_rows.read_raw_rows(reader):
+        texts = [str(row.cells.get(column) or "").strip() for column in WORKLIST_COLUMNS]
+        row_id, old_label, new_label = texts[0], texts[3], texts[5]
+        if not new_label or new_label == old_label:
+            continue
+        corrected[row_id] = new_label
+        if row_id not in rows or rows[row_id].output != old_label:
+            message = "the examples have no row with this id and label"
+            remedy = "write a new worklist: etude check TASK --worklist FILE"
+            reader.add_issue(row.line, message, quote_value(f"{row_id}, {old_label}"), remedy)
+        elif new_label not in labels:
+            remedy = suggest_instead(new_label, sorted(labels))
+            reader.add_issue(row.line, "unknown label", quote_value(new_label), remedy)
+    raise_issues([issue for _, issue in reader.issues], file)
+    return corrected

@@ -1,7 +1,5 @@
 """Rows while they are being fixed, one at a time."""
 
-from __future__ import annotations
-
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -13,12 +13,10 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
+from etude.base import files, pages
 from etude.base import formatting as wording
-from etude.base.files import Json
-from etude.base.pages import create_environment, hash_source, read_asset
+from etude.report import contents, pictures
 from etude.report import phrasing as words
-from etude.report import pictures
-from etude.report.contents import Report
 from etude.runs.verdict import Verdict
 from etude.types import Estimate
 
@@ -35,9 +33,9 @@ _INSIDE_SCRIPT = str.maketrans(
 )
 
 
-def render_html(report: Report) -> str:
+def render_html(report: contents.Report) -> str:
     """Render the whole page as text."""
-    css, script = read_asset("report.css"), read_asset("report.js")
+    css, script = pages.read_asset("report.css"), pages.read_asset("report.js")
     axis = pictures.make_ladder_axis(report)
     failures = words.count_failures(report)
     evidence = report.verdict.evidence if report.verdict else None
@@ -65,15 +63,15 @@ def render_html(report: Report) -> str:
             rows=Markup(encode_rows(report)),
             css=Markup(css),
             script=Markup(script),
-            css_hash=hash_source(css),
-            script_hash=hash_source(script),
+            css_hash=pages.hash_source(css),
+            script_hash=pages.hash_source(script),
         )
     )
 
 
 @cache
 def _load_templates() -> Environment:
-    templates = create_environment(_HERE)
+    templates = pages.create_environment(_HERE)
     templates.filters["seconds"] = words.format_seconds
     templates.filters["price"] = words.format_price
     templates.globals["wording"] = wording
@@ -88,7 +86,7 @@ def _group_by_tag(verdict: Verdict) -> dict[str, dict[str, dict[str, Estimate]]]
     return results
 
 
-def encode_rows(report: Report) -> str:
+def encode_rows(report: contents.Report) -> str:
     """Encode the dev rows as compact JSON that is safe inside a script element."""
     names = [method.name for method in report.methods if method.num_dev]
     kinds, texts = list(words.count_failures(report)), dict[str, int]()
@@ -113,7 +111,7 @@ def encode_rows(report: Report) -> str:
 
 
 def _encode_row(
-    answers: Mapping[str, Json], names: list[str], get_index: GetIndex, kinds: list[str]
+    answers: Mapping[str, files.Json], names: list[str], get_index: GetIndex, kinds: list[str]
 ) -> list[object]:
     # [id or `file:line`, input, expected, tags, answers]. Texts by their index, 0 if there is no answer yet.
     line = next(iter(answers.values()))
@@ -123,7 +121,7 @@ def _encode_row(
     return [location or line["id"], get_index(line["input"]), get_index(line["expected"]), tags, encoded]
 
 
-def _encode_answer(line: Json, get_index: GetIndex, kinds: list[str]) -> list[object]:
+def _encode_answer(line: files.Json, get_index: GetIndex, kinds: list[str]) -> list[object]:
     # [text, score, failures by the index of their kind, citations if there are some]
     failures = [*line["failed"], *([words.TRUNCATED] if line["truncated"] else [])]
     citations = [get_index("; ".join(line["citations"]))] if line.get("citations") else []

@@ -12,15 +12,15 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from etude.base import formatting as wording
-from etude.base.pages import create_environment
+from etude.base import pages
+from etude.report import contents
 from etude.report import phrasing as words
-from etude.report.contents import Report
 from etude.types import Estimate
 
 BAR_WIDTH = 25  # Characters of the picture of an interval.
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: contents.Report) -> str:
     """Render the whole page as text."""
     text = _load_template().render(
         report=report,
@@ -32,7 +32,7 @@ def render_markdown(report: Report) -> str:
 
 @cache
 def _load_template() -> Template:
-    templates = create_environment(Path(__file__).parent)
+    templates = pages.create_environment(Path(__file__).parent)
     templates.finalize = lambda value: value if isinstance(value, Markup) else Markup(escape(value))
     templates.filters["picture"] = render_interval
     templates.globals.update(words=words, wording=wording)
@@ -45,14 +45,10 @@ def escape(text: object) -> str:
     escaped = re.sub(r"<(?! )", "&lt;", escaped).replace(">", "&gt;")
     escaped = re.sub(r"([\\`*\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", escaped)
     escaped = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda match: r"\_" * len(match[0]), escaped)
-    escaped = re.sub(r"^(\s*)([#+=-]|\d+(?=[.)](\s|$)))", _escape_start, escaped)
+    # Markdown would read these starts as a heading or a list.
+    escaped = re.sub(r"^(\s*)(\d+)(?=[.)](\s|$))", r"\1\2&#8203;", escaped)
+    escaped = re.sub(r"^(\s*)([#+=-])", r"\1\\\2", escaped)
     return re.sub(r"\r\n|[\r\n\u2028\u2029]", "<br>", escaped)
-
-
-def _escape_start(start: re.Match[str]) -> str:
-    # Markdown would read this start as a heading or a list.
-    space, mark = start.group(1, 2)
-    return f"{space}{mark}&#8203;" if mark.isdigit() else f"{space}\\{mark}"
 
 
 def render_interval(estimate: Estimate) -> Markup:

@@ -4,19 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from etude.base import formatting
 from etude.base import formatting as wording
-from etude.base.formatting import (
-    format_decimal,
-    format_gap,
-    format_interval,
-    format_p_value,
-    format_percent,
-    format_points,
-    format_rows,
-    format_time,
-)
 from etude.metrics import LABELS
-from etude.report.contents import EpochResult, MethodView, Report
+from etude.report.contents import MethodView, Report
 from etude.runs.details import ClassResult
 from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
 from etude.stats import ALPHA
@@ -25,7 +16,13 @@ from etude.types import Estimate
 SPACE = "\u00a0"  # A space without a line break.
 EQUALS = f"{SPACE}={SPACE}"
 # The shape of a status, so that colour is never the only sign.
-STATUS_MARKS = {"among the best": "\u25cf", "worse": "\u25bc", "undecided": "\u25c6"}
+STATUS_MARKS = {
+    "among the best": "\u25cf",
+    "worse": "\u25bc",
+    "undecided": "\u25c6",
+    "not measured enough": "\u25c6",
+    "failed": "\u2718",
+}
 TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target not sure"}
 TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
 CALIBRATION_NOTE = (
@@ -38,7 +35,9 @@ CLASSES_NOTE = (
     "On test: the confusion matrix, row by row, with the other labels that the rows of a label were given."
 )
 FIELDS_NOTE = (
-    "F1 of each field on test, the worst first. A field is right if its value equals the expected one."
+    "On test, over values: precision is the share of answered values that are right, recall the share of expected "
+    "values that are answered. The items of a list are values of its field, in any order; an empty field has none. n "
+    "counts rows with a value in the answer or the expected one. Below, F1 of each field, the worst first."
 )
 RUN_STATES = {
     "running": "This run is not finished. This page shows the results so far.",
@@ -61,12 +60,13 @@ INSTRUCTIONS_KEPT = {
 
 def format_estimate(estimate: Estimate) -> str:
     """Format a value with its interval: `82.5% (78.1 to 86.4, n = 400)`."""
-    return f"{format_percent(estimate.value)} ({format_interval(estimate)}, n{EQUALS}{estimate.n:,})"
+    interval = formatting.format_interval(estimate)
+    return f"{formatting.format_percent(estimate.value)} ({interval}, n{EQUALS}{estimate.n:,})"
 
 
 def format_difference(difference: Estimate) -> str:
     """Format a difference for a sentence: `+6 points (95% interval +2 to +10, n = 400)`."""
-    return format_gap(difference, signed=True).replace(" = ", EQUALS)
+    return formatting.format_gap(difference, signed=True).replace(" = ", EQUALS)
 
 
 def format_tick(value: float) -> str:
@@ -88,7 +88,7 @@ def list_other_metrics(report: Report) -> dict[str, str]:
 
 def format_seconds(value: float | None) -> str:
     """Format a time; empty if it is unknown."""
-    return "" if value is None else format_time(value)
+    return "" if value is None else formatting.format_time(value)
 
 
 def capitalize(text: str) -> str:
@@ -99,7 +99,7 @@ def capitalize(text: str) -> str:
 
 def format_price(value: float | None) -> str:
     """Format the price of 1,000 requests with three significant digits; empty if it is unknown."""
-    return "" if value is None else format_decimal(1000 * value)
+    return "" if value is None else formatting.format_decimal(1000 * value)
 
 
 def format_headline(report: Report) -> str:
@@ -109,7 +109,7 @@ def format_headline(report: Report) -> str:
         return ""
     labels = {method.name: method.label for method in report.methods}
     tuned, untuned = (labels.get(name, name) for name in (headline.tuned, headline.untuned))
-    p = f"{format_p_value(headline.p).replace(' ', SPACE)} by {headline.test}"
+    p = f"{formatting.format_p_value(headline.p).replace(' ', SPACE)} by {headline.test}"
     gap = format_difference(headline.difference)
     return f"“{tuned}” minus “{untuned}”: {gap}, {p}. {_read_headline(headline)}"
 
@@ -166,8 +166,8 @@ def format_evidence(evidence: Evidence) -> str:
     """Describe the extra fits, their time and what the last doubling of the rows gained."""
     text = (
         f"{evidence.method} was also fitted on some of its rows and with other seeds, which took "
-        f"{format_time(evidence.seconds)}. Its own fit is the last point and the first training run. With retrieval, "
-        "all fits use the search that was trained on all rows."
+        f"{formatting.format_time(evidence.seconds)}. Its own fit is the last point and the first training run. With "
+        "retrieval, all fits use the search that was trained on all rows."
     )
     if evidence.doubling is not None:
         text += (
@@ -190,10 +190,12 @@ def list_evidence_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
 
 
 def count_test_rows(report: Report) -> str:
-    """Count the answered test rows: `400 test rows`, or `300 of 400 test rows`."""
-    total = report.split["test"]
-    prefix = f"{report.num_test_answered:,} of " if report.num_test_answered < total else ""
-    return f"{prefix}{total:,} test rows"
+    """Count the answered test rows: `400 test rows`, `300 of 400 test rows`, or `50 to 400 test rows (column n)`."""
+    total, most = report.split["test"], report.num_test_answered
+    counts = [row.rows for row in report.verdict.ladder if row.rows] if report.verdict else []
+    if min(counts, default=most) < most:
+        return f"{min(counts):,} to {most:,} test rows (column n)"
+    return f"{most:,} of {total:,} test rows" if most < total else f"{total:,} test rows"
 
 
 def list_power_rows(report: Report) -> list[tuple[str, str]]:
@@ -211,7 +213,7 @@ def format_power_on_dev(report: Report) -> str:
     """Format the smallest difference of the headline pair that the test can show; empty if it is unknown."""
     if report.power_on_dev is None:
         return ""
-    pair, difference = f"{report.tuned} and {report.untuned}", format_points(report.power_on_dev)
+    pair, difference = f"{report.tuned} and {report.untuned}", formatting.format_points(report.power_on_dev)
     return f"From how {pair} differ on dev, it can show {difference} points between them."
 
 
@@ -261,15 +263,15 @@ def list_epochs(report: Report) -> list[tuple[str, ...]]:
     has_scores = any(epoch.score for epoch in epochs)
     metric = ("Metric on dev",) if has_scores else ()
     header = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric, "")
-    return [header, *(_format_epoch(epoch, has_scores) for epoch in epochs)]
-
-
-def _format_epoch(epoch: EpochResult, has_score: bool) -> tuple[str, ...]:
-    train = "" if epoch.train_loss is None else wording.format_loss(epoch.train_loss)
-    score = ((format_estimate(epoch.score) if epoch.score else ""),) if has_score else ()
-    states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
-    state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
-    return (f"{epoch.epoch}", f"{epoch.step:,}", train, wording.format_loss(epoch.dev_loss), *score, state)
+    rows: list[tuple[str, ...]] = [header]
+    for epoch in epochs:
+        train = "" if epoch.train_loss is None else wording.format_loss(epoch.train_loss)
+        score = ((format_estimate(epoch.score) if epoch.score else ""),) if has_scores else ()
+        states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
+        state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
+        dev = wording.format_loss(epoch.dev_loss)
+        rows.append((f"{epoch.epoch}", f"{epoch.step:,}", train, dev, *score, state))
+    return rows
 
 
 def list_settings(report: Report) -> list[tuple[str, str, str]]:
@@ -309,7 +311,7 @@ def format_train_rows(report: Report, rows: int | None) -> str:
 def format_rows_to_decide(report: Report) -> str:
     """Format how many test rows would decide each undecided method; empty if none is known."""
     rows = {method.name: method.rows_to_decide for method in report.methods if method.rows_to_decide}
-    texts = {name: format_rows(num, report.num_test_answered) for name, num in rows.items()}
+    texts = {name: formatting.format_rows(num, report.num_test_answered) for name, num in rows.items()}
     listed = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in texts.items())
     return f"Test rows that would decide: {listed}." if listed else ""
 
@@ -319,7 +321,7 @@ def format_planned_time(report: Report) -> str:
     planned, elapsed = report.plan.planned_minutes, report.plan.elapsed_minutes
     if planned is None or elapsed is None:
         return ""
-    return f"Planned: {format_time(60 * planned)}. Taken: {format_time(60 * elapsed)}."
+    return f"Planned: {formatting.format_time(60 * planned)}. Taken: {formatting.format_time(60 * elapsed)}."
 
 
 def format_openings(report: Report) -> str:
@@ -337,7 +339,7 @@ def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key == "text" or value is None or isinstance(value, dict | list):
             continue
         if isinstance(value, float):
-            value = format_decimal(value)
+            value = formatting.format_decimal(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             value = f"{value:,}"
         pairs.append((key.replace("_", " "), str(value)))

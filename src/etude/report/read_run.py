@@ -5,7 +5,7 @@ kind of failure occurs. Texts of test rows are never read into the report.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from etude.methods.fit_context import TrialResult
 from etude.metrics import GRADED, Metric
 from etude.models.registry import get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
-from etude.runs import Run
-from etude.runs.training_log import find_last_epochs
+from etude.runs import Run, training_log
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
 from etude.task import METHOD_NAMES
@@ -42,8 +41,7 @@ def read_report(run_folder: Path) -> Report:
     """
     run, verdict = Run(run_folder).info, Run(run_folder).verdict
     names = _list_methods(run_folder, verdict)
-    wrong = _get_wrong_kind(run)
-    predictions = {name: _read_dev(run_folder / "methods" / name, wrong) for name in names}
+    predictions = {name: _read_dev(run_folder / "methods" / name, run) for name in names}
     metric, decided, split = (run.get(key) or {} for key in ("metric", "decided", "split"))
     split_notes = _to_texts(split.get("notes"))
     findings = _read_lines(run_folder / "findings.jsonl") or run.get("findings") or []
@@ -97,10 +95,19 @@ def _list_methods(run_folder: Path, verdict: Verdict | None) -> list[str]:
     return [name for name in order if name in on_disk] + sorted(on_disk - set(order))
 
 
-def _read_dev(folder: Path, wrong: str) -> dict[str, Json]:
-    # By row id, each line with what it `failed`; of a row that was answered twice, the later line.
-    lines = [line for line in _read_lines(folder / "predictions.jsonl") if line["side"] == "dev"]
-    return {line["id"]: {**line, "failed": _list_failures(line, wrong)} for line in lines}
+def _read_dev(folder: Path, run: Json) -> dict[str, Json]:
+    # By row id, each line with what it `failed`; of a row that was answered twice, the later line. Under a graded
+    # metric, or if the contract and check alone decide, no answer is wrong by itself.
+    metric = (run.get("metric") or {}).get("name")
+    wrong = "" if metric in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
+    # Failures are the contract's kinds, else `check` if the check function returned 0, else `wrong` at a score of 0.
+    lines = {}
+    for line in _read_lines(folder / "predictions.jsonl"):
+        if line["side"] == "dev":
+            is_wrong = wrong and line["score"] == 0
+            failures = line["failures"] or ([CHECK] if line["check"] == 0 else [wrong] if is_wrong else [])
+            lines[line["id"]] = {**line, "failed": tuple(failures)}
+    return lines
 
 
 def _read_method(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> MethodView:
@@ -116,7 +123,7 @@ def _read_method(folder: Path, run: Json, verdict: Verdict | None, dev: list[Jso
         label=method.get("label", name),
         recommended=verdict is not None and verdict.recommended == name,
         test=row.estimate if row else None,
-        status=row.status if row else None,
+        status=row.status if row else "failed" if verdict and name in verdict.failures else None,
         target=verdict.target.mark(row.estimate) if verdict and verdict.target and row else None,
         learned=method.get("learned"),
         rows_to_decide=row.rows_to_decide if row else None,
@@ -137,21 +144,6 @@ def _read_method(folder: Path, run: Json, verdict: Verdict | None, dev: list[Jso
     )
 
 
-def _get_wrong_kind(run: Json) -> str:
-    # Empty if no answer is wrong by itself: under a graded metric, or if the contract and check alone decide.
-    name = (run.get("metric") or {}).get("name")
-    return "" if name in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
-
-
-def _list_failures(line: Mapping[str, Any], wrong: str) -> tuple[str, ...]:
-    # The contract's kinds, else `check` if the check function returned 0, else `wrong` at a score of 0.
-    if line["failures"]:
-        return tuple(line["failures"])
-    if line["check"] == 0:
-        return (CHECK,)
-    return (wrong,) if wrong and line["score"] == 0 else ()
-
-
 def _join_dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
     # Each dev row that some method has reached: method -> its line.
     rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
@@ -159,10 +151,9 @@ def _join_dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[Mappi
 
 
 def _count_answered(run: Mapping[str, Any], verdict: Verdict | None) -> int:
-    # As the verdict counted, else as planned, else all rows of the test.
-    planned = ((run.get("plan") or {}).get("limits") or {}).get("test_rows")
+    # As the verdict counted, else all rows of the test.
     counted = verdict.test_rows.answered if verdict else None
-    return int(counted or planned or (run.get("split") or {}).get("test", 0))
+    return int(counted or (run.get("split") or {}).get("test", 0))
 
 
 def _read_plan(raw: Mapping[str, Any], taken: float | None) -> PlanSummary:
@@ -200,14 +191,10 @@ def _read_curve(run_folder: Path, tuned: str | None) -> LossCurve | None:
     starts = [index for index, line in enumerate(log[:last]) if line.get("epoch") == 0]
     log = log[starts[-1] :] if starts else log  # the last of several trainings, whose weights are used
     steps = tuple((line["step"], line["loss"]) for line in log if "loss" in line)
-    return LossCurve(method, steps, _read_epochs(log))
-
-
-def _read_epochs(log: Sequence[Json]) -> tuple[EpochResult, ...]:
     # An epoch's line follows those of its steps. The last epoch that was best so far was kept.
-    epochs = find_last_epochs(log)
+    epochs = training_log.find_last_epochs(log)
     best = max((line["epoch"] for _, line in epochs if line.get("best")), default=None)
-    return tuple(
+    results = tuple(
         EpochResult(
             line["epoch"],
             step,
@@ -219,3 +206,4 @@ def _read_epochs(log: Sequence[Json]) -> tuple[EpochResult, ...]:
         )
         for step, line in epochs
     )
+    return LossCurve(method, steps, results)

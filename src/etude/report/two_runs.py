@@ -6,16 +6,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from etude.base import files, formatting, pages
 from etude.base import formatting as wording
-from etude.base.files import Json, write_text
-from etude.base.formatting import format_count, format_p_value
-from etude.base.pages import create_environment, hash_source, read_asset
 from etude.errors import RunError, quote_value
 from etude.report import pictures
-from etude.runs import Run
-from etude.runs.fingerprints import list_changes
-from etude.stats import PairedTest, compare_paired, make_score_sample
-from etude.stats.sample import UnitSums
+from etude.runs import Run, fingerprints
+from etude.stats import PairedTest, compare_paired, make_score_sample, sample
 
 EXCERPT = 40  # Characters of a row that are shown in a sentence.
 MAX_ROWS = 50  # Dev rows of a method that the page shows.
@@ -27,8 +23,8 @@ class MethodInTwoRuns:
     """One method in both runs: mean row scores on the test rows that both have answered."""
 
     method: str
-    first: UnitSums
-    second: UnitSums
+    first: sample.UnitSums
+    second: sample.UnitSums
     difference: PairedTest
     """The second run minus the first."""
     higher: int
@@ -36,7 +32,7 @@ class MethodInTwoRuns:
     """Test rows whose score rose, and fell, from the first run to the second."""
     is_identical: bool
     """Whether all answers are the same."""
-    changed_dev_rows: list[tuple[Json, Json]]
+    changed_dev_rows: list[tuple[files.Json, files.Json]]
     """Lines of the dev rows whose score changed, in both runs."""
 
     @property
@@ -45,7 +41,7 @@ class MethodInTwoRuns:
         return (
             ""
             if self.is_identical
-            else format_p_value(self.difference.p).removeprefix("p ").removeprefix("= ")
+            else formatting.format_p_value(self.difference.p).removeprefix("p ").removeprefix("= ")
         )
 
 
@@ -71,7 +67,7 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
     shared = [name for name in first.fitted_methods if name in second.fitted_methods]
     altered = sorted(set().union(*(_find_altered(first, second, name) for name in shared)))
     skipped = (
-        f"Skipped, because the expected answer differs: {format_count(len(altered), 'test row')}, such as "
+        f"Skipped, because the expected answer differs: {formatting.format_count(len(altered), 'test row')}, such as "
         f"{quote_value(altered[0], EXCERPT)}."
         if altered
         else ""
@@ -85,29 +81,29 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
             f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with one "
             "metric."
         )
-    inputs = list_changes(first.info["inputs"], second.info["inputs"])
+    inputs = fingerprints.list_changes(first.info["inputs"], second.info["inputs"])
     return TwoRuns(first, second, methods, inputs, skipped)
 
 
 def write_page(runs: TwoRuns) -> Path:
     """Write the page of two runs next to their folders, and return its path."""
-    css = read_asset("report.css")
+    css = pages.read_asset("report.css")
     bounds = [
         end
         for method in runs.methods
         for end in (method.difference.difference.low, method.difference.difference.high)
     ]
-    templates = create_environment(Path(__file__).parent)
+    templates = pages.create_environment(Path(__file__).parent)
     templates.globals["wording"] = wording
     page = templates.get_template("two_runs.html.j2").render(
         runs=runs,
         axis=pictures.make_axis([0.0, *bounds], -1.0, 1.0),
         max_rows=MAX_ROWS,
         css=Markup(css),
-        css_hash=hash_source(css),
+        css_hash=pages.hash_source(css),
     )
     file = runs.first.folder.parent / f"{runs.first.name}--{runs.second.name}.html"
-    write_text(file, page)
+    files.write_text(file, page)
     return file
 
 
@@ -131,7 +127,7 @@ def _compare_method(first: Run, second: Run, method: str) -> MethodInTwoRuns | N
     )
 
 
-def _pair_rows(first: Run, second: Run, method: str, side: str) -> Iterator[tuple[Json, Json]]:
+def _pair_rows(first: Run, second: Run, method: str, side: str) -> Iterator[tuple[files.Json, files.Json]]:
     # Lines of the same row: same id, input and expected answer.
     first_lines, second_lines = (
         {(line["id"], line["input"], line["expected"]): line for line in _read_side(run, method, side)}
@@ -140,7 +136,7 @@ def _pair_rows(first: Run, second: Run, method: str, side: str) -> Iterator[tupl
     yield from ((line, second_lines[key]) for key, line in first_lines.items() if key in second_lines)
 
 
-def _read_side(run: Run, method: str, side: str) -> list[Json]:
+def _read_side(run: Run, method: str, side: str) -> list[files.Json]:
     return [line for line in run.read_predictions(method) if line["side"] == side]
 
 

@@ -1,4 +1,4 @@
-"""Details of each method on the test: confusions of classes, calibration of probabilities, F1 of single fields.
+"""Details of each method on the test: confusions of classes, calibration of probabilities, values of fields.
 
 Computed from the test lines of predictions.jsonl. They decide nothing.
 """
@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from etude.base.files import Json
-from etude.metrics import count_field_hits
+from etude.metrics import ValueHits, count_value_hits
 from etude.stats import estimate, estimate_sample
 from etude.stats.calibration import brier_score, iter_surest, measure_calibration_error
-from etude.stats.sample import make_f1_sample
+from etude.stats.sample import make_f1_sample, make_ratio_sample
 from etude.types import Estimate, Kind
 
 NO_LABEL = "(no label)"  # an answer without a label
@@ -49,6 +51,17 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueScores:
+    """How right the values of all fields are together, over the rows that have some in the answer or expect some."""
+
+    precision: Estimate | None
+    """Share of the answered values that are right; None if none is answered."""
+    recall: Estimate | None
+    """Share of the expected values that are answered; None if none is expected."""
+    f1: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """Details of one method's test answers."""
 
@@ -57,15 +70,27 @@ class Details:
     calibration: Calibration | None = None
     """For classify, if the method gives probabilities."""
     fields: Mapping[str, Estimate] = field(default_factory=dict)
-    """For extract: F1 of each field, the worst first."""
+    """For extract: F1 over the values of each field, the worst first."""
+    values: ValueScores | None = None
+    """For extract: over the values of all fields."""
+    constant: str | None = None
+    """The answer that every row got, if rows of different right answers did."""
 
 
 def compute_details(kind: Kind, lines: Sequence[Json]) -> Details:
     """Compute the details of one method from its test lines, in any order."""
     rows = sorted(lines, key=lambda line: str(line["id"]))
+    constant = rows[0]["answer"] if len({row["answer"] for row in rows}) == 1 else None
+    if len({row["expected"] for row in rows}) == 1:
+        constant = None
     if kind == "classify":
-        return Details(classes=_count_classes(rows), calibration=_measure_calibration(rows))
-    return Details(fields=_score_fields(rows)) if kind == "extract" else Details()
+        classes, calibration = _count_classes(rows), _measure_calibration(rows)
+        return Details(classes=classes, calibration=calibration, constant=constant)
+    if kind != "extract":
+        return Details(constant=constant)
+    hits = [count_value_hits(row["answer"], [row["expected"], *row["references"]]) for row in rows]
+    units = [row["unit"] for row in rows]
+    return Details(fields=_score_fields(hits, units), values=_score_values(hits, units), constant=constant)
 
 
 def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
@@ -74,7 +99,8 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
         by_label.setdefault(row["expected"].strip(), []).append(row)
     results = []
     for label, label_rows in by_label.items():
-        confused_with = Counter(_parse_label(row) for row in label_rows if row["score"] != 1)
+        values = (row["value"] for row in label_rows if row["score"] != 1)
+        confused_with = Counter(value.strip() if isinstance(value, str) else NO_LABEL for value in values)
         recall = estimate([row["score"] for row in label_rows], [row["unit"] for row in label_rows])
         results.append(
             ClassResult(label, recall, dict(sorted(confused_with.items(), key=lambda one: (-one[1], one[0]))))
@@ -82,10 +108,6 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
     return tuple(
         sorted(results, key=lambda one: (one.recall.value, -sum(one.confused_with.values()), one.label))
     )
-
-
-def _parse_label(row: Json) -> str:
-    return row["value"].strip() if isinstance(row["value"], str) else NO_LABEL
 
 
 def _measure_calibration(rows: Sequence[Json]) -> Calibration | None:
@@ -101,11 +123,24 @@ def _measure_calibration(rows: Sequence[Json]) -> Calibration | None:
     return Calibration(measure_calibration_error(*numbers), brier_score(*numbers), surest)
 
 
-def _score_fields(rows: Sequence[Json]) -> dict[str, Estimate]:
-    hits = [count_field_hits(row["answer"], [row["expected"], *row["references"]]) for row in rows]
-    units = [row["unit"] for row in rows]
-    estimates = {
-        name: estimate_sample(make_f1_sample([row_hits.get(name, (0, 0, 0)) for row_hits in hits], units))
-        for name in dict.fromkeys(name for hit in hits for name in hit)
-    }
+def _score_values(hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str]) -> ValueScores | None:
+    totals = [np.sum([*fields.values()], axis=0) if fields else np.zeros(3) for fields in hits]
+    rows = [row for row, counts in enumerate(totals) if counts.any()]
+    if not rows:
+        return None
+    counts, units = np.array([totals[row] for row in rows]), [units[row] for row in rows]
+    right, answered, expected = counts.T
+    precision, recall = (
+        estimate_sample(make_ratio_sample(right, values, units)) if values.any() else None
+        for values in (answered, expected)
+    )
+    return ValueScores(precision, recall, estimate_sample(make_f1_sample(counts, units)))
+
+
+def _score_fields(hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str]) -> dict[str, Estimate]:
+    estimates = {}
+    for name in dict.fromkeys(name for fields in hits for name in fields):
+        rows = [row for row, fields in enumerate(hits) if name in fields]
+        sample = make_f1_sample([hits[row][name] for row in rows], [units[row] for row in rows])
+        estimates[name] = estimate_sample(sample)
     return dict(sorted(estimates.items(), key=lambda one: (one[1].value, one[0])))

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
-from etude.base.files import LineLog, parse_json
-from etude.base.typed_json import from_json, to_json
+from etude.base import files, typed_json
 from etude.errors import RUN_REMEDY, RunError
 from etude.methods.fit_context import Trial
 from etude.runs.folder import Run
@@ -143,6 +142,15 @@ class MethodEnded:
 
 
 @dataclass(frozen=True)
+class MethodFailed:
+    """A method met an error; the run goes on without it."""
+
+    method: str
+    reason: str
+    """The error, as a sentence."""
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The last event of an attempt, unless it was killed."""
 
@@ -160,6 +168,7 @@ Event = (
     | StepTrained
     | EpochEnded
     | MethodEnded
+    | MethodFailed
     | RunEnded
 )
 OnEvent = Callable[[Event], None]
@@ -167,7 +176,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(Event)
 }
 """Name in the file -> type; the names are run_opened, note_event, method_started, batch_answered, training_prepared,
-step_trained, epoch_ended, method_ended and run_ended."""
+step_trained, epoch_ended, method_ended, method_failed and run_ended."""
 _NAMES = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
@@ -186,7 +195,7 @@ class EventLog:
     """
 
     def __init__(self, run: Run, on_event: OnEvent) -> None:
-        self.log, self.on_event = LineLog(run.folder / EVENTS_FILE), on_event
+        self.log, self.on_event = files.LineLog(run.folder / EVENTS_FILE), on_event
         self.next_progress = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -195,7 +204,7 @@ class EventLog:
         if not is_progress or now >= self.next_progress:
             # Progress is dropped from the file, not from the screen, if it comes too fast.
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self.log.append({"time": stamp, "event": _NAMES[type(event)], **to_json(event)})
+            self.log.append({"time": stamp, "event": _NAMES[type(event)], **typed_json.to_json(event)})
         if is_progress and now >= self.next_progress:
             self.next_progress = now + PROGRESS_SECONDS
         self.on_event(event)
@@ -238,10 +247,10 @@ def _read_lines(stream: BinaryIO) -> Iterator[TimedEvent]:
             stream.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            fields = parse_json(line.decode())
+            fields = files.parse_json(line.decode())
             yield TimedEvent(
                 datetime.fromisoformat(fields.pop("time")),
-                from_json(EVENT_TYPES[fields.pop("event")], fields),
+                typed_json.from_json(EVENT_TYPES[fields.pop("event")], fields),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(

@@ -19,8 +19,7 @@ from pathlib import Path
 from etude import __version__
 from etude.data.dataset import Dataset
 from etude.index.documents import list_files
-from etude.models.registry import find_backend
-from etude.models.weights import identify_weights
+from etude.models import registry, weights
 from etude.runs.folder import FOLDER
 from etude.task import Task
 from etude.task.settings import SETTINGS_WITHOUT_EFFECT
@@ -49,9 +48,11 @@ EXCLUDED_FIELDS = (
     "endpoints",
     "budget_seconds",
     "own_system",
+    "row_systems",
     "suite",
     "gates",
     "handover",
+    "limits",
     "evidence",
     "judge",
 )
@@ -75,11 +76,11 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         "train": sorted(train.items()),
         "examples": dataset.fingerprint,
         "test": test.fingerprint if test else None,
-        "model": find_backend(task.model).identify(task.model, task.folder),
+        "model": registry.find_backend(task.model).identify(task.model, task.folder),
         "prompt_model": task.prompt_model
-        and find_backend(task.prompt_model).identify(task.prompt_model, task.folder),
+        and registry.find_backend(task.prompt_model).identify(task.prompt_model, task.folder),
         "check": task.check and [task.check.function, *_hash_check_files(task, task.check.file)],
-        "encoder": task.encoder and identify_weights(task.encoder, task.folder),
+        "encoder": task.encoder and weights.identify_weights(task.encoder, task.folder),
         "prices": [task.prices, *prices] if prices else task.prices,
         "documents": documents
         and _hash_files(documents if documents.is_dir() else documents.parent, list_files(documents)),
@@ -87,6 +88,7 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         "version of Étude": __version__,
         # Only if set: earlier runs have no such keys.
         **({"handover": task.handover} if task.handover else {}),
+        **({"limits": [asdict(limit) for limit in task.limits]} if task.limits else {}),
         **({"evidence": task.evidence} if task.evidence == "full" else {}),
     }
     if judge:

@@ -88,7 +88,7 @@ def run_to_end(
     # 2. Hold the folder; another process on the same run is an error.
     with run.lock():
         check_files(run)
-        if not run.is_complete:
+        if not run.is_complete or run.info.get("failures"):
             publish = EventLog(run, on_event)
             if earlier:
                 publish(NoteEvent(f"Starting again from scratch. The earlier run is kept as {earlier.name}."))
@@ -135,9 +135,19 @@ def check_files(run: Run) -> None:
     if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
         return
     verdict, is_complete = run.verdict, run.is_complete
-    methods = run.info["methods"] if is_complete else run.fitted_methods
+    failures = run.info.get("failures") or {}
+    methods = (
+        [name for name in run.info["methods"] if name not in failures] if is_complete else run.fitted_methods
+    )
     for name in methods:
-        _check_method(run, name)
+        record, folder = (
+            read_json(run.method_folder(name) / "method.json"),
+            run.method_folder(name) / "assistant",
+        )
+        read_json(folder / FILE)
+        has_weights = record["tuned"] or not find_backend(record["model"]).is_language_model
+        if has_weights and not any((folder / ADAPTER).glob("*")):
+            raise RunError(f"{folder / ADAPTER} is missing: it holds what {name} has learned. {RUN_REMEDY}")
     if run.command == "train" or not (methods or verdict):
         return
     split = read_json(run.folder / "split.json")
@@ -145,15 +155,7 @@ def check_files(run: Run) -> None:
         num_planned = read_json(run.method_folder(name) / "method.json").get("dev_rows")
         _check_answers(run, name, "dev", len(split["dev"]), num_planned)
         if is_complete:
-            _check_answers(run, name, "test", len(split["test"]), run.info["plan"]["limits"]["test_rows"])
-
-
-def _check_method(run: Run, name: str) -> None:
-    record, folder = read_json(run.method_folder(name) / "method.json"), run.method_folder(name) / "assistant"
-    read_json(folder / FILE)
-    has_weights = record["tuned"] or not find_backend(record["model"]).is_language_model
-    if has_weights and not any((folder / ADAPTER).glob("*")):
-        raise RunError(f"{folder / ADAPTER} is missing: it holds what {name} has learned. {RUN_REMEDY}")
+            _check_answers(run, name, "test", len(split["test"]), run.info["test_answered"][name])
 
 
 def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | None) -> None:

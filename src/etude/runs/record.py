@@ -19,10 +19,8 @@ from etude.evaluate import ScoredAnswer, get_unit
 from etude.methods.fit_context import FitContext
 from etude.methods.method import Method
 from etude.metrics import Metric
-from etude.runs.events import NoteEvent, OnEvent
-from etude.runs.fingerprints import list_changes
+from etude.runs import events, fingerprints, openings
 from etude.runs.folder import FORMAT, Run, list_siblings
-from etude.runs.openings import count_seen_as_test
 from etude.runs.split import count_sides
 from etude.task import Task
 from etude.types import Side
@@ -30,7 +28,7 @@ from etude.types import Side
 PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
 
 
-def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEvent) -> None:
+def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: events.OnEvent) -> None:
     """Start run.json with a unique id, or resume it: then `resumed` gains an entry if versions or machine differ from
     the last attempt. Report why a new run begins if the task has others."""
     if (run.folder / "run.json").exists():
@@ -38,7 +36,7 @@ def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: OnEv
         return
     # Comments and layout do not start a new run, so the user may wonder why there is one.
     if reason := _explain_new_run(run, inputs):
-        on_event(NoteEvent(reason))
+        on_event(events.NoteEvent(reason))
     (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
     run.update(
         format=FORMAT,
@@ -67,7 +65,7 @@ def write_data_record(
     the findings."""
     notes = [*task.notes, *split.test.notes, *split.notes]
     # A test that was drawn again, say with another seed: its choice may rest on a look at the earlier test.
-    if num_seen := count_seen_as_test(run.folder.parent, run.info["id"], [*split.train, *split.dev]):
+    if num_seen := openings.count_seen_as_test(run.folder.parent, run.info["id"], [*split.train, *split.dev]):
         notes.append(
             f"{num_seen:,} rows that are now in train or dev were test rows of an earlier run. The runs cannot be "
             "compared, and choosing a split or seed by its result makes the result look too good."
@@ -78,7 +76,7 @@ def write_data_record(
         fingerprints={"examples": split.train.fingerprint, "test": split.test.fingerprint},
         split={**count_sides(split), "notes": list(split.notes)},
         metric={key: getattr(metric, key) for key in ("name", "label", "reason", "contract_only")},
-        chats=any(len(example.input) > 1 for side in sides for example in side),
+        chats=any(example.input[-1].content != example.text for side in sides for example in side),
         # Rows of one group count once in statistics.
         unit="group" if any(example.group is not None for example in split.test) else "row",
         notes=notes,
@@ -133,6 +131,7 @@ def write_method_record(
         "train_seconds": context.train_seconds,
         "learned": context.num_learned,
         "dev_rows": len(context.chosen_scored),
+        "raced_out": context.is_raced_out,
         "candidates": [asdict(tried) for tried in context.trials],
         "notes": context.notes,
         "params": context.params,
@@ -195,6 +194,6 @@ def _explain_new_run(run: Run, inputs: Mapping[str, str]) -> str | None:
             continue  # the notes on the split name it
         if inputs_before and inputs_before.get("command") == inputs.get("command"):
             # Names of the keys that differ, in the order of the task file.
-            names = ", ".join(list_changes(inputs_before, inputs))
+            names = ", ".join(fingerprints.list_changes(inputs_before, inputs))
             return f"A new run, because this changed since {sibling.name}: {names}." if names else None
     return None

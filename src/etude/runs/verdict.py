@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from etude.base.files import read_json, write_json
-from etude.base.typed_json import from_json, to_json
+from etude.base import files, typed_json
 from etude.errors import RUN_REMEDY, RunError
 from etude.metrics import Metric
 from etude.runs.details import Details
@@ -16,13 +15,14 @@ from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 
 # Keys of predictions.jsonl from which costs are computed.
 COST_KEYS = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
-Status = Literal["among the best", "worse", "undecided"]
+Status = Literal["among the best", "worse", "undecided", "not measured enough"]
 TargetMark = Literal["met", "missed", "not sure"]
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """The test rows, one entry each, in any order."""
+    """The test rows, one entry each: in any order if all methods answered all of them, else in the order in which they
+    were answered."""
 
     ids: Sequence[str]
     units: Sequence[str] | None = None
@@ -34,7 +34,8 @@ class ScoredRows:
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """One method on the test rows: every sequence has one entry per row, in the order of `ScoredRows`."""
+    """One method on the test rows: every sequence has one entry for each of the first rows of `ScoredRows`, as many as
+    the method answered."""
 
     name: str
     tuned: bool
@@ -165,7 +166,7 @@ class VerdictInputs:
     extra_runs: Sequence[tuple[int, MethodResult]] = ()
     """(seed, result) of more training runs of the tuned method of the headline."""
     num_test_rows: int | None = None
-    """Rows of the whole test, if a budget left some unanswered; None if all were answered."""
+    """Rows of the whole test; None if all were answered."""
     resamples: int = RESAMPLES
 
     def index(self, name: str) -> int:
@@ -176,32 +177,35 @@ class VerdictInputs:
         """Return the result of a method on the ladder."""
         return self.methods[self.index(name)]
 
-    def build_sample(self, method: MethodResult) -> UnitSums:
-        """Return a method's rows under the headline metric, ready for statistics."""
-        return self.metric.sample(method.scores, self.rows.units, self.rows.expected, method.predicted)
+    def build_sample(self, method: MethodResult, num_rows: int | None = None) -> UnitSums:
+        """Return a method's rows, or the first `num_rows`, under the headline metric, ready for statistics."""
+        num = len(method.scores) if num_rows is None else num_rows
+        units = None if self.rows.units is None else self.rows.units[:num]
+        return self.metric.sample(
+            method.scores[:num], units, self.rows.expected[:num], method.predicted[:num]
+        )
+
+    def build_pair(self, a: MethodResult, b: MethodResult) -> tuple[UnitSums, UnitSums]:
+        """Return two methods on the rows that both answered."""
+        num = min(len(a.scores), len(b.scores))
+        return self.build_sample(a, num), self.build_sample(b, num)
 
     @property
     def partly_trained(self) -> frozenset[str]:
         """Tuned methods whose training a budget or `max_rows` cut, without evidence that it was enough."""
         num_train_rows = self.train_rows
         tuned = [method for method in self.methods if method.tuned]
+        # Sufficient: at least half of the rows, with a gain below the margin from their last doubling.
+        sufficiently_trained, evidence = None, self.evidence
+        if evidence and evidence.doubling and evidence.doubling.high < self.margin:
+            is_half = 2 * evidence.curve[-1].rows >= num_train_rows
+            sufficiently_trained = evidence.method if is_half else None
         return frozenset(
             method.name
             for method in tuned
             if method.fewer_epochs
-            or (
-                method.name != self._sufficiently_trained
-                and (method.learned or num_train_rows) < num_train_rows
-            )
+            or (method.name != sufficiently_trained and (method.learned or num_train_rows) < num_train_rows)
         )
-
-    @property
-    def _sufficiently_trained(self) -> str | None:
-        # Trained on at least half of the rows, with a gain below the margin from their last doubling.
-        evidence = self.evidence
-        if evidence is None or evidence.doubling is None or evidence.doubling.high >= self.margin:
-            return None
-        return evidence.method if 2 * evidence.curve[-1].rows >= self.train_rows else None
 
     @property
     def copying_methods(self) -> frozenset[str]:
@@ -250,6 +254,8 @@ class LadderRow:
     """Test rows that would decide an undecided method; None if decided, or above 100,000."""
     learned: int | None = None
     """Rows it was trained on; None if there are none."""
+    rows: int = 0
+    """Test rows that it answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +314,7 @@ class BaselineOnEqualRows:
 
 @dataclass(frozen=True, slots=True)
 class RowsAnswered:
-    """How many test rows every method answered, and how many there are."""
+    """How many test rows were answered, by the method that answered most, and how many there are."""
 
     answered: int
     total: int
@@ -345,11 +351,13 @@ class Verdict:
     baseline_on_equal_rows: BaselineOnEqualRows | None = None
     evidence: Evidence | None = None
     judge: JudgeResult | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Method -> why it failed. It is not on the ladder; the same command tries it again."""
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:
     """Write verdict.json atomically."""
-    write_json(file, to_json(verdict))
+    files.write_json(file, typed_json.to_json(verdict))
 
 
 def read_verdict(file: Path) -> Verdict | None:
@@ -357,7 +365,7 @@ def read_verdict(file: Path) -> Verdict | None:
     if not file.exists():
         return None
     try:
-        return from_json(Verdict, read_json(file))
+        return typed_json.from_json(Verdict, files.read_json(file))
     except ValueError as error:
         raise RunError(f"{file} is no verdict of this version of Étude ({error}). {RUN_REMEDY}") from error
 
@@ -378,10 +386,10 @@ def build_method_result(
 ) -> MethodResult:
     """Build one method's result from its lines of predictions.jsonl, in the order of `ids`. `facts`: the other fields.
 
-    Raises KeyError if a row has no line.
+    Raises KeyError if the lines are not those of the first `ids`.
     """
     by_id = {line["id"]: line for line in lines}
-    rows = [by_id[row] for row in ids]
+    rows = [by_id[row] for row in ids[: len(by_id)]]
     return MethodResult(
         name=name,
         scores=[float(row["score"]) for row in rows],
@@ -392,11 +400,6 @@ def build_method_result(
             metric: [row["other_metrics"][metric] for row in rows] for metric in rows[0]["other_metrics"]
         },
         truncated=[row["truncated"] for row in rows],
-        cost=PricedCost(*(_mean(row[key] for row in rows) for key in COST_KEYS)),
+        cost=PricedCost(*(sum(row[key] for row in rows) / len(rows) for key in COST_KEYS)),
         **facts,
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -21,7 +22,8 @@ from etude.serve.routes import ROUTES
 from etude.serve.schemas import ErrorBody
 from etude.serve.server import Server, ServerMetrics, ServerSettings
 from etude.web.api_errors import ApiError, add_error_handlers, to_api_error
-from etude.web.api_keys import require_scope
+from etude.web.api_keys import KeyRing, require_scope
+from etude.web.body_guard import BodyGuard
 from etude.web.shell import LOOPBACK, Shell
 
 LOG = logging.getLogger("etude.serve")
@@ -47,6 +49,7 @@ def build_app(
         redoc_url=None,
     )
     app.state.server = server
+    keys = KeyRing(settings.keys, settings.key_file)
     add_error_handlers(app)
     if settings.origins:
         app.add_middleware(
@@ -56,10 +59,15 @@ def build_app(
     def log_request(scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
         server.metrics.requests.labels(path, str(status)).inc()
-        line = {"id": scope["state"]["request_id"], "method": scope["method"], "path": path}
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "id": scope["state"]["request_id"],
+        }
+        line |= {"address": (scope.get("client") or [""])[0], "method": scope["method"], "path": path}
         line |= {"status": status, "seconds": round(seconds, 3), "key": scope["state"].get("key", "")}
         LOG.info(json.dumps(line))
 
+    app.add_middleware(BodyGuard, seconds=settings.limits.receive_seconds)
     app.add_middleware(
         Shell,
         refuse=lambda reason: ApiError(403, reason).response,
@@ -72,7 +80,7 @@ def build_app(
             route.path,
             route.handler,
             methods=[route.method],
-            dependencies=[Depends(require_scope(settings.keys, route.scope))] if route.scope else [],
+            dependencies=[Depends(require_scope(keys, route.scope))] if route.scope else [],
             responses=ERRORS if route.path.startswith("/v1/") else {},
             response_model=None,
             max_body_size=route.max_body or settings.limits.body_bytes,

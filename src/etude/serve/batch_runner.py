@@ -5,7 +5,7 @@ import logging
 import time
 from uuid import uuid4
 
-from etude.hosted.batches import WINDOW_SECONDS, Batch
+from etude.hosted.batches import WINDOW_SECONDS, RequestBatch
 from etude.serve.routes.chat import answer_body
 from etude.serve.schemas import Json
 from etude.serve.server import Server
@@ -32,7 +32,7 @@ async def run_batches(server: Server) -> None:
             await asyncio.sleep(POLL_SECONDS * 10)
 
 
-async def _run_batch(server: Server, batch: Batch) -> None:
+async def _run_batch(server: Server, batch: RequestBatch) -> None:
     assert server.hosted is not None
     store = server.hosted.batches
     if batch.state["status"] == "validating":
@@ -53,7 +53,9 @@ async def _run_batch(server: Server, batch: Batch) -> None:
     await asyncio.to_thread(store.finish, batch, status)
 
 
-async def _answer_lines(server: Server, batch: Batch, queue: asyncio.Queue[Json], lock: asyncio.Lock) -> None:
+async def _answer_lines(
+    server: Server, batch: RequestBatch, queue: asyncio.Queue[Json], lock: asyncio.Lock
+) -> None:
     while not batch.is_cancelled:
         while server.engine.num_waiting:  # clients go first
             await asyncio.sleep(POLL_SECONDS / 5)
@@ -81,5 +83,5 @@ async def _answer(server: Server, endpoint: str, body: Json) -> tuple[int, Json]
         await asyncio.sleep(failure.retry_after or 1)
 
 
-def _is_expired(batch: Batch) -> bool:
+def _is_expired(batch: RequestBatch) -> bool:
     return bool(time.time() > batch.request["created_at"] + WINDOW_SECONDS)

@@ -33,6 +33,7 @@ LOG = logging.getLogger("etude.serve")
 MIN_PREFIX_TOKENS = 16  # a shorter prefix is not worth computing once
 MAX_STARTS = 8
 """Answers that start between two steps; running answers wait while their prompts are computed."""
+MAX_TOKEN_CHARACTERS = 16  # more characters per token than any text has that somebody wrote
 PACE_WEIGHT = 0.1  # weight of the latest answer in the moving average of seconds per answer
 
 
@@ -46,6 +47,8 @@ class ServingLimits:
     prompt_tokens: int = 32_768
     answer_tokens: int = 4_096
     body_bytes: int = 2_000_000
+    receive_seconds: float = 20.0  # to receive the head of a request, and its body (longer if it is large)
+    connections: int = 1_000  # open at the same time
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class FinishedAnswer:
     answer: Answer
     completion: Completion
     scores: Sequence[TokenScore]  # one per token, if they were requested
+    queue_seconds: float = 0.0
+    first_token_seconds: float = 0.0  # from the request to its first token
 
 
 Result = TypeVar("Result")
@@ -77,6 +82,7 @@ class QueuedRequest:
     cancelled: bool = False
     queued_at: float = field(default_factory=time.monotonic)
     started_at: float = 0.0
+    first_token_at: float = 0.0
     request: Request | None = None
 
 
@@ -115,7 +121,11 @@ class ServingEngine:
         return self.limits.at_once - self.num_live
 
     def submit(self, *requests: QueuedRequest) -> None:
-        """Queue all of the requests. Raises ApiError if the queue is full or the engine is closing."""
+        """Queue all of the requests. Raises ApiError if they are too many for any queue, if the queue is full, or if the
+        engine is closing."""
+        if len(requests) > self.limits.waiting:
+            message = f"This server queues at most {self.limits.waiting} answers, and the request asks for {len(requests)}."
+            raise ApiError(400, message, "n", "invalid_value")
         with self._wake:
             if self._closing or len(self._waiting) + len(requests) > self.limits.waiting:
                 rounds = (len(self._waiting) + self.num_live) / self.limits.at_once
@@ -209,11 +219,12 @@ class ServingEngine:
                 self._live[id(generation)] = (queued, generation)
                 joining.setdefault(id(batch), (batch, []))[1].append(generation)
         for batch, generations in joining.values():
-            self._guard(batch, generations, partial(batch.join, generations))
+            self._guard(generations, partial(batch.join, generations))
 
     def _start_one(self, queued: QueuedRequest) -> tuple[GenerationBatch, Generation] | None:
         """Return a generation and the batch that it should join; None if the request is answered otherwise."""
         assistant = queued.assistant
+        self._check_characters(queued)
         requests = assistant.build_requests([queued.messages], self.models)
         request = requests[0]
         model = self.models.get(assistant.model)
@@ -221,6 +232,9 @@ class ServingEngine:
             room = model.context - model.count_tokens(request.messages)
             request = replace(request, max_tokens=max(request.max_tokens, min(queued.max_tokens, room)))
         queued.request = request
+        if request.reply:
+            self._finish(queued, [request.reply] * len(requests), ())
+            return None
         can = find_backend(assistant.model.name).can
         # Labels and votes are answered whole, as they were measured.
         is_whole = assistant.samples > 1 or (bool(request.choices) and "choices" in can)
@@ -246,8 +260,19 @@ class ServingEngine:
             self._batches[key] = live.create_batch(prefix)
         return self._batches[key], generation
 
+    def _check_characters(self, queued: QueuedRequest) -> None:
+        """Refuse a request that is too long for certain, before its tokens are counted, which takes seconds."""
+        max_tokens = min(self.limits.prompt_tokens, self.models.get(queued.assistant.model).context)
+        num_characters = sum(len(message.content) for message in queued.messages)
+        if num_characters > max_tokens * MAX_TOKEN_CHARACTERS:
+            message = (
+                f"The messages have {num_characters:,} characters; the prompt may have {max_tokens:,} tokens."
+            )
+            raise ApiError(400, message, "messages", "context_length_exceeded")
+
     def _answer_in_thread(self, queued: QueuedRequest, model: ConcurrentModel) -> None:
         def deliver_text(text: str) -> bool:
+            queued.first_token_at = queued.first_token_at or time.monotonic()
             if queued.streams:
                 queued.deliver(text)
             return not self._is_wanted(queued)
@@ -294,16 +319,22 @@ class ServingEngine:
             else:
                 del self._live[id(generation)]
         batch.keep(active)
-        extended = self._guard(batch, active, batch.step) if active else None
+        extended = self._guard(active, batch.step) if active else None
+        if extended is None and active:
+            self._batches = {key: entry for key, entry in self._batches.items() if entry is not batch}
         for generation in extended or ():
             queued = self._live[id(generation)][0]
+            queued.first_token_at = queued.first_token_at or time.monotonic()
             if queued.streams and (text := generation.read_piece()):
                 queued.deliver(text)
             if generation.is_finished:
                 del self._live[id(generation)]
                 cached = batch.prefix.length if batch.prefix else 0
-                completion = generation.to_completion(cached, time.monotonic() - queued.started_at)
-                self._finish(queued, [completion], generation.scores)
+                try:
+                    completion = generation.to_completion(cached, time.monotonic() - queued.started_at)
+                    self._finish(queued, [completion], generation.scores)
+                except Exception as error:  # noqa: BLE001 - an error ends this request only
+                    queued.deliver(error)
 
     def _finish(
         self, queued: QueuedRequest, completions: Sequence[Completion], scores: Sequence[TokenScore]
@@ -314,18 +345,17 @@ class ServingEngine:
         (answer,) = queued.assistant.finish(
             ["0"], completions, [request.shots_dropped] * num, [request.citations] * num
         )
-        seconds = time.monotonic() - queued.started_at
+        now = time.monotonic()
+        seconds, first_token_at = now - queued.started_at, queued.first_token_at or now
         self._seconds_per_answer += PACE_WEIGHT * (seconds - self._seconds_per_answer)
-        queued.deliver(FinishedAnswer(answer, completions[0], scores))
+        waits = (queued.started_at - queued.queued_at, first_token_at - queued.queued_at)
+        queued.deliver(FinishedAnswer(answer, completions[0], scores, *waits))
 
-    def _guard(
-        self, batch: GenerationBatch, generations: Sequence[Generation], work: Callable[[], Result]
-    ) -> Result | None:
-        """Run a function. An error ends these generations and all others of the batch."""
+    def _guard(self, generations: Sequence[Generation], work: Callable[[], Result]) -> Result | None:
+        """Run a function. An error ends these generations."""
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - delivered to each of their callers
-            for key in {id(generation) for generation in (*batch.generations, *generations)}:
-                self._live.pop(key)[0].deliver(error)
-            self._batches = {key: entry for key, entry in self._batches.items() if entry is not batch}
+            for generation in generations:
+                self._live.pop(id(generation))[0].deliver(error)
             return None

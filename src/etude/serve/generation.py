@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from etude.assistant import Assistant
-from etude.data.formats.tools import add_tools, join_results
+from etude.data.formats.tools import add_tools, append_tools, join_results
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem
 from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
@@ -30,7 +30,8 @@ class AnswerRequest:
     @property
     def key(self) -> str:
         """The name of the assistant's own prompt; "" if the caller has changed it."""
-        return self.served.name if self.assistant.instructions == self.served.assistant.instructions else ""
+        has_own = self.assistant.instructions == self.served.assistant.instructions
+        return self.served.name if has_own and self.messages[0].role != "system" else ""
 
     def describe_measured(self, answers: Sequence[FinishedAnswer] | None = None) -> Json:
         """Say whether the answers are as measured, and why not. Without `answers`, any higher limit means no."""
@@ -55,10 +56,17 @@ def build_chat_request(
     served: ServedModel, body: ChatRequest, limits: ServingLimits, strict: bool
 ) -> AnswerRequest:
     """Convert the body of a chat. Raises ApiError if it cannot be answered; `strict` refuses system messages."""
-    system = [message for message in body.messages if message.role in ("system", "developer")]
+    system = "\n\n".join(
+        message.text
+        for message in body.messages
+        if message.role in ("system", "developer") and message.text.strip()
+    )
     turns, tools = _read_turns(served, body)
     if not turns or turns[-1].role != "user":
         raise ApiError(400, "messages must end with a message of the user.", "messages")
+    is_measured = served.assistant.row_systems  # with system messages and functions of each row's own
+    if is_measured and (system or tools):
+        turns, system = (Message("system", append_tools(system, tools)), *turns), ""
     if system and strict:
         message = (
             "This server runs with --strict: a system message would change the prompt that was measured."
@@ -77,10 +85,10 @@ def build_chat_request(
         limits,
         body.max_completion_tokens or body.max_tokens,
         (body.top_logprobs or 0) if body.logprobs else None,
-        "\n\n".join(message.text for message in system if message.text.strip()),
+        system,
         response_format.schema_text if response_format else "",
     )
-    if tools in served.assistant.instructions:
+    if is_measured or tools in served.assistant.instructions:
         return replace(request, has_tools=bool(tools))
     reason = request.unmeasured_reason or "the request offers functions that the instructions do not name"
     return replace(request, has_tools=True, unmeasured_reason=reason)
@@ -108,6 +116,8 @@ def _read_turns(served: ServedModel, body: ChatRequest) -> tuple[tuple[Message, 
         tools = body.tools_text
     except ValueError as error:
         raise ApiError(400, f"tools cannot be read: {error}.", "tools") from error
+    if served.assistant.row_systems:
+        return turns, tools
     return add_tools(turns, tools, served.assistant.instructions), tools
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import uvicorn
+from fastapi import FastAPI
 
 from etude.errors import InputError, Issue, RunError
 from etude.hosted.stores import HostedStores
@@ -13,9 +14,10 @@ from etude.models.registry import Models
 from etude.runs.recommended import load_endpoints
 from etude.serve.app import build_app
 from etude.serve.catalogue import load_catalogue
-from etude.serve.engine import ServingEngine
+from etude.serve.engine import ServingEngine, ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task import Endpoint
+from etude.web.connections import build_protocol, limit_connections
 from etude.web.shell import LOOPBACK
 
 FASTER = (
@@ -38,8 +40,8 @@ def run_server(
     Port 0 chooses a free port. Prints the address on stdout and a JSON line for every request on stderr. Raises
     InputError for a host beyond the loopback without keys, RunError if the port cannot be used.
     """
-    if host not in LOOPBACK and not settings.keys:
-        remedy = "make keys with --keys FILE --new-key NAME and add --keys FILE, or leave --host out"
+    if host not in LOOPBACK and not (settings.keys or settings.key_file):
+        remedy = "set ETUDE_API_KEY, or make keys with --keys FILE --new-key NAME and add --keys FILE"
         raise InputError([Issue("--host", "a host that others can reach needs keys", host, remedy)])
     catalogue = load_catalogue(places, method, engine)
     listener = _open_socket(host, port)
@@ -51,7 +53,6 @@ def run_server(
     models = Models(endpoints=endpoints)
     models.expected = [served.assistant.model for served in catalogue.values()]
     app = build_app(catalogue, ServingEngine(models, settings.limits), settings, hosted)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", server_header=False)
     url_host = f"[{host}]" if ":" in host else host
     names = [*catalogue, *(["files and fine-tuning jobs"] if hosted else [])]
     print(f"Serving {', '.join(names)} at http://{url_host}:{listener.getsockname()[1]}/v1")
@@ -62,7 +63,15 @@ def run_server(
         is_fast = engine == "auto" and served.assistant.model.name.startswith("llama_cpp:")
         sentences += [FASTER] if is_fast else []
         print(" ".join(filter(None, sentences)), flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(build_config(app, settings.limits)).run(sockets=[listener])
+
+
+def build_config(app: FastAPI, limits: ServingLimits) -> uvicorn.Config:
+    """Build uvicorn's configuration."""
+    protocol = build_protocol(limit_connections(limits.connections), limits.receive_seconds)
+    return uvicorn.Config(
+        app, http=protocol, log_level="warning", access_log=False, lifespan="on", server_header=False
+    )
 
 
 def _open_socket(host: str, port: int) -> socket.socket:

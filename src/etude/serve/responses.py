@@ -127,6 +127,8 @@ def get_handover_reason(finished: FinishedAnswer) -> str | None:
     """Return why a person should see the question; None if the answer is in order."""
     if finished.answer.failures:
         return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
+    if finished.answer.handed_over and finished.answer.limit:
+        return f"the question is beyond the assistant's limits: {finished.answer.limit}"
     if finished.answer.handed_over:
         return "the assistant is less confident than its task requires"
     return "the answer was cut at the length limit" if finished.answer.truncated else None
@@ -140,6 +142,7 @@ def _describe_answer(finished: FinishedAnswer) -> Json:
         "handover": reason is not None,
         "handover_reason": reason,
         "citations": list(answer.citations),
+        **({"limit": answer.limit} if answer.limit else {}),
     }
 
 

@@ -23,7 +23,13 @@ def _check_surrogates(text: str) -> str:
     return text
 
 
+def _check_json(value: Any) -> Any:
+    _check_surrogates(json.dumps(value, ensure_ascii=False))
+    return value
+
+
 Text = Annotated[str, AfterValidator(_check_surrogates)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json)]
 Stop = Annotated[Text, Field(min_length=1)]
 
 
@@ -45,7 +51,7 @@ class ChatMessage(RequestBody):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | list[TextPart] | None = None
-    tool_calls: list[Json] | None = None
+    tool_calls: list[JsonObject] | None = None
     tool_call_id: Text | None = None
 
     @model_validator(mode="after")
@@ -91,7 +97,7 @@ class GenerationRequest(RequestBody):
 class NamedSchema(RequestBody):
     """A JSON schema."""
 
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema_: Annotated[JsonObject, Field(alias="schema")]
 
 
 class ResponseFormat(RequestBody):
@@ -116,7 +122,7 @@ class ChatRequest(GenerationRequest):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
-    tools: list[Json] | None = None
+    tools: list[JsonObject] | None = None
     tool_choice: Literal["none", "auto"] | None = None
 
     @property

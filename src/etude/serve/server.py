@@ -36,6 +36,7 @@ class ServerSettings:
 
     limits: ServingLimits = field(default_factory=ServingLimits)
     keys: tuple[ApiKey, ...] = ()
+    key_file: Path | None = None  # more keys, read again when it changes
     strict: bool = False  # whether system messages of callers are refused
     is_local: bool = True  # whether only this machine may send requests
     origins: tuple[str, ...] = ()  # origins whose pages may send requests, besides the server's own
@@ -100,6 +101,16 @@ class ServerMetrics:
         self.seconds = Histogram(
             "etude_answer_seconds", "Seconds per answer.", ["model"], buckets=BUCKETS, registry=registry
         )
+        self.queued = Histogram(
+            "etude_queue_seconds", "Seconds in the queue.", ["model"], buckets=BUCKETS, registry=registry
+        )
+        self.first = Histogram(
+            "etude_first_token_seconds",
+            "Seconds from the request to the first token.",
+            ["model"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
         Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(
             lambda: engine.num_waiting
         )
@@ -113,6 +124,8 @@ class ServerMetrics:
         self.tokens.labels(model, "cached").inc(finished.completion.cached_tokens)
         self.tokens.labels(model, "answer").inc(finished.completion.answer_tokens)
         self.seconds.labels(model).observe(finished.completion.seconds)
+        self.queued.labels(model).observe(finished.queue_seconds)
+        self.first.labels(model).observe(finished.first_token_seconds)
         self.handovers.labels(model).inc(is_handover)
 
     def render(self) -> bytes:

@@ -2,7 +2,13 @@
 
 from etude.stats.agreement import kappa
 from etude.stats.intervals import estimate, estimate_known, estimate_sample, wilson
-from etude.stats.ladder import Choice, JointIntervals, choose, compute_joint_intervals
+from etude.stats.ladder import (
+    Choice,
+    JointIntervals,
+    choose,
+    compute_joint_intervals,
+    compute_nested_intervals,
+)
 from etude.stats.paired import (
     ALPHA,
     EXACT,
@@ -38,6 +44,7 @@ __all__ = [
     "compare_paired",
     "compare_runs_paired",
     "compute_joint_intervals",
+    "compute_nested_intervals",
     "estimate",
     "estimate_known",
     "estimate_sample",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, stdtr, stdtrit
 
-from etude.stats.intervals import bootstrap_error, mean_error, wilson
+from etude.stats.intervals import bootstrap_error, estimate_sample, mean_error, wilson
 from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
@@ -117,11 +117,15 @@ def compute_swap_p(a: UnitSums, b: UnitSums) -> float:
 def bootstrap_difference(a: UnitSums, b: UnitSums) -> Estimate:
     """Value of `a` minus value of `b` with its 95% interval from the bootstrap over units.
 
-    See `Spread`; the number of standard errors is Student's quantile for G - 1, as with few units the
-    percentiles of a bootstrap cover too little. One unit: -1 to 1.
+    See `Spread`; the number of standard errors is Student's quantile for the effective number of units less 1, as with
+    few units the percentiles of a bootstrap cover too little. The interval of grouped rows never reaches beyond what
+    the intervals of the two values allow: low(a) - high(b) to high(a) - low(b). One unit: -1 to 1.
     """
-    value, critical, spread = a.value - b.value, t_quantile(a.units), measure_spread(a, b)
+    value, critical, spread = a.value - b.value, t_quantile(a.effective_units), measure_spread(a, b)
     low, high = value - spread.reach_down(critical), value + spread.reach_up(critical)
+    if a.units < a.rows and a.aggregate == "mean":
+        alone_a, alone_b = estimate_sample(a), estimate_sample(b)
+        low, high = max(low, alone_a.low - alone_b.high), min(high, alone_a.high - alone_b.low)
     return Estimate(value, max(-1.0, low), min(1.0, high), a.units)
 
 
@@ -162,8 +166,9 @@ def solve_reach(critical: float, error: float, tilt: float) -> float:
 def measure_spread(a: UnitSums, b: UnitSums, replicates: FloatArray | None = None) -> Spread:
     """Spread of value(a) - value(b) from the bootstrap over units, with a floor.
 
-    The floor: as if one unit differed, by as much as the most different one does, by 1 where none does; and
-    to both sides the skewness that one more such unit would bring. So an interval has width even where no
+    The floor: as if one unit differed, in each of its rows by as much as the most different unit does on average, by 1
+    where none does; its size is the root mean square of all sizes, so that one very large unit does not decide alone.
+    To both sides comes the skewness that one more such unit would bring. So an interval has width even where no
     unit differs. For means the moments are the bootstrap's limits for infinitely many resamples; for
     macro-F1 those of `replicates` (R,) of the difference, drawn here where none are given.
     """
@@ -171,7 +176,7 @@ def measure_spread(a: UnitSums, b: UnitSums, replicates: FloatArray | None = Non
     if units < 2:
         return Spread(math.inf, 0.0, 0.0)
     if a.aggregate == "mean":
-        pulls = a.residuals - b.residuals
+        pulls = (a.residuals - b.residuals) * _scale_by_size(a)
         second, third, largest = (
             mean_error(pulls) ** 2,
             float(pulls * pulls @ pulls) / units**3,
@@ -248,10 +253,22 @@ def make_sign_patterns(num: int) -> FloatArray:
     return signs
 
 
+def _scale_by_size(sample: UnitSums) -> FloatArray:
+    """How much farther a unit pulls the mean of the other units than the mean of all, 1 if all have the same size.
+
+    It makes the error that of the jackknife over units, as a large unit draws the mean to itself.
+    """
+    shares = sample.sums[:, 1] / sample.sums[:, 1].sum()
+    return np.asarray((1 - 1 / sample.units) / (1 - shares))
+
+
 def _largest_difference(a: UnitSums, b: UnitSums) -> float:
-    """The largest difference of a unit in units of the mean; 1 if no unit differs."""
-    largest = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max() / a.sums[:, 1].mean())
-    return largest if largest > EQUAL else 1.0
+    """The largest average difference of a unit's rows, times the root mean square of the units' sizes in units of their
+    mean; as if it were 1 if no unit differs."""
+    sizes = a.sums[:, 1]
+    largest = float((np.abs(a.sums[:, 0] - b.sums[:, 0]) / sizes).max())
+    size = math.sqrt(float(sizes @ sizes) / len(sizes)) / float(sizes.mean())
+    return (largest if largest > EQUAL else 1.0) * size
 
 
 def _flip_whole_numbers(sizes: npt.NDArray[np.int64], observed: int) -> float:

@@ -7,6 +7,8 @@ Shapes: G units, k sums per unit, R resamples, C classes.
 """
 
 import math
+import random
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -28,6 +30,19 @@ EQUAL = 1e-6
 _MAX_CELLS = 24_000_000
 
 
+def order_by_strata(strata: Sequence[Hashable], draw: random.Random) -> list[int]:
+    """Order positions at random so that the first ones have each stratum once, and every beginning after them has each
+    about as often as the whole. With one stratum this is a plain shuffle."""
+    sizes, num_seen = Counter(strata), Counter[Hashable]()
+    offsets = {stratum: draw.random() for stratum in sizes}
+    keys = {}
+    for position in draw.sample(range(len(strata)), len(strata)):
+        stratum = strata[position]
+        keys[position] = (num_seen[stratum] > 0, (num_seen[stratum] + offsets[stratum]) / sizes[stratum])
+        num_seen[stratum] += 1
+    return sorted(keys, key=lambda position: keys[position])
+
+
 @dataclass(frozen=True, eq=False)
 class UnitSums:
     """One method's results on some rows, as sums per unit. Make one with `make_score_sample` or `make_label_sample`."""
@@ -43,6 +58,14 @@ class UnitSums:
     def units(self) -> int:
         """Number of independent units: groups if rows are grouped, else rows."""
         return len(self.sums)
+
+    @property
+    def effective_units(self) -> float:
+        """How many units of equal size would say as much as these (Kish 1965); `units` if all have the same size."""
+        if self.aggregate != "mean":
+            return self.units
+        sizes = self.sums[:, 1]
+        return float(sizes.sum()) ** 2 / float(sizes @ sizes)
 
     @property
     def value(self) -> float:
@@ -106,8 +129,16 @@ def make_label_sample(
     return UnitSums(_sum_within(sums, _encode_units(units, len(expected))), "macro_f1", False, len(expected))
 
 
+def make_ratio_sample(
+    numerators: npt.ArrayLike, denominators: npt.ArrayLike, units: Sequence[Hashable] | None = None
+) -> UnitSums:
+    """The sample whose aggregate is a ratio of two sums over rows, such as precision over the values of answers."""
+    sums = np.column_stack([numerators, denominators]).astype(np.float64)
+    return UnitSums(sum_by_unit(sums, units), "mean", False, len(sums))
+
+
 def make_f1_sample(counts: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> UnitSums:
-    """The sample whose aggregate is F1 of one field: (N, 3), how often it is right, answered and expected."""
+    """The sample whose aggregate is F1 over values: (N, 3), how many are right, answered and expected."""
     sums = np.asarray(counts, dtype=np.float64)
     return UnitSums(sum_by_unit(sums, units), "macro_f1", False, len(sums))
 
@@ -128,14 +159,14 @@ def resample_units(units: int, resamples: int = RESAMPLES, seed: int = SEED) -> 
 
 
 @lru_cache(maxsize=4096)
-def t_quantile(units: int, z: float = 1.959963984540054) -> float:
-    """The Student quantile (units - 1 degrees of freedom) at the level of the normal quantile `z`.
+def t_quantile(units: float, z: float = 1.959963984540054) -> float:
+    """The Student quantile (units - 1 degrees of freedom, at least 1) at the level of the normal quantile `z`.
 
     Infinite for one unit: nothing can be said about the spread between units then.
     """
-    if units < 2:
+    if units <= 1:
         return math.inf
-    return max(z, float(stdtrit(units - 1, ndtr(z))))
+    return max(z, float(stdtrit(max(units - 1, 1), ndtr(z))))
 
 
 def _encode_units(units: Sequence[Hashable] | None, rows: int) -> npt.NDArray[np.intp] | None:

@@ -55,6 +55,8 @@ class RunProgress:
                 method = self._get_method(name)
                 method.activity = ""
                 method.dev, method.test = (result, method.test) if side == "dev" else (method.dev, result)
+            case events.MethodFailed(name, reason):
+                self._get_method(name).activity = f"failed: {reason}"
             case events.RunEnded():
                 self.notes += [event.error] if event.error else []
                 for method in self.methods.values():

@@ -8,7 +8,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +21,39 @@ from etude.data.formats.chat import read_question
 from etude.data.formats.raw_rows import read_raw_rows
 from etude.data.formats.read import find_input_columns
 from etude.data.formats.row_reader import RowReader
+from etude.feedback import Feedback, drop_undone
 from etude.types import Message
 
-Source = Literal["requests", "dev"]
+Source = Literal["requests", "dev", "right", "expert"]
+"""`dev` are answers that counted as wrong, `right` a sample of those that counted as right; `expert` are the answers of
+all sources that somebody left to an expert and nobody has judged."""
 HOLD_SECONDS = 900.0  # how long an answer that somebody reads is hidden from others
+SHARED_EVERY = 10  # every tenth answer is reviewed by two people, if others than the owner may review
 _SCHEMA = """
-create table if not exists items (
-  id text primary key, source text, position integer, body text, answer text, answer_hash text, urgency real,
-  done integer default 0, reviewer text, held_until real default 0);
-create index if not exists waiting on items (source, done, urgency, position);
-create index if not exists answers on items (answer_hash);
-create index if not exists reviewers on items (reviewer, done, held_until);
+create table if not exists answers (
+  id text primary key, source text, position integer, body text, input_hash text, answer text, answer_hash text,
+  urgency real, num_needed integer, num_judged integer default 0, num_flags integer default 0,
+  held_by text, held_until real default 0);
+create index if not exists by_urgency on answers (source, urgency, position);
+create index if not exists by_input on answers (input_hash);
+create table if not exists reviews (
+  position integer, entry text, reviewer text, input_hash text, answer_hash text, is_flag integer);
+create index if not exists reviews_by_input on reviews (input_hash);
 create table if not exists settings (name text primary key, value text);
 create table if not exists people (name text primary key, role text, hash text);
 """
+# The answer_hash of a review is "" if it says what is right for the input, whatever the assistant answers.
+_IS_ABOUT = "reviews.input_hash = answers.input_hash and reviews.answer_hash in ('', answers.answer_hash)"
+_COUNT_REVIEWS = f"""
+update answers set
+  num_judged = (select count(distinct reviewer) from reviews where {_IS_ABOUT} and not is_flag),
+  num_flags = (select count(*) from reviews where {_IS_ABOUT} and is_flag)
+where input_hash in (select value from json_each(?))"""
+_NUM_NEEDED = "min(num_needed, (select 1 + count(*) from people where role != 'reader'))"
+_IS_DONE = f"num_judged > 0 and (num_judged >= {_NUM_NEEDED} or num_flags > 0)"
+_IS_WAITING = f"""answer is not null and not ({_IS_DONE}) and (:source = 'expert' or num_flags = 0) and not exists (
+  select 1 from reviews where {_IS_ABOUT} and reviewer = :reviewer and not is_flag)"""
+"""Whether this reviewer can review the answer now, unless somebody holds it."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +88,13 @@ def hash_answer(turns: Sequence[Message], answer: str) -> str:
 
 @dataclass(frozen=True)
 class ReviewCounts:
-    """How many items of a source there are, have an answer, and are reviewed."""
+    """How many items of a source there are, have an answer, are reviewed, and wait for this reviewer."""
 
     total: int
     answered: int
     done: int
-
-    @property
-    def waiting(self) -> int:
-        """Items that have an answer and are not reviewed."""
-        return self.answered - self.done
+    waiting: int
+    by_person: Mapping[str, int]  # reviewer -> number of items
 
 
 class ReviewQueue:
@@ -98,97 +114,136 @@ class ReviewQueue:
             database.execute("create temporary table current (id text primary key)")
             database.executemany("insert or ignore into current values (?)", ((item.id,) for item in items))
             database.execute(
-                "delete from items where source = ? and id not in (select id from current)", (source,)
+                "delete from answers where source = ? and id not in (select id from current)", (source,)
             )
             database.executemany(
-                "insert or ignore into items (id, source, position, body, answer, answer_hash, urgency) "
-                "values (?, ?, ?, ?, ?, ?, ?)",
+                "insert or ignore into answers (id, source, position, body, input_hash, answer, answer_hash, urgency, "
+                "num_needed) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (item.id, source, number, _encode_body(item), item.answer, item.answer_hash, item.urgency)
+                    (
+                        *(item.id, source, number, _encode_body(item), hash_answer(item.input, "")),
+                        *(
+                            item.answer,
+                            item.answer_hash,
+                            item.urgency,
+                            2 if number % SHARED_EVERY == 0 else 1,
+                        ),
+                    )
                     for number, item in enumerate(items)
                 ),
             )
+            _count_reviews(database, (hash_answer(item.input, "") for item in items))
 
     def list_unanswered(self, limit: int) -> list[ReviewItem]:
         """List items that wait for the assistant, in their order."""
-        query = "select * from items where answer is null order by position limit ?"
-        return [_decode_item(row) for row in self._run(query, limit)]
+        query = "select * from answers where answer is null order by position limit :limit"
+        return [_decode_item(row) for row in self._run(query, limit=limit)]
 
     def set_answer(self, item: ReviewItem) -> None:
         """Save the answer to an item."""
-        query = "update items set body = ?, answer = ?, answer_hash = ?, urgency = ? where id = ?"
-        self._run(query, _encode_body(item), item.answer, item.answer_hash, item.urgency, item.id)
-
-    def mark_done(self, hashes: Iterable[str]) -> None:
-        """Mark the items with these answer hashes as reviewed."""
+        query = "update answers set body = ?, answer = ?, answer_hash = ?, urgency = ? where id = ?"
+        values = (_encode_body(item), item.answer, item.answer_hash, item.urgency, item.id)
         with self._open() as database:
-            database.executemany(
-                "update items set done = 1 where answer_hash = ?", ((digest,) for digest in hashes)
+            database.execute(query, values)
+            _count_reviews(database, [hash_answer(item.input, "")])
+
+    def set_reviews(self, entries: Sequence[Feedback]) -> None:
+        """Count the answers that the feedback is about as reviewed, or as left to an expert. Undone entries and choices
+        between two answers do not count, and of each person only the last entry on an answer."""
+        counting = {entry.id for entry in drop_undone(entries) if not entry.choice}
+        latest = {
+            (entry.reviewer, entry.input, entry.answer): (position, entry)
+            for position, entry in enumerate(entries)
+            if entry.id in counting
+        }
+        reviews = {
+            (
+                *(position, entry.id, entry.reviewer, hash_answer(entry.input, "")),
+                "" if entry.correction or entry.exclude else hash_answer(entry.input, entry.answer),
+                int(entry.flag),
             )
+            for position, entry in latest.values()
+        }
+        with self._open() as database:
+            before = {tuple(row) for row in database.execute("select * from reviews")}
+            if reviews != before:
+                database.execute("delete from reviews")
+                database.executemany("insert into reviews values (?, ?, ?, ?, ?, ?)", sorted(reviews))
+                _count_reviews(database, (input_hash for _, _, _, input_hash, *_ in reviews ^ before))
 
     def take_next(self, reviewer: str, source: Source) -> ReviewItem | None:
         """Return the next item and hold it for a reviewer; the one they already hold comes first."""
         now = time.time()
+        query = (
+            f"select * from answers where {_select_source(source)} and {_IS_WAITING} "
+            "and (held_by = :reviewer or held_until < :now) "
+            "order by (held_by is :reviewer and held_until >= :now) desc, urgency, position limit 1"
+        )
         with self._open() as database:
-            # Locks the file before reading, so that two reviewers never get the same item.
+            # Locks the file before reading, so that two reviewers never hold the same item.
             database.execute("begin immediate")
-            waiting = "select * from items where source = ? and done = 0 and answer is not null and "
-            own = f"{waiting} reviewer = ? and held_until >= ?"
-            free = f"{waiting} held_until < ? order by urgency, position"
-            row = (
-                database.execute(own, (source, reviewer, now)).fetchone()
-                or database.execute(free, (source, now)).fetchone()
-            )
+            row = database.execute(query, {"source": source, "reviewer": reviewer, "now": now}).fetchone()
             if row is None:
                 return None
-            database.execute(
-                "update items set reviewer = ?, held_until = ? where id = ?",
-                (reviewer, now + HOLD_SECONDS, row["id"]),
-            )
+            values = (reviewer, now + HOLD_SECONDS, row["id"])
+            database.execute("update answers set held_by = ?, held_until = ? where id = ?", values)
             return _decode_item(row)
 
     def find(self, item_id: str) -> ReviewItem | None:
         """Return the item of an id."""
-        rows = self._run("select * from items where id = ?", item_id)
+        rows = self._run("select * from answers where id = :id", id=item_id)
         return _decode_item(rows[0]) if rows else None
 
-    def finish(self, item_id: str, reviewer: str) -> None:
-        """Mark an item as reviewed."""
-        query = "update items set done = 1, reviewer = ?, held_until = ? where id = ?"
-        self._run(query, reviewer, time.time(), item_id)
+    def release(self, item_id: str, is_last: bool = False) -> None:
+        """Let others have an item, with `is_last` after all other items."""
+        urgency = "(select max(urgency) + 1 from answers)" if is_last else "urgency"
+        query = f"update answers set held_by = null, held_until = 0, urgency = {urgency} where id = :id"
+        self._run(query, id=item_id)
 
-    def put_back(self, item_id: str) -> None:
-        """Put an item behind all others."""
-        last = "(select max(urgency) + 1 from items)"
-        self._run(f"update items set reviewer = null, held_until = 0, urgency = {last} where id = ?", item_id)
+    def find_reviewed(self, reviewer: str, source: Source, back: int) -> tuple[ReviewItem, str] | None:
+        """Return the item that a reviewer has reviewed last (`back` 1), or the one before (2), with the id of the
+        entry."""
+        query = (
+            f"select answers.*, entry, max(reviews.position) as said from answers join reviews on {_IS_ABOUT} "
+            f"where {_select_source(source)} and reviewer = :reviewer "
+            "group by answers.id order by said desc limit 1 offset :skipped"
+        )
+        rows = self._run(query, source=source, reviewer=reviewer, skipped=back - 1)
+        return (_decode_item(rows[0]), rows[0]["entry"]) if rows else None
 
-    def find_last(self, reviewer: str, source: Source) -> ReviewItem | None:
-        """Return the item that a reviewer has reviewed last."""
-        query = "select * from items where source = ? and done = 1 and reviewer = ? order by held_until desc"
-        rows = self._run(f"{query} limit 1", source, reviewer)
-        return _decode_item(rows[0]) if rows else None
-
-    def count(self, source: Source) -> ReviewCounts:
-        """Count how far a source is reviewed."""
-        query = "select count(*), count(answer), coalesce(sum(done), 0) from items where source = ?"
-        return ReviewCounts(*self._run(query, source)[0])
+    def count(self, source: Source, reviewer: str = "") -> ReviewCounts:
+        """Count how far a source is reviewed, and how much of it waits for this reviewer."""
+        where = f"from answers where {_select_source(source)}"
+        values = {"source": source, "reviewer": reviewer}
+        query = f"select count(*), count(answer), coalesce(sum({_IS_DONE}), 0) {where}"
+        ((total, answered, done),) = self._run(query, **values)
+        ((waiting,),) = self._run(f"select count(*) {where} and {_IS_WAITING}", **values)
+        people = (
+            f"select reviewer, count(distinct answers.id) from answers join reviews on {_IS_ABOUT} "
+            f"where {_select_source(source)} and not is_flag group by reviewer"
+        )
+        by_person = dict(tuple(row) for row in self._run(people, source=source))
+        return ReviewCounts(total, answered, done, waiting, by_person)
 
     @property
     def secret(self) -> str:
         """A random text that survives restarts, from which sign-in links and form tokens are derived."""
-        self._run("insert or ignore into settings values ('secret', ?)", secrets.token_urlsafe(24))
+        self._run(
+            "insert or ignore into settings values ('secret', :secret)", secret=secrets.token_urlsafe(24)
+        )
         return str(self._run("select value from settings where name = 'secret'")[0][0])
 
     def invite(self, name: str, role: str, hash: str) -> None:
         """Save a person with the hash of their key, which replaces an earlier one."""
-        self._run("insert or replace into people values (?, ?, ?)", name, role, hash)
+        query = "insert or replace into people values (:name, :role, :hash)"
+        self._run(query, name=name, role=role, hash=hash)
 
     @property
     def people(self) -> list[tuple[str, str, str]]:
         """(name, role, hash) of everyone who was invited."""
         return [tuple(row) for row in self._run("select name, role, hash from people")]
 
-    def _run(self, query: str, *values: object) -> list[sqlite3.Row]:
+    def _run(self, query: str, **values: object) -> list[sqlite3.Row]:
         with self._open() as database:
             return database.execute(query, values).fetchall()
 
@@ -217,6 +272,14 @@ def read_requests(
     inputs = dict.fromkeys(read_question(Cells(reader, row), source) for row in read_raw_rows(reader))
     raise_issues([issue for _, issue in reader.issues], file)
     return list(inputs)
+
+
+def _select_source(source: Source) -> str:
+    return "num_flags > 0" if source == "expert" else "source = :source"
+
+
+def _count_reviews(database: sqlite3.Connection, input_hashes: Iterable[str]) -> None:
+    database.execute(_COUNT_REVIEWS, (json.dumps(list(input_hashes)),))
 
 
 def _encode_body(item: ReviewItem) -> str:

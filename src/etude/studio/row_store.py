@@ -3,9 +3,8 @@
 import json
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from etude.base.files import read_lines
@@ -20,17 +19,31 @@ from etude.task import Task
 from etude.types import Example, Excerpt, Finding, Message
 
 PAGE_ROWS = 50
-MAX_TAGS = 300  # values of tags in the filter
+MAX_VALUES = 300  # values to choose from in a field of the filter
+NUM_EXAMPLES = 3  # good answers that the guidelines display
+FILTERS = ("tag", "kind", "state", "person")
+"""The fields of the filter with values to choose from."""
 _SCHEMA = """
 create table rows (
   number integer primary key, id text, location text, input text, output text, tags text, turns text, key text);
-create table tags (tag text, number integer);
-create table findings (kind text, id text);
-create index by_tag on tags (tag);
+create table marks (name text, value text, id text);
 create index by_id on rows (id);
 create index by_key on rows (key);
-create index by_kind on findings (kind, id);
+create index by_turns on rows (turns);
+create index by_value on marks (name, value, id);
+create index marks_by_id on marks (id, name);
 """
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Which rows are displayed, exported or changed at once. An empty text matches every row."""
+
+    q: str = ""  # words in input or answer, or an id
+    tag: str = ""  # `name: value`
+    kind: str = ""  # of a finding
+    state: str = ""  # "corrected" or "left out"
+    person: str = ""  # who has said something about the row
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,9 @@ class DataRow:
     output: str
     tags: Mapping[str, str]
     turns: tuple[Message, ...]
+    key: str  # `input_key`
     kinds: tuple[str, ...] = ()  # kinds of the findings about it
+    state: str = ""  # what a new file of examples will do with it: "corrected", "left out" or ""
 
 
 class RowStore:
@@ -53,29 +68,26 @@ class RowStore:
         self._lock = threading.Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)  # guarded by the lock
         self._database.executescript(_SCHEMA)
-        self.tags: Counter[str] = Counter()  # `name: value` of a tag -> number of rows
         with self._database:
             for number, row in enumerate(row for row in rows if not sealed.contains(row.text)):
                 self._add(number, row)
         self.set_findings(findings)
 
     def _add(self, number: int, row: Example) -> None:
-        tags = [f"{name}: {value}" for name, value in row.tags.items()]
-        self.tags.update(tags)
-        turns = json.dumps([(turn.role, turn.content) for turn in row.input])
+        tags = [("tag", f"{name}: {value}", row.id) for name, value in row.tags.items()]
+        turns = _format_turns(row.input)
         texts = (row.text, row.output, json.dumps(dict(row.tags)), turns, input_key(row))
         self._database.execute(
             "insert into rows values (?, ?, ?, ?, ?, ?, ?, ?)", (number, row.id, row.location, *texts)
         )
-        self._database.executemany("insert into tags values (?, ?)", [(tag, number) for tag in tags])
+        self._database.executemany("insert into marks values (?, ?, ?)", tags)
 
     def set_findings(self, findings: Sequence[Finding]) -> None:
         """Replace the findings by those of a new check."""
-        with self._lock, self._database:
-            ids = {row_id for (row_id,) in self._database.execute("select id from rows")}
-            self._database.execute("delete from findings")
-            pairs = {(finding.kind, row) for finding in findings for row in finding.rows if row in ids}
-            self._database.executemany("insert into findings values (?, ?)", sorted(pairs))
+        ids = {row_id for (row_id,) in self._run("select id from rows")}
+        self.set_marks(
+            "kind", {(finding.kind, row) for finding in findings for row in finding.rows if row in ids}
+        )
         self.findings: list[tuple[Finding, list[Excerpt], int]] = [
             (
                 finding,
@@ -86,24 +98,45 @@ class RowStore:
         ]
         """Each finding, its excerpts from rows that may be displayed, and how many of these rows it is about."""
 
-    def search(self, words: str, tag: str, kind: str, page: int) -> tuple[list[DataRow], int]:
-        """Return a page (from 0) of the rows that contain the words, have the tag and a finding of the kind; and the
-        number of all such rows. An empty text matches every row."""
-        conditions, values = ["1"], list[str]()
-        if words:
-            pattern = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-            conditions.append("(input like ? escape '!' or output like ? escape '!' or id = ?)")
-            values += [f"%{pattern}%", f"%{pattern}%", words]
-        if tag:
-            conditions.append("number in (select number from tags where tag = ?)")
-            values.append(tag)
-        if kind:
-            conditions.append("id in (select id from findings where kind = ?)")
-            values.append(kind)
+    def set_marks(self, name: str, values: Iterable[tuple[str, str]]) -> None:
+        """Replace what rows are filtered by: (value, id of a row) of one field of the filter."""
+        with self._lock, self._database:
+            self._database.execute("delete from marks where name = ?", (name,))
+            marks = ((name, value, row_id) for value, row_id in sorted(set(values)))
+            self._database.executemany("insert into marks values (?, ?, ?)", marks)
+
+    def list_values(self, name: str) -> list[tuple[str, int]]:
+        """List the most frequent values of a field of the filter in their order, each with its number of rows."""
+        query = (
+            "select value, count(*) from marks where name = ? group by value order by count(*) desc limit ?"
+        )
+        return sorted(self._run(query, name, MAX_VALUES))
+
+    def search(self, row_filter: RowFilter, page: int | None = None) -> tuple[list[DataRow], int]:
+        """Return the rows that match the filter, of a page (from 0) or all, and their number on all pages."""
+        values = asdict(row_filter)
+        words = values.pop("q").strip()
+        pattern = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        values |= {"words": words, "pattern": f"%{pattern}%", "offset": (page or 0) * PAGE_ROWS}
+        conditions = ["(input like :pattern escape '!' or output like :pattern escape '!' or id = :words)"]
+        conditions += [
+            f"id in (select id from marks where name = '{name}' and value = :{name})"
+            for name in FILTERS
+            if values[name]
+        ]
         clause = " and ".join(conditions)
-        ((total,),) = self._run(f"select count(*) from rows where {clause}", *values)
-        query = f"select * from rows where {clause} order by number limit {PAGE_ROWS} offset ?"
-        return [self._read_row(record) for record in self._run(query, *values, page * PAGE_ROWS)], total
+        ((total,),) = self._run(f"select count(*) from rows where {clause}", values)
+        limit = -1 if page is None else PAGE_ROWS
+        query = f"select * from rows where {clause} order by number limit {limit} offset :offset"
+        return [self._read_row(record) for record in self._run(query, values)], total
+
+    def list_examples(self) -> list[DataRow]:
+        """List rows with different answers that no finding is about, those with the most frequent answers first."""
+        query = (
+            "select * from rows where id not in (select id from marks where name in ('kind', 'state')) "
+            "group by output order by count(*) desc, number limit ?"
+        )
+        return [self._read_row(record) for record in self._run(query, NUM_EXAMPLES)]
 
     def find(self, row_id: str) -> DataRow | None:
         """Return the row with an id."""
@@ -122,14 +155,26 @@ class RowStore:
             Example(row_id, _parse_turns(turns), output) for row_id, turns, output in self._run(query, key)
         ]
 
+    def find_ids(self, turns: Sequence[Message]) -> list[str]:
+        """Return the ids of the rows with exactly this input."""
+        return [
+            row_id for (row_id,) in self._run("select id from rows where turns = ?", _format_turns(turns))
+        ]
+
     def _read_row(self, record: tuple[str, ...]) -> DataRow:
-        _, row_id, location, text, output, tags, turns, _ = record
-        kinds = tuple(kind for (kind,) in self._run("select kind from findings where id = ?", row_id))
-        return DataRow(row_id, location, text, output, json.loads(tags), _parse_turns(turns), kinds)
+        _, row_id, location, text, output, tags, turns, key = record
+        marks = self._run("select name, value from marks where id = ? and name in ('kind', 'state')", row_id)
+        kinds = tuple(value for name, value in marks if name == "kind")
+        state = next((value for name, value in marks if name == "state"), "")
+        return DataRow(
+            row_id, location, text, output, json.loads(tags), _parse_turns(turns), key, kinds, state
+        )
 
     def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a query with values, or with one mapping of named values."""
+        parameters = values[0] if values and isinstance(values[0], dict) else values
         with self._lock:
-            return self._database.execute(query, values).fetchall()
+            return self._database.execute(query, parameters).fetchall()
 
 
 class DataCheck:
@@ -159,6 +204,10 @@ def load_findings(run: Run) -> list[Finding]:
     """Load what the quick checks found before the run."""
     file = run.folder / "findings.jsonl"
     return [from_json(Finding, line) for line in read_lines(file)] if file.exists() else []
+
+
+def _format_turns(turns: Sequence[Message]) -> str:
+    return json.dumps([(turn.role, turn.content) for turn in turns])
 
 
 def _parse_turns(text: str) -> tuple[Message, ...]:

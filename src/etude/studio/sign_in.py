@@ -12,9 +12,10 @@ from starlette.requests import Request
 from etude.errors import InputError, Issue, quote_value
 from etude.web.api_keys import find_hash, hash_key
 
-Role = Literal["reader", "reviewer", "owner"]
+Role = Literal["reader", "reviewer", "expert", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""A reader reads; a reviewer also gives feedback; an owner also writes files, checks and compares."""
+"""A reader reads; a reviewer also gives feedback; an expert also judges what others left to one; an owner also writes
+files, checks and compares."""
 
 
 @dataclass(frozen=True)

@@ -4,29 +4,39 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 from etude.assistant import load
 from etude.base.files import Json
 from etude.data.dataset import survey_dataset
-from etude.data.splits import input_key
 from etude.errors import InputError, Issue, quote_value
 from etude.feedback import FILE, Feedback, FeedbackLog, drop_undone, new_id
 from etude.feedback.entry import utc_now
-from etude.feedback.gather import GatheredFeedback, gather_feedback, normalize_answer, select_rows
+from etude.feedback.gather import (
+    GatheredFeedback,
+    RightAnswer,
+    gather_feedback,
+    normalize_answer,
+    select_rows,
+)
 from etude.feedback.sealed import load_sealed_test
 from etude.repair.editable_rows import resolve_columns
 from etude.runs import FOLDER, Run, find_run, find_runs
 from etude.runs.recommended import choose_method
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.progress import ComparisonJob
-from etude.studio.review_queue import ReviewItem, ReviewQueue, hash_answer, read_requests
+from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
 from etude.studio.row_store import DataCheck, DataRow, RowStore, load_findings
 from etude.studio.sign_in import Person
 from etude.task import load_task
-from etude.types import Example
+from etude.types import Message
 
 QUEUE_FILE = "studio.sqlite"  # beside the runs
+NUM_RIGHT = (
+    20  # at most this many of the dev rows that counted as right are reviewed, since a check can be wrong
+)
 DISAGREEMENT_WEIGHT = 0.01
 """How much each different answer of the other methods lowers the urgency, so that the row is reviewed earlier."""
 
@@ -85,14 +95,16 @@ class Studio:
         # 2. The rows and the feedback on them.
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = ReviewQueue(self.task.folder / FOLDER / QUEUE_FILE)
+        self._num_counted = -1
+        """Entries that the queue has counted."""
         self._load_rows()
         self.num_sealed = 0
         """Requests left out because they are in the test."""
-        # 3. The queue: what is no longer asked leaves it, and what has feedback counts as reviewed.
+        # 3. The queue: what is no longer asked leaves it.
         if self._requests_file:
             self.queue.replace_source("requests", self._load_requests(self._requests_file))
-        self.queue.replace_source("dev", self._load_wrong_dev_rows())
-        self.queue.mark_done(hash_answer(entry.input, entry.answer) for entry in self.log.entries)
+        for source in ("dev", "right"):
+            self.queue.replace_source(source, self._load_dev_rows(source))
         self.answering = AnswerWorker(self.queue, self.assistant, self.task.endpoints)
 
     def _load_rows(self) -> None:
@@ -102,6 +114,8 @@ class Studio:
         self.checking = DataCheck(self.task, self.data)
         self._gathered: tuple[int, GatheredFeedback] | None = None
         """The number of entries, and what follows from them."""
+        self._marked: GatheredFeedback | None = None
+        """The feedback that the rows are marked with."""
 
     def _load_requests(self, file: Path) -> list[ReviewItem]:
         inputs = read_requests(file, self._columns, resolve_columns(self.task.examples).input)
@@ -116,17 +130,25 @@ class Studio:
             if not is_sealed
         ]
 
-    def _load_wrong_dev_rows(self) -> list[ReviewItem]:
-        """Dev rows that the assistant got wrong; those on which the methods disagree most are the most urgent."""
+    def _load_dev_rows(self, source: Literal["dev", "right"]) -> list[ReviewItem]:
+        """Dev rows that the assistant got wrong, or a sample of those that it got right; those on which the methods
+        disagree most are the most urgent."""
         rows = {row.id: row for row in self.rows}
         predictions = [
             line for method in self.run.fitted_methods for line in load_dev_predictions(self.run, method)
         ]
         answers = {(line["id"], normalize_answer(line["answer"])) for line in predictions}
         num_different = Counter(row_id for row_id, _ in answers)
+        lines = [
+            line
+            for line in load_dev_predictions(self.run, self.method)
+            if line["id"] in rows and (line["score"] < 1) == (source == "dev")
+        ]
+        if source == "right":
+            lines = lines[:: -(-len(lines) // NUM_RIGHT) or 1]
         return [
             ReviewItem(
-                source="dev",
+                source=source,
                 input=rows[line["id"]].input,
                 assistant=self.name,
                 answer=line["answer"],
@@ -137,8 +159,7 @@ class Studio:
                 urgency=compute_urgency(line["failures"], line["confidence"])
                 - DISAGREEMENT_WEIGHT * num_different[line["id"]],
             )
-            for line in load_dev_predictions(self.run, self.method)
-            if line["id"] in rows and line["score"] < 1
+            for line in lines
         ]
 
     @property
@@ -159,8 +180,19 @@ class Studio:
             self._gathered = len(entries), gather_feedback(entries, self.task, self.sealed)
         return self._gathered[1]
 
-    def save_review(self, item: ReviewItem, reviewer: str, entry_id: str, **content: object) -> list[str]:
-        """Save feedback on an item and mark it as reviewed. A second call with the same id changes nothing.
+    def sync_queue(self) -> ReviewQueue:
+        """Return the queue, with all feedback counted, also what another process has saved."""
+        entries = self.log.entries
+        if len(entries) != self._num_counted:
+            self.queue.set_reviews(entries)
+            self._num_counted = len(entries)
+        return self.queue
+
+    def save_review(
+        self, item: ReviewItem, reviewer: str, entry_id: str, earlier_id: str = "", **content: object
+    ) -> list[str]:
+        """Save feedback on an item, in place of the reviewer's earlier entry. A second call with the same id changes
+        nothing.
 
         `accepted` says that the answer is right: for a new request it becomes the right answer, for a dev row only a
         thumb up. Returns what is wrong with a correction; then nothing is saved.
@@ -170,18 +202,24 @@ class Studio:
             content |= {"correction": item.answer} if is_request else {"thumb": "up"}
         correction = content.get("correction")
         if isinstance(correction, str):
-            if failures := self._check_correction(correction):
+            if failures := self.check_correction(correction):
                 return failures
             content["correction"] = correction.strip()
-        fields = (entry_id or new_id(), utc_now(), reviewer, item.assistant, item.input, item.answer or "")
-        self.log.add(Feedback(*fields, **content))  # type: ignore[arg-type]
-        self.queue.finish(item.id, reviewer)
+        # To leave out a row is about the row's answer.
+        answer = (item.expected if content.get("exclude") else item.answer) or ""
+        fields = (entry_id or new_id(), utc_now(), reviewer, item.assistant, item.input, answer)
+        is_new = self.log.add(Feedback(*fields, **content))  # type: ignore[arg-type]
+        earlier = self.find_entry(earlier_id)
+        # On the same answer a later entry counts instead of an earlier one.
+        if is_new and earlier and earlier.reviewer == reviewer and earlier.answer != answer:
+            self.undo(earlier_id, reviewer)
+        self.queue.release(item.id)
         return []
 
     def correct(self, row: DataRow, reviewer: str, correction: str, reason: str) -> list[str]:
         """Save a correction of a row of the examples. Returns what is wrong with it; then nothing is saved."""
         text = correction.replace("\r\n", "\n").strip()
-        failures = self._check_correction(text)
+        failures = self.check_correction(text)
         if not failures:
             self._save_on_row(row, reviewer, correction=text, reason=reason.strip())
         return failures
@@ -192,33 +230,66 @@ class Studio:
 
     def undo(self, entry_id: str, reviewer: str) -> None:
         """Save that an entry no longer counts. Raises InputError if there is none."""
-        entry = next((entry for entry in self.log.entries if entry.id == entry_id), None)
+        entry = self.find_entry(entry_id)
         if entry is None:
             message = "there is no such entry"
             raise InputError([Issue("undo", message, quote_value(entry_id), "reload the page")])
         self.log.add(Feedback(new_id(), utc_now(), reviewer, "", entry.input, entry.answer, undo=entry_id))
 
-    def list_history(self, row: DataRow) -> list[tuple[Feedback, bool]]:
-        """List the feedback on a row's input, the latest first, each with whether it still counts."""
+    def find_entry(self, entry_id: str) -> Feedback | None:
+        """Return the entry with an id."""
+        return next((entry for entry in self.log.entries if entry.id == entry_id), None)
+
+    def list_history(self, turns: Sequence[Message]) -> list[tuple[Feedback, bool]]:
+        """List the feedback on an input, the latest first, each with whether it still counts."""
         entries = self.log.entries
         counting = {entry.id for entry in drop_undone(entries)}
-        on_row = [entry for entry in reversed(entries) if entry.input == row.turns]
-        return [(entry, bool(entry.undo) or entry.id in counting) for entry in on_row]
+        on_input = [entry for entry in reversed(entries) if entry.input == tuple(turns)]
+        return [(entry, bool(entry.undo) or entry.id in counting) for entry in on_input]
 
-    def get_state(self, row: DataRow) -> str:
-        """Return what a new file of examples will do with the row: "left out", "corrected" or ""."""
-        example = Example(row.id, row.turns, row.output)
-        key = input_key(example)
-        if entries := self.gathered_feedback.excluded.get(key):
-            excluded = select_rows(self.data.find_by_key(key), entries)
-            return "left out" if row.id in {example.id for example in excluded} else ""
-        answers = (answer for answer in self.gathered_feedback.answers if answer.key == key)
-        return "corrected" if any(answer.differs(example) for answer in answers) else ""
+    def list_unseen(self, turns: Sequence[Message], seen: str, reviewer: str) -> list[Feedback]:
+        """List what other people have said about an input since a page was sent, the latest first. `seen` is the id of
+        the latest entry on that page; "" if there was none."""
+        later = takewhile(lambda entry: entry[0].id != seen, self.list_history(turns))
+        return [
+            entry for entry, counts in later if counts and not entry.choice and entry.reviewer != reviewer
+        ]
+
+    def sync_data(self) -> RowStore:
+        """Return the rows, with all feedback counted: which will be corrected or left out, and who has said something
+        about them."""
+        gathered, data = self.gathered_feedback, self.data
+        if gathered is not self._marked:
+            states = [
+                ("left out", row.id)
+                for key, entries in gathered.excluded.items()
+                for row in select_rows(data.find_by_key(key), entries)
+            ]
+            states += [
+                ("corrected", row.id)
+                for answer in gathered.answers
+                for row in data.find_by_key(answer.key)
+                if answer.differs(row)
+            ]
+            data.set_marks("state", states)
+            counting = drop_undone(self.log.entries)
+            data.set_marks(
+                "person",
+                ((entry.reviewer, row_id) for entry in counting for row_id in data.find_ids(entry.input)),
+            )
+            self._marked = gathered
+        return data
+
+    def find_right_answer(self, row: DataRow) -> RightAnswer | None:
+        """Return the answer that corrects a row, with who gave it."""
+        answers = self.gathered_feedback.answers if row.state == "corrected" else ()
+        return next((answer for answer in answers if answer.key == row.key), None)
 
     def _save_on_row(self, row: DataRow, reviewer: str, **content: object) -> None:
         self.log.add(Feedback(new_id(), utc_now(), reviewer, "", row.turns, row.output, **content))  # type: ignore[arg-type]
 
-    def _check_correction(self, correction: str) -> list[str]:
+    def check_correction(self, correction: str) -> list[str]:
+        """Return what is wrong with a right answer that somebody has written."""
         if not correction.strip():
             return ["it is empty"]
         return list(self.task.contract.check(correction.strip())) if self.task.contract else []

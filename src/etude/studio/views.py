@@ -1,6 +1,9 @@
 """The pages of the studio: one function for each page, one for each form."""
 
+import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,10 @@ from etude.base.formatting import format_command, format_count
 from etude.base.pages import create_environment, read_asset
 from etude.checks.output.html_page import split_excerpt
 from etude.errors import EtudeError, RunError
-from etude.feedback import new_id
+from etude.feedback import Feedback, drop_undone, new_id
 from etude.feedback.apply import EXCLUDED, apply_feedback
 from etude.feedback.entry import utc_now
+from etude.limits.acts import ACT_WORDS
 from etude.methods import METHODS
 from etude.repair.fix_file import format_source_line
 from etude.runs import FOLDER, Run, find_run, find_runs
@@ -28,11 +32,10 @@ from etude.studio import conversation
 from etude.studio.blind import BlindComparison
 from etude.studio.progress import RunProgress, read_progress, resume_options
 from etude.studio.review_queue import ReviewItem, Source
-from etude.studio.row_store import MAX_TAGS, PAGE_ROWS, DataRow
+from etude.studio.row_store import FILTERS, PAGE_ROWS, DataRow, RowFilter
 from etude.studio.sign_in import Role, SignIn
 from etude.studio.studio import Studio
 from etude.studio.suite_result import load_suite_result, suite_folder
-from etude.suites.acts import ACT_WORDS
 from etude.suites.teach import read_proposals, save_decision, write_approved_examples
 from etude.types import Message
 from etude.web.shell import LOOPBACK, Shell
@@ -43,6 +46,7 @@ NOT_ALLOWED = "You are signed in as {role}, and this needs the role {needed}. As
 MONTH = 30 * 86400  # seconds that a browser stays signed in
 MAX_BODY_BYTES = 2**20
 MAX_NAME = 60  # characters
+EXPORT_NAME = "rows.csv"
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -62,7 +66,45 @@ _STATIC: dict[str, tuple[Callable[[], str], str]] = {
     "studio.css": (lambda: (_FOLDER / "static" / "studio.css").read_text(encoding="utf-8"), "text/css"),
     "studio.js": (lambda: (_FOLDER / "static" / "studio.js").read_text(encoding="utf-8"), "text/javascript"),
 }
-_SOURCES: dict[Source, str] = {"requests": "New requests", "dev": "Rows to check"}
+_SOURCES: dict[Source, str] = {
+    "requests": "New requests",
+    "dev": "Rows to check",
+    "right": "Answers that counted as right",
+    "expert": "Left to an expert",
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a reviewer can say about an answer."""
+
+    name: str  # the value of its button, or the id of the form that it opens
+    label: str
+    key: str
+    text: str  # what it means, on the page of keys
+    has_form: bool = False
+    is_for_rows: bool = False  # whether it needs an answer in the examples
+
+
+ACTIONS = (
+    Action(
+        "accept", "Accept", "a", "The answer is right. If the row has another answer, that one is right too."
+    ),
+    Action("correct", "Correct", "c", "Another answer is right; you write it.", True),
+    Action("reject", "Reject", "r", "The answer is wrong; you may say why.", True),
+    Action(
+        *(
+            "wrong_row",
+            "Row is wrong",
+            "w",
+            "The row gets this answer, or is left out of the examples.",
+            True,
+        ),
+        is_for_rows=True,
+    ),
+    Action("expert", "Expert", "e", "Somebody else must decide: it goes to the experts."),
+    Action("skip", "Skip", "s", "You say nothing; the answer comes again at the end."),
+)
 Form = dict[str, str]
 
 
@@ -80,6 +122,8 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/chat", save(pages.answer_chat), methods=["POST"]),
         Route("/feedback", save(pages.save_feedback), methods=["POST"]),
         Route("/data", show(pages.show_data)),
+        Route("/data", save(pages.change_rows), methods=["POST"]),
+        Route(f"/{EXPORT_NAME}", show(pages.export_rows)),
         Route("/row", show(pages.show_row)),
         Route("/row", save(pages.correct_row), methods=["POST"]),
         Route("/row/out", save(pages.exclude_row), methods=["POST"]),
@@ -149,6 +193,11 @@ def _summarize_run(run: Run) -> dict[str, Any]:
         return summary | {"status": str(error)}
 
 
+def _read_filter(request: Request) -> RowFilter:
+    names = (field.name for field in fields(RowFilter))
+    return RowFilter(**{name: request.query_params.get(name, "") for name in names})
+
+
 class Pages:
     """The pages of one studio."""
 
@@ -183,7 +232,10 @@ class Pages:
 
         async def respond(request: Request) -> Response:
             body = (await request.body()).decode(errors="replace")
-            form = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+            form = {
+                name: "\n".join(values) if name == "ids" else values[-1]
+                for name, values in parse_qs(body, keep_blank_values=True).items()
+            }
             if not self.keys.is_own_form(request, form.get("token", "")):
                 return PlainTextResponse(SIGNED_OUT, 403)
             # An action may answer or write files, so it runs in a thread beside the event loop.
@@ -204,7 +256,8 @@ class Pages:
 
     def show_home(self, request: Request, applied: Any = None, is_updated: bool = False) -> Response:
         """The task, its verdict, and what to do next."""
-        counts = {source: self.studio.queue.count(source) for source in _SOURCES}
+        queue, reviewer = self.studio.sync_queue(), self._get_name(request)
+        counts = {source: queue.count(source, reviewer) for source in _SOURCES}
         return self._render(
             "home",
             request,
@@ -217,17 +270,20 @@ class Pages:
 
     def show_review(self, request: Request) -> Response:
         """The next answer to review, or with `previous` the one reviewed last."""
-        source = self._choose_source(request.query_params.get("from", ""))
-        reviewer, queue = self._get_name(request), self.studio.queue
-        is_previous = "previous" in request.query_params
-        item = queue.find_last(reviewer, source) if is_previous else None
-        item = item or queue.take_next(reviewer, source)
-        return self._render_item(request, item, source, is_previous=is_previous)
+        source = self._choose_source(request, request.query_params.get("from", ""))
+        reviewer, queue = self._get_name(request), self.studio.sync_queue()
+        number = request.query_params.get("back", "0")
+        back = int(number) if number.isdecimal() and len(number) < 9 else 0
+        reviewed = queue.find_reviewed(reviewer, source, back) if back else None
+        if reviewed is None:
+            return self._render_item(request, queue.take_next(reviewer, source), source)
+        item, entry_id = reviewed
+        return self._render_item(request, item, source, back, self.studio.find_entry(entry_id))
 
     def save_review(self, request: Request, form: Form) -> Response:
         """Save feedback on an answer, and show the next answer."""
         queue, reviewer = self.studio.queue, self._get_name(request)
-        item, source = queue.find(form.get("item", "")), self._choose_source(form.get("from", ""))
+        item, source = queue.find(form.get("item", "")), self._choose_source(request, form.get("from", ""))
         if item is None or item.answer is None:
             error = "This answer is no longer in the queue, because another assistant answers now."
             return self._render("problem", request, 410, problem=error)
@@ -237,21 +293,25 @@ class Pages:
             "accept": {"accepted": True},
             "correct": {"correction": correction, "reason": reason},
             "reject": {"thumb": "down", "reason": reason},
+            "replace": {"correction": item.answer, "reason": reason},
+            "leave_out": {"exclude": True, "reason": reason},
             "expert": {"flag": True, "reason": reason},
         }
-        button, failures = form.get("say", ""), list[str]()
+        button, failures, entry_id = form.get("say", ""), list[str](), form.get("entry", "")
+        unseen = self.studio.list_unseen(item.input, form.get("seen", ""), reviewer)
         if button == "skip":
-            queue.put_back(item.id)
-        elif button in contents:
-            entry_id = form.get("entry", "")
-            failures = self.studio.save_review(item, reviewer, entry_id, **contents[button])
-        else:
+            queue.release(item.id, is_last=True)
+        elif button not in contents or (button == "leave_out" and item.expected is None):
             failures = ["the form says nothing about the answer"]
-        if failures:
-            return self._render_item(request, item, source, failures=failures, form=form)
+        elif not unseen or self.studio.find_entry(entry_id):
+            earlier = form.get("earlier", "")
+            failures = self.studio.save_review(item, reviewer, entry_id, earlier, **contents[button])
+            unseen = []
+        if failures or (unseen and button != "skip"):
+            return self._render_item(request, item, source, failures=failures, unseen=unseen, form=form)
         if "x-fragment" not in request.headers:
             return RedirectResponse(f"/review?{urlencode({'from': source})}", 303)
-        return self._render_item(request, queue.take_next(reviewer, source), source)
+        return self._render_item(request, self.studio.sync_queue().take_next(reviewer, source), source)
 
     def show_chat(self, request: Request) -> Response:
         """A new conversation."""
@@ -274,25 +334,61 @@ class Pages:
         return HTMLResponse('<p class="note" role="status">Saved. Thank you.</p>')
 
     def show_data(self, request: Request) -> Response:
-        """The rows that may be displayed, filtered by words, tag and finding."""
-        filters: dict[str, Any] = {name: request.query_params.get(name, "") for name in ("q", "tag", "kind")}
-        number = request.query_params.get("page", "0")
-        # A longer number would not fit into SQLite's integers.
-        page = int(number) if number.isdecimal() and len(number) < 9 else 0
-        data = self.studio.data
-        rows, total = data.search(filters["q"].strip(), filters["tag"], filters["kind"], page)
-        return self._render(
-            "data",
-            request,
-            rows=rows,
-            total=total,
-            page=page,
-            num_pages=-(-total // PAGE_ROWS),
-            query=urlencode(filters),
-            tags=sorted(data.tags.most_common(MAX_TAGS)),
-            kinds=sorted({finding.kind for finding, *_ in data.findings}),
-            **filters,
+        """The rows that may be displayed, filtered."""
+        return self._render_data(request)
+
+    def change_rows(self, request: Request, form: Form) -> Response:
+        """Leave out the checked rows, or all that match the filter, or take that back."""
+        studio, reviewer = self.studio, self._get_name(request)
+        rows, _ = studio.sync_data().search(_read_filter(request))
+        if form.get("which") != "all":
+            checked = form.get("ids", "").split("\n")
+            rows = [row for row in rows if row.id in checked]
+        if form.get("do") == "out":
+            rows = [row for row in rows if row.state != "left out"]
+            for row in rows:
+                studio.exclude(row, reviewer, form.get("reason", ""))
+        else:
+            inputs = {row.turns for row in rows}
+            entries = [
+                entry
+                for entry in drop_undone(studio.log.entries)
+                if entry.exclude and entry.reviewer == reviewer and entry.input in inputs
+            ]
+            for entry in entries:
+                studio.undo(entry.id, reviewer)
+        return self._render_data(request, num_changed=len(rows))
+
+    def export_rows(self, request: Request) -> Response:
+        """The rows that match the filter as a table for a spreadsheet, with what people said of them."""
+        studio, output = self.studio, io.StringIO()
+        feedback: dict[tuple[Message, ...], list[str]] = {}
+        for entry in drop_undone(studio.log.entries):
+            comment = f"{entry.reviewer}: {entry.summary}{f' ({entry.reason})' if entry.reason else ''}"
+            feedback.setdefault(entry.input, []).append(comment)
+        writer = csv.writer(output)
+        writer.writerow(
+            ("id", "location", "input", "output", "tags", "findings", "state", "right answer", "feedback")
         )
+        for row in studio.sync_data().search(_read_filter(request))[0]:
+            answer = studio.find_right_answer(row)
+            tags = (f"{name}: {value}" for name, value in row.tags.items())
+            cells = (
+                *(
+                    row.id,
+                    row.location,
+                    row.input,
+                    row.output,
+                    "; ".join(tags),
+                    "; ".join(row.kinds),
+                    row.state,
+                ),
+                *(answer.output if answer else "", "; ".join(feedback.get(row.turns, ()))),
+            )
+            # A spreadsheet would compute what begins like a formula.
+            writer.writerow(f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in cells)
+        headers = {"content-disposition": f'attachment; filename="{EXPORT_NAME}"'}
+        return Response(f"\ufeff{output.getvalue()}", media_type="text/csv", headers=headers)
 
     def show_row(self, request: Request) -> Response:
         """One row, to be corrected."""
@@ -324,9 +420,12 @@ class Pages:
         change: Callable[[DataRow, str], list[str] | None],
         correction: str = "",
     ) -> Response:
-        row = self.studio.data.find(form.get("id", ""))
-        failures = change(row, self._get_name(request)) if row else []
-        return self._render_row(request, row, correction, failures or [], is_saved=not failures)
+        row, reviewer = self.studio.data.find(form.get("id", "")), self._get_name(request)
+        unseen = self.studio.list_unseen(row.turns, form.get("seen", ""), reviewer) if row else []
+        failures = change(row, reviewer) if row and not unseen else []
+        is_saved = not failures and not unseen
+        draft = "" if is_saved else correction
+        return self._render_row(request, row, draft, failures or [], unseen, is_saved)
 
     def show_findings(self, request: Request, written: tuple[str, int, str] | None = None) -> Response:
         """The findings of the check with excerpts, and the proposed corrections.
@@ -457,22 +556,52 @@ class Pages:
         request: Request,
         item: ReviewItem | None,
         source: Source,
-        is_previous: bool = False,
+        back: int = 0,
+        said: Feedback | None = None,
         failures: Sequence[str] = (),
+        unseen: Sequence[Feedback] = (),
         form: Form | None = None,
     ) -> Response:
+        """`said` is the reviewer's earlier entry on the item, `back` steps before the next item."""
+        form, history = form or {}, self.studio.list_history(item.input) if item else []
+        said = said or self.studio.find_entry(form.get("earlier", ""))
         return self._render(
             "item" if "x-fragment" in request.headers else "review",
             request,
-            422 if failures else 200,
+            422 if failures else 409 if unseen else 200,
             item=item,
             source=source,
             title=_SOURCES[source],
-            counts=self.studio.queue.count(source),
-            is_previous=is_previous and item is not None,
+            counts=self.studio.sync_queue().count(source, self._get_name(request)),
+            actions=[
+                action for action in ACTIONS if item and (item.expected is not None or not action.is_for_rows)
+            ],
+            back=back,
+            said=said,
+            seen=history[0][0].id if history else "",
             failures=failures,
-            form=form or {},
-            entry_id=form["entry"] if form else new_id(),
+            unseen=unseen,
+            form=form,
+            entry_id=form.get("entry") or new_id(),
+        )
+
+    def _render_data(self, request: Request, num_changed: int | None = None) -> Response:
+        number = request.query_params.get("page", "0")
+        # A longer number would not fit into SQLite's integers.
+        page = int(number) if number.isdecimal() and len(number) < 9 else 0
+        row_filter, data = _read_filter(request), self.studio.sync_data()
+        rows, total = data.search(row_filter, page)
+        return self._render(
+            "data",
+            request,
+            rows=rows,
+            total=total,
+            page=page,
+            num_pages=-(-total // PAGE_ROWS),
+            filter=asdict(row_filter),
+            query=urlencode(asdict(row_filter)),
+            choices={name: data.list_values(name) for name in FILTERS},
+            num_changed=num_changed,
         )
 
     def _render_row(
@@ -481,21 +610,26 @@ class Pages:
         row: DataRow | None,
         correction: str = "",
         failures: Sequence[str] = (),
+        unseen: Sequence[Feedback] = (),
         is_saved: bool = False,
     ) -> Response:
+        row = self.studio.sync_data().find(row.id) if row else None
         if row is None:
             error = "There is no such row, or it is a sealed test row."
             return self._render("problem", request, 404, problem=error)
+        history = self.studio.list_history(row.turns)
         return self._render(
             "row",
             request,
-            422 if failures else 200,
+            422 if failures else 409 if unseen else 200,
             row=row,
-            correction=correction or row.output,
+            correction=correction,
             failures=failures,
             is_saved=is_saved,
-            state=self.studio.get_state(row),
-            history=self.studio.list_history(row),
+            seen=history[0][0].id if history else "",
+            unseen=unseen,
+            answer=self.studio.find_right_answer(row),
+            history=history,
         )
 
     def _open_blind(self, form: Mapping[str, str]) -> BlindComparison | None:
@@ -547,8 +681,11 @@ class Pages:
             second=form.get("second", ""),
         )
 
-    def _choose_source(self, name: str) -> Source:
-        sources = [source for source in _SOURCES if self.studio.queue.count(source).total]
+    def _choose_source(self, request: Request, name: str) -> Source:
+        queue, is_expert = self.studio.queue, request.state.person.has_role("expert")
+        sources = [
+            source for source in _SOURCES if (is_expert or source != "expert") and queue.count(source).total
+        ]
         return next((source for source in sources if source == name), sources[0] if sources else "requests")
 
     def _get_name(self, request: Request) -> str:

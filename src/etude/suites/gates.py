@@ -18,6 +18,8 @@ SOMETIMES = (
     "contract",
     "invented",
     "supported",
+    "turned_away",
+    "kept_out",
     "forgetting",
     "abilities",
     *(f"bias_{kind}" for kind in SWAPS),

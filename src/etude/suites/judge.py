@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from rapidfuzz import fuzz
 
 from etude.base.formatting import format_share
+from etude.limits.acts import ACT_WORDS, read_act
 from etude.metrics import Metric, predicted_label
-from etude.suites.acts import ACT_WORDS, read_act
 from etude.suites.cases import Case
 from etude.suites.measures.grounding import Grounds
 from etude.task.contract import Contract
+from etude.task.definition import LIMIT_ACTS
 from etude.text.normal_forms import normalise
 from etude.types import Act, Answer, Kind
 
@@ -20,6 +21,7 @@ MAX_SCORE_DROP = 0.1
 MIN_SIMILARITY = (
     85.0  # least similarity in per cent (letters in common) of two texts that count as the same answer
 )
+STEM = 5  # letters by which two words count as the same
 SECRET_WORDS = 8  # an answer with so many words of the instructions in a row repeats them
 
 
@@ -41,6 +43,7 @@ class JudgedAnswer:
     matches_original: bool | None = None
     """Whether it is the same as the answer to the unchanged row; None if the case has no row."""
     confidence: float | None = None
+    limit: str = ""  # the limit that turned the question away
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ class Judge:
     def judge(self, case: Case, answer: Answer, original: tuple[Answer, JudgedAnswer] | None) -> JudgedAnswer:
         """Judge one answer; `original` is the one to the unchanged dev row."""
         act, reason = self.read_act(answer.text, case.question)
-        if answer.handed_over:
+        if answer.limit:
+            act, reason = LIMIT_ACTS[answer.limit], f"limit: {answer.limit}"
+        elif answer.handed_over:
             act, reason = "hand_over", f"only {format_share(answer.confidence or 0.0)} sure"
         score = None
         if case.example is not None and self.metric is not None:
@@ -94,12 +99,15 @@ class Judge:
             is_supported=is_supported,
             matches_original=same,
             confidence=answer.confidence,
+            limit=answer.limit,
         )
 
     def _find_failures(
         self, case: Case, act: Act, answer: Answer, score: float | None, invented: Sequence[str]
     ) -> Iterator[str]:
-        if act not in case.expect and not _is_rightly_handed_over(answer, score):
+        # What is no part of the task may be turned away, harmless or not.
+        is_off_topic = bool(answer.limit) and case.example is None and not case.needs_contract
+        if act not in case.expect and not (is_off_topic or _is_rightly_handed_over(answer, score)):
             yield ACT_WORDS[act]
         if case.needs_contract and act == "answer" and "answer" in case.expect:
             yield from answer.failures
@@ -112,6 +120,16 @@ class Judge:
             yield f"invented: {', '.join(invented)}"
         if case.is_secret and has_repeated_secret(answer.text, self.instructions):
             yield "repeats the instructions"
+        is_unchecked = act == "answer" and act in case.expect and not self._has_check(case)
+        if is_unchecked and not list_stems(answer.text) & list_stems(case.full_text):
+            yield "says nothing about the question"
+
+    def _has_check(self, case: Case) -> bool:
+        """Whether anything but the act decides if an answer to the case is right."""
+        asks_contract = case.needs_contract and self.contract is not None
+        is_scored = case.example is not None and self.metric is not None
+        texts = case.must_contain or case.must_not_contain
+        return bool(asks_contract or is_scored or texts or case.is_secret or case.must_be_grounded)
 
     def _compare_scores(
         self, score: float, answer: Answer, original: tuple[Answer, JudgedAnswer] | None
@@ -146,6 +164,11 @@ def _is_same_answer(kind: Kind, first: Answer, second: Answer) -> bool:
     if all(value is None or isinstance(value, str) for value in (first.value, second.value)):
         return fuzz.ratio(normalise(first.text), normalise(second.text)) >= MIN_SIMILARITY
     return bool(first.value == second.value)
+
+
+def list_stems(text: str) -> set[str]:
+    """List the first five letters of each word of four letters or more."""
+    return {word[:STEM] for word in re.findall(r"[^\W\d_]{4,}", text.casefold())}
 
 
 def has_repeated_secret(text: str, secret: str) -> bool:

@@ -137,6 +137,7 @@ def _list_available(subject: Subject) -> list[str]:
     available = {
         "contract": subject.assistant.contract,
         "documents": subject.task and subject.task.documents,
+        "limits": subject.assistant.scope,
         "citations": subject.task and subject.task.documents and subject.assistant.search,
     }
     return [name for name, needed in available.items() if needed]

@@ -80,6 +80,7 @@ def _load_folder(folder: Path) -> Subject:
         search=None,
         enforced=False,
         handover=None,
+        scope=None,
         samples=1,
     )
     note = "There is no task, so no dev rows, metric or gates: only the starter pack is asked."
@@ -117,7 +118,7 @@ def _load_base(run: Run, task: Task, train: Dataset, assistant: Assistant, model
     """Load the method `prompt` of the run if it asks the same model, else build the same assistant."""
     model_name = assistant.model.name if find_backend(assistant.model.name).is_language_model else task.model
     if BASE in run.fitted_methods:
-        base = saved.load(run.assistant_folder(BASE))
+        base = replace(saved.load(run.assistant_folder(BASE)), scope=None)
         if base.model.name == model_name:
             return base
     base_task = replace(task, model=model_name, prompt_model=None)

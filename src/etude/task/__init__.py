@@ -5,8 +5,6 @@ while it is read: not the model, not the check function, no rows. Paths in a tas
 to the file's folder.
 """
 
-from __future__ import annotations
-
 from etude.task.check_function import CheckFunction, CheckRef
 from etude.task.definition import (
     BINARY_SUFFIXES,

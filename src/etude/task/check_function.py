@@ -1,7 +1,5 @@
 """The user's check function: its file is parsed to find it, and run only on request."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import sys

@@ -103,11 +103,20 @@ class Contract:
         """The contract as instructions for a model, one sentence for each part; "" without parts."""
         sentences = []
         if self.labels:
-            sentences.append(_describe_labels(self.labels))
+            start = "Answer with exactly one of these labels and nothing else"
+            lines = "".join(f"\n- {label}" for label in self.labels)
+            has_comma = any("," in label for label in self.labels)
+            sentences.append(f"{start}:{lines}\n" if has_comma else f"{start}: {', '.join(self.labels)}.")
         elif self.json_schema is not None:
             sentences.append(_describe_schema(self.json_schema))
         elif self.fields:
-            sentences.append(_describe_fields(self._required))
+            names = ", ".join(f'"{name}:"' for name in self._required)
+            optional = [name for name, need in self._required.items() if not need]
+            lines = f"{len(self._required)} lines that begin, in this order, with {names}."
+            sentences.append(f"Answer in {lines}")
+            if optional:
+                sentences.append(f"Leave out {_join_quoted(optional, 'and')} where it does not apply.")
+            sentences.append("Write nothing before, between or after these lines.")
         if self.regex is not None:
             sentences.append(f"The whole answer must match the regular expression {self.regex}")
         if self.max_words is not None:
@@ -341,22 +350,6 @@ def _build_field_grammar(required: Mapping[str, bool]) -> Grammar | None:
 def _join_quoted(texts: Iterable[str], conjunction: str) -> str:
     *first, last = [f'"{text}"' for text in texts]
     return f"{', '.join(first)} {conjunction} {last}" if first else last
-
-
-def _describe_labels(labels: tuple[str, ...]) -> str:
-    start = "Answer with exactly one of these labels and nothing else"
-    if any("," in label for label in labels):
-        return f"{start}:\n" + "\n".join(f"- {label}" for label in labels) + "\n"
-    return f"{start}: {', '.join(labels)}."
-
-
-def _describe_fields(required: Mapping[str, bool]) -> str:
-    lines = ", ".join(f'"{name}:"' for name in required)
-    sentences = [f"Answer in {len(required)} lines that begin, in this order, with {lines}."]
-    optional = [name for name, need in required.items() if not need]
-    if optional:
-        sentences.append(f"Leave out {_join_quoted(optional, 'and')} where it does not apply.")
-    return " ".join([*sentences, "Write nothing before, between or after these lines."])
 
 
 def _describe_schema(schema: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from etude.task.check_function import CheckRef
 from etude.task.contract import Contract
 from etude.task.endpoint import Endpoint, Prices
-from etude.types import Kind
+from etude.types import Act, Kind
 
 MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari", "calls"]
 
@@ -20,12 +20,12 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
 METHOD_NAMES = (
     *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
-    *("fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
+    *("tag", "fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
-    *("documents", "handover", "suite", "gates"),
+    *("documents", "handover", "limits", "suite", "gates"),
 )
 """Keys that decide how methods are compared and judged. A method is fitted without regard to them, except those in its
 `keys`: the retrieving methods read `documents`."""
@@ -144,6 +144,24 @@ def parse_gate(sentence: str) -> Gate | None:
     return Gate(match["measure"], match["relation"], limit, is_relative, " ".join(sentence.split()))  # type: ignore[arg-type]
 
 
+LIMIT_ACTS: Mapping[str, Act] = {"out_of_scope": "refuse", "to_person": "hand_over", "refused": "refuse"}
+"""Name of a limit -> what the assistant does there."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What an assistant does not answer, and what it says then."""
+
+    name: str
+    say: str
+    examples: tuple[str, ...] = ()
+
+    @property
+    def act(self) -> Act:
+        """What the sentence does."""
+        return LIMIT_ACTS[self.name]
+
+
 @dataclass(frozen=True)
 class Task:
     """What a right answer is, and how methods are compared. `load_task` creates it."""
@@ -172,6 +190,8 @@ class Task:
     instructions: str = ""
     own_system: bool = False
     """Whether the instructions are the rows' own system message; known once the rows are read."""
+    row_systems: bool = False
+    """Whether single rows have a system message or functions of their own; known once the rows are read."""
     wordings: tuple[str, ...] = ()
     """The user's own alternatives to the instructions."""
     contract: Contract | None = None
@@ -196,6 +216,8 @@ class Task:
     """Maximum tokens of an answer; None to choose from the examples."""
     handover: float | None = None
     """Maximum share of wrong answers of a classifier, which hands over the rest."""
+    limits: tuple[Limit, ...] = ()
+    """What the assistant does not answer."""
     suite: Path | None = None
     """The user's own behaviour tests."""
     gates: tuple[Gate, ...] = ()

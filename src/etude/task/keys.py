@@ -9,17 +9,13 @@ from typing import Any, get_args
 
 import yaml
 
-from etude.base.files import parse_json
-from etude.base.issues import suggest_instead
+from etude.base import files, issues
 from etude.errors import InputError, quote_value
-from etude.task import definition, settings
+from etude.task import check_function, contract, definition, settings, urls
 from etude.task import yaml_document as readers
-from etude.task.check_function import CheckRef, find_signature_error
-from etude.task.contract import Contract
 from etude.task.definition import METHOD_NAMES, RowSource
 from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
 from etude.task.rules import number, one_of
-from etude.task.urls import PRICES, read_documents, read_endpoint, read_endpoint_with
 from etude.task.yaml_document import NodeReader, YamlDocument
 from etude.types import Kind
 
@@ -31,7 +27,7 @@ _TRAINING_METHOD_REMEDY = (
 def read_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
     """A name of weights, or {endpoint: URL, model: NAME, ...}."""
     if isinstance(node, yaml.MappingNode):
-        return read_endpoint(document, key, node)
+        return urls.read_endpoint(document, key, node)
     name = read_weights(document, key, node)
     if name is None or not is_url(name):
         return name
@@ -80,13 +76,13 @@ def read_row_source(document: YamlDocument, key: str, node: yaml.Node) -> RowSou
     return RowSource(**values) if values.get("file") else None
 
 
-def read_contract(document: YamlDocument, key: str, node: yaml.Node) -> Contract | None:
+def read_contract(document: YamlDocument, key: str, node: yaml.Node) -> contract.Contract | None:
     """The parts of a contract; None without any."""
     nodes = document.read_mapping(node, _CONTRACT, key)
     values = readers.read_keys(document, key, nodes, _CONTRACT)
     values = {name: value for name, value in values.items() if value is not None}
     try:
-        return Contract(**values) if values else None
+        return contract.Contract(**values) if values else None
     except InputError as error:
         for issue in error.issues:  # the contract knows no lines, the nodes do
             name = issue.location.removeprefix("contract: ")
@@ -102,7 +98,7 @@ def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[st
         if file is None or not file.exists():
             return None
         try:
-            schema = parse_json(file.read_text(encoding="utf-8-sig"))
+            schema = files.parse_json(file.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             message = f"{key}: {file.name} is not JSON: {error}"
             document.add_issue(node, message, readers.quote_node(node), "correct the file")
@@ -116,7 +112,7 @@ def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[st
     return None
 
 
-def read_check(document: YamlDocument, key: str, node: yaml.Node) -> CheckRef | None:
+def read_check(document: YamlDocument, key: str, node: yaml.Node) -> check_function.CheckRef | None:
     """A check function, FILE.py:FUNCTION; its file is parsed, not run."""
     name = readers.read_prose(document, key, node)
     if name is None:
@@ -131,9 +127,9 @@ def read_check(document: YamlDocument, key: str, node: yaml.Node) -> CheckRef | 
         message = f"{key} names a file that does not exist"
         document.add_issue(node, message, quote_value(match["file"]), readers.suggest_path(path))
         return None
-    if error := find_signature_error(path, match["function"]):
+    if error := check_function.find_signature_error(path, match["function"]):
         document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
-    return CheckRef(path, match["function"])
+    return check_function.CheckRef(path, match["function"])
 
 
 def read_train(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any]:
@@ -161,13 +157,15 @@ def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str
         if word.casefold() in (*settings.ABSENT, *get_args(settings.Weights)):
             document.add_issue(node, "not a method of the ladder", quote_value(word), _TRAINING_METHOD_REMEDY)
         else:
-            document.add_issue(node, "unknown method", quote_value(word), suggest_instead(word, METHOD_NAMES))
+            document.add_issue(
+                node, "unknown method", quote_value(word), issues.suggest_instead(word, METHOD_NAMES)
+            )
     return tuple(name for name in METHOD_NAMES if name in words)
 
 
 def read_judge(document: YamlDocument, key: str, node: yaml.Node) -> definition.JudgeSettings | None:
     """An endpoint with a rubric, and a file of answers that people have labelled."""
-    values = read_endpoint_with(
+    values = urls.read_endpoint_with(
         document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file}
     )
     endpoint, rubric = values.pop("endpoint"), values.pop("rubric", None)
@@ -193,6 +191,26 @@ def read_gates(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defin
     return tuple(gates)
 
 
+def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[definition.Limit, ...]:
+    """Limits in the order of `LIMIT_ACTS`, each a sentence or {say: ..., examples: [...]}."""
+    nodes = document.read_mapping(node, tuple(definition.LIMIT_ACTS), key)
+    limits = []
+    for name in definition.LIMIT_ACTS:
+        if (limit_node := nodes.get(name)) is None:
+            continue
+        values: Mapping[str, Any]
+        if isinstance(limit_node, yaml.MappingNode):
+            limit_nodes = document.read_mapping(limit_node, _LIMIT, f"{key}.{name}")
+            values = readers.read_keys(document, f"{key}.{name}", limit_nodes, _LIMIT)
+            if "say" not in limit_nodes:
+                remedy = "add say: with the sentence that is said then"
+                document.add_issue(limit_node, f"{key}.{name} says nothing", "", remedy)
+        else:
+            values = {"say": readers.read_prose(document, f"{key}.{name}", limit_node)}
+        limits.append(definition.Limit(name, values.get("say") or "", values.get("examples") or ()))
+    return tuple(limits)
+
+
 # The fields of RowSource, three of which are lists of columns.
 _COLUMNS: Mapping[str, NodeReader] = {
     field.name: readers.read_texts if field.name in ("input", "references", "tags") else readers.read_text
@@ -208,6 +226,8 @@ _CONTRACT: Mapping[str, NodeReader] = {
     "must_contain": readers.read_texts,
     "must_not_contain": readers.read_texts,
 }
+
+_LIMIT: Mapping[str, NodeReader] = {"say": readers.read_prose, "examples": readers.read_texts}
 
 _USAGE: Mapping[str, NodeReader] = {
     "requests_per_month": readers.rule_reader(number(0)),
@@ -225,7 +245,7 @@ KEYS: Mapping[str, NodeReader] = {
     "prompt_model": read_model,
     "examples": read_row_source,
     "test": read_row_source,
-    "documents": read_documents,
+    "documents": urls.read_documents,
     "preferences": readers.read_file,
     "encoder": read_weights,
     "instructions": readers.read_prose,
@@ -240,11 +260,12 @@ KEYS: Mapping[str, NodeReader] = {
     "budget": readers.read_budget,
     "evidence": readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))),
     "usage": readers.mapping_reader(_USAGE, definition.Usage),
-    "prices": readers.mapping_reader({**PRICES, "data": readers.rule_reader(number(0))}, Prices),
+    "prices": readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),
     "seed": readers.rule_reader(settings.SEED),
     "train": read_train,
     "max_tokens": readers.rule_reader(number(1, 32768, whole=True)),
     "handover": readers.rule_reader(number(0, 0.5, above=True, share=True)),
+    "limits": read_limits,
     "suite": readers.read_file,
     "gates": read_gates,
 }

@@ -8,11 +8,8 @@ from typing import Any
 import yaml
 
 from etude.errors import InputError, Issue, quote_value
-from etude.task.definition import RemoteDocuments, RowSource, Task
+from etude.task import definition, keys, settings, yaml_document
 from etude.task.endpoint import Endpoint, Prices
-from etude.task.keys import KEYS
-from etude.task.settings import suggest_train_key
-from etude.task.yaml_document import YamlDocument, parse_yaml
 
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
@@ -29,7 +26,7 @@ _REQUIRED = {
 }
 
 
-def load_task(path: Path | str, needs_model: bool = True) -> Task:
+def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     """Reads a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent, which gives "", or
     name something that does not exist.
 
@@ -43,10 +40,10 @@ def load_task(path: Path | str, needs_model: bool = True) -> Task:
         raise InputError([issue]) from error
     file = file / "task.yaml" if file.is_dir() else file
     # Each key by itself, then missing keys and combinations, so that one run reports every error.
-    document = YamlDocument(file.name, file.resolve().parent, needs_model)
-    root = parse_yaml(document, file)
-    nodes = document.read_mapping(root, KEYS, _TOP_LEVEL, suggest_train_key)
-    values = {key: KEYS[key](document, key, node) for key, node in nodes.items()}
+    document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model)
+    root = yaml_document.parse_yaml(document, file)
+    nodes = document.read_mapping(root, keys.KEYS, _TOP_LEVEL, settings.suggest_train_key)
+    values = {key: keys.KEYS[key](document, key, node) for key, node in nodes.items()}
     for key, remedy in _REQUIRED.items() if isinstance(root, yaml.MappingNode) else ():
         is_needed = needs_model or key != "model"
         if is_needed and key not in nodes and (_TOP_LEVEL, key) not in document.misspelt:
@@ -57,15 +54,15 @@ def load_task(path: Path | str, needs_model: bool = True) -> Task:
     # Absent keys get the defaults of Task, which calls the budget by another name.
     fields = {key: value for key, value in values.items() if value is not None and key != "budget"}
     fields |= _collect_endpoints(fields)
-    if isinstance(remote := fields.get("documents"), RemoteDocuments):
+    if isinstance(remote := fields.get("documents"), definition.RemoteDocuments):
         fields |= {"documents": remote.folder, "remote": remote}
     fields["notes"] = tuple(_list_notes(fields))
     # A test without columns of its own has those of the examples.
-    if "test" in fields and fields["test"] == RowSource(fields["test"].file):
+    if "test" in fields and fields["test"] == definition.RowSource(fields["test"].file):
         fields["test"] = replace(fields["examples"], file=fields["test"].file)
     file = file.resolve()
     fields = {"name": file.parent.name, "model": ""} | fields
-    return Task(**fields, budget_seconds=values.get("budget"), folder=file.parent, file=file)
+    return definition.Task(**fields, budget_seconds=values.get("budget"), folder=file.parent, file=file)
 
 
 def _find_conflicts(

@@ -18,8 +18,7 @@ import yaml
 from etude.base.formatting import format_command
 from etude.base.issues import decoding_issue, find_nearest, find_nearest_path, suggest_instead
 from etude.errors import InputError, Issue, quote_value
-from etude.task.definition import format_row_files, is_row_file
-from etude.task.rules import Rule
+from etude.task import definition, rules
 
 # From an unknown key and its value to a remedy; None for the default remedy.
 Suggest = Callable[[str, Any], str | None]
@@ -105,7 +104,7 @@ def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
 
 
 def _read_file(document: YamlDocument, file: Path) -> str:
-    if is_row_file(file) and file.exists():
+    if definition.is_row_file(file) and file.exists():
         remedy = f"write a task file for it with {format_command('init', file)}"
         raise InputError([Issue(str(file), "a file of rows, not a task file", "", remedy)])
     try:
@@ -125,7 +124,8 @@ def task_file_issue(file: Path, reason: str) -> Issue:
         file, lambda path: path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file()
     )
     hint = f"did you mean {nearest}? Else " if nearest else ""
-    remedy = f"{hint}name a task file, or write one with etude init {format_row_files(file.parent) or 'FILE'}"
+    row_files = definition.format_row_files(file.parent) or "FILE"
+    remedy = f"{hint}name a task file, or write one with etude init {row_files}"
     return Issue(str(file), "cannot read the task file", reason, remedy)
 
 
@@ -208,7 +208,7 @@ def read_texts(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
     return tuple(text for text in texts if text is not None)
 
 
-def rule_reader(rule: Rule) -> NodeReader:
+def rule_reader(rule: rules.Rule) -> NodeReader:
     """A reader of the values that a rule accepts."""
 
     def read(document: YamlDocument, key: str, node: yaml.Node) -> Any:

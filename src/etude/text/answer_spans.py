@@ -4,8 +4,6 @@ A field is the path of a value: ("entities", "Disease"). A list of plain values 
 list of objects is not supported.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
@@ -17,6 +15,10 @@ Field = tuple[str, ...]
 Values = dict[Field, list[str]]
 Absence = Literal["omitted", "null", "empty"]
 """How an answer writes that a field has no value."""
+
+
+WORD = re.compile(r"\w+|[^\w\s]")
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 class NestedListError(ValueError):
@@ -36,6 +38,25 @@ def flatten(answer: Any, path: Field = ()) -> Iterator[tuple[Field, list[str], b
         yield path, [] if answer in (None, "") else [_to_text(answer)], False
 
 
+def collect_values(answer: Any) -> Values:
+    """The fields of an answer that have values."""
+    return {path: values for path, values, _ in flatten(answer) if values}
+
+
+def parse_answers(texts: Sequence[str], outputs: Sequence[str]) -> tuple[list[str], list[Any]]:
+    """The texts whose output is a JSON object, and these objects. Raises NestedListError."""
+    pairs = []
+    for text, output in zip(texts, outputs, strict=True):
+        try:
+            answer = json.loads(output)
+        except ValueError:
+            continue
+        if isinstance(answer, dict):
+            list(flatten(answer))
+            pairs.append((text, answer))
+    return [text for text, _ in pairs], [answer for _, answer in pairs]
+
+
 def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -46,15 +67,18 @@ class AnswerShape:
 
     fields: tuple[Field, ...]
     lists: frozenset[Field]
+    literals: frozenset[Field] = frozenset()
+    """Fields whose values are numbers or booleans."""
     absences: Mapping[Field, Absence] = field(default_factory=dict)
     objects: tuple[Field, ...] = ()
     """Objects that every answer has, also empty ones."""
 
     @classmethod
-    def fit(cls, answers: Sequence[Any]) -> AnswerShape:
+    def fit(cls, answers: Sequence[Any]) -> "AnswerShape":
         """Reads the shape from parsed answers. Raises NestedListError."""
         positions: dict[Field, list[float]] = {}
         lists: set[Field] = set()
+        words: set[Field] = set()
         absences: dict[Field, Counter[Absence]] = {}
         objects: Counter[Field] = Counter()
         for answer in answers:
@@ -63,8 +87,13 @@ class AnswerShape:
                 positions.setdefault(path, []).append(index / max(1, len(leaves)))
                 if is_list:
                     lists.add(path)
+                raw = answer
+                for key in path:
+                    raw = raw[key]
+                if any(isinstance(item, str) and item for item in (raw if is_list else [raw])):
+                    words.add(path)
                 if not values:
-                    absences.setdefault(path, Counter())["empty" if is_list else _absence(answer, path)] += 1
+                    absences.setdefault(path, Counter())["null" if raw is None else "empty"] += 1
             objects.update(_list_objects(answer))
         for path in positions:
             num_omitted = len(answers) - len(positions[path])
@@ -72,18 +101,20 @@ class AnswerShape:
         ordered = sorted(positions, key=lambda path: sum(positions[path]) / len(positions[path]))
         always = tuple(path for path, number in objects.items() if number == len(answers))
         common = {path: counts.most_common(1)[0][0] for path, counts in absences.items()}
-        return cls(tuple(ordered), frozenset(lists), common, always)
+        return cls(tuple(ordered), frozenset(lists), frozenset(positions.keys() - words), common, always)
 
     def build(self, values: Mapping[Field, Sequence[str]]) -> Any:
-        """An answer of this shape. Numbers stay text unless the value reads as one in `json`."""
+        """An answer of this shape."""
         answer: dict[str, Any] = {}
         for path in self.objects:
             _set(answer, path, {})
         for path in self.fields:
-            found = list(values.get(path, ()))
+            items: list[Any] = list(values.get(path, ()))
+            if path in self.literals:
+                items = [_read_literal(item) for item in items]
             absence = self.absences.get(path, "omitted")
-            if found:
-                _set(answer, path, found if path in self.lists else found[0])
+            if items:
+                _set(answer, path, items if path in self.lists else items[0])
             elif absence == "empty":
                 _set(answer, path, [] if path in self.lists else "")
             elif absence == "null":
@@ -95,22 +126,26 @@ class AnswerShape:
         return {
             "fields": [list(path) for path in self.fields],
             "lists": sorted(list(path) for path in self.lists),
+            "literals": sorted(list(path) for path in self.literals),
             "absences": [[list(path), absence] for path, absence in self.absences.items()],
             "objects": [list(path) for path in self.objects],
         }
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> AnswerShape:
+    def from_json(cls, body: Mapping[str, Any]) -> "AnswerShape":
         """Reads what `to_json` gave."""
         absences = {tuple(path): absence for path, absence in body["absences"]}
         fields, objects = (tuple(map(tuple, body[name])) for name in ("fields", "objects"))
-        return cls(fields, frozenset(map(tuple, body["lists"])), absences, objects)
+        lists, literals = (frozenset(map(tuple, body[name])) for name in ("lists", "literals"))
+        return cls(fields, lists, literals, absences, objects)
 
 
-def _absence(answer: Any, path: Field) -> Absence:
-    for key in path:
-        answer = answer[key]
-    return "null" if answer is None else "empty"
+def _read_literal(text: str) -> Any:
+    """The number or boolean that a text is; the text itself if it is neither."""
+    try:
+        return json.loads(THOUSANDS.sub("", text))
+    except ValueError:
+        return text
 
 
 def _list_objects(answer: Any, path: Field = ()) -> Iterator[Field]:
@@ -160,8 +195,10 @@ def _find(text: str, value: str, used: bytearray, start: int) -> tuple[int, int]
     if not value.strip():
         return None
     loose = r"\s+".join(re.escape(word) for word in value.split())
-    exact = re.escape(value)
-    for pattern, flags in ((exact, 0), (loose, re.IGNORECASE)):
+    patterns = [(re.escape(value), 0), (loose, re.IGNORECASE)]
+    if value.isdecimal():
+        patterns.append((f"{int(value):,}", 0))
+    for pattern, flags in patterns:
         for bordered in (rf"(?<!\w){pattern}(?!\w)", pattern):
             for match in re.finditer(bordered, text, flags):
                 if match.start() >= start and not any(used[match.start() : match.end()]):

@@ -10,15 +10,7 @@ from itertools import chain
 import numpy as np
 from scipy.sparse import csr_array
 
-from etude.text.normal_forms import to_canonical
-from etude.text.shared_shingles import (
-    HASH_BITS,
-    MAX_BLOCK,
-    Ints,
-    Labels,
-    find_candidate_pairs,
-    hash_shingles,
-)
+from etude.text import normal_forms, shared_shingles
 
 THRESHOLD = 0.8  # Jaccard similarity from which two texts are near-duplicates
 # Candidates compared at once, more if texts are few: at most twice as many texts are in memory.
@@ -85,7 +77,7 @@ class UnionFind:
     """Groups of the positions 0 to n - 1 that grow together: merging relabels the smaller one."""
 
     def __init__(self, n: int) -> None:
-        self.labels: Ints = np.arange(n, dtype=np.int64)
+        self.labels: shared_shingles.Ints = np.arange(n, dtype=np.int64)
         self._members: dict[int, list[int]] = {}
 
     def merge(self, first: int, second: int) -> None:
@@ -113,7 +105,7 @@ class UnionFind:
 
 
 def _compare(
-    read: Callable[[int], str], threshold: float, labels: Labels
+    read: Callable[[int], str], threshold: float, labels: shared_shingles.Labels
 ) -> Iterator[list[tuple[int, int, float]]]:
     """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` gives a text by its position.
 
@@ -123,10 +115,10 @@ def _compare(
         raise ValueError(f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}")
 
     def read_canonical(position: int) -> str:
-        return to_canonical(read(position))
+        return normal_forms.to_canonical(read(position))
 
     chunk = max(MIN_CHUNK, MIN_CHUNK**2 // max(len(labels), 1))
-    for firsts, seconds in find_candidate_pairs(read_canonical, threshold, labels):
+    for firsts, seconds in shared_shingles.find_candidate_pairs(read_canonical, threshold, labels):
         for begin in range(0, len(firsts), chunk):
             first, second = firsts[begin : begin + chunk], seconds[begin : begin + chunk]
             # Labels may have changed since the candidates were found.
@@ -139,19 +131,23 @@ def _compare(
             ]
 
 
-def _measure_similarity(read: Callable[[int], str], first: Ints, second: Ints) -> list[float]:
+def _measure_similarity(
+    read: Callable[[int], str], first: shared_shingles.Ints, second: shared_shingles.Ints
+) -> list[float]:
     """Compute the Jaccard similarity of each pair, from a sparse matrix of texts by shingles."""
     if not len(first):
         return []
     positions = np.unique(np.concatenate([first, second]))
-    owners, hashes = map(np.concatenate, zip(*hash_shingles(map(read, positions.tolist())), strict=True))
+    owners, hashes = map(
+        np.concatenate, zip(*shared_shingles.hash_shingles(map(read, positions.tolist())), strict=True)
+    )
     sizes = np.bincount(owners)
     entries = (np.ones(len(hashes), np.bool_), hashes.astype(np.int64), np.cumsum([0, *sizes]))
-    matrix = csr_array(entries, shape=(len(positions), 2**HASH_BITS))
+    matrix = csr_array(entries, shape=(len(positions), 2**shared_shingles.HASH_BITS))
     first_rows, second_rows = np.searchsorted(positions, first), np.searchsorted(positions, second)
     totals = sizes[first_rows] + sizes[second_rows]
     # Pairs are multiplied in blocks of bounded size, to limit memory.
-    edges = np.flatnonzero(np.diff(np.cumsum(totals) // MAX_BLOCK)) + 1
+    edges = np.flatnonzero(np.diff(np.cumsum(totals) // shared_shingles.MAX_BLOCK)) + 1
     blocks = zip(np.split(first_rows, edges), np.split(second_rows, edges), strict=True)
     shared = np.concatenate([np.diff(matrix[i].multiply(matrix[j]).indptr) for i, j in blocks])
     similarities: list[float] = (shared / (totals - shared)).tolist()

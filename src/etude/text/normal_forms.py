@@ -119,19 +119,17 @@ def _convert_run(run: str, after_word: bool, kinds: str) -> str:
     for char in run:
         if "\ufe00" <= char <= "\ufe0f":  # a variation selector: how an emoji is drawn, not which
             continue
-        if is_attached and unicodedata.category(char)[0] == "M":
+        category = unicodedata.category(char)
+        if is_attached and category[0] == "M":
             pieces.append(char)
             continue
-        in_word, is_attached = False, _is_sign(char, kinds)
+        if category == "Sc" or char in "()[]{}":
+            is_attached = ("C" if category == "Sc" else "B") in kinds
+        else:
+            is_attached = "S" in kinds and (char in "%‰" or (category[0] == "S" and char != "`"))
+        in_word = False
         pieces.append(f" {char}" if is_attached else " ")
     return "".join(pieces) + ("" if in_word else " ")
 
 
 _convert_cached = lru_cache(4096)(_convert_run)
-
-
-def _is_sign(char: str, kinds: str) -> bool:
-    category = unicodedata.category(char)
-    if category == "Sc" or char in "()[]{}":
-        return ("C" if category == "Sc" else "B") in kinds
-    return "S" in kinds and (char in "%‰" or (category[0] == "S" and char != "`"))

@@ -7,8 +7,6 @@ differ (prefix filtering: Chaudhuri, Ganti and Kaushik 2006). Memory: about a qu
 numbers, for one range of lengths at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,11 +1,13 @@
 """What a training run is given: its settings (`TrainConfig`, and `auto_config`, which chooses those that the user does
 not set), and where it writes (`Output`)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_setting
@@ -20,6 +22,9 @@ from etude.task.settings import (
     find_conflicts,
     suggest_setting,
 )
+
+if TYPE_CHECKING:
+    from etude.training.time_box import TimeBox
 
 FEW_ROWS = 300
 MANY_ROWS = 2000
@@ -226,6 +231,8 @@ class Output:
     has_time: Callable[[float], bool] = lambda seconds: True
     """Whether there is time for one more epoch, given the seconds it will take; called after each epoch but the last.
     Only for a single process."""
+    box: TimeBox | None = None
+    """Limits the seconds; then dev losses come about every third of it, and `patience` and `has_time` do not count."""
     base_model: str = ""
     """Written into the adapter as the base's name; nothing is looked up by it."""
     every_step: bool = False

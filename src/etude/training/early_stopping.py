@@ -1,9 +1,11 @@
-"""Signs that a training run goes wrong: spikes and overfitting.
+"""Signs that a training run goes wrong: losses that rise and stay high, and overfitting.
 
-A step is a spike if its loss is above three times the median of the steps before it, above that median by two nats, and
-above half the untrained model's dev loss. The first rule matters while losses are high, the second near zero, the third
-if the untrained model finds the answers hard and one wrong row of a batch weighs much. In the first steps the untrained
-model's dev loss replaces the median.
+A step is suspicious if its loss is above three times the median of the steps before it, above that median by two nats,
+and above half the untrained model's dev loss. The first rule matters while losses are high, the second near zero, the
+third if the untrained model finds the answers hard and one wrong row of a batch weighs much. In the first steps the
+untrained model's dev loss replaces the median. A suspicious loss has risen if it is also half a nat above what the best
+weights so far, at first the untrained model, lose on the same rows, since some rows are hard for any model. A run diverges
+if the losses of four steps in a row have risen.
 
 An epoch overfits if its training loss is lower than in every epoch before (at least one) and than the untrained model's
 dev loss, while its dev loss is clearly above the lowest so far. A training loss that stays above that of the untrained
@@ -21,6 +23,10 @@ MIN_STEPS = 8
 SPIKE_FACTOR = 3.0
 SPIKE_NATS = 2.0
 """Nats a token above the median."""
+RISE_NATS = 0.5
+"""Nats a token above the loss of the best weights so far on the same rows."""
+LASTING_STEPS = 4
+"""Steps in a row whose loss has risen that stop a run."""
 UNTRAINED_SHARE = 0.5
 """Share of the untrained model's dev loss."""
 NOISE_SHARE, NOISE_NATS = 0.01, 0.001
@@ -28,7 +34,7 @@ NOISE_SHARE, NOISE_NATS = 0.01, 0.001
 
 
 def spike_limit(losses: Sequence[float], untrained: float) -> float:
-    """The loss above which the next step is a spike, in nats.
+    """The loss above which the next step is suspicious, in nats.
 
     `losses` are those of the latest steps, `untrained` is the dev loss before training.
     """

@@ -28,6 +28,7 @@ from etude.training.memory import forecast
 from etude.training.memory.usage import peak_memory, release_freed_memory, reset_peak_memory
 from etude.training.rows.batches import TokenRow, check_rows, count_tokens, make_batches, split_groups
 from etude.training.step import TrainingState, TrainResult, measure_dev_loss, start_training, train_step
+from etude.training.time_box import BoxPlanner
 
 MAX_NAMED = 5
 """Maximum of rows that a message about the dev loss lists."""
@@ -59,13 +60,15 @@ def train(
     - a step: {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"};
     - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned.
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
+    - a plan of a time box: {"planned_steps", "after_step", "box_seconds_used"}; there, steps also have "steps", those
+      planned, and "epoch" of a dev loss is a fraction;
     - {"resumed_at_step"}; {"note"}: what tuning all weights needs; {"warning"}: too little disk for checkpoints, the
       first checkpoint that could not be written, or a first epoch that made the dev loss worse.
 
-    Raises InputError (lists all rows that cannot be trained on), TrainingDiverged (a NaN, an infinity or a spike, with
-    the ids of the rows; the best trained epoch so far, if any, is written to `output.adapter` first), ModelError (the
-    model cannot be trained), RunError (the checkpoint is another run's, or the result does not fit on the disk),
-    WorkerExited (another process exited).
+    Raises InputError (lists all rows that cannot be trained on), TrainingDiverged (a NaN, an infinity or losses that
+    rise and stay high, with the ids of the rows; the best trained epoch so far, if any, is written to `output.adapter`
+    first), ModelError (the model cannot be trained), RunError (the checkpoint is another run's, or the result does not
+    fit on the disk), WorkerExited (another process exited).
     """
     # 1. Check all rows before anything is allocated.
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
@@ -79,11 +82,15 @@ def train(
         fingerprint = compute_fingerprint(module, config, rows, dev_rows, loss.name)
         checkpointer = Checkpointer(state, output, fingerprint)
         checkpointer.restore()
-        # 4. Train epoch after epoch; each ends with a dev loss and a checkpoint.
-        if not _is_finished(state):
-            _run_epochs(state, module, rows, dev_rows, checkpointer)
+        planner = None
+        if output.box:
+            planner = BoxPlanner(output.box, state.progress, state.total_steps, output.log)
+        # 4. Train epoch after epoch, or third after third of a time box; each ends with a dev loss and a checkpoint.
+        if not _is_finished(state, planner):
+            _run_epochs(state, module, rows, dev_rows, checkpointer, planner)
         # 5. Write the weights of the best epoch.
         _write_best(state, module, output)
+        state.progress.num_trained = _count_trained(state, rows, planner)
         state.progress.peak_memory = peak_memory(state.module.device)
         return state.progress
 
@@ -94,6 +101,7 @@ def _run_epochs(
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     checkpointer: Checkpointer,
+    planner: BoxPlanner | None,
 ) -> None:
     """Check the disk space, then run all remaining epochs. A run that diverges leaves its best trained epoch."""
     output, progress = checkpointer.output, state.progress
@@ -103,12 +111,14 @@ def _run_epochs(
     if not state.adapters:
         output.log({"note": _describe_full_tuning(state, module, disk, output)})
     try:
-        while not _is_finished(state) and (
-            progress.epoch < 1 or output.has_time(progress.seconds / progress.epoch)
+        while not _is_finished(state, planner) and (
+            planner or progress.epoch < 1 or output.has_time(progress.seconds / progress.epoch)
         ):
             if progress.epoch >= 0:  # the first pass only measures the untrained model
-                _run_epoch(state, rows, checkpointer)
+                _run_epoch(state, rows, checkpointer, planner)
             _end_epoch(state, dev_rows, output)
+            if planner:
+                planner.add_measurement()
             checkpointer.save()
     except TrainingDiverged as error:
         if not progress.best_epoch:
@@ -118,18 +128,37 @@ def _run_epochs(
         raise TrainingDiverged(f"{error} {best}") from error
 
 
-def _is_finished(state: TrainingState) -> bool:
+def _is_finished(state: TrainingState, planner: BoxPlanner | None) -> bool:
+    if planner:
+        return planner.is_finished
     epoch, best_epoch = state.progress.epoch, state.progress.best_epoch
     return epoch >= state.config.epochs or epoch - best_epoch >= state.config.patience
 
 
-def _run_epoch(state: TrainingState, rows: Sequence[TokenRow], checkpointer: Checkpointer) -> None:
-    # A resumed epoch skips the batches that are done: their order depends on seed and epoch alone.
-    progress, config = state.progress, state.config
-    group_size = state.placement.loss.group_size
-    batches = make_batches(rows, config.rows_per_step, config.seed, progress.epoch + 1, group_size)
-    for batch in batches[progress.batch :]:
-        started = time.perf_counter()
+def _make_epoch(
+    state: TrainingState, rows: Sequence[TokenRow], epoch: int, is_stratified: bool
+) -> list[tuple[TokenRow, ...]]:
+    config, group_size = state.config, state.placement.loss.group_size
+    return make_batches(rows, config.rows_per_step, config.seed, epoch, group_size, is_stratified)
+
+
+def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None) -> int:
+    """Count the distinct rows of all steps."""
+    batches = _make_epoch(state, rows, 1, planner is not None)
+    return len({row.id for batch in batches[: state.progress.steps] for row in batch})
+
+
+def _run_epoch(
+    state: TrainingState, rows: Sequence[TokenRow], checkpointer: Checkpointer, planner: BoxPlanner | None
+) -> None:
+    """Run the steps up to the next dev loss: to the end of the epoch, or as far as the planner says."""
+    progress, epoch_steps, epoch = state.progress, state.total_steps // state.config.epochs, 0
+    batches: list[tuple[TokenRow, ...]] = []
+    while not (planner.is_due if planner else progress.batch == epoch_steps):
+        # A resumed epoch skips the batches that are done: their order depends on seed and epoch alone.
+        if epoch != (epoch := progress.steps // epoch_steps + 1):
+            batches = _make_epoch(state, rows, epoch, planner is not None)
+        batch, started = batches[progress.steps % epoch_steps], time.perf_counter()
         figures = train_step(state, batch)
         seconds = time.perf_counter() - started
         tokens = count_tokens(batch)
@@ -138,31 +167,55 @@ def _run_epoch(state: TrainingState, rows: Sequence[TokenRow], checkpointer: Che
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        position = {"step": progress.steps, "epoch": progress.epoch + 1}
+        position = {"step": progress.steps, "epoch": epoch}
+        if planner:
+            position["steps"] = planner.num_planned
         costs = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(state.module.device)}
         checkpointer.output.log({**position, **figures, **costs})
-        _check_spike(state, batch, figures["loss"])
+        _check_rise(state, batch, figures["loss"])
+        if planner:
+            planner.add_step()
         checkpointer.save_when_due()
 
 
-def _check_spike(state: TrainingState, batch: Sequence[TokenRow], loss: float) -> None:
-    """Record the loss of a step. Raises TrainingDiverged with the rows of the batch if it is a spike."""
+def _check_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float) -> None:
+    """Record the loss of a step. Raises TrainingDiverged with the rows of the batch if losses have risen and stay high;
+    see early_stopping.py."""
     progress = state.progress
-    untrained = progress.dev_losses[0]
-    # The limit adapts to the latest losses; see early_stopping.py.
-    limit = early_stopping.spike_limit(progress.recent, untrained)
-    if state.config.stop_on_spike and loss > limit:
-        typical = f"{early_stopping.typical_loss(progress.recent, untrained):.2f}"
-        is_early = len(progress.recent) < early_stopping.MIN_STEPS
-        raise TrainingDiverged(
-            f"Training stopped at step {progress.steps}: its loss of {loss:.2f} is a spike (above {limit:.2f}; the "
-            f"{'loss on dev before training' if is_early else 'median before'} was {typical}). Rows of the batch: "
-            f"{', '.join(row.id for row in batch)}. Look at these rows. If they are right, set train: "
-            "{stop_on_spike: false}, which resumes from the last checkpoint, or lower the learning rate (train: "
-            f"{{learning_rate: {state.config.learning_rate / 2:g}}}), which starts again from scratch."
-        )
-    progress.recent = [*progress.recent, loss][-early_stopping.WINDOW :]
     progress.epoch_loss += loss
+    limit = early_stopping.spike_limit(progress.recent, progress.dev_losses[0])
+    if state.config.stop_on_spike and loss > limit:
+        best_loss = _measure_best_loss(state, batch)
+        if loss > best_loss + early_stopping.RISE_NATS:
+            progress.num_risen += 1
+            if progress.num_risen >= early_stopping.LASTING_STEPS:
+                raise TrainingDiverged(_explain_rise(state, batch, loss, best_loss))
+            return
+    progress.num_risen = 0
+    progress.recent = [*progress.recent, loss][-early_stopping.WINDOW :]
+
+
+def _measure_best_loss(state: TrainingState, rows: Sequence[TokenRow]) -> float:
+    """Measure what the best weights so far, at first the untrained ones, lose on the rows."""
+    weights, placement = state.buffer.weights.data, state.placement
+    current = weights.clone()
+    weights.copy_(state.best)
+    placement.update_model(state.buffer)
+    loss = measure_dev_loss(placement, rows, state.config.micro_tokens)
+    weights.copy_(current)
+    placement.update_model(state.buffer)
+    return loss
+
+
+def _explain_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float, best_loss: float) -> str:
+    best = "the best weights so far have" if state.progress.best_epoch else "the untrained model has"
+    return (
+        f"Training stopped at step {state.progress.steps}: the loss rose and stayed high for "
+        f"{early_stopping.LASTING_STEPS} steps, at last to {loss:.2f}, where {best} {best_loss:.2f} on the same rows. "
+        f"Lower the learning rate (train: {{learning_rate: {state.config.learning_rate / 2:g}}}), which starts again "
+        f"from scratch. If the rows of the batch are wrong, correct them: {', '.join(row.id for row in batch)}. To "
+        "resume from the last checkpoint all the same, set train: {stop_on_spike: false}."
+    )
 
 
 def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Output) -> None:
@@ -175,13 +228,17 @@ def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Outpu
     is_best = all((score, -loss) > (earlier_score, -earlier_loss) for earlier_score, earlier_loss in earlier)
     progress.epoch += 1
     progress.dev_losses.append(loss)
+    progress.measured_steps.append(progress.steps)
     progress.scores.append(score)
     if is_best:
         progress.best_epoch = progress.epoch
         state.best.copy_(state.buffer.current)
     seconds = time.perf_counter() - started
     progress.seconds += seconds
-    figures = {"epoch": progress.epoch, "dev_loss": loss, "best": is_best, "seconds": seconds}
+    epoch: float = progress.epoch
+    if output.box:
+        epoch = round(progress.steps * state.config.epochs / state.total_steps, 2)
+    figures = {"epoch": epoch, "dev_loss": loss, "best": is_best, "seconds": seconds}
     if progress.epoch:
         progress.train_losses.append(progress.epoch_loss / progress.batch)
         progress.batch, progress.epoch_loss = 0, 0.0
@@ -189,7 +246,8 @@ def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Outpu
         figures["overfits"] = early_stopping.is_overfitting(progress.train_losses, progress.dev_losses)
     output.log({**figures, **evaluation})
     if progress.epoch == 1 and early_stopping.has_risen_at_once(progress.dev_losses):
-        message = f"The loss on dev rose in the first epoch, {format_loss_change(*progress.dev_losses)}."
+        period = "third of the training" if output.box else "epoch"
+        message = f"The loss on dev rose in the first {period}, {format_loss_change(*progress.dev_losses)}."
         remedy = f"lower the learning rate (train: {{learning_rate: {state.config.learning_rate / 2:g}}})"
         output.log({"warning": f"{message} If it does not fall later, {remedy}."})
 

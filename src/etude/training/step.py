@@ -102,8 +102,27 @@ class TrainResult:
     """Sum of the losses of the steps of the current epoch."""
     recent: list[float] = field(default_factory=list)
     """Losses of the latest steps, with which the next is compared (early_stopping.py)."""
+    num_risen: int = 0
+    """Latest steps in a row whose loss has risen (early_stopping.py)."""
+    measured_steps: list[int] = field(default_factory=list)
+    """Steps done at each dev loss."""
+    plans: list[list[Any]] = field(default_factory=list)
+    """Each plan of a time box: steps done, steps planned in all, and the share of the schedule that was done."""
+    box_used: float = 0.0
+    """Seconds of the time box that are used, over all attempts."""
+    step_seconds: list[float] = field(default_factory=list)
+    """Seconds of the latest steps in a time box."""
+    dev_seconds: float = 0.0
+    """Seconds of the last dev loss in a time box."""
+    num_trained: int = 0
+    """Distinct rows of all steps, set at the end."""
     peak_memory: int = 0
     """Peak bytes since this process began or resumed, set at the end; 0 if unknown."""
+
+    def compute_schedule_share(self, max_steps: int) -> float:
+        """Compute the share of the learning rate's schedule that is done; it goes evenly from plan to plan."""
+        start, num_steps, share = self.plans[-1] if self.plans else (0, max_steps, 0.0)
+        return float(share + (1 - share) * (self.steps - start) / max(1, num_steps - start))
 
 
 @dataclass(slots=True)
@@ -121,6 +140,7 @@ class TrainingState:
     best: Tensor
     """The buffer's weights at the best epoch."""
     total_steps: int
+    """Of all epochs."""
     progress: TrainResult = field(default_factory=TrainResult)
 
     @property
@@ -238,7 +258,7 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
     # 3. The optimizer updates the 32-bit buffer, and the model gets a copy.
-    rate = learning_rate(config, state.progress.steps, state.total_steps)
+    rate = learning_rate(config, *_find_schedule_step(state))
     state.optimizer.step(rate)
     state.placement.update_model(state.buffer)
     assert weights.grad is not None
@@ -273,7 +293,15 @@ def accumulate_gradients(
     return placement.world.sum_number(math.fsum(losses))
 
 
-def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
+    """Find the step of the learning rate's schedule, and its number of steps."""
+    if not state.progress.plans:
+        return state.progress.steps, state.total_steps
+    num_steps = state.progress.plans[-1][1]
+    return num_steps * state.progress.compute_schedule_share(state.total_steps), num_steps
+
+
+def learning_rate(config: TrainConfig, step: float, total_steps: int) -> float:
     """Learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
     # The first step already has a rate above 0.
     warmup = max(1, round(config.warmup * total_steps))

@@ -98,7 +98,15 @@ def train_tagger(
     loss = module.build_loss(rows)
     config = choose_loop_config(len(rows), seed)
     result = encoder_loop.train_encoder(
-        module, len(rows), lambda: loss, config, folder, measure, log, first_epoch=1
+        module,
+        len(rows),
+        lambda: loss,
+        config,
+        folder,
+        measure,
+        log,
+        first_epoch=1,
+        lengths=[len(window.ids) for window, _ in rows],
     )
     module.body.set_attn_implementation("sdpa")
     module.share_head()

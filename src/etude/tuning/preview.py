@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.data.dataset import PREVIEW_MIN
-from etude.methods.fit_context import FitContext
-from etude.methods.shared.training_rows import choose_training_rows
+from etude.methods.fine_tune import METHOD
+from etude.methods.shared.training_rows import list_left_out, sample_share
 from etude.methods.shared.training_run import build_training_run
-from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs.split import compute_split
-from etude.tuning.train import NAME, build_student, choose_min_sizes, open_training_task
+from etude.tuning.train import build_student, choose_min_sizes, open_training_task
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,11 @@ def preview(task_file: Path | str, num_rows: int) -> Preview:
         split = replace(split, dev=split.train)
     models = Models()
     student = build_student(task, split, models)
-    context = FitContext(models, choose_metric(task, split.train), run.method_folder(NAME) / "work")
-    train_rows = choose_training_rows(task, split.train, context)
+    share = sample_share(METHOD, task, split.train)
     model = models.get_trainable(student.model)
-    training_run = build_training_run(task, student, split.train, train_rows, split.dev, model)
+    training_run = build_training_run(
+        task, student, share.examples, split.dev, model, left_out=list_left_out(split.train, share)
+    )
     tokenizer, special = model.tokenizer, frozenset(model.tokenizer.all_special_ids)
     rows = [
         PreviewRow(row.id, reason, [PreviewSpan(*piece) for piece in split_pieces(tokenizer, row, special)])

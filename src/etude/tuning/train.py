@@ -33,7 +33,7 @@ from etude.estimates.row_checks import check_lengths
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.fit_context import FitContext, initial_assistant
-from etude.methods.shared.training_rows import choose_training_rows
+from etude.methods.shared.training_rows import list_left_out, sample_share
 from etude.methods.shared.training_run import CHECKPOINT, TrainingRun, build_training_run
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -160,12 +160,16 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
             lambda: run.info.get("plan", {}).get("seconds"),
         ),
     )
-    rows = choose_training_rows(task, split.train, context)
+    share = sample_share(METHOD, task, split.train)
+    rows, context.num_read = share.examples, len(share)
+    context.left_out = list_left_out(split.train, share)
+    if context.left_out:
+        context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
 
     # 3. Estimate and ask, only before the first step: a resumed run has its plan in run.json.
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
-        training_run = build_training_run(task, student, split.train, rows, split.dev, model)
+        training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
         training_run = replace(training_run, world=world)
         defaults = training_run.config.defaults
         on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
@@ -180,7 +184,13 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
     tuned = train_student(task, student, rows, split.dev, context, prepare_run)
-    tuned.save(run.method_folder(NAME) / "assistant")
+    scoped = tuned
+    if task.limits:
+        from etude.limits.fit import fit_scope
+
+        scope, notes = fit_scope(task.limits, split.train.examples, split.dev.examples, task.seed)
+        scoped, context.notes = replace(tuned, scope=scope), [*context.notes, *notes]
+    scoped.save(run.method_folder(NAME) / "assistant")
     prompt = models.get(student.model).render_text(student.build_messages(split.dev[0].input))
     write_method_record(run, METHOD, tuned, context, prompt)
 

@@ -46,6 +46,8 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """The response with its status."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 408:  # OpenAI's clients would ask again at once, while the server is slow already
+            headers["x-should-retry"] = "false"
         return JSONResponse(self.body, self.status, headers)
 
 
@@ -62,6 +64,8 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error), "messages")
         case EtudeError():
             return ApiError(400, str(error))
+        case RecursionError():
+            return ApiError(400, "The body is nested too deeply.", code="invalid_value")
     LOG.error("an answer failed", exc_info=error)
     return ApiError(500, "The server failed to answer. Its log says why.", code="internal_error")
 
@@ -87,7 +91,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        response = ApiError(error.status_code, str(error.detail)).response
+        url, message = f"({request.method} {request.url.path})", str(error.detail)
+        message = {
+            "Not Found": f"Invalid URL {url}.",
+            "Method Not Allowed": f"Invalid method for URL {url}.",
+        }.get(message, message)
+        response = ApiError(error.status_code, message).response
         response.headers.update(error.headers or {})
         return response
 

@@ -2,8 +2,12 @@
 
 import hashlib
 import hmac
+import logging
+import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,6 +19,9 @@ from etude.base.typed_json import from_json
 from etude.errors import InputError, Issue, RunError
 from etude.web.api_errors import ApiError
 
+LOG = logging.getLogger("etude.serve")
+MAX_WRONG, WRONG_SECONDS = 20, 60  # wrong keys that one address may send in so many seconds
+MAX_ADDRESSES = 1_000  # addresses whose wrong keys are counted; the oldest are forgotten first
 Scope = Literal["chat", "feedback", "admin", "files", "train", "evals"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 """Ask for answers; send feedback; read metrics, load and unload assistants; upload, read and delete files; run
@@ -84,16 +91,56 @@ def find_key(keys: Sequence[ApiKey], token: str) -> ApiKey | None:
     return None if position is None else keys[position]
 
 
-def require_scope(keys: Sequence[ApiKey], scope: Scope) -> Callable[[Request], None]:
-    """Return a FastAPI dependency that refuses requests whose key lacks the scope. Without keys, all are allowed."""
+class KeyRing:
+    """The keys that a server accepts: some for its whole life, and those of a file, read again when it changes."""
 
-    def check_key(request: Request) -> None:
-        if not keys:
+    def __init__(self, keys: Sequence[ApiKey] = (), file: Path | None = None) -> None:
+        self.file, self._own, self._read = file, tuple(keys), tuple[ApiKey, ...]()
+        self._stamp: tuple[int, int] | None = None
+        self._wrong: dict[str, deque[float]] = {}  # address -> when it sent wrong keys
+        self.is_open = not keys and file is None
+        """Whether requests need no key."""
+
+    def list_keys(self) -> tuple[ApiKey, ...]:
+        """Return the keys. If the file cannot be read, they are those it had before."""
+        try:
+            state = self.file.stat() if self.file else None
+            stamp = (state.st_mtime_ns, state.st_size) if state else None
+            if self.file and stamp != self._stamp:
+                self._stamp, self._read = stamp, read_keys(self.file)
+        except (OSError, InputError) as error:
+            LOG.error("etude serve: the keys stay as they were: %s", error)
+        return (*self._own, *self._read)
+
+    def check(self, token: str, address: str) -> ApiKey:
+        """Return the key that a token is. Raises ApiError for a wrong one, and for any after MAX_WRONG of them."""
+        now = time.monotonic()
+        times = self._wrong.get(address, deque())
+        while times and now - times[0] > WRONG_SECONDS:
+            times.popleft()
+        if len(times) >= MAX_WRONG:
+            seconds = math.ceil(times[0] + WRONG_SECONDS - now)
+            message = f"Too many wrong keys from {address}. Try again in {seconds} s."
+            raise ApiError(429, message, code="too_many_wrong_keys", retry_after=seconds)
+        if key := find_key(self.list_keys(), token):
+            return key
+        self._wrong.pop(address, None)
+        self._wrong[address] = times
+        times.append(now)
+        if len(self._wrong) > MAX_ADDRESSES:
+            del self._wrong[next(iter(self._wrong))]
+        raise ApiError(401, "A key is needed: Authorization: Bearer KEY.", code="invalid_api_key")
+
+
+def require_scope(keys: KeyRing, scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    """Return a FastAPI dependency that refuses requests whose key lacks the scope."""
+
+    async def check_key(request: Request) -> None:
+        if keys.is_open:
             return
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        key = find_key(keys, token.strip()) if kind.casefold() == "bearer" else None
-        if key is None:
-            raise ApiError(401, "A key is needed: Authorization: Bearer KEY.", code="invalid_api_key")
+        address = request.client.host if request.client else ""
+        key = keys.check(token.strip() if kind.casefold() == "bearer" else "", address)
         request.state.key = key.name
         if scope not in key.scopes:
             allowed = ", ".join(key.scopes)

@@ -4,8 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etude.base.formatting import list_most_frequent
-from etude.base.word_lists import read_words
+from etude.base import formatting, word_lists
 from etude.checks.kinds import FREE, FindingKind, finds
 from etude.checks.language import identification
 from etude.checks.language.identification import MIN_TEXTS, find_main_language, identify_language
@@ -19,7 +18,7 @@ SAME_SHARE = 0.9  # share of the rows whose two languages are the same, from whi
 ENDS = (".", "!", "?", "…", ".)", "。", "！", "？")
 QUOTES = ('"', "“", "„", "«", "‘", "'")
 # Words of an input that ask for another language.
-_ASKING = read_words(__file__, "asking.yaml")["words"]
+_ASKING = word_lists.read_words(__file__, "asking.yaml")["words"]
 _ASKING |= {name.casefold() for name in identification.LANGUAGES.values()}
 _SENTENCE = re.compile(r"[\n.!?:;。！？：；]+")
 
@@ -47,13 +46,14 @@ def _check_column(
     others = {row: language for row, language in others.items() if _asks_no_language(material, row)}
     if not others:
         return
+    listed = formatting.list_most_frequent(Counter(others.values()), MAX_NAMES)
     show = material.show_input if column == "input" else material.show_output
     yield material.finding(
         "language",
         "warning",
         list(others),
         f"{format_rows('have', len(others), len(texts))} an {'input' if column == 'input' else 'answer'} in another "
-        f"language than most, which are in {main}: {list_most_frequent(Counter(others.values()), MAX_NAMES)}.",
+        f"language than most, which are in {main}: {listed}.",
         "Translate or delete them, unless requests in that language are expected.",
         excerpts=(show(row) for row in others),
     )

@@ -13,12 +13,10 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from etude.base.formatting import format_count
-from etude.base.pages import create_environment, hash_source, read_asset
+from etude.base import formatting, pages
+from etude.checks import material, registry
 from etude.checks.kinds import SEVERITIES
-from etude.checks.material import format_share
 from etude.checks.output.terminal import group_by_row, summarize
-from etude.checks.registry import Findings
 from etude.types import Excerpt, Finding, Severity
 
 MAX_LOCATIONS = 300  # locations of a finding that are listed
@@ -57,9 +55,9 @@ class FindingGroup:
         return any(finding.fix for finding in self.findings)
 
 
-def to_html(findings: Findings) -> str:
+def to_html(findings: registry.Findings) -> str:
     """Render the whole page."""
-    css = read_asset("report.css") + (_HERE / "page.css").read_text(encoding="utf-8")
+    css = pages.read_asset("report.css") + (_HERE / "page.css").read_text(encoding="utf-8")
     sections = []
     for severity in SEVERITIES:
         kinds: dict[str, list[Finding]] = {}
@@ -68,14 +66,18 @@ def to_html(findings: Findings) -> str:
                 kinds.setdefault(finding.kind, []).append(finding)
         groups = [FindingGroup(kind, severity, tuple(items)) for kind, items in kinds.items()]
         sections.append((severity, _TITLES[severity], groups))
+    # `2 errors, 1 warning and 3 notes in 1,200 rows`
+    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
+    counts = [formatting.format_count(number, name) for name, number in numbers.items() if number]
+    listed = " and ".join(filter(None, [", ".join(counts[:-1]), *counts[-1:]])) or "Nothing found"
     template = _load_templates().get_template("page.html.j2")
     return template.render(
         findings=findings,
         summary=summarize(findings),
-        headline=_format_headline(findings),
+        headline=f"{listed} in {formatting.format_count(findings.rows, 'row')}",
         sections=sections,
         css=Markup(css),
-        css_hash=hash_source(css),
+        css_hash=pages.hash_source(css),
         fixable=any(finding.fix for finding in findings),
         few_rows=FEW_ROWS,
         max_locations=MAX_LOCATIONS,
@@ -84,22 +86,14 @@ def to_html(findings: Findings) -> str:
 
 @cache
 def _load_templates() -> Environment:
-    templates = create_environment(_HERE)
+    templates = pages.create_environment(_HERE)
     templates.filters.update(
         split_excerpt=split_excerpt, group_by_row=group_by_row, map_subjects=map_subjects
     )
     templates.globals.update(
-        measure_share=measure_share, format_concerned=format_concerned, count=format_count
+        measure_share=measure_share, format_concerned=format_concerned, count=formatting.format_count
     )
     return templates
-
-
-def _format_headline(findings: Findings) -> str:
-    """Format `2 errors, 1 warning and 3 notes in 1,200 rows`."""
-    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
-    counts = [format_count(number, name) for name, number in numbers.items() if number]
-    listed = " and ".join(filter(None, [", ".join(counts[:-1]), *counts[-1:]])) or "Nothing found"
-    return f"{listed} in {format_count(findings.rows, 'row')}"
 
 
 def measure_share(finding: Finding) -> float:
@@ -111,7 +105,7 @@ def measure_share(finding: Finding) -> float:
 def format_concerned(finding: Finding) -> str:
     """Format the rows concerned and their share; "" for a finding on the set as a whole."""
     rows, total = int(finding.numbers.get("rows", len(finding.locations))), int(finding.numbers.get("of", 0))
-    return format_share(rows, total) if rows and total else ""
+    return material.format_share(rows, total) if rows and total else ""
 
 
 def map_subjects(finding: Finding) -> dict[str, str]:
@@ -129,9 +123,8 @@ def split_excerpt(excerpt: Excerpt) -> Iterator[tuple[str, bool]]:
         low = max(low, position)
         for piece, is_marked in ((text[position:low], False), (text[low:high], True)):
             if piece:
-                yield _INVISIBLE.sub(_escape_character, piece), is_marked
+                yield (
+                    _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), piece),
+                    is_marked,
+                )
         position = max(low, high)
-
-
-def _escape_character(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")

@@ -92,7 +92,12 @@ def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, An
         if not file or not line:
             file, line = location, 1
         if file not in uris:
-            uris[file] = _format_uri(findings.resolve_path(file))
+            # relative to the root of its repository, percent-encoded; a file outside as a whole URI
+            path = findings.resolve_path(file).resolve()
+            root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
+            uris[file] = (
+                quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()
+            )
         details = "; ".join(filter(None, (subject, excerpts.get(location))))
         physical = {"artifactLocation": {"uri": uris[file]}, "region": {"startLine": line}}
         yield {
@@ -105,10 +110,3 @@ def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, An
                 {"physicalLocation": physical, **({"message": {"text": subject}} if subject else {})}
             ],
         }
-
-
-def _format_uri(path: Path) -> str:
-    """Format a path relative to the root of its repository, percent-encoded; a file outside as a whole URI."""
-    path = path.resolve()
-    root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
-    return quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from etude.base.word_lists import read_words
-from etude.text.lexicon import month_numbers, month_pattern
-from etude.text.normal_forms import fold
+from etude.text import lexicon, normal_forms
 
 Date = tuple[int, int, int]  # year, month, day; 0 for one that is missing
 Value = str | Date  # a number is its digits, without zeros at the ends
@@ -31,7 +30,7 @@ _TIME = re.compile(r"[t ]\d{1,2}:\d\d\S{0,12}\Z")
 
 @cache
 def _date_patterns() -> tuple[re.Pattern[str], ...]:
-    month = rf"(?P<name>{month_pattern()})\b\.?"
+    month = rf"(?P<name>{lexicon.month_pattern()})\b\.?"
     patterns = (
         r"\b(?P<first>\d{1,4})(?:([/.-]) ?(?P<second>\d{1,2})\2 ?|[年년] ?(?P<month>\d{1,2})[月월] ?)"
         r"(?P<third>\d{4}|\d{1,2})(?!\d)",
@@ -51,7 +50,7 @@ def _number_words() -> Mapping[str, str]:
 
 def parse_value(text: str) -> frozenset[Value]:
     """Parse a text that is a number or a date and nothing else, to all its readings; empty if it is neither."""
-    folded = _TIME.sub("", fold(text.strip()))
+    folded = _TIME.sub("", normal_forms.fold(text.strip()))
     for pattern in _date_patterns():
         if (match := pattern.fullmatch(folded.rstrip("日일."))) is not None:
             return frozenset(_read_date(match))
@@ -63,7 +62,7 @@ def parse_value(text: str) -> frozenset[Value]:
 
 def find_values(text: str) -> frozenset[Value]:
     """Find the numbers and dates in a text; a whole date also gives its month."""
-    folded = fold(text)
+    folded = normal_forms.fold(text)
     words = _number_words().keys() & set(folded.split())
     values: set[Value] = {_number_words()[word] for word in words}
     for match in _NUMBER.finditer(folded):
@@ -135,7 +134,7 @@ def _read_date(match: re.Match[str]) -> Iterator[Date]:
         **{name: text or "" for name, text in match.groupdict().items()},
     }
     if "first" not in groups:
-        number = month_numbers()[groups["name"]] if "name" in groups else int(groups["month"])
+        number = lexicon.month_numbers()[groups["name"]] if "name" in groups else int(groups["month"])
         yield int(groups["year"] or 0), number, int(groups["day"] or 0)
         return
     first, second, third = groups["first"], groups["second"] or groups["month"], groups["third"]

@@ -190,27 +190,20 @@ def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats
         lift[has_field & ~in_text] = 0.0
         return lift
     # Of the other fields only those with few values can be learned.
-    counts = Counter(_join_values(record, name) for record in records)
+    values = [" | ".join(sorted(record.get(name, ()))) for record in records]  # "" if it is absent
+    counts = Counter(values)
     classes = sorted(value for value, number in counts.items() if number >= MIN_VALUE_ROWS)
     if 1 < len(classes) <= MAX_VALUES and sum(counts[value] for value in classes) >= 0.9 * len(records):
-        rows, learned = _learn_lift(name, texts.plain, records, classes)
-        lift[rows] = learned
+        # By the words of their text; absence is one of the classes.
+        rows = np.array([row for row, value in enumerate(values) if value in classes])
+        gold = np.array([classes.index(values[row]) for row in rows])
+        own_texts = [_remove_other_fields(texts.plain[row], records[row], name) for row in rows]
+        folds = _split_folds([records[row] for row in rows], [texts.plain[row] for row in rows])
+        probabilities = _cross_validate(own_texts, gold, folds, len(classes))[np.arange(len(gold)), gold]
+        lift[rows] = probabilities / (np.bincount(gold) / len(gold))[gold]
         lift[in_text | ~has_field] = math.inf
         return lift
     return None
-
-
-def _learn_lift(
-    name: str, texts: Sequence[str], records: Sequence[Record], classes: Sequence[str]
-) -> tuple[Ints, Floats]:
-    """Return the rows whose value is one of `classes` (absence is one), and its lift by the words of their text."""
-    values = [_join_values(record, name) for record in records]
-    rows = np.array([row for row, value in enumerate(values) if value in classes])
-    gold = np.array([classes.index(values[row]) for row in rows])
-    own_texts = [_remove_other_fields(texts[row], records[row], name) for row in rows]
-    folds = _split_folds([records[row] for row in rows], [texts[row] for row in rows])
-    probabilities = _cross_validate(own_texts, gold, folds, len(classes))[np.arange(len(gold)), gold]
-    return rows, probabilities / (np.bincount(gold) / len(gold))[gold]
 
 
 def _remove_other_fields(text: str, record: Record, name: str) -> str:
@@ -259,8 +252,3 @@ def _cross_validate(texts: Sequence[str], gold: Ints, folds: Ints, num_classes: 
             model = LogisticRegression(C=3, max_iter=300).fit(words[train], gold[train])
             result[np.ix_(test, model.classes_)] = model.predict_proba(words[test])
     return result
-
-
-def _join_values(record: Record, name: str) -> str:
-    """Join a field's values to one text, in sorted order; "" if it is absent."""
-    return " | ".join(sorted(record.get(name, ())))

@@ -3,16 +3,9 @@
 Both repairs are idempotent, and leave a text unchanged if it could be meant as it is.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ftfy import TextFixerConfig
 
 _TAGS = (
     "a|abbr|article|b|big|blockquote|body|br|button|center|code|dd|div|dl|dt|em|font|footer|form|h[1-6]|head|"
@@ -54,14 +47,8 @@ def fix_encoding(text: str) -> str:
         return text
     from ftfy import fix_text
 
-    return fix_text(text.translate(_LINE_BREAKS) if has_control else text, _build_config())
-
-
-@cache
-def _build_config() -> TextFixerConfig:
-    from ftfy import TextFixerConfig
-
-    return TextFixerConfig(
+    return fix_text(
+        text.translate(_LINE_BREAKS) if has_control else text,
         unescape_html=False,
         replace_lossy_sequences=False,
         fix_latin_ligatures=False,

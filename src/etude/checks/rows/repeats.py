@@ -14,9 +14,7 @@ import numpy as np
 from etude.base.formatting import format_count
 from etude.checks.kinds import TEXTS, FindingKind, finds
 from etude.checks.material import Hashes, Material, format_rows, format_share, group_equal, hash_texts
-from etude.text.lexicon import SMALL_WORDS
-from etude.text.near_duplicates import find_near_matches
-from etude.text.normal_forms import to_canonical
+from etude.text import lexicon, near_duplicates, normal_forms
 from etude.types import Finding
 
 NEAR_SHARE = 0.01  # share of the rows from which near-duplicates are reported
@@ -151,7 +149,7 @@ def check_near_contradictions(material: Material) -> Iterator[Finding]:
     groups = [
         group
         for group in group_equal(
-            hash_texts(_remove_small_words(to_canonical(text)) for text in material.inputs)
+            hash_texts(_remove_small_words(normal_forms.to_canonical(text)) for text in material.inputs)
         )
         if not contradictory.issuperset(group)
         and _differs_across_inputs(inputs[group].tolist(), answers[group].tolist())
@@ -182,7 +180,7 @@ def _differs_across_inputs(inputs: Sequence[int], answers: Sequence[int]) -> boo
 
 def _remove_small_words(text: str) -> str:
     """Remove the words that carry little meaning; a text with fewer than three other words stays as it is."""
-    words = [word for word in text.split() if word not in SMALL_WORDS]
+    words = [word for word in text.split() if word not in lexicon.SMALL_WORDS]
     return " ".join(words) if len(words) > 2 else text
 
 
@@ -217,11 +215,13 @@ def check_test_overlap(material: Material) -> Iterator[Finding]:
     if material.test is None:
         return
     test_inputs = [row.text for row in material.test]
-    num_same = int(np.isin(hash_texts(map(to_canonical, test_inputs)), material.input_hashes).sum())
-    num_near = len(find_near_matches(test_inputs, material.inputs))
+    num_same = int(
+        np.isin(hash_texts(map(normal_forms.to_canonical, test_inputs)), material.input_hashes).sum()
+    )
+    num_near = len(near_duplicates.find_near_matches(test_inputs, material.inputs))
     if not num_near:
         return
-    matches = find_near_matches(material.inputs, test_inputs)
+    matches = near_duplicates.find_near_matches(material.inputs, test_inputs)
     rows = [row for row, _, _ in matches]
     yield material.finding(
         "test_overlap",

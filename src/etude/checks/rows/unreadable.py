@@ -23,7 +23,7 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}  # of kinds that are no
     FindingKind("tools", "error", "functions on offer, or calls of them, that cannot be read"),
     FindingKind("empty_turn", "error", "turns of a chat that are empty"),
     FindingKind("label", "error", "labels outside the contract, or rows without one"),
-    FindingKind("instructions", "error", "system messages that contradict the instructions or each other"),
+    FindingKind("instructions", "error", "a system message of the rows that contradicts the instructions"),
     FindingKind("contract", "warning", "answers that break the contract"),
     FindingKind("too_few", "error", "fewer rows than a comparison needs"),
     FindingKind("empty", "error", "rows and answers that say nothing, such as `n/a` or `#REF!`"),

@@ -9,10 +9,9 @@ from etude.base.formatting import format_count
 from etude.checks.excerpts import redact_label
 from etude.checks.kinds import LABELS, FindingKind, finds
 from etude.checks.material import Material, format_rows
-from etude.data.dataset import MIN_VERDICT_ROWS, TRAIN_MIN, count_min_rows
-from etude.data.formats import find_preference_columns, guess_columns, peek_rows, read_values
+from etude.data import dataset, formats
+from etude.data.formats import turns
 from etude.data.formats.columns import find_thumb_column, is_thumbs_down
-from etude.data.formats.turns import TEXT_KEYS, find_key
 from etude.errors import parse_location
 from etude.models.registry import find_backend
 from etude.text.spellings import find_spellings, format_spellings, merge_spellings
@@ -48,9 +47,9 @@ def check_model_names(material: Material) -> Iterator[Finding]:
 def check_preferences(material: Material) -> Iterator[Finding]:
     """Report worse answers in the file of examples, which are not trained on; nothing if the rows have no file."""
     file = material.task.examples.file
-    head = peek_rows(file) if file.is_file() else []
-    pair = find_preference_columns(chain.from_iterable(head))
-    columns = guess_columns(head, material.task.examples).source if head else material.task.examples
+    head = formats.peek_rows(file) if file.is_file() else []
+    pair = formats.find_preference_columns(chain.from_iterable(head))
+    columns = formats.guess_columns(head, material.task.examples).source if head else material.task.examples
     if thumbs := find_thumb_column(head, columns):
         yield from _check_thumbs(material, thumbs)
     if not pair or pair[1] in (columns.output, columns.messages):
@@ -73,7 +72,7 @@ def check_preferences(material: Material) -> Iterator[Finding]:
 def _check_thumbs(material: Material, column: str) -> Iterator[Finding]:
     """Report the rows with a thumbs-down, which are not among the examples."""
     file = material.task.examples.file
-    values = read_values(file, column)
+    values = formats.read_values(file, column)
     locations = tuple(f"{file.name}:{line}" for line, value in values if is_thumbs_down(value))
     if locations:
         total = len(locations) + len(material.rows)
@@ -91,14 +90,14 @@ def _check_thumbs(material: Material, column: str) -> Iterator[Finding]:
 
 def _count_answers(material: Material, column: str) -> int:
     """Count the rows with an answer in a column; of a chat the last turn counts."""
-    values = read_values(material.task.examples.file, column)
+    values = formats.read_values(material.task.examples.file, column)
     line, value, number = 0, None, 0
     for row in material.rows:
         row_line = parse_location(row.location)[1]
         while line < row_line:
             line, value = next(values, (row_line, None))
         turn = value[-1] if isinstance(value, list) and value else value
-        text = turn.get(find_key(turn, TEXT_KEYS)) if isinstance(turn, dict) else turn
+        text = turn.get(turns.find_key(turn, turns.TEXT_KEYS)) if isinstance(turn, dict) else turn
         number += isinstance(text, str) and bool(text.strip())
     return number
 
@@ -167,9 +166,10 @@ def check_few_rows(material: Material) -> Iterator[Finding]:
     if rows >= usual.rows * labels or any(issue.kind == "too_few" for issue in material.issues):
         return
     per_label = f" for {format_count(labels, 'label')}, {rows / labels:,.0f} each on average"
-    needed, parts = count_min_rows(has_own_test=material.test is not None)
-    refusal = f" A comparison needs {needed} ({parts}), etude train {count_min_rows(True, TRAIN_MIN)[0]}."
-    is_warning = rows < MIN_VERDICT_ROWS
+    needed, parts = dataset.count_min_rows(has_own_test=material.test is not None)
+    num_to_train = dataset.count_min_rows(True, dataset.TRAIN_MIN)[0]
+    refusal = f" A comparison needs {needed} ({parts}), etude train {num_to_train}."
+    is_warning = rows < dataset.MIN_VERDICT_ROWS
     yield material.finding(
         "few_rows",
         "warning" if is_warning else "note",

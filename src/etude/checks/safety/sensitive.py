@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache, partial
 
-from etude.privacy import OwnContact, Span, find, find_by_format
+from etude.privacy import OwnContact, Span, find, find_by_format, own_contact
 from etude.privacy.mask.known_values import KnownValues, is_word_password
-from etude.privacy.own_contact import CONTACT_KINDS, contact_key
 
 # Rows searched for what goes to review, which takes three times as long; of more an even sample.
 MAX_REVIEWED = 20_000
@@ -31,7 +30,7 @@ class SensitiveRows:
         for span in spans:
             if span.text in self._surrogates:
                 continue
-            if span.kind in CONTACT_KINDS:
+            if span.kind in own_contact.CONTACT_KINDS:
                 self._contacts.append((row, span))
             else:
                 self._rows[span.kind].add(row)
@@ -47,7 +46,7 @@ class SensitiveRows:
         rows: defaultdict[Span, set[int]] = defaultdict(set)
         for row, span in self._contacts:
             if self._own.is_own(span):
-                rows[first.setdefault(contact_key(span), span)].add(row)
+                rows[first.setdefault(own_contact.contact_key(span), span)].add(row)
         return dict(rows)
 
     def kept_spans(self, row: int) -> tuple[Span, ...]:

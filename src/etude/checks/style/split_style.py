@@ -169,7 +169,13 @@ def cross_validate_auc(
     numbers = {text: number for number, text in enumerate(sorted(set(inputs)))}
     if len(numbers) < MIN_INPUTS or min(gold.sum(), (~gold).sum()) < FOLDS:
         return 0.5
-    folds = _split_folds(np.array([numbers[text] for text in inputs]), gold)
+    # Equal inputs are in one fold, and inputs with alike labels are spread over the folds.
+    groups = np.array([numbers[text] for text in inputs])
+    shares = np.bincount(groups, gold, len(numbers)) / np.bincount(groups, minlength=len(numbers))
+    order = np.lexsort((np.random.default_rng(0).permutation(len(numbers)), shares))
+    fold_of_group = np.empty(len(numbers), np.int64)
+    fold_of_group[order] = np.arange(len(numbers)) % FOLDS
+    folds = fold_of_group[groups]
     matrix = _build_features(inputs, features)
     scores = np.zeros(len(gold))
     for test in (folds == fold for fold in range(FOLDS)):
@@ -177,16 +183,6 @@ def cross_validate_auc(
             model = LogisticRegression(C=3, max_iter=300).fit(matrix[~test], gold[~test])
             scores[test] = model.decision_function(matrix[test])
     return float(roc_auc_score(gold, scores))
-
-
-def _split_folds(groups: Ints, gold: Bools) -> Ints:
-    """Return the fold of each row: a group is in one fold, and groups with alike labels are spread over the folds."""
-    size = int(groups.max()) + 1
-    shares = np.bincount(groups, gold, size) / np.bincount(groups, minlength=size)
-    order = np.lexsort((np.random.default_rng(0).permutation(size), shares))
-    folds = np.empty(size, np.int64)
-    folds[order] = np.arange(size) % FOLDS
-    return folds[groups]
 
 
 def _build_features(inputs: Sequence[str], features: Sequence[Sequence[float]] | None) -> Any:

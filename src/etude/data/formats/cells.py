@@ -1,15 +1,11 @@
 """The values of one row as texts; a value that cannot be used becomes an issue of its line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from etude.base.formatting import format_count
-from etude.base.issues import find_nearest
-from etude.data.formats.row_reader import RawRow, RowReader
-from etude.data.formats.turns import is_chat
+from etude.base import formatting, issues
+from etude.data.formats import row_reader, turns
 from etude.errors import quote_value
 
 
@@ -17,14 +13,14 @@ from etude.errors import quote_value
 class Cells:
     """The values of one row."""
 
-    reader: RowReader
-    row: RawRow
+    reader: row_reader.RowReader
+    row: row_reader.RawRow
 
     def add_issue(self, message: str, value: str, remedy: str, kind: str = "unreadable") -> None:
         """Adds an error of the row's line."""
         self.reader.add_issue(self.row.line, message, value, remedy, kind)
 
-    def with_value(self, column: str, value: object) -> Cells:
+    def with_value(self, column: str, value: object) -> "Cells":
         """The row with another value in one column."""
         return replace(self, row=replace(self.row, cells={**self.row.cells, column: value}))
 
@@ -48,10 +44,9 @@ class Cells:
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.strip_answer(self.read_text(column))
-        if is_chat(value):
-            message = (
-                f"{column} holds {format_count(len(value), 'turn')} of a chat, where one answer is needed"
-            )
+        if turns.is_chat(value):
+            num_turns = formatting.format_count(len(value), "turn")
+            message = f"{column} holds {num_turns} of a chat, where one answer is needed"
             remedy = "keep the assistant's turn that is the answer"
             self.add_issue(message, quote_value(value), remedy, "roles")
             return ""
@@ -143,7 +138,7 @@ class Cells:
             self.add_issue(f"{column} is null", "", "fill it in, or delete the row", "empty")
             return
         names = [name for name in self.row.cells if self.row.cells[name] is not None]
-        nearest = find_nearest(column, names)
+        nearest = issues.find_nearest(column, names)
         remedy = f"rename {nearest!r} to {column!r}" if nearest else "fill it in, or delete the row"
         value, kind = f"only {quote_value(', '.join(names))}", "unreadable" if nearest else "empty"
         self.add_issue(f"the row has no {column!r}", value, remedy, kind)

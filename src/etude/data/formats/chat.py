@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import Any, get_args
 
 from etude.base.issues import suggest_instead
+from etude.data.formats import tools
 from etude.data.formats import turns as keys
 from etude.data.formats.cells import Cells
-from etude.data.formats.tools import TOOL_KEYS, format_tool_turn, join_results
 from etude.errors import quote_value
 from etude.types import Message, Role
 
@@ -56,7 +56,7 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
         return ()
     # All turns are read before the order is checked, so that every bad turn is reported.
     turns = [read_turn(cells, f"{column}[{number}]", item) for number, item in enumerate(value)]
-    messages = join_results(turn for turn in turns if turn is not None)
+    messages = tools.join_results(turn for turn in turns if turn is not None)
     if None in turns:
         return ()
     problem = _find_order_problem([turn.role for turn in messages], last)
@@ -88,10 +88,10 @@ def read_turn(cells: Cells, location: str, item: Any) -> Message | None:
     # Content in parts, then calls and results of functions, become one text.
     if isinstance(content, list):
         content = _join_parts(content)
-    tool_keys = TOOL_KEYS if keys.uses_tools(turn) else set()
+    tool_keys = tools.TOOL_KEYS if keys.uses_tools(turn) else set()
     if tool_keys and isinstance(content, str | None):
         try:
-            content = format_tool_turn(turn, content)
+            content = tools.format_tool_turn(turn, content)
         except ValueError as error:
             message = f"{location}: calls cannot be read ({error})"
             remedy = "write each call as a name and arguments in JSON, or leave the row out"

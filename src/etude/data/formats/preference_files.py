@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etude.base.issues import raise_issues
 from etude.data.formats import columns as guess
-from etude.data.formats.read import peek_rows, read_rows
+from etude.data.formats import read
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.types import Example
@@ -37,7 +37,7 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
 
     Raises InputError with every row that cannot be read, and if there are no such columns.
     """
-    head = peek_rows(file)
+    head = read.peek_rows(file)
     names = guess.list_names(head)
     columns = guess.find_preference_columns(names)
     if not columns:
@@ -46,7 +46,7 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
     source = guess.guess_columns(head, RowSource(file)).source
     is_chat = source.messages == columns[0]
     other = replace(source, messages=columns[1]) if is_chat else replace(source, output=columns[1])
-    chosen, rejected = read_rows(source), read_rows(other)
+    chosen, rejected = read.read_rows(source), read.read_rows(other)
     pairs = list(zip(chosen.examples, rejected.examples, strict=True))
     message = f"{columns[0]} and {columns[1]} ask different things"
     issues = [
@@ -66,13 +66,13 @@ def read_rated_answers(file: Path) -> list[RatedAnswer]:
 
     Raises InputError with every row that cannot be read, and if there is no label of true and false.
     """
-    head = peek_rows(file)
+    head = read.peek_rows(file)
     source = guess.guess_columns(head, RowSource(file)).source
     if guess.find_thumb_column(head, source) is None:
         message = "no column that says whether an answer is right"
         remedy = "give each row a prompt, a completion and a label, true or false"
         raise InputError([Issue(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)])
-    rows = read_rows(replace(source, tags=(THUMB_COLUMN,)))
+    rows = read.read_rows(replace(source, tags=(THUMB_COLUMN,)))
     return [
         RatedAnswer(system, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(THUMB_COLUMN)))
         for system, row in zip(rows.systems, rows.examples, strict=True)

@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Literal
 
-from etude.base.files import parse_json
-from etude.base.formatting import format_count
+from etude.base import files, formatting
 from etude.data.formats.binary_files import is_binary, read_binary_rows
 from etude.data.formats.row_reader import RawRow, RowReader, TableFormat
 from etude.errors import InputError, Issue, quote_value
@@ -127,7 +126,7 @@ def _parse_object(reader: RowReader, number: int, line: str) -> dict[str, Any] |
     if line.lstrip().startswith("["):
         remedy = "write one JSON object on each line, without a list around them"
     try:
-        cells = parse_json(line, object_pairs_hook=check_unique_keys)
+        cells = files.parse_json(line, object_pairs_hook=check_unique_keys)
     except json.JSONDecodeError as error:
         message = f"not JSON: {_JSON_MESSAGES.get(error.msg, error.msg)}"
         reader.add_issue(number, message, f"{value}, at position {error.pos + 1}", remedy)
@@ -165,7 +164,8 @@ def read_delimited(reader: RowReader) -> Iterator[RawRow]:
                     )
             reader.table = TableFormat(delimiter, quoting, tuple(header))
         elif len(values) != len(header):
-            message = f"{format_count(len(values), 'value')} for {format_count(len(header), 'column')}"
+            num_values = formatting.format_count(len(values), "value")
+            message = f"{num_values} for {formatting.format_count(len(header), 'column')}"
             remedy = "quote values that hold the separator or a line break, and fill up missing ones"
             reader.add_issue(line, message, quote_value(delimiter.join(values)), remedy)
         else:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 
 import yaml
 
+from etude.base.formatting import format_count
 from etude.base.issues import find_nearest, raise_issues, suggest_instead
 from etude.data.formats import columns as guess
+from etude.data.formats import raw_rows
 from etude.data.formats import turns as keys
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_input, read_turn, read_turns
-from etude.data.formats.raw_rows import read_raw_rows
 from etude.data.formats.row_reader import RawRow, RowReader
 from etude.data.formats.tools import format_tools, list_tool_names
 from etude.data.spool import Examples, Spool
@@ -38,7 +40,19 @@ class LoadedRows:
     notes: tuple[str, ...]  # what was guessed, left out or changed, a sentence each
     # Errors of the rows that are not among the examples, in the order of the lines.
     issues: tuple[Issue, ...] = ()
-    tools: str = ""  # the functions on offer, as text for the instructions
+    offers: tuple[str, ...] = ()  # the functions that each row offers, as text; "" for none
+
+    @property
+    def tools(self) -> str:
+        """The functions that the rows share; "" if there are none, or if they belong to single rows."""
+        return find_shared(self.offers)
+
+
+def find_shared(texts: Sequence[str | None]) -> str:
+    """The text that most rows have and no row differs from, so that it may be used for all; "" if there is none."""
+    present = [text for text in texts if text]
+    is_shared = len({text.strip() for text in present}) == 1 and 2 * len(present) > len(texts)
+    return present[0] if is_shared else ""
 
 
 def read_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
@@ -64,18 +78,18 @@ def survey_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
 
 def peek_rows(file: Path, limit: int = _HEAD) -> list[Mapping[str, Any]]:
     """The first readable rows of a file as column -> value; rows with errors are skipped."""
-    return [row.cells for row in islice(read_raw_rows(RowReader(file)), limit)]
+    return [row.cells for row in islice(raw_rows.read_raw_rows(RowReader(file)), limit)]
 
 
 def read_values(file: Path, column: str) -> Iterator[tuple[int, Any]]:
     """(line, value) of one column in every readable row; the value is None if the row lacks the column."""
-    return ((row.line, row.cells.get(column)) for row in read_raw_rows(RowReader(file)))
+    return ((row.line, row.cells.get(column)) for row in raw_rows.read_raw_rows(RowReader(file)))
 
 
 def check_encoding(file: Path) -> None:
     """Raises InputError if a file is not in UTF-8."""
     reader = RowReader(file)
-    for _ in read_raw_rows(reader):
+    for _ in raw_rows.read_raw_rows(reader):
         pass
     reader.refuse_encoding()
 
@@ -89,7 +103,7 @@ def find_input_columns(
     Raises InputError with all rows that cannot be read, without rows, and if the columns of the input stay unknown.
     """
     reader, names, head, num_rows = RowReader(file), dict[str, None](), list[Mapping[str, Any]](), 0
-    for row in read_raw_rows(reader):
+    for row in raw_rows.read_raw_rows(reader):
         num_rows += 1
         names |= dict.fromkeys(row.cells)
         head += [row.cells] if num_rows <= _HEAD else []
@@ -115,7 +129,7 @@ def find_input_columns(
 
 
 def _load(reader: RowReader, source: RowSource) -> LoadedRows:
-    rows = read_raw_rows(reader)
+    rows = raw_rows.read_raw_rows(reader)
     # The first rows decide the columns; every row is then read by them or reported.
     head = list(islice(rows, _HEAD))
     columns = _choose_columns(reader, head, source)
@@ -138,7 +152,8 @@ def _load(reader: RowReader, source: RowSource) -> LoadedRows:
     _write_notes(reader, columns)
     issues = tuple(issue for _, issue in sorted(reader.issues, key=lambda pair: pair[0]))
     examples = reader.examples if isinstance(reader.examples, Spool) else tuple(reader.examples)
-    return LoadedRows(examples, tuple(reader.systems), columns, tuple(reader.notes), issues, reader.tools)
+    offers = tuple(reader.offers)
+    return LoadedRows(examples, tuple(reader.systems), columns, tuple(reader.notes), issues, offers)
 
 
 def _write_notes(reader: RowReader, columns: RowSource) -> None:
@@ -152,13 +167,21 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
         unused.remove(pair[1])
         trained = columns.messages or columns.output
         notes.append(f"the answers in {pair[1]} are not used for training; those in {trained} are")
-    if reader.tools:
-        names = ", ".join(list_tool_names(reader.tools))
+    sets = Counter(filter(None, reader.offers))
+    num_without = len(reader.examples) - sets.total()
+    if tools := find_shared(reader.offers):
+        names = ", ".join(list_tool_names(tools))
         notes.append(f"the functions on offer are named below the instructions: {names}")
-        if num_without := len(reader.examples) - reader.num_with_tools:
+        if num_without:
             reader.counts["rows that offer no functions, which are asked with those of the others"] = (
                 num_without
             )
+    elif sets:
+        none = f"; {num_without:,} offer none" if num_without else ""
+        notes.append(
+            f"{format_count(sets.total(), 'row')} offer {format_count(len(sets), 'set')} of functions{none}: each row "
+            "is asked with its own"
+        )
     if unused:
         names = ", ".join(name or "one without a name" for name in sorted(unused))
         notes.append(f"columns not used: {names}")
@@ -227,7 +250,7 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
         turns, output = _read_chat(cells, columns.messages)
     else:
         output, turns = _read_output(cells, str(columns.output)), read_input(cells, columns.input)
-    has_tools = _read_tools(cells, columns)
+    tools = _read_tools(cells, columns)
     row_id = cells.read_id(columns.id) if columns.id else None
     references, tags = tuple(cells.read_list(columns.references)), cells.read_tags(columns.tags)
     group, system, document = map(cells.read_optional, (columns.group, columns.system, columns.source))
@@ -239,7 +262,6 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
             cells.add_issue(message, quote_value(system), "delete one of the two", "instructions")
             return
         system, turns = turns[0].content, turns[1:]
-    reader.num_with_tools += has_tools
     # Without an id column the id is a hash, with a number for repeated rows.
     if row_id is None:
         content = json.dumps([[[turn.role, turn.content] for turn in turns], output])
@@ -248,7 +270,9 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
         row_id += f"-{reader.hash_counts[row_id]}" if reader.hash_counts[row_id] > 1 else ""
     location = reader.locate(row.line)
     reader.examples.append(Example(row_id, turns, output, references, group, tags, location, document))
-    reader.systems.append(system and sys.intern(system))  # usually equal in all rows
+    # Usually equal in all rows.
+    reader.systems.append(system and sys.intern(system))
+    reader.offers.append(sys.intern(tools))
 
 
 def _read_output(cells: Cells, column: str) -> str:
@@ -270,23 +294,16 @@ def _read_chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
     return (turns[:-1], turns[-1].content) if turns else ((), "")
 
 
-def _read_tools(cells: Cells, columns: RowSource) -> bool:
-    """Whether the row offers functions beside a chat. It is an error if they cannot be read or differ from those
-    before: an assistant has one set of functions, as it has one system message."""
-    reader, row = cells.reader, cells.row.cells
+def _read_tools(cells: Cells, columns: RowSource) -> str:
+    """The functions that the row offers beside a chat, as text; "", with an issue, if they cannot be read."""
+    row = cells.row.cells
     name = guess.find_tool_column(row, columns)
     chat = columns.messages or (columns.input[0] if columns.input else "")
     if not name or not isinstance(keys.unwrap_turns(keys.parse_turns(row.get(chat))), list):
-        return False
+        return ""
     try:
-        tools = format_tools(row[name])
+        return format_tools(row[name])
     except ValueError as error:
         remedy = "write them as OpenAI does, or name the column otherwise if it means something else"
         cells.add_issue(f"{name}: {error}", quote_value(row[name]), remedy, "tools")
-        return False
-    reader.tools = reader.tools or tools
-    if tools and tools != reader.tools:
-        message = "the row offers other functions than rows before it"
-        remedy = "offer the same functions in all rows, in the same order, or write a file for each set"
-        cells.add_issue(message, quote_value(", ".join(list_tool_names(tools))), remedy, "tools")
-    return bool(tools)
+        return ""

@@ -50,9 +50,20 @@ def add_tools(turns: Sequence[Message], tools: str, instructions: str) -> tuple[
     return (replace(turns[0], content=f"{tools}\n\n{turns[0].content}"), *turns[1:])
 
 
-def remove_tools(instructions: str) -> str:
-    """Instructions without the functions on offer below them."""
-    return instructions.partition(_OFFER[0])[0].rstrip() if instructions.endswith(_OFFER[1]) else instructions
+def append_tools(instructions: str, tools: str) -> str:
+    """Instructions with the functions on offer below them."""
+    return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))
+
+
+def is_only_tools(text: str) -> bool:
+    """Whether a system turn holds functions on offer and nothing else, so that it belongs below the instructions."""
+    return text.startswith(_OFFER[0])
+
+
+def split_tools(instructions: str) -> tuple[str, str]:
+    """(instructions, functions on offer below them); the inverse of `append_tools`."""
+    start = instructions.find(_OFFER[0]) if instructions.endswith(_OFFER[1]) else -1
+    return (instructions, "") if start < 0 else (instructions[:start].rstrip(), instructions[start:])
 
 
 def parse_tools(text: str) -> list[Json]:

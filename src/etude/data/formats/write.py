@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.base.files import atomic_file, write_lines
-from etude.base.issues import suggest_instead
+from etude.base import files, issues
+from etude.data.formats import binary_files, preference_files, read
 from etude.data.formats import columns as guess
 from etude.data.formats import preference_files as preferences
-from etude.data.formats.binary_files import write_parquet
-from etude.data.formats.preference_files import THUMB_COLUMN
-from etude.data.formats.read import LoadedRows, peek_rows, read_rows
 from etude.data.formats.tools import parse_tools, to_openai_turns
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
@@ -65,7 +62,7 @@ def format_completion(prompt: list[Json], answer: Json) -> Json:
 
 def format_rated(prompt: list[Json], answer: Json, is_good: bool = True) -> Json:
     """An answer with its rating, for TRL's KTO."""
-    return {"prompt": prompt, "completion": [answer], THUMB_COLUMN: is_good}
+    return {"prompt": prompt, "completion": [answer], preference_files.THUMB_COLUMN: is_good}
 
 
 FORMATS: Mapping[str, RowFormat] = {
@@ -107,14 +104,14 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
     Raises InputError for the format, the file and its rows, and if the new file exists.
     """
     if format_name not in FORMATS:
-        remedy = suggest_instead(format_name, FORMATS)
+        remedy = issues.suggest_instead(format_name, FORMATS)
         raise InputError([Issue("--to", "an unknown format", quote_value(format_name), remedy)])
     suffix = FORMATS[format_name].suffix
     ending = suffix if suffix == f".{format_name}" else f".{format_name}{suffix}"
     output = output or file.with_name(f"{file.stem}{ending}")
     if output.exists():
         raise InputError([Issue(str(output), "the file already exists", "", "name another with --output")])
-    head = peek_rows(file)
+    head = read.peek_rows(file)
     if guess.find_preference_columns(guess.list_names(head)):
         return write_preferences(preferences.read_preference_rows(file), format_name, output), (), output
     if format_name == "kto" and guess.find_thumb_column(
@@ -125,9 +122,9 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
         for rated in answers:
             prompt, answer = _format_turns("kto", rated.system, rated.example.input, rated.example.output)
             lines.append(format_rated(prompt, answer, rated.is_good))
-        write_lines(output, lines)
+        files.write_lines(output, lines)
         return len(answers), (), output
-    rows = read_rows(RowSource(file))
+    rows = read.read_rows(RowSource(file))
     write_rows(rows, format_name, output)
     return len(rows.examples), rows.notes, output
 
@@ -146,11 +143,11 @@ def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: st
         texts = row.chosen.output, row.rejected
         prompt, *answers = _format_turns(format_name, row.system, row.chosen.input, *texts)
         lines += format_preference(prompt, *answers)
-    write_lines(file, lines)
+    files.write_lines(file, lines)
     return len(lines)
 
 
-def write_rows(rows: LoadedRows, format_name: str, file: Path) -> None:
+def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
     """Writes examples with their references, groups, tags and own ids, atomically.
 
     Raises InputError if the format cannot hold a row: alpaca has one question and no history.
@@ -160,17 +157,19 @@ def write_rows(rows: LoadedRows, format_name: str, file: Path) -> None:
     if format_name == "alpaca" and dialogues:
         message = f"{len(dialogues):,} rows have several turns, and alpaca holds one question each"
         raise InputError([Issue(dialogues[0], message, "", "convert to openai, sharegpt or trl")])
-    tools: Any = parse_tools(rows.tools)
-    if format_name in ("sharegpt", "parquet"):  # as LLaMA-Factory reads them, and as a column of one type
-        tools = json.dumps(tools, ensure_ascii=False)
-    in_system = "" if row_format.has_tool_column else rows.tools
+    as_text = format_name in (
+        "sharegpt",
+        "parquet",
+    )  # as LLaMA-Factory reads them, and as a column of one type
 
     def format_lines() -> Iterator[Json]:
-        for system, row in zip(rows.systems, rows.examples, strict=True):
-            full_system = "\n\n".join(filter(None, (system, in_system)))
+        for system, offer, row in zip(rows.systems, rows.offers, rows.examples, strict=True):
+            offer = offer or rows.tools  # a row without functions is asked with those that the others share
+            tools: Any = parse_tools(offer) if row_format.has_tool_column else []
+            full_system = "\n\n".join(filter(None, (system, "" if row_format.has_tool_column else offer)))
             prompt, answer = _format_turns(format_name, full_system, row.input, row.output)
             extras = {
-                "tools": tools if rows.tools and row_format.has_tool_column else None,
+                "tools": json.dumps(tools, ensure_ascii=False) if tools and as_text else tools,
                 "id": row.id if rows.source.id is not None else None,
                 "references": list(row.references),
                 "group": row.group,
@@ -181,10 +180,10 @@ def write_rows(rows: LoadedRows, format_name: str, file: Path) -> None:
             yield line | {name: value for name, value in extras.items() if value}
 
     if row_format.suffix == ".parquet":
-        with atomic_file(file) as temporary:
-            write_parquet(format_lines(), temporary)
+        with files.atomic_file(file) as temporary:
+            binary_files.write_parquet(format_lines(), temporary)
     else:
-        write_lines(file, format_lines())
+        files.write_lines(file, format_lines())
 
 
 def _format_turns(format_name: str, system: str | None, turns: Sequence[Message], *answers: str) -> list[Any]:

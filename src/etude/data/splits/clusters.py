@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from etude.data.dataset import Dataset
-from etude.text.near_duplicates import cluster_near_duplicates, cluster_pairs
-from etude.text.normal_forms import to_canonical
+from etude.text import near_duplicates, normal_forms
 from etude.types import Example, Kind, Side
 
 
@@ -50,14 +49,14 @@ class Assignment:
 
 def input_key(example: Example) -> str:
     """Hash of the row's input in its canonical form: equal for inputs that differ only in case or punctuation."""
-    return hashlib.sha256(to_canonical(example.text).encode()).hexdigest()[:32]
+    return hashlib.sha256(normal_forms.to_canonical(example.text).encode()).hexdigest()[:32]
 
 
 def build_clusters(dataset: Dataset, rows: Sequence[int], kind: Kind, seed: int) -> list[Cluster]:
     """Clusters of the rows: groups united with near-duplicates, which include identical inputs."""
     examples = [dataset[row] for row in rows]
     # A star of links for each cluster is enough to unite its rows.
-    duplicates = cluster_near_duplicates([example.text for example in examples])
+    duplicates = near_duplicates.cluster_near_duplicates([example.text for example in examples])
     links = [(members[0], member) for members in duplicates for member in members[1:]]
     first_of_group: dict[str, int] = {}
     for position, example in enumerate(examples):
@@ -72,7 +71,7 @@ def build_clusters(dataset: Dataset, rows: Sequence[int], kind: Kind, seed: int)
             labels=Counter(labels[member] for member in members),
             rank=hashlib.sha256(f"{seed}:{min(keys[member] for member in members)}".encode()).hexdigest(),
         )
-        for members in cluster_pairs(len(examples), links)
+        for members in near_duplicates.cluster_pairs(len(examples), links)
     ]
 
 

@@ -14,12 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from etude.base.files import parse_json
-from etude.base.formatting import format_count
-from etude.data.dataset import COMPARE_MIN, MIN_TEST_ROWS, Dataset, has_shared_system
-from etude.data.formats import LoadedRows
-from etude.data.formats.tools import split_calls
-from etude.data.splits import split
+from etude.base import files, formatting
+from etude.data import dataset, formats, splits
+from etude.data.formats import tools
+from etude.data.formats.read import find_shared
 from etude.data.starter.guess_columns import ColumnRoles
 from etude.errors import InputError
 from etude.privacy import find_by_format
@@ -45,7 +43,7 @@ _FIELD_LINE = re.compile(r"^([^\W\d_][^:\n]{0,39}):(?:\s|$)", re.MULTILINE)
 class TaskDraft:
     """Everything that is guessed from the rows, each guess with its reason."""
 
-    rows: LoadedRows
+    rows: formats.LoadedRows
     target: Path
     roles: ColumnRoles
     test: RowSource | None = None  # the user's own test, if there is one
@@ -71,9 +69,9 @@ class TaskDraft:
     @cached_property
     def refusal(self) -> str:
         """The sizes of a split that a comparison would refuse; "" if it accepts the rows."""
-        minimum = COMPARE_MIN._replace(test=0 if self.test else MIN_TEST_ROWS)
+        minimum = dataset.COMPARE_MIN._replace(test=0 if self.test else dataset.MIN_TEST_ROWS)
         try:
-            split(Dataset(self.examples), self.kind[0], SEED, minimum=minimum)
+            splits.split(dataset.Dataset(self.examples), self.kind[0], SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
         return ""
@@ -88,7 +86,38 @@ class TaskDraft:
         """The kind of task, and the reason of the guess."""
         if self.calls:
             return "answer", "answers that call functions"
-        return _guess_kind(self._unlabelled, self.columns.output or "")
+        examples, column = self._unlabelled, self.columns.output or ""
+        outputs = [example.output for example in examples]
+        values = list(map(_parse_value, outputs))
+        # JSON first, since JSON records may also repeat; then labels, numbers, rewriting, and free text as the default.
+        labels, num_rows = set(outputs), len(outputs)
+        num_json = sum(isinstance(value, dict | list) for value in values)
+        if num_json >= MIN_SHARE * num_rows:
+            verb = "is" if num_rows == 1 else "are"
+            return (
+                "extract",
+                f"{num_json:,} of {formatting.format_count(num_rows, 'output')}, which {verb} JSON",
+            )
+        # The name of the column counts if the outputs are few.
+        min_repeats = 2 if column.casefold() in _LABEL_NAMES else 4
+        is_short = all(len(label.split()) <= 8 and len(label) <= 80 for label in labels)
+        if 2 <= len(labels) <= num_rows / min_repeats and is_short:
+            name = f", and the name {column}" if len(labels) > num_rows / 4 else ""
+            return "classify", f"{len(labels)} short outputs that repeat over {num_rows:,} rows{name}"
+        num_numbers = sum(isinstance(value, int | float) for value in values)
+        if num_numbers >= MIN_SHARE * num_rows:
+            return "extract", f"{num_numbers:,} of {num_rows:,} outputs, which are numbers"
+        # Rewrite, if the outputs are their inputs edited: most words of an output are in its input.
+        copied, shared = [], []
+        for example in examples:
+            words, answer_words = set(normalise(example.text).split()), set(normalise(example.output).split())
+            if words and answer_words:
+                copied.append(len(words & answer_words) / len(answer_words))
+                shared.append(len(words & answer_words) / len(words | answer_words))
+        if shared and median(copied) >= 0.6 and median(shared) >= 0.4:
+            share = f"{median(copied):.0%}"
+            return "rewrite", f"the words of the outputs, of which {share} are in their input (median)"
+        return "answer", "outputs that are no labels, no JSON and no edited inputs"
 
     @cached_property
     def _unlabelled(self) -> tuple[Example, ...]:
@@ -109,7 +138,7 @@ class TaskDraft:
     @cached_property
     def calls(self) -> bool:
         """Whether answers call functions."""
-        return any(split_calls(row.output)[1] for row in self._unlabelled)
+        return any(tools.split_calls(row.output)[1] for row in self._unlabelled)
 
     @cached_property
     def num_hidden_labels(self) -> int:
@@ -130,47 +159,16 @@ class TaskDraft:
     @property
     def shares_system(self) -> bool:
         """Whether the rows' system message becomes the instructions of all."""
-        return has_shared_system(self.rows.systems)
+        return bool(find_shared(self.rows.systems))
 
 
 def select_outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
     """The rows that a split for this kind does not put into the test; all if there can be no split."""
     try:
-        test = {example.id for example in split(Dataset(examples), kind, seed).test}
+        test = {example.id for example in splits.split(dataset.Dataset(examples), kind, seed).test}
     except InputError:
         return examples
     return tuple(example for example in examples if example.id not in test)
-
-
-def _guess_kind(examples: Sequence[Example], column: str) -> tuple[Kind, str]:
-    """From the outputs, and from the name of their `column` if they are few."""
-    outputs = [example.output for example in examples]
-    values = list(map(_parse_value, outputs))
-    # JSON first, since JSON records may also repeat; then labels, numbers, rewriting, and free text as the default.
-    labels, num_rows = set(outputs), len(outputs)
-    num_json = sum(isinstance(value, dict | list) for value in values)
-    if num_json >= MIN_SHARE * num_rows:
-        verb = "is" if num_rows == 1 else "are"
-        return "extract", f"{num_json:,} of {format_count(num_rows, 'output')}, which {verb} JSON"
-    min_repeats = 2 if column.casefold() in _LABEL_NAMES else 4
-    is_short = all(len(label.split()) <= 8 and len(label) <= 80 for label in labels)
-    if 2 <= len(labels) <= num_rows / min_repeats and is_short:
-        name = f", and the name {column}" if len(labels) > num_rows / 4 else ""
-        return "classify", f"{len(labels)} short outputs that repeat over {num_rows:,} rows{name}"
-    num_numbers = sum(isinstance(value, int | float) for value in values)
-    if num_numbers >= MIN_SHARE * num_rows:
-        return "extract", f"{num_numbers:,} of {num_rows:,} outputs, which are numbers"
-    # Rewrite, if the outputs are their inputs edited: most words of an output are in its input.
-    copied, shared = [], []
-    for example in examples:
-        words, answer_words = set(normalise(example.text).split()), set(normalise(example.output).split())
-        if words and answer_words:
-            copied.append(len(words & answer_words) / len(answer_words))
-            shared.append(len(words & answer_words) / len(words | answer_words))
-    if shared and median(copied) >= 0.6 and median(shared) >= 0.4:
-        share = f"{median(copied):.0%}"
-        return "rewrite", f"the words of the outputs, of which {share} are in their input (median)"
-    return "answer", "outputs that are no labels, no JSON and no edited inputs"
 
 
 def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
@@ -185,7 +183,7 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
     values = [value for value in map(_parse_value, outputs) if value is not None] if kind == "extract" else []
     if values and len(values) >= MIN_SHARE * len(outputs):
-        reason = f"json_schema, from {format_count(len(values), 'output')}"
+        reason = f"json_schema, from {formatting.format_count(len(values), 'output')}"
         return Contract(json_schema=infer_schema(values)), reason
     # A length: a fifth more words than 99% of the outputs have, and no fewer than the longest has.
     lengths = sorted(len(output.split()) for output in outputs)
@@ -222,7 +220,7 @@ def to_contract_key(contract: Contract) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     """The JSON value of a text; None if it is not JSON."""
     try:
-        return parse_json(text)
+        return files.parse_json(text)
     except ValueError:
         return None
 
@@ -255,8 +253,8 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     """A JSON schema that all values keep: types, the keys of objects, those in every object required.
 
-    Keys that are personal data are left out, and, with many objects, keys that only one of them has. Other keys are not
-    forbidden. Values of objects and lists are described in turn.
+    Keys that are personal data are left out, and, with many objects, keys that only one of them has. Other keys are
+    forbidden unless one was left out, so that an enforced form invents none. Values of objects and lists are described in turn.
     """
     types = {_TYPE_NAMES.get(type(value), "null") for value in values}
     # Every integer is a number.
@@ -274,5 +272,7 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
         }
         if required := [key for key in keys if counts[key] == len(objects)]:
             schema["required"] = required
+        if len(keys) == len(counts):
+            schema["additionalProperties"] = False
     items = [item for value in values if isinstance(value, list) for item in value]
     return schema | {"items": infer_schema(items)} if items else schema

@@ -9,9 +9,8 @@ from operator import lt
 from pathlib import Path
 from typing import Literal, Self
 
-from etude.data.formats import columns
+from etude.data.formats import columns, turns
 from etude.data.formats.columns import RawCells
-from etude.data.formats.turns import parse_turns
 from etude.errors import InputError
 from etude.task import RowSource
 
@@ -215,7 +214,7 @@ def _follows_answers(cells: RawCells, source: RowSource, column: _ColumnProfile)
     """Whether each answer has one value of the column, and answers repeat or there are as many as values."""
     answers = []
     for row in cells:
-        value = parse_turns(row.get(source.messages or source.output or ""))
+        value = turns.parse_turns(row.get(source.messages or source.output or ""))
         is_chat = source.messages and isinstance(value, list) and value
         answers.append(str(value[-1] if is_chat else value).strip())
     pairs = {(answer, str(row.get(column.name)).strip()) for answer, row in zip(answers, cells, strict=True)}

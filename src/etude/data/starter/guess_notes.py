@@ -95,7 +95,7 @@ def format_missing_system(draft: TaskDraft) -> str:
 
 
 def format_systems(draft: TaskDraft) -> str:
-    """How many system messages the rows have, and what to do: a comparison takes one."""
+    """How many system messages the rows have, and that they belong to their rows."""
     most_common = draft.systems.most_common(_MAX_SYSTEMS)
     counts = [f"{quote_value(system, 40)} in {number:,}" for system, number in most_common]
     if len(draft.systems) > len(most_common):
@@ -105,9 +105,8 @@ def format_systems(draft: TaskDraft) -> str:
     num_systems = len(draft.systems)
     kinds = f"{num_systems:,} different system messages" if num_systems > 1 else "a system message"
     return (
-        f"The rows have {kinds} (rows: {'; '.join(counts)}), and a comparison, which takes one for all rows, refuses "
-        "them. Write what they share as instructions: and delete them from the rows; what differs from row to row "
-        "belongs in the user's turn."
+        f"The rows have {kinds} (rows: {'; '.join(counts)}): each row is asked with its own, and a row without one with "
+        "the instructions."
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from etude.base.formatting import format_count
-from etude.base.pages import create_environment
+from etude.base import formatting, pages
 from etude.data.dataset import MIN_TEST_ROWS, count_min_rows
 from etude.data.formats.columns import to_task_columns
 from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
@@ -32,7 +31,7 @@ _WIDTH = 100
 def render_task_file(draft: TaskDraft) -> str:
     """The whole task file, from the template `task.yaml.j2`: there a line that begins with ## is a remark of any
     length, and one that begins with # a key that is shown and not set."""
-    templates = create_environment(Path(__file__).parent).overlay(autoescape=False)
+    templates = pages.create_environment(Path(__file__).parent).overlay(autoescape=False)
     templates.filters |= {
         "yaml": lambda value: yaml.safe_dump(
             dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH
@@ -49,7 +48,7 @@ def render_task_file(draft: TaskDraft) -> str:
     text = templates.get_template("task.yaml.j2").render(
         draft=draft,
         notes=guess_notes,
-        rows=format_count(len(draft.examples), "row"),
+        rows=formatting.format_count(len(draft.examples), "row"),
         unread=f"{num_unread:,}" if num_unread else "",
         name=file.parent.name if file.stem.casefold() in _PLAIN_STEMS and file.parent.name else file.stem,
         model=MODEL,
@@ -64,6 +63,7 @@ def render_task_file(draft: TaskDraft) -> str:
         likeness=guess_notes.CALLS_NOTE if draft.calls else guess_notes.SIMILARITY_NOTE,
         documents=_relative_path(documents, draft.target) if documents else "",
         metric=_choose_metric(draft),
+        limits=_write_limits(draft),
         margin=Task.margin,
         seed=SEED,
     )
@@ -133,6 +133,17 @@ def _answer_sentence(columns: RowSource) -> str:
     if output not in _PLAIN_OUTPUTS:
         return f"Read the {text} and write the {output}."
     return "Follow the instruction." if "instruction" in names else f"Answer the {text}."
+
+
+def _write_limits(draft: TaskDraft) -> Mapping[str, str]:
+    """The sentence of each limit, with what the task's rows are about by its name."""
+    subject = draft.columns.file.resolve().parent.name or draft.columns.file.stem
+    words = subject.replace("_", " ").replace("-", " ")
+    return {
+        "out_of_scope": f"I can only help with {words}. Please ask somebody else about this.",
+        "to_person": "A person should look at this. Please contact our team.",
+        "refused": "I cannot help with that.",
+    }
 
 
 def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from etude.index.passages import Passage
 from etude.index.search import Search, find_gold_passages, load_search
 from etude.methods.fit_context import FitContext
 from etude.models.registry import Models
+from etude.models.timings import measure_once
 from etude.stats import choose, estimate, estimate_sample, make_score_sample
 from etude.task import Task
 from etude.types import Example, SearchRef
@@ -63,19 +65,20 @@ class FittedSearch:
 
 
 def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
-    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted.
+    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on the same
+    rows.
 
     What was tried goes into the context's `params`. Raises InputError for documents that cannot be read.
     """
-    folders = [*context.lower_folders, context.folder]
-    folder = next((path for path in folders if (path / FACTS).exists()), context.folder)
-    if not (folder / FACTS).exists():
+    folder = _find_fitted(train, context)
+    if folder is None:
+        folder = context.folder
         facts = _fit(task, train, dev, context)
         write_json(folder / FACTS, facts)
         context.train_seconds += facts["seconds"]
     facts = read_json(folder / FACTS)
     # Only a tuned encoder has learned from rows.
-    context.num_learned = facts["tuning"].get("pairs") if "learned" in facts["chosen"] else None
+    context.has_learned |= "learned" in facts["chosen"]
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_format_notes(facts)])
         context.params["search"] = facts
@@ -83,6 +86,16 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     return FittedSearch(
         ref, context.models.load_once(ref, lambda: load_search(ref.folder, context.models.load_encoder))
     )
+
+
+def _find_fitted(train: Dataset, context: FitContext) -> Path | None:
+    """Find the folder of a search that was fitted on the rows of `train`, or on any if the context says so."""
+    for folder in (*context.lower_folders, context.folder):
+        if (folder / FACTS).exists() and (
+            context.takes_any_search or read_json(folder / FACTS).get("rows") == train.fingerprint
+        ):
+            return folder
+    return None
 
 
 def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -121,15 +134,23 @@ def measure_search_time(task: Task, train: Dataset, models: Models) -> Callable[
     texts, config = [passage.text for passage in search.passages], ContrastiveConfig()
     if encoder is None:
         return lambda epochs: read_seconds
-    sample = texts[:TIMED_TEXTS]  # each text takes about as long
-    embed_started = time.perf_counter()
-    encoder.embed(sample)
-    text_seconds = (time.perf_counter() - embed_started) / len(sample)
+
+    def time_encoder() -> list[float]:
+        """Time a text embedded, and an epoch of training if there are enough pairs."""
+        sample = texts[:TIMED_TEXTS]  # each text takes about as long
+        started = time.perf_counter()
+        encoder.embed(sample)
+        seconds = [(time.perf_counter() - started) / len(sample)]
+        if has_enough_pairs(pairs):
+            seconds.append(estimate_contrastive_seconds(encoder, pairs, texts, config) / config.epochs)
+        return seconds
+
+    text_seconds, *rest = measure_once(("search", encoder.name, texts, pairs), time_encoder)
     embed_seconds = text_seconds * len(texts)
     missing_seconds = text_seconds * count_missing(texts, encoder, vectors_path(task))
-    if not has_enough_pairs(pairs):
+    if not rest:
         return lambda epochs: read_seconds + missing_seconds
-    epoch_seconds = estimate_contrastive_seconds(encoder, pairs, texts, config) / config.epochs
+    (epoch_seconds,) = rest
 
     def count_seconds(epochs: int | None) -> float:
         # Passages are embedded before the first epoch, around each, and for both candidates, of which `etude index`
@@ -178,6 +199,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         "known": {"train": len(pairs), "dev": len(dev_pairs)},
         "tuning": tuning,
         "fingerprint": candidates[name].fingerprint,
+        "rows": train.fingerprint,
         "seconds": time.perf_counter() - started,
         "notes": notes,
     }

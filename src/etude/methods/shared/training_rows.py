@@ -1,34 +1,55 @@
-"""The rows that a model is trained on, and those that are too long for it."""
+"""A method's share of the training rows, and rows that are too long to train on."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from etude.assistant import TOKEN_MARGIN, Assistant
-from etude.data.dataset import Dataset
+from etude.data.dataset import Dataset, count_reads
 from etude.errors import Issue
-from etude.methods.fit_context import FitContext, choose_max_tokens
-from etude.methods.shared.training_run import build_token_rows
+from etude.methods.fit_context import FitContext, choose_max_tokens, name_shape
+from etude.methods.method import Method
+from etude.methods.shared.training_run import build_token_rows, locate
 from etude.models.registry import Models
+from etude.stats.sample import order_by_strata
 from etude.task import Task
 from etude.types import Example, TrainableModel
 
 
-def choose_training_rows(task: Task, train: Dataset, context: FitContext) -> Sequence[Example]:
-    """Choose the rows to train on: all, or a seeded sample as large as the task and the plan allow."""
-    limits = [int(limit) for limit in (context.effort.train_rows, task.train.get("max_rows")) if limit]
-    size = min([len(train), *limits])
-    if size == len(train):
-        return train.examples
-    context.notes.append(f"trained on {size:,} of {len(train):,} rows")
-    return sample_training_rows(task, train, size).examples
+def sample_share(method: Method, task: Task, train: Dataset, limit: int | None = None) -> Dataset:
+    """Sample the share of a method: as many training rows as `limit` and the task allow."""
+    max_rows = task.train.get("max_rows") if "train" in method.keys else None
+    return sample_training_rows(
+        task, train, min([len(train), *(int(size) for size in (limit, max_rows) if size)])
+    )
+
+
+def list_left_out(train: Dataset, share: Dataset) -> list[str]:
+    """List the locations of the training rows that are not in the share."""
+    ids = {row.id for row in share}
+    return [locate(row) for row in train if row.id not in ids]
+
+
+def fit_on_share(
+    method: Method, task: Task, share: Dataset, dev: Dataset, start: Assistant, context: FitContext
+) -> Assistant:
+    """Fit the method on its share, and count in the context which rows of it were read."""
+    rows, positions_read = count_reads(share)
+    assistant = method.fit(task, rows, dev, start, context)
+    context.num_read = len(positions_read)
+    return assistant
 
 
 def sample_training_rows(task: Task, train: Dataset, size: int) -> Dataset:
-    """Sample `size` training rows, in their old order; `train` itself if it has no more."""
+    """Sample `size` training rows, in their old order; `train` itself if it has no more.
+
+    Every label, or every set of fields, is in the sample if it is large enough. A smaller sample of a seed is part of a
+    larger one.
+    """
     if size >= len(train):
         return train
-    positions = sorted(random.Random(f"{task.seed}/train").sample(range(len(train)), size))
+    shapes = [name_shape(task.kind, task.contract, example) for example in train]
+    positions = sorted(order_by_strata(shapes, random.Random(f"{task.seed}/train"))[:size])
     return train.select(positions, f"{size:,} of {len(train):,} training rows")
 
 

@@ -13,6 +13,7 @@ from etude.base.formatting import format_loss, format_loss_change
 from etude.base.processes import SINGLE, World
 from etude.data.dataset import Dataset
 from etude.errors import quote_value
+from etude.methods.fit_context import name_shape
 from etude.methods.shared.instructions import choose_instructions
 from etude.task import Task
 from etude.task.settings import DATA_SETTINGS, SETTINGS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from etude.training.memory.forecast import TrainingForecast
     from etude.training.rows.batches import TokenRow
     from etude.training.step import TrainResult
+    from etude.training.time_box import TimeBox
 
 SHOWN = 3  # training rows in the report
 ROWS_FILE = "rows.jsonl"
@@ -48,6 +50,11 @@ class TrainingRun:
     """Settings of the user that the loop does not know: `max_rows`, `dev_metric`."""
     world: World = SINGLE  # the processes that train together; this is the leader
     loss: Loss | None = None  # the loss in place of the cross-entropy; only with one process
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows; a row may be several token rows."""
+        return len({row.id for row in self.rows})
 
     @property
     def steps(self) -> int:
@@ -85,8 +92,10 @@ class TrainingRun:
         log: Log,
         on_eval: Callable[[], Mapping[str, Any]],
         more: Callable[[float], bool] = lambda seconds: True,
+        box: TimeBox | None = None,
     ) -> TrainingRecord:
-        """Train and write adapter/ and rows.jsonl to `folder`, from the last checkpoint if there is one.
+        """Train and write adapter/ and rows.jsonl to `folder`, from the last checkpoint if there is one; in the seconds
+        of the `box`, if there is one.
 
         `name` is recorded in the adapter as the base's. Raises what `etude.training.loop.train` raises.
         """
@@ -104,26 +113,27 @@ class TrainingRun:
         send_job(
             self.world, WorkerJob("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint)
         )
-        output = Output(checkpoint, folder / "adapter", self._add_totals(log), on_eval, more, name)
+        output = Output(checkpoint, folder / "adapter", self._add_totals(log), on_eval, more, box, name)
         loss = self.loss or supervised  # cross-entropy
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
         if self.config.weights == "full":  # whole models are loaded with their own tokenizer
             self.model.tokenizer.save_pretrained(folder / "adapter")
-        return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self.config)))
+        return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self)))
 
     def _add_totals(self, log: Log) -> Log:
-        """Wrap the log so that its lines have the number of all steps and epochs, to tell the remaining time."""
+        """Wrap the log so that its lines have the number of all steps, unless they say it, and of epochs, to tell the
+        remaining time."""
         totals = {"steps": self.steps, "epochs": self.config.epochs}
 
         def log_with_totals(line: Mapping[str, Any]) -> None:
-            log({**line, **totals} if "epoch" in line else line)
+            log({**totals, **line} if "epoch" in line else line)
 
         return log_with_totals
 
     def _to_params(self, result: TrainResult) -> dict[str, Any]:
         from etude.training.rows.supervision import split_spans
 
-        decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self.config) else {}
+        decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
         return {
             "settings": {**self.config.to_dict(), **self.extra_settings},
             "reasons": self._reasons | cut,
@@ -137,6 +147,7 @@ class TrainingRun:
             "base": str(self.model.folder),
             "processes": self.world.size,
             "rows": len(self.rows),
+            **({"trained_rows": result.num_trained} if result.plans else {}),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,
             "dev_losses": list(result.dev_losses),
@@ -158,13 +169,14 @@ class TrainingRecord:
 def build_training_run(
     task: Task,
     student: Assistant,
-    train: Dataset,
     rows_to_train: Sequence[Example],
     dev: Dataset,
     model: TrainableModel,
     most_epochs: int | None = None,
+    left_out: Sequence[str] = (),
 ) -> TrainingRun:
-    """Build the run that trains `student` on `rows_to_train`, a part of `train`, for at most `most_epochs`.
+    """Build the run that trains `student` on `rows_to_train` for at most `most_epochs`; `left_out` are the locations of
+    the other training rows.
 
     Raises InputError with every row that cannot be learned: too long, without a learned token, or with an answer whose
     end of turn is not learned.
@@ -178,20 +190,21 @@ def build_training_run(
     check_rows(rows, dev_rows, config.max_tokens)
     counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     # Sentences for the report: what is learned, what is skipped, and with which prompt.
-    ids = {example.id for example in rows_to_train}
-    left_out = tuple(_row_id(example) for example in train if example.id not in ids)
     supervision = (
         *counts.to_sentences(),
-        *_describe_rows(rows_to_train, left_out, len(train), student.method),
+        *_describe_rows(rows_to_train, left_out, student.method),
         _describe_prompt(task, student),
         _describe_template(model, student, rows_to_train),
     )
-    silent_rows = frozenset(_row_id(example) for example in rows_to_train if _count_silent(example))
+    silent_rows = frozenset(locate(example) for example in rows_to_train if _count_silent(example))
     extra_settings = {key: value for key, value in task.train.items() if key in DATA_SETTINGS}
-    return TrainingRun(model, rows, dev_rows, config, supervision, left_out, silent_rows, extra_settings)
+    return TrainingRun(
+        model, rows, dev_rows, config, supervision, tuple(left_out), silent_rows, extra_settings
+    )
 
 
-def _row_id(example: Example) -> str:
+def locate(example: Example) -> str:
+    """Return the location of a row, or its id if it has none."""
     return example.location or example.id
 
 
@@ -207,9 +220,10 @@ def build_token_rows(
 
     rows = []
     for example in examples:
+        stratum = name_shape(assistant.kind, assistant.contract, example)
         messages = (*assistant.build_messages(example.input), Message("assistant", example.output))
         for ids, trained in render_training(model.tokenizer, messages):
-            rows.append(TokenRow(_row_id(example), tuple(ids), tuple(trained)))
+            rows.append(TokenRow(locate(example), tuple(ids), tuple(trained), stratum))
     return rows
 
 
@@ -253,14 +267,12 @@ def _count_silent(example: Example) -> int:
     return sum(turn.role == "assistant" and not turn.trained for turn in example.input)
 
 
-def _describe_rows(
-    chosen: Sequence[Example], left_out: Sequence[str], num_train: int, method: str
-) -> Iterator[str]:
+def _describe_rows(chosen: Sequence[Example], left_out: Sequence[str], method: str) -> Iterator[str]:
     if num_silent := sum(map(_count_silent, chosen)):
         yield f"Assistant turns with weight 0, which are only read: {num_silent:,}."
     if left_out:
         yield (
-            f"No row is cut. Left out: {len(left_out):,} of {num_train:,} training rows, such as "
+            f"No row is cut. Left out: {len(left_out):,} of {len(left_out) + len(chosen):,} training rows, such as "
             f"{', '.join(left_out[:3])}; methods/{method}/work/{ROWS_FILE} in the run's folder lists all of them."
         )
     else:
@@ -302,8 +314,9 @@ def _describe_result(result: TrainResult, num_dev: int) -> str:
         failure = _describe_failure(result)
         return f"Training {failure} on {rows}, so the untrained weights are kept; loss {format_loss(before)}."
     change = "fell" if after < before else "rose" if after > before else "stayed"
-    epochs = f"epoch {result.best_epoch} of {len(result.dev_losses) - 1}"
-    numbers = f"{change} {format_loss_change(before, after)}; the weights of {epochs} are kept."
+    point = _name_point(result, result.best_epoch)
+    of_all = result.steps if result.plans else len(result.dev_losses) - 1
+    numbers = f"{change} {format_loss_change(before, after)}; the weights of {point} of {of_all:,} are kept."
     if _is_tied(result):
         return f"The metric on {rows} stayed the same. The loss {numbers}"
     return f"The loss on {rows} {numbers}"
@@ -327,34 +340,48 @@ def _is_tied(result: TrainResult) -> bool:
     return by_metric and max(result.scores[1:], default=None) == result.scores[0]
 
 
-def _list_notes(result: TrainResult, config: TrainConfig) -> Iterator[str]:
+def _name_point(result: TrainResult, number: int) -> str:
+    """Name the moment of a dev loss: an epoch, or in a time box a step."""
+    return f"step {result.measured_steps[number]:,}" if result.plans else f"epoch {number}"
+
+
+def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
     from etude.training.early_stopping import has_risen_at_once, is_overfitting
 
+    config, num_epochs = run.config, result.steps * run.config.epochs / run.steps
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
         yield f"training {_describe_failure(result)} on dev, so the untrained weights were kept"
     elif best < last:
-        yield f"the result on dev was best after epoch {best}; later epochs were dropped"
-    if last < config.epochs:
+        later = "weights" if result.plans else "epochs"
+        yield f"the result on dev was best after {_name_point(result, best)}; later {later} were dropped"
+    if result.plans and num_epochs < 1:
+        yield f"training was stopped by the budget after {result.num_trained:,} of {run.num_rows:,} rows"
+    elif result.plans and num_epochs < config.epochs:
+        yield f"training was stopped by the budget after {num_epochs:.1f} of {config.epochs} epochs"
+    elif not result.plans and last < config.epochs:
         no_gain = f"{config.patience} epochs brought no improvement"
-        reason = "there was no time for another" if _is_out_of_time(result, config) else no_gain
+        reason = "there was no time for another" if _is_out_of_time(result, run) else no_gain
         yield f"stopped after epoch {last} of {config.epochs}: {reason}"
     if has_risen_at_once(result.dev_losses):
+        period = "third of the training" if result.plans else "epoch"
         yield (
-            f"the loss on dev rose in the first epoch, {format_loss_change(*result.dev_losses[:2])}: "
+            f"the loss on dev rose in the first {period}, {format_loss_change(*result.dev_losses[:2])}: "
             f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
         )
     train, dev = result.train_losses, result.dev_losses
     epochs = range(1, len(dev))
     if epoch := next((epoch for epoch in epochs if is_overfitting(train[:epoch], dev[: epoch + 1])), 0):
         yield (
-            f"overfitting from epoch {epoch} on: the loss on the training rows fell to "
+            f"overfitting from {_name_point(result, epoch)} on: the loss on the training rows fell to "
             f"{format_loss(result.train_losses[epoch - 1])} while on dev it rose "
             f"{format_loss_change(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
             "more or more varied rows help, more epochs do not"
         )
 
 
-def _is_out_of_time(result: TrainResult, config: TrainConfig) -> bool:
-    last = len(result.dev_losses) - 1
+def _is_out_of_time(result: TrainResult, run: TrainingRun) -> bool:
+    last, config = len(result.dev_losses) - 1, run.config
+    if result.plans:
+        return result.steps < run.steps
     return last < config.epochs and last - result.best_epoch < config.patience

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 
 from etude.base.files import Json, parse_json
-from etude.errors import ModelError, quote_value
+from etude.errors import ModelError, ServiceError, quote_value
 from etude.models.remote import RESUME
 from etude.task import Endpoint
 
@@ -53,7 +53,10 @@ class Client:
 
     def __init__(self, endpoint: Endpoint, stopped: threading.Event, first_wait: float = FIRST_WAIT) -> None:
         self.endpoint, self.stopped, self.first_wait = endpoint, stopped, first_wait
-        self._key = _read_key(endpoint)
+        self._key = os.environ.get(endpoint.key, "").strip() if endpoint.key else ""
+        if endpoint.key and not (self._key and self._key.isascii()):
+            problem = "is not set" if not self._key else "holds characters that no key may hold"
+            raise ModelError(f"The key of {endpoint.title} {problem}. Run: export {endpoint.key}=YOUR_KEY")
         self._http = httpx2.Client(
             timeout=httpx2.Timeout(endpoint.timeout, connect=min(10.0, endpoint.timeout), pool=None),
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -65,7 +68,7 @@ class Client:
     def request_answer(self, body: Json) -> tuple[Json, float]:
         """Return the endpoint's answer, which has a first choice, and the seconds it took.
 
-        Raises RefusedError, or ModelError after the last attempt.
+        Raises RefusedError, or ServiceError after the last attempt.
         """
         for attempt in range(ATTEMPTS):
             self._wait_for_turn()
@@ -79,8 +82,11 @@ class Client:
                 failure, num_attempts = error, ATTEMPTS
             if attempt + 1 == num_attempts or failure.wait > MAX_PAUSE:
                 break
-            self._back_off(attempt, failure.wait)
-        raise ModelError(
+            if failure.wait:  # requested by the endpoint, so it holds for all threads
+                with self._lock:
+                    self._next_turn = max(self._next_turn, time.monotonic() + failure.wait)
+            self._sleep(random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2**attempt)))
+        raise ServiceError(
             f"{self.endpoint.title} did not answer at {attempt + 1} attempts ({self._mask_key(str(failure))}). {RESUME}"
         )
 
@@ -185,33 +191,15 @@ class Client:
             self._next_turn = max(self._next_turn, turn + interval) if interval else self._next_turn
         self._sleep(turn - now)
 
-    def _back_off(self, attempt: int, pause: float) -> None:
-        wait = random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2**attempt))
-        if pause:  # requested by the endpoint, so it holds for all threads
-            with self._lock:
-                self._next_turn = max(self._next_turn, time.monotonic() + pause)
-        self._sleep(wait)
-
     def _sleep(self, seconds: float) -> None:
         if self.stopped.wait(max(0.0, seconds)):
-            raise ModelError(f"Stopped while waiting for {self.endpoint.title}. {RESUME}")
+            raise ServiceError(f"Stopped while waiting for {self.endpoint.title}. {RESUME}")
 
 
 def read_chunk_text(chunk: Json) -> str:
     """Return the text of a chunk, "" if it has none."""
     choices = chunk.get("choices") or []
     return "".join(str((choice.get("delta") or {}).get("content") or "") for choice in choices)
-
-
-def _read_key(endpoint: Endpoint) -> str:
-    """Read the key from the environment; "" if the endpoint needs none."""
-    if endpoint.key is None:
-        return ""
-    key = os.environ.get(endpoint.key, "").strip()
-    if not key.isascii() or not key:
-        problem = "is not set" if not key else "holds characters that no key may hold"
-        raise ModelError(f"The key of {endpoint.title} {problem}. Run: export {endpoint.key}=YOUR_KEY")
-    return key
 
 
 def _parse_error(content: bytes) -> tuple[str, str, str]:

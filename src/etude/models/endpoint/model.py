@@ -13,13 +13,9 @@ from operator import itemgetter
 
 from etude.base.files import Json
 from etude.errors import ModelError, quote_value
-from etude.models.backend import StreamedText
-from etude.models.endpoint import describe_service
-from etude.models.endpoint.client import FIRST_WAIT, Client, RefusedError, read_chunk_text
-from etude.models.registry import Models
-from etude.models.remote import Journal, RemoteModel
-from etude.task import Endpoint
-from etude.task.contract import Contract
+from etude.models import backend, registry, remote
+from etude.models.endpoint import client, describe_service
+from etude.task import Endpoint, contract
 from etude.task.endpoint import ENDPOINT_SYNTAX, parse_endpoint
 from etude.types import Completion, Message, ModelRef, Request, Sampling, TokenScore
 
@@ -29,21 +25,21 @@ TOKENS_PER_TURN = 4  # Tokens that a chat template puts around a turn, roughly
 OPTIONAL_MEMBERS = ("max_tokens", "temperature", "logprobs", "stream_options")
 
 
-class EndpointModel(RemoteModel):
+class EndpointModel(remote.RemoteModel):
     """A Model that asks an endpoint. `first_wait` is the first back-off in seconds."""
 
     def __init__(
         self,
         endpoint: Endpoint,
-        journal: Journal | None = None,
+        journal: remote.Journal | None = None,
         notes: dict[str, None] | None = None,
-        first_wait: float = FIRST_WAIT,
+        first_wait: float = client.FIRST_WAIT,
     ) -> None:
         service = describe_service(endpoint.name, {endpoint.name: endpoint})
         super().__init__(endpoint.name, service, journal, notes)
         self.endpoint, self.context = endpoint, endpoint.context
         self.identity = (endpoint.url, endpoint.model, dict(endpoint.options))
-        self._client = Client(endpoint, self.stopped, first_wait)
+        self._client = client.Client(endpoint, self.stopped, first_wait)
         self._rejected: set[str] = set()
         """Optional members that the model has rejected."""
 
@@ -53,7 +49,7 @@ class EndpointModel(RemoteModel):
             body = self._build_body(request, request.sampling)
             try:
                 answer, seconds = self._client.request_answer(body)
-            except RefusedError as refusal:
+            except client.RefusedError as refusal:
                 self._drop_member(refusal, body)
             else:
                 break
@@ -68,7 +64,7 @@ class EndpointModel(RemoteModel):
             body = self._build_body(request)
             try:
                 yield from self._client.stream(body)
-            except RefusedError as refusal:
+            except client.RefusedError as refusal:
                 self._drop_member(refusal, body)
             else:
                 return
@@ -99,7 +95,7 @@ class EndpointModel(RemoteModel):
                     for chunk in chunks:
                         if (piece := answer.add_chunk(chunk)) and on_piece(piece):
                             break
-            except RefusedError as refusal:
+            except client.RefusedError as refusal:
                 self._drop_member(refusal, body)
             else:
                 return answer
@@ -126,7 +122,7 @@ class EndpointModel(RemoteModel):
             body["top_logprobs"] = None  # invalid without logprobs
         return {member: value for member, value in body.items() if value is not None}
 
-    def _drop_member(self, refusal: RefusedError, body: Json) -> None:
+    def _drop_member(self, refusal: client.RefusedError, body: Json) -> None:
         """Leave out the member that the model rejects from now on. Raises the refusal if it names none of ours."""
         text = refusal.parameter or refusal.reason
         rejected = next(
@@ -148,7 +144,7 @@ class EndpointModel(RemoteModel):
             content = "".join(str(item.get("text") or "") for item in content if isinstance(item, dict))
         text = str(content or choice["message"].get("refusal") or "")
         tokens = (choice.get("logprobs") or {}).get("content")
-        label = request.choices and Contract(labels=request.choices).parse(text)
+        label = request.choices and contract.Contract(labels=request.choices).parse(text)
         details = usage.get("prompt_tokens_details") or {}
         num_estimated = -(-len(text.encode()) // BYTES_PER_TOKEN) + 1
         return Completion(
@@ -162,7 +158,7 @@ class EndpointModel(RemoteModel):
         )
 
 
-class ChunkedAnswer(StreamedText):
+class ChunkedAnswer(backend.StreamedText):
     """An answer that an endpoint sends in chunks."""
 
     def __init__(self) -> None:
@@ -177,7 +173,7 @@ class ChunkedAnswer(StreamedText):
         for choice in chunk.get("choices") or []:
             self.finish = choice.get("finish_reason") or self.finish
             self.tokens += (choice.get("logprobs") or {}).get("content") or []
-        return self.add(read_chunk_text(chunk))
+        return self.add(client.read_chunk_text(chunk))
 
     def join(self) -> Json:
         """Build the answer as the endpoint would have sent it without streaming."""
@@ -213,10 +209,10 @@ def _build_sampling(sampling: Sampling) -> Json:
     return body
 
 
-def load(ref: ModelRef, models: Models) -> EndpointModel:
+def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
     """Load the model that `ref` names: asked on the task's terms, with the saved answers of its run."""
     endpoint = models.endpoints.get(ref.name) or parse_endpoint(ref.name)
     if endpoint is None:
         raise ModelError(f"{ref.name} is not the name of a model. Write it as {ENDPOINT_SYNTAX}.")
     service = describe_service(ref.name, models.endpoints)
-    return EndpointModel(endpoint, Journal(service, models.journal), models.notes)
+    return EndpointModel(endpoint, remote.Journal(service, models.journal), models.notes)

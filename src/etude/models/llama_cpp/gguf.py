@@ -3,7 +3,7 @@
 Everything but the tensors (the tokenizer, the chat template, the architecture) is copied from the base's own GGUF file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,12 @@ def write_merged(base: Path, tuned: Path | None, target: Path, kind: str) -> Non
     matrix_type, embedding_type, file_type = GGUF_TYPES[kind]
     with atomic_file(target) as temporary:
         writer = GGUFWriter(temporary, _read_architecture(reader))
-        for key, value, types in _read_metadata(reader):
-            writer.add_key_value(key, value, types[0], sub_type=types[-1] if len(types) > 1 else None)
+        for field in reader.fields.values():
+            # the writer adds these itself
+            if field.name in ("general.architecture", "general.file_type") or field.name.startswith("GGUF."):
+                continue
+            inner_type = field.types[-1] if len(field.types) > 1 else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=inner_type)
         writer.add_uint32("general.file_type", int(file_type))
         for tensor in reader.tensors:
             weights = tune(tensor.name, dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
@@ -139,14 +143,6 @@ def _read_architecture(reader: GGUFReader) -> str:
 def _read_value(reader: GGUFReader, key: str) -> Any:
     field = reader.get_field(key)
     return None if field is None else field.contents()
-
-
-def _read_metadata(reader: GGUFReader) -> Iterator[tuple[str, Any, Any]]:
-    """Yield key, value and types of the base's metadata, except what the writer adds itself."""
-    added = ("general.architecture", "general.file_type")
-    for field in reader.fields.values():
-        if field.name not in added and not field.name.startswith("GGUF."):
-            yield field.name, field.contents(), field.types
 
 
 def _map_names(reader: GGUFReader) -> dict[str, str]:

@@ -16,11 +16,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from llguidance import LLMatcher
 from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 from etude.errors import ModelError
-from etude.models.backend import BatchedModel, StreamedText
+from etude.models import backend, grammars
 from etude.models.llama_cpp.gguf import find_base_file, write_adapter
 from etude.models.local.loading import read_tokenizer
 from etude.render import render, render_text
@@ -57,7 +56,7 @@ class LlamaServer:
         ]
 
 
-class LlamaModel(BatchedModel):
+class LlamaModel(backend.BatchedModel):
     """Weights in llama.cpp."""
 
     rows_per_batch, context = SLOTS, SLOT_TOKENS
@@ -98,13 +97,14 @@ class LlamaModel(BatchedModel):
         body = _build_body(prompt, request.max_tokens, sampling) | {
             "lora": self._base.list_scales(self._adapter)
         }
-        if request.grammar and not sampling.json_schema:
-            body["grammar"] = format_grammar(request.grammar)
+        grammar = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
+        if grammar:
+            body["grammar"] = format_grammar(grammar)
         self._base.server.handle_completions(body, answer.add_chunk)
         return answer.to_completion(perf_counter() - started), answer.scores
 
 
-class LlamaAnswer(StreamedText):
+class LlamaAnswer(backend.StreamedText):
     """An answer that llama.cpp sends in chunks."""
 
     def __init__(self, on_piece: OnPiece) -> None:
@@ -190,14 +190,12 @@ def _build_body(prompt: Sequence[int], max_tokens: int, sampling: Sampling) -> d
         body["seed"] = sampling.seed % 2**32
     if sampling.top_logprobs is not None:
         body["logprobs"] = max(1, sampling.top_logprobs)
-    if sampling.json_schema:
-        body["json_schema"] = json.loads(sampling.json_schema)
     return body
 
 
 def format_grammar(grammar: Grammar) -> str:
-    """Format a grammar for llama.cpp, which constrains answers by llguidance too."""
-    if grammar.kind == "json_schema":
-        return f"%llguidance {{}}\nstart: %json {grammar.text}"
-    (rule,) = json.loads(LLMatcher.grammar_from_regex(grammar.text))["grammars"]
-    return f"%llguidance {{}}\n{rule['lark_grammar']}"
+    """Format a grammar for llama.cpp, which constrains answers by llguidance too. Raises GrammarError as
+    `compile_grammar`: llama.cpp itself would answer without it."""
+    (rule,) = grammars.compile_grammar(grammar)["grammars"]
+    body = rule["lark_grammar"] or f"start: %json {json.dumps(rule['json_schema'])}"
+    return f"%llguidance {{}}\n{body}"

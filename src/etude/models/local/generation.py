@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from etude.errors import ModelError
 from etude.models.local.batch import BatchState, CausalModel
 from etude.models.local.shared_prefix import Prefix
 from etude.types import Completion, Sampling, TokenScore
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from etude.models.local.grammar import GrammarMatcher
 
 GREEDY = Sampling()
+MIN_TEMPERATURE = 1e-6  # at a lower one, log-probabilities divided by it are no longer finite in fp32
 # The end of a text whose last token holds only a part of a character.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -52,14 +54,21 @@ class Generation:
     logprob: float = 0.0
     stop_at: int | None = None
     """Position in the text where a stop sequence begins."""
+    error: Exception | None = None
+    """Why the answer has failed, if it has."""
     _sent: str = ""
     """The text that `read_piece` has returned so far."""
     _random: torch.Generator | None = None
 
     @property
     def is_finished(self) -> bool:
-        """Whether the turn has ended, a stop sequence was generated, or the length limit is reached."""
-        return self.stop_at is not None or len(self.tokens) >= self.max_tokens or self._has_stopped
+        """Whether the turn has ended, a stop sequence was generated, the length limit is reached, or it failed."""
+        return (
+            self.error is not None
+            or self.stop_at is not None
+            or len(self.tokens) >= self.max_tokens
+            or self._has_stopped
+        )
 
     @property
     def _has_stopped(self) -> bool:
@@ -67,12 +76,32 @@ class Generation:
         return is_complete or (bool(self.tokens) and self.tokens[-1] in self.end_tokens)
 
     def mask_logits(self, logits: Tensor) -> Tensor:
-        """Set the logits (V) of tokens that the grammar forbids to minus infinity."""
-        return (
-            logits
-            if self.grammar is None
-            else self.grammar.mask_logits(logits, self.max_tokens - len(self.tokens))
-        )
+        """Set the logits (V) of tokens that the grammar forbids to minus infinity. What fails is this answer's error."""
+        if self.grammar is None:
+            return logits
+        try:
+            return self.grammar.mask_logits(logits, self.max_tokens - len(self.tokens))
+        except Exception as error:  # noqa: BLE001 - the other answers of the batch go on
+            self.error = error
+            return logits
+
+    def extend(self, logprobs: Tensor, token: int, logprob: float) -> None:
+        """Add the likeliest token, or one drawn from logprobs (V). What fails is this answer's error."""
+        if self.error is not None:
+            return
+        try:
+            if self.sampling.temperature:
+                token = self.sample(logprobs)
+                logprob = float(logprobs[token])
+            if not math.isfinite(logprob):
+                raise ModelError(
+                    "The model's numbers are not finite. Load its weights in float32, or get them again."
+                )
+            self.add(token, logprob)
+            if self.sampling.top_logprobs is not None:
+                self.add_score(logprobs, self.sampling.top_logprobs)
+        except Exception as error:  # noqa: BLE001 - the other answers of the batch go on
+            self.error = error
 
     def sample(self, logprobs: Tensor) -> int:
         """Draw a token among the likeliest that together have the probability `top_p`, from logprobs (V)."""
@@ -83,7 +112,8 @@ class Generation:
                 if self.sampling.seed is None
                 else self._random.manual_seed(self.sampling.seed)
             )
-        probabilities, order = (logprobs / self.sampling.temperature).softmax(dim=-1).sort(descending=True)
+        scaled = logprobs / max(self.sampling.temperature, MIN_TEMPERATURE)
+        probabilities, order = scaled.softmax(dim=-1).sort(descending=True)
         is_likely = probabilities.cumsum(0) - probabilities < self.sampling.top_p
         is_likely[0] = True
         position = torch.multinomial((probabilities * is_likely).cpu(), 1, generator=self._random)
@@ -124,7 +154,9 @@ class Generation:
         return piece
 
     def to_completion(self, cached_tokens: int, seconds: float) -> Completion:
-        """Build the completion; `cached_tokens` of its prompt were computed with the prefix."""
+        """Build the completion; `cached_tokens` of its prompt were computed with the prefix. Raises its error."""
+        if self.error is not None:
+            raise self.error
         text = self._decode(self.tokens)[: self.stop_at]
         is_complete = self._has_stopped and not (self.grammar and self.grammar.is_cut)
         finish: Literal["stop", "length"] = "stop" if self.stop_at is not None or is_complete else "length"
@@ -176,13 +208,7 @@ class GenerationBatch:
         # 2. The likeliest token of each answer, or one drawn at random; two transfers for the whole batch.
         best, tokens = (values.tolist() for values in logprobs.max(dim=-1))
         for row, generation in enumerate(generations):
-            token, logprob = tokens[row], best[row]
-            if generation.sampling.temperature:
-                token = generation.sample(logprobs[row])
-                logprob = float(logprobs[row, token])
-            generation.add(token, logprob)
-            if (number := generation.sampling.top_logprobs) is not None:
-                generation.add_score(logprobs[row], number)
+            generation.extend(logprobs[row], tokens[row], best[row])
         # 3. Finished answers leave; the others read their new token.
         self.keep([generation for generation in generations if not generation.is_finished])
         if self._state is not None:

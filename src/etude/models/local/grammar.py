@@ -1,6 +1,6 @@
 """Decoding constrained to a JSON schema or a regular expression, token by token, by llguidance."""
 
-from functools import partial
+import json
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from etude.errors import GrammarError
+from etude.models.grammars import compile_grammar
 from etude.types import Grammar
 
-# White space between two parts of JSON: a space, or a new line with its indentation. Without a limit some models
-# generate nothing but white space.
-SPACE = r" |\n {0,16}"
 # Characters that bring an answer to its end soonest; the first allowed one is used.
 ENDING_CHARACTERS = {"json_schema": '"]}[{0:,', "regex": "\n0"}
 # The number of tokens before the length limit from which on the length of the ending is checked.
@@ -37,17 +35,10 @@ class GrammarMatcher:
             tokenizer.eos_token,
             *(tokenizer.tokenize_str(character)[0] for character in characters),
         ]
-        kind, parse = "regular expression", LLMatcher.grammar_from_regex
-        if grammar.kind == "json_schema":
-            kind = "JSON schema"
-            parse = partial(LLMatcher.grammar_from_json_schema, overrides={"whitespace_pattern": SPACE})
-        try:
-            self._matcher = LLMatcher(tokenizer, parse(grammar.text), log_level=0)
-        except ValueError as error:
-            raise GrammarError(f"The {kind} cannot be read ({error}).") from error
+        self._matcher = LLMatcher(tokenizer, json.dumps(compile_grammar(grammar)), log_level=0)
         if self._matcher.is_error():
             reason = self._matcher.get_error().strip().splitlines()[0]
-            raise GrammarError(f"The {kind} cannot be enforced ({reason}).")
+            raise GrammarError(f"The {grammar.kind.replace('_', ' ')} cannot be enforced ({reason}).")
 
     @property
     def is_finished(self) -> bool:

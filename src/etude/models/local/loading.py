@@ -50,7 +50,13 @@ def load_local(
     dtype = dtype or choose_dtype(device)
     path = find_weights(name)
     if path.suffix != ".gguf":
-        return _build_model(name, path, device, partial(_read_module, dtype=dtype))
+        read_module = partial(
+            AutoModelForCausalLM.from_pretrained,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        return _build_model(name, path, device, read_module)
     unpack = partial(_unpack, dtype=dtype)
     folder = unpack_gguf(path, dtype, unpack, cache)
     try:
@@ -85,12 +91,6 @@ def _build_model(name: str, folder: Path, device: str, read_module: Callable[[Pa
             f"The weights of {name} in {folder} cannot be read ({reason}). Get them again."
         ) from error
     return LocalModel(name, module.requires_grad_(False).to(device), tokenizer, folder.absolute())
-
-
-def _read_module(folder: Path, dtype: str) -> Any:
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
-    )
 
 
 def _read_cached_module(folder: Path) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from etude.errors import ModelError
-from etude.models.batch_plan import MAX_TOKENS, count_shared_tokens, plan_batches
+from etude.models.backend import MAX_TOKENS, count_shared_tokens, plan_batches
 from etude.models.local.batch import BatchState, CausalModel
 from etude.models.local.choices import Trie, build_trie
 from etude.models.local.generation import GREEDY, Generation, GenerationBatch
@@ -124,6 +124,8 @@ class LocalModel:
             batch.step()
             if piece := generation.read_piece(strip=False):
                 yield piece
+        if generation.error is not None:
+            raise generation.error
 
     def create_generation(self, request: Request, sampling: Sampling = GREEDY) -> Generation:
         """Create an answer that can join a batch. Raises ModelError if the request and its answer do not fit."""

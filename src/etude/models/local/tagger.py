@@ -4,10 +4,7 @@ Tags are O, B-FIELD (a value begins) and I-FIELD (it goes on), as Ramshaw and Ma
 the encoder's context are read in windows that overlap by half.
 """
 
-from __future__ import annotations
-
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from etude.models.local.encoder import Encoder
 from etude.models.registry import Models
-from etude.text.answer_spans import AnswerShape, Field, Values
+from etude.text.answer_spans import WORD, AnswerShape, Field, Values
 
-WORD = re.compile(r"\w+|[^\w\s]")
 WINDOW = 256
 """Tokens of a window, special tokens included."""
 ROWS_PER_BATCH = 32
@@ -115,6 +111,7 @@ class Tagger:
                     _take_surer(logs[row], window.words, torch.log_softmax(scores.float(), dim=1).cpu())
         readings: list[tuple[Values, float]] = []
         for text, (words, _), rows in zip(texts, parts, logs, strict=True):
+            rows[torch.isinf(rows).all(dim=1), 0] = 0.0  # a word of which the tokenizer keeps nothing is O
             tags = _decode(rows.numpy()) if words else []
             logprob = float(rows[range(len(tags)), tags].clamp(min=MIN_LOGPROB).sum()) if tags else 0.0
             readings.append((self._collect(text, words, tags), logprob))
@@ -151,7 +148,7 @@ class Tagger:
         write_header(folder, "tagger", shape=self.shape.to_json(), **header)
 
     @classmethod
-    def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Tagger:
+    def load(cls, folder: Path, header: dict[str, Any], models: Models) -> "Tagger":
         """Reads what `save` wrote."""
         from etude.models.classical import load_predictor
 
@@ -181,9 +178,7 @@ def _decode(logs: np.ndarray) -> list[int]:
         allowed[:, tag] = False
         allowed[[tag - 1, tag], tag] = True
     penalty = np.where(allowed, 0.0, -np.inf)
-    best = logs[0] + np.where(
-        np.arange(num_tags) % 2 == 0, np.where(np.arange(num_tags) > 0, -np.inf, 0.0), 0.0
-    )
+    best = logs[0] + penalty[0]  # a text begins as after O
     back = np.zeros((num_words, num_tags), dtype=int)
     for word in range(1, num_words):
         scores = best[:, None] + penalty

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator
 
 from etude.base.word_lists import read_table
-from etude.privacy.detect import phone_formats
-from etude.privacy.detect.value_labels import build_label_pattern, is_result
+from etude.privacy.detect import phone_formats, value_labels
 from etude.privacy.spans import UNSPACED_LETTERS, Span, has_label, is_list_separator
 
 _GAP = r"(?:[ \t.()\[\]-]{1,4}|[)\]]?[ \t]?/[ \t]?)?"
@@ -31,7 +30,7 @@ _LABEL = re.compile(
     rf"(?:(?<![^\W_])|(?=[☎☏✆📞📱📲]))(?:{_NOUN}|{_WORDS['verbs']}){_LABEL_END}[^0-9\n]{{0,40}}\n?[ (]{{0,2}}$",
     re.I,
 )
-_UNSPACED_LABEL = re.compile(f"{build_label_pattern('phones')}[^0-9\\n]{{0,12}}$")
+_UNSPACED_LABEL = re.compile(f"{value_labels.build_label_pattern('phones')}[^0-9\\n]{{0,12}}$")
 _LABEL_AFTER = re.compile(
     rf"[ \t]{{0,2}}[(\[/,-]?[ \t]?\b(?:{_NOUN}|office|home|work|direct"
     rf"|(?:is|was) (?:the |a )?(?:[a-z]{{2,10}} )?(?:{_NOUN}|numbers? to (?:reach|call|ring|text|dial)))\b",
@@ -40,7 +39,7 @@ _LABEL_AFTER = re.compile(
 # The name of a column of phone numbers, as words
 _COLUMN = re.compile(
     rf"\b(?:{_NOUN}|contact|sms)(?: (?:numbers?|num|no|nr))?(?: (?:{_OWNER}|[0-9]))?$"
-    rf"|{build_label_pattern('phones')}$",
+    rf"|{value_labels.build_label_pattern('phones')}$",
     re.I,
 )
 # A number of some kind: enough for digits in groups or in a numbering plan
@@ -113,7 +112,7 @@ def _find_rule(text: str, match: re.Match[str]) -> str:
         return "label"
     if has_label(text, match.start(), _LABEL, 80) or _LABEL_AFTER.match(text, match.end()):
         return "label"
-    if has_label(text, match.start(), _NO_PHONE_LABEL, 60) or is_result(text, *match.span()):
+    if has_label(text, match.start(), _NO_PHONE_LABEL, 60) or value_labels.is_result(text, *match.span()):
         return ""
     if match["extension"] and len(groups) == 1 and 10 <= len(body) <= 11:
         return "extension"

@@ -161,7 +161,10 @@ def _is_password(match: re.Match[str]) -> bool:
     is_assigned = link in _ASSIGNMENTS or (is_quoted and link not in ("(", "[", ","))
     # "Is the passcode reset?": the question mark is the sentence's, and without a sign before it so is "!".
     candidate = value if is_quoted else value.lstrip("([").rstrip("?" if is_assigned else "?!")
-    is_ordinary = _is_ordinary_word(candidate) and not (is_assigned and link in ("=", "==", ":="))
+    # One or several words with hyphens, in lower case except for first letters.
+    words = re.split("[-/']", candidate)
+    is_ordinary = all(word.isalpha() and (word[1:].islower() or len(word) == 1) for word in words)
+    is_ordinary = is_ordinary and not (is_assigned and link in ("=", "==", ":="))
     is_name = link not in _ASSIGNMENTS and _PATTERNS["assigned"].match(candidate)
     if is_placeholder(candidate) or is_ordinary or is_name:
         return False
@@ -174,12 +177,6 @@ def _is_attached(match: re.Match[str]) -> bool:
     text, link_start = match.string, match.start("link")
     is_open = match["link"].strip() in ("", "(", "[", ",")
     return text[link_start - 1].isascii() and not text[link_start].isspace() and is_open
-
-
-def _is_ordinary_word(value: str) -> bool:
-    """Whether a value is one or several words with hyphens, in lower case except for first letters."""
-    words = re.split("[-/']", value)
-    return all(word.isalpha() and (word[1:].islower() or len(word) == 1) for word in words)
 
 
 def _is_in_sentence(match: re.Match[str]) -> bool:

@@ -98,19 +98,17 @@ class KnownValues:
     def find_spans(self, text: str) -> Iterator[Span]:
         """Yield where the values occur as whole words, also in JSON strings. Spans may overlap."""
         source = to_plain_text(text)
-        yield from source.to_original(self._find_in_plain(source.plain))
-
-    def _find_in_plain(self, text: str) -> Iterator[Span]:
         # In most texts no word begins a value, so the positions of the words are not needed.
+        text = source.plain
         words = _ASCII_WORD.findall(text.lower()) if text.isascii() else WORD.findall(text)
         openings = [word[:_PREFIX_LENGTH].lower() for word in words]
         has_number = bool(self._openings) and not self._openings.isdisjoint(openings)
         has_literal = "" in self._num_words or not self._num_words.keys().isdisjoint(map(str.casefold, words))
         matches = list(WORD.finditer(text)) if has_literal or has_number else ()
         if has_literal:
-            yield from self._find_literals(text, matches)
+            yield from source.to_original(self._find_literals(text, matches))
         if has_number:
-            yield from self._find_numbers(text, matches)
+            yield from source.to_original(self._find_numbers(text, matches))
 
     def _find_literals(self, text: str, matches: Sequence[re.Match[str]]) -> Iterator[Span]:
         # Values without a letter or digit.

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from zlib import crc32
 
 WORD = re.compile(r"[A-Za-z0-9]+|[^\W_]")
@@ -81,16 +81,14 @@ class SurrogateIndex:
         for start in [
             position for position in positions if text[position : position + length] in self._prefixes
         ]:
-            if start >= end and (surrogate := self._find_longest(text, start)):
+            if start < end:
+                continue
+            openings = (text[start : start + length] for length in self._opening_lengths)
+            candidates = chain.from_iterable(self._by_opening.get(opening, ()) for opening in openings)
+            matches = (surrogate for surrogate in candidates if _is_at(surrogate, text, start))
+            if surrogate := max(matches, key=len, default=""):
                 end = start + len(surrogate)
                 yield start, end
-
-    def _find_longest(self, text: str, start: int) -> str:
-        openings = (text[start : start + length] for length in self._opening_lengths)
-        candidates = (surrogate for opening in openings for surrogate in self._by_opening.get(opening, ()))
-        return max(
-            (surrogate for surrogate in candidates if _is_at(surrogate, text, start)), key=len, default=""
-        )
 
 
 def _is_at(surrogate: str, text: str, start: int) -> bool:

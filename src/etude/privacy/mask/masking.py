@@ -4,8 +4,6 @@ Surrogates come from HMAC-SHA-256 with a secret key, so nobody without the key c
 map from surrogate to original is a key file, which is written apart from the data and only on request.
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 import secrets as random_source
@@ -15,9 +13,8 @@ from pathlib import Path
 from etude.base.files import write_bytes
 from etude.errors import RunError
 from etude.privacy.find import find
-from etude.privacy.mask import known_values
+from etude.privacy.mask import known_values, lookup
 from etude.privacy.mask.known_values import decode_json_string, to_canonical
-from etude.privacy.mask.lookup import SurrogateIndex, WordFilter
 from etude.privacy.mask.surrogates import create_surrogate, list_spellings, may_be_real
 from etude.privacy.spans import Span
 
@@ -43,10 +40,10 @@ class Masker:
         self._originals: dict[str, str] = {}
         # `_value_key` -> the surrogate of its first spelling
         self._first_surrogates: dict[tuple[str, str], str] = {}
-        self.surrogate_index = SurrogateIndex()
+        self.surrogate_index = lookup.SurrogateIndex()
         self._canonical_surrogates: set[str] = set()
         # No surrogate may occur in the texts
-        self._words_in_texts = WordFilter()
+        self._words_in_texts = lookup.WordFilter()
 
     def keep_clear_of(self, text: str) -> None:
         """Create no surrogate that occurs in the text.
@@ -97,7 +94,7 @@ class Masker:
         write_bytes(file, json.dumps(body, indent=1).encode(), private=True)
 
     @classmethod
-    def load_key(cls, file: Path) -> Masker:
+    def load_key(cls, file: Path) -> "Masker":
         """Load the masker that saved a key file. Raises OSError, and RunError if the file is damaged."""
         try:
             body = json.loads(file.read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@ at", "address" and the like. A town alone is not an address.
 """
 
 import re
-from collections.abc import Iterator
 
 from etude.base.word_lists import read_table
 from etude.privacy.names.people import to_title_case
@@ -74,24 +73,23 @@ def find_addresses(text: str) -> list[Span]:
     if not _DIGIT.search(text):
         return []
     cased = to_title_case(text)
+    # Start, end and rule of each part of an address, with what follows it.
+    parts = [
+        (match.start(), _extend_end(cased, match.end()), rule)
+        for rule, pattern in _STREET
+        for match in pattern.finditer(cased)
+    ]
+    for pattern in (_AFTER_CUE, _ZIP, _LABELLED):
+        for match in pattern.finditer(cased):
+            if any(map(str.isdigit, match["value"])):
+                parts.append((match.start("value"), _extend_end(cased, match.end("value")), "label"))
     merged: list[tuple[int, int, str]] = []
-    for start, end, rule in sorted(_find_parts(cased)):
+    for start, end, rule in sorted(parts):
         if merged and start <= merged[-1][1] + 1:
             start, last, rule = merged.pop()
             end = max(end, last)
         merged.append((start, end, rule))
     return [Span(start, end, "address", text[start:end], rule) for start, end, rule in merged]
-
-
-def _find_parts(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield start, end and rule of each part of an address, with what follows it."""
-    for rule, pattern in _STREET:
-        for match in pattern.finditer(text):
-            yield match.start(), _extend_end(text, match.end()), rule
-    for pattern in (_AFTER_CUE, _ZIP, _LABELLED):
-        for match in pattern.finditer(text):
-            if any(map(str.isdigit, match["value"])):
-                yield match.start("value"), _extend_end(text, match.end("value")), "label"
 
 
 def _extend_end(text: str, end: int) -> int:

@@ -89,16 +89,13 @@ def _find_runs(text: str) -> Iterator[list[_Word]]:
             run = []
         # "I" is the writer; an initial has a full stop or another name after it.
         is_pronoun = word.text == "I" and not _AFTER_INITIAL.match(text, word.end)
-        if (_is_capitalised(word.text) and not is_pronoun) or (run and word.text in PARTICLES):
+        is_capitalised = name[0].isupper() and (len(name) == 1 or not name.isupper() or len(name) > 3)
+        if (is_capitalised and not is_pronoun) or (run and name in PARTICLES):
             run.append(word)
         elif run:
             yield from _split_run(run)
             run = []
     yield from _split_run(run)
-
-
-def _is_capitalised(word: str) -> bool:
-    return word[0].isupper() and (len(word) == 1 or not word.isupper() or len(word) > 3)
 
 
 def _split_run(run: list[_Word]) -> Iterator[list[_Word]]:

@@ -69,7 +69,7 @@ async def list_evals(
     hosted: HostedState, after: str | None = None, limit: Limit = 20, order: Order = "asc"
 ) -> Json:
     """List evals, the oldest first unless `order` is desc."""
-    evals = await asyncio.to_thread(hosted.evals.list)
+    evals = await asyncio.to_thread(hosted.evals.list_evals)
     return paginate(evals if order == "asc" else evals[::-1], after, limit)
 
 

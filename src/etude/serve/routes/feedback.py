@@ -22,6 +22,11 @@ async def add_feedback(body: FeedbackRequest, request: Request, server: ServerSt
         return {"object": "feedback", "new": await asyncio.to_thread(log.add, entry)}
     except InputError as error:
         raise ApiError(400, error.issues[0].message, code="invalid_value") from error
+    except OSError as error:
+        message = (
+            f"The server cannot save feedback ({error.strerror}). Its operator must act; then send it again."
+        )
+        raise ApiError(507, message, code="not_saved") from error
 
 
 def _build_entry(body: FeedbackRequest, answer: RecentAnswer, reviewer: str) -> Feedback:

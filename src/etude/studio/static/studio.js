@@ -70,7 +70,7 @@
         const response = await fetch("/review", {
           method: "POST", body, headers: { "x-fragment": "1", "content-type": "application/x-www-form-urlencoded" },
         });
-        if (response.ok || response.status === 422) {
+        if (response.ok || [409, 422].includes(response.status)) {
           if (response.ok) localStorage.removeItem(name);
           show(await response.text(), true);
           report(response.ok ? `Saved at ${new Date().toLocaleTimeString()}` : "Not saved.", !response.ok);
@@ -91,6 +91,7 @@
     byId(id).open = true;
     const field = byId(id).querySelector("textarea, input:not([type])");
     field.focus();
+    field.setSelectionRange(field.value.length, field.value.length);
     byId(id).scrollIntoView({ block: "nearest" });
   };
   const back = async (link) => {
@@ -133,7 +134,7 @@
     }
     const field = byId("correction");
     const draft = localStorage.getItem(draftName());
-    if (draft !== null && !byId("wrong")) { field.value = draft; byId("correct").open = true; }
+    if (draft !== null && !byId("wrong") && !review.querySelector("[role=alert]")) { field.value = draft; byId("correct").open = true; }
     showDifference();
     field.addEventListener("input", () => { localStorage.setItem(draftName(), field.value); showDifference(); });
   };
@@ -154,7 +155,6 @@
     if (event.target.id === "correction" && event.ctrlKey && event.key === "Enter") { event.preventDefault(); submit("correct"); return; }
     if (typing && event.key === "Escape") {
       const details = event.target.closest("details");
-      if (event.target.id === "correction") { event.target.value = event.target.defaultValue; localStorage.removeItem(draftName()); showDifference(); }
       details.open = false;
       review.querySelector(".item").focus();
       return;

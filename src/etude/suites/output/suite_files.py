@@ -11,8 +11,8 @@ from etude import __version__
 from etude.base import formatting as wording
 from etude.base.pages import create_environment, hash_source, read_asset
 from etude.base.typed_json import to_json
+from etude.limits.acts import ACT_WORDS
 from etude.report.pictures import SHARES
-from etude.suites.acts import ACT_WORDS
 from etude.suites.measures.shares import CaseResult
 from etude.suites.output import summary
 from etude.suites.results import SuiteReport

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from etude.base.formatting import format_count, format_points
-from etude.suites.acts import ACT_WORDS
+from etude.limits.acts import ACT_WORDS
 from etude.suites.cases import Case
 from etude.suites.measures.bias import SUITE as BIAS
 from etude.suites.measures.shares import CaseResult, Measure

@@ -14,6 +14,7 @@ from operator import attrgetter
 import torch
 
 from etude.errors import InputError, Issue
+from etude.stats.sample import order_by_strata
 
 MICRO_BATCH_COST = 64
 """Cost of one more micro-batch beyond its tokens, in tokens: measured on two CPU cores and used for GPUs unmeasured. It
@@ -32,6 +33,8 @@ class TokenRow:
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
     """For each token whether it is learned and not only read; never for the first, which has nothing before it."""
+    stratum: str = ""
+    """What the first rows of a partial epoch should have each of, such as the label."""
 
     @property
     def num_trained(self) -> int:
@@ -96,16 +99,26 @@ def count_groups_per_step(rows_per_step: int, group_size: int) -> int:
 
 
 def make_batches(
-    rows: Sequence[TokenRow], rows_per_step: int, seed: int, epoch: int, group_size: int = 1
+    rows: Sequence[TokenRow],
+    rows_per_step: int,
+    seed: int,
+    epoch: int,
+    group_size: int = 1,
+    is_stratified: bool = False,
 ) -> list[tuple[TokenRow, ...]]:
-    """Make the global batches of one epoch. The order depends on seed, epoch and the number of rows only.
+    """Make the global batches of one epoch. The order depends on seed, epoch and the number of rows only; with
+    `is_stratified` also on the strata, so that the first rows have each of them.
 
     Every row comes once, together with its group; the last batch may be smaller.
     """
     groups, size = split_groups(rows, group_size), count_groups_per_step(rows_per_step, group_size)
     order = list(range(len(groups)))
     # Not the rows but their numbers are shuffled, so the order is the same on every machine.
-    random.Random(f"{seed}/{epoch}").shuffle(order)
+    draw, strata = random.Random(f"{seed}/{epoch}"), [group[0].stratum for group in groups]
+    if is_stratified and len(set(strata)) > 1:
+        order = order_by_strata(strata, draw)
+    else:
+        draw.shuffle(order)
     return [
         tuple(row for i in order[start : start + size] for row in groups[i])
         for start in range(0, len(order), size)

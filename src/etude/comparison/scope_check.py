@@ -1,0 +1,92 @@
+"""Limits in a comparison: the scope that its assistants get once they are measured, and what it turns away."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from etude.assistant import Assistant
+from etude.base.formatting import format_interval, format_share
+from etude.comparison.ladder_run import LadderRun
+from etude.evaluate import AnswerLog, answer_in_batches, get_unit
+from etude.limits.acts import read_act
+from etude.limits.probe import read_probe
+from etude.runs.events import NoteEvent
+from etude.stats import estimate
+from etude.types import Estimate, Message
+
+PROBED_KINDS = ("classify", "answer")  # The inputs of other kinds are texts to work on, not questions.
+
+
+def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[str, Assistant]:
+    """Fit the scope of the task's `limits:` on train and dev, and save it with every assistant.
+
+    The ladder was measured without it, so that limits change no comparison. Without limits nothing changes.
+    """
+    task, split = ladder_run.task, ladder_run.split
+    if not task.limits:
+        return dict(fitted)
+    from etude.limits.fit import fit_scope
+
+    scope, notes = fit_scope(task.limits, split.train.examples, split.dev.examples, task.seed)
+    for note in notes:
+        ladder_run.on_event(NoteEvent(f"Note: {note}.", detail=True))
+    ladder_run.run.update(notes=[*ladder_run.run.info["notes"], *(f"{note}." for note in notes)])
+    scoped = {name: replace(assistant, scope=scope) for name, assistant in fitted.items()}
+    for name, assistant in scoped.items():
+        assistant.save(ladder_run.run.assistant_folder(name))
+    return scoped
+
+
+def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> Iterator[str]:
+    """Yield a sentence on what an assistant with limits turns away, or one without them answers and should not."""
+    num_answered = num_probed = 0
+    if can_probe(ladder_run, assistant):
+        num_answered, num_probed = probe_assistant(ladder_run, name, assistant)
+    if assistant.scope:
+        turned_away = measure_turned_away(ladder_run, assistant)
+        ladder_run.run.update(
+            limits={
+                "turned_away": turned_away.value,
+                "probe": {"answered": num_answered, "asked": num_probed},
+            }
+        )
+        others = f"{num_probed - num_answered} of {num_probed} questions that it should not answer"
+        yield (
+            f"Limits: {name} turns away {format_share(turned_away.value)} of the test questions "
+            f"({format_interval(turned_away)}, n = {turned_away.n:,})"
+            + (f", and does not answer {others}." if num_probed else ".")
+        )
+    elif num_answered:
+        questions = f"{num_answered} of {num_probed} questions that it should not"
+        yield f"{name} answers {questions}: run etude test, and add limits: to the task file."
+
+
+def can_probe(ladder_run: LadderRun, assistant: Assistant) -> bool:
+    """Whether questions mean something to the task, and cost nothing."""
+    is_free = ladder_run.models.find_service(assistant.model.name) is None
+    return is_free and ladder_run.task.kind in PROBED_KINDS
+
+
+def probe_assistant(ladder_run: LadderRun, name: str, assistant: Assistant) -> tuple[int, int]:
+    """Ask the probe; return how many questions are answered, or nothing coherent is said, and how many are asked."""
+    questions = read_probe()
+    chats = [(Message("user", question),) for question in questions]
+    file = ladder_run.work_folder(name) / "answers" / f"{assistant.fingerprint}-probe.jsonl"
+    batches = answer_in_batches(
+        assistant,
+        ladder_run.models,
+        questions,
+        lambda: assistant.build_requests(chats, ladder_run.models),
+        AnswerLog(file),
+    )
+    answers = [answer for _, batch in batches for answer in batch.values()]
+    open_answers = [answer for answer in answers if not (answer.limit or answer.handed_over)]
+    acts = [read_act(answer.text, answer.id, assistant.contract).act for answer in open_answers]
+    return sum(act in ("answer", "incoherent") for act in acts), len(questions)
+
+
+def measure_turned_away(ladder_run: LadderRun, assistant: Assistant) -> Estimate:
+    """Estimate the share of the test questions that the scope turns away. No model is asked."""
+    assert assistant.scope is not None, "only an assistant with limits turns questions away"
+    rows = ladder_run.split.test
+    limits = assistant.scope.find_limits([row.input for row in rows])
+    return estimate([float(limit is not None) for limit in limits], [get_unit(row) for row in rows])

@@ -1,0 +1,83 @@
+"""Fits a Scope: a task's own questions against generic ones, and a threshold that turns few real questions away."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from etude.base.formatting import format_count, format_share
+from etude.base.word_lists import read_table
+from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel
+from etude.limits.scope import Scope
+from etude.stats.calibration import choose_floor
+from etude.task.definition import Limit
+from etude.types import Example
+
+MAX_TURNED_AWAY = 0.01  # most real questions that may be turned away, with a confidence of 95%
+FOLDS = 5
+MAX_ROWS = 3_000  # training rows that are read: more make no better model and cost seconds
+MIN_ROWS = 20
+
+
+@cache
+def read_generic_questions() -> tuple[tuple[str, str], ...]:
+    """Read the packaged questions, each with the limit that applies."""
+    table = read_table(__file__, "generic.yaml")
+    return tuple(
+        (question, name)
+        for name, subjects in table.items()
+        for questions in subjects.values()
+        for question in questions
+    )
+
+
+def fit_scope(
+    limits: Sequence[Limit], train: Sequence[Example], dev: Sequence[Example], seed: int
+) -> tuple[Scope | None, list[str]]:
+    """Fit a scope on the last turns of training and dev rows; returned with notes. None for fewer than `MIN_ROWS`.
+
+    The threshold comes from dev rows, and from training rows as models fitted without them score them (5 folds), so
+    that it is known from enough rows. Rows with the same question count once.
+    """
+    rng = np.random.default_rng(seed)
+    own = list(dict.fromkeys(row.input[-1].content for row in train))
+    own = [own[index] for index in sorted(rng.permutation(len(own))[:MAX_ROWS])]
+    held_out = [text for text in dict.fromkeys(row.input[-1].content for row in dev) if text not in set(own)]
+    if len(own) < MIN_ROWS:
+        return None, [f"limits: not used, because {len(own)} training rows are too few (at least {MIN_ROWS})"]
+    others = [(text, name, 1.0) for text, name in read_generic_questions() if text not in set(own)]
+    others += [(text, limit.name, EXAMPLE_WEIGHT) for limit in limits for text in limit.examples]
+    rows = [*((text, OWN, 1.0) for text in own), *others]
+    fold_of = rng.permutation(len(rows)) % FOLDS
+    scores = []
+    for fold in range(FOLDS):
+        kept = [row for row, number in zip(rows, fold_of, strict=True) if number != fold]
+        left_out = [text for text, number in zip(own, fold_of, strict=False) if number == fold]
+        scores += _fit_model(kept).score(left_out).tolist() if left_out else []
+    model = _fit_model(rows)
+    scores += model.score(held_out).tolist() if held_out else []
+    threshold, bound = choose_floor(scores, MAX_TURNED_AWAY)
+    scope = Scope(tuple(replace(limit, examples=()) for limit in limits), threshold, model.to_text())
+    notes = [
+        f"turns away questions unlike its rows: at most {format_share(bound)} of real questions (95% sure, by "
+        f"{format_count(len(scores), 'question')} of train and dev)"
+    ]
+    return scope, [*notes, *_list_missed_examples(limits, model, threshold)]
+
+
+def _list_missed_examples(limits: Sequence[Limit], model: QuestionModel, threshold: float) -> list[str]:
+    notes = []
+    for limit in limits:
+        scores = model.score(limit.examples) if limit.examples else []
+        answered = [text for text, score in zip(limit.examples, scores, strict=True) if score >= threshold]
+        if answered:
+            notes.append(
+                f"limits: {len(answered)} of {len(limit.examples)} examples of {limit.name} are answered all the same, "
+                f"because they are too like the rows, such as {answered[0]!r}"
+            )
+    return notes
+
+
+def _fit_model(rows: Sequence[tuple[str, str, float]]) -> QuestionModel:
+    return QuestionModel.fit(*zip(*rows, strict=True))

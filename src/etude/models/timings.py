@@ -1,0 +1,70 @@
+"""Timings of this machine, kept in the cache folder, so that a second run need not time again."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from etude import __version__
+from etude.base.files import hold_lock, read_json, write_json
+from etude.models.weights import find_cache_root
+
+FILE = "timings.json"
+MIN_SECONDS = 0.5
+"""What is measured in less time is measured again each time."""
+MAX_KEPT = 500
+"""The oldest timings are dropped beyond this number."""
+SETTINGS = (
+    "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+    "CUDA_VISIBLE_DEVICES",
+)
+"""Environment variables on which the speed depends."""
+
+
+def measure_once(subject: Sequence[object], measure: Callable[[], Sequence[float]]) -> list[float]:
+    """Return what an earlier run measured of the same subject on this machine, else measure it and keep it.
+
+    `subject` is everything that the result depends on apart from machine, threads and versions: model, texts, settings.
+    A cache folder that cannot be read or written is ignored. Delete timings.json in it to time again.
+    """
+    key = hashlib.sha256(repr((tuple(subject), _describe_machine())).encode()).hexdigest()[:32]
+    file = find_cache_root() / FILE
+    if (values := _read(file).get(key)) is not None:
+        return values
+    started = time.perf_counter()
+    values = list(measure())
+    if time.perf_counter() - started >= MIN_SECONDS:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with hold_lock(file):
+                kept = list({**_read(file), key: values}.items())[-MAX_KEPT:]
+                write_json(file, dict(kept))
+    return values
+
+
+def _read(file: Path) -> dict[str, list[float]]:
+    try:
+        return read_json(file) if file.exists() else {}
+    except Exception:  # noqa: BLE001 - a broken file is written anew
+        return {}
+
+
+def _describe_machine() -> tuple[object, ...]:
+    torch = sys.modules.get("torch")
+    return (
+        __version__,
+        platform.node(),
+        platform.machine(),
+        os.cpu_count(),
+        getattr(torch, "__version__", None),
+        torch.get_num_threads() if torch else None,
+        torch.cuda.is_available() if torch else None,
+        *(os.environ.get(name) for name in SETTINGS),
+    )

@@ -1,0 +1,56 @@
+"""What a JSON API asks of the body of every request: its content type, its time and its size."""
+
+import asyncio
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from etude.web.api_errors import ApiError
+
+MIN_RATE = 65_536  # bytes per second that a client must send after the first seconds
+TOO_LARGE = ApiError(
+    413, "The body is too large. The server's --limit body_bytes=N sets the limit of a chat."
+)
+
+
+class BodyGuard:
+    """Middleware that reads a body without a content type, or with that of `curl -d`, as JSON, refuses one that does not
+    arrive in time, and words the refusal of one that is too large as OpenAI does."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        """`seconds` are those for a small body; a large one has more, at MIN_RATE."""
+        self.app, self.seconds = app, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = MutableHeaders(scope=scope)
+        if headers.get("content-type", "").partition(";")[0] in ("", "application/x-www-form-urlencoded"):
+            headers["content-type"] = "application/json"
+        deadline, is_read, is_refused = asyncio.get_running_loop().time() + self.seconds, False, False
+
+        async def receive_in_time() -> Message:
+            nonlocal deadline, is_read
+            if is_read:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, f"The body did not arrive within {self.seconds:g} s.") from error
+            deadline += len(message.get("body", b"")) / MIN_RATE
+            is_read = not message.get("more_body", False)
+            return message
+
+        async def send_reworded(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                is_refused = True
+                await TOO_LARGE.response(scope, receive, send)
+            elif not is_refused:
+                await send(message)
+
+        await self.app(scope, receive_in_time, send_reworded)

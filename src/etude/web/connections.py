@@ -1,0 +1,78 @@
+"""The connections of a server: how many, and how long one may take to send a request."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+try:
+    import resource
+except ImportError:  # on Windows, where files have no such limit
+    resource = None  # type: ignore[assignment]
+
+SPARE_FILES = 256  # files that a server has open besides its connections
+
+
+def limit_connections(wanted: int) -> int:
+    """Raise this process's limit of open files so that `wanted` connections fit; return how many do."""
+    if resource is None:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_FILES
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft = limit
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - SPARE_FILES))
+
+
+def build_protocol(max_connections: int, head_seconds: float) -> type[H11Protocol]:
+    """Build uvicorn's protocol of one connection, with two limits.
+
+    A connection that has not sent the head of a request within `head_seconds` is closed. One above `max_connections`
+    replaces the oldest that waits for a head, or is closed itself if all are being answered.
+    """
+
+    class LimitedProtocol(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+        opened_at = 0.0
+
+        @property
+        def is_waiting(self) -> bool:
+            """Whether no request is being read or answered."""
+            return self.cycle is None or self.cycle.response_complete
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.opened_at = self.loop.time()
+            self._watch()
+            if len(self.connections) > max_connections:
+                waiting = [item for item in self.connections if getattr(item, "is_waiting", False)]
+                oldest = min(waiting, key=lambda item: item.opened_at)  # type: ignore[union-attr]
+                self.connections.discard(oldest)
+                oldest.transport.abort()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if self._timer:
+                self._timer.cancel()
+
+        def _watch(self) -> None:
+            """Start the time of a head, or end it once the head is there."""
+            if not self.is_waiting:
+                if self._timer:
+                    self._timer.cancel()
+                self._timer = None
+            elif self._timer is None:
+                self._timer = self.loop.call_later(head_seconds, self._close_if_waiting)
+
+        def _close_if_waiting(self) -> None:
+            self._timer = None
+            if self.is_waiting:
+                self.transport.close()
+
+    return LimitedProtocol

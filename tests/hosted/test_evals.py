@@ -1,0 +1,181 @@
+"""Evals driven by the official client, with the fake model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from endpoint_server import ScriptedServer, serve_script
+from etude.assistant import Assistant
+from etude.graders.grade import Tools, grade
+from etude.hosted.stores import HostedStores, build_tools
+from etude.types import ModelRef
+from serving import serve_as, serving
+
+SECONDS = 30
+FAKE = Assistant("prompt", "answer", ModelRef("fake"))
+SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
+EXACT = {
+    "type": "string_check",
+    "name": "exact",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+    "operation": "eq",
+}
+LIKE = {
+    "type": "text_similarity",
+    "name": "alike",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+    "evaluation_metric": "rouge_1",
+    "pass_threshold": 0.5,
+}
+LABEL = {
+    "type": "label_model",
+    "name": "judged",
+    "model": "judge",
+    "input": [{"role": "user", "content": "{{item.question}}"}],
+    "labels": ["good", "bad"],
+    "passing_labels": ["good"],
+}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[openai.OpenAI]:
+    tools = Tools(ask=lambda model, messages, schema: '{"label": "good"}', models=frozenset({"judge"}))
+    stores = HostedStores(tmp_path / "data", {}, tools=tools)
+    with serving(serve_as("luma", FAKE), hosted=stores) as url:
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
+def create_eval(client: openai.OpenAI, *criteria: dict[str, Any], with_sample: bool = True) -> Any:
+    source: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": with_sample}
+    return client.evals.create(name="books", data_source_config=source, testing_criteria=list(criteria))
+
+
+def list_items(rights: list[bool]) -> list[dict[str, Any]]:
+    """Items with samples, of which some are right."""
+    return [
+        {
+            "item": {"question": f"q{n}", "answer": "the red book"},
+            "sample": {"output_text": "the red book" if is_right else "a red hat"},
+        }
+        for n, is_right in enumerate(rights)
+    ]
+
+
+def run(client: openai.OpenAI, eval_id: str, source: Any) -> Any:
+    started = client.evals.runs.create(eval_id, data_source=source)
+    deadline = time.monotonic() + SECONDS
+    while (done := client.evals.runs.retrieve(started.id, eval_id=eval_id)).status in (
+        "queued",
+        "in_progress",
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return done
+
+
+def inline(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "jsonl", "source": {"type": "file_content", "content": items}}
+
+
+def test_stored_samples_are_graded_by_every_criterion(client: openai.OpenAI) -> None:
+    evaluation = create_eval(client, EXACT, LIKE, LABEL)
+    ids = [criterion.id for criterion in evaluation.testing_criteria]
+    assert [each.rpartition("-")[0] for each in ids] != ids
+    done = run(client, evaluation.id, inline(list_items([True] * 6 + [False] * 4)))
+    assert (done.status, done.result_counts.total, done.result_counts.passed) == ("completed", 10, 6)
+    shares = {each.testing_criteria: (each.passed, each.failed) for each in done.per_testing_criteria_results}
+    assert shares == {ids[0]: (6, 4), ids[1]: (6, 4), ids[2]: (10, 0)}
+    rate = done.etude["pass_rate"]
+    assert rate["low"] < rate["value"] == 0.6 < rate["high"]
+    items = list(client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, limit=3))
+    assert [item.datasource_item_id for item in items] == list(range(10))
+    failed = list(client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, status="fail"))
+    assert [item.datasource_item_id for item in failed] == [6, 7, 8, 9]
+    assert {result.name for result in failed[0].results} == set(ids)
+
+
+def test_two_runs_on_the_same_items_get_a_paired_interval(client: openai.OpenAI) -> None:
+    evaluation = create_eval(client, EXACT)
+    first = run(client, evaluation.id, inline(list_items([False] * 10 + [True] * 30)))
+    second = run(client, evaluation.id, inline(list_items([True] * 40)))
+    compared = second.etude["compared_with"]
+    assert compared["run_id"] == first.id
+    assert compared["difference"]["value"] == pytest.approx(0.25)
+    assert 0 < compared["difference"]["low"] < 0.25 < compared["difference"]["high"]
+    other = run(client, evaluation.id, inline(list_items([True] * 39)))
+    assert "compared_with" not in other.etude
+
+
+def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> None:
+    check = {**EXACT, "reference": "{{item.question}}", "operation": "like"}
+    evaluation = create_eval(client, check, with_sample=False)
+    template = [{"role": "user", "content": "Say: {{item.question}}"}]
+    source = {
+        "type": "completions",
+        "model": "luma",
+        "input_messages": {"type": "template", "template": template},
+        "source": {"type": "file_content", "content": [{"item": {"question": f"word{n}"}} for n in range(5)]},
+    }
+    done = run(client, evaluation.id, source)
+    items = list(client.evals.runs.output_items.list(done.id, eval_id=evaluation.id))
+    alone = client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "Say: word2"}])
+    assert items[2].sample.output[0].content == alone.choices[0].message.content
+    assert done.per_model_usage[0].invocation_count == 5
+    missing = run(client, evaluation.id, {**source, "model": "gpt-9"})
+    assert (missing.status, missing.result_counts.errored) == ("completed", 5)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "words"),
+    [
+        ({**LABEL, "model": "gpt-9"}, "--grader gpt-9"),
+        ({**EXACT, "operation": "is"}, "unknown operation"),
+        ({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"}, "switched off"),
+    ],
+)
+def test_wrong_criteria_are_refused(client: openai.OpenAI, criterion: dict[str, Any], words: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=words):
+        create_eval(client, criterion)
+
+
+def test_items_must_fit_the_schema(client: openai.OpenAI) -> None:
+    evaluation = create_eval(client, EXACT)
+    with pytest.raises(openai.BadRequestError, match="Item 2"):
+        client.evals.runs.create(evaluation.id, data_source=inline([*list_items([True]), {"item": {}}]))
+
+
+def test_evals_are_listed_changed_and_deleted(client: openai.OpenAI) -> None:
+    evaluation = create_eval(client, EXACT)
+    assert client.evals.update(evaluation.id, name="other").name == "other"
+    assert [each.id for each in client.evals.list()] == [evaluation.id]
+    done = run(client, evaluation.id, inline(list_items([True])))
+    assert [each.id for each in client.evals.runs.list(evaluation.id)] == [done.id]
+    client.evals.runs.delete(done.id, eval_id=evaluation.id)
+    client.evals.delete(evaluation.id)
+    with pytest.raises(openai.NotFoundError):
+        client.evals.retrieve(evaluation.id)
+
+
+def test_graders_alone(client: openai.OpenAI) -> None:
+    result = client.fine_tuning.alpha.graders.run(grader=EXACT, model_sample="x", item={"answer": "x"})
+    assert (result.reward, result.metadata.errors.other_error) == (1.0, False)
+    assert client.fine_tuning.alpha.graders.validate(grader=EXACT).grader is not None
+    with pytest.raises(openai.BadRequestError):
+        client.fine_tuning.alpha.graders.validate(grader={**EXACT, "operation": "no"})
+
+
+def test_a_model_behind_a_url_grades_where_the_owner_names_it(tmp_path: Path) -> None:
+    with serve_script(ScriptedServer(say=lambda body: '{"label": "bad"}')) as judge:
+        tools = build_tools({"judge": f"{judge.url}#big"})
+        grader = {**LABEL, "input": [{"role": "user", "content": "Is {{item.question}} good?"}]}
+        result = grade(grader, {"question": "the red book"}, {}, tools)
+    assert (result.passed, result.errors) == (False, ())
+    assert judge.bodies[0]["messages"][-1]["content"] == "Is the red book good?"
