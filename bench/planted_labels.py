@@ -89,8 +89,16 @@ def main() -> None:
         for kind in ERRORS:
             start = time.perf_counter()
             labels = plant_errors(kind, texts, true_labels)
-            result = find_wrong_labels(texts, labels)
-            report(f"{name}, {kind}", true_labels, labels, *result, time.perf_counter() - start)
+            rows, suggested, share = find_wrong_labels(texts, labels)
+            seconds = time.perf_counter() - start
+            report(
+                f"{name}, {kind} (wrong {share.low:.0%} to {share.high:.0%})",
+                true_labels,
+                labels,
+                rows,
+                suggested,
+                seconds,
+            )
 
 
 def plant_errors(kind: str, texts: list[str], true_labels: Ints) -> Ints:

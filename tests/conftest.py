@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,24 @@ def data_folder(name: str) -> Path:
             f"no real data set {name!r}; to run: set ETUDE_DATA to the folder that holds it (now {root})"
         )
     return root / name
+
+
+@pytest.fixture(scope="session")
+def compared_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The task file of a small task with a complete run; tests change nothing beside it but what `studio_task`
+    removes."""
+    from etude.comparison.compare import compare
+    from small_task import write_task
+
+    more = "methods: [baseline, prompt]\nmetric: exact_match\n"
+    task = write_task(tmp_path_factory.mktemp("studio") / "task", more=more)
+    compare(task)
+    return task
+
+
+@pytest.fixture
+def studio_task(compared_task: Path) -> Iterator[Path]:
+    """The same task file, without the feedback and the queue of other tests of the studio."""
+    yield compared_task
+    for file in (compared_task.parent / "feedback.jsonl", *(compared_task.parent / "runs").glob("studio.*")):
+        file.unlink(missing_ok=True)

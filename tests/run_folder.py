@@ -266,6 +266,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
         "seed": 0,
         "model": "smollm2-135m-instruct",
         "prompt_model": None,
+        "engine": "local",
         "methods": list(METHODS),
         "fingerprints": {
             name: hashlib.sha256(name.encode()).hexdigest() for name in ("task", "examples", "test")
@@ -294,6 +295,7 @@ def _run(dev: int, test: int, status: str, spice: str) -> dict[str, Any]:
             "cuts": ["candidates on dev: 60 of 120 rows", "test: 200 of 400 rows"],
             "seconds": {name: 60.0 * SECONDS[name] for name in METHODS},
         },
+        "contenders": list(METHODS),
         "test_answered": dict.fromkeys(METHODS, test),
         "budget_seconds": 900.0,
         "power_on_dev": {"disagree": 0.2, "difference": 2.8 * math.sqrt(0.2 / max(test, 1))},

@@ -37,8 +37,9 @@ def browser(studio: Studio, who: str = "ana") -> TestClient:
 
 
 def fields(page: str) -> dict[str, str]:
-    """The hidden fields of the first form of a page."""
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</form>")[0]))
+    """The hidden fields of the first form of a page's content, or of a fragment."""
+    form = (page.partition("<main")[2] or page).partition("</form>")[0]
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
 
 
 def send(client: TestClient, say: str, page: str | None = None, **more: str) -> Any:

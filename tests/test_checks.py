@@ -443,19 +443,18 @@ def test_places_that_most_rows_have_are_mentioned_and_marks_of_masked_data_are_n
     assert not check_pairs(tmp_path, [*create_pairs(), *masked]).select_kinds("placeholder")
 
 
-def test_differing_system_messages_are_one_error(tmp_path: Path) -> None:
+def test_a_system_message_that_contradicts_the_instructions_is_one_error(tmp_path: Path) -> None:
     rows = [
         {"input": question, "output": answer, "system": "Be kind."} for question, answer in create_pairs()
     ]
-    for number in range(1, 9):
-        for row in rows[number * 7 :][:number]:
-            row["system"] = f"Be kind, number {number}."
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for more in ("", "instructions: Be brief.\n"):
-        text = f"name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n{more}"
+    for num_own, num_findings in ((0, 1), (9, 0)):  # differing ones belong to their rows
+        for row in rows[:num_own]:
+            row["system"] = "Be rude."
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        text = "name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\ninstructions: Be brief.\n"
         (tmp_path / "task.yaml").write_text(text)
-        (finding,) = CheckedTask(tmp_path / "task.yaml").select_kinds("instructions")
-        assert len(finding.locations) == 1
+        findings = CheckedTask(tmp_path / "task.yaml").select_kinds("instructions")
+        assert [len(finding.locations) for finding in findings] == [1] * num_findings
 
 
 def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ from rich.text import Text
 from scipy.stats import binomtest
 
 from etude.assistant import Assistant, PromptLimit
-from etude.cli import COMMANDS, main
+from etude.cli import COMMANDS, _format_error, main
 from etude.cli.chatting import Conversation, chat
 from etude.cli.compare_board import CompareBoard, format_answering, format_method_result
 from etude.cli.printing import RunConsole, build_ladder_table, create_console, print_bullets
 from etude.comparison import compare
+from etude.errors import InputError, Issue
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import Run, find_runs
@@ -716,3 +717,12 @@ def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
     assert "…" not in output
     assert all(f"{100 * step.estimate.value:.1f}%" in output for step in verdict.ladder)
     assert all(step.status in output for step in verdict.ladder)
+
+
+@pytest.mark.parametrize("num_rows", [5, 6, 200])
+def test_errors_that_differ_only_in_row_and_value_are_one_line(num_rows: int) -> None:
+    issues = [Issue(f"r:{row}", "too long", f"{row} tokens", "cut it") for row in range(1, num_rows + 1)]
+    head, *lines = _format_error(InputError([*issues, Issue("r:9", "empty", "", "fill it")])).splitlines()
+    assert head == f"etude: {num_rows + 1} errors:"
+    merged = [f"  r:1, r:2, r:3 and {num_rows - 3} more: too long (got 1 tokens, ...). cut it."]
+    assert lines[:-1] == (merged if num_rows > 5 else [f"  {issue}" for issue in issues])

@@ -39,6 +39,7 @@ from etude.runs.events import (
     NoteEvent,
     StepTrained,
 )
+from etude.runs.lifecycle import load_task_rows
 from etude.runs.training_log import StepSpeed, TrainingLog
 from etude.task import Task
 from etude.types import Answer, Example, Message, Score
@@ -949,3 +950,25 @@ def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -
     kinds = [json.loads(line)["kind"] for line in (run.folder / "findings.jsonl").read_text().splitlines()]
     assert "privacy_card" in kinds
     assert compare(task).run.is_complete
+
+
+@pytest.mark.parametrize("is_shifted", [False, True])
+def test_a_test_far_from_dev_for_every_method_is_reported(is_shifted: bool, tmp_path: Path) -> None:
+    more = "test: own.jsonl\nmethods: [baseline]\n"
+    task = write_task(tmp_path, "classify", more=more)
+    labels = sorted({str(row["output"]) for row in rows("classify", 60)})
+    others = dict(zip(labels, [*labels[1:], labels[0]], strict=True))  # as from another column
+    test = rows("classify", 60, seed=8)
+    for row in test:
+        row["output"] = others[str(row["output"])] if is_shifted else row["output"]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
+    caveats = " ".join(compare(task).verdict.caveats)
+    assert ("points below dev on the test" in caveats) == is_shifted
+
+
+def test_a_model_without_weights_trains_no_encoder(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify")
+    task.write_text(task.read_text().replace("encoder: none\n", ""), encoding="utf-8")
+    assert load_task_rows(task, None)[0].encoder == "none"
+    task.write_text(task.read_text() + "encoder: bge-small\n", encoding="utf-8")
+    assert load_task_rows(task, None)[0].encoder == "bge-small"

@@ -1,6 +1,7 @@
 """Classes, label probabilities and fields: equal to scikit-learn's, and shown in the report."""
 
 import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_recall_fscore_support
 
+from etude.comparison import compare
 from etude.runs import Run
 from etude.runs.details import NO_LABEL, Details, compute_details
 from etude.stats.calibration import BINS, brier_score, iter_surest, measure_calibration_error
 from real_runs import real_run
+from small_task import write_task
 
 ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=2, max_size=200)
 
@@ -183,3 +186,21 @@ def test_a_run_reports_them(kind: str, shown: str) -> None:
         assert "the worst first" in page
     else:
         assert set(details.fields) == {"theme", "age"}
+
+
+def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_path: Path) -> None:
+    task_file = write_task(tmp_path, "extract", num=110, more="methods: [baseline]\n")
+    rows = [
+        {"input": f"Row {n} of {n * n}", "output": json.dumps({"d": [] if n % 3 else [f"v{n}"]})}
+        for n in range(110)
+    ]
+    (tmp_path / "examples.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+    text = task_file.read_text(encoding="utf-8")
+    task_file.write_text(text.replace("required: [theme, age]", "required: [d]"), encoding="utf-8")
+    verdict = compare(task_file).verdict
+    assert """baseline answers every row alike: '{"d": []}'.""" in verdict.sentence
+    scores = verdict.details["baseline"].values
+    assert scores is not None
+    assert (scores.precision, scores.recall and scores.recall.value) == (None, 0.0)

@@ -19,7 +19,7 @@ from etude.methods.fine_tune_encoder import FineTuneEncoder
 from etude.methods.fit_context import Effort, FitContext, initial_assistant
 from etude.methods.shared.fitted_search import train_encoder
 from etude.methods.shared.training_rows import fit_on_share, sample_training_rows
-from etude.models.classical import Linear, load, save_classical
+from etude.models.classical import Linear, Nearest, load, save_classical
 from etude.models.registry import Models
 from etude.task import Task, load_task
 from etude.types import CLASSICAL, ModelRef
@@ -56,6 +56,20 @@ def test_the_baseline_tries_the_encoder_and_says_what_it_chose(encoder: str, tmp
     bench = context(task, data, tmp_path / "work")
     Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
     assert [tried.name for tried in bench.trials][-1] == "embeddings + logistic regression"
+
+
+def test_answers_that_repeat_are_also_looked_up_by_meaning(encoder: str, tmp_path: Path) -> None:
+    predictor = Nearest(TEXTS, LABELS, Models().load_shared_encoder(encoder))
+    assert [label for label, _ in predictor.predict(TEXTS)] == LABELS
+    folder = save_classical(predictor, tmp_path / "saved")
+    again = load(ModelRef(CLASSICAL, folder), Models())
+    assert again.predictor.predict(TEXTS) == predictor.predict(TEXTS)
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n")))
+    task = replace(task, kind="answer", contract=None)  # the labels as answers, which repeat
+    bench = context(task, data, tmp_path / "work")
+    train, dev = data.select(range(100), "train"), data.select(range(100, 150), "dev")
+    Baseline().fit(task, train, dev, initial_assistant(task, train, bench.models), bench)
+    assert [tried.name for tried in bench.trials][-1] == "nearest example by meaning"
 
 
 def sets(encoder: str, folder: Path) -> tuple[Task, Dataset, Dataset]:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from etude.assistant import Assistant
 from etude.errors import ModelError
-from etude.export import export_weights
+from etude.export import describe_losses, export_weights
 from etude.export.targets import build_modelfile
 from etude.models.registry import Models
 from etude.types import (
@@ -236,6 +236,31 @@ def test_a_modelfile_has_the_prompt_word_for_word(tuned: Assistant, models: Mode
     assert prompt == wanted
     assert 'PARAMETER stop "<|im_end|>"' in text
     assert "PARAMETER num_predict 9" in text
+
+
+@pytest.mark.parametrize("target", ["adapter", "vllm"])
+def test_the_base_is_named_as_other_programs_find_it(target: str, tuned: Assistant, tmp_path: Path) -> None:
+    packaged = replace(tuned, model=replace(tuned.model, name="smollm2-135m-instruct"))
+    written = export_weights(packaged, target, tmp_path / target)
+    config = json.loads((written.path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert config["base_model_name_or_path"] in written.instructions
+
+
+def test_an_export_says_what_the_weights_lack_and_how_the_prompt_is_made(
+    tuned: Assistant, tmp_path: Path
+) -> None:
+    search = SearchRef(tmp_path, "1")
+    found = replace(tuned, search=search, num_passages=2)
+    assert "search for passages, instructions" in describe_losses(found)
+    assert "--engine URL#MODEL" in describe_losses(found)
+    assert describe_losses(replace(tuned, instructions="")) == "The weights hold the whole assistant."
+    export_weights(found, "adapter", tmp_path / "a")
+    messages = json.loads((tmp_path / "a" / "prompt.json").read_text())["messages"]
+    assert messages == [
+        {"role": "system", "content": "answer with one word"},
+        {"role": "user", "content": "THE-QUESTION\n\nPASSAGE-1\n\nPASSAGE-2"},
+    ]
 
 
 def test_what_cannot_be_exported_is_refused(tuned: Assistant, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Scores of single answers, and which metric a task gets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,16 @@ def test_right_fields_are_a_share_of_those_wanted_or_given(
 ) -> None:
     others = Metric("exact_match", "extract").score(row(output, *references), answer(text)).other_metrics
     assert others["right_fields"] == pytest.approx(value)
+
+
+def test_answers_that_repeat_are_a_choice_among_known_answers() -> None:
+    repeated = Dataset(tuple(replace(row(f"Answer {number % 5}"), id=f"{number}") for number in range(20)))
+    metric = choose_metric(task("answer"), repeated)
+    assert (metric.name, metric.contract_only) == ("exact_match", False)
+    assert metric.score(row("Ask  us"), answer("ask us")).value == 1
+    distinct = Dataset((*repeated, *(replace(row(f"Only {number}"), id=f"x{number}") for number in range(3))))
+    assert choose_metric(task("answer"), distinct).name == "chrf"
+    assert choose_metric(task("rewrite"), repeated).name == "chrf"
 
 
 @given(st.lists(st.tuples(*[st.sampled_from("abc")] * 3), min_size=1, max_size=30))

@@ -49,7 +49,7 @@ def make_work(speed: float = 1.0, **changes: int) -> Workload:
             0.3 * speed,
             train_three_epochs,
             has_epochs=True,
-            same_rows_as="retrieval",
+            is_boxed=True,
         ),
     ]
     sizes = {"train": 2000, "dev": 200, "test": 900, **changes}
@@ -128,11 +128,12 @@ def test_time_is_split_whole_and_nobody_gets_more_than_it_can_use(
     assert all(claims[name][0] - 1e-9 <= share <= claims[name][1] + 1e-6 for name, share in shares.items())
 
 
-def test_the_search_is_fitted_on_the_rows_of_the_tuned_method_that_uses_it() -> None:
-    plan = make_plan(WORK, 900)
-    rows = plan.efforts["fine_tune_retrieval"].train_rows
-    assert rows is not None
-    assert plan.efforts["retrieval"].train_rows == rows
+def test_the_search_learns_from_all_rows_and_the_method_that_uses_it_is_cut_in_seconds() -> None:
+    efforts = make_plan(WORK, 900).efforts
+    assert efforts["retrieval"].train_rows is efforts["fine_tune_retrieval"].train_rows is None
+    box = efforts["fine_tune_retrieval"].box
+    assert box is not None
+    assert train_three_epochs(MIN_TRAIN, MIN_DEV, 1) <= box < train_three_epochs(2000, 200, None)
 
 
 def test_efforts_go_from_everything_to_the_smallest_useful_share() -> None:
@@ -169,7 +170,7 @@ def test_one_line_says_the_time_the_methods_and_what_is_cut() -> None:
     assert f"fine_tune learns from about {plan.efforts['fine_tune'].train_rows:,} of 2,000 rows" in line
     smaller = drop_methods(WORK, 100)
     line = format_plan(WORK.without(smaller.left_out), smaller)
-    assert f"2 methods, without {', '.join(smaller.left_out[:-1])} and {smaller.left_out[-1]}" in line
+    assert f"methods, without {', '.join(smaller.left_out[:-1])} and {smaller.left_out[-1]}" in line
 
 
 def run_with_clock(plan: Plan, work: Workload, slow: float) -> tuple[dict[str, Effort], float]:

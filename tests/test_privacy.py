@@ -27,6 +27,7 @@ from etude.privacy.detect import details
 from etude.privacy.detect import value_labels as labels
 from etude.privacy.detect.national import SCHEMES
 from etude.privacy.find import find_for_review
+from etude.privacy.names.of_emails import find_names_of
 from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
@@ -679,3 +680,67 @@ def test_the_page_says_which_national_numbers_need_a_label() -> None:
         ("- A label is needed", named - without_label),
     ):
         assert f"{before}: {', '.join(sorted(rules))}." in page
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ('  password "sonnenschein"', "sonnenschein"),
+        ("user deploy password 'two words 9'", "two words 9"),
+        ('{"user": "x", "passphrase": "correct horse battery"}', "correct horse battery"),
+        ("# main\ndb.example.org:5432:orders:app_rw:Kx92mfq7Wd\n", "Kx92mfq7Wd"),
+        ("*:*:*:backup:wintermoon", "wintermoon"),
+        ("https://anna.berg@firma.de:ghx83hdkQ2@git.firma.de/repo.git", "ghx83hdkQ2"),
+        ('<Connection Password="sonnenschein" user="x"/>', "sonnenschein"),
+        ("CREATE USER 'app'@'%' IDENTIFIED BY 'Xf83kqLm';", "Xf83kqLm"),
+        ("requirepass fj38dkWq2", "fj38dkWq2"),
+    ],
+)
+def test_passwords_in_files_of_settings_are_found_without_a_sign(text: str, secret: str) -> None:
+    assert [span.text for span in find(text) if span.kind == "password"] == [secret]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'The password "field" is required',
+        'password "your_password"',
+        '{"passphrase": "Enter your passphrase"}',
+        '{"passphrase": null}',
+        "requirepass <password>",
+        "IDENTIFIED BY '${PW}'",
+        "localhost:5432:db:user:password",
+        "10:30:45:120:start",
+        "server.py:120:main:func:message",
+        "https://user@example.com/path:page@2",
+        "https://medium.com/@user:latest",
+    ],
+)
+def test_what_only_looks_like_settings_is_no_password(text: str) -> None:
+    assert not [span for span in find(text) if span.kind in BLOCKING and span.kind != "email"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("hi folks, the printer fails", []),
+        ("dear purchased item arrived broken", []),
+        ("hi laptop broken", []),
+        ("hello printer not working", []),
+        ("regards warehouse department", []),
+        ("hi john, my order is late", ["john"]),
+        ("it is late\n\nregards,\npeter", ["peter"]),
+        ("my name is robert lang.", ["robert lang"]),
+        ("Hi John my order", ["John"]),
+    ],
+)
+def test_without_capitals_signs_show_that_a_greeted_word_is_a_name(text: str, names: list[str]) -> None:
+    assert [span.text for span in find(text) if span.kind == "name"] == names
+
+
+def test_the_names_of_an_address_are_found_and_ordinary_words_are_not() -> None:
+    text = "I am Robert Lang. Robert called; a lang text. Lang, Robert. Björn Müller, not Anna Berg of the Sales Team"
+    addresses = ["robert.lang@x.org", "bmueller@x.org", "sales.team@x.org"]
+    spans = [*find_names_of(addresses, text)]
+    assert {span.text for span in spans} == {"Robert Lang", "Robert", "Lang", "Lang, Robert", "Björn Müller"}
+    assert all(text[span.start : span.end] == span.text for span in spans)

@@ -165,6 +165,15 @@ def test_without_a_template_turns_are_labelled_lines() -> None:
     assert render_text(PLAIN, messages) == expected
 
 
+def test_a_prompt_may_begin_with_the_assistant() -> None:
+    turns = (("assistant", "hello"), ("user", "q"), ("assistant", "a"), ("user", "r"))
+    messages = [Message(role, text) for role, text in turns]  # type: ignore[arg-type]
+    ids = render(TOKENIZER, messages)
+    assert TOKENIZER.decode(ids, clean_up_tokenization_spaces=False) == render_text(TOKENIZER, messages)
+    with pytest.raises(ModelError, match=r"empty conversation.*starting with the user"):
+        render_training(TOKENIZER, messages[:1])
+
+
 def test_the_end_of_turn_is_the_token_behind_an_answer() -> None:
     assert end_of_turn(build_tokenizer(CHATML, "<|endoftext|>")) == TOKENIZER.convert_tokens_to_ids(
         "<|im_end|>"

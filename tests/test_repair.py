@@ -721,3 +721,19 @@ def test_a_list_of_objects_is_not_written_and_the_way_out_is_named(tmp_path: Pat
     with pytest.raises(InputError, match=re.escape("jq -c '.[]' rows.json > rows.jsonl")):
         fix(tmp_path / "task.yaml")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.json", "task.yaml"]
+
+
+def test_the_name_of_a_rows_own_address_is_masked_through_the_row(tmp_path: Path) -> None:
+    chats = [
+        row(
+            1,
+            "Robert Lang here, robert.lang@mail.org: where is my parcel?",
+            "Dear Mr Lang, it left. The lang way.",
+        ),
+        row(2, "Who is Robert Lang?", "A customer."),
+    ]
+    fixed = fix(load_task(task_of(tmp_path, lines(chats)))).files.fixed_file
+    first, second = read_rows(RowSource(fixed, ("input",), "output")).examples
+    assert not re.search("Robert|Lang|robert", first.text + first.output)
+    assert first.output.endswith(", it left. The lang way.")
+    assert second.text == "Who is Robert Lang?"  # only through the row that has the address

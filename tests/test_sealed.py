@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etude.assistant import Assistant
 from etude.base.files import read_json
 from etude.comparison import compare
 from etude.comparison.evidence import EQUAL_ROWS, fit_baseline_on_equal_rows
@@ -25,7 +26,7 @@ from etude.methods import Method, get_methods, resolve_methods
 from etude.methods.fit_context import Effort, initial_assistant
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.methods.tag import METHOD as TAG
-from etude.metrics import choose_metric
+from etude.metrics import Metric, choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.runs.events import Event, NoteEvent
@@ -199,10 +200,18 @@ class ShareRun(LadderRun):
         return self.split.train.select(self.share_ids, "the share")
 
 
-def fit_on_ids(parts: Split, task_file: Path, folder: Path, start: Any, ids: list[str], *more: Method) -> Any:
-    """Fits every method on the rows with `ids`; the run, and every file of every assistant."""
+def fit_on_ids(
+    parts: Split,
+    task_file: Path,
+    folder: Path,
+    fixed: tuple[Assistant, Metric],
+    ids: list[str],
+    *more: Method,
+) -> tuple[Run, dict[str, bytes]]:
+    """Fits every method on the rows with `ids`, after the assistant and the metric that a run has fixed; the run, and
+    every file of every assistant."""
     task, _ = load_dataset(load_task(task_file))
-    run, metric = Run(folder), choose_metric(task, parts.train)
+    run, (start, metric) = Run(folder), fixed
     methods = [*resolve_methods(get_methods(task.methods), task, is_explicit=False), *more]
     run.update(format=1, methods=[method.name for method in methods])
     ladder_run = ShareRun(task, parts, run, Models(), metric, Plan(), lambda event: None, methods)
@@ -240,7 +249,7 @@ def test_random_text_outside_the_share_changes_no_assistant(
     task_file = write_task(tmp_path / "task", kind, model, 150, more)
     task, dataset = load_dataset(load_task(task_file))
     parts = split(dataset, task.kind, task.seed)
-    start = initial_assistant(task, parts.train, Models())
+    fixed = initial_assistant(task, parts.train, Models()), choose_metric(task, parts.train)
     ids = [row.id for row in sample_training_rows(task, parts.train, NUM_SHARE)]
     draw = random.Random(kind)
     words = [repr(draw.random()) for _ in range(9)]
@@ -248,8 +257,8 @@ def test_random_text_outside_the_share_changes_no_assistant(
     rows = tuple(row if row.id in ids else other for row, other in zip(parts.train, noise, strict=True))
     noisy = replace(parts, train=replace(parts.train, examples=rows))
     more_methods = [TAG] if weights == "encoder" and kind == "extract" else []
-    run, before = fit_on_ids(parts, task_file, tmp_path / "run", start, ids, *more_methods)
-    _, after = fit_on_ids(noisy, task_file, tmp_path / "other", start, ids, *more_methods)
+    run, before = fit_on_ids(parts, task_file, tmp_path / "run", fixed, ids, *more_methods)
+    _, after = fit_on_ids(noisy, task_file, tmp_path / "other", fixed, ids, *more_methods)
     assert before == after
     if weights == "encoder" and kind == "classify":
         assert {"fine_tune_encoder", "similar_shot", "retrieval"} <= {*run.fitted_methods}

@@ -461,21 +461,12 @@ def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
         load_catalogue([str(tmp_path / "luma"), f"luma={tmp_path / 'other'}"])
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("change", "engine"),
-    [
-        ({}, "llama_cpp:"),
-        ({"choices": ("a", "b")}, ""),
-        ({"instructions": "a word " * 2_000}, ""),
-        ({"model": ModelRef("fake")}, ""),
-    ],
-)
-def test_llama_cpp_computes_what_it_takes(change: dict[str, Any], engine: str) -> None:
+def test_auto_is_the_engine_that_was_measured_and_another_can_be_asked_for() -> None:
     local = replace(LUMA, model=ModelRef("smollm2-135m-instruct"))
-    found = with_engine("auto", replace(local, **change)).model.name
-    assert found.startswith(engine)
-    assert (":" in found) == bool(engine)
+    fast = replace(LUMA, model=ModelRef("llama_cpp:smollm2-135m-instruct"))
+    assert (with_engine("auto", local), with_engine("auto", fast)) == (local, fast)
+    assert (with_engine("llama_cpp", local), with_engine("local", fast)) == (fast, local)
+    assert with_engine("llama_cpp", LUMA) == LUMA, "a fake model has no weights"
 
 
 def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

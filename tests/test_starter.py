@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -21,6 +22,7 @@ from etude.data.dataset import Dataset, load_dataset
 from etude.data.formats import read_rows
 from etude.data.splits import split
 from etude.data.starter import StarterResult, infer_fields, infer_schema, write_starter
+from etude.data.starter.task_text import EDGE_SHARE, MIN_EDGE_WORDS, find_common_edge
 from etude.errors import InputError
 from etude.metrics import choose_metric
 from etude.task import RowSource, Task, load_task
@@ -593,6 +595,7 @@ def test_a_label_of_test_rows_alone_is_not_named_and_said(tmp_path: Path) -> Non
     for told in (flat(result.text), " ".join(result.guesses)):
         assert "Labels that occur only in the test: 1." in told
     assert task.instructions.endswith(": class 0, class 1, class 2, class 3.")
+    assert "\n# handover: 0.05\n" in result.text
 
 
 @pytest.mark.parametrize("shape", ["answer", "rewrite"])
@@ -780,11 +783,11 @@ def test_a_table_of_any_separator_is_read_alike(tmp_path: Path, separator: str, 
     assert (task.examples.input, task.examples.output, len(dataset)) == (("text",), "label", 40)
 
 
-def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them(
+def test_differing_system_messages_are_counted_and_belong_to_their_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def row(number: int) -> dict[str, object]:
-        turns = [("user", words(9)), ("assistant", "ab"[number % 2])]
+        turns = [("user", words(9)), ("assistant", words(4))]
         told = [("system", " Be kind.")] if number < 90 else [("system", "Be brief.")] if number < 110 else []
         return {"messages": [{"role": role, "content": text} for role, text in (*told, *turns)]}
 
@@ -793,34 +796,25 @@ def test_differing_system_messages_are_counted_and_it_is_said_what_comes_of_them
     said = "The rows have 2 different system messages (rows: 'Be kind.' in 90; 'Be brief.' in 20; none in 10)"
     assert said in capsys.readouterr().out
     assert said in flat((tmp_path / "task.yaml").read_text())
-    assert main(["compare", str(tmp_path)]) == 2
-    refused = capsys.readouterr().err
-    assert (
-        "r.jsonl:91: the rows have 2 different system messages, 10 rows have none; one is in 90 of 120 rows, first at "
-        "r.jsonl:1, the others begin at r.jsonl:91 " in refused
-    )
-    assert "r.jsonl:111: " not in refused
+    task, dataset = load_dataset(load_task(tmp_path / "task.yaml"))
+    assert task.instructions.startswith("Answer the message.")  # for the ten rows without a system message
+    systems = Counter(example.input[0].content for example in dataset if example.input[0].role == "system")
+    assert systems == {" Be kind.": 90, "Be brief.": 20}
+    assert "r.jsonl: 2 system messages, each of its own rows" in task.notes[-1]
 
 
 @pytest.mark.parametrize("have", [1, 60])
-def test_a_system_message_that_half_the_rows_or_fewer_have_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], have: int
-) -> None:
+def test_a_system_message_that_half_the_rows_or_fewer_have_stays_theirs(tmp_path: Path, have: int) -> None:
     rows = [
         {"input": words(9), "output": words(5), "system": "Be kind." if n < have else ""} for n in range(120)
     ]
-    path = write_table(tmp_path / "r.csv", rows)
-    assert main(["init", str(path)]) == 0
-    said = (
-        f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}), and a comparison"
-    )
-    assert said in capsys.readouterr().out
-    assert said in flat((tmp_path / "task.yaml").read_text())
-    assert main(["compare", str(tmp_path)]) == 2
-    assert (
-        f"r.csv:2: only {have} of 120 rows have a system message; the others have none"
-        in capsys.readouterr().err
-    )
+    result, task = write_and_load(write_table(tmp_path / "r.csv", rows))
+    said = f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}): each row"
+    assert said in " ".join(result.guesses)
+    assert said in flat(result.text)
+    _, dataset = load_dataset(load_task(result.task_file))
+    assert [row.input[0].content == "Be kind." for row in dataset] == [n < have for n in range(120)]
+    assert "Be kind." not in task.instructions
 
 
 @pytest.mark.parametrize("bare", [1, 40])
@@ -906,7 +900,10 @@ def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path:
     other = write_table(tmp_path / "other.csv", renamed)
     assert "test: same.csv" in write_starter(examples, tmp_path / "a.yaml", same).text.splitlines()
     result = write_starter(examples, tmp_path / "b.yaml", other)
-    assert "test: other.csv, input = question, output = topic" in result.guesses
+    assert (
+        "test: other.csv, input = question, output = topic, the columns whose content is most like that of the examples"
+        in result.guesses
+    )
     task = load_task(tmp_path / "b.yaml")
     assert task.test
     assert (task.test.input, task.test.output) == (("question",), "topic")
@@ -932,3 +929,44 @@ def test_preferences_of_single_turns_are_answers(tmp_path: Path) -> None:
     ]
     _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("conversations",), "chosen")
+
+
+def test_the_columns_of_a_test_are_those_with_the_content_of_the_examples(tmp_path: Path) -> None:
+    def row(number: int, names: Sequence[str]) -> dict[str, str]:
+        topic = ("delivery", "refund", "account")[number % 3]
+        question = f"When will my {topic} arrive, and who can tell me about {words(3)}?"
+        answer = f"Dear customer, your {topic} is on its way. We wrote to {words(4)}. Kind regards."
+        return dict(zip(names, (topic, question, answer), strict=True))
+
+    train = [row(number, ("topic", "input_text", "output_text")) for number in range(200)]
+    test = [row(number, ("category", "message", "reference_answer")) for number in range(60)]
+    path = write_table(tmp_path / "train.csv", train)
+    result = write_starter(path, test=write_table(tmp_path / "own.csv", test))
+    task = load_task(result.task_file)
+    assert task.test is not None
+    assert (task.examples.input, task.examples.output) == (("input_text",), "output_text")
+    assert (task.test.input, task.test.output) == (("message",), "reference_answer")
+    assert "content is most like" in " ".join(result.guesses)
+
+
+def test_the_draft_names_what_answers_share_and_not_the_columns(tmp_path: Path) -> None:
+    rows = [
+        {
+            "input_text": f"Where is {words(7)}?",
+            "output_text": f"Hi there, thank you. {words(20)} Kind regards, your team",
+        }
+        for _ in range(120)
+    ]
+    _, task = write_and_load(write_table(tmp_path / "r.jsonl", rows))
+    assert task.instructions.strip() == (
+        'Answer the message. Begin with "Hi there, thank you." End with "Kind regards, your team". Use about 28 words.'
+    )
+
+
+@given(st.lists(st.text("ab ", max_size=12), min_size=1, max_size=12), st.booleans())
+def test_a_common_edge_is_that_of_most_texts(texts: list[str], at_end: bool) -> None:
+    edge = find_common_edge(texts, at_end).split()
+    has_edge = [
+        (text.split()[-len(edge) :] if at_end else text.split()[: len(edge)]) == edge for text in texts
+    ]
+    assert not edge or (len(edge) >= MIN_EDGE_WORDS and sum(has_edge) >= EDGE_SHARE * len(texts))

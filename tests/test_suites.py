@@ -78,8 +78,26 @@ def test_the_act_reader_agrees_with_people(source: str, least: float) -> None:
     ]
     right = sum(read_act(row["answer"]).act == row["act"] for row in rows)
     assert right / len(rows) >= least
+    # Answers that were written for the rules say nothing of others, so the page has no figure for them.
     page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
-    assert f"{right} of {len(rows)}" in page
+    assert f"{right} of {len(rows)}" in page or source == "written"
+
+
+@pytest.mark.parametrize(
+    ("answer", "act"),
+    [
+        ("I'm transferring you to our security team.", "hand_over"),
+        ("I only know about books.", "refuse"),
+        ("None of the documents mention it.", "refuse"),
+        ("That isn't in my documents.", "refuse"),
+        ("I don't think it's appropriate to talk about that.", "refuse"),
+        ("Who Stole the Moon?", "answer"),
+        ("Who are you?", "ask_back"),
+        ("12 7 33 5 19 42 8 11 90 61 3 77 20", "answer"),
+    ],
+)
+def test_phrases_that_were_missed_are_read(answer: str, act: str) -> None:
+    assert read_act(answer).act == act
 
 
 def test_labelled_answers_are_of_every_act() -> None:
@@ -233,8 +251,8 @@ def build_measure(right: int, cases: int) -> Measure:
 @pytest.mark.parametrize(
     ("right", "cases", "outcome", "detail"),
     [
-        (200, 200, "passed", "no failure in 200 cases: up to 1.9% may still fail"),
-        (30, 30, "too few cases", "n = 1.. like these"),
+        (200, 200, "passed", "no failure in 200 cases; so few cases allow a true rate of up to 1.9%"),
+        (30, 30, "too few cases", "it needs about 1.. cases"),
         (29, 30, "too few cases", "more likely fail"),
         (10, 30, "failed", "33.3%"),
     ],
@@ -253,7 +271,7 @@ def test_the_advised_number_of_cases_passes_the_gate() -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
     [decided] = decide_gates([gate], [build_measure(30, 30)], {}, True)
-    enough = int(re.search(r"n = ([\d,]+) like", decided.detail)[1].replace(",", ""))  # type: ignore[index]
+    enough = int(re.search(r"about ([\d,]+) cases", decided.detail)[1].replace(",", ""))  # type: ignore[index]
     assert decide_gates([gate], [build_measure(enough, enough)], {}, True)[0].outcome == "passed"
 
 

@@ -18,6 +18,8 @@ from etude.data.splits import split
 from etude.errors import InputError
 from etude.methods import get_methods, leave_out_unfit
 from etude.methods.tag import compute_f1
+from etude.models.classical import load_predictor, save_classical
+from etude.models.gazetteer import Gazetteer
 from etude.models.registry import Models
 from etude.task import load_task
 from etude.text.answer_spans import AnswerShape, NestedListError, align, flatten
@@ -130,6 +132,31 @@ def test_rows_whose_answers_it_cannot_build_leave_it_out_with_a_reason(
         leave_out_unfit(get_methods(("tag",)), task, rows)
 
 
+def test_a_gazetteer_finds_the_longest_known_values_and_fills_in_constants(tmp_path: Path) -> None:
+    texts = [
+        "Take iron pills daily",
+        "Iron is no drug",
+        "Buy iron and Zinc",
+        "the drug",
+        "no iron here",
+        "iron pills",
+    ]
+    answers: list[dict[str, Any]] = [
+        {"drugs": ["iron pills"], "lang": "en"},
+        {"drugs": [], "lang": "en"},
+        {"drugs": ["Zinc"], "lang": "en"},
+        {"drugs": [], "lang": "en"},
+        {"drugs": [], "lang": "en"},
+        {"drugs": ["iron pills"], "lang": "en"},
+    ]
+    gazetteer = Gazetteer.fit(texts, answers)
+    assert [json.loads(text) for text, _ in gazetteer.predict(texts)] == answers
+    again = load_predictor(save_classical(gazetteer, tmp_path / "saved"), Models())
+    question = ["zinc or IRON PILLS or iron"]
+    assert again.predict(question) == gazetteer.predict(question)
+    assert json.loads(again.predict(question)[0][0])["drugs"] == ["zinc", "IRON PILLS"]
+
+
 def test_f1_counts_each_value_once() -> None:
     fields = (("d",),)
     assert compute_f1([{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields) == pytest.approx(
@@ -144,7 +171,6 @@ def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> 
     import torch
 
     from etude.index.build import DEFAULT_ENCODER
-    from etude.models.classical import load_predictor, save_classical
     from etude.models.local.tagger import Tagger
     from etude.training.tagging import train_tagger
 

@@ -14,6 +14,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own, in which even quick timings are kept."""
     monkeypatch.setenv("ETUDE_CACHE", str(tmp_path))
     monkeypatch.setattr(timings, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(timings, "MIN_CPU_SHARE", 0.0)
     return tmp_path
 
 
@@ -35,7 +36,9 @@ def test_a_subject_is_measured_once_until_it_or_the_threads_change(
     assert measure_once(("model", "text"), measure) == [4.0, 0.5]
 
 
-def test_what_takes_no_time_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_no_time_or_waits_for_others_is_not_kept(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(timings, "MIN_SECONDS", 0.01)
     measure_once(("quick",), lambda: [1.0])
     assert not (cache / FILE).exists()
@@ -44,6 +47,10 @@ def test_what_takes_no_time_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyP
         time.sleep(0.02)
         return [1.0]
 
+    monkeypatch.setattr(timings, "MIN_CPU_SHARE", 0.5)
+    measure_once(("waits",), measure_slowly)
+    assert not (cache / FILE).exists()
+    monkeypatch.setattr(timings, "MIN_CPU_SHARE", 0.0)
     measure_once(("slow",), measure_slowly)
     assert (cache / FILE).exists()
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rescore
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import data_folder
 from etude.cli import main
-from etude.data.dataset import load_dataset, load_test
+from etude.data.dataset import MinRows, load_dataset, load_test
 from etude.data.formats import read_rows
-from etude.data.formats.read import LoadedRows
+from etude.data.formats.cells import Cells
+from etude.data.formats.chat import read_question
+from etude.data.formats.read import LoadedRows, find_shared
+from etude.data.formats.row_reader import RawRow, RowReader
 from etude.data.formats.tools import (
     format_tool_turn,
     format_tools,
@@ -29,8 +33,13 @@ from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.feedback.apply import apply_feedback
 from etude.feedback.entry import Feedback
+from etude.methods.fit_context import initial_assistant
 from etude.metrics import Metric, choose_metric
 from etude.render import render_text
+from etude.serve.catalogue import ServedModel
+from etude.serve.engine import ServingLimits
+from etude.serve.generation import build_chat_request
+from etude.serve.schemas import ChatRequest
 from etude.task import RowSource, load_task
 from etude.types import Answer, Example, Message
 from test_templates import tokenizer_for
@@ -139,12 +148,52 @@ def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
     assert shared.notes[-1].endswith(
         "rows that offer no functions, which are asked with those of the others: 1"
     )
-    other = [{"messages": weather_turns("Bath"), "tools": [{**WEATHER, "name": "tides"}]} for _ in range(3)]
-    with pytest.raises(InputError) as raised:
-        read(write_lines(tmp_path / "m.jsonl", [*rows, *other]))
-    (issue,) = raised.value.issues
-    assert (issue.location, issue.kind, issue.value) == ("m.jsonl:10", "tools", "'tides'")
-    assert "other functions than rows before" in issue.message
+
+
+TIDES = {"type": "function", "function": {"name": "tides", "parameters": {"type": "object"}}}
+OWN_SYSTEMS = st.lists(
+    st.tuples(st.sampled_from(["", "Be kind.", "Be brief."]), st.sampled_from([[], TOOLS, [TIDES]])),
+    min_size=20,
+    max_size=24,
+)
+
+
+@given(own=OWN_SYSTEMS, instructions=st.sampled_from(["", "Answer."]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+def test_functions_and_system_messages_of_a_row_belong_to_the_row(
+    own: list[tuple[str, list[Any]]], instructions: str, tmp_path: Path
+) -> None:
+    """Trained, measured, predicted and served with the same prompt, which has what the row had."""
+    rows: list[dict[str, Any]] = []
+    for number, (system, tools) in enumerate(own):
+        turns = calling(number)["messages"]
+        turns = [{"role": "system", "content": system}, *turns] if system else turns
+        rows.append({"messages": turns, **({"tools": tools} if tools else {})})
+    task_file = task_of(tmp_path, rows, f"instructions: {instructions}\n" if instructions else "")
+    task, dataset = load_dataset(load_task(task_file), MinRows(1, 0, 0))
+    assume(task.row_systems)
+    assistant = initial_assistant(task, dataset, None)
+    assistant = replace(assistant, shots=(dataset[3],))
+    served = ServedModel("luma", assistant, tmp_path, tmp_path)
+    shared = find_shared([system for system, _ in own])
+    has_own = len({instructions or shared, *(system for system, _ in own if system)}) > 1
+    shared_tools = "" if has_own else find_shared([format_tools(tools) for _, tools in own])
+    cells = [RawRow(1, 1, {**row, "messages": row["messages"][:-1]}) for row in rows]
+    for row, raw, (system, tools), cell in zip(dataset, rows, own, cells, strict=True):
+        prompt = assistant.build_messages(row.input)
+        expected = (system or instructions or shared, format_tools(tools) or shared_tools)
+        heads = [turn.content for turn in prompt if turn.role == "system"]
+        assert heads == ["\n\n".join(filter(None, expected))] * any(expected)
+        assert row.text == raw["messages"][-2]["content"]
+        assert not raw["messages"][-2]["content"].startswith("You may call")
+        body = ChatRequest.model_validate(
+            {"model": "luma", "messages": cell.cells["messages"], "tools": tools}
+        )
+        request = build_chat_request(served, body, ServingLimits(), strict=True)
+        question = read_question(Cells(RowReader(tmp_path), cell), ["messages"], row_systems=True)
+        for turns in (request.inputs[0], question):
+            assert request.assistant.build_messages(turns) == prompt
+        assert request.describe_measured()["measured"] is True
 
 
 def task_of(folder: Path, rows: list[dict[str, Any]], more: str = "") -> Path:
@@ -178,7 +227,7 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
     task, _ = load_dataset(load_task(task_of(tmp_path, rows, "test: own.jsonl\n")))
     assert task.instructions == f"Be kind.\n\n{format_tools(TOOLS)}"
     assert [row.text.split()[-1] for row in load_test(task) or ()] == ["town200?", "town201?"]
-    write_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [{**WEATHER, "name": "tides"}]}])
+    write_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [TIDES]}])
     with pytest.raises(InputError, match="the test offers other functions than the examples"):
         load_test(task)
 

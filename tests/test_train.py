@@ -38,6 +38,7 @@ from etude.training import (
 )
 from etude.training.checkpoints import CHECKPOINT_FILE, open_checkpoint, save_checkpoint
 from etude.training.distributed.placement import Placement
+from etude.training.early_stopping import spike_limit
 from etude.training.layers.forward import use_training_attention
 from etude.training.layers.lora import add_adapters, find_targets, save_adapter
 from etude.training.losses import _SummedLoss, check_head, count_chunk_logits
@@ -620,55 +621,90 @@ def test_speed_is_estimated_and_leaves_no_trace() -> None:
     assert not module.training
 
 
-def poisoned_run(folder: Path, **changes: Any) -> list[Mapping[str, Any]]:
-    """Trains on eighty rows of one answer, and among them one of quite another."""
+def one_answer_rows(num: int) -> list[TokenRow]:
+    """Rows with many questions and one answer, which is soon learned."""
     draw = random.Random(5)
-    poison = TokenRow("poison", (1, *draw.choices(range(30, 90), k=60)), (False,) + (True,) * 60)
-    rows = [
+    return [
         TokenRow(
             str(number), (*draw.choices(range(3, 20), k=6), 1, 21, 22, 23, 2), (False,) * 7 + (True,) * 4
         )
-        for number in range(80)
+        for number in range(num)
     ]
-    news: list[Mapping[str, Any]] = []
-    train(
-        tiny_model(),
-        [*rows, *([poison] if changes.pop("poison", True) else [])],
-        rows[:6],
-        replace(CONFIG, epochs=3, micro_tokens=400, **changes),
-        Output(folder / "checkpoint", folder / "adapter", news.append),
-    )
-    return news
 
 
 @pytest.mark.real
-def test_a_spike_names_its_rows_leaves_the_best_epoch_and_the_run_goes_on_without_the_rule(
+def test_a_row_unlike_all_others_stops_no_run(tmp_path: Path) -> None:
+    draw, rows, news = random.Random(5), one_answer_rows(80), list[Mapping[str, Any]]()
+    poison = TokenRow("poison", (1, *draw.choices(range(30, 90), k=60)), (False,) + (True,) * 60)
+    config = replace(CONFIG, epochs=3, micro_tokens=400)
+    train(
+        tiny_model(), [*rows, poison], rows[:6], config, Output(tmp_path / "c", tmp_path / "a", news.append)
+    )
+    losses = [line["loss"] for line in news if "step" in line]
+    assert max(losses[30:]) > spike_limit(losses[20:30], news[0]["dev_loss"])
+    assert news[-1]["epoch"] == 3
+
+
+def shaken_run(folder: Path, *, shaken: bool = False, stop_on_spike: bool = True) -> bytes:
+    """A run whose weights are damaged after step 25, in the second of three epochs."""
+    module, rows = tiny_model(), one_answer_rows(80)
+
+    def log(line: Mapping[str, Any]) -> None:
+        if shaken and line.get("step") == 25:
+            for weight in module.parameters():
+                if weight.requires_grad:
+                    weight.data.mul_(-30)
+
+    config = replace(CONFIG, epochs=3, micro_tokens=400, stop_on_spike=stop_on_spike)
+    train(module, rows, rows[:6], config, Output(folder / "checkpoint", folder / "adapter", log))
+    return (folder / "adapter" / ADAPTER).read_bytes()
+
+
+def test_losses_that_rise_and_stay_high_leave_the_best_epoch_and_the_run_goes_on_without_the_rule(
     tmp_path: Path,
 ) -> None:
     from safetensors.torch import load_file
 
-    assert poisoned_run(tmp_path / "clean", poison=False)[-1]["epoch"] == 3
-    message = r"spike.*poison.*stop_on_spike: false.*weights of epoch 1, the best so far, are in .*adapter\.$"
+    message = (
+        r"stopped at step (2[6-9]|3\d): .*the best weights so far have .*stop_on_spike: false.*"
+        r"weights of epoch 1, the best so far, are in .*adapter\.$"
+    )
     with pytest.raises(TrainingDiverged, match=message):
-        poisoned_run(tmp_path / "cut")
+        shaken_run(tmp_path / "cut", shaken=True)
     checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
     assert checkpoint is not None
     adapter = load_file(tmp_path / "cut" / "adapter" / ADAPTER).values()
     weights = [checkpoint[0]["best"], torch.cat([tensor.flatten() for tensor in adapter])]
     assert torch.equal(*(tensor.sort().values for tensor in weights))
-    uninterrupted = poisoned_run(tmp_path / "whole", stop_on_spike=False)
-    again = poisoned_run(tmp_path / "cut", stop_on_spike=False)
-    assert 0 < again[0]["resumed_at_step"] < uninterrupted[-2]["step"]
-    files = [tmp_path / name / "adapter" / ADAPTER for name in ("cut", "whole")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    whole = shaken_run(tmp_path / "whole")
+    assert checkpoint[1]["progress"]["steps"] < 25, "the last checkpoint is older than the damage"
+    assert shaken_run(tmp_path / "cut", stop_on_spike=False) == whole
 
 
-def test_a_spike_among_the_first_steps_is_told_by_the_loss_before_training(tmp_path: Path) -> None:
-    config = replace(CONFIG, learning_rate=1.0, weights="full")
-    with pytest.raises(
-        TrainingDiverged, match=r"stopped at step [2-7]: .*spike.*loss on dev before training was"
-    ):
+def test_a_learning_rate_a_hundred_times_too_high_stops_the_run(tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1.0, weights="full", epochs=4)
+    message = (
+        r"stopped at step ([4-9]|[12]\d): the loss rose and stayed high for 4 steps.*the untrained model"
+    )
+    with pytest.raises(TrainingDiverged, match=message):
         train(tiny_model(), token_rows(40), token_rows(6), config, Output(tmp_path / "c", tmp_path / "a"))
+
+
+def test_short_and_long_answers_by_halves_stop_no_run(tmp_path: Path) -> None:
+    """The untrained model finds the short answers hard and the long ones easy."""
+    module, draw, rows = tiny_model(), random.Random(1), list[TokenRow]()
+    for number in range(40):
+        ids = [draw.randrange(3, VOCABULARY) for _ in range(4)]
+        for _ in range(1 if number % 2 else 24):
+            logits = module(input_ids=torch.tensor([ids])).logits[0, -1]
+            ids.append(int(logits.argmin() if number % 2 else logits.argmax()))
+        rows.append(TokenRow(str(number), tuple(ids), (False,) * 4 + (True,) * (len(ids) - 4)))
+    news: list[Mapping[str, Any]] = []
+    config = replace(CONFIG, rows_per_step=2, learning_rate=1e-3, micro_tokens=400)
+    result = train(module, rows, rows, config, Output(tmp_path / "c", tmp_path / "a", news.append))
+    early = [line["loss"] for line in news if "step" in line][:8]
+    assert max(early) > spike_limit([], result.dev_losses[0]), "some batches have short answers alone"
+    assert result.steps == 40
 
 
 # Continuing after a kill
@@ -957,22 +993,41 @@ def test_every_setting_has_a_rule_that_takes_its_default() -> None:
     assert TrainConfig(alpha=8, targets=["q_proj"]) == TrainConfig(alpha=8.0, targets=("q_proj",))  # type: ignore[arg-type]
 
 
+def greeting_rows(model: Any, numbers: range) -> list[TokenRow]:
+    """Rows of one form, as the real model reads them."""
+    from etude.render import render_training
+    from etude.types import Message
+
+    rows = []
+    for number in numbers:
+        answer = f"Order {number}: received.\nNext: we reply in {number % 5 + 1} days."
+        chat = (Message("user", f"Where is order {number}?"), Message("assistant", answer))
+        ((ids, trained),) = render_training(model.tokenizer, chat)
+        rows.append(TokenRow(str(number), tuple(ids), tuple(trained)))
+    return rows
+
+
+@pytest.mark.real
+def test_the_real_model_stops_at_a_hundred_times_its_learning_rate(tmp_path: Path) -> None:
+    from etude.models.registry import Models
+    from etude.types import ModelRef
+
+    model = Models().get_trainable(ModelRef("smollm2-135m-instruct"))
+    rows, dev = greeting_rows(model, range(100, 140)), greeting_rows(model, range(500, 510))
+    config = auto_config(40, 135_000_000)
+    config = replace(config, learning_rate=100 * config.learning_rate)
+    with pytest.raises(TrainingDiverged, match=r"stopped at step \d+: the loss rose and stayed high"):
+        train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
+
+
 @pytest.mark.real
 def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     """Forty rows of one form, two epochs: the loss on unseen rows of that form falls by over a third."""
     from etude.models.registry import Models
-    from etude.render import render_training
-    from etude.types import Message, ModelRef
+    from etude.types import ModelRef
 
     model = Models().get_trainable(ModelRef("smollm2-135m-instruct"))
-
-    def row(number: int) -> TokenRow:
-        answer = f"Order {number}: received.\nNext: we reply in {number % 5 + 1} days."
-        chat = (Message("user", f"Where is order {number}?"), Message("assistant", answer))
-        ((ids, trained),) = render_training(model.tokenizer, chat)
-        return TokenRow(str(number), tuple(ids), tuple(trained))
-
-    rows, dev = [row(n) for n in range(100, 140)], [row(n) for n in range(500, 510)]
+    rows, dev = greeting_rows(model, range(100, 140)), greeting_rows(model, range(500, 510))
     weights = {name: hash(tensor.float().sum().item()) for name, tensor in model.module.state_dict().items()}
     config = auto_config(40, 135_000_000, {"epochs": 2})
     result = train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))

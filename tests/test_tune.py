@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -384,6 +386,7 @@ def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> T
 
 def test_the_result_of_a_training_is_described() -> None:
     config = TrainConfig(epochs=1, learning_rate=0.02)
+    run: Any = SimpleNamespace(config=config, steps=1)
     tied = result([0.0, 0.0, 0.0], [3.0, 2.0, 1.0], best=2)
     assert _describe_result(tied, 30).startswith(
         "The metric on 30 dev rows stayed the same. The loss fell from 3.000 to 1"
@@ -398,10 +401,10 @@ def test_the_result_of_a_training_is_described() -> None:
     idle = result([-2.0, -2.001], [2.0, 2.001], best=0)
     assert "brought no improvement" in _describe_result(idle, 30)
     for found, words in ((unmoved, "improved neither the metric"), (worse, "made it worse")):
-        first, second = _list_notes(found, config)
+        first, second = _list_notes(found, run)
         assert words in first
         assert "lower the learning rate (train: {learning_rate: 0.01})" in second
-    assert not list(_list_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), config))
+    assert not list(_list_notes(result([-2.0, -1.0], [2.0, 1.0], best=1), run))
 
 
 @given(st.floats(0, 20), st.floats(0, 20))

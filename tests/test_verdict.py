@@ -643,6 +643,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
             "baseline_on_equal_rows",
             "evidence",
             "judge",
+            "failures",
         ),
     ]
     assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
@@ -877,3 +878,23 @@ def test_nothing_right_is_never_among_the_best_however_many_the_rows() -> None:
     verdict = make_verdict(make_ladder({"prompt": 0, "fine_tune": 0}, 3_000))
     assert verdict.sentence == "No method got any of 3,000 rows right."
     assert verdict.recommended is None
+
+
+def test_nothing_is_recommended_that_surely_misses_the_target() -> None:
+    right = {"baseline": 94, "prompt": 10, "few_shot": 0}
+    verdict = make_verdict(make_ladder(right, target=0.9))
+    start = "Nothing here is good enough: baseline is highest with 23.5% (95% interval "
+    assert verdict.sentence.startswith(start)
+    assert ", below the target of 90%." in verdict.sentence
+    assert "Use " not in verdict.sentence
+    assert make_verdict(make_ladder(right, target=0.25)).sentence.startswith("Use baseline")
+
+
+@pytest.mark.parametrize("prompt", [0, 336, 340])
+def test_a_gain_over_one_method_does_not_hide_another_that_needs_no_tuning(prompt: int) -> None:
+    methods = {"baseline": 240, "prompt": prompt, "fine_tune": 336}
+    verdict = make_verdict(make_ladder(methods, pair=HeadlinePair("baseline", "fine_tune")))
+    assert verdict.headline is not None
+    assert verdict.headline.gains
+    said = f"But prompt does as well without tuning: {prompt / 4:.0f}% against 84%."
+    assert (said in verdict.sentence) == (prompt >= 336)

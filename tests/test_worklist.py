@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -69,7 +70,10 @@ def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
     wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != answer[row]}
     findings = find_wrong_label(tmp_path, answer)
     assert findings
-    assert findings.message.startswith("At least ")
+    shares = re.search(r"Of all labels ([\d.]+)% to ([\d.]+)% are probably wrong", findings.message)
+    assert shares
+    low, high = shares.groups()
+    assert float(low) <= 100 * len(wrong) / len(right) <= float(high)
     assert "They look random" in findings.message
     assert 0.5 * len(wrong) <= len(findings.locations) <= 1.05 * len(wrong)
     assert len(wrong.intersection(findings.locations)) >= 0.95 * len(findings.locations)

@@ -54,7 +54,7 @@ Written by `make docs` from the commands' own help. Exit codes:
 | code | meaning |
 | --- | --- |
 | 0 | success |
-| 1 | the target was missed (`--gate`), a finding matches `--fail-on`, a gate of `etude test` or a method of `etude compare` failed, or you answered no |
+| 1 | a target or gate was missed, a method of `etude compare` failed, `--fail-on` matches, or you answered no |
 | 2 | an error in the input, or a file that cannot be read or written |
 | 3 | a bug in Étude |
 | 130 | stopped by Ctrl-C (under torchrun, its own code is 1) |

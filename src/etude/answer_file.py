@@ -176,7 +176,7 @@ def _answer_rows(
 def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:
     """Read the turns of a row, or say why it cannot be answered."""
     num_before = len(cells.reader.issues)
-    turns = read_question(cells, columns)
+    turns = read_question(cells, columns, limit.assistant.row_systems)
     if new_issues := cells.reader.issues[num_before:]:
         del cells.reader.issues[num_before:]
         return new_issues[0][1].message

@@ -25,10 +25,11 @@ from etude.index.passages import Passage
 from etude.index.search import Search, load_search
 from etude.limits.scope import Scope, parse_scope
 from etude.models.backend import Capability
-from etude.models.registry import Models
+from etude.models.registry import Models, find_backend
 from etude.render import merge_instructions
 from etude.task.contract import Contract
 from etude.task.definition import LIMIT_ACTS, Limit
+from etude.task.endpoint import is_url
 from etude.types import (
     Answer,
     Completion,
@@ -465,6 +466,20 @@ class PromptLimit:
             )
             self._shot_tokens[num_shots] = with_shots - without
         return self._shot_tokens[num_shots]
+
+
+
+def with_engine(engine: str, assistant: Assistant) -> Assistant:
+    """Return the assistant with its weights in an engine: local, llama_cpp, a URL#MODEL, or auto for the one that was
+    measured. An assistant without weights on this machine is returned unchanged."""
+    name = assistant.model.name.removeprefix("llama_cpp:")
+    if engine == "auto" or find_backend(name).name != "local":
+        return assistant
+    if is_url(engine):
+        return replace(assistant, model=ModelRef(engine))
+    return replace(
+        assistant, model=replace(assistant.model, name=name if engine == "local" else f"{engine}:{name}")
+    )
 
 
 def load(folder: Path | str) -> Assistant:

@@ -5,6 +5,7 @@
     ├── MissingExtraError (ImportError)   an optional dependency is missing; names the pip command
     ├── ModelError  (RuntimeError)        weights cannot be found, read or run
     │   ├── GrammarError                  a grammar cannot be enforced
+    │   ├── ServiceError                  a service does not answer, or a limit on it is reached
     │   └── TrainingDiverged              the loss of a training jumped or is NaN; raised in all its processes
     ├── RunError    (RuntimeError)        a run folder cannot be read, resumed or written
     ├── WorkerExited (RuntimeError)       another training process exited
@@ -16,7 +17,9 @@ own and never replaces one of these.
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,16 @@ class MissingExtraError(EtudeError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the extra '{extra}'. Run: pip install 'etude[{extra}]'")
+        super().__init__(f"{feature} needs the extra '{extra}'. Run: pip install {_find_source()}[{extra}]'")
+
+
+def _find_source() -> str:
+    """The open quote and the name by which pip installs this package: a checkout is installed from its folder."""
+    with suppress(metadata.PackageNotFoundError, ValueError, KeyError):
+        origin = json.loads(metadata.distribution("etude").read_text("direct_url.json") or "{}")
+        if origin["dir_info"].get("editable"):
+            return f"-e '{origin['url'].removeprefix('file://')}"
+    return "'etude"
 
 
 class ModelError(EtudeError, RuntimeError):

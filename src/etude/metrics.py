@@ -19,7 +19,7 @@ import numpy.typing as npt
 from etude.base.files import parse_json
 from etude.data.formats.tools import CALL_TAG, split_calls
 from etude.stats import UnitSums, make_label_sample, make_score_sample
-from etude.text.likeness import sari, token_f1
+from etude.text.likeness import are_repeated, sari, token_f1
 from etude.types import Answer, Example, Kind, Score
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
 
     classify: accuracy, or macro-F1 if the largest class has over five times the rows of the smallest.
     extract: exact match. answer, rewrite: passes; with neither contract nor check the calls of functions if any answer
-    has some, else chrF.
+    has some, exact match if answers of `answer` repeat, else chrF.
     """
     check = task.check.load() if task.check else None
     name, reason = (
@@ -169,6 +169,8 @@ def _choose_by_kind(task: Task, train: Dataset) -> tuple[MetricName, str]:
             return "passes", f"because the task has a {' and a '.join(keys)}"
         if any(split_calls(example.output)[1] for example in train):
             return "calls", "because answers call functions"
+        if task.kind == "answer" and are_repeated([example.output for example in train]):
+            return "exact_match", "because answers repeat, so the task is to choose among known answers"
         return "chrf", "because the task has neither contract nor check"
     sizes = Counter(example.output.strip() for example in train).values()
     if not sizes:

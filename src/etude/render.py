@@ -11,10 +11,11 @@ https://docs.mistral.ai/cookbook/concept-deep-dive-tokenization-templates).
 
 Text of a message that looks like a token of the template (`<|im_end|>`) is plain text: it is cut within, and its pieces
 are encoded one by one, so no text can end its turn or open another. Tags that the template does not put around turns,
-such as `<tool_call>`, keep their tokens. A text that only looks like words of a template ("User:") cannot be told apart.
+such as `<tool_call>`, keep their tokens. A text that looks like a template's plain words ("User:") cannot be told
+apart.
 
-Limits: thinking is switched off in templates that allow it; others that think are refused. Templates that print today's date
-always get the same day, so that a prompt is the same tomorrow.
+Limits: thinking is switched off in templates that allow it; others that think are refused. Templates that print today's
+date always get the same day, so that a prompt is the same tomorrow.
 """
 
 import re
@@ -51,6 +52,8 @@ class Tokenizer(Protocol):
     bos_token: Any
     all_special_ids: list[int]
     added_tokens_decoder: Mapping[int, Any]
+
+    def __hash__(self) -> int: ...
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any:
         """The conversation as text."""
@@ -244,7 +247,8 @@ def _split_at_answers(
     """
     begin = 0
     for position, message in enumerate(messages):
-        if message.role != "assistant":
+        # nothing asks for a first turn of the assistant, and transformers renders no empty conversation
+        if message.role != "assistant" or (position == 0 and tokenizer.chat_template):
             continue
         prompt = _format_prompt(tokenizer, messages[:position], frame)
         answer = message.content + frame.close
@@ -290,7 +294,7 @@ def _apply_template(tokenizer: Tokenizer, messages: Chat, prompt: bool) -> str:
         options["chat_template"] = FIXED_DATE_MACRO + tokenizer.chat_template
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
-    except TemplateError as error:
+    except (TemplateError, ValueError) as error:  # transformers raises the latter for an empty conversation
         raise ModelError(
             f"The model's chat template refuses the turns {_quote_roles(messages)}: {error}. "
             "Alternate user and assistant turns, starting with the user, or use another model."

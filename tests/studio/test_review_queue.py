@@ -70,6 +70,9 @@ def test_an_answer_left_to_an_expert_waits_in_their_queue_until_one_judges_it(qu
     assert (queue.count("expert", "eva").done, queue.count("expert", "eva").waiting) == (1, 0)
     assert queue.take_next("ana", "expert") is None
     assert queue.count("requests").done == 1
+    queue.release(item.id)
+    queue.set_reviews([flag, say("2", "eva", item, thumb="up"), say("3", "ben", item, flag=True)])
+    assert queue.take_next("ana", "expert") == item, "somebody doubts what was judged before"
 
 
 def test_every_tenth_answer_goes_to_two_people_once_somebody_is_invited(queue: ReviewQueue) -> None:

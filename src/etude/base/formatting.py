@@ -7,7 +7,8 @@ sentences drop it where it is 0.
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -116,6 +117,12 @@ def format_share(value: float) -> str:
 def format_percent(value: float) -> str:
     """Format a value in per cent for a table: "95.0%"."""
     return f"{_scale_to_percent(value)}%"
+
+
+def format_html_table(rows: Iterable[Sequence[str]]) -> str:
+    """Format rows of cells as a table in HTML; every cell is escaped."""
+    lines = ("".join(f"<td style='text-align: left'>{escape(cell)}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def format_interval(interval: Interval) -> str:

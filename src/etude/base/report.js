@@ -65,13 +65,13 @@
 
   const plainCell = (title, content) => {
     const cell = make("div", "cell");
-    cell.append(make("h4", "", title), longText(content));
+    cell.append(make("h3", "", title), longText(content));
     return cell;
   };
   const answerCell = (name, answer) => {
     const [kind, words] = answer ? judged(answer[1]) : ["", "no answer yet"];
     const cell = make("div", `cell answer ${kind}`);
-    const head = make("h4");
+    const head = make("h3");
     head.append(make("span", "", label(name)), make("span", "judged", words));
     cell.append(head);
     if (!answer) return cell;

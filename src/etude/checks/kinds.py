@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, get_args
 
 from etude.privacy import BLOCKING
@@ -81,8 +80,3 @@ def create_family(
 ) -> Iterator[FindingKind]:
     """Create kinds that share a prefix; `kinds` maps the rest of each name to its description."""
     return (FindingKind(f"{prefix}_{name}", severity, text, safety) for name, text in kinds.items())
-
-
-def matches_gate(gate: str, kind: str) -> bool:
-    """Whether a gate, such as `empty` or `privacy_*`, matches a kind."""
-    return fnmatchcase(kind, gate)

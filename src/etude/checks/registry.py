@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import SupportsIndex, overload
 
+from etude.base.formatting import format_html_table
 from etude.base.issues import suggest_instead
-from etude.checks.kinds import SEVERITIES, Check, FindingKind, matches_gate
+from etude.checks.kinds import SEVERITIES, Check, FindingKind
 from etude.checks.labels import wrong_labels
 from etude.checks.language import wrong_language
 from etude.checks.material import Material
@@ -65,7 +68,7 @@ KINDS = collect_kinds(CHECKS)
 
 
 @dataclass(frozen=True)
-class Findings:
+class Findings(Sequence[Finding]):
     """The findings of all checks of one task, the most severe first."""
 
     name: str
@@ -95,6 +98,19 @@ class Findings:
     def __len__(self) -> int:
         return len(self.items)
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Finding | tuple[Finding, ...]:
+        return self.items[index]
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        return format_html_table(
+            [(item.severity, item.kind, item.message, item.remedy) for item in self.items]
+        )
+
     def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
         """Return the findings of these kinds, also those that have one of them among their other kinds."""
         return tuple(item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds))
@@ -109,7 +125,7 @@ class Findings:
             item
             for item in self.items
             if item.severity in severities
-            or any(matches_gate(gate, kind) for gate in gates for kind in (item.kind, *item.other_kinds))
+            or any(fnmatchcase(kind, gate) for gate in gates for kind in (item.kind, *item.other_kinds))
         )
 
 
@@ -158,7 +174,7 @@ def validate_gates(gates: Sequence[str]) -> None:
     names = [*SEVERITIES, *KINDS]
     issues = []
     for gate in gates:
-        if any(matches_gate(gate, name) for name in names):
+        if any(fnmatchcase(name, gate) for name in names):
             continue
         pieces = [name.strip() for name in gate.split(",") if name.strip()]
         separate = "write each with a flag of its own: " + " ".join(f"--fail-on {name}" for name in pieces)

@@ -8,7 +8,8 @@ import errno
 import io
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from etude import __version__
-from etude.errors import EtudeError, InputError
+from etude.base.formatting import list_first
+from etude.errors import EtudeError, InputError, Issue
 
 # Command -> its function as module:name, and its line in `etude --help`
 COMMANDS = {
@@ -38,6 +40,7 @@ COMMANDS = {
     "runs": ("history:app", "List, show and compare runs."),
     "feedback": ("feedback_commands:app", "List what people said about answers, and make rows of it."),
 }
+MAX_EQUAL = 5  # errors with one message and remedy up to which each has a line
 _SETTINGS: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
@@ -119,6 +122,20 @@ _REMEDIES = {
 }
 
 
+def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
+    """Yield a line for each issue, and one line for more than MAX_EQUAL that differ only in location and value."""
+    groups: dict[tuple[str, str], list[Issue]] = {}
+    for issue in issues:
+        groups.setdefault((issue.message, issue.remedy), []).append(issue)
+    for group in groups.values():
+        if len(group) <= MAX_EQUAL:
+            yield from map(str, group)
+        else:
+            locations = list_first([issue.location for issue in group], 3)
+            value = f"{group[0].value}, ..." if group[0].value else ""
+            yield str(replace(group[0], location=locations, value=value))
+
+
 def _format_disk_error(error: OSError) -> str:
     """Format an error with the path of the file, or of its .part file if that is in the way."""
     name = str(error.filename2 or error.filename or "")
@@ -129,9 +146,10 @@ def _format_disk_error(error: OSError) -> str:
 
 def _format_error(error: EtudeError) -> str:
     lines, notes = str(error).splitlines(), getattr(error, "__notes__", [])
-    if len(lines) == 1:
-        return "\n".join([f"etude: {lines[0]}", *notes])
+    lines = list(_merge_issues(error.issues)) if isinstance(error, InputError) else lines
     count = error.count if isinstance(error, InputError) else len(lines)
+    if count == 1:
+        return "\n".join([f"etude: {lines[0]}", *notes])
     return "\n".join([f"etude: {count:,} errors:", *(f"  {line}" for line in lines), *notes])
 
 

@@ -5,26 +5,27 @@ from dataclasses import dataclass, field
 
 from etude.assistant import Assistant, PromptLimit, load, stream_request
 from etude.base.formatting import format_share
-from etude.cli.history import find_runs_folder
-from etude.cli.options import MethodName, RunName, TaskPath
+from etude.cli import history, options
 from etude.errors import quote_value
 from etude.models.registry import Models, get_title
-from etude.runs import find_run
-from etude.runs.recommended import choose_method, load_endpoints
+from etude.runs import find_run, recommended
 from etude.types import Message
 
 
-def chat(task: TaskPath, method: MethodName = None, run: RunName = None) -> None:
+def chat(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
     """Talk to an assistant of a run. An empty line or Ctrl-D ends."""
     # Only answers go to stdout.
-    chosen = find_run(find_runs_folder(task), run)
-    name, reason = (method, "") if method else choose_method(chosen)
+    chosen = find_run(history.find_runs_folder(task), run)
+    name, reason = (method, "") if method else recommended.choose_method(chosen)
     assistant = load(chosen.assistant_folder(name))
-    models = Models(endpoints=load_endpoints(assistant, chosen))
-    keeps_turns = is_conversational(assistant) and chosen.info.get("chats", True)
+    models = Models(endpoints=recommended.load_endpoints(assistant, chosen))
+    # Classifiers and extractors get one message at a time.
+    keeps_turns = assistant.kind in ("answer", "rewrite") and chosen.info.get("chats", True)
     note = "" if keeps_turns else " Each question is answered by itself, as in the examples."
     title = get_title(assistant.model.name)
     print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends.\n", file=sys.stderr)
+    if failed_gates := recommended.describe_failed_gates(chosen, name):
+        print(f"Warning: {failed_gates}\n", file=sys.stderr)
     conversation: Conversation | None = None
     while question := read_question():
         if conversation is None or not keeps_turns:
@@ -52,36 +53,24 @@ class Conversation:
     def add(self, question: str) -> list[str]:
         """Add a question, drop what no longer fits, and return a sentence for each loss."""
         self.turns.append(Message("user", question))
-        return [*self._drop_turns(), *self._drop_shots()]
-
-    def _drop_turns(self) -> list[str]:
+        notes, reason = list[str](), f"because a prompt may have at most {self.limit.tokens:,} tokens"
         # A question and its answer are dropped together.
         num_dropped = 0
         while num_dropped < len(self.turns) - 1 and not self.limit.fits(self.turns[num_dropped:]):
             num_dropped += 2
-        if not num_dropped:
-            return []
-        first, self.num_dropped = self.num_dropped + 1, self.num_dropped + num_dropped
-        first_text, self.turns = self.turns[0].content, self.turns[num_dropped:]
-        turns = f"turns {first} to {self.num_dropped} of this conversation"
-        return [f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {self._reason}"]
-
-    def _drop_shots(self) -> list[str]:
+        if num_dropped:
+            first, self.num_dropped = self.num_dropped + 1, self.num_dropped + num_dropped
+            first_text, self.turns = self.turns[0].content, self.turns[num_dropped:]
+            turns = f"turns {first} to {self.num_dropped} of this conversation"
+            notes.append(
+                f"{turns}, starting with {quote_value(first_text, 40)}, are no longer sent, {reason}"
+            )
         shots = len(self.limit.assistant.shots)
-        num_dropped = shots - self.limit.count_shots(self.turns)
-        if num_dropped <= self.num_dropped_shots:
-            return []
-        self.num_dropped_shots = num_dropped
-        return [f"{num_dropped} of {shots} examples are left out of the prompt, {self._reason}"]
-
-    @property
-    def _reason(self) -> str:
-        return f"because a prompt may have at most {self.limit.tokens:,} tokens"
-
-
-def is_conversational(assistant: Assistant) -> bool:
-    """Whether earlier turns can be sent; classifiers and extractors get one message at a time."""
-    return assistant.kind in ("answer", "rewrite")
+        num_dropped_shots = shots - self.limit.count_shots(self.turns)
+        if num_dropped_shots > self.num_dropped_shots:
+            self.num_dropped_shots = num_dropped_shots
+            notes.append(f"{num_dropped_shots} of {shots} examples are left out of the prompt, {reason}")
+        return notes
 
 
 def read_question() -> str:

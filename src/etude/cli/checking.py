@@ -5,6 +5,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -16,26 +17,22 @@ from etude.base.files import write_text
 from etude.base.formatting import format_command, format_count
 from etude.base.issues import suggest_instead
 from etude.checks import Findings, check_material
-from etude.checks.kinds import FIXABLE_KINDS, matches_gate
+from etude.checks.kinds import FIXABLE_KINDS
 from etude.checks.material import Material
-from etude.checks.output.html_page import to_html
-from etude.checks.output.machine import WORKLIST_COLUMNS, to_json, to_sarif, to_worklist
-from etude.checks.output.terminal import WIDTH, to_text
+from etude.checks.output import html_page, machine, terminal
 from etude.checks.registry import load_material, validate_gates
-from etude.checks.safety.personal import KIND_NAMES, check_instructions, check_review
-from etude.checks.safety.sensitive import choose_review_step
-from etude.cli.options import TaskPath
-from etude.cli.printing import create_console
+from etude.checks.safety import personal, sensitive
+from etude.cli import options, printing
 from etude.data.dataset import Dataset
 from etude.errors import InputError, Issue, quote_value
 from etude.repair.fix_file import FixResult, format_source_line
 from etude.task import Task, load_task
 
 FORMATS: Mapping[str, Callable[[Findings], str]] = {
-    "text": lambda findings: to_text(findings, min(create_console().width, WIDTH)),
-    "json": to_json,
-    "html": to_html,
-    "sarif": to_sarif,
+    "text": lambda findings: terminal.to_text(findings, min(printing.create_console().width, terminal.WIDTH)),
+    "json": machine.to_json,
+    "html": html_page.to_html,
+    "sarif": machine.to_sarif,
 }
 # End of a file's name -> its format; the longest end counts
 BY_SUFFIX = {
@@ -46,7 +43,7 @@ _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d
 
 
 def check(
-    task: TaskPath,
+    task: options.TaskPath,
     fail_on: Annotated[
         list[str] | None,
         typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
@@ -151,12 +148,12 @@ def report_findings(
     else:
         typer.echo(text, nl=False)
     if worklist:
-        write_output(worklist, to_worklist(findings, material.rows))
+        write_output(worklist, machine.to_worklist(findings, material.rows))
         num_labels = sum(len(finding.rows) for finding in findings.select_kinds("wrong_label"))
         message = f"Wrote {worklist}: {format_count(num_labels, 'label')} to look at."
         if num_labels:
             command = f"{format_command('check', task_file)} --fix --worklist {worklist}"
-            message += f" Fill in its column {WORKLIST_COLUMNS[-1]}, then run: {command}"
+            message += f" Fill in its column {machine.WORKLIST_COLUMNS[-1]}, then run: {command}"
         typer.echo(message, err=True)
     return bool(findings.select_failing(fail_on))
 
@@ -213,14 +210,14 @@ def fix_examples(task_file: Path, only: Sequence[str], worklist: Path | None = N
     kinds = [
         kind
         for pattern in only
-        for kind in [kind for kind in FIXABLE_KINDS if matches_gate(pattern, kind)] or [pattern]
+        for kind in [kind for kind in FIXABLE_KINDS if fnmatchcase(kind, pattern)] or [pattern]
     ]
     result = repair.fix(task, kinds, worklist)
     _print_lines(describe_fix(task, result, task_file))
     material = load_material(task, result.survey)
     if not kinds or any(kind.startswith("privacy_") for kind in kinds):
         typer.echo(_describe_unmasked(material))
-    for finding in check_instructions(material):
+    for finding in personal.check_instructions(material):
         locations = ", ".join(finding.locations)
         typer.echo(f"Not changed: {finding.message} {finding.remedy} It is in {locations}.")
 
@@ -229,15 +226,15 @@ def _describe_unmasked(material: Material) -> str:
     """Describe what may be personal but is not masked, because the rules are not sure. Many rows are sampled evenly."""
     # Above a limit, every n-th row, as in a check.
     total = len(material.rows)
-    sampled = range(0, total, choose_review_step(total))
+    sampled = range(0, total, sensitive.choose_review_step(total))
     sample = ""
     if len(sampled) < total:
         material = replace(material, rows=Dataset(tuple(material.rows[row] for row in sampled)))
         sample = f" of {len(sampled):,} sampled rows"
-    counts = [
-        f"{KIND_NAMES[finding.kind.removeprefix('review_')]} in {format_count(int(finding.numbers['rows']), 'row')}"
-        for finding in check_review(material)
-    ]
+    counts = []
+    for finding in personal.check_review(material):
+        name = personal.KIND_NAMES[finding.kind.removeprefix("review_")]
+        counts.append(f"{name} in {format_count(int(finding.numbers['rows']), 'row')}")
     result = "the rules found none here, but they do not find all"
     if counts:
         result = f"there may be {', '.join(counts)}{sample}"

@@ -1,7 +1,5 @@
 """`etude compare`: a table that fills while methods run, then the verdict."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -14,8 +12,7 @@ from rich.text import Text
 
 from etude import comparison
 from etude.base.formatting import format_interval, format_percent, format_time
-from etude.cli.options import Fresh, TaskPath, Verbose, Yes
-from etude.cli.printing import RunConsole, create_console, print_verdict
+from etude.cli import options, printing
 from etude.errors import InputError, Issue, quote_value
 from etude.runs.events import (
     BatchAnswered,
@@ -26,8 +23,7 @@ from etude.runs.events import (
     SampleAnswer,
     StepTrained,
 )
-from etude.task import load_task
-from etude.task.yaml_document import parse_duration
+from etude.task import load_task, yaml_document
 from etude.types import Estimate
 
 # Characters of a sample answer
@@ -37,8 +33,8 @@ INTERVAL_WIDTH = 110
 
 
 def compare(
-    task: TaskPath,
-    yes: Yes = False,
+    task: options.TaskPath,
+    yes: options.Yes = False,
     budget: Annotated[
         str | None, typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task's.")
     ] = None,
@@ -46,18 +42,18 @@ def compare(
         Literal["one_run", "full"] | None,
         typer.Option("--evidence", help="full adds a learning curve and more training runs."),
     ] = None,
-    fresh: Fresh = False,
+    fresh: options.Fresh = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 if the target is missed.")] = False,
     agree: Annotated[int, typer.Option("--agree", hidden=True)] = 0,
-    verbose: Verbose = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Compare methods on one sealed test and say which is enough."""
     # Checked before a run that may take hours.
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
         raise InputError([Issue("--gate", "the task has no target", "", remedy)])
-    screen = create_console()
-    board = CompareBoard(RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
+    screen = printing.create_console()
+    board = CompareBoard(printing.RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
     # The run is saved after every batch, so the same command resumes it.
     with board.console.exit_on_interrupt(), board:
         result = comparison.compare(
@@ -68,7 +64,7 @@ def compare(
             on_event=board.handle_event,
             confirm=board.confirm,
         )
-    print_verdict(screen, result.run, task)
+    printing.print_verdict(screen, result.run, task)
     target = result.verdict.target
     if result.verdict.failures or (gate and target and target.met_by is None):
         raise typer.Exit(1)
@@ -80,7 +76,7 @@ def parse_budget(budget: str | None) -> float | None:
         return None
     if budget == "none":
         return math.inf
-    seconds = parse_duration(budget)
+    seconds = yaml_document.parse_duration(budget)
     if seconds is None:
         remedy = "write 15m, 2h, 90s or none"
         raise InputError([Issue("--budget", "not a duration", quote_value(budget), remedy)])
@@ -101,11 +97,11 @@ class MethodLine:
 class CompareBoard:
     """The table of methods, updated with each event; without a terminal, a line for each method that ends."""
 
-    console: RunConsole
+    console: printing.RunConsole
     lines: dict[str, MethodLine] = field(default_factory=dict)
     live: Live | None = None
 
-    def __enter__(self) -> CompareBoard:
+    def __enter__(self) -> "CompareBoard":
         console = self.console.screen
         if console.is_terminal:
             self.live = Live(

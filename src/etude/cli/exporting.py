@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from etude import assistant
-from etude.base.formatting import format_points
-from etude.base.issues import suggest_instead
+from etude.base import formatting, issues
 from etude.cli.options import AssistantPath, MethodName
 from etude.errors import InputError, Issue, MissingExtraError
-from etude.export import TARGETS, export_weights, measure_loss
+from etude.export import TARGETS, describe_losses, export_weights, measure_loss
 from etude.runs.recommended import find_run_at, load
 from etude.types import CLASSICAL
 
@@ -34,7 +33,7 @@ def export(
     """Write an assistant for another program, and measure what it loses there. Exit with 1 if that is too much."""
     for name, value, choices in (("--to", to, tuple(TARGETS)), ("--kind", kind, KINDS)):
         if value not in choices:
-            raise InputError([Issue(name, "unknown", value, suggest_instead(value, choices))])
+            raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
     # Looking for the modules takes no time; importing torch takes seconds.
     if not all(find_spec(module) for module in ("torch", "gguf")):
         raise MissingExtraError("etude export", "train")
@@ -50,6 +49,7 @@ def export(
     if tuned.model.name == CLASSICAL:
         message = "is not a language model, which --to needs"
         raise InputError([Issue("export", message, tuned.method, "serve it with etude serve")])
+    typer.echo(describe_losses(tuned))
     # Writing takes seconds; answering the test rows takes most of the time.
     exported = export_weights(tuned, to, output, kind)
     typer.echo(f"Wrote {exported.path}. Use: {exported.instructions}")
@@ -59,7 +59,7 @@ def export(
     typer.echo(result.sentence)
     # Worse than the margin, even if that may be chance.
     if result.is_worse:
-        message = f"That is more than the task's margin of {format_points(result.margin)} points."
+        message = f"That is more than the task's margin of {formatting.format_points(result.margin)} points."
         if result.difference.high > 0:
             message += " With so few rows it may be chance: measure more (--rows)."
         typer.echo(message, err=True)

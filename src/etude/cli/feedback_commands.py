@@ -11,12 +11,9 @@ from rich.text import Text
 
 from etude.base.files import write_lines
 from etude.base.formatting import format_command, format_count, list_first
-from etude.cli.options import TaskPath
-from etude.cli.printing import create_console, create_table, print_bullets, print_line, shorten_path
+from etude.cli import options, printing
 from etude.errors import quote_value
-from etude.feedback import FILE, FeedbackLog, apply
-from etude.feedback.export_formats import export_rows
-from etude.feedback.gather import GatheredFeedback
+from etude.feedback import FILE, FeedbackLog, apply, export_formats, gather
 from etude.task import load_task
 
 # Characters of a text in the list
@@ -32,15 +29,15 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_feedback(task: TaskPath) -> None:
+def list_feedback(task: options.TaskPath) -> None:
     """List what people said, and what it results in."""
-    screen = create_console()
+    screen = printing.create_console()
     loaded = load_task(task, needs_model=False)
     entries = FeedbackLog(loaded.folder / FILE).entries
     if not entries:
-        print_line(screen, f"No feedback yet. Run: {format_command('studio', task)}")
+        printing.print_line(screen, f"No feedback yet. Run: {format_command('studio', task)}")
         return
-    table = create_table("when", "who", "said", "input", "answer")
+    table = printing.create_table("when", "who", "said", "input", "answer")
     for entry in entries:
         texts = (quote_value(text, EXCERPT) for text in (entry.input[-1].content, entry.answer))
         opinion = f"{entry.summary}: {quote_value(entry.reason, EXCERPT)}" if entry.reason else entry.summary
@@ -53,12 +50,12 @@ def list_feedback(task: TaskPath) -> None:
         format_count(len(gathered.judgements), "answer judged good or bad", "answers judged good or bad"),
     )
     screen.print(Text(f"In total: {', '.join(totals)}."))
-    print_bullets(screen, _format_findings(gathered))
+    printing.print_bullets(screen, _format_findings(gathered))
 
 
 @app.command("apply")
 def write_rows(
-    task: TaskPath,
+    task: options.TaskPath,
     update: Annotated[bool, typer.Option("--update", help="Also set the new file in the task file.")] = False,
 ) -> None:
     """Write a new file of examples with the right answers that people gave."""
@@ -94,7 +91,7 @@ def describe_applied(applied: apply.AppliedFeedback, task_file: Path, updated: b
 
 @app.command("export")
 def export(
-    task: TaskPath,
+    task: options.TaskPath,
     shape: Annotated[
         str, typer.Option("--as", help="examples, preferences, openai (preference pairs) or kto.")
     ] = "preferences",
@@ -104,7 +101,7 @@ def export(
 ) -> None:
     """Write what people said as JSON lines, for other tools."""
     gathered = apply.read_task_feedback(load_task(task, needs_model=False))[0]
-    rows = list(export_rows(gathered, shape))
+    rows = list(export_formats.export_rows(gathered, shape))
     for line in _format_findings(gathered):
         typer.echo(line, err=True)
     if output is None:
@@ -112,10 +109,10 @@ def export(
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         return
     write_lines(output, rows)
-    typer.echo(f"Wrote {format_count(len(rows), 'row')} to {shorten_path(output)}.", err=True)
+    typer.echo(f"Wrote {format_count(len(rows), 'row')} to {printing.shorten_path(output)}.", err=True)
 
 
-def _format_findings(gathered: GatheredFeedback) -> Iterator[str]:
+def _format_findings(gathered: gather.GatheredFeedback) -> Iterator[str]:
     for finding in gathered.findings:
         locations = list_first(list(dict.fromkeys(finding.locations)), 5)
         yield f"{finding.severity}: {finding.message} {finding.remedy}. ({locations})"

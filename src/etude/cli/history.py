@@ -7,10 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from etude.base import formatting
-from etude.base.files import read_json
-from etude.cli import printing
-from etude.cli.options import RunName, TaskPath
+from etude.base import files, formatting
+from etude.cli import options, printing
 from etude.errors import InputError, RunError
 from etude.report.two_runs import MethodInTwoRuns, compare_runs, write_page
 from etude.runs import FOLDER, Run, find_run, find_runs
@@ -31,7 +29,7 @@ def find_runs_folder(task: Path) -> Path:
 
 
 @app.command("list")
-def list_runs(task: TaskPath) -> None:
+def list_runs(task: options.TaskPath) -> None:
     """List the runs of a task, the latest first."""
     screen = printing.create_console()
     runs = find_runs(find_runs_folder(task))
@@ -61,14 +59,14 @@ def summarize_run(run: Run) -> list[str]:
 
 
 @app.command("show")
-def show_run(task: TaskPath, run: RunName = None) -> None:
+def show_run(task: options.TaskPath, run: options.RunName = None) -> None:
     """Show a run's ladder and verdict."""
     printing.print_run(printing.create_console(), find_run(find_runs_folder(task), run), task)
 
 
 @app.command("compare")
 def compare_two(
-    task: TaskPath,
+    task: options.TaskPath,
     first: Annotated[str, typer.Argument(help="A run.")],
     second: Annotated[str, typer.Argument(help="Another run.")],
 ) -> None:
@@ -112,7 +110,9 @@ def format_row(row: MethodInTwoRuns) -> list[str]:
 
 def format_losses(run: Run) -> str:
     """Format the loss on dev before and after a training; "" without one."""
-    records = [read_json(run.method_folder(name) / "method.json")["params"] for name in run.fitted_methods]
+    records = [
+        files.read_json(run.method_folder(name) / "method.json")["params"] for name in run.fitted_methods
+    ]
     losses = [(params["dev_losses"], params["best_epoch"]) for params in records if "dev_losses" in params]
     return ", ".join(f"loss on dev {values[0]:.3f} to {values[best]:.3f}" for values, best in losses)
 

@@ -10,28 +10,27 @@ from rich.status import Status
 
 from etude import answer_file
 from etude.base.formatting import format_count, format_time
-from etude.cli.options import AssistantPath, MethodName, TaskPath, Yes
-from etude.cli.printing import STOPPED, RunConsole, shorten_path
+from etude.cli import options, printing
 from etude.index.build import build_index
 from etude.models.registry import Models
 from etude.task import load_task
 
 
-def _create_console(yes: bool = False) -> RunConsole:
-    return RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
+def _create_console(yes: bool = False) -> printing.RunConsole:
+    return printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
 
 
-def _show_progress(console: RunConsole, status: Status, text: str) -> None:
+def _show_progress(console: printing.RunConsole, status: Status, text: str) -> None:
     status.update(text)
     if not console.screen.is_terminal:
         console.print_progress(text)
 
 
-def index(task: TaskPath) -> None:
+def index(task: options.TaskPath) -> None:
     """Fetch, read and embed the task's documents. Documents that have not changed are not embedded again."""
     console = _create_console()
     started: dict[str, float] = {}
-    with console.exit_on_interrupt(STOPPED), console.screen.status("Reading ...") as status:
+    with console.exit_on_interrupt(printing.STOPPED), console.screen.status("Reading ...") as status:
 
         def show_progress(step: str, num_done: int, total: int) -> None:
             elapsed = time.monotonic() - started.setdefault(step, time.monotonic())
@@ -49,22 +48,22 @@ def index(task: TaskPath) -> None:
 
 
 def predict(
-    place: AssistantPath,
+    place: options.AssistantPath,
     file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
     ],
-    method: MethodName = None,
+    method: options.MethodName = None,
     input: Annotated[
         list[str] | None,
         typer.Option("--input", help="Column of the input; may be repeated. Default: by its name."),
     ] = None,
-    yes: Yes = False,
+    yes: options.Yes = False,
 ) -> None:
     """Answer a file of inputs. After Ctrl-C or a kill, the same command continues."""
     console = _create_console(yes)
-    with console.exit_on_interrupt(STOPPED), console.screen.status("Reading ...") as status:
+    with console.exit_on_interrupt(printing.STOPPED), console.screen.status("Reading ...") as status:
 
         def show_progress(num_done: int, total: int, remaining: float) -> None:
             text = f"{num_done:,} of {total:,} rows"
@@ -81,7 +80,9 @@ def predict(
             place, file, output, method=method, input=input or [], on_progress=show_progress, confirm=confirm
         )
     rows = format_count(result.num_rows, "row")
-    console.print_text(f"{shorten_path(result.file.absolute())}: {rows}, answered by {result.method}.")
+    console.print_text(
+        f"{printing.shorten_path(result.file.absolute())}: {rows}, answered by {result.method}."
+    )
     if result.num_problems:
         rows = format_count(result.num_problems, "row")
         console.print_text(f"{rows} not answered, cut off, or breaking the contract: see the column problem.")

@@ -17,9 +17,7 @@ from rich.text import Text
 
 from etude.base.files import read_json
 from etude.base.formatting import format_command, format_interval, format_percent, format_rows, format_time
-from etude.runs import Run
-from etude.runs.events import Event, NoteEvent, RunOpened
-from etude.runs.questions import UNANSWERED, answer_unasked
+from etude.runs import Run, events, questions
 from etude.runs.verdict import Verdict
 
 # Width of the output without a terminal and without the environment variable COLUMNS
@@ -142,13 +140,14 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     }
     target = verdict.target
     # Optional columns are left out from the right until the table fits.
-    width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target))
+    sizes = {row.estimate.n for row in verdict.ladder}
+    width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target) + (len(sizes) > 1))
     has_rows, has_costs = width_left >= NARROW, width_left >= WIDE
     table = Table(box=None, padding=(0, 2, 0, 0))
-    sizes = {row.estimate.n for row in verdict.ladder}
-    test = f"on test\n(n = {max(sizes):,})" if len(sizes) == 1 else "on test\n(n)"
-    for heading in ("method", test, "95% interval", "verdict", *(("target",) if target else ())):
-        justify: JustifyMethod = "right" if heading == test else "left"
+    test = f"on test\n(n = {max(sizes):,})" if len(sizes) == 1 else "on test"
+    num = ("n",) if len(sizes) > 1 else ()
+    for heading in ("method", test, "95% interval", *num, "verdict", *(("target",) if target else ())):
+        justify: JustifyMethod = "right" if heading in (test, "n") else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (
         *(("accuracy",) if shares else ()),
@@ -164,8 +163,9 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         decide = format_rows(rows_to_decide, answered) if rows_to_decide else ""
         table.add_row(
             f"{step.method}{' *' if step.method == verdict.recommended else ''}",
-            format_percent(estimate.value) + (f"\n({estimate.n:,})" if len(sizes) > 1 else ""),
+            format_percent(estimate.value),
             format_interval(estimate),
+            *([f"{estimate.n:,}"] if len(sizes) > 1 else []),
             step.status,
             *([target.mark(estimate)] if target else []),
             *([format_percent(shares[step.method].value)] if shares else []),
@@ -198,12 +198,12 @@ class RunConsole:
     """The run's folder, once it is open."""
     last_printed: float = field(default_factory=time.monotonic)
 
-    def handle_event(self, event: Event) -> None:
+    def handle_event(self, event: events.Event) -> None:
         """Handle events that all commands treat alike, and ignore the others."""
         match event:
-            case RunOpened(folder):
+            case events.RunOpened(folder):
                 self.run = folder
-            case NoteEvent(text, detail) if self.verbose or not detail:
+            case events.NoteEvent(text, detail) if self.verbose or not detail:
                 self.print_text(text)
 
     def print_text(self, text: str, style: str = "") -> None:
@@ -222,13 +222,13 @@ class RunConsole:
             self.print_text(f"{question} (yes, by --yes)")
             return True
         # Sensitive questions need an explicit yes; for others, no answer means yes.
-        silence = answer_unasked(question)
+        silence = questions.answer_unasked(question)
         if not silence and self.num_agreed:
             self.num_agreed -= 1
             self.print_text(f"{question} (yes, by --agree)")
             return True
-        if not (self.screen.is_terminal and sys.stdin.isatty()):
-            self.print_text(f"{question} {'(no terminal to ask: yes)' if silence else UNANSWERED}")
+        if not (self.screen.is_terminal and _is_in_foreground()):
+            self.print_text(f"{question} {'(no terminal to ask: yes)' if silence else questions.UNANSWERED}")
             return silence
         self.screen.print(Text(f"{question} [{'Y/n' if silence else 'y/N'}] "), end="")
         return self.screen.input().strip().casefold() in ("y", "yes", *([""] if silence else []))
@@ -248,3 +248,8 @@ class RunConsole:
         except KeyboardInterrupt as stop:
             self.print_text(message or f"\n{self.format_stop()}")
             raise typer.Exit(INTERRUPTED) from stop
+
+
+def _is_in_foreground() -> bool:
+    """Whether somebody can answer: reading from the terminal stops a process in the background without a word."""
+    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()

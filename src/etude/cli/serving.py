@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import getpass
 import math
+import os
 import re
 import socket
+import sys
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -14,8 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etude.base.formatting import format_count
-from etude.base.issues import suggest_instead
+from etude.base import formatting, issues
 from etude.cli.options import MethodName, RunName, TaskPath
 from etude.errors import InputError, Issue, MissingExtraError
 from etude.task.endpoint import is_url
@@ -38,8 +40,8 @@ def serve(
         str,
         typer.Option(
             "--engine",
-            help="local (identical to what was measured), llama_cpp, URL#MODEL, or auto: llama_cpp if it supports the "
-            "assistant and there is no GPU.",
+            help="auto (the engine that was measured), local, llama_cpp (faster for one user without a GPU) or "
+            "URL#MODEL.",
         ),
     ] = "auto",
     host: Annotated[
@@ -141,7 +143,7 @@ def serve(
             [Issue("PLACE", "nothing to serve", "", "give a task file, a run or a saved assistant")]
         )
     if engine not in ENGINES and not is_url(engine):
-        raise InputError([Issue("--engine", "unknown", engine, suggest_instead(engine, ENGINES))])
+        raise InputError([Issue("--engine", "unknown", engine, issues.suggest_instead(engine, ENGINES))])
     if keys:
         api_keys.read_keys(keys)
     own = (api_keys.ApiKey("api-key", api_keys.hash_key(api_key), api_keys.SCOPES),) if api_key else ()
@@ -212,7 +214,7 @@ def parse_limits(texts: Sequence[str]) -> ServingLimits:
     for text in texts:
         name, _, value = text.partition("=")
         if name not in defaults:
-            raise InputError([Issue("--limit", "unknown", name, suggest_instead(name, defaults))])
+            raise InputError([Issue("--limit", "unknown", name, issues.suggest_instead(name, defaults))])
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
             raise InputError(
                 [Issue("--limit", "not a number above 0", text, f"write {name}={defaults[name]}")]
@@ -247,6 +249,10 @@ def studio(
         ),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free one.")] = 8765,
+    open_browser: Annotated[
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the browser. Default: in a terminal of a desktop."),
+    ] = None,
 ) -> None:
     """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
     try:
@@ -266,7 +272,7 @@ def studio(
         link = f"http://{host}:{server_socket.getsockname()[1]}/enter?key="
         typer.echo(f"{opened.method} of {opened.run.name} answers.{opened.reason}")
         if opened.num_sealed:
-            left_out = format_count(opened.num_sealed, "request")
+            left_out = formatting.format_count(opened.num_sealed, "request")
             typer.echo(f"{left_out} left out, because they equal or nearly equal test rows.")
         for person, key in people:
             opened.queue.invite(person.name, person.role, person.hash)
@@ -275,12 +281,20 @@ def studio(
             typer.echo("Without a TLS proxy in front of it, others can read what is sent.")
         owner = SignIn(opened.queue.secret).owner_key
         typer.echo(f"Open {link}{owner}\nFeedback is saved in {opened.log.file}. Ctrl-C ends.")
+        if _is_on_desktop() if open_browser is None else open_browser:
+            webbrowser.open(f"{link}{owner}")  # the socket already listens
         # Answers are written in a thread while the pages are open.
         opened.answering.start()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[server_socket])
         opened.answering.stop()
         opened.comparing.stop()
+
+
+def _is_on_desktop() -> bool:
+    """Whether a person at this machine has started the command; elsewhere a browser would take over the terminal."""
+    is_local = sys.stdout.isatty() and "SSH_CONNECTION" not in os.environ
+    return is_local and (sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}))
 
 
 def _open_socket(host: str, port: int) -> socket.socket:

@@ -12,16 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.base.formatting import format_command, format_count, format_interval, format_percent, format_time
-from etude.cli.history import find_runs_folder
-from etude.cli.options import MethodName, RunName, TaskPath
+from etude.cli import history, options
 from etude.cli.printing import STOPPED, RunConsole, create_console, print_bullets, print_line, shorten_path
 from etude.runs import find_run
+from etude.suites import results, starter
 from etude.suites.card import write_card
 from etude.suites.measures.leaks import write_canaries
 from etude.suites.output.summary import format_difference, format_headline, list_common, list_suites
-from etude.suites.results import SuiteReport
 from etude.suites.run import OnProgress, run_suites
-from etude.suites.starter import write_suite_file
 from etude.suites.teach import TeachingResult, write_proposals
 from etude.task import load_task
 
@@ -31,8 +29,8 @@ def ask_suites(
         Path,
         typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder."),
     ],
-    method: MethodName = None,
-    run: RunName = None,
+    method: options.MethodName = None,
+    run: options.RunName = None,
     suite: Annotated[
         list[str] | None,
         typer.Option("--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated."),
@@ -52,7 +50,7 @@ def ask_suites(
 ) -> None:
     """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
     if init:
-        file = write_suite_file(place)
+        file = starter.write_suite_file(place)
         print(
             f"Wrote {shorten_path(file)}. Write your own questions into it, add this line to the task file,"
         )
@@ -74,13 +72,13 @@ def ask_suites(
         raise typer.Exit(1)
 
 
-def card(task: TaskPath, method: MethodName = None, run: RunName = None) -> None:
+def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
     """Write a model card of an assistant, from what was measured."""
-    file = write_card(find_run(find_runs_folder(task), run), method)
+    file = write_card(find_run(history.find_runs_folder(task), run), method)
     print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct what only you know.")
 
 
-def print_report(console: Console, report: SuiteReport) -> None:
+def print_report(console: Console, report: results.SuiteReport) -> None:
     """Print the outcome, the suites and measures, the gates, and the report's path."""
     console.print()
     console.print(Text(f"{format_headline(report)}.", "bold"))

@@ -1,7 +1,5 @@
 """`etude train`: a progress bar, a line for each epoch, the result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from etude import tuning
-from etude.base import formatting
-from etude.base.processes import read_rank
-from etude.cli.compare_board import format_estimate, parse_budget
-from etude.cli.options import Fresh, TaskPath, Verbose, Yes
-from etude.cli.printing import RunConsole, create_console, print_bullets, print_line, print_training
+from etude.base import formatting, processes
+from etude.cli import compare_board, options, printing
 from etude.errors import WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
 from etude.tuning.preview import Preview, PreviewSpan
@@ -30,44 +25,46 @@ TRAINED_STYLE, CONTEXT_STYLE = "color(16) on color(114)", ""
 
 
 def train(
-    task: TaskPath,
-    yes: Yes = False,
+    task: options.TaskPath,
+    yes: options.Yes = False,
     budget: Annotated[
         str | None,
         typer.Option(
             "--budget", help="Ask before a longer time, such as 15m, or none; overrides the task's."
         ),
     ] = None,
-    fresh: Fresh = False,
+    fresh: options.Fresh = False,
     show: Annotated[
         int | None,
         typer.Option("--show", min=1, help="Show this many rows as they would be trained; train nothing."),
     ] = None,
-    verbose: Verbose = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Fine-tune the model on the training rows."""
-    screen = create_console()
+    screen = printing.create_console()
     if show is not None:
         preview = tuning.preview(task, show)
         print_settings(screen, preview.supervision, preview.settings, preview.defaults)
         print_rows(screen, preview)
-        print_line(screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}")
+        printing.print_line(
+            screen, f"Nothing was trained. To train: {formatting.format_command('train', task)}"
+        )
         return
-    if read_rank():
+    if processes.read_rank():
         # Only the first process of several reports. With another exit code than 0 here, torchrun would stop it.
         with suppress(KeyboardInterrupt, WorkerExited):
             tuning.train(task)
         return
-    board = TrainingBoard(RunConsole(screen, yes=yes, verbose=verbose))
+    board = TrainingBoard(printing.RunConsole(screen, yes=yes, verbose=verbose))
     with board.console.exit_on_interrupt(), board:
         result = tuning.train(
             task,
-            budget=parse_budget(budget),
+            budget=compare_board.parse_budget(budget),
             fresh=fresh,
             on_event=board.handle_event,
             confirm=board.console.confirm,
         )
-    print_training(screen, result.run, task)
+    printing.print_training(screen, result.run, task)
 
 
 def print_settings(
@@ -78,7 +75,7 @@ def print_settings(
 ) -> None:
     """Print what is trained on, the settings with their reasons, and the defaults on one line."""
     console.print(Text("\nWhat is trained on", "bold"))
-    print_bullets(console, learned)
+    printing.print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
@@ -137,13 +134,13 @@ class StepColumn(ProgressColumn):
 class TrainingBoard:
     """Shows a training: a bar and a table of epochs; without a terminal, a line of progress now and then."""
 
-    console: RunConsole
+    console: printing.RunConsole
     progress: Progress | None = None
     bar: TaskID | None = None
     has_heading: bool = False
     """Whether the table of epochs has its heading."""
 
-    def __enter__(self) -> TrainingBoard:
+    def __enter__(self) -> "TrainingBoard":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +155,14 @@ class TrainingBoard:
             case StepTrained():
                 self._show_step(event)
             case EpochEnded():
-                self._show_epoch(event)
+                if not self.has_heading:
+                    self.has_heading = True
+                    metric = "  metric on dev" if event.score else ""
+                    heading = f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}"
+                    self.console.print_text(heading, "bold")
+                self.console.print_text(format_epoch(event))
+                if event.epoch == event.epochs:
+                    self._stop_bar()
 
     def _show_step(self, event: StepTrained) -> None:
         if not self.console.screen.is_terminal:
@@ -194,16 +198,6 @@ class TrainingBoard:
             self.progress.stop()
             self.progress = None
 
-    def _show_epoch(self, event: EpochEnded) -> None:
-        if not self.has_heading:
-            self.has_heading = True
-            metric = "  metric on dev" if event.score else ""
-            heading = f"\n{'epoch':>5}  {'training loss':>13}  {'loss on dev':>11}{metric}"
-            self.console.print_text(heading, "bold")
-        self.console.print_text(format_epoch(event))
-        if event.epoch == event.epochs:
-            self._stop_bar()
-
 
 def format_training_step(event: StepTrained) -> str:
     """Format `loss 0.731  812 tokens/s  3.4 GB  40 s left`."""
@@ -215,7 +209,7 @@ def format_training_step(event: StepTrained) -> str:
 def format_epoch(event: EpochEnded) -> str:
     """Format a line of the table of epochs."""
     train = "" if event.train_loss is None else formatting.format_loss(event.train_loss)
-    score = f"  {format_estimate(event.score)}, n = {event.score.n}" if event.score else ""
+    score = f"  {compare_board.format_estimate(event.score)}, n = {event.score.n}" if event.score else ""
     state = "before training" if event.epoch == 0 else "best so far" if event.best else ""
     if event.overfits:
         state = "overfitting: better on training rows, worse on dev"

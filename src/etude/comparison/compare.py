@@ -41,6 +41,7 @@ from etude.runs.fingerprints import compute_fingerprints
 from etude.runs.folder import REQUESTS
 from etude.runs.lifecycle import TaskRun, load_task_rows, run_to_end
 from etude.runs.openings import open_test
+from etude.runs.progress import choose_reporter
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.split import load_split
 from etude.runs.verdict import Verdict, write_verdict
@@ -68,7 +69,7 @@ def compare(
     evidence: EvidenceLevel | None = None,
     fresh: bool = False,
     methods: Sequence[Method] | None = None,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent | None = None,
     confirm: Confirm = answer_unasked,
 ) -> Comparison:
     """Compare the task's methods on one sealed test and write the run folder next to the task file.
@@ -79,10 +80,12 @@ def compare(
     `fresh` starts a new run and keeps the old one. A method's name
     and settings identify a run, its code does not.
 
+    Without `on_event`, progress is printed if somebody watches: in a terminal or a notebook.
+
     Raises InputError with all errors of the task and its rows, ModelError for missing weights, RunError for an
     unusable run folder, Declined if `confirm` returns False. A KeyboardInterrupt leaves a partial report.
     """
-    started = time.monotonic()
+    started, on_event = time.monotonic(), on_event or choose_reporter()
     task, dataset, test = load_task_rows(task_file, budget)
     task = replace(task, evidence=evidence or task.evidence)
     ladder = get_methods(task.methods) if methods is None else check_methods(methods)
@@ -134,6 +137,7 @@ def run_comparison(
     unanswered = fit_evidence(ladder_run, fitted, start)
     # 7. Choose on dev who answers as much of the test as there is time for, and report what that can show.
     contenders = ladder_run.find_contenders(run.info["decided"].values())
+    run.update(contenders=contenders)
     report_expected_power(ladder_run, contenders)
 
     # 8. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.

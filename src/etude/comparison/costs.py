@@ -11,6 +11,8 @@ from etude.task import Prices
 from etude.types import PricedCost
 
 SECONDS_PER_HOUR = 3_600
+MIN_TIME_SAVED = 0.2
+"""Share of a request's time below which two times count as equal: they vary so much from run to run."""
 
 
 def add_price(cost: PricedCost, prices: Prices | None) -> PricedCost:
@@ -53,7 +55,8 @@ def compute_break_even(inputs: VerdictInputs, headline: HeadlineResult) -> Break
     if tuned_price is not None and untuned_price is not None and prices is not None and per_hour is not None:
         unit, before, after = "money", untuned_price, tuned_price
         fixed = fixed * per_hour / SECONDS_PER_HOUR + (prices.data or 0.0)
-    requests = math.ceil(fixed / (before - after)) if after < before else None
+    min_saved = MIN_TIME_SAVED * before if unit == "seconds" else 0.0
+    requests = math.ceil(fixed / (before - after)) if before - after > min_saved else None
     saved = untuned.cost.prompt_tokens - tuned.cost.prompt_tokens
     return BreakEven(
         unit, fixed, before, after, requests, saved, _write_text(unit, fixed, before, after, requests, saved)
@@ -73,6 +76,8 @@ def _write_text(
     costs = f"a request {verb} {tuned} tuned and {untuned} untuned"
     if round(saved):
         costs += f", with {abs(saved):,.0f} {'fewer' if saved > 0 else 'more'} prompt tokens"
+    if requests is None and unit == "seconds" and after < before:
+        return f"A request takes about as long tuned ({tuned}) as untuned ({untuned}), so fine-tuning saves no time."
     if requests is None:
         hint = " Add prices to compare cost." if unit == "seconds" else ""
         return f"Fine-tuning does not save {resource}: {costs}.{hint}"

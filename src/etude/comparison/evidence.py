@@ -189,6 +189,7 @@ def _fit(
         models=ladder_run.models,
         metric=ladder_run.metric,
         folder=fit.folder / WORK,
+        engine=ladder_run.task.engine,
         effort=Effort(epochs=effort.epochs, search_epochs=effort.search_epochs),
         seed=fit.seed,
         on_answers=partial(ladder_run.report_dev_rows, fit.title),

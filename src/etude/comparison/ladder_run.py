@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from etude.assistant import Assistant, load
+from etude.assistant import Assistant, load, with_engine
 from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.handover import add_handover, describe_handover, mark_handed_over
 from etude.comparison.plan import BLOCK_ROWS, Plan, Timekeeper
@@ -139,46 +139,48 @@ class LadderRun:
     def answer_test(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
 
-        Cheap methods answer all rows. The others answer one block; then `contenders` go on in turn, block by block,
-        while the clock says that there is time: no answer has a say in how many rows there are.
+        Cheap methods answer all rows, and those that another one beat on dev a few. Then the others answer in turn,
+        block by block, while the clock says that there is time: no answer has a say in how many rows there are.
         """
         scored: dict[str, list[ScoredAnswer]] = {}
-        slow = {name: assistant for name, assistant in fitted.items() if not self.is_cheap(name)}
+        racing: dict[str, Assistant] = {}
         for name, assistant in fitted.items():
-            if name not in slow:
-                with self.continue_without(name):
-                    scored[name] = self.answer_rows(assistant, self.test_rows, name, self.work_folder(name))
-                    self._write_test(name, assistant, scored[name])
-        num_rows, begin = len(self.test_rows), 0
-        while slow and begin < num_rows:
-            started = self._read_clock()
-            block = self._select_block(begin)
-            for name, assistant in slow.items():
+            rows = self.test_rows
+            if self.timekeeper and not self.is_cheap(name):
+                if name in contenders:
+                    racing[name] = assistant
+                    continue
+                rows = self._select_rows(0, self.timekeeper.measured.count_beaten_rows(name))
+            with self.continue_without(name):
+                scored[name] = self.answer_rows(assistant, rows, name, self.work_folder(name))
+                self._write_test(name, assistant, scored[name])
+        begin, is_over = 0, False
+        while racing and begin < len(self.test_rows) and not is_over:
+            started, block = self._read_clock(), self._select_rows(begin, begin + BLOCK_ROWS)
+            for name, assistant in list(racing.items()):
                 with self.continue_without(name):
                     answers = self.answer_rows(assistant, block, name, self.work_folder(name))
                     scored[name] = [*scored.get(name, ()), *answers]
-                    if name not in contenders:
-                        self._write_test(name, assistant, scored[name])
-            running = [name for name in contenders if name not in self.failures]
-            slow = {name: assistant for name, assistant in slow.items() if name in running}
-            begin += len(block)
+                if name in self.failures:
+                    del racing[name]
+            begin += BLOCK_ROWS
             # The next round takes about as long as this one; what an earlier attempt has answered takes no time.
             now = self._read_clock()
-            is_over = self.timekeeper is not None and 2 * now - started > self.timekeeper.deadline
-            if is_over and not all(self._has_answered(*item, begin) for item in slow.items()):
-                break
-        for name, assistant in slow.items():
+            is_late = self.timekeeper is not None and 2 * now - started > self.timekeeper.deadline
+            is_over = is_late and not all(self._has_answered(*item, begin) for item in racing.items())
+        for name, assistant in racing.items():
             self._write_test(name, assistant, scored[name])
-        self.run.update(test_answered={name: len(rows) for name, rows in scored.items()})
+        answered = {name: len(rows) for name, rows in scored.items() if name not in self.failures}
+        self.run.update(test_answered=answered)
 
     def _has_answered(self, name: str, assistant: Assistant, begin: int) -> bool:
         """Whether an earlier attempt has answered the block that begins here."""
-        block = self._select_block(begin)
+        block = self._select_rows(begin, begin + BLOCK_ROWS)
         log = open_answer_log(self.work_folder(name), assistant, block)
         return log.num_requests == len(block) * assistant.samples
 
-    def _select_block(self, begin: int) -> Dataset:
-        end = min(begin + BLOCK_ROWS, len(self.test_rows))
+    def _select_rows(self, begin: int, end: int) -> Dataset:
+        end = min(end, len(self.test_rows))
         return self.test_rows.select(range(begin, end), f"test rows {begin + 1:,} to {end:,}")
 
     def _read_clock(self) -> float:
@@ -224,6 +226,8 @@ class LadderRun:
         dev = [line for line in self.run.read_predictions(name) if line["side"] == "dev"]
         if self.timekeeper:
             self.timekeeper.row_seconds[name] = sum(line["seconds"] for line in dev) / len(dev)
+            if read_json(self.run.method_folder(name) / "method.json").get("raced_out"):
+                self.timekeeper.beaten.add(name)
 
     def find_best(self, fitted: Mapping[str, Assistant], start: Assistant) -> Assistant:
         """Return the prompted assistant that is best on dev, for the next method to build on."""
@@ -281,6 +285,7 @@ class LadderRun:
         context, share = self._make_context(method, folder), self.get_share(method)
         context.left_out = list_left_out(self.split.train, share)
         assistant = fit_on_share(method, self.task, share, self.split.dev, start, context)
+        assistant = with_engine(self.task.engine, assistant)
         if context.left_out and context.has_learned:
             context.notes.append(f"trained on {context.num_learned:,} of {len(self.split.train):,} rows")
         assistant, handover_notes = add_handover(assistant, self.task, context.chosen_scored)
@@ -324,6 +329,7 @@ class LadderRun:
                 name, folder / "search.jsonl", self.on_event, lambda: plan.training_seconds.get("search")
             ),
             box_seconds=effort.box,
+            engine=self.task.engine,
             race=None if self.is_cheap(name) else self._start_race(),
             preferences=self.preferences if "preferences" in method.keys else {},
             lower_folders=[self.work_folder(lower.name) for lower in simpler],

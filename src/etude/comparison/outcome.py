@@ -29,6 +29,7 @@ from etude.runs.verdict import (
     build_scored_rows,
 )
 from etude.stats import (
+    estimate_sample,
     measure_disagreement,
     smallest_detectable,
     smallest_difference,
@@ -36,6 +37,7 @@ from etude.stats import (
 )
 from etude.stats.sample import UnitSums
 
+SHIFT = 0.1  # Difference of dev and test from which on it is reported if every method shows it.
 RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
 
 
@@ -117,6 +119,7 @@ def compute_verdict(
         sentence += f" {name} failed and was not measured: {reason}"
     caveats = (*caveats, *_list_budget_caveats(ladder_run))
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
+    caveats = (*caveats, *_describe_shift(ladder_run, verdict))
     details = {name: compute_details(ladder_run.task.kind, lines[name]) for name in fitted}
     if (answer := details[verdict.leaning].constant) is not None:
         sentence += f" {verdict.leaning} answers every row alike: {quote_value(answer)}."
@@ -148,12 +151,31 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
     if cuts:
         yield f"Cut to fit the budget: {'; '.join(cuts)}. Without a budget the verdict may differ."
     records = read_method_records(run)
-    beaten = {name: records[name] for name in answered if records[name].get("raced_out")}
-    for name, record in beaten.items():
-        dev = next(trial["dev"] for trial in record["candidates"] if trial["is_chosen"])
+    beaten = []
+    for name in answered:
+        if not ladder_run.is_cheap(name) and name not in run.info["contenders"]:
+            dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])
+            beaten.append(f"{name} ({format_share(dev['value'])}, n = {dev['n']:,})")
+    if beaten:
+        names = format_names(beaten)
+        yield f"Another method was surely better on dev, so only a few test rows were answered by {names}."
+
+
+def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
+    """Yield that the test lies far from dev for every method: then it does not measure what the examples teach."""
+    gaps = []
+    for row in verdict.ladder:
+        ((_, sample),) = ladder_run.build_dev_samples([row.method])
+        dev, test = estimate_sample(sample), row.estimate
+        if max(dev.value, test.value) >= SHIFT:
+            is_apart = dev.low > test.high or test.low > dev.high
+            gaps.append(dev.value - test.value if is_apart else 0.0)
+    if gaps and (min(gaps) >= SHIFT or max(gaps) <= -SHIFT):
+        direction = "below" if gaps[0] > 0 else "above"
+        least = format_points(min(map(abs, gaps)))
         yield (
-            f"{name} was clearly worse on dev ({format_share(dev['value'])}, n = {dev['n']:,}), so it answered only "
-            f"{answered[name]:,} test rows."
+            f"Every method scores at least {least} points {direction} dev on the test, so the test may measure "
+            "something else than the examples teach: check its columns and where its rows come from."
         )
 
 

@@ -1,6 +1,6 @@
 """The plan of a comparison under a budget: what each method may use of rows, candidates, epochs and seconds.
 
-Methods that take little are never cut. The others share the time: a quarter of it is kept for the test, and each gets a
+Methods that take little are never cut. The others share the time: a fifth of it is kept for the test, and each gets a
 share of the rest when it starts, by the time that is really left; what it does not use goes to those after it.
 """
 
@@ -19,16 +19,19 @@ from etude.stats.racing import FIRST_BLOCK
 
 CHEAP_SHARE = 0.05
 """A method that takes at most this share of the budget, on all rows, is never cut."""
-TEST_TIME_SHARE = 0.25
+TEST_TIME_SHARE = 0.2
 """Share of the other methods' time that is kept for the test."""
-TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 1.0
+TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 2.0
 """What a training of a language model, and of the search, counts when time is shared; a prompt counts 1."""
 BLOCK_ROWS = 50
-"""Test rows that a method answers before the next one's turn; every method answers at least so many."""
+"""Test rows that a method answers before the next one's turn. The plan keeps time for one block of every method."""
 MIN_DEV, MIN_TRAIN = FIRST_BLOCK, 100
 """The smallest useful share: one candidate on so many dev rows, and one epoch on so many training rows."""
 ENOUGH_DEV = 50
 """Dev rows are cut to this number before candidates, epochs and training rows are cut."""
+BEATEN_SHARE, MIN_BEATEN_ROWS = 0.02, 12
+"""A method that another one beats on dev answers test rows for this share of the budget, but not fewer than 12 nor more
+than a block: enough to show its place."""
 EVIDENCE = "evidence"
 CURVE_DIVISORS = (4, 2)
 """The learning curve has points at a quarter, a half and all of the training rows."""
@@ -57,6 +60,8 @@ class MethodWork:
     """Whether a language model is trained, in epochs that can be cut."""
     same_rows_as: str = ""
     """The method whose training rows it learns from, since it uses what that one has fitted."""
+    is_boxed: bool = False
+    """Whether its training is cut in seconds and not in rows, since its search has learned from all rows anyway."""
 
     @property
     def weight(self) -> float:
@@ -108,7 +113,7 @@ class Workload:
         """Seconds of its training, without that of the search."""
         training = self.methods[name].training
         rows, dev = effort.train_rows or self.train, effort.dev_rows or self.dev
-        return training(rows, dev, effort.epochs) if training else 0.0
+        return min(training(rows, dev, effort.epochs), effort.box or math.inf) if training else 0.0
 
     def count_fit_seconds(self, name: str, effort: Effort) -> float:
         """Seconds until a method is fitted: search, training and dev."""
@@ -144,20 +149,25 @@ def iter_efforts(work: Workload, name: str) -> Iterator[Effort]:
         yield effort
 
 
-def _iter_cuts(work: Workload, method: MethodWork) -> Iterator[dict[str, int]]:
+def _iter_cuts(work: Workload, method: MethodWork) -> Iterator[dict[str, Any]]:
     # docs/verdict.md, "The budget", lists them.
     candidates = list(range(method.num_candidates - 1, 0, -1))
     if method.search:
         yield {"search_epochs": 3}
     yield from ({"dev_rows": rows} for rows in _shrink(work.dev, ENOUGH_DEV))
+    if not method.training:
+        # A race spares most rows of weak candidates, and what is not tried cannot win.
+        yield from ({"dev_rows": rows} for rows in _shrink(min(work.dev, ENOUGH_DEV), MIN_DEV))
     yield from ({"candidates": num} for num in candidates if num > 1)
     if method.has_epochs:
         yield from ({"epochs": epochs} for epochs in (4, 3, 2, 1))
     if method.search:
         yield {"search_epochs": 2}
-    if method.training:
-        yield from ({"train_rows": rows} for rows in _shrink(work.train, MIN_TRAIN, 0.95))
-    yield from ({"dev_rows": rows} for rows in _shrink(min(work.dev, ENOUGH_DEV), MIN_DEV))
+    if training := method.training:
+        fewer_rows, dev_rows = _shrink(work.train, MIN_TRAIN, 0.95), min(work.dev, ENOUGH_DEV)
+        for rows in fewer_rows:
+            yield {"box": training(rows, dev_rows, 1)} if method.is_boxed else {"train_rows": rows}
+        yield from ({"dev_rows": rows} for rows in _shrink(min(work.dev, ENOUGH_DEV), MIN_DEV))
     yield from ({"candidates": num} for num in candidates if num == 1)
     if method.search:
         yield {"search_epochs": 1}
@@ -195,6 +205,8 @@ class Allotment:
     """Seconds for all methods and their test, when the first one starts."""
     cheap: Collection[str]
     evidence_seconds: float = 0.0
+    beaten: Collection[str] = ()
+    """Methods that another one beat while they answered dev."""
 
     def choose_effort(
         self, name: str, to_come: Sequence[str], left: float, chosen: Mapping[str, Effort] = FULL_EFFORTS
@@ -216,20 +228,13 @@ class Allotment:
         shares = split_time(free, claims)
         rows = chosen.get(work.methods[name].same_rows_as, FULL_EFFORT).train_rows
         effort = self._fit_into(name, shares[name], rows)
-        if work.methods[name].search:
-            # The search learns from the rows of the tuned method that will use it, so that it is fitted once.
-            heirs = [
-                other for other in to_come if work.methods[other].same_rows_as == name and other in shares
-            ]
-            rows = next((self._fit_into(heir, shares[heir]).train_rows for heir in heirs), None)
-            effort = replace(effort, train_rows=rows)
         if not work.methods[name].has_epochs:
             return effort
         # A training that is late may use half of what nobody needs, and no more.
         spare = max(0.0, free - sum(shares.values())) / 2
         planned = work.count_training_seconds(name, effort)
         unused = shares[name] - work.count_fit_seconds(name, effort)
-        return replace(effort, box=round(planned + max(0.0, unused) + spare, 1))
+        return replace(effort, box=math.floor(10 * (planned + max(0.0, unused) + spare)) / 10)
 
     def _fit_into(self, name: str, seconds: float, rows: int | None = None) -> Effort:
         """Choose the largest effort that takes at most so many seconds, else the smallest; `rows` are fixed, if any."""
@@ -245,9 +250,19 @@ class Allotment:
         dear = [name for name in work.methods if name not in self.cheap]
         cheap_test = work.count_test_seconds(self.cheap, work.test)
         for_dear = self.budget - sum(work.count_whole_seconds(name) for name in self.cheap)
-        least = work.count_test_seconds(dear, BLOCK_ROWS)
+        least = sum(
+            work.methods[name].row_seconds
+            * (self.count_beaten_rows(name) if name in self.beaten else BLOCK_ROWS)
+            for name in dear
+        )
         share = max(least, TEST_TIME_SHARE * for_dear)
         return cheap_test + min(share, work.count_test_seconds(dear, work.test))
+
+    def count_beaten_rows(self, name: str) -> int:
+        """Count the test rows of a method that another one beats on dev, by the time that they take."""
+        seconds = self.work.methods[name].row_seconds
+        rows = int(BEATEN_SHARE * self.budget / seconds) if seconds > 0 else BLOCK_ROWS
+        return min(self.work.test, BLOCK_ROWS, max(MIN_BEATEN_ROWS, rows))
 
     def count_test_rows(self, names: Collection[str], left: float) -> int:
         """Count the test rows, in whole blocks, that these methods can answer in `left` seconds; at least one block."""
@@ -391,6 +406,8 @@ class Timekeeper:
     clock: Callable[[], float] = time.monotonic
     row_seconds: dict[str, float] = field(default_factory=dict)
     """Method -> seconds of a row, as it took on dev."""
+    beaten: set[str] = field(default_factory=set)
+    """Methods that another one beat while they answered dev."""
 
     @property
     def left(self) -> float:
@@ -400,7 +417,8 @@ class Timekeeper:
     @property
     def measured(self) -> Allotment:
         """The allotment with the speeds that were measured on dev."""
-        return replace(self.allotment, work=self.allotment.work.update_row_seconds(self.row_seconds))
+        work = self.allotment.work.update_row_seconds(self.row_seconds)
+        return replace(self.allotment, work=work, beaten=frozenset(self.beaten))
 
     def choose_effort(self, name: str, to_come: Sequence[str], chosen: Mapping[str, Effort]) -> Effort:
         """Choose what a method that starts now may use."""
@@ -413,8 +431,10 @@ def describe_effort(work: Workload | None, name: str, effort: Effort, sizes: Map
     parts = []
     if effort.train_rows is not None and effort.train_rows < sizes["train"]:
         parts.append(f"learns from {effort.train_rows:,} of {sizes['train']:,} rows")
-    if effort.epochs is not None and (method is None or method.has_epochs):
+    if effort.epochs is not None and (method is None or (method.has_epochs and not method.is_boxed)):
         parts.append(f"at most {format_count(effort.epochs, 'epoch')}")
+    if method and method.is_boxed and effort.box is not None and effort.epochs is not None:
+        parts.append(f"trained for at most {format_rough_time(effort.box)}")
     if effort.search_epochs is not None:
         parts.append(f"at most {format_count(effort.search_epochs, 'epoch')} of training for the search")
     if effort.candidates is not None:
@@ -434,6 +454,8 @@ def format_plan(work: Workload, plan: Plan, overhead: float = 0.0) -> str:
     for name, effort in plan.efforts.items():
         if effort.train_rows is not None:
             parts.append(f"{name} learns from about {effort.train_rows:,} of {work.train:,} rows")
+        elif work.methods[name].is_boxed and plan.training_seconds[name] < 0.99 * plan.full_seconds[name]:
+            parts.append(f"{name} trains for {format_rough_time(plan.training_seconds[name])}")
     if plan.test_rows < work.test:
         parts.append(f"about {plan.test_rows:,} of {work.test:,} test rows for the slow methods")
     return f"Plan: {format_rough_time(plan.total + overhead)}: {'; '.join(parts)}."

@@ -29,7 +29,7 @@ from etude.evaluate import get_unit
 from etude.methods import Method, needs_model
 from etude.methods.fit_context import sample_evenly
 from etude.metrics import Metric
-from etude.models.registry import Models
+from etude.models.registry import Models, find_backend
 from etude.runs import Run
 from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.questions import ASK_SECONDS, Confirm, SendLimits, confirm_service
@@ -166,7 +166,8 @@ def make_run_plan(
         confirm_sending(task, methods, split, start, models, on_event, confirm)
         confirm_judging(task, split, models, on_event, confirm)
     if needs_model(methods):
-        on_event(NoteEvent("Timing a few steps ...", detail=True))
+        is_quick = "train" not in find_backend(task.model).can
+        on_event(NoteEvent("Timing a few steps, to make the plan ...", detail=is_quick))
     rates = measure_rates(task, methods, start, split.train, models)
     work = describe_work(task, methods, split, start, rates)
     overhead = time.monotonic() - started + CLOSING_SECONDS
@@ -207,6 +208,7 @@ def describe_work(
             rates.search if method.name in searching[:1] else None,
             method.tuned and method.asks_model,
             method.same_rows_as,
+            method.searches and method.tuned,
         )
         for method in methods
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from etude.base.formatting import (
     format_gap,
+    format_interval,
     format_names,
     format_p_value,
     format_points,
@@ -47,8 +48,18 @@ def write_verdict_sentence(
 ) -> str:
     """Write the verdict: which method to use, and what tuning gained. `ladder`: the methods that may be recommended."""
     is_tuned_best = headline is not None and headline.gains and recommended == headline.tuned
-    tuning = [] if headline is None else [_report_tuning(inputs, headline, is_tuned_best)]
-    if len(ladder) == 1:
+    tuning = [] if headline is None else [_report_tuning(inputs, headline, is_tuned_best, recommended)]
+    if headline is not None and headline.gains and not is_tuned_best:
+        tuning += _report_better_untuned(inputs, ladder, headline)
+    best, target = max(ladder, key=lambda row: row.estimate.value), inputs.target
+    if target is not None and all(row.estimate.high < target for row in ladder):
+        numbers = f"{format_share(best.estimate.value)} (95% interval {format_interval(best.estimate)})"
+        goal = f"the target of {format_share(target)}"
+        sentences = [
+            f"Nothing here is good enough: {best.method} is highest with {numbers}, below {goal}.",
+            *tuning,
+        ]
+    elif len(ladder) == 1:
         is_only = "does more than copy example answers" if inputs.copying_methods else "was run"
         sentences = [f"Only {leaning.method} {is_only}, so there is nothing to compare it with.", *tuning]
     elif recommended is None:
@@ -170,13 +181,18 @@ def _add_opening(inputs: VerdictInputs, sentences: Sequence[str]) -> str:
     return " ".join([opening, *sentences] if inputs.metric.contract_only else sentences)
 
 
-def _report_tuning(inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool) -> str:
+def _report_tuning(
+    inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool, recommended: str | None
+) -> str:
     tuned, untuned, gap = headline.tuned, headline.untuned, headline.difference
     if headline.gains:
         claim = f"scores {format_gap(gap, f' more than {untuned}')}"
     elif gap.high < 0 and headline.p <= ALPHA:
         loss = Estimate(-gap.value, -gap.high, -gap.low, gap.n)
         claim = f"scores {format_gap(loss, f' less than {untuned}')}"
+    elif recommended == tuned:
+        # It is among the best, and the simpler one is not surely so.
+        claim = f"may be no better than {untuned}, which may be worse: {format_gap(gap, signed=True)}"
     else:
         claim = f"did not beat {untuned}: {format_gap(gap, signed=True)}"
     if inputs.extra_runs:
@@ -188,6 +204,20 @@ def _report_tuning(inputs: VerdictInputs, headline: HeadlineResult, is_tuned_bes
         part = _write_training_part(inputs, tuned)
         return f"Trained {part}, {'it' if is_tuned_best else tuned} {claim}."
     return f"Not decided: {tuned} was trained {_write_training_part(inputs, tuned, time=True)} and {claim}."
+
+
+def _report_better_untuned(
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], headline: HeadlineResult
+) -> Iterator[str]:
+    """Yield that another method than the one compared does as well without tuning, by the measured values."""
+    values = {row.method: row.estimate.value for row in ladder}
+    untuned = [row for row in ladder if not inputs.get_method(row.method).tuned]
+    best = max(untuned, key=lambda row: row.estimate.value, default=None)
+    if best is None or best.method == headline.untuned or headline.tuned not in values:
+        return
+    if best.estimate.value >= values[headline.tuned]:
+        scores = f"{format_share(best.estimate.value)} against {format_share(values[headline.tuned])}"
+        yield f"But {best.method} does as well without tuning: {scores}."
 
 
 def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -> str:

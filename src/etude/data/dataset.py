@@ -148,12 +148,14 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
     # One system message for all rows if they share it: training and evaluation then use the same prompt.
     instructions = task.instructions or find_shared(rows.systems)
-    examples = _add_own_systems(rows, instructions, rows.tools)
+    has_own = any(system and system.strip() != instructions.strip() for system in rows.systems)
+    tools = rows.tools if not has_own or all(rows.offers) else ""
+    examples = _add_own_systems(rows, instructions, tools)
     notes = (*task.notes, *rows.notes, *_list_notes(rows, broken, "the examples"))
     task = replace(
         task,
-        instructions=append_tools(instructions, rows.tools),
-        wordings=tuple(append_tools(wording, rows.tools) for wording in task.wordings),
+        instructions=append_tools(instructions, tools),
+        wordings=tuple(append_tools(wording, tools) for wording in task.wordings),
         own_system=any((*rows.systems, *rows.offers)),
         row_systems=any(row.input[0].role == "system" for row in examples),
         notes=notes,
@@ -243,7 +245,7 @@ def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
     for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
             locations.setdefault(system.strip(), example.location)
-    if task.instructions and not task.row_systems and (len(locations) == 1 or task.own_system):
+    if task.instructions and not task.row_systems and (find_shared(rows.systems) or task.own_system):
         conflicting = {
             system: row for system, row in locations.items() if system != task.instructions.strip()
         }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from etude.assistant import Assistant, PromptLimit
+from etude.assistant import Assistant, PromptLimit, with_engine
 from etude.data.dataset import Dataset
 from etude.errors import STOPPING_ERRORS
 from etude.index.build import load_task_encoder
@@ -138,6 +138,7 @@ def _build_typical(
 ) -> TypicalRequests:
     plain = sample_evenly(train, TIMED_ANSWERS)
     assistant, rows = method.build_typical(task, start, train, plain, models)
+    assistant = with_engine(task.engine, assistant)
     model = models.get(assistant.model)
     limit = PromptLimit(assistant, model)
     rows = [row for row in rows if limit.fits(row.input)] or plain

@@ -8,12 +8,14 @@ from pathlib import Path
 from shutil import copytree
 
 from etude.assistant import Assistant
-from etude.base.files import atomic_folder, write_text
+from etude.base.files import atomic_folder, write_json, write_text
 from etude.errors import ModelError
 from etude.models.registry import Models
+from etude.models.weights import CONFIG_FILE, HUB_IDS
 from etude.types import Message, ModelRef
 
 PLACEHOLDER = "THE-QUESTION"
+PROMPT_FILE = "prompt.json"
 MAX_CONTEXT = 8_192  # tokens of the context in a Modelfile; a longer one takes memory that most machines lack
 
 
@@ -29,9 +31,36 @@ class ExportResult:
 def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q8_0") -> ExportResult:
     """Write an assistant's weights to `path` as a `target` of TARGETS; `kind` is the type of GGUF weights.
 
-    Raises ModelError if these weights do not fit the target, OSError if the disk fails.
+    `prompt.json`, in their folder or beside their file, has the messages of a question. Raises ModelError if these
+    weights do not fit the target, OSError if the disk fails.
     """
-    return TARGETS[target](assistant, path, kind)
+    result = TARGETS[target](assistant, path, kind)
+    passages = [f"PASSAGE-{number}" for number in range(1, assistant.num_passages + 1) if assistant.search]
+    question = Message("user", "\n\n".join([PLACEHOLDER, *passages]))
+    messages = [
+        {"role": turn.role, "content": turn.content} for turn in assistant.build_messages((question,))
+    ]
+    file = path / PROMPT_FILE if path.is_dir() else path.with_suffix(f".{PROMPT_FILE}")
+    write_json(file, {"messages": messages, "max_tokens": assistant.max_tokens, "temperature": 0})
+    return result
+
+
+def describe_losses(assistant: Assistant) -> str:
+    """Say which parts of an assistant its weights do not hold, and how to keep them."""
+    parts: dict[str, object] = {
+        "the search for passages": assistant.search,
+        "the search for similar examples": assistant.similar,
+        "instructions": assistant.instructions,
+        "examples in the prompt": assistant.shots,
+        "the list of labels": assistant.choices,
+        "the enforced contract": assistant.enforced,
+    }
+    if not (lost := [name for name, value in parts.items() if value]):
+        return "The weights hold the whole assistant."
+    return (
+        f"The weights alone lack {', '.join(lost)}. {PROMPT_FILE} shows the messages of a question, which the other "
+        "program must send. To keep them, let it compute what etude serve PLACE --engine URL#MODEL asks."
+    )
 
 
 def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
@@ -41,9 +70,10 @@ def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
         raise ModelError("All weights were tuned, so there is no adapter. Export --to merged.")
     with atomic_folder(path) as folder:
         copytree(adapter, folder, dirs_exist_ok=True)
-    base = assistant.model.name
-    usage = f"PEFT's format, over {base}: PeftModel.from_pretrained(base, {path})"
-    return ExportResult(path, ModelRef(base, path), usage)
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": _name_base(assistant)})
+    usage = f"PEFT's format, over {_name_base(assistant)}: PeftModel.from_pretrained(base, {path})"
+    return ExportResult(path, ModelRef(assistant.model.name, path), usage)
 
 
 def export_merged(assistant: Assistant, path: Path, kind: str) -> ExportResult:
@@ -96,8 +126,8 @@ def export_ollama(assistant: Assistant, path: Path, kind: str) -> ExportResult:
 def export_vllm(assistant: Assistant, path: Path, kind: str) -> ExportResult:
     """Export PEFT's adapter, and say with which command vLLM serves it."""
     result = export_adapter(assistant, path, kind)
-    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    command = ["vllm", "serve", assistant.model.name, "--enable-lora", "--max-lora-rank", str(config["r"])]
+    config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    command = ["vllm", "serve", _name_base(assistant), "--enable-lora", "--max-lora-rank", str(config["r"])]
     usage = shlex.join([*command, "--lora-modules", f"{path.name}={path}"])
     return replace(result, instructions=usage)
 
@@ -132,6 +162,11 @@ def build_modelfile(assistant: Assistant, models: Models) -> str:
 def _escape_template(text: str) -> str:
     """Escape a text for a Go template between triple quotes."""
     return text.replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
+
+
+def _name_base(assistant: Assistant) -> str:
+    """The base as other programs find it: a hub id or a path."""
+    return HUB_IDS.get(assistant.model.name, assistant.model.name)
 
 
 def _get_adapter(assistant: Assistant) -> Path:

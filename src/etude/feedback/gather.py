@@ -88,7 +88,8 @@ def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest)
     predicate = "left out, because reviewers disagree and neither side has a majority"
     remedy = "Let one of them, or another person, review them again"
     gathered.add_finding("feedback_contradiction", "warning", disputed, predicate, remedy)
-    flagged = [entry for entry in entries if entry.flag]
+    latest = {(_key_of(entry), entry.answer): entry for entry in entries if not entry.choice}
+    flagged = [entry for entry in latest.values() if entry.flag]
     gathered.add_finding(
         "feedback_flagged", "note", flagged, "left to an expert", "Let an expert review them"
     )
@@ -172,7 +173,7 @@ def _choose_correction(
             entry.reviewer
             for entry in entries
             if normalize_answer(entry.answer) == output
-            and (entry.answer.strip(), False) in _list_claims(entry)
+            and (entry.answer.strip(), False) in list_claims(entry)
         }
         opponents |= {entry.reviewer for entry in corrections} if only_one_right else set()
         if len(group) > len(opponents - {entry.reviewer for entry in group}):
@@ -194,7 +195,7 @@ def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -
 
 
 def _find_judgements(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Judgement]:
-    claims = [(entry, *claim) for entry in entries for claim in _list_claims(entry)]
+    claims = [(entry, *claim) for entry in entries for claim in list_claims(entry)]
     for (_, answer), group in _group_by(claims, lambda claim: (_key_of(claim[0]), claim[1])):
         good, bad = (
             _list_reviewers(entry for entry, _, is_good in group if is_good is side) for side in (True, False)
@@ -218,7 +219,7 @@ def _order_answers(entry: Feedback) -> tuple[str, str] | None:
     return pair if pair[0] != pair[1] else None
 
 
-def _list_claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
+def list_claims(entry: Feedback) -> Iterator[tuple[str, bool]]:
     """Yield each answer that the entry judges, and whether it is good."""
     answer = entry.answer.strip()
     if entry.correction is not None:

@@ -28,11 +28,7 @@ REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "multi": {"graders": dict, "calculate_output": str},
 }
 """Keys that each type of grader must have, beside type and name."""
-SCORE_FORMAT = {
-    "type": "object",
-    "properties": {"result": {"type": "number"}},
-    "required": ["result"],
-}
+SCORE_FORMAT = {"type": "object", "properties": {"result": {"type": "number"}}, "required": ["result"]}
 
 
 @dataclass(frozen=True)
@@ -157,7 +153,15 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
             case "label_model":
                 return _ask_for_label(grader, item, sample, tools)
             case _:
-                return _calculate(grader, item, sample, tools)
+                grades = {
+                    name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()
+                }
+                scores = {name: result.score for name, result in grades.items()}
+                errors = tuple(dict.fromkeys(flag for result in grades.values() for flag in result.errors))
+                detail = " ".join(filter(None, (result.detail for result in grades.values())))
+                score = templates.evaluate_formula(grader["calculate_output"], scores)
+                is_enough = score >= grader.get("pass_threshold", 1.0)
+                return Grade(score, is_enough and not errors, scores, errors, detail)
     except InputError as error:
         flag = "formula_parse_error" if "calculate_output" in str(error) else "invalid_variable_error"
         return Grade(0.0, False, errors=(flag,), detail=str(error))
@@ -224,13 +228,3 @@ def _content(content: Any) -> str:
     if isinstance(content, list):
         return "\n".join(map(_content, content))
     return content if isinstance(content, str) else str(content.get("text", ""))
-
-
-def _calculate(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
-    grades = {name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()}
-    scores = {name: result.score for name, result in grades.items()}
-    errors = tuple(dict.fromkeys(flag for result in grades.values() for flag in result.errors))
-    detail = " ".join(filter(None, (result.detail for result in grades.values())))
-    score = templates.evaluate_formula(grader["calculate_output"], scores)
-    threshold = grader.get("pass_threshold", 1.0)
-    return Grade(score, score >= threshold and not errors, scores, errors, detail)

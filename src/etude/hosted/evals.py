@@ -19,7 +19,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,7 +31,6 @@ from etude.errors import InputError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
 from etude.hosted.file_store import FileStore
 from etude.stats import intervals, paired
-from etude.types import Estimate
 from etude.web.api_errors import ApiError
 
 EVAL_ID, RUN_ID = re.compile(r"eval_[0-9a-f]{24}"), re.compile(r"evalrun_[0-9a-f]{24}")
@@ -125,7 +124,7 @@ class EvalRun:
                 for entry in line["results"]
                 if entry["name"] == criterion["id"]
             ]
-            share = _to_json(intervals.estimate([float(value) for value in passed])) if passed else None
+            share = asdict(intervals.estimate([float(value) for value in passed])) if passed else None
             criteria.append(
                 {
                     "testing_criteria": criterion["id"],
@@ -161,23 +160,18 @@ class EvalRun:
         passed = [float(result["status"] == "pass") for result in results]
         if not passed or self.state["status"] != "completed":
             return {}
-        measures: Json = {"pass_rate": _to_json(intervals.estimate(passed))}
-        if (other := self._find_earlier()) is not None:
-            earlier = [float(result["status"] == "pass") for result in other.results]
-            difference = _to_json(paired.newcombe_paired(passed, earlier))
-            measures["compared_with"] = {"run_id": other.folder.name, "difference": difference}
-        return measures
-
-    def _find_earlier(self) -> "EvalRun | None":
-        """The latest completed run of the eval before this one that graded the same items."""
-        items = [line["item"] for line in self.items]
-        submitted = self.request["submitted"]
+        measures: Json = {"pass_rate": asdict(intervals.estimate(passed))}
+        # The latest completed run of the eval before this one that graded the same items.
+        items, submitted = [line["item"] for line in self.items], self.request["submitted"]
         runs = [EvalRun(folder) for folder in self.folder.parent.glob("evalrun_*")]
-        earlier = [
-            run for run in runs if run.request["submitted"] < submitted and run.state["status"] == "completed"
-        ]
-        same = [run for run in earlier if [line["item"] for line in run.items] == items]
-        return max(same, key=lambda run: run.request["submitted"], default=None)
+        runs = [run for run in runs if run.request["submitted"] < submitted]
+        runs = [run for run in runs if run.state["status"] == "completed"]
+        runs = [run for run in runs if [line["item"] for line in run.items] == items]
+        if earlier := max(runs, key=lambda run: run.request["submitted"], default=None):
+            passed_before = [float(result["status"] == "pass") for result in earlier.results]
+            difference = asdict(paired.newcombe_paired(passed, passed_before))
+            measures["compared_with"] = {"run_id": earlier.folder.name, "difference": difference}
+        return measures
 
 
 @dataclass(frozen=True)
@@ -255,7 +249,9 @@ class EvalStore:
         if source.get("type") not in SOURCES:
             message = f"data_source.type must be one of {', '.join(SOURCES)}."
             raise ApiError(400, message, "data_source.type", "invalid_value")
-        if source["type"] != "jsonl" and not (source.get("model") and _list_messages(source)):
+        messages = source.get("input_messages") or {}
+        has_template = messages.get("type") == "template" and isinstance(messages.get("template"), list)
+        if source["type"] != "jsonl" and not (source.get("model") and has_template and messages["template"]):
             message = "A source of samples needs a model and input_messages with a template."
             raise ApiError(400, message, "data_source", "invalid_value")
         items = self._read_items(source.get("source") or {}, evaluation)
@@ -337,17 +333,6 @@ def _parse_lines(text: str) -> list[Any]:
                     400, f"Line {number} is not JSON.", "data_source.source", "invalid_value"
                 ) from error
     return lines
-
-
-def _list_messages(source: Json) -> list[Json]:
-    """The template of a source of samples; empty if it has none."""
-    messages = source.get("input_messages") or {}
-    template = messages.get("template") if messages.get("type") == "template" else None
-    return template if isinstance(template, list) else []
-
-
-def _to_json(value: Estimate) -> Json:
-    return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
 
 
 def _add_usage(results: Sequence[Json]) -> list[Json]:

@@ -9,7 +9,7 @@ import io
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from etude.methods.shared.training_run import build_training_run, choose_config
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.task import Task, definition, load_task
-from etude.types import Estimate, Example, Preference, Side, TrainableModel
+from etude.types import Example, Preference, Side, TrainableModel
 
 MIN_EXAMPLES = 10
 """OpenAI refuses fewer."""
@@ -110,15 +110,10 @@ def _compare(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
 
     comparison = compare(job.folder / "task.yaml")
     verdict = comparison.verdict
-    rows = [{"method": row.method, "status": row.status, **vars_of(row.estimate)} for row in verdict.ladder]
+    rows = [{"method": row.method, "status": row.status, **asdict(row.estimate)} for row in verdict.ladder]
     job.add_event("verdict", verdict.sentence, data={"recommended": verdict.leaning, "ladder": rows})
     facts = {"verdict": verdict.sentence, "recommended": verdict.recommended, "ladder": rows}
     return comparison.run.assistant_folder(verdict.leaning), {"trained_tokens": None, "etude": facts}
-
-
-def vars_of(estimate: Estimate) -> Json:
-    """An estimate as JSON: value, low, high, n."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
 def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Preference]]]:

@@ -2,7 +2,7 @@
 
 Rules over phrases (acts.yaml); the first that applies decides:
 
-1. incoherent: nothing said, template tokens, the question repeated, the same over and over, or numbers alone;
+1. incoherent: nothing said, template tokens, the question repeated, or the same over and over, counting included;
 2. the task's own phrases for an act, anywhere in the answer;
 3. hand_over: a phrase that sends the reader to a person, if the answer is short, refuses too, or begins with it;
 4. refuse: a refusal in the first two sentences; a partial refusal counts;
@@ -16,6 +16,7 @@ docs/trust.md has the measured accuracy.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from etude.base.word_lists import merge_patterns, read_table
 from etude.task.contract import Contract
@@ -95,7 +96,7 @@ def _match_phrases(text: str) -> ActReading:
         return ActReading("hand_over", match[0])
     if refused:
         return ActReading("refuse", refused[0])
-    questions = [sentence for sentence in sentences if sentence.endswith("?")]
+    questions = [sentence for sentence in sentences if sentence.endswith("?") and not _is_title(sentence)]
     num_asking = sum(len(sentence.split()) for sentence in questions)
     is_asking = text.rstrip().endswith("?") and num_words <= SHORT and num_asking >= ASKING * num_words
     if is_asking and (match := _PHRASES["ask_back"].search(" ".join(questions))):
@@ -103,6 +104,12 @@ def _match_phrases(text: str) -> ActReading:
     if num_words <= SHORT and (match := _PHRASES["tell_me"].search(text)):
         return ActReading("ask_back", match[0])
     return ActReading("answer")
+
+
+def _is_title(sentence: str) -> bool:
+    """Whether a question is the title of a work: all its longer words but the first begin with a capital letter."""
+    words = re.findall(r"[^\W\d_]{4,}", sentence.partition(" ")[2])
+    return len(words) > 1 and all(word[0].isupper() for word in words)
 
 
 def _find_incoherence(text: str, question: str) -> str:
@@ -120,6 +127,8 @@ def _find_incoherence(text: str, question: str) -> str:
         phrases = list(zip(words, words[1:], words[2:], strict=False))
         if len(set(phrases)) <= (1 - LOOP) * len(phrases):
             return "says the same over and over"
-        if sum(word.isdigit() for word in words) >= 0.9 * len(words):
-            return "numbers only"
+        numbers = [int(word) for word in words if word.isdecimal() and len(word) < LOOP_WORDS]
+        num_counted = sum(second - first in (0, 1) for first, second in pairwise(numbers))
+        if num_counted >= 0.8 * len(words):
+            return "counts on and on"
     return ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from etude.base.formatting import format_count, format_share
 from etude.base.word_lists import read_table
-from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel
+from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel, count_features
 from etude.limits.scope import Scope
 from etude.stats.calibration import choose_floor
 from etude.task.definition import Limit
@@ -49,13 +49,25 @@ def fit_scope(
     others = [(text, name, 1.0) for text, name in read_generic_questions() if text not in set(own)]
     others += [(text, limit.name, EXAMPLE_WEIGHT) for limit in limits for text in limit.examples]
     rows = [*((text, OWN, 1.0) for text in own), *others]
+    counts, names, weights = (
+        count_features([row[0] for row in rows]),
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+    )
+
+    def fit_model(positions: Sequence[int]) -> QuestionModel:
+        blocks = [block[positions] for block in counts]
+        return QuestionModel.fit(
+            blocks, [names[row] for row in positions], [weights[row] for row in positions]
+        )
+
     fold_of = rng.permutation(len(rows)) % FOLDS
     scores = []
     for fold in range(FOLDS):
-        kept = [row for row, number in zip(rows, fold_of, strict=True) if number != fold]
         left_out = [text for text, number in zip(own, fold_of, strict=False) if number == fold]
-        scores += _fit_model(kept).score(left_out).tolist() if left_out else []
-    model = _fit_model(rows)
+        if left_out:
+            scores += fit_model(np.flatnonzero(fold_of != fold).tolist()).score(left_out).tolist()
+    model = fit_model(range(len(rows)))
     scores += model.score(held_out).tolist() if held_out else []
     threshold, bound = choose_floor(scores, MAX_TURNED_AWAY)
     scope = Scope(tuple(replace(limit, examples=()) for limit in limits), threshold, model.to_text())
@@ -77,7 +89,3 @@ def _list_missed_examples(limits: Sequence[Limit], model: QuestionModel, thresho
                 f"because they are too like the rows, such as {answered[0]!r}"
             )
     return notes
-
-
-def _fit_model(rows: Sequence[tuple[str, str, float]]) -> QuestionModel:
-    return QuestionModel.fit(*zip(*rows, strict=True))

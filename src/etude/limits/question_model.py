@@ -47,10 +47,13 @@ class QuestionModel:
     rarity_scale: float
 
     @classmethod
-    def fit(cls, texts: Sequence[str], names: Sequence[str], weights: Sequence[float]) -> QuestionModel:
-        """Fit on texts with their classes and weights; own questions weigh as much as all others together,
-        and each limit as much as another."""
-        counts = _count_features(texts)
+    def fit(
+        cls, counts: Sequence[csr_matrix], names: Sequence[str], weights: Sequence[float]
+    ) -> QuestionModel:
+        """Fit on the features of texts (`count_features`) with their classes and weights.
+
+        Own questions weigh as much as all others together, and each limit as much as another.
+        """
         blocks = [TfidfTransformer(sublinear_tf=True).fit(block) for block in counts]
         rarity, rarity_scale = _quantise(np.concatenate([block.idf_ for block in blocks]), np.uint8)
         features = _weigh_features(counts, rarity * rarity_scale)
@@ -58,12 +61,15 @@ class QuestionModel:
         for name in (others := sorted({*names} - {OWN})):
             row_weights[name_of == name] *= 1 / row_weights[name_of == name].sum()
         row_weights[name_of == OWN] *= len(others) / row_weights[name_of == OWN].sum()
-        row_weights *= len(texts) / row_weights.sum()
-        model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-        model.fit(features, names, sample_weight=row_weights)
-        coefficients, intercepts = model.coef_, model.intercept_
+        row_weights *= len(names) / row_weights.sum()
+        used = np.unique(features.indices)
+        model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, tol=1e-3)
+        model.fit(features[:, used], names, sample_weight=row_weights)
+        coefficients, intercepts = np.zeros((len(model.classes_), 2 * NUM_FEATURES)), model.intercept_
         if len(model.classes_) == 2:  # scikit-learn stores one row for both classes
-            coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.r_[0.0, intercepts]
+            coefficients[1, used], intercepts = model.coef_[0], np.r_[0.0, intercepts]
+        else:
+            coefficients[:, used] = model.coef_
         quantised, scale = _quantise(coefficients, np.int8)
         return cls(
             tuple(model.classes_), tuple(map(float, intercepts)), quantised, scale, rarity, rarity_scale
@@ -71,7 +77,7 @@ class QuestionModel:
 
     def compute_logits(self, texts: Sequence[str]) -> FloatArray:
         """Compute the logits, (texts, classes)."""
-        features = _weigh_features(_count_features(texts), self.rarity * self.rarity_scale)
+        features = _weigh_features(count_features(texts), self.rarity * self.rarity_scale)
         return np.asarray(features @ self._weight_matrix + np.array(self.intercepts))
 
     def score(self, texts: Sequence[str]) -> FloatArray:
@@ -100,7 +106,8 @@ class QuestionModel:
         return cls(tuple(classes), tuple(intercepts), weights, scale, rarity, rarity_scale)
 
 
-def _count_features(texts: Sequence[str]) -> list[csr_matrix]:
+def count_features(texts: Sequence[str]) -> list[csr_matrix]:
+    """Count the words and the letters of each text, hashed: two blocks of (texts, `NUM_FEATURES`)."""
     read_texts = [text[:MAX_CHARACTERS] for text in texts]
     shared: dict[str, Any] = {"n_features": NUM_FEATURES, "alternate_sign": False, "norm": None}
     return [HashingVectorizer(**options, **shared).transform(read_texts) for options in _OPTIONS]

@@ -13,8 +13,10 @@ from etude.types import Message
 if TYPE_CHECKING:
     from etude.limits.question_model import QuestionModel
 
-FOLLOW_UP_WORDS = 8
-"""A last turn of at most so many words, such as "and for a boy of nine?", may be read with the question before it."""
+GENERAL, LEAD = "out_of_scope", 1.0
+"""The limit that applies unless the log-odds of another are so much higher."""
+FOLLOW_UP_WORDS = 6
+"""A last turn of at most so many words, such as "and for a boy of nine?", may follow up the question before it."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,14 @@ class Scope:
     def find_limits(self, chats: Sequence[Sequence[Message]]) -> list[Limit | None]:
         """Find the limit that turns each chat away, by its last turn; None if it is to be answered.
 
-        A short last turn that is only out of scope is read again with the user's turn before it.
+        A short last turn that is only out of scope is answered if the user's turn before it is in scope.
         """
         limits = self._judge([chat[-1].content for chat in chats])
         follow_ups = {
-            position: f"{earlier[-1]}\n{chat[-1].content}"
+            position: earlier[-1]
             for position, (chat, limit) in enumerate(zip(chats, limits, strict=True))
             if limit is not None
-            and limit.name == "out_of_scope"
+            and limit.name == GENERAL
             and len(chat[-1].content.split()) <= FOLLOW_UP_WORDS
             and (earlier := [turn.content for turn in chat[:-1] if turn.role == "user"])
         }
@@ -54,6 +56,7 @@ class Scope:
         limits: list[Limit | None] = []
         for row, score in zip(logits.tolist(), scores.tolist(), strict=True):
             logit_of = dict(zip(model.classes, row, strict=True))
+            logit_of[GENERAL] += LEAD
             name = max(by_name, key=lambda name: logit_of.get(name, float("-inf")))
             limits.append(by_name[name] if score < self.threshold else None)
         return limits

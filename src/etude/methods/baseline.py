@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, TypeVar
 from etude.base.files import read_json
 from etude.index.build import load_task_encoder
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.text.answer_spans import NestedListError, parse_answers
+from etude.text.likeness import are_repeated
 from etude.types import CLASSICAL, ModelRef
 
 if TYPE_CHECKING:
     from etude.models.classical import Predictor
+    from etude.models.gazetteer import Gazetteer
 
 Fitted = TypeVar("Fitted")
 
 
 class Baseline(Method):
-    """The best on dev of: the most frequent answer, the nearest example's answer, and for classify TF-IDF + linear SVM
-    and sentence embeddings + logistic regression.
+    """The best on dev of: the most frequent answer; the nearest example's answer, by words and, if answers repeat, by
+    meaning; for classify TF-IDF + linear SVM and sentence embeddings + logistic regression; for extract the values of
+    the training answers, looked up in the text.
 
     The best is fitted again on train and dev together. The reported dev results are those of the fit on train alone.
     """
@@ -33,8 +37,8 @@ class Baseline(Method):
     keys = ("encoder",)
 
     def used_keys(self, task: Task) -> tuple[str, ...]:
-        """Use the encoder only for labels."""
-        return self.keys if task.kind == "classify" else ()
+        """Use the encoder only for labels and for answers that repeat."""
+        return self.keys if task.kind in ("classify", "answer") else ()
 
     def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
         """Count none: they cost next to nothing."""
@@ -111,6 +115,12 @@ def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext
         "most frequent answer": Constant.fit(outputs),
         "nearest example": Nearest(texts, outputs),
     }
+    # Answers that repeat are known answers to choose among.
+    is_choice = task.kind == "answer" and are_repeated(outputs)
+    if is_choice and (encoder := load_task_encoder(task, context.models, context.notes)):
+        predictors["nearest example by meaning"] = Nearest(texts, outputs, encoder)
+    if task.kind == "extract" and (gazetteer := _fit_gazetteer(texts, outputs)):
+        predictors["known values in the text"] = gazetteer
     # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
         linear = {"TF-IDF + linear SVM": Linear.fit(texts, outputs, task.seed)}
@@ -127,12 +137,28 @@ def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext
 def fit_again(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
     """Fit the same kind of predictor on other rows; a linear one keeps its temperature."""
     from etude.models.classical import Constant, Features, Linear, Nearest
+    from etude.models.gazetteer import Gazetteer
 
     texts, outputs = split_columns(rows.examples)
     if isinstance(predictor, Linear):
         encoder = None if isinstance(predictor.features, Features) else predictor.features
         return Linear.fit(texts, outputs, task.seed, predictor.temperature, encoder)
-    return Nearest(texts, outputs) if isinstance(predictor, Nearest) else Constant.fit(outputs)
+    if isinstance(predictor, Gazetteer):
+        return _fit_gazetteer(texts, outputs) or predictor
+    if isinstance(predictor, Nearest):
+        return Nearest(texts, outputs, predictor.encoder)
+    return Constant.fit(outputs)
+
+
+def _fit_gazetteer(texts: Sequence[str], outputs: Sequence[str]) -> Gazetteer | None:
+    """None if an answer is a list of objects, or none is a JSON object."""
+    from etude.models.gazetteer import Gazetteer
+
+    try:
+        texts, answers = parse_answers(texts, outputs)
+    except NestedListError:
+        return None
+    return Gazetteer.fit(texts, answers) if answers else None
 
 
 def split_columns(examples: Sequence[Example]) -> tuple[list[str], list[str]]:

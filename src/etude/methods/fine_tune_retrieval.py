@@ -18,7 +18,6 @@ class FineTuneRetrieval(FineTune):
     label = "Fine-tuned, with passages looked up"
     copies = True
     searches = True
-    same_rows_as = "retrieval"
     keys = ("model", "train", "documents", "encoder")
 
     def missing_key(self, task: Task) -> str:

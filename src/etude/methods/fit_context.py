@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, with_engine
 from etude.data.dataset import Dataset
 from etude.evaluate import RowOutcome, ScoredAnswer, build_sample, evaluate, open_answer_log
 from etude.metrics import Metric
@@ -105,6 +105,8 @@ class FitContext:
     """Whether `fit` trained on what it read."""
     num_trained: int | None = None
     """Distinct rows of the share that weights were trained on, if training ended before all were."""
+    num_search_rows: int = 0
+    """Rows that the encoder of its search learned from."""
     num_dev_learned: int = 0
     """Dev rows that were learned from, after the choices on dev."""
     box_seconds: float | None = None
@@ -123,6 +125,8 @@ class FitContext:
     """Whether a search in them is used whatever rows it was fitted on: for a learning curve of the weights alone."""
     chosen_scored: list[ScoredAnswer] = field(default_factory=list)
     """Dev rows as the candidate that was chosen last answered them."""
+    engine: str = "local"
+    """What computes the answers to dev."""
     race: Race | None = None
     """None: every candidate answers all dev rows."""
     is_raced_out: bool = False
@@ -134,7 +138,7 @@ class FitContext:
         if not self.has_learned:
             return None
         num_trained = self.num_read if self.num_trained is None else min(self.num_read, self.num_trained)
-        return num_trained + self.num_dev_learned
+        return max(num_trained, self.num_search_rows) + self.num_dev_learned
 
     @property
     def seconds(self) -> float:
@@ -211,6 +215,7 @@ class FitContext:
     def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[ScoredAnswer]:
         """Answer and score `rows`, resumable through a log in the folder. If a simpler method has answered all of them
         with an equal assistant, its answers are reused and no seconds counted."""
+        assistant = with_engine(self.engine, assistant)
         logs = (open_answer_log(folder, assistant, rows) for folder in self.lower_folders)
         finished_log = next((log for log in logs if log.num_requests == len(rows) * assistant.samples), None)
         log = finished_log or open_answer_log(self.folder, assistant, rows)

@@ -28,6 +28,7 @@ from etude.text.answer_spans import (
 from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
+    from etude.models.classical import Predictor
     from etude.models.local.tagger import Tagger
 
 RECORD, WEIGHTS = "trained.json", "tagger"
@@ -207,12 +208,13 @@ def _build_tagger(task: Task, counts: ValueCounts, models: Models) -> Tagger:
 
 def _fit_classifiers(
     task: Task, texts: Sequence[str], answers: Sequence[Any], counts: ValueCounts, models: Models
-) -> tuple[dict[Field, Any], list[str]]:
+) -> tuple[dict[Field, Predictor], list[str]]:
     """A classifier for each field that is not tagged and takes few distinct values; and notes on values that neither
     the tagger nor a classifier can give."""
     from etude.models.classical import Constant, Linear
 
-    classified, notes = {}, []
+    classified: dict[Field, Predictor] = {}
+    notes: list[str] = []
     for path in counts.shape.fields:
         name, total, num_absent = ".".join(path), counts.totals[path], counts.absent[path]
         if path in counts.tagged:

@@ -110,30 +110,38 @@ class Constant:
 
 @dataclass
 class Nearest:
-    """The output of the training input with the highest TF-IDF cosine.
+    """The output of the training input with the highest cosine: of an encoder's vectors if there is one, else of TF-IDF.
 
     The log-probability is the log of that cosine: it ranks answers and is not a calibrated probability.
     """
 
     texts: Sequence[str]
     outputs: Sequence[str]
-    features: Features = field(init=False)
-    rows: csr_matrix = field(init=False)
+    encoder: Encoder | None = None
+    features: Features | Encoder = field(init=False)
+    rows: Any = field(init=False)
+    """Shape (training rows, features)."""
 
     def __post_init__(self) -> None:
-        self.features, self.rows = Features.fit(self.texts)
+        if self.encoder:
+            self.features, self.rows = self.encoder, self.encoder.embed(self.texts)
+        else:
+            self.features, self.rows = Features.fit(self.texts)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return the output of the nearest training row; the first row of equally near ones."""
-        # rows of each block have length one, so their dot product is a cosine
-        cosines = (self.features.transform(texts) @ self.rows.T).toarray() / len(TFIDF_OPTIONS)
+        if isinstance(self.features, Features):
+            # rows of each block have length one, so their dot product is a cosine
+            cosines = (self.features.transform(texts) @ self.rows.T).toarray() / len(TFIDF_OPTIONS)
+        else:
+            cosines = self.features.embed(texts) @ self.rows.T
         best = cosines.argmax(axis=1)
         logs = np.log(np.clip(cosines[np.arange(len(best)), best], 1e-9, 1.0))
         return [(self.outputs[row], float(log)) for row, log in zip(best, logs, strict=True)]
 
     def save(self, folder: Path) -> None:
         """Write the training rows; features are computed again when they are loaded."""
-        write_header(folder, "nearest")
+        write_header(folder, "nearest", encoder=self.encoder.name if self.encoder else None)
         lines = (json.dumps(row, ensure_ascii=False) for row in zip(self.texts, self.outputs, strict=True))
         (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -142,7 +150,8 @@ class Nearest:
         """Read what `save` wrote."""
         lines = (folder / "rows.jsonl").read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line]
-        return cls([text for text, _ in rows], [output for _, output in rows])
+        encoder = models.load_shared_encoder(name) if (name := header.get("encoder")) else None
+        return cls([text for text, _ in rows], [output for _, output in rows], encoder)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,7 @@ class Gazetteer:
             for path in shape.fields:
                 if path not in spans:
                     absent[path][tuple(missing.get(path, ()))] += 1
-        occurrences = Counter[Words]()
-        longest = max(map(len, counts), default=0)
-        for text in texts:
-            words = _split_words(text)
-            for start in range(len(words)):
-                for end in range(start + 1, min(len(words), start + longest) + 1):
-                    if words[start:end] in counts:
-                        occurrences[words[start:end]] += 1
+        occurrences = _count_occurrences(texts, counts)
         entries = {}
         for words, fields in counts.items():
             ((path, number),) = fields.most_common(1)
@@ -97,6 +90,19 @@ class Gazetteer:
         entries = {tuple(words): (tuple(path), precision) for words, path, precision in header["entries"]}
         constants = {tuple(path): values for path, values in header["constants"]}
         return cls(AnswerShape.from_json(header["shape"]), entries, constants)
+
+
+def _count_occurrences(texts: Sequence[str], values: Collection[Words]) -> Counter[Words]:
+    longest, occurrences = max(map(len, values), default=0), Counter[Words]()
+    for text in texts:
+        words = _split_words(text)
+        ranges = (
+            (start, end) for start in range(len(words)) for end in range(start + 1, start + longest + 1)
+        )
+        occurrences.update(
+            words[start:end] for start, end in ranges if end <= len(words) and words[start:end] in values
+        )
+    return occurrences
 
 
 def _split_words(text: str) -> Words:

@@ -15,7 +15,7 @@ SPACE = r" |\n {0,16}"
 
 
 def compile_grammar(grammar: Grammar) -> dict[str, Any]:
-    """Convert a grammar to llguidance's own form. Raises GrammarError, naming the construct, if it cannot be enforced."""
+    """Convert a grammar to llguidance's own form. Raises GrammarError, naming the construct that it cannot enforce."""
     kind, parse = "regular expression", LLMatcher.grammar_from_regex
     if grammar.kind == "json_schema":
         kind = "JSON schema"

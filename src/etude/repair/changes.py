@@ -205,8 +205,16 @@ class _RowFixer:
         for draft in examples:
             draft.repair(self.repairs)
             self.personal.mask(draft)
-        if self.is_wanted("repeated_input"):
-            self._leave_out_repeats(examples)
+        # Rows that equal an earlier one in everything but the id.
+        for draft in examples if self.is_wanted("repeated_input") else ():
+            if not draft.is_left_out:
+                cells = (draft.current.cells.get(name) for name in self.columns)
+                values = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
+                text = json.dumps(values, sort_keys=True)
+                row_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
+                if row_hash in self.row_hashes:
+                    draft.leave_out("repeated_input")
+                self.row_hashes.add(row_hash)
         # A repaired input can equal one of the test that it differed from before.
         self._leave_out_test_inputs([draft for draft in examples if draft.current is not draft.original])
 
@@ -216,15 +224,3 @@ class _RowFixer:
         if self.test_inputs and active:
             for row, *_ in find_near_matches([draft.input_text for draft in active], self.test_inputs):
                 active[row].leave_out("test_overlap")
-
-    def _leave_out_repeats(self, drafts: Iterable[RowDraft]) -> None:
-        """Leave out rows that equal an earlier one in everything but the id."""
-        for draft in drafts:
-            if not draft.is_left_out:
-                cells = (draft.current.cells.get(name) for name in self.columns)
-                values = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
-                text = json.dumps(values, sort_keys=True)
-                row_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
-                if row_hash in self.row_hashes:
-                    draft.leave_out("repeated_input")
-                self.row_hashes.add(row_hash)

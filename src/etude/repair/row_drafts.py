@@ -15,6 +15,7 @@ from etude.errors import parse_location
 from etude.privacy import Masker, Span, find
 from etude.privacy.detect.phones import is_phone_column
 from etude.privacy.mask.known_values import KnownValues, is_word_password
+from etude.privacy.names.of_emails import find_names_of
 from etude.privacy.spans import remove_overlaps
 from etude.repair.change_log import Change
 from etude.repair.editable_rows import CellPath, EditableRow, read_editable_rows
@@ -128,27 +129,25 @@ class RowDraft:
             for span in chain.from_iterable(spans_by_path.values()):
                 if not is_word_password(span.kind, span.text):
                     own_values.add(span.kind, span.text)
-            self._mask_once(spans_by_path, [own_values, values], select, masker)
+            # Names are found by the row's own e-mail addresses alone; other rules for names are often wrong.
+            row_spans = chain.from_iterable(spans_by_path.values())
+            addresses = {span.text for span in row_spans if span.kind == "email"}
+            masked, kinds = {}, list[str]()
+            for path in (*self.trained_paths, *self.current.other_paths):
+                text = self.current.get_text(path)
+                repeated = chain.from_iterable(v.find_spans(text) for v in (own_values, values) if v)
+                selected = [
+                    *spans_by_path.get(path, ()),
+                    *select(text, repeated),
+                    *find_names_of(addresses, text),
+                ]
+                if spans := remove_overlaps(selected):
+                    masked[path] = masker.mask(text, spans)
+                    kinds += [f"privacy_{'email' if span.kind == 'name' else span.kind}" for span in spans]
+            if masked:
+                self._write(masked, kinds)
             if self.current is before:
                 break
-
-    def _mask_once(
-        self,
-        spans_by_path: Mapping[CellPath, list[Span]],
-        known_values: Sequence[KnownValues],
-        select: SelectSpans,
-        masker: Masker,
-    ) -> None:
-        masked, kinds = {}, []
-        for path in (*self.trained_paths, *self.current.other_paths):
-            text = self.current.get_text(path)
-            repeated = (span for values in known_values if values for span in values.find_spans(text))
-            spans = remove_overlaps([*spans_by_path.get(path, ()), *select(text, repeated)])
-            if spans:
-                masked[path] = masker.mask(text, spans)
-                kinds += [f"privacy_{span.kind}" for span in spans]
-        if masked:
-            self._write(masked, kinds)
 
     def _assign_spans(
         self, texts: Mapping[CellPath, str], spans: Sequence[Span]

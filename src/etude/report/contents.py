@@ -51,7 +51,7 @@ class MethodView:
 class EpochResult:
     """What was measured after one epoch, and the training step it was measured at."""
 
-    epoch: int
+    epoch: float
     step: int
     train_loss: float | None
     """Mean over its steps; None before training."""
@@ -104,6 +104,8 @@ class Report:
     split: Mapping[str, int]
     num_test_answered: int
     """Test rows that the methods answer: fewer than the test has if a budget cut it."""
+    failed_gates: str
+    """Which gates the last test of the recommended method failed, as a sentence; "" if none."""
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float | None], ...]
     """(share of rows on which two methods disagree, smallest difference the answered test rows can show; None

@@ -113,20 +113,21 @@ def encode_rows(report: contents.Report) -> str:
 def _encode_row(
     answers: Mapping[str, files.Json], names: list[str], get_index: GetIndex, kinds: list[str]
 ) -> list[object]:
-    # [id or `file:line`, input, expected, tags, answers]. Texts by their index, 0 if there is no answer yet.
+    # [id or `file:line`, input, expected, tags, answers], texts by their index. An answer is [text, score, failures by
+    # the index of their kind, citations if there are some], or 0 if there is none yet.
     line = next(iter(answers.values()))
     location = line.get("location") if _HASH.fullmatch(line["id"]) else None
     tags = [[get_index(tag), get_index(str(value))] for tag, value in (line.get("tags") or {}).items()]
-    encoded = [_encode_answer(answers[name], get_index, kinds) if name in answers else 0 for name in names]
+    encoded: list[object] = []
+    for answer in map(answers.get, names):
+        if answer is None:
+            encoded.append(0)
+            continue
+        failures = [*answer["failed"], *([words.TRUNCATED] if answer["truncated"] else [])]
+        citations = [get_index("; ".join(answer["citations"]))] if answer.get("citations") else []
+        indices = [kinds.index(kind) for kind in failures]
+        encoded.append([get_index(answer["answer"]), round(answer["score"], 4), indices, *citations])
     return [location or line["id"], get_index(line["input"]), get_index(line["expected"]), tags, encoded]
-
-
-def _encode_answer(line: files.Json, get_index: GetIndex, kinds: list[str]) -> list[object]:
-    # [text, score, failures by the index of their kind, citations if there are some]
-    failures = [*line["failed"], *([words.TRUNCATED] if line["truncated"] else [])]
-    citations = [get_index("; ".join(line["citations"]))] if line.get("citations") else []
-    indices = [kinds.index(kind) for kind in failures]
-    return [get_index(line["answer"]), round(line["score"], 4), indices, *citations]
 
 
 def _find_first(candidates: Iterable[str | None], names: list[str]) -> str | None:

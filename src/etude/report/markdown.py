@@ -23,9 +23,7 @@ BAR_WIDTH = 25  # Characters of the picture of an interval.
 def render_markdown(report: contents.Report) -> str:
     """Render the whole page as text."""
     text = _load_template().render(
-        report=report,
-        verdict=report.verdict,
-        on_test=any(method.test for method in report.methods),
+        report=report, verdict=report.verdict, on_test=any(method.test for method in report.methods)
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -167,7 +167,7 @@ def format_evidence(evidence: Evidence) -> str:
     text = (
         f"{evidence.method} was also fitted on some of its rows and with other seeds, which took "
         f"{formatting.format_time(evidence.seconds)}. Its own fit is the last point and the first training run. With "
-        "retrieval, all fits use the search that was trained on all rows."
+        "retrieval, all fits use the search of that fit."
     )
     if evidence.doubling is not None:
         text += (
@@ -262,7 +262,7 @@ def list_epochs(report: Report) -> list[tuple[str, ...]]:
     epochs = report.curve.epochs if report.curve else ()
     has_scores = any(epoch.score for epoch in epochs)
     metric = ("Metric on dev",) if has_scores else ()
-    header = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric, "")
+    header = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric, "State")
     rows: list[tuple[str, ...]] = [header]
     for epoch in epochs:
         train = "" if epoch.train_loss is None else wording.format_loss(epoch.train_loss)

@@ -17,6 +17,7 @@ from etude.metrics import GRADED, Metric
 from etude.models.registry import get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
 from etude.runs import Run, training_log
+from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
 from etude.task import METHOD_NAMES
@@ -57,6 +58,7 @@ def read_report(run_folder: Path) -> Report:
         target=run.get("target"),
         split={side: split.get(side, 0) for side in ("train", "dev", "test")},
         num_test_answered=_count_answered(run, verdict),
+        failed_gates=describe_failed_gates(Run(run_folder), verdict.leaning) if verdict else "",
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         power_on_dev=(run.get("power_on_dev") or {}).get("difference"),
@@ -168,6 +170,7 @@ def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     values = {
         "Model": run.get("model") and get_title(run["model"]),
         "Model of the prompts": run.get("prompt_model") and get_title(run["prompt_model"]),
+        "Engine": run.get("engine"),
         "Étude": run.get("etude"),
         "Python": run.get("python"),
         "Platform": run.get("platform"),

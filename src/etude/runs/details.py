@@ -90,7 +90,13 @@ def compute_details(kind: Kind, lines: Sequence[Json]) -> Details:
         return Details(constant=constant)
     hits = [count_value_hits(row["answer"], [row["expected"], *row["references"]]) for row in rows]
     units = [row["unit"] for row in rows]
-    return Details(fields=_score_fields(hits, units), values=_score_values(hits, units), constant=constant)
+    scores = {}
+    for name in dict.fromkeys(name for fields in hits for name in fields):
+        positions = [row for row, fields in enumerate(hits) if name in fields]
+        counts, field_units = [hits[row][name] for row in positions], [units[row] for row in positions]
+        scores[name] = estimate_sample(make_f1_sample(counts, field_units))
+    scores = dict(sorted(scores.items(), key=lambda one: (one[1].value, one[0])))
+    return Details(fields=scores, values=_score_values(hits, units), constant=constant)
 
 
 def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
@@ -135,12 +141,3 @@ def _score_values(hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str])
         for values in (answered, expected)
     )
     return ValueScores(precision, recall, estimate_sample(make_f1_sample(counts, units)))
-
-
-def _score_fields(hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str]) -> dict[str, Estimate]:
-    estimates = {}
-    for name in dict.fromkeys(name for fields in hits for name in fields):
-        rows = [row for row, fields in enumerate(hits) if name in fields]
-        sample = make_f1_sample([hits[row][name] for row in rows], [units[row] for row in rows])
-        estimates[name] = estimate_sample(sample)
-    return dict(sorted(estimates.items(), key=lambda one: (one[1].value, one[0])))

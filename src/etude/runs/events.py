@@ -94,7 +94,7 @@ class StepTrained:
     method: str
     step: int
     steps: int
-    """Steps of all epochs."""
+    """Steps of all epochs, or those planned in a time box."""
     epoch: int
     epochs: int
     loss: float
@@ -109,7 +109,8 @@ class EpochEnded:
     """An epoch of training has ended and been measured on dev; epoch 0 is the untrained model."""
 
     method: str
-    epoch: int
+    epoch: float
+    """Epochs done; in a time box a fraction."""
     epochs: int
     train_loss: float | None
     """Mean loss of the epoch's steps; None for epoch 0."""

@@ -53,6 +53,7 @@ EXCLUDED_FIELDS = (
     "gates",
     "handover",
     "limits",
+    "engine",
     "evidence",
     "judge",
 )
@@ -89,6 +90,7 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         # Only if set: earlier runs have no such keys.
         **({"handover": task.handover} if task.handover else {}),
         **({"limits": [asdict(limit) for limit in task.limits]} if task.limits else {}),
+        **({"engine": task.engine} if task.engine != "local" else {}),
         **({"evidence": task.evidence} if task.evidence == "full" else {}),
     }
     if judge:

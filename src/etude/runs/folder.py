@@ -26,6 +26,7 @@ from etude.runs.verdict import Verdict, read_verdict
 FORMAT = 1
 FOLDER = "runs"
 LOCK = "lock"
+TESTS = "tests"  # folder of a run's behaviour tests, one for each method
 REQUESTS = "requests.jsonl"
 """Answers of services, so that none is paid for twice."""
 

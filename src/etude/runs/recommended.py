@@ -5,12 +5,13 @@ from pathlib import Path
 
 from etude import assistant
 from etude.assistant import Assistant
+from etude.base.files import read_json
 from etude.base.formatting import format_command
 from etude.errors import RunError
 from etude.evaluate import build_sample, parse_outcome
 from etude.metrics import Metric
 from etude.models.registry import find_backend
-from etude.runs.folder import FOLDER, Run, find_run, find_runs
+from etude.runs.folder import FOLDER, TESTS, Run, find_run, find_runs
 from etude.stats.ladder import choose
 from etude.task import Endpoint, load_task
 
@@ -90,6 +91,16 @@ def choose_method(run: Run) -> tuple[str, str]:
         return run.fitted_methods[-1], ""
     name, reason = choose_on_dev(run)
     return name, f" The run has no verdict yet; of its {len(run.fitted_methods)} fitted methods, {reason}."
+
+
+def describe_failed_gates(run: Run, method: str) -> str:
+    """Describe which gates the last `etude test` of a method failed; "" if none, or without a test."""
+    file = run.folder / TESTS / method / "test.json"
+    gates = read_json(file)["gates"] if file.exists() else []
+    failed = [gate["gate"] for gate in gates if gate["outcome"] == "failed"]
+    if not failed:
+        return ""
+    return f"The last test of {method} failed {len(failed)} of {len(gates)} gates: {'; '.join(failed)}."
 
 
 def choose_on_dev(run: Run) -> tuple[str, str]:

@@ -32,7 +32,14 @@ def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: even
     """Start run.json with a unique id, or resume it: then `resumed` gains an entry if versions or machine differ from
     the last attempt. Report why a new run begins if the task has others."""
     if (run.folder / "run.json").exists():
-        _resume_record(run)
+        info, now = run.info, read_environment()
+        resumed = info.get("resumed", [])
+        # Each entry has only what differed, so the last attempt is the sum of all entries.
+        last = {key: info.get(key) for key in now}
+        for entry in resumed:
+            last |= entry
+        differing = {key: value for key, value in now.items() if value != last[key]}
+        run.update(status="running", **({"resumed": [*resumed, differing]} if differing else {}))
         return
     # Comments and layout do not start a new run, so the user may wonder why there is one.
     if reason := _explain_new_run(run, inputs):
@@ -48,6 +55,7 @@ def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: even
         seed=task.seed,
         model=task.model,
         prompt_model=task.prompt_model,
+        engine=task.engine,
         kind=task.kind,
         margin=task.margin,
         target=task.target,
@@ -172,17 +180,6 @@ def list_resume_notes(run: Run) -> list[str]:
         "both (run.json, resumed)."
         for entry in run.info.get("resumed", [])
     ]
-
-
-def _resume_record(run: Run) -> None:
-    info, now = run.info, read_environment()
-    resumed = info.get("resumed", [])
-    # Each entry has only what differed, so the last attempt is the sum of all entries.
-    last = {key: info.get(key) for key in now}
-    for entry in resumed:
-        last |= entry
-    differing = {key: value for key, value in now.items() if value != last[key]}
-    run.update(status="running", **({"resumed": [*resumed, differing]} if differing else {}))
 
 
 def _explain_new_run(run: Run, inputs: Mapping[str, str]) -> str | None:

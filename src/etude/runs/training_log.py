@@ -66,7 +66,7 @@ class TrainingLog:
         lines = list(read_lines(file)) if file.exists() else []
         self.lines_before = {_line_key(line) for line in lines if "step" not in line}
         self.epochs_before = find_last_epochs(lines)
-        self.published_epochs: set[int] = set()
+        self.published_epochs: set[float] = set()
         """Epochs that were published."""
         self.last_step_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
         self.written_to = self.step = self.steps_here = 0

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from etude.base import files, typed_json
+from etude.base.formatting import format_html_table, format_interval, format_percent
 from etude.errors import RUN_REMEDY, RunError
 from etude.metrics import Metric
 from etude.runs.details import Details
@@ -353,6 +355,15 @@ class Verdict:
     judge: JudgeResult | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
     """Method -> why it failed. It is not on the ladder; the same command tries it again."""
+
+    def _repr_html_(self) -> str:
+        """Return the sentence and the ladder for notebooks."""
+        rows: list[tuple[str, ...]] = [
+            (row.method, format_percent(row.estimate.value), format_interval(row.estimate), row.status)
+            for row in self.ladder
+        ]
+        rows += [(name, "", "", "failed") for name in self.failures]
+        return f"<p><strong>{escape(self.sentence)}</strong></p>{format_html_table(rows)}"
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:

@@ -4,24 +4,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
-from etude.assistant import FILE, Assistant
-from etude.errors import InputError, Issue, ModelError
-from etude.index.passages import MAX_PARAGRAPH
-from etude.models.local.adapters import CONFIG_FILE
-from etude.models.registry import find_backend
+from etude.assistant import FILE, Assistant, with_engine
+from etude.errors import InputError, Issue
 from etude.runs import Run
 from etude.runs.recommended import choose_method, find_run_at, find_run_of, load
 from etude.task.endpoint import is_url
-from etude.types import ModelRef
 
 FEEDBACK_FILE = "feedback.jsonl"
 ENGINES = ("auto", "local", "llama_cpp")
-CHARACTERS_PER_TOKEN = 3
-"""A lower bound for most texts."""
-QUESTION_TOKENS = 400  # assumed length of a question when the longest prompt is estimated
 
 
 @dataclass
@@ -67,9 +59,15 @@ def load_catalogue(
                 [Issue(str(served.folder), f"a second assistant named {served.name!r}", "", remedy)]
             )
         assistant = with_engine(engine, served.assistant)
-        if is_url(engine) and assistant != served.assistant:
-            served.unmeasured_reason = "another program renders its prompt"
-        elif served.run and not served.run.verdict:
+        if assistant != served.assistant:
+            served.unmeasured_reason = (
+                "another program renders its prompt"
+                if is_url(engine)
+                else f"{engine.replace('_', '.')} computes it; --engine auto computes as was measured"
+            )
+        elif served.run is None:
+            served.unmeasured_reason = "no run has measured it"
+        elif not served.run.verdict:
             served.unmeasured_reason = f"run {served.run.name} has not opened its test"
         catalogue[served.name] = replace(served, assistant=assistant)
     return catalogue
@@ -88,40 +86,3 @@ def _load_served(text: str, method: str | None) -> ServedModel:
     name = prefix if has_name else run.info["name"]
     feedback = run.folder.parent.parent / FEEDBACK_FILE
     return ServedModel(name, assistant, run.folder, feedback, run, reason.strip())
-
-
-def with_engine(engine: str, assistant: Assistant) -> Assistant:
-    """Return the assistant with its weights in one of ENGINES, or behind a URL#MODEL. An assistant whose weights were
-    not measured in this process is returned unchanged."""
-    if engine == "local" or find_backend(assistant.model.name).name != "local":
-        return assistant
-    if is_url(engine):
-        return replace(assistant, model=ModelRef(engine))
-    if engine == "auto":
-        if not _prefers_llama_cpp(assistant):
-            return assistant
-        engine = "llama_cpp"
-    return replace(assistant, model=replace(assistant.model, name=f"{engine}:{assistant.model.name}"))
-
-
-def _prefers_llama_cpp(assistant: Assistant) -> bool:
-    """Whether llama.cpp supports the assistant and there is no GPU, which would be faster."""
-    adapter = assistant.model.adapter
-    if assistant.choices or not find_spec("xllamacpp") or (adapter and not (adapter / CONFIG_FILE).exists()):
-        return False
-    import torch
-
-    from etude.models.llama_cpp.gguf import find_base_file
-    from etude.models.llama_cpp.model import SLOT_TOKENS
-
-    try:
-        find_base_file(assistant.model.name)
-    except ModelError:
-        return False
-    # About the longest prompt with its answer.
-    longest_shot = max((len(row.text) + len(row.output) for row in assistant.pool), default=0)
-    characters = sum(len(message.content) for message in assistant.build_messages(()))
-    characters += assistant.num_similar * longest_shot
-    characters += assistant.num_passages * MAX_PARAGRAPH if assistant.search else 0
-    tokens = characters // CHARACTERS_PER_TOKEN + QUESTION_TOKENS + assistant.max_tokens
-    return not torch.cuda.is_available() and tokens <= SLOT_TOKENS

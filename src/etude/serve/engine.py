@@ -86,6 +86,14 @@ class QueuedRequest:
     request: Request | None = None
 
 
+def samples_tokens(assistant: Assistant) -> bool:
+    """Whether answers are written token by token, as a request asks. Labels and votes are answered whole, as they were
+    measured."""
+    can = find_backend(assistant.model.name).can
+    is_whole = assistant.samples > 1 or (bool(assistant.choices) and "choices" in can)
+    return not is_whole and ("live" in can or "concurrent" in can)
+
+
 class ServingEngine:
     """Answers requests until it is closed."""
 
@@ -121,10 +129,12 @@ class ServingEngine:
         return self.limits.at_once - self.num_live
 
     def submit(self, *requests: QueuedRequest) -> None:
-        """Queue all of the requests. Raises ApiError if they are too many for any queue, if the queue is full, or if the
-        engine is closing."""
+        """Queue all of the requests. Raises ApiError if they are more than the queue ever holds, if it is full, or if
+        the engine is closing."""
         if len(requests) > self.limits.waiting:
-            message = f"This server queues at most {self.limits.waiting} answers, and the request asks for {len(requests)}."
+            message = (
+                f"The request asks for {len(requests)} answers; this server queues {self.limits.waiting}."
+            )
             raise ApiError(400, message, "n", "invalid_value")
         with self._wake:
             if self._closing or len(self._waiting) + len(requests) > self.limits.waiting:
@@ -235,14 +245,12 @@ class ServingEngine:
         if request.reply:
             self._finish(queued, [request.reply] * len(requests), ())
             return None
-        can = find_backend(assistant.model.name).can
-        # Labels and votes are answered whole, as they were measured.
-        is_whole = assistant.samples > 1 or (bool(request.choices) and "choices" in can)
-        if "concurrent" in can and not is_whole:
+        can, is_sampled = find_backend(assistant.model.name).can, samples_tokens(assistant)
+        if "concurrent" in can and is_sampled:
             self._num_threads += 1
             self._pool.submit(self._answer_in_thread, queued, self.models.get_concurrent(assistant.model))
             return None
-        if "live" not in can or is_whole:
+        if not is_sampled:
             if queued.sampling.json_schema or request.grammar:
                 raise GrammarError("This assistant cannot keep an answer to a JSON schema.")
             requests = [replace(sample, max_tokens=request.max_tokens) for sample in requests]

@@ -6,9 +6,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from etude.assistant import Assistant
-from etude.data.formats.tools import add_tools, append_tools, join_results
+from etude.data.formats.tools import CALL_END, CALL_TAG, add_tools, append_tools, join_results
 from etude.serve.catalogue import ServedModel
-from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, ServingLimits, StreamItem
+from etude.serve.engine import (
+    FinishedAnswer,
+    QueuedRequest,
+    ServingEngine,
+    ServingLimits,
+    StreamItem,
+    samples_tokens,
+)
 from etude.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, Json
 from etude.types import Message, Sampling
 from etude.web.api_errors import ApiError
@@ -20,18 +27,29 @@ class AnswerRequest:
 
     served: ServedModel
     assistant: Assistant  # as served, plus what the caller adds to its prompt
-    messages: tuple[Message, ...]
-    samplings: tuple[Sampling, ...]  # one for each answer that the client wants
+    inputs: tuple[tuple[Message, ...], ...]
+    samplings: tuple[Sampling, ...]  # one for each answer that the client wants to each input, in order
     max_tokens: int
     unmeasured_reason: str
     """Why its answers differ from the measured ones, "" if they may be equal."""
     has_tools: bool = False  # whether functions are on offer, so that calls are returned as such
+    is_call: bool = False  # whether the answer is constrained to the JSON of a call
+    ignored: tuple[str, ...] = ()  # fields of the request that change nothing
 
     @property
     def key(self) -> str:
         """The name of the assistant's own prompt; "" if the caller has changed it."""
         has_own = self.assistant.instructions == self.served.assistant.instructions
-        return self.served.name if has_own and self.messages[0].role != "system" else ""
+        return self.served.name if has_own and self.inputs[0][0].role != "system" else ""
+
+    @property
+    def num_per_input(self) -> int:
+        """The number of answers to each input."""
+        return len(self.samplings) // len(self.inputs)
+
+    def get_messages(self, index: int) -> tuple[Message, ...]:
+        """Return the input of an answer."""
+        return self.inputs[index // self.num_per_input]
 
     def describe_measured(self, answers: Sequence[FinishedAnswer] | None = None) -> Json:
         """Say whether the answers are as measured, and why not. Without `answers`, any higher limit means no."""
@@ -41,7 +59,8 @@ class AnswerRequest:
             may_be_longer or any(finished.completion.answer_tokens > limit for finished in answers or ())
         ):
             reason = f"more than the {limit:,} answer tokens of the assistant"
-        return {"measured": not reason, "measured_reason": reason or None}
+        ignored = {"ignored": list(self.ignored)} if self.ignored else {}
+        return {"measured": not reason, "measured_reason": reason or None, **ignored}
 
 
 @dataclass(frozen=True)
@@ -78,16 +97,26 @@ def build_chat_request(
     if response_format and response_format.type == "json_schema" and not response_format.json_schema:
         message = "response_format of type json_schema needs json_schema."
         raise ApiError(400, message, "response_format.json_schema")
+    try:
+        call_schema = body.call_schema
+    except (TypeError, ValueError) as error:
+        raise ApiError(400, f"tool_choice: {error}.", "tool_choice", "invalid_value") from error
     request = _build_request(
         served,
         body,
-        turns,
+        [turns],
         limits,
         body.max_completion_tokens or body.max_tokens,
         (body.top_logprobs or 0) if body.logprobs else None,
         system,
-        response_format.schema_text if response_format else "",
+        call_schema or (response_format.schema_text if response_format else ""),
     )
+    request = replace(request, is_call=bool(call_schema))
+    if any(message.role in ("assistant", "tool") for message in body.messages):
+        reason = (
+            request.unmeasured_reason or "the request has earlier answers, which the client may have written"
+        )
+        request = replace(request, unmeasured_reason=reason)
     if is_measured or tools in served.assistant.instructions:
         return replace(request, has_tools=bool(tools))
     reason = request.unmeasured_reason or "the request offers functions that the instructions do not name"
@@ -97,9 +126,12 @@ def build_chat_request(
 def build_completion_request(
     served: ServedModel, body: CompletionRequest, limits: ServingLimits
 ) -> AnswerRequest:
-    """Convert the body of a text completion; the prompt is the user's turn. Raises ApiError."""
-    turns = (Message("user", body.text),)
-    return _build_request(served, body, turns, limits, body.max_tokens, body.logprobs)
+    """Convert the body of a text completion; each prompt is a user's turn. Raises ApiError."""
+    try:
+        inputs = [(Message("user", text),) for text in body.texts]
+    except ValueError as error:
+        raise ApiError(400, f"prompt: {error}.", "prompt", "invalid_value") from error
+    return _build_request(served, body, inputs, limits, body.max_tokens, body.logprobs)
 
 
 def _read_turns(served: ServedModel, body: ChatRequest) -> tuple[tuple[Message, ...], str]:
@@ -124,27 +156,43 @@ def _read_turns(served: ServedModel, body: ChatRequest) -> tuple[tuple[Message, 
 def _build_request(
     served: ServedModel,
     body: GenerationRequest,
-    turns: tuple[Message, ...],
+    inputs: Sequence[tuple[Message, ...]],
     limits: ServingLimits,
     max_tokens: int | None,
     logprobs: int | None,
     system: str = "",
     schema: str = "",
 ) -> AnswerRequest:
-    if not turns[-1].content.strip():
+    if not all(turns[-1].content.strip() for turns in inputs):
         raise ApiError(400, "The last message is empty.", "messages")
+    if name := next(iter(body.unsupported), None):
+        message = f"Unsupported parameter: '{name}' is not supported with this model."
+        raise ApiError(400, message, name, "unsupported_parameter")
     assistant = served.assistant
+    ignored = body.unknown
+    if not samples_tokens(assistant):
+        wishes = {"temperature": None, "top_p": None, "seed": None, "stop": None, "logprobs": None}
+        ignored += [name for name in wishes if getattr(body, name)]
+        body, logprobs = body.model_copy(update=wishes), None
     limit = min(max_tokens or assistant.max_tokens, limits.answer_tokens)
     top_p = 1.0 if body.top_p is None else body.top_p
-    seeds = [None if body.seed is None else body.seed + number for number in range(body.n or 1)]
     samplings = tuple(
-        Sampling(body.temperature or 0.0, top_p, seed, body.stops, logprobs, schema) for seed in seeds
+        Sampling(
+            body.temperature or 0.0,
+            top_p,
+            None if body.seed is None else body.seed + number,
+            body.stops,
+            logprobs,
+            schema,
+        )
+        for _ in inputs
+        for number in range(body.n or 1)
     )
     changes = {
         "a system message": system,
         "a temperature": body.temperature,
         "stop sequences": body.stops,
-        "a response format": schema,
+        "a response format or a forced call": schema,
         "fewer answer tokens": limit < assistant.max_tokens,
     }
     changed = ", ".join(name for name, value in changes.items() if value)
@@ -154,7 +202,7 @@ def _build_request(
         max_tokens=min(limit, assistant.max_tokens),
     )
     reason = served.unmeasured_reason or (changed and f"the request has {changed}")
-    return AnswerRequest(served, prompted, turns, samplings, limit, reason)
+    return AnswerRequest(served, prompted, tuple(inputs), samplings, limit, reason, ignored=tuple(ignored))
 
 
 async def stream_answers(
@@ -172,7 +220,7 @@ async def stream_answers(
         QueuedRequest(
             request.assistant,
             request.key,
-            request.messages,
+            request.get_messages(index),
             lambda item, index=index: deliver(index, item),  # type: ignore[misc]
             sampling,
             request.max_tokens,
@@ -187,6 +235,10 @@ async def stream_answers(
             index, item = await events.get()
             if isinstance(item, Exception):
                 raise item
+            # a reply of the scope is not constrained to the call
+            if request.is_call and isinstance(item, FinishedAnswer) and item.answer.text.startswith("{"):
+                text = f"{CALL_TAG}\n{item.answer.text}\n{CALL_END}"
+                item = replace(item, answer=replace(item.answer, text=text))
             num_running -= isinstance(item, FinishedAnswer)
             yield StreamEvent(index, item)
     finally:

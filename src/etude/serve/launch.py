@@ -11,19 +11,14 @@ from fastapi import FastAPI
 from etude.errors import InputError, Issue, RunError
 from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
-from etude.runs.recommended import load_endpoints
+from etude.runs.recommended import describe_failed_gates, load_endpoints
 from etude.serve.app import build_app
 from etude.serve.catalogue import load_catalogue
 from etude.serve.engine import ServingEngine, ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task import Endpoint
-from etude.web.connections import build_protocol, limit_connections
+from etude.web.connections import LimitedProtocol, limit_connections
 from etude.web.shell import LOOPBACK
-
-FASTER = (
-    "Running on llama.cpp, which is faster. --check measures how answers differ; "
-    "--engine local gives exactly the measured answers."
-)
 
 
 def run_server(
@@ -60,17 +55,20 @@ def run_server(
         unmeasured = served.unmeasured_reason
         sentences = [f"{served.name} is {served.source}.", served.reason]
         sentences += [f"Its answers are not as measured: {unmeasured}."] if unmeasured else []
-        is_fast = engine == "auto" and served.assistant.model.name.startswith("llama_cpp:")
-        sentences += [FASTER] if is_fast else []
+        failed_gates = served.run and describe_failed_gates(served.run, served.assistant.method)
+        sentences += [f"Warning: {failed_gates}"] if failed_gates else []
         print(" ".join(filter(None, sentences)), flush=True)
     uvicorn.Server(build_config(app, settings.limits)).run(sockets=[listener])
 
 
 def build_config(app: FastAPI, limits: ServingLimits) -> uvicorn.Config:
     """Build uvicorn's configuration."""
-    protocol = build_protocol(limit_connections(limits.connections), limits.receive_seconds)
+
+    class Protocol(LimitedProtocol):
+        max_connections, head_seconds = limit_connections(limits.connections), limits.receive_seconds
+
     return uvicorn.Config(
-        app, http=protocol, log_level="warning", access_log=False, lifespan="on", server_header=False
+        app, http=Protocol, log_level="warning", access_log=False, lifespan="on", server_header=False
     )
 
 

@@ -68,7 +68,7 @@ def build_response(
         for index, finished in enumerate(answers)
     ]
     head = _build_head(kind.kind, response_id, request, answers)
-    return {**head, "choices": choices, "usage": _count_usage(answers)}
+    return {**head, "choices": choices, "usage": _count_usage(request, answers)}
 
 
 async def build_chunks(
@@ -102,7 +102,7 @@ async def build_chunks(
     if with_usage:
         ordered = [answers[index] for index in sorted(answers)]
         measured = request.describe_measured(ordered)
-        yield {**head, **measured, "choices": [], "usage": _count_usage(ordered)}
+        yield {**head, **measured, "choices": [], "usage": _count_usage(request, ordered)}
 
 
 def create_response_id(kind: CompletionKind) -> str:
@@ -182,9 +182,13 @@ def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
     }
 
 
-def _count_usage(answers: Sequence[FinishedAnswer]) -> Json:
+def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
     """Count tokens; the prompt of several answers counts once."""
-    prompt, cached = answers[0].completion.prompt_tokens, answers[0].completion.cached_tokens
+    firsts = [finished.completion for finished in answers[:: request.num_per_input]]
+    prompt, cached = (
+        sum(completion.prompt_tokens for completion in firsts),
+        sum(completion.cached_tokens for completion in firsts),
+    )
     generated = sum(finished.completion.answer_tokens for finished in answers)
     return {
         "prompt_tokens": prompt,

@@ -1,4 +1,4 @@
-"""Request bodies of OpenAI's API. Unknown fields are ignored; wrong values are refused by name."""
+"""Request bodies of OpenAI's API. Wrong values are refused by name; the response names the fields that are ignored."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from etude.data.formats.turns import uses_tools
 
 Json = dict[str, Any]
 MAX_STOPS, MAX_CHOICES, MAX_LOGPROBS = 4, 8, 20
+MAX_NAMED = 20  # ignored fields that a response names
 INT64 = 2**63
 
 
@@ -31,6 +32,16 @@ def _check_json(value: Any) -> Any:
 Text = Annotated[str, AfterValidator(_check_surrogates)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json)]
 Stop = Annotated[Text, Field(min_length=1)]
+
+
+UNSUPPORTED: dict[str, Any] = {
+    **dict.fromkeys(
+        ("presence_penalty", "frequency_penalty", "logit_bias", "functions", "audio", "prediction")
+    ),
+    **dict.fromkeys(("web_search_options", "echo", "suffix", "min_p")),
+    **{"function_call": "none", "modalities": ["text"], "best_of": 1, "top_k": -1, "repetition_penalty": 1},
+}
+"""Fields that would change the answer -> the value, besides zero and nothing, with which they do not."""
 
 
 class RequestBody(BaseModel):
@@ -66,7 +77,9 @@ class ChatMessage(RequestBody):
         content = self.content or ""
         text = content if isinstance(content, str) else "".join(block.text for block in content)
         turn = {"role": self.role, "tool_calls": self.tool_calls}
-        return format_tool_turn(turn, text) if uses_tools(turn) else text
+        return (
+            format_tool_turn(turn, text) if self.role in ("assistant", "tool") and uses_tools(turn) else text
+        )
 
 
 class StreamOptions(RequestBody):
@@ -77,6 +90,8 @@ class StreamOptions(RequestBody):
 
 class GenerationRequest(RequestBody):
     """What both kinds of completion have in common."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
 
     model: Text
     stream: bool | None = None
@@ -92,6 +107,33 @@ class GenerationRequest(RequestBody):
     def stops(self) -> tuple[str, ...]:
         """The stop sequences."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def unknown(self) -> list[str]:
+        """The fields with a value that are no parameters of this server, at most MAX_NAMED."""
+        fields = (self.model_extra or {}).items()
+        return sorted(name for name, value in fields if value not in (None, 0))[:MAX_NAMED]
+
+    @property
+    def unsupported(self) -> list[str]:
+        """The fields that would change the answer and that this server does not support."""
+        values = self.model_extra or {}
+        return [
+            name for name in UNSUPPORTED if values.get(name) not in (None, UNSUPPORTED[name], 0, "", [], {})
+        ]
+
+
+class NamedFunction(RequestBody):
+    """A function that the answer must call."""
+
+    name: Text
+
+
+class NamedChoice(RequestBody):
+    """The choice of one function."""
+
+    type: Literal["function"]
+    function: NamedFunction
 
 
 class NamedSchema(RequestBody):
@@ -123,24 +165,56 @@ class ChatRequest(GenerationRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
     tools: list[JsonObject] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
 
     @property
     def tools_text(self) -> str:
         """The functions on offer, as text. Raises ValueError if they have no names."""
         return "" if self.tool_choice == "none" else format_tools(self.tools)
 
+    @property
+    def call_schema(self) -> str:
+        """The schema of the call that the answer must be, as JSON; "" if it need not be one. Raises ValueError if there
+        is no such function, or its parameters are no schema."""
+        if self.tool_choice in (None, "none", "auto"):
+            return ""
+        name = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
+        functions = [tool.get("function", tool) for tool in self.tools or ()]
+        calls = [
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"const": function["name"]},
+                    # with an id of its own, its `$ref` find its own `$defs`
+                    "arguments": {
+                        **(function.get("parameters") or {"type": "object"}),
+                        "$id": f"etude:{number}",
+                    },
+                },
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for number, function in enumerate(functions)
+            if name in (None, function["name"])
+        ]
+        if not calls:
+            raise ValueError(f"tools has no function {name!r}" if name else "tools has no function")
+        return json.dumps({"anyOf": calls})
+
 
 class CompletionRequest(GenerationRequest):
-    """The body of /v1/completions; the prompt is the user's turn."""
+    """The body of /v1/completions; each prompt is a user's turn."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
+    prompt: Text | Annotated[list[Text] | list[int] | list[list[int]], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
     @property
-    def text(self) -> str:
-        """The prompt as one text."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+    def texts(self) -> list[str]:
+        """The prompts. Raises ValueError for token ids."""
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            raise ValueError("token ids belong to the tokenizer of one model; send text")
+        return prompts  # type: ignore[return-value]
 
 
 class FeedbackRequest(RequestBody):

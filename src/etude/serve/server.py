@@ -98,18 +98,13 @@ class ServerMetrics:
         self.handovers = Counter(
             "etude_handovers", "Answers that a person should see.", ["model"], registry=registry
         )
-        self.seconds = Histogram(
-            "etude_answer_seconds", "Seconds per answer.", ["model"], buckets=BUCKETS, registry=registry
-        )
-        self.queued = Histogram(
-            "etude_queue_seconds", "Seconds in the queue.", ["model"], buckets=BUCKETS, registry=registry
-        )
-        self.first = Histogram(
-            "etude_first_token_seconds",
-            "Seconds from the request to the first token.",
-            ["model"],
-            buckets=BUCKETS,
-            registry=registry,
+        self.seconds, self.queued, self.first = (
+            Histogram(f"etude_{name}_seconds", text, ["model"], buckets=BUCKETS, registry=registry)
+            for name, text in (
+                ("answer", "Seconds per answer."),
+                ("queue", "Seconds in the queue."),
+                ("first_token", "Seconds from the request to the first token."),
+            )
         )
         Gauge("etude_waiting", "Waiting requests.", registry=registry).set_function(
             lambda: engine.num_waiting
@@ -183,7 +178,9 @@ class Server:
                 if isinstance(finished := event.item, FinishedAnswer):
                     is_handover = get_handover_reason(finished) is not None
                     self.metrics.count_answer(request.served.name, finished, is_handover)
-                    answer = RecentAnswer(request.served, request.messages, finished.answer.text)
+                    answer = RecentAnswer(
+                        request.served, request.get_messages(event.index), finished.answer.text
+                    )
                     self.recent.add(response_id, event.index, answer)
                     if self.settings.log_prompts:
                         line = {"response": response_id, "index": event.index, **answer.exchange}

@@ -179,6 +179,6 @@ def _format_near_best(candidates: Sequence[tuple[str, UnitSums]], index: int, be
 def _format_best(candidates: Sequence[tuple[str, UnitSums]], best: int) -> str:
     name, sample = candidates[best]
     if len(candidates) == 1:
-        return f"{name} is the only candidate"
+        return f"{name} was the only one to choose from"
     simpler = " and no simpler one is within one standard error" if best else " and is the simplest"
     return f"{name} is best on dev ({format_share(sample.value)}, n = {sample.units}){simpler}"

@@ -8,7 +8,6 @@ Shapes: G units, k sums per unit, R resamples, C classes.
 
 import math
 import random
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -31,16 +30,11 @@ _MAX_CELLS = 24_000_000
 
 
 def order_by_strata(strata: Sequence[Hashable], draw: random.Random) -> list[int]:
-    """Order positions at random so that the first ones have each stratum once, and every beginning after them has each
-    about as often as the whole. With one stratum this is a plain shuffle."""
-    sizes, num_seen = Counter(strata), Counter[Hashable]()
-    offsets = {stratum: draw.random() for stratum in sizes}
-    keys = {}
-    for position in draw.sample(range(len(strata)), len(strata)):
-        stratum = strata[position]
-        keys[position] = (num_seen[stratum] > 0, (num_seen[stratum] + offsets[stratum]) / sizes[stratum])
-        num_seen[stratum] += 1
-    return sorted(keys, key=lambda position: keys[position])
+    """Shuffle positions, but put the first of each stratum before all others: every beginning that is long enough has
+    them all."""
+    order = draw.sample(range(len(strata)), len(strata))
+    firsts = {*{strata[position]: position for position in reversed(order)}.values()}
+    return sorted(order, key=lambda position: position not in firsts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,11 +54,11 @@ class BlindComparison:
             if line["id"] in inputs and line["answer"] != second_answers[line["id"]]
         ]
         rows = {row.pair: row for row in self.rows}
-        latest = {
-            (entry.reviewer, pair): (entry, rows[pair])
-            for entry in drop_undone(studio.log.entries)
-            if entry.choice and (pair := _get_pair(entry)) in rows
-        }
+        latest: dict[tuple[str, Pair], tuple[Feedback, BlindRow]] = {}
+        for entry in drop_undone(studio.log.entries):
+            if entry.choice and (pair := _get_pair(entry)) in rows:
+                latest.pop((entry.reviewer, pair), None)  # in the order in which people chose
+                latest[entry.reviewer, pair] = entry, rows[pair]
         self.choices = [entry for entry, _ in latest.values()]
         """The latest choice of each reviewer on each row, also if other methods or runs gave the same two answers."""
         self.values = [_score_choice(entry, row) for entry, row in latest.values()]
@@ -67,6 +67,20 @@ class BlindComparison:
         """Return the first row that the reviewer has not judged, with its number."""
         judged = {_get_pair(entry) for entry in self.choices if entry.reviewer == reviewer}
         return next(((number, row) for number, row in enumerate(self.rows) if row.pair not in judged), None)
+
+    def find_judged(self, reviewer: str, back: int) -> tuple[int, BlindRow, str] | None:
+        """Return the row that the reviewer has judged last (`back` 1), or the one before (2), with its number and the
+        button of their choice."""
+        own = [entry for entry in self.choices if entry.reviewer == reviewer]
+        if not 0 < back <= len(own):
+            return None
+        entry = own[-back]
+        number = next(number for number, row in enumerate(self.rows) if row.pair == _get_pair(entry))
+        row = self.rows[number]
+        value = _score_choice(entry, row)
+        if value == 0.5:
+            return number, row, str(entry.choice)
+        return number, row, "left" if (value == 1.0) != row.is_swapped(reviewer) else "right"
 
     def save_choice(self, row: BlindRow, reviewer: str, entry_id: str, button: str) -> None:
         """Save a reviewer's choice on a row: left, right, both or neither."""

@@ -33,9 +33,11 @@ _SCHEMA = """
 create table if not exists answers (
   id text primary key, source text, position integer, body text, input_hash text, answer text, answer_hash text,
   urgency real, num_needed integer, num_judged integer default 0, num_flags integer default 0,
-  held_by text, held_until real default 0);
+  is_flagged integer default 0, held_by text, held_until real default 0);
 create index if not exists by_urgency on answers (source, urgency, position);
 create index if not exists by_input on answers (input_hash);
+create index if not exists by_holder on answers (held_by);
+create index if not exists by_flag on answers (num_flags) where num_flags > 0;
 create table if not exists reviews (
   position integer, entry text, reviewer text, input_hash text, answer_hash text, is_flag integer);
 create index if not exists reviews_by_input on reviews (input_hash);
@@ -47,12 +49,14 @@ _IS_ABOUT = "reviews.input_hash = answers.input_hash and reviews.answer_hash in 
 _COUNT_REVIEWS = f"""
 update answers set
   num_judged = (select count(distinct reviewer) from reviews where {_IS_ABOUT} and not is_flag),
-  num_flags = (select count(*) from reviews where {_IS_ABOUT} and is_flag)
+  num_flags = (select count(*) from reviews where {_IS_ABOUT} and is_flag),
+  is_flagged = coalesce((select is_flag from reviews where {_IS_ABOUT} order by position desc limit 1), 0)
 where input_hash in (select value from json_each(?))"""
 _NUM_NEEDED = "min(num_needed, (select 1 + count(*) from people where role != 'reader'))"
-_IS_DONE = f"num_judged > 0 and (num_judged >= {_NUM_NEEDED} or num_flags > 0)"
-_IS_WAITING = f"""answer is not null and not ({_IS_DONE}) and (:source = 'expert' or num_flags = 0) and not exists (
-  select 1 from reviews where {_IS_ABOUT} and reviewer = :reviewer and not is_flag)"""
+_IS_DONE = f"num_judged > 0 and not is_flagged and (num_judged >= {_NUM_NEEDED} or num_flags > 0)"
+_IS_WAITING = f"""answer is not null and not ({_IS_DONE}) and (num_flags = 0 or :source = 'expert' and is_flagged)
+  and (num_judged = 0 or not exists (
+    select 1 from reviews where {_IS_ABOUT} and reviewer = :reviewer and not is_flag))"""
 """Whether this reviewer can review the answer now, unless somebody holds it."""
 
 
@@ -174,19 +178,18 @@ class ReviewQueue:
     def take_next(self, reviewer: str, source: Source) -> ReviewItem | None:
         """Return the next item and hold it for a reviewer; the one they already hold comes first."""
         now = time.time()
-        query = (
-            f"select * from answers where {_select_source(source)} and {_IS_WAITING} "
-            "and (held_by = :reviewer or held_until < :now) "
-            "order by (held_by is :reviewer and held_until >= :now) desc, urgency, position limit 1"
-        )
+        query = f"select * from answers where {_select_source(source)} and {_IS_WAITING} and "
+        own = f"{query} held_by = :reviewer and held_until >= :now limit 1"
+        free = f"{query} held_until < :now order by urgency, position limit 1"
+        values = {"source": source, "reviewer": reviewer, "now": now}
         with self._open() as database:
             # Locks the file before reading, so that two reviewers never hold the same item.
             database.execute("begin immediate")
-            row = database.execute(query, {"source": source, "reviewer": reviewer, "now": now}).fetchone()
+            row = database.execute(own, values).fetchone() or database.execute(free, values).fetchone()
             if row is None:
                 return None
-            values = (reviewer, now + HOLD_SECONDS, row["id"])
-            database.execute("update answers set held_by = ?, held_until = ? where id = ?", values)
+            hold = (reviewer, now + HOLD_SECONDS, row["id"])
+            database.execute("update answers set held_by = ?, held_until = ? where id = ?", hold)
             return _decode_item(row)
 
     def find(self, item_id: str) -> ReviewItem | None:
@@ -211,13 +214,16 @@ class ReviewQueue:
         rows = self._run(query, source=source, reviewer=reviewer, skipped=back - 1)
         return (_decode_item(rows[0]), rows[0]["entry"]) if rows else None
 
+    def has_items(self, source: Source) -> bool:
+        """Return whether there is anything in a source."""
+        query = f"select 1 from answers where {_select_source(source)} limit 1"
+        return bool(self._run(query, source=source))
+
     def count(self, source: Source, reviewer: str = "") -> ReviewCounts:
         """Count how far a source is reviewed, and how much of it waits for this reviewer."""
-        where = f"from answers where {_select_source(source)}"
-        values = {"source": source, "reviewer": reviewer}
-        query = f"select count(*), count(answer), coalesce(sum({_IS_DONE}), 0) {where}"
-        ((total, answered, done),) = self._run(query, **values)
-        ((waiting,),) = self._run(f"select count(*) {where} and {_IS_WAITING}", **values)
+        sums = f"coalesce(sum({_IS_DONE}), 0), coalesce(sum({_IS_WAITING}), 0)"
+        query = f"select count(*), count(answer), {sums} from answers where {_select_source(source)}"
+        ((total, answered, done, waiting),) = self._run(query, source=source, reviewer=reviewer)
         people = (
             f"select reviewer, count(distinct answers.id) from answers join reviews on {_IS_ABOUT} "
             f"where {_select_source(source)} and not is_flag group by reviewer"

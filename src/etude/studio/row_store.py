@@ -66,6 +66,7 @@ class RowStore:
 
     def __init__(self, rows: Iterable[Example], sealed: SealedTest, findings: Sequence[Finding]) -> None:
         self._lock = threading.Lock()
+        self._examples: list[DataRow] | None = None
         self._database = sqlite3.connect(":memory:", check_same_thread=False)  # guarded by the lock
         self._database.executescript(_SCHEMA)
         with self._database:
@@ -100,9 +101,10 @@ class RowStore:
 
     def set_marks(self, name: str, values: Iterable[tuple[str, str]]) -> None:
         """Replace what rows are filtered by: (value, id of a row) of one field of the filter."""
+        self._examples = None
+        marks = [(name, value, row_id) for value, row_id in sorted(set(values))]
         with self._lock, self._database:
             self._database.execute("delete from marks where name = ?", (name,))
-            marks = ((name, value, row_id) for value, row_id in sorted(set(values)))
             self._database.executemany("insert into marks values (?, ?, ?)", marks)
 
     def list_values(self, name: str) -> list[tuple[str, int]]:
@@ -132,11 +134,13 @@ class RowStore:
 
     def list_examples(self) -> list[DataRow]:
         """List rows with different answers that no finding is about, those with the most frequent answers first."""
-        query = (
-            "select * from rows where id not in (select id from marks where name in ('kind', 'state')) "
-            "group by output order by count(*) desc, number limit ?"
-        )
-        return [self._read_row(record) for record in self._run(query, NUM_EXAMPLES)]
+        if self._examples is None:
+            query = (
+                "select * from rows where id not in (select id from marks where name in ('kind', 'state')) "
+                "group by output order by count(*) desc, number limit ?"
+            )
+            self._examples = [self._read_row(record) for record in self._run(query, NUM_EXAMPLES)]
+        return self._examples
 
     def find(self, row_id: str) -> DataRow | None:
         """Return the row with an id."""
@@ -182,7 +186,7 @@ class DataCheck:
 
     def __init__(self, task: Task, data: RowStore) -> None:
         self.task, self.data, self.proposals = task, data, Proposals()
-        self.is_running, self.error = False, ""
+        self.is_running, self.error, self.has_checked = False, "", False
 
     def start(self) -> None:
         """Start a check, unless one is running."""
@@ -194,6 +198,7 @@ class DataCheck:
         try:
             self.data.set_findings(check(self.task.file).items)
             self.proposals.refresh(self.task, lambda row: self.data.find(row) is not None)
+            self.has_checked = True
         except (EtudeError, OSError) as error:
             self.error = str(error)
         finally:

@@ -31,12 +31,11 @@ from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
 from etude.studio.row_store import DataCheck, DataRow, RowStore, load_findings
 from etude.studio.sign_in import Person
 from etude.task import load_task
+from etude.task.contract import Contract
 from etude.types import Message
 
 QUEUE_FILE = "studio.sqlite"  # beside the runs
-NUM_RIGHT = (
-    20  # at most this many of the dev rows that counted as right are reviewed, since a check can be wrong
-)
+NUM_RIGHT = 20  # at most so many dev rows that counted as right are reviewed, since a check can be wrong
 DISAGREEMENT_WEIGHT = 0.01
 """How much each different answer of the other methods lowers the urgency, so that the row is reviewed earlier."""
 
@@ -168,6 +167,11 @@ class Studio:
         return f"{self.run.name}/{self.method}"
 
     @property
+    def contract(self) -> Contract:
+        """What every answer must keep to; without a contract in the task the assistant's, which has the labels."""
+        return self.task.contract or self.assistant.contract or Contract()
+
+    @property
     def people(self) -> list[Person]:
         """Everyone who was invited."""
         return [Person(name, role, hash) for name, role, hash in self.queue.people]  # type: ignore[arg-type]
@@ -260,23 +264,16 @@ class Studio:
         about them."""
         gathered, data = self.gathered_feedback, self.data
         if gathered is not self._marked:
-            states = [
-                ("left out", row.id)
-                for key, entries in gathered.excluded.items()
-                for row in select_rows(data.find_by_key(key), entries)
-            ]
-            states += [
-                ("corrected", row.id)
-                for answer in gathered.answers
-                for row in data.find_by_key(answer.key)
-                if answer.differs(row)
-            ]
-            data.set_marks("state", states)
+            states = []
+            for key, entries in gathered.excluded.items():
+                states += [("left out", row.id) for row in select_rows(data.find_by_key(key), entries)]
+            for answer in gathered.answers:
+                rows = data.find_by_key(answer.key)
+                states += [("corrected", row.id) for row in rows if answer.differs(row)]
             counting = drop_undone(self.log.entries)
-            data.set_marks(
-                "person",
-                ((entry.reviewer, row_id) for entry in counting for row_id in data.find_ids(entry.input)),
-            )
+            people = ((entry.reviewer, row) for entry in counting for row in data.find_ids(entry.input))
+            data.set_marks("state", states)
+            data.set_marks("person", people)
             self._marked = gathered
         return data
 
@@ -292,7 +289,7 @@ class Studio:
         """Return what is wrong with a right answer that somebody has written."""
         if not correction.strip():
             return ["it is empty"]
-        return list(self.task.contract.check(correction.strip())) if self.task.contract else []
+        return list(self.contract.check(correction.strip()))
 
 
 def load_dev_predictions(run: Run, method: str) -> Sequence[Json]:

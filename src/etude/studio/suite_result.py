@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etude.base.files import Json, read_json, read_lines
 from etude.runs import Run
-from etude.suites.subject import TESTS
+from etude.runs.folder import TESTS
 
 MAX_DISPLAYED = 100  # failures on the page
 

@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 from jinja2 import Environment
@@ -17,11 +17,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from etude.base.files import Json
 from etude.base.formatting import format_command, format_count
 from etude.base.pages import create_environment, read_asset
 from etude.checks.output.html_page import split_excerpt
 from etude.errors import EtudeError, RunError
 from etude.feedback import Feedback, drop_undone, new_id
+from etude.feedback.agreement import measure_agreement
 from etude.feedback.apply import EXCLUDED, apply_feedback
 from etude.feedback.entry import utc_now
 from etude.limits.acts import ACT_WORDS
@@ -47,6 +49,12 @@ MONTH = 30 * 86400  # seconds that a browser stays signed in
 MAX_BODY_BYTES = 2**20
 MAX_NAME = 60  # characters
 EXPORT_NAME = "rows.csv"
+EXPORT_HEADER = (
+    *("id", "location", "input", "output", "tags", "findings", "state"),
+    "right answer",
+    "feedback",
+)
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -74,37 +82,25 @@ _SOURCES: dict[Source, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One thing that a reviewer can say about an answer."""
 
     name: str  # the value of its button, or the id of the form that it opens
-    label: str
     key: str
+    label: str
     text: str  # what it means, on the page of keys
     has_form: bool = False
-    is_for_rows: bool = False  # whether it needs an answer in the examples
 
 
 ACTIONS = (
-    Action(
-        "accept", "Accept", "a", "The answer is right. If the row has another answer, that one is right too."
-    ),
-    Action("correct", "Correct", "c", "Another answer is right; you write it.", True),
-    Action("reject", "Reject", "r", "The answer is wrong; you may say why.", True),
-    Action(
-        *(
-            "wrong_row",
-            "Row is wrong",
-            "w",
-            "The row gets this answer, or is left out of the examples.",
-            True,
-        ),
-        is_for_rows=True,
-    ),
-    Action("expert", "Expert", "e", "Somebody else must decide: it goes to the experts."),
-    Action("skip", "Skip", "s", "You say nothing; the answer comes again at the end."),
+    Action("accept", "a", "Accept", "The answer is right, even if the row has another one."),
+    Action("correct", "c", "Correct", "Another answer is right; you write it.", True),
+    Action("reject", "r", "Reject", "The answer is wrong; you may say why.", True),
+    Action("wrong_row", "w", "Row is wrong", "The row gets this answer, or is left out.", True),
+    Action("expert", "e", "Expert", "You do not know: it goes to the experts."),
+    Action("skip", "s", "Skip", "You say nothing; the answer comes again at the end."),
 )
+BLIND_LABELS = {"left": "Left", "right": "Right", "both": "Both good", "neither": "Both bad"}
 Form = dict[str, str]
 
 
@@ -140,6 +136,8 @@ def build_studio_app(studio: Studio, owner: str, host: str = LOOPBACK[0]) -> Sta
         Route("/compare", show(pages.show_comparison)),
         Route("/compare", save(pages.control_comparison, "owner"), methods=["POST"]),
         Route("/report/{name}", show(pages.show_report)),
+        Route("/keys", show(pages.show_keys)),
+        Route("/leave", save(pages.sign_out, "reader"), methods=["POST"]),
         Route("/name", save(pages.set_name, "owner"), methods=["POST"]),
         Route("/apply", save(pages.apply_feedback, "owner"), methods=["POST"]),
     ]
@@ -178,6 +176,8 @@ def _load_templates() -> Environment:
         act_words=ACT_WORDS,
         new_id=new_id,
         EXCLUDED=EXCLUDED,
+        ACTIONS=ACTIONS,
+        BLIND_LABELS=BLIND_LABELS,
     )
     return templates
 
@@ -191,6 +191,11 @@ def _summarize_run(run: Run) -> dict[str, Any]:
         return summary | {"status": run.status, "recommended": recommended, "has_report": has_report}
     except RunError as error:
         return summary | {"status": str(error)}
+
+
+def _read_number(text: str) -> int:
+    """0 if the text is no number. A longer one would not fit into SQLite's integers."""
+    return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 
 def _read_filter(request: Request) -> RowFilter:
@@ -254,6 +259,16 @@ class Pages:
         response.set_cookie(self.keys.cookie_name, key, MONTH, secure=secure, httponly=True, samesite="lax")
         return response
 
+    def sign_out(self, request: Request, form: Form) -> Response:
+        """Forget in this browser who is signed in."""
+        response = PlainTextResponse(SIGNED_OUT)
+        response.delete_cookie(self.keys.cookie_name)
+        return response
+
+    def show_keys(self, request: Request) -> Response:
+        """What each key does."""
+        return self._render("keys", request)
+
     def show_home(self, request: Request, applied: Any = None, is_updated: bool = False) -> Response:
         """The task, its verdict, and what to do next."""
         queue, reviewer = self.studio.sync_queue(), self._get_name(request)
@@ -266,14 +281,14 @@ class Pages:
             counts=counts,
             sources=_SOURCES,
             gathered=self.studio.gathered_feedback,
+            agreement=measure_agreement(self.studio.log.entries),
         )
 
     def show_review(self, request: Request) -> Response:
         """The next answer to review, or with `previous` the one reviewed last."""
         source = self._choose_source(request, request.query_params.get("from", ""))
         reviewer, queue = self._get_name(request), self.studio.sync_queue()
-        number = request.query_params.get("back", "0")
-        back = int(number) if number.isdecimal() and len(number) < 9 else 0
+        back = _read_number(request.query_params.get("back", ""))
         reviewed = queue.find_reviewed(reviewer, source, back) if back else None
         if reviewed is None:
             return self._render_item(request, queue.take_next(reviewer, source), source)
@@ -330,12 +345,31 @@ class Pages:
 
     def save_feedback(self, request: Request, form: Form) -> Response:
         """Save feedback on an answer in a conversation."""
-        self.studio.log.add(conversation.parse_feedback(form, self._get_name(request)))
+        entry = conversation.parse_feedback(form, self._get_name(request))
+        if entry.correction and (failures := self.studio.check_correction(entry.correction)):
+            hidden = {name: value for name, value in form.items() if name not in ("say", "correction")}
+            values: Json = {"hidden": hidden, "correction": entry.correction, "failures": failures}
+            return self._render_fragment("opinion", request, "Chat", status=422, buttons={}, **values)
+        self.studio.log.add(entry)
         return HTMLResponse('<p class="note" role="status">Saved. Thank you.</p>')
 
-    def show_data(self, request: Request) -> Response:
-        """The rows that may be displayed, filtered."""
-        return self._render_data(request)
+    def show_data(self, request: Request, num_changed: int | None = None) -> Response:
+        """The rows that may be displayed, filtered; and how many were changed."""
+        page = _read_number(request.query_params.get("page", ""))
+        row_filter, data = _read_filter(request), self.studio.sync_data()
+        rows, total = data.search(row_filter, page)
+        return self._render(
+            "data",
+            request,
+            rows=rows,
+            total=total,
+            page=page,
+            num_pages=-(-total // PAGE_ROWS),
+            filter=asdict(row_filter),
+            query=urlencode(asdict(row_filter)),
+            choices={name: data.list_values(name) for name in FILTERS},
+            num_changed=num_changed,
+        )
 
     def change_rows(self, request: Request, form: Form) -> Response:
         """Leave out the checked rows, or all that match the filter, or take that back."""
@@ -357,7 +391,7 @@ class Pages:
             ]
             for entry in entries:
                 studio.undo(entry.id, reviewer)
-        return self._render_data(request, num_changed=len(rows))
+        return self.show_data(request, len(rows))
 
     def export_rows(self, request: Request) -> Response:
         """The rows that match the filter as a table for a spreadsheet, with what people said of them."""
@@ -366,27 +400,16 @@ class Pages:
         for entry in drop_undone(studio.log.entries):
             comment = f"{entry.reviewer}: {entry.summary}{f' ({entry.reason})' if entry.reason else ''}"
             feedback.setdefault(entry.input, []).append(comment)
-        writer = csv.writer(output)
-        writer.writerow(
-            ("id", "location", "input", "output", "tags", "findings", "state", "right answer", "feedback")
-        )
+        lines = [EXPORT_HEADER]
         for row in studio.sync_data().search(_read_filter(request))[0]:
             answer = studio.find_right_answer(row)
-            tags = (f"{name}: {value}" for name, value in row.tags.items())
-            cells = (
-                *(
-                    row.id,
-                    row.location,
-                    row.input,
-                    row.output,
-                    "; ".join(tags),
-                    "; ".join(row.kinds),
-                    row.state,
-                ),
-                *(answer.output if answer else "", "; ".join(feedback.get(row.turns, ()))),
-            )
-            # A spreadsheet would compute what begins like a formula.
-            writer.writerow(f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in cells)
+            tags = "; ".join(f"{name}: {value}" for name, value in row.tags.items())
+            about = (row.id, row.location, row.input, row.output, tags, "; ".join(row.kinds), row.state)
+            lines.append((*about, answer.output if answer else "", "; ".join(feedback.get(row.turns, ()))))
+        # A spreadsheet would compute what begins like a formula.
+        csv.writer(output).writerows(
+            [f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell for cell in line] for line in lines
+        )
         headers = {"content-disposition": f'attachment; filename="{EXPORT_NAME}"'}
         return Response(f"\ufeff{output.getvalue()}", media_type="text/csv", headers=headers)
 
@@ -573,35 +596,14 @@ class Pages:
             source=source,
             title=_SOURCES[source],
             counts=self.studio.sync_queue().count(source, self._get_name(request)),
-            actions=[
-                action for action in ACTIONS if item and (item.expected is not None or not action.is_for_rows)
-            ],
             back=back,
             said=said,
+            flags=[entry for entry, counts in history if counts and entry.flag] if source == "expert" else [],
             seen=history[0][0].id if history else "",
             failures=failures,
             unseen=unseen,
             form=form,
             entry_id=form.get("entry") or new_id(),
-        )
-
-    def _render_data(self, request: Request, num_changed: int | None = None) -> Response:
-        number = request.query_params.get("page", "0")
-        # A longer number would not fit into SQLite's integers.
-        page = int(number) if number.isdecimal() and len(number) < 9 else 0
-        row_filter, data = _read_filter(request), self.studio.sync_data()
-        rows, total = data.search(row_filter, page)
-        return self._render(
-            "data",
-            request,
-            rows=rows,
-            total=total,
-            page=page,
-            num_pages=-(-total // PAGE_ROWS),
-            filter=asdict(row_filter),
-            query=urlencode(asdict(row_filter)),
-            choices={name: data.list_values(name) for name in FILTERS},
-            num_changed=num_changed,
         )
 
     def _render_row(
@@ -644,8 +646,10 @@ class Pages:
 
     def _render_blind(self, request: Request, form: Mapping[str, str]) -> Response:
         comparison, reviewer = self._open_blind(form), self._get_name(request)
+        back = _read_number(form.get("back", ""))
+        judged = comparison.find_judged(reviewer, back) if comparison else None
         numbered_row = comparison.next_row(reviewer) if comparison and "result" not in form else None
-        number, row = numbered_row or (0, None)
+        number, row = judged[:2] if judged else numbered_row or (0, None)
         first, second = comparison.methods if comparison else ("", "")
         choices = comparison.choices if comparison else []
         return self._render_fragment(
@@ -655,6 +659,8 @@ class Pages:
             comparison=comparison,
             row=row,
             number=number,
+            back=back if judged else 0,
+            said=BLIND_LABELS[judged[2]] if judged else "",
             num_judged=sum(entry.reviewer == reviewer for entry in choices),
             first=first,
             second=second,
@@ -683,10 +689,11 @@ class Pages:
 
     def _choose_source(self, request: Request, name: str) -> Source:
         queue, is_expert = self.studio.queue, request.state.person.has_role("expert")
-        sources = [
-            source for source in _SOURCES if (is_expert or source != "expert") and queue.count(source).total
-        ]
-        return next((source for source in sources if source == name), sources[0] if sources else "requests")
+        sources = [source for source in _SOURCES if is_expert or source != "expert"]
+        existing = [source for source in sources if queue.has_items(source)]
+        return next(
+            (source for source in existing if source == name), existing[0] if existing else "requests"
+        )
 
     def _get_name(self, request: Request) -> str:
         cookie_name = parse_qs(request.cookies.get(NAME_COOKIE, "")).get("n", [""])[0].strip()
@@ -699,13 +706,14 @@ class Pages:
         heading: str,
         kind: str = "fragment",
         lead: str = "",
+        status: int = 200,
         **values: Any,
     ) -> Response:
         """Render a fragment alone if the script asks for it, else within its page."""
         if "x-fragment" in request.headers:
-            return self._render(fragment, request, **values)
+            return self._render(fragment, request, status, **values)
         return self._render(
-            "around", request, fragment=fragment, heading=heading, kind=kind, lead=lead, **values
+            "around", request, status, fragment=fragment, heading=heading, kind=kind, lead=lead, **values
         )
 
     def _render(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:

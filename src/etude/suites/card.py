@@ -12,9 +12,9 @@ from etude.base import formatting as wording
 from etude.base.files import Json, read_json, read_lines, write_text
 from etude.base.typed_json import from_json
 from etude.runs import Run
+from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
 from etude.suites.measures.shares import Measure
-from etude.suites.subject import TESTS
 from etude.types import Estimate
 
 FILE = "card.md"

@@ -93,7 +93,7 @@ def format_zero_failures(measure: Measure) -> str:
     """Say that no case failed, and how many may still fail."""
     rate = 1 - measure.assistant.low if measure.more_is_better else measure.assistant.high
     return (
-        f"no failure in {measure.cases:,} cases: up to {format_share(rate)} may still fail "
+        f"no failure in {measure.cases:,} cases; so few cases allow a true rate of up to {format_share(rate)} "
         f"(95% interval, n = {measure.assistant.n:,})"
     )
 
@@ -109,6 +109,6 @@ def _format_cases_needed(gate: Gate, estimate: Estimate, is_share: bool) -> str:
     while size <= MAX_CASES:
         low, high = wilson(estimate.value * size, size)
         if (low >= gate.limit) if above else (high <= gate.limit):
-            return f"; n = {size:,} like these would pass it"
+            return f"; to pass at this rate it needs about {size:,} cases"
         size = int(size * 1.05) + 1
     return "; no number of cases would decide it"

@@ -16,6 +16,7 @@ from etude.errors import InputError, Issue, quote_value
 from etude.index.documents import read_passages
 from etude.methods.fit_context import sample_rows
 from etude.models.registry import Models
+from etude.report import write_report
 from etude.suites.answering import answer_cases, drop_too_long
 from etude.suites.cases import SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
 from etude.suites.gates import decide_gates
@@ -84,6 +85,8 @@ def run_suites(
         report = _measure(subject, results, models, whole=not suites)
         report = replace(report, quick=quick, notes=(*report.notes, *notes), acts=suite_file.acts)
         write_results(report)
+        if subject.run and subject.run.verdict:
+            write_report(subject.run.folder)  # it shows failed gates beside the recommendation
     return report
 
 

@@ -14,13 +14,13 @@ from etude.methods.fit_context import initial_assistant
 from etude.metrics import Metric
 from etude.models.registry import Models, find_backend
 from etude.runs import FOLDER, Run, find_run
+from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
 from etude.task import Task, load_task
 from etude.types import ModelRef
 
 BASE = "prompt"  # the method that is the base: the untuned model with the task's instructions
 NO_ROWS = Dataset(())
-TESTS = "tests"  # folder of a run's tests
 
 
 @dataclass(frozen=True)

@@ -143,9 +143,20 @@ class Contract:
         choices instead."""
         if self.json_schema is not None:
             return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
-        if self.fields:
-            return _build_field_grammar(self._required)
-        return Grammar("regex", self.regex) if self.regex else None
+        if not self.fields:
+            return Grammar("regex", self.regex) if self.regex else None
+        # One line a field, each with a text. The first required line anchors the line breaks of the optional ones
+        # around it; without one there is no grammar.
+        first = next((position for position, need in enumerate(self._required.values()) if need), None)
+        if first is None:
+            return None
+        patterns = []
+        for position, (name, need) in enumerate(self._required.items()):
+            line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
+            # Lines before the first required one bring their line break behind them, later ones before them.
+            line = f"{line}\\n" if position < first else line if position == first else f"\\n{line}"
+            patterns.append(line if need else f"({line})?")
+        return Grammar("regex", "".join(patterns))
 
     @cached_property
     def _required(self) -> dict[str, bool]:
@@ -330,21 +341,6 @@ def _resolves(schema: Mapping[str, Any], reference: str) -> bool:
         else:
             return False
     return reference.startswith("#")
-
-
-def _build_field_grammar(required: Mapping[str, bool]) -> Grammar | None:
-    """One line a field, each with a text; None if every field may be absent."""
-    # The first required line anchors the line breaks of the optional ones around it.
-    first = next((position for position, need in enumerate(required.values()) if need), None)
-    if first is None:
-        return None
-    patterns = []
-    for position, (name, need) in enumerate(required.items()):
-        line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
-        # Lines before the first required one bring their line break behind them, later ones before them.
-        line = f"{line}\\n" if position < first else line if position == first else f"\\n{line}"
-        patterns.append(line if need else f"({line})?")
-    return Grammar("regex", "".join(patterns))
 
 
 def _join_quoted(texts: Iterable[str], conjunction: str) -> str:

@@ -15,6 +15,7 @@ from etude.types import Act, Kind
 MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari", "calls"]
 
 EvidenceLevel = Literal["one_run", "full"]
+Engine = Literal["local", "llama_cpp"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
@@ -205,6 +206,8 @@ class Task:
     """Wall-clock limit of a comparison; None for no limit."""
     judge: JudgeSettings | None = None
     """Judges answers in addition to the metric."""
+    engine: Engine = "local"
+    """What computes the answers of weights on this machine."""
     evidence: EvidenceLevel = "one_run"
     """`full` adds a learning curve and further training runs of the best tuned method."""
     usage: Usage = Usage()

@@ -258,6 +258,7 @@ KEYS: Mapping[str, NodeReader] = {
     "margin": readers.rule_reader(number(0, 0.5, share=True)),
     "target": readers.rule_reader(number(0, 1, share=True)),
     "budget": readers.read_budget,
+    "engine": readers.rule_reader(one_of(*get_args(definition.Engine))),
     "evidence": readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))),
     "usage": readers.mapping_reader(_USAGE, definition.Usage),
     "prices": readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),

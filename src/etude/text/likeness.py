@@ -6,9 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from etude.text.normal_forms import fold
+
+MIN_REPEATED = 0.9
 MAX_NGRAM = 4  # words of the longest n-grams that SARI counts
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def are_repeated(texts: Sequence[str]) -> bool:
+    """Whether nearly all of these texts occur more than once, but for case, width of characters and white space."""
+    counts = Counter(" ".join(fold(text).split()) for text in texts)
+    num_repeated = sum(number for number in counts.values() if number > 1)
+    return bool(texts) and num_repeated >= MIN_REPEATED * len(texts)
 
 
 def token_f1(answer: str, wanted: str) -> float:

@@ -36,16 +36,14 @@ class Spelling:
         rows = f"{format_count(len(self.positions), 'row')}: {locations}"
         rows += ", ..." if len(self.positions) > MAX_LOCATIONS else ""
         usual = f"{quote_value(self.usual)} ({format_count(self.num_usual, 'row')})"
-        return f"{quote_value(self.label)} ({rows}) differs only in {self._difference} from {usual}"
-
-    @property
-    def _difference(self) -> str:
+        plain_label, plain_usual = _remove_separators(self.label), _remove_separators(self.usual)
         if self.label.casefold() == self.usual.casefold():
-            return "case"
-        label, usual = _remove_separators(self.label), _remove_separators(self.usual)
-        if label.casefold() != usual.casefold():
-            return "a letter"
-        return f"{'' if label == usual else 'case and '}spaces, hyphens or underscores"
+            difference = "case"
+        elif plain_label.casefold() != plain_usual.casefold():
+            difference = "a letter"
+        else:
+            difference = f"{'' if plain_label == plain_usual else 'case and '}spaces, hyphens or underscores"
+        return f"{quote_value(self.label)} ({rows}) differs only in {difference} from {usual}"
 
 
 def find_spellings(labels: Sequence[str]) -> list[Spelling]:

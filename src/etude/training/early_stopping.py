@@ -4,8 +4,8 @@ A step is suspicious if its loss is above three times the median of the steps be
 and above half the untrained model's dev loss. The first rule matters while losses are high, the second near zero, the
 third if the untrained model finds the answers hard and one wrong row of a batch weighs much. In the first steps the
 untrained model's dev loss replaces the median. A suspicious loss has risen if it is also half a nat above what the best
-weights so far, at first the untrained model, lose on the same rows, since some rows are hard for any model. A run diverges
-if the losses of four steps in a row have risen.
+weights so far, at first the untrained model, lose on the same rows, since some rows are hard for any model. A run
+diverges if the losses of four steps in a row have risen.
 
 An epoch overfits if its training loss is lower than in every epoch before (at least one) and than the untrained model's
 dev loss, while its dev loss is clearly above the lowest so far. A training loss that stays above that of the untrained

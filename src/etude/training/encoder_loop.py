@@ -66,8 +66,9 @@ def train_encoder(
 ) -> TunedEncoder:
     """Train all weights of `module` in place and leave those of the epoch with the best `score`, the first of equals.
 
-    With `lengths`, the tokens of each row, rows of similar length are batched together. Epochs before `first_epoch` are not chosen (0: the untrained weights may be). `folder` holds the state between
-    epochs. `log` gets a line for each step: step, steps, loss, tokens, seconds. Raises ValueError without a row.
+    With `lengths`, the tokens of each row, rows of similar length are batched together. Epochs before `first_epoch` are
+    not chosen (0: the untrained weights may be). `folder` holds the state between epochs. `log` gets a line for each
+    step: step, steps, loss, tokens, seconds. Raises ValueError without a row.
     """
     if not num_rows:
         raise ValueError("there is no row to train on")
@@ -111,14 +112,23 @@ def train_encoder(
     return TunedEncoder(tuple(state.scores), state.best, time.perf_counter() - started)
 
 
-def estimate_seconds(module: torch.nn.Module, num_rows: int, loss: EncoderLoss, config: LoopConfig) -> float:
-    """Estimate the seconds of the whole training from two timed steps. The weights stay unchanged."""
+def estimate_seconds(
+    module: torch.nn.Module,
+    num_rows: int,
+    loss: EncoderLoss,
+    config: LoopConfig,
+    lengths: Sequence[int] = (),
+) -> float:
+    """Estimate the seconds of the whole training from two timed steps; with `lengths`, of rows of about the mean
+    length, as batches have them. The weights stay unchanged."""
+    mean = sum(lengths) / max(1, len(lengths))
+    usual_rows = sorted(range(len(lengths)), key=lambda row: abs(lengths[row] - mean))[: config.rows_per_step]
     module.requires_grad_(True)
     seconds = []
     for attempt in range(2):
         draw = random.Random(f"{config.seed}/{attempt}")
         started = time.perf_counter()
-        rows = draw.sample(range(num_rows), min(num_rows, config.rows_per_step))
+        rows = usual_rows or draw.sample(range(num_rows), min(num_rows, config.rows_per_step))
         loss(rows, draw)[0].backward()  # type: ignore[no-untyped-call]
         seconds.append(time.perf_counter() - started)
     module.requires_grad_(False).zero_grad()

@@ -60,7 +60,7 @@ def train(
     - a step: {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"};
     - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned.
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
-    - a plan of a time box: {"planned_steps", "after_step", "box_seconds_used"}; there, steps also have "steps", those
+    - a plan of a time box: {"planned_steps", "after_step", "share_used"}; there, steps also have "steps", those
       planned, and "epoch" of a dev loss is a fraction;
     - {"resumed_at_step"}; {"note"}: what tuning all weights needs; {"warning"}: too little disk for checkpoints, the
       first checkpoint that could not be written, or a first epoch that made the dev loss worse.
@@ -237,7 +237,7 @@ def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Outpu
     progress.seconds += seconds
     epoch: float = progress.epoch
     if output.box:
-        epoch = round(progress.steps * state.config.epochs / state.total_steps, 2)
+        epoch = float(f"{progress.steps * state.config.epochs / state.total_steps:.3g}")
     figures = {"epoch": epoch, "dev_loss": loss, "best": is_best, "seconds": seconds}
     if progress.epoch:
         progress.train_losses.append(progress.epoch_loss / progress.batch)

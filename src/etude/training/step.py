@@ -107,21 +107,23 @@ class TrainResult:
     measured_steps: list[int] = field(default_factory=list)
     """Steps done at each dev loss."""
     plans: list[list[Any]] = field(default_factory=list)
-    """Each plan of a time box: steps done, steps planned in all, and the share of the schedule that was done."""
+    """Each plan of a time box: steps done, steps planned in all, and the share of the box that was used."""
     box_used: float = 0.0
     """Seconds of the time box that are used, over all attempts."""
     step_seconds: list[float] = field(default_factory=list)
     """Seconds of the latest steps in a time box."""
     dev_seconds: float = 0.0
     """Seconds of the last dev loss in a time box."""
+    total_dev_seconds: float = 0.0
+    """Seconds of all dev losses in a time box."""
     num_trained: int = 0
     """Distinct rows of all steps, set at the end."""
     peak_memory: int = 0
     """Peak bytes since this process began or resumed, set at the end; 0 if unknown."""
 
-    def compute_schedule_share(self, max_steps: int) -> float:
-        """Compute the share of the learning rate's schedule that is done; it goes evenly from plan to plan."""
-        start, num_steps, share = self.plans[-1] if self.plans else (0, max_steps, 0.0)
+    def compute_schedule_share(self) -> float:
+        """Compute the share of the learning rate's schedule that is done in a time box."""
+        start, num_steps, share = self.plans[-1]
         return float(share + (1 - share) * (self.steps - start) / max(1, num_steps - start))
 
 
@@ -298,7 +300,7 @@ def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
     if not state.progress.plans:
         return state.progress.steps, state.total_steps
     num_steps = state.progress.plans[-1][1]
-    return num_steps * state.progress.compute_schedule_share(state.total_steps), num_steps
+    return num_steps * state.progress.compute_schedule_share(), num_steps
 
 
 def learning_rate(config: TrainConfig, step: float, total_steps: int) -> float:

@@ -1,8 +1,9 @@
 """Training within a number of seconds: how many steps are planned, and when the loss on dev is measured.
 
 The number of steps is planned again every few steps from the seconds of the latest, so a machine that slows down ends
-with fewer steps and not later. The learning rate falls to zero over the planned steps: a new plan changes how fast it
-falls from where it is. Every plan is part of the run's progress, so a checkpoint resumes with the plans before it.
+with fewer steps and not later. The learning rate falls with the share of the box that is used, or of all epochs if they
+end before it; between two plans it falls evenly with the steps. Every plan is part of the run's progress, so a
+checkpoint resumes with the plans before it.
 """
 
 import statistics
@@ -15,8 +16,6 @@ from etude.training.step import TrainResult
 
 PLAN_STEPS = 5
 """Steps between two plans."""
-MIN_CHANGE = 0.02
-"""A new plan is made if the steps that are left differ by more than this share."""
 LATEST_STEPS = 8
 """Steps whose median time is that of a step: one step in which the machine stalled does not count."""
 NUM_MEASUREMENTS = 3
@@ -73,34 +72,31 @@ class BoxPlanner:
         progress.step_seconds = [*progress.step_seconds, self._count_seconds()][-LATEST_STEPS:]
         step_seconds = statistics.median(progress.step_seconds)
         if progress.box_used + step_seconds + progress.dev_seconds > self.box.seconds:
-            self._plan(progress.steps)
+            self._plan(progress.steps, 1.0)
         elif progress.steps % PLAN_STEPS == 0:
-            num_left = NUM_MEASUREMENTS + 1 - len(progress.measured_steps)
-            seconds = self.box.seconds - progress.box_used - max(1, num_left) * progress.dev_seconds
-            planned = min(self.max_steps, progress.steps + max(1, int(seconds / max(step_seconds, 1e-9))))
-            if abs(planned - self.num_planned) > MIN_CHANGE * (self.num_planned - progress.steps):
-                self._plan(planned)
+            num_left = max(1, NUM_MEASUREMENTS + 1 - len(progress.measured_steps))
+            left = max(0.0, self.box.seconds - progress.box_used - num_left * progress.dev_seconds)
+            planned = min(self.max_steps, progress.steps + max(1, int(left / max(step_seconds, 1e-9))))
+            used = progress.box_used - progress.total_dev_seconds
+            share = max(used / max(used + left, 1e-9), progress.steps / self.max_steps)
+            # The next step always has a learning rate above 0.
+            self._plan(planned, round(min(share, progress.steps / (progress.steps + 1)), 6))
 
     def add_measurement(self) -> None:
         """Record the time of a dev loss. Without time for one more, no further step is planned."""
         self.progress.dev_seconds = self._count_seconds()
-        if self.progress.box_used + self.progress.dev_seconds > self.box.seconds:
-            self._plan(self.progress.steps)
+        self.progress.total_dev_seconds += self.progress.dev_seconds
+        is_over = self.progress.box_used + self.progress.dev_seconds > self.box.seconds
+        if is_over and self.progress.steps < self.num_planned:
+            self._plan(self.progress.steps, 1.0)
 
     def _count_seconds(self) -> float:
         before = self.progress.box_used
-        self.progress.box_used = self.box.clock() - self.started
+        # Rounded, so that a resumed run plans the same whatever its clock shows.
+        self.progress.box_used = round(self.box.clock() - self.started, 6)
         return self.progress.box_used - before
 
-    def _plan(self, num_steps: int) -> None:
+    def _plan(self, num_steps: int, share: float) -> None:
         progress = self.progress
-        if num_steps != self.num_planned:
-            share = progress.compute_schedule_share(self.max_steps)
-            progress.plans = [*progress.plans, [progress.steps, num_steps, share]]
-            self.log(
-                {
-                    "planned_steps": num_steps,
-                    "after_step": progress.steps,
-                    "box_seconds_used": progress.box_used,
-                }
-            )
+        progress.plans = [*progress.plans, [progress.steps, num_steps, share]]
+        self.log({"planned_steps": num_steps, "after_step": progress.steps, "share_used": share})

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etude.data.dataset import PREVIEW_MIN
-from etude.methods.fine_tune import METHOD
 from etude.methods.shared.training_rows import list_left_out, sample_share
 from etude.methods.shared.training_run import build_training_run
 from etude.models.registry import Models
 from etude.runs.split import compute_split
-from etude.tuning.train import build_student, choose_min_sizes, open_training_task
+from etude.tuning.train import METHOD, build_student, choose_min_sizes, open_training_task
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from etude.runs import Run
 from etude.runs.events import NoteEvent, OnEvent, TrainingPrepared
 from etude.runs.fingerprints import compute_fingerprints
 from etude.runs.lifecycle import TaskRun, load_task_rows, run_to_end
+from etude.runs.progress import choose_reporter
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
@@ -83,7 +84,7 @@ def train(
     *,
     budget: float | None = None,
     fresh: bool = False,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent | None = None,
     confirm: Confirm = answer_unasked,
 ) -> Training:
     """Fine-tune the task's model on its training rows and write the run folder next to the task file.
@@ -103,7 +104,9 @@ def train(
             task_run = open_training_task(task_file, budget)
             check_processes(task_run.task, world)
             work = partial(_train, task_run, world, confirm)
-            run = run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event)
+            run = run_to_end(
+                task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()
+            )
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.training.distributed.workers import run_jobs

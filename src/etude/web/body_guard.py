@@ -15,8 +15,8 @@ TOO_LARGE = ApiError(
 
 
 class BodyGuard:
-    """Middleware that reads a body without a content type, or with that of `curl -d`, as JSON, refuses one that does not
-    arrive in time, and words the refusal of one that is too large as OpenAI does."""
+    """Middleware that reads a body without a content type, or with that of `curl -d`, as JSON, refuses one that is
+    late, and words the refusal of one that is too large as OpenAI does."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         """`seconds` are those for a small body; a large one has more, at MIN_RATE."""

@@ -26,53 +26,56 @@ def limit_connections(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - SPARE_FILES))
 
 
-def build_protocol(max_connections: int, head_seconds: float) -> type[H11Protocol]:
-    """Build uvicorn's protocol of one connection, with two limits.
+class LimitedProtocol(H11Protocol):
+    """uvicorn's protocol of one connection, with two limits, which a subclass sets.
 
     A connection that has not sent the head of a request within `head_seconds` is closed. One above `max_connections`
-    replaces the oldest that waits for a head, or is closed itself if all are being answered.
+    takes the place of the oldest that waits for a head, or is closed itself if all others are being answered.
     """
 
-    class LimitedProtocol(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-        opened_at = 0.0
+    max_connections, head_seconds = 1_000, 20.0
+    _timer: asyncio.TimerHandle | None = None
+    _opened_at = 0.0
 
-        @property
-        def is_waiting(self) -> bool:
-            """Whether no request is being read or answered."""
-            return self.cycle is None or self.cycle.response_complete
+    def connection_made(self, transport: Any) -> None:
+        """Note when the connection was opened, and make room for it."""
+        super().connection_made(transport)
+        self._opened_at = self.loop.time()
+        self._watch()
+        if len(self.connections) > self.max_connections:
+            waiting = [
+                item for item in self.connections if isinstance(item, LimitedProtocol) and item._is_waiting
+            ]
+            # one that has sent a request before is probably an honest client's
+            oldest = min(waiting, key=lambda item: (item.cycle is not None, item._opened_at))
+            self.connections.discard(oldest)
+            oldest.transport.abort()
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.opened_at = self.loop.time()
-            self._watch()
-            if len(self.connections) > max_connections:
-                waiting = [item for item in self.connections if getattr(item, "is_waiting", False)]
-                oldest = min(waiting, key=lambda item: item.opened_at)  # type: ignore[union-attr]
-                self.connections.discard(oldest)
-                oldest.transport.abort()
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request."""
+        super().data_received(data)
+        self._watch()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        if self._timer:
+            self._timer.cancel()
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            if self._timer:
-                self._timer.cancel()
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether no request is being read or answered."""
+        return self.cycle is None or self.cycle.response_complete
 
-        def _watch(self) -> None:
-            """Start the time of a head, or end it once the head is there."""
-            if not self.is_waiting:
-                if self._timer:
-                    self._timer.cancel()
-                self._timer = None
-            elif self._timer is None:
-                self._timer = self.loop.call_later(head_seconds, self._close_if_waiting)
-
-        def _close_if_waiting(self) -> None:
+    def _watch(self) -> None:
+        """Start the time of a head, or end it once the head is there."""
+        if self._timer and not self._is_waiting:
+            self._timer.cancel()
             self._timer = None
-            if self.is_waiting:
-                self.transport.close()
+        elif self._timer is None and self._is_waiting:
+            self._timer = self.loop.call_later(self.head_seconds, self._close_if_waiting)
 
-    return LimitedProtocol
+    def _close_if_waiting(self) -> None:
+        self._timer = None
+        if self._is_waiting:
+            self.transport.close()

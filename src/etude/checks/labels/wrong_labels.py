@@ -5,14 +5,16 @@ Where the classifiers disagree with a label, either the label or the classifier 
 among the surest predictions as among others; mistakes of the classifiers become rarer the surer they are. So the share
 of disagreement among the surest predictions, over all labels and for each label, estimates the share of wrong labels,
 and the increase of disagreement among less sure predictions estimates the classifiers' own error. Both together give
-the probability that a row's label is wrong. The sum of these probabilities, with lower bounds for the shares of wrong
-labels, is the number of rows that are reported: those whose own label is the least likely.
+the probability that a row's label is wrong. Rows are reported from the one whose own label is the least likely: as many
+as the sum of these probabilities, with lower bounds for the shares of wrong labels, or more, down to the row from which
+fewer than half are wrong.
 
-If texts say little about labels, nothing is reported.
+If texts say little about labels, or the surest predictions leave open whether any label is wrong, nothing is reported.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,7 @@ MIN_LABEL_SUREST = 10  # surest predictions of a label from which its own share 
 # enough about labels.
 MIN_KAPPA = 0.15
 LIKELY = 0.3  # probability of a wrong label from which a row counts
+MIN_WRONG = 0.5  # probability of a wrong label down to which rows are reported
 SMOOTHING = 1e-4  # added to probabilities
 MIN_LOG_PROBABILITY = -12.0  # below which a classifier is not surer
 MAX_PAIRS = 4  # pairs of labels in the message
@@ -65,7 +68,7 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
         return
     numbers = {name: number for number, name in enumerate(names)}
     gold = np.array([numbers[labels[row]] for row in rows])
-    ranked, suggested = find_wrong_labels([material.inputs[row] for row in rows], gold)
+    ranked, suggested, share = find_wrong_labels([material.inputs[row] for row in rows], gold)
     contradictory = find_contradictory_rows(material)
     wrong = [index for index in ranked.tolist() if rows[index] not in contradictory]
     if not wrong:
@@ -75,9 +78,10 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
         "wrong_label",
         "warning",
         [rows[index] for index in wrong],
-        f"At least {format_count(len(wrong), 'label looks', 'labels look')} wrong, "
+        f"{format_count(len(wrong), 'label looks', 'labels look')} wrong, "
         f"{format_share(len(wrong), len(rows))}{sampled}; the most suspicious come first, each with the label that its "
-        f"text suggests. {_describe_pairs(names, gold, suggested, wrong)}",
+        f"text suggests. Of all labels {share.low:.1%} to {share.high:.1%} are probably wrong. "
+        f"{_describe_pairs(names, gold, suggested, wrong)}",
         "Read the rows in this order. etude check TASK --worklist FILE writes them to a table with a column for the "
         "right label; --fix --worklist FILE reads it back.",
         subjects=[redact_label(names[suggested[index]]) for index in wrong],
@@ -109,26 +113,46 @@ def _describe_pairs(names: Sequence[str], gold: Ints, suggested: Ints, wrong: Se
     return redact_label(f"Not at random: {listed}.{note}")
 
 
-def find_wrong_labels(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints]:
-    """Return (rows whose label looks wrong, the most suspicious first; the likeliest label of each row).
+class WrongShare(NamedTuple):
+    """Bounds of the share of labels that is wrong."""
+
+    low: float
+    """By the surest predictions that disagree with their label, less the classifiers' own mistakes."""
+    high: float
+    """By all predictions that disagree, since people also mistake texts on which classifiers are not sure."""
+
+
+def find_wrong_labels(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints, WrongShare]:
+    """Return (rows whose label looks wrong, the most suspicious first; the likeliest label of each row; the share of
+    wrong labels).
 
     `gold` numbers the labels from 0, each with as many rows as `predict_labels` needs.
     """
     from scipy.special import softmax
+    from sklearn.isotonic import IsotonicRegression
 
     first: dict[str, int] = {}
     copies = np.array([first.setdefault(to_canonical(text), row) for row, text in enumerate(texts)])
     predictions = np.maximum(predict_labels(texts, gold, copies), MIN_LOG_PROBABILITY)
     probabilities = softmax(predictions.mean(axis=0), axis=1) + SMOOTHING
     likeliest, own = probabilities.argmax(axis=1), probabilities[np.arange(len(gold)), gold]
-    suspicion = _estimate_wrong(probabilities, likeliest, own, gold)
-    rows = np.flatnonzero(suspicion >= LIKELY)
-    rows = rows[np.argsort((own / probabilities.max(axis=1))[rows], kind="stable")]
-    return rows[: round(suspicion[rows].sum())], likeliest
+    suspicion, low = _estimate_wrong(probabilities, likeliest, own, gold)
+    share = WrongShare(low, wilson(int((likeliest != gold).sum()), len(gold))[1])
+    rows = np.argsort(own / probabilities.max(axis=1), kind="stable")
+    rows = rows[suspicion[rows] > 0]
+    if not len(rows):
+        return rows, likeliest, share
+    likely = rows[suspicion[rows] >= LIKELY]
+    expected = likely[: round(suspicion[likely].sum())]
+    order = np.arange(len(rows))
+    falling = IsotonicRegression(increasing=False).fit(order, suspicion[rows]).predict(order)
+    return max(expected, rows[falling >= MIN_WRONG], key=len), likeliest, share
 
 
-def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: Ints) -> Floats:
-    """Estimate the probability that each row's label is wrong; `own` is the probability of its label.
+def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: Ints) -> tuple[Floats, float]:
+    """Estimate the probability that each row's label is wrong, and the lower bound of the share of wrong labels.
+
+    `own` is the probability of each row's label.
 
     0 for all rows if texts say little about labels.
     """
@@ -142,12 +166,13 @@ def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: I
     level = agrees[surest].mean()
     rise = max(1 - agrees[~surest & (rank >= 1 - 2 * share)].mean() / level, 0)
     if cohen_kappa_score(likeliest, gold) - 2 * rise < MIN_KAPPA:
-        return np.zeros(len(gold))
+        return np.zeros(len(gold)), 0.0
     # Step 1: the classifiers' own error, and how often they are right at each level of sureness.
     mistaken = MISTAKEN * rise * (1 + MIN_LABEL_ROWS * num_labels / len(gold))
     right = (1 - mistaken) * np.minimum(IsotonicRegression().fit(rank, agrees).predict(rank) / level, 1)
     # Step 2: the share of wrong labels, of all labels and of each label with enough sure predictions.
-    wrong = np.full(num_labels, _bound_share(~agrees[surest]) - mistaken)
+    low = max(_bound_share(~agrees[surest]) - mistaken, 0.0)
+    wrong = np.full(num_labels, low)
     for label in range(num_labels):
         agreements = agrees[surest & (likeliest == label)]
         if len(agreements) >= MIN_LABEL_SUREST:
@@ -155,8 +180,8 @@ def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: I
     # Step 3: the odds of both for each row. A wrong label is half of the time any other label and half of the time a
     # likely one; a right label that a classifier misses is a likely one.
     rest = (probabilities.sum(axis=1) - probabilities.max(axis=1)) / (num_labels - 1)
-    odds = np.maximum(wrong, 0)[likeliest] * right * (1 + rest / own) / 2
-    return np.where(agrees, 0, odds / np.maximum(odds + 1 - right, SMOOTHING))
+    odds = wrong[likeliest] * right * (1 + rest / own) / 2
+    return np.where(agrees, 0, odds / np.maximum(odds + 1 - right, SMOOTHING)), low
 
 
 def _rank_sureness(probabilities: Floats, likeliest: Ints) -> Floats:

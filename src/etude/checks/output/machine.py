@@ -58,26 +58,24 @@ def to_sarif(findings: Findings) -> str:
     are relative to the root of the repository or, outside of one, to the working folder.
     """
     first = {finding.kind: finding for finding in reversed(findings.items)}
-    rules = [_format_rule(first[kind], findings) for kind in sorted(first)]
+    rules = []
+    for name, finding in sorted(first.items()):
+        kind = findings.kinds.get(name)
+        text = kind.description if kind else name
+        rules.append(
+            {
+                "id": name,  # it says enough to need no name (SARIF 3.49.7)
+                "shortDescription": {"text": f"{text[:1].upper()}{text[1:].removesuffix('.')}."},
+                "help": {"text": finding.remedy},
+                "defaultConfiguration": {"level": finding.severity},
+            }
+        )
     run = {
         "tool": {"driver": {"name": "etude", "version": __version__, "rules": rules}},
         "results": [*chain.from_iterable(_list_results(finding, findings) for finding in findings)],
     }
     body = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
-
-
-def _format_rule(finding: Finding, findings: Findings) -> dict[str, Any]:
-    """Describe a finding's kind, for readers that show it next to the result; its id says enough to need no name (SARIF
-    3.49.7)."""
-    kind = findings.kinds.get(finding.kind)
-    text = kind.description if kind else finding.kind
-    return {
-        "id": finding.kind,
-        "shortDescription": {"text": f"{text[:1].upper()}{text[1:].removesuffix('.')}."},
-        "help": {"text": finding.remedy},
-        "defaultConfiguration": {"level": finding.severity},
-    }
 
 
 def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:

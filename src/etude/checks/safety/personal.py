@@ -37,6 +37,7 @@ KIND_NAMES = {
     **{"id_number": "an identity number", "birth_date": "a date of birth", "address": "a postal address"},
     **{"name": "a person's name", "health": "a detail of health"},
 }
+FEW_NAMES = " Only names after a title, a greeting or a label are found; most others are not."
 SpansByRow = dict[int, set[CharSpan]]
 HOUSE_CHARS = 6  # characters at the beginning of an address, perhaps with a number as long as a postcode
 ENGLISH_KINDS = frozenset(("birth_date", "name", "health"))  # whose rules are English words
@@ -188,7 +189,8 @@ def check_review(material: Material) -> Iterator[Finding]:
             rows,
             f"{format_rows('contain', len(rows), num_searched)} what may be {KIND_NAMES[kind]}"
             f"{format_sides(inputs, answers)}.{sample}",
-            "Read them: these rules are often wrong. Mask or delete what belongs to a real person.",
+            "Read these rows in the file, as only first letters are shown here: these rules are often wrong. Mask or "
+            f"delete what belongs to a real person.{FEW_NAMES if kind == 'name' else ''}",
             excerpts=_show_passages(material, rows, inputs, answers),
             numbers={"rows": len(rows), "inputs": len(inputs), "outputs": len(answers), "of": num_searched},
         )

@@ -82,11 +82,6 @@ _UNSPACED = "|".join(_INSULTS["unspaced"].split())
 _IS_UNSPACED = re.compile(_UNSPACED)
 
 
-def is_injection(text: str) -> bool:
-    """Whether a text tries to take over the instructions."""
-    return bool(_INJECTION.pattern.search(text))
-
-
 def find_threat(text: str, plain: str) -> CharSpan | None:
     """Find a threat in a text, outside of quotations; `plain` is its normalised form."""
     words = set(plain.split())
@@ -147,29 +142,23 @@ def check_advice(material: Material) -> Iterator[Finding]:
 @finds(FindingKind("insult", "warning", "answers with an insult or a vulgar word", safety=True), tasks=FREE)
 def check_insults(material: Material) -> Iterator[Finding]:
     """Find answers with insults."""
-    plain = enumerate(material.plain_outputs)
-    rows = {row: spans for row, text in plain if (spans := _find_insults(material, row, text)) is not None}
+    rows: dict[int, list[CharSpan]] = {}
+    for row, plain in enumerate(material.plain_outputs):
+        words = plain.split()
+        insults = ALWAYS_INSULTING.intersection(words)
+        if not _SOMETIMES_INSULTING.isdisjoint(words):
+            language = material.answer_language(row) or ""
+            insults |= INSULTING_IN.get(language, frozenset()).intersection(words)
+        if not insults and (plain.isascii() or not _IS_UNSPACED.search(plain)):
+            continue
+        whole_words = rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insults)))})(?!\w)|" if insults else ""
+        pattern = re.compile(whole_words + _UNSPACED, re.IGNORECASE)
+        spans = list_spans(pattern.finditer(blank_quotations(material.outputs[row])))
+        # An insult that is spelled with other letters than its normalised form has no span; one in a quotation is none.
+        if spans or not pattern.search(material.outputs[row]):
+            rows[row] = spans
     message = f"{_count_rows(material, rows)} an answer with an insult or a vulgar word."
     yield from _report(material, "insult", "warning", "output", rows, message, TONE_REMEDY)
-
-
-def _find_insults(material: Material, row: int, plain: str) -> list[CharSpan] | None:
-    """Find insults in an answer, outside of quotations; None if there are none.
-
-    An insult that the answer spells with other letters than its normalised form, `plain`, has no span.
-    """
-    words = plain.split()
-    insults = ALWAYS_INSULTING.intersection(words)
-    if not _SOMETIMES_INSULTING.isdisjoint(words):
-        language = material.answer_language(row) or ""
-        insults |= INSULTING_IN.get(language, frozenset()).intersection(words)
-    if not insults and (plain.isascii() or not _IS_UNSPACED.search(plain)):
-        return None
-    whole_words = rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insults)))})(?!\w)|" if insults else ""
-    pattern = re.compile(whole_words + _UNSPACED, re.IGNORECASE)
-    text = material.outputs[row]
-    spans = list_spans(pattern.finditer(blank_quotations(text)))
-    return spans if spans or not pattern.search(text) else None
 
 
 def _count_rows(material: Material, rows: SpansByRow, verb: str = "have") -> str:
@@ -247,4 +236,4 @@ def _asks_for_harm(material: Material, row: int) -> bool:
     text, plain = material.inputs[row], material.plain_inputs[row]
     if not (ALWAYS_INSULTING | HARM).isdisjoint(plain.split()):
         return True
-    return find_threat(text, plain) is not None or is_injection(text)
+    return find_threat(text, plain) is not None or bool(_INJECTION.pattern.search(text))

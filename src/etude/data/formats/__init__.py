@@ -9,14 +9,7 @@ read whole or reported.
 """
 
 from etude.data.formats.columns import ColumnGuess, find_preference_columns, guess_columns
-from etude.data.formats.read import (
-    LoadedRows,
-    check_encoding,
-    peek_rows,
-    read_rows,
-    read_values,
-    survey_rows,
-)
+from etude.data.formats.read import LoadedRows, check_encoding, peek_rows, read_rows, read_values, survey_rows
 
 __all__ = [
     "ColumnGuess",

@@ -24,12 +24,31 @@ def read_input(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
     return (Message("user", "\n\n".join(filled)),)
 
 
-def read_question(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
-    """As `read_input`, but without the system message of a chat and without its last answer."""
+def read_question(cells: Cells, columns: Sequence[str], row_systems: bool = False) -> tuple[Message, ...]:
+    """As `read_input`, but without the last answer of a chat and without its system message.
+
+    With `row_systems` the system message stays, with the functions of the row below it.
+    """
+    turns = _read_question(cells, columns)
+    if not row_systems:
+        return tuple(turn for turn in turns if turn.role != "system")
+    row = cells.row.cells
+    system = turns[0].content if turns and turns[0].role == "system" else str(row.get("system") or "")
+    offer = next((row[name] for name in tools.TOOL_COLUMNS if row.get(name)), None)
+    try:
+        text = tools.append_tools(system, tools.format_tools(offer))
+    except ValueError as error:
+        cells.add_issue(f"functions: {error}", quote_value(offer), "write them as OpenAI does", "tools")
+        return ()
+    plain = tuple(turn for turn in turns if turn.role != "system")
+    return (Message("system", text), *plain) if text else plain
+
+
+def _read_question(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
     value = keys.unwrap_turns(keys.parse_turns(cells.row.cells.get(columns[0])))
     if len(columns) > 1 or not keys.is_chat(value):
         return read_input(cells, columns)
-    turns = [turn for turn in value if keys.parse_role(turn) != "system"]
+    turns = list(value)
     if turns and keys.parse_speaker(turns[-1]) == "assistant":
         del turns[-1]
     return read_turns(cells.with_value(columns[0], turns), columns[0], "user")

@@ -158,10 +158,7 @@ def _load(reader: RowReader, source: RowSource) -> LoadedRows:
 
 def _write_notes(reader: RowReader, columns: RowSource) -> None:
     notes = []
-    unused = reader.columns - {
-        *guess.list_columns(columns),
-        guess.find_tool_column(reader.columns, columns),
-    }
+    unused = reader.columns - {*guess.list_columns(columns), guess.find_tool_column(reader.columns, columns)}
     pair = guess.find_preference_columns(reader.columns)
     if pair and pair[1] in unused:
         unused.remove(pair[1])

@@ -24,7 +24,7 @@ _OFFER = (
     "and what it gives back comes in <tool_response>.",
 )
 # Around a call; a tag that is left in the text of `split_calls` belongs to a call that cannot be read.
-CALL_TAG, _END = "<tool_call>", "</tool_call>"
+CALL_TAG, CALL_END = "<tool_call>", "</tool_call>"
 _RESULT = ("<tool_response>\n", "\n</tool_response>")
 
 
@@ -98,7 +98,7 @@ def split_calls(text: str) -> tuple[str, list[Json]]:
     plain, *segments = text.split(CALL_TAG)
     calls: list[Json] = []
     for segment in segments:
-        body, end, following = segment.partition(_END)
+        body, end, following = segment.partition(CALL_END)
         try:
             calls.append(_read_call(parse_json(body.strip() if end else "")))
             plain += following
@@ -174,7 +174,9 @@ def _read_call(call: Any) -> Json:
 
 
 def _add_calls(text: str, calls: Sequence[Json]) -> str:
-    return "\n".join(filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{_END}" for call in calls))))
+    return "\n".join(
+        filter(None, (text.strip(), *(f"{CALL_TAG}\n{_dump(call)}\n{CALL_END}" for call in calls)))
+    )
 
 
 def _dump(value: Any) -> str:

@@ -69,11 +69,7 @@ FORMATS: Mapping[str, RowFormat] = {
     "openai": RowFormat(
         format_chat,
         lambda prompt, chosen, rejected: [
-            {
-                "input": {"messages": prompt},
-                "preferred_output": [chosen],
-                "non_preferred_output": [rejected],
-            }
+            {"input": {"messages": prompt}, "preferred_output": [chosen], "non_preferred_output": [rejected]}
         ],
     ),
     "sharegpt": RowFormat(

@@ -5,8 +5,10 @@ to 5% do not, the guess says which. Answers of rows that the split will put into
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from etude.base.files import write_text
 from etude.base.issues import raise_issues
@@ -15,6 +17,7 @@ from etude.data.formats.columns import list_names
 from etude.data.starter.draft import TaskDraft, infer_fields, infer_schema
 from etude.data.starter.guess_columns import guess_roles
 from etude.data.starter.guess_notes import list_guesses
+from etude.data.starter.match_columns import match_columns
 from etude.data.starter.task_text import render_task_file
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
@@ -60,7 +63,7 @@ def write_starter(path: Path, target: Path | str | None = None, test: Path | Non
     if not len(rows.examples) or not {issue.kind for issue in rows.issues} <= SKIPPED_KINDS:
         raise_issues(rows.issues, path)
     # Kind, contract and texts are guessed when the template asks for them.
-    draft = TaskDraft(rows, target, roles, _read_test_columns(test, roles.source) if test else None)
+    draft = TaskDraft(rows, target, roles, _read_test_columns(test, roles.source, cells) if test else None)
     text = render_task_file(draft)
     if makes_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,13 +71,16 @@ def write_starter(path: Path, target: Path | str | None = None, test: Path | Non
     return StarterResult(target, text, tuple(list_guesses(draft)))
 
 
-def _read_test_columns(test: Path, examples: RowSource) -> RowSource:
-    """The columns of the test: those of the examples if it has them, else guesses. Raises InputError if the test cannot
-    be read."""
+def _read_test_columns(
+    test: Path, examples: RowSource, example_cells: Sequence[Mapping[str, Any]]
+) -> RowSource:
+    """The columns of the test: those of the examples if it has them, else those with the same content, else guesses.
+    Raises InputError if the test cannot be read."""
     check_encoding(test)
     cells = peek_rows(test, MAX_ROWS)
     has_same = {*list_names(cells)} >= {*examples.input, examples.output, examples.messages} - {None}
-    source = replace(examples, file=test) if has_same else guess_roles(test, cells).source
+    source = replace(examples, file=test) if has_same else match_columns(examples, example_cells, test, cells)
+    source = source or guess_roles(test, cells).source
     read_rows(source)
     return source
 

@@ -23,6 +23,7 @@ from etude.errors import InputError
 from etude.privacy import find_by_format
 from etude.task import RowSource
 from etude.task.contract import Contract
+from etude.text.likeness import are_repeated
 from etude.text.normal_forms import normalise
 from etude.types import Example, Kind
 
@@ -134,6 +135,11 @@ class TaskDraft:
         """Whether the contract is only suggested, so that answers are compared with the examples: it would check
         nothing but a length, or the answers call functions."""
         return self.kind[0] != "classify" and (self.calls or is_length_only(self.contract[0]))
+
+    @cached_property
+    def repeats_answers(self) -> bool:
+        """Whether nearly all answers occur more than once."""
+        return self.kind[0] == "answer" and are_repeated(self.outputs)
 
     @cached_property
     def calls(self) -> bool:
@@ -253,8 +259,8 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     """A JSON schema that all values keep: types, the keys of objects, those in every object required.
 
-    Keys that are personal data are left out, and, with many objects, keys that only one of them has. Other keys are
-    forbidden unless one was left out, so that an enforced form invents none. Values of objects and lists are described in turn.
+    Keys that are personal data are left out, and, with many objects, keys that only one of them has. If no key was left
+    out, others are forbidden, so that an enforced form invents none. Values of objects and lists are described in turn.
     """
     types = {_TYPE_NAMES.get(type(value), "null") for value in values}
     # Every integer is a number.

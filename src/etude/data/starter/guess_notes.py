@@ -18,6 +18,10 @@ CALLS_NOTE = (
     "Without check: or contract:, answers are scored by whether they call the right functions; their text is not "
     "compared."
 )
+REPEATS_NOTE = (
+    "Without check: or contract:, an answer is right if it is the example's, but for case and white space, because "
+    "answers repeat: the task is to choose among known ones."
+)
 _MAX_SYSTEMS = 3
 _MAX_LOCATIONS = 5
 
@@ -28,7 +32,11 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
     yield f"columns: {_format_columns(columns)}, from {draft.roles.reasons['columns']}"
     if draft.test:
-        yield f"test: {draft.test.file.name}, {_format_columns(draft.test)}"
+        same = _format_columns(draft.test) == _format_columns(columns)
+        yield (
+            f"test: {draft.test.file.name}, {_format_columns(draft.test)}, "
+            f"{'as in the examples' if same else 'the columns whose content is most like that of the examples'}"
+        )
     if draft.refusal and columns.group:
         values = format_count(len({row.group for row in draft.examples} - {None}), "value")
         yield (
@@ -42,7 +50,7 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
             yield f"{role}: {names if isinstance(names, str) else ', '.join(names)}, from {draft.roles.reasons[role]}"
     yield f"contract: {_describe_contract(draft)}"
     if draft.systems and not draft.shares_system:
-        yield f"instructions: none. {format_systems(draft)}"
+        yield f"instructions: {format_systems(draft)}"
     elif draft.systems and draft.rows_without_system:
         yield f"instructions: {format_missing_system(draft)}"
     yield from _list_left_out(draft)
@@ -59,10 +67,15 @@ def _describe_contract(draft: TaskDraft) -> str:
     if draft.calls:
         return f"none, because answers call functions. {CALLS_NOTE}"
     if draft.measures_likeness:
-        return f"none, because only a length could be guessed. {SIMILARITY_NOTE}"
+        return f"none, because only a length could be guessed. {get_likeness_note(draft)}"
     if draft.num_hidden_labels:
         return f"none. {format_hidden_labels(draft)}"
     return f"{'' if to_contract_key(draft.contract[0])['contract'] else 'none, because '}{draft.contract[1]}"
+
+
+def get_likeness_note(draft: TaskDraft) -> str:
+    """By what answers without check and contract are scored."""
+    return CALLS_NOTE if draft.calls else REPEATS_NOTE if draft.repeats_answers else SIMILARITY_NOTE
 
 
 def _format_columns(source: RowSource) -> str:
@@ -105,8 +118,8 @@ def format_systems(draft: TaskDraft) -> str:
     num_systems = len(draft.systems)
     kinds = f"{num_systems:,} different system messages" if num_systems > 1 else "a system message"
     return (
-        f"The rows have {kinds} (rows: {'; '.join(counts)}): each row is asked with its own, and a row without one with "
-        "the instructions."
+        f"The rows have {kinds} (rows: {'; '.join(counts)}): each row is asked with its own, and a row without one "
+        "with the instructions."
     )
 
 

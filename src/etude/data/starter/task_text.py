@@ -15,6 +15,7 @@ from etude.data.formats.columns import to_task_columns
 from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
 from etude.data.starter import guess_notes
 from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
+from etude.privacy import find_by_format
 from etude.task import RowSource, Task
 
 MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged one
@@ -25,6 +26,17 @@ _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "example
 _TEST_STEMS = ("test", "test_set", "testset")
 _PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
 _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
+_FILLERS = {
+    "text",
+    "reference",
+    "gold",
+    "raw",
+    "clean",
+    "cleaned",
+    "expected",
+}  # words of a column's name that say little
+EDGE_SHARE = 0.6  # share of the answers that must begin or end alike for the instructions to say so
+MIN_EDGE_WORDS, MAX_EDGE_WORDS = 2, 12
 _WIDTH = 100
 
 
@@ -60,7 +72,7 @@ def render_task_file(draft: TaskDraft) -> str:
         contract=contract if contract["contract"] else None,
         contract_set=contract["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
         contract_sentence=_describe_contract(draft),
-        likeness=guess_notes.CALLS_NOTE if draft.calls else guess_notes.SIMILARITY_NOTE,
+        likeness=guess_notes.get_likeness_note(draft),
         documents=_relative_path(documents, draft.target) if documents else "",
         metric=_choose_metric(draft),
         limits=_write_limits(draft),
@@ -127,8 +139,8 @@ def _write_instructions(draft: TaskDraft) -> str:
 
 
 def _answer_sentence(columns: RowSource) -> str:
-    names = [name.replace("_", " ").lower() for name in columns.input]
-    output = (columns.output or "output").replace("_", " ").lower()
+    names = [_to_noun(name) for name in columns.input]
+    output = _to_noun(columns.output or "output")
     text = " and ".join(name for name in names if name not in _PLAIN_INPUTS) or "message"
     if output not in _PLAIN_OUTPUTS:
         return f"Read the {text} and write the {output}."
@@ -146,6 +158,26 @@ def _write_limits(draft: TaskDraft) -> Mapping[str, str]:
     }
 
 
+def _to_noun(column: str) -> str:
+    """The name of a column as a sentence has it: "answer" for `reference_answer`, "output" for `output_text`."""
+    words = column.replace("_", " ").lower().split()
+    return " ".join([word for word in words if word not in _FILLERS] or words)
+
+
+def find_common_edge(texts: Sequence[str], at_end: bool = False) -> str:
+    """The longest words with which most texts begin (or end), at least MIN_EDGE_WORDS; "" if there are none."""
+    edges = [text.split()[::-1] if at_end else text.split() for text in texts]
+    counts = Counter(
+        tuple(words[:size])
+        for words in edges
+        for size in range(MIN_EDGE_WORDS, 1 + min(len(words), MAX_EDGE_WORDS))
+    )
+    common = [edge for edge, number in counts.items() if number >= EDGE_SHARE * len(texts)]
+    edge = max(common, key=len, default=())
+    text = " ".join(edge[::-1] if at_end else edge)
+    return "" if find_by_format(text) or any(map(str.isdigit, text)) else text
+
+
 def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     """Sentences on the fields and the length of an answer."""
     if fields:
@@ -153,6 +185,10 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     optional = [name.removesuffix("?") for name in fields if name.endswith("?")]
     if optional:
         yield f"Leave out {', '.join(optional)} where it does not apply."
+    if not fields:
+        for verb, at_end in (("Begin", False), ("End", True)):
+            if edge := find_common_edge(outputs, at_end):
+                yield f'{verb} with "{edge}"{"" if edge.endswith((".", "!", "?")) else "."}'
     lengths = sorted(len(output.split()) for output in outputs)
     # Deciles: a length is worth mentioning only if most outputs have about the same.
     low, usual, high = (lengths[len(lengths) * decile // 10] for decile in (1, 5, 9))
@@ -183,7 +219,7 @@ def _choose_metric(draft: TaskDraft) -> str:
         return "exact_match"
     if not draft.measures_likeness:
         return "passes"
-    return "calls" if draft.calls else "chrf"
+    return "calls" if draft.calls else "exact_match" if draft.repeats_answers else "chrf"
 
 
 def _relative_path(file: Path, target: Path) -> str:

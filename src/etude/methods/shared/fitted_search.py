@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
     from etude.training.encoder_loop import TunedEncoder
 
-FOLDER, FACTS = "search", "search.json"
+FOLDER, FACTS, ROW_IDS = "search", "search.json", "search_rows.json"
 MIN_PAIRS, MIN_PASSAGES = 60, 10
 """The encoder is tuned if so many rows have a known passage, and so many of these passages are different."""
 HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
@@ -65,8 +65,8 @@ class FittedSearch:
 
 
 def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
-    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on the same
-    rows.
+    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on some of
+    the same rows.
 
     What was tried goes into the context's `params`. Raises InputError for documents that cannot be read.
     """
@@ -74,11 +74,13 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     if folder is None:
         folder = context.folder
         facts = _fit(task, train, dev, context)
+        write_json(folder / ROW_IDS, {"ids": [row.id for row in train]})
         write_json(folder / FACTS, facts)
         context.train_seconds += facts["seconds"]
     facts = read_json(folder / FACTS)
     # Only a tuned encoder has learned from rows.
-    context.has_learned |= "learned" in facts["chosen"]
+    if "learned" in facts["chosen"]:
+        context.has_learned, context.num_search_rows = True, len(read_json(folder / ROW_IDS)["ids"])
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_format_notes(facts)])
         context.params["search"] = facts
@@ -89,10 +91,11 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
 
 
 def _find_fitted(train: Dataset, context: FitContext) -> Path | None:
-    """Find the folder of a search that was fitted on the rows of `train`, or on any if the context says so."""
+    """Find the folder of a search that was fitted on no rows but those of `train`, or on any if the context says so."""
+    ids = {row.id for row in train}
     for folder in (*context.lower_folders, context.folder):
         if (folder / FACTS).exists() and (
-            context.takes_any_search or read_json(folder / FACTS).get("rows") == train.fingerprint
+            context.takes_any_search or ids.issuperset(read_json(folder / ROW_IDS)["ids"])
         ):
             return folder
     return None
@@ -199,7 +202,6 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         "known": {"train": len(pairs), "dev": len(dev_pairs)},
         "tuning": tuning,
         "fingerprint": candidates[name].fingerprint,
-        "rows": train.fingerprint,
         "seconds": time.perf_counter() - started,
         "notes": notes,
     }

@@ -119,7 +119,15 @@ class Client:
 
     def _send(self, body: Json) -> Json:
         with self._http.stream("POST", self._url("chat/completions"), json=body) as response:
-            content = self._read_body(response)
+            # the time-out is for the whole body; httpx2's own is for each read
+            deadline, blocks = time.monotonic() + self.endpoint.timeout, []
+            for block in response.iter_bytes():
+                blocks.append(block)
+                if time.monotonic() > deadline:
+                    raise RetryableError(f"no complete answer within {self.endpoint.timeout:g} s")
+            content = b"".join(blocks)
+            if len(self._key) >= MIN_SECRET_LENGTH:
+                content = content.replace(self._key.encode(), b"***")
             self._check_status(response, content)
         try:
             answer = parse_json(content.decode())
@@ -129,16 +137,6 @@ class Client:
             reason = f"the answer is not a chat completion: {quote_value(content[:80])}"
             raise RetryableError(reason) from None
         return dict(answer)
-
-    def _read_body(self, response: httpx2.Response) -> bytes:
-        # the time-out is for the whole body; httpx2's own is for each read
-        deadline, blocks = time.monotonic() + self.endpoint.timeout, []
-        for block in response.iter_bytes():
-            blocks.append(block)
-            if time.monotonic() > deadline:
-                raise RetryableError(f"no complete answer within {self.endpoint.timeout:g} s")
-        content = b"".join(blocks)
-        return content.replace(self._key.encode(), b"***") if len(self._key) >= MIN_SECRET_LENGTH else content
 
     def _check_status(self, response: httpx2.Response, content: bytes) -> None:
         """Raise RetryableError or RefusedError for every status but 200."""

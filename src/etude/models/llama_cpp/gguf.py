@@ -3,6 +3,7 @@
 Everything but the tensors (the tokenizer, the chat template, the architecture) is copied from the base's own GGUF file.
 """
 
+import struct
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from gguf import (
     MODEL_ARCH_NAMES,
     GGMLQuantizationType,
     GGUFReader,
+    GGUFValueType,
     GGUFWriter,
     LlamaFileType,
     get_tensor_name_map,
@@ -45,7 +47,9 @@ def find_base_file(name: str) -> Path:
         raise ModelError(
             f"{name} is not a GGUF file. GGUF export works only if the base is one: set model: to a .gguf file."
         )
-    if (architecture := _read_architecture(_open(file))) not in VERIFIED_ARCHITECTURES:
+    if (
+        architecture := _read_first_key(file) or _read_architecture(_open(file))
+    ) not in VERIFIED_ARCHITECTURES:
         verified = ", ".join(VERIFIED_ARCHITECTURES)
         raise ModelError(f"Export of {architecture} to GGUF is not verified; verified: {verified}.")
     return file
@@ -134,6 +138,23 @@ def _open(file: Path) -> GGUFReader:
 def _open_once(file: Path, changed: int) -> GGUFReader:
     # the vocabulary takes over a second to read, and many adapters may be written over one file
     return GGUFReader(file)
+
+
+def _read_first_key(file: Path) -> str:
+    """Read the architecture if it is the first key, as by convention, without the vocabulary; else return ""."""
+    with file.open("rb") as stream:
+        stream.seek(24)  # magic, version, number of tensors and of keys
+
+        def read_text() -> str:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            return stream.read(min(length, 64)).decode(errors="replace")
+
+        try:
+            is_architecture = read_text() == "general.architecture"
+            is_text = struct.unpack("<I", stream.read(4))[0] == GGUFValueType.STRING
+            return read_text() if is_architecture and is_text else ""
+        except struct.error:  # a file that ends there
+            return ""
 
 
 def _read_architecture(reader: GGUFReader) -> str:

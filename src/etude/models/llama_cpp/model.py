@@ -21,7 +21,7 @@ from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 from etude.errors import ModelError
 from etude.models import backend, grammars
 from etude.models.llama_cpp.gguf import find_base_file, write_adapter
-from etude.models.local.loading import read_tokenizer
+from etude.models.local.loading import load_tokenizer
 from etude.render import render, render_text
 from etude.types import Completion, Grammar, Message, ModelRef, Request, Sampling, TokenScore
 
@@ -38,7 +38,7 @@ class LlamaServer:
     """One GGUF file in llama.cpp, with adapters over it."""
 
     def __init__(self, weights: Path, adapters: Sequence[Path]) -> None:
-        self.tokenizer = read_tokenizer(weights)
+        self.tokenizer = load_tokenizer(weights)
         self.adapters = list(dict.fromkeys(adapters))
         with tempfile.TemporaryDirectory() as folder:
             files = []

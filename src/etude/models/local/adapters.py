@@ -18,8 +18,8 @@ from torch import Tensor
 
 from etude.base.files import write_bytes, write_json
 from etude.errors import ModelError, quote_value
+from etude.models.weights import CONFIG_FILE
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 UNSUPPORTED = (
@@ -40,8 +40,14 @@ def apply_adapter(base: Any, folder: Path) -> Any:
     pairs = read_adapter_pairs(folder)
     shared = [*base.parameters(), *base.buffers()]
     module = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
+    layers = dict(module.named_modules(remove_duplicate=False))
     for path, (a, b) in pairs.items():
-        layer = _find_linear(module, path, folder)
+        layer = layers.get(path)
+        if not isinstance(layer, torch.nn.Linear):
+            raise ModelError(
+                f"The adapter {folder} changes {path!r}, which is not a linear layer of this model. "
+                "Use the base model it was trained on."
+            )
         weight = layer.weight
         if (b.shape[0], a.shape[1]) != tuple(weight.shape) or a.shape[0] != b.shape[1]:
             raise ModelError(
@@ -93,19 +99,6 @@ def compute_scale(config: Mapping[str, Any], a: Tensor) -> float:
     """Compute the factor of the product of both halves."""
     rank = a.shape[0]
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _find_linear(module: Any, path: str, folder: Path) -> Any:
-    try:
-        layer = module.get_submodule(path)
-    except AttributeError:
-        layer = None
-    if not isinstance(layer, torch.nn.Linear):
-        raise ModelError(
-            f"The adapter {folder} changes {path!r}, which is not a linear layer of this model. "
-            "Use the base model it was trained on."
-        )
-    return layer
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:

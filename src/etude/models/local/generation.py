@@ -76,7 +76,7 @@ class Generation:
         return is_complete or (bool(self.tokens) and self.tokens[-1] in self.end_tokens)
 
     def mask_logits(self, logits: Tensor) -> Tensor:
-        """Set the logits (V) of tokens that the grammar forbids to minus infinity. What fails is this answer's error."""
+        """Set the logits (V) of tokens that the grammar forbids to minus infinity. A failure is this answer's error."""
         if self.grammar is None:
             return logits
         try:

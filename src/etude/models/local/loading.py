@@ -107,8 +107,18 @@ def _read_cached_module(folder: Path) -> Any:
     return module.eval()
 
 
+def load_tokenizer(gguf: Path) -> Any:
+    """Load the tokenizer of a GGUF file from the cache folder, to which it is written the first time."""
+    try:
+        folder = unpack_gguf(gguf, "tokenizer", lambda file, to: read_tokenizer(file).save_pretrained(to))
+        with silence_transformers():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (ModelError, *LOAD_ERRORS):  # a cache that cannot be written or is damaged
+        return read_tokenizer(gguf)
+
+
 def read_tokenizer(gguf: Path) -> Any:
-    """Read the tokenizer of a GGUF file."""
+    """Read the tokenizer of a GGUF file, which takes seconds."""
     with silence_transformers():
         return AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
 

@@ -39,10 +39,7 @@ _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"1?[2-9][0-9]{2}[2-9][0-9]{6}"), ("US", "CA")),
 )
 # The same after the word "number"
-_LABELLED_PLANS = (
-    *_PLANS,
-    (re.compile(r"[0-9]{10,11}"), ("US", "CA", "GB", "IN", "DE", "BR", "CN")),
-)
+_LABELLED_PLANS = (*_PLANS, (re.compile(r"[0-9]{10,11}"), ("US", "CA", "GB", "IN", "DE", "BR", "CN")))
 
 
 def normalise_number(body: str) -> str:

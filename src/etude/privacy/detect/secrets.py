@@ -110,6 +110,7 @@ def _find_labelled(text: str) -> Iterator[Span]:
 
 def _to_span(match: re.Match[str], kind: str, rule: str, is_trimmed: bool) -> Span:
     group = match.lastgroup if match.re is _PATTERNS["command"] else "value"
+    group = "plain" if match.groupdict().get("plain") else group
     start, value = match.start(group or 0), match[group or 0]
     if is_trimmed:
         value = _strip_punctuation(value)
@@ -171,6 +172,12 @@ def _is_password(match: re.Match[str]) -> bool:
     return is_assigned or _looks_like_password(candidate)
 
 
+def _is_setting(match: re.Match[str]) -> bool:
+    """Whether the value of a line that only sets a password is neither a prompt nor a placeholder."""
+    value = match[match.lastgroup or "value"]
+    return not is_placeholder(value) and not (match["quote"] and is_message(match)) and value[0] not in "$%{<"
+
+
 def _is_attached(match: re.Match[str]) -> bool:
     """Whether the value follows a label in ASCII without a sign or space, as in `pwd.getpwuid`, or after a bracket, as
     in `pass_none(func)`."""
@@ -214,6 +221,14 @@ _LABEL_RULES = (
     _LabelRule(("pass", "pwd"), _PATTERNS["element"], lambda match: not is_placeholder(match["value"])),
     _LabelRule(('"auth"',), _PATTERNS["docker"], _is_docker_login),
     _LabelRule(("pass", "pwd"), _PATTERNS["quoted_password"], lambda match: not is_message(match)),
+    _LabelRule(("passphrase", "pass_phrase", "pass-phrase"), _PATTERNS["passphrase"], _is_setting),
+    _LabelRule(("pass", "masterauth"), _PATTERNS["setting"], _is_setting),
+    _LabelRule(("identified",), _PATTERNS["identified"], _is_setting),
+    _LabelRule(
+        (":5432:", ":543", ":6432:", ":*:"),
+        _PATTERNS["pgpass"],
+        lambda match: not is_placeholder(match["value"]),
+    ),
     _LabelRule(
         ("login", "log in", "log-in", "user", "credential"),
         _PATTERNS["login"],

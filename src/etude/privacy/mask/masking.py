@@ -70,7 +70,13 @@ class Masker:
         """
         surrogate = self._surrogates.get((kind, text))
         if surrogate is None:
-            surrogate = self._find_surrogate(kind, text)
+            # A value that has a surrogate gets it in the spelling of `text`.
+            first = self._first_surrogates.get(_value_key(kind, text))
+            spellings = list_spellings(kind, first, decode_json_string(text)) if first else ()
+            candidates = (_escape_like(text, spelling) for spelling in spellings)
+            surrogate = next((item for item in candidates if self._originals.get(item, text) == text), None)
+            if surrogate is None:
+                surrogate = first if first and "\\" not in text else self._create_surrogate(kind, text)
             self._remember(kind, text, surrogate)
         return surrogate
 
@@ -112,17 +118,6 @@ class Masker:
             self.surrogate_index.add(surrogate)
         self._first_surrogates.setdefault(_value_key(kind, text), decode_json_string(surrogate))
         self._canonical_surrogates.add(to_canonical(kind, surrogate))
-
-    def _find_surrogate(self, kind: str, text: str) -> str:
-        """Return the value's surrogate in the spelling of `text`, or a new one if it has none."""
-        first = self._first_surrogates.get(_value_key(kind, text))
-        if first is None:
-            return self._create_surrogate(kind, text)
-        for spelling in list_spellings(kind, first, decode_json_string(text)):
-            surrogate = _escape_like(text, spelling)
-            if self._originals.get(surrogate, text) == text:
-                return surrogate
-        return self._create_surrogate(kind, text) if "\\" in text else first
 
     def _create_surrogate(self, kind: str, text: str) -> str:
         (number_or_kind, canonical), decoded = _value_key(kind, text), decode_json_string(text)

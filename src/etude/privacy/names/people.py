@@ -32,6 +32,13 @@ _GREETING = re.compile(
     r"(?:['’]s)? ?(?:is|was|:|=)|(?:^|\n)\W{0,4}(?:[Nn]ame|[Aa]ttn) ?:)"
     r"[ \n]{1,3}[\"'“(]?$"
 )
+# Without capital letters, what shows that a greeting ends with a name: a sign behind it, or its own line.
+_ENDS_GREETING = re.compile(r"[,!]|\s*\n")
+_SIGNED = re.compile(
+    r"\b(?:regards|sincerely|cheers|signed|yours(?: \w{2,10})?|thank(?:s| you))[,:]?[ ]*[,\n]\W*$", re.I
+)
+_SIGNATURE_END = re.compile(r"\W*(?:\n|$)")
+_LABELLED = re.compile(r"\bname\b\W{0,3}(?:is|was)?\W{0,4}$", re.I)
 _AFTER_INITIAL = re.compile(r"\.| [^\W\d_a-z]")
 _COMPANY_AFTER = re.compile(
     r" (?:&|and (?:Sons|Co|Partners))|,? (?:Inc|LLC|Ltd|GmbH|Corp|plc|Co)\b|[0-9 ]{2}"
@@ -50,8 +57,24 @@ def find_names(text: str) -> Iterator[Span]:
     if not has_unknown_capitals(cased):
         return
     for run in _find_runs(cased):
-        if rule := _find_rule(cased, run):
-            yield Span(run[0].start, run[-1].end, "name", text[run[0].start : run[-1].end], rule)
+        start, end = run[0].start, run[-1].end
+        before, after = cased[max(start - 48, 0) : start], cased[end : end + 48]
+        plain = text[max(start - 48, 0) : start]
+        is_m = run[0].text == "M" and len(run) > 1 and cased[run[0].end] == "."
+        if _TITLE.search(before) or is_m:
+            yield Span(start, end, "name", text[start:end], TITLED)
+        elif run[0].text not in FIELDS and not _COMPANY_AFTER.match(after) and _GREETING.search(plain):
+            if cased is not text and not _is_set_apart(len(run), plain, after):
+                continue
+            yield Span(start, end, "name", text[start:end], GREETED)
+
+
+def _is_set_apart(num_words: int, before: str, after: str) -> bool:
+    """Whether signs show that words without capital letters are a name: any word may follow "hi"."""
+    if _LABELLED.search(before):
+        return True
+    ending = _SIGNATURE_END if _SIGNED.search(before) else _ENDS_GREETING
+    return num_words <= 2 and bool(ending.match(after))
 
 
 def find_capitalised(text: str) -> Iterator[tuple[int, int]]:
@@ -114,14 +137,3 @@ def _split_run(run: list[_Word]) -> Iterator[list[_Word]]:
         if 1 <= len(piece) <= 6 and any(len(word.text) > 1 for word in piece):
             yield piece
         piece = []
-
-
-def _find_rule(text: str, run: list[_Word]) -> str:
-    """Return why the run is a name; "" if nothing indicates it."""
-    start, end = run[0].start, run[-1].end
-    before, after = text[max(start - 48, 0) : start], text[end : end + 48]
-    if _TITLE.search(before) or (run[0].text == "M" and len(run) > 1 and text[run[0].end] == "."):
-        return TITLED
-    if run[0].text in FIELDS or _COMPANY_AFTER.match(after):
-        return ""
-    return GREETED if _GREETING.search(before) else ""

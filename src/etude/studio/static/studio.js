@@ -24,14 +24,55 @@
     try {
       const response = await fetch(event.target.action, { method: "POST", body, headers: { "x-fragment": "1" } });
       const text = await response.text();
-      if (response.ok) {
+      if (response.ok || response.status === 422) {
         fragment.innerHTML = text;
-        fragment.querySelector("#question")?.focus();
+        (fragment.querySelector("#question") ?? fragment.querySelector("[aria-invalid]"))?.focus();
       }
-      status.textContent = response.ok ? "" : new DOMParser().parseFromString(text, "text/html").querySelector(".banner")?.textContent ?? "That did not work.";
+      status.textContent = response.ok ? "" : response.status === 422 ? "Not saved." : new DOMParser().parseFromString(text, "text/html").querySelector(".banner")?.textContent ?? "That did not work.";
     } catch { status.textContent = "No connection. Nothing was saved; try again."; }
     fragment.classList.remove("busy");
+    keepChat();
   });
+
+  // Any other form is only sent while the server responds, so that no error page replaces what somebody has written.
+  let reached = null;
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method === "get") return;
+    if (form === reached) return;
+    event.preventDefault();
+    const submitter = event.submitter;
+    try {
+      await fetch("/static/studio.css", { cache: "no-store" });
+      reached = form;
+      form.requestSubmit(submitter);
+    } catch { document.getElementById("status").textContent = "No connection. Nothing was saved; try again."; }
+  });
+
+  // A conversation stays in this tab until a new one is begun; the token differs between people and studios.
+  const chat = document.getElementById("question")?.closest("[data-fragment]");
+  const chatName = `etude-chat:${chat?.querySelector("[name=token]").value}`;
+  function keepChat() {
+    if (chat) sessionStorage.setItem(chatName, chat.innerHTML);
+  }
+  if (chat && !chat.querySelector(".turn")) chat.innerHTML = sessionStorage.getItem(chatName) ?? chat.innerHTML;
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-forget]")) sessionStorage.removeItem(chatName);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.target.tagName !== "TEXTAREA" || event.isComposing) return;
+    if (!event.ctrlKey && (event.shiftKey || !("enter" in event.target.dataset))) return;
+    if (event.target.closest("#review")) return;
+    event.preventDefault();
+    event.target.form.requestSubmit(event.target.form.querySelector("button"));
+  });
+
+  // What is open stays open on the next page.
+  for (const details of document.querySelectorAll("details[data-keep]")) {
+    const name = `etude-open:${details.dataset.keep}`;
+    details.open = localStorage.getItem(name) === "open";
+    details.addEventListener("toggle", () => localStorage.setItem(name, details.open ? "open" : "closed"));
+  }
 
   document.addEventListener("keydown", (event) => {
     const typing = ["TEXTAREA", "INPUT", "SELECT"].includes(event.target.tagName);
@@ -89,9 +130,9 @@
   };
   const open = (id) => {
     byId(id).open = true;
-    const field = byId(id).querySelector("textarea, input:not([type])");
+    const field = byId(id).querySelector("select, textarea, input:not([type])");
     field.focus();
-    field.setSelectionRange(field.value.length, field.value.length);
+    field.setSelectionRange?.(field.value.length, field.value.length);
     byId(id).scrollIntoView({ block: "nearest" });
   };
   const back = async (link) => {

@@ -24,7 +24,8 @@ from torch.nn import functional
 
 from etude.base.files import write_bytes
 from etude.errors import InputError, Issue, ModelError
-from etude.models.local.adapters import CONFIG_FILE, PREFIX, WEIGHTS_FILE, fold_adapter
+from etude.models.local.adapters import PREFIX, WEIGHTS_FILE, fold_adapter
+from etude.models.weights import CONFIG_FILE
 from etude.task.settings import ALL, TOP_LAYERS
 from etude.training.config import TrainConfig
 

@@ -63,7 +63,8 @@ def check_rows(
     group_size: int = 1,
 ) -> None:
     """Raise InputError listing every row that cannot be trained on; `weight` and `group_size` are the loss's."""
-    issues = [issue for row in [*rows, *dev_rows] for issue in _check_row(row, max_tokens, weight)]
+    longest = max((len(row.ids) for row in [*rows, *dev_rows]), default=0)
+    issues = [issue for row in [*rows, *dev_rows] for issue in _check_row(row, max_tokens, weight, longest)]
     for side, side_rows in (("training rows", rows), ("dev rows", dev_rows)):
         if not side_rows:
             issues.append(Issue(side, "there are none", "", "give at least one row"))
@@ -74,7 +75,9 @@ def check_rows(
         raise InputError(issues)
 
 
-def _check_row(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float]) -> list[Issue]:
+def _check_row(
+    row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], float], longest: int
+) -> list[Issue]:
     if len(row.ids) != len(row.trained):
         value = f"{len(row.ids)} tokens, {len(row.trained)} marks"
         return [Issue(row.id, "the numbers of tokens and of marks differ", value, "mark every token once")]
@@ -83,7 +86,7 @@ def _check_row(row: TokenRow, max_tokens: int, weight: Callable[[TokenRow], floa
         remedy = "give the row an answer, or leave the row out"
         issues.append(Issue(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:
-        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {len(row.ids)}}}"
+        remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {longest}}}"
         issues.append(Issue(row.id, "the row is longer than the limit", f"{len(row.ids)} tokens", remedy))
     return issues
 

@@ -1,0 +1,147 @@
+"""How many questions the limits of a task turn away: in scope (should be few) and out of scope (should be many).
+
+    python bench/scope_gate.py                    # four data sets with 50, 200 and 1,000 training rows, two minutes
+    python bench/scope_gate.py --sets luma
+
+No model answers. Each task is fitted on a sample of its training rows (a fifth as many rows as dev) without examples of
+limits. "In" are test rows of the task; "near" are questions that its rows do not cover: labels left out of training
+(20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the starter pack and of its own suite that
+must not be answered; "far" are test rows of the other tasks, xstest's prompts and the packaged probe. luma 1,200+ adds
+the examples of limits in its task file. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from etude.limits.fit import fit_scope
+from etude.limits.probe import read_probe
+from etude.limits.scope import Scope
+from etude.stats import wilson
+from etude.suites.run import PACKS
+from etude.task import load_task
+from etude.task.definition import LIMIT_ACTS, Limit
+from etude.types import Example, Message
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
+SIZES = (50, 200, 1_000)
+LIMITS = tuple(Limit(name, name) for name in LIMIT_ACTS)
+Questions = tuple[list[str], list[str], list[str]]
+"""Of train, in scope, and near."""
+
+
+def read_lines(file: Path) -> list[dict]:
+    """Read JSON lines."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+
+
+def read_luma() -> Questions:
+    """Luma's requests; near are questions of suites whose only right acts are to refuse, ask back or hand over."""
+    folder, near = ROOT / "examples" / "luma", []
+    for file in (*PACKS.glob("*.yaml"), folder / "suite.yaml"):
+        suites = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for entry in (entry for name, entries in suites.items() if name != "acts" for entry in entries):
+            asked = entry.get("ask", [])
+            if "answer" in entry.get("expect", "answer") or "answer" not in entry.get("for", "answer"):
+                continue
+            near += [text for text in ([asked] if isinstance(asked, str) else asked) if "{row}" not in text]
+    train, test = (
+        [row["input"] for row in read_lines(folder / name)] for name in ("examples.jsonl", "test.jsonl")
+    )
+    return train, test, near
+
+
+def read_banking77() -> Questions:
+    """Questions to a bank; near are those of 20 labels."""
+    train, test = (
+        list(csv.DictReader((DATA / "banking77" / name).open(encoding="utf-8")))
+        for name in ("train.csv", "test.csv")
+    )
+    labels = sorted({row["category"] for row in train})
+    left_out = {*random.Random(0).sample(labels, 20)}
+    return _split_by_label([(row["text"], row["category"]) for row in train], test, "category", left_out)
+
+
+def read_snips() -> Questions:
+    """Commands to an assistant; near are those of 3 intents."""
+    train, test = (read_lines(DATA / "snips_intents" / name) for name in ("train.jsonl", "validate.jsonl"))
+    left_out = {"RateBook", "SearchCreativeWork", "SearchScreeningEvent"}
+    return _split_by_label([(row["text"], row["intent"]) for row in train], test, "intent", left_out)
+
+
+def read_medquad() -> Questions:
+    """Medical questions; near are medical ones of another style (PubMedQA)."""
+    questions = sorted({row["question"] for row in read_lines(DATA / "medquad_sample" / "medquad.jsonl")})
+    random.Random(1).shuffle(questions)
+    half = len(questions) // 2
+    near = [row["question"] for row in read_lines(DATA / "pubmedqa_labelled" / "pubmedqa.jsonl")]
+    return questions[:half], questions[half:], near
+
+
+def _split_by_label(
+    train: Sequence[tuple[str, str]], test: Sequence[dict], key: str, left_out: set[str]
+) -> Questions:
+    return (
+        [text for text, label in train if label not in left_out],
+        [row["text"] for row in test if row[key] not in left_out],
+        [row["text"] for row in test if row[key] in left_out],
+    )
+
+
+SETS = {"luma": read_luma, "banking77": read_banking77, "snips": read_snips, "medquad": read_medquad}
+
+
+def count_turned_away(scope: Scope, questions: Sequence[str]) -> str:
+    """Format how many questions are turned away, with the interval of the share."""
+    limits = scope.find_limits([(Message("user", question),) for question in questions])
+    num = sum(limit is not None for limit in limits)
+    low, high = wilson(num, len(questions))
+    return f"{num:,} of {len(questions):,} ({num / len(questions):.1%}; {low:.1%} to {high:.1%})"
+
+
+def measure(name: str, questions: Questions, far: Sequence[str], size: int, limits: Sequence[Limit]) -> None:
+    """Fit on `size` rows and print one line of the table."""
+    sample = random.Random(size).sample(questions[0], min(len(questions[0]), size + size // 5))
+    rows = [Example(text, (Message("user", text),), "") for text in sample]
+    scope, notes = fit_scope(limits, rows[: len(sample) * 5 // 6], rows[len(sample) * 5 // 6 :], 0)
+    assert scope is not None, notes
+    _, in_scope, near = questions
+    cells = [name, f"{size:,}", *(count_turned_away(scope, part) for part in (in_scope, near, far))]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    """Print a table of all sets."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    chosen = parser.parse_args().sets
+    questions = {name: read() for name, read in SETS.items()}
+    prompts = next((DATA / "xstest").glob("*.csv"))
+    xstest = [row["prompt"] for row in csv.DictReader(prompts.open(encoding="utf-8"))]
+    print("| task | rows | in scope | near | far |\n| --- | --- | --- | --- | --- |")
+    for name in chosen:
+        others = [text for other in questions if other != name for text in questions[other][1][:300]]
+        far = [*others, *xstest, *read_probe()]
+        for size in SIZES:
+            measure(name, questions[name], far, size, LIMITS)
+        if name == "luma":
+            measure(
+                "luma, its examples of limits",
+                questions[name],
+                far,
+                1_200,
+                load_task(ROOT / "examples/luma").limits,
+            )
+
+
+if __name__ == "__main__":
+    main()

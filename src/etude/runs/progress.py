@@ -1,0 +1,57 @@
+"""Progress of a run as lines of text, for people who call `compare` and `train` from a terminal or a notebook."""
+
+import sys
+import time
+
+from etude.base.formatting import format_percent, format_time
+from etude.runs.events import (
+    BatchAnswered,
+    Event,
+    MethodEnded,
+    MethodFailed,
+    MethodStarted,
+    NoteEvent,
+    OnEvent,
+    StepTrained,
+)
+
+PAUSE = 5.0
+"""Seconds between two lines of progress."""
+
+
+def choose_reporter() -> OnEvent:
+    """Return a printer of progress in a terminal or a notebook, else a function that does nothing."""
+    is_watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return ProgressPrinter() if is_watched else lambda event: None
+
+
+class ProgressPrinter:
+    """Prints notes and results as they come, and progress at most once in PAUSE seconds, to standard error."""
+
+    def __init__(self) -> None:
+        """Start to print."""
+        self._next_line = time.monotonic() + PAUSE
+
+    def __call__(self, event: Event) -> None:
+        """Print an event."""
+        match event:
+            case NoteEvent(text, detail) if not detail:
+                self._print(text)
+            case MethodStarted(method, side):
+                self._print(f"{method}: {'fitting' if side == 'dev' else 'answering the test'} ...")
+            case MethodEnded(method, side, estimate):
+                self._print(f"{method}: {format_percent(estimate.value)} on {side}")
+            case MethodFailed(method, reason):
+                self._print(f"{method} failed: {reason}")
+            case BatchAnswered() | StepTrained() if time.monotonic() >= self._next_line:
+                left = f"{format_time(event.remaining_seconds)} left"
+                done = (
+                    f"{event.num_answered:,} of {event.num_rows:,} rows"
+                    if isinstance(event, BatchAnswered)
+                    else f"step {event.step:,} of {event.steps:,}, loss {event.loss:.3f}"
+                )
+                self._print(f"{event.method}: {done}, {left}")
+
+    def _print(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+        self._next_line = time.monotonic() + PAUSE

@@ -1,0 +1,171 @@
+"""Slow, large and broken requests end alone, with an error in OpenAI's form."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+
+from etude.assistant import Assistant
+from etude.feedback import FeedbackLog
+from etude.serve.engine import ServingLimits
+from etude.serve.server import ServerSettings
+from etude.types import ModelRef
+from etude.web.connections import limit_connections
+from serving import serve_as, serving
+
+FAKE = Assistant("prompt", "answer", ModelRef("fake"))
+BODY = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+CHAT = "/v1/chat/completions"
+HEAD = f"POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1\r\n".encode()
+
+
+def connect(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_others_are_answered_beside_half_open_connections_which_end() -> None:
+    settings = ServerSettings(ServingLimits(receive_seconds=0.4, connections=20))
+    with serving(serve_as("fake", FAKE), settings=settings) as url, ExitStack() as stack:
+        slow = [stack.enter_context(connect(url)) for _ in range(60)]
+        for connection in slow:
+            try:
+                connection.sendall(HEAD)
+            except ConnectionError:
+                continue  # its place is already another's
+        assert httpx2.post(url + CHAT, json=BODY).status_code == 200
+        assert all(map(is_closed, slow))
+
+
+def test_a_body_that_does_not_arrive_is_refused_and_not_asked_for_again() -> None:
+    settings = ServerSettings(ServingLimits(receive_seconds=0.1))
+    with serving(serve_as("fake", FAKE), settings=settings) as url, connect(url) as connection:
+        connection.sendall(HEAD + b"content-length: 50\r\n\r\n{")
+        answer = connection.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"x-should-retry: false" in answer
+
+
+def test_an_answer_that_is_late_is_asked_for_once() -> None:
+    slow = Assistant("prompt", "answer", ModelRef("fake:delay=0.3"))
+    settings = ServerSettings(ServingLimits(seconds=0.1, at_once=1))
+    with (
+        serving(serve_as("fake", slow), settings=settings) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=2) as client,
+        connect(url) as blocking,
+    ):
+        body = json.dumps(BODY).encode()
+        blocking.sendall(HEAD + f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(0.05)
+        with pytest.raises(openai.APIStatusError) as error:
+            client.chat.completions.create(**BODY)  # type: ignore[call-overload]
+        metrics = httpx2.get(f"{url}/metrics").text
+    assert error.value.status_code == 408
+    assert 'etude_requests_total{path="/v1/chat/completions",status="408"} 1.0' in metrics
+
+
+def test_errors_before_a_route_have_the_form_of_the_api() -> None:
+    settings = ServerSettings(ServingLimits(body_bytes=1000, waiting=4))
+    with serving(serve_as("fake", FAKE), settings=settings) as url:
+        answers = [
+            httpx2.post(url + CHAT, content=b"x" * 2000),
+            httpx2.post(url + CHAT, content=(b"x" * 500 for _ in range(4))),
+            httpx2.get(f"{url}/v1/nothing"),
+            httpx2.get(url + CHAT),
+            httpx2.post(url + CHAT, json=BODY | {"n": 8}),
+            httpx2.post(url + CHAT, json=BODY | {"tools": "x"}),
+        ]
+    assert [answer.status_code for answer in answers] == [413, 413, 404, 405, 400, 400]
+    for answer in answers:
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert "GET /v1/nothing" in answers[2].text
+
+
+def test_a_body_needs_no_content_type() -> None:
+    with serving(serve_as("fake", FAKE)) as url:
+        for headers in ({}, {"content-type": "application/x-www-form-urlencoded"}):
+            assert httpx2.post(url + CHAT, content=json.dumps(BODY), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "place", ["tools", "tool_calls", "response_format", "stop", "content", "model", "tool_choice"]
+)
+def test_half_a_character_is_refused_wherever_it_stands(place: str) -> None:
+    half = "\ud800"
+    bodies = {
+        "tools": {"tools": [{"type": "function", "function": {"name": half}}]},
+        "tool_calls": {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"function": {"name": half}}]},
+                *BODY["messages"],
+            ]
+        },
+        "response_format": {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": {"enum": [half]}},
+            }
+        },
+        "stop": {"stop": [half]},
+        "content": {"messages": [{"role": "user", "content": half}]},
+        "model": {"model": half},
+        "tool_choice": {"tool_choice": {"type": "function", "function": {"name": half}}},
+    }
+    with serving(serve_as("fake", FAKE)) as url:
+        answer = httpx2.post(url + CHAT, content=json.dumps(BODY | bodies[place]))
+    assert answer.status_code == 400
+    assert "surrogate" in answer.text
+
+
+def test_names_of_fields_are_checked_and_named_like_values() -> None:
+    with serving(serve_as("fake", FAKE)) as url:
+        wrong, unknown = (
+            httpx2.post(url + CHAT, content=json.dumps(BODY | {key: 1})) for key in ("\ud800", "top_z")
+        )
+    assert wrong.status_code == 400
+    assert unknown.json()["ignored"] == ["top_z"]
+
+
+def test_a_prompt_that_is_far_too_long_is_refused_before_its_tokens_are_counted() -> None:
+    settings = ServerSettings(ServingLimits(prompt_tokens=100))
+    with serving(serve_as("fake", FAKE), settings=settings) as url:
+        body = BODY | {"messages": [{"role": "user", "content": "x" * 1601}]}
+        answer = httpx2.post(url + CHAT, json=body)
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert "1,601 characters" in answer.text
+
+
+def test_feedback_is_saved_below_a_broken_line_and_a_full_disk_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.jsonl"
+    file.write_text("{broken\n")
+    with serving(
+        serve_as("fake", FAKE, file), serve_as("full", FAKE, Path("/dev/full/feedback.jsonl"))
+    ) as url:
+        statuses = []
+        for model in ("fake", "full"):
+            done = httpx2.post(url + CHAT, json=BODY | {"model": model}).json()
+            opinion = httpx2.post(f"{url}/v1/feedback", json={"id": done["id"], "thumb": "up"})
+            statuses.append(opinion.status_code)
+    assert statuses == [200, 507]
+    assert "cannot save" in opinion.json()["error"]["message"]
+    log = FeedbackLog(file)
+    with pytest.raises(ValueError, match=r"feedback\.jsonl:1"):
+        _ = log.entries
+    assert [entry.thumb for entry in log.entries] == ["up"]
+
+
+def test_connections_fit_the_files_of_the_process() -> None:
+    assert 1 <= limit_connections(1_000) <= 1_000
