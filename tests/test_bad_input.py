@@ -328,23 +328,6 @@ def conflicts() -> Iterator[Case]:
         {"kind": "answer", "contract": "{max_words: 1}"},
         {"rows.jsonl": jsonl(*wordy, before=1)},
     )
-    other = {"input": "a", "output": "billing", "system": "Be quick."}
-    yield Case(
-        "system against instructions",
-        "rows.jsonl:31",
-        "'Be quick.'",
-        "delete one of the two",
-        {},
-        {"rows.jsonl": jsonl(other)},
-    )
-    yield Case(
-        "two systems",
-        "rows.jsonl:31",
-        "'Be quick.'",
-        "instructions: in the task file",
-        {"instructions": None},
-        {"rows.jsonl": jsonl(other)},
-    )
     yield Case(
         "too few rows",
         "rows.jsonl",

@@ -40,6 +40,8 @@ prices: {answer: 1.5}
 seed: 3
 train: {epochs: 1, rank: 8}
 max_tokens: 24
+engine: local
+limits: {out_of_scope: No.}
 """
 CHANGES = {
     "name": "name: other",
@@ -60,6 +62,8 @@ CHANGES = {
     "encoder": "encoder: all-minilm-l6-v2",
     "evidence": "evidence: full",
     "seed": "seed: 4",
+    "engine": "engine: llama_cpp",
+    "limits": "limits: {out_of_scope: Never.}",
     "train": "train: {epochs: 1, rank: 4}",
     "max_tokens": "max_tokens: 25",
 }

@@ -371,7 +371,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "encoder",
         "wordings",
         "prompt_model",
-        *("suite", "gates", "handover", "evidence", "judge"),
+        *("suite", "gates", "handover", "evidence", "judge", "engine", "limits"),
     }
     assert unused_keys(FineTune(), task) == others | chosen_by
 

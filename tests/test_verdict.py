@@ -343,6 +343,31 @@ def test_fine_tuning_that_saw_a_part_and_lost_is_not_decided() -> None:
     )
 
 
+def test_methods_that_answered_the_first_rows_are_compared_on_the_rows_of_both() -> None:
+    inputs = make_cut_ladder({"baseline": 900, "prompt": 100, "fine_tune": 1_900}, equal=500)
+    sizes = {"baseline": 1_500, "prompt": 50, "fine_tune": 300}
+    short = [shorten(method, sizes[method.name]) for method in inputs.methods]
+    rows = inputs.rows
+    verdict = make_verdict(replace(inputs, methods=short, rows=replace(rows, ids=rows.ids[:1_500])))
+    assert [row.rows for row in verdict.ladder] == list(sizes.values())
+    assert [row.estimate.n for row in verdict.ladder] == list(sizes.values())
+    assert {(pair.a, pair.b): pair.difference.n for pair in verdict.pairs} == {
+        ("baseline", "prompt"): 50,
+        ("baseline", "fine_tune"): 300,
+        ("prompt", "fine_tune"): 50,
+    }
+    assert verdict.headline is not None
+    assert verdict.headline.difference.n == min(sizes[verdict.headline.untuned], 300)
+    assert verdict.baseline_on_equal_rows is not None
+    assert verdict.baseline_on_equal_rows.estimate.n == 1_500, "it answered 2,000"
+
+
+def shorten(method: MethodResult, rows: int) -> MethodResult:
+    """The method as if it had answered the first rows only."""
+    names = ("scores", "predicted", "keeps_contract", "check", "truncated")
+    return replace(method, **{name: getattr(method, name)[:rows] for name in names})
+
+
 def test_no_gain_on_a_part_of_the_rows_is_not_decided_either() -> None:
     verdict = make_verdict(make_cut_ladder({"baseline": 1_900, "prompt": 1_900, "fine_tune": 1_901}))
     assert verdict.sentence.startswith(
@@ -647,7 +672,7 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
         ),
     ]
     assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
-    assert set(verdict["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned"}
+    assert set(verdict["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned", "rows"}
     assert set(verdict["pairs"][0]) == {"a", "b", "difference"}
     assert [line["estimate"]["n"] for line in verdict["by_tag"]] == [200] * 4
 

@@ -468,7 +468,6 @@ class PromptLimit:
         return self._shot_tokens[num_shots]
 
 
-
 def with_engine(engine: str, assistant: Assistant) -> Assistant:
     """Return the assistant with its weights in an engine: local, llama_cpp, a URL#MODEL, or auto for the one that was
     measured. An assistant without weights on this machine is returned unchanged."""

@@ -230,7 +230,7 @@ class Answer:
     citations: tuple[str, ...] = ()
     """Names of the passages in the prompt, the best first: file, and heading or record."""
     handed_over: bool = False
-    """A person must decide. Without a `limit` the text is the answer that was withheld, because it is not sure enough."""
+    """A person must decide. Without a `limit` the text is the answer that was withheld: it is not sure enough."""
     limit: str = ""
     """Name of the limit that turned the question away; the text is the limit's sentence."""
 

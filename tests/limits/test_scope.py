@@ -1,4 +1,4 @@
-"""Limits: few real questions are turned away, no model is asked for those that are, and no test row is seen."""
+"""Scopes: few real questions are turned away, no model is asked for those that are, and no test row is seen."""
 
 from __future__ import annotations
 

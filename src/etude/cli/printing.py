@@ -18,6 +18,7 @@ from rich.text import Text
 from etude.base.files import read_json
 from etude.base.formatting import format_command, format_interval, format_percent, format_rows, format_time
 from etude.runs import Run, events, questions
+from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 
 # Width of the output without a terminal and without the environment variable COLUMNS
@@ -129,7 +130,10 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     console.print(Text(verdict.sentence, "bold"))
     if verdict.target:
         console.print(Text(verdict.target.text))
-    print_bullets(console, [*verdict.caveats, *(line.text for line in verdict.advice)])
+    failed_gates = describe_failed_gates(run, verdict.leaning)
+    print_bullets(
+        console, [*filter(None, [failed_gates]), *verdict.caveats, *(line.text for line in verdict.advice)]
+    )
     print_paths(console, run, task)
 
 

@@ -17,8 +17,8 @@ from etude.methods.fit_context import Effort
 from etude.methods.method import TrainingTime
 from etude.stats.racing import FIRST_BLOCK
 
-CHEAP_SHARE = 0.05
-"""A method that takes at most this share of the budget, on all rows, is never cut."""
+CHEAP_SHARE, LIGHT_SHARE = 0.05, 0.3
+"""A method that takes at most this share of the budget on all rows is never cut; the second: without language model."""
 TEST_TIME_SHARE = 0.2
 """Share of the other methods' time that is kept for the test."""
 TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 2.0
@@ -60,6 +60,8 @@ class MethodWork:
     """Whether a language model is trained, in epochs that can be cut."""
     same_rows_as: str = ""
     """The method whose training rows it learns from, since it uses what that one has fitted."""
+    is_light: bool = False
+    """Whether it asks no language model."""
     is_boxed: bool = False
     """Whether its training is cut in seconds and not in rows, since its search has learned from all rows anyway."""
 
@@ -136,8 +138,14 @@ class Workload:
 
     def find_cheap(self, budget: float | None) -> tuple[str, ...]:
         """Find the methods that are never cut: those that take little of the budget, or all without one."""
-        limit = math.inf if budget is None else CHEAP_SHARE * budget
-        return tuple(name for name in self.methods if self.count_whole_seconds(name) <= limit)
+        if budget is None:
+            return tuple(self.methods)
+        limits = {True: LIGHT_SHARE * budget, False: CHEAP_SHARE * budget}
+        return tuple(
+            name
+            for name, method in self.methods.items()
+            if self.count_whole_seconds(name) <= limits[method.is_light]
+        )
 
 
 def iter_efforts(work: Workload, name: str) -> Iterator[Effort]:
@@ -454,7 +462,7 @@ def format_plan(work: Workload, plan: Plan, overhead: float = 0.0) -> str:
     for name, effort in plan.efforts.items():
         if effort.train_rows is not None:
             parts.append(f"{name} learns from about {effort.train_rows:,} of {work.train:,} rows")
-        elif work.methods[name].is_boxed and plan.training_seconds[name] < 0.99 * plan.full_seconds[name]:
+        elif work.methods[name].is_boxed and plan.training_seconds.get(name, 0.0) < 0.99 * plan.full_seconds.get(name, 0.0):
             parts.append(f"{name} trains for {format_rough_time(plan.training_seconds[name])}")
     if plan.test_rows < work.test:
         parts.append(f"about {plan.test_rows:,} of {work.test:,} test rows for the slow methods")

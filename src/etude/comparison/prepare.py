@@ -208,6 +208,7 @@ def describe_work(
             rates.search if method.name in searching[:1] else None,
             method.tuned and method.asks_model,
             method.same_rows_as,
+            not method.asks_model,
             method.searches and method.tuned,
         )
         for method in methods

@@ -81,7 +81,7 @@ def fit_scope(
 def _list_missed_examples(limits: Sequence[Limit], model: QuestionModel, threshold: float) -> list[str]:
     notes = []
     for limit in limits:
-        scores = model.score(limit.examples) if limit.examples else []
+        scores: list[float] = model.score(limit.examples).tolist() if limit.examples else []
         answered = [text for text, score in zip(limit.examples, scores, strict=True) if score >= threshold]
         if answered:
             notes.append(

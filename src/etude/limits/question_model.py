@@ -77,7 +77,7 @@ class QuestionModel:
 
     def compute_logits(self, texts: Sequence[str]) -> FloatArray:
         """Compute the logits, (texts, classes)."""
-        features = _weigh_features(count_features(texts), self.rarity * self.rarity_scale)
+        features = _weigh_features(count_features(texts), self.rarity.astype(np.float64) * self.rarity_scale)
         return np.asarray(features @ self._weight_matrix + np.array(self.intercepts))
 
     def score(self, texts: Sequence[str]) -> FloatArray:
@@ -87,7 +87,7 @@ class QuestionModel:
 
     @cached_property
     def _weight_matrix(self) -> FloatArray:
-        return self.weights.T * self.scale
+        return self.weights.T.astype(np.float64) * self.scale
 
     def to_text(self) -> str:
         """Pack the model into one line of text."""

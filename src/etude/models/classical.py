@@ -110,7 +110,7 @@ class Constant:
 
 @dataclass
 class Nearest:
-    """The output of the training input with the highest cosine: of an encoder's vectors if there is one, else of TF-IDF.
+    """The output of the nearest training input by cosine: of an encoder's vectors if there is one, else of TF-IDF.
 
     The log-probability is the log of that cosine: it ranks answers and is not a calibrated probability.
     """

@@ -40,7 +40,7 @@ def _load_template() -> Template:
 def escape(text: object) -> str:
     """Escape a text of the user's so that Markdown shows it as it is, on one line, inside a table too."""
     escaped = re.sub(r"&(?=#?\w)", "&amp;", str(text))
-    escaped = re.sub(r"<(?! )", "&lt;", escaped).replace(">", "&gt;")
+    escaped = escaped.replace("<", "&lt;").replace(">", "&gt;")
     escaped = re.sub(r"([\\`*\[\]~|$]|:(?=[\w+-]+:))", r"\\\1", escaped)
     escaped = re.sub(r"(?<![^\W_])_+|_+(?![^\W_])", lambda match: r"\_" * len(match[0]), escaped)
     # Markdown would read these starts as a heading or a list.

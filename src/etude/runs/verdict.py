@@ -181,7 +181,8 @@ class VerdictInputs:
 
     def build_sample(self, method: MethodResult, num_rows: int | None = None) -> UnitSums:
         """Return a method's rows, or the first `num_rows`, under the headline metric, ready for statistics."""
-        num = len(method.scores) if num_rows is None else num_rows
+        # The baseline on equal rows may have answered more rows than any method of the ladder.
+        num = min(len(method.scores) if num_rows is None else num_rows, len(self.rows.ids))
         units = None if self.rows.units is None else self.rows.units[:num]
         return self.metric.sample(
             method.scores[:num], units, self.rows.expected[:num], method.predicted[:num]

@@ -138,9 +138,9 @@ def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors
 def choose_floor(scores: npt.ArrayLike, max_share: float) -> tuple[float, float]:
     """Return a floor for scores, and the share of further scores that lies below it at most, with probability 95%.
 
-    It is the k-th lowest of n exchangeable scores with the largest k whose share is `max_share` or less (Wilks 1941: the
-    share below is Beta(k, n - k + 1)), so k depends on n alone. With too few scores for any, k / (n + 1), which is the
-    share on average, is `max_share` or less, or k is 1; the share that is returned is larger then.
+    It is the k-th lowest of n exchangeable scores with the largest k whose share is `max_share` or less (Wilks 1941:
+    the share below is Beta(k, n - k + 1)), so k depends on n alone. With too few scores for any, k / (n + 1), which is
+    the share on average, is `max_share` or less, or k is 1; the share that is returned is larger then.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     shares = betaincinv(np.arange(1, len(ordered) + 1), np.arange(len(ordered), 0, -1), 0.95)

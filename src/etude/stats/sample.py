@@ -160,7 +160,7 @@ def t_quantile(units: float, z: float = 1.959963984540054) -> float:
     """
     if units <= 1:
         return math.inf
-    return max(z, float(stdtrit(max(units - 1, 1), ndtr(z))))
+    return max(z, float(stdtrit(max(float(units) - 1, 1.0), float(ndtr(z)))))
 
 
 def _encode_units(units: Sequence[Hashable] | None, rows: int) -> npt.NDArray[np.intp] | None:

@@ -59,6 +59,7 @@ class Studio:
         self.task_file, self._method = task_file, method
         self._requests_file, self._columns = requests, columns
         self._keeps_run = run is not None  # a run that the user named is not replaced by a newer one
+        self._queue_lock = threading.Lock()
         self._lock = threading.Lock()  # held while the run or the rows are replaced
         self.task = load_task(task_file, needs_model=False)
         self.comparing = ComparisonJob(task_file, self.task.folder / FOLDER)
@@ -186,10 +187,11 @@ class Studio:
 
     def sync_queue(self) -> ReviewQueue:
         """Return the queue, with all feedback counted, also what another process has saved."""
-        entries = self.log.entries
-        if len(entries) != self._num_counted:
-            self.queue.set_reviews(entries)
-            self._num_counted = len(entries)
+        with self._queue_lock:  # an older list must not replace a newer one
+            entries = self.log.entries
+            if len(entries) != self._num_counted:
+                self.queue.set_reviews(entries)
+                self._num_counted = len(entries)
         return self.queue
 
     def save_review(
@@ -217,7 +219,7 @@ class Studio:
         # On the same answer a later entry counts instead of an earlier one.
         if is_new and earlier and earlier.reviewer == reviewer and earlier.answer != answer:
             self.undo(earlier_id, reviewer)
-        self.queue.release(item.id)
+        self.sync_queue().release(item.id)  # counted first, so that nobody else gets it in between
         return []
 
     def correct(self, row: DataRow, reviewer: str, correction: str, reason: str) -> list[str]:

@@ -26,7 +26,7 @@ METHOD_NAMES = (
 
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
-    *("documents", "handover", "limits", "suite", "gates"),
+    *("documents", "handover", "limits", "suite", "gates", "engine"),
 )
 """Keys that decide how methods are compared and judged. A method is fitted without regard to them, except those in its
 `keys`: the retrieving methods read `documents`."""

@@ -12,6 +12,7 @@ import yaml
 from etude.base import formatting, pages
 from etude.data.dataset import MIN_TEST_ROWS, count_min_rows
 from etude.data.formats.columns import to_task_columns
+from etude.data.formats.tools import CALL_TAG
 from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
 from etude.data.starter import guess_notes
 from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
@@ -185,7 +186,7 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     optional = [name.removesuffix("?") for name in fields if name.endswith("?")]
     if optional:
         yield f"Leave out {', '.join(optional)} where it does not apply."
-    if not fields:
+    if not (fields or any(CALL_TAG in output for output in outputs)):
         for verb, at_end in (("Begin", False), ("End", True)):
             if edge := find_common_edge(outputs, at_end):
                 yield f'{verb} with "{edge}"{"" if edge.endswith((".", "!", "?")) else "."}'

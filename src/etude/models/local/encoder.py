@@ -108,8 +108,8 @@ def load_encoder(name: str, tuned: Path | None = None, device: str | None = None
             )
     except LOAD_ERRORS as error:
         raise ModelError(f"The encoder {name} in {folder} cannot be read ({error}). Get it again.") from error
-    # Out of the mapped file: products with mapped weights took 20 times as long (2.0 s for a training step of 8 sentences
-    # on one core, 0.1 s with copies).
+    # Out of the mapped file: products with mapped weights took 20 times as long (2.0 s for a training step of 8
+    # sentences on one core, 0.1 s with copies).
     for parameter in module.parameters():
         parameter.data = parameter.data.clone()
     return Encoder(name, module.requires_grad_(False).eval().to(device), tokenizer, tuned is not None)
