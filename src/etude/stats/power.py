@@ -33,7 +33,7 @@ def smallest_detectable(n: int, d: float, units: int | None = None) -> float | N
     No difference exceeds the share d of rows on which two methods disagree. So a test with fewer than 2.8² =
     7.84 such rows shows nothing: exact McNemar needs six one-way rows at the least, and even a gain in all rows
     of disagreement is found in about 80% of cases at most. Elsewhere its power at this difference is 74 to 87%,
-    for n from 20 (`tests/test_stats.py`).
+    for n from 20 (`tests/stats/test_stats.py`).
     """
     difference = smallest_difference(n, d, units)
     return difference if difference <= d else None

@@ -1,7 +1,7 @@
 """Losses on preferences, each as a `Loss` for `train(..., loss=...)`, and the reference that they compare with.
 
 A pair is two rows, the better answer first; `kto` has groups of its own. The losses equal TRL's on the same rows
-(tests/test_preference_losses.py). B = rows of a micro-batch.
+(tests/training/test_preference_losses.py). B = rows of a micro-batch.
 """
 
 from collections.abc import Mapping, Sequence

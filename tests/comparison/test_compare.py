@@ -1,0 +1,974 @@
+"""Whole comparisons with the fake model: what is written, what is said, what is counted."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, TextIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etude.assistant import Assistant, load
+from etude.base.files import read_lines
+from etude.checks import check
+from etude.cli import main
+from etude.cli.history import summarize_run
+from etude.cli.printing import create_console, print_verdict
+from etude.comparison import compare
+from etude.comparison.ladder_run import describe_same_answer
+from etude.data.dataset import Dataset
+from etude.errors import Declined, InputError, ModelError, RunError
+from etude.evaluate import ScoredAnswer
+from etude.methods import METHODS, Candidate, FitContext, Method
+from etude.methods.fine_tune import FineTune
+from etude.methods.prompt import Prompt
+from etude.models.registry import Models
+from etude.runs import Run, find_runs
+from etude.runs.events import (
+    EpochEnded,
+    Event,
+    MethodEnded,
+    MethodFailed,
+    MethodStarted,
+    NoteEvent,
+    StepTrained,
+)
+from etude.runs.lifecycle import load_task_rows
+from etude.runs.training_log import StepSpeed, TrainingLog
+from etude.task import Task
+from etude.types import Answer, Example, Message, Score
+from real_runs import real_run
+from small_task import KINDS, rows, write_task
+from tiny import save_tiny_model
+
+QUICK = "methods: [prompt, fine_tune]\n"
+
+
+def interrupt(event: Event) -> None:
+    """Stops the comparison at the first thing it says about the rows."""
+    if isinstance(event, NoteEvent) and "rows" in event.text:
+        raise KeyboardInterrupt
+
+
+def events_of(task: Path, **more: object) -> tuple[Run, list[Event]]:
+    """Compares and keeps what was told."""
+    told: list[Event] = []
+    return compare(task, on_event=told.append, **more).run, told  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_task_reaches_a_verdict(kind: str, tmp_path: Path) -> None:
+    run, events = events_of(write_task(tmp_path, kind))
+    assert run.is_complete
+    assert run.fitted_methods == [
+        "baseline",
+        "prompt",
+        "clear_prompt",
+        "few_shot",
+        "similar_shot",
+        "fine_tune",
+    ]
+    verdict = run.verdict
+    assert verdict is not None
+    assert {step.method for step in verdict.ladder} == set(run.fitted_methods)
+    sides = [(event.method, event.side) for event in events if isinstance(event, MethodEnded)]
+    assert sides == [(name, "dev") for name in run.fitted_methods] + [
+        (name, "test") for name in run.fitted_methods
+    ]
+    for name in ("run.json", "task.yaml", "split.json", "findings.jsonl", "report.html", "report.md"):
+        assert (run.folder / name).exists()
+
+
+@pytest.mark.parametrize("more", ["", "check: checks.py:fits\n"])
+def test_form_and_check_are_told_as_the_estimates_of_the_verdict(more: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=more + QUICK)
+    (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return answer == example.output\n")
+    run, events = events_of(task)
+    assert run.verdict is not None
+    for event in (event for event in events if isinstance(event, MethodEnded) and event.side == "test"):
+        stored = run.verdict.contract_rates[event.method]
+        assert (event.keeps_contract, event.check) == (stored.keeps_contract, stored.passes_check)
+        assert (event.keeps_contract is None, event.check is None) == (False, not more)
+
+
+def test_every_test_row_is_predicted_once_by_every_method() -> None:
+    run = Run(real_run())
+    split = json.loads((run.folder / "split.json").read_text())
+    for name in run.fitted_methods:
+        for side in ("dev", "test"):
+            ids = [line["id"] for line in run.read_predictions(name) if line["side"] == side]
+            assert ids == split[side]
+
+
+def test_choices_are_on_disk_before_the_test_is_opened(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    seen: list[bool] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, MethodEnded) and event.side == "test":
+            (folder,) = (tmp_path / "runs").glob("small-*")
+            seen.append("decided" in json.loads((folder / "run.json").read_text()))
+
+    compare(task, on_event=watch)
+    assert seen == [True] * 2
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    before = (first.folder / "verdict.json").read_bytes()
+    second, events = events_of(task)
+    assert (second.folder, events) == (first.folder, [])
+    assert (second.folder / "verdict.json").read_bytes() == before
+
+
+def test_openings_of_one_test_are_counted_across_runs(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    assert events_of(task)[0].info["openings"] == 1
+    assert events_of(task, fresh=True)[0].info["openings"] == 2
+    assert events_of(task)[0].info["openings"] == 2
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    third, _ = events_of(task)
+    assert third.info["openings"] == 3
+    assert any("3 times" in caveat for caveat in third.verdict.caveats)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("change", ["shuffled", "corrected", "shortened"])
+def test_a_test_that_is_touched_up_is_still_the_same_test(change: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    file = tmp_path / "examples.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    changed = {
+        "shuffled": lines[::-1],
+        "corrected": [line.replace("Ages: 7", "Ages: 8") for line in lines],
+        "shortened": lines[30:],
+    }
+    file.write_text("".join(changed[change]))
+    assert events_of(task)[0].info["openings"] == 2
+
+
+def test_other_rows_are_another_test(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    other = "".join(json.dumps(row) + "\n" for row in rows("answer", 150, seed=8))
+    (tmp_path / "examples.jsonl").write_text(other)
+    assert events_of(task)[0].info["openings"] == 1
+
+
+def test_a_run_that_opened_its_test_and_goes_on_counts_once(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, MethodEnded) and event.side == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    assert events_of(task)[0].info["openings"] == 1
+
+
+def test_test_answers_of_another_assistant_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    run, _ = events_of(task := write_task(tmp_path, more=QUICK))
+    (run.folder / "verdict.json").unlink()
+    file = run.assistant_folder("prompt") / "assistant.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_tokens": 1}))
+    events_of(task)
+    lines = [line for line in run.read_predictions("prompt") if line["side"] == "test"]
+    assert {line["answer_tokens"] for line in lines} == {1}
+
+
+def test_starting_anew_keeps_the_finished_run_as_a_run_of_its_own(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.is_file()}
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            compare(task, fresh=True, on_event=interrupt)
+        remaining = first.folder.with_name(f"{first.name}.1")
+        assert {path.name: path.read_bytes() for path in remaining.iterdir() if path.is_file()} == before, (
+            number
+        )
+    second, _ = events_of(task)
+    assert second.folder == first.folder
+    assert second.info["id"] != Run(remaining).info["id"]
+    assert {run.name for run in find_runs(tmp_path / "runs")} == {first.name, f"{first.name}.1"}
+    third, events = events_of(task, fresh=True)
+    assert NoteEvent(f"Starting again from scratch. The earlier run is kept as {first.name}.2.") in events
+    assert third.info["openings"] == 3
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "junk",
+        "[1]",
+        '{"test": "ab12", "run": "small-1"}',
+        '{"run": 1, "rows": []}',
+        '{"run": "a", "rows": [1]}',
+    ],
+)
+def test_junk_among_the_openings_is_told_before_anything_is_fitted(junk: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "openings.jsonl").write_text(junk + "\n")
+    with pytest.raises(RunError, match=r"openings\.jsonl:1 .* Delete the file and compare again"):
+        compare(task)
+    assert not list(tmp_path.glob("runs/*/methods"))
+
+
+def test_a_corrected_answer_stays_on_its_side(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    rows = (tmp_path / "examples.jsonl").read_text().splitlines()
+    corrected = json.loads(rows[3]) | {"output": "Title: Corrected\nAges: 4"}
+    (tmp_path / "examples.jsonl").write_text("\n".join([*rows[:3], json.dumps(corrected), *rows[4:]]) + "\n")
+    second, _ = events_of(task)
+    assert first.folder != second.folder
+    old, new = (json.loads((run.folder / "split.json").read_text())["assignments"] for run in (first, second))
+    assert old == new
+
+
+def assignments(run: Run) -> dict[str, str]:
+    """Which side each input stands on."""
+    found: dict[str, str] = json.loads((run.folder / "split.json").read_text())["assignments"]
+    return found
+
+
+def test_rows_that_were_away_for_a_run_come_back_to_their_sides(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    file = tmp_path / "examples.jsonl"
+    whole = file.read_text()
+    first = assignments(events_of(task)[0])
+    file.write_text("".join(whole.splitlines(keepends=True)[60:]))
+    assert assignments(events_of(task)[0]).items() <= first.items()
+    file.write_text("".join(whole.splitlines(keepends=True)[::-1]))
+    third, _ = events_of(task)
+    assert assignments(third) == first
+
+
+@pytest.mark.parametrize("part", ["split.json", "run.json"])
+def test_a_split_ignores_an_earlier_run_that_cannot_be_read_and_says_so(part: str, tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    second, _ = events_of(task)
+    before = assignments(first)
+    (second.folder / part).write_text("{ half")
+    task.write_text(task.read_text() + "target: 0.5\n")
+    third, events = events_of(task)
+    assert assignments(third) == before
+    texts = [event.text for event in events if isinstance(event, NoteEvent)]
+    assert [line for line in texts if f"ignores the earlier run {second.name}: " in line]
+
+
+def test_what_was_said_about_the_split_is_said_again_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Rows that are grouped after a first run are split anew; the finding outlives a stop."""
+    task = write_task(tmp_path, more=QUICK)
+    events_of(task)
+    made = [dict(row, group=f"g{number % 50}") for number, row in enumerate(rows("answer", 220))]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+
+    def stop(event: Event) -> None:
+        if isinstance(event, MethodEnded):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    run, events = events_of(task)
+    assert [finding["kind"] for finding in run.info["findings"]] == ["split_anew"]
+    assert [
+        event
+        for event in events
+        if isinstance(event, NoteEvent) and "all rows were split again" in event.text
+    ]
+    assert "split again" in (run.folder / "report.html").read_text()
+
+
+def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
+    run = Run(real_run())
+    models = Models()
+    for name in run.fitted_methods:
+        if name == "baseline":
+            continue  # its dev results are those of the fit on train alone
+        assistant = load(run.assistant_folder(name))
+        lines = [line for line in run.read_predictions(name) if line["side"] == "dev"]
+        answers = assistant.answer([[Message("user", line["input"])] for line in lines], models)
+        assert [answer.text for answer in answers] == [line["answer"] for line in lines]
+
+
+@pytest.mark.real
+def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
+    run, events = events_of(task, budget=0.4)
+    texts = " ".join(event.text for event in events if isinstance(event, NoteEvent))
+    assert "To fit the budget" in texts
+    assert run.info["plan"]["cuts"]
+
+
+@pytest.mark.real
+def test_a_no_to_the_question_runs_nothing(tmp_path: Path) -> None:
+    task = write_task(tmp_path, model="fake:delay=0.2", more="methods: [baseline, prompt]\n")
+    with pytest.raises(Declined, match="Nothing was run"):
+        compare(task, budget=0.01, confirm=lambda question: False)
+    assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+@dataclass(frozen=True)
+class Slow(Prompt):
+    """A step that says it will try this many prompts."""
+
+    number: int = 1
+
+    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+        """As many as it was made with."""
+        return self.number
+
+
+HOURS = 50_000
+"""So many tries of 30 dev rows take over two hours where 8 rows take 50 ms."""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("number", "budget", "questions"),
+    [
+        (1, None, []),
+        (1, 3600.0, []),
+        (HOURS, 3600.0, []),
+        (HOURS, None, ["This takes"]),
+        (HOURS, math.inf, ["This takes"]),
+        (1, 1e-9, ["Even the smallest plan with all methods takes"]),
+    ],
+)
+def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(
+    number: int, budget: float | None, questions: list[str], tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    task, methods = write_task(tmp_path, model="fake:delay=0.05"), [METHODS[0], Slow(number)]
+    for _ in range(2):  # a run that has begun is gone on with unasked
+        compare(task, budget=budget, methods=methods, confirm=confirm)
+    assert len(asked) == len(questions)
+    assert all(told.startswith(begin) for told, begin in zip(asked, questions, strict=True))
+
+
+def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [clear_prompt, few_shot]\n")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, MethodEnded) and event.method == "few_shot":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    (folder,) = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
+    assert Run(folder).info["status"] == "interrupted"
+    assert "clear_prompt" in (folder / "report.html").read_text()
+    assert compare(task).run.is_complete
+
+
+class Toiling(Prompt):
+    """A first step that takes hours, keeps half of them in its folder, and is stopped as often as it is told to."""
+
+    stops: ClassVar[list[BaseException]] = []
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Leaves a file of its own; the next attempt would go on from it."""
+        context.folder.mkdir(parents=True, exist_ok=True)
+        (context.folder / "half").touch()
+        if self.stops:
+            raise self.stops.pop(0)
+        return super().fit(task, train, dev, start, context)
+
+
+def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    Toiling.stops[:] = [KeyboardInterrupt(), ModelError("The extra is gone.")]
+    for stop in (KeyboardInterrupt, ModelError):
+        with pytest.raises(stop):
+            compare(task, methods=[Toiling()])
+        (half,) = (tmp_path / "runs").glob("*/methods/prompt/work/half")
+    run = compare(task, methods=[Toiling()]).run
+    assert run.is_complete
+    assert half.is_relative_to(run.folder)
+
+
+@pytest.mark.parametrize("error", [ModelError("The loss is NaN.\nMore."), MemoryError("out of memory")])
+def test_a_method_that_fails_is_left_out_and_tried_again(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path)
+    methods = [METHODS[0], Toiling(), FineTune()]
+    Toiling.stops[:] = [error]
+    failed, events = events_of(task, methods=methods)
+    verdict = failed.verdict
+    assert verdict is not None
+    reason = str(error).split("\n")[0]
+    assert verdict.failures == {"prompt": reason}
+    assert [row.method for row in verdict.ladder] == ["baseline", "fine_tune"]
+    assert verdict.sentence.endswith(f"prompt failed and was not measured: {reason}")
+    assert MethodFailed("prompt", reason) in events
+    assert "Traceback" in (failed.method_folder("prompt") / "error.txt").read_text()
+    assert ">✘</span> failed<" in (failed.folder / "report.html").read_text()
+    print_verdict(create_console(), failed, task)
+    assert any(line.split() == ["prompt", "failed"] for line in capsys.readouterr().out.splitlines())
+    run, events = events_of(task, methods=methods)
+    assert run.folder == failed.folder
+    assert {event.method for event in events if isinstance(event, MethodStarted)} == {
+        "prompt",
+        *(["baseline", "fine_tune"]),
+    }
+    assert run.verdict
+    assert not run.verdict.failures
+    assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "fine_tune"]
+    assert events_of(task, methods=methods)[1] == []
+
+
+def test_the_exit_code_says_that_a_method_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Assistant:
+        raise ModelError("No weights.")
+
+    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Prompt, "fit", fail)
+        assert main(["compare", str(task)]) == 1
+    assert main(["compare", str(task)]) == 0
+
+
+BREAKS = """
+from pathlib import Path
+
+def breaks(example, answer):
+    for record in Path(__file__).parents[1].glob("runs/*/methods/baseline/method.json"):
+        record.write_text("{ half")
+        raise ValueError("the first fault")
+    return True
+"""
+
+
+def test_a_report_that_fails_too_does_not_hide_the_first_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more="check: checks.py:breaks\nmethods: [baseline, prompt]\n")
+    (tmp_path / "checks.py").write_text(BREAKS)
+    assert main(["compare", str(task)]) == 2
+    first, second = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "the first fault" in first
+    assert "could not be written" in second
+    assert "method.json cannot be read" in second
+
+
+def test_a_run_set_aside_between_opening_its_lock_and_holding_it_is_locked_anew(tmp_path: Path) -> None:
+    class Overtaken(Run):
+        def _lock_file(self) -> TextIO:
+            lock = super()._open_lock()
+            if not (tmp_path / "small-1.1").exists():
+                self.folder.rename(tmp_path / "small-1.1")
+            return lock
+
+    run = Overtaken(tmp_path / "small-1")
+    with run.lock(), pytest.raises(RunError, match="Another process"), Run(run.folder).lock():
+        pass
+
+
+def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
+    run = Run(tmp_path / "small-1")
+    with run.lock(), pytest.raises(RunError, match="Another process"), run.lock():
+        pass
+
+
+def test_a_run_is_running_while_it_is_held_and_stopped_after_a_kill(tmp_path: Path) -> None:
+    run = Run(tmp_path / "small-1")
+    with run.lock():
+        run.update(format=1, status="running")
+        assert (run.status, summarize_run(run)[2]) == ("running", "running")
+    assert (run.status, summarize_run(run)[2]) == ("stopped", "stopped")
+    with run.lock():  # asking holds nothing back
+        run.update(status="interrupted")
+    assert run.status == "interrupted"
+    (run.folder / "lock").unlink()
+    run.update(status="running")
+    assert run.status == "stopped"
+
+
+PARTS = (
+    "split.json",
+    "run.json",
+    "verdict.json",
+    "methods/few_shot/method.json",
+    "methods/few_shot/assistant/assistant.json",
+    "methods/few_shot/predictions.jsonl",
+    "methods/fine_tune/assistant/adapter",
+    "methods/baseline/assistant/adapter",
+)
+"""What a reader of a complete run needs."""
+
+
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete run of a method of each sort, to be copied."""
+    folder = tmp_path_factory.mktemp("whole")
+    compare(write_task(folder, num=160, more="methods: [baseline, few_shot, fine_tune]\n"))
+    return folder
+
+
+def copied(folder: Path, to: Path) -> tuple[Path, Path]:
+    """The task file and the run of a copy."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    (run,) = [file.parent for file in to.glob("runs/*/run.json")]
+    return to / "task.yaml", run
+
+
+def removed(path: Path) -> None:
+    """Takes away a file or a folder."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("run.json", "verdict.json")])
+def test_a_complete_run_without_a_part_is_no_finished_run(
+    part: str, whole_folder: Path, tmp_path: Path
+) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    removed(run / part)
+    with pytest.raises(RunError, match=rf"{part} .*etude compare TASK --fresh"):
+        compare(task)
+    assert compare(task, fresh=True).run.is_complete
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if not part.endswith("adapter")])
+@pytest.mark.parametrize("damage", ["junk", "cut"])
+def test_a_complete_run_with_a_broken_part_is_no_finished_run(
+    part: str, damage: str, whole_folder: Path, tmp_path: Path
+) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    body = (run / part).read_bytes()
+    (run / part).write_bytes(b"junk\n" if damage == "junk" else body[: len(body) // 2])
+    with pytest.raises(RunError, match=rf"{part}[: ].*etude compare TASK --fresh"):
+        compare(task)
+
+
+def test_a_complete_run_without_a_whole_method_is_no_finished_run(whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    shutil.rmtree(run / "methods" / "few_shot")
+    with pytest.raises(RunError, match=r"methods/few_shot/method\.json cannot be read"):
+        compare(task)
+
+
+def test_a_broken_part_of_a_run_that_is_not_complete_is_told_likewise(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, MethodEnded):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop)
+    (file,) = tmp_path.glob("runs/*/methods/*/assistant/assistant.json")
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(RunError, match=r"assistant\.json cannot be read .*etude compare TASK --fresh"):
+        compare(task)
+    assert compare(task, fresh=True).run.is_complete
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_a_lost_report_is_written_again(name: str, whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    before = (run / name).read_bytes()
+    (run / name).unlink()
+    compare(task)
+    assert (run / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("part", ["run.json", "verdict.json"])
+def test_a_broken_run_is_left_out_of_the_list_with_the_reason(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    first, _ = events_of(task)
+    task.write_text(task.read_text() + "margin: 0.03\n")
+    second, _ = events_of(task)
+    (first.folder / part).write_text("{ half")
+    assert main(["runs", "list", str(task)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert second.name in printed
+    assert f"Skipped {first.name}: " in printed
+    assert "cannot be read" in printed
+
+
+def test_a_run_folder_that_is_broken_says_what_to_do(whole_folder: Path, tmp_path: Path) -> None:
+    task, run = copied(whole_folder, tmp_path)
+    (run / "run.json").write_text("{ half")
+    with pytest.raises(RunError, match=r"run\.json cannot be read.*Delete the run"):
+        compare(task)
+
+
+def test_what_prompt_was_asked_on_dev_is_not_asked_again_by_clear_prompt(tmp_path: Path) -> None:
+    run, _ = events_of(write_task(tmp_path, more="methods: [prompt, clear_prompt]\n"))
+    asked = [line for line in run.read_predictions("prompt") if line["side"] == "dev"]
+    tried = map(json.loads, (run.method_folder("clear_prompt") / "tried.jsonl").read_text().splitlines())
+    again = [line for line in tried if line.pop("candidate") == "as given"]
+    assert again == asked, "the same answers, seconds included"
+
+
+def with_test(folder: Path, more: str, model: str = "fake:context=140", words: int = 70, **task: int) -> Path:
+    """A task with its own test file, whose fourth row is so many words longer."""
+    file = write_task(folder, model=model, more=f"test: test.jsonl\n{more}", **task)
+    lines = rows("answer", 60, seed=8)
+    lines[3]["input"] = f"{lines[3]['input']}{' more' * words}"
+    (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(tmp_path: Path) -> None:
+    run, events = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
+    lines = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
+    assert [number for number, line in enumerate(lines) if line["shots_dropped"]] == [3]
+    assert not any(line["shots_dropped"] for line in run.read_predictions("prompt"))
+    (note,) = json.loads((run.method_folder("few_shot") / "method.json").read_text())["notes"][-1:]
+    assert "1 of 60 test prompts" in note
+    assert note in " ".join((run.folder / "report.md").read_text().split())
+    assert any(isinstance(event, NoteEvent) and note in event.text for event in events)
+
+
+def test_a_test_row_too_long_for_a_wording_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        compare(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, clear_prompt]\n", words=82))
+    (fault,) = caught.value.issues
+    assert fault.location.endswith("test.jsonl:4")
+    assert "clear_prompt" in fault.message
+    assert "`methods:`" in fault.remedy
+    assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+def test_a_row_too_long_for_every_prompt_is_told_once_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        compare(with_test(tmp_path, "max_tokens: 10\n", words=300))
+    (fault,) = caught.value.issues
+    assert fault.location.endswith("test.jsonl:4")
+
+
+@pytest.mark.parametrize("names", ["[baseline]", "[baseline, fine_tune]"])
+def test_a_prompt_that_no_method_uses_may_have_any_length(names: str, tmp_path: Path) -> None:
+    def task(folder: str, methods: str) -> Path:
+        file = write_task(tmp_path / folder, model="fake:context=60", more=f"methods: {methods}\n")
+        file.write_text(file.read_text().replace("Say what fits.", "Say what fits. " * 40))
+        return file
+
+    assert events_of(task("unused", names))[0].is_complete
+    with pytest.raises(InputError, match="the prompt is longer"):
+        compare(task("used", "[baseline, prompt]"))
+
+
+@pytest.mark.real
+def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
+    tiny = save_tiny_model(tmp_path / "tiny")
+    task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")
+    code = (
+        "import sys; from etude.comparison import compare\n"
+        f"assert compare({str(task)!r}).run.complete\n"
+        "sys.exit(','.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
+    tiny = save_tiny_model(tmp_path / "tiny", max_position_embeddings=8192)
+    task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
+    file = tmp_path / "examples.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for number in (5, 17):
+        lines[number]["output"] += "\nwhere is my card" * 400
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError) as caught:
+        compare(task)
+    assert [fault.location.rpartition(":")[2] for fault in caught.value.issues] == ["6", "18"]
+    assert all("`methods:`" in fault.remedy for fault in caught.value.issues)
+    assert not list((tmp_path / "runs").glob("*/methods"))
+
+
+@dataclass(frozen=True)
+class Told(Method):
+    """The right answers of all training rows, as instructions."""
+
+    name = "told"
+    label = "Everything told"
+    rows: int = 4
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Shows the first rows of the training rows."""
+        shown = replace(start, method=self.name, shots=train.examples[: self.rows])
+        return context.choose([Candidate("the first rows", shown)], dev).assistant
+
+
+def steps(first: int, last: int) -> list[dict[str, object]]:
+    """What a training of nine steps tells."""
+    told = {"steps": 9, "loss": 1.0, "tokens": 8, "seconds": 0.5}
+    return [{"step": step, **told} for step in range(first, last + 1)]
+
+
+BEGUN = {"epoch": 0, "dev_loss": 2.0, "best": True}
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        [[*steps(1, 9), *steps(1, 9)]],
+        [[*steps(1, 5)], [{"resumed_at_step": 3}, *steps(4, 9), *steps(1, 9)]],
+        [[*steps(1, 9)], [{"resumed_at_step": 9}, *steps(1, 9)]],
+        [[*steps(1, 9)], [*steps(1, 9)]],
+        [[*steps(1, 9), *steps(1, 5)], [{"resumed_at_step": 2}, *steps(3, 9)]],
+        [
+            [*steps(1, 9), *steps(1, 5)],
+            [{"resumed_at_step": 2}, *steps(3, 4)],
+            [{"resumed_at_step": 4}, *steps(5, 9)],
+        ],
+    ],
+)
+def test_every_step_of_two_trainings_is_written_once_wherever_a_kill_struck(
+    attempts: list[list[dict[str, object]]], tmp_path: Path
+) -> None:
+    for told in attempts:
+        log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
+        for line in told:
+            log(line)
+    written = [line["step"] for line in read_lines(tmp_path / "train.jsonl") if "step" in line]
+    assert written == [*range(1, 10), *range(1, 10)]
+
+
+def test_the_time_left_counts_what_is_measured_on_dev(tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    def line(step: int) -> dict[str, object]:
+        return {
+            "step": step,
+            "steps": 6,
+            "epoch": -(-step // 3),
+            "epochs": 2,
+            "loss": 1.0,
+            "tokens": 9,
+            "seconds": 2.0,
+        }
+
+    def epoch(number: int, seconds: float) -> dict[str, object]:
+        return {"epoch": number, "epochs": 2, "dev_loss": 1.0, "best": True, "seconds": seconds}
+
+    log = TrainingLog("own", tmp_path / "train.jsonl", told.append)
+    for each in (epoch(0, 50.0), line(1), line(2), line(3), epoch(1, 40.0), line(4)):
+        log(each)
+    again = TrainingLog("own", tmp_path / "train.jsonl", told.append)
+    for each in ({"resumed_at_step": 3}, epoch(1, 30.0), line(4), line(5)):
+        again(each)
+    left = [event.remaining_seconds for event in told if isinstance(event, StepTrained)]
+    assert left == [5 * 2 + 100, 4 * 2 + 100, 3 * 2 + 100, 2 * 2 + 40, 2 * 2 + 30, 1 * 2 + 30]
+    assert sum("dev_loss" in each for each in read_lines(tmp_path / "train.jsonl")) == 2, (
+        "told again, written once"
+    )
+    values = [event.epoch for event in told if isinstance(event, EpochEnded)]
+    assert values == [0, 1, 0, 1], "each attempt shows all epochs, and each once"
+    TrainingLog("own", tmp_path / "train.jsonl", told.append)({"resumed_at_step": 2})
+    assert [event.epoch for event in told if isinstance(event, EpochEnded)][4:] == [0]
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(10, 500), st.floats(1e-3, 1.4e-3)), min_size=3, max_size=40),
+    pause=st.floats(60, 1e5),
+    data=st.data(),
+)
+def test_a_pause_is_no_part_of_the_pace(
+    steps: list[tuple[int, float]], pause: float, data: st.DataObject
+) -> None:
+    """Steps of any lengths and nearly one speed, one of them with a pause in it."""
+    at = data.draw(st.integers(0, len(steps) - 1))
+    pace = StepSpeed()
+    for number, (tokens, each) in enumerate(steps):
+        pace.add(tokens, tokens * each + pause * (number == at))
+        if number or at:
+            assert pace.tokens_per_second * (1 + 1e-9) >= 1 / 1.4e-3
+            assert pace.tokens_per_second * (1 - 1e-9) <= 1 / 1e-3
+            assert 10e-3 * (1 - 1e-9) <= pace.step_seconds <= 500 * 1.4e-3 * (1 + 1e-9)
+
+
+def test_what_two_trainings_begin_with_is_written_for_both_and_once_after_a_kill(tmp_path: Path) -> None:
+    for _ in range(2):
+        log = TrainingLog("own", tmp_path / "train.jsonl", lambda event: None)
+        log(BEGUN)
+        log(BEGUN)
+    assert list(read_lines(tmp_path / "train.jsonl")) == [BEGUN, BEGUN]
+
+
+def test_runs_of_different_methods_are_different_runs(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    ladders = [None, [Prompt()], [Prompt(), Told(2)], [Prompt(), Told(3)]]
+    runs = [compare(task, methods=methods).run for methods in ladders]
+    assert len({run.name for run in runs}) == 4
+    assert compare(task, methods=ladders[3]).run == runs[3]
+
+
+def test_a_step_builds_on_the_best_prompt_and_on_nothing_else(tmp_path: Path) -> None:
+    seen: list[Assistant] = []
+
+    @dataclass(frozen=True)
+    class Spy(Method):
+        name = "spy"
+        label = "Looks at its start"
+
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+        ) -> Assistant:
+            seen.append(start)
+            return context.choose([Candidate("start", start)], dev).assistant
+
+    compare(write_task(tmp_path), methods=[METHODS[0], Prompt(), Told(80), FineTune(), Spy()])
+    assert [start.method for start in seen] == ["told"]
+
+
+def scored(wanted: Sequence[str], given: Sequence[str]) -> list[ScoredAnswer]:
+    """Rows with the labels wanted and given."""
+    answer = Answer("", "", "", True, (), None, 1, 0, 1, 0.0, False)
+    return [
+        ScoredAnswer(
+            Example(str(number), (Message("user", str(number)),), label),
+            replace(answer, text=said, value=said),
+            Score(float(label == said), True, None),
+            0,
+        )
+        for number, (label, said) in enumerate(zip(wanted, given, strict=True))
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=40), st.integers(0, 300))
+def test_one_answer_to_nearly_all_rows_is_told_unless_that_many_want_it(
+    pairs: list[tuple[str, str]], same: int
+) -> None:
+    expected = [label for label, _ in pairs] + ["b"] * same
+    answers = [said for _, said in pairs] + ["a"] * same
+    notes = list(describe_same_answer("prompt", scored(expected, answers)))
+    told = {label for label in "abc" if any(f"answers '{label}' on" in note for note in notes)}
+    due = {
+        label
+        for label in "abc"
+        if expected
+        and answers.count(label) >= 0.95 * len(answers)
+        and answers.count(label) > expected.count(label)
+    }
+    assert told == due
+
+
+def test_a_classifier_that_always_says_the_same_is_told_while_it_runs_and_noted(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Stuck(Method):
+        name = "stuck"
+        label = "Always the same"
+
+        def fit(
+            self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+        ) -> Assistant:
+            stuck = replace(start, method=self.name, choices=start.choices[:1])
+            return context.choose([Candidate("stuck", stuck)], dev).assistant
+
+    run, events = events_of(write_task(tmp_path, "classify"), methods=[Stuck()])
+    (note,) = json.loads((run.method_folder("stuck") / "method.json").read_text())["notes"]
+    assert note.startswith("stuck answers ")
+    assert "on 100% of" in note
+    assert any(isinstance(event, NoteEvent) and note in event.text for event in events)
+
+
+def test_one_input_with_two_labels_is_told_with_its_lines_before_anything_is_fitted(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    file = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    others = [{**rows[n], "input": rows[n]["input"].upper(), "output": "maps"} for n in (3, 8, 40, 90)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *others, rows[5]]))
+    run, events = events_of(task)
+    texts = [
+        event.text for event in events if isinstance(event, NoteEvent) and "more than one label" in event.text
+    ]
+    pairs = "; ".join(
+        f"examples.jsonl:{line} and examples.jsonl:{other}" for line, other in ((4, 151), (9, 152), (41, 153))
+    )
+    assert texts == [
+        f"Note: 4 inputs have more than one label, in 8 rows (5.2%): {pairs}; and 1 more. These rows contradict each "
+        "other, so no method can get all of them right. `etude check` lists them (contradiction)."
+    ]
+    assert events.index(NoteEvent(texts[0])) < next(
+        n for n, event in enumerate(events) if isinstance(event, MethodStarted)
+    )
+    assert texts[0].removeprefix("Note: ") in run.info["notes"]
+    result = next(finding for finding in check(task) if finding.kind == "contradiction")
+    assert (result.numbers["inputs"], result.numbers["rows"]) == (4, 8)
+
+
+def test_rows_that_an_earlier_run_opened_as_test_and_another_seed_trains_on_are_told(tmp_path: Path) -> None:
+    first = compare(write_task(tmp_path, more=QUICK)).run
+    tested = set(json.loads((first.folder / "split.json").read_text())["test"])
+    second, events = events_of(write_task(tmp_path, more=f"{QUICK}seed: 1\n"))
+    remaining = set(json.loads((second.folder / "split.json").read_text())["test"])
+    assert tested - remaining
+    said = f"{len(tested - remaining)} rows that are now in train or dev were test rows of an earlier run"
+    assert any(isinstance(event, NoteEvent) and said in event.text for event in events)
+    third, events = events_of(write_task(tmp_path, more=f"{QUICK}margin: 0.1\nseed: 1\n"))
+    assert third.info["split"]["test"] == second.info["split"]["test"]
+
+
+def test_a_damaged_answer_of_an_unfinished_run_is_told_with_its_file(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more=QUICK)
+    run = compare(task).run
+    (run.folder / "verdict.json").unlink()
+    file = run.method_folder("prompt") / "predictions.jsonl"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(RunError, match=r"predictions.jsonl holds 0 of \d+ answers to dev rows.*--fresh"):
+        compare(task)
+
+
+def test_card_numbers_are_asked_about_before_anything_is_spent(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    with (tmp_path / "examples.jsonl").open("a", encoding="utf-8") as file:
+        row = {"input": "Which card is on file?", "output": "Title: 4111 1111 1111 1111\nAges: 3"}
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(Declined, match="--fix"):
+        compare(task)
+    assert not list((tmp_path / "runs").glob("*/split.json"))
+    asked: list[str] = []
+    run = compare(task, confirm=lambda question: asked.append(question) is None).run
+    assert "payment card" in asked[0]
+    kinds = [json.loads(line)["kind"] for line in (run.folder / "findings.jsonl").read_text().splitlines()]
+    assert "privacy_card" in kinds
+    assert compare(task).run.is_complete
+
+
+@pytest.mark.parametrize("is_shifted", [False, True])
+def test_a_test_far_from_dev_for_every_method_is_reported(is_shifted: bool, tmp_path: Path) -> None:
+    more = "test: own.jsonl\nmethods: [baseline]\n"
+    task = write_task(tmp_path, "classify", more=more)
+    labels = sorted({str(row["output"]) for row in rows("classify", 60)})
+    others = dict(zip(labels, [*labels[1:], labels[0]], strict=True))  # as from another column
+    test = rows("classify", 60, seed=8)
+    for row in test:
+        row["output"] = others[str(row["output"])] if is_shifted else row["output"]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in test))
+    caveats = " ".join(compare(task).verdict.caveats)
+    assert ("points below dev on the test" in caveats) == is_shifted
+
+
+def test_a_model_without_weights_trains_no_encoder(tmp_path: Path) -> None:
+    task = write_task(tmp_path, "classify")
+    task.write_text(task.read_text().replace("encoder: none\n", ""), encoding="utf-8")
+    assert load_task_rows(task, None)[0].encoder == "none"
+    task.write_text(task.read_text() + "encoder: bge-small\n", encoding="utf-8")
+    assert load_task_rows(task, None)[0].encoder == "bge-small"

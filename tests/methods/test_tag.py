@@ -1,0 +1,207 @@
+"""Extraction by tagging: alignment of values with the text, answers rebuilt in their shape, training that learns."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_encoder import tiny_encoder
+from test_sealed import filled, fitted_bytes
+
+from etude.assistant import load
+from etude.data.dataset import load_dataset
+from etude.data.splits import split
+from etude.errors import InputError
+from etude.methods import get_methods, leave_out_unfit
+from etude.methods.tag import compute_f1
+from etude.models.classical import load_predictor, save_classical
+from etude.models.gazetteer import Gazetteer
+from etude.models.registry import Models
+from etude.task import load_task
+from etude.text.answer_spans import AnswerShape, NestedListError, align, flatten
+from etude.types import Example, Message
+from small_task import write_task
+
+NESTED = json.dumps({"theme": "x", "parts": [{"name": "y"}]})
+WORDS = st.sampled_from(["red", "blue", "tall", "Anna", "7", "x-ray", "New York"])
+ANSWERS = st.fixed_dictionaries(
+    {"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})}
+)
+
+
+def collect(answer: Any) -> dict[tuple[str, ...], list[str]]:
+    return {path: values for path, values, _ in flatten(answer) if values}
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """The folder of a tiny encoder."""
+    folder = tmp_path / "encoder"
+    tiny_encoder().save(folder)
+    return str(folder)
+
+
+@given(st.lists(ANSWERS, min_size=1, max_size=5))
+def test_an_answer_is_rebuilt_from_its_values(answers: list[dict[str, Any]]) -> None:
+    shape = AnswerShape.fit(answers)
+    for answer in answers:
+        assert shape.build(collect(answer)) == answer
+    assert AnswerShape.from_json(json.loads(json.dumps(shape.to_json()))) == shape
+
+
+@pytest.mark.parametrize("absent", [{}, {"who": None}, {"who": ""}])
+def test_an_absent_value_is_written_as_the_training_answers_write_it(absent: dict[str, Any]) -> None:
+    shape = AnswerShape.fit([{"who": "Anna"}, absent, absent])
+    assert shape.build({}) == absent
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4))
+def test_values_of_the_text_are_found_apart_from_each_other(values: list[str]) -> None:
+    text = ", then ".join(values)
+    spans, missing = align(text, {("v",): values})
+    assert not missing
+    assert [text[begin:end] for begin, end in spans[("v",)]] == values
+    ends = [0, *(end for _, end in spans[("v",)])]
+    assert all(begin >= end for (begin, _), end in zip(spans[("v",)], ends, strict=False))
+
+
+def test_a_longer_value_keeps_its_words() -> None:
+    text = "breast cancer and cancer"
+    spans, missing = align(text, {("d",): ["cancer", "breast cancer"]})
+    assert ([text[slice(*span)] for span in spans[("d",)]], missing) == (["breast cancer", "cancer"], {})
+
+
+def test_values_that_are_not_in_the_text_are_reported() -> None:
+    assert align("the cat", {("a",): ["dog"], ("b",): ["CAT"]}) == ({("b",): [(4, 7)]}, {("a",): ["dog"]})
+    assert align("concatenate", {("a",): ["cat"]})[0] == {("a",): [(3, 6)]}
+    assert align("a cat in concatenate", {("a",): ["cat"]})[0] == {("a",): [(2, 5)]}
+
+
+def test_a_list_of_objects_is_refused_by_its_path() -> None:
+    with pytest.raises(NestedListError, match="items"):
+        list(flatten({"items": [{"a": 1}]}))
+
+
+def test_numbers_and_booleans_are_written_as_such() -> None:
+    answers = [{"age": 7, "fees": [1200, 0.5], "fresh": True, "code": "7"}, {"age": None, "code": "08"}]
+    shape = AnswerShape.fit(answers)
+    assert json.dumps(shape.build(collect(answers[0]))) == json.dumps(answers[0])
+    assert align("costs 1,200 EUR", {("fees",): ["1200"]})[0] == {("fees",): [(6, 11)]}
+    assert shape.build({("fees",): ["1,200"], ("code",): ["12"]})["fees"] == [1200]
+
+
+def test_training_leaves_an_assistant_that_no_test_row_changes(encoder: str, tmp_path: Path) -> None:
+    more = f"encoder: {encoder}\nmethods: [tag]\n"
+    task_file = write_task(tmp_path / "task", "extract", num=110, more=more)
+    task, dataset = load_dataset(load_task(task_file))
+    sides = split(dataset, task.kind, task.seed)
+    other = replace(sides, test=filled(sides.test, ["Anything", "else 🙂", "\n\tat all"]))
+    before = fitted_bytes(sides, task_file, tmp_path / "run")
+    assert fitted_bytes(other, task_file, tmp_path / "other") == before
+    assistant = load(tmp_path / "run" / "methods" / "tag" / "assistant")
+    answers = assistant.answer([row.input for row in sides.dev], Models())
+    assert {type(json.loads(answer.text)) for answer in answers} == {dict}
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (NESTED, "lists of objects in parts"),
+        ("no JSON", "only 0 of 2 training answers are JSON"),
+        ("[1, 2]", "only 0 of 2"),
+        ('{"mood": "sad"}', "half of its training values"),
+    ],
+)
+def test_rows_whose_answers_it_cannot_build_leave_it_out_with_a_reason(
+    output: str, reason: str, tmp_path: Path
+) -> None:
+    task = load_task(write_task(tmp_path, "extract"))
+    rows = [Example(str(number), (Message("user", "My dog died"),), output) for number in range(2)]
+    methods, notes = leave_out_unfit(get_methods(("baseline", "tag")), task, rows)
+    assert [method.name for method in methods] == ["baseline"]
+    assert len(notes) == 1
+    assert notes[0].startswith("tag was left out: ")
+    assert reason in notes[0]
+    with pytest.raises(InputError, match="name another method"):
+        leave_out_unfit(get_methods(("tag",)), task, rows)
+
+
+def test_a_gazetteer_finds_the_longest_known_values_and_fills_in_constants(tmp_path: Path) -> None:
+    texts = [
+        "Take iron pills daily",
+        "Iron is no drug",
+        "Buy iron and Zinc",
+        "the drug",
+        "no iron here",
+        "iron pills",
+    ]
+    answers: list[dict[str, Any]] = [
+        {"drugs": ["iron pills"], "lang": "en"},
+        {"drugs": [], "lang": "en"},
+        {"drugs": ["Zinc"], "lang": "en"},
+        {"drugs": [], "lang": "en"},
+        {"drugs": [], "lang": "en"},
+        {"drugs": ["iron pills"], "lang": "en"},
+    ]
+    gazetteer = Gazetteer.fit(texts, answers)
+    assert [json.loads(text) for text, _ in gazetteer.predict(texts)] == answers
+    again = load_predictor(save_classical(gazetteer, tmp_path / "saved"), Models())
+    question = ["zinc or IRON PILLS or iron"]
+    assert again.predict(question) == gazetteer.predict(question)
+    assert json.loads(again.predict(question)[0][0])["drugs"] == ["zinc", "IRON PILLS"]
+
+
+def test_f1_counts_each_value_once() -> None:
+    fields = (("d",),)
+    assert compute_f1([{("d",): ["a", "a", "b"]}], [{("d",): ["a", "b", "c"]}], fields) == pytest.approx(
+        4 / 6
+    )
+    assert compute_f1([{}], [{}], fields) == 1.0
+    assert compute_f1([{}], [{("d",): ["a"]}], fields) == 0.0
+
+
+@pytest.mark.real
+def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> None:
+    import torch
+
+    from etude.index.build import DEFAULT_ENCODER
+    from etude.models.local.tagger import Tagger
+    from etude.training.tagging import train_tagger
+
+    draw = random.Random(0)
+    people, towns = ("Anna", "Ben", "Carla", "Dirk"), ("Rome", "Oslo", "Lima", "Kyiv")
+
+    def make_row() -> tuple[str, dict[str, Any]]:
+        person, town = draw.choice(people), draw.choice(towns)
+        text = draw.choice([f"{person} lives in {town}.", f"In {town} you will meet {person} today."])
+        return text, {"person": person, "towns": [town]}
+
+    rows = [make_row() for _ in range(120)]
+    train, dev = rows[:96], rows[96:]
+    models = Models()
+    encoder = models.load_encoder(DEFAULT_ENCODER)
+    shape = AnswerShape.fit([answer for _, answer in train])
+    size, num_tags = encoder.module.config.hidden_size, 1 + 2 * len(shape.fields)
+    tagger = Tagger(encoder, shape, shape.fields, torch.zeros(num_tags, size), torch.zeros(num_tags), {})
+    gold = [collect(answer) for _, answer in dev]
+    texts = [text for text, _ in dev]
+
+    def score(now: Tagger) -> float:
+        return compute_f1([values for values, _ in now.extract(texts)], gold, now.fields)
+
+    train_tagger(
+        tagger, [text for text, _ in train], [collect(answer) for _, answer in train], 0, tmp_path, score
+    )
+    assert score(tagger) > 0.95
+    predictions = tagger.predict(texts)
+    assert json.loads(predictions[0][0]) == dev[0][1]
+    again = load_predictor(save_classical(tagger, tmp_path / "saved"), models)
+    assert again.predict(texts) == predictions
+    long_text = "Nothing here. " * 200 + "Anna lives in Rome."
+    assert json.loads(tagger.predict([long_text])[0][0])["person"] == "Anna"

@@ -1,0 +1,746 @@
+"""Detectors of personal data and secrets: what they find, what they leave, and how long they take."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import phonenumbers
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stdnum import iban, luhn
+from stdnum.iso7064 import mod_97_10
+
+from etude.base.word_lists import read_table
+from etude.checks import Material, check
+from etude.checks.output.machine import to_json
+from etude.checks.safety.personal import check_personal_data, check_review
+from etude.data.dataset import Dataset
+from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find
+from etude.privacy.detect import details
+from etude.privacy.detect import value_labels as labels
+from etude.privacy.detect.national import SCHEMES
+from etude.privacy.find import find_for_review
+from etude.privacy.names.of_emails import find_names_of
+from etude.task import RowSource, Task
+from etude.types import Example, Finding, Message
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+from secret_forms import FORMS, plant_secrets
+
+AROUND = ("my {} is gone", "please check {}, thanks", "{}", "see ({}) again.")
+"""Free text without any label."""
+
+
+def kinds(text: str) -> dict[str, str]:
+    """Kind -> what was found."""
+    return {span.kind: span.text for span in find(text)}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("email", "jo.o'neil+list@mail.example.co.uk"),
+        ("email", "UtaKörtig@пример.example.org"),
+        ("email", "jo.doe (at) example (dot) org"),
+        ("email", "ravi.k@oksbi"),
+        ("phone", "+49 30 901820"),
+        ("phone", "(905) 674-3793"),
+        ("phone", "020 7946 0018"),
+        ("phone", "07911 123456"),
+        ("phone", "066-907-4391x500"),
+        ("phone", "001-516-362-3521 ext. 12"),
+        ("phone", "1 (786) 834-4978"),
+        ("phone", "(08) 9472 7916"),
+        ("phone", "01 23 45 67 89"),
+        ("phone", "0171/123 45 67"),
+        ("phone", "612 34 56 78"),
+        ("phone", "32 12 34 56"),
+        ("phone", "011 44 20 7946 0018"),
+        ("phone", "+45 (0)32 12 34 56"),
+        ("phone", "+54 9 3131 7066"),
+        ("phone", "57 320 704 99 96"),
+        ("phone", "[415] 555-2671"),
+        ("phone", "( 415 ) 555 – 2671"),
+        ("phone", "(0 212) 123 45 67"),
+        ("phone", "11 91234-5678"),
+        ("phone", "415-555-2671 (ext. 123)"),
+        ("phone", "415-555-2671;ext=123"),
+        ("phone", "030 901820 Durchwahl 12"),
+        ("phone", "4155552671 x123"),
+        ("card", "4532 1234 5678 9010"),
+        ("ip_address", "81.2.69.142"),
+        ("ip_address", "181.22.34.56"),
+        ("ip_address", "2001:db8:85a3::8a2e:370:7334"),
+        ("iban", "GB29 NWBK 6016 1331 9268 19"),
+        ("iban", "DE89370400440532013000"),
+        ("card", "4111-1111-1111-1111"),
+        ("card", "378282246310005"),
+        ("card", "4111\u20131111\u20131111\u20131111"),
+        ("card", "4111\u30001111\u30001111\u30001111"),
+        ("national_id", "536\u201290\u22124399"),
+        ("iban", "GB29\u2013NWBK\u20136016\u20131331\u20139268\u201319"),
+        ("phone", "415\u2014555\u20142671"),
+        ("national_id", "536-90-4399"),
+        ("national_id", "AB 12 34 56 C"),
+        ("national_id", "RSSMRA85T10A562S"),
+        ("national_id", "12345678Z"),
+        ("national_id", "390.533.447-05"),
+        ("national_id", "756.9217.0769.85"),
+    ],
+)
+def test_a_value_is_found_anywhere_in_a_text(kind: str, value: str, around: str) -> None:
+    assert kinds(around.format(value)).get(kind) == value
+
+
+@pytest.mark.parametrize("around", ["番号は{}です", "我的{}，谢谢", "번호{}로", "เบอร์{}ครับ"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("card", "4111 1111 1111 1111"),
+        ("card", "4111.1111.1111.1111"),
+        ("iban", "DE89370400440532013000"),
+        ("iban", "GB29\u202fNWBK\u202f6016\u202f1331\u202f9268\u202f19"),
+        ("iban", "DE89.3704.0044.0532.0130.00"),
+        ("ip_address", "93.184.216.34"),
+        ("national_id", "11010519491231002X"),
+        ("email", "ann@web.example.de"),
+        ("phone", "+49 30 901820"),
+    ],
+)
+def test_letters_of_scripts_without_spaces_may_touch_a_value(kind: str, value: str, around: str) -> None:
+    assert kinds(around.format(value)).get(kind) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("Call me on 9472 7916, please", "phone", "9472 7916"),
+        ("Phone:\n60-56-85-91", "phone", "60-56-85-91"),
+        ("phone:22 12 34", "phone", "22 12 34"),
+        ("Jo Meyer\n9472 7916 (mobile)", "phone", "9472 7916"),
+        ("the number for Jo is 9472 7916.", "phone", "9472 7916"),
+        ("my new number is 8636083", "phone", "8636083"),
+        ("phone_number=4155552671", "phone", "4155552671"),
+        ("mobileNo: 4155552671", "phone", "4155552671"),
+        ("\N{TELEPHONE RECEIVER}4155552671", "phone", "4155552671"),
+        ("the number is 4155552671", "phone", "4155552671"),
+        ("the Center at 3015928573 or", "phone", "3015928573"),
+        ("IBANs: one, and GB00ABCD12345678", "iban", "GB00ABCD12345678"),
+        ("Jo,415-555-2671,94107", "phone", "415-555-2671"),
+        ("_415-555-2671_", "phone", "415-555-2671"),
+        ("PAN:\nABCDE1234F", "national_id", "ABCDE1234F"),
+        ("IBAN for the transfer: GB00ABCD12345678", "iban", "GB00ABCD12345678"),
+        ("Boston, MA 02139-4307 617-555-0143", "phone", "617-555-0143"),
+        ("his passport number is LP5048339", "id_number", "LP5048339"),
+        ("driver’s license Y820-9283-4432 and more", "id_number", "Y820-9283-4432"),
+        ("bank account number: 3847283911.", "id_number", "3847283911"),
+        ("Patient MRN ALPHA-442021 was", "id_number", "ALPHA-442021"),
+        ("my ID 412345678 is", "national_id", "412345678"),
+        ("ID: 47111", "id_number", "47111"),
+        ("Sozialversicherungsnummer 7371 070376", "national_id", "7371 070376"),
+        ("NHS number: 943 476 5918", "national_id", "943 476 5918"),
+        ("file of 5106284717089 is", "national_id", "5106284717089"),
+        ("the BSN 111222333 of", "national_id", "111222333"),
+        ("NI number AB123456C of", "national_id", "AB123456C"),
+        ("my CPR-nummer is 010124-1234", "national_id", "010124-1234"),
+        ("Aadhaar number '9876 5432 1012'", "national_id", "9876 5432 1012"),
+        ("IBAN SE32CRBC0100601211501234 fails its checksum", "iban", "SE32CRBC0100601211501234"),
+        ("pay from my bank account GB82 WEST 1234 5698 7654 33 today", "iban", "GB82 WEST 1234 5698 7654 33"),
+        ("an SSN, 987-65-4321, and", "national_id", "987-65-4321"),
+        ("pass 2345 6789 0123 (Aadhaar) on", "national_id", "2345 6789 0123"),
+        ("tax: ABCDE1234F", "national_id", "ABCDE1234F"),
+        ("card no 4111111111111112 has a typing error", "card", "4111111111111112"),
+        ("her password !PurpleSky77.", "password", "!PurpleSky77"),
+        ("login jo@example.org / CybPass! was", "password", "CybPass!"),
+        ("postgres://app:s3cr3t@db/main", "password", "s3cr3t"),
+        ("postgres://app:s3cr3t@db.internal:5432/prod", "password", "s3cr3t"),
+        ("Passwort: geheim2024", "password", "geheim2024"),
+        ("mot de passe : Tournesol#7", "password", "Tournesol#7"),
+        ("contraseña: Girasol88", "password", "Girasol88"),
+        ("パスワードはHimawari77です", "password", "Himawari77"),
+        ("密码：Abc12345，谢谢", "password", "Abc12345"),
+        ("my pw is hunter2", "password", "hunter2"),
+        ("The password for the portal is Gr33nTea", "password", "Gr33nTea"),
+        ('PASSWORD="a b c"', "password", "a b c"),
+        ("login anna / Blume#33", "password", "Blume#33"),
+        ('def f():\n    password = "S3cr3t!9"\n', "password", "S3cr3t!9"),
+        ("PASSWORD=Hunter22\nif x:\n    pass", "password", "Hunter22"),
+        ("DB_PASSWORD_PROD=S3cret!9", "password", "S3cret!9"),
+        ('"adminPassword": "S3cr3t!9"', "password", "S3cr3t!9"),
+        ("Server=db;User Id=sa;Password=Xy12ab34;", "password", "Xy12ab34"),
+        ('set_password("Hunter22!")', "password", "Hunter22!"),
+        ("password: $ecret99", "password", "$ecret99"),
+        ("customer no. 88213-44", "id_number", "88213-44"),
+        ("membership no 5521 8876", "id_number", "5521 8876"),
+        ("Kundennummer: 7712345", "id_number", "7712345"),
+        ("Reisepass C01X00T47", "id_number", "C01X00T47"),
+        ("passport X4RTBPFW4", "id_number", "X4RTBPFW4"),
+        ("mysql -u root -pS3cret99 shop", "password", "S3cret99"),
+        ("sshpass -p hunter2 ssh box", "password", "hunter2"),
+        ("curl -u admin:hunter22 https://example.org", "password", "hunter22"),
+        ("Set-Cookie: sessionid=ErqktZn2soxQOt3pomjrBH7L; Path=/", "api_key", "ErqktZn2soxQOt3pomjrBH7L"),
+        ("Cookie: theme=dark; session=8f14e45fceea167a5a36", "api_key", "8f14e45fceea167a5a36"),
+        ("numéro de client : 8821344", "id_number", "8821344"),
+        ("número de cliente 882134", "id_number", "882134"),
+        ("номер договора 1234567", "id_number", "1234567"),
+        ("お客様番号は88213441です", "id_number", "88213441"),
+        ("고객번호 88213441", "id_number", "88213441"),
+        ("電話番号は090-1234-5678です", "phone", "090-1234-5678"),
+        ("我的电话是13812345678", "phone", "13812345678"),
+        ("전화 010-1234-5678로", "phone", "010-1234-5678"),
+        ("PIN: 4821", "password", "4821"),
+        ('{"auth": "am86aHVudGVyMnNlY3JldA=="}', "password", "am86aHVudGVyMnNlY3JldA=="),
+        ("<db_pass>s3cr3tPw</db_pass>", "password", "s3cr3tPw"),
+        ("my score is bad, call 9472 7916", "phone", "9472 7916"),
+        ("card 4111111111111111 / 12/27", "card", "4111111111111111"),
+        ("exp 04/27, CVV 123", "password", "123"),
+        ("the code on the back of the card? security code: 0417", "password", "0417"),
+    ],
+)
+def test_a_label_makes_a_number_personal(text: str, kind: str, value: str) -> None:
+    assert kinds(text).get(kind) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I forgot my password and the PIN does not work",
+        "the password is not accepted: please reset it",
+        "How do I get the passcode reset? My password failed!",
+        "When: 2000-04-16 11:34:35 or 16.04.2000 at 10:30:15",
+        "invoice 4711 of 2019, 1,250.00 EUR, order 2023-100482",
+        "version 1.2.3.4 of std::vector at 12:30:45",
+        "there are 1234567890123 atoms in 4111111111111112 grams",
+        "my account in 2019 and my account 2 days ago",
+        "a@b, @handle, user@host and 5@6.7",
+        "call me in 10 minutes, between 9 and 12",
+        "token of my gratitude, secret is safe, key: see above",
+        "see https://example.org/a/very/long/path/that/goes/on/and/on/for/ever.html",
+        "it cost 20 000 000 in 1999-2000",
+        "ISBN 9780306406164 and 9780140449136, 978 0 306 40615 7",
+        "open 192.168.0.1, 10.1.2.3 or 172.16.254.1, mask 255.255.255.0, fe80:1:2::1",
+        "firmware is 2.4.1.7; please upgrade from 2.4.1.0 to 2.4.1.1",
+        "part AB123456C of ticket 010124-1234",
+        "J Cell Sci 2002 115 3369 3377, and Cell 1998 93 791 804",
+        "order 123-456-7890, item no. 0123 456 789, ISBN: 978-3-16-148410-0",
+        "ratios (1) 5.82 6.65 and (2003) 2014 2014, from 10 20 2014",
+        "Boston, MA 02139-4307, open 0800-1700, at 0.123 456 789",
+        "https://example.org/view?id=g4c4e3bde85 and #slide=id.0B_BrYqdsWS, /accounts/answer/1066447",
+        "card ending ****7890, 4532****7890, SSN ***-**-4399, **bold 12** and 4 ** 2 ** 3",
+        "rows: 10 20 30 40 50 60 70 80 90 10 20 30 40",
+        "icon@2x.png, git@github.com:acme/tool.git and @user@mastodon.example",
+        "Maybe your password is wrong? Mine is expired! The password is case-sensitive, and was denied.",
+        "Password: required. Your password is strong and secure! The wifi password is on the fridge.",
+        "Password:\nUsername: x, password: string, the passcode is missing; Password: forgotten?",
+        "Passwort vergessen: bitte hilf, das Passwort muss 8 Zeichen haben",
+        "mot de passe : oublié, contraseña olvidada, 密码是什么, login page / docs",
+        "Reisepass verloren 2019, Kundennummer unbekannt, numéro de client perdu, client 12",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+        '{"registered_at": 1732579200, "call_duration": 1234567, "phone_verified_at": 1732579200}',
+        '{"id": 47111, "n": 2}, {"id": 412345678}, order ID 412345678, ticket-ID 412345678',
+        "Kapitel 3.4.5.6, Seite 1.2.3.4, versión 8.8.4.4",
+        "a score of \u20139 (69-72-68-70=279), 10\u201312 July 2009",
+        "def extractall(self, path=None, members=None, pwd=None): ...",
+        "password = null; passwd = False; userid = passwd = acct = ''",
+        'password = getpass.getpass("Password: "); password = os.environ["PW"]',
+        '{"password": req.body.password, "pwd": config.get(server, "password")}',
+        "self.add_password = self.passwd.add_password; user, pw = auth[0], auth[2]",
+        "login(user, password=user_pw2); password: str; passwords: Dict[str, AuthInfo]",
+        "import os\npassword = user_input2\npwd = pwd.getpwuid(os.getuid())[0]",
+        "password=<your password> PASSWORD=${PASS} password: {{password}} password=%s",
+        "password: ****, pwd=xxxx, password=changeme, postgres://user:password@host/db",
+        "mysql -p shop, cp -p $HOME/a, curl -u $USER:$PW and curl -u user:password, cookie: theme=dark1",
+        "8A60 92ED 6DB2 5186 5712 5830 5944 5FFB, 7AFF 7BA1 9084 9451 9593, 6063 6043 60E7 61FF",
+        "git@github.com:user/package-2#semver:^1.0.0, pwd is $cwd)\\n, my $pw = $hash->{SSL_passwd_cb}",
+        "Pass verbose=1 and pass `spec=True`, password_reset=true, pwd=/home/user",
+        "password123 is a bad password; passthrough_block, test_pass_slow(self)",
+        'password = "Enter your password"; error = "password must have 8 characters"',
+        "embed_tokens = Gemma3TextScaledWordEmbedding(size), class sk-toggleable__label-arrow",
+        "h = (h + 907133923) * 69069 + 35236450.6 - 2147483647 + 0123456789",
+        "password: (leave empty), Passwort: [optional] or passcode: (hidden)",
+        "1111 2222 3333 4444 and 2222 3333 4444 5555",
+        "4383520*x**6 + 63529101562500*x, AAACCATCTCTACCGGTTCGCTTTC",
+        "an 8-digit number: 47382916; 1234567,89 or 12,3456789 m; id < 3806700900",
+        "DB_PASSWORD=your_password, mysql://app:your_db_password@localhost/shop, password: my_secure_password",
+        "password='YourStrongPassword1', api_key = 'your_api_key_123', <Pass>your_password</Pass>",
+        "scores 98 87 92 85, a score of 119-110-1234, 2014562345 points, the average of 10 20 30 40",
+        "The numbers 12 34 56 78 add up to 180; 2125550123 * 3 = 6376650369; divide 4155552671 by 3",
+        "4111111111111111 + 2 = 4111111111111113, 3 * 4242424242424242, 5555555555554444 minus 4",
+        '{"auths": {"registry.example.org": {"auth": "bm8gY29sb24gaGVyZQ=="}}}',
+    ],
+)
+def test_ordinary_text_raises_no_alarm(text: str) -> None:
+    assert not [span for span in find(text) if span.kind in BLOCKING]
+
+
+@given(st.integers(0, 10**14 - 1), st.sampled_from(["4", "51", "2221", "6011"]))
+def test_a_card_needs_its_checksum_where_no_label_stands(number: int, issuer: str) -> None:
+    body = (issuer + f"{number:014d}")[:15]
+    right = luhn.calc_check_digit(body)
+    wrong = str((int(right) + 1) % 10)
+    assert kinds(f"look at {body}{right} now").get("card") == body + right
+    assert "card" not in kinds(f"look at {body}{wrong} now")
+
+
+@given(st.integers(0, 10**9 - 1), st.sampled_from(["978", "979"]))
+def test_a_book_is_no_card(number: int, prefix: str) -> None:
+    assert "card" not in kinds(f"the book {prefix}{number:010d} is lost")
+
+
+@given(st.integers(10**17, 10**18 - 1))
+def test_an_iban_needs_its_checksum_where_no_label_stands(number: int) -> None:
+    right = "DE" + mod_97_10.calc_check_digits(f"{number}DE").zfill(2) + str(number)
+    wrong = right[:2] + f"{(int(right[2:4]) + 1) % 97 + 2:02d}" + right[4:]
+    spaced = iban.format(right)
+    assert kinds(f"pay to {right} now").get("iban") == right
+    assert kinds(f"pay to {spaced} 12 EUR now").get("iban") == spaced
+    assert "iban" not in kinds(f"pay to {wrong} now")
+
+
+@pytest.mark.parametrize("region", ["US", "GB", "DE", "FR", "IN", "BR", "JP", "ZA"])
+@pytest.mark.parametrize(
+    "form", [phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.E164]
+)
+def test_each_region_s_example_number_is_found(region: str, form: int) -> None:
+    number = phonenumbers.format_number(phonenumbers.example_number(region), form)
+    assert kinds(f"mine is {number}, thanks").get("phone") == number
+
+
+def test_a_label_names_every_number_of_a_list() -> None:
+    spans = find("Call 9472 7916, 9472 7917 or 9472 7918 - of 1472 7919 rows")
+    assert [span.text for span in spans] == ["9472 7916", "9472 7917", "9472 7918"]
+    assert [span.text for span in find("tel: 030/901820-12, 9111 1111 1111 1112")] == ["030/901820-12"]
+    assert [span.text for span in find("SSN 987654321 and 987654322")] == ["987654321", "987654322"]
+
+
+def test_an_address_that_runs_into_a_phone_number_is_kept_up_to_it() -> None:
+    spans = find("12 Main Street, London 020 7946 0018")
+    assert [(span.kind, span.text) for span in spans] == [
+        ("address", "12 Main Street, London"),
+        ("phone", "020 7946 0018"),
+    ]
+
+
+def test_every_planted_secret_is_found_whole() -> None:
+    assert len(FORMS) >= 30
+    for form, text, start, end in plant_secrets():
+        spans = [span for span in find(text) if span.kind in BLOCKING]
+        covered = {place for span in spans for place in range(span.start, span.end)}
+        assert set(range(start, end)) <= covered, form
+
+
+@given(st.text())
+def test_spans_are_in_order_apart_and_true_to_the_text(text: str) -> None:
+    end = 0
+    for span in find(text):
+        assert end <= span.start < span.end <= len(text)
+        assert span.text == text[span.start : span.end]
+        assert span.kind in KINDS
+        end = span.end
+
+
+FOUND = st.sampled_from(
+    [
+        "jo@mail.example.org",
+        "Jo Doe lives at 12 Main Street",
+        "born on 12 May 1980",
+        "+49 30 901820",
+        "SSN 536-90-4399",
+        "password: 4 Main St",
+        "my name is Anna Gold.",
+        "token=ab12CD34ef56",
+        "diagnosed with asthma 1.2.3.4",
+    ]
+)
+
+
+@given(st.lists(FOUND | st.text(max_size=5), max_size=6), st.sampled_from([" ", "", "\n", ", "]))
+def test_blocking_kinds_are_the_same_without_review(parts: list[str], joint: str) -> None:
+    text = joint.join(parts)
+    blocking = tuple(span for span in find(text) if span.kind in BLOCKING)
+    assert find(text, review=False) == blocking
+    assert find_for_review(text, blocking) == find(text)
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        *(
+            (label, ": aB3xK9q7Zz12")
+            for label in ("password", "pwd", "secret", "api key", "token", "credential")
+        ),
+        *((label, " aB3xK9q7Zz12aB3xK9q7Zz12") for label in ("basic", "bearer", "token")),
+        ("signing_key", "=aB3xK9q7Zz12"),
+        ("pin", " 4711"),
+    ],
+)
+def test_every_spelling_of_a_label_has_a_stem(label: str, value: str) -> None:
+    right = kinds(label + value)
+    assert right
+    for letter, other in (("i", "\u0130"), ("i", "\u0131"), ("s", "\u017f"), ("k", "\u212a")):
+        assert kinds(label.replace(letter, other) + value) == right
+    assert kinds(label.upper() + value) == right
+
+
+def test_review_kinds_are_notes_and_block_nothing(tmp_path: Path) -> None:
+    findings = [
+        "Mr. John Smith was born 12 March 1980. He lives at 12 Baker Street, London NW1 6XE.",
+        "My name is Anna Gold and I was diagnosed with asthma.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Herr Anton Huber ist nicht da.",
+        "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist nicht da.",
+        "Where is my order?",
+    ]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in findings)
+    )
+    (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    spans = check(tmp_path / "task.yaml", (check_personal_data, check_review))
+    assert {finding.kind: len(finding.rows) for finding in spans} == {
+        "review_birth_date": 1,
+        "review_address": 1,
+        "review_name": 3,
+        "review_health": 1,
+    }
+    assert all(one.severity == "note" and not one.fix and one.excerpts for one in spans)
+    named = next(one for one in spans if one.kind == "review_name")
+    assert [one.text for one in named.excerpts[:2]] == [
+        "Mr. J••• S•••• was born 1• M•••• 1•••. He lives at 1• B•••• S•••••, L••••• N•• 6••.",
+        "My name is A••• G••• and I was diagnosed with a•••••.",
+    ]
+    assert [one.text[low:high] for one in named.excerpts for low, high in one.spans] == [
+        "J••• S••••",
+        "A•••",
+        "A•••• H••••",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Ich traf Herrn Jürgen Pfeiffer heute", ["Jürgen Pfeiffer"]),
+        ("M. Jean Dupont et Mme Curie", ["M. Jean Dupont", "Curie"]),
+        ("el Sr. García López y la Sra. Ruiz", ["García López", "Ruiz"]),
+        ("dhr. de Vries en mevrouw van den Berg", ["Vries", "Berg"]),
+        ("Sig.ra Rossi e Sig. Bianchi", ["Rossi", "Bianchi"]),
+        ("They live at 106 Rúa Olmos 44.", ["106 Rúa Olmos 44"]),
+        (
+            "Dear Hanne I. Kreutzmann and Dr. Lena I Brandt, frankly I am late.",
+            ["Hanne I. Kreutzmann", "Lena I Brandt"],
+        ),
+        ("Shipping of the Zorbax lamp took long. Who is he?", []),
+    ],
+)
+def test_names_and_addresses_that_go_to_review(text: str, found: list[str]) -> None:
+    assert [span.text for span in find(text) if span.kind in ("name", "address")] == found
+
+
+def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None:
+    rows = (
+        Example(
+            "a",
+            (Message("user", f"{'word ' * 90}My name is Anna Gold, ann@corp.example.io{' word' * 90}"),),
+            "ok",
+        ),
+        Example("b", (Message("user", "Who wrote it?"),), "My name is Anna Gold, call +49 30 901820."),
+    )
+    task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+    material = Material(task, Dataset(rows))
+    (spans,) = check_review(material)
+    assert [finding.column for finding in spans.excerpts] == ["input", "output"]
+    assert max(len(one.text) for one in spans.excerpts) <= 162
+    excerpts = " ".join(one.text for one in spans.excerpts)
+    assert "is A••• G•••, •••" in excerpts
+    assert not [part for part in ("nna", "old", "ann@", "9018") if part in excerpts]
+
+
+def write_rows(file: Path, inputs: Sequence[str]) -> None:
+    file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
+
+
+def find_kinds(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
+    """Kind -> what the checks of personal data find in such rows."""
+    folder.mkdir(exist_ok=True)
+    text = "".join(json.dumps({"input": input_text, "output": answer}) + "\n" for input_text, answer in rows)
+    (folder / "rows.jsonl").write_text(text)
+    (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
+    return {
+        finding.kind: finding for finding in check(folder / "task.yaml", (check_personal_data, check_review))
+    }
+
+
+def test_a_value_counts_on_each_side_where_it_stands(tmp_path: Path) -> None:
+    rows = [
+        (
+            "My name is John Miller, passport number LP5048339.",
+            '{"contact": "John Miller", "id": "LP5048339"}',
+        ),
+        ("Is LP7048339 mine?", "Passport number LP7048339 is yours."),
+        ("Where is it?", "Here."),
+    ]
+    spans = find_kinds(tmp_path, "answer", rows)
+    assert spans["privacy_id_number"].numbers == {"rows": 2, "inputs": 2, "outputs": 2, "of": 3}
+    assert spans["review_name"].numbers == {"rows": 1, "inputs": 1, "outputs": 1, "of": 3}
+
+
+def test_what_to_review_is_marked_once_and_in_order(tmp_path: Path) -> None:
+    rows = [("John Miller and I met, and my name is Ann Moor.", "Dear Ann Moor, my name is John Miller.")]
+    (excerpts,) = find_kinds(tmp_path, "answer", rows)["review_name"].excerpts
+    assert [excerpts.text[low:high] for low, high in excerpts.spans] == ["J••• M•••••", "A•• M•••"]
+
+
+def test_excerpts_cover_the_value(tmp_path: Path) -> None:
+    rows = [
+        ("Is my Card 4111 1111 1111 1111 blocked, asks Anna Gruber?", "We call 4111 1111 1111 1111 blocked."),
+        ("My password is bLue7horse, write to x@y.example", "Never tell us bLue7horse."),
+        ("How?", "Thus."),
+    ]
+    spans = find_kinds(tmp_path, "answer", rows)
+    excerpts = {
+        kind: [finding.text for finding in spans[f"privacy_{kind}"].excerpts]
+        for kind in ("card", "password", "email")
+    }
+    assert excerpts == {
+        "card": ["Is my Card ••••••••••••••••••• blocked, asks A••• G•••••?"],
+        "password": ["My password is ••••••••••, write to •••••••••••"],
+        "email": ["My password is ••••••••••, write to •••••••••••"],
+    }
+    (card,) = spans["privacy_card"].excerpts
+    assert [card.text[low:high] for low, high in card.spans] == ["•" * 19]
+
+
+def test_a_value_that_only_the_answer_has_a_label_for_is_covered_in_the_input(tmp_path: Path) -> None:
+    rows = [("I typed bLue7horse, it failed", "Your password is bLue7horse."), ("How?", "Thus.")]
+    (excerpts,) = find_kinds(tmp_path, "answer", rows)["privacy_password"].excerpts
+    assert (excerpts.column, excerpts.text) == ("input", "I typed ••••••••••, it failed")
+    find_kinds(tmp_path, "answer", rows * 2)
+    assert "bLue7horse" not in to_json(check(tmp_path / "task.yaml"))
+
+
+def test_labels_are_searched_for_format_kinds(tmp_path: Path) -> None:
+    labels = ["anna@corp.example.io", "passcode_forgotten", "pin: 4711", "refund"]
+    spans = find_kinds(tmp_path, "classify", [(f"question {n}", labels[n % 4]) for n in range(20)])
+    assert set(spans) == {"privacy_email"}
+    finding = spans["privacy_email"]
+    assert finding.numbers == {"rows": 5, "inputs": 0, "outputs": 5, "of": 20}
+    assert "label" in finding.message
+    assert "rename it" in finding.remedy
+    assert not finding.fix
+
+
+PIECES = [
+    "1 ",
+    "4111 1111 ",
+    "+49",
+    "a@",
+    "@",
+    "a.b@c.",
+    "GB29",
+    "eyJ",
+    "eyJabc.",
+    "password ",
+    "token: ",
+    "sk-",
+    "://",
+]
+PIECES += [
+    "-----BEGIN PRIVATE KEY-----",
+    "x" * 30,
+    "1.",
+    ":a",
+    "account ",
+    "'",
+    "Anna ",
+    "Zorbax y@z.com ",
+    "12 Main ",
+    "a-",
+    "aws key ",
+    "(01) 2",
+    "0 ",
+    "12-34 ",
+    "tel 12, ",
+    "4*",
+    "GB29 *",
+    "my number is ",
+]
+
+
+PIECES += ["<pass>", "<a_pass>b", "$6$a$", "$argon2id$a", '"auth": "', "1 + ", "your_", "a_password"]
+PIECES += ["a-@", "Apt 1 ", "密码", "numéro de ", "Passwort ist ", "customer no. ", "@a.b / ", "login a / "]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_hostile_text_costs_time_in_proportion(piece: str) -> None:
+    """Four times the text costs about four times the time, where a quadratic pattern would cost sixteen."""
+    short, long = (f"{piece * (size // len(piece))} @" for size in (10_000, 40_000))
+    find(short[:1000])
+    limit = 9 * _seconds(short) + 0.02
+    assert any(_seconds(long, tries=1) < limit for _ in range(3))
+
+
+@pytest.mark.parametrize("piece", [" ", ">", "a.", "if: ", "a(", "; "])
+def test_a_line_of_code_costs_time_in_proportion(piece: str) -> None:
+    """Where a password stands beside it, the text is looked through for a program."""
+    text = f"password := something\n{piece * (60_000 // len(piece))}x"
+    assert _seconds(text, tries=1) < 2, "quadratic growth takes fifteen seconds"
+
+
+def test_random_characters_cost_time_in_proportion() -> None:
+    dice = random.Random(0)
+    text = "".join(dice.choices("abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_", k=20_000))
+    find(text[:1000])
+    assert _seconds(text) < 9 * _seconds(text[:5_000]) + 0.1
+
+
+@pytest.mark.parametrize("kind", ["passwords", "numbers"])
+@settings(max_examples=25)
+@given(st.data())
+def test_a_stem_stands_in_every_word_of_its_table(kind: str, data: st.DataObject) -> None:
+    for words in read_table(labels.__file__, "value_labels.yaml")[kind].values():
+        text = data.draw(st.from_regex("|".join(words).replace(" ", "[ -]?"), fullmatch=True))
+        assert labels.may_have_label(text, kind), text
+
+
+@given(
+    st.from_regex(
+        re.compile("|".join(read_table(details.__file__, "health.yaml")["conditions"])), fullmatch=True
+    )
+)
+def test_a_condition_of_a_person_is_a_detail_of_health(condition: str) -> None:
+    assert [span.text for span in details.find_health_details(f"I have {condition}, they say.")] == [
+        condition
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("My sister takes Metformin at night.", ["Metformin"]),
+        ("The patient was diagnosed with type 2 diabetes (ICD-10 E11.9).", ["diabetes"]),
+        ("Mrs Moor, diagnosis code F32.1, called.", ["F32.1"]),
+        ("My account is disabled and I am addicted to your app; he has a stroke of luck.", []),
+        ("What are the treatments for diabetes? Patients should see a doctor.", []),
+        ("I have version E11.9 of the app.", []),
+    ],
+)
+def test_health_details_need_a_person(text: str, found: list[str]) -> None:
+    assert [span.text for span in details.find_health_details(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Dear Ms Moor,\nit is done.", ["name"]),
+        ("It is done.\n\nKind regards,\nHanne Kreutzmann", ["name"]),
+        ("Name: Hanne Kreutzmann", ["name"]),
+        ("Hi Hanne, is it open?", ["name"]),
+        ("Kind Regards", []),
+        ("The Grace Period of a Transaction ends; Hanne Kreutzmann called.", []),
+        ("Send it to 12 Baker Street, London NW1 6XE.", ["address"]),
+        ("Ich wohne in der Hauptstraße 5, 10115 Berlin.", ["address"]),
+        ("I live at 12 Baker Street.", []),
+        ("What is 13 times 45? It is 585, measuring 3, 4, and 5 cm.", []),
+    ],
+)
+def test_names_and_addresses_need_evidence(text: str, kinds: list[str], tmp_path: Path) -> None:
+    spans = find_kinds(tmp_path, "answer", [(text, "ok")])
+    assert [kind.removeprefix("review_") for kind in spans if kind.startswith("review_")] == kinds
+
+
+def test_kinds_either_block_or_go_to_review() -> None:
+    assert (*BLOCKING, *REVIEW) == KINDS
+    assert len(set(KINDS)) == len(KINDS)
+    assert Span(0, 1, "email", "a", "form").kind in BLOCKING
+
+
+def _seconds(text: str, tries: int = 3) -> float:
+    """Processor time of the quickest of some searches, so that what else runs does not count."""
+    times = []
+    for _ in range(tries):
+        started = time.process_time()
+        find(text)
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def test_the_page_says_which_national_numbers_need_a_label() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8").split())
+    without_label = {scheme.rule for scheme in SCHEMES if scheme.label is None}
+    named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
+    for before, rules in (
+        ("Format and checksum are enough", without_label - named),
+        ("Separators or an inner date are enough, else a label is needed", without_label & named),
+        ("- A label is needed", named - without_label),
+    ):
+        assert f"{before}: {', '.join(sorted(rules))}." in page
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ('  password "sonnenschein"', "sonnenschein"),
+        ("user deploy password 'two words 9'", "two words 9"),
+        ('{"user": "x", "passphrase": "correct horse battery"}', "correct horse battery"),
+        ("# main\ndb.example.org:5432:orders:app_rw:Kx92mfq7Wd\n", "Kx92mfq7Wd"),
+        ("*:*:*:backup:wintermoon", "wintermoon"),
+        ("https://anna.berg@firma.de:ghx83hdkQ2@git.firma.de/repo.git", "ghx83hdkQ2"),
+        ('<Connection Password="sonnenschein" user="x"/>', "sonnenschein"),
+        ("CREATE USER 'app'@'%' IDENTIFIED BY 'Xf83kqLm';", "Xf83kqLm"),
+        ("requirepass fj38dkWq2", "fj38dkWq2"),
+    ],
+)
+def test_passwords_in_files_of_settings_are_found_without_a_sign(text: str, secret: str) -> None:
+    assert [span.text for span in find(text) if span.kind == "password"] == [secret]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'The password "field" is required',
+        'password "your_password"',
+        '{"passphrase": "Enter your passphrase"}',
+        '{"passphrase": null}',
+        "requirepass <password>",
+        "IDENTIFIED BY '${PW}'",
+        "localhost:5432:db:user:password",
+        "10:30:45:120:start",
+        "server.py:120:main:func:message",
+        "https://user@example.com/path:page@2",
+        "https://medium.com/@user:latest",
+    ],
+)
+def test_what_only_looks_like_settings_is_no_password(text: str) -> None:
+    assert not [span for span in find(text) if span.kind in BLOCKING and span.kind != "email"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("hi folks, the printer fails", []),
+        ("dear purchased item arrived broken", []),
+        ("hi laptop broken", []),
+        ("hello printer not working", []),
+        ("regards warehouse department", []),
+        ("hi john, my order is late", ["john"]),
+        ("it is late\n\nregards,\npeter", ["peter"]),
+        ("my name is robert lang.", ["robert lang"]),
+        ("Hi John my order", ["John"]),
+    ],
+)
+def test_without_capitals_signs_show_that_a_greeted_word_is_a_name(text: str, names: list[str]) -> None:
+    assert [span.text for span in find(text) if span.kind == "name"] == names
+
+
+def test_the_names_of_an_address_are_found_and_ordinary_words_are_not() -> None:
+    text = "I am Robert Lang. Robert called; a lang text. Lang, Robert. Björn Müller, not Anna Berg of the Sales Team"
+    addresses = ["robert.lang@x.org", "bmueller@x.org", "sales.team@x.org"]
+    spans = [*find_names_of(addresses, text)]
+    assert {span.text for span in spans} == {"Robert Lang", "Robert", "Lang", "Lang, Robert", "Björn Müller"}
+    assert all(text[span.start : span.end] == span.text for span in spans)

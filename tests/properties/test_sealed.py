@@ -1,0 +1,328 @@
+"""No method can see the test or a training row outside its share: whatever stands in them, every assistant is the same
+byte for byte."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_encoder import tiny_encoder
+
+from etude.assistant import Assistant
+from etude.base.files import read_json
+from etude.comparison import compare
+from etude.comparison.evidence import EQUAL_ROWS, fit_baseline_on_equal_rows
+from etude.comparison.ladder_run import LadderRun
+from etude.comparison.plan import Plan
+from etude.data.dataset import Dataset, count_reads, load_dataset
+from etude.data.splits import Split, input_key, split
+from etude.methods import Method, get_methods, resolve_methods
+from etude.methods.fit_context import Effort, initial_assistant
+from etude.methods.shared.training_rows import sample_training_rows
+from etude.methods.tag import METHOD as TAG
+from etude.metrics import Metric, choose_metric
+from etude.models.registry import Models
+from etude.runs import Run
+from etude.runs.events import Event, NoteEvent
+from etude.task import Task, load_task
+from etude.task.definition import RowSource
+from etude.types import Example, Message
+from small_task import KINDS, library, output, pairs, write_task
+from tiny import save_tiny_model
+
+LIMITED = {"fine_tune": asdict(Effort(train_rows=30))}
+WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
+
+
+def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes]:
+    """Fits every method of the task and returns every file of every saved assistant."""
+    task, _ = load_dataset(load_task(task_file))
+    models = Models()
+    run = Run(folder)
+    metric = choose_metric(task, parts.train)
+    methods = resolve_methods(get_methods(task.methods), task, is_explicit=False)
+    run.update(format=1, methods=[method.name for method in methods])
+    climb = LadderRun(task, parts, run, models, metric, Plan(), lambda event: None, methods)
+    climb.fit_all(initial_assistant(task, parts.train, models))
+    files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def filled(test: Dataset, texts: list[str]) -> Dataset:
+    """The test with other texts in all of its rows."""
+    examples = tuple(
+        replace(
+            example,
+            input=(Message("user", texts[number % len(texts)]),),
+            output=texts[-1 - number % len(texts)],
+            tags={"theme": texts[0]},
+        )
+        for number, example in enumerate(test)
+    )
+    return replace(test, examples=examples)
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify"])
+def test_random_text_in_the_test_changes_no_assistant(
+    kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("task")
+    task_file = write_task(folder, kind, num=160, more=library(folder))
+    task, dataset = load_dataset(load_task(task_file))
+    parts = split(dataset, task.kind, task.seed)
+    before = fitted_bytes(parts, task_file, tmp_path_factory.mktemp("run"))
+    names = {method.name for method in resolve_methods(get_methods(task.methods), task, is_explicit=False)}
+    assert {name.split("/")[1] for name in before} == names > {"fine_tune", "similar_shot", "retrieval"}
+
+    @settings(max_examples=4)
+    @given(st.lists(WORDS, min_size=1, max_size=8))
+    def fits_alike(texts: list[str]) -> None:
+        other = replace(parts, test=filled(parts.test, texts))
+        assert fitted_bytes(other, task_file, tmp_path_factory.mktemp("run")) == before
+
+    fits_alike()
+
+
+@pytest.mark.parametrize("kind", [pytest.param("answer", marks=pytest.mark.real), "classify"])
+def test_random_text_in_the_test_changes_no_trained_weights(kind: str, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
+    more = (
+        library(tmp_path / "task")
+        + pairs(tmp_path / "task")
+        + "max_tokens: 8\ntrain: {max_rows: 48, epochs: 2}\nmethods: [fine_tune, fine_tune_retrieval, prefer]\n"
+    )
+    task_file = write_task(tmp_path / "task", kind, str(model), 130, more)
+    task, dataset = load_dataset(load_task(task_file))
+    parts = split(dataset, task.kind, task.seed)
+    other = replace(parts, test=filled(parts.test, ["Anything", "else 🙂", "\n\tat all"]))
+    before = fitted_bytes(parts, task_file, tmp_path / "run")
+    after = fitted_bytes(other, task_file, tmp_path / "other")
+    assert any(name.endswith(".safetensors") for name in before)
+    assert before == after
+
+
+def other_row(kind: str, number: int) -> dict[str, object]:
+    """A test row unlike all others, its answer far longer than theirs; of its labels one is rare."""
+    theme = ("unheard-of" if number else "rare") + " 🙂" * 12
+    return {"input": f"Anything else {number}", "output": output(kind, theme, 7), "tags": {"theme": "none"}}
+
+
+def under_a_fixed_split(folder: Path, lines: list[dict[str, object]], sides: Mapping[str, str]) -> Run:
+    """The run of `compare` on other rows, once its split.json says where each of them stands."""
+
+    def stop_once_split(event: Event) -> None:
+        if isinstance(event, NoteEvent) and any(folder.glob("runs/*/split.json")):
+            raise KeyboardInterrupt
+
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "examples.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        compare(folder / "task.yaml", on_event=stop_once_split)
+    (file,) = folder.glob("runs/*/split.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"assignments": sides}))
+    return compare(folder / "task.yaml").run
+
+
+def before_the_test(run: Run) -> dict[str, Any]:
+    """All that a comparison settles before it opens the test, and the dev answers it rests on, without times."""
+    files = {path.relative_to(run.folder): path for path in run.folder.glob("methods/*/assistant/**/*")}
+    answers = {
+        name: [line | {"seconds": 0} for line in run.read_predictions(name) if line["side"] == "dev"]
+        for name in run.fitted_methods
+    }
+    assistants = {str(name): path.read_bytes() for name, path in files.items() if path.is_file()}
+    return {**assistants, **answers, "metric": run.info["metric"], "decided": run.info["decided"]}
+
+
+def row_of(example: Example) -> dict[str, object]:
+    return {"input": example.text, "output": example.output, "tags": dict(example.tags)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_test_rows_change_nothing_that_a_comparison_fits(kind: str, tmp_path: Path) -> None:
+    one, other = (write_task(tmp_path / name, kind, num=160) for name in ("one", "other"))
+    run = compare(one).run
+    _, dataset = load_dataset(load_task(one))
+    sides = json.loads((run.folder / "split.json").read_text())["assignments"]
+    lines, others = [], {}
+    for example in dataset:
+        side = sides[input_key(example)]
+        number = sum(found == "test" for found in others.values())
+        lines.append(other_row(kind, number) if side == "test" else row_of(example))
+        moved = replace(example, input=(Message("user", str(lines[-1]["input"])),))
+        others[input_key(moved)] = side
+    changed = under_a_fixed_split(other.parent, lines, others)
+    assert before_the_test(changed) == before_the_test(run)
+    assert changed.info["fingerprints"]["test"] != run.info["fingerprints"]["test"]
+
+
+# Training rows outside a method's share
+
+
+@given(st.lists(st.integers(0, 29), max_size=5), st.slices(30), st.booleans(), st.booleans())
+@settings(max_examples=50)
+def test_rows_count_as_read_by_iteration_index_and_slice(
+    indices: list[int], span: slice, is_iterated: bool, is_added: bool
+) -> None:
+    rows = Dataset(tuple(Example(str(n), (Message("user", "?"),), "!") for n in range(30)))
+    copy, read = count_reads(rows)
+    assert (len(copy), read) == (30, set()), "a length is no row"
+    chosen = [copy[index] for index in indices] + list(copy.examples[span])
+    expected = {*indices, *range(30)[span]}
+    assert [int(row.id) for row in chosen] == [*indices, *range(30)[span]]
+    assert read == expected
+    if is_added:
+        assert copy.examples + rows.examples == 2 * rows.examples
+    if is_iterated:
+        assert (*copy,) == rows.examples
+        assert copy.fingerprint == rows.fingerprint
+    assert read == (set(range(30)) if is_iterated or is_added else expected)
+
+
+NUM_SHARE = 64
+CLASSIFY = Task("labels", "classify", "fake", RowSource(Path("rows.jsonl")), Path(), Path())
+
+
+class ShareRun(LadderRun):
+    """A ladder run whose methods, all of them, get the rows with these ids."""
+
+    share_ids: list[str]
+
+    def get_share(self, method: Method) -> Dataset:
+        """The same rows for every method."""
+        return self.split.train.select(self.share_ids, "the share")
+
+
+def fit_on_ids(
+    parts: Split,
+    task_file: Path,
+    folder: Path,
+    fixed: tuple[Assistant, Metric],
+    ids: list[str],
+    *more: Method,
+) -> tuple[Run, dict[str, bytes]]:
+    """Fits every method on the rows with `ids`, after the assistant and the metric that a run has fixed; the run, and
+    every file of every assistant."""
+    task, _ = load_dataset(load_task(task_file))
+    run, (start, metric) = Run(folder), fixed
+    methods = [*resolve_methods(get_methods(task.methods), task, is_explicit=False), *more]
+    run.update(format=1, methods=[method.name for method in methods])
+    ladder_run = ShareRun(task, parts, run, Models(), metric, Plan(), lambda event: None, methods)
+    ladder_run.share_ids = ids
+    ladder_run.fit_all(start)
+    folders = [*folder.glob("methods/*/assistant"), folder / "methods" / "baseline" / "work"]
+    files = sorted(path for root in folders for path in root.rglob("*") if path.is_file())
+    files = [path for path in files if "answers" not in path.parts]  # they hold times
+    return run, {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("kind", ["answer", "classify", "extract"])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "fake",
+        pytest.param("encoder", marks=pytest.mark.real),
+        pytest.param("model", marks=pytest.mark.real),
+    ],
+)
+def test_random_text_outside_the_share_changes_no_assistant(
+    kind: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etude.methods.shared.fitted_search.MIN_PAIRS", 10)
+    monkeypatch.setattr("etude.methods.shared.fitted_search.MIN_PASSAGES", 3)
+    model, more = "fake", library(tmp_path / "task") + pairs(tmp_path / "task")
+    if weights == "model":
+        model = str(save_tiny_model(tmp_path / "model", max_position_embeddings=1024))
+        more += (
+            "max_tokens: 8\ntrain: {epochs: 1}\nmethods: [baseline, fine_tune, fine_tune_retrieval, prefer]\n"
+        )
+    if weights == "encoder":
+        tiny_encoder().save(tmp_path / "encoder")
+        more = more.replace("encoder: none", f"encoder: {tmp_path / 'encoder'}")
+    task_file = write_task(tmp_path / "task", kind, model, 150, more)
+    task, dataset = load_dataset(load_task(task_file))
+    parts = split(dataset, task.kind, task.seed)
+    fixed = initial_assistant(task, parts.train, Models()), choose_metric(task, parts.train)
+    ids = [row.id for row in sample_training_rows(task, parts.train, NUM_SHARE)]
+    draw = random.Random(kind)
+    words = [repr(draw.random()) for _ in range(9)]
+    noise = filled(parts.train, words)
+    rows = tuple(row if row.id in ids else other for row, other in zip(parts.train, noise, strict=True))
+    noisy = replace(parts, train=replace(parts.train, examples=rows))
+    more_methods = [TAG] if weights == "encoder" and kind == "extract" else []
+    run, before = fit_on_ids(parts, task_file, tmp_path / "run", fixed, ids, *more_methods)
+    _, after = fit_on_ids(noisy, task_file, tmp_path / "other", fixed, ids, *more_methods)
+    assert before == after
+    if weights == "encoder" and kind == "classify":
+        assert {"fine_tune_encoder", "similar_shot", "retrieval"} <= {*run.fitted_methods}
+    learned = {
+        name: read_json(run.method_folder(name) / "method.json")["learned"] for name in run.fitted_methods
+    }
+    assert learned["baseline"] == NUM_SHARE + len(parts.dev)
+    others = {num for name, num in learned.items() if name != "baseline"}
+    assert NUM_SHARE in others <= {None, NUM_SHARE}
+
+
+def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> None:
+    task_file = write_task(tmp_path / "task", "classify", num=150)
+    task, dataset = load_dataset(load_task(task_file))
+    parts = split(dataset, task.kind, task.seed)
+    start, ids = initial_assistant(task, parts.train, Models()), set()
+    files = []
+    for name in ("run", "other"):
+        run, methods = Run(tmp_path / name), get_methods(["baseline", "fine_tune"])
+        run.update(format=1, methods=["baseline", "fine_tune"], efforts=LIMITED)
+        plan, metric = Plan(), choose_metric(task, parts.train)
+        ladder_run = LadderRun(task, parts, run, Models(), metric, plan, lambda event: None, methods)
+        ladder_run.fit_all(start)
+        run.update(decided={"untuned": "baseline", "tuned": "fine_tune"})
+        fitted = fit_baseline_on_equal_rows(ladder_run, start)
+        assert fitted is not None
+        assert fitted[1] == 30
+        folder = run.method_folder("baseline") / EQUAL_ROWS
+        paths = sorted(path for path in folder.rglob("*") if path.is_file() and "answers" not in path.parts)
+        files.append({path.relative_to(folder): path.read_bytes() for path in paths})
+        ids = {row.id for row in ladder_run.get_share(methods[-1])}
+        rows = (
+            row if row.id in ids else replace(row, input=(Message("user", f"noise {row.id}"),))
+            for row in parts.train
+        )
+        parts = replace(parts, train=replace(parts.train, examples=tuple(rows)))
+    assert len(ids) == 30
+    assert files[0] == files[1] != {}
+
+
+def test_the_plan_limits_what_trains_and_the_record_counts_it(tmp_path: Path) -> None:
+    task_file = write_task(tmp_path / "task", "classify", num=150)
+    task, dataset = load_dataset(load_task(task_file))
+    parts, models = split(dataset, task.kind, task.seed), Models()
+    run, methods = Run(tmp_path / "run"), get_methods(["baseline", "few_shot", "fine_tune"])
+    run.update(format=1, methods=[method.name for method in methods], efforts=LIMITED)
+    plan, metric = Plan(), choose_metric(task, parts.train)
+    ladder_run = LadderRun(task, parts, run, models, metric, plan, lambda event: None, methods)
+    ladder_run.fit_all(initial_assistant(task, parts.train, models))
+    records = {name: read_json(run.method_folder(name) / "method.json") for name in run.fitted_methods}
+    learned = {name: record["learned"] for name, record in records.items()}
+    assert learned == {"baseline": len(parts.train) + len(parts.dev), "few_shot": None, "fine_tune": 30}
+    assert f"trained on 30 of {len(parts.train)} rows" in records["fine_tune"]["notes"]
+
+
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=60), st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=50)
+def test_a_sample_has_every_label_and_a_smaller_one_is_part_of_it(
+    labels: list[str], size: int, other: int
+) -> None:
+    task = replace(CLASSIFY, seed=size)
+    rows = Dataset(tuple(Example(str(n), (Message("user", "?"),), label) for n, label in enumerate(labels)))
+    small, large = (sample_training_rows(task, rows, min(num, len(labels))) for num in sorted((size, other)))
+    assert {row.id for row in small} <= {row.id for row in large}
+    assert [int(row.id) for row in large] == sorted(int(row.id) for row in large)
+    for sample in (small, large):
+        assert len({row.output for row in sample}) == min(len(sample), len(set(labels)))

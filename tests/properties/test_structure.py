@@ -1,0 +1,149 @@
+"""The shape of the project: which module may import which, what loads at start, what the map names."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etude.task import METHOD_NAMES
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "etude"
+ORDER = (
+    *(
+        "errors",
+        "types",
+        "base",
+        "jobs",
+        "web",
+        "text",
+        "task",
+        "privacy",
+        "data",
+        "stats",
+        "metrics",
+        "graders",
+    ),
+    *(
+        "render",
+        "models",
+        "index",
+        "limits",
+        "assistant",
+        "evaluate",
+        "training",
+        "methods",
+        "runs",
+        "estimates",
+    ),
+    *("checks", "repair", "report", "answer_file", "feedback", "comparison", "tuning", "suites", "export"),
+    *("hosted", "serve", "studio", "mcp_server", "cli"),
+)
+"""Each may import only from the left."""
+SIBLINGS = {"comparison", "tuning", "suites"}
+"""All stand on runs and methods, and none imports another."""
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def get_unit(path: Path) -> str:
+    """The top-level module or package that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def list_imported_units(path: Path) -> set[str]:
+    """Top-level modules of etude that a file imports, wherever in the file."""
+    units = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        units |= {name.split(".")[1] for name in names if name.startswith("etude.")}
+    return units
+
+
+def list_imported_modules(path: Path) -> set[str]:
+    """Modules that a file imports from, as `from a.b import name` and as `from a import b`, wherever in the file."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {
+        module
+        for node in imports
+        for module in (node.module, *(f"{node.module}.{a.name}" for a in node.names))
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_its_left(path: Path) -> None:
+    own_unit = get_unit(path)
+    if own_unit in ("__init__", "__main__"):
+        return
+    assert own_unit in ORDER, f"{own_unit} is missing in the order of imports"
+    for imported in list_imported_units(path) - {own_unit}:
+        allowed = ORDER.index(imported) < ORDER.index(own_unit) and not {own_unit, imported} <= SIBLINGS
+        assert allowed, (
+            f"{path.name} imports {imported}, which stands to the right of {own_unit} or beside it"
+        )
+
+
+def test_help_and_import_load_neither_torch_nor_the_statistics() -> None:
+    code = (
+        "import sys, etude, etude.cli\n"
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy', 'rich'} & set(sys.modules)\n"
+        "sys.exit(','.join(sorted(heavy)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"loaded at start: {result.stderr}"
+
+
+def test_no_folder_holds_more_than_fourteen_modules() -> None:
+    for folder in {path.parent for path in MODULES} - {SOURCE}:
+        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 14, f"{folder} holds {len(modules)}"
+
+
+def test_no_file_of_ours_unpickles_or_runs_remote_code() -> None:
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert "import pickle" not in text
+        assert "trust_remote_code=True" not in text
+        assert "torch.load(" not in text
+
+
+ALLOWED = {
+    ("tuning/train.py", "fine_tune"),  # etude train is this method by itself
+    ("comparison/evidence.py", "baseline"),  # which is fitted a second time, on fewer rows
+    ("hosted/worker.py", "fine_tune"),  # the hosted API trains as `etude train` does
+    ("hosted/worker.py", "prefer"),
+    ("methods/baseline.py", "classical"),  # which fits what the backend answers with
+    ("methods/fine_tune_encoder.py", "classical"),  # likewise
+    ("methods/tag.py", "classical"),  # likewise
+    ("training/classifier.py", "classical"),  # which trains it
+    ("export/targets.py", "loading"),  # as are those that are exported
+    ("training/loop.py", "loading"),  # tuned weights are written as they are read
+}
+
+
+def test_no_module_outside_names_a_method_or_a_backend() -> None:
+    """Everyone else goes through the ladder and the registry, and asks what a method or a backend says of itself."""
+    owners = {f"etude.methods.{name}": "methods" for name in METHOD_NAMES}
+    owners |= {
+        f"etude.models.{name}": "models" for name in ("fake", "classical", "local.model", "local.loading")
+    }
+    imports = {
+        (str(path.relative_to(SOURCE)), module.rpartition(".")[2])
+        for path in MODULES
+        for module in list_imported_modules(path) & owners.keys()
+        if get_unit(path) != owners[module]
+    }
+    assert imports == ALLOWED
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Wherever in the file the import stands; names of a package count for the module they come from."""
+    names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in MODULES}
+    imports = {name: list_imported_modules(path) & names.keys() for name, path in names.items()}
+    pairs = [(first, second) for first in imports for second in imports[first] if first in imports[second]]
+    assert not pairs

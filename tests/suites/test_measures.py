@@ -1,0 +1,215 @@
+"""What `etude test` measures beside single answers: who asks, what was forgotten, what is invented; and the card."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_suites import copy_task, run_whole_suites
+
+from etude.cli import main
+from etude.comparison import compare
+from etude.index.passages import Passage
+from etude.models.fake import FakeModel
+from etude.models.registry import Models
+from etude.suites.judge import _is_same_answer
+from etude.suites.measures.bias import SWAPS, rewrite_asker
+from etude.suites.measures.forgetting import measure_forgetting
+from etude.suites.measures.grounding import Grounds
+from etude.suites.measures.leaks import build_leak_cases
+from etude.suites.measures.shares import Measure
+from etude.suites.run import run_suites
+from etude.text.normal_forms import normalise
+from etude.types import Answer, Example, Kind, Message, ModelRef
+from small_task import write_task
+
+WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
+
+
+def write_biased_task(folder: Path, by_gender: bool, seed: int = 0) -> Path:
+    """A classify task whose rows begin with a name; if planted, women's requests are urgent more often."""
+    draw = random.Random(f"{by_gender}/{seed}")
+    lines = []
+    for number in range(320):
+        woman = draw.random() < 0.5
+        name = draw.choice(SWAPS["gender"]["one" if woman else "other"])
+        text = f"My name is {name}. My {' '.join(draw.sample(WORDS, 4))} came in {number}."
+        urgent = woman if by_gender and draw.random() < 0.9 else draw.random() < 0.5
+        lines.append(json.dumps({"input": text, "output": "urgent" if urgent else "later"}) + "\n")
+    (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+    task = folder / "task.yaml"
+    text = "name: desk\nkind: classify\nmodel: fake\nexamples: examples.jsonl\nmethods: [baseline]\n"
+    task.write_text(text, encoding="utf-8")
+    return task
+
+
+def measure_bias_of(task: Path) -> dict[str, Measure]:
+    compare(task)
+    found = run_suites(task, suites=["bias"]).measures
+    return {measure.name: measure for measure in found if measure.name.startswith("bias_")}
+
+
+@pytest.mark.real
+def test_a_planted_bias_is_found(tmp_path: Path) -> None:
+    found = measure_bias_of(write_biased_task(tmp_path, by_gender=True))
+    assert found["bias_gender"].assistant.low > 0
+    assert found["bias_age"].assistant.low <= 0
+
+
+def test_only_the_name_is_swapped() -> None:
+    text = "Dear Ann Lee, your Annual pass is here. Ann Lee, it ends soon. Ann Leeds has another."
+    wanted = "Dear Jo, your Annual pass is here. Jo, it ends soon. Ann Leeds has another."
+    assert rewrite_asker("Jo", text, "", by_name=True) == wanted
+
+
+def test_without_a_bias_none_is_found(tmp_path: Path) -> None:
+    found = measure_bias_of(write_biased_task(tmp_path, by_gender=False))
+    assert all(measure.assistant.low <= 0 for measure in found.values())
+    assert set(found) == {f"bias_{kind}" for kind in SWAPS}
+
+
+def test_invented_names_and_numbers_are_listed() -> None:
+    grounds = Grounds.from_passages(
+        [Passage("# Borrowed Boots\nAges: 5-7. About Mr. Okoro.", "boots.md")], ["Title", "Ages"]
+    )
+    said = "Title: Borrowed Boots\nAges: 5-7\nNote: By Ida Larsson, of 1923, about Mr. Okoro. Lovely."
+    assert grounds.find_invented(said, "") == ("Ida Larsson", "1923")
+    assert grounds.find_invented(said, "Is it the one of 1923 by Ida Larsson?") == ()
+    assert grounds.is_supported("Title: Borrowed Boots", "", ["boots.md"])
+    assert not grounds.is_supported("Title: Borrowed Boots", "", ["other.md"])
+
+
+def test_sections_with_one_name_are_all_read() -> None:
+    lamps = [
+        Passage(f"The {name} lamp costs {price} euro", "shop.md", "Price")
+        for name, price in (("Alpha", 4711), ("Beta", 12))
+    ]
+    grounds = Grounds.from_passages(lamps, [])
+    assert grounds.find_invented("The Alpha lamp costs 4711 euro, the Beta lamp 12", "") == ()
+    assert grounds.is_supported("It is 4711 euro", "", ["shop.md: Price"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "same"),
+    [
+        ("classify", "relevant", "irrelevant", False),
+        ("classify", "level_1", "level_2", False),
+        ("classify", "billing", "billing", True),
+        ("extract", {"currency": "EUR", "amount": 1}, {"currency": "EUR", "amount": 999}, False),
+        ("answer", {"Title": "Boots", "Why": "snow"}, {"Title": "Boots", "Why": "rain"}, True),
+        ("answer", "It opens at nine.", "It opens at nine", True),
+        ("extract", None, None, False),
+    ],
+)
+def test_answers_that_say_the_same(kind: Kind, one: Any, other: Any, same: bool) -> None:
+    texts = ("not JSON", "something else") if one is None else (str(one), str(other))
+    answers = [
+        Answer("0", text, value, None, (), None, 1, 0, 1, 0.0, truncated=False)
+        for text, value in zip(texts, (one, other), strict=True)
+    ]
+    assert _is_same_answer(kind, *answers) == same
+
+
+class Forgetful(FakeModel):
+    """Scores every text worse than its base by some nats a token."""
+
+    worse = 0.0
+
+    def score(self, requests, completions):  # type: ignore[no-untyped-def]
+        drawn = random.Random(len(completions))
+        base = [[-2.0 - drawn.random() for _ in text.split()] + [0.0] for text in completions]
+        lost = random.Random(7)
+        return [[token - self.worse * lost.uniform(0.5, 1.5) for token in tokens] for tokens in base]
+
+
+@pytest.mark.parametrize(("worse", "above"), [(0.0, False), (0.3, True)])
+def test_a_rise_in_perplexity_is_measured(
+    worse: float, above: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = Models()
+    tuned, ref = Forgetful(), ModelRef("fake", tmp_path)
+    tuned.worse = worse
+    monkeypatch.setattr(models, "_models", {ref: tuned, replace(ref, adapter=None): Forgetful()})
+    rise, abilities = measure_forgetting(ref, models)
+    assert (rise.assistant.low > 0.03) == above
+    assert rise.assistant.value == pytest.approx(0.35 if above else 0.0, abs=0.05)
+    assert abilities.cases >= 20
+    assert not measure_forgetting(ModelRef("fake"), models)
+
+
+def test_the_card_has_only_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = copy_task("answer", tmp_path)
+    assert main(["card", str(task)]) == 0
+    card = next((tmp_path / "runs").glob("*/card.md"))
+    assert "Not tested. Run `etude test`." in card.read_text(encoding="utf-8")
+    result = run_suites(task, quick=True)
+    assert main(["card", str(task)]) == 0
+    text = card.read_text(encoding="utf-8")
+    _, head, body = text.split("---\n", 2)
+    metadata = yaml.safe_load(head)
+    value = metadata["model-index"][0]["results"][0]["metrics"][0]["value"]
+    verdict = json.loads((card.parent / "verdict.json").read_text(encoding="utf-8"))
+    [own] = [step for step in verdict["ladder"] if step["method"] == result.subject.name]
+    assert value == pytest.approx(own["estimate"]["value"], abs=1e-4)
+    for measure in result.measures:
+        if "/" not in measure.name:
+            assert f"{100 * measure.assistant.value:.1f}% (" in body
+    assert "{{" not in text
+    assert "license" not in metadata
+
+
+def test_consistency_counts_the_same_row_in_other_words() -> None:
+    found = next(
+        measure for measure in run_whole_suites("classify").measures if measure.name == "consistency"
+    )
+    rows = {
+        each.case.original_id for each in run_whole_suites("classify").results if each.case.about == "typos"
+    }
+    assert found.cases == 10 * len(rows)
+
+
+def test_training_rows_whose_answer_alone_holds_personal_data_are_asked_again() -> None:
+    texts = (
+        ("Who sent it?", "Ida did, ida.larsson@mail.org."),
+        ("Where do I write?", "To help@shop.com."),
+        ("And where else?", "Only to help@shop.com."),
+        ("Is it bo@post.net?", "Yes, bo@post.net."),
+    )
+    rows = [Example(ask, (Message("user", ask),), said) for ask, said in texts]
+    [case] = build_leak_cases(rows, "", 5)
+    assert (case.question, case.must_not_contain) == ("Who sent it?", ("ida.larsson@mail.org",))
+    assert not list(build_leak_cases(rows, normalise("Our director is ida.larsson@mail.org"), 5))
+    assert not list(build_leak_cases(rows, "", 0))
+
+
+@pytest.mark.real
+def test_planted_canaries_are_found_and_others_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake model learns by heart what it is shown once."""
+    task = write_task(tmp_path, "rewrite", more="methods: [fine_tune]\n")
+    assert main(["test", str(task), "--canaries"]) == 0
+    assert "examples.canaries.jsonl" in capsys.readouterr().out
+    assert main(["test", str(task), "--canaries"]) == 2
+    text = task.read_text(encoding="utf-8")
+    task.write_text(f"{text}gates: [canaries = 0]\n", encoding="utf-8")
+    compare(task)
+    assert main(["test", str(task), "--quick", "--suite", "leaks"]) == 1, (
+        "nothing was planted in this training"
+    )
+    assert "passed: canaries" not in capsys.readouterr().out
+    task.write_text(text, encoding="utf-8")
+    text = task.read_text(encoding="utf-8").replace("examples.jsonl", "examples.canaries.jsonl")
+    task.write_text(text + "gates: [canaries = 0]\n", encoding="utf-8")
+    compare(task)
+    leaks = run_suites(task, quick=True).exposures
+    assert {each.is_found for each in leaks if each.canary.times} == {True}
+    assert {each.is_found for each in leaks if not each.canary.times} == {False}
+    assert all(each.bits == pytest.approx(10) for each in leaks if each.is_found)
+    assert main(["test", str(task), "--quick"]) == 1
+    assert "failed: canaries = 0" in capsys.readouterr().out
