@@ -23,7 +23,7 @@ from etude.models.backend import CAPABILITIES
 from etude.models.registry import BACKENDS
 
 PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT / "tests"))
+sys.path.insert(0, str(PROJECT / "tests" / "properties"))
 
 from test_structure import ORDER  # noqa: E402 - the order of imports, which that test checks
 

@@ -203,8 +203,7 @@ def test_a_run_on_time_keeps_the_efforts_of_its_plan(budget: float) -> None:
 
 
 @given(st.floats(1200, 5000), st.floats(1, 1.5))
-def test_a_slow_run_gives_later_methods_less_and_keeps_time_for_the_test(budget: float, slow: float) -> None:
-    plan = make_plan(WORK, budget)
-    efforts, left = run_with_clock(plan, WORK, slow)
-    assert (efforts["fine_tune"].train_rows or 2000) <= (plan.efforts["fine_tune"].train_rows or 2000)
+def test_a_slow_run_keeps_time_for_the_test(budget: float, slow: float) -> None:
+    """What one method does not use flows on, so a later one may get more than planned; the test keeps its time."""
+    _, left = run_with_clock(make_plan(WORK, budget), WORK, slow)
     assert left >= WORK.count_test_seconds(list(WORK.methods), BLOCK_ROWS)

@@ -337,6 +337,8 @@ def conflicts() -> Iterator[Case]:
         {"rows.jsonl": jsonl(before=5)},
     )
     free = [{"input": f"a {n}", "output": f"free text {n}"} for n in range(30)]
+    yield key("engine", "cuda", "'cuda'", "local, llama_cpp")
+    yield key("limits", "{refused: {examples: [a]}}", "limits.refused", "add say:")
     yield Case(
         "texts as labels",
         "rows.jsonl",

@@ -462,7 +462,9 @@ def format_plan(work: Workload, plan: Plan, overhead: float = 0.0) -> str:
     for name, effort in plan.efforts.items():
         if effort.train_rows is not None:
             parts.append(f"{name} learns from about {effort.train_rows:,} of {work.train:,} rows")
-        elif work.methods[name].is_boxed and plan.training_seconds.get(name, 0.0) < 0.99 * plan.full_seconds.get(name, 0.0):
+        elif work.methods[name].is_boxed and plan.training_seconds.get(
+            name, 0.0
+        ) < 0.99 * plan.full_seconds.get(name, 0.0):
             parts.append(f"{name} trains for {format_rough_time(plan.training_seconds[name])}")
     if plan.test_rows < work.test:
         parts.append(f"about {plan.test_rows:,} of {work.test:,} test rows for the slow methods")

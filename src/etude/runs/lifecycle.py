@@ -57,7 +57,9 @@ def load_task_rows(
     """
     task = set_budget(load_task(Path(task_file)), budget)
     if not task.encoder and "learn" in find_backend(task.model).can:
-        task = replace(task, encoder="none")  # a model without weights is for trying: no real encoder is trained
+        task = replace(
+            task, encoder="none"
+        )  # a model without weights is for trying: no real encoder is trained
     task, dataset = load_dataset(task, minimum)
     return task, dataset, load_test(task)
 

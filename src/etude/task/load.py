@@ -85,7 +85,12 @@ def _find_conflicts(
         remedy = "leave it out, or teach hand-overs with examples"
         yield "handover", "handover needs the probabilities of labels", kind, remedy
     if values.get("engine") == "llama_cpp" and kind == "classify":
-        yield "engine", "llama.cpp cannot be held to labels", "llama_cpp", "write engine: local, or leave it out"
+        yield (
+            "engine",
+            "llama.cpp cannot be held to labels",
+            "llama_cpp",
+            "write engine: local, or leave it out",
+        )
     examples, test = values.get("examples"), values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
         remedy = "delete test: to split one off"
