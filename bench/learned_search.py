@@ -26,7 +26,7 @@ from real_sets import DATA, write_lines
 from etude.cli import main as etude
 from etude.index.passages import Passage, split_document
 from etude.index.search import Search
-from etude.methods.fit_context import Effort, FitContext
+from etude.methods.shared.fit_context import Effort, FitContext
 from etude.methods.shared.fitted_search import train_encoder
 from etude.metrics import Metric
 from etude.models.registry import Models

@@ -20,7 +20,7 @@ from real_sets import prepare_task
 
 from etude.data.dataset import load_dataset
 from etude.methods.fine_tune import METHOD
-from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.methods.shared.training_run import build_token_rows, choose_config
 from etude.models.registry import Models

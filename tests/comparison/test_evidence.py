@@ -11,7 +11,7 @@ from etude.comparison import compare
 from etude.comparison.evidence import _sample_part
 from etude.comparison.plan import MethodWork, Workload, make_plan
 from etude.data.dataset import Dataset
-from etude.methods.fit_context import Effort
+from etude.methods.shared.fit_context import Effort
 from etude.report.read_run import read_report
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded

@@ -25,7 +25,7 @@ from etude.comparison.plan import (
     split_time,
 )
 from etude.comparison.prepare import make_question
-from etude.methods.fit_context import Effort
+from etude.methods.shared.fit_context import Effort
 
 
 def train_three_epochs(rows: int, dev: int, most: int | None) -> float:

@@ -34,7 +34,7 @@ from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.feedback.apply import apply_feedback
 from etude.feedback.entry import Feedback
-from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import Metric, choose_metric
 from etude.render import render_text
 from etude.serve.catalogue import ServedModel

@@ -18,7 +18,7 @@ from etude.index.passages import Passage
 from etude.methods import get_methods, resolve_methods
 from etude.methods.baseline import Baseline
 from etude.methods.fine_tune_encoder import FineTuneEncoder
-from etude.methods.fit_context import Effort, FitContext, initial_assistant
+from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
 from etude.methods.shared.fitted_search import train_encoder
 from etude.methods.shared.training_rows import fit_on_share, sample_training_rows
 from etude.models.classical import Linear, Nearest, load, save_classical

@@ -23,8 +23,8 @@ from etude.methods.baseline import Baseline
 from etude.methods.clear_prompt import ClearPrompt
 from etude.methods.few_shot import MAX_SHOTS, FewShot, choose_shots, choose_sizes, group_by_shape
 from etude.methods.fine_tune import FineTune
-from etude.methods.fit_context import Candidate, Effort, FitContext, initial_assistant, sample_rows
 from etude.methods.prompt import Prompt
+from etude.methods.shared.fit_context import Candidate, Effort, FitContext, initial_assistant, sample_rows
 from etude.methods.shared.instructions import choose_instructions, first_sentence
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, Predictor, load, save_classical

@@ -9,7 +9,7 @@ from test_methods import context
 
 from etude.assistant import load
 from etude.data.dataset import load_dataset
-from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.methods.similar_shot import SimilarShot
 from etude.models.registry import Models
 from etude.task import load_task

@@ -24,7 +24,7 @@ from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset, count_reads, load_dataset
 from etude.data.splits import Split, input_key, split
 from etude.methods import Method, get_methods, resolve_methods
-from etude.methods.fit_context import Effort, initial_assistant
+from etude.methods.shared.fit_context import Effort, initial_assistant
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.methods.tag import METHOD as TAG
 from etude.metrics import Metric, choose_metric

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
+from test_studio_browser import CHROMIUM, requests_file, served
 
 from studio_pages import read_feedback_lines
-from test_studio_browser import CHROMIUM, requests_file, served
 
 pytestmark = [
     pytest.mark.real,

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_train import tiny_model, token_rows
 
 from etude.methods.shared.training_run import CUT, TrainingRun
 from etude.training import Output, TokenRow, TrainConfig, TrainResult, make_batches, train
 from etude.training.time_box import NUM_MEASUREMENTS, BoxPlanner, TimeBox
-from test_train import tiny_model, token_rows
 
 NUM_ROWS, DEV_SECONDS = 60, 3.0
 CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=3, rows_per_step=4, micro_tokens=80)

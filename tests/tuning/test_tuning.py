@@ -38,7 +38,7 @@ from etude.errors import Declined, InputError, ModelError
 from etude.estimates.training_needs import format_question, format_remedy
 from etude.evaluate import build_sample, evaluate
 from etude.methods.fine_tune import FineTune
-from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.methods.shared.training_run import _describe_result, _list_notes
 from etude.metrics import choose_metric
 from etude.models.registry import Models

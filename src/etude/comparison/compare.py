@@ -31,7 +31,7 @@ from etude.methods import (
     needs_model,
     resolve_methods,
 )
-from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.report import write_report
@@ -134,22 +134,23 @@ def run_comparison(
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
     # 6. Fit what only the report needs: the baseline on as few rows as tuning saw; with `evidence: full`, more runs.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
-    unanswered = fit_evidence(ladder_run, fitted, start)
+    extra_fits = fit_evidence(ladder_run, fitted, start)
     # 7. Choose on dev who answers as much of the test as there is time for, and report what that can show.
     contenders = ladder_run.find_contenders(run.info["decided"].values())
     run.update(contenders=contenders)
     report_expected_power(ladder_run, contenders)
 
     # 8. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.
-    openings = open_test(run.folder.parent, run.info["id"], ladder_run.test_rows)
-    run.update(openings=openings)
+    num_openings = open_test(run.folder.parent, run.info["id"], ladder_run.test_rows)
+    run.update(openings=num_openings)
     # 9. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
     ladder_run.answer_test(fitted, contenders)
     run.update(notes=[*run.info["notes"], *models.notes])
-    evidence, extra_runs = answer_evidence(ladder_run, unanswered)
-    # 10. Only now the assistants get the limits of the task: the ladder compares them without.
+    evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
+    # 10. Only now the assistants get the limits of the task, which the ladder compares without: assistant.json.
     fitted = add_scope(ladder_run, fitted)
-    # 11. Intervals, statuses and the verdict from these files alone: verdict.json (seconds).
-    verdict = compute_verdict(ladder_run, fitted, openings, baseline_result, evidence, extra_runs)
+    # 11. Intervals, statuses and the verdict from these files, a few probing questions, and the judge if there is one:
+    # verdict.json (seconds, unless a judge is asked).
+    verdict = compute_verdict(ladder_run, fitted, num_openings, baseline_result, evidence, extra_runs)
     write_verdict(run.folder / "verdict.json", verdict)

@@ -21,7 +21,7 @@ from etude.data.dataset import Dataset
 from etude.evaluate import build_sample, evaluate, get_unit, parse_outcome
 from etude.methods import FitContext, Method
 from etude.methods.baseline import METHOD as BASELINE
-from etude.methods.fit_context import Effort
+from etude.methods.shared.fit_context import Effort
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import MethodStarted
 from etude.runs.record import build_prediction, read_method_records

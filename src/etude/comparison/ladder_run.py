@@ -21,7 +21,7 @@ from etude.data.splits import Split
 from etude.errors import STOPPING_ERRORS, quote_value
 from etude.evaluate import ScoredAnswer, build_sample, evaluate, get_unit, open_answer_log, parse_outcome
 from etude.methods import FitContext, Method
-from etude.methods.fit_context import Effort, Race, Trial, order_rows
+from etude.methods.shared.fit_context import Effort, Race, Trial, order_rows
 from etude.methods.shared.training_rows import fit_on_share, list_left_out, sample_share
 from etude.metrics import Metric
 from etude.models.registry import Models

@@ -14,7 +14,7 @@ from etude.comparison.prepare import compute_power, format_power
 from etude.comparison.scope_check import describe_limits
 from etude.errors import quote_value
 from etude.evaluate import get_unit
-from etude.methods.fit_context import Effort
+from etude.methods.shared.fit_context import Effort
 from etude.methods.shared.training_run import CUT
 from etude.runs.details import compute_details
 from etude.runs.events import NoteEvent

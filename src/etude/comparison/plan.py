@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from etude.base.formatting import format_count, format_names, format_rough_time
-from etude.methods.fit_context import Effort
 from etude.methods.method import TrainingTime
+from etude.methods.shared.fit_context import Effort
 from etude.stats.racing import FIRST_BLOCK
 
 CHEAP_SHARE, LIGHT_SHARE = 0.05, 0.3
@@ -89,10 +89,10 @@ class Workload:
         """Return the work without some methods."""
         kept = {name: method for name, method in self.methods.items() if name not in names}
         # The next method that needs the search fits it.
-        orphan = next((self.methods[name].search for name in names if self.methods[name].search), None)
-        heir = next((name for name in self.searching if name in kept), None)
-        if orphan and heir:
-            kept[heir] = replace(kept[heir], search=orphan)
+        free_search = next((self.methods[name].search for name in names if self.methods[name].search), None)
+        next_searching = next((name for name in self.searching if name in kept), None)
+        if free_search and next_searching:
+            kept[next_searching] = replace(kept[next_searching], search=free_search)
         tuned = [name for name in self.evidence_for if name not in names]
         return replace(self, methods=kept, evidence_for=tuned)
 
@@ -192,15 +192,15 @@ def split_time(seconds: float, claims: Mapping[str, tuple[float, float, float]])
     that can use it. The sum is above `seconds` only if the least of all are."""
     shares = {name: least for name, (least, _, _) in claims.items()}
     rest = seconds - sum(shares.values())
-    hungry = [name for name, (least, most, _) in claims.items() if most > least]
-    while hungry and rest > 0:
-        unit = rest / sum(claims[name][2] for name in hungry)
-        filled = [name for name in hungry if claims[name][1] - shares[name] <= unit * claims[name][2]]
-        for name in filled or hungry:
+    unfilled = [name for name, (least, most, _) in claims.items() if most > least]
+    while unfilled and rest > 0:
+        unit = rest / sum(claims[name][2] for name in unfilled)
+        filled = [name for name in unfilled if claims[name][1] - shares[name] <= unit * claims[name][2]]
+        for name in filled or unfilled:
             share = claims[name][1] if filled else shares[name] + unit * claims[name][2]
             rest -= share - shares[name]
             shares[name] = share
-        hungry = [name for name in hungry if name not in filled] if filled else []
+        unfilled = [name for name in unfilled if name not in filled] if filled else []
     return shares
 
 
@@ -255,16 +255,16 @@ class Allotment:
     def count_kept_for_test(self) -> float:
         """Seconds that are kept for the test of all methods."""
         work = self.work
-        dear = [name for name in work.methods if name not in self.cheap]
+        cuttable = [name for name in work.methods if name not in self.cheap]
         cheap_test = work.count_test_seconds(self.cheap, work.test)
-        for_dear = self.budget - sum(work.count_whole_seconds(name) for name in self.cheap)
+        seconds_for_cuttable = self.budget - sum(work.count_whole_seconds(name) for name in self.cheap)
         least = sum(
             work.methods[name].row_seconds
             * (self.count_beaten_rows(name) if name in self.beaten else BLOCK_ROWS)
-            for name in dear
+            for name in cuttable
         )
-        share = max(least, TEST_TIME_SHARE * for_dear)
-        return cheap_test + min(share, work.count_test_seconds(dear, work.test))
+        share = max(least, TEST_TIME_SHARE * seconds_for_cuttable)
+        return cheap_test + min(share, work.count_test_seconds(cuttable, work.test))
 
     def count_beaten_rows(self, name: str) -> int:
         """Count the test rows of a method that another one beats on dev, by the time that they take."""
@@ -338,9 +338,9 @@ def make_plan(work: Workload, budget: float | None) -> Plan:
             efforts[name] = allotment.choose_effort(name, to_come, left, efforts)
         seconds[name] = work.count_fit_seconds(name, efforts[name])
         left -= seconds[name]
-    for_dear = left - evidence - work.count_test_seconds(cheap, work.test)
-    rows = work.test if budget is None else allotment.count_test_rows(names, for_dear)
-    dear = [name for name in names if name not in cheap]
+    seconds_for_cuttable = left - evidence - work.count_test_seconds(cheap, work.test)
+    rows = work.test if budget is None else allotment.count_test_rows(names, seconds_for_cuttable)
+    cuttable = [name for name in names if name not in cheap]
     training = {name: work.count_training_seconds(name, efforts[name]) for name in names}
     training = {name: value for name, value in training.items() if value}
     for name, method in work.methods.items():
@@ -351,7 +351,7 @@ def make_plan(work: Workload, budget: float | None) -> Plan:
         efforts,
         seconds,
         rows,
-        work.count_test_seconds(cheap, work.test) + work.count_test_seconds(dear, rows),
+        work.count_test_seconds(cheap, work.test) + work.count_test_seconds(cuttable, rows),
         cheap,
         training,
         {name: full.count_training_seconds(name, FULL_EFFORT) for name in names if name in training},
@@ -370,11 +370,11 @@ def drop_methods(work: Workload, budget: float) -> Plan:
     plan = make_plan(work, budget)
     while plan.total > budget * (1 + 1e-9):
         rest = work.without(left_out)
-        dear = [name for name in list(rest.methods)[:-1] if name not in plan.cheap]
-        if not dear:
+        cuttable = [name for name in list(rest.methods)[:-1] if name not in plan.cheap]
+        if not cuttable:
             break
-        untuned = [name for name in dear if not rest.methods[name].training]
-        left_out.append(max(untuned or dear, key=rest.count_least_seconds))
+        untuned = [name for name in cuttable if not rest.methods[name].training]
+        left_out.append(max(untuned or cuttable, key=rest.count_least_seconds))
         plan = make_plan(work.without(left_out), budget)
     return replace(plan, left_out=tuple(left_out))
 

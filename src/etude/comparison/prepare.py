@@ -27,7 +27,7 @@ from etude.estimates.row_checks import check_lengths
 from etude.estimates.timing import TIMED_ANSWERS, Rates, measure_rates
 from etude.evaluate import get_unit
 from etude.methods import Method, needs_model
-from etude.methods.fit_context import sample_evenly
+from etude.methods.shared.fit_context import sample_evenly
 from etude.metrics import Metric
 from etude.models.registry import Models, find_backend
 from etude.runs import Run

@@ -15,8 +15,8 @@ from etude.assistant import Assistant, PromptLimit, with_engine
 from etude.data.dataset import Dataset
 from etude.errors import STOPPING_ERRORS
 from etude.index.build import load_task_encoder
-from etude.methods.fit_context import sample_evenly
 from etude.methods.method import Method, TrainingTime
+from etude.methods.shared.fit_context import sample_evenly
 from etude.methods.shared.fitted_search import measure_search_time
 from etude.models.backend import count_shared_tokens
 from etude.models.registry import Models

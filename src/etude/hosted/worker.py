@@ -23,7 +23,8 @@ from etude.data.preferences import read_preferences
 from etude.errors import EtudeError, InputError, TrainingDiverged
 from etude.hosted.file_store import FileStore
 from etude.hosted.fine_tuning import FineTuningJob
-from etude.methods import fine_tune, fit_context, prefer
+from etude.methods import fine_tune, prefer
+from etude.methods.shared import fit_context
 from etude.methods.shared.training_run import build_training_run, choose_config
 from etude.metrics import choose_metric
 from etude.models.registry import Models

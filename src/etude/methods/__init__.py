@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from etude.errors import InputError, Issue, quote_value
-from etude.methods.fit_context import Candidate, FitContext
 from etude.methods.method import Method
+from etude.methods.shared.fit_context import Candidate, FitContext
 from etude.task import METHOD_NAMES as NAMES
 from etude.task import VERDICT_KEYS, Task
 from etude.types import Example

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from etude.assistant import PromptLimit
-from etude.methods.fit_context import name_shape
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.methods.shared.fit_context import name_shape
 from etude.models.registry import Models
 
 DRAWS = 2

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from etude.base.files import read_json, write_json
 from etude.errors import Issue
 from etude.evaluate import build_sample, evaluate
-from etude.methods.fit_context import choose_max_tokens, sample_evenly
 from etude.methods.method import (
     Assistant,
     Candidate,
@@ -22,6 +21,7 @@ from etude.methods.method import (
     Task,
     TrainingTime,
 )
+from etude.methods.shared.fit_context import choose_max_tokens, sample_evenly
 from etude.methods.shared.fitted_search import FittedSearch
 from etude.methods.shared.instructions import choose_instructions
 from etude.methods.shared.training_rows import find_too_long_to_train, update_max_tokens

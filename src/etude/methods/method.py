@@ -10,7 +10,7 @@ from etude.assistant import Assistant, PromptLimit
 from etude.data.dataset import Dataset
 from etude.data.splits import Split
 from etude.errors import Issue
-from etude.methods.fit_context import Candidate, FitContext
+from etude.methods.shared.fit_context import Candidate, FitContext
 from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example, Side

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.base.files import Json
-from etude.methods.fit_context import TrialResult
+from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED
 from etude.runs.verdict import TargetMark, Verdict
 from etude.types import Estimate, Finding, PricedCost

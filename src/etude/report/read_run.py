@@ -12,7 +12,7 @@ from typing import Any
 from etude.base.files import Json, read_json, read_lines
 from etude.base.typed_json import from_json
 from etude.evaluate import build_sample, parse_outcome
-from etude.methods.fit_context import TrialResult
+from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED, Metric
 from etude.models.registry import get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report

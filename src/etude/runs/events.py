@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, get_args
 
 from etude.base import files, typed_json
 from etude.errors import RUN_REMEDY, RunError
-from etude.methods.fit_context import Trial
+from etude.methods.shared.fit_context import Trial
 from etude.runs.folder import Run
 from etude.types import Estimate, Side
 

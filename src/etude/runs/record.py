@@ -16,8 +16,8 @@ from etude.base.files import Json, read_json, write_json
 from etude.data.splits import Split
 from etude.errors import RunError
 from etude.evaluate import ScoredAnswer, get_unit
-from etude.methods.fit_context import FitContext
 from etude.methods.method import Method
+from etude.methods.shared.fit_context import FitContext
 from etude.metrics import Metric
 from etude.runs import events, fingerprints, openings
 from etude.runs.folder import FORMAT, Run, list_siblings

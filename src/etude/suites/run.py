@@ -14,7 +14,7 @@ from etude.base.formatting import format_count
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_value
 from etude.index.documents import read_passages
-from etude.methods.fit_context import sample_rows
+from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.report import write_report
 from etude.suites.answering import answer_cases, drop_too_long

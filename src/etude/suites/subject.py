@@ -10,7 +10,7 @@ from etude.base.files import read_json
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError, Issue, RunError, quote_value
 from etude.methods import get_methods
-from etude.methods.fit_context import initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import Metric
 from etude.models.registry import Models, find_backend
 from etude.runs import FOLDER, Run, find_run

@@ -32,7 +32,7 @@ from etude.estimates import training_needs
 from etude.estimates.row_checks import check_lengths
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
-from etude.methods.fit_context import FitContext, initial_assistant
+from etude.methods.shared.fit_context import FitContext, initial_assistant
 from etude.methods.shared.training_rows import list_left_out, sample_share
 from etude.methods.shared.training_run import CHECKPOINT, TrainingRun, build_training_run
 from etude.metrics import choose_metric

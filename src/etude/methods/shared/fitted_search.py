@@ -25,7 +25,7 @@ from etude.index.build import Vectors, count_missing, embed_texts, load_task_enc
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
 from etude.index.search import Search, find_gold_passages, load_search
-from etude.methods.fit_context import FitContext
+from etude.methods.shared.fit_context import FitContext
 from etude.models.registry import Models
 from etude.models.timings import measure_once
 from etude.stats import choose, estimate, estimate_sample, make_score_sample

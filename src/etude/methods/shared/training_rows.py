@@ -7,8 +7,8 @@ from dataclasses import replace
 from etude.assistant import TOKEN_MARGIN, Assistant
 from etude.data.dataset import Dataset, count_reads
 from etude.errors import Issue
-from etude.methods.fit_context import FitContext, choose_max_tokens, name_shape
 from etude.methods.method import Method
+from etude.methods.shared.fit_context import FitContext, choose_max_tokens, name_shape
 from etude.methods.shared.training_run import build_token_rows, locate
 from etude.models.registry import Models
 from etude.stats.sample import order_by_strata

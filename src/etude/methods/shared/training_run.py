@@ -13,7 +13,7 @@ from etude.base.formatting import format_loss, format_loss_change
 from etude.base.processes import SINGLE, World
 from etude.data.dataset import Dataset
 from etude.errors import quote_value
-from etude.methods.fit_context import name_shape
+from etude.methods.shared.fit_context import name_shape
 from etude.methods.shared.instructions import choose_instructions
 from etude.task import Task
 from etude.task.settings import DATA_SETTINGS, SETTINGS
