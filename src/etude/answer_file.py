@@ -77,7 +77,9 @@ def predict(
     if output.exists():
         raise InputError([Issue(str(output), "the file exists", "", "delete it, or choose another name")])
     if output.suffix.lower() not in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-        raise InputError([Issue(str(output), "an unknown format", "", "use a name in .jsonl, .csv or .tsv")])
+        raise InputError(
+            [Issue(str(output), "an unknown format", "", "use a file name that ends in .jsonl, .csv or .tsv")]
+        )
     run = find_run_of(Path(path))
     names, total, columns = find_input_columns(file, input, read_input_columns(run))
     models = Models(endpoints=load_endpoints(assistant, run))

@@ -407,6 +407,19 @@ def test_an_epoch_less_than_usual_is_a_part_of_the_training_too() -> None:
     )
 
 
+def test_weights_that_saw_fewer_rows_than_their_search_are_named_by_their_own_rows() -> None:
+    methods = [
+        make_method("baseline", make_scores(600, 2_000), learned=8_000),
+        make_method(
+            "fine_tune", make_scores(1_900, 2_000), learned=7_611, fewer_epochs=True, weights_rows=936
+        ),
+    ]
+    verdict = make_verdict(make_inputs(methods, train_rows=7_611))
+    assert verdict.sentence.startswith(
+        "Use fine_tune. Trained on 936 of 7,611 rows (its search learned from 7,611), it scores 65 points more"
+    )
+
+
 def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stands() -> None:
     methods = [
         make_method("prompt", make_scores(200, 400)),

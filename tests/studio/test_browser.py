@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import pytest
 from test_studio_browser import CHROMIUM, requests_file, served
 
-from studio_pages import read_feedback_lines
+from studio_helpers import read_feedback_lines
 
 pytestmark = [
     pytest.mark.real,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from etude.studio.row_store import RowFilter
 from etude.studio.studio import Studio
-from studio_pages import GOOD, browser, fields, open_studio, read_feedback_lines
+from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines
 
 
 def read_table(text: str) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from etude.feedback import drop_undone
 from etude.studio.sign_in import invite_person
 from etude.studio.studio import Studio
 from etude.task.contract import Contract
-from studio_pages import GOOD, browser, fields, open_studio, read_feedback_lines, send
+from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send
 
 
 def test_the_row_is_corrected_or_left_out_with_a_reason(studio_task: Path) -> None:

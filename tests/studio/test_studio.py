@@ -31,7 +31,7 @@ from etude.studio.views import build_studio_app
 from etude.suites.run import run_suites
 from etude.types import Excerpt, Finding, Message
 from small_task import rows, write_task
-from studio_pages import GOOD, browser, fields, open_studio, read_feedback_lines, send, write_requests
+from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send, write_requests
 
 ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 

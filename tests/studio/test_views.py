@@ -12,7 +12,7 @@ from etude.feedback import Feedback
 from etude.studio import views
 from etude.studio.studio import Studio
 from etude.studio.suite_result import SuiteResult
-from studio_pages import GOOD, fields, open_studio, read_feedback_lines, send
+from studio_helpers import GOOD, fields, open_studio, read_feedback_lines, send
 
 
 def test_every_page_on_which_somebody_judges_says_what_a_good_answer_is(studio_task: Path) -> None:

@@ -221,7 +221,7 @@ def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) 
 def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
     check_processes(task, SINGLE)
-    with pytest.raises(InputError, match=r"train: dev_metric: .* none of 2 processes holds the whole model"):
+    with pytest.raises(InputError, match=r"train: dev_metric: .* fsdp splits it over 2"):
         check_processes(task, World(rank=0, size=2))
 
 

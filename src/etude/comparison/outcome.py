@@ -191,6 +191,7 @@ def _build_inputs(ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]]) ->
             lines[name],
             rows.ids,
             fewer_epochs=method_records[name]["params"].get("reasons", {}).get("epochs") == CUT,
+            weights_rows=method_records[name]["params"].get("trained_rows"),
             **{key: method_records[name].get(key) for key in RECORD_KEYS},
         )
         for name in lines

@@ -136,7 +136,7 @@ def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Prefere
     _require_examples(len(sides["train"]))
     if "dev" not in sides:
         held_back = max(1, len(sides["train"]) // 10)
-        message = f"No validation file: the last {held_back} pairs choose the epoch and are not learned."
+        message = f"No validation file, so the last {held_back} pairs are held back to choose the epoch."
         job.add_event("no validation", message, "warn")
         sides["train"], sides["dev"] = sides["train"][:-held_back], sides["train"][-held_back:]
     return task, sides
@@ -173,7 +173,7 @@ def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
         raise _invalid_file(error, "training_file") from error
     _require_examples(len(train))
     if request["validation_file"] is None:
-        message = "No validation file: no rows are held back, and the weights of the last epoch are kept."
+        message = "No validation file, so all rows are trained on and the weights of the last epoch are kept."
         job.add_event("no validation", message, "warn")
         return task, train, None
     try:

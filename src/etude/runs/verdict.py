@@ -59,6 +59,9 @@ class MethodResult:
     """Rows it was trained on; None if there are none."""
     fewer_epochs: bool = False
     """Whether a budget cut its epochs."""
+    weights_rows: int | None = None
+    """Rows that its weights were trained on, if a budget ended training before all of `learned`: a search may have
+    learned from more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +382,9 @@ def read_verdict(file: Path) -> Verdict | None:
     try:
         return typed_json.from_json(Verdict, files.read_json(file))
     except ValueError as error:
-        raise RunError(f"{file} is no verdict of this version of Étude ({error}). {RUN_REMEDY}") from error
+        raise RunError(
+            f"{file} was written by another version of Étude, or is damaged ({error}). {RUN_REMEDY}"
+        ) from error
 
 
 def build_scored_rows(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:

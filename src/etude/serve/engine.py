@@ -273,9 +273,7 @@ class ServingEngine:
         max_tokens = min(self.limits.prompt_tokens, self.models.get(queued.assistant.model).context)
         num_characters = sum(len(message.content) for message in queued.messages)
         if num_characters > max_tokens * MAX_TOKEN_CHARACTERS:
-            message = (
-                f"The messages have {num_characters:,} characters; the prompt may have {max_tokens:,} tokens."
-            )
+            message = f"The messages are too long: {num_characters:,} characters do not fit in {max_tokens:,} tokens."
             raise ApiError(400, message, "messages", "context_length_exceeded")
 
     def _answer_in_thread(self, queued: QueuedRequest, model: ConcurrentModel) -> None:

@@ -184,7 +184,7 @@ def read_gates(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defin
         gate = definition.parse_gate(sentence)
         if gate is None:
             value = repr(sentence) if sentence else readers.quote_node(node)
-            remedy = f"write such as {definition.GATE_EXAMPLES}"
+            remedy = f"write a gate, for example {definition.GATE_EXAMPLES}"
             document.add_issue(node, f"{key}: not a gate", value, remedy)
         else:
             gates.append(gate)

@@ -136,7 +136,7 @@ def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
 def check_processes(task: Task, world: World) -> None:
     """Raise InputError if the processes of `world` cannot train together as the task asks."""
     if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
-        message = f"with data_parallel: fsdp, none of {world.size} processes holds the whole model to answer dev with"
+        message = f"dev_metric needs the whole model in one process; fsdp splits it over {world.size}"
         raise InputError([Issue("train: dev_metric", message, "true", "leave one of the two out")])
 
 

@@ -80,7 +80,9 @@ def _check_row(
 ) -> list[Issue]:
     if len(row.ids) != len(row.trained):
         value = f"{len(row.ids)} tokens, {len(row.trained)} marks"
-        return [Issue(row.id, "the numbers of tokens and of marks differ", value, "mark every token once")]
+        return [
+            Issue(row.id, "the row has more tokens than marks, or fewer", value, "give each token one mark")
+        ]
     issues = []
     if not weight(row) > 0:
         remedy = "give the row an answer, or leave the row out"
