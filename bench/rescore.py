@@ -514,6 +514,11 @@ class Sample:
         return len(self.names)
 
     @property
+    def effective_units(self) -> float:
+        """Units of equal size that would say as much (Kish 1965)."""
+        return self.units if self.macro else float(self.sums[:, 1].sum() ** 2 / (self.sums[:, 1] ** 2).sum())
+
+    @property
     def rows(self) -> int:
         """Rows."""
         return len(self.scores)
@@ -621,9 +626,13 @@ class Recomputed:
         return Check(label, stored, self.mean, self.allowed)
 
 
-def student(units: int, z: Any = Z) -> Any:
-    """Student's quantile for units - 1 at the level of the normal quantile z."""
-    return stats.t.ppf(stats.norm.cdf(z), units - 1) if units > 1 else np.full_like(z, np.inf, dtype=float)
+def student(units: float, z: Any = Z) -> Any:
+    """Student's quantile for units - 1, at least 1, at the level of the normal quantile z."""
+    return (
+        stats.t.ppf(stats.norm.cdf(z), max(units - 1, 1.0))
+        if units > 1
+        else np.full_like(z, np.inf, dtype=float)
+    )
 
 
 def wilson(share: Any, n: Any, z: Any = Z) -> tuple[Any, Any]:
@@ -713,8 +722,8 @@ def root(critical: Any, error: np.ndarray, tilt: np.ndarray) -> np.ndarray:
 def difference(a: Sample, b: Sample) -> Difference:
     """Moments of a - b over units, with the floor of one unit's difference.
 
-    With e² the variance (G / (G - 1) included), m3 the third moment and L the largest difference of a unit
-    as part of the mean (1 / G where none differs, and for macro-F1): the standard error is max(e, L), and
+    With e² the variance of the jackknife, m3 the third moment and L the largest average difference of a unit's rows (1
+    where none differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1): the standard error is max(e, L), and
     the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and the same with -m3 downwards.
     """
     G = a.units
@@ -723,7 +732,9 @@ def difference(a: Sample, b: Sample) -> Difference:
         deviations = deviations - deviations.mean(axis=1, keepdims=True)
         second, third = (deviations**2).mean(axis=1), (deviations**3).mean(axis=1)
     else:
-        pulls = a.pulls - b.pulls
+        shares = a.sums[:, 1] / a.sums[:, 1].sum()
+        scale = (1 - 1 / G) / (1 - shares) if G > 1 else 1.0  # the jackknife over units of unequal size
+        pulls = (a.pulls - b.pulls) * scale
         second, third = np.array([(pulls**2).sum()]), np.array([(pulls**3).sum()])
     squared = second * G / (G - 1) if G > 1 else second
     one_unit = largest_unit(a, b)
@@ -737,8 +748,10 @@ def largest_unit(a: Sample, b: Sample) -> float:
     """L of `difference`."""
     if a.macro:
         return 1 / a.units
-    largest_sum = float(np.abs(a.sums[:, 0] - b.sums[:, 0]).max())
-    return largest_sum / a.rows if largest_sum * a.units > EQUAL * a.rows else 1 / a.units
+    sizes = a.sums[:, 1]
+    largest = float((np.abs(a.sums[:, 0] - b.sums[:, 0]) / sizes).max())
+    size = math.sqrt(float((sizes**2).mean())) / float(sizes.sum())
+    return (largest if largest > EQUAL else 1.0) * size
 
 
 def exact_flips(diffs: np.ndarray) -> float:
@@ -909,7 +922,11 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
         low, high = (Recomputed(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
     else:
         test = "swaps" if a.macro else "sign flips"
-        low, high = ladder.differences[tuned, untuned].bounds(student(a.units))
+        low, high = ladder.differences[tuned, untuned].bounds(student(a.effective_units))
+        if a.units < a.rows and not a.macro:  # grouped rows: no further than the two intervals allow
+            (low_a, high_a), (low_b, high_b) = estimate(a), estimate(b)
+            low = Recomputed(np.maximum(low.values, low_a.mean - high_b.mean))
+            high = Recomputed(np.minimum(high.values, high_a.mean - low_b.mean))
     yield Check("headline: value", gap["value"], a.value - b.value, CLOSED)
     yield low.check("headline: low", gap["low"])
     yield high.check("headline: high", gap["high"])

@@ -23,6 +23,8 @@ from torch.distributed.tensor import DTensor
 from etude.base.processes import SINGLE, World, join_processes
 from etude.errors import ModelError
 from etude.training import Output, train
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
 from test_train import CONFIG, StopError, tiny_model, token_rows
 
 FULL = {"weights": "full", "learning_rate": 3e-3}

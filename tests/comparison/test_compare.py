@@ -308,8 +308,8 @@ def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
     run, events = events_of(task, budget=0.4)
     texts = " ".join(event.text for event in events if isinstance(event, NoteEvent))
-    assert "To fit the budget" in texts
-    assert run.info["plan"]["cuts"]
+    assert "without prompt" in texts
+    assert run.info["plan"]["left_out"]
 
 
 @pytest.mark.real
@@ -326,7 +326,7 @@ class Slow(Prompt):
 
     number: int = 1
 
-    def tries(self, task: Task, train: Dataset, start: Assistant) -> int:
+    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
         """As many as it was made with."""
         return self.number
 
@@ -344,7 +344,7 @@ HOURS = 50_000
         (HOURS, 3600.0, []),
         (HOURS, None, ["This takes"]),
         (HOURS, math.inf, ["This takes"]),
-        (1, 1e-9, ["Even the smallest plan with all methods takes"]),
+        (1, 1e-9, ["The budget of"]),
     ],
 )
 def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(
@@ -678,7 +678,7 @@ def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
     task = write_task(tmp_path, "classify", model=str(tiny), more="methods: [baseline]\n")
     code = (
         "import sys; from etude.comparison import compare\n"
-        f"assert compare({str(task)!r}).run.complete\n"
+        f"assert compare({str(task)!r}).run.is_complete\n"
         "sys.exit(','.join({'torch', 'transformers'} & set(sys.modules)) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -74,7 +74,7 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
     assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
     page = (run.folder / "report.html").read_text()
     assert "kappa 0.90" in page
-    assert "As people would judge" in page
+    assert "Corrected by its agreement with people" in page
 
 
 @pytest.mark.real
