@@ -723,7 +723,8 @@ def difference(a: Sample, b: Sample) -> Difference:
     """Moments of a - b over units, with the floor of one unit's difference.
 
     With e² the variance of the jackknife, m3 the third moment and L the largest average difference of a unit's rows (1
-    where none differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1): the standard error is max(e, L), and
+    where none differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1): the
+    standard error is max(e, L), and
     the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and the same with -m3 downwards.
     """
     G = a.units
