@@ -1,6 +1,5 @@
 """Training an encoder to classify: all its weights, and a linear head that starts from the logistic regression."""
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -58,8 +57,7 @@ class Classifier(torch.nn.Module):
 
 def choose_loop_config(num_rows: int, seed: int) -> encoder_loop.LoopConfig:
     """Choose settings for `num_rows` rows: more epochs for few rows, so that there are some hundred steps."""
-    steps = math.ceil(num_rows / ROWS_PER_STEP)
-    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps)))
+    epochs = encoder_loop.choose_epochs(num_rows, ROWS_PER_STEP, MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS)
     return encoder_loop.LoopConfig(epochs, ROWS_PER_STEP, LEARNING_RATE, seed)
 
 
@@ -78,19 +76,18 @@ def tune_classifier(
     without a row.
     """
     classifier = Classifier(linear)
-    classifier.body.set_attn_implementation(encoder_loop.ATTENTION)
     config, loss = choose_loop_config(len(texts), seed), classifier.build_loss(texts, labels)
-    result = encoder_loop.train_encoder(
-        classifier,
-        len(texts),
-        lambda: loss,
-        config,
-        folder,
-        lambda: score(classifier.to_linear()),
-        log,
-        first_epoch=1,
-    )
-    classifier.body.set_attn_implementation("sdpa")
+    with encoder_loop.use_training_attention(classifier.body):
+        result = encoder_loop.train_encoder(
+            classifier,
+            len(texts),
+            lambda: loss,
+            config,
+            folder,
+            lambda: score(classifier.to_linear()),
+            log,
+            first_epoch=1,
+        )
     classifier.encoder.is_tuned = True
     return classifier.to_linear(), result
 

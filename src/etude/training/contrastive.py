@@ -58,11 +58,10 @@ def tune_encoder(
         vectors_PD = torch.from_numpy(encoder.embed([passages[index] for index in answers]))
         return _build_loss(encoder, pairs, passages, config, vectors_PD.to(module.device))
 
-    module.set_attn_implementation(encoder_loop.ATTENTION)
-    result = encoder_loop.train_encoder(
-        module, len(pairs), begin_epoch, config.loop, folder, lambda: score(encoder), log
-    )
-    module.set_attn_implementation("sdpa")
+    with encoder_loop.use_training_attention(module):
+        result = encoder_loop.train_encoder(
+            module, len(pairs), begin_epoch, config.loop, folder, lambda: score(encoder), log
+        )
     encoder.is_tuned = True
     return result
 
@@ -71,13 +70,11 @@ def estimate_contrastive_seconds(
     encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
 ) -> float:
     """Estimate the seconds of the whole training from two timed steps. The weights stay unchanged."""
-    encoder.module.set_attn_implementation(encoder_loop.ATTENTION)
     # Zero vectors: the time of a step does not depend on which passages are near.
     vectors = torch.zeros(len({index for _, index in pairs}), encoder.module.config.hidden_size)
     loss = _build_loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
-    seconds = encoder_loop.estimate_seconds(encoder.module, len(pairs), loss, config.loop)
-    encoder.module.set_attn_implementation("sdpa")
-    return seconds
+    with encoder_loop.use_training_attention(encoder.module):
+        return encoder_loop.estimate_seconds(encoder.module, len(pairs), loss, config.loop)
 
 
 def _build_loss(

@@ -1,14 +1,15 @@
 """The training loop of a small encoder: all weights, AdamW, and the weights of the epoch with the best score.
 
 The state is saved after every epoch, so a killed run resumes to the same weights. The loss is passed in: contrastive.py
-for search, classifier.py for labels.
+for search, classifier.py for labels, tagging.py for the values of fields.
 """
 
 import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from etude.base.files import atomic_file
 
@@ -51,6 +53,21 @@ class TunedEncoder:
     """The caller's score before training and after each epoch; the weights are those of the best."""
     best_epoch: int
     seconds: float
+
+
+def choose_epochs(num_rows: int, rows_per_step: int, min_steps: int, least: int, most: int) -> int:
+    """Choose as many epochs as `min_steps` steps need, from `least` to `most`: more for few rows."""
+    return min(most, max(least, math.ceil(min_steps / math.ceil(num_rows / rows_per_step))))
+
+
+@contextmanager
+def use_training_attention(module: PreTrainedModel) -> Iterator[None]:
+    """Compute attention as it is fastest to train, and afterwards as it is fastest to answer."""
+    module.set_attn_implementation(ATTENTION)
+    try:
+        yield
+    finally:
+        module.set_attn_implementation("sdpa")
 
 
 def train_encoder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,8 +73,7 @@ def build_rows(
 
 def choose_loop_config(num_rows: int, seed: int) -> encoder_loop.LoopConfig:
     """More epochs for few rows, so that there are some hundred steps."""
-    steps = math.ceil(num_rows / ROWS_PER_STEP)
-    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps)))
+    epochs = encoder_loop.choose_epochs(num_rows, ROWS_PER_STEP, MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS)
     return encoder_loop.LoopConfig(epochs, ROWS_PER_STEP, LEARNING_RATE, seed)
 
 
@@ -96,21 +94,21 @@ def train_tagger(
         module.share_head()
         return score(tagger)
 
-    module.body.set_attn_implementation(encoder_loop.ATTENTION)
     loss = module.build_loss(rows)
     config = choose_loop_config(len(rows), seed)
-    result = encoder_loop.train_encoder(
-        module,
-        len(rows),
-        lambda: loss,
-        config,
-        folder,
-        measure,
-        log,
-        first_epoch=1,
-        lengths=[len(window.ids) for window, _ in rows],
-    )
-    module.body.set_attn_implementation("sdpa")
+    lengths = [len(window.ids) for window, _ in rows]
+    with encoder_loop.use_training_attention(module.body):
+        result = encoder_loop.train_encoder(
+            module,
+            len(rows),
+            lambda: loss,
+            config,
+            folder,
+            measure,
+            log,
+            first_epoch=1,
+            lengths=lengths,
+        )
     module.share_head()
     tagger.encoder.is_tuned = True
     return result

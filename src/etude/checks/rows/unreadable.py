@@ -32,9 +32,8 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}  # of kinds that are no
 def check_unreadable(material: Material) -> Iterator[Finding]:
     """Yield one finding for each kind and message of the issues, whichever turn they are in; a comparison would stop at
     errors."""
-    own = frozenset(
-        material.issues
-    )  # --fix never writes to the test, and its rows are not among the examples
+    # --fix never writes to the test, and its rows are not among the examples.
+    own_issues = frozenset(material.issues)
     test = material.test or ()
     ids = _find_readable(material.rows, material.issues)
     num_own = _count_rows(material.rows, material.issues)
@@ -43,7 +42,7 @@ def check_unreadable(material: Material) -> Iterator[Finding]:
     for issue in (*material.issues, *_locate_test_issues(material)):
         groups[issue.kind, mask_turn_numbers(issue.message)].append(issue)
     for (kind, text), issues in groups.items():
-        is_own = not own.isdisjoint(issues)
+        is_own = not own_issues.isdisjoint(issues)
         locations = tuple(issue.location for issue in issues)
         message = redact_label(text if len(issues) > 1 else issues[0].message)
         value = redact(issues[0].value) if issues[0].value not in ("", "''") else ""
@@ -59,7 +58,7 @@ def check_unreadable(material: Material) -> Iterator[Finding]:
             locations=locations,
             numbers={
                 "rows": len({location for location in locations if parse_location(location)[1]}),
-                "of": num_own * is_own + num_test * (not own.issuperset(issues)),
+                "of": num_own * is_own + num_test * (not own_issues.issuperset(issues)),
             },
             fix="leaves these rows out" if kind in LEFT_OUT_KINDS and is_own else "",
         )
