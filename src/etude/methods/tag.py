@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from etude.base.files import read_json, write_json
 from etude.base.formatting import format_count
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import split_columns
-from etude.methods.fine_tune_encoder import METHOD as FINE_TUNE_ENCODER
-from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task, TrainingTime
+from etude.methods.method import Assistant, Dataset, FitContext, Task, TrainingTime
+from etude.methods.shared.encoder_method import EncoderMethod
 from etude.models.registry import Models
 from etude.models.timings import measure_once
 from etude.text.answer_spans import (
@@ -25,13 +24,12 @@ from etude.text.answer_spans import (
     collect_values,
     parse_answers,
 )
-from etude.types import CLASSICAL, Example, ModelRef
+from etude.types import Example
 
 if TYPE_CHECKING:
     from etude.models.classical import Predictor
     from etude.models.local.tagger import Tagger
 
-RECORD, WEIGHTS = "trained.json", "tagger"
 MIN_PRESENT = 0.5
 """A field is tagged if so many of its training values are words of their text; else a classifier chooses its value."""
 MIN_JSON = 0.9
@@ -40,23 +38,15 @@ MAX_CLASSES = 100
 """Distinct values that a field may have for a classifier to choose among them."""
 
 
-class Tag(Method):
+class Tag(EncoderMethod):
     """All weights of the encoder and a linear layer over its words are trained to tag the values of the answer's
     fields; fields whose values are not in the text are chosen by a classifier. The epoch with the best F1 over the
     values of dev is kept. No language model answers."""
 
     name = "tag"
     label = "Tagged by an encoder"
-    tuned = True
-    prompted = False
-    asks_model = False
-    keys = ("encoder",)
-
-    def missing_key(self, task: Task) -> str:
-        """It is for extraction, and needs an encoder."""
-        if task.kind != "extract":
-            return "kind: extract"
-        return "an encoder:" if task.encoder == "none" else ""
+    kind = "extract"
+    weights = "tagger"
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
         """Answers have to be JSON objects without lists of objects, with values that are words of the texts."""
@@ -69,10 +59,6 @@ class Tag(Method):
         if not _count_values(texts, answers).tagged:
             return "no field has half of its training values word for word in the texts"
         return ""
-
-    def is_supported(self, task: Task) -> bool:
-        """Unless the task names an encoder, the packaged one has to be installed."""
-        return FINE_TUNE_ENCODER.is_supported(task)
 
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
@@ -94,31 +80,10 @@ class Tag(Method):
         (seconds,) = measure_once(subject, time_all)
         return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
-        """Trains on the training rows; goes on after the last whole epoch where an earlier attempt was killed."""
-        record_file, folder = context.folder / RECORD, context.folder / WEIGHTS
-        rows = train.examples[:]
-        if not record_file.exists():
-            write_json(record_file, self._train(task, rows, dev, context))
-        record = read_json(record_file)
-        context.train_seconds += record["seconds"]
-        context.params.update(record)
-        context.has_learned = True
-        context.notes.extend(record["notes"])
-        assistant = replace(
-            start.without_examples(),
-            method=self.name,
-            model=ModelRef(CLASSICAL, folder),
-            instructions="",
-            search=None,
-        )
-        return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
-
-    def _train(
+    def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> dict[str, Any]:
+        """Train on the rows whose answers are JSON objects, and keep the epoch with the best F1."""
         from etude.models.classical import save_classical
         from etude.training.tagging import train_tagger
 
@@ -144,7 +109,7 @@ class Tag(Method):
             measure_f1,
             context.log,
         )
-        save_classical(tagger, context.folder / WEIGHTS)
+        save_classical(tagger, context.folder / self.weights)
         return {
             "rows": len(texts),
             "epochs": len(result.scores) - 1,

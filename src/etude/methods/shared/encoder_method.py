@@ -1,0 +1,73 @@
+"""What the methods share that train a small encoder, and ask no language model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+from etude.base.files import read_json, write_json
+from etude.errors import ModelError
+from etude.index.build import DEFAULT_ENCODER
+from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task
+from etude.models.weights import find_weights
+from etude.types import CLASSICAL, Example, ModelRef
+
+RECORD = "trained.json"
+
+
+class EncoderMethod(Method):
+    """The encoder and a head are trained once; what was trained is recorded, so that a killed run goes on."""
+
+    tuned = True
+    prompted = False
+    asks_model = False
+    keys = ("encoder",)
+    kind: ClassVar[str]  # the only kind of task that it is for
+    weights: ClassVar[str]  # the folder of its weights
+
+    def missing_key(self, task: Task) -> str:
+        """It is for one kind of task, and needs an encoder."""
+        if task.kind != self.kind:
+            return f"kind: {self.kind}"
+        return "an encoder:" if task.encoder == "none" else ""
+
+    def is_supported(self, task: Task) -> bool:
+        """Unless the task names an encoder, the packaged one has to be installed."""
+        if task.encoder:
+            return True
+        try:
+            find_weights(DEFAULT_ENCODER)
+        except ModelError:
+            return False
+        return find_spec("torch") is not None
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Trains on the rows of `train`; goes on after the last whole epoch where an earlier attempt was killed."""
+        record_file, folder = context.folder / RECORD, context.folder / self.weights
+        rows = train.examples[:]
+        if not record_file.exists():
+            write_json(record_file, self.train_encoder(task, rows, dev, context))
+        record = read_json(record_file)
+        context.train_seconds += record["seconds"]
+        context.params.update(record)
+        context.has_learned = True
+        context.notes.extend(record.get("notes", ()))
+        assistant = replace(
+            start.without_examples(),
+            method=self.name,
+            model=ModelRef(CLASSICAL, folder),
+            instructions="",
+            search=None,
+        )
+        return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
+
+    @abstractmethod
+    def train_encoder(
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
+    ) -> dict[str, Any]:
+        """Train, save the weights, and return the record: `seconds`, settings, and `notes` for the user."""
