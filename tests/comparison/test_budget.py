@@ -78,7 +78,8 @@ class Late(Prompt):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Sleeps first."""
-        time.sleep(1.5)
+        # Of about 3.7 s: even in a process that has all imports, few_shot needs more than is left.
+        time.sleep(3)
         return super().fit(task, train, dev, start, context)
 
 
@@ -103,11 +104,9 @@ def test_when_a_method_is_late_those_after_it_get_less_and_a_resumed_run_keeps_t
     run = compare(task, budget=budget, methods=methods).run
     efforts = run.info["efforts"]
     assert {name: efforts[name] for name in before["efforts"]} == before["efforts"]
-    planned, kept = (
-        70 if effort["dev_rows"] is None else effort["dev_rows"]  # none: every dev row
-        for effort in (before["plan"]["efforts"]["few_shot"], efforts["few_shot"])
-    )
-    assert kept <= planned
+    planned = before["plan"]["efforts"]["few_shot"]
+    rows = 70 if planned["dev_rows"] is None else planned["dev_rows"]
+    assert efforts["few_shot"]["dev_rows"] <= rows
     assert run.verdict is not None
     assert any("few_shot: " in caveat for caveat in run.verdict.caveats if "Cut to fit" in caveat)
     check_rescored(run.folder)
