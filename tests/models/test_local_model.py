@@ -7,6 +7,8 @@ import json
 import math
 import os
 import socket
+import subprocess
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -583,3 +585,11 @@ def test_damaged_weights_in_the_cache_are_unpacked_again(tmp_path: Path) -> None
     Models(dtype="bfloat16", cache=tmp_path).get(ModelRef(PACKAGED))
     again = load_file(path)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.real
+def test_a_processor_limited_to_avx2_computes_in_float32() -> None:
+    code = "from etude.models.local.loading import choose_dtype; print(choose_dtype('cpu'))"
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+    printed = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert printed.strip() == "float32"

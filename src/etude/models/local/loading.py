@@ -70,6 +70,8 @@ def choose_dtype(device: str) -> str:
     """Choose bfloat16 if the processor multiplies it natively, else float32."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":  # or held down to it by ATEN_CPU_CAPABILITY
+        return "float32"
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
