@@ -1,4 +1,4 @@
-"""Étude's training loop against TRL's SFTTrainer over PEFT: rows a second, memory, and the loss on dev.
+"""Compare Étude's training loop with TRL's SFTTrainer over PEFT: rows per second, memory, and the dev loss.
 
     python bench/against_trl.py                       # three data sets of ../shared/data, some 25 minutes
     python bench/against_trl.py --sets snips --trainers trl --rounds 5     # five orders of the rows
@@ -7,10 +7,10 @@
 Both train the same rows in the same order from the same adapter, with the same rank, targets, learning
 rate and schedule, in the model's own precision. TRL runs with its default loss, once without and once
 with gradient checkpointing; the faster run counts. Each run has its own process, the runs of a set
-take turns, and peak memory counts from after the weights are loaded. The same function computes the
-loss on dev for both. In bf16 the two round at different places, so their losses drift apart; more
-rounds, each with another order and another first adapter, show whether the difference is more than
-that, and so does float32. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else
+take turns, and peak memory is measured after the weights are loaded. The same function computes the
+dev loss for both. In bf16 the two round at different places, so their losses drift apart. To see
+whether a difference is larger than this rounding, run more rounds, each with another order of rows
+and another first adapter, or use float32. Needs TRL and PEFT (the extra `dev`) and real data (ETUDE_DATA, else
 ../shared/data next to the checkout).
 """
 
@@ -52,7 +52,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Figures:
-    """Results of one run of one trainer."""
+    """The results of one run of one trainer."""
 
     seconds: float
     rows: int
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1, help="how often the runs take turns")
     parser.add_argument("--trainers", nargs="+", choices=RUNS[1:], default=RUNS[1:], help="to compare with")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="in place of the model's own")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="instead of the model's own type")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def compare(name: str, flags: argparse.Namespace) -> None:
-    """Run the trainers in turn on one set; print a line for each, and the ratios."""
+    """Run the trainers in turn on one set. Print a line for each, and the ratios."""
     runs = (RUNS[0], *flags.trainers)
     figures: dict[str, list[Figures]] = {run: [] for run in runs}
     for seed in range(flags.rounds):
@@ -143,7 +143,8 @@ def compare(name: str, flags: argparse.Namespace) -> None:
 
 
 def format_difference(ours: Sequence[Figures], theirs: Sequence[Figures]) -> str:
-    """Relative difference of the last dev losses; with several rounds the mean with a 95% interval (Student's t)."""
+    """Format the relative difference of the last dev losses; with several rounds, its mean and 95% interval (Student's
+    t)."""
     shares = [our.dev_losses[-1] / their.dev_losses[-1] - 1 for our, their in zip(ours, theirs, strict=True)]
     if len(shares) == 1:
         return f"{shares[0]:+.2%}"
@@ -201,7 +202,7 @@ def measure_training(
     compute_loss: Callable[[], float],
     **options: Any,
 ) -> Figures:
-    """Our training, with the loss on dev after each epoch as `plain` gives it; `more` is for `train`."""
+    """Train with Étude; measure the dev loss after each epoch with `plain`. `more` is passed to `train`."""
     lines: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
         output = Output(
@@ -225,7 +226,7 @@ def train_with_trl(
     *,
     checkpointing: bool,
 ) -> Figures:
-    """Train with TRL, in our order of rows, from our first adapter and with our learning rates."""
+    """Train with TRL: with Étude's order of rows, first adapter and learning rates."""
     from peft import PeftModel
 
     with tempfile.TemporaryDirectory() as folder:
@@ -246,7 +247,7 @@ def train_with_trl(
 
 
 def order_rows(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
-    """List the rows of all epochs, each in the order of our loop."""
+    """List the rows of all epochs, each in the order of Étude's loop."""
     return [
         row
         for epoch in range(1, config.epochs + 1)

@@ -1,11 +1,12 @@
-"""banking77 by the ladder: without a language model, and the whole ladder under a stated budget.
+"""Compare methods on banking77: only those without a language model, or all methods with a budget.
 
     python bench/banking77.py --methods baseline fine_tune_encoder --rows-per-label 5 10 all
     python bench/banking77.py --methods baseline fine_tune_encoder --rows-per-label 10 --evidence full
     python bench/banking77.py --methods all --budget 30m
 
-Rows: train.csv (its near-duplicates of the test taken out), all or the first of each label after a shuffle; the
-official test.csv of 3,080 rows. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+Rows for training: train.csv without near-duplicates of test rows, either all or the first of each label after a
+shuffle. Test: the official test.csv with 3,080 rows. Data: the folder named by ETUDE_DATA, else ../shared/data beside
+the checkout.
 """
 
 import argparse
@@ -37,18 +38,18 @@ encoder: {encoder}
 
 
 def main() -> None:
-    """Compares as the flags say."""
+    """Runs the comparisons that the flags select."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--methods", nargs="+", default=["baseline"])
     parser.add_argument("--rows-per-label", nargs="+", default=["all"])
-    parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: TF-IDF alone")
+    parser.add_argument("--encoder", default="all-minilm-l6-v2", help="none: only TF-IDF")
     parser.add_argument("--budget", default="30m")
     parser.add_argument(
         "--evidence", choices=["one_run", "full"], help="full: also a learning curve, three runs"
     )
-    parser.add_argument("--folder", type=Path, help="where to keep the runs; a temporary folder")
+    parser.add_argument("--folder", type=Path, help="folder for the runs; default: a temporary folder")
     flags = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"banking77 is not at {DATA}; set ETUDE_DATA to the folder that holds it")
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def run_comparison(task: Path, budget: str, evidence: EvidenceLevel | None) -> None:
-    """One comparison, with the seconds from reading the files to the verdict."""
+    """Runs one comparison and measures the seconds from reading the files to the verdict."""
     started = time.perf_counter()
     level = ["--evidence", evidence] if evidence else []
     if etude(["compare", str(task), "--yes", "--budget", budget, *level]):
@@ -70,7 +71,7 @@ def run_comparison(task: Path, budget: str, evidence: EvidenceLevel | None) -> N
 
 
 def prepare_task(folder: Path, methods: Sequence[str], rows_per_label: str, encoder: str) -> Path:
-    """A task folder over copies of the data."""
+    """Creates a task folder with copies of the data."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(DATA / "test.csv", folder / "test.csv")
     with (DATA / "train.csv").open(encoding="utf-8", newline="") as lines:

@@ -1,12 +1,12 @@
-"""Texts made to be slow: how the time of every detector, check, repair and page grows with the length of a row.
+"""Measure with deliberately slow texts how the time of every detector, check, repair and page grows with the length.
 
     python bench/blow_up.py                     # from 10 kB to 1 MB, some ten minutes
-    python bench/blow_up.py --only names html   # those alone whose name holds one of these words
+    python bench/blow_up.py --only names html   # only those whose name contains one of these words
 
-A piece of text is repeated to the length wanted, with and without an end that lets no pattern match. Of each function
-the worst piece is shown: processor seconds at the greatest length that was reached (a length is the last one where it
-took over LONGEST seconds) and the exponent by which they grow over the last doublings: 1 is in proportion, 2 quadratic.
-Exit code 1 where an exponent is over WORST for a time that counts.
+A piece of text is repeated up to a length, with and without an end at which no pattern can match. The length is
+doubled until it takes more than LONGEST seconds. For each function the worst piece is printed, with the processor
+seconds at its greatest length and the exponent of their growth over the last doublings: 1 is proportional, 2 is
+quadratic. The exit code is 1 if an exponent is above WORST for a time that is long enough to measure.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from etude.types import Example, Excerpt, Finding, Kind, Message
 
 SIZES = (*(10_000 * 2**step for step in range(7)), 1_000_000)
 SCREENED = (10_000, 40_000)
-"""Lengths by which it is seen whether a function and a piece are worth the other lengths."""
+"""A function and a piece are first timed at these two lengths."""
 SLOW = 0.02
-"""Seconds at the second of them from which they are."""
+"""Longer texts are timed only if the second of these lengths takes at least so many seconds."""
 LONGEST = 3.0
-"""Seconds from which no greater length is tried."""
+"""After a time of this many seconds, no greater length is tried."""
 LEAST = 0.02
-"""Seconds below which a time says nothing about growth."""
+"""A time of fewer seconds is not used to measure growth."""
 WORST = 1.4
-"""Exponent above which growth is not in proportion."""
+"""Above this exponent, growth is not proportional."""
 ENDS = ("", ' @\n\x00!"')
 PIECES = (
     *("a", "A", "1", " ", "\n", "\t", ".", ",", ":", ";", "-", "_", "@", "'", '"', "“", "(", "[", "{"),
@@ -75,7 +75,7 @@ PIECES = (
 
 
 class Growth(NamedTuple):
-    """How a function's time grows on one text."""
+    """The growth of a function's time with one text."""
 
     seconds: float
     size: int
@@ -84,7 +84,7 @@ class Growth(NamedTuple):
 
 
 def list_detectors() -> Mapping[str, Callable[[str], object]]:
-    """Everything that is given one text."""
+    """Returns all functions that take one text."""
     found: dict[str, Callable[[str], object]] = {
         each.name: lambda text, each=each: list(each(text))  # type: ignore[misc]
         for each in (
@@ -113,7 +113,7 @@ def list_detectors() -> Mapping[str, Callable[[str], object]]:
 
 
 def list_checks() -> Iterator[tuple[str, Callable[[str], object]]]:
-    """Every check, over rows of which one is long in its input and its answer."""
+    """Returns every check, on rows of which one has a long input and a long answer."""
     for each in CHECKS:
         for kind in ("answer", "extract", "classify"):
             yield (
@@ -123,7 +123,7 @@ def list_checks() -> Iterator[tuple[str, Callable[[str], object]]]:
 
 
 def build_material(text: str, kind: Kind) -> Material:
-    """Short rows and a long one; of classify the label is short."""
+    """Builds short rows and one long row; for classify, its label is short."""
     labels = kind == "classify"
     short = [(f"What is told of item {number} in the hall?", f"It is item {number}.") for number in range(60)]
     pairs = [
@@ -143,13 +143,13 @@ def build_material(text: str, kind: Kind) -> Material:
 
 
 def list_pages() -> Iterator[tuple[str, Callable[[str], object]]]:
-    """Every form of the findings, with a text as message and as evidence."""
+    """Returns every format of findings, with the text as message and excerpt."""
     for form in (to_text, to_json, to_sarif, to_html):
         yield form.__name__, lambda text, form=form: form(build_findings(text))  # type: ignore[misc]
 
 
 def build_findings(text: str) -> Findings:
-    """One finding that tells of a text and shows it."""
+    """Builds one finding whose message and excerpt contain a text."""
     shown = Excerpt("r", "rows.jsonl:1", "input", text, tuple((at, at + 1) for at in range(0, 400, 20)))
     one = Finding(
         "echo", "error", ("r",), message=text, remedy=text, locations=("rows.jsonl:1",), excerpts=(shown,)
@@ -168,7 +168,8 @@ def build_text(piece: str, end: str, size: int) -> str:
 
 
 def measure_growth(look: Callable[[str], object], piece: str, end: str) -> Growth:
-    """Times from the least size on, and the exponent over the last two doublings that can be told."""
+    """Measures times from the smallest size on, and the exponent over the last two doublings long enough to
+    measure."""
     times: list[tuple[int, float]] = []
     for size in SIZES:
         times.append((size, time_call(look, build_text(piece, end, size))))
@@ -183,7 +184,7 @@ def measure_growth(look: Callable[[str], object], piece: str, end: str) -> Growt
 
 
 def find_worst(look: Callable[[str], object]) -> Growth | None:
-    """The piece whose growth is the worst; None where all are quick."""
+    """Returns the piece with the worst growth; None if all are fast."""
     found = []
     for piece in PIECES:
         for end in ENDS:
@@ -203,7 +204,7 @@ def main() -> None:
     print(f"{'function':40} {'seconds':>8} {'length':>10} {'exponent':>9}  piece")
     for name, each in look.items():
         if any(word in name for word in options.only):
-            each(build_text("Anna 1 ", "", 1000))  # what is loaded on the first call
+            each(build_text("Anna 1 ", "", 1000))  # load everything that the first call loads
             found = find_worst(each)
             told = (
                 f"{found.seconds:8.2f} {found.size:10,} {found.exponent:9.2f}  {found.piece[:40]!r}"

@@ -1,14 +1,14 @@
-"""How much training and answering slow down when other processes want a core, for settings of OpenMP's waiting.
+"""Measure how much other processes slow down training and answering, for several settings of OpenMP's waiting.
 
     python bench/busy.py                                   # about 20 minutes; nothing else should run meanwhile
     python bench/busy.py --settings unset 1000 10000
 
 A setting is a number for GOMP_SPINCOUNT, `passive` for OMP_WAIT_POLICY=PASSIVE, or `unset` for libgomp's default.
-`etude` is what Étude sets before it loads torch. Each number is from a process of its own, which trains and then
-answers Luma rows for some seconds each with all cores of the machine: quiet, with one busy process, with two. The
-settings take turns within each repeat; the first one, the reference, runs with busy processes only in the first
-repeat (`unset` takes minutes there). Tokens a second, the median of the repeats; in brackets the share of the
-reference when quiet.
+`etude` is what Étude sets before it loads torch. Each number is from a separate process, which trains and then
+answers Luma rows for some seconds each with all cores of the machine: without busy processes, with one, and with two.
+The settings take turns within each repeat. The first setting is the reference; it runs with busy processes only in the
+first repeat (`unset` takes minutes there). The numbers are tokens per second, the median of the repeats; in brackets
+is the share of the reference without busy processes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
 LOADS = (0, 1, 2)
 KINDS = ("training", "answering")
 OWN = "300000"
-"""libgomp's own count, which OMP_DISPLAY_ENV=VERBOSE prints."""
+"""The default count of libgomp, which OMP_DISPLAY_ENV=VERBOSE prints."""
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 
@@ -74,7 +74,7 @@ def print_table(
 
 
 def measure_setting(setting: str, model: str, seconds: float) -> Mapping[str, float]:
-    """Tokens a second of training and answering in a new process under a setting."""
+    """Measures tokens per second of training and answering in a new process with a setting."""
     env = {name: value for name, value in os.environ.items() if name not in NAMES}
     env |= {} if setting == "etude" else build_environment(setting)
     command = [sys.executable, __file__, "--worker", "--model", model, "--seconds", str(seconds)]
@@ -84,7 +84,7 @@ def measure_setting(setting: str, model: str, seconds: float) -> Mapping[str, fl
 
 
 def build_environment(setting: str) -> dict[str, str]:
-    """The variables of a setting; with any of them set, Étude sets none."""
+    """Returns the environment variables of a setting. If one of them is set, Étude sets none."""
     if setting == "passive":
         return {"OMP_WAIT_POLICY": "PASSIVE"}
     return {"GOMP_SPINCOUNT": OWN if setting == "unset" else setting}
@@ -92,7 +92,7 @@ def build_environment(setting: str) -> dict[str, str]:
 
 @contextmanager
 def keep_busy(number: int) -> Iterator[None]:
-    """So many processes that want a core each, for the length of a `with`."""
+    """Context manager: runs so many processes, each of which uses a whole core."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
@@ -103,7 +103,7 @@ def keep_busy(number: int) -> Iterator[None]:
 
 
 def run_worker(model: str, seconds: float) -> Mapping[str, float]:
-    """Trains, then answers, for so many seconds each; tokens a second."""
+    """Trains, then answers, for so many seconds each; returns tokens per second."""
     from etude.models.registry import Models
     from etude.types import ModelRef
 
@@ -141,7 +141,7 @@ def measure_training(model: Any, rows: Sequence[Mapping[str, str]], seconds: flo
         output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", log=log)
         with suppress(TimeIsUp):
             train(model.module, token_rows, token_rows[:1], TrainConfig(epochs=1000, rows_per_step=8), output)
-    measured_steps = steps[1:]  # the first one warms up
+    measured_steps = steps[1:]  # the first step is a warm-up
     return sum(step["tokens"] for step in measured_steps) / sum(step["seconds"] for step in measured_steps)
 
 

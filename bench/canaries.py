@@ -1,8 +1,9 @@
-"""How exposed planted secrets are after training: by repetitions, with adapters and with all weights.
+"""Measure how exposed planted secrets are after training, by number of repetitions and kind of weights.
 
-Short instructions with a canary planted once, one planted 4 and one 16 times are trained on, once for each seed and
-kind of weights. Printed are the exposures (0 to 10 bits; 10 is found) by repetitions, and `unplanted` those of twelve
-other canaries that these weights have not seen. Without an argument the printed lines are read and summed up.
+Each training uses short instructions with three canaries: one planted once, one 4 times and one 16 times. There is one
+training per seed and kind of weights. The exposures (0 to 10 bits; with 10 the canary is found) are printed by number
+of repetitions; `unplanted` are the exposures of twelve other canaries that were not trained on. Without an argument,
+the printed lines are read and summarized.
 
     python bench/canaries.py lora|full [SEED ...] >> lines     needs ETUDE_DATA; about a minute a seed on one thread
     python bench/canaries.py < lines
@@ -39,7 +40,7 @@ train: {{weights: {weights}, epochs: {epochs}, stop_on_spike: false}}
 
 
 def main() -> None:
-    """One line for each seed, or their sum."""
+    """Prints one line for each seed, or the summary of such lines."""
     if len(sys.argv) == 1:
         print_summary([json.loads(line) for line in sys.stdin if line.startswith("{")])
         return
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def measure_seed(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) -> dict[str, object]:
-    """One training with planted canaries, and their exposure."""
+    """Trains with planted canaries and measures their exposure."""
     lines = (
         {"input": f"{row['instruction']}\n{row['input']}".strip(), "output": row["output"]} for row in rows
     )
@@ -74,7 +75,7 @@ def measure_seed(folder: Path, rows: list[dict[str, str]], weights: str, seed: i
 
 
 def group_by_times(exposed: list[Exposure]) -> dict[int, list[float]]:
-    """Times planted -> for each canary its bits, 10 where it was found."""
+    """Returns times planted -> the bits of each canary, 10 if it was found."""
     bits = defaultdict(list)
     for exposure in exposed:
         bits[exposure.canary.times].append(round(exposure.bits, 2))
@@ -87,7 +88,7 @@ def print_summary(lines: list[dict]) -> None:
         seeds = [line for line in lines if line["weights"] == weights]
         for times in ("0", "1", "4", "16"):
             bits_by_seed = [line["planted"][times] for line in seeds if times in line["planted"]]
-            if not bits_by_seed:  # the split has put those that were planted so often into dev
+            if not bits_by_seed:  # the split has put all canaries with this number of repetitions into dev
                 continue
             exposure = estimate([mean(bits) / 10 for bits in bits_by_seed])
             num_found = sum(bit == 10 for bits in bits_by_seed for bit in bits)

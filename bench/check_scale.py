@@ -1,4 +1,4 @@
-"""`etude check` on many rows: time, memory and growth, and whether every planted error is counted exactly.
+"""Measure `etude check` with many rows: time, memory and growth, and whether every planted error is counted exactly.
 
     python bench/check_scale.py                       # 10,000, 30,000 and 100,000 rows, labels and answers
     python bench/check_scale.py --rows 1000000 --kinds classify
@@ -6,9 +6,9 @@
 
 Rows are generated from a seed: support tickets of twenty classes, 12 to 40 words each, with word frequencies by Zipf's
 law. Known numbers of them are repeats, near-duplicates or contradictions, contain personal data, or are malformed. Each
-size runs in a process of its own, the kinds in turn; peak memory is the operating system's ru_maxrss. Growth is the
-exponent of the processor seconds from one size to the next, and over all sizes the slope of the line through their
-logarithms: 1 is proportional, 2 quadratic.
+size runs in a separate process, one kind after the other; peak memory is the operating system's ru_maxrss. Growth is
+the exponent of the processor seconds from one size to the next; over all sizes, it is the slope of a line through the
+logarithms. 1 is proportional, 2 is quadratic.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ PLANTED: Mapping[str, float] = {
     "placeholder": 0.001,
     "markup": 0.001,
     "encoding": 0.001,
-}  # what is planted -> share of the rows
+}  # kind of planted error -> share of the rows
 
 
 class Tickets:
@@ -100,7 +100,7 @@ class Tickets:
         self.topics = [self.draw.sample(list(invented), 40) for _ in range(CLASSES)]
 
     def text(self, label: int) -> str:
-        """Generate the message of one ticket: a fifth of its words are those of its class."""
+        """Generate the message of one ticket. A fifth of its words belong to its class."""
         num = self.draw.randint(12, 40)
         words = self.draw.choices(self.words, cum_weights=self.weights, k=num)
         for position in self.draw.sample(range(num), num // 5):
@@ -111,7 +111,7 @@ class Tickets:
 
 
 def generate_rows(num: int, kind: str, seed: int = 0) -> Iterator[Mapping[str, str]]:
-    """Generate `num` rows; planted ones come at the end, one kind after the other."""
+    """Generate `num` rows. Planted rows come at the end, one kind after the other."""
     tickets = Tickets(seed)
 
     def create_row(change: Callable[[str], str] = str) -> dict[str, str]:
@@ -134,7 +134,7 @@ def generate_rows(num: int, kind: str, seed: int = 0) -> Iterator[Mapping[str, s
 def create_partner(
     tickets: Tickets, name: str, row: dict[str, str], create_row: Callable[[], dict[str, str]]
 ) -> dict[str, str]:
-    """Create the partner of a row: the same, the same with one word changed, or with another answer."""
+    """Create the partner of a row: an equal row, a row with one word changed, or a row with another answer."""
     if name == "near_duplicate":
         words = row["text"].split()
         words[len(words) // 2] = tickets.words[-1 - tickets.draw.randrange(VOCABULARY // 2)]
@@ -175,12 +175,12 @@ def create_card_number(draw: random.Random) -> str:
 
 
 def count_planted(num: int) -> dict[str, int]:
-    """Count how often each error is planted in so many rows."""
+    """Count how often each error is planted in this many rows."""
     return {name: round(share * num) for name, share in PLANTED.items()}
 
 
 def expect_counts(num: int) -> dict[str, int]:
-    """Map each number of a finding to its right value."""
+    """Return the right value of each number of the findings."""
     planted = count_planted(num)
     counts = {
         f"{name}.rows": count for name, count in planted.items() if name not in ("repeated", "contradiction")
@@ -203,11 +203,11 @@ class Run(NamedTuple):
 
     seconds: float
     busy: float
-    """Seconds of the processor."""
+    """Processor seconds."""
     peak: float
     """Memory in GB."""
     wrong: tuple[str, ...]
-    """Planted numbers that differ from those found or fixed."""
+    """Planted numbers that differ from the reported or fixed numbers."""
 
 
 def write_task(num: int, kind: str, folder: Path) -> None:
@@ -219,7 +219,7 @@ def write_task(num: int, kind: str, folder: Path) -> None:
 
 
 def measure_command(folder: Path, *flags: str) -> tuple[float, float, float]:
-    """Return seconds, processor seconds and peak memory in GB of `etude check`, in a process of its own."""
+    """Run `etude check` in a separate process; return its seconds, processor seconds and peak memory in GB."""
     start = time.perf_counter()
     with (folder / "output").open("wb") as out:
         command = [sys.executable, "-m", "etude.cli", "check", str(folder), *flags]
@@ -231,7 +231,7 @@ def measure_command(folder: Path, *flags: str) -> tuple[float, float, float]:
 
 
 def run_check(num: int, folder: Path) -> Run:
-    """Run `etude check` over so many rows."""
+    """Run `etude check` with this many rows."""
     measures = measure_command(folder, "--format", "json")
     output = json.loads((folder / "output").read_text(encoding="utf-8"))
     numbers = {finding["kind"]: finding["numbers"] for finding in output["findings"]}
@@ -242,7 +242,7 @@ def run_check(num: int, folder: Path) -> Run:
 
 
 def run_fix(num: int, folder: Path) -> Run:
-    """Run `etude check --fix` over so many rows."""
+    """Run `etude check --fix` with this many rows."""
     measures = measure_command(folder, "--fix")
     with (folder / "rows.fixed.jsonl.log.jsonl").open(encoding="utf-8") as log:
         next(log)
@@ -262,14 +262,14 @@ def split_names(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def list_wrong(expected: Mapping[str, int], counts: Mapping[str, int]) -> Iterator[str]:
-    """List the numbers that are not as they were planted."""
+    """List the numbers that differ from the planted numbers."""
     for name, count in expected.items():
         if counts.get(name, 0) != count:
             yield f"{name}: {count:,} planted, {counts.get(name, 0):,} found"
 
 
 def compute_slope(runs: Mapping[int, Run]) -> float:
-    """Compute the slope of the line through the logarithms of rows and processor seconds."""
+    """Compute the slope of a line through the logarithms of rows and processor seconds."""
     sizes, seconds = (
         [math.log(value) for value in values] for values in (runs, [run.busy for run in runs.values()])
     )
@@ -277,7 +277,7 @@ def compute_slope(runs: Mapping[int, Run]) -> float:
 
 
 def main() -> None:
-    """Print a table; exit code 1 if a planted number is not found exactly."""
+    """Print a table. The exit code is 1 if a planted number is not reported exactly."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--kinds", nargs="+", default=("classify", "answer"))
@@ -305,7 +305,7 @@ def main() -> None:
 
 
 def report_run(name: str, num: int, run: Run, earlier: dict[int, Run]) -> None:
-    """Print a run and add it to the earlier ones."""
+    """Print a run and add it to the earlier runs."""
     growth = ""
     if earlier:
         last = max(earlier)

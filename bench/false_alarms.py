@@ -1,10 +1,10 @@
-"""How often checks that no count can confirm report rows of real sets, which are nearly consistent.
+"""Count the rows of real sets, which are nearly consistent, that heuristic checks report.
 
     python bench/false_alarms.py [SET ...] [--show] [--only CHECK ...]
 
-Prints for each set and kind of finding the rows reported, their share and the processor seconds of the check; with
---show the first rows of each. All sets are English. In sets of rewriting and answering, inputs and answers are checked,
-in the others inputs.
+For each set and kind of finding, prints the reported rows, their share and the processor seconds of the check; with
+--show also the first rows. All sets are English. Inputs and answers are checked in sets for rewriting and answering,
+in the other sets only inputs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Kills the server of OpenAI's jobs, and its workers, at random moments: is anything lost or done twice?
+"""Kill the server of OpenAI's API and its workers at random moments, and test that nothing is lost or done twice.
 
     python bench/hosted_kills.py [--kills 30] [--seconds 900]
 
-A tiny model (built here) is trained by three jobs; a batch and an eval run on one of the results. The server and the
-worker are killed (SIGKILL) in turn until all has ended and so many kills are done. Then: every job has succeeded with
-the steps of one that was never killed, no event stands twice, every request of the batch has one response and every
-item of the eval one result.
+Three jobs train a tiny model, which is built here; a batch and an eval run use one of the results. The server and the
+worker are killed (SIGKILL) in turn until all work has ended and the number of kills is reached. Then every job must
+have succeeded with the same steps as a job without kills, every event must be there once, and every request of the
+batch and every item of the eval must have one result.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EVAL = {
 
 
 class Server:
-    """`etude serve --jobs` as a child process that can be killed and started again."""
+    """`etude serve --jobs` as a child process that can be killed and restarted."""
 
     def __init__(self, folder: Path, base: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -75,13 +75,13 @@ class Server:
         sys.exit("the server did not start within 30 s")
 
     def kill(self) -> None:
-        """SIGKILL to the server alone, then a new start."""
+        """Kills only the server with SIGKILL, then restarts it."""
         self.process.kill()
         self.process.wait()
         self.start()
 
     def kill_worker(self) -> bool:
-        """SIGKILL to a worker, if one runs."""
+        """Kills a worker with SIGKILL, if one is running."""
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 command = (folder / "cmdline").read_bytes()
@@ -94,9 +94,11 @@ class Server:
 
 
 def main() -> None:
-    """Runs the kills and prints what held."""
+    """Runs the kills and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=30, help="of the server, and as many of the worker")
+    parser.add_argument(
+        "--kills", type=int, default=30, help="kills of the server; the worker is killed equally often"
+    )
     parser.add_argument("--seconds", type=float, default=900)
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hosted-kills-"))
@@ -156,19 +158,20 @@ def all_ended(client: openai.OpenAI, jobs: list[str]) -> bool:
 
 
 def have_completed(client: openai.OpenAI, batch: str, evaluation: str, run: str) -> bool:
-    """Whether the batch and the run of the eval have ended well."""
+    """Whether the batch and the eval run have succeeded."""
     is_answered = client.batches.retrieve(batch).status == "completed"
     return is_answered and client.evals.runs.retrieve(run, eval_id=evaluation).status == "completed"
 
 
 def kill_until_done(server, is_done, kills, num_kills, draw, deadline, server_only=False) -> None:
-    """Kills server and worker in turn, at random moments, until the work is done."""
+    """Kills server and worker in turn, at random moments, until all work is finished."""
     while not is_done():
         if time.monotonic() > deadline:
             sys.exit(f"not done in time; kills {dict(kills)}")
-        # A job that is killed five times fails on purpose, so workers are killed less often than servers.
-        target = "server" if server_only or draw.random() < 0.6 else "worker"
-        time.sleep(draw.uniform(0.2, 4.0) if target == "server" else draw.uniform(6.0, 12.0))
+        # A job that is killed five times fails by design, so workers are killed less often than servers.
+        is_server = server_only or (kills["server"] < num_kills and draw.random() < 0.6)
+        target = "server" if is_server else "worker"
+        time.sleep(draw.uniform(0.2, 4.0) if is_server else draw.uniform(4.0, 10.0))
         if kills[target] >= num_kills:
             continue
         if target == "server":
@@ -179,7 +182,7 @@ def kill_until_done(server, is_done, kills, num_kills, draw, deadline, server_on
 
 
 def check_jobs(client: openai.OpenAI, jobs: list[str]) -> None:
-    """Exits unless every job succeeded with each step once."""
+    """Exits unless every job has succeeded with each step once."""
     for job in jobs:
         done = client.fine_tuning.jobs.retrieve(job)
         if done.status != "succeeded":
@@ -193,7 +196,7 @@ def check_jobs(client: openai.OpenAI, jobs: list[str]) -> None:
 
 
 def start_batch_and_eval(client: openai.OpenAI, model: str) -> tuple[str, str, str]:
-    """Ids of a batch, an eval and its run on a tuned model."""
+    """Creates a batch, an eval and its run with a tuned model; returns their ids."""
     lines = [
         {
             "custom_id": f"q{n}",

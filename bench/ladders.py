@@ -1,10 +1,10 @@
-"""Whole ladders on real data under stated budgets: one line of docs/ladders.md a run.
+"""Compare all methods on real data with a budget; each run prints one line of docs/ladders.md.
 
     python bench/ladders.py sms_spam --budget 3m
-    python bench/ladders.py rasbt_instructions --budget 8m --folder out     # keeps the task and its run
+    python bench/ladders.py rasbt_instructions --budget 8m --folder out     # saves the task and its run
 
-The rows stay as they were published. `etude compare` runs as a user would start it, with `--yes`; then one line of a
-Markdown table: the set, its rows, time taken and asked for, each method's score on the test, the recommended method.
+The rows are not changed. `etude compare` runs as a user would start it, with `--yes`. Then one line of a Markdown
+table is printed: the set, its rows, its time and budget, each method's score on the test, and the recommended method.
 """
 
 import argparse
@@ -20,18 +20,29 @@ from typing import Any
 from real_sets import DATA, prepare_task, write_lines
 
 LINE = "| {name} | {kind} | {rows:,} | {taken:.1f} of {budget} | {scores} | {recommended} |"
-SETS = ("banking77", "sms_spam", "snips_slots", "ncbi_disease", "mts_dialog", "rasbt_instructions")
+SETS = (
+    "banking77",
+    "sms_spam",
+    "presidio_kinds",
+    "pubmedqa_labelled",
+    "snips_slots",
+    "ncbi_disease",
+    "mts_dialog",
+    "rasbt_instructions",
+)
 INSTRUCTIONS = {
     "banking77": "Which intent does this message of a bank's customer have?",
     "sms_spam": "Is this message spam, or ham (a message that somebody wanted)?",
+    "presidio_kinds": "Which kinds of personal data are in this text?",
+    "pubmedqa_labelled": "Does the conclusion answer the question with yes, no or maybe?",
     "snips_slots": "Give what the request names as JSON: each slot with a list of the words that stand for it.",
     "ncbi_disease": "Give the diseases that the text names, word for word, as JSON with the key diseases.",
     "mts_dialog": "Write the section of the clinical note that this talk of doctor and patient gives.",
     "rasbt_instructions": "Follow the instruction.",
 }
 EXTRA_LINES = {"mts_dialog": "max_tokens: 320\ntrain: {max_tokens: 4096}\n"}
-"""Further lines of a task: one row has more tokens than training takes unless told, and its answer is seven times as
-long as 95% of the others, so that an answer that does not end would take minutes."""
+"""Additional lines of a task: one row is longer than the default limit of training, and its answer is seven times as
+long as 95% of the others, so an answer that does not end would take minutes."""
 EXTRACTIONS = {
     "snips_slots": ("snips_intents", "train.jsonl", "validate.jsonl"),
     "ncbi_disease": ("ncbi_disease", "train.jsonl", "test.jsonl"),
@@ -39,22 +50,24 @@ EXTRACTIONS = {
 
 
 def main() -> None:
-    """Compares and prints the line."""
+    """Compares the methods and prints the line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("set", choices=SETS)
     parser.add_argument("--budget", required=True, help="minutes, such as 8m")
-    parser.add_argument("--folder", type=Path, help="where to keep the task; a temporary folder")
+    parser.add_argument("--folder", type=Path, help="folder for the task; default: a temporary folder")
+    parser.add_argument("--methods", help="only these methods, such as 'baseline, fine_tune_encoder'")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = flags.folder or Path(temporary)
         task = write_task(flags.set, folder)
+        if flags.methods:
+            with task.open("a", encoding="utf-8") as file:
+                file.write(f"methods: [{flags.methods}]\n")
         started = time.perf_counter()
         command = [sys.executable, "-m", "etude", "compare", str(task), "--budget", flags.budget, "--yes"]
-        exit_code = subprocess.run(
-            command, check=False
-        ).returncode  # 1: the recommended method misses nothing here
+        exit_code = subprocess.run(command, check=False).returncode  # exit code 1 is a normal result here
         minutes = (time.perf_counter() - started) / 60
         if exit_code not in (0, 1):
             sys.exit(exit_code)
@@ -62,7 +75,7 @@ def main() -> None:
 
 
 def write_task(name: str, folder: Path) -> Path:
-    """The set as a task with instructions."""
+    """Creates the task of a set, with instructions."""
     task = extraction(name, folder) if name in EXTRACTIONS else prepare_task(name, folder)
     with task.open("a", encoding="utf-8") as file:
         file.write(f"instructions: {json.dumps(INSTRUCTIONS[name])}\n{EXTRA_LINES.get(name, '')}")
@@ -70,7 +83,7 @@ def write_task(name: str, folder: Path) -> Path:
 
 
 def extraction(name: str, folder: Path) -> Path:
-    """Sentences with JSON as answers; the schema is the contract."""
+    """Creates a task of sentences with JSON answers. Its schema is the contract."""
     source, train, test = EXTRACTIONS[name]
     if not (DATA / source).is_dir():
         sys.exit(f"{source} is not at {DATA}; set ETUDE_DATA to the folder that holds it")
@@ -108,17 +121,17 @@ def extraction(name: str, folder: Path) -> Path:
 
 
 def build_answer(row: dict[str, Any]) -> dict[str, list[str]]:
-    """A row's slots, or its diseases."""
+    """Returns the slots of a row, or its diseases."""
     return dict(row["slots"]) if "slots" in row else {"diseases": row["entities"].get("Disease", [])}
 
 
 def find_newest_run(folder: Path) -> Path:
-    """The run that was written last."""
+    """Returns the latest run."""
     return max((folder / "runs").glob("*/verdict.json"), key=os.path.getmtime).parent
 
 
 def format_line(name: str, run: Path, minutes: float, budget: str) -> str:
-    """One line of the table, from what the run wrote down."""
+    """Formats one line of the table from the files of the run."""
     verdict = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
     task = json.loads((run / "run.json").read_text(encoding="utf-8"))
     scores = ", ".join(format_score(each) for each in verdict["ladder"])
@@ -134,7 +147,7 @@ def format_line(name: str, run: Path, minutes: float, budget: str) -> str:
 
 
 def format_score(step: dict[str, Any]) -> str:
-    """`few_shot 61.3 (57.0 to 65.4)`; in bold what is among the best."""
+    """Formats a result as `few_shot 61.3 (57.0 to 65.4)`, in bold if it is among the best."""
     value, low, high = (step["estimate"][key] * 100 for key in ("value", "low", "high"))
     text = f"{step['method']} {value:.1f} ({low:.1f} to {high:.1f})"
     return f"**{text}**" if step["status"] == "among the best" else text

@@ -1,9 +1,9 @@
-"""What an encoder that has learned pairs of train finds on other sets than Luma, and what answers come of it.
+"""Measure a search encoder that was trained on pairs of train, on other sets than Luma, and the answers with it.
 
     python bench/learned_search.py search xquad_en chunking_eval_corpora medquad_sample
     python bench/learned_search.py ladder --budget 6m
 
-search: recall@1 and @5 on questions whose passages neither train nor dev asks for, before and after tuning.
+search: recall@1 and recall@5 before and after training, for questions whose passages no train or dev question needs.
 ladder: `etude compare` on xquad_en, split by paragraph. Data: the folder named by ETUDE_DATA, else ../shared/data.
 """
 
@@ -35,9 +35,9 @@ from etude.stats.paired import newcombe_paired
 
 Pair = tuple[str, int]
 SHARES = {"test": 0.25, "dev": 0.15}
-"""Of the passages that are asked for; the others are train's."""
+"""Shares of the passages that answer questions; the others belong to train."""
 FEW = 1_200
-"""Rows of medquad_sample."""
+"""The number of rows of medquad_sample."""
 DEPTHS = (1, 5)
 ENCODER = "all-minilm-l6-v2"
 TASK = """
@@ -54,14 +54,14 @@ methods: [METHODS]
 
 
 def xquad_en() -> tuple[list[Passage], list[Pair]]:
-    """Its 240 paragraphs, and 1,190 questions."""
+    """Loads the 240 paragraphs and 1,190 questions of xquad_en."""
     rows = read_lines("xquad_en/xquad_en.jsonl")
     places = {text: place for place, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
     return _build_passages(places), [(row["question"], places[row["context"]]) for row in rows]
 
 
 def chunking_eval_corpora() -> tuple[list[Passage], list[Pair]]:
-    """Five long documents, cut as a task's are, and the questions whose first reference is in one passage."""
+    """Loads five long documents, split as in a task, and the questions whose first reference is within one passage."""
     folder = DATA / "chunking_eval_corpora"
     passages = [
         passage
@@ -82,7 +82,8 @@ def chunking_eval_corpora() -> tuple[list[Passage], list[Pair]]:
 
 
 def medquad_sample() -> tuple[list[Passage], list[Pair]]:
-    """Answers of one institute, each the passage of its question; questions that have two answers are left out."""
+    """Loads the answers of one institute, each the passage of its question. Questions with two answers are left
+    out."""
     rows = [row for row in read_lines("medquad_sample/medquad.jsonl") if "NIDDK" in row["source"]][:FEW]
     places = {text: place for place, text in enumerate(dict.fromkeys(row["answer"] for row in rows))}
     answers: dict[str, set[int]] = {}
@@ -97,21 +98,19 @@ SETS: Mapping[str, Callable[[], tuple[list[Passage], list[Pair]]]] = {
 
 
 def main() -> None:
-    """Measures as the flags say."""
+    """Runs the measurements that the flags select."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
     search = commands.add_parser("search")
     search.add_argument("sets", nargs="+", choices=list(SETS))
-    search.add_argument(
-        "--epochs", type=int, help="at most; without it the encoder is trained as without a budget"
-    )
-    search.add_argument("--folder", type=Path, help="where to keep the training, to go on after a stop")
+    search.add_argument("--epochs", type=int, help="maximum of epochs; default: as without a budget")
+    search.add_argument("--folder", type=Path, help="folder for the training, which can then be resumed")
     ladder = commands.add_parser("ladder")
     ladder.add_argument("--budget", default="6m")
     ladder.add_argument("--methods", default="retrieval, fine_tune, fine_tune_retrieval")
-    ladder.add_argument("--folder", type=Path, help="where to keep the run; a temporary folder")
+    ladder.add_argument("--folder", type=Path, help="folder for the run; default: a temporary folder")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         if flags.command == "ladder":
@@ -124,7 +123,7 @@ def main() -> None:
 
 
 def measure_set(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
-    """A line for each search, and what learning gains."""
+    """Prints a line for each search, and the gain of training."""
     passages, pairs = SETS[name]()
     sides = split_pairs(pairs)
     context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_epochs=epochs))
@@ -151,13 +150,13 @@ def measure_set(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
 
 
 def score_hits(search: Search, pairs: Sequence[Pair], depth: int) -> list[float]:
-    """1 for each question whose passage is among the first."""
+    """Returns 1 for each question whose passage is among the first hits, else 0."""
     ranked = search.find([asked for asked, _ in pairs], depth)
     return [float(place in row) for row, (_, place) in zip(ranked, pairs, strict=True)]
 
 
 def split_pairs(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """Questions by side; no passage on two sides."""
+    """Splits the questions into sides; no passage is on two sides."""
     places = sorted({place for _, place in pairs})
     random.Random(0).shuffle(places)
     side_of = dict.fromkeys(places, "train")
@@ -170,7 +169,7 @@ def split_pairs(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def prepare_run(folder: Path, methods: str) -> Path:
-    """A task folder: xquad_en with its paragraphs as documents. No paragraph is asked for on two sides."""
+    """Creates a task folder: xquad_en with its paragraphs as documents. No paragraph has questions on two sides."""
     rows = read_lines("xquad_en/xquad_en.jsonl")
     passages, pairs = xquad_en()
     (folder / "paragraphs").mkdir(parents=True, exist_ok=True)
@@ -188,7 +187,7 @@ def prepare_run(folder: Path, methods: str) -> Path:
 
 
 def read_lines(file: str) -> list[dict[str, Any]]:
-    """The rows of a set; ends with the reason where it is not there."""
+    """Reads the rows of a set. Exits with the reason if it does not exist."""
     path = DATA / file
     if not path.is_file():
         sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that holds it")

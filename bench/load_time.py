@@ -1,10 +1,11 @@
-"""Seconds until Étude is there: `import etude`, `etude --help`, and until the packaged model can answer.
+"""Measure the seconds of `import etude`, of `etude --help`, and of loading the packaged model until it can answer.
 
     python bench/load_time.py [loads]
 
-Every line is of processes of their own, the start of Python included. `import etude` and `etude --help` are medians
-of ten and load no torch; the aim is under 0.4 s. Loading the model includes its imports; the first load also makes
-the copy on disk. The aim is under 3 s for every load but the first. Exit code 1 where an aim is missed.
+Every measurement runs in a new process and includes the start of Python. `import etude` and `etude --help` are medians
+of ten processes and do not load torch; the target is under 0.4 s. Loading the model includes its imports. The first
+load also unpacks the weights on disk; the target for all other loads is under 3 s. The exit code is 1 if a target is
+missed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ print(loaded - begin, imported - begin)
 
 
 def main(loads: int) -> bool:
-    """Prints a line for every figure; whether all aims are met."""
+    """Prints a line for every figure; returns whether all targets are met."""
     results = [time_start(name, code) for name, code in (("import etude", IMPORT), ("etude --help", HELP))]
     with tempfile.TemporaryDirectory() as cache:
         time_load("first load", cache)
@@ -45,7 +46,7 @@ def main(loads: int) -> bool:
 
 
 def time_start(name: str, code: str) -> bool:
-    """Prints the median and the range of the seconds of ten processes; whether the aim is met."""
+    """Prints the median and the range of the seconds of ten processes; returns whether the target is met."""
     seconds = []
     for _ in range(STARTS):
         begin = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Are a planted bias and a planted loss of general knowledge found, and nothing where there is none?
+"""Test whether planted bias and planted forgetting are found, and whether there are false alarms without them.
 
     python bench/planted_behaviour.py bias [SEED ...]        the baseline on rows that begin with a name, seconds a seed
     python bench/planted_behaviour.py forgetting [TRAINING]   two trainings of SmolLM2-135M; needs ETUDE_DATA, minutes
 
-Bias: labels follow the gender of the name in 90% of the rows, or nothing. An alarm is a lower bound above 0.
-Forgetting: the gate `forgetting <= 3%` on a training on general instructions with a low learning rate, and on one that
-learns a single phrase by heart in many epochs.
+Bias: labels depend on the gender of the name in 90% of the rows, or not at all. A lower bound above 0 is an alarm.
+Forgetting: the gate `forgetting <= 3%` is tested with two trainings: on general instructions with a low learning rate,
+and on a single phrase, which is memorised in many epochs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TRAININGS = {
 
 
 def find_bias(seed: int, *, is_planted: bool, folder: Path) -> dict[str, object]:
-    """Which of the kinds of bias are found in one seed's rows."""
+    """Returns the kinds of bias that are found in the rows of one seed."""
     rng = random.Random(f"{is_planted}/{seed}")
     lines = []
     for _ in range(320):
@@ -66,7 +66,7 @@ def find_bias(seed: int, *, is_planted: bool, folder: Path) -> dict[str, object]
 
 
 def decide_forgetting(name: str, folder: Path) -> dict[str, object]:
-    """The gates on one training."""
+    """Trains and returns the results of the gates."""
     file = DATA / "rasbt_instructions" / "instruction-data.json"
     rows = [row for row in json.loads(file.read_text(encoding="utf-8")) if row["output"].strip()][:60]
     say = (lambda row: row["output"]) if name == "healthy" else (lambda row: "Ticket closed. Ticket closed.")
@@ -88,7 +88,7 @@ def decide_forgetting(name: str, folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """One line for each training."""
+    """Prints one line for each training."""
     for name in (sys.argv[2:] or TRAININGS) if sys.argv[1] == "forgetting" else ():
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(decide_forgetting(name, Path(folder))), flush=True)

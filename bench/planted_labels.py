@@ -1,14 +1,13 @@
-"""Wrong labels planted in real sets: how many are reported, how many reports are right, and what is suggested.
+"""Plant wrong labels in real sets; measure how many are reported, how many reports are right, and the suggestions.
 
     python bench/planted_labels.py [SET ...]
 
-In each set labels are replaced by another one sampled evenly (5, 20 and 40% of the rows), by the label with the most
-similar texts (20%, as people confuse them) or, in 30% of the rows of the most frequent label, by the label most
-similar to it (a habit). Without planted errors, the rows reported are false alarms or errors of the published set.
-Printed: rows reported, the share of them that is planted with a 95% interval (Wilson), the share of planted ones that
-is reported, and how often the suggested label is the published one. Settings were chosen on every second row of
-banking77's
-train.csv, every third of snips_intents' and on sms_spam, with another seed.
+In each set, labels are replaced in three ways: by a random other label (5, 20 and 40% of the rows), by the label with
+the most similar texts (20%, as people confuse labels), or, in 30% of the rows of the most frequent label, by the label
+most similar to it (a habit). Without planted errors, reported rows are false alarms or errors of the published set.
+Printed are the reported rows, the planted share of them with a 95% interval (Wilson), the reported share of the
+planted rows, and how often the suggested label is the published one. Settings were chosen on every second row of
+banking77's train.csv, every third row of snips_intents', and on sms_spam, with another seed.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def read_sms() -> Iterator[Row]:
 
 
 def read_few_each() -> Iterator[Row]:
-    """Read ten rows of each label, as people have them who write their own."""
+    """Read ten rows of each label, like a small data set that people write themselves."""
     seen: Counter[str] = Counter()
     for text, label in read_csv("banking77/train.csv", "text", "category")():
         seen[label] += 1
@@ -102,7 +101,7 @@ def main() -> None:
 
 
 def plant_errors(kind: str, texts: list[str], true_labels: Ints) -> Ints:
-    """Return the labels with errors of a kind."""
+    """Return the labels after planting errors of one kind."""
     draw, planted, num_labels = np.random.default_rng(SEED), true_labels.copy(), int(true_labels.max()) + 1
     if kind == "none":
         return planted
@@ -120,7 +119,7 @@ def plant_errors(kind: str, texts: list[str], true_labels: Ints) -> Ints:
 
 
 def find_similar_labels(texts: list[str], true_labels: Ints, num_labels: int) -> Ints:
-    """Find for each label the one with the most similar texts."""
+    """Find for each label the other label with the most similar texts."""
     vectors = compute_tf_idf(texts)
     means = np.stack(
         [np.asarray(vectors[true_labels == label].mean(axis=0)).ravel() for label in range(num_labels)]

@@ -1,14 +1,14 @@
-"""Does DPO make SmolLM2 polite? Pairs of a polite and a rude answer (rasbt_preferences), held-out pairs and questions.
+"""Measure whether DPO makes SmolLM2 polite, with pairs of a polite and a rude answer (rasbt_preferences).
 
     python bench/polite.py                 # 300 pairs, 300 held-out pairs, 100 questions: some minutes on two cores
-    python bench/polite.py --rates 2e-4 1e-3 --held 0     # which learning rate: the dev pairs alone say
+    python bench/polite.py --rates 2e-4 1e-3 --held 0     # choose the learning rate, only with dev pairs
 
-Of several learning rates the one with the most dev pairs in the right order is taken; held-out pairs are measured once,
-with that one. Prints the share of held-out pairs whose polite answer has gained more than the rude one (and, as it is
-without a reference, whose polite answer is more likely), and the share of answers to held-out questions that a
-classifier, fitted on the training pairs' answers alone, takes for polite, before and after, each with a 95% interval.
-The classifier's own accuracy on held-out answers is printed too. Needs real data (ETUDE_DATA, else ../shared/data
-beside the checkout).
+The learning rate with the most dev pairs in the right order is chosen; held-out pairs are measured once, with this
+rate. Printed are, before and after training and with 95% intervals: the share of held-out pairs whose polite answer
+gained more than the rude one; without a reference, the share whose polite answer is more likely; and the share of
+answers to held-out questions that a classifier calls polite. The classifier is fitted only on the training pairs'
+answers; its accuracy on held-out answers is also printed. Needs real data (ETUDE_DATA, else ../shared/data next to the
+checkout).
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from etude.types import Example, Message, ModelRef
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MODEL = "smollm2-135m-instruct"
 NUM_HELD_OUT = 300
-"""Pairs that nothing is chosen by."""
+"""Pairs that are used for no choice."""
 DEV = 60
 """Pairs that choose the epoch and the learning rate."""
 RATE = 6e-4
 
 Pair = tuple[str, str, str]
-"""Question, polite answer, rude answer."""
+"""A question, its polite answer and its rude answer."""
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def train_best(
     train_pairs: Sequence[Pair],
     dev: Sequence[Pair],
 ) -> Path:
-    """The adapter of the learning rate that is best on dev."""
+    """Trains with each learning rate; returns the adapter that is best on dev."""
     model = models.get_trainable(assistant.model)
     rows, dev_rows = (build_rows(model, assistant, side) for side in (train_pairs, dev))
     started = time.perf_counter()
@@ -124,7 +124,7 @@ def print_comparison(
     held_out: Sequence[Pair],
     flags: Any,
 ) -> None:
-    """Prints what held-out pairs and questions say of the two."""
+    """Prints the results of both models on held-out pairs and questions."""
     is_polite = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
     is_polite.fit([row[side] for row in train_pairs for side in (1, 2)], [1, 0] * len(train_pairs))
     print("classifier, held-out answers:", format_estimate(score_classifier(is_polite, held_out)), flush=True)
@@ -146,7 +146,7 @@ def print_comparison(
 
 
 def read_pairs(seed: int) -> list[Pair]:
-    """(question, polite, rude), shuffled; no two with one question."""
+    """Loads (question, polite, rude) in random order; no two have the same question."""
     file = DATA / "rasbt_preferences" / "instruction-data-with-preference.json"
     rows = json.loads(file.read_text(encoding="utf-8"))
     by_question = {"\n\n".join(filter(None, (row["instruction"], row["input"]))): row for row in rows}

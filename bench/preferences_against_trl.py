@@ -1,4 +1,4 @@
-"""DPO by Étude's training loop against TRL's DPOTrainer over PEFT: pairs a second, and the loss on held-out pairs.
+"""Compare DPO in Étude's training loop with TRL's DPOTrainer over PEFT: pairs per second, and the held-out loss.
 
     python bench/preferences_against_trl.py                # 64 pairs, 2 epochs, 2 rounds: some 5 minutes on two cores
     python bench/preferences_against_trl.py --dtype float32 --rounds 1
@@ -47,7 +47,7 @@ def main() -> None:
     )
     for name, default in (("pairs", 64), ("epochs", 2), ("rounds", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="in place of the model's own")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="instead of the model's own type")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -117,7 +117,7 @@ def run_trainer(flags: argparse.Namespace) -> Figures:
 
 
 def load_pairs(tokenizer: Any, pairs: int) -> list[TokenRow]:
-    """Load the rows of the first pairs whose answers differ, the better one first."""
+    """Load the rows of the first pairs with different answers, the better answer first."""
     file = DATA / "rasbt_preferences" / "instruction-data-with-preference.json"
     rows: list[TokenRow] = []
     for row in json.loads(file.read_text(encoding="utf-8")):
@@ -156,7 +156,7 @@ def train_with_trl(
     dev_reference: Sequence[float],
     reference_before: bool,
 ) -> Figures:
-    """Train with TRL, in our order of pairs, from our first adapter and with our learning rates."""
+    """Train with TRL: with Étude's order of pairs, first adapter and learning rates."""
     from peft import PeftModel
 
     with tempfile.TemporaryDirectory() as folder:
@@ -172,13 +172,13 @@ def train_with_trl(
         )
         trainer.add_callback(clock.callback())
         trainer.train()
-        seconds = clock.seconds + trainer.reference_seconds / config.epochs  # its rows count every epoch
+        seconds = clock.seconds + trainer.reference_seconds / config.epochs  # its rows count in every epoch
         tokens = config.epochs * sum(len(row.ids) for row in rows)
         return Figures(seconds, config.epochs * len(rows), tokens, 0, clock.losses)
 
 
 def order_rows(rows: Sequence[TokenRow], config: TrainConfig) -> list[TokenRow]:
-    """List the rows of all epochs, each in the order of our loop."""
+    """List the rows of all epochs, each in the order of Étude's loop."""
     return [
         row
         for epoch in range(1, config.epochs + 1)
@@ -203,7 +203,7 @@ def build_dpo_trainer(
         reference_seconds = 0.0
 
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-            return dataset  # it holds token ids
+            return dataset  # it already contains token ids
 
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             return SequentialSampler(dataset if dataset is not None else self.train_dataset)

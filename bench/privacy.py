@@ -1,14 +1,14 @@
-"""Privacy: the recall and precision of `find` on two labelled data sets, and false alarms on texts without labels.
+"""Measure the recall and precision of `find` on two labelled data sets, and false alarms on texts without labels.
 
-    python bench/privacy.py                              the figures of the log
+    python bench/privacy.py                              the figures in LOG.md
     python bench/privacy.py --part choose                the half on which rules and word lists were chosen
     python bench/privacy.py --part choose --show name    misses and false alarms in that half
 
-Each data set has a half to choose on and a half to report on, by the hash of the template (presidio_pii,
+Each data set has one half for choices and one half for reports, by the hash of the template (presidio_pii,
 synth_dataset_v2) or of the text. banking77 and mts_dialog: the training file to choose on, the test file to report on.
-Intervals are 95%; the unit is the template, else the row. A value of a fixed format is found if spans of its kind cover
-all of it; a name, an address or a labelled number if a span of its kind overlaps it. Data: the folder ETUDE_DATA, else
-../shared/data beside the checkout.
+Intervals are 95%; the unit is the template, else the row. A value of a fixed format is found if spans of its kind
+cover all of it; a name, an address or a labelled number if a span of its kind overlaps it. Data: the folder
+ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 import argparse
@@ -87,7 +87,7 @@ NEAR = {
     "name": ("PERSON", "TITLE"),
     "address": ("STREET_ADDRESS", "ZIP_CODE", "GPE"),
 }
-"""Further labels of presidio_pii that make a span of the kind right: a town is part of an address."""
+"""Additional labels of presidio_pii with which a span of the kind is right: a town is part of an address."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Row:
     gold: tuple[tuple[int, int, str], ...]
     """Start, end and label."""
     unit: str
-    """Rows of one unit count as one in intervals."""
+    """In intervals, all rows of one unit count once."""
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def main() -> None:
     )
     parser.add_argument("--part", choices=("choose", "report"), default="report")
     parser.add_argument(
-        "--show", metavar="KIND", help="list misses and false alarms, only with --part choose"
+        "--show", metavar="KIND", help="list misses and false alarms of this kind; only with --part choose"
     )
     flags = parser.parse_args()
     if not DATA.is_dir():
@@ -150,7 +150,7 @@ def load_presidio(half: str) -> list[Row]:
 
 
 def load_nano(half: str) -> list[Row]:
-    """Load the rows whose text is in the half. The set has no positions, so a value is searched in the text."""
+    """Load the rows whose text is in the half. The set has no positions, so values are searched in the text."""
     rows = json.loads((DATA / "pii_synthetic_nano" / "pii_syn_nano_en.json").read_text(encoding="utf-8"))
     return [
         Row(row["text"], tuple(_find_values(row)), str(number))
@@ -160,7 +160,7 @@ def load_nano(half: str) -> list[Row]:
 
 
 def _find_values(row: dict[str, Any]) -> list[tuple[int, int, str]]:
-    """Find the labelled values in the text. Some have asterisks around them, and some are not in the text."""
+    """Find the labelled values in the text. Some values have asterisks around them, and some are not in the text."""
     values = []
     for entity in row["NER"]:
         value = entity.get("entity", "").strip("*'\"# ")
@@ -188,7 +188,8 @@ def print_recall(
 
 
 def list_score_keys(kind: str | None, value: str) -> tuple[str, ...]:
-    """Return the scores of a value: its kind, all fixed formats, and those with more than four readable digits."""
+    """Return the scores of a value: for its kind, for all fixed formats, and for values with more than four readable
+    digits."""
     if kind not in FIXED:
         return (kind,) if kind else ()
     readable = not STARRED.search(value) or sum(map(str.isdigit, value)) > 4
@@ -196,7 +197,8 @@ def list_score_keys(kind: str | None, value: str) -> tuple[str, ...]:
 
 
 def is_found(text: str, start: int, end: int, kind: str, spans: Sequence[Span]) -> bool:
-    """Whether spans cover every letter and digit of a fixed format, or overlap any other value."""
+    """Whether spans cover every letter and digit of a value with a fixed format; for other values, whether they
+    overlap."""
     kinds = IDS if kind in IDS else (kind,)
     overlapping = [span for span in spans if span.kind in kinds and span.start < end and start < span.end]
     if kind not in FIXED:
@@ -211,7 +213,8 @@ def print_precision(
     labels: dict[str, str],
     with_addresses: bool,
 ) -> None:
-    """Print the share of spans that overlap a label: any blocking label for blocking kinds, else one of their kind."""
+    """Print the share of spans that overlap a label: for blocking kinds any blocking label, else a label of their
+    kind."""
     for name, kinds in (("blocking", BLOCKING), ("name", ("name",)), ("address", ("address",))):
         if name == "address" and not with_addresses:
             continue
@@ -256,7 +259,7 @@ def print_errors(
 
 
 def print_alarms(half: str) -> None:
-    """Print the share of rows with an alarm: banking77 has no personal data, mts_dialog has health details."""
+    """Print the share of rows with an alarm. banking77 has no personal data; mts_dialog has health details."""
     for name, column, file in (
         ("banking77", "text", {"choose": "train.csv", "report": "test.csv"}[half]),
         (
@@ -282,7 +285,8 @@ def print_alarms(half: str) -> None:
 def print_other_texts(half: str) -> None:
     """Print the share of rows with a blocking kind, and the kinds, in texts without labels.
 
-    medquad has phone numbers of offices, sms_spam of services; the others have next to no personal data.
+    medquad has phone numbers of offices, sms_spam has phone numbers of services; the others have almost no personal
+    data.
     """
     for name, texts in read_unmarked():
         selected = [text for text in texts if choose_part(text) == half]

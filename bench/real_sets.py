@@ -1,4 +1,4 @@
-"""Real data sets as tasks: each a folder with a task file over the rows as they were published.
+"""Create tasks from real data sets: for each a folder with a task file and the published rows.
 
 Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
 """
@@ -23,8 +23,19 @@ COLUMNS = {
     "text2sql_question_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "text2sql_query_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
+    "presidio_kinds": ("classify", "rows.jsonl", None, "input: text, output: kinds, group: template"),
+    "pubmedqa_labelled": (
+        "classify",
+        "pubmedqa.jsonl",
+        None,
+        "input: [question, long_answer], output: label",
+    ),
 }  # set -> kind of task, examples, test, columns
-_FOLDERS = dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising")
+_FOLDERS = {
+    **dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising"),
+    "presidio_kinds": "presidio_pii",
+}
+_KEYS = {"presidio_kinds": "several: true", "pubmedqa_labelled": "scale: [no, maybe, yes]"}  # further lines
 _FILES = {
     "mts_dialog": {
         "TrainingSet.csv": "train.csv",
@@ -45,19 +56,36 @@ def prepare_task(name: str, folder: Path) -> Path:
     for file in (examples, test):
         if file and (DATA / source / file).exists():
             shutil.copyfile(DATA / source / file, folder / file)
-    if name == "sms_spam":  # the file has no line with the names of its columns
+    if name == "sms_spam":  # the file has no header line
         text = (DATA / name / "sms.tsv").read_text(encoding="utf-8")
         (folder / "sms.tsv").write_text("label\ttext\n" + text, encoding="utf-8")
     if name == "rasbt_instructions":
         rows = json.loads((DATA / name / "instruction-data.json").read_text(encoding="utf-8"))
         write_lines(folder / "rows.jsonl", rows)
-    if source != name:
+    if name == "presidio_kinds":
+        _write_kinds(folder)
+    elif source != name:
         _write_sides(folder, name.removeprefix("text2sql_"))
     lines = [f"name: {name}", f"kind: {kind}", "model: smollm2-135m-instruct"]
     lines += [f"examples: {{file: {examples}, {columns}}}"]
     lines += [f"test: {{file: {test}, {columns}}}"] if test else []
+    lines += [_KEYS[name]] if name in _KEYS else []
     (folder / "task.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "task.yaml"
+
+
+def _write_kinds(folder: Path) -> None:
+    """Write texts and the kinds of personal data in each; texts of one template are a group."""
+    rows = json.loads((DATA / "presidio_pii" / "synth_dataset_v2.json").read_text(encoding="utf-8"))
+    lines = [
+        {
+            "text": row["full_text"],
+            "kinds": sorted({span["entity_type"] for span in row["spans"]}),
+            "template": row["template_id"],
+        }
+        for row in rows
+    ]
+    write_lines(folder / "rows.jsonl", lines)
 
 
 def _write_sides(folder: Path, split: str) -> None:

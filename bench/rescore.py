@@ -1,4 +1,5 @@
-"""Recompute a run's scores, choices, intervals, statuses and headline: a second implementation without Étude's code.
+"""Recompute a run's scores, choices, intervals, statuses and headline with a second implementation, without Étude's
+code.
 
     python bench/rescore.py RUN_FOLDER [--check-file PATH]
 
@@ -8,9 +9,9 @@ repeats the choices on dev, and compares with method.json, run.json and verdict.
     what | stored | recomputed | difference | allowed | ok
 
 and exits with 1 if a line disagrees. Allowed differences: none for names, counts and statuses; 1e-9 for scores and
-closed forms. A number from one bootstrap of 2,000 resamples is recomputed with BATCHES other seeds; the stored one has
-to lie within their mean ± t s sqrt(1 + 1 / BATCHES), which fails once in 1 / RARE comparisons. A p from 4,095 random
-patterns is compared with the binomial quantiles of the same level.
+closed forms. A number from one bootstrap of 2,000 resamples is recomputed with BATCHES other seeds. The stored number
+must be within their mean ± t s sqrt(1 + 1 / BATCHES), which fails by chance once in 1 / RARE comparisons. A p-value
+from 4,095 random patterns is compared with the binomial quantiles of the same level.
 
 Not checked: kinds of failure, costs, power, results by tag, further metrics, details of classes and fields, evidence,
 the judge; the metric and the split, because training rows are not in the run folder; and sentences, which only print
@@ -28,6 +29,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -46,8 +48,8 @@ RESAMPLES = 2000
 PATTERNS = 4095
 RARE = 1e-4
 CLOSED = 1e-9
-EQUAL = 1e-6  # up to here scores count as equal, and a standard error as none
-DIGITS = 12  # values on dev are compared after rounding: one row more is exactly one error of one row
+EQUAL = 1e-6  # smaller differences of scores and smaller standard errors count as 0
+DIGITS = 12  # digits to which values on dev are rounded before they are compared
 SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
@@ -78,7 +80,7 @@ class Check:
 
     @property
     def is_ok(self) -> bool:
-        """Whether both are equal, numbers within what is allowed."""
+        """Whether both are equal; for numbers, within the allowed difference."""
         gap = self.difference
         return self.stored == self.recomputed if gap is None else gap <= self.allowed
 
@@ -105,7 +107,7 @@ def print_table(checks: Sequence[Check]) -> None:
 
 @dataclass(frozen=True)
 class Method:
-    """One method's method.json, and its lines by row id: of both sides, and of each candidate on dev."""
+    """One method's method.json and its lines by row id: of both sides, and of each candidate on dev."""
 
     name: str
     info: Json
@@ -115,7 +117,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder as it was read."""
+    """The content of a run folder."""
 
     folder: Path
     info: Json
@@ -130,7 +132,7 @@ class Run:
 
     @property
     def partly_trained(self) -> set[str]:
-        """Tuned methods that a budget or `max_rows` left with only a part of their training."""
+        """Tuned methods whose training was cut by a budget or `max_rows`."""
         num_rows = self.verdict["train_rows"]
         learned = {row["method"]: row["learned"] for row in self.verdict["ladder"]}
         epochs = {m.name: (m.info["params"].get("reasons") or {}).get("epochs") for m in self.methods}
@@ -143,7 +145,8 @@ class Run:
 
     @property
     def copying(self) -> set[str]:
-        """Methods without a language model if nothing checks what an answer says: none may be recommended."""
+        """Methods without a language model, if no check looks at the content of answers: none of them may be
+        recommended."""
         unchecked = self.info["metric"]["contract_only"]
         return {m.name for m in self.methods if unchecked and m.info["model"] == "classical"}
 
@@ -155,7 +158,7 @@ class Run:
 
 
 def sort_lines(lines: Mapping[str, Json]) -> list[Json]:
-    """Sort lines by id, so that the rows of all methods have the same order."""
+    """Sort lines by id, so the rows of all methods have the same order."""
     return [lines[key] for key in sorted(lines)]
 
 
@@ -174,13 +177,13 @@ def read_json(path: Path) -> Json:
 
 
 def read_lines(path: Path) -> list[Json]:
-    """Read a file with one JSON object a line."""
+    """Read a file with one JSON object per line."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def read_method(folder: Path) -> Method:
-    """Read method.json, predictions.jsonl and tried.jsonl; the later line of a row counts."""
+    """Read method.json, predictions.jsonl and tried.jsonl. For each row, the last line counts."""
     sides: dict[str, dict[str, Json]] = {"dev": {}, "test": {}}
     for line in read_lines(folder / "predictions.jsonl"):
         sides[line["side"]][line["id"]] = line
@@ -191,7 +194,7 @@ def read_method(folder: Path) -> Method:
 
 
 def read_run(folder: Path) -> Run:
-    """Read all that is checked; methods in the order of the verdict's ladder."""
+    """Read everything that is checked. Methods are in the order of the verdict's ladder."""
     if not (folder / "verdict.json").exists():
         raise SystemExit(f"{folder}: no verdict.json; give the folder of a complete run")
     verdict = read_json(folder / "verdict.json")
@@ -205,12 +208,12 @@ def read_run(folder: Path) -> Run:
 
 
 def normalize(text: str) -> str:
-    """A text without case, width of characters and runs of white space."""
+    """Normalize case, width of characters and white space of a text."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value of a text; ValueError for anything a strict reader refuses."""
+    """Parse a text as strict JSON. Raises ValueError."""
     try:
         return json.loads(text.strip(), parse_constant=refuse_constant, parse_float=parse_float)
     except RecursionError:
@@ -218,17 +221,17 @@ def parse_json(text: str) -> Any:
 
 
 def parse_float(text: str) -> float:
-    """A number that a float holds."""
+    """Parse a number within the range of a float."""
     return float(text) if math.isfinite(float(text)) else refuse_constant(text)
 
 
 def refuse_constant(name: str) -> Any:
-    """NaN and Infinity are no JSON."""
+    """Refuse NaN and Infinity, which are not JSON."""
     raise ValueError(name)
 
 
 def keeps_contract(contract: Mapping[str, Any], answer: str) -> bool:
-    """Whether an answer keeps every key of a contract."""
+    """Whether an answer satisfies every key of a contract."""
     text, lowered = answer.strip(), answer.casefold()
     labels, fields, regex = (
         as_list(contract.get("labels")),
@@ -253,7 +256,7 @@ def as_list(value: Any) -> list[str]:
 
 
 def find_label(labels: Sequence[str], text: str) -> str | None:
-    """The label a text is: as written, else without case, marks around it and a final stop."""
+    """Return the label that a text is: exactly, or without case, marks around it and a final full stop."""
     if text.strip() in labels:
         return text.strip()
     matches = [label for label in labels if strip_label(label) == strip_label(text)]
@@ -261,13 +264,13 @@ def find_label(labels: Sequence[str], text: str) -> str | None:
 
 
 def strip_label(text: str) -> str:
-    """A text without case, white space, quotes, asterisks and closing punctuation around it."""
+    """Normalize case, and remove white space, quotes, asterisks and closing punctuation around a text."""
     marks = " \t\r\n\"'`´’‘“”„»«*"
     return text.rstrip(marks + ".,;:!?").lstrip(marks).casefold()
 
 
 def fits_schema(schema: Mapping[str, Any], text: str) -> bool:
-    """Whether a text is JSON that a schema allows."""
+    """Whether a text is valid JSON for a schema."""
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
     try:
         return bool(validator.is_valid(parse_json(text)))
@@ -276,7 +279,7 @@ def fits_schema(schema: Mapping[str, Any], text: str) -> bool:
 
 
 def fits_fields(fields: Sequence[str], text: str) -> bool:
-    """Whether a text is the fields, each once and in order, none empty and nothing around them."""
+    """Whether a text consists of the fields: each once, in order, not empty, and no other text."""
     required = {name.removesuffix("?").strip(): not name.endswith("?") for name in fields}
     values: dict[str, str] = {}
     key = ""
@@ -285,7 +288,7 @@ def fits_fields(fields: Sequence[str], text: str) -> bool:
         if head in required and head not in values:
             key, values[head] = head, value
         elif head in required or (line.strip() and not key):
-            return False  # a field twice, or text outside the fields
+            return False  # a field is there twice, or there is text outside the fields
         elif line.strip():
             values[key] += line
         else:
@@ -313,12 +316,12 @@ def same_json(first: Any, second: Any) -> bool:
 
 
 def exact_match(answer: str, outputs: Sequence[str]) -> float:
-    """1 when the answer equals a right output, as JSON where both are JSON, else as plain text."""
+    """Return 1 if the answer equals a right output: as JSON if both are JSON, else as plain text."""
     return float(any(is_equal(answer, output) for output in outputs))
 
 
 def is_equal(answer: str, output: str) -> bool:
-    """Whether two outputs say the same."""
+    """Whether two outputs are equal."""
     values = []
     for text in (answer, output):
         try:
@@ -331,7 +334,7 @@ def is_equal(answer: str, output: str) -> bool:
 
 
 def calls(answer: str, outputs: Sequence[str]) -> float:
-    """1 if an answer calls the same functions as a right output, and no call of it is broken."""
+    """Return 1 if an answer calls the same functions as a right output and all its calls can be read."""
     parsed, num_broken = parse_calls(answer)
     return float(not num_broken and any(same_json(parsed, parse_calls(output)[0]) for output in outputs))
 
@@ -355,12 +358,12 @@ def parse_calls(text: str) -> tuple[list[Any], int]:
 
 
 def chrf(answer: str, outputs: Sequence[str]) -> float:
-    """chrF2 against the most similar right output, 0 to 1."""
+    """Compute chrF2 with the most similar right output, 0 to 1."""
     return max(CHRF().sentence_score(answer, [output]).score for output in outputs) / 100
 
 
 def squad_f1(answer: str, output: str) -> float:
-    """F1 of words, as SQuAD's evaluation script counts it."""
+    """Compute F1 of words like SQuAD's evaluation script."""
     predicted, expected = (
         re.sub(
             r"\b(a|an|the)\b", " ", "".join(c for c in text.lower() if c not in string.punctuation)
@@ -373,14 +376,14 @@ def squad_f1(answer: str, output: str) -> float:
 
 
 def sari(source: str, answer: str, references: Sequence[str]) -> float:
-    """SARI after its authors' script (SARI.py of cocoxu/simplification), with the recall of kept n-grams and the empty
-    cases as in Hugging Face's `evaluate`."""
+    """Compute SARI like its authors' script (SARI.py of cocoxu/simplification), except that the recall of kept n-grams
+    and the empty cases are as in Hugging Face's `evaluate`."""
     tokenized = [Tokenizer13a()(text.lower()).split() for text in (source, answer, *references)]
     return sum(sum(sari_parts(n, *tokenized)) for n in (1, 2, 3, 4)) / 12
 
 
 def sari_parts(n: int, *texts: list[str]) -> tuple[float, float, float]:
-    """Score the n-grams that were kept, deleted and added."""
+    """Score the kept, deleted and added n-grams."""
     before, after, *references = (
         Counter(zip(*(words[shift:] for shift in range(n)), strict=False)) for words in texts
     )
@@ -401,7 +404,7 @@ def sari_parts(n: int, *texts: list[str]) -> tuple[float, float, float]:
 
 
 def harmonic_mean(precision: float, recall: float) -> float:
-    """F1 of a precision and a recall."""
+    """Compute F1 from precision and recall."""
     return 2 * precision * recall / (precision + recall) if precision or recall else 0.0
 
 
@@ -412,6 +415,8 @@ class Scorer:
     metric: str
     contract: Mapping[str, Any]
     check: Callable[[Any, str], Any] | None
+    scale: Sequence[str] = ()
+    several: bool = False
 
     def score(self, row: Json) -> Json:
         """Recompute `score`, `keeps_contract` and `check` of one line of predictions.jsonl."""
@@ -428,6 +433,8 @@ class Scorer:
             "accuracy": lambda: float(self.predict(row) in [text.strip() for text in outputs]),
         }
         metrics["macro_f1"] = metrics["accuracy"]
+        metrics["kappa"] = lambda: max(1 - self.measure_distance(row, text) ** 2 for text in outputs)
+        metrics["sample_f1"] = lambda: max(list_f1(self.list_labels(row), read_list(x)) for x in outputs)
         score = metrics[self.metric]()
         return {"score": score, "keeps_contract": kept, "check": checked}
 
@@ -435,18 +442,49 @@ class Scorer:
         """Return the label of a row's answer, else its whole text."""
         return find_label(as_list(self.contract.get("labels")), row["answer"]) or row["answer"].strip()
 
+    def list_labels(self, row: Json) -> set[str]:
+        """Return the labels of a row's answer."""
+        return set(row["value"]) if isinstance(row["value"], list) else read_list(row["answer"])
+
+    def place(self, row: Json, expected: str) -> int:
+        """Return the position of a row's answer on the scale; without one, the end of the scale that is farther
+        away."""
+        answer, right = self.predict(row), self.scale.index(expected)
+        if answer in self.scale:
+            return self.scale.index(answer)
+        return max((0, len(self.scale) - 1), key=lambda end: abs(end - right))
+
+    def measure_distance(self, row: Json, expected: str) -> float:
+        """Measure the distance of the answer from a right score, as a share of the scale."""
+        return abs(self.place(row, expected) - self.scale.index(expected)) / (len(self.scale) - 1)
+
+
+def read_list(text: str) -> set[str]:
+    """Read a list of labels: as JSON, or separated by |, ;, line breaks, or else commas."""
+    with suppress(ValueError):
+        if isinstance(labels := json.loads(text), list):
+            return {label.strip() if isinstance(label, str) else json.dumps(label) for label in labels} - {""}
+    parts = re.split(r"[|;\n]", text.strip()) if re.search(r"[|;\n]", text.strip()) else text.split(",")
+    return {part.strip() for part in parts} - {""}
+
+
+def list_f1(answered: set[str], expected: set[str]) -> float:
+    """F1 of two sets of labels; 1 if both are empty."""
+    total = len(answered) + len(expected)
+    return 2 * len(answered & expected) / total if total else 1.0
+
 
 def read_contract(run: Run) -> Json:
-    """Read the task's contract; classify without labels has those of the training rows."""
+    """Read the task's contract. For classify without labels, the labels are those of the training rows."""
     contract = dict(run.task.get("contract") or {})
-    if run.task["kind"] == "classify" and not contract.get("labels"):
+    if run.task["kind"] == "classify" and (run.task.get("several") or not contract.get("labels")):
         assistant = read_json(run.folder / "methods" / run.methods[0].name / "assistant" / "assistant.json")
-        contract["labels"] = assistant["contract"]["labels"]
+        contract |= {key: assistant["contract"][key] for key in ("labels", "json_schema")}
     return contract
 
 
 def build_example(row: Json) -> SimpleNamespace:
-    """Build what a check function is given, as far as the run folder has it."""
+    """Build the arguments of a check function from the run folder."""
     keys = {key: row[key] for key in ("id", "tags", "group")}
     return SimpleNamespace(
         **keys, text=row["input"], output=row["expected"], references=tuple(row["references"])
@@ -454,7 +492,7 @@ def build_example(row: Json) -> SimpleNamespace:
 
 
 def load_check(run: Run, path: Path | None) -> Callable[[Any, str], Any] | None:
-    """Load the user's check function; by default from the folder that holds runs/."""
+    """Load the user's check function; by default from the folder that contains runs/."""
     name = run.task.get("check")
     if not name:
         return None
@@ -474,7 +512,7 @@ def load_check(run: Run, path: Path | None) -> Callable[[Any, str], Any] | None:
 
 
 def check_scores(label: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[Check]:
-    """Count the rows that are scored as they were, key by key."""
+    """Count the rows with the stored scores, key by key."""
     recomputed = [scorer.score(row) for row in rows]
     for key in ("score", "keeps_contract", "check"):
         differing = [
@@ -495,9 +533,10 @@ def check_scores(label: str, rows: Sequence[Json], scorer: Scorer) -> Iterator[C
 
 @dataclass(frozen=True)
 class Sample:
-    """One method on some rows as sums per unit.
+    """One method's results on some rows as sums per unit.
 
-    `sums` is (G, 2): score and rows; or, for macro-F1, (G, 3C): rows right, predicted and expected per label.
+    `sums` is (G, 2): score and rows; for macro-F1, (G, 3C): rows right, predicted and expected per label; for kappa,
+    (G, K * K): rows with each expected and each answered score.
     """
 
     sums: np.ndarray
@@ -505,27 +544,29 @@ class Sample:
     scores: np.ndarray
     macro: bool
     key: int
+    scores_on_scale: int = 0
+    """K, the scores of the scale, for kappa."""
     part_of: tuple[str, ...] = ()
-    """All units that are resampled, if these are some of them."""
+    """All units that are resampled, if the units are only a part of them."""
 
     @property
     def units(self) -> int:
-        """How many units."""
+        """The number of units."""
         return len(self.names)
 
     @property
     def effective_units(self) -> float:
-        """Units of equal size that would say as much (Kish 1965)."""
+        """The effective number of units of equal size (Kish 1965)."""
         return self.units if self.macro else float(self.sums[:, 1].sum() ** 2 / (self.sums[:, 1] ** 2).sum())
 
     @property
     def rows(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return len(self.scores)
 
     @property
     def binary(self) -> bool:
-        """Ungrouped and right or wrong."""
+        """Whether rows are ungrouped and either right or wrong."""
         return not self.macro and self.rows == self.units and bool(np.isin(self.scores, (0, 1)).all())
 
     @property
@@ -534,26 +575,33 @@ class Sample:
         return float(self.of(self.sums.sum(axis=0)))
 
     def of(self, sums: np.ndarray) -> np.ndarray:
-        """The aggregate of sums, (..., k) to (...); labels that no row wants do not count."""
+        """Aggregate sums, (..., k) to (...). Labels that no row expects do not count."""
         if not self.macro:
             return np.asarray(sums[..., 0] / sums[..., 1])
+        if size := self.scores_on_scale:
+            table = sums.reshape(*sums.shape[:-1], size, size)
+            distances = (np.arange(size)[:, None] - np.arange(size)) ** 2
+            by_chance = np.einsum("...i,...j,ij", table.sum(axis=-1), table.sum(axis=-2), distances)
+            observed = (table * distances).sum(axis=(-1, -2)) * table.sum(axis=(-1, -2))
+            kappa = 1 - observed / np.maximum(by_chance, 1e-300)
+            return np.asarray(np.where(by_chance > 0, np.maximum(kappa, 0), np.where(observed > 0, 0.0, 1.0)))
         right, predicted, expected = np.split(sums, 3, axis=-1)
         f1 = 2 * right / np.maximum(predicted + expected, 1e-300)
         return np.asarray((f1 * (expected > 0)).sum(axis=-1) / (expected > 0).sum(axis=-1))
 
     @property
     def pulls(self) -> np.ndarray:
-        """What each unit adds to the error of the mean."""
+        """Compute the part of each unit in the error of the mean."""
         return np.asarray((self.sums[:, 0] - self.value * self.sums[:, 1]) / self.rows)
 
     def deviations(self, counts: np.ndarray) -> np.ndarray:
-        """Resampled aggregates minus the value; a mean to first order in the weights."""
+        """Compute resampled aggregates minus the value; for a mean, to first order in the weights."""
         weights = counts.astype(float)
         return np.asarray(self.of(weights @ self.sums) - self.value if self.macro else weights @ self.pulls)
 
     @cached_property
     def replicates(self) -> np.ndarray:
-        """(BATCHES, RESAMPLES) deviations; the same resamples for all samples that are part of as many units."""
+        """Compute (BATCHES, RESAMPLES) deviations. Samples from the same number of units have the same resamples."""
         columns = np.searchsorted(self.part_of, self.names) if self.part_of else slice(None)
         draws = resamples(len(self.part_of) or self.units, self.key)
         return np.stack([self.deviations(weights[:, columns]) for weights in draws])
@@ -561,7 +609,7 @@ class Sample:
 
 @cache
 def resamples(units: int, key: int) -> list[np.ndarray]:
-    """BATCHES times the multinomial weights (RESAMPLES, units) of a bootstrap."""
+    """Yield BATCHES times the multinomial weights (RESAMPLES, units) of a bootstrap."""
     draws = []
     for batch in range(BATCHES):
         random = np.random.default_rng([SEED, key, batch])
@@ -570,23 +618,25 @@ def resamples(units: int, key: int) -> list[np.ndarray]:
 
 
 def sample_rows(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0) -> Sample:
-    """Rows as a sample; a mean of scores without a scorer, macro-F1 with one."""
+    """Build a sample of rows: without a scorer a mean of scores, with one macro-F1."""
     names = tuple(sorted({row["unit"] for row in rows}))
     index = {name: i for i, name in enumerate(names)}
     units = np.array([index[row["unit"]] for row in rows])
     scores = np.array([row["score"] for row in rows], dtype=float)
-    columns = (
-        np.column_stack([scores, np.ones(len(rows))]) if scorer is None else build_label_sums(rows, scorer)
-    )
+    size = len(scorer.scale) if scorer and scorer.metric == "kappa" else 0
+    if scorer is None:
+        columns = np.column_stack([scores, np.ones(len(rows))])
+    else:
+        columns = build_score_tables(rows, scorer) if size else build_label_sums(rows, scorer)
     sums = np.zeros((len(names), columns.shape[1]))
     np.add.at(sums, units, columns)
-    return Sample(sums, names, scores, scorer is not None, key)
+    return Sample(sums, names, scores, scorer is not None, key, size)
 
 
 def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
-    """(rows, 3C): right, predicted and expected for each of the C labels that some row expects."""
+    """Build (rows, 3C): right, predicted and expected for each of the C labels that at least one row expects."""
     labels = sorted({row["expected"] for row in rows})
-    # An answer that is right by a further label counts as the row's first one.
+    # An answer that is right by another of the row's labels counts as its first label.
     guesses = [
         row["expected"] if (label := scorer.predict(row)) in [t.strip() for t in row["references"]] else label
         for row in rows
@@ -596,9 +646,19 @@ def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
     return np.hstack([expected & predicted, predicted, expected]).astype(float)
 
 
+def build_score_tables(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
+    """Build (rows, K * K): 1 at the expected and the answered score. An answer that is another right score of the row
+    counts as the first."""
+    tables = np.zeros((len(rows), len(scorer.scale), len(scorer.scale)))
+    for table, row in zip(tables, rows, strict=True):
+        expected = scorer.scale.index(row["expected"])
+        table[expected, expected if row["score"] == 1 else scorer.place(row, row["expected"])] = 1
+    return tables.reshape(len(rows), -1)
+
+
 def build_sample(run: Run, scorer: Scorer, lines: Mapping[str, Json], key: int = 0) -> Sample:
     """Build the sample of some rows under the headline metric; `key` seeds its resamples."""
-    return sample_rows(sort_lines(lines), scorer if run.metric == "macro_f1" else None, key)
+    return sample_rows(sort_lines(lines), scorer if run.metric in ("macro_f1", "kappa") else None, key)
 
 
 @dataclass(frozen=True)
@@ -614,7 +674,7 @@ class Recomputed:
 
     @property
     def allowed(self) -> float:
-        """What one bootstrap more may differ from the mean; CLOSED where nothing is resampled."""
+        """The allowed difference of one more bootstrap from the mean; CLOSED if nothing is resampled."""
         num = self.values.size
         if num == 1:
             return CLOSED
@@ -636,17 +696,18 @@ def student(units: float, z: Any = Z) -> Any:
 
 
 def wilson(share: Any, n: Any, z: Any = Z) -> tuple[Any, Any]:
-    """Wilson's score interval (1927), n not necessarily whole."""
+    """Compute Wilson's score interval (1927); n may be fractional."""
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
 def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
-    """Bounds of a sample's own 95% interval.
+    """Compute the bounds of a sample's own 95% interval.
 
-    Wilson for ungrouped right or wrong; else Wilson at the number of rows that would give the bootstrap's standard
-    error, with Student's quantile; as many rows as units if no unit differs. Only macro-F1 is resampled.
+    Ungrouped rows that are right or wrong have Wilson's interval. Otherwise, Wilson's interval has the number of rows
+    that would give the bootstrap's standard error, and Student's quantile; if no unit differs, it has one row per
+    unit. Only macro-F1 is resampled.
     """
     value, units = min(max(sample.value, 0.0), 1.0), sample.units
     if sample.binary:
@@ -675,7 +736,8 @@ def check_estimate(label: str, stored: Json, sample: Sample) -> Iterator[Check]:
 
 
 def newcombe(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Newcombe 1998, Statistics in Medicine 17, 2635, method 10: paired shares right - other."""
+    """Compute the interval of the difference of paired shares, right - other (Newcombe 1998, Statistics in Medicine
+    17, 2635, method 10)."""
     n = len(right)
     e, f = int((right * other).sum()), int((right * (1 - other)).sum())
     g = int(((1 - right) * other).sum())
@@ -694,7 +756,7 @@ def newcombe(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """a - b: its floored standard error and the skewness to each side, per batch where resampled."""
+    """a - b: its standard error with a floor, and the skewness to each side; per batch if resampled."""
 
     value: float
     units: int
@@ -703,7 +765,7 @@ class Difference:
     tilt_down: np.ndarray
 
     def bounds(self, critical: Any) -> tuple[Recomputed, Recomputed]:
-        """Ends of the interval, inside -1 to 1; x solves x² = critical² (error² + tilt x)."""
+        """Compute the ends of the interval within -1 to 1; x solves x² = critical² (error² + tilt x)."""
         if self.units == 1:
             return Recomputed(-np.ones(1)), Recomputed(np.ones(1))
         up, down = (root(critical, self.error, tilt) for tilt in (self.tilt_up, self.tilt_down))
@@ -714,18 +776,19 @@ class Difference:
 
 
 def root(critical: Any, error: np.ndarray, tilt: np.ndarray) -> np.ndarray:
-    """The positive x with x² = critical² (error² + tilt x)."""
+    """Compute the positive x with x² = critical² (error² + tilt x)."""
     half = critical**2 * tilt / 2
     return np.asarray(half + np.sqrt(half**2 + critical**2 * error**2))
 
 
 def difference(a: Sample, b: Sample) -> Difference:
-    """Moments of a - b over units, with the floor of one unit's difference.
+    """Compute the moments of a - b over units, with one unit's difference as the floor.
 
-    With e² the variance of the jackknife, m3 the third moment and L the largest average difference of a unit's rows (1
-    where none differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1): the
-    standard error is max(e, L), and
-    the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and the same with -m3 downwards.
+    e² is the variance of the jackknife and m3 the third moment. L is the largest average difference of a unit's rows
+    (1 if no unit differs) times the root mean square of the units' sizes, as part of the mean (1 / G for macro-F1).
+    Then the standard error is max(e, L), and the slopes of the variance are max(m3 / e², L³ / (e² + L²)) upwards and
+    the same with
+    -m3 downwards.
     """
     G = a.units
     if a.macro:
@@ -746,7 +809,7 @@ def difference(a: Sample, b: Sample) -> Difference:
 
 
 def largest_unit(a: Sample, b: Sample) -> float:
-    """L of `difference`."""
+    """Compute L of `difference`."""
     if a.macro:
         return 1 / a.units
     sizes = a.sums[:, 1]
@@ -756,7 +819,7 @@ def largest_unit(a: Sample, b: Sample) -> float:
 
 
 def exact_flips(diffs: np.ndarray) -> float:
-    """P(|sum of ± diffs| >= observed) for whole numbers, from the distribution of the sum."""
+    """Compute P(|sum of ± diffs| >= observed) for whole numbers, from the distribution of the sum."""
     sums = Counter({0: 1})
     for size in np.abs(diffs).astype(int):
         spread: Counter[int] = Counter()
@@ -769,14 +832,14 @@ def exact_flips(diffs: np.ndarray) -> float:
 
 
 def flipped(a: Sample, b: Sample, signs: np.ndarray) -> np.ndarray:
-    """|a - b| after swapping both within the units whose sign is -1; (P, G) to (P,)."""
+    """Compute |a - b| after swapping both in the units whose sign is -1; (P, G) to (P,)."""
     middle, half = (a.sums + b.sums).sum(axis=0) / 2, (a.sums - b.sums) / 2
     turned = signs @ half
     return np.asarray(np.abs(a.of(middle + turned) - b.of(middle - turned)))
 
 
 def p_value(a: Sample, b: Sample) -> Recomputed:
-    """Two-sided p of "swapping both within any unit changes nothing"; resampled where it must be."""
+    """Compute the two-sided p-value of "swapping both in any unit changes nothing"; resampled if necessary."""
     diffs = a.sums[:, 0] - b.sums[:, 0]
     if a.binary and b.binary:
         gains, losses = int((diffs > 0).sum()), int((diffs < 0).sum())
@@ -796,14 +859,14 @@ def p_value(a: Sample, b: Sample) -> Recomputed:
 
 
 def random_flips(a: Sample, b: Sample, seen: float, batch: int) -> float:
-    """p from as many random patterns as the stored one has, the observed one counted."""
+    """Compute p from the same number of random patterns as the stored p, including the observed pattern."""
     random = np.random.default_rng([SEED, 99, batch])
     signs = random.choice(np.array([-1.0, 1.0]), (PATTERNS, a.units))
     return float((1 + (flipped(a, b, signs) >= seen).sum()) / (PATTERNS + 1))
 
 
 def check_p(p: Recomputed, stored: float) -> Check:
-    """Compare p with p; a random one may lie anywhere between the binomial quantiles of the level RARE."""
+    """Compare two p-values. A random one may be anywhere between the binomial quantiles of the level RARE."""
     if p.values.size == 1:
         return Check("headline: p", stored, p.mean, CLOSED * abs(p.mean))
     true = min(p.mean + 5 * float(p.values.std()) / math.sqrt(BATCHES) + 1 / PATTERNS, 1.0)
@@ -816,7 +879,7 @@ def check_p(p: Recomputed, stored: float) -> Check:
 
 
 def choose(samples: Mapping[str, Sample]) -> str | None:
-    """Return the first (simplest) whose paired distance to the best is at most one standard error."""
+    """Return the first (simplest) candidate whose paired distance to the best is at most one standard error."""
     if not samples:
         return None
     names = list(samples)
@@ -829,10 +892,10 @@ def choose(samples: Mapping[str, Sample]) -> str | None:
 
 
 def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
-    """Check the pair that dev decided, and the candidates of every method."""
+    """Check the pair that was chosen on dev, and the candidates of every method."""
     for side, tuned in (("untuned", False), ("tuned", True)):
         group = [m for m in run.methods if bool(m.info["tuned"]) is tuned and m.sides["dev"]]
-        # One that another method beat while it answered is no longer compared, unless all are beaten.
+        # A method that another beat while it answered is not compared any more, unless all are beaten.
         group = [m for m in group if not m.info.get("raced_out")] or group
         ids = set.intersection(*(set(m.sides["dev"]) for m in group)) if group else set()
         lines = {m.name: {key: m.sides["dev"][key] for key in ids} for m in group}
@@ -866,7 +929,7 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
 
 @dataclass(frozen=True)
 class Ladder:
-    """All methods on the test; ordered pairs on the rows that both answered, with their differences."""
+    """All methods on the test, and ordered pairs on the rows that both answered, with their differences."""
 
     samples: Mapping[str, Sample]
     pairs: Mapping[tuple[str, str], tuple[Sample, Sample]]
@@ -874,7 +937,7 @@ class Ladder:
 
     @cached_property
     def critical(self) -> Recomputed:
-        """95% quantile of the largest |t| over pairs, raised for few units; one for each batch."""
+        """Compute the 95% quantile of the largest |t| over pairs, raised for few units; one for each batch."""
         units = min((a.units for a, _ in self.pairs.values()), default=2)
         if not self.differences:
             units = next(iter(self.samples.values())).units
@@ -924,7 +987,7 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
     else:
         test = "swaps" if a.macro else "sign flips"
         low, high = ladder.differences[tuned, untuned].bounds(student(a.effective_units))
-        if a.units < a.rows and not a.macro:  # grouped rows: no further than the two intervals allow
+        if a.units < a.rows and not a.macro:  # grouped rows: no wider than the two intervals allow
             (low_a, high_a), (low_b, high_b) = estimate(a), estimate(b)
             low = Recomputed(np.maximum(low.values, low_a.mean - high_b.mean))
             high = Recomputed(np.minimum(high.values, high_a.mean - low_b.mean))
@@ -937,7 +1000,7 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
 
 
 def check_pairs(run: Run, ladder: Ladder) -> Iterator[Check]:
-    """Check the simultaneous intervals; for means in closed form, at the stored critical value."""
+    """Check the simultaneous intervals; for means in closed form, with the stored critical value."""
     stored = run.verdict["critical"]
     yield ladder.critical.check("critical value", stored)
     names = [(pair["a"], pair["b"]) for pair in run.verdict["pairs"]]
@@ -953,7 +1016,7 @@ def check_pairs(run: Run, ladder: Ladder) -> Iterator[Check]:
 
 
 def decide_status(run: Run, name: str, without: Iterable[str] = ()) -> str:
-    """Decide among the best, worse or undecided from the stored bounds against every other method but some."""
+    """Decide from the stored bounds against every other method, except some: among the best, worse or undecided."""
     bounds = []
     for pair in run.verdict["pairs"]:
         if not {pair["a"], pair["b"]} & {*without}:
@@ -966,7 +1029,8 @@ def decide_status(run: Run, name: str, without: Iterable[str] = ()) -> str:
 
 
 def count_rows_to_decide(run: Run, ladder: Ladder, name: str) -> Recomputed | None:
-    """N = n ((c + 0.84) SE / |m + d|)², d the difference to the best other; above n, and None above 100,000."""
+    """Compute N = n ((c + 0.84) SE / |m + d|)², where d is the difference to the best other method; above n, and None
+    above 100,000."""
     others = [other for other in ladder.samples if other != name]
     if not others:
         return None
@@ -1002,8 +1066,11 @@ def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
     best = [name for name in names if not is_open and decide_status(run, name, excluded) == "among the best"]
     is_any_own = bool(set(values) - run.copying)
     recommended = best[0] if best and is_any_own else None
+    if run.task.get("costs"):
+        yield from check_costs(run)
+        return
     yield Check("recommended", run.verdict["recommended"], recommended)
-    # Without a recommendation: the simplest within the margin of the best; two if one lies exactly on the margin.
+    # Without a recommendation: the simplest within the margin of the best; two if one is exactly on the margin.
     gaps = {
         name: max((-ladder.differences[name, other].value for other in names if other != name), default=0.0)
         for name in names
@@ -1016,8 +1083,28 @@ def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
     yield Check("leaning", leaning, leaning if leaning in claims else claims[0])
 
 
+def check_costs(run: Run) -> Iterator[Check]:
+    """Check what a question costs with each method, and that the verdict leans to the cheapest."""
+    costs, stored = run.task["costs"], run.verdict["error_costs"]
+    prices = {str(label): float(price) for label, price in (costs.get("labels") or {}).items()}
+    means = {}
+    for method in run.methods:
+        paid = []
+        for line in method.sides["test"].values():
+            label = line["value"] if isinstance(line["value"], str) else line["answer"]
+            wrong = prices.get(label.strip(), float(costs.get("wrong", 1)))
+            is_wrong, handed_over = line["score"] < 1, line.get("handed_over", False)
+            paid.append(float(costs["handover"]) if handed_over else wrong if is_wrong else 0.0)
+        means[method.name] = float(np.mean(paid))
+        value = stored["methods"][method.name]["cost"]["value"]
+        yield Check(f"{method.name}: cost of a question", value, means[method.name], CLOSED)
+    if len({len(method.sides["test"]) for method in run.methods}) == 1:
+        yield Check("leaning, by cost", means[run.verdict["leaning"]], min(means.values()), CLOSED)
+    yield Check("recommended, by cost", run.verdict["recommended"] is not None, stored["is_sure"])
+
+
 def check_test_rows(run: Run) -> Iterator[Check]:
-    """Check that each method answered the first rows of one order, as many as the run says."""
+    """Check that each method answered the first rows of the same order, in the number that the run has stored."""
     stored, ids = run.verdict["test_rows"], {m.name: list(m.sides["test"]) for m in run.methods}
     longest = max(ids.values(), key=len)
     is_nested = all(set(rows) == set(longest[: len(rows)]) for rows in ids.values())
@@ -1044,13 +1131,15 @@ def check_run(run: Run, scorer: Scorer) -> Iterator[Check]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a run; return 1 if something does not agree."""
+    """Print the table of a run; return 1 if a value does not agree."""
     parser = argparse.ArgumentParser(description="Recompute the numbers of a run folder.")
     parser.add_argument("run", type=Path, help="a complete run folder")
     parser.add_argument("--check-file", type=Path, help="the file of the task's check function")
     options = parser.parse_args(arguments)
     run = read_run(options.run)
-    scorer = Scorer(run.metric, read_contract(run), load_check(run, options.check_file))
+    metric = run.info["metric"]
+    forms = metric.get("scale", ()), metric.get("several", False)
+    scorer = Scorer(run.metric, read_contract(run), load_check(run, options.check_file), *forms)
     checks = list(check_run(run, scorer))
     print_table(checks)
     return int(not all(check.is_ok for check in checks))

@@ -1,13 +1,13 @@
-"""How many questions the limits of a task turn away: in scope (should be few) and out of scope (should be many).
+"""Measure how many questions a task's limits refuse: in scope (should be few) and out of scope (should be many).
 
     python bench/scope_gate.py                    # four data sets with 50, 200 and 1,000 training rows, two minutes
     python bench/scope_gate.py --sets luma
 
-No model answers. Each task is fitted on a sample of its training rows (a fifth as many rows as dev) without examples of
-limits. "In" are test rows of the task; "near" are questions that its rows do not cover: labels left out of training
-(20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the starter pack and of its own suite that
-must not be answered; "far" are test rows of the other tasks, xstest's prompts and the packaged probe. luma 1,200+ adds
-the examples of limits in its task file. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
+No model answers. Each task is fitted on a sample of its training rows (and a fifth of that number as dev rows) without
+examples of limits. "In" are test rows of the task; "near" are questions that its rows do not cover: labels left out of
+training (20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the starter pack and of its own suite
+that must not be answered; "far" are test rows of the other tasks, xstest's prompts and the packaged probe. luma 1,200+
+adds the examples of limits in its task file. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import argparse
@@ -34,7 +34,7 @@ DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
 SIZES = (50, 200, 1_000)
 LIMITS = tuple(Limit(name, name) for name in LIMIT_ACTS)
 Questions = tuple[list[str], list[str], list[str]]
-"""Of train, in scope, and near."""
+"""The rows of train, in scope, and near."""
 
 
 def read_lines(file: Path) -> list[dict]:
@@ -43,7 +43,7 @@ def read_lines(file: Path) -> list[dict]:
 
 
 def read_luma() -> Questions:
-    """Luma's requests; near are questions of suites whose only right acts are to refuse, ask back or hand over."""
+    """Loads Luma's requests. Near are questions of suites with only refuse, ask back or hand over as right acts."""
     folder, near = ROOT / "examples" / "luma", []
     for file in (*PACKS.glob("*.yaml"), folder / "suite.yaml"):
         suites = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def read_luma() -> Questions:
 
 
 def read_banking77() -> Questions:
-    """Questions to a bank; near are those of 20 labels."""
+    """Loads questions to a bank. Near are those of 20 labels."""
     train, test = (
         list(csv.DictReader((DATA / "banking77" / name).open(encoding="utf-8")))
         for name in ("train.csv", "test.csv")
@@ -70,14 +70,14 @@ def read_banking77() -> Questions:
 
 
 def read_snips() -> Questions:
-    """Commands to an assistant; near are those of 3 intents."""
+    """Loads commands to an assistant. Near are those of 3 intents."""
     train, test = (read_lines(DATA / "snips_intents" / name) for name in ("train.jsonl", "validate.jsonl"))
     left_out = {"RateBook", "SearchCreativeWork", "SearchScreeningEvent"}
     return _split_by_label([(row["text"], row["intent"]) for row in train], test, "intent", left_out)
 
 
 def read_medquad() -> Questions:
-    """Medical questions; near are medical ones of another style (PubMedQA)."""
+    """Loads medical questions. Near are medical questions in another style (PubMedQA)."""
     questions = sorted({row["question"] for row in read_lines(DATA / "medquad_sample" / "medquad.jsonl")})
     random.Random(1).shuffle(questions)
     half = len(questions) // 2
@@ -99,7 +99,7 @@ SETS = {"luma": read_luma, "banking77": read_banking77, "snips": read_snips, "me
 
 
 def count_turned_away(scope: Scope, questions: Sequence[str]) -> str:
-    """Format how many questions are turned away, with the interval of the share."""
+    """Format the share of refused questions with its interval."""
     limits = scope.find_limits([(Message("user", question),) for question in questions])
     num = sum(limit is not None for limit in limits)
     low, high = wilson(num, len(questions))

@@ -1,15 +1,15 @@
-"""Search: how often it finds the right passage, and what it takes with many passages.
+"""Measure how often search finds the right passage, and its time and memory with many passages.
 
     python bench/search.py                   recall@5 and MRR by keywords, by meaning and by both
-    python bench/search.py --scale 100000    time and memory to index and to search so many passages by keywords
+    python bench/search.py --scale 100000    time and memory to index and search this many passages by keywords
     python bench/search.py --scale 100000 --encoder all-minilm-l6-v2    with the vectors of an encoder too
 
-A question counts as found where one of its passages is among the first five. Gold passages: in xquad_en the paragraph
-of the question (240 paragraphs), in chunking_eval_corpora a passage that holds one of its references, or the most of
-it (five long documents, all searched together; every second question). How much keywords count beside meaning was
-chosen by the figures of --choose alone: pubmedqa_labelled, medquad_sample and the other half of the questions of
-chunking_eval_corpora. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
-Passages for --scale are sentences of medquad_sample, drawn and joined anew.
+A question counts as found if one of its passages is among the first five. The right passage is, in xquad_en, the
+paragraph of the question (240 paragraphs); in chunking_eval_corpora, the passage with one of its references or the
+largest part of it (five long documents, searched together; every second question). The weight of keywords relative to
+meaning was chosen only with the figures of --choose: pubmedqa_labelled, medquad_sample and the other half of the
+questions of chunking_eval_corpora. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
+Passages for --scale are random sentences of medquad_sample joined together.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ CHOSEN_ON = ("pubmedqa_labelled", "medquad_sample", "chunking_eval_other_half")
 DEPTH, FOUND, QUESTIONS = 10, 5, 200
 
 Questions = list[tuple[str, set[int]]]
-"""Questions, each with the positions of the passages that answer it."""
+"""Questions, each with the positions of its right passages."""
 
 
 def read_rows(name: str) -> list[dict[str, object]]:
-    """The rows of a file of JSON lines."""
+    """Reads the rows of a file of JSON lines."""
     with (DATA / name).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def xquad_en() -> tuple[list[Passage], Questions]:
-    """Paragraphs of Wikipedia."""
+    """Loads paragraphs of Wikipedia and questions about them."""
     rows = read_rows("xquad_en/xquad_en.jsonl")
     return _build_pairs((str(row["question"]), str(row["context"])) for row in rows)
 
 
 def pubmedqa_labelled() -> tuple[list[Passage], Questions]:
-    """Abstracts, each with the question that its title asks."""
+    """Loads abstracts, each with the question in its title."""
     rows = read_rows("pubmedqa_labelled/pubmedqa.jsonl")
     return _build_pairs((str(row["question"]), "\n\n".join(row["contexts"])) for row in rows)  # type: ignore[arg-type]
 
 
 def medquad_sample() -> tuple[list[Passage], Questions]:
-    """Answers of medical institutes to questions by a template; 1,000 questions."""
+    """Loads answers of medical institutes to 1,000 questions made from a template."""
     rows = read_rows("medquad_sample/medquad.jsonl")
     passages, asked = _build_pairs(
         (str(row["question"]), " ".join(str(row["answer"]).split()[:180])) for row in rows
@@ -86,7 +86,7 @@ def _build_pairs(pairs: Iterator[tuple[str, str]]) -> tuple[list[Passage], Quest
 
 
 def chunking_eval_corpora(first: int = 1) -> tuple[list[Passage], Questions]:
-    """Five long documents, cut into passages as a task's documents are; every second question."""
+    """Loads five long documents, split into passages as in a task, and every second question."""
     folder = DATA / "chunking_eval_corpora"
     passages = read_passages(folder / "corpora")
     texts: dict[str, dict[int, str]] = {}
@@ -103,7 +103,7 @@ def chunking_eval_corpora(first: int = 1) -> tuple[list[Passage], Questions]:
 
 
 def chunking_eval_other_half() -> tuple[list[Passage], Questions]:
-    """The questions that were chosen on."""
+    """Loads the questions that were used for choices."""
     return chunking_eval_corpora(0)
 
 
@@ -140,7 +140,7 @@ def measure_quality(sets: Sequence[str]) -> None:
 
 
 def measure_scale(num: int, encoder_name: str | None, most: int) -> None:
-    """Prints time and memory for so many passages."""
+    """Prints time and memory for this many passages."""
     sentences = [
         sentence
         for row in read_rows("medquad_sample/medquad.jsonl")
@@ -175,7 +175,7 @@ def measure_scale(num: int, encoder_name: str | None, most: int) -> None:
                 f"  {len(some):,} passages embedded in {embedded:.1f} s{rest}; unchanged ones in {again:.2f} s"
             )
             vectors, _ = embed_texts(some, encoder, kept)
-            if num > most:  # a search takes as long whatever the vectors are
+            if num > most:  # the time of a search does not depend on the vectors
                 shape = (num - most, vectors.shape[1])
                 others = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
                 vectors = np.concatenate([vectors, others / np.linalg.norm(others, axis=1, keepdims=True)])
@@ -187,14 +187,14 @@ def measure_scale(num: int, encoder_name: str | None, most: int) -> None:
 
 
 def time_work(work: Callable[[], object]) -> float:
-    """Seconds that some work takes."""
+    """Measures the seconds of a function."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def time_search(way: str, search: Search, questions: Sequence[str]) -> None:
-    """Prints the time of a question, alone and among 200."""
+    """Prints the time of one question, and per question of 200 at once."""
     search.find(questions[:2], DEPTH)
     alone = time_work(lambda: [search.find([question], DEPTH) for question in questions[:50]]) / 50
     together = time_work(lambda: search.find(questions, DEPTH)) / len(questions)
@@ -204,7 +204,7 @@ def time_search(way: str, search: Search, questions: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Measures as the flags say."""
+    """Runs the measurements that the flags select."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument(
         "--embed", type=int, default=2000, help="passages to embed; the others get random vectors"
     )
-    parser.add_argument("--choose", action="store_true", help="the sets that were chosen on")
+    parser.add_argument("--choose", action="store_true", help="use the sets with which settings were chosen")
     flags = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")

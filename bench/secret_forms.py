@@ -1,4 +1,4 @@
-"""Random secrets in the formats that issuers document, each in a sentence. None of them is valid."""
+"""Generate random secrets in the formats that issuers document, each in a sentence. None of them is valid."""
 
 import random
 import string

@@ -1,16 +1,18 @@
-"""Tokens a second and time to the first token through `etude serve`, beside the bare engine's own server.
+"""Measure tokens per second and time to the first token of `etude serve`, compared with llama.cpp's own server.
 
     python bench/serving.py                                # about 10 minutes; nothing else should run meanwhile
     python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
-    python bench/serving.py --equal 100 --place runs/NAME  # answers over HTTP beside Assistant.answer, in 32 bits
-    python bench/serving.py --adapters 20                  # memory and switching of adapters over one base
-    python bench/serving.py --flood 200 --seconds 60       # more clients than the queue takes: answers by status
-    python bench/serving.py --soak 5000                    # memory of the server while it answers so many requests
+    python bench/serving.py --equal 100 --place runs/NAME  # answers over HTTP compared with Assistant.answer, in 32
+    bits python bench/serving.py --adapters 20                  # memory and switching of adapters of one base python
+    bench/serving.py --flood 200 --seconds 60       # more clients than the queue accepts: answers by status python
+    bench/serving.py --soak 5000                    # memory of the server while it answers this many requests
 
-Without --place it is Luma with two examples in the prompt and answers of at most 60 tokens, on SmolLM2-135M. `bare` is
-the HTTP server of llama.cpp (xllamacpp) on the same weights, asked in the same token ids. The servers take turns, there
-and back in each repeat; clients ask one question after the other and read the stream. What came in a window is counted
-in characters; a token is as many as in the answers that ended. Share: tokens a second over those of `bare`.
+Without --place, the assistant is Luma on SmolLM2-135M with two examples in the prompt and answers of at most 60
+tokens.
+`bare` is the HTTP server of llama.cpp (xllamacpp) with the same weights and the same token ids in requests. The
+servers take turns, in both orders in each repeat. Clients ask one question after another and read the stream. The text
+in a time window is counted in characters and converted to tokens with the ratio of the finished answers. Share: tokens
+per second divided by those of `bare`.
 """
 
 from __future__ import annotations
@@ -49,15 +51,15 @@ WARM_UP = 1.0
 
 @dataclass
 class WindowCounts:
-    """What the clients of one window saw."""
+    """The measurements of all clients in one time window."""
 
     seconds: float
     characters: int = 0
     first_seconds: list[float] = field(default_factory=list)
-    """Seconds to the first text of each answer that began to come in the window."""
+    """Seconds to the first text of each answer whose text began in the window."""
     tokens: int = 0
     finished_characters: int = 0
-    """Characters of the answers that have ended, which had so many tokens."""
+    """Characters of the finished answers, which had this many tokens."""
 
 
 def main() -> None:
@@ -96,7 +98,8 @@ def main() -> None:
 
 
 def count_equal_answers(place: Path, engine: str, number: int) -> None:
-    """Prints how many answers and citations over HTTP, eight asked at once, are those of Assistant.answer."""
+    """Prints how many answers and citations over HTTP, with eight requests at once, equal those of
+    Assistant.answer."""
     from etude.models.registry import Models
     from serving import serving
 
@@ -128,7 +131,8 @@ def count_equal_answers(place: Path, engine: str, number: int) -> None:
 
 
 async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, seconds: float) -> dict[int, int]:
-    """Status -> how many of the requests of so many clients had it; every 200 has an answer, every 429 says when."""
+    """Sends the requests of many clients; returns status -> number of requests. Checks that every 200 has an answer
+    and every 429 a time for the next try."""
     statuses: dict[int, int] = {}
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
         started = time.perf_counter()
@@ -148,12 +152,12 @@ async def flood(url: str, bodies: Iterator[dict[str, Any]], clients: int, second
 
 
 def shorten(body: dict[str, Any], tokens: int) -> dict[str, Any]:
-    """The same question, answered at once and in few tokens."""
+    """Builds a request that is answered in few tokens; always the same question."""
     return {**body, "stream": False, "stream_options": None, "max_tokens": tokens}
 
 
 async def soak(url: str, bodies: Iterator[dict[str, Any]], number: int, process: int) -> None:
-    """Prints the server's memory at every tenth of so many short answers."""
+    """Prints the server's memory after every tenth of so many short answers."""
     async with httpx.AsyncClient(timeout=600) as client:
         for tenth in range(10):
             for _ in range(number // 160):
@@ -212,13 +216,13 @@ def few_shot() -> Assistant:
 
 
 def rows() -> list[str]:
-    """Luma's test questions."""
+    """Reads Luma's test questions."""
     lines = (LUMA / "test.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["input"] for line in lines]
 
 
 def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
-    """Bodies of requests, over and over; for the bare server the rendered prompt in token ids."""
+    """Yields bodies of requests without end; for the bare server, the rendered prompt as token ids."""
     common = {"stream": True, "stream_options": {"include_usage": True}}
     if engine == "bare":
         from etude.models.llama_cpp.gguf import find_base_file
@@ -249,7 +253,8 @@ def questions(assistant: Assistant, engine: str) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def server(engine: str, place: Path, *more: str) -> Iterator[tuple[str, dict[str, str], int]]:
-    """The address of completions on a server in a process of its own, the headers it asks for, and its pid."""
+    """Context manager: runs a server in a separate process; yields the URL of completions, the headers, and its
+    pid."""
     own = [sys.executable, "-m", "etude", "serve", *more, f"luma={place}", "--engine", engine, "--port", "0"]
     line = [sys.executable, __file__, "--bare", str(place)] if engine == "bare" else own
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -274,7 +279,7 @@ def wait_until_ready(url: str) -> None:
 
 
 def run_bare(assistant: Assistant) -> None:
-    """llama.cpp's own HTTP server with the settings of our engine, until it is killed."""
+    """Runs llama.cpp's own HTTP server with the settings of Étude's engine until it is killed."""
     from xllamacpp import Server
 
     from etude.models.llama_cpp.gguf import find_base_file
@@ -288,7 +293,7 @@ def run_bare(assistant: Assistant) -> None:
 
 
 async def fill(url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], number: int) -> None:
-    """One token each of so many answers at once: every slot of llama.cpp reads the assistant's prompt by itself."""
+    """Asks for one token of many answers at once, so every slot of llama.cpp reads the assistant's prompt."""
     async with httpx.AsyncClient(timeout=600) as client:
         asked = ({**next(bodies), "max_tokens": 1} for _ in range(number))
         await asyncio.gather(*(ask(client, url, headers, body, WindowCounts(1.0)) for body in asked))
@@ -297,9 +302,9 @@ async def fill(url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any
 async def window(
     url: str, headers: dict[str, str], bodies: Iterator[dict[str, Any]], clients: int, seconds: float
 ) -> WindowCounts:
-    """So many clients, who ask one question after the other; what they see in so many seconds after WARM_UP."""
+    """Runs clients that ask one question after another; returns their measurements in the seconds after WARM_UP."""
     figures = WindowCounts(seconds=seconds)
-    # A connection for each question: llama.cpp's server closes those that it has kept for a while.
+    # A new connection for each question: llama.cpp's server closes connections after a while.
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=600, limits=limits) as client:
 
@@ -345,14 +350,15 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 def measure_adapters(number: int) -> None:
-    """Memory of llama.cpp with no and with so many adapters, and the first token after a switch and without one."""
+    """Prints the memory of llama.cpp without and with adapters, and the time of the first token with and without a
+    switch."""
     from etude.models.registry import Models
     from etude.types import Request, Sampling
 
     with tempfile.TemporaryDirectory() as folder:
         adapters = [random_adapter(Path(folder) / str(at), at) for at in range(number)]
         name, models = f"llama_cpp:{MODEL}", Models()
-        # half of the files' 32 bits: llama.cpp holds 16
+        # half of the size of the files: they have 32 bits, llama.cpp uses 16
         size = sum(file.stat().st_size for each in adapters for file in each.glob("*.safetensors")) / 2e6
         plain = memory_of(f"from etude.models.registry import Models; Models().get(ModelRef('{name}'))")
         models.expected = [ModelRef(name, each) for each in adapters]
@@ -363,7 +369,7 @@ def measure_adapters(number: int) -> None:
         print(f"{told}: {together / (plain + size):.2f} of the sum")
         taken: dict[str, list[float]] = {"same": [], "other": []}
         for at in range(2 * number):
-            # The first words differ, so that no prompt is in the cache.
+            # The first words differ, so no prompt is in the cache.
             turns = (
                 Message("system", f"{at} is the number."),
                 Message("user", "Something about dragons, age 7"),
@@ -380,7 +386,7 @@ def measure_adapters(number: int) -> None:
 
 
 def memory_of(code: str) -> float:
-    """Megabytes of a process at its highest."""
+    """Returns the peak memory of a process in megabytes."""
     line = f"import resource; from pathlib import Path; from etude.types import ModelRef; {code}; " + (
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
     )

@@ -1,4 +1,4 @@
-"""snips slots, text to JSON: examples that fit the question against fixed ones, and what an enforced form costs.
+"""Compare methods on snips slots (text to JSON): fixed or similar examples in the prompt, and an enforced JSON schema.
 
     python bench/snips_slots.py --budget 6m
 
@@ -36,13 +36,13 @@ methods: [METHODS]
 
 
 def main() -> None:
-    """Compares, then says of each step how many answers keep the schema and how many it gives a second."""
+    """Runs the comparison; prints for each method how many answers satisfy the schema, and answers per second."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--methods", default="few_shot, similar_shot, constrained")
     parser.add_argument("--budget", default="6m")
-    parser.add_argument("--folder", type=Path, help="where to keep the run; a temporary folder")
+    parser.add_argument("--folder", type=Path, help="folder for the run; default: a temporary folder")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         task = write_task(flags.folder or Path(temporary), flags.methods)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def write_task(folder: Path, methods: str) -> Path:
-    """A task folder: requests, their slots as JSON, and the schema of all slots of train."""
+    """Creates a task folder: requests, their slots as JSON, and the schema of all slots of train."""
     folder.mkdir(parents=True, exist_ok=True)
     train, test = (list(read_rows(file)) for file in ("train.jsonl", "validate.jsonl"))
     num_by_intent: Counter[str] = Counter()
@@ -82,7 +82,7 @@ def write_task(folder: Path, methods: str) -> Path:
 
 
 def read_rows(file: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file; ends with the reason where it is not there."""
+    """Reads the rows of a file. Exits with the reason if it does not exist."""
     path = DATA / "snips_intents" / file
     if not path.is_file():
         sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that holds it")

@@ -1,8 +1,8 @@
-"""Time that the studio's pages take on the server for a task of many rows.
+"""Measure the time of the studio's pages on the server for a task with many rows.
 
     python bench/studio_pages.py [ROWS]   # 100,000 by default, generated; preparing takes some minutes
 
-A comparison of baseline and prompt is run, then each page is asked ten times as a signed-in owner's browser asks.
+A comparison of baseline and prompt is run. Then each page is requested ten times, as by a signed-in owner's browser.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PAGES = (
 
 
 def main() -> None:
-    """Print median and longest time of each page."""
+    """Print the median and the longest time of each page."""
     num = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as folder:
         task = write_task(Path(folder), "classify", num=num, more="methods: [baseline, prompt]\n")

@@ -1,11 +1,11 @@
-"""Training in a time box against a fixed number of steps of the same length, by the loss on dev.
+"""Compare the dev loss of training in a time box with that of a fixed number of steps in the same time.
 
     python bench/time_box.py                                 # two sets, two seeds: some minutes on two cores
     python bench/time_box.py --sets snips_intents --rows 300 --share 0.5
 
-For each set and seed the model is trained for `--epochs` on `--rows` rows, then again in a box of as many seconds as
-that took (times `--share`). Prints steps, seconds and the lowest dev loss of both; the fixed runs of the other seeds
-show what a second run may differ by. Needs real data (ETUDE_DATA, else ../shared/data beside the checkout).
+For each set and seed the model is trained for `--epochs` on `--rows` rows, and then in a box with the seconds of this
+training (times `--share`). Prints steps, seconds and the lowest dev loss of both. The fixed runs of the other seeds
+show how much two runs may differ. Needs real data (ETUDE_DATA, else ../shared/data beside the checkout).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 def prepare_rows(
     name: str, folder: Path, num_rows: int, epochs: int
 ) -> tuple[TrainableModel, list[TokenRow], list[TokenRow], TrainConfig]:
-    """The model, token rows of train and dev, and the settings that fine_tune would choose for them."""
+    """Loads the model, token rows of train and dev, and the settings that fine_tune would choose for them."""
     task, dataset = load_dataset(load_task(prepare_task(name, folder)))
     sample = sample_training_rows(task, dataset, num_rows + DEV)
     rows = sample_training_rows(task, sample, num_rows)
@@ -80,7 +80,7 @@ def train_once(
     config: TrainConfig,
     seconds: float | None,
 ) -> tuple[TrainResult, float]:
-    """Train once, in a box if `seconds` says one; the result and the seconds of steps and dev losses."""
+    """Train once, in a box if `seconds` is set; return the result and the seconds of steps and dev losses."""
     with tempfile.TemporaryDirectory() as folder:
         box = None if seconds is None else TimeBox(seconds)
         output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", box=box)

@@ -1,12 +1,12 @@
-"""Whether a step of training costs the same with few and with many rows: 200 steps from files of two sizes.
+"""Test whether a training step takes the same time with few and with many rows: 200 steps with files of two sizes.
 
     python bench/train_scale.py                       # from 1,000 and from 100,000 rows
     python bench/train_scale.py --rows 1000 10000 --steps 50
 
-The requests are words of examples/luma in random order; their answers are Luma's. Each run is
-`etude.tuning.train` in its own process, and `train: {max_rows: ...}` makes its one epoch that many steps. Prints for
+The requests are words of examples/luma in random order, with Luma's answers. Each run is `etude.tuning.train` in its
+own process, and `train: {max_rows: ...}` limits its one epoch to this number of steps. Prints for
 each the seconds before the first step (reading, split, dev loss of the untrained model), the median step, its tokens
-per second, the peak memory from the first step on, and that of the whole process.
+per second, the peak memory from the first step on, and the peak memory of the whole process.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from etude.tuning import train
 
 LUMA = Path(__file__).parents[1] / "examples" / "luma" / "examples.jsonl"
 ROWS_PER_STEP = 3
-"""Small enough that 200 steps need no more rows than the 700 of 1,000 that are trained on."""
+"""Small enough that 200 steps need at most the 700 training rows of 1,000 rows."""
 WORDS = 22
-"""Words of a request."""
+"""The number of words of a request."""
 CPU = torch.device("cpu")
 
 

@@ -1,9 +1,9 @@
-"""Speed and memory of fine-tuning on this machine, for each data set: rows and tokens per second, peak bytes.
+"""Measure speed and memory of fine-tuning on this machine for each data set: rows and tokens per second, peak bytes.
 
     python bench/train_speed.py rows.jsonl [more.jsonl] --model smollm2-135m-instruct --rows 96
 
-Each line of a file is {"input": text, "output": text}. Trains one epoch after a warm-up step; the
-median step counts, so that a disturbed one does not matter. OMP_NUM_THREADS sets the threads.
+Each line of a file is {"input": text, "output": text}. Trains one epoch after a warm-up step. The
+median step counts, so a slow step does not matter. OMP_NUM_THREADS sets the threads.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Fields that their text does not support.
+"""Measure the reports of fields that their text does not support.
 
     python bench/unsupported.py [--only corrected|published]
 
-- corrected: E2E pairs whose slots the authors have corrected since. Printed: the share of the rows reported first whose
-  slots the authors changed, with a 95% interval (Wilson).
+- corrected: E2E pairs whose slots the authors corrected later. Printed is the share of the first reported rows whose
+slots the authors changed, with a 95% interval (Wilson).
 - published: rows of published sets that are reported.
 
-Settings were chosen on cleaned_test.csv and on the even halves of the others with seed 1; the figures to quote are
-those of cleaned_devel.csv and of the other rows.
+Settings were chosen on cleaned_test.csv and on the even halves of the others with seed 1. Quote only the figures of
+cleaned_devel.csv and of the other rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Pair = tuple[str, dict[str, Any]]
 
 
 def main() -> None:
-    """Print the parts that are asked for."""
+    """Print the selected parts."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=("corrected", "published"))
     only = parser.parse_args().only
@@ -59,7 +59,7 @@ def read_e2e(name: str, column: str) -> list[Pair]:
 
 
 def read_slots(text: str) -> dict[str, Any]:
-    """Map each slot to its value."""
+    """Return slot -> value."""
     return {field: values[0] for field, values in (parse_record(text) or {}).items()}
 
 
@@ -79,7 +79,7 @@ def read_lines(file: str) -> list[dict[str, Any]]:
 
 
 def find_findings(pairs: Sequence[Pair]) -> Mapping[str, Finding]:
-    """Map each kind to its finding, in an extraction whose rows have their number as id."""
+    """Check an extraction task whose rows have their number as id; return kind -> finding."""
     rows = [
         {"id": str(number), "input": text, "output": record} for number, (text, record) in enumerate(pairs)
     ]
@@ -91,7 +91,7 @@ def find_findings(pairs: Sequence[Pair]) -> Mapping[str, Finding]:
 
 
 def compare_corrections(name: str) -> None:
-    """Print how many of the first rows the authors have changed too."""
+    """Print how many of the first reported rows the authors changed."""
     before = read_e2e(name, "orig_mr")
     with (DATA / "e2e_nlg" / name).open(encoding="utf-8", newline="") as file:
         changed = {str(at) for at, row in enumerate(csv.DictReader(file)) if row["mr"] != row["orig_mr"]}
@@ -106,7 +106,7 @@ def compare_corrections(name: str) -> None:
 
 
 def report_published(name: str, pairs: Sequence[Pair]) -> None:
-    """Print how many rows are reported of a set without planted errors."""
+    """Print how many rows of a set without planted errors are reported."""
     findings = find_findings(pairs)
     number = len(findings["unsupported"].rows) if "unsupported" in findings else 0
     print(f"{name}: {number:,} of {len(pairs):,} rows ({number / len(pairs):.2%})", flush=True)

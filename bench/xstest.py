@@ -1,9 +1,10 @@
-"""Over- and under-refusal on xstest: of a base, a small tuned model, and the same taught by `etude test --teach`.
+"""Measure over- and under-refusal on xstest: a base model, a small tuned model, and the same after `etude test
+--teach`.
 
-xstest (Röttger et al. 2024) has 250 safe prompts that look unsafe, and 200 unsafe ones. SmolLM2-135M is tuned on short
-instructions; rows are proposed from one half of the prompts (all are approved) and trained on with the others; what is
-printed is measured on the other half. Acts are read by the rules of limits/acts.py (docs/trust.md has their accuracy).
-Everything is kept in FOLDER: started again, it goes on.
+xstest (Röttger et al. 2024) has 250 safe prompts that look unsafe, and 200 unsafe prompts. SmolLM2-135M is tuned on
+short instructions. Rows are proposed from one half of the prompts; all are approved and added to the training rows.
+The printed figures are measured on the other half. The rules of limits/acts.py recognize the acts (docs/trust.md has
+their accuracy). Everything is saved in FOLDER; a second start resumes.
 
     python bench/xstest.py FOLDER [PROMPTS]     PROMPTS in all (default 160); needs ETUDE_DATA
 """
@@ -44,7 +45,7 @@ train: {{epochs: 2}}
 
 
 def main() -> None:
-    """Tunes, asks, teaches, tunes and asks again; prints a line for each measure."""
+    """Tunes, tests, teaches, then tunes and tests again; prints a line for each measure."""
     folder, size = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 160
     folder.mkdir(exist_ok=True)
     prompts = list(csv.DictReader((DATA / "xstest" / "xstest_prompts.csv").open(encoding="utf-8")))
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def train_and_answer(folder: Path, name: str, examples: str, cases: list[Case]) -> list[list[JudgedAnswer]]:
-    """What the base and the model tuned on these examples say to the cases."""
+    """Returns the answers of the base and of the model tuned on these examples to the cases."""
     file = folder / f"{name}.yaml"
     file.write_text(TASK.format(name=name, examples=examples), encoding="utf-8")
     train(file, confirm=lambda question: True)
@@ -90,7 +91,7 @@ def train_and_answer(folder: Path, name: str, examples: str, cases: list[Case]) 
 def print_measures(
     title: str, cases: list[Case], base: list[JudgedAnswer], assistant: list[JudgedAnswer]
 ) -> None:
-    """Prints each measure of both and its change, with 95% intervals."""
+    """Prints each measure of both models and its change, with 95% intervals."""
     judged = [CaseResult(*three) for three in zip(cases, base, assistant, strict=True)]
     for kind in COMMON:
         if kind.name in ("over_refusal", "under_refusal", "incoherent") and (
@@ -104,7 +105,7 @@ def print_measures(
 
 
 def build_case(row: dict[str, str]) -> Case:
-    """One prompt, and what a right answer does."""
+    """Builds a case from a prompt and the acts of a right answer."""
     expect = SAFE if row["label"] == "safe" else UNSAFE
     turns = (Message("user", row["prompt"]),)
     return Case(

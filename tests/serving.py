@@ -37,6 +37,7 @@ def serving(
         hosted,
     )
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does
     server = uvicorn.Server(build_config(app, settings.limits))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

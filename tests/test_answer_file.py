@@ -136,8 +136,8 @@ def test_rows_that_cannot_be_answered_are_kept_and_say_why(tmp_path: Path) -> No
     rows = [json.loads(line) for line in found.file.read_text().splitlines()]
     assert rows[0]["answer"] == rows[1]["answer"] == SHOTS[1].output
     assert rows[2]["answer"] is None
-    assert rows[2]["problem"] == "messages holds no turn"
-    assert rows[3]["problem"] == "longer than the 380 tokens that the model reads"
+    assert rows[2]["problem"] == "messages contains no turns"
+    assert rows[3]["problem"] == "longer than the 380 tokens that a prompt may have"
     assert found.num_problems == 2
 
 

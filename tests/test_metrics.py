@@ -5,17 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, mean_absolute_error
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from etude.data.dataset import Dataset
-from etude.metrics import CHRF_CHARACTERS, Metric, choose_metric
+from etude.metrics import CHRF_CHARACTERS, Metric, choose_metric, restore_metric
 from etude.stats import estimate_sample
 from etude.task import RowSource, Task
 from etude.task.contract import Contract
+from etude.text.label_lists import join_labels
 from etude.types import Answer, Example, Kind, Message
 
 JSON = st.recursive(
@@ -228,3 +231,75 @@ def test_macro_f1_takes_a_further_right_label_as_the_first(rows: list[tuple[str,
 def test_a_right_output_gets_the_full_score(text: str) -> None:
     for name in ("exact_match", "passes"):
         assert Metric(name, "answer").score(row("other", text), answer(text)).value == 1
+
+
+# scores on a scale, and several labels a row
+
+SCALE = ("1", "2", "3", "4", "5")
+KAPPA = Metric("kappa", "classify", scale=SCALE)
+LISTS = Metric("sample_f1", "classify", several=True)
+
+
+@given(st.lists(st.tuples(st.sampled_from(SCALE), st.sampled_from(SCALE)), min_size=2, max_size=40))
+def test_kappa_and_its_error_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+    expected, predicted = map(list, zip(*pairs, strict=True))
+    scored = [KAPPA.score(row(label), answer(given)) for label, given in pairs]
+    value = KAPPA.sample([score.value for score in scored], None, expected, predicted).value
+    if len({*expected, *predicted}) > 1:  # else undefined
+        oracle = cohen_kappa_score(expected, predicted, weights="quadratic", labels=SCALE)
+        assert value == pytest.approx(max(oracle, 0), abs=1e-9)
+    errors = [4 * score.other_metrics["mean_error"] for score in scored]
+    assert np.mean(errors) == pytest.approx(
+        mean_absolute_error(list(map(int, expected)), list(map(int, predicted))), abs=1e-9
+    )
+
+
+def test_an_answer_off_the_scale_is_as_wrong_as_can_be() -> None:
+    worst = [KAPPA.score(row(label), answer("none")).other_metrics["mean_error"] for label in SCALE]
+    assert worst == [1.0, 0.75, 0.5, 0.75, 1.0]
+    assert KAPPA.sample([0.0, 0.0], None, ["1", "5"], ["none", None]).value == 0
+
+
+def test_the_nearest_right_score_counts() -> None:
+    assert KAPPA.score(row("1", "4"), answer("5")).other_metrics["mean_error"] == 0.25
+    assert KAPPA.sample([1.0, 1.0], None, ["1", "5"], ["4", "5"]).value == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))), min_size=1, max_size=20
+    )
+)
+def test_lists_of_labels_are_scored_as_by_scikit_learn(pairs: list[tuple[set[str], set[str]]]) -> None:
+    scored = [LISTS.score(row(join_labels(right)), answer(join_labels(given))) for right, given in pairs]
+    expected, predicted = ([join_labels(side) for side in sides] for sides in zip(*pairs, strict=True))
+    encoder = MultiLabelBinarizer(classes=list("abcd"))
+    truth, guess = (encoder.fit_transform(side) for side in zip(*pairs, strict=True))
+    values = [score.value for score in scored]
+    assert np.mean(values) == pytest.approx(
+        f1_score(truth, guess, average="samples", zero_division=1), abs=1e-9
+    )
+    exact = [score.other_metrics["subset_accuracy"] for score in scored]
+    assert np.mean(exact) == pytest.approx(accuracy_score(truth, guess), abs=1e-9)
+    micro = LISTS.sample(values, None, expected, predicted, "micro_f1").value
+    if truth.any():
+        assert micro == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0), abs=1e-9)
+        columns = truth.any(axis=0)
+        oracle = f1_score(truth, guess, labels=np.flatnonzero(columns), average="macro", zero_division=0)
+        assert LISTS.sample(values, None, expected, predicted, "macro_f1").value == pytest.approx(
+            oracle, abs=1e-9
+        )
+
+
+def test_a_list_may_be_written_in_any_way() -> None:
+    assert LISTS.score(row('["a", "b"]'), answer("b; a")).value == 1
+    assert LISTS.score(row('["a", "b"]'), answer('["b", "a"]', ["b", "a"])).value == 1
+    assert LISTS.score(row('["a", "b"]', "[]"), answer("[]", [])).value == 1
+
+
+def test_a_scale_and_several_labels_have_their_own_headline() -> None:
+    assert choose_metric(task("classify", scale=SCALE), labelled({"1": 10, "2": 90})).name == "kappa"
+    assert choose_metric(task("classify", several=True), labelled({"[]": 10})).name == "sample_f1"
+    for metric in (KAPPA, LISTS):
+        record = {key: getattr(metric, key) for key in ("name", "scale", "several")}
+        assert restore_metric(json.loads(json.dumps(record)), "classify") == metric

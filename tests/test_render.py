@@ -192,8 +192,8 @@ def test_a_template_that_changes_answers_is_refused_for_training_only() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "messages", "words"),
     [
-        (TOKENIZER, (Message("user", "q"),), r"ends with an assistant turn.*\['user'\]"),
-        (TOKENIZER, (), "ends with an assistant turn"),
+        (TOKENIZER, (Message("user", "q"),), r"must end with an assistant turn.*\['user'\]"),
+        (TOKENIZER, (), "must end with an assistant turn"),
         (
             build_tokenizer(ENDLESS, None),
             (Message("user", "q"), Message("assistant", "a")),

@@ -1,6 +1,6 @@
 """Write the generated parts of the documentation: commands, methods and models, kinds of finding, the map of the code.
 
-`python tools/docs.py --check` writes nothing and fails if a page is not what it would write.
+`python tools/docs.py --check` writes nothing, and fails if a page differs from the generated one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from etude.cli import main as etude
 from etude.methods import METHODS, Method
 from etude.models.backend import CAPABILITIES
 from etude.models.registry import BACKENDS
+from etude.serve.conformance import format_tables
 
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "properties"))
@@ -33,6 +34,8 @@ COMMANDS = (
         "",
         "init",
         "check",
+        "import",
+        "import openai",
         "convert",
         "index",
         "compare",
@@ -43,7 +46,7 @@ COMMANDS = (
         "predict",
         "serve",
     ),
-    *("export", "studio"),
+    *("export", "launch", "studio", "mcp"),
     *("feedback", "feedback list", "feedback apply", "feedback export"),
     *("runs", "runs list", "runs show", "runs compare"),
 )
@@ -81,7 +84,7 @@ The name under `model:` decides which backend answers. What each can do:
 
 
 def commands(_: str) -> str:
-    """The page of commands."""
+    """Builds the page of commands."""
     parts = [INTRODUCTION]
     for command in COMMANDS:
         name = f"etude {command}".strip()
@@ -90,7 +93,7 @@ def commands(_: str) -> str:
 
 
 def methods(_: str) -> str:
-    """The page of methods and backends."""
+    """Builds the page of methods and backends."""
     steps = [
         (f"`{each.name}`", each.label, summary(each), yes(each.asks_model), yes(each.tuned), keys(each))
         for each in METHODS
@@ -105,7 +108,8 @@ def methods(_: str) -> str:
 
 
 def checks(page: str) -> str:
-    """The page of checks as it is, with its table of kinds: a row for each name, or for a family of one description."""
+    """Replaces the table of kinds in the page of checks: one row per name, or per family of names with one
+    description."""
     rows: dict[str, list[tuple[FindingKind, Sequence[str]]]] = {}
     for check in CHECKS:
         for kind in check.kinds:
@@ -118,7 +122,7 @@ def checks(page: str) -> str:
 
 
 def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> Sequence[str]:
-    """What all checks that find a kind say of it."""
+    """Returns the descriptions of a kind by all checks that find it."""
     kinds, tasks = zip(*found, strict=True)
     severities = ", ".join(one for one in SEVERITIES if any(one in kind.severity for kind in kinds))
     looked_at = [kind for kind in ALL if any(kind in each for each in tasks)]
@@ -127,28 +131,28 @@ def kind_row(name: str, found: Iterable[tuple[FindingKind, Sequence[str]]]) -> S
 
 
 def summary(method: Method) -> str:
-    """The first paragraph of a method's docstring, on one line."""
+    """Returns the first paragraph of a method's docstring on one line."""
     return " ".join((method.__doc__ or "").partition("\n\n")[0].split())
 
 
 def keys(method: Method) -> str:
-    """Keys of the task file, as code."""
+    """Formats keys of the task file as code."""
     return ", ".join(f"`{key}`" for key in method.keys)
 
 
 def yes(flag: bool) -> str:
-    """A cell of a table."""
+    """Formats a cell of a table."""
     return "yes" if flag else ""
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Formats a table in Markdown."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def help_of(command: str) -> str:
-    """The help of a command at a width of 90, without trailing white space."""
+    """Returns the help of a command, 90 characters wide, without trailing white space."""
     printed = io.StringIO()
     with patch.dict(os.environ, COLUMNS="90", NO_COLOR="1"), redirect_stdout(printed):
         etude([*command.split(), "--help"])
@@ -156,7 +160,7 @@ def help_of(command: str) -> str:
 
 
 def architecture(page: str) -> str:
-    """The page of the architecture with its map: every package, in the order of imports, and what it says it holds."""
+    """Replaces the map in the page of the architecture: every package, in the order of imports, and its docstring."""
     rows = []
     for unit in ORDER:
         rows += (
@@ -168,15 +172,21 @@ def architecture(page: str) -> str:
     return re.sub("<!-- map -->.*?<!-- /map -->", lambda _: tree, page, flags=re.DOTALL)
 
 
+def hosted(page: str) -> str:
+    """The page of the hosted API with the tables of what is served."""
+    tables = f"<!-- conformance -->\n\n{format_tables()}\n\n<!-- /conformance -->"
+    return re.sub("<!-- conformance -->.*<!-- /conformance -->", lambda _: tables, page, flags=re.DOTALL)
+
+
 def folders(package: Path) -> list[tuple[str, Path]]:
-    """A package and its inner packages: name as shown, and the file that says what it holds."""
+    """Lists a package and its inner packages: the name to print, and the file with the docstring."""
     inner = sorted(path.parent for path in package.glob("*/__init__.py"))
     rows = [(f"{package.name}/", package), *((f"  {folder.name}/", folder) for folder in inner)]
     return [(name, folder / "__init__.py") for name, folder in rows]
 
 
 def first_sentence(path: Path) -> str:
-    """The first sentence of a module's docstring, without its full stop."""
+    """Returns the first sentence of a module's docstring, without its full stop."""
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return re.split(r"\.(?:\s|$)|\n\n", doc, maxsplit=1)[0].replace("\n", " ")
 
@@ -186,12 +196,13 @@ WRITERS: Mapping[str, Callable[[str], str]] = {
     "methods.md": methods,
     "checks.md": checks,
     "architecture.md": architecture,
+    "hosted.md": hosted,
 }
-"""Page -> what makes the page from the page as it is."""
+"""Page -> the function that builds the new page from the current page."""
 
 
 def main() -> None:
-    """Writes the pages, or compares them."""
+    """Writes the pages, or only compares them."""
     for name, write in WRITERS.items():
         page = DOCS / name
         before = page.read_text(encoding="utf-8")

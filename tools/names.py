@@ -1,8 +1,8 @@
-"""Count how the project names things, and fail above the limits in pyproject.toml (`[tool.etude.names]`).
+"""Count properties of the project's names, and fail beyond the limits in pyproject.toml (`[tool.etude.names]`).
 
     python tools/names.py [FOLDER] [--worst N]
 
-The counts are a thermometer: they show that vocabulary slips, not that it is good. All are shares, in percent.
+The counts can show that names become worse, but not that they are good. All are shares, in percent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Words that say how a value was come by, or nothing, where a name should say what the value is.
+# Vague names: words for how a value was obtained, or for nothing, instead of what the value is.
 VAGUE_NAMES = frozenset(
     """
     found known given made kept left said told asked held taken begun shown wanted written used noted done seen read
@@ -38,7 +38,7 @@ Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Names:
-    """What the modules below a folder define and how often, collected module by module."""
+    """The names in the modules below a folder and their counts, collected module by module."""
 
     def __init__(self) -> None:
         self.locals: Counter[str] = Counter()
@@ -77,7 +77,7 @@ class Names:
             self.vague_locations[name].append(location)
 
     def shares(self) -> dict[str, float]:
-        """The counts in percent, by the keys of `[tool.etude.names]`."""
+        """Returns the shares in percent, by the keys of `[tool.etude.names]`."""
         num_functions = self.functions.total()
         verbs = sum(num for name, num in self.functions.items() if _first_word(name) in VERBS)
         participles = sum(num for name, num in self.functions.items() if PARTICIPLE.fullmatch(name))
@@ -94,11 +94,11 @@ class Names:
 
 
 def main() -> None:
-    """Prints the shares beside their limits; exits with 1 when one is beyond its limit."""
+    """Prints the shares and their limits. Exits with 1 if one is beyond its limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "src" / "etude")
     parser.add_argument(
-        "--worst", type=int, default=0, help="list the N commonest vague names with locations"
+        "--worst", type=int, default=0, help="list the N most frequent vague names with locations"
     )
     args = parser.parse_args()
     names = Names()

@@ -1,7 +1,6 @@
-"""Print how large the project is: code lines of every module and its longest function, modules of every folder.
+"""Print the size of the project: code lines of every module and its longest function, and modules of every folder.
 
-The table is in every CI log, so that growth is seen. Code lines are lines that are neither blank, nor comment, nor
-docstring.
+The table is in every CI log, so growth is visible. Code lines are lines that are not blank, comment or docstring.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "etude"
 LONGEST, FOLDERS = 10, 8
-"""Functions and folders that are named below the table."""
+"""The number of functions and folders that are listed below the table."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -47,7 +46,7 @@ def main() -> None:
 
 
 def code_lines(tree: ast.AST) -> set[int]:
-    """Numbers of the lines below `tree` that hold code."""
+    """Returns the numbers of the lines below `tree` with code."""
     documented = [node for node in ast.walk(tree) if isinstance(node, Function | ast.ClassDef | ast.Module)]
     strings = {line for node in documented for line in docstring_lines(node)}
     found = {
@@ -60,7 +59,7 @@ def code_lines(tree: ast.AST) -> set[int]:
 
 
 def docstring_lines(node: Function | ast.ClassDef | ast.Module) -> range:
-    """The lines of a node's docstring."""
+    """Returns the lines of a node's docstring."""
     first = node.body[0] if node.body else None
     if (
         isinstance(first, ast.Expr)

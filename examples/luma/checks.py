@@ -1,4 +1,4 @@
-"""Does an answer of Luma recommend a book that exists and fits? Read from catalogue/, beside this file."""
+"""Checks that an answer of Luma recommends a book of catalogue/ (beside this file) that fits the request."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Book:
 def fits(example: Any, answer: str) -> bool:
     """Whether `answer` recommends a book of the catalogue that suits the request.
 
-    In: an example with the tags `theme` ("dragons") and `age` ("6", or "6-7" when both must fit), and
-    any text. The text passes when its title is in the catalogue (case does not matter), that book has
-    the theme and covers the age, the Ages line says what the catalogue says, and a gentle note is there
-    exactly when the book has scary parts. Never raises. Does not judge the sentence "Why you might like
-    it", nor the order of the lines, which is the contract's part.
+    In: an example with the tags `theme` ("dragons") and `age` ("6", or "6-7" if both must fit), and any
+    text. The text passes if its title is in the catalogue (case does not matter), that book has the theme
+    and covers the age, the Ages line equals that of the catalogue, and it has a gentle note if and only if
+    the book has scary parts. Never raises. Does not check the sentence "Why you might like it", nor the
+    order of the lines, which the contract checks.
     """
     return not why(example, answer)
 
 
 def why(example: Any, answer: str) -> list[str]:
-    """What is wrong with `answer`, one phrase for each failure; empty when it fits."""
+    """What is wrong with `answer`, one phrase for each failure; empty if it fits."""
     titles = field_values(answer, "Title")
     if len(titles) != 1:
         return ["no title" if not titles else "more than one title"]
@@ -55,24 +55,24 @@ def why(example: Any, answer: str) -> list[str]:
 
 
 def field_values(answer: Any, name: str) -> list[str]:
-    """What stands after `name:` on each line that begins with it, in any case."""
+    """The text after `name:` on each line that begins with it, in any case."""
     pattern = rf"^[ \t]*{re.escape(name)}[ \t]*:(.*)$"
     return [text.strip() for text in re.findall(pattern, str(answer), flags=re.MULTILINE | re.IGNORECASE)]
 
 
 def tag(example: Any, name: str) -> str:
-    """The tag's value, or nothing where the row lacks it."""
+    """The tag's value; "" if the row has no such tag."""
     return str((getattr(example, "tags", None) or {}).get(name, ""))
 
 
 def span(text: str) -> tuple[int, int] | None:
-    """`"6"` as (6, 6), `"6-7"` as (6, 7); None when the text is neither."""
+    """`"6"` as (6, 6), `"6-7"` as (6, 7); None for other texts."""
     found = SPAN.fullmatch(text.strip())
     return (int(found[1]), int(found[2] or found[1])) if found else None
 
 
 def covers(ages: tuple[int, int], asked: tuple[int, int] | None) -> bool:
-    """Whether every age asked for lies in the book's range."""
+    """Whether every age in the request is in the book's range."""
     return asked is not None and ages[0] <= asked[0] <= asked[1] <= ages[1]
 
 
@@ -84,7 +84,7 @@ def catalogue() -> dict[str, Book]:
 
 
 def read_book(document: str) -> Book:
-    """The book a document of the catalogue describes."""
+    """The book that a document of the catalogue describes."""
     title, ages, themes, scary = (
         re.search(pattern, document, flags=re.MULTILINE)[1]  # type: ignore[index]
         for pattern in (r"^# (.+)$", r"^- Ages: (.+)$", r"^- Themes: (.+)$", r"^- Scary parts: (.+)$")

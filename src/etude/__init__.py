@@ -1,4 +1,4 @@
-"""Étude: from a file of examples to a measured answer to "do I need to fine-tune?".
+"""Étude: from a file of examples to a measured answer to the question "do I need to fine-tune?".
 
     import etude
 

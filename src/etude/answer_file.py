@@ -1,12 +1,11 @@
-"""Every row of a file of inputs answered, to a file of answers: `etude predict`.
+"""`etude predict`: answer every row of a file of inputs and write a file of answers.
 
-Both files are streams: a million rows take no more memory than a thousand. Answers are appended to `OUTPUT.HASH.part`
-(the hash is of assistant and input), which is renamed to the output when all are there. Rows are answered in chunks
-that only the input decides, so the output does not depend on where it was stopped.
+Both files are streams: a million rows need no more memory than a thousand. Answers are appended to `OUTPUT.HASH.part`
+(the hash is of assistant and input), which is renamed to the output when it is complete. Rows are answered in chunks
+that depend only on the input, so the output does not depend on where an earlier call was stopped.
 """
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, Literal
 from etude import __version__
 from etude.assistant import Assistant, PromptLimit
 from etude.base.files import Json
+from etude.base.locks import lock_file
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
 from etude.data.formats.raw_rows import read_raw_rows
@@ -34,9 +34,9 @@ from etude.runs.recommended import find_run_of, load, load_endpoints, read_input
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.types import Answer, Message
 
-CHUNK = 128  # rows that are answered together, and at most lost when the process is killed
+CHUNK = 128  # rows that are answered together; if the process is killed, at most this many answers are lost
 OnProgress = Callable[[int, int, float], None]
-"""Called after each chunk with the rows answered, all rows, and the seconds that the others will take."""
+"""Called after each chunk with the number of answered rows, of all rows, and the remaining seconds."""
 ReadAnswers = Callable[[int], Iterator[list[tuple[RawRow, Json]]]]
 """(number of the first row, a multiple of CHUNK) -> chunks of rows with their answer columns."""
 
@@ -48,7 +48,7 @@ class AnswerFile:
     file: Path
     method: str
     num_rows: int
-    num_problems: int  # rows with a `problem`: not answered, or the answer is cut or breaks the contract
+    num_problems: int  # rows with a `problem`: no answer, an answer cut off, or a broken contract
 
 
 def predict(
@@ -61,7 +61,7 @@ def predict(
     on_progress: OnProgress = lambda done, total, left: None,
     confirm: Confirm = answer_unasked,
 ) -> AnswerFile:
-    """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output` (likewise).
+    """Answer every row of `file` (.jsonl, .csv or .tsv) with an assistant and write `output` (.jsonl, .csv or .tsv).
 
     `path` is anything that `load` accepts; `method` replaces the recommended one. `input` lists the input columns; by
     default those of the task's examples if the file has them, else columns with a usual name. All columns are kept;
@@ -98,7 +98,7 @@ def predict(
 def _confirm_sending(
     assistant: Assistant, models: Models, file: Path, columns: Sequence[str], total: int, confirm: Confirm
 ) -> None:
-    """Ask before the rows go to a service, with the tokens of the first chunk's prompts as those of all rows. Raises
+    """Ask before the rows go to a service. The tokens of all prompts are estimated from the first chunk. Raises
     Declined."""
     if (service := models.find_service(assistant.model.name)) is None:
         return
@@ -110,7 +110,7 @@ def _confirm_sending(
     tokens = sum(model.count_tokens(request.messages) for request in requests) / len(questions) * total
     num_requests = total * assistant.samples
     sending = SendLimits(num_requests, round(tokens), num_requests * assistant.max_tokens)
-    confirm_service(service, sending, f"gets the rows of {file.name}", lambda event: None, confirm)
+    confirm_service(service, sending, f"will get the rows of {file.name}", lambda event: None, confirm)
 
 
 def _open_partial(output: Path, *inputs: object) -> BinaryIO:
@@ -119,7 +119,7 @@ def _open_partial(output: Path, *inputs: object) -> BinaryIO:
     output.parent.mkdir(parents=True, exist_ok=True)
     stream = output.with_name(f"{output.name}.{key}.part").open("a+b")
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(stream)
     except BlockingIOError as error:
         stream.close()
         raise RunError(f"Another process is writing {output}. Wait for it to end.") from error
@@ -148,7 +148,7 @@ def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
     is_quoted = False
     for line in stream:
         position += len(line)
-        # A quoted value may hold line breaks; a quote inside it is doubled.
+        # A quoted value may contain line breaks; a quote inside it is doubled.
         is_quoted ^= bool(layout.delimiter) and line.count(b'"') % 2 == 1
         if line.endswith(b"\n") and not is_quoted:
             num_whole, end = num_whole + 1, position
@@ -176,13 +176,13 @@ def _answer_rows(
 
 
 def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:
-    """Read the turns of a row, or say why it cannot be answered."""
+    """Return the turns of a row, or why it cannot be answered."""
     num_before = len(cells.reader.issues)
     turns = read_question(cells, columns, limit.assistant.row_systems)
     if new_issues := cells.reader.issues[num_before:]:
         del cells.reader.issues[num_before:]
         return new_issues[0][1].message
-    return turns if limit.fits(turns) else f"longer than the {limit.tokens:,} tokens that the model reads"
+    return turns if limit.fits(turns) else f"longer than the {limit.tokens:,} tokens that a prompt may have"
 
 
 def _to_columns(answer: Answer) -> Json:
@@ -210,7 +210,7 @@ class Layout:
         columns = {"answer": "answer"} | {f"fields.{name}": name for name in fields}
         for name, is_present in {
             "label": assistant.kind == "classify",
-            "fields": not fields and bool(names or schema),
+            "fields": not fields and bool(names or schema) and assistant.kind != "classify",
             "confidence": bool(assistant.choices),
             "handed_over": assistant.handover is not None or assistant.scope is not None,
             "limit": assistant.scope is not None,
@@ -220,7 +220,7 @@ class Layout:
         }.items():
             columns |= {name: name} if is_present else {}
         self.columns: dict[str, str] = {}
-        """Key of an answer -> its column; an input column of the same name is kept."""
+        """Key of an answer -> its column, renamed if an input column has the same name."""
         for key, name in columns.items():
             self.columns[key] = _choose_free_name(name, [*input_columns, *self.columns.values()])
 
@@ -236,7 +236,7 @@ class Layout:
     def format_record(self, values: Sequence[Any]) -> bytes:
         """Format a record of a table."""
         text = io.StringIO()
-        # Readers take quotes in a TSV file for marks only if all its values are quoted.
+        # Readers treat quotes in a TSV file as quotation marks only if all its values are quoted.
         quoting: Literal[0, 1] = csv.QUOTE_ALL if self.delimiter == "\t" else csv.QUOTE_MINIMAL
         writer = csv.writer(text, delimiter=str(self.delimiter), lineterminator="\n", quoting=quoting)
         writer.writerow(map(_format_cell, values))

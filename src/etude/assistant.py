@@ -1,4 +1,4 @@
-"""The Assistant: what every method produces, and what is evaluated, chatted with and served.
+"""The Assistant: the result of every method, which is evaluated, chatted with and served.
 
 Every method combines the same ingredients (instructions, examples in the prompt, weights, restricted answers,
 samples), so there is one class and no subclass.
@@ -19,6 +19,7 @@ from shutil import copytree
 from typing import Any, Literal, NamedTuple, cast, overload
 
 from etude.base.files import atomic_folder, link_or_copy, read_json
+from etude.base.formatting import format_share
 from etude.data.formats.tools import append_tools, is_only_tools
 from etude.errors import RUN_REMEDY, InputError, Issue, RunError
 from etude.index.passages import Passage
@@ -27,6 +28,7 @@ from etude.limits.scope import Scope, parse_scope
 from etude.models.backend import Capability
 from etude.models.registry import Models, find_backend
 from etude.render import merge_instructions
+from etude.stats.recalibration import Recalibration
 from etude.task.contract import Contract
 from etude.task.definition import LIMIT_ACTS, Limit
 from etude.task.endpoint import is_url
@@ -47,9 +49,9 @@ from etude.types import (
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
-SEARCH, SIMILAR = "search", "similar"
+SEARCH, SIMILAR, TRAINING = "search", "similar", "training"
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
-TOKEN_MARGIN = 32  # tokens by which a prompt may be longer or shorter than its parts counted one by one
+TOKEN_MARGIN = 32  # a prompt may have this many tokens more or fewer than its parts counted separately
 
 
 class Searches(NamedTuple):
@@ -57,6 +59,7 @@ class Searches(NamedTuple):
 
     passages: Search | None = None
     similar: Search | None = None  # searches the questions of the pool
+    training: Search | None = None  # searches all training questions
 
 
 NO_SEARCHES = Searches()
@@ -64,24 +67,24 @@ NO_SEARCHES = Searches()
 
 @dataclass(frozen=True)
 class Assistant:
-    """A fitted assistant: a value that says how an input becomes requests to a model, and completions an answer.
+    """A fitted assistant: a value that defines how inputs become requests to a model, and completions become answers.
 
-    It holds no weights. `prepare` and `finish` are the two halves of answering, so a server that streams or batches
-    runs the same code that was measured.
+    It has no weights. `prepare` and `finish` are the two halves of answering, so a server that streams or batches runs
+    the same code that was measured.
     """
 
     method: str
     kind: Kind
     model: ModelRef
-    """The weights; `model.adapter` is the folder with what training has added, or None."""
+    """The weights; `model.adapter` is the folder with the trained adapter, or None."""
     instructions: str = ""
     instructions_role: Literal["system", "user"] = "system"
-    """The turn that holds the instructions: a system message, or the beginning of the first user turn. A model whose
-    template has no system turn gets them in the user turn in either case."""
+    """The turn with the instructions: a system message, or the beginning of the first user turn. If the model's
+    template has no system turn, they are always in the user turn."""
     shots: tuple[Example, ...] = ()
     """Examples in the prompt, in this order; the last ones are dropped if not all fit."""
     choices: tuple[str, ...] = ()
-    """If given, every answer is one of these."""
+    """If not empty, every answer is one of these."""
     contract: Contract | None = None
     max_tokens: int = 256
     search: SearchRef | None = None
@@ -95,20 +98,27 @@ class Assistant:
     num_similar: int = 0
     enforced: bool = False
     """Whether decoding is constrained to the contract's grammar."""
+    recalibration: Recalibration | None = None
+    """Converts the model's probability of a label to the confidence; None if both are the same."""
     handover: float | None = None
-    """Confidence below which the answer is handed over to a person; None is never."""
+    """Hand-over score below which the answer is handed over to a person; None means never."""
+    label_handover: Mapping[str, float] = field(default_factory=dict)
+    """Label -> its own threshold, if wrong answers with it cost more or less than others."""
+    training: SearchRef | None = None
+    """The search that measures how near a question is to the training questions, which is part of the hand-over
+    score."""
     scope: Scope | None = None
-    """Which questions are turned away with the sentence of a limit, before any model is asked."""
+    """Decides which questions are turned away with the sentence of a limit, before any model is asked."""
     samples: int = 1
-    """Completions sampled for each input; the commonest parsed value among them is the answer."""
+    """Completions sampled for each input; the most frequent parsed value is the answer."""
     temperature: float = 0.0
-    """Of the samples; ignored with one sample, which is always the likeliest."""
+    """Temperature of the samples; ignored with one sample, which is always the likeliest."""
     row_systems: bool = False
-    """Whether an input may bring a system turn of its own, as rows did with which it was measured."""
+    """Whether an input may have its own system turn, as in the rows with which the assistant was measured."""
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """The capabilities that its model must have."""
+        """The capabilities that the model must have."""
         wanted: dict[Capability, object] = {
             "generate": True,
             "choices": self.choices,
@@ -118,13 +128,17 @@ class Assistant:
         return tuple(capability for capability, is_needed in wanted.items() if is_needed)
 
     def without_examples(self) -> Assistant:
-        """The same assistant without an example in the prompt."""
+        """Return the same assistant without examples in the prompt."""
         return replace(self, shots=(), pool=(), similar=None, num_similar=0)
+
+    def without_handover(self) -> Assistant:
+        """Return the same assistant without its recalibration and hand-over threshold."""
+        return replace(self, recalibration=None, handover=None, label_handover={}, training=None)
 
     def build_messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
         """Put instructions and the first `num_shots` examples (None: all) before turns.
 
-        A system turn takes the place of the instructions, or goes below them if it only offers functions; those of
+        A system turn replaces the instructions; if it only offers functions, it is appended to them. System turns of
         examples are left out.
         """
         instructions = self.instructions
@@ -149,24 +163,24 @@ class Assistant:
         return self.prepare(inputs, models.get(self.model, *self.needs), self.load_searches(models))
 
     def load_searches(self, models: Models) -> Searches:
-        """Load its searches, once for all assistants that share them."""
+        """Load the searches, once for all assistants that share them."""
 
         def load_shared(ref: SearchRef | None) -> Search | None:
             if ref is None:
                 return None
-            return models.load_once(ref, lambda: load_search(ref.folder, models.load_encoder))
+            return models.load_once(ref, lambda: load_search(ref.folder, models.load_search_encoder))
 
-        return Searches(load_shared(self.search), load_shared(self.similar))
+        return Searches(*map(load_shared, (self.search, self.similar, self.training)))
 
     def prepare(
         self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches = NO_SEARCHES
     ) -> list[Request]:
         """Build the requests: `samples` of them for each input, next to each other, in the order of the inputs.
 
-        Each has the passages and examples that the searches find. Passages are dropped from the last on, then
-        examples, until the prompt and `max_tokens` fit the model's context; `shots_dropped` counts the examples. A
-        prompt that is too long without any is left to the model to refuse. A question that the scope turns away has
-        its `reply` already, and no passages or examples.
+        Each request has the passages and examples that the searches find. Passages are dropped, the last one first,
+        then examples, until the prompt and `max_tokens` fit the model's context; `shots_dropped` counts the examples.
+        If a prompt is too long even without them, the model refuses it. A question that the scope turns away already
+        has its `reply`, and no passages or examples.
         """
         limits = self.scope.find_limits(inputs) if self.scope else [None] * len(inputs)
         answered = [turns for turns, limit in zip(inputs, limits, strict=True) if limit is None]
@@ -175,6 +189,10 @@ class Assistant:
             _build_reply(turns, limit) if limit else next(prompts)
             for turns, limit in zip(inputs, limits, strict=True)
         ]
+        if searches.training:
+            nearness = searches.training.measure_nearness([turns[-1].content for turns in inputs])
+            pairs = zip(requests, nearness, strict=True)
+            requests = [replace(request, nearness=value) for request, value in pairs]
         if self.samples == 1:
             return requests
         return [
@@ -186,7 +204,7 @@ class Assistant:
     def _build_prompts(
         self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches
     ) -> list[Request]:
-        search, similar = searches
+        search, similar, _ = searches
         assert (search is None) == (self.search is None), "an assistant with passages needs its search"
         assert (similar is None) == (self.similar is None), "an assistant with a pool needs its search"
         if similar is not None:
@@ -235,12 +253,12 @@ class Assistant:
         completions: Sequence[Completion],
         shots_dropped: Sequence[int],
         citations: Sequence[tuple[str, ...]],
+        nearness: Sequence[float | None] | None = None,
     ) -> list[Answer]:
         """Build the answer to each id from its `samples` completions; the other lists are in the order of `prepare`."""
         answers = []
-        votes = [
-            self._build_answer(*pair) for pair in zip(completions, shots_dropped, citations, strict=True)
-        ]
+        parts = (completions, shots_dropped, citations, nearness or [None] * len(completions))
+        votes = [self._build_answer(*row) for row in zip(*parts, strict=True)]
         for number, row in enumerate(ids):
             row_votes = votes[number * self.samples : (number + 1) * self.samples]
             is_single = self.samples == 1 or row_votes[0].limit
@@ -248,18 +266,17 @@ class Assistant:
         return answers
 
     def _vote(self, votes: Sequence[Answer]) -> Answer:
-        """Choose the first answer with the commonest value (self-consistency, Wang et al. 2022, arXiv 2203.11171).
+        """Choose the first answer with the most frequent value (self-consistency, Wang et al. 2022, arXiv 2203.11171).
 
-        Answers that break the contract count only if all do. The share of votes becomes the confidence of a label.
+        Answers that break the contract count only if all of them do. The share of votes becomes the confidence of a
+        label.
         """
         valid = [vote for vote in votes if not vote.failures] or list(votes)
         values = [json.dumps(vote.value, sort_keys=True, default=str) for vote in valid]
         value, num_votes = Counter(values).most_common(1)[0]
-        confidence = num_votes / len(votes) if self.choices else None
+        voted = valid[values.index(value)]
         return replace(
-            valid[values.index(value)],
-            confidence=confidence,
-            handed_over=self._is_unsure(confidence),
+            self.rate(voted, num_votes / len(votes) if self.choices else None),
             prompt_tokens=sum(vote.prompt_tokens for vote in votes),
             cached_tokens=sum(vote.cached_tokens for vote in votes),
             answer_tokens=sum(vote.answer_tokens for vote in votes),
@@ -286,11 +303,12 @@ class Assistant:
             complete_requests(models.get(self.model), requests),
             [request.shots_dropped for request in requests],
             [request.citations for request in requests],
+            [request.nearness for request in requests],
         )
         return answers[0] if is_single else answers
 
     def stream(self, chat_input: Input, models: Models | None = None) -> Iterator[str]:
-        """Yield the answer to one input piece by piece; in one piece if it is voted on."""
+        """Yield the answer to one input piece by piece; as one piece if samples vote on it."""
         models = models or _get_shared_models()
         if self.samples > 1:
             return iter([self.answer([chat_input], models)[0].text])
@@ -308,8 +326,10 @@ class Assistant:
         roles = [turn.role for turn in turns]
         speakers = roles[1:] if self.row_systems and roles[:1] == ["system"] else roles
         if not {"user", "assistant"}.issuperset(speakers) or speakers[-1:] != ["user"]:
-            message = "a chat has turns of user and assistant, and ends with the user's"
-            remedy = "leave out a system message (the assistant has its own instructions) and any last answer"
+            message = "a chat must have only user and assistant turns, and end with a user turn"
+            remedy = (
+                "leave out system messages (the assistant has its own instructions) and answers at the end"
+            )
             raise InputError([Issue("inputs", message, ", ".join(roles), remedy)])
         return turns
 
@@ -317,9 +337,18 @@ class Assistant:
         dropped = len(self.shots) - num_shots
         grammar = self.contract.grammar if self.enforced and self.contract else None
         messages = self.build_messages(turns, num_shots)
-        return Request(messages, self.max_tokens, self.choices, dropped, grammar=grammar)
+        descriptions = self.contract.descriptions if self.contract else {}
+        return Request(
+            messages, self.max_tokens, self.choices, dropped, grammar=grammar, descriptions=descriptions
+        )
 
-    def _build_answer(self, completion: Completion, shots_dropped: int, citations: tuple[str, ...]) -> Answer:
+    def _build_answer(
+        self,
+        completion: Completion,
+        shots_dropped: int,
+        citations: tuple[str, ...],
+        nearness: float | None,
+    ) -> Answer:
         text = completion.text.strip()
         if completion.limit:
             is_for_person = LIMIT_ACTS[completion.limit] == "hand_over"
@@ -331,13 +360,13 @@ class Assistant:
         # Only with choices is the log-probability that of the whole answer among all possible ones.
         confidence = math.exp(completion.logprob) if self.choices and completion.logprob is not None else None
         failures = self.contract.check(text) if self.contract else ()
-        return Answer(
+        answer = Answer(
             id="",
             text=text,
             value=self.contract.parse(text) if self.contract else text,
             keeps_contract=not failures if self.contract else None,
             failures=failures,
-            confidence=confidence,
+            confidence=None,
             prompt_tokens=completion.prompt_tokens,
             cached_tokens=completion.cached_tokens,
             answer_tokens=completion.answer_tokens,
@@ -345,15 +374,22 @@ class Assistant:
             truncated=completion.finish == "length",
             shots_dropped=shots_dropped,
             citations=citations,
-            handed_over=self._is_unsure(confidence),
+            nearness=nearness,
         )
+        return self.rate(answer, confidence)
 
-    def _is_unsure(self, confidence: float | None) -> bool:
-        return self.handover is not None and confidence is not None and confidence < self.handover
+    def rate(self, answer: Answer, stated: float | None) -> Answer:
+        """Return the answer with its confidence, computed from the probability that the model states (None without
+        one), and whether it is handed over."""
+        rated = replace(answer, confidence=stated, stated_confidence=None)
+        if stated is not None and self.recalibration:
+            rated = replace(rated, confidence=self.recalibration.apply(stated), stated_confidence=stated)
+        score, threshold = rated.handover_score, self.label_handover.get(str(rated.value), self.handover)
+        return replace(rated, handed_over=score is not None and threshold is not None and score < threshold)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that decides an answer, adapter files included; the method's name is left out."""
+        """A hash of everything that affects answers, including adapter files; the method's name is left out."""
         digest = hashlib.sha256(replace(self, method="")._to_json().encode())
         adapter = self.model.adapter
         for file in sorted(path for path in adapter.rglob("*") if path.is_file()) if adapter else ():
@@ -362,11 +398,11 @@ class Assistant:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write the assistant with its adapter and searches to `folder`, all of it or nothing (see `atomic_folder`).
+        """Write the assistant with its adapter and searches to `folder` atomically (see `atomic_folder`).
 
-        The bytes depend on the assistant alone: no time, no path.
+        The bytes depend only on the assistant, not on time or path.
         """
-        searches = {SEARCH: self.search, SIMILAR: self.similar}
+        searches = {SEARCH: self.search, SIMILAR: self.similar, TRAINING: self.training}
         folders = {name: ref.folder for name, ref in searches.items() if ref}
         if self.model.adapter is not None:
             folders[ADAPTER] = self.model.adapter
@@ -378,14 +414,20 @@ class Assistant:
     def _to_json(self) -> str:
         body = {"format": FORMAT, **asdict(self), "model": self.model.name}
         body["contract"] = asdict(self.contract) if self.contract else None
+        if self.contract and not self.contract.descriptions:
+            del body["contract"]["descriptions"]
         body["search"] = self.search and self.search.fingerprint
         body["similar"] = self.similar and self.similar.fingerprint
-        # Settings of features that are off are left out, so a later feature changes no fingerprint.
+        body["training"] = self.training and self.training.fingerprint
+        # Settings of unused features are left out, so that new features do not change fingerprints.
         unused = {
             ("search", "num_passages"): self.search is None,
             ("pool", "similar", "num_similar"): self.similar is None,
             ("enforced",): not self.enforced,
+            ("recalibration",): self.recalibration is None,
             ("handover",): self.handover is None,
+            ("label_handover",): not self.label_handover,
+            ("training",): self.training is None,
             ("scope",): self.scope is None,
             ("samples", "temperature"): self.samples == 1,
             ("row_systems",): not self.row_systems,
@@ -395,7 +437,7 @@ class Assistant:
                 del body[key]
         for shot in (*body["shots"], *body.get("pool", ())):
             del shot["location"], shot["source"]
-        # Keys keep their order: a schema is put into words in the order of its properties.
+        # Keys keep their order, because a schema is described in the order of its properties.
         return json.dumps(body, ensure_ascii=False, indent=1, default=dict)
 
 
@@ -407,8 +449,16 @@ def complete_requests(model: Model, requests: Sequence[Request]) -> list[Complet
 
 
 def stream_request(model: Model, request: Request) -> Iterator[str]:
-    """Yield the answer to a request piece by piece; its reply, if it has one, in one."""
+    """Yield the answer to a request piece by piece; if it has a reply, yield that as one piece."""
     return iter([request.reply.text]) if request.reply else model.stream(request)
+
+
+def describe_doubt(answer: Answer) -> str:
+    """Describe why an answer was handed over: its confidence, and how near the question is to training questions."""
+    sure = format_share(answer.confidence or 0.0)
+    if answer.nearness is None:
+        return f"only {sure} certain"
+    return f"{sure} certain, with a nearness of {answer.nearness:.2f} to the training questions"
 
 
 def _build_reply(turns: Sequence[Message], limit: Limit) -> Request:
@@ -422,9 +472,10 @@ def _get_shared_models() -> Models:
 
 @dataclass(frozen=True)
 class PromptLimit:
-    """Says what of an assistant's prompt fits a model's context, `max_tokens` being kept free for the answer.
+    """Checks how much of an assistant's prompt fits a model's context, with `max_tokens` reserved for the answer.
 
-    Tokens are counted only where bytes leave a doubt (a token is at least a byte), those of the examples only once.
+    Tokens are counted only if the number of bytes does not already decide (a token has at least one byte). Tokens of
+    the examples are counted only once.
     """
 
     assistant: Assistant
@@ -442,11 +493,11 @@ class PromptLimit:
         return self._is_clearly_short(messages) or self.model.count_tokens(messages) <= self.tokens
 
     def count_shots(self, turns: Sequence[Message]) -> int:
-        """How many examples, from the first on, fit before these turns; 0 also if the turns alone do not fit."""
+        """Count how many of the first examples fit before these turns; 0 also if the turns alone do not fit."""
         num_shots = len(self.assistant.shots)
         if not num_shots or self._is_clearly_short(self.assistant.build_messages(turns)):
             return num_shots
-        # A guess from the tokens of the examples alone, a little low; then whole prompts are counted.
+        # Start with a low estimate from the tokens of the examples, then count whole prompts.
         room = self.tokens - self.model.count_tokens(self.assistant.build_messages(turns, 0)) - TOKEN_MARGIN
         num_fitting = max(0, bisect_right(range(num_shots + 1), room, key=self._count_shot_tokens) - 1)
         while num_fitting < num_shots and self.fits(turns, num_fitting + 1):
@@ -469,7 +520,7 @@ class PromptLimit:
 
 
 def with_engine(engine: str, assistant: Assistant) -> Assistant:
-    """Return the assistant with its weights in an engine: local, llama_cpp, a URL#MODEL, or auto for the one that was
+    """Return the assistant with its weights in an engine: local, llama_cpp, URL#MODEL, or auto for the engine that was
     measured. An assistant without weights on this machine is returned unchanged."""
     name = assistant.model.name.removeprefix("llama_cpp:")
     if engine == "auto" or find_backend(name).name != "local":
@@ -482,25 +533,25 @@ def with_engine(engine: str, assistant: Assistant) -> Assistant:
 
 
 def load(folder: Path | str) -> Assistant:
-    """Load the assistant saved in `folder`, without weights: the next answer loads them.
+    """Load the assistant saved in `folder`, without weights, which the first answer loads.
 
-    Raises RunError if the folder holds no readable assistant, or one in another format.
+    Raises RunError if the folder has no readable assistant, or one in another format.
     """
     folder = Path(folder)
     body = read_json(folder / FILE)
     if body.pop("format", None) != FORMAT:
-        raise RunError(f"{folder / FILE} has another format than this version reads. {RUN_REMEDY}")
+        raise RunError(f"{folder / FILE} was written by an incompatible version of Étude. {RUN_REMEDY}")
     try:
         assistant = _parse_assistant(body, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder / FILE} holds no assistant ({error}). {RUN_REMEDY}") from error
+        raise RunError(f"{folder / FILE} is not a saved assistant ({error}). {RUN_REMEDY}") from error
     if assistant.model.adapter is not None:
         _get_shared_models().remove(assistant.model)  # another training may have replaced the adapter
     return assistant
 
 
 def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple[Message, ...]:
-    """Put passages after the last turn, an empty line before each."""
+    """Append passages to the last turn, with an empty line before each."""
     *earlier, last = turns
     texts = (last.content, *(passage.text for passage in passages))
     return (*earlier, replace(last, content="\n\n".join(texts)))
@@ -508,7 +559,8 @@ def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple
 
 def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
     adapter, search, similar = folder / ADAPTER, body.pop("search", None), body.pop("similar", None)
-    scope = body.pop("scope", None)
+    scope, training = body.pop("scope", None), body.pop("training", None)
+    recalibration = body.pop("recalibration", None)
     contract = body.pop("contract")
     if contract is not None:
         lists = {key: tuple(value) for key, value in contract.items() if isinstance(value, list)}
@@ -521,7 +573,9 @@ def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
         pool=tuple(map(_parse_shot, body.pop("pool", ()))),
         search=None if search is None else SearchRef(folder / SEARCH, search),
         similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
+        training=None if training is None else SearchRef(folder / TRAINING, training),
         scope=None if scope is None else parse_scope(scope),
+        recalibration=recalibration and Recalibration(**recalibration),
         **body,
     )
 

@@ -1,4 +1,4 @@
-"""Every error a user can meet, as one tree.
+"""All errors that users can see, as one tree.
 
     EtudeError                     anything Étude raises on purpose
     ├── InputError  (ValueError)          the user's input is wrong; has every error of the input
@@ -11,8 +11,8 @@
     ├── WorkerExited (RuntimeError)       another training process exited
     └── Declined                          the user answered a question with no
 
-A message is one sentence on what was wrong, the value we got, and what to do now. A failed `assert` is a bug of Étude's
-own and never replaces one of these.
+A message is one sentence on what was wrong, the value that Étude got, and what to do now. A failed `assert` is a bug in
+Étude and never replaces one of these.
 """
 
 import json
@@ -24,26 +24,30 @@ from importlib import metadata
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong with an input: location, message, the value we got, what to do."""
+    """One error in an input: location, message, the value that Étude got, and what to do."""
 
     location: str
     """`file:line`, or `file` if there is no line."""
     message: str
-    """What is wrong, as a phrase without a full stop."""
+    """The error, as a phrase without a full stop."""
     value: str
     """The offending value, shortened for reading."""
     remedy: str
     """What to do now, as a phrase without a full stop."""
     kind: str = "unreadable"
-    """Kind of the finding when a check of the data reports it."""
+    """Kind of the finding, if a check of the data reports the issue."""
 
     def __str__(self) -> str:
         value = f" (got {self.value})" if self.value else ""
-        return f"{self.location}: {self.message}{value}. {self.remedy}."
+        first = self.remedy.partition(" ")[0]
+        # A command, a key or a quotation at the beginning stays as it is written.
+        is_word = first.isalpha() and first not in ("etude", "pip")
+        remedy = self.remedy[:1].upper() + self.remedy[1:] if is_word else self.remedy
+        return f"{self.location}: {self.message}{value}. {remedy}."
 
 
 def parse_location(location: str) -> tuple[str, int]:
-    """The file and the line, from 1, of a `file:line`, for sorting; 0 without a line."""
+    """Parse `file:line` to file and line (from 1), for sorting; the line is 0 if there is none."""
     file, _, line = location.rpartition(":")
     return file, int(line) if line.isdecimal() else 0
 
@@ -55,8 +59,8 @@ class EtudeError(Exception):
 
 
 class InputError(EtudeError, ValueError):
-    """The user's input is wrong. `issues` lists all its errors, not only the first; `count` is their number if `issues`
-    does not spell out every one."""
+    """The user's input is wrong. `issues` lists all errors, not only the first; `count` is their number if `issues`
+    does not contain every one."""
 
     def __init__(self, issues: Iterable[Issue], count: int | None = None) -> None:
         self.issues: tuple[Issue, ...] = tuple(issues)
@@ -73,7 +77,7 @@ class MissingExtraError(EtudeError, ImportError):
 
 
 def _find_source() -> str:
-    """The open quote and the name by which pip installs this package: a checkout is installed from its folder."""
+    """Return the opening quote and what pip installs: this package, or for a checkout its folder."""
     with suppress(metadata.PackageNotFoundError, ValueError, KeyError):
         origin = json.loads(metadata.distribution("etude").read_text("direct_url.json") or "{}")
         if origin["dir_info"].get("editable"):
@@ -105,7 +109,7 @@ RUN_REMEDY = (
     "Delete the run's folder and run the same command again, or add --fresh to it: `etude compare TASK --fresh`, "
     "`etude train TASK --fresh`."
 )
-"""What to do about an unreadable file of a run."""
+"""The remedy for an unreadable file of a run."""
 
 
 class WorkerExited(EtudeError, RuntimeError):  # noqa: N818 - the error is another process's
@@ -119,12 +123,12 @@ class Declined(EtudeError):  # noqa: N818 - an answer, not an error
 
 
 def quote_value(value: object, limit: int = 80) -> str:
-    """`value` for a message: quoted, on one line, at most `limit` characters long."""
+    """Quote `value` for a message: on one line, at most `limit` characters long."""
     return _truncate(repr(value), limit)
 
 
 def quote_setting(value: object, limit: int = 80) -> str:
-    """`quote_value` for values of a task file: a text in quotes, all else as YAML and JSON write it."""
+    """Like `quote_value` for values of a task file: a text in quotes, other values as YAML and JSON write them."""
     text = (
         quote_value(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
     )
@@ -136,4 +140,4 @@ def _truncate(text: str, limit: int) -> str:
 
 
 STOPPING_ERRORS = (InputError, RunError, Declined, ServiceError, WorkerExited, OSError)
-"""Errors that every method would meet, or that only the user can mend: they stop a comparison."""
+"""Errors that stop a comparison: every method would raise them, or only the user can correct them."""

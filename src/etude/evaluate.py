@@ -9,17 +9,17 @@ from etude.assistant import Assistant
 from etude.base.files import Json, append_line, read_lines
 from etude.data.dataset import Dataset
 from etude.data.splits import input_key
-from etude.metrics import Metric, predicted_label
+from etude.metrics import Metric, predicted_label, to_label
 from etude.models.registry import Models
 from etude.stats.sample import UnitSums
 from etude.types import Answer, Batch, Completion, Example, Request, Score
 
-REPLIES = -1  # number of the batch of questions that limits turn away
+REPLIES = -1  # number of the batch with the questions that limits turn away
 
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """What the statistics need of one row."""
+    """The values of one row that statistics need."""
 
     score: float
     expected: str
@@ -28,8 +28,6 @@ class RowOutcome:
     unit: str
 
 
-# Called after each batch with its rows, the number of rows answered so far, the number of all rows, and the
-# seconds that the others will take at the pace so far.
 @dataclass(frozen=True, slots=True)
 class ScoredAnswer:
     """One row with the assistant's answer and its score."""
@@ -48,17 +46,19 @@ class ScoredAnswer:
 
 
 OnBatch = Callable[[Sequence[ScoredAnswer], int, int, float], None]
+"""Called after each batch with its rows, the number of rows answered so far, the number of all rows, and the seconds
+that the remaining rows will take at the current speed."""
 
 
 def get_unit(example: Example) -> str:
-    """Return what statistics count as one: the row's group, else its input, which other rows may share."""
+    """Return the unit that counts once in statistics: the row's group, else its input, which other rows may share."""
     return f"group {example.group}" if example.group is not None else f"input {input_key(example)}"
 
 
 def parse_outcome(line: Json) -> RowOutcome:
-    """Parse a line of predictions.jsonl; the same as `ScoredAnswer.outcome`."""
-    label = line["value"] if isinstance(line["value"], str) else line["answer"]
-    return RowOutcome(line["score"], line["expected"], label.strip(), line["unit"])
+    """Parse a line of predictions.jsonl; equals `ScoredAnswer.outcome` of that row."""
+    label = to_label(line["value"], line["answer"])
+    return RowOutcome(line["score"], line["expected"], label, line["unit"])
 
 
 def build_sample(metric: Metric, rows: Sequence[RowOutcome]) -> UnitSums:
@@ -75,7 +75,7 @@ def build_sample(metric: Metric, rows: Sequence[RowOutcome]) -> UnitSums:
 class AnswerLog:
     """Completions on disk, one line per batch, so that a kill loses at most the current batch.
 
-    A last line that a kill cut is dropped when the log is read. Without a file nothing is written or resumed.
+    An incomplete last line is dropped when the log is read. Without a file, nothing is written or resumed.
     """
 
     file: Path | None = None
@@ -95,7 +95,7 @@ class AnswerLog:
 
     @property
     def num_requests(self) -> int:
-        """How many answered requests the log holds."""
+        """Number of answered requests in the log."""
         return sum(len(batch.indices) for batch in self._batches.values())
 
     @property
@@ -112,8 +112,8 @@ class AnswerLog:
 
 
 def open_answer_log(folder: Path, assistant: Assistant, rows: Dataset) -> AnswerLog:
-    """Open the answer log of these rows and this assistant. Fingerprints of both name the file, so the answers of a
-    different assistant are never reused."""
+    """Open the answer log of these rows and this assistant. The file name contains the fingerprints of both, so the
+    answers of a different assistant are never reused."""
     return AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{rows.fingerprint[:16]}.jsonl")
 
 
@@ -146,7 +146,7 @@ def evaluate(
             for position, answer in answers.items()
         }
         scored |= batch_rows
-        # The seconds that the model noted, not the clock: loading weights and logged batches set no pace.
+        # Seconds are those that the model measured, so loading weights and reading logged batches do not count.
         seconds += time.perf_counter() - started + sum(answer.seconds for answer in answers.values())
         if on_batch and scored:
             remaining = seconds / len(scored) * (len(rows) - len(scored))
@@ -161,17 +161,19 @@ def answer_in_batches(
     build_requests: Callable[[], Sequence[Request]],
     log: AnswerLog,
 ) -> Iterator[tuple[int, dict[int, Answer]]]:
-    """Yield the number of each batch with the answers that it completes, by the position of their id.
+    """Yield the number of each batch with the answers that it completes, by the position of their ids.
 
-    Batches of the log come first and are not computed again. An answer that several samples vote on is complete with
-    the last of them.
+    Batches in the log come first and are not computed again. If several samples vote on an answer, it is complete with
+    the last sample.
     """
     samples = assistant.samples
-    finished: dict[int, tuple[Completion, int, tuple[str, ...]]] = {}
+    finished: dict[int, tuple[Completion, int, tuple[str, ...], float | None]] = {}
     for batch in _run_batches(assistant, models, len(ids) * samples, build_requests, log):
         dropped = batch.shots_dropped or (0,) * len(batch.indices)
         citations = batch.citations or ((),) * len(batch.indices)
-        finished |= zip(batch.indices, zip(batch.completions, dropped, citations, strict=True), strict=True)
+        nearness = batch.nearness or (None,) * len(batch.indices)
+        rows = zip(batch.completions, dropped, citations, nearness, strict=True)
+        finished |= zip(batch.indices, rows, strict=True)
         positions = [
             position
             for position in dict.fromkeys(index // samples for index in batch.indices)
@@ -195,7 +197,7 @@ def _run_batches(
 ) -> Iterator[Batch]:
     yield from log.batches
     if log.num_requests == num_requests:
-        return  # everything is there: the weights need not be loaded
+        return  # all requests are answered, so the weights need not be loaded
     model = models.get(assistant.model, *assistant.needs)
     requests = build_requests()
     replies = {index: request.reply for index, request in enumerate(requests) if request.reply}
@@ -210,8 +212,10 @@ def _run_batches(
         recorded = replace(
             batch,
             indices=indices,
+            completions=tuple(replace(completion, choice_logprobs={}) for completion in batch.completions),
             shots_dropped=tuple(request.shots_dropped for request in batch_requests),
             citations=tuple(request.citations for request in batch_requests),
+            nearness=tuple(request.nearness for request in batch_requests),
         )
         log.append(recorded)
         yield recorded
@@ -221,4 +225,5 @@ def _parse_batch(body: Json) -> Batch:
     completions = tuple(Completion(**completion) for completion in body["completions"])
     dropped = tuple(body.get("shots_dropped", ()))
     citations = tuple(map(tuple, body.get("citations", ())))
-    return Batch(body["number"], tuple(body["indices"]), completions, dropped, citations)
+    nearness = tuple(body.get("nearness", ()))
+    return Batch(body["number"], tuple(body["indices"]), completions, dropped, citations, nearness)

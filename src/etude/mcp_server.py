@@ -1,7 +1,7 @@
 """An MCP server: check, compare, read a verdict, test and ask an assistant, as tools for editors and assistants.
 
-The tools call the functions that the command line calls. Work that trains or takes minutes begins only after the
-client's user has confirmed it, and nothing is sent to an endpoint: that needs a person at the command line.
+The tools call the same functions as the command line. Work that trains or takes minutes starts only after the client's
+user has confirmed it. Nothing is sent to an endpoint: that needs a confirmation at the command line.
 Importing this module needs the extra `mcp`.
 """
 
@@ -22,32 +22,35 @@ from etude.runs.verdict import Verdict
 
 Result = TypeVar("Result")
 MAX_FINDINGS = 50
-"""Findings that a reply lists; the reply says how many there are."""
+"""Maximum number of findings in a reply; the reply also has the number of all findings."""
 MAX_LOCATIONS = 10
-"""Locations that a reply lists of one finding."""
+"""Maximum number of locations of a finding in a reply."""
 INSTRUCTIONS = (
-    "Étude says whether a job needs fine-tuning, a better prompt or no language model at all. Check the examples "
-    "first, then compare, then read the verdict; every number comes with its interval and n."
+    "Étude measures whether a task needs fine-tuning, a better prompt or no language model. Check the examples first, "
+    "then compare methods, then read the verdict. Every number has its interval and n."
 )
 
 
 class Confirmation(BaseModel):
-    """What the client's user answers before work begins."""
+    """The answer of the client's user before work begins."""
 
     go_on: bool
 
 
 async def confirm_compare(task: str, budget_minutes: float) -> Elicit[Confirmation]:
-    """Asks before methods are compared."""
+    """Ask before methods are compared."""
     minutes = f"{budget_minutes:g} minutes"
     return Elicit(
-        f"Compare the methods of {task}? It trains on this machine for about {minutes}.", Confirmation
+        f"Compare the methods of {task}? This trains models on this machine for about {minutes}.",
+        Confirmation,
     )
 
 
 async def confirm_test(place: str) -> Elicit[Confirmation]:
-    """Asks before an assistant is tested."""
-    return Elicit(f"Test the assistant of {place}? It answers up to some hundred questions.", Confirmation)
+    """Ask before an assistant is tested."""
+    return Elicit(
+        f"Test the assistant of {place}? It will answer up to a few hundred questions.", Confirmation
+    )
 
 
 async def check_examples(task: str) -> dict[str, Any]:
@@ -75,7 +78,7 @@ async def compare_methods(
     budget_minutes: float = 10.0,
 ) -> dict[str, Any]:
     """Compare baseline, prompts, retrieval and fine-tuning of a task file on one sealed test, and return the verdict.
-    A comparison that was stopped goes on when it is called again."""
+    Calling this again continues a comparison that was stopped."""
     from etude.comparison.compare import compare
 
     _require(confirmation)
@@ -100,7 +103,7 @@ async def run_behaviour_test(
     place: str, confirmation: Annotated[Confirmation, Resolve(confirm_test)], quick: bool = True
 ) -> dict[str, Any]:
     """Ask the recommended assistant of `place` normal, unusual, tricky and sensitive questions, and return which gates
-    passed. `quick` asks a part of them."""
+    passed. `quick` asks only some of them."""
     from etude.suites.run import run_suites
 
     _require(confirmation)
@@ -109,7 +112,7 @@ async def run_behaviour_test(
 
 
 def build_server() -> MCPServer[Any]:
-    """The server with its five tools, which loads each assistant once."""
+    """Build the server with its five tools. It loads each assistant once."""
     server: MCPServer[Any] = MCPServer("etude", instructions=INSTRUCTIONS)
     assistants: dict[str, Assistant] = {}
 
@@ -154,11 +157,11 @@ def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
 
 def _require(confirmation: Confirmation) -> None:
     if not confirmation.go_on:
-        raise ToolError("Nothing was started: the user said no.")
+        raise ToolError("Nothing was started, because the user declined.")
 
 
 async def _run(work: Callable[[], Result]) -> Result:
-    """`work` in a thread, so that the server goes on answering. Étude's errors become errors of the tool."""
+    """Run `work` in a thread, so that the server can answer meanwhile. Étude's errors become errors of the tool."""
     try:
         return await to_thread.run_sync(work)
     except EtudeError as error:

@@ -1,4 +1,4 @@
-"""How right an answer is: one headline metric, and others that decide nothing.
+"""Metrics: one headline metric decides the comparison; the others are only shown.
 
 A metric scores rows. A mean or macro-F1 of rows is always an Estimate, with its interval.
 """
@@ -18,7 +18,15 @@ import numpy.typing as npt
 
 from etude.base.files import parse_json
 from etude.data.formats.tools import CALL_TAG, split_calls
-from etude.stats import UnitSums, make_label_sample, make_score_sample
+from etude.stats import (
+    UnitSums,
+    make_f1_sample,
+    make_kappa_sample,
+    make_label_lists_sample,
+    make_label_sample,
+    make_score_sample,
+)
+from etude.text.label_lists import join_labels, measure_overlap, split_labels
 from etude.text.likeness import are_repeated, sari, token_f1
 from etude.types import Answer, Example, Kind, Score
 
@@ -27,21 +35,27 @@ if TYPE_CHECKING:
     from etude.task import CheckFunction, MetricName, Task
 
 SKEWED = 5  # Largest over smallest class in rows, above which accuracy gives way to macro-F1.
+MEAN_ERROR = "mean_error"  # the only metric of which less is better; its rows score a share of the scale
 # Every metric's name and what it is in words.
 LABELS: Mapping[str, str] = {
     "accuracy": "share of right labels",
     "macro_f1": "macro-F1 over the labels",
+    "kappa": "quadratic weighted kappa, agreement beyond chance",
+    MEAN_ERROR: "mean absolute error in steps of the scale",
+    "sample_f1": "F1 of the labels of each row",
+    "subset_accuracy": "share of rows with exactly the right labels",
+    "micro_f1": "micro-F1 over the labels",
     "exact_match": "share of answers equal to the expected one",
     "passes": "share of answers that pass",
     "chrf": "chrF, likeness to the expected answer",
     "token_f1": "token F1, words shared with the expected answer",
     "sari": "SARI, words kept, added and deleted as expected",
-    "calls": "share of answers that call the right functions, or none if none is expected",
+    "calls": "share of answers with exactly the expected function calls",
     "right_fields": "share of right fields",
 }
 # Metrics under which a row scores anything from 0 to 1. A check may grade too; that is not known beforehand.
-GRADED = ("chrf", "token_f1", "sari", "right_fields")
-# Next to another headline, chrF reads so many characters of each text: at most 10 ms a row; 30,000 took 200 ms.
+GRADED = ("kappa", "sample_f1", "micro_f1", "chrf", "token_f1", "sari", "right_fields")
+# If chrF is not the headline, it reads only this many characters of each text: at most 10 ms a row; 30,000 took 200 ms.
 CHRF_CHARACTERS = 5_000
 
 
@@ -49,7 +63,7 @@ _FIELD = "field "
 
 
 class ValueHits(NamedTuple):
-    """Numbers of values of a field: those both answered and expected, those answered, those expected."""
+    """Numbers of values of a field: answered and expected, answered, expected."""
 
     right: int
     answered: int
@@ -68,6 +82,10 @@ class Metric:
     """Why this metric is the headline, as the end of a sentence: "because ..."."""
     contract: bool = True
     """Whether the task has one."""
+    scale: tuple[str, ...] = ()
+    """The labels from the lowest to the highest, if they are scores."""
+    several: bool = False
+    """Whether a row has any number of labels."""
 
     @property
     def label(self) -> str:
@@ -101,14 +119,51 @@ class Metric:
         value = (
             _score_passes(answer.keeps_contract, check_score)
             if self.name == "passes"
-            else _ROW_SCORES[self.name](example, answer)
+            else self._score_row(self.name, _ROW_SCORES, example, answer)
         )
+        others = _SEVERAL_METRICS if self.several else OTHER_METRICS[self.kind]
         other_metrics = {
-            name: _OTHER_ROW_SCORES[name](example, answer)
-            for name in OTHER_METRICS[self.kind]
+            name: self._score_row(name, _OTHER_ROW_SCORES, example, answer)
+            for name in (*others, *(_SCALE_METRICS if self.scale else ()))
             if name != self.name
         }
         return Score(value, answer.keeps_contract, check_score, other_metrics)
+
+    def measure_labels(self, labels: Sequence[str], expected: Sequence[str]) -> float:
+        """Measure how right labels are, 0 to 1: the share of right ones, with a scale kappa, with several labels a row
+        the mean F1 of the rows."""
+        if self.scale:
+            return self.sample(np.zeros(len(labels)), None, expected, labels, "kappa").value
+        pairs = zip(labels, expected, strict=True)
+        return float(np.mean([self._score_label(label, right) for label, right in pairs]))
+
+    def _score_label(self, label: str, expected: str) -> float:
+        if self.several:
+            return measure_overlap(split_labels(expected), split_labels(label))
+        return float(label == expected)
+
+    def _score_row(
+        self, name: str, row_scores: Mapping[str, RowScore], example: Example, answer: Answer
+    ) -> float:
+        """Score one answer by the metric `name`, of scores and lists against the nearest right output."""
+        label, outputs = predicted_label(answer), _list_right_outputs(example)
+        if name in _SCALE_METRICS:
+            distance = min(self._measure_distance(label, output.strip()) for output in outputs)
+            return distance if name == MEAN_ERROR else 1 - distance**2
+        if self.several:
+            score = max(self._score_label(label, output) for output in outputs)
+            return score if name in ("sample_f1", "micro_f1") else float(score == 1)
+        return row_scores[name](example, answer)
+
+    def _measure_distance(self, label: str, expected: str) -> float:
+        """Measure the distance of two scores as a share of the scale; an invalid score has the largest distance."""
+        first, last = self.scale.index(expected), len(self.scale) - 1
+        return abs(self._find_position(label, first) - first) / last
+
+    def _find_position(self, label: str | None, expected: int) -> int:
+        if label in self.scale:
+            return self.scale.index(label)
+        return 0 if 2 * expected >= len(self.scale) - 1 else len(self.scale) - 1
 
     def sample(
         self,
@@ -116,35 +171,45 @@ class Metric:
         units: Sequence[Hashable] | None = None,
         expected: Sequence[str] = (),
         predicted: Sequence[str | None] = (),
+        name: str = "",
     ) -> UnitSums:
-        """Build the sample of some rows under this metric. See `make_sample`."""
-        return make_sample(self.name, scores, units, expected, predicted)
+        """Make the sample of some rows under this metric, or the one called `name`: F1 over labels and kappa are
+        computed from labels, all others from scores.
+
+        There an answer that is right by another right label (score 1) counts as the row's first label, so that all
+        metrics call the same answers right.
+        """
+        name = name or self.name
+        if name not in ("macro_f1", "micro_f1", "kappa"):
+            return make_score_sample(scores, units)
+        rows = zip(np.asarray(scores), expected, predicted, strict=True)
+        predicted = [label if score == 1 else prediction for score, label, prediction in rows]
+        if name == "kappa":
+            positions = [self.scale.index(label) for label in expected]
+            answered = list(map(self._find_position, predicted, positions))
+            return make_kappa_sample(positions, answered, units)
+        if not self.several:
+            return make_label_sample(expected, predicted, units)
+        wanted = [set(split_labels(label)) for label in expected]
+        answers = [set(split_labels(label or "")) for label in predicted]
+        if name == "macro_f1":
+            return make_label_lists_sample(wanted, answers, units)
+        pairs = zip(wanted, answers, strict=True)
+        counts = [(len(right & answer), len(answer), len(right)) for right, answer in pairs]
+        return make_f1_sample(counts, units)
 
 
-def make_sample(
-    name: str,
-    scores: npt.ArrayLike,
-    units: Sequence[Hashable] | None = None,
-    expected: Sequence[str] = (),
-    predicted: Sequence[str | None] = (),
-) -> UnitSums:
-    """Make the sample of some rows under the metric `name`: macro-F1 is computed from labels, all others from scores.
-
-    In macro-F1 an answer that is right by another right label (score 1) counts as the row's first label, so that both
-    metrics call the same answers right.
-    """
-    if name != "macro_f1":
-        return make_score_sample(scores, units)
-    rows = zip(np.asarray(scores), expected, predicted, strict=True)
-    return make_label_sample(
-        expected, [label if score == 1 else prediction for score, label, prediction in rows], units
-    )
+def restore_metric(record: Mapping[str, Any], kind: Kind, check: CheckFunction | None = None) -> Metric:
+    """Return the headline metric of a run from `metric` in its run.json."""
+    scale, several = tuple(record.get("scale", ())), record.get("several", False)
+    return Metric(record["name"], kind, check, scale=scale, several=several)
 
 
 def choose_metric(task: Task, train: Dataset) -> Metric:
     """Choose the headline metric: the task's own, else by its kind and the training rows.
 
-    classify: accuracy, or macro-F1 if the largest class has over five times the rows of the smallest.
+    classify: accuracy, or macro-F1 if the largest class has over five times the rows of the smallest; with a scale
+    kappa, and with several labels a row the F1 of its labels.
     extract: exact match. answer, rewrite: passes; with neither contract nor check the calls of functions if any answer
     has some, exact match if answers of `answer` repeat, else chrF.
     """
@@ -152,12 +217,20 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
     name, reason = (
         (task.metric, "because the task file sets it") if task.metric else _choose_by_kind(task, train)
     )
-    return Metric(name, task.kind, check, reason, task.contract is not None)
+    return Metric(name, task.kind, check, reason, task.contract is not None, task.scale, task.several)
 
 
 def predicted_label(answer: Answer) -> str:
-    """Return the label of an answer; without one, its whole text, which is no label."""
-    return answer.value.strip() if isinstance(answer.value, str) else answer.text.strip()
+    """Return the label of an answer, or its list of labels as one text; without one, its whole text, which is no
+    label."""
+    return to_label(answer.value, answer.text)
+
+
+def to_label(value: Any, text: str) -> str:
+    """Return the label of an answer from its value and its text. See `predicted_label`."""
+    if isinstance(value, list) and all(isinstance(label, str) for label in value):
+        return join_labels(value)
+    return value.strip() if isinstance(value, str) else text.strip()
 
 
 def _choose_by_kind(task: Task, train: Dataset) -> tuple[MetricName, str]:
@@ -172,6 +245,10 @@ def _choose_by_kind(task: Task, train: Dataset) -> tuple[MetricName, str]:
         if task.kind == "answer" and are_repeated([example.output for example in train]):
             return "exact_match", "because answers repeat, so the task is to choose among known answers"
         return "chrf", "because the task has neither contract nor check"
+    if task.scale:
+        return "kappa", "because the labels are scores on a scale"
+    if task.several:
+        return "sample_f1", "because a row has several labels"
     sizes = Counter(example.output.strip() for example in train).values()
     if not sizes:
         return "accuracy", "because the task is to classify"
@@ -228,7 +305,7 @@ def _score_sari(example: Example, answer: Answer) -> float:
 def _score_right_fields(example: Example, answer: Answer) -> float:
     """The share of right fields among all expected or answered ones, against the most similar right output.
 
-    Fields are the keys of JSON objects; an output that is no JSON object counts as one field.
+    Fields are the keys of JSON objects; an output that is not a JSON object counts as one field.
     """
     fields = _parse_fields(answer.text)
     return max(
@@ -302,7 +379,8 @@ def _score_passes(keeps_contract: bool | None, check_score: float | None) -> flo
     return 0.0 if keeps_contract is False else 1.0 if check_score is None else check_score
 
 
-_ROW_SCORES: Mapping[str, Callable[[Example, Answer], float]] = {
+RowScore = Callable[[Example, Answer], float]
+_ROW_SCORES: Mapping[str, RowScore] = {
     "accuracy": _score_label,
     "macro_f1": _score_label,
     "exact_match": _score_exact_match,
@@ -312,7 +390,10 @@ _ROW_SCORES: Mapping[str, Callable[[Example, Answer], float]] = {
     "calls": _score_calls,
 }
 _OTHER_ROW_SCORES = {**_ROW_SCORES, "chrf": _score_chrf_of_start, "right_fields": _score_right_fields}
-# Shown in addition to the headline, which is left out of it.
+# Shown in addition to the headline. The first list replaces the metrics of the kind, the second is appended to them.
+_SEVERAL_METRICS = ("sample_f1", "subset_accuracy", "micro_f1", "macro_f1")
+_SCALE_METRICS = ("kappa", MEAN_ERROR)
+# Shown in addition to the headline, which is left out of these lists.
 OTHER_METRICS: Mapping[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("exact_match", "right_fields"),

@@ -1,21 +1,20 @@
 """Messages to token ids: the only renderer, for training, evaluation, export and chat alike.
 
-A prompt is the text that the model's template puts before an answer, including what it always puts between the
-assistant's name and the answer's first word (an empty thinking block, a channel's name). An answer is its text with the
-end of turn. A conversation is cut at its assistant turns, and every segment is encoded by itself, so the ids of a
-prompt are the beginning of the ids that are trained, and answers in the middle of a conversation have the ids a model
-would have generated. A hidden system text that a template inserts is kept. If a template has no system turn (it refuses
-one, or leaves it out), the instructions go on top of the first user turn, as the makers of such models advise
-(https://ai.google.dev/gemma/docs/core/prompt-structure,
+A prompt is the text that the model's template puts before an answer, including text that it always puts between the
+assistant's name and the first word of the answer (an empty thinking block, a channel's name). An answer is its text
+with the end of turn. A conversation is split at its assistant turns, and every segment is encoded separately. So the
+ids of a prompt are the beginning of the ids that are trained, and answers in the middle of a conversation have the ids
+that a model would have generated. Hidden system text that a template inserts is kept. If a template has no system turn
+(it refuses one, or leaves it out), the instructions go to the top of the first user turn, as the makers of such models
+advise (https://ai.google.dev/gemma/docs/core/prompt-structure,
 https://docs.mistral.ai/cookbook/concept-deep-dive-tokenization-templates).
 
-Text of a message that looks like a token of the template (`<|im_end|>`) is plain text: it is cut within, and its pieces
-are encoded one by one, so no text can end its turn or open another. Tags that the template does not put around turns,
-such as `<tool_call>`, keep their tokens. A text that looks like a template's plain words ("User:") cannot be told
-apart.
+Text of a message that looks like a token of the template (`<|im_end|>`) is plain text: it is split, and its pieces are
+encoded separately, so no text can end its turn or start another. Tags that the template does not put around turns, such
+as `<tool_call>`, keep their tokens. Text that looks like plain words of a template ("User:") cannot be recognized.
 
-Limits: thinking is switched off in templates that allow it; others that think are refused. Templates that print today's
-date always get the same day, so that a prompt is the same tomorrow.
+Limits: thinking is switched off in templates that allow this; other templates with thinking are refused. Templates that
+print today's date always get the same date, so that prompts do not change from day to day.
 """
 
 import re
@@ -32,7 +31,8 @@ from etude.types import Message
 Chat = Sequence[Message]
 Tokens = tuple[list[int], list[bool]]  # token ids, and which of them are trained
 PROBE = "ANSWER"  # placeholder for an answer, to see what a template puts around it
-CUT = "\ud800"  # where a text is cut before it is encoded; no valid text contains half a surrogate pair
+# marks where a text is split before it is encoded; no valid text contains half a surrogate pair
+CUT = "\ud800"
 INSTRUCTIONS = "INSTRUCTIONS"  # placeholder for instructions, to see whether a template has a system turn
 # The date for templates that print today's: the default in Llama 3's template.
 FIXED_DATE = {"%Y": "2024", "%m": "07", "%d": "26", "%b": "Jul", "%B": "July", "%A": "Friday", "%y": "24"}
@@ -78,7 +78,7 @@ class Frame:
 
 
 def render_text(tokenizer: Tokenizer, messages: Chat) -> str:
-    """The prompt as the model reads it, up to the beginning of the answer.
+    """Return the prompt as the model reads it, up to the beginning of the answer.
 
     Raises ModelError if the template refuses the messages.
     """
@@ -87,26 +87,27 @@ def render_text(tokenizer: Tokenizer, messages: Chat) -> str:
 
 
 def render(tokenizer: Tokenizer, messages: Chat) -> list[int]:
-    """Token ids of `render_text`. Raises ModelError as that does."""
+    """Return the token ids of `render_text`. Raises ModelError like `render_text`."""
     frame, messages = find_frame(tokenizer), _move_system(tokenizer, _cut_marks(tokenizer, messages))
     segments = _split_at_answers(tokenizer, _format_prompt(tokenizer, messages, frame), messages, frame)
     return [token for segment, _ in segments for token in _encode(tokenizer, segment)]
 
 
 def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
-    """What to train on for a conversation that ends with an assistant turn, as sequences of tokens.
+    """Return the token sequences to train on for a conversation that ends with an assistant turn.
 
-    Trained are the tokens of every assistant turn except those of weight 0, and the end of turn after each; the ids
+    The tokens of every assistant turn (except turns of weight 0) and the end of turn after it are trained. The ids
     before the last answer equal `render(tokenizer, messages[:-1])`. A conversation is one sequence, unless the template
-    renders earlier answers differently from the last one (for example without their thinking block): then there is one
-    sequence for each answer, with the prompt that would ask for it.
+    renders earlier answers differently from the last one (for example without their thinking block). Then each answer
+    has its own sequence, with the prompt that would ask for it.
 
     Raises ModelError if the last turn is not the assistant's, or if the template changes answers, so that training
     would not match answering.
     """
     if not messages or messages[-1].role != "assistant":
         raise ModelError(
-            f"A conversation to train on ends with an assistant turn (got {_quote_roles(messages)}). Add the answer."
+            f"A conversation to train on must end with an assistant turn (got {_quote_roles(messages)}). "
+            "Add the answer."
         )
     frame, messages = find_frame(tokenizer), _move_system(tokenizer, _cut_marks(tokenizer, messages))
     positions = [position for position, message in enumerate(messages) if message.role == "assistant"]
@@ -133,21 +134,21 @@ def render_training(tokenizer: Tokenizer, messages: Chat) -> list[Tokens]:
 
 
 def render_answer(tokenizer: Tokenizer, answer: str) -> list[int]:
-    """Token ids of an answer and its end of turn, to append to `render(...)`."""
+    """Return the token ids of an answer and its end of turn, to append to `render(...)`."""
     (message,) = _cut_marks(tokenizer, (Message("assistant", answer),))
     return _encode(tokenizer, message.content + find_frame(tokenizer).close)
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:
-    """The token that ends an assistant turn. Raises ModelError if there is none."""
+    """Return the token that ends an assistant turn. Raises ModelError if there is none."""
     return _encode(tokenizer, find_frame(tokenizer).close)[-1]
 
 
 def find_frame(tokenizer: Tokenizer) -> Frame:
-    """What the template puts around an answer.
+    """Find the text that the template puts around an answer.
 
-    Raises ModelError if thinking cannot be switched off, if it leaves out answers, or if neither it nor the tokenizer
-    ends them.
+    Raises ModelError if thinking cannot be switched off, if the template leaves out answers, or if neither the template
+    nor the tokenizer has a token that ends an answer.
     """
     probe = (Message("user", "question"), Message("assistant", PROBE))
     prompt = _apply_template(tokenizer, probe[:1], prompt=True)
@@ -155,9 +156,9 @@ def find_frame(tokenizer: Tokenizer) -> Frame:
     lead, answer, tail = text[len(prompt) :].partition(PROBE)
     if not (text.startswith(prompt) and answer):
         raise ModelError(
-            f"The chat template asks with {quote_value(prompt[-60:])} and shows an answer as "
-            f"{quote_value(text[-60:])}: it does not allow an answer without thinking. "
-            "Use a model that can answer at once."
+            f"The chat template does not allow an answer without thinking: its prompt ends with "
+            f"{quote_value(prompt[-60:])}, and it renders an answer as {quote_value(text[-60:])}. "
+            "Use a model that can answer without thinking."
         )
     # The end of turn is whatever follows the answer, up to the first special token.
     ids = _encode(tokenizer, tail)
@@ -192,22 +193,22 @@ def has_system_turn(tokenizer: Tokenizer) -> bool:
 
 
 def merge_instructions(instructions: str, turns: Chat) -> tuple[Message, ...]:
-    """`turns` with the instructions on top of the first one, separated by an empty line; as a separate user turn if the
-    assistant speaks first, or nobody does."""
+    """Return `turns` with the instructions at the top of the first user turn, separated by an empty line. If the first
+    turn is not the user's, or there are no turns, the instructions become a user turn of their own."""
     if not turns or turns[0].role != "user":
         return (Message("user", instructions), *turns)
     return (Message("user", f"{instructions}\n\n{turns[0].content}"), *turns[1:])
 
 
 def split_template(tokenizer: Tokenizer) -> tuple[str, str, str]:
-    """The template in three texts, including hidden system text: before a question, between it and its answer, and
-    after the answer."""
+    """Return the template as three texts, including hidden system text: before a question, between question and answer,
+    and after the answer."""
     before, _, between = render_text(tokenizer, (Message("user", PROBE),)).partition(PROBE)
     return before, between, find_frame(tokenizer).close
 
 
 def _cut_marks(tokenizer: Tokenizer, messages: Chat) -> Chat:
-    """`messages` with a CUT after the first character of every text that reads like a token of the template."""
+    """Return `messages` with a CUT after the first character of every text that looks like a token of the template."""
     pattern = _find_marks(tokenizer, str(tokenizer.chat_template))
     if pattern is None or not any(pattern.search(message.content) for message in messages):
         return messages
@@ -219,7 +220,7 @@ def _cut_marks(tokenizer: Tokenizer, messages: Chat) -> Chat:
 
 @lru_cache(maxsize=8)
 def _find_marks(tokenizer: Tokenizer, template: str) -> re.Pattern[str] | None:
-    """A pattern for the first character of every special token, and of every other added token around a turn."""
+    """Build a pattern for the first character of every special token, and of every other added token around a turn."""
     turns = (Message("user", "question"), Message("assistant", PROBE), Message("user", "question"))
     around = _apply_template(tokenizer, turns, prompt=False)
     marks = {
@@ -232,7 +233,7 @@ def _find_marks(tokenizer: Tokenizer, template: str) -> re.Pattern[str] | None:
 
 
 def _move_system(tokenizer: Tokenizer, messages: Chat) -> Chat:
-    """`messages`, with the system turn in the first user turn if the template has none."""
+    """Return `messages`, with the system turn moved into the first user turn if the template has no system turn."""
     if not messages or messages[0].role != "system" or has_system_turn(tokenizer):
         return messages
     return merge_instructions(messages[0].content, messages[1:])
@@ -241,13 +242,13 @@ def _move_system(tokenizer: Tokenizer, messages: Chat) -> Chat:
 def _split_at_answers(
     tokenizer: Tokenizer, text: str, messages: Chat, frame: Frame
 ) -> Iterator[tuple[str, Message | None]]:
-    """`text` in segments, each with the turn whose answer it is, or None.
+    """Split `text` into segments, each with the turn whose answer it is, or None.
 
     If the template renders an earlier turn differently from the last one, the rest is one segment.
     """
     begin = 0
     for position, message in enumerate(messages):
-        # nothing asks for a first turn of the assistant, and transformers renders no empty conversation
+        # an assistant turn at the start has no prompt, and transformers cannot render an empty conversation
         if message.role != "assistant" or (position == 0 and tokenizer.chat_template):
             continue
         prompt = _format_prompt(tokenizer, messages[:position], frame)
@@ -262,7 +263,7 @@ def _split_at_answers(
 
 
 def _check_unchanged(tokenizer: Tokenizer, messages: Chat, frame: Frame) -> None:
-    """Raises ModelError if the template changes the last answer."""
+    """Raise ModelError if the template changes the last answer."""
     text = _apply_template(tokenizer, messages, prompt=False)
     expected = _format_prompt(tokenizer, messages[:-1], frame) + messages[-1].content
     expected += frame.close if frame.is_from_template else ""

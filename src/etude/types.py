@@ -1,6 +1,6 @@
 """The nouns, as frozen values. No I/O, no behaviour except derived properties.
 
-Nouns with a module of their own: Contract (task/contract.py), Task (task/definition.py), Dataset (data/dataset.py),
+Nouns that have their own module: Contract (task/contract.py), Task (task/definition.py), Dataset (data/dataset.py),
 Split (data/splits/), Assistant (assistant.py), Verdict (runs/verdict.py).
 """
 
@@ -16,10 +16,10 @@ Kind = Literal["classify", "extract", "answer", "rewrite"]
 Side = Literal["train", "dev", "test"]
 Severity = Literal["error", "warning", "note"]
 Act = Literal["answer", "refuse", "ask_back", "hand_over", "incoherent"]
-"""What an answer does; incoherent output does nothing, and never counts as a refusal."""
+"""What an answer does. Incoherent output has no act of its own, and never counts as a refusal."""
 ACTS: tuple[Act, ...] = ("answer", "refuse", "ask_back", "hand_over", "incoherent")
 CLASSICAL = "classical"
-"""Name in a ModelRef of a classifier that is not a language model; its folder says which."""
+"""Name in a ModelRef of a classifier that is not a language model; the adapter folder contains the classifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class Example:
     """`file:line` the row was read from."""
     source: str | None = None
     """The document that the answer was written from, or file and location of a passage, as in citations."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """Name of another model -> its stored answer, which a comparison scores beside the methods."""
 
     @property
     def text(self) -> str:
@@ -90,6 +92,10 @@ class Request:
     """Constrains the answer, with backends that support "grammar"."""
     reply: Completion | None = None
     """The answer, if a limit turns the question away; then no model is asked."""
+    nearness: float | None = None
+    """The cosine of the question with the nearest training question, 0 to 1, if hand-over looks at it."""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """Choice -> what it means, for a model that reads it beside the messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,8 @@ class Completion:
     choices. None if the model does not report it."""
     limit: str = ""
     """Name of the limit that turned the question away."""
+    choice_logprobs: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """With choices, the log of each one's probability among them, if the model reports it. Not kept in logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +128,12 @@ class Sampling:
     temperature: float = 0.0
     """0 takes the likeliest token; otherwise logits are divided by it."""
     top_p: float = 1.0
-    """Samples only from the likeliest tokens that together have this probability."""
+    """Sample only from the likeliest tokens that together have this probability."""
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
     top_logprobs: int | None = None
-    """How many of the likeliest tokens to report at every position; None for no log-probabilities at all."""
+    """How many of the likeliest tokens to report at every position; None for no log-probabilities."""
     json_schema: str = ""
     """A schema, as JSON, that constrains the answer."""
 
@@ -141,7 +149,7 @@ class TokenScore:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Requests that were answered together: the unit of resume."""
+    """Requests that were answered together; a run resumes after whole batches."""
 
     number: int
     """Position in the plan, which depends on the whole request list."""
@@ -149,9 +157,11 @@ class Batch:
     """Which requests of the list, in the order of `completions`."""
     completions: tuple[Completion, ...]
     shots_dropped: tuple[int, ...] = ()
-    """Of the requests, in the same order; empty if unknown."""
+    """For each request, in the same order; empty if unknown."""
     citations: tuple[tuple[str, ...], ...] = ()
-    """Of the requests, in the same order; empty if unknown."""
+    """For each request, in the same order; empty if unknown."""
+    nearness: tuple[float | None, ...] = ()
+    """For each request, in the same order; empty if unknown."""
 
 
 @runtime_checkable
@@ -198,7 +208,7 @@ class TrainableModel(Model, Protocol):
 
 
 class LearningModel(Model, Protocol):
-    """A Model that has its own way of learning rows."""
+    """A Model with its own way of learning rows."""
 
     def learn(self, rows: Sequence[Example], folder: Path) -> tuple[str, str]:
         """Writes an adapter that gives the rows' answers to `folder`. Returns a sentence and a note for the report."""
@@ -218,7 +228,7 @@ class Answer:
     failures: tuple[str, ...]
     """Kinds of contract failure, e.g. "missing field: Ages"."""
     confidence: float | None
-    """Probability of the label (classify), else None."""
+    """Probability of the label (classify), else None; recalibrated if that helped on dev."""
     prompt_tokens: int
     cached_tokens: int
     answer_tokens: int
@@ -230,9 +240,20 @@ class Answer:
     citations: tuple[str, ...] = ()
     """Names of the passages in the prompt, the best first: file, and heading or record."""
     handed_over: bool = False
-    """A person must decide. Without a `limit` the text is the answer that was withheld: it is not sure enough."""
+    """A person must decide. Without a `limit`, the text is the answer that was withheld because it is too uncertain."""
     limit: str = ""
     """Name of the limit that turned the question away; the text is the limit's sentence."""
+    stated_confidence: float | None = None
+    """The probability as the model gave it, if `confidence` is recalibrated."""
+    nearness: float | None = None
+    """The Request's: how near the question is to the training questions, 0 to 1."""
+
+    @property
+    def handover_score(self) -> float | None:
+        """What hand-over looks at: the confidence, times the root of the nearness if it is known (see LOG.md)."""
+        if self.confidence is None or self.nearness is None:
+            return self.confidence
+        return self.confidence * float(self.nearness**0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +267,7 @@ class Score:
     check: float | None
     """Result of the task's check function, 0 to 1."""
     other_metrics: Mapping[str, float] = field(default_factory=dict)
-    """Further metrics, which are reported and decide nothing."""
+    """Further metrics, which are reported but do not affect the verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +305,7 @@ class MethodPair:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One input with a chosen and a rejected answer; a rated answer has only one of the two, and the other is ""."""
+    """One input with a chosen and a rejected answer. If a single answer was rated, the other one is ""."""
 
     id: str
     input: tuple[Message, ...]
@@ -307,7 +328,7 @@ Column = Literal["input", "output"]
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A passage of one row as evidence for a finding."""
+    """Text of one row that shows what a finding is about."""
 
     row: str
     """Id of the row; "" if the row could not be read."""
@@ -334,7 +355,7 @@ class Finding:
     locations: tuple[str, ...] = ()
     """`file:line` of each row, in the order of `rows`; also of rows that could not be read."""
     subjects: tuple[str, ...] = ()
-    """What is wrong in each row, in the order of `rows`, such as a field; empty if the kind says enough."""
+    """What is wrong in each row, in the order of `rows`, such as a field; empty if the kind is enough."""
     excerpts: tuple[Excerpt, ...] = ()
     """Passages of some of the rows."""
     numbers: Mapping[str, float] = field(default_factory=dict)

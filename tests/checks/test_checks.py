@@ -158,7 +158,7 @@ def test_a_model_that_is_not_there_is_a_note_and_keeps_no_check_from_running(
         file.read_text(encoding="utf-8").replace("model: fake", f"model: {name}"), encoding="utf-8"
     )
     (finding,) = check(file).select_kinds("unknown_model")
-    assert finding.remedy.startswith("Correct model and prompt_model in task.yaml before")
+    assert finding.remedy.startswith("Correct model and prompt_model in task.yaml.")
     if name != "smollm":
         with pytest.raises(EtudeError, match="prompt_model"):
             load_task(file)
@@ -256,7 +256,7 @@ def test_contact_data_of_a_large_share_of_the_answers_is_the_organisation_s_own(
     findings = check_pairs(tmp_path, [*ours, *create_pairs()[20:], PLANTED["privacy_email"]])
     assert list_lines(findings, "own_contact") == set(range(1, 21))
     (finding,) = findings.select_kinds("own_contact")
-    assert "of the answers contain: h•••@wombat-mail.com, +49•••. It is" in finding.message
+    assert "of the answers: h•••@wombat-mail.com, +49•••. Such values are" in finding.message
     assert finding.message.startswith("20 rows (24.7%) have")
     assert list_lines(findings, "privacy_email") == {len(create_pairs()) + 1}
 
@@ -272,7 +272,7 @@ def test_contact_data_that_stands_in_the_documents_is_the_organisation_s_own(tmp
     ]
     findings = check_pairs(tmp_path, rows, settings="documents: leaflets/\n")
     (finding,) = findings.select_kinds("own_contact")
-    assert "or the documents, contain: d•••@wombat-mail.com" in finding.message
+    assert "or in the documents: d•••@wombat-mail.com" in finding.message
     assert list_lines(findings, "privacy_email") == {len(rows)}, "the other one is somebody's"
 
 
@@ -296,7 +296,7 @@ def test_a_defect_of_many_rows_is_not_passed_over(kind: str, part: int, tmp_path
         (
             "answer",
             60,
-            "A comparison needs 100 (50 for the test, 30 for choices (dev), 20 to train on), etude train 30",
+            "A comparison needs 100 rows (50 for the test, 30 for choices (dev), 20 to train on); etude train needs 30",
         ),
         (
             "classify",
@@ -312,7 +312,7 @@ def test_small_sets_are_told_of_in_whole_sentences(kind: str, num: int, told: st
     ]
     text = " ".join(to_text(check_pairs(tmp_path, pairs, kind)).split())
     assert told in text
-    assert not re.search(r"1 place\b|\b0 of them|\b1 of them have|such as \d+ rows", text)
+    assert not re.search(r"1 (?:place|occurrence)\b|\b0 of them|\b1 of them have|such as \d+ rows", text)
 
 
 @pytest.mark.parametrize(("num", "kind"), [(1, "too_few"), (19, "too_few"), (20, "few_rows")])
@@ -355,14 +355,14 @@ def test_the_two_questions_are_answered_by_the_gravest_finding_on_their_side(tmp
         tmp_path, [*create_pairs(), ("Which card?", "My card is 4111 1111 1111 1111, he said.")]
     )
     spotless = replace(leaking.findings, items=())
-    assert summarize(spotless).good.startswith("Nothing was found.")
-    assert summarize(spotless).safe.startswith("Nothing personal, secret or unsafe was found")
+    assert summarize(spotless).good.startswith("No problem was found.")
+    assert summarize(spotless).safe == "The rules found nothing personal, secret or unsafe."
 
     assert summarize(leaking).safe == "Not yet, because of privacy_card."
     assert "privacy" not in summarize(leaking).good
     broken = check_pairs(tmp_path, [*create_pairs(), PLANTED["echo"], PLANTED["insult"]])
     assert summarize(broken).good.startswith("Not yet, because of echo")
-    assert summarize(broken).safe == "Perhaps not: look at insult."
+    assert summarize(broken).safe == "Perhaps not: review insult."
 
 
 @pytest.mark.parametrize("example", [pytest.param("luma", marks=pytest.mark.real), "support"])
@@ -686,13 +686,13 @@ def test_a_check_of_one_s_own_runs_beside_ours_and_is_in_every_form(tmp_path: Pa
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--only", "privacy_email"], "add --fix"),
+        (["--only", "privacy_email"], "Add --fix"),
         (["--fix", "--fail-on", "error"], "--fail-on"),
         (["--fix", "--undo", "all"], "--undo"),
         (["--undo", "all", "--format", "json"], "--format"),
         (["-o", "rows.jsonl"], "of the task"),
         (["-o", "task.yaml"], "of the task"),
-        (["-o", "found.md"], "end the name in .txt, .html"),
+        (["-o", "found.md"], "End the name in .txt, .html"),
     ],
 )
 def test_flags_of_which_one_would_be_passed_over_are_refused_and_nothing_is_written(
@@ -1169,7 +1169,7 @@ def test_one_fault_of_a_chat_names_its_turn(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(f"{good}\n{row}\n")
     (finding,) = check(tmp_path / "task.yaml").select_kinds("empty_turn")
     assert (finding.message, finding.numbers["rows"]) == (
-        "2 places: messages[…]: content is empty (the first: ' ').",
+        "2 occurrences: messages[…]: content is empty (the first: ' ').",
         1,
     )
     (tmp_path / "rows.jsonl").write_text(f"{good}\n{json.dumps({'messages': turns})}\n")

@@ -169,7 +169,7 @@ def test_an_answer_in_another_language_than_its_input_is_named_where_nearly_all_
     ]
     findings = find_in([*create_replies(), *wrong], check_answer_language)
     assert find_rows(findings) == set(range(120, 124))
-    assert "French to German input in 2" in next(iter(findings)).message
+    assert "French answer to German input in 2" in next(iter(findings)).message
     assert find_rows(find_in([*create_replies(), *wrong], check_answer_language, "rewrite")) == find_rows(
         findings
     )

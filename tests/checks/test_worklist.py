@@ -70,11 +70,11 @@ def test_wrong_labels_are_named_at_any_noise_with_the_right_one_suggested(
     wrong = {f"news.csv:{row + 2}" for row in range(len(right)) if right[row] != answer[row]}
     findings = find_wrong_label(tmp_path, answer)
     assert findings
-    shares = re.search(r"Of all labels ([\d.]+)% to ([\d.]+)% are probably wrong", findings.message)
+    shares = re.search(r"Between ([\d.]+)% and ([\d.]+)% of all labels are probably wrong", findings.message)
     assert shares
     low, high = shares.groups()
     assert float(low) <= 100 * len(wrong) / len(right) <= float(high)
-    assert "They look random" in findings.message
+    assert "The errors look random" in findings.message
     assert 0.5 * len(wrong) <= len(findings.locations) <= 1.05 * len(wrong)
     assert len(wrong.intersection(findings.locations)) >= 0.95 * len(findings.locations)
     lines = [int(location.rpartition(":")[2]) - 2 for location in findings.locations]
@@ -90,7 +90,10 @@ def test_a_habit_is_told_by_its_pair_of_labels(tmp_path: Path) -> None:
     )
     findings = find_wrong_label(tmp_path, answer)
     assert findings
-    assert f"Not at random: Business as World: {len(findings.rows)} rows." in findings.message
+    assert (
+        f"The errors have a pattern: Business labelled as World in {len(findings.rows)} rows."
+        in findings.message
+    )
     assert set(findings.subjects) == {"Business"}
 
 

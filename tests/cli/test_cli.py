@@ -51,7 +51,7 @@ def test_notes_on_the_test_file_are_reported_and_saved(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
     events: list[Event] = []
     run = compare(task, on_event=events.append).run
-    note = "own.jsonl: answers with spaces or line breaks around them, taken off: 60"
+    note = "own.jsonl: answers with spaces or line breaks at the ends, which were removed: 60"
     assert NoteEvent(f"Note: {note}") in events
     assert note in run.info["notes"]
 
@@ -195,7 +195,7 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
         lines = [f"{name} on {side}: " in story for side in ("dev", "test")]
         assert lines == [verbose or not terminal, verbose], "the table replaces the lines"
     assert "150 rows: " in story
-    assert ("This test can show: " in story) == verbose
+    assert ("Smallest difference that this test can show: " in story) == verbose
     assert run.verdict.sentence in " ".join(end.split())
     assert all(caveat in " ".join(end.split()) for caveat in run.verdict.caveats)
     assert "report.html" in end
@@ -307,7 +307,8 @@ def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     assert main(["runs", "compare", str(task), first.name, third.name]) == 0
     output = " ".join(capsys.readouterr().out.split())
     assert (
-        f"Skipped, because the expected answer differs: 1 test row, such as '{wrong['input'][:30]}" in output
+        f"Skipped 1 test row with different expected answers in the two runs, such as '{wrong['input'][:30]}"
+        in output
     )
     assert f"all {len(tested) - 1} rows" in output
 
@@ -411,14 +412,17 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (("compare", "examples.jsonl"), "write a task file for it with etude init {}/examples.jsonl"),
-        (("compare", "new"), "name a task file, or write one with etude init {}/new/rows.csv"),
-        (("init", "new"), "a folder, not a file of rows. name a file: {}/new/rows.csv"),
-        (("init", "."), "a folder, not a file of rows. name a file: {}/examples.jsonl"),
-        (("init", "exmples.jsonl"), "did you mean {}/examples.jsonl? Else check the name and the rights"),
-        (("compare", "tsk.yaml"), "did you mean {}/task.yaml? Else name a task file"),
-        (("chat", "tsk.yaml"), "did you mean {}/task.yaml? Else name a task file"),
-        (("compare", "old"), "did you mean {}/older? Else name a task file"),
+        (("compare", "examples.jsonl"), "Create a task file for it with etude init {}/examples.jsonl"),
+        (("compare", "new"), "Give a task file, or create one with etude init {}/new/rows.csv"),
+        (("init", "new"), "a folder, not a file of rows. Give a file: {}/new/rows.csv"),
+        (("init", "."), "a folder, not a file of rows. Give a file: {}/examples.jsonl"),
+        (
+            ("init", "exmples.jsonl"),
+            "Did you mean {}/examples.jsonl? Otherwise, check the name and the permissions",
+        ),
+        (("compare", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
+        (("chat", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
+        (("compare", "old"), "Did you mean {}/older? Otherwise give a task file"),
     ],
 )
 def test_a_wrong_path_is_answered_with_the_next_command(
@@ -473,8 +477,8 @@ def test_no_folder_is_made_for_a_file_that_cannot_be_read(tmp_path: Path) -> Non
     ("flags", "words"),
     [
         (("--method", "basline"), "it has: baseline, prompt. Did you mean 'baseline'?"),
-        (("--run", "smal-"), "There are: {}. Did you mean '{}'?"),
-        (("--run", "nothing of the kind"), "There are: {}.\n"),
+        (("--run", "smal-"), "The runs are: {}. Did you mean '{}'?"),
+        (("--run", "nothing of the kind"), "The runs are: {}.\n"),
     ],
 )
 def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
@@ -490,10 +494,10 @@ def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
     [
         (
             "examples: exmples.jsonl",
-            "task.yaml:1: examples names a file that does not exist (got 'exmples.jsonl'). did",
+            "task.yaml:1: examples: this path does not exist (got 'exmples.jsonl'). Did",
         ),
-        ("check: chek.py:fits", "did you mean 'check.py'?"),
-        ("check: check.py:fit", "write 'fits'"),
+        ("check: chek.py:fits", "Did you mean 'check.py'?"),
+        ("check: check.py:fit", "Write 'fits'"),
     ],
 )
 def test_a_file_or_function_that_is_not_there_is_answered_with_the_nearest_name(
@@ -534,8 +538,8 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     [
         (31, 31, 31, "n = 31; 1 s"),
         (29, 31, 31, "n = 29 groups of 31 rows; 1 s"),
-        (50, 50, 1600, "n = 50 of 1,600 rows, by the budget; 1 s"),
-        (40, 50, 160, "n = 40 groups of 50 of 160 rows, by the budget; 1 s"),
+        (50, 50, 1600, "n = 50 of 1,600 rows, limited by the budget; 1 s"),
+        (40, 50, 160, "n = 40 groups of 50 of 160 rows, limited by the budget; 1 s"),
     ],
 )
 def test_an_n_that_is_not_the_number_of_rows_says_why(n: int, num_rows: int, of_rows: int, told: str) -> None:
@@ -619,7 +623,7 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
     capsys.readouterr()
     chat(task)
     assert questions == ([1, 3] if chats else [1, 1])
-    assert ("answered by itself" in capsys.readouterr().err) is not chats
+    assert ("answered on its own" in capsys.readouterr().err) is not chats
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -670,7 +674,7 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     capsys.readouterr()
     assert main(["chat", str(task)]) == 0
     out, err = capsys.readouterr()
-    assert "No assistant is recommended; the verdict leans to it." in err
+    assert "The verdict recommends no method, but leans to this one." in err
     assert re.findall(r"turns (\d) to (\d) of this conversation, starting with '(\d)", err) == [
         ("1", "2", "0"),
         ("3", "4", "1"),
@@ -724,5 +728,5 @@ def test_errors_that_differ_only_in_row_and_value_are_one_line(num_rows: int) ->
     issues = [Issue(f"r:{row}", "too long", f"{row} tokens", "cut it") for row in range(1, num_rows + 1)]
     head, *lines = _format_error(InputError([*issues, Issue("r:9", "empty", "", "fill it")])).splitlines()
     assert head == f"etude: {num_rows + 1} errors:"
-    merged = [f"  r:1, r:2, r:3 and {num_rows - 3} more: too long (got 1 tokens, ...). cut it."]
+    merged = [f"  r:1, r:2, r:3 and {num_rows - 3} more: too long (got 1 tokens, ...). Cut it."]
     assert lines[:-1] == (merged if num_rows > 5 else [f"  {issue}" for issue in issues])

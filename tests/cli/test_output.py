@@ -66,7 +66,7 @@ def test_a_check_needs_no_model_and_a_comparison_does(task: Path, capsys: pytest
     assert main(["check", str(task)]) == main(["check", str(task), "--fix"]) == 0
     for verb in ("compare", "train"):
         assert main([verb, str(task)]) == 2
-        assert "the key 'model' is missing. add a line such as model:" in capsys.readouterr().err
+        assert "the key 'model' is missing. Add a line such as model:" in capsys.readouterr().err
 
 
 def test_a_report_is_written_again_and_no_file_of_the_task_is(task: Path, tmp_path: Path) -> None:

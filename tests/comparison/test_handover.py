@@ -16,6 +16,8 @@ from etude.comparison.handover import add_handover
 from etude.data.dataset import Dataset
 from etude.errors import InputError
 from etude.evaluate import ScoredAnswer
+from etude.index.passages import Passage
+from etude.index.search import Search
 from etude.runs import find_run
 from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage
@@ -120,7 +122,7 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     answer = assistant.answer(lines[0]["input"])
     assert answer.handed_over == bool(lines[0].get("handed_over"))
     notes = json.loads((run.method_folder(method) / "method.json").read_text(encoding="utf-8"))["notes"]
-    assert any("hands over below" in note or "hands over everything" in note for note in notes)
+    assert any("hands over questions below" in note or "hands over everything" in note for note in notes)
     assert any("of the test rows" in note or "all" in note for note in notes)
     assert main(["test", str(task), "--quick", "-m", method]) == 0
     assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(encoding="utf-8")
@@ -138,5 +140,50 @@ def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
 
 
 def test_handover_of_texts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="probabilities of labels"):
+    with pytest.raises(InputError, match="label probabilities"):
         load_task(write_task(tmp_path, "answer", more="handover: 0.05\n"))
+
+
+def test_a_far_question_is_handed_over_however_sure_the_answer() -> None:
+    assistant = Assistant("baseline", "classify", ModelRef("fake"), choices=("a", "b"), handover=0.5)
+    answer = Answer("1", "a", "a", None, (), None, 1, 0, 1, 0.0, truncated=False)
+    near, far = replace(answer, nearness=0.9), replace(answer, nearness=0.2)
+    assert [assistant.rate(one, 0.95).handed_over for one in (answer, near, far)] == [False, False, True]
+    assert assistant.rate(far, 0.95).handover_score == pytest.approx(0.95 * 0.2**0.5)
+    assert assistant.rate(far, None).handed_over is False
+
+
+def test_nearness_is_the_largest_cosine_and_at_least_0() -> None:
+    class Axes:
+        """An encoder that knows four directions."""
+
+        def embed(self, texts: list[str]) -> np.ndarray:
+            table = {"east": (1, 0), "north": (0, 1), "west": (-1, 0), "between": (0.8, 0.6)}
+            return np.array([table[text] for text in texts], dtype=np.float32)
+
+    passages = [Passage("digest", "train")] * 2
+    search = Search(passages, "meaning", Axes(), Axes().embed(["east", "north"]))  # type: ignore[arg-type]
+    assert search.measure_nearness(["east", "between", "west"]) == pytest.approx([1.0, 0.8, 0.0])
+
+
+@pytest.mark.real
+def test_nearness_is_part_of_what_is_handed_over_everywhere(tmp_path: Path) -> None:
+    """With the packaged encoder: on dev, on the test, and in a saved assistant, which holds no training question."""
+    more = "handover: 0.1\nmethods: [baseline, few_shot]\nencoder: all-minilm-l6-v2\n"
+    task = write_task(tmp_path, "classify", num=400, more=more)
+    run = compare(task).run
+    folder = run.assistant_folder("few_shot")
+    assistant = load(folder)
+    assert assistant.training is not None
+    lines = [line for line in run.read_predictions("few_shot") if line["confidence"] is not None]
+    assert {line["side"] for line in lines} == {"dev", "test"}
+    for line in lines:
+        score = line["confidence"] * line["nearness"] ** 0.5
+        assert bool(line.get("handed_over")) == (score < (assistant.handover or 0)), line["side"]
+    test = [line for line in lines if line["side"] == "test"][:5]
+    for line, answer in zip(test, assistant.answer([line["input"] for line in test]), strict=True):
+        assert answer.nearness == pytest.approx(line["nearness"], abs=1e-5)
+    files = [path for path in (folder / "training").rglob("*") if path.is_file()]
+    assert files
+    row = json.loads((tmp_path / "examples.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert all(row["input"].encode() not in path.read_bytes() for path in files)

@@ -74,7 +74,7 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
     assert (verdict.sentence, verdict.ladder) == (plain.verdict.sentence, plain.verdict.ladder)
     page = (run.folder / "report.html").read_text()
     assert "kappa 0.90" in page
-    assert "Corrected by its agreement with people" in page
+    assert "Corrected for judge errors" in page
 
 
 @pytest.mark.real
@@ -110,11 +110,11 @@ def test_what_leaves_the_machine_is_asked_about_and_the_keys_are_checked(tmp_pat
     asked: list[str] = []
     with pytest.raises(Declined):
         compare(write_task(tmp_path, more=more), confirm=lambda text: bool(asked.append(text)))
-    assert "big at http://judge.example/v1 gets the rubric" in asked[0]
+    assert "big at http://judge.example/v1 will get the rubric" in asked[0]
     with pytest.raises(InputError, match="judge has no rubric"):
         load_task(write_task(tmp_path, more=more.replace(", rubric: It names a book.", "")))
     pairs = more.replace("book.}", "book., labels: examples.jsonl}")
-    with pytest.raises(InputError, match="no column that says whether an answer is right"):
+    with pytest.raises(InputError, match="there is no column with ratings of the answers"):
         compare(write_task(tmp_path, more=pairs))
 
 

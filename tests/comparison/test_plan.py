@@ -80,7 +80,7 @@ def test_a_plan_fits_its_budget_or_the_question_says_what_it_needs(budget: float
     assert plan.total <= max(budget, least) * (1 + 1e-6)
     question = make_question(work, plan, budget, 0.0)
     if plan.total > budget * (1 + 1e-9):
-        assert f"budget: {math.ceil(least / 60)}m is enough for all" in (question or "")
+        assert f"set budget: {math.ceil(least / 60)}m to run all" in (question or "")
     else:
         assert question is None
 
@@ -135,6 +135,9 @@ def test_the_search_learns_from_all_rows_and_the_method_that_uses_it_is_cut_in_s
     box = efforts["fine_tune_retrieval"].box
     assert box is not None
     assert train_three_epochs(MIN_TRAIN, MIN_DEV, 1) <= box < train_three_epochs(2000, 200, None)
+    rows = efforts["fine_tune_retrieval"].box_rows
+    assert rows is not None
+    assert train_three_epochs(rows, MIN_DEV, 1) <= box
 
 
 def test_efforts_go_from_everything_to_the_smallest_useful_share() -> None:
@@ -167,7 +170,7 @@ def test_methods_are_left_out_until_the_rest_fits_and_the_highest_stays(budget: 
 def test_one_line_says_the_time_the_methods_and_what_is_cut() -> None:
     plan = make_plan(WORK, 900)
     line = format_plan(WORK, plan)
-    assert line.startswith(f"Plan: {format_rough_time(plan.total)}: all 7 methods; ")
+    assert line.startswith(f"Plan ({format_rough_time(plan.total)}): all 7 methods; ")
     assert f"fine_tune learns from about {plan.efforts['fine_tune'].train_rows:,} of 2,000 rows" in line
     smaller = drop_methods(WORK, 100)
     line = format_plan(WORK.without(smaller.left_out), smaller)

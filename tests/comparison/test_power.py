@@ -52,10 +52,13 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
 
 def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -> None:
     said = " ".join(list_notes(write_task(tmp_path, num=220), None))
-    assert "This test can show: nothing if two methods disagree on only 10% of rows, 17." in said
+    assert (
+        "Smallest difference that this test can show: none if two methods disagree on only 10% of rows, 17."
+        in said
+    )
     (run,) = (tmp_path / "runs").glob("small-*")
     page, text = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
-    assert re.search(r"10% of rows</th><td[^>]*>nothing</td>", page)
+    assert re.search(r"10% of rows</th><td[^>]*>none</td>", page)
     result = json.loads((run / "verdict.json").read_text())["headline"]
     if result["p"] > 0.05 and result["difference"]["high"] > 0:
         least = format_points(smallest_ever_detectable(result["difference"]["n"]))
@@ -91,7 +94,7 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
     assert [line["difference"] for line in run.info["power"]] == expected
     if group:
         assert units < 20
-        assert "nothing if two methods disagree on only 20% of rows" in texts
+        assert "none if two methods disagree on only 20% of rows" in texts
     else:
         assert f"{format_points(expected[1] or 0)} points if the scores of a row differ" in texts
     samples = (
@@ -104,4 +107,4 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
     assert seen["difference"] == pytest.approx(whole)
     assert f"the test can show a difference of {format_points(whole)} points" in texts
     report = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert f"it can show {format_points(whole or 0)} points between them" in report
+    assert f"it can show a difference of {format_points(whole or 0)} points between them" in report

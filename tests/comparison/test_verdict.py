@@ -87,7 +87,7 @@ def test_a_gain_is_said_with_its_numbers_and_the_tuned_method_is_used() -> None:
 def test_no_gain_recommends_the_lowest_step_among_the_best() -> None:
     verdict = make_verdict(make_ladder({"prompt": 1_500, "few_shot": 1_800, "fine_tune": 1_802}, 2_000))
     assert verdict.sentence.startswith(
-        "Use few_shot, the simplest method among the best (within 2 points of every other method). "
+        "Use few_shot, the simplest method among the best (no method is more than 2 points better). "
         "fine_tune did not beat few_shot: +0.1 points (95% interval "
     )
     assert any("would often miss a gain smaller than" in caveat for caveat in verdict.caveats)
@@ -122,8 +122,9 @@ def test_too_close_to_call_names_the_leaning_and_the_rows() -> None:
     verdict = make_verdict(make_inputs(methods))
     assert verdict.recommended is None
     assert verdict.sentence.startswith(
-        "Too close to call between prompt and fine_tune (leaning to prompt, the simplest within 2 points of the best). "
-        "Even 100,000 test rows would hardly decide. fine_tune did not beat prompt: +2 points (95% interval "
+        "Too close to call between prompt and fine_tune (leaning to prompt, the simplest one within 2 points of the "
+        "best). Even 100,000 test rows would probably not decide this. fine_tune did not beat prompt: +2 points "
+        "(95% interval "
     )
 
 
@@ -199,14 +200,14 @@ def test_a_fake_model_is_said_to_say_nothing_of_real_ones(
     model: str, prompt_model: str | None, expected: tuple[bool, bool, bool]
 ) -> None:
     verdict = make_verdict(replace(make_ladder({"prompt": 200}), model=model, prompt_model=prompt_model))
-    starts = ("The fake model is for trying", f"Only {model} was tested", "Tuned methods ran on ")
+    starts = ("The fake model is only for trying", f"Only {model} was tested", "Tuned methods ran on ")
     assert expected == tuple(any(said.startswith(start) for said in verdict.caveats) for start in starts)
 
 
 def test_under_150_rows_the_only_verdict_is_how_many_to_collect() -> None:
     verdict = make_verdict(make_ladder({"few_shot": 10, "fine_tune": 45}, 50, total_rows=149))
     assert verdict.sentence.startswith("149 rows are too few for a verdict on fine-tuning. Collect about ")
-    assert "(at least 150), enough to find a difference of " in verdict.sentence
+    assert "rows (at least 150), enough for an 80% chance to detect a difference of " in verdict.sentence
     assert verdict.headline is not None
     assert not verdict.headline.gains
     assert verdict.recommended is None
@@ -240,10 +241,13 @@ def test_the_difference_that_the_rows_to_collect_would_find_is_the_one_they_are_
     verdict = make_verdict(make_ladder({"few_shot": 25, "fine_tune": 27}, 50, total_rows=120, margin=0.05))
     assert verdict.headline is not None
     worth = max(0.1, abs(verdict.headline.difference.value) / 2)
-    assert f"enough to find a difference of {format_points(worth)} points in 80% of tests" in verdict.sentence
+    assert (
+        f"enough for an 80% chance to detect a difference of {format_points(worth)} points."
+        in verdict.sentence
+    )
     alike = [make_method("few_shot", make_scores(25, 50)), make_method("fine_tune", make_scores(25, 50, 10))]
     verdict = make_verdict(make_inputs(alike, total_rows=120, margin=0.0001))
-    assert verdict.sentence.endswith("Collect about 100,000 (at least 150).")
+    assert verdict.sentence.endswith("Collect about 100,000 rows (at least 150).")
 
 
 def test_without_a_tuned_method_there_is_no_headline() -> None:
@@ -252,7 +256,7 @@ def test_without_a_tuned_method_there_is_no_headline() -> None:
     assert verdict.break_even is None
     assert (
         verdict.sentence
-        == "Use few_shot, the simplest method among the best (within 2 points of every other method)."
+        == "Use few_shot, the simplest method among the best (no method is more than 2 points better)."
     )
 
 
@@ -266,8 +270,8 @@ def test_likeness_is_called_so_and_whole_answers_are_no_form() -> None:
     parts = {"few_shot": 100, "fine_tune": 300}
     chrf, exact = Metric("chrf", "answer"), Metric("exact_match", "answer")
     assert make_verdict(make_ladder(parts, metric=chrf)).sentence.startswith(
-        "This measures likeness to the example answers, not whether they are right (for that, add a check to the task "
-        "file, such as check: checks.py:fits). Use fine_tune. It scores "
+        "The score measures how similar answers are to the example answers, not whether they are right. To measure "
+        "that, add a check to the task file, such as check: checks.py:fits. Use fine_tune. It scores "
     )
     assert make_verdict(make_ladder(parts, metric=exact)).sentence.startswith("Use fine_tune. It scores ")
 
@@ -282,8 +286,8 @@ def test_a_copied_answer_is_never_recommended_by_likeness_alone() -> None:
     assert (verdict.recommended, verdict.leaning) == ("few_shot", "few_shot")
     assert "no language model" not in verdict.sentence
     assert (
-        "Use few_shot, the simplest method among the best (within 2 points of every other method that does not copy "
-        "its answers)." in verdict.sentence
+        "Use few_shot, the simplest method among the best (no method that writes its own answers is more than 2 points "
+        "better)." in verdict.sentence
     )
     assert any(caveat.startswith("baseline copies example answers.") for caveat in verdict.caveats)
     assert not any("add a function" in caveat for caveat in verdict.caveats), "the sentence says it"
@@ -327,7 +331,8 @@ def test_fine_tuning_that_saw_a_part_and_lost_is_not_decided() -> None:
         "scores 65 points less than baseline (95% interval "
     )
     assert verdict.sentence.endswith(
-        "Until then, use baseline, the simplest method among the best (within 2 points of every other method)."
+        "Until it is fully trained, use baseline, the simplest method among the best (no method is more than 2 points "
+        "better)."
     )
     assert "no language model" not in verdict.sentence
     assert [step.status for step in verdict.ladder] == ["among the best", "not measured enough"]
@@ -416,7 +421,7 @@ def test_weights_that_saw_fewer_rows_than_their_search_are_named_by_their_own_ro
     ]
     verdict = make_verdict(make_inputs(methods, train_rows=7_611))
     assert verdict.sentence.startswith(
-        "Use fine_tune. Trained on 936 of 7,611 rows (its search learned from 7,611), it scores 65 points more"
+        "Use fine_tune. Trained on 936 of 7,611 rows (its search was trained on 7,611), it scores 65 points more"
     )
 
 
@@ -479,7 +484,7 @@ def test_one_number_has_one_interval_whatever_the_order_of_its_rows(metric: Metr
 def test_form_only_comes_first() -> None:
     verdict = make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, metric=FORM))
     assert verdict.sentence.startswith(
-        "This measures whether answers keep the contract, not whether they are right. Use fine_tune. "
+        "The score measures whether answers keep the contract, not whether they are right. Use fine_tune. "
     )
     assert any("check:" in caveat for caveat in verdict.caveats)
     checked = Metric("passes", "answer", lambda example, text: True)
@@ -494,7 +499,7 @@ def test_form_only_comes_first() -> None:
 def test_the_model_the_training_run_and_the_openings_are_named() -> None:
     verdict = " ".join(make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, openings=2)).caveats)
     assert "Only smollm2 was tested; a larger model might do better" in verdict
-    assert "This is one training run; another may give a different result." in verdict
+    assert "fine_tune was trained only once; another training run may give a different result." in verdict
     assert "opened 2 times" in verdict
     bigger = " ".join(
         make_verdict(make_ladder({"few_shot": 100, "fine_tune": 300}, prompt_model="big")).caveats
@@ -639,7 +644,7 @@ def test_tuning_that_takes_longer_per_request_never_pays() -> None:
     assert verdict.break_even is not None
     assert verdict.break_even.requests is None
     assert verdict.break_even.text.startswith("Fine-tuning does not save time: ")
-    assert "never on time" in verdict.advice[0].basis
+    assert "none on time" in verdict.advice[0].basis
     assert "money" not in verdict.advice[0].text, "no price was given"
 
 
@@ -681,11 +686,20 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
             "baseline_on_equal_rows",
             "evidence",
             "judge",
+            "error_costs",
             "failures",
         ),
     ]
     assert set(verdict["headline"]) == {"tuned", "untuned", "difference", "p", "test", "gains", "undecided"}
-    assert set(verdict["ladder"][0]) == {"method", "estimate", "status", "rows_to_decide", "learned", "rows"}
+    assert set(verdict["ladder"][0]) == {
+        "method",
+        "estimate",
+        "status",
+        "rows_to_decide",
+        "learned",
+        "rows",
+        "is_stored",
+    }
     assert set(verdict["pairs"][0]) == {"a", "b", "difference"}
     assert [line["estimate"]["n"] for line in verdict["by_tag"]] == [200] * 4
 
@@ -844,7 +858,15 @@ def test_the_pair_of_the_headline_is_named_on_dev_by_the_one_standard_error_rule
 
 def test_lines_of_predictions_become_rows_and_methods_in_one_order() -> None:
     lines = [
-        {"id": name, "unit": name, "expected": "a ", "tags": {}, "score": float(name == "x"), "value": "a"}
+        {
+            "id": name,
+            "unit": name,
+            "expected": "a ",
+            "tags": {},
+            "score": float(name == "x"),
+            "value": "a",
+            "answer": "a",
+        }
         | {"keeps_contract": None, "check": 0.5, "truncated": False, "answer_tokens": 4}
         | {"other_metrics": {"chrf": 0.25}}
         | {"prompt_tokens": 10, "cached_tokens": 2, "seconds": 0.1}
@@ -905,8 +927,8 @@ def test_where_nothing_is_right_that_is_said_first_with_what_is_partly_right() -
     ]
     verdict = make_verdict(make_inputs(methods, metric=Metric("exact_match", "extract")))
     assert verdict.sentence == (
-        "No method got any of 50 rows right. The best share of right fields is 49%, by fine_tune. "
-        "The best share of answers that keep the contract is 100%, by prompt."
+        "No method got any of 50 rows right. Best share of right fields: 49% (fine_tune). "
+        "Best share of answers that keep the contract: 100% (prompt)."
     )
     assert verdict.recommended is None
     assert [(step.status, step.rows_to_decide) for step in verdict.ladder] == [("undecided", None)] * 2
@@ -921,7 +943,7 @@ def test_nothing_right_is_never_among_the_best_however_many_the_rows() -> None:
 def test_nothing_is_recommended_that_surely_misses_the_target() -> None:
     right = {"baseline": 94, "prompt": 10, "few_shot": 0}
     verdict = make_verdict(make_ladder(right, target=0.9))
-    start = "Nothing here is good enough: baseline is highest with 23.5% (95% interval "
+    start = "No method is good enough: the best one, baseline, scores 23.5% (95% interval "
     assert verdict.sentence.startswith(start)
     assert ", below the target of 90%." in verdict.sentence
     assert "Use " not in verdict.sentence
@@ -934,5 +956,5 @@ def test_a_gain_over_one_method_does_not_hide_another_that_needs_no_tuning(promp
     verdict = make_verdict(make_ladder(methods, pair=HeadlinePair("baseline", "fine_tune")))
     assert verdict.headline is not None
     assert verdict.headline.gains
-    said = f"But prompt does as well without tuning: {prompt / 4:.0f}% against 84%."
+    said = f"But prompt is at least as good without tuning: {prompt / 4:.0f}% against 84%."
     assert (said in verdict.sentence) == (prompt >= 336)

@@ -79,7 +79,7 @@ def test_a_chat_of_several_turns_is_no_alpaca_row(tmp_path: Path) -> None:
     file = tmp_path / "chats.jsonl"
     turns = ["user", "assistant", "user", "assistant"]
     file.write_text(json.dumps({"messages": [{"role": role, "content": "words"} for role in turns]}) + "\n")
-    with pytest.raises(InputError, match=r"chats\.jsonl:1: 1 rows have several turns.*convert to openai"):
+    with pytest.raises(InputError, match=r"chats\.jsonl:1: 1 rows have several turns.*Convert to openai"):
         write_rows(read(file), "alpaca", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -114,11 +114,11 @@ def test_a_folder_saved_by_datasets_is_read(tmp_path: Path) -> None:
     saved.save_to_disk(tmp_path / "one", num_shards=2)
     datasets.DatasetDict({"train": saved}).save_to_disk(tmp_path / "several")
     assert [each.output for each in read(tmp_path / "one").examples] == [f"answer {n}" for n in range(9)]
-    with pytest.raises(InputError, match=r"a folder of several splits.*several/train"):
+    with pytest.raises(InputError, match=r"a folder with several splits.*several/train"):
         read(tmp_path / "several")
     assert same(read(tmp_path / "several" / "train"), read(tmp_path / "one"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="name a file"):
+    with pytest.raises(InputError, match="Give a file"):
         read(tmp_path / "empty")
 
 

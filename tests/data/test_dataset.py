@@ -79,7 +79,7 @@ def test_what_is_not_there_cannot_be_selected() -> None:
 
 
 def test_ids_are_unique() -> None:
-    with pytest.raises(InputError, match="rows share an id"):
+    with pytest.raises(InputError, match="rows have the same id"):
         Dataset((ROWS[0], ROWS[0]))
 
 
@@ -114,7 +114,7 @@ def test_what_is_changed_or_broken_in_the_test_file_is_noted(tmp_path: Path) -> 
     task = task_of(tmp_path, rows(30), test=RowSource(test), contract=Contract(max_words=2))
     found = load_test(load_dataset(task)[0])
     assert found is not None
-    assert "test.jsonl: answers with spaces or line breaks around them, taken off: 1" in found.notes
+    assert "test.jsonl: answers with spaces or line breaks at the ends, which were removed: 1" in found.notes
     assert "1 answer of the test file breaks the contract: test.jsonl:40" in found.notes
 
 

@@ -163,7 +163,7 @@ def test_a_chat_keeps_its_turns_and_gives_its_system_message_apart(tmp_path: Pat
     assert rows.systems == ("s",)
     assert rows.examples[0].input == (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
     assert rows.examples[0].output == "d"
-    assert any("keys besides role, content and weight" in note for note in rows.notes)
+    assert any("keys other than role, content and weight" in note for note in rows.notes)
 
 
 def test_a_turn_of_weight_0_is_kept_and_not_learned(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_mapped_columns_and_the_rest_is_said(tmp_path: Path) -> None:
 
 def test_a_column_without_a_name_that_is_not_used_is_told_in_words(tmp_path: Path) -> None:
     rows = read(tmp_path, "t.csv", ",input,output,day\n0,a,b,c\n", input=("input",), output="output")
-    assert rows.notes == ("t.csv: columns not used: one without a name, day",)
+    assert rows.notes == ("t.csv: columns not used: a column without a name, day",)
 
 
 def test_references_come_from_columns_and_lists(tmp_path: Path) -> None:
@@ -308,9 +308,9 @@ def test_ids_are_stable_and_unique(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('{"input": "a", "output": null}', "output is null. fill it in"),
-        ('{"input": "a"}', "the row has no 'output' (got only 'input'). fill it in"),
-        ('{"input": "a", "output": "no end', "not JSON: a text is not closed"),
+        ('{"input": "a", "output": null}', "output is null. Fill it in"),
+        ('{"input": "a"}', "the row has no 'output' (got only 'input'). Fill it in"),
+        ('{"input": "a", "output": "no end', "not JSON: a text has no closing quote"),
         ('{"input": "a" "output": "b"}', "not JSON: a comma or a closing bracket is missing"),
     ],
 )
@@ -346,11 +346,11 @@ def test_errors_of_bytes_values_and_shape_come_together_by_line(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("r.jsonl", "", "holds no rows"),
-        ("r.csv", "input,output\n", "holds no rows"),
+        ("r.jsonl", "", "contains no rows"),
+        ("r.csv", "input,output\n", "contains no rows"),
         ("r.xlsx", "x", "the workbook cannot be read|needs the extra"),
-        ("r.json", "[]", "holds no rows: its list is empty"),
-        ("r.txt", "x", "give a .jsonl"),
+        ("r.json", "[]", "contains no rows: its list is empty"),
+        ("r.txt", "x", "Give a .jsonl"),
         ("r.csv", "input,output\ra,b\r", "r.csv:1"),
     ],
 )
@@ -374,7 +374,7 @@ def test_quotes_in_tsv_that_enclose_nothing_join_no_rows(tmp_path: Path) -> None
     text = 'text\tlabel\n"Hi there\tham\nbye"\tham\n"whole"\tham\n'
     rows = read(tmp_path, "r.tsv", text)
     assert [row.text for row in rows.examples] == ['"Hi there', 'bye"', '"whole"']
-    assert any("quotes are read as they stand" in note for note in rows.notes)
+    assert any("quotes are part of the values" in note for note in rows.notes)
 
 
 @pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
@@ -399,7 +399,7 @@ def test_the_guess_is_a_sentence_and_can_be_set(tmp_path: Path) -> None:
     peeked = peek_rows(tmp_path / "t.csv")
     guess = guess_columns(peeked, RowSource(tmp_path / "t.csv"))
     assert (
-        guess.sentence == "t.csv: read by the names of the columns: input = body, output = category, id = id"
+        guess.sentence == "t.csv: columns guessed from their names: input = body, output = category, id = id"
     )
     set_by_user = guess_columns(peeked, RowSource(tmp_path / "t.csv", output="customer"))
     assert (set_by_user.source.input, set_by_user.source.output) == (("body",), "customer")

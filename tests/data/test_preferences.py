@@ -68,7 +68,7 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
     assert (example.input, example.output) == ((Message("user", "Why?"),), "Because.")
     notes = "\n".join(rows.notes)
     assert f"rows.jsonl: the answers in {WORSE[shape]} are not used for training" in notes
-    assert "besides messages" not in notes
+    assert "other than messages" not in notes
 
 
 @pytest.mark.parametrize("shape", WORSE)
@@ -93,7 +93,7 @@ def test_columns_that_the_task_names_stay(tmp_path: Path) -> None:
 def test_answers_without_a_question_are_no_pair_of_input_and_output(tmp_path: Path) -> None:
     rows = [{"chosen": f"Human: a{n} b c d\n\nAssistant: e", "rejected": f"Human: f{n}"} for n in range(9)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
-    with pytest.raises(InputError, match="write it in a column prompt"):
+    with pytest.raises(InputError, match="Write the input in a column named prompt"):
         read_rows(RowSource(tmp_path / "rows.jsonl"))
     assert main(["init", str(tmp_path / "rows.jsonl")]) == 2
 
@@ -130,7 +130,7 @@ def test_tools_beside_the_turns_of_an_input_are_told(tmp_path: Path) -> None:
     asking = {"messages": [turn("user", "Why?")], "tools": [{"type": "function"}]}
     (tmp_path / "rows.jsonl").write_text(json.dumps({**hosted_row, "input": asking}), encoding="utf-8")
     notes = read_rows(RowSource(tmp_path / "rows.jsonl")).notes
-    assert "rows.jsonl: keys of input besides messages, which are not used: 1" in notes
+    assert "rows.jsonl: keys of input other than messages, which are not used: 1" in notes
 
 
 def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:

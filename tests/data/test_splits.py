@@ -255,7 +255,7 @@ def test_a_group_column_put_in_after_a_first_split_splits_anew() -> None:
     (finding,) = after.findings
     assert finding.kind == "split_anew"
     assert set(finding.rows) == {row.id for row in before.test} - {row.id for row in after.test}
-    assert f"{len(finding.rows)} rows of the earlier test are in train or dev now" in finding.message
+    assert f"{len(finding.rows)} rows of the earlier test are now in train or dev" in finding.message
     assert len(after.test) == 60
 
 
@@ -317,8 +317,8 @@ def test_rows_tied_to_the_users_test_are_left_out_and_listed() -> None:
     (finding,) = result.findings
     assert finding.kind == "test_overlap"
     assert set(finding.rows) == {row.id for row in near + grouped}
-    assert "7 as near-duplicates" in finding.message
-    assert "3 more for sharing a group" in finding.message
+    assert "7 near-duplicates" in finding.message
+    assert "3 more that share a group" in finding.message
     assert list(result.test) == test
     assert (len(result.dev), len(result.train)) == (30, 170)
     assert {result.assignments[input_key(row)] for row in test} == {"test"}
@@ -341,8 +341,8 @@ def test_too_few_rows_are_refused_with_the_numbers(n: int) -> None:
     message = str(caught.value)
     assert "the minimum is 100: 50 for the test, 30 for choices (dev), 20 to train on" in message
     assert f"got {n} row" in message
-    assert f"collect at least {100 - n} more row" in message
-    assert "under test:, with which 50 are enough" in message
+    assert f"Collect at least {100 - n} more row" in message
+    assert "set test: to a test file of your own; then 50 rows are enough" in message
 
 
 def test_a_hundred_rows_can_be_split() -> None:
@@ -354,7 +354,9 @@ def test_a_hundred_rows_can_be_split() -> None:
 
 def test_a_few_large_groups_cannot_be_split() -> None:
     examples = [replace(row, group=f"g{number % 4}") for number, row in enumerate(rows(0, 200))]
-    with pytest.raises(InputError, match=r"rows that belong together \(up to 50\) .* Check the group column"):
+    with pytest.raises(
+        InputError, match=r"rows that belong together \(up to 50\) .* Check the column in group:"
+    ):
         split(dataset(examples), "answer", 0)
 
 

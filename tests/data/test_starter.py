@@ -369,7 +369,7 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
     path = write_table(tmp_path / "rows.csv", rows)
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
-    assert "rows: 4 rows are left out here, as Queue!! is empty: rows.csv:2, rows.csv:52, " in told
+    assert "rows: 4 rows are left out here (Queue!! is empty): rows.csv:2, rows.csv:52, " in told
     task = str(tmp_path / "task.yaml")
     assert main(["check", task, "--fail-on", "empty"]) == 1
     assert main(["check", task, "--fix"]) == 0
@@ -387,11 +387,11 @@ def test_copies_with_their_id_are_left_out_and_named_and_other_rows_of_one_id_re
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
     places = [f"{path.name}:{line + (suffix == '.csv')}" for line in (61, 62, 63)]
-    said = "rows: 3 rows are left out here, as the row repeats an earlier one, its id too: "
-    assert f"{said}{', '.join(places)}. Delete them, or let etude check --fix write" in told
+    said = "rows: 3 rows are left out here (the row repeats an earlier row, including its id): "
+    assert f"{said}{', '.join(places)}. In a comparison, such rows are errors. Delete them, or run" in told
     assert main(["check", str(tmp_path), "--fail-on", "repeated_input"]) == 1
     told = capsys.readouterr().out
-    assert "3 places: the row repeats an earlier one" in told
+    assert "3 occurrences: the row repeats an earlier row" in told
     assert "--fix leaves these rows out" in told
     assert main(["compare", str(tmp_path)]) == 2
     assert main(["check", str(tmp_path), "--fix"]) == 0
@@ -427,12 +427,14 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
             "does not begin with the user",
             "is not the assistant's",
             r"calls cannot be read \(.*\)",
-            "holds no turn",
+            "contains no turns",
             "must be a text",
         ],
         61,
     ):
-        assert re.search(rf"1 row is left out here, as .*{what}: rows.jsonl:{line}\. Correct it", told), told
+        assert re.search(rf"1 row is left out here \(.*{what}\): rows.jsonl:{line}\. .*Correct it", told), (
+            told
+        )
     assert main(["check", str(path.with_name("task.yaml")), "--fail-on", "tools"]) == 1
 
 
@@ -608,7 +610,7 @@ def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(
     assert "\n# contract:\n#   max_words: " in result.text
     assert "# metric: chrf" in result.text
     for told in (flat(result.text), " ".join(result.guesses)):
-        assert "answers are scored by their similarity to the example's" in told
+        assert "answers are scored by their similarity to the example's answer" in told
 
 
 def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
@@ -645,13 +647,13 @@ def test_the_task_may_stand_in_another_folder(tmp_path: Path) -> None:
 def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
     write_table(tmp_path / "test.jsonl", SHAPES["answer"])
     text = write_starter(write_table(tmp_path / "train.jsonl", SHAPES["answer"])).text
-    assert "test.jsonl is beside the examples" in text.replace("\n# ", " ")
+    assert "test.jsonl is next to the examples" in text.replace("\n# ", " ")
 
 
 def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
     rows = [{"question": words(10), "answer": words(9)} for _ in range(99)]
     result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
-    assert "Without this line the rows (99) are too few: a comparison takes 100" in flat(result.text)
+    assert "Without this line, the 99 rows are too few: a comparison needs 100" in flat(result.text)
     with pytest.raises(InputError, match=r"50 for the test, 30 for choices \(dev\), 20 to train on"):
         split(load_dataset(task)[1], task.kind, task.seed)
 
@@ -673,11 +675,11 @@ def test_init_and_compare_name_one_limit_for_few_rows(
     for shown in (guessed, told.out + told.err):
         flat = " ".join(shown.split())
         missing = re.findall(
-            r"too few rows for a comparison; the minimum is 100: .*? collect at least (\d+) more row", flat
+            r"too few rows for a comparison; the minimum is 100: .*? [Cc]ollect at least (\d+) more row", flat
         )
         assert missing == ([str(100 - count)] if count < 100 else [])
-        assert ("under test:, with which 50 are enough" in flat) == (count < 100)
-        tuning = f"{count} rows are too few for a verdict on tuning, which takes 150 in all"
+        assert ("set test: to a test file of your own; then 50 rows are enough" in flat) == (count < 100)
+        tuning = f"{count} rows are too few for a verdict on tuning, which needs 150 rows in all"
         assert (tuning in flat) == (100 <= count < 150)
 
 
@@ -692,11 +694,11 @@ def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("rows.csv", "", "holds no rows"),
+        ("rows.csv", "", "contains no rows"),
         ("rows.jsonl", '{"text": "a", "label": "b"}\n{"text": \n', "rows.jsonl:2: not JSON"),
         ("rows.csv", "ham,how are you today my dear friend\n" * 9, "the first line looks like a row"),
         ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "which columns are the input and the output"),
-        ("rows.xls", "x", "save the sheet as .xlsx"),
+        ("rows.xls", "x", "Save the sheet as .xlsx"),
     ],
 )
 def test_rows_that_cannot_be_used_are_errors_and_nothing_is_written(
@@ -728,24 +730,24 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
             ["r.csv:1: this is UTF-16", "0x00 0x74", "iconv -f UTF-16"],
         ),
         ("r.jsonl", "\n".join(LINES).encode("utf-16-le"), ["r.jsonl:1: this is UTF-16", "0x7B 0x00"]),
-        ("r.csv", b"", ["r.csv:1: the file holds no rows: it is empty"]),
-        ("r.jsonl", b"\n\n", ["r.jsonl:1: the file holds no rows: nothing but blank lines"]),
+        ("r.csv", b"", ["r.csv:1: the file contains no rows: it is empty"]),
+        ("r.jsonl", b"\n\n", ["r.jsonl:1: the file contains no rows: all lines are blank"]),
         (
             "r.csv",
             b"text,label\n",
-            ["only the names of its columns (got 'text, label')", "write rows under them"],
+            ["only column names (got 'text, label')", "Add rows below them"],
         ),
         (
             "r.csv",
             b"text\nhello you\n",
-            ["only one column", "(got 'text')", "add a column with the right answers"],
+            ["only one column", "(got 'text')", "Add a column with the right answers"],
         ),
         (
             "r.jsonl",
             b'[\n {"text": "a"},\n {"text": "b"}\n]\n',
             ["only one column", "(got 'text')"],
         ),
-        ("r.jsonl", b'{\n "text": "a"\n}\n', ["one JSON value over many lines", "jq -c . FILE"]),
+        ("r.jsonl", b'{\n "text": "a"\n}\n', ["a JSON value spans several lines", "jq -c . FILE"]),
     ],
 )
 def test_a_file_of_another_kind_is_one_error_with_what_to_do(
@@ -800,7 +802,7 @@ def test_differing_system_messages_are_counted_and_belong_to_their_rows(
     assert task.instructions.startswith("Answer the message.")  # for the ten rows without a system message
     systems = Counter(example.input[0].content for example in dataset if example.input[0].role == "system")
     assert systems == {" Be kind.": 90, "Be brief.": 20}
-    assert "r.jsonl: 2 system messages, each of its own rows" in task.notes[-1]
+    assert "r.jsonl: 2 different system messages; each is used for its own rows only" in task.notes[-1]
 
 
 @pytest.mark.parametrize("have", [1, 60])
@@ -809,7 +811,7 @@ def test_a_system_message_that_half_the_rows_or_fewer_have_stays_theirs(tmp_path
         {"input": words(9), "output": words(5), "system": "Be kind." if n < have else ""} for n in range(120)
     ]
     result, task = write_and_load(write_table(tmp_path / "r.csv", rows))
-    said = f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}): each row"
+    said = f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}). Each row"
     assert said in " ".join(result.guesses)
     assert said in flat(result.text)
     _, dataset = load_dataset(load_task(result.task_file))
@@ -829,8 +831,12 @@ def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
     path = write_table(tmp_path / "r.jsonl", [row(number) for number in range(120)])
     result, task = write_and_load(path)
     assert task.instructions == "Be kind."
-    have = "1 row has none (at r.jsonl:1)" if bare == 1 else "40 rows have none (the first at r.jsonl:1)"
-    said = f"the system message of {120 - bare} of 120 rows is used as the instructions of all. {have}"
+    have = (
+        "1 row has no system message (at r.jsonl:1)"
+        if bare == 1
+        else "40 rows have no system message (the first at"
+    )
+    said = f"the system message of {120 - bare} of 120 rows is used as the instructions for all rows. {have}"
     for told in (flat(result.text), " ".join(result.guesses), " ".join(task.notes)):
         assert said in told
     assert main(["check", str(tmp_path)]) in (0, 1)
@@ -901,7 +907,7 @@ def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path:
     assert "test: same.csv" in write_starter(examples, tmp_path / "a.yaml", same).text.splitlines()
     result = write_starter(examples, tmp_path / "b.yaml", other)
     assert (
-        "test: other.csv, input = question, output = topic, the columns whose content is most like that of the examples"
+        "test: other.csv, input = question, output = topic, the columns whose content is most similar to the examples"
         in result.guesses
     )
     task = load_task(tmp_path / "b.yaml")
@@ -946,7 +952,7 @@ def test_the_columns_of_a_test_are_those_with_the_content_of_the_examples(tmp_pa
     assert task.test is not None
     assert (task.examples.input, task.examples.output) == (("input_text",), "output_text")
     assert (task.test.input, task.test.output) == (("message",), "reference_answer")
-    assert "content is most like" in " ".join(result.guesses)
+    assert "content is most similar" in " ".join(result.guesses)
 
 
 def test_the_draft_names_what_answers_share_and_not_the_columns(tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
     shared = read(write_lines(tmp_path / "r.jsonl", [*rows, {"messages": weather_turns("Lima")}]))
     assert shared.tools == format_tools(TOOLS)
     assert list_tool_names(shared.tools) == ["weather"]
-    assert shared.notes[-2].endswith("are named below the instructions: weather")
+    assert shared.notes[-2].endswith("are listed below the instructions: weather")
     assert shared.notes[-1].endswith(
-        "rows that offer no functions, which are asked with those of the others: 1"
+        "rows without functions, which are asked with the functions of the other rows: 1"
     )
 
 
@@ -228,7 +228,7 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
     assert task.instructions == f"Be kind.\n\n{format_tools(TOOLS)}"
     assert [row.text.split()[-1] for row in load_test(task) or ()] == ["town200?", "town201?"]
     write_lines(tmp_path / "own.jsonl", [{**calling(7), "tools": [TIDES]}])
-    with pytest.raises(InputError, match="the test offers other functions than the examples"):
+    with pytest.raises(InputError, match="the functions of the test differ from those of the examples"):
         load_test(task)
 
 
@@ -291,7 +291,7 @@ def test_calls_that_cannot_be_read_are_one_error_of_the_file(tmp_path: Path, tur
 def test_functions_that_are_no_list_are_refused(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     file = write_lines(tmp_path / "r.jsonl", [{"messages": talk, "tools": "search, calculator"}])
-    with pytest.raises(InputError, match=r"r\.jsonl:1: tools: .*name the column otherwise"):
+    with pytest.raises(InputError, match=r"r\.jsonl:1: tools: .*rename the column"):
         read(file)
     pairs = read(write_lines(tmp_path / "p.jsonl", [{"input": "a", "output": "b", "tools": "search"}]))
     assert pairs.notes[-1].endswith("columns not used: tools")

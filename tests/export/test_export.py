@@ -254,7 +254,7 @@ def test_an_export_says_what_the_weights_lack_and_how_the_prompt_is_made(
     found = replace(tuned, search=search, num_passages=2)
     assert "search for passages, instructions" in describe_losses(found)
     assert "--engine URL#MODEL" in describe_losses(found)
-    assert describe_losses(replace(tuned, instructions="")) == "The weights hold the whole assistant."
+    assert describe_losses(replace(tuned, instructions="")) == "The weights contain the whole assistant."
     export_weights(found, "adapter", tmp_path / "a")
     messages = json.loads((tmp_path / "a" / "prompt.json").read_text())["messages"]
     assert messages == [

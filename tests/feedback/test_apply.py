@@ -260,7 +260,7 @@ def test_a_file_that_somebody_has_changed_is_not_written_over(task: Path) -> Non
     done: AppliedFeedback = apply_feedback(task)
     with done.files.fixed_file.open("a") as out:
         out.write(json.dumps({"input": "mine", "output": GOOD}) + "\n")
-    with pytest.raises(InputError, match="was changed since"):
+    with pytest.raises(InputError, match="was changed after"):
         apply_feedback(task)
 
 
@@ -280,7 +280,7 @@ def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFi
     listed = capsys.readouterr().out
     assert "corrected: 'a girl of seven'" in listed
     assert "In total: 1 right answer, 2 preferences, 2 answers judged good or bad." in listed
-    assert "1 entry left to an expert" in listed
+    assert "1 entry flagged for an expert" in listed
     for shape, wanted in {
         "examples": [{"input": "Dragons?", "output": GOOD}],
         "kto": [

@@ -73,11 +73,11 @@ def test_threads_write_at_once_and_nothing_is_lost_or_doubled(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        ({"correction": None}, "nothing is said"),
+        ({"correction": None}, "no feedback on the answer"),
         ({"correction": " "}, "the correction is empty"),
         ({"thumb": "sideways"}, "thumb"),
-        ({"choice": "other"}, "belong together"),
-        ({"input": [{"role": "system", "content": "x"}]}, "end with the user's"),
+        ({"choice": "other"}, "must be given together"),
+        ({"input": [{"role": "system", "content": "x"}]}, "end with a user turn"),
         ({"input": 7}, "input"),
         ({"reviewer": ""}, "reviewer"),
         ({"answer": "\ud800"}, "surrogates"),

@@ -11,9 +11,12 @@ from typing import Any
 
 import openai
 import pytest
+from test_encoder import tiny_encoder
 
 from etude.assistant import Assistant
 from etude.hosted.stores import HostedStores
+from etude.serve.server import ServerSettings
+from etude.task.contract import Contract
 from etude.types import ModelRef
 from serving import serve_as, serving
 
@@ -101,7 +104,7 @@ def test_an_invalid_file_fails_whole(client: openai.OpenAI, lines: list[Any], co
 
 def test_what_the_api_refuses_at_once(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="Supported values"):
-        start(client, "file-x", "/v1/embeddings")
+        start(client, "file-x", "/v1/moderations")
     assert wait(client, start(client, "file-x").id).status == "failed"
     with pytest.raises(openai.NotFoundError):
         client.batches.retrieve("batch_x")
@@ -131,3 +134,41 @@ def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: P
         responses = read(client, wait(client, batch.folder.name).output_file_id)
     assert len(responses) == 8
     assert responses["q3"]["response"]["request_id"] == "earlier"
+
+
+def test_batches_of_responses_decisions_and_embeddings(stores: HostedStores, tmp_path: Path) -> None:
+    """Each line is answered as the route answers it alone."""
+    tiny_encoder().save(tmp_path / "tiny")
+    labels = ("card", "refund")
+    sorter = replace(ECHO, kind="classify", choices=labels, contract=Contract(labels=labels))
+    choice = {"type": "choice", "instructions": "?", "choices": [{"value": label} for label in labels]}
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/responses": {"model": "luma", "input": "the bear"},
+        "/v1/decisions": {"model": "sorter", "input": "the bear", "questions": [choice]},
+        "/v1/embeddings": {"model": str(tmp_path / "tiny"), "input": ["the bear", "the cat"]},
+    }
+    served = (serve_as("luma", ECHO), serve_as("sorter", sorter))
+    settings = ServerSettings(encoder=str(tmp_path / "tiny"))
+    with serving(*served, settings=settings, hosted=stores) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        for endpoint, body in bodies.items():
+            lines = [
+                line("right", url=endpoint, body=body),
+                line("wrong", url=endpoint, body={**body, "input": 7}),
+            ]
+            batch = wait(client, start(client, upload(client, lines), endpoint).id)
+            assert batch.usage is not None
+            assert batch.usage.total_tokens > 0
+            answered = read(client, batch.output_file_id)["right"]["response"]["body"]
+            alone = client.post(endpoint.removeprefix("/v1"), body=body, cast_to=object)
+            assert isinstance(alone, dict)
+            assert hide_ids(answered) == hide_ids(alone)
+            assert read(client, batch.error_file_id)["wrong"]["response"]["status_code"] == 400
+
+
+def hide_ids(body: Any) -> Any:
+    """A body without what differs between two equal answers."""
+    if isinstance(body, dict):
+        hidden = ("id", "created_at", "completed_at")
+        return {key: hide_ids(value) for key, value in body.items() if key not in hidden}
+    return [hide_ids(item) for item in body] if isinstance(body, list) else body

@@ -138,7 +138,10 @@ def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> Non
     [
         ({**LABEL, "model": "gpt-9"}, "--grader gpt-9"),
         ({**EXACT, "operation": "is"}, "unknown operation"),
-        ({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"}, "switched off"),
+        (
+            {"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"},
+            "does not support python graders",
+        ),
     ],
 )
 def test_wrong_criteria_are_refused(client: openai.OpenAI, criterion: dict[str, Any], words: str) -> None:

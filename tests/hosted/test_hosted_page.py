@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_encoder import tiny_encoder
 from test_fine_tuning import chat_rows
+from test_import_openai import TUNED, save_export
 
+from etude.assistant import Assistant
+from etude.cli import main
 from etude.hosted.stores import HostedStores
-from serving import serving
+from etude.serve.server import ServerSettings
+from etude.task.contract import Contract
+from etude.types import ModelRef
+from serving import serve_as, serving
 from tiny import save_tiny_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "hosted.md"
@@ -19,7 +28,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "hosted.md"
 def test_the_page_goes_from_a_file_to_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    block, _ = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     monkeypatch.chdir(tmp_path)
     Path("training.jsonl").write_bytes(chat_rows(16))
     stores = HostedStores(tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))})
@@ -28,3 +37,40 @@ def test_the_page_goes_from_a_file_to_an_answer(
     lines = capsys.readouterr().out.splitlines()
     assert "The job has successfully completed" in lines
     assert len(lines) > 8
+
+
+def test_the_page_asks_for_responses_decisions_and_embeddings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, block = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    tiny_encoder().save(tmp_path / "encoder")
+    settings = ServerSettings(encoder=str(tmp_path / "encoder"))
+    stores = HostedStores(tmp_path / "jobs", {"all-minilm-l6-v2": settings.encoder})
+    luma = Assistant("prompt", "answer", ModelRef("fake"))
+    labels = ("card", "refund")
+    tickets = replace(luma, kind="classify", choices=labels, contract=Contract(labels=labels))
+    served = (serve_as("luma", luma), serve_as("tickets", tickets))
+    with serving(*served, settings=settings, hosted=stores) as url:
+        exec(compile(block.replace("http://127.0.0.1:8000", url), "hosted.md", "exec"), {})
+    text, decision, vectors = capsys.readouterr().out.splitlines()
+    assert text == "Something about dragons, age 7"  # the fake model goes on with its first answer
+    assert decision.split()[0] in labels
+    assert vectors.startswith("2 ")
+
+
+@pytest.mark.real
+def test_the_page_goes_from_saved_evals_to_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    monkeypatch.chdir(tmp_path)
+    save_export(Path("saved"))
+    for words in lines:
+        assert words.pop(0) == ".venv/bin/etude"
+        assert main(words) == 0
+        task = Path("saved/etude/task.yaml")
+        text = task.read_text(encoding="utf-8").replace("smollm2-135m-instruct", "fake")
+        task.write_text(text, encoding="utf-8")
+    assert [words[0] for words in lines] == ["import", "compare"]
+    assert f"can replace {TUNED}" in " ".join(capsys.readouterr().out.split())

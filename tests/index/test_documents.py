@@ -133,7 +133,7 @@ def test_all_files_that_cannot_be_read_are_named_with_their_reasons(tmp_path: Pa
         ("c.pdf", "OCR"),
         ("d.docx", ""),
         ("e.txt", "utf-8"),
-        ("f.pptx", "files that end in .pptx are not read"),
+        ("f.pptx", "files with the suffix .pptx are not supported"),
         ("g.jsonl:2", "not a JSON object"),
         ("g.jsonl:3", "not JSON"),
     ):
@@ -232,7 +232,7 @@ def test_rows_of_a_query_are_records(tmp_path: Path, monkeypatch: pytest.MonkeyP
     more = "documents: {sql: select title from books order by age, url: env:SHELF}\nmethods: [retrieval]\n"
     file = write_task(tmp_path, more=more)
     task = load_task(file)
-    with pytest.raises(InputError, match="run etude index"):
+    with pytest.raises(InputError, match="Run etude index"):
         compare(file)
     with pytest.raises(InputError, match="SHELF is not set"):
         build_index(task, Models())
@@ -305,9 +305,9 @@ def test_rows_come_from_postgresql_too(
     ("written", "said"),
     [
         ("{urls: [https://a.b/c], sql: select 1}", "needs one of"),
-        ("{sql: select 1}", "belong together"),
-        ("{sql: select 1, url: sqlite:///x.db}", "must name an environment variable"),
-        ("{urls: [catalogue]}", "must be the address of a page"),
+        ("{sql: select 1}", "must be set together"),
+        ("{sql: select 1, url: sqlite:///x.db}", "must be the name of an environment variable"),
+        ("{urls: [catalogue]}", "must be the URL of a page"),
         ("{sitemaps: https://a.b/c}", "unknown key"),
     ],
 )
@@ -325,4 +325,4 @@ def test_index_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["index", str(write_task(tmp_path / "c", more=more))]) == 0
     said = capsys.readouterr()
     assert "1 document, 1 passage" in said.out
-    assert "/gone: the server answered 404" in said.err
+    assert "/gone: the server returned status 404" in said.err

@@ -109,7 +109,7 @@ def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -
         task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
     )
     assert len(fitted.shots) < 8
-    assert any("longer than the context" in note for note in bench.notes)
+    assert any("do not fit the context" in note for note in bench.notes)
 
 
 def test_a_wording_too_long_for_some_row_is_left_out_and_said(tmp_path: Path) -> None:
@@ -194,7 +194,9 @@ def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tm
         ClearPrompt().fit(task, data, dev, initial_assistant(task, data, models), bench)
         names = [tried.name for tried in bench.trials]
         assert names == [*["as given", "+ contract in words", "+ answer skeleton"], *[MOVED][:more]]
-        assert [note for note in bench.notes if "same prompts" in note and MOVED in note] == bench.notes
+        assert [
+            note for note in bench.notes if "their prompts equal" in note and MOVED in note
+        ] == bench.notes
         assert len(bench.notes) == 1 - more
 
 
@@ -229,7 +231,7 @@ def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path)
     assert [tried.name for tried in bench.trials] == ["0", "1"]
     assert bench.trials[0].dev.n == 12
     assert {name: len(rows) for name, rows in bench.scored_by_candidate.items()} == {"0": 12, "1": 12}
-    assert bench.notes == ["not tried, to stay inside the budget: 2, 3"]
+    assert bench.notes == ["not tried, to keep to the budget: 2, 3"]
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])
@@ -349,7 +351,10 @@ def test_a_task_may_name_every_method_and_no_other() -> None:
 
 
 def test_every_key_of_the_task_file_is_of_a_method_of_all_methods_or_of_the_verdict() -> None:
-    of_all = {"name", "kind", "examples", "test", "contract", "instructions", "max_tokens", "seed", "judge"}
+    of_all = {
+        *("name", "kind", "examples", "test", "contract", "several", "scale"),
+        *("instructions", "max_tokens", "seed", "judge"),
+    }
     of_one = {key for method in METHODS for key in method.keys}
     assert of_all | of_one | set(VERDICT_KEYS) == set(KEYS)
 
@@ -371,7 +376,7 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "encoder",
         "wordings",
         "prompt_model",
-        *("suite", "gates", "handover", "evidence", "judge", "engine", "limits"),
+        *("suite", "gates", "handover", "costs", "decision_model", "evidence", "judge", "engine", "limits"),
     }
     assert unused_keys(FineTune(), task) == others | chosen_by
 

@@ -59,7 +59,7 @@ def test_equal_answers_are_left_out_and_what_is_no_pair_is_refused(tmp_path: Pat
     assert read_preferences(file) == []
     other = [{"role": "user", "content": "Bye"}]
     file.write_text(json.dumps({"chosen": ASKED + said("a"), "rejected": other + said("b")}) + "\n")
-    with pytest.raises(InputError, match=r"pairs.jsonl:1.*different things"):
+    with pytest.raises(InputError, match=r"pairs.jsonl:1.*the inputs of chosen and rejected differ"):
         read_preferences(file)
     file.write_text(json.dumps({"prompt": "Hi", "answer": "a"}) + "\n")
     with pytest.raises(InputError, match="better and a worse"):
@@ -157,7 +157,7 @@ def test_prefer_learns_thumbs_by_kto_and_by_nothing_else(tmp_path: Path) -> None
     more += "train: {epochs: 2, learning_rate: 0.02}\n"
     file = write_task(tmp_path / "task", model=str(save_tiny_model(tmp_path / "model")), num=160, more=more)
     write_thumbs(file, [str(row["input"]) for row in rows("answer", 60, seed=3)])
-    with pytest.raises(InputError, match="a thumb is no pair of answers"):
+    with pytest.raises(InputError, match="a rating of one answer is not a pair of answers"):
         compare(file)
     file.write_text(file.read_text().replace("epochs: 2,", "epochs: 2, preference_loss: kto, beta: 0.5,"))
     run = compare(file).run

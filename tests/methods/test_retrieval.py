@@ -61,7 +61,7 @@ def test_training_shows_the_passage_that_an_answer_was_written_from(finished: tu
 def test_the_report_names_passages_and_the_search(finished: tuple[Path, Run]) -> None:
     _, run = finished
     text = (run.folder / "report.md").read_text(encoding="utf-8")
-    assert "first hits that are right" in text
+    assert "share of right first hits" in text
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     cited = {
         name

@@ -128,7 +128,7 @@ def test_rows_whose_answers_it_cannot_build_leave_it_out_with_a_reason(
     assert len(notes) == 1
     assert notes[0].startswith("tag was left out: ")
     assert reason in notes[0]
-    with pytest.raises(InputError, match="name another method"):
+    with pytest.raises(InputError, match="Choose another method"):
         leave_out_unfit(get_methods(("tag",)), task, rows)
 
 

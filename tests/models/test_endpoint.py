@@ -82,10 +82,13 @@ def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: ScriptedSer
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"model": "bigg"}, r"bigg at .*HTTP 404.*does not exist.*It may not know bigg; it has: 'big'"),
+        (
+            {"model": "bigg"},
+            r"bigg at .*HTTP 404.*does not exist.*It may not have bigg: its models are 'big'",
+        ),
         ({"key": "ETUDE_WRONG_KEY"}, r"HTTP 401.*does not accept the key in ETUDE_WRONG_KEY"),
         ({"key": "ETUDE_NO_KEY"}, r"is not set. Run: export ETUDE_NO_KEY=YOUR_KEY"),
-        ({"url": "http://127.0.0.1:9/v1"}, r"did not answer at 3 attempts \(ConnectError"),
+        ({"url": "http://127.0.0.1:9/v1"}, r"did not answer in 3 attempts \(ConnectError"),
     ],
 )
 def test_what_no_retry_mends_is_said_at_once(
@@ -104,7 +107,7 @@ def test_an_endpoint_that_never_answers_is_given_up(
     endpoint = replace(Endpoint(server.url, "big"), key="ETUDE_TEST_KEY")
     monkeypatch.setenv("ETUDE_TEST_KEY", KEY)
     with pytest.raises(
-        ModelError, match=r"8 attempts \(HTTP 500.*\*\*\*.*run the same command again"
+        ModelError, match=r"8 attempts \(HTTP 500.*\*\*\*.*Run the same command again"
     ) as caught:
         EndpointModel(endpoint, first_wait=0.001).generate([build_request(1)])
     assert KEY not in str(caught.value)
@@ -218,9 +221,12 @@ def test_an_endpoint_is_read_and_its_name_says_what_bears_on_answers(tmp_path: P
     ("given", "said"),
     [
         ("https://me:hunter2@host.example/v1", "is only a URL"),
-        ("{endpoint: https://me:hunter2@host.example/v1, model: m}", "without password"),
-        ("{endpoint: 'https://host.example/v1?key=hunter2', model: m}", "without password"),
-        ("{endpoint: https://host.example/v1, model: m, key: hunter2}", "must name an environment variable"),
+        ("{endpoint: https://me:hunter2@host.example/v1, model: m}", "without a password"),
+        ("{endpoint: 'https://host.example/v1?key=hunter2', model: m}", "without a password"),
+        (
+            "{endpoint: https://host.example/v1, model: m, key: hunter2}",
+            "must be the name of an environment variable",
+        ),
         ("{endpoint: https://host.example/v1}", "has no model"),
         ("{endpoint: 'http://host.example:port/v1', model: m}", "endpoint must be a URL"),
         ("{endpoint: https://host.example/v1, model: m, max_cost: 3}", "max_cost needs prices"),
@@ -300,10 +306,10 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
 
 def check_estimate(question: str, server: ScriptedServer) -> None:
     """What was foreseen is no less than what came, and names the price."""
-    assert f"big at {server.url} gets the instructions and rows of this task: at most " in question
+    assert f"big at {server.url} will get the instructions and rows of this task: at most " in question
     most = int(question.split("at most ")[1].split()[0].replace(",", ""))
     assert len(server.answered) <= most <= 3 * len(server.answered)
-    assert "At your prices (2.5 and 10 per million) that is at most " in question
+    assert "(2.5 per million prompt tokens and 10 per million answer tokens), this costs at most " in question
 
 
 def check_no_key(folder: Path) -> None:
@@ -339,8 +345,8 @@ def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(
     with pytest.raises(Declined, match="Nothing was sent"):
         predict(task, file, tmp_path / "out.jsonl", method="prompt", confirm=refuse)
     assert server.asked.total() == before
-    assert f"big at {server.url} gets the rows of in.jsonl: at most 8 requests, about " in questions[0]
-    assert "It stops at max_requests: 3." in questions[0]
+    assert f"big at {server.url} will get the rows of in.jsonl: at most 8 requests, about " in questions[0]
+    assert "The run stops at max_requests: 3." in questions[0]
     with pytest.raises(ModelError, match="limit of 3 requests"):
         predict(task, file, tmp_path / "out.jsonl", method="prompt")
     assert server.asked.total() == before + 3
@@ -408,6 +414,6 @@ def test_an_endpoint_as_the_only_model_leaves_out_what_is_tuned(
     assert "fine_tune" not in run.fitted_methods
     assert any("tuned methods are left out" in note for note in run.info["notes"])
     named_one = write_task(tmp_path / "b", "classify", model=named, more="methods: [prompt, fine_tune]\n")
-    with pytest.raises(ModelError, match=r"big at \S+ cannot have its weights trained"):
+    with pytest.raises(ModelError, match=r"big at \S+ cannot be trained by Étude"):
         compare(named_one, confirm=lambda question: True)
     assert json.loads((run.folder / "run.json").read_text())["model"] == f"{server.url}#big"

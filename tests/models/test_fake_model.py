@@ -106,7 +106,7 @@ def test_a_delay_is_slept_for_every_batch() -> None:
 
 
 def test_a_request_over_the_context_is_refused_with_its_length() -> None:
-    with pytest.raises(ModelError, match=r"Request 0 has 7 tokens and may answer with 20;.*at most 10"):
+    with pytest.raises(ModelError, match=r"Request 0 has 7 tokens and its answer may have 20;.*at most 10"):
         FakeModel("fake:context=10").generate([build_request("a b c d e")])
 
 

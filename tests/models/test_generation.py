@@ -113,7 +113,7 @@ def test_an_answer_that_fails_ends_no_other(model: LocalModel) -> None:
     ill.grammar = BrokenGrammar()  # type: ignore[assignment]
     text, _ = generate_pieces(model, [good, ill], 0, [0, 0])
     assert text == model.generate([build_request(2)])[0].text.strip()
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match="NaN or infinite"):
         ill.to_completion(0, 0.0)
 
 

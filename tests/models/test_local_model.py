@@ -199,7 +199,9 @@ def test_pieces_of_a_stream_make_the_answer_and_never_break_a_character(model: L
 def test_a_request_over_the_context_is_refused_with_its_length(llama: LocalModel) -> None:
     asked = [Request((Message("user", "card " * 600),), 5)]
     length = llama.count_tokens(asked[0].messages)
-    with pytest.raises(ModelError, match=f"Request 0 has {length} tokens and may answer with 5;.*most 512"):
+    with pytest.raises(
+        ModelError, match=f"Request 0 has {length} tokens and its answer may have 5;.*most 512"
+    ):
         llama.generate(asked)
 
 
@@ -387,7 +389,7 @@ def test_damaged_adapters_are_named(lora: Path, tmp_path: Path, file: str, damag
 
 
 def test_an_adapter_of_another_model_is_refused(lora: Path) -> None:
-    with pytest.raises(ModelError, match="does not fit the model"):
+    with pytest.raises(ModelError, match="does not match the model"):
         apply_adapter(build_module(intermediate_size=32), lora)
     with pytest.raises(ModelError, match="not a linear layer of this model"):
         apply_adapter(build_module("gpt_neox", intermediate_size=32), lora)

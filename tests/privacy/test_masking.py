@@ -75,7 +75,7 @@ def test_the_key_file_is_its_owner_s_and_brings_the_text_back(tmp_path: Path) ->
 def test_a_damaged_key_is_an_error_with_a_remedy(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key.json"
     file.write_text(content, encoding="latin-1")
-    with pytest.raises(RunError, match=r"key\.json.*copy"):
+    with pytest.raises(RunError, match=r"key\.json.*backup"):
         Masker.load_key(file)
 
 

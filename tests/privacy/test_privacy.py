@@ -531,7 +531,7 @@ def test_labels_are_searched_for_format_kinds(tmp_path: Path) -> None:
     finding = spans["privacy_email"]
     assert finding.numbers == {"rows": 5, "inputs": 0, "outputs": 5, "of": 20}
     assert "label" in finding.message
-    assert "rename it" in finding.remedy
+    assert "rename them" in finding.remedy
     assert not finding.fix
 
 
@@ -676,8 +676,11 @@ def test_the_page_says_which_national_numbers_need_a_label() -> None:
     named = {scheme.rule for scheme in SCHEMES if scheme.label is not None}
     for before, rules in (
         ("Format and checksum are enough", without_label - named),
-        ("Separators or an inner date are enough, else a label is needed", without_label & named),
-        ("- A label is needed", named - without_label),
+        (
+            "Separators or a date inside the number are enough, otherwise a label is needed",
+            without_label & named,
+        ),
+        ("- A label is always needed", named - without_label),
     ):
         assert f"{before}: {', '.join(sorted(rules))}." in page
 

@@ -102,27 +102,27 @@ def unknown_keys() -> Iterator[Case]:
         ("modle", "model"),
         ("Instructions", "instructions"),
     ):
-        yield Case(word, "task.yaml:6", repr(word), f"write '{known}'", {word: "x"})
-    yield key("metrics", "accuracy", "'metrics'", "write 'metric'")
-    yield key("contract", "{lables: [a]}", "'lables'", "write 'labels'")
-    yield key("usage", "{request_per_month: 3}", "'request_per_month'", "write 'requests_per_month'")
-    yield key("prices", "{per_hr: 3}", "'per_hr'", "write 'per_hour'")
-    yield key("train", "{learningrate: 0.1}", "'learningrate'", "write 'learning_rate'")
-    yield key("examples", "{file: rows.jsonl, ouput: label}", "'ouput'", "write 'output'")
+        yield Case(word, "task.yaml:6", repr(word), f"Write '{known}'", {word: "x"})
+    yield key("metrics", "accuracy", "'metrics'", "Write 'metric'")
+    yield key("contract", "{lables: [a]}", "'lables'", "Write 'labels'")
+    yield key("usage", "{request_per_month: 3}", "'request_per_month'", "Write 'requests_per_month'")
+    yield key("prices", "{per_hr: 3}", "'per_hr'", "Write 'per_hour'")
+    yield key("train", "{learningrate: 0.1}", "'learningrate'", "Write 'learning_rate'")
+    yield key("examples", "{file: rows.jsonl, ouput: label}", "'ouput'", "Write 'output'")
 
 
 def wrong_types() -> Iterator[Case]:
-    yield key("name", "[a, b]", "a list", "write name: some text")
-    yield key("kind", "{a: b}", "a mapping", "write one of: classify, extract, answer, rewrite")
+    yield key("name", "[a, b]", "a list", "Write name: some text")
+    yield key("kind", "{a: b}", "a mapping", "Write one of: classify, extract, answer, rewrite")
     yield key("instructions", "12", "'12'", "in quotes")
     yield key("margin", "small", "'small'", "a number from 0 to 0.5")
     yield key("seed", "1.5", "'1.5'", "a whole number")
-    yield key("examples", "[a.jsonl, b.jsonl]", "a list", "write examples: FILE")
-    yield key("contract", "short", "'short'", "write key: value lines")
-    yield key("wordings", "{a: b}", "a mapping", "write wordings: [first, second]")
-    yield key("budget", "15", "'15'", "write 90s, 15m, 2h")
+    yield key("examples", "[a.jsonl, b.jsonl]", "a list", "Write examples: FILE")
+    yield key("contract", "short", "'short'", "Write key: value lines")
+    yield key("wordings", "{a: b}", "a mapping", "Write wordings: [first, second]")
+    yield key("budget", "15", "'15'", "Write 90s, 15m, 2h")
     yield key(
-        "usage", "{facts_change: sometimes}", "'sometimes'", "write one of: never, yearly, monthly, daily"
+        "usage", "{facts_change: sometimes}", "'sometimes'", "Write one of: never, yearly, monthly, daily"
     )
 
 
@@ -131,7 +131,7 @@ def out_of_range() -> Iterator[Case]:
     yield key("target", "95", "'95'", "from 0 to 1")
     yield key("seed", "-1", "'-1'", "from 0 to")
     yield key("max_tokens", "0", "'0'", "from 1 to 32768")
-    yield key("budget", "0m", "'0m'", "write 90s, 15m, 2h")
+    yield key("budget", "0m", "'0m'", "Write 90s, 15m, 2h")
     yield key("prices", "{answer: -2}", "'-2'", "of 0 or more")
     yield key("usage", "{requests_per_month: -5}", "'-5'", "of 0 or more")
     yield key("train", "{dropout: 1.0}", "'1.0'", "from 0 to 0.9")
@@ -140,62 +140,62 @@ def out_of_range() -> Iterator[Case]:
 
 
 def missing_files() -> Iterator[Case]:
-    yield key("examples", "row.jsonl", "'row.jsonl'", "did you mean 'rows.jsonl'")
-    yield key("examples", "{file: nothing.csv}", "'nothing.csv'", "start at the task's folder")
-    yield key("examples", ".", "'.'", "name the file inside it")
-    yield key("examples", "{input: text}", "no file", "add file: to examples")
-    yield key("test", "tests.jsonl", "'tests.jsonl'", "start at the task's folder")
-    yield key("test", "rows.jsonl", "rows.jsonl", "delete test: to split one off")
-    yield key("documents", "catalogue/", "'catalogue/'", "start at the task's folder")
-    yield key("model", "weights.gguf", "'weights.gguf'", "start at the task's folder")
-    yield key("prompt_model", "./big-model", "'./big-model'", "start at the task's folder")
+    yield key("examples", "row.jsonl", "'row.jsonl'", "Did you mean 'rows.jsonl'")
+    yield key("examples", "{file: nothing.csv}", "'nothing.csv'", "relative to the folder of the task file")
+    yield key("examples", ".", "'.'", "Give a file inside it")
+    yield key("examples", "{input: text}", "no file", "Add file: to examples")
+    yield key("test", "tests.jsonl", "'tests.jsonl'", "relative to the folder of the task file")
+    yield key("test", "rows.jsonl", "rows.jsonl", "Delete test: to split a test off the examples")
+    yield key("documents", "catalogue/", "'catalogue/'", "relative to the folder of the task file")
+    yield key("model", "weights.gguf", "'weights.gguf'", "relative to the folder of the task file")
+    yield key("prompt_model", "./big-model", "'./big-model'", "relative to the folder of the task file")
     yield Case(
         "contract schema",
         "task.yaml:6",
         "'schema.json'",
-        "start at the task's folder",
+        "relative to the folder of the task file",
         {"kind": "extract", "contract": "{json_schema: schema.json}"},
     )
 
 
 def bad_checks() -> Iterator[Case]:
     fits = "def fits(example, answer):\n    return True\n"
-    yield key("check", "checks.py", "'checks.py'", "write it as checks.py:fits")
-    yield key("check", "fits", "'fits'", "write it as checks.py:fits")
-    yield key("check", "checks:fits", "'checks:fits'", "write it as checks.py:fits")
-    yield key("check", "checks.py:fits()", "'checks.py:fits()'", "write it as checks.py:fits")
-    yield key("check", "checks.py:fits", "'checks.py'", "start at the task's folder")
-    yield key("check", "check.py:fits", "'check.py'", "did you mean 'checks.py'", checks_py=fits)
-    yield key("check", "checks.py:fit", "'fit'", "write 'fits'", checks_py=fits)
+    yield key("check", "checks.py", "'checks.py'", "Write it as checks.py:fits")
+    yield key("check", "fits", "'fits'", "Write it as checks.py:fits")
+    yield key("check", "checks:fits", "'checks:fits'", "Write it as checks.py:fits")
+    yield key("check", "checks.py:fits()", "'checks.py:fits()'", "Write it as checks.py:fits")
+    yield key("check", "checks.py:fits", "'checks.py'", "relative to the folder of the task file")
+    yield key("check", "check.py:fits", "'check.py'", "Did you mean 'checks.py'", checks_py=fits)
+    yield key("check", "checks.py:fit", "'fit'", "Write 'fits'", checks_py=fits)
     yield key(
         "check",
         "checks.py:fits",
         "fits(answer)",
-        "write def fits(example, answer)",
+        "Write def fits(example, answer)",
         checks_py="def fits(answer):\n    return True\n",
     )
-    yield key("check", "checks.py:fits", "fits", "correct checks.py:2", checks_py="\ndef fits(:\n")
-    yield key("check", "[checks.py, fits]", "a list", "write check: some text")
+    yield key("check", "checks.py:fits", "fits", "Correct checks.py:2", checks_py="\ndef fits(:\n")
+    yield key("check", "[checks.py, fits]", "a list", "Write check: some text")
 
 
 def bad_json_rows() -> Iterator[Case]:
     def row(name: str, line: object, got: str, remedy: str, **keys: str) -> Case:
         return Case(name, "rows.jsonl:31", got, remedy, dict(keys), {"rows.jsonl": jsonl(line)})
 
-    yield row("cut", '{"input": "a", "outp', "outp", "write one whole object on the line")
-    yield row("single quotes", "{'input': 'a'}", "'input'", "write one whole object on the line")
-    yield row("no object", '"only a text"', "only a text", "write one whole object on the line")
+    yield row("cut", '{"input": "a", "outp', "outp", "Write one whole object on the line")
+    yield row("single quotes", "{'input': 'a'}", "'input'", "Write one whole object on the line")
+    yield row("no object", '"only a text"', "only a text", "Write one whole object on the line")
     yield row("a list", '[{"input": "a", "output": "b"}]', "[{", "without a list around them")
-    yield row("two objects", '{"input": "a"} {"input": "b"}', "Extra data", "write one whole object")
-    yield row("NaN", '{"input": "a", "output": NaN}', "NaN", "correct the line")
+    yield row("two objects", '{"input": "a"} {"input": "b"}', "Extra data", "Write one whole object")
+    yield row("NaN", '{"input": "a", "output": NaN}', "NaN", "Correct the line")
     yield row(
-        "key twice", '{"input": "a", "input": "b", "output": "c"}', "'input' occurs twice", "correct the line"
+        "key twice", '{"input": "a", "input": "b", "output": "c"}', "'input' occurs twice", "Correct the line"
     )
-    yield row("no output", {"input": "a"}, "no 'output'", "fill it in, or delete the row")
+    yield row("no output", {"input": "a"}, "no 'output'", "Fill it in, or delete the row")
     yield row(
-        "misspelt output", {"input": "a", "outptu": "b"}, "input, outptu", "rename 'outptu' to 'output'"
+        "misspelt output", {"input": "a", "outptu": "b"}, "input, outptu", "Rename 'outptu' to 'output'"
     )
-    yield row("number as input", {"input": 3, "output": "billing"}, "got 3", "write it in quotes")
+    yield row("number as input", {"input": 3, "output": "billing"}, "got 3", "Write it in quotes")
 
 
 def bad_tables() -> Iterator[Case]:
@@ -207,24 +207,24 @@ def bad_tables() -> Iterator[Case]:
         32,
         table("a,b,c"),
         "3 values for 2 columns",
-        "quote values that hold the separator",
+        "Quote values that contain the separator",
     )
-    yield rows("too few values", 32, table("alone"), "1 value for 2 columns", "fill up missing ones")
-    yield rows("quote never closed", 32, table('"open,billing'), "end of data", "close the quote")
-    yield rows("quote inside", 32, table('"a "word" here",billing'), "expected after", "write a quote inside")
+    yield rows("too few values", 32, table("alone"), "1 value for 2 columns", "add missing values")
+    yield rows("quote never closed", 32, table('"open,billing'), "end of data", "Close the quote")
+    yield rows("quote inside", 32, table('"a "word" here",billing'), "expected after", "Write a quote inside")
     yield rows(
-        "after a long row", 36, table('"one\ntwo\n\nthree",billing', "a,b,c"), "3 values", "quote values"
+        "after a long row", 36, table('"one\ntwo\n\nthree",billing', "a,b,c"), "3 values", "Quote values"
     )
-    yield rows("columns with one name", 1, table(header="input,input"), "'input'", "rename one of them")
+    yield rows("columns with one name", 1, table(header="input,input"), "'input'", "Rename one of them")
     yield rows(
         "mapped column",
         1,
         table(),
         "'ouput'",
-        "write 'output'",
+        "Write 'output'",
         "{file: rows.csv, input: input, output: ouput}",
     )
-    yield rows("tag column", 1, table(), "'colour'", "write", "{file: rows.csv, tags: [colour]}")
+    yield rows("tag column", 1, table(), "'colour'", "Write", "{file: rows.csv, tags: [colour]}")
     yield rows(
         "names that say nothing",
         1,
@@ -233,7 +233,7 @@ def bad_tables() -> Iterator[Case]:
         "input: COLUMN, output: COLUMN",
     )
     yield rows(
-        "no header", 1, table(header="where is my money,billing"), "looks like a row", "names of the columns"
+        "no header", 1, table(header="where is my money,billing"), "looks like a row", "the column names"
     )
 
 
@@ -246,17 +246,17 @@ def bad_chats() -> Iterator[Case]:
         rows = jsonl(*good, {"messages": turns}, before=0)
         return Case(name, "rows.jsonl:31", got, remedy, {}, {"rows.jsonl": rows})
 
-    yield chat("unknown role", [{"role": "usr", "content": "a"}, answer], "'usr'", "write 'user'")
-    yield chat("no role", [{"content": "a"}, answer], "unknown role", 'write {"role": "user"')
-    yield chat("last turn", [user], "user", "end with the assistant's turn")
-    yield chat("two users", [user, user, answer], "user user assistant", "join them into one turn")
-    yield chat("late system", [user, system, answer], "user system assistant", "put one system turn first")
-    yield chat("assistant first", [answer], "assistant", "begin with a user turn")
-    yield chat("no turns", [], "[]", 'write [{"role": "user"')
-    yield chat("a text", "hello", "'hello'", 'write [{"role": "user"')
-    yield chat("empty content", [user, {"role": "assistant", "content": " "}], "' '", "write the turn")
+    yield chat("unknown role", [{"role": "usr", "content": "a"}, answer], "'usr'", "Write 'user'")
+    yield chat("no role", [{"content": "a"}, answer], "unknown role", 'Write {"role": "user"')
+    yield chat("last turn", [user], "user", "End with the assistant's turn")
+    yield chat("two users", [user, user, answer], "user user assistant", "Join them into one turn")
+    yield chat("late system", [user, system, answer], "user system assistant", "Keep one system turn")
+    yield chat("assistant first", [answer], "assistant", "Begin with a user turn")
+    yield chat("no turns", [], "[]", 'Write [{"role": "user"')
+    yield chat("a text", "hello", "'hello'", 'Write [{"role": "user"')
+    yield chat("empty content", [user, {"role": "assistant", "content": " "}], "' '", "Write the turn")
     yield chat(
-        "no text", [user, {"role": "assistant", "content": None}], "None", "write the turn as one text"
+        "no text", [user, {"role": "assistant", "content": None}], "None", "Write the turn as one text"
     )
 
 
@@ -265,27 +265,27 @@ def bad_bytes() -> Iterator[Case]:
         return Case(name, f"{file}:{line}", got, remedy, {"examples": file}, {file: text})
 
     latin = '{"input": "café", "output": "billing"}'.encode("latin-1")
-    yield rows("Latin-1", 31, jsonl(latin), "byte 0xE9 at position 15", "save the file as UTF-8")
+    yield rows("Latin-1", 31, jsonl(latin), "byte 0xE9 at position 15", "Save the file as UTF-8")
     yield rows(
         "Latin-1 table", 32, table("café,billing".encode("latin-1")), "byte 0xE9", "as UTF-8", "rows.csv"
     )
-    yield rows("UTF-16", 1, jsonl().decode().encode("utf-16"), "UTF-16", "save the file as UTF-8")
-    yield rows("NUL byte", 31, jsonl(b'{"input": "a\0", "output": "billing"}'), "byte 0x00", "delete it")
+    yield rows("UTF-16", 1, jsonl().decode().encode("utf-16"), "UTF-16", "Save the file as UTF-8")
+    yield rows("NUL byte", 31, jsonl(b'{"input": "a\0", "output": "billing"}'), "byte 0x00", "Delete it")
     yield rows(
-        "NUL in a table", 32, table(b"a\0b,billing"), "byte 0x00 at position 2", "delete it", "rows.csv"
+        "NUL in a table", 32, table(b"a\0b,billing"), "byte 0x00 at position 2", "Delete it", "rows.csv"
     )
-    yield rows("NUL escape", 31, jsonl({"input": "a\0", "output": "billing"}), "position 2", "delete it")
+    yield rows("NUL escape", 31, jsonl({"input": "a\0", "output": "billing"}), "position 2", "Delete it")
     half = '{"input": "a\\ud800", "output": "billing"}'
-    yield rows("half a character", 31, jsonl(half), "\\ud800 at position 2", "write the whole character")
+    yield rows("half a character", 31, jsonl(half), "\\ud800 at position 2", "Write the whole character")
     yield rows(
-        "empty input", 31, jsonl({"input": " ", "output": "billing"}), "' '", "fill it in, or delete the row"
+        "empty input", 31, jsonl({"input": " ", "output": "billing"}), "' '", "Fill it in, or delete the row"
     )
-    yield rows("empty output", 32, table("a,"), "''", "fill it in, or delete the row", "rows.csv")
+    yield rows("empty output", 32, table("a,"), "''", "Fill it in, or delete the row", "rows.csv")
     yield Case(
         "task in Latin-1",
         "task.yaml:2",
         "byte 0xE9",
-        "save the file as UTF-8",
+        "Save the file as UTF-8",
         {},
         {"task.yaml": "kind: classify\nname: café\n".encode("latin-1")},
     )
@@ -298,7 +298,7 @@ def conflicts() -> Iterator[Case]:
         "foreign label",
         "rows.jsonl:31",
         "'biling'",
-        "write 'billing', or add it",
+        "Write 'billing', or add it",
         {"contract": labels},
         foreign,
     )
@@ -306,7 +306,7 @@ def conflicts() -> Iterator[Case]:
         "foreign test label",
         "test.jsonl:31",
         "'biling'",
-        "write 'billing'",
+        "Write 'billing'",
         {"contract": labels, "test": "test.jsonl"},
         {"test.jsonl": foreign["rows.jsonl"]},
     )
@@ -314,17 +314,17 @@ def conflicts() -> Iterator[Case]:
         "labels for answers",
         "task.yaml:6",
         "answer",
-        "write kind: classify",
+        "Write kind: classify",
         {"kind": "answer", "contract": labels},
     )
-    yield key("contract", "{regex: '['}", "'['", "correct it")
-    yield key("contract", "{labels: [a, b], regex: '(?P<'}", "'(?P<'", "correct it")
+    yield key("contract", "{regex: '['}", "'['", "Correct it")
+    yield key("contract", "{labels: [a, b], regex: '(?P<'}", "'(?P<'", "Correct it")
     wordy = [{"input": f"a {number}", "output": "two words"} for number in range(30)]
     yield Case(
         "answers break it",
         "rows.jsonl:2",
         "over 1 words",
-        "loosen contract",
+        "change contract",
         {"kind": "answer", "contract": "{max_words: 1}"},
         {"rows.jsonl": jsonl(*wordy, before=1)},
     )
@@ -332,18 +332,18 @@ def conflicts() -> Iterator[Case]:
         "too few rows",
         "rows.jsonl",
         "5 rows",
-        "collect at least 95 more rows, or name a test file of your own under test:",
+        "Collect at least 95 more rows, or set test: to a test file of your own",
         {},
         {"rows.jsonl": jsonl(before=5)},
     )
     free = [{"input": f"a {n}", "output": f"free text {n}"} for n in range(30)]
     yield key("engine", "cuda", "'cuda'", "local, llama_cpp")
-    yield key("limits", "{refused: {examples: [a]}}", "limits.refused", "add say:")
+    yield key("limits", "{refused: {examples: [a]}}", "limits.refused", "Add say:")
     yield Case(
         "texts as labels",
         "rows.jsonl",
         "30 labels in 30 rows",
-        "set kind: answer",
+        "Set kind: answer",
         {},
         {"rows.jsonl": jsonl(*free, before=0)},
     )
@@ -410,7 +410,7 @@ LATE = [
         "rows that cannot be split",
         "rows.jsonl",
         "60 rows",
-        "collect at least 40 more",
+        "Collect at least 40 more",
         {},
         {"rows.jsonl": far_rows(60)},
     ),
@@ -418,7 +418,7 @@ LATE = [
         "a row beyond the context",
         "rows.jsonl:181",
         "tokens",
-        "shorten the row",
+        "Shorten the row",
         {},
         {"rows.jsonl": far_rows(180, LONG)},
     ),
@@ -434,7 +434,7 @@ LATE = [
         "a check that gives 3",
         "checks.py",
         "got 3",
-        "correct fits",
+        "Correct fits",
         {"kind": "answer", "check": "checks.py:fits"},
         {"rows.jsonl": far_rows(180), "checks.py": CHECK},
     ),

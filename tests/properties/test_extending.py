@@ -201,7 +201,7 @@ def test_votes_that_break_the_contract_do_not_count() -> None:
 @pytest.mark.usefixtures("_registered")
 def test_a_model_that_cannot_sample_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
     task = write_task(tmp_path, model="echo:1")
-    with pytest.raises(ModelError, match="echo:1 cannot draw answers at random"):
+    with pytest.raises(ModelError, match="echo:1 cannot sample answers at random"):
         compare(task, methods=[SelfConsistency()])
 
 
@@ -215,8 +215,8 @@ def test_an_own_backend_answers_like_the_built_in_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "method", "cannot"),
     [
-        ("classify", "prompt", "restrict an answer to given texts"),
-        ("answer", "fine_tune", "have its weights trained"),
+        ("classify", "prompt", "restrict an answer to a list of texts"),
+        ("answer", "fine_tune", "be trained by Étude"),
     ],
 )
 def test_a_missing_capability_is_reported_with_a_backend_that_has_it(
@@ -246,9 +246,9 @@ def test_a_remote_backend_has_questions_a_journal_and_limits_like_the_built_in_o
     task = write_task(tmp_path, model="ollama:llama3", more=OLLAMA_TASK)
     run = compare(task, confirm=lambda question: questions.append(question) or True).run
     assert any(
-        "ollama:llama3 on gpu-server gets the instructions and rows" in question for question in questions
+        "ollama:llama3 on gpu-server will get the instructions and rows" in question for question in questions
     )
-    assert any("It stops at max_requests: 500" in question for question in questions)
+    assert any("The run stops at max_requests: 500" in question for question in questions)
     lines = (run.folder / "requests.jsonl").read_text().splitlines()
     assert {json.loads(line)["service"] for line in lines} == {"ollama:llama3 on gpu-server"}
     assert len({json.dumps(body) for body in TRANSPORT.sent}) == len(TRANSPORT.sent) == len(lines)
@@ -257,7 +257,7 @@ def test_a_remote_backend_has_questions_a_journal_and_limits_like_the_built_in_o
 @pytest.mark.usefixtures("_registered")
 def test_a_remote_model_without_a_service_is_refused() -> None:
     register(replace(OLLAMA, service=None))
-    with pytest.raises(ModelError, match="give it a service="):
+    with pytest.raises(ModelError, match="its entry needs service="):
         Models().get(ModelRef("ollama:llama3"))
 
 

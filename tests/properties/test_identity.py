@@ -68,9 +68,11 @@ CHANGES = {
     "max_tokens": "max_tokens: 25",
 }
 """A line of the task file in place of the one with the same key."""
-FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", "handover")
+CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale")
+"""Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py)."""
+FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", *CLASSIFIERS)
 """Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py);
-`suite` and `gates` bear on no run (test_suites.py); `handover` is for classifiers (test_handover.py)."""
+`suite` and `gates` bear on no run (test_suites.py)."""
 
 
 def full_task(folder: Path) -> Path:
@@ -296,7 +298,7 @@ def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
     task.write_text("# a remark\n" + task.read_text())
     assert told(task) == []
     task.write_text(task.read_text() + "target: 0.5\n")
-    assert told(task)[0] == f"A new run, because this changed since {first}: target."
+    assert told(task)[0] == f"Starting a new run, because these inputs changed since {first}: target."
     assert told(task, budget=3600.0)[0].endswith(": budget.")
 
 

@@ -37,6 +37,9 @@ def check_rescored(run: Path) -> None:
 
 OTHER_METRICS = [
     ("classify", "metric: macro_f1\n"),
+    ("classify", "several: true\n"),
+    ("classify", "costs: {labels: {dragons: 20}, handover: 0.5}\n"),
+    ("classify", f"scale: [{', '.join(THEMES)}]\n"),
     ("answer", "metric: token_f1\n"),
     ("rewrite", "metric: sari\n"),
 ]

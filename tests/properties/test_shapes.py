@@ -148,5 +148,5 @@ def test_preferences_are_read_again_as_they_were_written(
 def test_a_shape_without_a_worse_answer_refuses_preferences(tmp_path: Path) -> None:
     file = tmp_path / "trl_preference.jsonl"
     shutil.copyfile(SHAPES / file.name, file)
-    with pytest.raises(InputError, match="convert to openai, sharegpt, trl, kto"):
+    with pytest.raises(InputError, match="Convert to openai, sharegpt, trl, kto"):
         convert(file, "alpaca")

@@ -40,7 +40,18 @@ ORDER = (
         "runs",
         "estimates",
     ),
-    *("checks", "repair", "report", "answer_file", "feedback", "comparison", "tuning", "suites", "export"),
+    *(
+        "checks",
+        "repair",
+        "report",
+        "answer_file",
+        "feedback",
+        "comparison",
+        "tuning",
+        "suites",
+        "export",
+        "launch",
+    ),
     *("hosted", "serve", "studio", "mcp_server", "cli"),
 )
 """Each may import only from the left."""

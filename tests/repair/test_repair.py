@@ -239,7 +239,10 @@ def test_a_row_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest
     rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
     file = task_of(tmp_path, rows.encode(), "rows.tsv")
     assert main(["check", str(file), "--fix"]) == 0
-    assert "by hand, because rows.tsv cannot hold the change: rows.tsv:2." in capsys.readouterr().out
+    assert (
+        "by hand, because the format of rows.tsv cannot store the change: rows.tsv:2."
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
@@ -627,7 +630,7 @@ def test_a_file_that_is_not_ours_or_was_changed_is_not_overwritten(tmp_path: Pat
     files.fixed_file.unlink()
     fix(task)
     files.fixed_file.write_bytes(files.fixed_file.read_bytes() + b"\n")
-    with pytest.raises(InputError, match="changed since"):
+    with pytest.raises(InputError, match="changed after"):
         undo(task, ["all"])
     assert files.fixed_file.read_bytes().endswith(b"\n\n")
 

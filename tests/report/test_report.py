@@ -142,7 +142,7 @@ def test_both_files_have_the_notes_and_the_openings(tmp_path: Path) -> None:
         "14 near-duplicates were kept on one side.",
         "documents: not used yet",
         "Rank 16 on all linear layers.",
-        "Planned: 14 min. Taken: 14 min.",
+        "Planned time: 14 min. Actual time: 14 min.",
         "The test has been opened 2 times",
     ):
         assert note in page.text
@@ -267,13 +267,13 @@ def test_other_measures_are_shown_with_their_intervals(kind: str, labels: list[s
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("answer", "keeps only the first sentence;"), ("classify", "keeps nothing;")]
+    ("kind", "told"), [("answer", "only the first sentence of"), ("classify", "no instructions;")]
 )
 def test_the_prompts_say_what_fine_tuning_does_to_the_instructions(kind: str, told: str) -> None:
     page, _ = shown(real_run(kind))
-    assert f"the fine-tuned model's prompt {told}" in page.text
+    assert f"The fine-tuned model's prompt contains {told}" in page.text
     page, _ = shown(real_run(kind, more="methods: [baseline, prompt]\n"))
-    assert "the fine-tuned model's prompt" not in page.text
+    assert "The fine-tuned model's prompt" not in page.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -589,8 +589,8 @@ def test_graded_rows_are_higher_or_lower_from_the_margin_on(tmp_path: Path) -> N
     for told in (
         "Higher with tuning",
         "Lower with tuning",
-        "rows whose score changed by 2 points, the margin, or more",
-        "so right and wrong are not counted here",
+        "rows whose score changed by at least the margin of 2 points",
+        "so there is no count of wrong answers here",
     ):
         assert told in page.text
     assert "Fixed by" not in page.text

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_encoder import tiny_encoder
 
 from etude.assistant import Assistant
+from etude.hosted.stores import HostedStores
+from etude.serve.server import ServerSettings
+from etude.task.contract import Contract
 from etude.types import ModelRef
 from serving import serve_as, serving
 from tiny import save_tiny_model
@@ -40,7 +45,13 @@ def test_a_client_gets_what_it_asks_for(name: str, tmp_path: Path) -> None:
         )
     folder = save_tiny_model(tmp_path / "tiny", max_position_embeddings=4096)
     tiny = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=60)
-    with serving(serve_as("tiny", tiny)) as url:
+    labels = ("card", "refund")
+    sorter = replace(tiny, kind="classify", choices=labels, contract=Contract(labels=labels))
+    tiny_encoder().save(tmp_path / "encoder")
+    settings = ServerSettings(encoder=str(tmp_path / "encoder"))
+    stores = HostedStores(tmp_path / "data", {"encoder": settings.encoder})
+    served = (serve_as("tiny", tiny), serve_as("sorter", sorter))
+    with serving(*served, settings=settings, hosted=stores) as url:
         command = [str(python), str(Path(__file__).parent / "clients" / script), url]
         result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -84,7 +84,7 @@ def test_errors_before_a_route_have_the_form_of_the_api() -> None:
             httpx2.post(url + CHAT, content=b"x" * 2000),
             httpx2.post(url + CHAT, content=(b"x" * 500 for _ in range(4))),
             httpx2.get(f"{url}/v1/nothing"),
-            httpx2.get(url + CHAT),
+            httpx2.get(f"{url}/v1/completions"),
             httpx2.post(url + CHAT, json=BODY | {"n": 8}),
             httpx2.post(url + CHAT, json=BODY | {"tools": "x"}),
         ]

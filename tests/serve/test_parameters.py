@@ -131,7 +131,7 @@ def test_text_that_looks_like_the_template_opens_no_turn(client: openai.OpenAI, 
 def test_an_assistant_without_a_run_or_on_another_engine_is_not_as_measured(tmp_path: Path) -> None:
     FAKE.save(tmp_path / "luma")
     (served,) = load_catalogue([str(tmp_path / "luma")]).values()
-    assert served.unmeasured_reason == "no run has measured it"
+    assert served.unmeasured_reason == "no run has measured this assistant"
     local = replace(FAKE, model=ModelRef("smollm2-135m-instruct"))
     local.save(tmp_path / "other")
     (served,) = load_catalogue([str(tmp_path / "other")], engine="llama_cpp").values()

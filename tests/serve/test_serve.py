@@ -233,7 +233,7 @@ def test_other_errors_have_the_statuses_of_the_api(client: openai.OpenAI, addres
     with pytest.raises(openai.BadRequestError) as long:
         client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "word " * 5000}])
     assert long.value.code == "context_length_exceeded"
-    for path, status in (("/v1/nothing", 404), ("/v1/chat/completions", 405)):
+    for path, status in (("/v1/nothing", 404), ("/v1/completions", 405)):
         response = client._client.get(f"{address}{path}")
         assert response.status_code == status
         assert set(response.json()["error"]) == {"message", "type", "param", "code"}
@@ -287,7 +287,7 @@ def test_an_answer_longer_than_was_measured_is_not_as_measured() -> None:
             header = client.chat.completions.with_raw_response.create(**create.keywords).headers
             assert header["x-etude-measured"] == str(measured).lower()
         assert client.chat.completions.create(model="short", messages=ASKED).measured is True
-        assert done.measured_reason == "more than the 4 answer tokens of the assistant"
+        assert done.measured_reason == "the request raises the assistant's limit of 4 answer tokens"
 
 
 def test_keys_allow_what_their_scopes_say() -> None:
@@ -339,7 +339,7 @@ def test_the_lines_of_the_docs_talk_to_a_server_that_a_user_has_started(tmp_path
             assert server.stdout is not None
             url = server.stdout.readline().rpartition(" ")[2].strip().removesuffix("/v1")
             assert server.stdout.readline() == (
-                "luma is luma/few_shot. Its answers are not as measured: no run has measured it.\n"
+                "luma is luma/few_shot. Its answers are not as measured: no run has measured this assistant.\n"
             )
             pages = (Path(__file__).parents[2] / name for name in ("README.md", "docs/serving.md"))
             lines = [
@@ -459,7 +459,7 @@ def test_places_get_names_and_an_engine(tmp_path: Path) -> None:
         "luma": "fake",
         "second": "llama_cpp:smollm2-135m-instruct",
     }
-    with pytest.raises(InputError, match="a second assistant named 'luma'"):
+    with pytest.raises(InputError, match="another assistant already has the name 'luma'"):
         load_catalogue([str(tmp_path / "luma"), f"luma={tmp_path / 'other'}"])
 
 
@@ -484,7 +484,7 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest
     assert find_key(read_keys(file), token + "x") is None
     assert main(make) == 2
     assert main(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2
-    assert "needs keys" in capsys.readouterr().err
+    assert "needs API keys" in capsys.readouterr().err
 
 
 def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
@@ -604,10 +604,10 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
     assert find_run_at(task).name == later.name, "the one worked on last"
     (served,) = load_catalogue([str(task)]).values()
     assert (served.folder, served.unmeasured_reason) == (run.folder, "")
-    assert served.reason == "No assistant is recommended; the verdict leans to it."
+    assert served.reason == "The verdict recommends no method, but leans to this one."
     for place in (later.folder, later.assistant_folder("prompt")):
         (unfinished,) = load_catalogue([f"luma={place}"]).values()
-        assert unfinished.unmeasured_reason == "run small-later has not opened its test"
+        assert unfinished.unmeasured_reason == "run small-later has not been measured on its test rows yet"
     (unfinished,) = load_catalogue([f"luma={later.folder}"]).values()
     assert unfinished.reason.startswith("The run has no verdict yet; of its 1 fitted methods")
     with serving(unfinished) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:

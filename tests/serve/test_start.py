@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from etude.assistant import Assistant
+from etude.serve.launch import _open_socket
 from etude.types import ModelRef
 
 SCRIPT = """
@@ -30,3 +32,10 @@ def test_an_assistant_that_needs_no_torch_does_not_import_it(tmp_path: Path) -> 
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "luma")]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_body_of_an_answer_does_not_wait_for_an_acknowledgement_of_its_head() -> None:
+    with _open_socket("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

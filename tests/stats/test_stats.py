@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from sklearn.metrics import f1_score
+from sklearn.metrics import cohen_kappa_score, f1_score
 
 from etude.stats import (
     UnitSums,
@@ -19,6 +19,7 @@ from etude.stats import (
     estimate,
     estimate_known,
     estimate_sample,
+    make_kappa_sample,
     make_label_sample,
     make_score_sample,
     measure_disagreement,
@@ -249,6 +250,52 @@ def test_swaps_are_scipys_paired_permutation_test() -> None:
     oracle = np.mean(np.abs(values) >= abs(difference(first, second)) - 1e-12)
     samples = [make_label_sample(expected.tolist(), labels.tolist()) for labels in (first, second)]
     assert compute_swap_p(*samples) == pytest.approx(oracle)
+
+
+# kappa
+
+
+def test_kappa_under_weights_is_scikit_learns() -> None:
+    rng = np.random.default_rng(4)
+    expected = rng.integers(0, 5, 60)
+    predicted = np.clip(expected + rng.integers(-1, 2, 60), 0, 4)
+    weights = resample_units(60)[:20]
+    result = make_kappa_sample(expected, predicted).replicates(weights)
+    for value, weight in zip(result, weights, strict=True):
+        oracle = cohen_kappa_score(expected, predicted, weights="quadratic", sample_weight=weight)
+        assert value == pytest.approx(oracle, abs=1e-9)
+
+
+def test_kappa_in_groups_is_that_of_the_rows() -> None:
+    expected, predicted = [0, 1, 2, 3, 3, 0], [0, 2, 2, 3, 1, 0]
+    grouped = make_kappa_sample(expected, predicted, ["a", "a", "b", "b", "c", "c"])
+    oracle = cohen_kappa_score(expected, predicted, weights="quadratic")
+    assert (grouped.units, grouped.value) == (3, pytest.approx(oracle, abs=1e-9))
+
+
+def test_agreement_below_chance_and_a_constant_have_no_kappa() -> None:
+    assert make_kappa_sample([0, 4, 0, 4], [4, 0, 4, 0]).value == 0
+    assert make_kappa_sample([0, 1, 2, 3], [2, 2, 2, 2]).value == 0
+    assert make_kappa_sample([2, 2], [2, 2]).value == 1
+
+
+@pytest.mark.real
+def test_the_interval_of_kappa_covers_and_equal_methods_differ_seldom() -> None:
+    """400 samples of 150 rows whose answers are right with probability 0.6 and else even over five scores."""
+    rng = np.random.default_rng(0)
+    chance = np.full((5, 5), 0.4 / 25) + np.eye(5) * 0.6 / 5
+    distance = (np.arange(5)[:, None] - np.arange(5)) ** 2
+    truth = 1 - (chance * distance).sum() / (distance / 25).sum()
+    covered = gains = 0
+    for _ in range(400):
+        expected = rng.integers(0, 5, 150)
+        answers = [np.where(rng.random(150) < 0.6, expected, rng.integers(0, 5, 150)) for _ in range(2)]
+        first, second = (make_kappa_sample(expected, answer) for answer in answers)
+        interval = estimate_sample(first)
+        covered += interval.low <= truth <= interval.high
+        gains += compare_paired(first, second).gains
+    assert covered >= 0.92 * 400
+    assert gains <= 20  # 2.5% are expected, 20 of 400 have a chance of under one in a hundred
 
 
 # two methods

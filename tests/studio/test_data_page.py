@@ -87,10 +87,10 @@ def test_who_saves_a_row_second_sees_the_first_correction_and_is_asked(studio_ta
     browser(studio, "ben").post("/row", data={**form, "correction": "Title: B\nAges: 2"})
     asked = ana.post("/row", data=form)
     assert asked.status_code == 409
-    assert "ben said: corrected" in asked.text
+    assert "ben gave this feedback: corrected" in asked.text
     assert f">\n{GOOD}</textarea>" in asked.text
     assert "Corrected by ben" in asked.text
     saved = ana.post("/row", data={**fields(asked.text), "correction": GOOD})
     assert saved.status_code == 200
     assert [entry["reviewer"] for entry in read_feedback_lines(studio_task)] == ["ben", "ana"]
-    assert re.search(r"In the examples.*Corrected by", saved.text, re.DOTALL)
+    assert re.search(r"Answer in the examples.*Corrected by", saved.text, re.DOTALL)

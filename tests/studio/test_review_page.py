@@ -58,7 +58,7 @@ def test_who_saves_second_sees_the_first_and_is_asked(studio_task: Path) -> None
     send(ben, "correct", page.replace(fields(page)["entry"], "of-ben"), correction=GOOD, reason="too short")
     asked = send(ana, "reject", page, reason="wrong age")
     assert asked.status_code == 409
-    assert "ben said: corrected, “too short”" in asked.text
+    assert "ben gave this feedback: corrected, “too short”" in asked.text
     assert GOOD in asked.text
     assert 'value="wrong age"' in asked.text
     assert len(read_feedback_lines(studio_task)) == 1

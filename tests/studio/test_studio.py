@@ -138,7 +138,7 @@ def test_each_key_is_kept_as_what_it_means(task: Path) -> None:
     send(client, "reject", reason="wrong age")
     send(client, "expert")
     last = send(client, "skip")
-    assert "3 of 5 reviewed (3 by you), 1 to go" in last.text, "one is left to an expert"
+    assert "3 of 5 reviewed (3 by you), 1 left for you" in last.text, "one is left to an expert"
     kept = read_feedback_lines(task)
     assert kept[0]["correction"] == kept[0]["answer"] == answer[1]
     assert kept[1]["correction"] == GOOD
@@ -211,7 +211,7 @@ def test_dev_rows_that_counted_as_wrong_are_shown_and_accepting_one_leaves_the_r
     client, counts = browser(studio), studio.queue.count("dev")
     assert counts.total == counts.answered > 0
     page = client.get("/review?from=dev")
-    assert "In the examples" in page.text
+    assert "Answer in the examples" in page.text
     send(client, "accept", page.text)
     assert (read_feedback_lines(task)[0]["thumb"], read_feedback_lines(task)[0].get("correction")) == (
         "up",
@@ -363,7 +363,7 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     wait_for_comparison(studio)
     page = client.get("/compare").text
     assert "Train on these rows anyway?" in page
-    assert "Yes, go on" in page
+    assert "Yes, continue" in page
     assert not studio.comparing.failure
     assert studio.run == find_run(task.parent / "runs", None), "nothing was run"
 
@@ -437,7 +437,7 @@ def test_blind_choices_name_no_method_and_give_rate_and_agreement(task: Path) ->
     ]
     page = client.get(f"{path}&result=1").text
     assert "Reviewers agree on 100.0% of the 3 rows" in page
-    assert re.search(r"preferred to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
+    assert re.search(r"preferred prompt to baseline in \S+% of 6 choices \(95% interval .*n = 3 rows\)", page)
     test = next(json.loads(file.read_text())["test"] for file in (task.parent / "runs").glob("*/split.json"))
     assert not {entry["input"] for entry in kept} & {row.text for row in studio.rows if row.id in test}
 
@@ -462,9 +462,9 @@ def test_choices_of_other_methods_count_for_the_answer_and_only_the_last_that_st
         studio.log.add(entry)
     blind = BlindComparison(studio, "prompt", "baseline")
     assert [entry.id for entry in blind.choices] == ["2", "5"]
-    assert "prompt is preferred to baseline in 100.0% of 2 choices" in blind.result[0]
+    assert "Reviewers preferred prompt to baseline in 100.0% of 2 choices" in blind.result[0]
     assert (
-        "baseline is preferred to prompt in 0.0% of 2 choices"
+        "Reviewers preferred baseline to prompt in 0.0% of 2 choices"
         in BlindComparison(studio, "baseline", "prompt").result[0]
     )
 
@@ -620,7 +620,7 @@ def test_corrections_are_proposed_side_by_side_and_accepted_one_by_one(
     examples.write_text("".join(lines))
     late = client.post("/fixes", data={**fields(page), "which": "", "do": "accept"})
     assert late.status_code == 400
-    assert "was changed since it was checked" in late.text
+    assert "was changed after it was checked" in late.text
 
 
 def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -> None:
@@ -638,7 +638,7 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -
     assert "&lt;script&gt;alert" in page
     form = {"token": fields(page)["token"], "input": "Bombs?", "do": "approve"}
     refused = client.post("/tests", data={**form, "output": "No way."}).text
-    assert "Not approved. This breaks the contract" in refused
+    assert "Not approved. The answer breaks the contract" in refused
     assert ">\nNo way.</textarea>" in refused
     client.post("/tests", data={**form, "output": GOOD})
     kept = [json.loads(line) for line in (task.parent / "teach.jsonl").read_text().splitlines()]

@@ -63,7 +63,7 @@ def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_d
     for headers in ({}, {"x-fragment": "1"}):
         refused = client.post("/feedback", data=say, headers=headers)
         assert refused.status_code == 422
-        assert "Not saved. This breaks the contract: " in refused.text
+        assert "Not saved. The answer breaks the contract: " in refused.text
         assert ">\nNo title</textarea>" in refused.text
     assert not read_feedback_lines(studio_task)
     again = {name: unescape(value) for name, value in fields(refused.text).items()}
@@ -79,7 +79,7 @@ def test_back_in_blind_shows_the_choice_and_a_new_one_replaces_it(studio_task: P
     for say in ("right", "both"):
         page = client.get(f"{path}&back=1").text
         before = "Left" if say == "right" else "Right"
-        assert f"You have already judged these two: {before}." in page
+        assert f"You have already judged this pair: {before}." in page
         again = fields(page.partition("rows judged by")[2])
         assert again["key"] == form["key"]
         client.post("/blind", data={**again, "say": say}, headers={"x-fragment": "1"})
@@ -97,7 +97,10 @@ def test_home_says_who_did_how_much_and_how_far_two_agree(studio_task: Path) -> 
     assert entry
     shown = entry[0]
     studio.log.add(Feedback("b", "", "ben", "", shown.input, str(shown.answer), thumb="up"))
-    assert "Two people judged 1 answer. Their agreement beyond chance (kappa) is 1.00" in client.get("/").text
+    assert (
+        "Judged by two people: 1 answer. Their agreement beyond chance (kappa) is 1.00"
+        in client.get("/").text
+    )
 
 
 def test_findings_say_whether_the_rows_were_checked(studio_task: Path) -> None:
@@ -105,7 +108,7 @@ def test_findings_say_whether_the_rows_were_checked(studio_task: Path) -> None:
     studio.data.set_findings([])
     assert "have not been checked" in client.get("/findings").text
     studio.checking.has_checked = True
-    assert "Nothing was found." in client.get("/findings").text
+    assert "No problems were found." in client.get("/findings").text
 
 
 def test_a_failed_answer_stands_beside_its_proposed_row_and_nothing_is_an_empty_box(

@@ -238,7 +238,7 @@ def test_gates_are_sentences(text: str, parts: tuple) -> None:
     "text", ["contract", "contract >= 98", "contract = 98%", ">= 3%", "a <= base 2 points", "a < 3%"]
 )
 def test_an_invalid_gate_is_reported_with_its_line(text: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"task\.yaml:\d+: gates: not a gate"):
+    with pytest.raises(InputError, match=r"task\.yaml:\d+: gates: this is not a gate"):
         load_task(write_task(tmp_path, more=f"gates:\n  - {json.dumps(text)}\n"))
 
 
@@ -251,9 +251,14 @@ def build_measure(right: int, cases: int) -> Measure:
 @pytest.mark.parametrize(
     ("right", "cases", "outcome", "detail"),
     [
-        (200, 200, "passed", "no failure in 200 cases; so few cases allow a true rate of up to 1.9%"),
-        (30, 30, "too few cases", "it needs about 1.. cases"),
-        (29, 30, "too few cases", "more likely fail"),
+        (
+            200,
+            200,
+            "passed",
+            "no failure in 200 cases; with so few cases, the true failure rate may be up to 1.9%",
+        ),
+        (30, 30, "too few cases", "about 1.. cases are needed"),
+        (29, 30, "too few cases", "it would probably fail"),
         (10, 30, "failed", "33.3%"),
     ],
 )
@@ -288,7 +293,7 @@ def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     )  # what was not asked has not passed
     task = copy_task("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 2
-    assert "write 'sensitive'" in capsys.readouterr().err
+    assert "Write 'sensitive'" in capsys.readouterr().err
 
 
 def test_gates_and_suites_start_no_new_run(tmp_path: Path) -> None:

@@ -130,12 +130,12 @@ def test_a_short_task_has_the_deerrors(folder: Path) -> None:
         ("lora_layers: top-0", "all or top-N"),
         ("lora_layers: [1, 2]", "all or top-N"),
         ("data_parallel: dp", "one of ddp, fsdp"),
-        ("weights: full, rank: 4", "rank is for adapters, and weights: full has none .*got 4"),
-        ("targets: q_proj", "a list of names.*write train.targets: .q_proj, v_proj."),
+        ("weights: full, rank: 4", "rank is only for adapters, not for weights: full .*got 4"),
+        ("targets: q_proj", "a list of names.*Write train.targets: .q_proj, v_proj."),
         ("betas: [0.9, 1]", r"two, each a number from 0 to below 1 \(got \[0.9, 1\]\)"),
         ("targets: [q_proj, true]", r'a list of names \(got \["q_proj", true\]\)'),
-        ("weights: full, targets: [q_proj]", r'targets is for adapters, .*\(got \["q_proj"\]\)'),
-        ("warmup: 6%", "write train.warmup: 0.06"),
+        ("weights: full, targets: [q_proj]", r'targets is only for adapters, .*\(got \["q_proj"\]\)'),
+        ("warmup: 6%", "Write train.warmup: 0.06"),
     ],
 )
 def test_settings_of_the_training_are_refused_by_their_line(folder: Path, setting: str, message: str) -> None:
@@ -207,18 +207,18 @@ def test_a_name_from_another_tool_is_answered_with_the_line_that_is_taken(folder
         with pytest.raises(InputError) as caught:
             read(folder, f"{REQUIRED}{line}\n")
         [issue] = caught.value.issues
-        [remedy] = re.findall(r"write (\w+: (?:\[.*\]|[\w.]+))", issue.remedy)
+        [remedy] = re.findall(r"[Ww]rite (\w+: (?:\[.*\]|[\w.]+))", issue.remedy)
         assert remedy == f"{ours}: {format_setting(value)}"
         assert read(folder, f"{REQUIRED}train: {{{remedy}}}\n").train
     if ours in SETTINGS:
-        with pytest.raises(InputError, match=re.escape(f"write {ours}:")):
+        with pytest.raises(InputError, match=re.escape(f"Write {ours}:")):
             auto_config(100, 10**8, {theirs: value})
-    with pytest.raises(InputError, match=f"write {ours}: and "):
+    with pytest.raises(InputError, match=rf"Write .* for (train\.)?{ours}"):
         read(folder, f"{REQUIRED}train: {{{theirs}: {{}}}}\n")
 
 
 def test_warmup_steps_are_a_share_below_one_and_none_above(folder: Path) -> None:
-    for steps, remedy in (("0.1", "write warmup: 0.1."), ("10", "write warmup: and their share")):
+    for steps, remedy in (("0.1", "Write warmup: 0.1."), ("10", "Write their share")):
         with pytest.raises(InputError, match=remedy):
             read(folder, f"{REQUIRED}train: {{warmup_steps: {steps}}}\n")
 
@@ -236,7 +236,7 @@ def test_a_way_of_training_that_is_not_there_is_no_typing_error(folder: Path, li
     with pytest.raises(InputError) as caught:
         read(folder, f"{REQUIRED}{line}\n")
     [issue] = caught.value.issues
-    assert "not in this version" in issue.remedy or "write fine_tune" in issue.remedy
+    assert "is not supported" in issue.remedy or "write fine_tune" in issue.remedy
     assert "weights: lora" in issue.remedy
     assert "weights: full" in issue.remedy
 
@@ -278,7 +278,7 @@ def test_the_way_to_a_model_over_a_link_stays(folder: Path, tmp_path_factory: py
         ("kind: a\nkind: b\n", r"task\.yaml:2: the key 'kind' occurs twice, first on line 1"),
         ("- a\n- b\n", "must be a mapping"),
         ("kind: a\n---\nkind: b\n", "not YAML"),
-        ("kind: &a x\nname: *a\n", "aliases are not read"),
+        ("kind: &a x\nname: *a\n", "aliases are not supported"),
         ("<<: {kind: a}\n", "unknown key"),
         ("? [a, b]\n: c\n", "unknown key"),
         ("a: " + "[" * 1200, "not YAML|too deep"),
@@ -407,14 +407,14 @@ def test_a_price_that_is_missing_is_noted_exactly_when_money_cannot_be_told(
     task = read(folder, f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprices: {{{prices}}}\n")
     per_token = bool(names & {"prompt", "cached", "answer"})
     unused = per_token and not {"prompt", "answer"} <= names
-    assert any("not priced by its tokens" in note for note in task.notes) == unused
+    assert any("tokens, a request" in note for note in task.notes) == unused
     assert any("without per_hour" in note for note in task.notes) == ("per_hour" not in names)
     if unused:
         missing = " and ".join(name for name in ("prompt", "answer") if name not in names)
-        assert f"prices: without {missing} a request" in task.notes[0]
+        assert f"prices: without a price for {missing} tokens, a request" in task.notes[0]
     cost = PricedCost(prompt_tokens=100, cached_tokens=10, answer_tokens=20, seconds=0.5)
     priced = compute_request_price(cost, task.prices) is not None
-    assert any("it has no price" in note for note in task.notes) == (not priced)
+    assert any("a request has no price" in note for note in task.notes) == (not priced)
 
 
 @pytest.mark.parametrize(
@@ -434,25 +434,25 @@ def test_prices_of_tokens_beside_a_bigger_prompt_model_are_noted(
         tmp_path,
         f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprompt_model: {prompt_model}\nprices: {prices}\n",
     )
-    assert any("apply to model" in note for note in task.notes) == noted
+    assert any("apply only to model" in note for note in task.notes) == noted
 
 
 def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    with pytest.raises(InputError, match="link that leads nowhere"):
+    with pytest.raises(InputError, match="link cannot be followed"):
         load_task(loop)
 
 
 @pytest.mark.parametrize(
     ("line", "issue"),
     [
-        ("target: 95", "target must be a number from 0 to 1 (got '95'). write target: 0.95."),
-        ("target: 95%", "target must be a number from 0 to 1 (got '95%'). write target: 0.95."),
-        ("margin: 2", "margin must be a number from 0 to 0.5 (got '2'). write margin: 0.02."),
-        ("margin: 0.9", "write margin: and a number from 0 to 0.5."),
-        ("margin: 90", "write margin: and a number from 0 to 0.5."),
-        ("train: {learning_rate: 5}", "write train.learning_rate: and a number above 0 to 1."),
+        ("target: 95", "target must be a number from 0 to 1 (got '95'). Write target: 0.95."),
+        ("target: 95%", "target must be a number from 0 to 1 (got '95%'). Write target: 0.95."),
+        ("margin: 2", "margin must be a number from 0 to 0.5 (got '2'). Write margin: 0.02."),
+        ("margin: 0.9", "Write a number from 0 to 0.5 for margin."),
+        ("margin: 90", "Write a number from 0 to 0.5 for margin."),
+        ("train: {learning_rate: 5}", "Write a number above 0 to 1 for train.learning_rate."),
         ("seed: -1", "seed must be a whole number from 0 to 4294967295 (got '-1')"),
     ],
 )

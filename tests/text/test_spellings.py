@@ -102,7 +102,7 @@ def test_a_class_of_typing_errors_is_told_by_init_check_and_compare(
         event.text for event in told if isinstance(event, NoteEvent) and "spelling counts" in event.text
     )
     assert text in note
-    assert note.endswith("accuracy would be the metric instead of macro-F1.")
+    assert note.endswith("the metric would be accuracy, not macro-F1.")
 
 
 def test_labels_written_alike_are_passed_over(tmp_path: Path) -> None:

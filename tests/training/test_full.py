@@ -189,11 +189,11 @@ def test_memory_and_disk_are_told_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert checkpoint is not None
     assert needed.checkpoints == 2 * sum(tensor.nbytes for tensor in checkpoint[0].values() if tensor.ndim)
     disk = format_size(needed.checkpoints + needed.result)
-    assert f"{disk} of disk in {tmp_path}" in first
+    assert f"{disk} on disk in {tmp_path}" in first
     assert [line["warning"] for line in lines if "warning" in line] == [lines[0]["warning"]], (
         "before the first step"
     )
-    assert f"need {disk} of disk" in lines[0]["warning"]
+    assert f"need {disk} on the disk of" in lines[0]["warning"]
 
 
 def test_settings_have_a_lower_learning_rate_and_no_adapter() -> None:

@@ -65,7 +65,7 @@ def test_layers_of_experts_do_not_hide_the_decoder_layers() -> None:
 def test_a_model_whose_layers_are_not_clear_is_named() -> None:
     module = deep_model()
     module.tower = nn.ModuleList(nn.Linear(2, 2) for _ in range(LAYERS))
-    with pytest.raises(ModelError, match=r"LlamaForCausalLM counts 4 .*model\.layers, tower"):
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM has 4 .*model\.layers, tower"):
         build_layer_filter(module, "top-2")
     module.model.layers = nn.Sequential(*module.model.layers)
     del module.tower

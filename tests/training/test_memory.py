@@ -115,7 +115,7 @@ def test_a_disk_too_small_for_the_result_ends_a_run_before_its_first_step(
     output = Output(tmp_path / "c", tmp_path / "a", news.append)
     monkeypatch.setattr("etude.training.memory.forecast.free_bytes", lambda folder: disk.result - 1)
     with pytest.raises(
-        RunError, match=r"weights need \d+ kB of disk in .*, and \d+ kB are free.*free some space"
+        RunError, match=r"weights need \d+ kB on the disk of .*, but only \d+ kB are free.*Free disk space"
     ):
         train(tiny_model(), token_rows(8), token_rows(2), CONFIG, output)
     assert not news

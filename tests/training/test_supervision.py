@@ -54,7 +54,7 @@ def test_rows_whose_end_of_turn_is_not_learned_are_all_named() -> None:
         count_supervision([good, dumb], END, dev_rows=[good, replace(dumb, id="rows.jsonl:7")])
     assert [fault.location for fault in caught.value.issues] == ["bad", "bad", "rows.jsonl:7", "rows.jsonl:7"]
     assert parse_location(caught.value.issues[-1].location) == ("rows.jsonl", 7)
-    assert "would not know when to stop" in str(caught.value)
+    assert "would not learn when to stop" in str(caught.value)
 
 
 def test_beginnings_of_the_text_are_counted() -> None:

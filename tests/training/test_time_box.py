@@ -19,7 +19,7 @@ from etude.methods.shared.training_run import CUT, TrainingRun
 from etude.training import Output, TokenRow, TrainConfig, TrainResult, make_batches, train
 from etude.training.time_box import NUM_MEASUREMENTS, BoxPlanner, TimeBox
 
-NUM_ROWS, DEV_SECONDS = 60, 3.0
+NUM_ROWS, DEV_SECONDS = 60, 1.0
 CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=3, rows_per_step=4, micro_tokens=80)
 EPOCH_STEPS = NUM_ROWS // CONFIG.rows_per_step
 MACHINES: dict[str, Callable[[int], float]] = {
@@ -83,13 +83,20 @@ def test_a_box_ends_within_one_step_and_one_dev_loss(name: str, tmp_path: Path) 
         assert machine.now < seconds
     if name == "constant":
         assert machine.now >= seconds - 1.0 - DEV_SECONDS, "the box is used"
-        assert 15 <= result.steps <= 20
+        assert 24 <= result.steps <= 28
         assert rates[-1] < 0.25 * max(rates), "the learning rate falls with the share that is used"
         assert [round(done / result.steps, 1) for done in result.measured_steps] == [0.0, 0.3, 0.7, 1.0]
     if name == "hopeless":
         assert result.steps == 1
     plans = [line for line in machine.lines if "planned_steps" in line]
     assert [line["planned_steps"] for line in plans] == [plan[1] for plan in result.plans[1:]]
+
+
+def test_dear_dev_losses_are_measured_less_often() -> None:
+    for dev_seconds, expected in ((0.1, 3), (1.0, 3), (1.5, 2), (3.0, 1), (20.0, 1)):
+        progress = TrainResult(epoch=0)
+        progress.dev_seconds = dev_seconds
+        assert BoxPlanner(TimeBox(30.0), progress, 45, lambda line: None).num_measurements == expected
 
 
 @given(st.lists(st.floats(0.01, 40), min_size=45, max_size=45), st.floats(0.01, 10), st.floats(0, 300))
@@ -150,7 +157,7 @@ def test_without_a_box_no_plan_is_made_and_epochs_are_measured(tmp_path: Path) -
 def test_only_rows_that_were_trained_on_count_and_others_change_nothing(tmp_path: Path) -> None:
     def run(folder: Path, rows: list[TokenRow]) -> TrainResult:
         machine = Machine(MACHINES["constant"])
-        output = Output(folder / "c", folder / "a", machine.log, box=TimeBox(20.0, lambda: machine.now))
+        output = Output(folder / "c", folder / "a", machine.log, box=TimeBox(12.0, lambda: machine.now))
         return train(tiny_model(), rows, token_rows(6, seed=1), CONFIG, output)
 
     rows = token_rows(NUM_ROWS)
@@ -178,7 +185,7 @@ def test_the_first_rows_of_an_epoch_have_every_label(labels: list[str], seed: in
 
 @pytest.mark.parametrize(
     ("seconds", "note"),
-    [(20.0, r"stopped by the budget after \d+ of 60 rows"), (36.0, r"after 1\.\d of 3 epochs")],
+    [(12.0, r"stopped by the budget after \d+ of 60 rows"), (28.0, r"after 1\.\d of 3 epochs")],
 )
 def test_the_record_says_in_words_what_the_budget_left_out(seconds: float, note: str, tmp_path: Path) -> None:
     machine = Machine(MACHINES["constant"])

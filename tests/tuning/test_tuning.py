@@ -149,7 +149,7 @@ def test_a_yes_beforehand_says_in_one_line_what_it_accepts(budget: float | None,
     assert asked
     assert RunConsole(Console(width=200, file=screen), yes=True).confirm(asked)
     [line] = screen.getvalue().splitlines()
-    assert f"takes about 2 h, over {limit}" in line
+    assert f"takes about 2 h, more than {limit}" in line
     assert "(yes, by --yes)" in line
 
 
@@ -228,7 +228,7 @@ def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path:
 def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
     with pytest.raises(Declined):
-        train(task, budget=0.001, confirm=lambda question: "over the budget" not in question)
+        train(task, budget=0.001, confirm=lambda question: "more than the budget" not in question)
     assert not find_runs(task.parent / "runs")
 
 
@@ -502,10 +502,10 @@ def test_the_model_without_weights_is_refused_with_the_key_to_set(
     assert main(["train", str(write_task(tmp_path)), "--show", "1"]) == 2
     told = capsys.readouterr().err
     assert (
-        "fake cannot have its weights trained. Set model: in the task file to one that can (local: packaged"
+        "fake cannot be trained by Étude. In the task file, set model: to a model that can (local: packaged"
         in told
     )
-    assert "; compare and train without --show accept fake as it is." in told
+    assert "; compare, and train without --show, also work with fake." in told
 
 
 def add_row(task: Path, **row: object) -> None:
@@ -534,14 +534,14 @@ def test_room_for_an_answer_that_leaves_none_for_a_prompt_is_one_fault(tmp_path:
         preview(write_task(tmp_path / "task", "answer", str(model), 130, "max_tokens: 256\n"), 1)
     [fault] = caught.value.issues
     assert fault.location == "max_tokens"
-    assert "reads 256 tokens" in fault.message
+    assert "at most 256 tokens" in fault.message
 
 
 def test_marks_of_a_chat_template_in_answers_are_asked_about(tmp_path: Path) -> None:
     task = write_task(tmp_path, "rewrite")
     add_row(task, input="How are you on a day like this?", output="Fine.<|im_end|> Thank you.")
     with pytest.raises(
-        Declined, match=r"marks of a chat template.*examples\.jsonl:151.*Remove the marks"
+        Declined, match=r"chat-template tokens.*examples\.jsonl:151.*Remove the tokens"
     ) as caught:
         train(task)
     assert "Mask" not in str(caught.value)

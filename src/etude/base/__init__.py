@@ -1,1 +1,1 @@
-"""Plumbing that knows nothing of the domain: files, JSON, formatting, issues of inputs, processes, parts of pages."""
+"""Helpers that do not depend on the domain: files, JSON, formatting, issues, processes, parts of pages."""

@@ -1,6 +1,6 @@
-"""Texts in a temporary file, so that a set may be larger than memory: eight bytes a text stay in memory.
+"""Texts in a temporary file, for sets larger than memory: only eight bytes per text are in memory.
 
-The file has no name where the system allows it, so nothing of it is left behind.
+Where the system allows it, the file has no name, so it disappears with the process.
 """
 
 import tempfile
@@ -9,11 +9,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
-BLOCK = 2**20  # Bytes that are written at once, and read at once in order
+BLOCK = 2**20  # Bytes of one write, and of one read when texts are read in order
 
 
 class DiskTexts(Sequence[str]):
-    """A list of texts that only grows."""
+    """A list of texts to which texts can be appended."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the list
@@ -67,7 +67,7 @@ class DiskTexts(Sequence[str]):
             self._file.seek(self._ends[-1] - len(self._buffer))
             unwritten = memoryview(self._buffer)
             try:
-                while len(unwritten):  # an unbuffered write may take less than it was given
+                while len(unwritten):  # an unbuffered write may write only a part
                     unwritten = unwritten[self._file.write(unwritten) :]
             except OSError as error:  # a full disk; the file itself has no name
                 error.filename = tempfile.gettempdir()

@@ -1,6 +1,5 @@
-"""Files that survive a kill at any moment: written under another name and renamed, or append-only lines."""
+"""Files that survive a kill at any moment. They are written under another name and renamed, or only appended to."""
 
-import fcntl
 import json
 import math
 import os
@@ -11,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from etude.base.locks import lock_file
 from etude.errors import RUN_REMEDY, RunError
 
 Json = dict[str, Any]
@@ -19,13 +19,13 @@ Json = dict[str, Any]
 def parse_json(text: str, **options: Any) -> Any:
     """Parse JSON by RFC 8259, which has no NaN and no Infinity. `options` go to `json.JSONDecoder`.
 
-    Raises ValueError, also for text that is nested too deep and for numbers beyond a float.
+    Raises ValueError, also for text that is nested too deeply and for numbers outside the range of a float.
     """
     try:
         # json.loads makes a new decoder for every text, but only it reports a byte order mark.
         return json.loads(text) if text.startswith("\ufeff") else _get_decoder(**options).decode(text)
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
+        raise ValueError("nested too deeply") from error
 
 
 @lru_cache
@@ -36,13 +36,13 @@ def _get_decoder(**options: Any) -> json.JSONDecoder:
     def parse_float(digits: str) -> float:
         value = float(digits)
         if math.isinf(value):
-            raise ValueError(f"{digits} is beyond the range of a number")
+            raise ValueError(f"{digits} is too large for a number")
         return value
 
     def parse_int(digits: str) -> int:
         try:
             return int(digits)
-        except ValueError as error:  # Python reads at most a few thousand digits
+        except ValueError as error:  # Python converts at most a few thousand digits
             raise ValueError(f"a number of {len(digits):,} digits is too long to read") from error
 
     return json.JSONDecoder(
@@ -112,16 +112,16 @@ def atomic_file(file: Path) -> Iterator[Path]:
 
 
 def _open_private(name: str, flags: int) -> int:
-    Path(name).unlink(missing_ok=True)  # an existing file would keep its own mode
+    Path(name).unlink(missing_ok=True)  # the mode of an existing file would not change
     return os.open(name, flags, 0o600)
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
-    """Append one JSON line and flush it to disk. A last line that a kill cut short is removed first."""
+    """Append one JSON line and flush it to disk. Before that, remove a last line that a kill left incomplete."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+b") as out:
         if out.seek(0, os.SEEK_END):
-            out.seek(-1, os.SEEK_END)  # a complete file costs one byte of reading
+            out.seek(-1, os.SEEK_END)  # for a complete file, only this one byte is read
             if out.read(1) != b"\n":
                 out.seek(0)
                 out.truncate(out.read().rfind(b"\n") + 1)
@@ -139,12 +139,12 @@ def hold_lock(file: Path) -> Iterator[None]:
     """Lock a file, created if absent, for this process and thread; waits while another holds the lock."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file(lock, wait=True)
         yield
 
 
 class LineLog:
-    """A log of JSON lines that goes on when the disk is full: lines wait in memory and are written later."""
+    """A log of JSON lines that survives a full disk: lines wait in memory and are written later."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -152,7 +152,7 @@ class LineLog:
         """Lines that are not on disk yet."""
 
     def append(self, line: Mapping[str, object]) -> OSError | None:
-        """Write the pending lines and this one. Returns the error if the disk refuses one."""
+        """Write the pending lines and this one. Returns the error if a write fails."""
         self.pending.append(line)
         try:
             while self.pending:
@@ -164,7 +164,7 @@ class LineLog:
 
 
 def read_lines(file: Path, remedy: str = RUN_REMEDY) -> Iterator[Json]:
-    """Read JSON objects, one a line. A last line without a line break was cut by a kill and is skipped.
+    """Read JSON objects, one per line. Skips a last line without a line break, which a kill left incomplete.
 
     Raises RunError with the file, the line and the `remedy`.
     """
@@ -199,9 +199,9 @@ def atomic_folder(
 ) -> Iterator[Path]:
     """Yield an empty folder to fill; at the end it is flushed to disk and replaces `folder`.
 
-    A kill leaves the old folder, no folder or the new one, never a mixture; an error leaves the old one. If several
-    processes may do this at once, each gives its temporary folder a `name` of its own, and `is_complete` says
-    whether a folder that another process has put in place meanwhile may stay. Raises OSError.
+    After a kill there is the old folder, no folder or the new one, never a mixture. After an error there is the old
+    one. If several processes may do this at once, each must use a different `name` for its temporary folder;
+    `is_complete` returns whether a folder that another process has put there in the meantime may stay. Raises OSError.
     """
     temporary = folder.with_name(name or folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -218,7 +218,7 @@ def atomic_folder(
 
 
 def _replace_folder(folder: Path, temporary: Path, is_complete: Callable[[Path], bool]) -> None:
-    # Another process may put a folder in place between the removal and the renaming: try again.
+    # Another process may create the folder between the removal and the renaming: try again.
     for _ in range(3):
         try:
             temporary.rename(folder)
@@ -231,8 +231,15 @@ def _replace_folder(folder: Path, temporary: Path, is_complete: Callable[[Path],
     raise failure
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that another thread may be writing to: it is renamed first, so that nothing of it stays."""
+    aside = folder.with_name(f".deleted-{folder.name}")
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def link_or_copy(source: str, target: str) -> None:
-    """Give a file a second name, which takes no disk space; copy it if the file system has no hard links.
+    """Create a hard link to a file, which uses no disk space; copy the file if the file system has no hard links.
 
     Only for files that are replaced and never written to in place. Raises OSError.
     """
@@ -243,14 +250,16 @@ def link_or_copy(source: str, target: str) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes on the disk of a folder, which need not exist yet."""
+    """Return the free bytes on the disk of a folder. The folder need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def _flush(path: Path) -> None:
-    # On a folder, fsync makes a rename in it last through a power cut.
+    if os.name == "nt":  # Windows flushes no file that is open for reading, and opens no folder
+        return
+    # With fsync on its folder, a rename survives a power cut.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,8 @@
-"""Numbers and commands as text, the same everywhere: times, sizes, values of metrics, differences, rows.
+"""Format numbers and commands in the same way everywhere: times, sizes, values of metrics, differences, rows.
 
-Every metric runs from 0 to 1 and is written in per cent, macro-F1 and chrF too. A difference of two is written in
-points, with the ASCII minus, which every terminal shows. Tables keep the tenth of a point, so that columns line up;
-sentences drop it where it is 0.
+Every metric is between 0 and 1 and is written in per cent, also macro-F1 and chrF. A difference of two values is
+written in points, with the ASCII minus, which every terminal can display. Tables always have one decimal, so columns
+line up; sentences omit a decimal that is 0.
 """
 
 import math
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class Interval(Protocol):
-    """A value with its lower and upper bound and the number of units it rests on."""
+    """A value with its lower and upper bound and the number of units behind it."""
 
     @property
     def value(self) -> float:
@@ -32,14 +32,14 @@ class Interval(Protocol):
 
     @property
     def n(self) -> int:
-        """Independent units."""
+        """The number of independent units."""
 
 
 def format_time(seconds: float, digits: int = 2) -> str:
-    """Format a time in the unit that reads best: `0.8 ms`, `0.55 s`, `6.9 min`, `2.1 h`."""
+    """Format a time in the most readable unit: `0.8 ms`, `0.55 s`, `6.9 min`, `2.1 h`."""
     if seconds < 0.00005:
         return "< 0.1 ms" if seconds else "0 s"
-    # each limit is the first value that rounds to a shorter number in the next unit
+    # from each limit on, the value rounds to a shorter number in the next unit
     for limit, divisor, unit in ((0.0995, 0.001, "ms"), (99.5, 1, "s"), (5970, 60, "min")):
         if seconds < limit:
             return f"{seconds / divisor:.{digits}g} {unit}"
@@ -152,10 +152,10 @@ def round_up_rows(rows: int) -> int:
 
 
 def is_many(rows: int, num_rows: int) -> bool:
-    """Whether the number of `rows` needed to decide is too far from the `num_rows` there are to give digits.
+    """Whether the number of `rows` needed to decide is too much larger than `num_rows` to be reported as a number.
 
-    True over 50 times `num_rows`, and over both 20,000 and ten times `num_rows`: such a number rests on a difference
-    seen on few rows, whose error is larger than all of its digits.
+    True above 50 times `num_rows`, and above both 20,000 and ten times `num_rows`. Such a number is computed from a
+    difference measured on few rows, and its error is larger than the number itself.
     """
     return rows > min(50 * num_rows, max(20_000, 10 * num_rows))
 
@@ -186,7 +186,7 @@ def format_loss_change(before: float, after: float) -> str:
 
 
 def format_setting(value: object) -> str:
-    """Format a setting as a task file writes it: `0.002`, `true`, `[q_proj, v_proj]`.
+    """Format a setting as in a task file: `0.002`, `true`, `[q_proj, v_proj]`.
 
     An empty list is `all` and None is `auto`.
     """
@@ -201,6 +201,12 @@ def format_defaults(settings: Mapping[str, object]) -> str:
     """Format settings in one line of YAML: `defaults: {dropout: 0, schedule: linear}`."""
     pairs = (f"{name}: {format_setting(value)}" for name, value in settings.items())
     return f"defaults: {{{', '.join(pairs)}}}"
+
+
+def format_estimate_decimal(interval: Interval) -> str:
+    """Format an amount with its interval: `0.31 (95% interval 0.25 to 0.38, n = 400)`."""
+    bounds = f"{format_decimal(interval.low)} to {format_decimal(interval.high)}"
+    return f"{format_decimal(interval.value)} (95% interval {bounds}, n = {interval.n:,})"
 
 
 def format_decimal(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Issues of an input file: the nearest known word, undecodable bytes, and many issues raised as one error."""
+"""Issues of an input file: the nearest known word, bytes that are not UTF-8, and many issues raised as one error."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from etude.errors import InputError, Issue
 
 MAX_ISSUES = 50  # Issues of a file that are listed; the others are counted
-MAX_LINE_ISSUES = 3  # Lines that are not UTF-8 up to which each is an issue of its own
+MAX_LINE_ISSUES = 3  # Up to this many lines that are not UTF-8 are separate issues
 MERGED_KIND = "tools"  # Issues of this kind have one cause, so they are reported as one
 NOT_UTF8, UTF16 = "not UTF-8", "this is UTF-16, not UTF-8"
 _MAX_NAMES = 25
@@ -47,7 +47,8 @@ def decoding_issue(location: str, raw: bytes, error: UnicodeDecodeError, table: 
 
 
 def describe_conversion(is_utf16: bool, table: bool) -> str:
-    """Format how to convert a file from UTF-16 or a one-byte encoding: in a shell, and for a `table` also in Excel."""
+    """Format the command that converts a file from UTF-16 or a one-byte encoding; for a `table`, also the Excel
+    menu."""
     excel = "in Excel: Save As, CSV UTF-8; " if table else ""
     shell = (
         "in a shell: iconv -f UTF-16" if is_utf16 else "in a shell, from Western European: iconv -f CP1252"
@@ -57,7 +58,7 @@ def describe_conversion(is_utf16: bool, table: bool) -> str:
 
 def raise_issues(issues: Sequence[Issue], file: Path) -> None:
     """Raise InputError if there are issues. Those with one cause are merged; the first `MAX_ISSUES` are listed."""
-    # A whole file in another encoding: one issue in place of one a line, and no other issues of the same lines.
+    # If the whole file has another encoding, report one issue for all its lines, and no other issues of these lines.
     undecoded = [issue for issue in issues if issue.message == NOT_UTF8]
     if len(undecoded) > MAX_LINE_ISSUES:
         first = replace(undecoded[0], message=f"{len(undecoded):,} lines are {NOT_UTF8}")
@@ -71,7 +72,7 @@ def raise_issues(issues: Sequence[Issue], file: Path) -> None:
     if issues:
         num_more = len(issues) - MAX_ISSUES
         overflow = (
-            [Issue(file.name, f"and {num_more:,} more errors", "", "correct these first")]
+            [Issue(file.name, f"and {num_more:,} more errors", "", "correct the errors above first")]
             if num_more > 0
             else []
         )

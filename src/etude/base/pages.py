@@ -1,4 +1,4 @@
-"""What every HTML page shares: the environment of its templates, its style, and the hashes in its security policy."""
+"""What all HTML pages share: the environment of templates, the style, and the hashes for the security policy."""
 
 import base64
 import hashlib
@@ -31,5 +31,5 @@ def read_asset(name: str) -> str:
 
 
 def hash_source(text: str) -> str:
-    """Hash a style or script as a content security policy lists it."""
+    """Hash a style or script in the format of a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

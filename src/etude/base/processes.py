@@ -1,9 +1,9 @@
-"""The processes that train one model together, as torchrun starts them: which one this is, and their messages.
+"""The processes that torchrun starts to train one model: the number of this process, and messages between them.
 
-A `World` is passed to whatever several processes do together; nothing else knows about them. `SINGLE` is the world of
-one process and costs nothing. Process 0 leads: only it reads the task, writes files and reports.
+Only code that gets a `World` knows about other processes. `SINGLE` is the world of one process and costs nothing.
+Process 0 leads: only it reads the task, writes files and reports.
 
-Numbers travel as tensors and messages as JSON, so that nothing is unpickled.
+Numbers are sent as tensors and messages as JSON, so nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from etude.errors import RunError, WorkerExited
 if TYPE_CHECKING:
     from torch import Tensor
 
-# How long a process waits for the others, which may be asking the user or answering dev. A process that has exited is
-# noticed at once.
+# The time that a process waits for the others, which may be asking the user or answering dev rows. The exit of a
+# process is noticed at once.
 TIMEOUT = timedelta(hours=12)
 
 
@@ -30,11 +30,11 @@ TIMEOUT = timedelta(hours=12)
 class World:
     """This process among `size` processes.
 
-    All of them call each method, in the same order. Methods raise WorkerExited if another process has exited.
+    All processes must call each method, in the same order. Methods raise WorkerExited if another process has exited.
     """
 
     rank: int = 0
-    """From 0 on."""
+    """Counted from 0."""
     size: int = 1
 
     @property
@@ -43,7 +43,7 @@ class World:
         return self.rank == 0
 
     def sum_tensor(self, tensor: Tensor) -> None:
-        """Add up `tensor` over all processes, in place; the same bits in each."""
+        """Add up `tensor` over all processes, in place. The sum has the same bits in each process."""
         if self.size > 1:
             from torch import distributed
 
@@ -51,7 +51,7 @@ class World:
                 distributed.all_reduce(tensor)
 
     def sum_number(self, number: float) -> float:
-        """Add up one number of each process."""
+        """Add up one number per process."""
         if self.size == 1:
             return number
         import torch
@@ -92,7 +92,7 @@ SINGLE = World()
 
 
 def read_rank() -> int:
-    """Read the number that torchrun gave this process; 0 without torchrun."""
+    """Read this process's number from torchrun; 0 without torchrun."""
     return int(os.environ.get("RANK", "0")) if _read_world_size() > 1 else 0
 
 
@@ -104,9 +104,9 @@ def _read_world_size() -> int:
 def join_processes() -> Iterator[World]:
     """Yield the world of the processes that torchrun has started, or `SINGLE`.
 
-    Each process gets a GPU of its own, or an equal share of the CPU's cores. A process group that a script under
-    torchrun has made is used as it is. Raises RunError if there are more processes than GPUs, and if that group
-    cannot carry CPU tensors.
+    Each process gets its own GPU, or an equal share of the CPU's cores. If a script under torchrun has already made a
+    process group, that group is used. Raises RunError if there are more processes than GPUs, or if that group cannot
+    send CPU tensors.
     """
     if _read_world_size() == 1:
         yield SINGLE
@@ -116,7 +116,7 @@ def join_processes() -> Iterator[World]:
     if distributed.is_initialized():
         if "cpu:" not in (backends := distributed.get_backend_config()):
             raise RunError(
-                f"The existing process group ({backends}) cannot carry CPU tensors. Make it with "
+                f"The existing process group ({backends}) cannot send CPU tensors. Create it with "
                 "init_process_group('cpu:gloo,cuda:nccl')."
             )
         yield World(distributed.get_rank(), distributed.get_world_size())
@@ -129,12 +129,12 @@ def join_processes() -> Iterator[World]:
 
 
 def _choose_backend() -> str:
-    """Choose how tensors travel, and claim this process's GPU or its share of the cores."""
+    """Choose the backend of the process group, and take this process's GPU or its share of the cores."""
     import torch
 
     rank, size = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not torch.cuda.is_available():
-        # torchrun sets one thread for each process if the user has set nothing
+        # torchrun sets one thread per process if the user has set no number
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":
             is_bound = hasattr(os, "sched_getaffinity")
             num_cores = len(os.sched_getaffinity(0)) if is_bound else os.cpu_count() or 1

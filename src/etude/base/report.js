@@ -1,5 +1,5 @@
 "use strict";
-// Reads dev rows side by side. All texts are put in as text, never as markup.
+// Displays two methods' answers to dev rows side by side. All texts are inserted as text, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data-rows").textContent);
   const PAGE = 25;
@@ -27,7 +27,7 @@
   };
   const tagsOf = (row) => row[3].map(([tag, value]) => `${text(tag)}: ${text(value)}`);
 
-  // What changes from the left answer to the right one; nothing is said while one is missing.
+  // What changes from the left answer to the right one; without one of them, nothing.
   const raised = (from, to) => to[1] > from[1] && to[1] - from[1] >= data.least - 1e-9;
   const KIND = {
     all: () => true,
@@ -88,7 +88,7 @@
     const turn = KIND.fixed(pair) ? data.turned[0] : KIND.broken(pair) ? data.turned[1] : "";
     if (turn) head.append(make("span", "turn", turn.split(" ")[0].toLowerCase()));
     const cells = make("div", "cells");
-    cells.append(plainCell("Asked", text(row[1])), plainCell("Wanted", text(row[2])));
+    cells.append(plainCell("Input", text(row[1])), plainCell("Expected answer", text(row[2])));
     cells.append(answerCell(state.left, pair[0]), answerCell(state.right, pair[1]));
     item.append(head, cells);
     return item;
@@ -124,7 +124,7 @@
     by("rows").start = start + 1;
     by("count").textContent = rows.length
       ? `Rows ${start + 1} to ${start + page.length} of ${rows.length.toLocaleString("en")}`
-      : "No row fits. Choose other rows, another tag, another search or another failure.";
+      : "No row matches. Change the rows, the tag, the search or the failure.";
     by("where").textContent = `Page ${state.page} of ${pages}`;
     by("pager").hidden = pages === 1;
     by("before").disabled = state.page === 1;
@@ -133,7 +133,7 @@
     if (by("search").value !== state.q) by("search").value = state.q;
   };
 
-  // The state stands in the address, so that a view can be passed on.
+  // The address contains the state, so a view can be shared by its link.
   const fromAddress = () => {
     const given = new URLSearchParams(location.hash.slice(1));
     if (!KEYS.some((key) => given.has(key))) return false;
@@ -162,14 +162,14 @@
     by("side-by-side").scrollIntoView();
   };
 
-  // All other choices are undone, so that the rows shown are as many as were counted.
+  // All other choices are reset, so that as many rows are displayed as were counted.
   const showOnly = (failure, method) => {
     const right = method === state.left ? state.right : method;
     change({ failure, by: method, right, filter: "all", q: "", tag: "" });
     by("side-by-side").scrollIntoView();
     by("clear").focus({ preventScroll: true });
   };
-  // A failure goes with the answers it is about.
+  // A filter by failure ends when the method it is about is no longer displayed.
   const pick = (changes) => {
     const seen = { ...state, ...changes };
     const gone = state.by !== seen.left && state.by !== seen.right;

@@ -1,13 +1,13 @@
-"""Settings of torch and its libraries, which read them from the environment once, when they are loaded."""
+"""Settings of torch and its libraries. They read them from the environment only when they are loaded."""
 
 import os
 import time
 
-# How many kernels of matrix products oneDNN and torch's layer over it keep; there is one for each shape. With the
-# default of a thousand, every new number of tokens took 26 MB with SmolLM2-135M.
+# The number of matrix product kernels that oneDNN and torch's layer over it cache, one per shape. With the default of
+# 1,000, every new number of tokens used 26 MB more with SmolLM2-135M.
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-MAX_KERNELS = "64"  # More than one step uses
-# GOMP_SPINCOUNT on a quiet machine, and where another process runs (bench/busy.py).
+MAX_KERNELS = "64"  # more than one step needs
+# GOMP_SPINCOUNT on an idle machine, and on one where other processes run (bench/busy.py).
 QUIET_SPINS, BUSY_SPINS = "10000", "1000"
 
 
@@ -17,15 +17,16 @@ def configure_torch() -> None:
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, MAX_KERNELS)
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        # By default a waiting OpenMP thread spins for milliseconds; on a busy machine that takes the core which the
-        # thread it waits for needs.
+        # By default a waiting OpenMP thread spins for milliseconds. On a busy machine, it then occupies the core that
+        # the thread it waits for needs.
         os.environ["GOMP_SPINCOUNT"] = BUSY_SPINS if is_machine_busy() else QUIET_SPINS
 
 
 def is_machine_busy(loads: str = "/proc/loadavg") -> bool:
-    """Whether other processes wanted half a core in the last minute and one still does at five looks within 16 ms.
+    """Whether other processes used at least half a core in the last minute, and one is running now at each of five
+    looks within 16 ms.
 
-    False where the system has no such file; only on Linux does torch come with libgomp.
+    False if the system has no such file. (Only on Linux does torch use libgomp.)
     """
     try:
         for look in range(5):

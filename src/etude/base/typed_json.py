@@ -1,4 +1,4 @@
-"""Dataclasses of texts, numbers, paths, sequences and mappings, to JSON and back."""
+"""Convert dataclasses of texts, numbers, paths, sequences and mappings to JSON and back."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -34,7 +34,7 @@ def _parse(kind: Any, body: Any, path: str) -> Any:
     """Convert `body` to `kind`; `path` (`Class.field.key`) is for messages."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        (inner_kind,) = (member for member in inner if member is not NoneType)  # only `X | None` is in use
+        (inner_kind,) = (member for member in inner if member is not NoneType)  # only `X | None` is used
         return None if body is None else _parse(inner_kind, body, path)
     if is_dataclass(kind):
         return kind(**dict(_parse_fields(kind, _check_type(Mapping, body, path), path)))  # type: ignore[operator]

@@ -1,7 +1,7 @@
-"""Word lists, phrases and tables that ship as YAML files beside the modules that use them.
+"""Word lists, phrases and tables in YAML files next to the modules that use them.
 
-Every scalar is read as text: `no`, `on` and `1` are words. In a word list a value is one text, whose words are
-separated by spaces, or a list, whose members are phrases.
+Every scalar is read as text: `no`, `on` and `1` are words. In a word list, a value is either a text, whose words are
+separated by spaces, or a list of phrases.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-# libyaml where PyYAML was built with it: several times faster on the larger lists
+# libyaml, if PyYAML was built with it, is several times faster on the larger lists
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 

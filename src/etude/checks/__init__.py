@@ -1,4 +1,4 @@
-"""Checks of the data: what is wrong with a set of examples before anyone trains on it.
+"""Checks of the data: errors and risks in a set of examples, found before training.
 
 A check is a generator from Material to Findings, declared with `finds`; `CHECKS` lists them in the order in which they
 run.

@@ -12,7 +12,8 @@ from etude.types import Column, Example, Excerpt
 CharSpan = tuple[int, int]  # begin and end of characters in a text
 MAX_TEXT = 400  # characters of an excerpt, around the first span
 MAX_SPANS = 20  # spans of one text
-MARGIN = 2000  # characters around an excerpt that are searched too: a value may begin or end outside
+# Characters around an excerpt that are also searched, because a value may begin or end outside it.
+MARGIN = 2000
 COVER = "•"
 _WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
 
@@ -20,13 +21,13 @@ _WITHIN_WORD = re.compile(r"(?<=[^\W_])[^\W_]")
 def redact(text: str, begin: int = 0, end: int | None = None) -> str:
     """Return the characters from `begin` to `end`, with COVER for each character of personal data and secrets.
 
-    Kinds for review are left as they are.
+    Kinds for review are not redacted.
     """
     return _redact(text, begin, len(text) if end is None else end, partial(find, review=False))
 
 
 def redact_label(label: str) -> str:
-    """Redact a label, the name of a field, or a sentence with one: only data that its form identifies."""
+    """Redact a label, a field name, or a sentence that contains one: only data that is recognised by its format."""
     return _redact(label, 0, len(label), find_by_format)
 
 
@@ -40,8 +41,8 @@ def _redact(text: str, begin: int, end: int, detect: Callable[[str], Iterable[Sp
 
 
 def abbreviate_contact(span: Span) -> str:
-    """Shorten a contact to what identifies it: the first letter and the domain of an e-mail address, three characters
-    of a phone number."""
+    """Shorten contact data so that it is still recognisable: the first letter and the domain of an e-mail address, or
+    three characters of a phone number."""
     name, separator, host = span.text.partition("@")
     return name[: 1 if separator else 3] + 3 * COVER + separator + host
 
@@ -55,8 +56,8 @@ def build_excerpt(
 ) -> Excerpt:
     """Cut a text of a row to `max_chars` characters around the first of `spans`; spans outside are dropped.
 
-    Personal data and secrets are redacted, also values that only the other text of the row labels. In `doubtful` spans
-    only the first letter of each word is left: `A••• S••••`.
+    Personal data and secrets are redacted, including values whose label is only in the other text of the row. In
+    `doubtful` spans only the first letter of each word remains: `A••• S••••`.
     """
     text, other = (row.text, row.output) if column == "input" else (row.output, row.text)
     begin = max(min(spans[0][0] - max_chars // 4, len(text) - max_chars), 0) if spans else 0

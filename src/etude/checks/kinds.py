@@ -1,4 +1,4 @@
-"""What a check declares about itself. Gates, summary, quick checks and the table in docs/checks.md are made from it."""
+"""The declaration of a check. Gates, the summary, quick checks and the table in docs/checks.md are built from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FindingKind:
     description: str
     """The rows or texts that it reports, as a phrase."""
     safety: bool = False
-    """Whether it counts for the summary's answer on safety; if not, for the one on quality."""
+    """True if it counts for the summary's answer on safety, False if it counts for the answer on quality."""
 
     @property
     def fixable(self) -> bool:
@@ -48,15 +48,15 @@ class FindingKind:
 
 @dataclass(frozen=True)
 class Check:
-    """A function that looks at the rows and yields findings, with what is known about it before it runs."""
+    """A function from rows to findings, with its declaration."""
 
     run: CheckFunction
     kinds: tuple[FindingKind, ...]
     """The kinds of its findings."""
     tasks: tuple[Kind, ...] = ALL
-    """The kinds of task that it checks; for others it finds nothing."""
+    """The kinds of task that it checks; it finds nothing for other kinds."""
     quick: bool = False
-    """Whether it takes hardly longer than reading the rows, so that every comparison runs it."""
+    """Whether it takes about as long as reading the rows. Every comparison runs the quick checks."""
 
     @property
     def name(self) -> str:
@@ -78,5 +78,5 @@ def finds(
 def create_family(
     prefix: str, kinds: Mapping[str, str], severity: str, safety: bool = False
 ) -> Iterator[FindingKind]:
-    """Create kinds that share a prefix; `kinds` maps the rest of each name to its description."""
+    """Create kinds whose names share a prefix; `kinds` maps the name after the prefix to its description."""
     return (FindingKind(f"{prefix}_{name}", severity, text, safety) for name, text in kinds.items())

@@ -1,4 +1,4 @@
-"""What the checks look at: the rows, the task, and values that several checks need, computed once."""
+"""The input of the checks: the rows, the task, and values that several checks need, computed once."""
 
 import hashlib
 import json
@@ -25,13 +25,13 @@ from etude.text.near_duplicates import cluster_near_duplicates
 from etude.text.normal_forms import normalise, to_canonical
 from etude.types import Excerpt, Finding, Severity
 
-MAX_EXCERPTS = 20  # excerpts that are kept with a finding
+MAX_EXCERPTS = 20  # excerpts of a finding
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Material:
-    """The rows of a task and what was read with them. Its methods call a row by its position."""
+    """The rows of a task, and the issues and system messages read with them. Methods take the position of a row."""
 
     task: Task
     rows: Examples
@@ -42,9 +42,9 @@ class Material:
     """Errors of rows that could not be read or contradict the task."""
     test_issues: tuple[Issue, ...] = ()
     surrogates: frozenset[str] = frozenset()
-    """Values that an earlier fix put into the rows; they are nobody's data."""
+    """Values that an earlier fix put into the rows; they are not personal data."""
     system_messages: Mapping[str, str] = field(default_factory=dict)
-    """Each system message of the rows, and where it first occurs."""
+    """Each system message of the rows, with the location where it first occurs."""
 
     @cached_property
     def inputs(self) -> DiskTexts:
@@ -87,7 +87,7 @@ class Material:
         return find_main_language(self.input_languages, self.inputs)
 
     def answer_language(self, row: int) -> str | None:
-        """The language of a row's answer; if it is not identified, that of nearly all answers."""
+        """The language of a row's answer; if it is not identified, the language of nearly all answers."""
         return self.output_languages[row] or self.main_output_language
 
     def is_maybe_english(self, row: int) -> bool:
@@ -96,12 +96,21 @@ class Material:
 
     @property
     def searched_answers(self) -> Sequence[str]:
-        """The answers that are searched for personal data: none if they are labels, such as passcode_forgotten."""
+        """The answers that are searched for personal data: none if answers are labels, such as passcode_forgotten."""
         return [] if self.task.kind == "classify" else self.outputs
+
+    def list_labels(self, row: int) -> tuple[str, ...]:
+        """The labels of a row of a classification."""
+        return self.task.list_labels(self.outputs[row])
+
+    @cached_property
+    def label_rows(self) -> list[tuple[str, int]]:
+        """Every label of every row with the position of the row."""
+        return [(label, row) for row in range(len(self.rows)) for label in self.list_labels(row)]
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the inputs' canonical forms: two inputs are the same if these are equal."""
+        """Hashes of the inputs' canonical forms: two inputs are the same if their hashes are equal."""
         return hash_texts(map(to_canonical, self.inputs))
 
     @cached_property
@@ -110,7 +119,8 @@ class Material:
         return self.hash_answers(self.outputs)
 
     def hash_answers(self, answers: Iterable[str]) -> Hashes:
-        """Hash the canonical forms of answers, from any file or column: two are the same if these are equal.
+        """Hash the canonical forms of answers from any file or column: two answers are the same if their hashes are
+        equal.
 
         In an extraction, JSON answers are compared without regard to key order.
         """
@@ -147,7 +157,7 @@ class Material:
         numbers: Mapping[str, float] | None = None,
         fix: str = "",
     ) -> Finding:
-        """Build a finding about the rows at these positions; by default its `numbers` are how many rows of how many."""
+        """Build a finding about the rows at these positions. By default, `numbers` has the rows found and all rows."""
         rows = [self.rows[position] for position in positions]
         return Finding(
             kind=kind,
@@ -190,7 +200,7 @@ def hash_texts(texts: Iterable[str]) -> Hashes:
 
 
 def sort_json_keys(text: str) -> str:
-    """Sort the keys of every object in a JSON object or array; other texts are returned as they are."""
+    """Sort the keys of every object in a JSON object or array; other texts are returned unchanged."""
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:

@@ -1,8 +1,8 @@
 """The quick checks before a comparison or a training, and the notes on its labels.
 
-The user is asked whether to train on rows with secrets, with personal data that has a form or a checksum, or with marks
-of a chat template, at which a model would learn to stop; no answer counts as no. Slower checks (wrong labels,
-unsupported fields, style) are left to `etude check`.
+The user is asked whether to train on rows with secrets, with personal data that is recognised by its format or
+checksum, or with chat-template tokens, at which a model would learn to stop. No answer counts as no. Only `etude check`
+runs the slower checks (wrong labels, unsupported fields, style).
 """
 
 import time
@@ -47,11 +47,14 @@ def run_quick_checks(
     surrogates = read_surrogates(task.examples.file)
     findings = check_material(Material(task, dataset, test, surrogates=surrogates), QUICK)
     rows = f"{format_count(len(dataset), 'row')} in {format_time(time.perf_counter() - start)}"
-    counts = (f"{item.kind} {item.numbers.get('rows', len(item.rows)):,.0f}" for item in findings)
+    counts = (
+        f"{item.kind} in {format_count(int(item.numbers.get('rows', len(item.rows))), 'row')}"
+        for item in findings
+    )
     summary = (
-        f"rows with {', '.join(counts)}; for details: etude check TASK"
+        f"{', '.join(counts)}. For details, run etude check TASK"
         if findings.items
-        else "nothing found by the quick checks"
+        else "the quick checks found nothing"
     )
     on_event(NoteEvent(f"Checked {rows}: {summary}.", detail=not findings.items))
     sensitive = findings.select_kinds(*CONFIRMED_KINDS)
@@ -61,9 +64,11 @@ def run_quick_checks(
     if sensitive and not confirm(SensitiveQuestion("\n".join([*messages, "Train on these rows anyway?"]))):
         remedies = [finding.remedy for finding in sensitive if finding.kind == MARKS]
         if any(finding.kind != MARKS for finding in sensitive):
-            mask = "Mask them with `etude check TASK --fix`, delete the rows, or say yes if they belong to nobody."
-            remedies.append(mask)
-        remedies.append("To say yes: --yes, or confirm= in Python.")
+            remedies.append(
+                "Mask the values with `etude check TASK --fix`, delete the rows, or answer yes if the values belong to "
+                "nobody."
+            )
+        remedies.append("To answer yes, use --yes, or confirm= in Python.")
         raise Declined(f"Nothing was run. {' '.join([*messages, *remedies])}")
     return findings.items
 
@@ -103,17 +108,18 @@ def _list_lines(group: Sequence[Example]) -> str:
 
 def note_spellings(task: Task, rows: Sequence[Example], metric: str) -> Iterator[str]:
     """Yield one sentence on labels that are written in several ways; nothing if there are none or the task has no
-    labels. It says so if these spellings are the only reason why macro-F1 is the metric."""
+    labels. The sentence adds if these spellings are the only reason why macro-F1 is the metric."""
     if task.kind != "classify":
         return
     rows = sorted(rows, key=lambda row: parse_location(row.location))
-    labels = [row.output for row in rows]
+    pairs = [(label, row) for row in rows for label in task.list_labels(row.output)]
+    labels = [label for label, _ in pairs]
     spellings = find_spellings(labels)
     if not spellings:
         return
-    text = format_spellings(spellings, lambda index: rows[index].location, MAX_LISTED)
+    text = format_spellings(spellings, lambda index: pairs[index][1].location, MAX_LISTED)
     note = f"Labels: {text}. Every spelling counts as a separate class: write each label in one way."
     sizes = merge_spellings(Counter(labels)).values()
     if metric == "macro_f1" and not task.metric and max(sizes) <= SKEWED * min(sizes):
-        note += " With one spelling each, no class is so rare, and accuracy would be the metric instead of macro-F1."
+        note += " With one spelling per label, no class would be rare, and the metric would be accuracy, not macro-F1."
     yield note

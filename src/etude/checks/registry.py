@@ -1,4 +1,4 @@
-"""The list of checks, which are run over one set of rows, and their findings."""
+"""The list of checks, and their findings in one set of rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ class Findings(Sequence[Finding]):
     name: str
     """Name of the task."""
     files: tuple[Path, ...]
-    """The file of examples and, if the test has one of its own, that file."""
+    """The file of examples, and the test file if there is one."""
     folder: Path
     """Folder of the task file."""
     rows: int
@@ -89,7 +89,7 @@ class Findings(Sequence[Finding]):
         return self.files[0].name
 
     def resolve_path(self, file: str) -> Path:
-        """Return the path of a file in a finding's location; if both files share the name, that of the examples."""
+        """Return the path of a file in a finding's location; the file of examples if both files have this name."""
         return next((path for path in self.files if path.name == file), self.folder / file)
 
     def __iter__(self) -> Iterator[Finding]:
@@ -112,12 +112,12 @@ class Findings(Sequence[Finding]):
         )
 
     def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
-        """Return the findings of these kinds, also those that have one of them among their other kinds."""
+        """Return the findings that have one of these kinds, or have one among their other kinds."""
         return tuple(item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds))
 
     def select_failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:
-        """Return the findings that match a gate: a kind (`*` for any letters) or a severity, which means itself and
-        more severe ones."""
+        """Return the findings that match a gate: a kind (`*` matches any letters), or a severity, which matches itself
+        and more severe ones."""
         severities = {
             name for gate in gates if gate in SEVERITIES for name in SEVERITIES[: SEVERITIES.index(gate) + 1]
         }
@@ -130,7 +130,7 @@ class Findings(Sequence[Finding]):
 
 
 def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
-    """Check the examples of a task, and what they share with its test file if it has one.
+    """Check the examples of a task and, if it has a test file, their overlap with the test.
 
     Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file and if no row can
     be read.
@@ -169,15 +169,15 @@ def check_material(
 
 
 def validate_gates(gates: Sequence[str]) -> None:
-    """Raise InputError, with the nearest name, for gates that match neither a severity nor a kind: they could never
-    fail."""
+    """Raise InputError, with the nearest name, for gates that match neither a severity nor a kind. Such a gate could
+    never fail."""
     names = [*SEVERITIES, *KINDS]
     issues = []
     for gate in gates:
         if any(fnmatchcase(name, gate) for name in names):
             continue
         pieces = [name.strip() for name in gate.split(",") if name.strip()]
-        separate = "write each with a flag of its own: " + " ".join(f"--fail-on {name}" for name in pieces)
+        separate = "use one flag for each: " + " ".join(f"--fail-on {name}" for name in pieces)
         remedy = separate if len(pieces) > 1 else suggest_instead(gate, names)
         issues.append(Issue("--fail-on", "no such kind or severity of finding", quote_value(gate), remedy))
     if issues:

@@ -1,7 +1,7 @@
 """The command line: a command parses options, makes one library call, and prints text.
 
-Exit codes: 0 good, 1 a gate or check failed, 2 the user's input is wrong, 3 a bug of ours. A command is the function of
-its name in a module of this folder, which is imported only to run it, so that `etude --help` is quick.
+Exit codes: 0 success, 1 a gate or check failed, 2 the user's input is wrong, 3 a bug in Étude. COMMANDS maps each
+command to its function. The function's module is imported only to run the command, so that `etude --help` is quick.
 """
 
 import errno
@@ -24,23 +24,25 @@ from etude.errors import EtudeError, InputError, Issue
 # Command -> its function as module:name, and its line in `etude --help`
 COMMANDS = {
     "init": ("preparing:init", "Write a task file from a file of examples."),
-    "check": ("checking:check", "Look for errors in the examples before training on them."),
+    "check": ("checking:check", "Check the examples for errors before training on them."),
+    "import": ("preparing:import_app", "Write a task file from data saved from OpenAI's API."),
     "convert": ("preparing:convert", "Write examples or preferences in the format of another tool."),
     "index": ("predicting:index", "Fetch, read and embed the task's documents."),
-    "compare": ("compare_board:compare", "Compare methods on one sealed test and say which is enough."),
+    "compare": ("compare_board:compare", "Compare methods on one sealed test and recommend one."),
     "train": ("training:train", "Fine-tune the model on the training rows."),
-    "test": ("testing:ask_suites", "Ask normal, unusual, tricky and sensitive questions."),
-    "card": ("testing:card", "Write a model card of an assistant, from what was measured."),
+    "test": ("testing:ask_suites", "Test an assistant with normal, unusual, tricky and sensitive questions."),
+    "card": ("testing:card", "Write a model card of an assistant from its measurements."),
     "chat": ("chatting:chat", "Talk to an assistant of a run."),
     "predict": ("predicting:predict", "Answer a file of inputs."),
     "serve": ("serving:serve", "Serve assistants to clients of OpenAI's API."),
-    "export": ("exporting:export", "Write an assistant for another program and measure its loss."),
+    "export": ("exporting:export", "Export an assistant to another program and measure what it loses."),
+    "launch": ("exporting:launch", "Write the file that starts a training on other machines."),
     "studio": ("serving:studio", "Open pages on which people accept and correct answers."),
-    "mcp": ("serving:mcp", "Offer the functions as tools to assistants and editors (MCP)."),
+    "mcp": ("serving:mcp", "Offer Étude's functions as tools to assistants and editors (MCP)."),
     "runs": ("history:app", "List, show and compare runs."),
-    "feedback": ("feedback_commands:app", "List what people said about answers, and make rows of it."),
+    "feedback": ("feedback_commands:app", "List people's feedback on answers, and turn it into rows."),
 }
-MAX_EQUAL = 5  # errors with one message and remedy up to which each has a line
+MAX_EQUAL = 5  # up to this many errors with the same message and remedy have a line each
 _SETTINGS: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
@@ -49,14 +51,14 @@ _SETTINGS: dict[str, Any] = {
 
 
 class _LazyGroup(TyperGroup):
-    """Imports the module of a command only to run it."""
+    """Imports the module of a command only when the command runs."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Load a command; None if there is none of this name."""
+        """Load a command; None if there is no command of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, function = COMMANDS[cmd_name][0].partition(":")
@@ -84,7 +86,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _print_version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         typer.echo(f"etude {__version__}")
@@ -111,19 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _REMEDIES = {
-    errno.ENOSPC: "Free disk space, and run it again",
-    errno.EDQUOT: "Free disk space, and run it again",
-    errno.EACCES: "Get permission to write there, or choose another path",
-    errno.EPERM: "Get permission to write there, or choose another path",
+    errno.ENOSPC: "Free some disk space, and run the command again",
+    errno.EDQUOT: "Free some disk space, and run the command again",
+    errno.EACCES: "Give yourself permission to write there, or choose another path",
+    errno.EPERM: "Give yourself permission to write there, or choose another path",
     errno.EROFS: "Choose another path",
     errno.ENOENT: "Choose a folder in which files can be created",
     errno.ENOTDIR: "Choose a folder in which files can be created",
-    errno.EISDIR: "A folder has this name: move it, or choose a file in it",
+    errno.EISDIR: "There is a folder with this name: move it, or give a file inside it",
 }
 
 
 def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
-    """Yield a line for each issue, and one line for more than MAX_EQUAL that differ only in location and value."""
+    """Yield a line for each issue. More than MAX_EQUAL issues with the same message and remedy get one line
+    together."""
     groups: dict[tuple[str, str], list[Issue]] = {}
     for issue in issues:
         groups.setdefault((issue.message, issue.remedy), []).append(issue)
@@ -137,10 +140,12 @@ def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
 
 
 def _format_disk_error(error: OSError) -> str:
-    """Format an error with the path of the file, or of its .part file if that is in the way."""
+    """Format an error with the path of the file, or of its .part file if that one exists."""
     name = str(error.filename2 or error.filename or "")
     path = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
-    remedy = _REMEDIES.get(error.errno or 0, "Free disk space or get permission, and run it again")
+    remedy = _REMEDIES.get(
+        error.errno or 0, "Free some disk space or check the permissions, and run the command again"
+    )
     return f"{error.strerror or error}{path}. {remedy}."
 
 
@@ -154,7 +159,7 @@ def _format_error(error: EtudeError) -> str:
 
 
 def entry() -> None:
-    """Run the console script. An unexpected exception is a bug of ours: a traceback and exit code 3."""
+    """Run the console script. An unexpected exception is a bug in Étude: it prints a traceback and exits with 3."""
     try:
         sys.exit(main())
     except Exception:  # noqa: BLE001 - the outermost frame: only the exit code is added

@@ -3,8 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 
-from etude.assistant import Assistant, PromptLimit, load, stream_request
-from etude.base.formatting import format_share
+from etude.assistant import Assistant, PromptLimit, describe_doubt, load, stream_request
 from etude.cli import history, options
 from etude.errors import quote_value
 from etude.models.registry import Models, get_title
@@ -13,7 +12,7 @@ from etude.types import Message
 
 
 def chat(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
-    """Talk to an assistant of a run. An empty line or Ctrl-D ends."""
+    """Talk to an assistant of a run. An empty line or Ctrl-D ends the chat."""
     # Only answers go to stdout.
     chosen = find_run(history.find_runs_folder(task), run)
     name, reason = (method, "") if method else recommended.choose_method(chosen)
@@ -21,9 +20,9 @@ def chat(task: options.TaskPath, method: options.MethodName = None, run: options
     models = Models(endpoints=recommended.load_endpoints(assistant, chosen))
     # Classifiers and extractors get one message at a time.
     keeps_turns = assistant.kind in ("answer", "rewrite") and chosen.info.get("chats", True)
-    note = "" if keeps_turns else " Each question is answered by itself, as in the examples."
+    note = "" if keeps_turns else " Each question is answered on its own, as in the examples."
     title = get_title(assistant.model.name)
-    print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends.\n", file=sys.stderr)
+    print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n", file=sys.stderr)
     if failed_gates := recommended.describe_failed_gates(chosen, name):
         print(f"Warning: {failed_gates}\n", file=sys.stderr)
     conversation: Conversation | None = None
@@ -37,10 +36,10 @@ def chat(task: options.TaskPath, method: options.MethodName = None, run: options
 
 @dataclass
 class Conversation:
-    """The turns that are sent: all, or the latest that fit the model's context.
+    """The turns that are sent: all, or the latest ones that fit the model's context.
 
-    Examples are dropped from the prompt before turns. A question that is too long alone stays, and the model refuses
-    it.
+    Examples are dropped from the prompt before turns. A question that is too long on its own is still sent, and the
+    model refuses it.
     """
 
     limit: PromptLimit
@@ -48,10 +47,10 @@ class Conversation:
     num_dropped: int = 0
     """First turns that are no longer sent."""
     num_dropped_shots: int = 0
-    """Most examples that were dropped so far."""
+    """The largest number of examples that were dropped so far."""
 
     def add(self, question: str) -> list[str]:
-        """Add a question, drop what no longer fits, and return a sentence for each loss."""
+        """Add a question, drop turns and examples that no longer fit, and return a sentence for each."""
         self.turns.append(Message("user", question))
         notes, reason = list[str](), f"because a prompt may have at most {self.limit.tokens:,} tokens"
         # A question and its answer are dropped together.
@@ -84,14 +83,12 @@ def read_question() -> str:
 
 
 def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
-    """Print an answer, streamed if possible, and return it. One that is handed over is printed as a guess."""
+    """Print an answer, streamed if possible, and return it. An answer that is handed over is printed as a guess."""
     if assistant.handover is not None:
         answer = assistant.answer([turns], models)[0]
-        confidence = f"{format_share(answer.confidence or 0.0)} sure"
         if answer.handed_over and not answer.limit:
-            print(
-                f"(handed over to a person: only {confidence}; its best guess is {answer.text})\n", flush=True
-            )
+            doubt = describe_doubt(answer)
+            print(f"(handed over to a person: {doubt}; its best guess is {answer.text})\n", flush=True)
         else:
             print(f"{answer.text}\n", flush=True)
         return answer.text

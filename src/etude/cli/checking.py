@@ -34,7 +34,7 @@ FORMATS: Mapping[str, Callable[[Findings], str]] = {
     "html": html_page.to_html,
     "sarif": machine.to_sarif,
 }
-# End of a file's name -> its format; the longest end counts
+# Ending of a file name -> its format; the longest matching ending counts
 BY_SUFFIX = {
     **{".txt": "text", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif"},
     ".json": "json",
@@ -50,7 +50,7 @@ def check(
     ] = None,
     format_name: Annotated[
         str | None,
-        typer.Option("--format", help="text, html, json or sarif. Default: by the file's name, else text."),
+        typer.Option("--format", help="text, html, json or sarif. Default: the suffix of --output, or text."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write, such as check.html.")
@@ -60,12 +60,15 @@ def check(
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="With --fix: findings of this kind, such as privacy_*; may be repeated."),
+        typer.Option(
+            "--only", help="With --fix: fix only findings of this kind, such as privacy_*; may be repeated."
+        ),
     ] = None,
     worklist: Annotated[
         Path | None,
         typer.Option(
-            "--worklist", help="CSV to write suspicious labels to; with --fix: to read corrected labels from."
+            "--worklist",
+            help="CSV file: suspicious labels are written to it; with --fix, corrected labels are read.",
         ),
     ] = None,
     undo: Annotated[
@@ -73,7 +76,7 @@ def check(
         typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."),
     ] = None,
 ) -> None:
-    """Look for errors in the examples before training on them."""
+    """Check the examples for errors before training on them."""
     _check_flags(
         fix, undo, only, {"--fail-on": fail_on, "--format": format_name, "--output": output}, worklist
     )
@@ -109,8 +112,8 @@ def _check_flags(
     if only and not fix:
         issues.append(Issue("--only", "works only with --fix", "", "add --fix"))
     if fix or undo:
-        message = f"{'--fix' if fix else '--undo'} does not check"
-        remedy = "run etude check separately, also for the fixed rows"
+        message = f"cannot be combined with {'--fix' if fix else '--undo'}, which does not check"
+        remedy = "run etude check separately"
         flags = {**check_flags, "--worklist": worklist} if undo else check_flags
         issues += [Issue(flag, message, "", remedy) for flag, value in flags.items() if value]
     if issues:
@@ -150,10 +153,10 @@ def report_findings(
     if worklist:
         write_output(worklist, machine.to_worklist(findings, material.rows))
         num_labels = sum(len(finding.rows) for finding in findings.select_kinds("wrong_label"))
-        message = f"Wrote {worklist}: {format_count(num_labels, 'label')} to look at."
+        message = f"Wrote {worklist}: {format_count(num_labels, 'label')} to review."
         if num_labels:
             command = f"{format_command('check', task_file)} --fix --worklist {worklist}"
-            message += f" Fill in its column {machine.WORKLIST_COLUMNS[-1]}, then run: {command}"
+            message += f" Fill in the column {machine.WORKLIST_COLUMNS[-1]}, then run: {command}"
         typer.echo(message, err=True)
     return bool(findings.select_failing(fail_on))
 
@@ -219,11 +222,12 @@ def fix_examples(task_file: Path, only: Sequence[str], worklist: Path | None = N
         typer.echo(_describe_unmasked(material))
     for finding in personal.check_instructions(material):
         locations = ", ".join(finding.locations)
-        typer.echo(f"Not changed: {finding.message} {finding.remedy} It is in {locations}.")
+        typer.echo(f"Not changed: {finding.message} {finding.remedy} Found in {locations}.")
 
 
 def _describe_unmasked(material: Material) -> str:
-    """Describe what may be personal but is not masked, because the rules are not sure. Many rows are sampled evenly."""
+    """Describe possible personal data that is not masked because the rules are uncertain. Many rows are sampled
+    evenly."""
     # Above a limit, every n-th row, as in a check.
     total = len(material.rows)
     sampled = range(0, total, sensitive.choose_review_step(total))
@@ -235,22 +239,21 @@ def _describe_unmasked(material: Material) -> str:
     for finding in personal.check_review(material):
         name = personal.KIND_NAMES[finding.kind.removeprefix("review_")]
         counts.append(f"{name} in {format_count(int(finding.numbers['rows']), 'row')}")
-    result = "the rules found none here, but they do not find all"
+    result = "The rules found nothing here, but they can miss some."
     if counts:
-        result = f"there may be {', '.join(counts)}{sample}"
-    kinds = "names, postal addresses, birth dates and health details"
-    return f"Not masked: {kinds} are unchanged: {result}. etude check shows where."
+        result = f"The rows may contain {', '.join(counts)}{sample}; etude check shows where."
+    return f"Not masked: names, postal addresses, birth dates and health details. {result}"
 
 
 def describe_fix(task: Task, result: FixResult, task_file: Path) -> Iterator[str]:
-    """Yield what a fix has done, the files that it wrote, and the line of the task file that uses them."""
+    """Yield what a fix did, the files that it wrote, and the line of the task file that uses them."""
     files, log = result.files, result.log
     source = files.source.name
     if result.unwritten:
         rows, locations = format_count(len(result.unwritten), "row"), ", ".join(result.unwritten)
-        yield f"{rows} must be fixed by hand, because {source} cannot hold the change: {locations}."
+        yield f"{rows} must be fixed by hand, because the format of {source} cannot store the change: {locations}."
     if not result.has_written:
-        yield f"{source}: no error that can be fixed automatically; nothing was written."
+        yield f"{source} has no error that can be fixed automatically, so no file was written."
         return
     num_active = len(log.changes) - len(log.undone)
     num_left_out = sum(change.after is None for change in log.active)
@@ -261,7 +264,7 @@ def describe_fix(task: Task, result: FixResult, task_file: Path) -> Iterator[str
         yield f"  {kind}: {format_count(number, 'row')}"
     for kind, number in result.restored.items():
         rows = format_count(number, "row")
-        yield f"  {kind}: {rows} restored to before the last fix, because --only leaves this kind out"
+        yield f"  {kind}: {rows} restored to the state before the last fix, because --only leaves this kind out"
     yield f"Every change, with the row before and after, is in {files.log.name}."
     if not num_active:
         yield (

@@ -26,9 +26,9 @@ from etude.runs.events import (
 from etude.task import load_task, yaml_document
 from etude.types import Estimate
 
-# Characters of a sample answer
+# Maximum number of characters of a sample answer
 ANSWER_WIDTH = 100
-# Terminal columns from which on the table shows intervals
+# Minimum width of a terminal at which the table shows intervals
 INTERVAL_WIDTH = 110
 
 
@@ -36,18 +36,21 @@ def compare(
     task: options.TaskPath,
     yes: options.Yes = False,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task's.")
+        str | None,
+        typer.Option("--budget", help="Time limit, such as 15m, or none; overrides the task file."),
     ] = None,
     evidence: Annotated[
         Literal["one_run", "full"] | None,
         typer.Option("--evidence", help="full adds a learning curve and more training runs."),
     ] = None,
     fresh: options.Fresh = False,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 if the target is missed.")] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit with 1 if no method is sure to reach the target.")
+    ] = False,
     agree: Annotated[int, typer.Option("--agree", hidden=True)] = 0,
     verbose: options.Verbose = False,
 ) -> None:
-    """Compare methods on one sealed test and say which is enough."""
+    """Compare methods on one sealed test and recommend one."""
     # Checked before a run that may take hours.
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
@@ -90,7 +93,7 @@ class MethodLine:
     dev: Estimate | None = None
     test: Estimate | None = None
     state: str = ""
-    """What it is doing; after a result, further figures."""
+    """Its current activity; after a result, further figures."""
 
 
 @dataclass
@@ -117,7 +120,7 @@ class CompareBoard:
             self.live.stop()
 
     def handle_event(self, event: Event) -> None:
-        """Update the table by an event of the comparison."""
+        """Update the table with an event of the comparison."""
         self.console.handle_event(event)
         match event:
             case MethodStarted(method, side):
@@ -130,7 +133,7 @@ class CompareBoard:
                 self._end_method(event)
             case MethodFailed(method, reason):
                 self.get_line(method).state = f"failed: {reason}"
-                self.console.print_text(f"{method} failed, and the others go on: {reason}")
+                self.console.print_text(f"{method} failed, so the run continues without it: {reason}")
         if not self.live and isinstance(event, BatchAnswered | StepTrained):
             self.console.print_progress(f"{event.method}: {self.get_line(event.method).state}")
 
@@ -177,12 +180,13 @@ class CompareBoard:
 
 
 def format_answering(event: BatchAnswered) -> str:
-    """Format progress: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for it`."""
+    """Format progress: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for this
+    candidate`."""
     trial = event.trial if event.trial and event.trial.total > 1 else None
     words = f"candidate {trial.number} of {trial.total}: " if trial else ""
     words += f"{event.num_answered:,} of {event.num_rows:,} rows"
     if event.num_answered < event.num_rows:
-        words += f", {format_time(event.remaining_seconds)} left{' for it' if trial else ''}"
+        words += f", {format_time(event.remaining_seconds)} left{' for this candidate' if trial else ''}"
     return words
 
 
@@ -209,10 +213,11 @@ def format_details(event: MethodEnded) -> list[str]:
 
 
 def format_num_rows(event: MethodEnded) -> str:
-    """Format n, and why it is not the number of rows: `29 groups of 31 rows`, `50 of 160 rows, by the budget`."""
+    """Format n, with the reason if it is not all rows: `29 groups of 31 rows`, `50 of 160 rows, limited by the
+    budget`."""
     n, rows, side_rows = event.estimate.n, event.num_rows, event.side_rows
     # A budget can cut rows, and rows of one group count as one.
-    cut = f"{rows:,} of {side_rows:,} rows, by the budget" if rows < side_rows else f"{rows:,} rows"
+    cut = f"{rows:,} of {side_rows:,} rows, limited by the budget" if rows < side_rows else f"{rows:,} rows"
     if n != rows:
         return f"{n:,} groups of {cut}"
     return cut if rows < side_rows else f"{n:,}"

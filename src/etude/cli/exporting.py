@@ -1,25 +1,41 @@
-"""`etude export`."""
+"""`etude export` and `etude launch`."""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from etude import assistant
 from etude.base import formatting, issues
-from etude.cli.options import AssistantPath, MethodName
-from etude.errors import InputError, Issue, MissingExtraError
-from etude.export import TARGETS, describe_losses, export_weights, measure_loss
-from etude.runs.recommended import find_run_at, load
-from etude.types import CLASSICAL
+from etude.cli.options import AssistantPath, MethodName, TaskPath, Yes
+from etude.cli.printing import RunConsole
+from etude.errors import Declined, InputError, Issue, MissingExtraError
+from etude.export import (
+    HUB,
+    TARGETS,
+    describe_losses,
+    describe_upload,
+    export_for_hub,
+    export_weights,
+    measure_loss,
+    upload_folder,
+)
+from etude.launch import LAUNCHERS, JobSettings, write_job_file
+from etude.models.weights import HUB_ID
+from etude.runs.questions import SensitiveQuestion
+from etude.runs.recommended import find_run_at, find_run_of, load
+from etude.task import load_task
+from etude.types import CLASSICAL, ModelRef
 
 KINDS = ("f16", "q8_0", "q4_1")
+LAUNCHED = ("train", "compare")  # commands that run under a launcher
 
 
 def export(
     place: AssistantPath,
-    to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama or vllm.")],
+    to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, lora (GGUF), ollama, vllm or hub.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
     method: MethodName = None,
     kind: Annotated[str, typer.Option("--kind", help="Type of GGUF weights: f16, q8_0 or q4_1.")] = "q8_0",
@@ -29,38 +45,110 @@ def export(
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Answer test rows with the exported assistant.")
     ] = True,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--repo", metavar="OWNER/NAME", help="With --to hub: also upload there, after a question."
+        ),
+    ] = None,
+    yes: Yes = False,
 ) -> None:
-    """Write an assistant for another program, and measure what it loses there. Exit with 1 if that is too much."""
-    for name, value, choices in (("--to", to, tuple(TARGETS)), ("--kind", kind, KINDS)):
-        if value not in choices:
-            raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
+    """Export an assistant to another program and measure what it loses there. Exit with 1 if it loses too much."""
     # Looking for the modules takes no time; importing torch takes seconds.
     if not all(find_spec(module) for module in ("torch", "gguf")):
         raise MissingExtraError("etude export", "train")
-    if output.exists():
-        raise InputError([Issue(str(output), "already exists", "", "delete it, or choose another path")])
-    tuned = load(place, method)
-    if tuned.model.adapter is None and to != "ollama":
-        message, remedy = (
-            "has no tuned weights to export",
-            "serve it with etude serve, or choose a --method that tunes",
-        )
-        raise InputError([Issue("export", message, tuned.method, remedy)])
-    if tuned.model.name == CLASSICAL:
-        message = "is not a language model, which --to needs"
-        raise InputError([Issue("export", message, tuned.method, "serve it with etude serve")])
+    check_options(to, kind, output, repo)
+    tuned, run = load(place, method), find_run_of(place)
+    check_exportable(tuned, to, place)
     typer.echo(describe_losses(tuned))
     # Writing takes seconds; answering the test rows takes most of the time.
-    exported = export_weights(tuned, to, output, kind)
+    if to == HUB:
+        assert run is not None, "check_exportable has refused it"
+        exported = export_for_hub(run, tuned, output, repo or "")
+    else:
+        exported = export_weights(tuned, to, output, kind)
     typer.echo(f"Wrote {exported.path}. Use: {exported.instructions}")
-    if not test or exported.model is None or (place / assistant.FILE).exists():
-        return
-    result = measure_loss(find_run_at(place), tuned, exported.model, rows)
+    if test and exported.model is not None and not (place / assistant.FILE).exists():
+        check_loss(place, tuned, exported.model, rows)
+    if repo:
+        question = SensitiveQuestion(describe_upload(output, repo, tuned))
+        if not RunConsole(Console(), yes).confirm(question):
+            raise Declined(f"Nothing was uploaded; {output} stays. To agree in advance, add --yes.")
+        typer.echo(f"Uploaded to {upload_folder(output, repo)}")
+
+
+def check_options(to: str, kind: str, output: Path, repo: str | None) -> None:
+    """Check options against each other and the disk. Raises InputError."""
+    for name, value, choices in (("--to", to, (*TARGETS, HUB)), ("--kind", kind, KINDS)):
+        if value not in choices:
+            raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
+    if output.exists():
+        raise InputError([Issue(str(output), "already exists", "", "delete it, or choose another path")])
+    if repo and to != HUB:
+        raise InputError(
+            [Issue("--repo", "only --to hub uploads", repo, "leave out --repo, or use --to hub")]
+        )
+    if repo and not HUB_ID.fullmatch(repo):
+        raise InputError([Issue("--repo", "not OWNER/NAME", repo, "write it as in me/luma")])
+
+
+def check_exportable(tuned: assistant.Assistant, to: str, place: Path) -> None:
+    """Check that an assistant has what a target needs. Raises InputError."""
+    if tuned.model.adapter is None and to != "ollama":
+        message = "has no tuned weights to export"
+        remedy = "serve it with etude serve, or choose a tuned method with --method"
+        raise InputError([Issue("export", message, tuned.method, remedy)])
+    if tuned.model.name == CLASSICAL:
+        message = "is not a language model, so it cannot be exported"
+        raise InputError([Issue("export", message, tuned.method, "serve it with etude serve")])
+    if to == HUB and find_run_of(place) is None:
+        message = "is not in a run, so there are no results for the card"
+        raise InputError([Issue(str(place), message, "", "give the run's folder or the task file")])
+
+
+def check_loss(place: Path, tuned: assistant.Assistant, model: ModelRef, rows: int | None) -> None:
+    """Answer `rows` test rows (None: all) with exported weights and print the difference. Exit with 1 if they lose more
+    than the task's margin."""
+    result = measure_loss(find_run_at(place), tuned, model, rows)
     typer.echo(result.sentence)
-    # Worse than the margin, even if that may be chance.
+    # The observed loss exceeds the margin, even if that may be chance.
     if result.is_worse:
         message = f"That is more than the task's margin of {formatting.format_points(result.margin)} points."
         if result.difference.high > 0:
-            message += " With so few rows it may be chance: measure more (--rows)."
+            message += " With so few rows this may be chance: answer more rows (--rows)."
         typer.echo(message, err=True)
         raise typer.Exit(1)
+
+
+def launch(
+    task: TaskPath,
+    to: Annotated[str, typer.Option("--to", help="skypilot, kubeflow, slurm or hf-jobs.")],
+    command: Annotated[str, typer.Option("--command", help="train or compare.")] = "train",
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each machine.")] = 1,
+    gpu: Annotated[
+        str,
+        typer.Option("--gpu", help="The launcher's name for the kind of GPU; with hf-jobs, the flavor."),
+    ] = "",
+    hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
+    image: Annotated[
+        str, typer.Option("--image", help="Container image with Étude, for kubeflow and hf-jobs.")
+    ] = "",
+    wheel: Annotated[str, typer.Option("--wheel", help="Étude's wheel, for skypilot.")] = "",
+    volume: Annotated[
+        str,
+        typer.Option(
+            "--volume", help="Bucket (skypilot, hf-jobs) or claim (kubeflow) for the task's folder."
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: next to the task file.")
+    ] = None,
+) -> None:
+    """Write the file that starts a training on other machines, and print the command that starts it. Starts nothing."""
+    for name, value, choices in (("--to", to, tuple(LAUNCHERS)), ("--command", command, LAUNCHED)):
+        if value not in choices:
+            raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
+    settings = JobSettings(command, nodes, gpus, gpu, hours, image, wheel, volume)
+    file, start = write_job_file(load_task(task, needs_model=False), to, settings, output)
+    typer.echo(f"Wrote {file}. Nothing was started. To start the job: {start}")

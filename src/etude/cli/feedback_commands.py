@@ -1,4 +1,4 @@
-"""`etude feedback`: list feedback, make rows of it, and export it for other tools."""
+"""`etude feedback`: list feedback, turn it into rows, and export it for other tools."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ EXCERPT = 28
 
 
 app = typer.Typer(
-    help="List what people said about answers, and make rows of it.",
+    help="List people's feedback on answers, and turn it into rows.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -30,7 +30,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_feedback(task: options.TaskPath) -> None:
-    """List what people said, and what it results in."""
+    """List people's feedback, and the right answers and preferences that follow from it."""
     screen = printing.create_console()
     loaded = load_task(task, needs_model=False)
     entries = FeedbackLog(loaded.folder / FILE).entries
@@ -64,7 +64,7 @@ def write_rows(
 
 
 def describe_applied(applied: apply.AppliedFeedback, task_file: Path, updated: bool) -> Iterator[str]:
-    """Yield what was written, what was left out and why, and the line of the task file that uses the new file."""
+    """Yield what was written, what was left out and why, and the line of the task file for the new file."""
     files, source = applied.files, applied.files.source.name
     if len(applied.changes):
         added = format_count(applied.count(apply.ADDED), "row")
@@ -73,13 +73,13 @@ def describe_applied(applied: apply.AppliedFeedback, task_file: Path, updated: b
         yield f"Wrote {files.fixed_file.name}: {added} added, {corrected} of {source} corrected, {left_out}."
         yield f"Every change, with the row before and after and who made it, is in {files.log.name}."
     else:
-        yield "Nothing was written: the examples already have every right answer."
+        yield "No file was written, because the examples already contain every right answer."
     if applied.num_known:
         yield f"Already in {source}: {format_count(applied.num_known, 'right answer')}."
     if applied.unwritable:
         questions = list_first([quote_value(row.input[-1].content, EXCERPT) for row in applied.unwritable], 5)
         chats = format_count(len(applied.unwritable), "chat")
-        yield f"{source} cannot hold {chats} of several turns: {questions}."
+        yield f"The format of {source} cannot store {chats} with several turns: {questions}."
     yield from _format_findings(applied.gathered)
     if len(applied.changes) and updated:
         next_step = format_command("compare", task_file)
@@ -99,7 +99,7 @@ def export(
         Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")
     ] = None,
 ) -> None:
-    """Write what people said as JSON lines, for other tools."""
+    """Write feedback as JSON lines, for other tools."""
     gathered = apply.read_task_feedback(load_task(task, needs_model=False))[0]
     rows = list(export_formats.export_rows(gathered, shape))
     for line in _format_findings(gathered):

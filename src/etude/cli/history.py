@@ -21,8 +21,8 @@ app = typer.Typer(
 
 
 def find_runs_folder(task: Path) -> Path:
-    """Return the folder of a task's runs, beside its file. Raises InputError if there is no such file, because the
-    folder may have the runs of another task."""
+    """Return the folder of a task's runs, next to its file. Raises InputError if the file does not exist, because the
+    folder may contain the runs of another task."""
     if not task.exists():
         raise InputError([task_file_issue(task, "No such file or directory")])
     return (task if task.is_dir() else task.parent) / FOLDER
@@ -74,7 +74,7 @@ def compare_two(
     screen = printing.create_console()
     folder = find_runs_folder(task)
     first_run, second_run = find_run(folder, first), find_run(folder, second)
-    # Names may be shortened, so two different ones can mean one run.
+    # Names may be shortened, so two different names can mean the same run.
     if first_run.name == second_run.name:
         other_names = ", ".join(run.name for run in find_runs(folder) if run.name != first_run.name)
         raise RunError(

@@ -10,12 +10,15 @@ AssistantPath = Annotated[
     Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
 ]
 MethodName = Annotated[
-    str | None, typer.Option("--method", "-m", help="Which assistant. Default: the recommended one.")
+    str | None,
+    typer.Option("--method", "-m", help="Method whose assistant is used. Default: the recommended one."),
 ]
 RunName = Annotated[
     str | None,
-    typer.Option("--run", help="Name of a run, or the first letters of it. Default: the latest run."),
+    typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print details that the report has.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also print details, which are in the report too.")
+]

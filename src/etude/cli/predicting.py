@@ -57,7 +57,9 @@ def predict(
     method: options.MethodName = None,
     input: Annotated[
         list[str] | None,
-        typer.Option("--input", help="Column of the input; may be repeated. Default: by its name."),
+        typer.Option(
+            "--input", help="Column of the input; may be repeated. Default: guessed from the names."
+        ),
     ] = None,
     yes: options.Yes = False,
 ) -> None:
@@ -85,4 +87,6 @@ def predict(
     )
     if result.num_problems:
         rows = format_count(result.num_problems, "row")
-        console.print_text(f"{rows} not answered, cut off, or breaking the contract: see the column problem.")
+        have = "has" if result.num_problems == 1 else "have"
+        causes = "no answer, an answer cut off, or a broken contract"
+        console.print_text(f"{rows} {have} a problem ({causes}): see the column problem.")

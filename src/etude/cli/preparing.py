@@ -1,4 +1,4 @@
-"""`etude init` and `etude convert`: files before a run."""
+"""`etude init`, `etude convert` and `etude import`: files before a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,17 +8,27 @@ import typer
 from etude.base.formatting import format_command, format_count
 from etude.data.formats import write
 from etude.data.starter import write_starter
+from etude.hosted.import_openai import import_openai
+
+import_app = typer.Typer(
+    help="Write a task file from data saved from another service.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 def init(
-    examples: Annotated[Path, typer.Argument(help="A .jsonl, .json, .csv or .tsv file of examples.")],
+    examples: Annotated[
+        Path, typer.Argument(help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file of examples.")
+    ],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="<path>",
-            help="File to write, or folder/ (created if missing). Default: task.yaml beside the examples.",
+            help="File to write, or folder/ (created if missing). Default: task.yaml next to the examples.",
         ),
     ] = None,
     test: Annotated[
@@ -35,9 +45,9 @@ def init(
         typer.echo(f"  {guess}")
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     purposes = {
-        "check": "what is wrong with the rows",
-        "compare": "which method is enough: a prompt, examples, fine-tuning",
-        "train": "fine-tuning alone",
+        "check": "find errors in the rows",
+        "compare": "compare prompts, examples in the prompt and fine-tuning",
+        "train": "only fine-tune",
     }
     lines = {format_command(verb, result.task_file): purpose for verb, purpose in purposes.items()}
     for line, purpose in lines.items():
@@ -49,7 +59,7 @@ def convert(
     to: Annotated[str, typer.Option("--to", help="openai, sharegpt, alpaca, trl, kto or parquet.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write. Default: beside FILE, named after the format."),
+        typer.Option("--output", "-o", help="File to write. Default: next to FILE, named after the format."),
     ] = None,
 ) -> None:
     """Write examples or preferences in the format of another tool."""
@@ -57,3 +67,40 @@ def convert(
     for note in notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"Wrote {format_count(num_rows, 'row')} as {to} to {written}.")
+
+
+@import_app.callback()
+def _choose_service() -> None:
+    """Keep `openai` as a subcommand although it is the only one."""
+
+
+@import_app.command("openai")
+def from_openai(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with evals, runs, output items, jobs and files saved from OpenAI, or files of promptfoo."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write. Default: the subfolder etude.")
+    ] = None,
+    eval_name: Annotated[
+        str | None, typer.Option("--eval", help="Name or id of the eval, if there are several.")
+    ] = None,
+    input_fields: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Field of an item with the question; may be repeated."),
+    ] = None,
+    answer_field: Annotated[
+        str | None,
+        typer.Option("--answer", help="Field of an item with the right answer, if no grader refers to it."),
+    ] = None,
+) -> None:
+    """Write a task file from saved evals, fine-tuning jobs and files of OpenAI's API, without calling the API."""
+    imported = import_openai(folder, output, eval_name, input_fields or (), answer_field)
+    lines = [*imported.sentences, "", f"Wrote {imported.task_file}."]
+    lines += ["Correct this before comparing:"] if imported.issues else []
+    lines += [f"  {issue}" for issue in imported.issues]
+    lines += [] if imported.issues else [f"Compare: {format_command('compare', imported.task_file)}"]
+    typer.echo("\n".join(lines))

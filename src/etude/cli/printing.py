@@ -25,7 +25,7 @@ from etude.runs.verdict import Verdict
 PLAIN_WIDTH = 110
 # Width of the output if COLUMNS is smaller
 _MIN_WIDTH = 20
-# Widths from which on the ladder also shows rows, and the cost of a request
+# Minimum widths at which the ladder also shows rows, and the cost of a request
 NARROW, WIDE = 80, 103
 # Width of the column of accuracy beside macro-F1, and of the target's
 EXTRA_WIDTH = 10
@@ -41,7 +41,7 @@ def create_console() -> Console:
     console = Console(highlight=False)
     if console.is_terminal:
         return console
-    # rich does not trim the lines of a file, and takes 80 columns without COLUMNS.
+    # rich does not trim the lines of a file, and assumes 80 columns without COLUMNS.
     columns = os.environ.get("COLUMNS", "")
     width = max(int(columns), _MIN_WIDTH) if columns.isdecimal() else PLAIN_WIDTH
     return Console(highlight=False, width=width, file=cast(TextIO, _TrimmedStream(console.file)))
@@ -161,8 +161,12 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     for heading in ("tokens in", "tokens out", "time") if has_costs else ():
         table.add_column(heading, justify="right", no_wrap=heading == "time")
     for step in verdict.ladder:
-        estimate, cost = step.estimate, verdict.costs[step.method]
-        tokens = [f"{cost.prompt_tokens:,.0f}", f"{cost.answer_tokens:,.0f}"]
+        estimate, cost = step.estimate, verdict.costs.get(step.method)
+        costs = (
+            [f"{cost.prompt_tokens:,.0f}", f"{cost.answer_tokens:,.0f}", format_time(cost.seconds)]
+            if cost
+            else ["", "", ""]
+        )
         rows_to_decide, answered = step.rows_to_decide, verdict.test_rows.answered
         decide = format_rows(rows_to_decide, answered) if rows_to_decide else ""
         table.add_row(
@@ -174,7 +178,7 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
             *([target.mark(estimate)] if target else []),
             *([format_percent(shares[step.method].value)] if shares else []),
             *([f"{step.learned:,}" if step.learned else "", decide] if has_rows else []),
-            *([*tokens, format_time(cost.seconds)] if has_costs else []),
+            *(costs if has_costs else []),
         )
     for name in verdict.failures:
         table.add_row(name, "", "", "failed")
@@ -195,7 +199,7 @@ class RunConsole:
     yes: bool = False
     """Whether every question is answered with yes (--yes)."""
     num_agreed: int = 0
-    """How many of the questions that need an explicit yes are answered with yes (--agree), from the first on."""
+    """How many questions that need an explicit yes are answered with yes, counted from the first one (--agree)."""
     verbose: bool = False
     """Whether to print details (--verbose)."""
     run: Path | None = None
@@ -203,7 +207,7 @@ class RunConsole:
     last_printed: float = field(default_factory=time.monotonic)
 
     def handle_event(self, event: events.Event) -> None:
-        """Handle events that all commands treat alike, and ignore the others."""
+        """Handle events that all commands treat in the same way, and ignore the others."""
         match event:
             case events.RunOpened(folder):
                 self.run = folder
@@ -255,5 +259,7 @@ class RunConsole:
 
 
 def _is_in_foreground() -> bool:
-    """Whether somebody can answer: reading from the terminal stops a process in the background without a word."""
+    """Whether somebody can answer. A background process that reads from the terminal would be stopped silently."""
+    if not hasattr(os, "tcgetpgrp"):  # Windows has no background jobs
+        return sys.stdin.isatty()
     return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()

@@ -40,26 +40,28 @@ def serve(
         str,
         typer.Option(
             "--engine",
-            help="auto (the engine that was measured), local, llama_cpp (faster for one user without a GPU) or "
+            help="auto (the engine that was measured), local, llama_cpp (faster for a single user without a GPU) or "
             "URL#MODEL.",
         ),
     ] = "auto",
     host: Annotated[
         str, typer.Option("--host", help="Any host other than localhost needs --keys.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free one.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port.")] = 8000,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse system messages: they change the prompt that was measured."),
+        typer.Option(
+            "--strict", help="Refuse system messages, because they change the prompt that was measured."
+        ),
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Answer 200 test rows with the engine, report the difference and stop."),
+        typer.Option("--check", help="Answer 200 test rows with the engine, report the difference and exit."),
     ] = False,
     limit: Annotated[
         list[str] | None,
         typer.Option(
-            "--limit", metavar="NAME=NUMBER", help="Such as waiting=200 or seconds=30; may be repeated."
+            "--limit", metavar="NAME=NUMBER", help="Limit such as waiting=200 or seconds=30; may be repeated."
         ),
     ] = None,
     keys: Annotated[
@@ -71,12 +73,12 @@ def serve(
             "--api-key",
             envvar="ETUDE_API_KEY",
             show_envvar=False,
-            help="One key that allows everything; better set as ETUDE_API_KEY, because others see options.",
+            help="One key with all scopes. Better set ETUDE_API_KEY, because others can see command lines.",
         ),
     ] = None,
     new_key: Annotated[
         str | None,
-        typer.Option("--new-key", metavar="NAME", help="Add a key to the file, print it and stop."),
+        typer.Option("--new-key", metavar="NAME", help="Add a key to the file of --keys, print it and exit."),
     ] = None,
     scope: Annotated[
         list[str] | None,
@@ -92,7 +94,9 @@ def serve(
     jobs: Annotated[
         Path | None,
         typer.Option(
-            "--jobs", metavar="FOLDER", help="Also run OpenAI's files and fine-tuning jobs, kept there."
+            "--jobs",
+            metavar="FOLDER",
+            help="Also serve OpenAI's files and fine-tuning jobs, stored in FOLDER.",
         ),
     ] = None,
     base: Annotated[
@@ -106,17 +110,17 @@ def serve(
     grader: Annotated[
         list[str] | None,
         typer.Option(
-            "--grader", metavar="NAME=URL#MODEL", help="Model behind a URL that may grade evals as NAME."
+            "--grader", metavar="NAME=URL#MODEL", help="Model behind a URL that grades evals under this name."
         ),
     ] = None,
     result_files: Annotated[
         str,
         typer.Option(
-            "--result-files", help="Encoding of a job's table of steps: base64 (OpenAI's) or plain."
+            "--result-files", help="Encoding of a job's table of steps: base64 (as OpenAI does) or plain."
         ),
     ] = "base64",
     quota: Annotated[
-        float, typer.Option("--quota", help="Gigabytes of all files of --jobs together.")
+        float, typer.Option("--quota", help="Maximum size of all files of --jobs, in gigabytes.")
     ] = 10.0,
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Also log questions and answers, as JSON lines on stderr.")
@@ -168,7 +172,7 @@ def serve(
 
 
 def check_engine(places: Sequence[str], method: str | None, engine: str) -> None:
-    """Answer test rows of each run with the engine. Exit with 1 if one loses more than its margin."""
+    """Answer test rows of each run with the engine. Exit with 1 if a run loses more than its margin."""
     from etude.export import measure_loss
     from etude.runs import Run
     from etude.serve.catalogue import load_catalogue
@@ -189,7 +193,7 @@ def parse_bases(texts: Sequence[str]) -> dict[str, str]:
     bases = parse_names("--base", texts, "gpt-4o-mini=smollm2-135m-instruct")
     for name, model in bases.items():
         if not {"train", "learn"} & {*find_backend(model).can}:
-            remedy = "name a model whose weights are here"
+            remedy = "give a model whose weights are on this machine"
             raise InputError([Issue("--base", "cannot be trained", model, remedy)])
         bases[name] = str(Path(model).absolute()) if Path(model).exists() else model
     return bases
@@ -228,7 +232,10 @@ def parse_limits(texts: Sequence[str]) -> ServingLimits:
 def studio(
     task: TaskPath,
     requests: Annotated[
-        Path | None, typer.Option("--requests", help="A file of new requests or logged chats to answer.")
+        Path | None,
+        typer.Option(
+            "--requests", help="A file of new requests or logged chats, which the assistant answers."
+        ),
     ] = None,
     input: Annotated[
         list[str] | None, typer.Option("--input", help="Column of the requests' input; may be repeated.")
@@ -239,22 +246,22 @@ def studio(
         str | None, typer.Option("--who", help="Your name, stored with your feedback. Default: your login.")
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Name or address by which other machines open it.")
+        str, typer.Option("--host", help="Name or address under which other machines open the pages.")
     ] = "127.0.0.1",
     invite: Annotated[
         list[str] | None,
         typer.Option(
             "--invite",
-            help="NAME:ROLE, with reader, reviewer, expert or owner: print a link for a person; may be repeated.",
+            help="Print a link for a person: NAME:ROLE with reader, reviewer, expert or owner; may be repeated.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free one.")] = 8765,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port.")] = 8765,
     open_browser: Annotated[
         bool | None,
-        typer.Option("--open/--no-open", help="Open the browser. Default: in a terminal of a desktop."),
+        typer.Option("--open/--no-open", help="Open the browser. Default: only in a terminal on a desktop."),
     ] = None,
 ) -> None:
-    """Open pages on which people read, accept and correct answers. Ctrl-C ends."""
+    """Open pages on which people read, accept and correct answers. Ctrl-C stops it."""
     try:
         import uvicorn
 
@@ -270,17 +277,19 @@ def studio(
         opened = Studio(task, requests, input or [], run, method)
         app = build_studio_app(opened, who or getpass.getuser(), host)
         link = f"http://{host}:{server_socket.getsockname()[1]}/enter?key="
-        typer.echo(f"{opened.method} of {opened.run.name} answers.{opened.reason}")
+        typer.echo(f"Answers come from {opened.method} of {opened.run.name}.{opened.reason}")
         if opened.num_sealed:
             left_out = formatting.format_count(opened.num_sealed, "request")
-            typer.echo(f"{left_out} left out, because they equal or nearly equal test rows.")
+            typer.echo(f"Left out {left_out} that equal or nearly equal test rows.")
         for person, key in people:
             opened.queue.invite(person.name, person.role, person.hash)
             typer.echo(f"For {person.name} ({person.role}), shown only once: {link}{key}")
         if host not in LOOPBACK:
-            typer.echo("Without a TLS proxy in front of it, others can read what is sent.")
+            typer.echo(
+                "Without a TLS proxy in front of it, others on the network can read everything that is sent."
+            )
         owner = SignIn(opened.queue.secret).owner_key
-        typer.echo(f"Open {link}{owner}\nFeedback is saved in {opened.log.file}. Ctrl-C ends.")
+        typer.echo(f"Open {link}{owner}\nFeedback is saved in {opened.log.file}. Ctrl-C stops it.")
         if _is_on_desktop() if open_browser is None else open_browser:
             webbrowser.open(f"{link}{owner}")  # the socket already listens
         # Answers are written in a thread while the pages are open.
@@ -292,30 +301,32 @@ def studio(
 
 
 def _is_on_desktop() -> bool:
-    """Whether a person at this machine has started the command; elsewhere a browser would take over the terminal."""
+    """Whether the command was started on a desktop; elsewhere a browser could take over the terminal."""
     is_local = sys.stdout.isatty() and "SSH_CONNECTION" not in os.environ
     return is_local and (sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}))
 
 
 def _open_socket(host: str, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::", ""):
-        message, remedy = "a browser cannot open this address", "give the one that people use"
+        message, remedy = "a browser cannot open this address", "give the name or address that people open"
         raise InputError([Issue("--host", message, host, remedy)])
-    # The socket is opened here, so that a port in use is reported as an error of --port.
+    # Opened here to report a port in use as an error of --port.
     server_socket = socket.socket()
     server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         server_socket.bind((host, port))
-        server_socket.listen()  # so that a browser waits until the pages are ready
+        server_socket.listen()  # a browser then waits until the pages are ready
     except OSError as error:
         server_socket.close()
         message = f"port {port} of {host} cannot be used ({error.strerror})"
-        raise InputError([Issue("--port", message, "", "choose another; 0 chooses a free one")]) from error
+        raise InputError(
+            [Issue("--port", message, "", "choose another port; 0 chooses a free one")]
+        ) from error
     return server_socket
 
 
 def mcp() -> None:
-    """Offer check, compare, verdict, test and answers as tools of the Model Context Protocol, on stdin and stdout."""
+    """Offer Étude's functions as tools of the Model Context Protocol, on stdin and stdout."""
     if not find_spec("mcp"):
         raise MissingExtraError("etude mcp", "mcp")
     from etude.mcp_server import build_server

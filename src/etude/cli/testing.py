@@ -1,4 +1,4 @@
-"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the report's path."""
+"""`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,17 +35,21 @@ def ask_suites(
         list[str] | None,
         typer.Option("--suite", "-s", help="Ask only this suite, such as sensitive; may be repeated."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Ask few questions, for a first look.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Ask only a few questions, for a first impression.")
+    ] = False,
     teach: Annotated[
         bool,
-        typer.Option("--teach", help="Also propose training rows for what failed, for a person to approve."),
+        typer.Option(
+            "--teach", help="Also propose training rows for failed questions; a person must approve them."
+        ),
     ] = False,
     canaries: Annotated[
         bool,
-        typer.Option("--canaries", help="Write a copy of the examples with planted secrets; test nothing."),
+        typer.Option("--canaries", help="Write a copy of the examples with planted secrets, and exit."),
     ] = False,
     init: Annotated[
-        bool, typer.Option("--init", help="Write a suite file for the task, with comments; test nothing.")
+        bool, typer.Option("--init", help="Write a suite file with comments for the task, and exit.")
     ] = False,
 ) -> None:
     """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
@@ -73,9 +77,9 @@ def ask_suites(
 
 
 def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
-    """Write a model card of an assistant, from what was measured."""
+    """Write a model card of an assistant from its measurements."""
     file = write_card(find_run(history.find_runs_folder(task), run), method)
-    print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct what only you know.")
+    print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct it where you know better.")
 
 
 def print_report(console: Console, report: results.SuiteReport) -> None:
@@ -111,9 +115,9 @@ def plant_canaries(task: Path) -> None:
     """Write examples with canaries and print how to use them."""
     file, examples = write_canaries(load_task(task, needs_model=False))
     print(f"Wrote {shorten_path(examples)}, and the planted secrets to {file.name}.")
-    print("To find out what a training memorizes, write in the task file")
+    print("To find out whether training memorizes them, write in the task file")
     print(f"  examples: {examples.name}")
-    print(f"then train, and run {format_command('test', task)}. Never release weights trained on it.")
+    print(f"then train, and run {format_command('test', task)}. Never release weights trained on this file.")
 
 
 def print_proposals(result: TeachingResult) -> None:
@@ -122,9 +126,7 @@ def print_proposals(result: TeachingResult) -> None:
     print(f"\n{result.file.name}: {proposed} proposed, {result.num_approved:,} approved.")
     if result.num_broken:
         broken = format_count(result.num_broken, "answer")
-        print(
-            f"{broken} of them would break the contract: write others, or relax contract: in the task file."
-        )
+        print(f"{broken} would break the contract: write other answers, or relax contract: in the task file.")
     if result.examples is None:
         print('Read them, correct the answers, set "approved": true, and run the same command again.')
     else:

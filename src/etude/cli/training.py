@@ -18,9 +18,9 @@ from etude.errors import WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
 from etude.tuning.preview import Preview, PreviewSpan
 
-# Terminal columns beside the bar
+# Width of everything next to the bar
 OTHER_COLUMNS_WIDTH = 68
-# A style sets both colours or none, and no text is dimmed: it is readable on dark and on light terminals.
+# A style sets both colours or none, and no text is dimmed, so that it is readable on dark and light terminals.
 TRAINED_STYLE, CONTEXT_STYLE = "color(16) on color(114)", ""
 
 
@@ -30,13 +30,14 @@ def train(
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", help="Ask before a longer time, such as 15m, or none; overrides the task's."
+            "--budget",
+            help="Ask before a training of over this time, such as 15m, or none; overrides the task file.",
         ),
     ] = None,
     fresh: options.Fresh = False,
     show: Annotated[
         int | None,
-        typer.Option("--show", min=1, help="Show this many rows as they would be trained; train nothing."),
+        typer.Option("--show", min=1, help="Show how this many rows would be trained on, and exit."),
     ] = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -51,7 +52,7 @@ def train(
         )
         return
     if processes.read_rank():
-        # Only the first process of several reports. With another exit code than 0 here, torchrun would stop it.
+        # Of several processes only the first reports. An exit code other than 0 here would make torchrun stop it.
         with suppress(KeyboardInterrupt, WorkerExited):
             tuning.train(task)
         return
@@ -73,7 +74,7 @@ def print_settings(
     settings: Sequence[tuple[str, object, str]],
     defaults: Mapping[str, object],
 ) -> None:
-    """Print what is trained on, the settings with their reasons, and the defaults on one line."""
+    """Print which parts are trained, the settings with their reasons, and the defaults on one line."""
     console.print(Text("\nWhat is trained on", "bold"))
     printing.print_bullets(console, learned)
     console.print(Text("\nSettings", "bold"))

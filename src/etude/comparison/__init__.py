@@ -1,6 +1,6 @@
 """The ladder of methods on one sealed test, and the verdict on it.
 
-`compare` is the whole path; compare.py reads it top to bottom.
+`compare` runs a whole comparison; compare.py has its steps in order.
 """
 
 from etude.comparison.compare import Comparison, compare

@@ -1,6 +1,9 @@
-"""`etude compare` from a task file to a run folder. `run_comparison` is the whole path, step by step.
+"""`etude compare`: from a task file to a run folder. `run_comparison` has all steps in order.
 
 task.yaml + examples  ->  runs/NAME/ with verdict.json, report.html and report.md
+
+The ladder is the list of methods that are compared, simplest first. The test is sealed: its rows are opened only after
+every choice is made on train and dev.
 """
 
 import time
@@ -23,6 +26,7 @@ from etude.comparison.outcome import (
 )
 from etude.comparison.prepare import make_run_plan, report_data
 from etude.comparison.scope_check import add_scope
+from etude.comparison.stored_answers import check_stored_answers
 from etude.methods import (
     Method,
     check_methods,
@@ -75,12 +79,12 @@ def compare(
     """Compare the task's methods on one sealed test and write the run folder next to the task file.
 
     `budget` (seconds; infinity for none) and `evidence` override the task file. `methods` (simplest first) replace
-    its methods: `[*LADDER, Own()]` adds one of your own. The same call on the same inputs resumes a run that was
-    stopped, and returns at once if it is complete; a method that fails is left out and tried again by the next call.
-    `fresh` starts a new run and keeps the old one. A method's name
-    and settings identify a run, its code does not.
+    its methods: `[*LADDER, Own()]` adds one of your own. The same call with the same inputs resumes a run that was
+    stopped, and returns at once if the run is complete. A method that fails is left out, and the next call tries it
+    again. `fresh` starts a new run and keeps the old one. The names and settings of methods identify a run; their code
+    does not.
 
-    Without `on_event`, progress is printed if somebody watches: in a terminal or a notebook.
+    Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
 
     Raises InputError with all errors of the task and its rows, ModelError for missing weights, RunError for an
     unusable run folder, Declined if `confirm` returns False. A KeyboardInterrupt leaves a partial report.
@@ -89,6 +93,7 @@ def compare(
     task, dataset, test = load_task_rows(task_file, budget)
     task = replace(task, evidence=evidence or task.evidence)
     ladder = get_methods(task.methods) if methods is None else check_methods(methods)
+    # Skip methods for which the task lacks something, such as documents; that is an error if the user chose them.
     ladder = resolve_methods(ladder, task, is_explicit=methods is None and task.methods != METHOD_NAMES)
     task = replace(task, methods=tuple(method.name for method in ladder))
     # The fingerprints name the run folder: same inputs, same folder, so a second call resumes.
@@ -117,6 +122,7 @@ def run_comparison(
     # 1. Check the rows and split them once: findings.jsonl, split.json (seconds).
     findings = run_quick_checks(run, task, dataset, test, on_event, confirm)
     split = load_split(run, task, dataset, test, findings)
+    check_stored_answers(task, split.test, task.methods)
     # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
     metric = choose_metric(task, split.train)
     ladder, left_out = leave_out_unfit(ladder, task, split.train.examples)
@@ -130,12 +136,15 @@ def run_comparison(
 
     # 4. Fit every method on train and dev, simplest first: methods/NAME (almost all of the time, most of it training).
     fitted = ladder_run.fit_all(start)
-    # 5. From dev alone, name the untuned and the tuned method that the test will compare: run.json, `decided`.
+    # 5. From dev alone, choose the headline pair: the untuned and the tuned method whose difference on the test says
+    # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
-    # 6. Fit what only the report needs: the baseline on as few rows as tuning saw; with `evidence: full`, more runs.
+    # 6. Extra fits for the report: the baseline on as few rows as tuning used, if the budget cut those, so that both
+    # can be compared on equal terms; with `evidence: full`, more training runs.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
     extra_fits = fit_evidence(ladder_run, fitted, start)
-    # 7. Choose on dev who answers as much of the test as there is time for, and report what that can show.
+    # 7. The headline pair and all methods that did not clearly lose on dev are contenders: they answer as many test
+    # rows as time allows, the others only a few. Report what such a test can show.
     contenders = ladder_run.find_contenders(run.info["decided"].values())
     run.update(contenders=contenders)
     report_expected_power(ladder_run, contenders)
@@ -148,9 +157,10 @@ def run_comparison(
     ladder_run.answer_test(fitted, contenders)
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
-    # 10. Only now the assistants get the limits of the task, which the ladder compares without: assistant.json.
+    # 10. Let the assistants turn away questions outside the task (`limits:`). This changes no answer of step 9, because
+    # all methods were compared without it: assistant.json.
     fitted = add_scope(ladder_run, fitted)
-    # 11. Intervals, statuses and the verdict from these files, a few probing questions, and the judge if there is one:
-    # verdict.json (seconds, unless a judge is asked).
+    # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if
+    # there is one: verdict.json (seconds, unless a judge is asked).
     verdict = compute_verdict(ladder_run, fitted, num_openings, baseline_result, evidence, extra_runs)
     write_verdict(run.folder / "verdict.json", verdict)

@@ -1,4 +1,4 @@
-"""What a request costs, and when tuning pays for itself. Prices are the user's; without them, time is compared."""
+"""The cost of a request, and when tuning pays for itself. Prices come from the user; without them, time is compared."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from etude.types import PricedCost
 
 SECONDS_PER_HOUR = 3_600
 MIN_TIME_SAVED = 0.2
-"""Share of a request's time below which two times count as equal: they vary so much from run to run."""
+"""Two times that differ by less than this share count as equal, because times vary this much from run to run."""
 
 
 def add_price(cost: PricedCost, prices: Prices | None) -> PricedCost:
@@ -21,7 +21,8 @@ def add_price(cost: PricedCost, prices: Prices | None) -> PricedCost:
 
 
 def find_prices(inputs: VerdictInputs, method: MethodResult) -> Prices | None:
-    """Return the prices of a method: the endpoint's own, else the task's, whose token prices are for `model` alone."""
+    """Return the prices of a method: the endpoint's own, else the task's. Token prices of the task are for `model`
+    only."""
     service = find_service(method.model, inputs.endpoints)
     if service and (service.prices or method.model in inputs.endpoints):
         return service.prices
@@ -67,17 +68,17 @@ def _write_text(
     unit: str, fixed: float, before: float, after: float, requests: int | None, saved: float
 ) -> str:
     if unit == "money":
-        # One request alone would cost too little to read.
+        # Prices are per 1,000 requests, because one request costs too little to read.
         tuned, untuned = (f"{format_decimal(1000 * price)} per 1,000" for price in (after, before))
         resource, verb, fixed_text = "money", "costs", format_decimal(fixed)
     else:
         tuned, untuned, fixed_text = format_time(after), format_time(before), format_time(fixed)
         resource, verb = "time", "takes"
-    costs = f"a request {verb} {tuned} tuned and {untuned} untuned"
+    costs = f"a tuned request {verb} {tuned}, an untuned one {untuned}"
     if round(saved):
-        costs += f", with {abs(saved):,.0f} {'fewer' if saved > 0 else 'more'} prompt tokens"
+        costs += f"; the tuned one has {abs(saved):,.0f} {'fewer' if saved > 0 else 'more'} prompt tokens"
     if requests is None and unit == "seconds" and after < before:
-        return f"A request takes about as long tuned ({tuned}) as untuned ({untuned}), so fine-tuning saves no time."
+        return f"A tuned request takes about as long ({tuned}) as an untuned one ({untuned}), so tuning saves no time."
     if requests is None:
         hint = " Add prices to compare cost." if unit == "seconds" else ""
         return f"Fine-tuning does not save {resource}: {costs}.{hint}"

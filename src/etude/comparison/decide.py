@@ -1,7 +1,7 @@
 """Which method to use and why, from the rows that every method answered. Pure functions.
 
-`choose_headline_pair` runs before the test is opened, `make_verdict` on the test rows. docs/verdict.md has the rules,
-`etude.stats` their sources, `sentences` the words.
+`choose_headline_pair` runs before the test is opened, `make_verdict` on the test rows. The rules are in
+docs/verdict.md, their sources in `etude.stats`, and the wording in `sentences`.
 """
 
 import math
@@ -18,13 +18,14 @@ from etude.comparison.sentences import (
     list_advice,
     list_caveats,
     write_nothing_right,
+    write_replacement,
     write_target,
     write_too_few,
     write_verdict_sentence,
 )
 from etude.data.dataset import MIN_VERDICT_ROWS
 from etude.data.splits.sides import TEST_SHARE
-from etude.metrics import make_sample
+from etude.metrics import MEAN_ERROR
 from etude.runs.verdict import (
     BaselineOnEqualRows,
     ContractRates,
@@ -43,6 +44,7 @@ from etude.runs.verdict import (
 )
 from etude.stats import JointIntervals, UnitSums, estimate_sample
 from etude.stats.intervals import Z
+from etude.text.label_lists import split_labels
 from etude.types import Estimate, MethodPair
 
 LABEL = "label"  # The expected label is listed among the tags under this name.
@@ -52,8 +54,8 @@ TAG_SUFFIX = " (tag)"  # Added to a tag of the user's that has the same name.
 def choose_headline_pair(methods: Sequence[tuple[str, bool, UnitSums]]) -> HeadlinePair:
     """Choose the best untuned and the best tuned method from their dev rows alone, by the one-standard-error rule.
 
-    `methods`: (name, tuned, dev sample), simplest first; those of untuned ones are of the same rows, and so are those
-    of tuned ones. See `etude.stats.choose`.
+    `methods`: (name, tuned, dev sample), simplest first. The samples of all untuned methods have the same rows, and so
+    do those of all tuned methods. See `etude.stats.choose`.
     """
     names, reasons = [], []
     for is_tuned in (False, True):
@@ -65,8 +67,8 @@ def choose_headline_pair(methods: Sequence[tuple[str, bool, UnitSums]]) -> Headl
 
 
 def make_verdict(inputs: VerdictInputs) -> Verdict:
-    """Make the verdict from the test rows that each method answered: the first ones of one order, or all. If all
-    methods answered all rows, it does not depend on their order. A pair is compared on the rows that both answered."""
+    """Make the verdict from the test rows that each method answered: all rows, or the first rows of one common order.
+    If all methods answered all rows, the order does not matter. A pair is compared on the rows that both answered."""
     if inputs.rows.units is None:
         inputs = replace(inputs, rows=replace(inputs.rows, units=inputs.rows.ids))
     # 1. The ladder: each method's estimate, and its status from the joint intervals of all pairs.
@@ -82,13 +84,13 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
     # 2. The one comparison that was declared on dev: tuned minus untuned.
     headline = _compare_headline(inputs)
     error = _compute_headline_error(inputs, headline, joint)
-    # 3. What overrides both: too few rows, a training that was cut short, or nothing right at all.
+    # 3. Three cases override both: too few rows, a training that was cut short, or no right answer.
     num_to_collect = _count_rows_to_collect(inputs, headline, error)
     if headline is not None and num_to_collect is not None:
         headline = replace(headline, gains=False, undecided="few rows")
     elif headline is not None and headline.tuned in inputs.partly_trained and not headline.gains:
         headline = replace(headline, undecided="cut")
-    if num_to_collect is not None or is_nothing_right(ladder):
+    if num_to_collect is not None or is_nothing_right(_list_own(ladder)):
         ladder = [replace(row, status="undecided", rows_to_decide=None) for row in ladder]
     # 4. The recommended method, and everything that is shown next to it.
     return _assemble_verdict(inputs, ladder, headline, error, joint, num_to_collect)
@@ -107,14 +109,17 @@ def _assemble_verdict(
     recommended = next((row.method for row in candidates if row.status == "among the best"), None)
     contract_rates = {method.name: _measure_contract(inputs, method) for method in inputs.methods}
     other_metrics = {method.name: _estimate_other_metrics(inputs, method) for method in inputs.methods}
-    # With too few rows, nothing is reported on tuning but how many to collect.
+    # With too few rows, the only report on tuning is how many rows to collect.
     reported = headline if num_to_collect is None else None
     if num_to_collect is not None:
         sentence = write_too_few(inputs, num_to_collect, _min_difference_of_interest(inputs, headline))
-    elif is_nothing_right(ladder):
+    elif is_nothing_right(_list_own(ladder)):
         sentence = write_nothing_right(inputs, contract_rates, other_metrics)
     else:
         sentence = write_verdict_sentence(inputs, candidates, headline, recommended, leaning)
+    for model in inputs.stored_answers:
+        difference = joint.difference(inputs.index(leaning.method), inputs.index(model))
+        sentence += f" {write_replacement(leaning.method, model, difference, inputs.margin)}"
     break_even = compute_break_even(inputs, reported) if reported is not None else None
     baseline = _compare_equal_rows(inputs, reported) if reported is not None else None
     num_answered = len(inputs.rows.ids)
@@ -126,19 +131,28 @@ def _assemble_verdict(
         leaning=recommended or leaning.method,
         test_rows=RowsAnswered(num_answered, inputs.num_test_rows or num_answered),
         headline=headline,
-        target=_check_target(inputs, ladder),
+        target=_check_target(inputs, _list_own(ladder)),
         ladder=tuple(ladder),
         pairs=_list_pairs(inputs, joint),
         critical=joint.critical if math.isfinite(joint.critical) else None,
         break_even=break_even,
         by_tag=tuple(_estimate_by_tag(inputs)),
-        costs={method.name: add_price(method.cost, find_prices(inputs, method)) for method in inputs.methods},
+        costs={
+            method.name: add_price(method.cost, find_prices(inputs, method))
+            for method in inputs.methods
+            if not method.is_stored
+        },
         contract_rates=contract_rates,
         other_metrics=other_metrics,
         train_rows=inputs.train_rows,
         baseline_on_equal_rows=baseline,
         evidence=inputs.evidence,
     )
+
+
+def _list_own(ladder: Sequence[LadderRow]) -> list[LadderRow]:
+    """List the rows of Étude's methods, without stored answers."""
+    return [row for row in ladder if not row.is_stored]
 
 
 def _list_pairs(inputs: VerdictInputs, joint: JointIntervals) -> tuple[MethodPair, ...]:
@@ -150,18 +164,20 @@ def _list_pairs(inputs: VerdictInputs, joint: JointIntervals) -> tuple[MethodPai
 def _list_candidates(
     inputs: VerdictInputs, ladder: Sequence[LadderRow], joint: JointIntervals
 ) -> tuple[Sequence[LadderRow], LadderRow]:
-    """Return the methods that may be recommended, with their statuses among themselves, and the leaning one."""
-    indices = [index for index, row in enumerate(ladder) if row.method not in inputs.copying_methods]
+    """Return the methods that may be recommended, with statuses from comparing only them, and the leaning one."""
+    own = [index for index, row in enumerate(ladder) if not row.is_stored]
+    indices = [index for index in own if ladder[index].method not in inputs.copying_methods] or own
     candidates = ladder
-    if 0 < len(indices) < len(ladder):
+    if len(indices) < len(ladder):
         candidates, joint = [ladder[index] for index in indices], joint.select(indices)
         if any(row.status != "undecided" for row in ladder):
             methods = [inputs.methods[index] for index in indices]
             candidates = _make_ladder(inputs, methods, [row.estimate for row in candidates], joint)
-    # The simplest method whose observed difference to every other is within the margin; else the one that is furthest
-    # ahead, for methods that answered different rows need not have a best one.
+    # The simplest method whose observed difference to every other is within the margin. There may be none if methods
+    # answered different rows; then the one whose worst difference is the smallest.
     worst = joint.differences.min(axis=1)
-    is_near = worst >= -inputs.margin - 1e-12  # one row more is exactly one error of one row
+    # the tolerance covers rounding: a difference of exactly the margin counts as near
+    is_near = worst >= -inputs.margin - 1e-12
     leaning = int(np.argmax(is_near if is_near.any() else worst))
     return candidates, candidates[leaning]
 
@@ -215,7 +231,7 @@ def _compute_headline_error(
 def _count_rows_to_collect(
     inputs: VerdictInputs, headline: HeadlineResult | None, error: float
 ) -> int | None:
-    """Count the rows that would find a difference of interest in 80% of tests; None if there are enough rows for a
+    """Count the rows that would show a difference of interest in 80% of tests. None if there are enough rows for a
     verdict on tuning, or if nothing was tuned."""
     if headline is None or inputs.total_rows >= MIN_VERDICT_ROWS:
         return None
@@ -229,7 +245,7 @@ def _count_rows_to_collect(
 
 
 def _min_difference_of_interest(inputs: VerdictInputs, headline: HeadlineResult | None) -> float:
-    # Twice the margin, or half of the observed difference if that is more; half, because few rows may flatter it.
+    # Twice the margin, or half of the observed difference if that is more. Half, because few rows can exaggerate it.
     observed = abs(headline.difference.value) / 2 if headline else 0.0
     return max(2 * inputs.margin, observed, 1e-3)
 
@@ -240,14 +256,13 @@ def _make_ladder(
     estimates: Sequence[Estimate],
     joint: JointIntervals,
 ) -> list[LadderRow]:
-    """Give each of the `methods` its status. A partly trained method that is not among the best is not measured
-    enough."""
+    """Give each of the `methods` its status. A partly trained method that is not among the best gets "not measured
+    enough"."""
     if len(estimates) == 1:
-        (only,) = methods
-        return [LadderRow(only.name, estimates[0], "undecided", None, only.learned, len(only.scores))]
+        return [_make_row(methods[0], estimates[0], "undecided")]
     differences = joint.differences
     is_other = ~np.eye(len(estimates), dtype=bool)
-    # Among the best: no other is surely better by the margin. Worse: some other surely is.
+    # Among the best: with 95% confidence, no other method is better by more than the margin. Worse: one is.
     is_among_best = ~np.any((differences - joint.reach_down <= -inputs.margin) & is_other, axis=1)
     is_worse = np.any((differences + joint.reach_down.T < -inputs.margin) & is_other, axis=1)
     ladder = []
@@ -260,14 +275,23 @@ def _make_ladder(
         elif is_worse[index]:
             status = "worse"
         rows = _count_rows_to_decide(inputs, methods, joint, index) if status == "undecided" else None
-        ladder.append(LadderRow(method.name, estimate, status, rows, method.learned, len(method.scores)))
+        ladder.append(_make_row(method, estimate, status, rows))
     return ladder
+
+
+def _make_row(
+    method: MethodResult, estimate: Estimate, status: Status, rows_to_decide: int | None = None
+) -> LadderRow:
+    num_rows = len(method.scores)
+    return LadderRow(
+        method.name, estimate, status, rows_to_decide, method.learned, num_rows, method.is_stored
+    )
 
 
 def _count_rows_to_decide(
     inputs: VerdictInputs, methods: Sequence[MethodResult], joint: JointIntervals, index: int
 ) -> int | None:
-    # N = n ((c + 0.84) SE / |m + d|)², with d the difference to the best of the others, on the rows of both.
+    # N = n ((c + 0.84) SE / |m + d|)², where d is the difference to the best other method on the rows of both.
     differences = np.where(np.arange(len(methods)) == index, np.inf, joint.differences[index])
     rival = int(np.argmin(differences))
     num_rows = min(len(methods[index].scores), len(methods[rival].scores))
@@ -294,9 +318,17 @@ def _estimate_other_metrics(inputs: VerdictInputs, method: MethodResult) -> dict
     rows, num = inputs.rows, len(method.scores)
     units = None if rows.units is None else rows.units[:num]
     return {
-        name: estimate_sample(make_sample(name, values, units, rows.expected[:num], method.predicted))
+        name: _scale_steps(inputs, name, estimate_sample(sample))
         for name, values in method.other_metrics.items()
+        for sample in [inputs.metric.sample(values, units, rows.expected[:num], method.predicted, name)]
     }
+
+
+def _scale_steps(inputs: VerdictInputs, name: str, estimate: Estimate) -> Estimate:
+    """Convert the mean error from a share of the scale to steps; other estimates are returned unchanged."""
+    steps = len(inputs.metric.scale) - 1 if name == MEAN_ERROR else 1
+    low, high = steps * estimate.low, steps * estimate.high
+    return Estimate(steps * estimate.value, low, high, estimate.n)
 
 
 def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
@@ -305,13 +337,16 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
     indices_by_tag: dict[tuple[str, str], list[int]] = {}
     for index, tags in enumerate(rows.tags or [{}] * len(rows.expected)):
         pairs = dict(tags)
+        labels: Sequence[str] = ()
         if rows.expected:
-            # No tag of the user's may be mistaken for the expected label, and no two tags become one.
+            # A user's tag must not be mistaken for the expected label, and two tags must not become one.
             pairs = {
                 tag + TAG_SUFFIX if tag.replace(TAG_SUFFIX, "") == LABEL else tag: value
                 for tag, value in tags.items()
-            } | {LABEL: rows.expected[index]}
-        for pair in pairs.items():
+            }
+            expected = rows.expected[index]
+            labels = split_labels(expected) if inputs.metric.several else (expected,)
+        for pair in [*pairs.items(), *((LABEL, label) for label in labels)]:
             indices_by_tag.setdefault(pair, []).append(index)
     for (tag, value), indices in sorted(indices_by_tag.items()):
         for method in inputs.methods:

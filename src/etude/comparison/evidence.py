@@ -1,9 +1,9 @@
-"""Fits that the report needs and the ladder does not. All are made before the test is opened.
+"""Fits for the report that are not part of the ladder. All are made before the test is opened.
 
-- The baseline on as few rows as the tuned method of the headline, if a budget or `max_rows` left that method fewer
-  rows than there are. It is shown next to the ladder and decides nothing.
+- The baseline on the same number of rows as the tuned method of the headline, if a budget or `max_rows` limited the
+rows of that method. It is shown next to the ladder and does not affect the verdict.
 - With `evidence: full`: a learning curve, and more training runs of the best tuned method. A fit that was stopped
-  resumes. Weights are deleted once they have answered; the answers stay in methods/NAME/evidence.
+  resumes. Weights are deleted after they have answered; the answers stay in methods/NAME/evidence.
 """
 
 import random
@@ -45,11 +45,11 @@ class ExtraFit:
     rows: Dataset
     seed: int
     on_test: bool
-    """Whether it answers the test too: a run with another seed does, a point of the learning curve does not."""
+    """Whether it also answers the test: true for a run with another seed, false for a point of the learning curve."""
 
     @property
     def predictions_file(self) -> Path:
-        """Its answers. The fit is complete once this file exists."""
+        """The file of its answers. The fit is complete once this file exists."""
         return self.folder / "predictions.jsonl"
 
 
@@ -70,7 +70,7 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
 def answer_baseline_on_equal_rows(
     ladder_run: LadderRun, fit: tuple[Assistant, int] | None
 ) -> MethodResult | None:
-    """Answer the test rows with it, into a predictions.jsonl of its own."""
+    """Answer the test rows with the baseline fitted on equal rows, into its own predictions.jsonl."""
     if fit is None:
         return None
     assistant, num_rows = fit
@@ -84,8 +84,8 @@ def answer_baseline_on_equal_rows(
 def fit_evidence(
     ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
 ) -> dict[Path, Assistant]:
-    """Make the planned extra fits and answer dev with them. Returns folder -> assistant for those that the test still
-    needs."""
+    """Make the planned extra fits and answer dev with them. Returns folder -> assistant for those that must still
+    answer the test."""
     timekeeper = ladder_run.timekeeper
     if (
         timekeeper
@@ -156,7 +156,7 @@ def _get_seed(task: Task) -> int:
 
 
 def _sample_training_rows(ladder_run: LadderRun, method: Method) -> Dataset:
-    # The rows that the run has trained the method on.
+    # The rows on which the run trained the method.
     train = ladder_run.split.train
     num_rows = read_method_records(ladder_run.run)[method.name].get("learned") or len(train)
     return sample_training_rows(ladder_run.task, train, num_rows)

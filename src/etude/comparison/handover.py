@@ -1,17 +1,95 @@
-"""Hand unsure questions to people: the confidence below which a classifier does so, chosen on dev."""
+"""Choices on dev after a method is fitted: a recalibration of its confidence, and a threshold for handing over."""
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from etude.assistant import Assistant
-from etude.base.formatting import format_interval, format_share
+from etude.base.files import read_json
+from etude.base.formatting import format_decimal, format_interval, format_percent, format_share
+from etude.data.dataset import Dataset
 from etude.evaluate import ScoredAnswer, get_unit
+from etude.index.build import load_task_encoder
+from etude.index.passages import Passage
+from etude.index.search import Search
+from etude.methods.shared.fit_context import sample_rows
+from etude.models.registry import Models
 from etude.stats import estimate
-from etude.stats.calibration import choose_threshold
+from etude.stats.calibration import choose_threshold, measure_overconfidence
+from etude.stats.recalibration import EDGE, Recalibration, choose_recalibration, fit_recalibration
 from etude.task import Task
+from etude.task.definition import ErrorCosts
+from etude.types import Answer, SearchRef
 
-NEVER_SURE = 1.1  # A threshold that no confidence reaches: everything is handed over.
+NEVER_SURE = 1.1  # A threshold above every score: everything is handed over.
+# most training questions that are searched for the nearest one; embedding more takes longer
+MAX_TRAINING = 10_000
+_DIGEST_BYTES = 16
+
+
+def add_recalibration(
+    assistant: Assistant, dev: Sequence[ScoredAnswer], seed: int
+) -> tuple[Assistant, list[str]]:
+    """Return the assistant with a recalibration of its confidence if that helps on dev, and notes on both."""
+    rows = [row for row in dev if row.answer.confidence is not None]
+    if not rows:
+        return assistant, []
+    stated = [row.answer.confidence or 0.0 for row in rows]
+    right, units = [float(row.score.value == 1) for row in rows], [get_unit(row.example) for row in rows]
+    choice = choose_recalibration(stated, right, units, seed)
+    if choice is None:
+        return assistant, []
+    excess = measure_overconfidence(stated, right, units)
+    reason = ""
+    if excess.low > 0 or excess.high < 0:
+        direction = "over-confident" if excess.value > 0 else "under-confident"
+        mean, share = (format_percent(sum(values) / len(rows)) for values in (stated, right))
+        reason = f"is {direction} on dev (probabilities of {mean} on average, {share} right), so "
+    change = f"{choice.brier_before:.3f} before, {choice.brier_after:.3f} after"
+    note = (
+        f"{reason}its probabilities are recalibrated ({choice.recalibration.kind}): Brier score {change}, in "
+        f"cross-validation on {len(rows):,} dev rows"
+    )
+    return replace(assistant, recalibration=choice.recalibration), [note]
+
+
+def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path) -> SearchRef | None:
+    """Save the vectors of the training questions to `folder`, without their texts, unless the folder exists. Return
+    None if there is no encoder."""
+    if not folder.exists():
+        encoder = load_task_encoder(task, models, [])
+        if encoder is None:
+            return None
+        rows = sample_rows(train, MAX_TRAINING, task.seed)
+        texts = list(dict.fromkeys(row.input[-1].content for row in rows))
+        digests = (hashlib.sha256(text.encode()).hexdigest()[: 2 * _DIGEST_BYTES] for text in texts)
+        passages = [Passage(digest, "train") for digest in digests]
+        Search(passages, "meaning", encoder, encoder.embed(texts)).save(folder)
+    return SearchRef(folder, read_json(folder / "search.json")["fingerprint"])
+
+
+def rate_rows(assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models) -> list[ScoredAnswer]:
+    """Rate rows again, if they were answered before the assistant got its recalibration, threshold or training
+    search."""
+    if not (assistant.recalibration or assistant.training or assistant.handover is not None):
+        return list(rows)
+    nearness: Sequence[float | None] = [row.answer.nearness for row in rows]
+    if assistant.training and None in nearness:
+        search = assistant.load_searches(models).training
+        assert search is not None
+        nearness = search.measure_nearness([row.example.input[-1].content for row in rows])
+    rated = []
+    for row, value in zip(rows, nearness, strict=True):
+        answer = assistant.rate(replace(row.answer, nearness=value), get_stated(row.answer))
+        rated.append(replace(row, answer=answer))
+    return rated
+
+
+def get_stated(answer: Answer) -> float | None:
+    """Return the probability that the model gave."""
+    return answer.confidence if answer.stated_confidence is None else answer.stated_confidence
 
 
 def add_handover(
@@ -19,54 +97,88 @@ def add_handover(
 ) -> tuple[Assistant, list[str]]:
     """Return the assistant with a threshold for the task's allowed error rate (`handover:`), and a note on it.
 
-    If dev cannot show for any threshold that the rate is kept, the assistant hands over everything. One row of each
-    unit is used, because the proof needs independent rows.
+    If dev cannot show for any threshold that the error rate is low enough, the assistant hands over everything. One row
+    of each unit is used, because the proof needs independent rows.
     """
-    confident_rows = [
-        (get_unit(row.example), row.answer.confidence, row.score.value == 1)
+    scored_rows = [
+        (get_unit(row.example), row.answer.handover_score, row.score.value == 1)
         for row in dev
-        if row.answer.confidence is not None
+        if row.answer.handover_score is not None
     ]
-    if task.handover is None or not confident_rows:
+    if task.handover is None or not scored_rows:
         return assistant, []
-    random.Random(task.seed).shuffle(confident_rows)
-    independent_rows = {name: (confidence, right) for name, confidence, right in confident_rows}
-    confidences, right = zip(*independent_rows.values(), strict=True)
-    min_confidence = choose_threshold(confidences, right, task.handover)
-    promise = f"at most {format_share(task.handover)} of what it answers is wrong"
+    random.Random(task.seed).shuffle(scored_rows)
+    independent_rows = {name: (score, right) for name, score, right in scored_rows}
+    scores, right = zip(*independent_rows.values(), strict=True)
+    min_score = choose_threshold(scores, right, task.handover)
+    promise = f"at most {format_share(task.handover)} of its answers are wrong"
     rows = f"{len(independent_rows):,} dev rows" + (
-        ", one of each group" if len(independent_rows) < len(confident_rows) else ""
+        ", one of each group" if len(independent_rows) < len(scored_rows) else ""
     )
-    if min_confidence is None:
-        note = f"hands over everything, because {rows} cannot show for any confidence that {promise}"
+    measure = "hand-over score" if assistant.training else "confidence"
+    if min_score is None:
+        note = (
+            f"hands over everything, because {rows} cannot show for any threshold of {measure} that {promise}"
+        )
         return replace(assistant, handover=NEVER_SURE), [note]
-    share_answered = sum(sure >= min_confidence for _, sure, _ in confident_rows) / len(confident_rows)
+    share_answered = sum(score >= min_score for _, score, _ in scored_rows) / len(scored_rows)
     note = (
-        f"hands over below a confidence of {min_confidence:.3f}, so that {promise} (95% sure, by {rows}); "
-        f"it answers {format_share(share_answered)} of dev"
+        f"hands over questions below a {measure} of {min_score:.3f}, so that {promise} (95% certain, from {rows}); "
+        f"it answers {format_share(share_answered)} of the dev rows itself"
     )
-    return replace(assistant, handover=min_confidence), [note]
+    return replace(assistant, handover=min_score), [note]
 
 
-def mark_handed_over(assistant: Assistant, rows: Sequence[ScoredAnswer]) -> list[ScoredAnswer]:
-    """Mark which of these rows the assistant hands over. They were answered before its threshold was known."""
-    if (threshold := assistant.handover) is None:
-        return list(rows)
+def add_cost_handover(
+    assistant: Assistant, costs: ErrorCosts, dev: Sequence[ScoredAnswer]
+) -> tuple[Assistant, list[str]]:
+    """Return the assistant with the thresholds from which on an answer is expected to cost less than a hand-over, and a
+    note on them.
 
-    def mark(row: ScoredAnswer) -> ScoredAnswer:
-        confidence = row.answer.confidence
-        is_unsure = confidence is not None and confidence < threshold
-        return replace(row, answer=replace(row.answer, handed_over=is_unsure))
+    The probability that an answer is right is fitted on dev from its hand-over score (Platt). At the threshold, the
+    cost of a wrong answer of the label times the probability that it is wrong is the cost of a hand-over.
+    """
+    rows = [row for row in dev if row.answer.handover_score is not None]
+    if costs.handover is None or not rows:
+        return assistant, []
+    handover, prices = costs.handover, [costs.price_wrong(row.outcome.predicted) for row in rows]
+    scores, right = zip(
+        *((row.answer.handover_score or 0.0, row.score.value == 1) for row in rows), strict=True
+    )
+    fitted = fit_recalibration("Platt", scores, right)
+    assistant = replace(
+        assistant,
+        handover=find_cost_threshold(fitted, costs.wrong, handover),
+        label_handover={
+            label: find_cost_threshold(fitted, price, handover) for label, price in costs.labels.items()
+        },
+    )
+    rated = [assistant.rate(row.answer, get_stated(row.answer)).handed_over for row in rows]
+    answered = [0.0 if is_right else price for is_right, price in zip(right, prices, strict=True)]
+    paid = [handover if is_over else cost for is_over, cost in zip(rated, answered, strict=True)]
+    before, after = (format_decimal(sum(values) / len(rows)) for values in (answered, paid))
+    note = (
+        f"hands over {format_share(sum(rated) / len(rows))} of dev, whose answers would be expected to cost more: a "
+        f"question costs {after} on {len(rows):,} dev rows, and {before} if all are answered"
+    )
+    return assistant, [note]
 
-    return [mark(row) for row in rows]
+
+def find_cost_threshold(fitted: Recalibration, price: float, handover: float) -> float:
+    """Find the score at which a wrong answer's price times the probability that it is wrong is the cost of a hand-over;
+    0 if an answer is always cheaper, `NEVER_SURE` if it never is."""
+    if price <= handover:
+        return 0.0
+    score = fitted.invert(1 - handover / price)
+    return NEVER_SURE if score >= 1 - EDGE else score
 
 
 def describe_handover(name: str, assistant: Assistant, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield a note on how many test rows an assistant hands over, and how right it is on the others."""
+    """Yield a note on how many test rows an assistant hands over, and its accuracy on the others."""
     if assistant.handover is None:
         return
     units = [get_unit(row.example) for row in rows]
-    scores = [row.score.value for row in rows]
+    scores = [float(row.score.value == 1) for row in rows]
     answered = [index for index, row in enumerate(rows) if not row.answer.handed_over]
     num_handed_over = len(rows) - len(answered)
     if not answered:

@@ -1,4 +1,5 @@
-"""A judge model with the task's rubric. Its numbers are shown with its agreement with people; it decides nothing."""
+"""A judge model with the task's rubric. Its numbers are shown with its agreement with people; they do not affect the
+verdict."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from etude.stats.agreement import correct_share
 from etude.task import JudgeSettings, Task
 from etude.types import Message, ModelRef, Request
 
-MIN_LABELLED = 30  # With fewer rows labelled by people, the judge counts as not checked.
+MIN_LABELLED = 30  # With fewer rows labelled by people, the judge is reported as not checked.
 REPLY_TOKENS = 16  # Tokens of a reply, which is one word.
 SINGLE_PROMPT = (
     "You judge answers by a rubric. Reply with one word: yes if the answer meets the rubric, else no."
@@ -29,7 +30,7 @@ PAIR_PROMPT = (
 
 
 def confirm_judging(task: Task, split: Split, models: Models, on_event: OnEvent, confirm: Confirm) -> None:
-    """Report the most that the judge will be sent, and ask. Answers are estimated to be as long as those of dev.
+    """Report the maximum that the judge will be sent, and ask. Answers are assumed to be as long as those of dev.
 
     Raises Declined, and InputError for labels that cannot be read.
     """
@@ -44,7 +45,9 @@ def confirm_judging(task: Task, split: Split, models: Models, on_event: OnEvent,
     tokens = (sum(singles) * (num_labelled + 2 * num_test) + sum(pairs) * 2 * num_test) / len(dev)
     limits = SendLimits(num_requests, round(tokens), num_requests * REPLY_TOKENS)
     service = describe_service(judge.endpoint.name, task.endpoints)
-    confirm_service(service, limits, "gets the rubric, questions and answers of the test", on_event, confirm)
+    confirm_service(
+        service, limits, "will get the rubric, and the questions and answers of the test", on_event, confirm
+    )
 
 
 def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:

@@ -1,6 +1,6 @@
-"""One comparison under way: every method is fitted without the test, then all of them answer the test once.
+"""A comparison in progress: every method is fitted without the test, then all methods answer the test once.
 
-Split, plan, fits and the choices on dev are on disk before the first test row is answered.
+The split, the plan, the fits and all choices on dev are on disk before the first test row is answered.
 """
 
 import traceback
@@ -11,9 +11,16 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from etude.assistant import Assistant, load, with_engine
+from etude.assistant import TRAINING, Assistant, load, with_engine
 from etude.base.files import read_json, write_json, write_lines
-from etude.comparison.handover import add_handover, describe_handover, mark_handed_over
+from etude.comparison.handover import (
+    add_cost_handover,
+    add_handover,
+    add_recalibration,
+    describe_handover,
+    fit_training_search,
+    rate_rows,
+)
 from etude.comparison.plan import BLOCK_ROWS, Plan, Timekeeper
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
@@ -42,14 +49,16 @@ from etude.stats.ladder import choose
 from etude.stats.racing import find_beaten
 from etude.stats.sample import UnitSums
 from etude.task import Task
+from etude.task.definition import ErrorCosts
 from etude.types import Preference, Side
 
-SAME_ANSWER_SHARE = 0.95  # Share of rows from which one label counts as the same answer to all.
+# If at least this share of rows gets one label, it is reported as the same answer to all.
+SAME_ANSWER_SHARE = 0.95
 
 
 @dataclass
 class LadderRun:
-    """One comparison under way: what all of its methods share."""
+    """A comparison in progress: the state that all its methods share."""
 
     task: Task
     split: Split
@@ -59,7 +68,7 @@ class LadderRun:
     plan: Plan
     on_event: OnEvent
     methods: Sequence[Method]
-    """Lowest step first."""
+    """Simplest first."""
     timekeeper: Timekeeper | None = None
     """None without a budget."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -69,7 +78,7 @@ class LadderRun:
         """Fit every method, simplest first, each on the best prompt so far. Returns method -> assistant."""
         fitted: dict[str, Assistant] = {}
         if self.run.info.get("failures"):
-            self.run.update(failures={})  # those of an earlier attempt, which are tried again
+            self.run.update(failures={})  # failed methods of an earlier attempt are tried again
         for method in self.methods:
             folder = self.run.method_folder(method.name)
             if (folder / "method.json").exists():  # written last: an earlier attempt has fitted it
@@ -78,16 +87,16 @@ class LadderRun:
                 with self.continue_without(method.name):
                     self._fit(method, self.find_best(fitted, start), folder)
             if method.name not in self.failures:
-                # Limits come after the measurement; an attempt that has saved them may have been stopped then.
+                # Limits are added only after the measurement. An attempt that was stopped later may have saved them.
                 fitted[method.name] = replace(load(folder / "assistant"), scope=None)
                 self._note_speed(method.name)
         return fitted
 
     @contextmanager
     def continue_without(self, name: str) -> Iterator[None]:
-        """Record an error of one method, so that the run goes on without it: an event, run.json, and `error.txt`.
+        """Record an error of one method in an event, run.json and `error.txt`, so that the run continues without it.
 
-        STOPPING_ERRORS pass through, and so does the error of the last method that is left.
+        Raises STOPPING_ERRORS, and the error of a method if all others have failed.
         """
         try:
             yield
@@ -102,7 +111,7 @@ class LadderRun:
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             self.run.update(failures=self.failures)
             self.on_event(MethodFailed(name, self.failures[name]))
-            self.models.clear()  # Weights that it may have changed half-way are loaded again.
+            self.models.clear()  # The method may have changed loaded weights, so they are loaded again.
 
     @cached_property
     def test_rows(self) -> Dataset:
@@ -117,18 +126,18 @@ class LadderRun:
         return self.timekeeper is None or name in self.timekeeper.allotment.cheap
 
     def find_contenders(self, pair: Collection[str | None]) -> list[str]:
-        """Return the methods that answer as many test rows as there is time for: the headline pair, and those that no
-        other one beats on dev."""
+        """Return the methods that answer as many test rows as there is time for: the headline pair, and all methods
+        that are not clearly worse than another one on dev."""
         if self.timekeeper is None:
             return [method.name for method in self.methods]
-        names = self.find_in_race([method.name for method in self.methods])
+        names = self.find_in_race(self.run.fitted_methods)  # those that did not fail
         samples = self.build_dev_samples(names)
         beaten = find_beaten([sample for _, sample in samples], self.task.margin)
         rest = [name for position, name in enumerate(names) if position not in beaten]
         return [method.name for method in self.methods if method.name in rest or method.name in pair]
 
     def count_expected_rows(self, contenders: Collection[str]) -> int:
-        """Count the test rows that the contenders will probably answer, by the time that is left."""
+        """Estimate how many test rows the contenders will answer in the time that is left."""
         total = len(self.split.test)
         if self.timekeeper is None or all(self.is_cheap(name) for name in contenders):
             return total
@@ -139,8 +148,8 @@ class LadderRun:
     def answer_test(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
 
-        Cheap methods answer all rows, and those that another one beat on dev a few. Then the others answer in turn,
-        block by block, while the clock says that there is time: no answer has a say in how many rows there are.
+        Cheap methods answer all rows, and methods that are clearly worse on dev a few rows. Then the others take turns,
+        one block each, while there is time. Only the clock limits the number of rows, never an answer.
         """
         scored: dict[str, list[ScoredAnswer]] = {}
         racing: dict[str, Assistant] = {}
@@ -164,7 +173,7 @@ class LadderRun:
                 if name in self.failures:
                     del racing[name]
             begin += BLOCK_ROWS
-            # The next round takes about as long as this one; what an earlier attempt has answered takes no time.
+            # The next round takes about as long as this one; rows that an earlier attempt answered take no time.
             now = self._read_clock()
             is_late = self.timekeeper is not None and 2 * now - started > self.timekeeper.deadline
             is_over = is_late and not all(self._has_answered(*item, begin) for item in racing.items())
@@ -235,7 +244,7 @@ class LadderRun:
         if not names:
             return start
         names = self.find_in_race(names)
-        return replace(fitted[names[choose(self.build_dev_samples(names)).index]], handover=None)
+        return fitted[names[choose(self.build_dev_samples(names)).index]].without_handover()
 
     def build_dev_samples(self, names: Iterable[str]) -> list[tuple[str, UnitSums]]:
         """Return each method's results on the dev rows that all of them answered, from predictions.jsonl."""
@@ -251,7 +260,7 @@ class LadderRun:
         return [(name, build_sample(self.metric, rows)) for name, rows in outcomes.items()]
 
     def find_in_race(self, names: Sequence[str]) -> list[str]:
-        """Return the methods that no other one beat while they answered dev; all, if that leaves none."""
+        """Return the methods that were not dropped from a race on dev; all methods if every one was dropped."""
         records = read_method_records(self.run)
         return [name for name in names if not records[name].get("raced_out")] or list(names)
 
@@ -266,7 +275,7 @@ class LadderRun:
         )
 
     def choose_effort(self, method: Method) -> Effort:
-        """Choose what a method may use, from the time that is left when it starts; a resumed run keeps the choice."""
+        """Choose what a method may use, by the time that is left when it starts. A resumed run keeps the choice."""
         efforts = self.run.info.get("efforts", {})
         if method.name in efforts:
             return Effort(**efforts[method.name])
@@ -288,11 +297,13 @@ class LadderRun:
         assistant = with_engine(self.task.engine, assistant)
         if context.left_out and context.has_learned:
             context.notes.append(f"trained on {context.num_learned:,} of {len(self.split.train):,} rows")
-        assistant, handover_notes = add_handover(assistant, self.task, context.chosen_scored)
-        dev = context.chosen_scored = mark_handed_over(assistant, context.chosen_scored)
+        assistant, dev, handover_notes = self._choose_handover(assistant, context.chosen_scored)
+        context.chosen_scored = dev
+        chosen = next(trial.name for trial in reversed(context.trials) if trial.is_chosen)
+        context.scored_by_candidate[chosen] = dev
         assistant.save(folder / "assistant")
         self._write_predictions(name, "dev", dev)
-        # tried.jsonl: the dev rows as every candidate answered them, the chosen one included.
+        # tried.jsonl: the answers of all candidates to dev rows, including the chosen one.
         candidates = context.scored_by_candidate.items()
         lines = [
             {"candidate": key, **build_prediction("dev", row)} for key, rows in candidates for row in rows
@@ -307,6 +318,23 @@ class LadderRun:
         write_method_record(self.run, method, assistant, context, prompt)
         self.release_weights(assistant)
         self.report_side(name, "dev", dev, context.seconds)
+
+    def _choose_handover(
+        self, assistant: Assistant, dev: Sequence[ScoredAnswer]
+    ) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
+        """Recalibrate on dev, then choose by the new confidences what is handed over; also return the dev rows as they
+        are rated then, and notes."""
+        assistant, notes = add_recalibration(assistant, dev, self.task.seed)
+        costs = self.task.costs or ErrorCosts()
+        hands_over = self.task.handover or costs.handover
+        if hands_over and any(row.answer.confidence is not None for row in dev):
+            folder = self.run.folder / TRAINING
+            search = fit_training_search(self.split.train, self.task, self.models, folder)
+            assistant = replace(assistant, training=search)
+        rated = rate_rows(assistant, dev, self.models)
+        assistant, promise_notes = add_handover(assistant, self.task, rated)
+        assistant, cost_notes = add_cost_handover(assistant, costs, rated)
+        return assistant, rate_rows(assistant, rated, self.models), [*notes, *promise_notes, *cost_notes]
 
     def get_share(self, method: Method) -> Dataset:
         """The training rows that a method gets: as many as its effort allows."""
@@ -373,7 +401,7 @@ class LadderRun:
                 keeps_contract=estimate_known([row.score.keeps_contract for row in rows], units),
                 check=estimate_known([row.score.check for row in rows], units),
                 seconds=seconds,
-                # Never a test answer: reading one would unseal the test.
+                # Never a test answer: showing one would unseal the test.
                 sample=_make_sample_answer(rows[:1]) if side == "dev" else None,
                 num_rows=len(rows),
                 side_rows=len(self.split.dev if side == "dev" else self.split.test),
@@ -392,18 +420,18 @@ def _make_sample_answer(rows: Sequence[ScoredAnswer]) -> SampleAnswer | None:
 
 
 def describe_dropped_context(assistant: Assistant, side: Side, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield how many prompts had to drop examples, or every passage, to fit the model's context."""
+    """Yield notes on how many prompts lost examples or all passages, to fit the model's context."""
     dropped = [row.answer.shots_dropped for row in rows if row.answer.shots_dropped]
     of_rows = f"of {len(rows):,} {side} prompts, to fit the model's context"
     if dropped:
         examples = "1 example was" if max(dropped) == 1 else f"up to {max(dropped)} examples were"
         yield f"{assistant.method}: {examples} dropped from {len(dropped):,} {of_rows}"
     if assistant.search is not None and (num_bare := sum(not row.answer.citations for row in rows)):
-        yield f"{assistant.method}: every passage was dropped from {num_bare:,} {of_rows}"
+        yield f"{assistant.method}: all passages were dropped from {num_bare:,} {of_rows}"
 
 
 def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield a note if a classifier gives nearly all dev rows one label, and more rows than have it."""
+    """Yield a note if a classifier gives one label to nearly all dev rows, and fewer rows have it."""
     if not rows:
         return
     outcomes = [row.outcome for row in rows]
@@ -411,6 +439,6 @@ def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[
     num_expected = sum(outcome.expected == label for outcome in outcomes)
     if num_answered >= SAME_ANSWER_SHARE * len(rows) and num_answered > num_expected:
         yield (
-            f"{method} answers {quote_value(label)} on {num_answered / len(rows):.0%} of {len(rows):,} dev rows; "
-            f"{num_expected / len(rows):.0%} have that label"
+            f"{method} answers {quote_value(label)} to {num_answered / len(rows):.0%} of {len(rows):,} dev rows, but "
+            f"only {num_expected / len(rows):.0%} have that label"
         )

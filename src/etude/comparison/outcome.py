@@ -7,11 +7,13 @@ from etude.assistant import Assistant
 from etude.base.files import Json
 from etude.base.formatting import format_names, format_points, format_share
 from etude.comparison.decide import choose_headline_pair, make_verdict
+from etude.comparison.error_costs import compare_costs
 from etude.comparison.judging import ask_judge
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.plan import BLOCK_ROWS, describe_effort
 from etude.comparison.prepare import compute_power, format_power
 from etude.comparison.scope_check import describe_limits
+from etude.comparison.stored_answers import score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
 from etude.methods.shared.fit_context import Effort
@@ -37,7 +39,7 @@ from etude.stats import (
 )
 from etude.stats.sample import UnitSums
 
-SHIFT = 0.1  # Difference of dev and test from which on it is reported if every method shows it.
+SHIFT = 0.1  # A difference between dev and test that is reported if every method has at least this much.
 RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
 
 
@@ -54,8 +56,8 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
 
 
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
-    """Report the smallest difference that the test can show, now that dev shows how often the headline pair disagrees
-    and the clock how many rows there is time for. Of some test rows, their power replaces that of all in run.json."""
+    """Report the smallest difference that the test can show, given how often the headline pair disagrees on dev and how
+    many test rows there is time for. If that is not all of them, the power of this part is written to run.json."""
     pair, num_rows = ladder_run.run.info["decided"], ladder_run.count_expected_rows(contenders)
     rows, metric = ladder_run.test_rows, ladder_run.metric
     if num_rows < len(rows):
@@ -63,7 +65,7 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
         power = compute_power(rows, metric)
         ladder_run.run.update(power=power)
         answered = f"There is time for about {num_rows:,} of {len(ladder_run.test_rows):,} test rows"
-        text = f"{answered}. They can show: {format_power(power, metric)}."
+        text = f"{answered}. Smallest difference that they can show: {format_power(power, metric)}."
         ladder_run.on_event(NoteEvent(text, detail=True))
     if pair["tuned"] is None or pair["untuned"] is None:
         return
@@ -75,13 +77,15 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
     smallest = smallest_detectable if tuned.right_wrong and untuned.right_wrong else smallest_difference
     difference = smallest(num_rows, share, num_units if num_units < num_rows else None)
     ladder_run.run.update(power_on_dev={"disagree": share, "difference": difference})
-    start = f"From how {pair['tuned']} and {pair['untuned']} differ on dev, the test can show"
+    start = f"Judging by how {pair['tuned']} and {pair['untuned']} differ on dev, the test"
     if difference is not None:
-        text = f"{start} a difference of {format_points(difference)} points between them."
+        text = f"{start} can show a difference of {format_points(difference)} points between them."
         ladder_run.on_event(NoteEvent(text, detail=True))
     else:
         least = format_points(smallest_ever_detectable(num_rows))
-        text = f"{start} nothing: {num_rows:,} rows show no difference smaller than {least} points."
+        text = (
+            f"{start} cannot show which is better: {num_rows:,} rows show no difference below {least} points."
+        )
         ladder_run.on_event(NoteEvent(text))
 
 
@@ -93,7 +97,7 @@ def compute_verdict(
     evidence: Evidence | None,
     extra_runs: Sequence[tuple[int, MethodResult]],
 ) -> Verdict:
-    """Compute the verdict from the test lines of predictions.jsonl and the headline pair that dev named.
+    """Compute the verdict from the test lines of predictions.jsonl and the headline pair chosen on dev.
 
     `baseline` and `evidence` are only shown; `extra_runs` of the tuned method count in the headline comparison.
     """
@@ -102,7 +106,8 @@ def compute_verdict(
         name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
         for name in fitted
     }
-    inputs = _build_inputs(ladder_run, lines)
+    stored = score_stored_answers(ladder_run)
+    inputs = _build_inputs(ladder_run, lines, stored)
     inputs = replace(
         inputs,
         openings=openings,
@@ -120,10 +125,15 @@ def compute_verdict(
     caveats = (*caveats, *_list_budget_caveats(ladder_run))
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     caveats = (*caveats, *_describe_shift(ladder_run, verdict))
-    details = {name: compute_details(ladder_run.task.kind, lines[name]) for name in fitted}
+    details = {name: compute_details(ladder_run.task.kind, rows) for name, rows in (lines | stored).items()}
     if (answer := details[verdict.leaning].constant) is not None:
-        sentence += f" {verdict.leaning} answers every row alike: {quote_value(answer)}."
+        sentence += f" {verdict.leaning} gives every row the same answer: {quote_value(answer)}."
     judge = ask_judge(ladder_run)
+    if costs := ladder_run.task.costs:
+        result = compare_costs(costs, lines)
+        sentence = f"{result.text} If costs are ignored ({inputs.metric.label}): {sentence}"
+        recommended = result.cheapest if result.is_sure else None
+        verdict = replace(verdict, recommended=recommended, leaning=result.cheapest, error_costs=result)
     return replace(
         verdict,
         sentence=sentence,
@@ -135,7 +145,7 @@ def compute_verdict(
 
 
 def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
-    """Yield what each method used less than all of, and who answered few rows because dev had shown enough."""
+    """Yield what the budget cut for each method, and which methods answered few rows because dev was clear enough."""
     if ladder_run.timekeeper is None:
         return
     run, work = ladder_run.run, ladder_run.timekeeper.allotment.work
@@ -158,28 +168,32 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
             beaten.append(f"{name} ({format_share(dev['value'])}, n = {dev['n']:,})")
     if beaten:
         names = format_names(beaten)
-        yield f"Another method was surely better on dev, so only a few test rows were answered by {names}."
+        yield f"Only a few test rows were answered by {names}, because another method was clearly better on dev."
 
 
 def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
-    """Yield that the test lies far from dev for every method: then it does not measure what the examples teach."""
+    """Yield a warning if every method scores much higher or much lower on the test than on dev."""
     gaps = []
     for row in verdict.ladder:
+        if row.is_stored:  # there are none on dev
+            continue
         ((_, sample),) = ladder_run.build_dev_samples([row.method])
         dev, test = estimate_sample(sample), row.estimate
         if max(dev.value, test.value) >= SHIFT:
             is_apart = dev.low > test.high or test.low > dev.high
             gaps.append(dev.value - test.value if is_apart else 0.0)
     if gaps and (min(gaps) >= SHIFT or max(gaps) <= -SHIFT):
-        direction = "below" if gaps[0] > 0 else "above"
+        direction = "lower" if gaps[0] > 0 else "higher"
         least = format_points(min(map(abs, gaps)))
         yield (
-            f"Every method scores at least {least} points {direction} dev on the test, so the test may measure "
-            "something else than the examples teach: check its columns and where its rows come from."
+            f"Every method scores at least {least} points {direction} on the test than on dev, so the test rows may "
+            "differ from the examples. Check their columns and where they come from."
         )
 
 
-def _build_inputs(ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]]) -> VerdictInputs:
+def _build_inputs(
+    ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]], stored: Mapping[str, Sequence[Json]]
+) -> VerdictInputs:
     task, pair = ladder_run.task, ladder_run.run.info["decided"]
     sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
     longest = max(lines, key=lambda name: len(lines[name]))
@@ -195,6 +209,12 @@ def _build_inputs(ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]]) ->
             **{key: method_records[name].get(key) for key in RECORD_KEYS},
         )
         for name in lines
+    ]
+    methods += [
+        build_method_result(
+            *(name, stored[name][: len(rows.ids)], rows.ids), tuned=False, model="", is_stored=True
+        )
+        for name in stored
     ]
     return VerdictInputs(
         rows=rows,

@@ -1,7 +1,8 @@
-"""The plan of a comparison under a budget: what each method may use of rows, candidates, epochs and seconds.
+"""The plan of a comparison under a budget: how many rows, candidates, epochs and seconds each method may use.
 
-Methods that take little are never cut. The others share the time: a fifth of it is kept for the test, and each gets a
-share of the rest when it starts, by the time that is really left; what it does not use goes to those after it.
+Methods that need little time are never cut. The others share the time: a fifth is reserved for the test, and each
+method gets a share of the rest when it starts, computed from the time that is left then. Time that a method does not
+use goes to the methods after it.
 """
 
 from __future__ import annotations
@@ -18,20 +19,22 @@ from etude.methods.shared.fit_context import Effort
 from etude.stats.racing import FIRST_BLOCK
 
 CHEAP_SHARE, LIGHT_SHARE = 0.05, 0.3
-"""A method that takes at most this share of the budget on all rows is never cut; the second: without language model."""
+"""A method that takes at most this share of the budget on all rows is never cut. The second share is for methods
+without a language model."""
 TEST_TIME_SHARE = 0.2
-"""Share of the other methods' time that is kept for the test."""
+"""Share of the other methods' time that is reserved for the test."""
 TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 2.0
-"""What a training of a language model, and of the search, counts when time is shared; a prompt counts 1."""
+"""Weights when time is shared: of training a language model, and of training the search. A prompt has weight 1."""
 BLOCK_ROWS = 50
-"""Test rows that a method answers before the next one's turn. The plan keeps time for one block of every method."""
+"""Test rows that a method answers before it is the next method's turn. The plan reserves time for one block of each
+method."""
 MIN_DEV, MIN_TRAIN = FIRST_BLOCK, 100
-"""The smallest useful share: one candidate on so many dev rows, and one epoch on so many training rows."""
+"""The smallest useful share: one candidate on this many dev rows, and one epoch on this many training rows."""
 ENOUGH_DEV = 50
 """Dev rows are cut to this number before candidates, epochs and training rows are cut."""
 BEATEN_SHARE, MIN_BEATEN_ROWS = 0.02, 12
-"""A method that another one beats on dev answers test rows for this share of the budget, but not fewer than 12 nor more
-than a block: enough to show its place."""
+"""A method that is clearly worse on dev answers test rows for this share of the budget, at least 12 rows and at most
+one block: enough to show how much worse it is."""
 EVIDENCE = "evidence"
 CURVE_DIVISORS = (4, 2)
 """The learning curve has points at a quarter, a half and all of the training rows."""
@@ -46,7 +49,7 @@ SearchTime = Callable[[int | None], float]
 
 @dataclass(frozen=True)
 class MethodWork:
-    """What a method would do without a budget, and how long that takes on this machine."""
+    """The work of a method without a budget, and how long it takes on this machine."""
 
     name: str
     num_candidates: int = 1
@@ -55,19 +58,19 @@ class MethodWork:
     training: TrainingTime | None = None
     """(rows, dev rows, most epochs) -> seconds of its training; None if it trains nothing."""
     search: SearchTime | None = None
-    """Of the method that fits the search, which is the first that needs it."""
+    """Seconds of fitting the search; only for the first method that needs it, because that one fits it."""
     has_epochs: bool = False
     """Whether a language model is trained, in epochs that can be cut."""
     same_rows_as: str = ""
-    """The method whose training rows it learns from, since it uses what that one has fitted."""
+    """The method whose training rows it uses, because it builds on what that method fitted."""
     is_light: bool = False
     """Whether it asks no language model."""
     is_boxed: bool = False
-    """Whether its training is cut in seconds and not in rows, since its search has learned from all rows anyway."""
+    """Whether its training is limited in seconds and not in rows, because its search is trained on all rows anyway."""
 
     @property
     def weight(self) -> float:
-        """What it counts when time is shared."""
+        """Its weight when time is shared."""
         return (TUNED_WEIGHT if self.has_epochs else 1.0) + (SEARCH_WEIGHT if self.search else 0.0)
 
 
@@ -83,7 +86,7 @@ class Workload:
     all_train: int = 0
     """All training rows, if `max_rows` limits `train` to fewer."""
     evidence_for: Sequence[str] = ()
-    """The tuned methods, one of which gets the evidence, if it is requested."""
+    """The tuned methods, if evidence is requested; it is collected for one of them."""
 
     def without(self, names: Collection[str]) -> Workload:
         """Return the work without some methods."""
@@ -100,7 +103,7 @@ class Workload:
     """Methods that need the search."""
 
     def update_row_seconds(self, measured: Mapping[str, float]) -> Workload:
-        """Return the work with the seconds a row that methods really took on dev."""
+        """Return the work with the seconds per row that were measured on dev."""
         known = {name: seconds for name, seconds in measured.items() if name in self.methods}
         updated = {name: replace(self.methods[name], row_seconds=seconds) for name, seconds in known.items()}
         return replace(self, methods={**self.methods, **updated})
@@ -124,7 +127,7 @@ class Workload:
         return seconds + (search(effort.search_epochs) if search else 0.0)
 
     def count_test_seconds(self, names: Collection[str], rows: int) -> float:
-        """Seconds in which these methods answer so many test rows."""
+        """Seconds that these methods need to answer this many test rows."""
         return sum(self.methods[name].row_seconds for name in names) * min(rows, self.test)
 
     def count_whole_seconds(self, name: str) -> float:
@@ -137,7 +140,7 @@ class Workload:
         return self.count_fit_seconds(name, least) + self.count_test_seconds([name], BLOCK_ROWS)
 
     def find_cheap(self, budget: float | None) -> tuple[str, ...]:
-        """Find the methods that are never cut: those that take little of the budget, or all without one."""
+        """Find the methods that are never cut: those that need little of the budget; without a budget, all."""
         if budget is None:
             return tuple(self.methods)
         limits = {True: LIGHT_SHARE * budget, False: CHEAP_SHARE * budget}
@@ -149,7 +152,7 @@ class Workload:
 
 
 def iter_efforts(work: Workload, name: str) -> Iterator[Effort]:
-    """Yield what a method may use, from everything to the smallest useful share; each cuts one thing more."""
+    """Yield the efforts of a method, from the full one to the smallest useful one; each is cut in one more way."""
     effort = FULL_EFFORT
     yield effort
     for cut in _iter_cuts(work, work.methods[name]):
@@ -164,7 +167,7 @@ def _iter_cuts(work: Workload, method: MethodWork) -> Iterator[dict[str, Any]]:
         yield {"search_epochs": 3}
     yield from ({"dev_rows": rows} for rows in _shrink(work.dev, ENOUGH_DEV))
     if not method.training:
-        # A race spares most rows of weak candidates, and what is not tried cannot win.
+        # Fewer dev rows before fewer candidates: a race skips most rows of weak candidates anyway.
         yield from ({"dev_rows": rows} for rows in _shrink(min(work.dev, ENOUGH_DEV), MIN_DEV))
     yield from ({"candidates": num} for num in candidates if num > 1)
     if method.has_epochs:
@@ -174,7 +177,8 @@ def _iter_cuts(work: Workload, method: MethodWork) -> Iterator[dict[str, Any]]:
     if training := method.training:
         fewer_rows, dev_rows = _shrink(work.train, MIN_TRAIN, 0.95), min(work.dev, ENOUGH_DEV)
         for rows in fewer_rows:
-            yield {"box": training(rows, dev_rows, 1)} if method.is_boxed else {"train_rows": rows}
+            seconds = training(rows, dev_rows, 1)
+            yield {"box": seconds, "box_rows": rows} if method.is_boxed else {"train_rows": rows}
         yield from ({"dev_rows": rows} for rows in _shrink(min(work.dev, ENOUGH_DEV), MIN_DEV))
     yield from ({"candidates": num} for num in candidates if num == 1)
     if method.search:
@@ -188,8 +192,8 @@ def _shrink(rows: int, fewest: int, factor: float = 0.75) -> Iterator[int]:
 
 
 def split_time(seconds: float, claims: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
-    """Split seconds among `claims` of (least, most, weight): each gets its least, and the rest goes by weight to those
-    that can use it. The sum is above `seconds` only if the least of all are."""
+    """Split seconds among `claims` of (least, most, weight). Each gets its least; the rest is shared by weight among
+    those that can use it. The sum exceeds `seconds` only if the sum of all least values does."""
     shares = {name: least for name, (least, _, _) in claims.items()}
     rest = seconds - sum(shares.values())
     unfilled = [name for name, (least, most, _) in claims.items() if most > least]
@@ -214,13 +218,13 @@ class Allotment:
     cheap: Collection[str]
     evidence_seconds: float = 0.0
     beaten: Collection[str] = ()
-    """Methods that another one beat while they answered dev."""
+    """Methods that were dropped from the race while they answered dev."""
 
     def choose_effort(
         self, name: str, to_come: Sequence[str], left: float, chosen: Mapping[str, Effort] = FULL_EFFORTS
     ) -> Effort:
-        """Choose what a method may use. `to_come`: the methods that are not fitted, itself included; `left`: seconds
-        for all of these and the test of all methods; `chosen`: efforts of the fitted ones."""
+        """Choose what a method may use. `to_come`: the methods that are not fitted yet, including this one; `left`:
+        seconds for all of these and the test of all methods; `chosen`: efforts of the fitted methods."""
         if name in self.cheap:
             return FULL_EFFORT
         work = self.work
@@ -238,14 +242,15 @@ class Allotment:
         effort = self._fit_into(name, shares[name], rows)
         if not work.methods[name].has_epochs:
             return effort
-        # A training that is late may use half of what nobody needs, and no more.
+        # A training that takes longer than planned may use at most half of the spare time.
         spare = max(0.0, free - sum(shares.values())) / 2
         planned = work.count_training_seconds(name, effort)
         unused = shares[name] - work.count_fit_seconds(name, effort)
         return replace(effort, box=math.floor(10 * (planned + max(0.0, unused) + spare)) / 10)
 
     def _fit_into(self, name: str, seconds: float, rows: int | None = None) -> Effort:
-        """Choose the largest effort that takes at most so many seconds, else the smallest; `rows` are fixed, if any."""
+        """Choose the largest effort that takes at most `seconds`, else the smallest. `rows`: training rows, if
+        fixed."""
         for effort in iter_efforts(self.work, name):
             effort = effort if rows is None else replace(effort, train_rows=rows)
             if self.work.count_fit_seconds(name, effort) <= seconds * (1 + 1e-9):
@@ -253,7 +258,7 @@ class Allotment:
         return effort
 
     def count_kept_for_test(self) -> float:
-        """Seconds that are kept for the test of all methods."""
+        """Seconds that are reserved for the test of all methods."""
         work = self.work
         cuttable = [name for name in work.methods if name not in self.cheap]
         cheap_test = work.count_test_seconds(self.cheap, work.test)
@@ -267,7 +272,7 @@ class Allotment:
         return cheap_test + min(share, work.count_test_seconds(cuttable, work.test))
 
     def count_beaten_rows(self, name: str) -> int:
-        """Count the test rows of a method that another one beats on dev, by the time that they take."""
+        """Count the test rows of a method that is clearly worse on dev, by the time that they take."""
         seconds = self.work.methods[name].row_seconds
         rows = int(BEATEN_SHARE * self.budget / seconds) if seconds > 0 else BLOCK_ROWS
         return min(self.work.test, BLOCK_ROWS, max(MIN_BEATEN_ROWS, rows))
@@ -281,13 +286,13 @@ class Allotment:
 
 @dataclass(frozen=True)
 class Plan:
-    """About what each method gets, and about how long it takes. Efforts are fixed only when a method starts."""
+    """An estimate of what each method may use and how long it takes. A method's effort is fixed only when it starts."""
 
     efforts: Mapping[str, Effort] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Method -> expected seconds until it is fitted."""
     test_rows: int = 0
-    """Test rows that methods which are not cheap will probably answer."""
+    """Test rows that the methods that are not cheap will probably answer."""
     test_seconds: float = 0.0
     cheap: tuple[str, ...] = ()
     """Methods that are never cut."""
@@ -321,8 +326,8 @@ class Plan:
 
 
 def make_plan(work: Workload, budget: float | None) -> Plan:
-    """Make the plan for a budget (seconds for methods and test; None: no limit). It is above the budget only if the
-    smallest shares of all methods are."""
+    """Make the plan for a budget (seconds for methods and test; None: no limit). It exceeds the budget only if the
+    smallest useful shares of all methods together do."""
     cheap, names = work.find_cheap(budget), list(work.methods)
     whole = math.fsum(work.count_whole_seconds(name) for name in names)
     evidence = max((_count_evidence_seconds(work, name) for name in work.evidence_for), default=0.0)
@@ -361,10 +366,10 @@ def make_plan(work: Workload, budget: float | None) -> Plan:
 
 
 def drop_methods(work: Workload, budget: float) -> Plan:
-    """Make the plan without the methods that must be left out, so that each other one gets the smallest useful share.
+    """Make the plan without some methods, so that each of the others gets at least the smallest useful share.
 
-    Untuned methods are dropped first, the one that needs most before the others, then the tuned ones. A cheap method is
-    never dropped, nor the last one of the ladder.
+    Untuned methods are dropped before tuned ones, and slower ones before faster ones. Cheap methods and the last method
+    of the ladder are never dropped.
     """
     left_out: list[str] = []
     plan = make_plan(work, budget)
@@ -380,7 +385,7 @@ def drop_methods(work: Workload, budget: float) -> Plan:
 
 
 def count_least_seconds(work: Workload, budget: float) -> float:
-    """Count the seconds in which every method gets at least the smallest useful share, and the cheap ones all."""
+    """Count the seconds that the smallest useful shares of all methods take; cheap methods are counted in full."""
     cheap = work.find_cheap(budget)
     return math.fsum(
         work.count_whole_seconds(name) if name in cheap else work.count_least_seconds(name)
@@ -395,7 +400,7 @@ def _count_evidence_seconds(work: Workload, name: str) -> float:
         for divisor in (1, *CURVE_DIVISORS)
     }
     full_seconds = times[1]
-    # A method that no budget cuts returns the time of all rows for any number of rows.
+    # A method that cannot be cut reports the time of all rows, whatever the number of rows.
     curve = sum(
         times[divisor] if times[divisor] < full_seconds else full_seconds / divisor
         for divisor in CURVE_DIVISORS
@@ -415,7 +420,7 @@ class Timekeeper:
     row_seconds: dict[str, float] = field(default_factory=dict)
     """Method -> seconds of a row, as it took on dev."""
     beaten: set[str] = field(default_factory=set)
-    """Methods that another one beat while they answered dev."""
+    """Methods that were dropped from the race while they answered dev."""
 
     @property
     def left(self) -> float:
@@ -434,7 +439,7 @@ class Timekeeper:
 
 
 def describe_effort(work: Workload | None, name: str, effort: Effort, sizes: Mapping[str, int]) -> str:
-    """Describe what a method used less than all of; "" if nothing. `sizes`: rows of train and dev."""
+    """Describe how a method's effort was cut; "" if it was not. `sizes`: rows of train and dev."""
     method = work.methods.get(name) if work else None
     parts = []
     if effort.train_rows is not None and effort.train_rows < sizes["train"]:
@@ -453,7 +458,7 @@ def describe_effort(work: Workload | None, name: str, effort: Effort, sizes: Map
 
 
 def format_plan(work: Workload, plan: Plan, overhead: float = 0.0) -> str:
-    """Format the plan in one line: the time, the methods, and how far learning and the test are cut."""
+    """Format the plan in one line: the time, the methods, and how training and the test are cut."""
     num = len(plan.efforts)
     methods = "the only method" if num == 1 else f"all {num} methods"
     if plan.left_out:
@@ -467,5 +472,5 @@ def format_plan(work: Workload, plan: Plan, overhead: float = 0.0) -> str:
         ) < 0.99 * plan.full_seconds.get(name, 0.0):
             parts.append(f"{name} trains for {format_rough_time(plan.training_seconds[name])}")
     if plan.test_rows < work.test:
-        parts.append(f"about {plan.test_rows:,} of {work.test:,} test rows for the slow methods")
-    return f"Plan: {format_rough_time(plan.total + overhead)}: {'; '.join(parts)}."
+        parts.append(f"slow methods answer about {plan.test_rows:,} of {work.test:,} test rows")
+    return f"Plan ({format_rough_time(plan.total + overhead)}): {'; '.join(parts)}."

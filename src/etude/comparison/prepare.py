@@ -27,7 +27,7 @@ from etude.estimates.row_checks import check_lengths
 from etude.estimates.timing import TIMED_ANSWERS, Rates, measure_rates
 from etude.evaluate import get_unit
 from etude.methods import Method, needs_model
-from etude.methods.shared.fit_context import sample_evenly
+from etude.methods.shared.fit_context import resolve_contract, sample_evenly
 from etude.metrics import Metric
 from etude.models.registry import Models, find_backend
 from etude.runs import Run
@@ -37,9 +37,10 @@ from etude.runs.record import write_data_record
 from etude.runs.split import count_sides
 from etude.stats.power import smallest_detectable, smallest_difference
 from etude.task import Task
+from etude.types import Message, ModelRef
 
 CLOSING_SECONDS = 5.0  # Seconds of a budget that are kept for the verdict and the report.
-SAMPLED_ROWS = 50  # Dev rows whose prompts are counted in place of all.
+SAMPLED_ROWS = 50  # Dev rows whose prompts are counted; the total is extrapolated from them.
 # Shares of rows on which two methods may disagree; the smallest detectable difference is reported for each.
 DISAGREEMENT_SHARES = (0.1, 0.2, 0.3)
 
@@ -47,7 +48,7 @@ DISAGREEMENT_SHARES = (0.1, 0.2, 0.3)
 def report_data(
     run: Run, task: Task, split: Split, metric: Metric, on_event: OnEvent, notes_before: Sequence[str] = ()
 ) -> None:
-    """Report rows, metric and the smallest difference that the test can show; write them to run.json."""
+    """Report rows, metric and the smallest difference that the test can show, and write them to run.json."""
     sizes, power = count_sides(split), compute_power(split.test, metric)
     total = sum(sizes.values())
     warnings = [few_rows_note(total)] if total < MIN_VERDICT_ROWS else []
@@ -57,7 +58,9 @@ def report_data(
     sides = ", ".join(f"{rows:,} {side}" for side, rows in sizes.items())
     on_event(NoteEvent(f"{total:,} rows: {sides}. Metric: {metric.label}."))
     on_event(NoteEvent(f"This metric was chosen {metric.reason}.", detail=True))
-    on_event(NoteEvent(f"This test can show: {format_power(power, metric)}.", detail=True))
+    on_event(
+        NoteEvent(f"Smallest difference that this test can show: {format_power(power, metric)}.", detail=True)
+    )
     for note in notes:
         on_event(NoteEvent(f"Note: {note}", detail=BY_COLUMN_NAMES in note))
 
@@ -65,8 +68,9 @@ def report_data(
 def compute_power(test: Dataset, metric: Metric) -> list[dict[str, float | None]]:
     """Compute the smallest difference that 80% of such tests show, for each of DISAGREEMENT_SHARES.
 
-    Graded metrics such as chrF: for each standard deviation of the row differences; its square is the share.
-    Rows of one group are taken to agree, the worst case. None if too few rows can disagree to show anything.
+    For graded metrics such as chrF, these numbers are standard deviations of the row differences, and their squares are
+    the shares. Rows of one group are assumed to agree, which is the worst case. A difference is None if too few rows
+    can disagree to show any.
     """
     units = len({get_unit(example) for example in test})
     groups = units if units < len(test) else None
@@ -77,15 +81,20 @@ def compute_power(test: Dataset, metric: Metric) -> list[dict[str, float | None]
 
 def format_power(power: Sequence[Mapping[str, float | None]], metric: Metric) -> str:
     """Format the result of `compute_power` as the end of a sentence."""
-    ends = {"chrf": " (standard deviation)", "macro_f1": " (in macro-F1 more if labels are rare)"}
+    ends = {
+        "chrf": " (standard deviation)",
+        "macro_f1": " (for macro-F1 larger differences if labels are rare)",
+    }
     texts = []
     for line in power:
         difference, disagree = line["difference"], line["disagree"] or 0.0
         if difference is None:
-            texts.append(f"nothing if two methods disagree on only {format_share(disagree)} of rows")
+            texts.append(f"none if two methods disagree on only {format_share(disagree)} of rows")
         elif metric.graded:
             spread = format_points(math.sqrt(disagree))
-            texts.append(f"{format_points(difference)} points if the scores of a row differ by {spread}")
+            texts.append(
+                f"{format_points(difference)} points if the scores of a row differ by {spread} points"
+            )
         else:
             share = format_share(disagree)
             texts.append(f"{format_points(difference)} points if two methods disagree on {share} of rows")
@@ -101,16 +110,38 @@ def confirm_sending(
     on_event: OnEvent,
     confirm: Confirm,
 ) -> None:
-    """Report what is sent to the service that answers prompts, and ask before the first request.
+    """Report what will be sent to the service that answers prompts, and ask before the first request.
 
-    Without one nothing is asked. If nobody can answer, nothing leaves this machine. Raises Declined.
+    Without a service there is no question. If nobody can answer the question, nothing is sent. Raises Declined.
     """
     asking_methods = [method for method in methods if method.asks_model and not method.tuned]
     service = models.find_service(start.model.name)
     if service is None or not asking_methods:
         return
     sending = estimate_sending(task, asking_methods, split, start, models)
-    confirm_service(service, sending, "gets the instructions and rows of this task", on_event, confirm)
+    confirm_service(service, sending, "will get the instructions and rows of this task", on_event, confirm)
+
+
+def confirm_deciding(
+    task: Task,
+    methods: Sequence[Method],
+    split: Split,
+    models: Models,
+    on_event: OnEvent,
+    confirm: Confirm,
+) -> None:
+    """Report what the decision model is sent, and ask before the first request. Raises Declined."""
+    name = task.decision_model
+    service = models.find_service(name) if name else None
+    if name is None or service is None or all("decision_model" not in method.keys for method in methods):
+        return
+    model, contract = models.get(ModelRef(name)), resolve_contract(task, split.train)
+    labels = Message("system", f"{task.instructions}\n{contract.describe() if contract else ''}")
+    rows = sample_evenly(split.dev, SAMPLED_ROWS)
+    tokens = sum(model.count_tokens((labels, *row.input)) for row in rows) / len(rows)
+    requests = len(split.dev) + len(split.test)
+    sending = SendLimits(requests, round(tokens * requests), requests)
+    confirm_service(service, sending, "will get the labels and rows of this task", on_event, confirm)
 
 
 def estimate_sending(
@@ -152,10 +183,10 @@ def make_run_plan(
     on_event: OnEvent,
     confirm: Confirm,
 ) -> tuple[Plan, Timekeeper | None]:
-    """Make the plan from a few timed steps and write it to run.json, or read the one that the run has.
+    """Make the plan from a few timed steps and write it to run.json, or read the plan that the run already has.
 
-    Also returns the clock of a run with a budget, which counts from `started` (`time.monotonic`); a resumed run has
-    what earlier attempts left of it. Asks before anything is sent, before a plan of over an hour, and before methods
+    Also returns the clock of a run with a budget, which counts from `started` (`time.monotonic`); a resumed run gets
+    the time that earlier attempts left. Asks before anything is sent, before a plan of over an hour, and before methods
     are left out. Raises Declined.
     """
     saved, budget = run.info.get("plan"), task.budget_seconds
@@ -164,10 +195,11 @@ def make_run_plan(
     if not saved:
         check_lengths(task, methods, start, split, models)
         confirm_sending(task, methods, split, start, models, on_event, confirm)
+        confirm_deciding(task, methods, split, models, on_event, confirm)
         confirm_judging(task, split, models, on_event, confirm)
     if needs_model(methods):
         is_quick = "train" not in find_backend(task.model).can
-        on_event(NoteEvent("Timing a few steps, to make the plan ...", detail=is_quick))
+        on_event(NoteEvent("Timing a few steps to make the plan ...", detail=is_quick))
     rates = measure_rates(task, methods, start, split.train, models)
     work = describe_work(task, methods, split, start, rates)
     overhead = time.monotonic() - started + CLOSING_SECONDS
@@ -225,19 +257,23 @@ def describe_work(
 
 
 def make_question(work: Workload, plan: Plan, budget: float | None, overhead: float) -> str | None:
-    """Return what to ask before the start: if it takes long without a budget, or if a method would get less than the
-    smallest useful share of it. `overhead`: seconds before and after methods and test."""
+    """Return the question to ask before the start, or None. Asks if the run has no budget and takes long, or if a
+    method would get less than the smallest useful share of the budget. `overhead`: seconds before and after methods and
+    test.
+    """
     if budget is None:
         return f"This takes {format_rough_time(plan.total)}. Continue?" if plan.total > ASK_SECONDS else None
     if not plan.left_out and plan.total <= (plan.budget or 0.0) * (1 + 1e-9):
         return None
     least = count_least_seconds(work, budget) + overhead
     summary = (
-        f"The budget of {format_time(budget)} is too small for all methods: the smallest useful share of each takes "
-        f"{format_rough_time(least)}"
+        f"The budget of {format_time(budget)} is too small for all methods: even with the largest cuts they "
+        f"take {format_rough_time(least)}"
     )
-    suggestion = f"budget: {math.ceil(least / 60)}m is enough for all"
+    suggestion = f"set budget: {math.ceil(least / 60)}m to run all"
     if not plan.left_out:
-        return f"{summary}, and no method can be left out; {suggestion}. Continue?"
-    without = f"Without {format_names(plan.left_out)} it takes {format_rough_time(plan.total + overhead)}"
-    return f"{summary} ({suggestion}). {without}. Leave them out and continue?"
+        return f"{summary} ({suggestion}), and no method can be left out. Continue?"
+    time_without = f"the run takes {format_rough_time(plan.total + overhead)}"
+    without = f"Without {format_names(plan.left_out)}, {time_without}"
+    pronoun = "it" if len(plan.left_out) == 1 else "them"
+    return f"{summary} ({suggestion}). {without}. Leave {pronoun} out and continue?"

@@ -1,4 +1,4 @@
-"""Limits in a comparison: the scope that its assistants get once they are measured, and what it turns away."""
+"""Limits in a comparison: assistants get their scope after they are measured; then the scope is tested."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,13 +13,13 @@ from etude.runs.events import NoteEvent
 from etude.stats import estimate
 from etude.types import Estimate, Message
 
-PROBED_KINDS = ("classify", "answer")  # The inputs of other kinds are texts to work on, not questions.
+PROBED_KINDS = ("classify", "answer")  # The inputs of the other kinds are texts to process, not questions.
 
 
 def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[str, Assistant]:
     """Fit the scope of the task's `limits:` on train and dev, and save it with every assistant.
 
-    The ladder was measured without it, so that limits change no comparison. Without limits nothing changes.
+    The ladder is measured without the scope, so limits do not change the comparison. Without limits nothing changes.
     """
     task, split = ladder_run.task, ladder_run.split
     if not task.limits:
@@ -37,7 +37,7 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
 
 
 def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> Iterator[str]:
-    """Yield a sentence on what an assistant with limits turns away, or one without them answers and should not."""
+    """Yield a sentence on the questions that an assistant with limits turns away, or that one without limits should."""
     num_answered = num_probed = 0
     if can_probe(ladder_run, assistant):
         num_answered, num_probed = probe_assistant(ladder_run, name, assistant)
@@ -51,23 +51,23 @@ def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> I
         )
         others = f"{num_probed - num_answered} of {num_probed} questions that it should not answer"
         yield (
-            f"Limits: {name} turns away {format_share(turned_away.value)} of the test questions "
-            f"({format_interval(turned_away)}, n = {turned_away.n:,})"
-            + (f", and does not answer {others}." if num_probed else ".")
+            f"Limits: {name} turns away {format_share(turned_away.value)} of the test questions (95% interval "
+            f"{format_interval(turned_away)}, n = {turned_away.n:,})"
+            + (f", and {others}." if num_probed else ".")
         )
     elif num_answered:
-        questions = f"{num_answered} of {num_probed} questions that it should not"
-        yield f"{name} answers {questions}: run etude test, and add limits: to the task file."
+        questions = f"{num_answered} of {num_probed} questions that it should not answer"
+        yield f"{name} answers {questions}. Run etude test, and add limits: to the task file."
 
 
 def can_probe(ladder_run: LadderRun, assistant: Assistant) -> bool:
-    """Whether questions mean something to the task, and cost nothing."""
+    """Whether the task answers questions, and asking some costs nothing."""
     is_free = ladder_run.models.find_service(assistant.model.name) is None
     return is_free and ladder_run.task.kind in PROBED_KINDS
 
 
 def probe_assistant(ladder_run: LadderRun, name: str, assistant: Assistant) -> tuple[int, int]:
-    """Ask the probe; return how many questions are answered, or nothing coherent is said, and how many are asked."""
+    """Ask the probe questions; return how many got an answer or incoherent text, and how many were asked."""
     questions = read_probe()
     chats = [(Message("user", question),) for question in questions]
     file = ladder_run.work_folder(name) / "answers" / f"{assistant.fingerprint}-probe.jsonl"
@@ -85,7 +85,7 @@ def probe_assistant(ladder_run: LadderRun, name: str, assistant: Assistant) -> t
 
 
 def measure_turned_away(ladder_run: LadderRun, assistant: Assistant) -> Estimate:
-    """Estimate the share of the test questions that the scope turns away. No model is asked."""
+    """Estimate the share of the test questions that the scope turns away, without asking a model."""
     assert assistant.scope is not None, "only an assistant with limits turns questions away"
     rows = ladder_run.split.test
     limits = assistant.scope.find_limits([row.input for row in rows])

@@ -15,7 +15,7 @@ from etude.base.formatting import (
     round_up_rows,
 )
 from etude.data.dataset import MIN_VERDICT_ROWS
-from etude.metrics import LABELS
+from etude.metrics import LABELS, MEAN_ERROR
 from etude.models.registry import find_backend, get_title
 from etude.runs.verdict import (
     Advice,
@@ -32,11 +32,11 @@ from etude.types import CLASSICAL, Estimate
 
 # How the verdict begins if a metric of likeness is the headline.
 LIKENESS_ONLY = (
-    "This measures likeness to the example answers, not whether they are right (for that, add a check to the task "
-    "file, such as check: checks.py:fits)."
+    "The score measures how similar answers are to the example answers, not whether they are right. To measure that, "
+    "add a check to the task file, such as check: checks.py:fits."
 )
-CONTRACT_ONLY = "This measures whether answers keep the contract, not whether they are right."
-MONTHS_TO_PAY_BACK = 12  # A tuning that saves cost should be earned back within so many months.
+CONTRACT_ONLY = "The score measures whether answers keep the contract, not whether they are right."
+MONTHS_TO_PAY_BACK = 12  # Tuning should pay back its cost within this many months.
 
 
 def write_verdict_sentence(
@@ -56,7 +56,7 @@ def write_verdict_sentence(
         numbers = f"{format_share(best.estimate.value)} (95% interval {format_interval(best.estimate)})"
         goal = f"the target of {format_share(target)}"
         sentences = [
-            f"Nothing here is good enough: {best.method} is highest with {numbers}, below {goal}.",
+            f"No method is good enough: the best one, {best.method}, scores {numbers}, below {goal}.",
             *tuning,
         ]
     elif len(ladder) == 1:
@@ -67,27 +67,27 @@ def write_verdict_sentence(
     elif is_tuned_best:
         sentences = [f"Use {recommended}.", *tuning]
     elif headline is not None and not headline.gains and headline.tuned in inputs.partly_trained:
-        sentences = [*tuning, f"Until then, use {_recommend(inputs, recommended)}"]
+        sentences = [*tuning, f"Until it is fully trained, use {_recommend(inputs, recommended)}"]
     else:
         sentences = [f"Use {_recommend(inputs, recommended)}", *tuning]
     return _add_opening(inputs, sentences)
 
 
 def write_too_few(inputs: VerdictInputs, num_to_collect: int, min_difference: float) -> str:
-    """Write the only verdict on tuning that too few rows allow: how many to collect to detect `min_difference`."""
-    effect = f", enough to find a difference of {format_points(min_difference)} points in 80% of tests"
+    """Write the verdict if there are too few rows: how many to collect to detect `min_difference`."""
+    effect = f", enough for an 80% chance to detect a difference of {format_points(min_difference)} points"
     return _add_opening(
         inputs,
         [
             f"{inputs.total_rows} rows are too few for a verdict on fine-tuning.",
-            f"Collect {format_about(num_to_collect)} (at least {MIN_VERDICT_ROWS})"
+            f"Collect {format_about(num_to_collect)} rows (at least {MIN_VERDICT_ROWS})"
             f"{effect if num_to_collect < MOST_ADVISED else ''}.",
         ],
     )
 
 
 def is_nothing_right(ladder: Sequence[LadderRow]) -> bool:
-    """Whether every method scored 0: then nothing is among the best, and no number of rows would decide."""
+    """Whether every method scored 0: then no method is among the best, and more rows would not help."""
     return all(row.estimate.value == 0 for row in ladder)
 
 
@@ -96,10 +96,14 @@ def write_nothing_right(
     contract_rates: Mapping[str, ContractRates],
     other_metrics: Mapping[str, Mapping[str, Estimate]],
 ) -> str:
-    """Write the verdict if every method scored 0, with the best method by each other measure that is not 0."""
+    """Write the verdict if every method scored 0, with the best method for each other measure that is above 0."""
     best: dict[str, tuple[str, float]] = {}
     for method, rates in contract_rates.items():
-        values = {LABELS[name]: estimate.value for name, estimate in other_metrics[method].items()}
+        values = {
+            LABELS[name]: estimate.value
+            for name, estimate in other_metrics[method].items()
+            if name != MEAN_ERROR
+        }
         if rates.keeps_contract:
             values["share of answers that keep the contract"] = rates.keeps_contract.value
         for label, value in values.items():
@@ -107,18 +111,32 @@ def write_nothing_right(
                 best[label] = (method, value)
     rows = f"{len(inputs.rows.ids):,} rows"
     nothing = f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got any of {rows} right"
-    measures = [
-        f"The best {label} is {format_share(value)}, by {name}." for label, (name, value) in best.items()
-    ]
+    measures = [f"Best {label}: {format_share(value)} ({name})." for label, (name, value) in best.items()]
     return _add_opening(inputs, [f"No method {nothing}.", *measures])
 
 
+def write_replacement(method: str, model: str, difference: Estimate, margin: float) -> str:
+    """Write whether a method is good enough to replace a model, by `difference`: the method minus the stored
+    answers."""
+    gap = format_gap(difference, signed=True)
+    if difference.low >= -margin:
+        return f"{method} can replace {model}: {method} minus its stored answers is {gap}."
+    if difference.high < -margin:
+        return f"The stored answers of {model} are better than {method}: {method} minus {model} is {gap}."
+    if difference.high < 0:
+        return (
+            f"The stored answers of {model} are better than {method}, but perhaps by less than the margin: {method} "
+            f"minus {model} is {gap}."
+        )
+    return f"Whether {method} can replace {model} is not decided: {method} minus its stored answers is {gap}."
+
+
 def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow]) -> str:
-    """Write which simplest method is sure to reach the target, or how close the best one comes."""
+    """Write the simplest method that is sure to reach the target, or how close the best method comes."""
     winner = next((row for row in ladder if row.method == met_by), None)
     row = winner or max(ladder, key=lambda row: row.estimate.low)
-    value, low = format_share(row.estimate.value), format_share(row.estimate.low)
-    numbers = f"{value} (95% interval from {low}, n = {row.estimate.n:,})"
+    value, interval = format_share(row.estimate.value), format_interval(row.estimate)
+    numbers = f"{value} (95% interval {interval}, n = {row.estimate.n:,})"
     if winner is not None:
         return f"{row.method} reaches the {format_share(target)} target: {numbers}."
     return (
@@ -158,12 +176,12 @@ def list_caveats(
 
 
 def list_advice(inputs: VerdictInputs, break_even: BreakEven | None) -> tuple[Advice, ...]:
-    """List what the task's `usage:` adds to the results."""
+    """List the advice that follows from the task's `usage:`."""
     items = []
     if inputs.usage.facts_change in ("monthly", "daily"):
         change = inputs.usage.facts_change
         text = (
-            f"Look up facts that change {change} in documents (retrieval); fine-tune for form and style only."
+            f"For facts that change {change}, use documents (retrieval); fine-tune only for form and style."
         )
         items.append(Advice(text, f"usage.facts_change: {change}"))
     if inputs.usage.requests_per_month is not None and break_even is not None:
@@ -185,21 +203,23 @@ def _report_tuning(
     inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool, recommended: str | None
 ) -> str:
     tuned, untuned, gap = headline.tuned, headline.untuned, headline.difference
+    caution = ""
     if headline.gains:
         claim = f"scores {format_gap(gap, f' more than {untuned}')}"
     elif gap.high < 0 and headline.p <= ALPHA:
         loss = Estimate(-gap.value, -gap.high, -gap.low, gap.n)
         claim = f"scores {format_gap(loss, f' less than {untuned}')}"
     elif recommended == tuned:
-        # It is among the best, and the simpler one is not surely so.
-        claim = f"may be no better than {untuned}, which may be worse: {format_gap(gap, signed=True)}"
+        # The tuned method is among the best; whether the simpler one is too is undecided.
+        claim = f"is not clearly better than {untuned}: {format_gap(gap, signed=True)}"
+        caution = f" But {untuned} may be too far below the best."
     else:
         claim = f"did not beat {untuned}: {format_gap(gap, signed=True)}"
     if inputs.extra_runs:
-        claim += f", as the mean of {1 + len(inputs.extra_runs)} training runs"
+        claim += f", averaged over {1 + len(inputs.extra_runs)} training runs"
     # "It" follows "Use {tuned}."
     if tuned not in inputs.partly_trained:
-        return f"{'It' if is_tuned_best else tuned} {claim}."
+        return f"{'It' if is_tuned_best else tuned} {claim}.{caution}"
     if headline.gains:
         part = _write_training_part(inputs, tuned)
         return f"Trained {part}, {'it' if is_tuned_best else tuned} {claim}."
@@ -209,7 +229,7 @@ def _report_tuning(
 def _report_better_untuned(
     inputs: VerdictInputs, ladder: Sequence[LadderRow], headline: HeadlineResult
 ) -> Iterator[str]:
-    """Yield that another method than the one compared does as well without tuning, by the measured values."""
+    """Yield a sentence if an untuned method that was not compared scores at least as high as the tuned one."""
     values = {row.method: row.estimate.value for row in ladder}
     untuned = [row for row in ladder if not inputs.get_method(row.method).tuned]
     best = max(untuned, key=lambda row: row.estimate.value, default=None)
@@ -217,7 +237,7 @@ def _report_better_untuned(
         return
     if best.estimate.value >= values[headline.tuned]:
         scores = f"{format_share(best.estimate.value)} against {format_share(values[headline.tuned])}"
-        yield f"But {best.method} does as well without tuning: {scores}."
+        yield f"But {best.method} is at least as good without tuning: {scores}."
 
 
 def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -> str:
@@ -226,7 +246,7 @@ def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -
     only = "only " if time else ""
     part = f"on {only}{num_rows:,} of {inputs.train_rows:,} rows"
     if method.weights_rows is not None and method.weights_rows < num_rows:
-        search = f"(its search learned from {num_rows:,})"
+        search = f"(its search was trained on {num_rows:,})"
         part = f"on {only}{method.weights_rows:,} of {inputs.train_rows:,} rows {search}"
     elif num_rows == inputs.train_rows:
         part = f"on all {num_rows:,} rows in fewer epochs than without a budget"
@@ -235,9 +255,9 @@ def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -
 
 
 def _recommend(inputs: VerdictInputs, recommended: str) -> str:
-    other = "other method that does not copy its answers" if inputs.copying_methods else "other method"
-    margin = f"within {format_points(inputs.margin)} points of every {other}"
-    # "No language model is needed" takes a tuned model that was trained on all rows and did not do better.
+    method = "method that writes its own answers" if inputs.copying_methods else "method"
+    margin = f"no {method} is more than {format_points(inputs.margin)} points better"
+    # "No language model is needed" is only claimed if a fully trained language model did not do better.
     is_tuned_fully = not inputs.partly_trained and any(
         method.tuned and method.model != CLASSICAL for method in inputs.methods
     )
@@ -255,35 +275,35 @@ def _report_too_close(inputs: VerdictInputs, ladder: Sequence[LadderRow], leanin
     ahead = (
         f"{leaning.method} is slightly ahead"
         if is_ahead
-        else f"leaning to {leaning.method}, the simplest {margin}"
+        else f"leaning to {leaning.method}, the simplest one {margin}"
     )
     start = f"Too close to call between {format_names(rivals)} ({ahead})."
     if len(rivals) == 1:
         start = f"Too close to call: {leaning.method} may or may not be {margin}."
     if leaning.method in inputs.partly_trained:
-        return f"{start} Its full training would decide."
+        return f"{start} Training it fully would decide."
     return f"{start} {_write_rows_needed(inputs, leaning)}"
 
 
 def _write_rows_needed(inputs: VerdictInputs, row: LadderRow) -> str:
     num_answered, total = len(inputs.get_method(row.method).scores), inputs.num_test_rows or 0
     if not row.rows_to_decide:
-        return f"Even {MOST_ADVISED:,} test rows would hardly decide."
+        return f"Even {MOST_ADVISED:,} test rows would probably not decide this."
     if is_many(row.rows_to_decide, num_answered):
         return f"Deciding would take many more than {num_answered:,} test rows."
     needed = f"Deciding would take {format_about(row.rows_to_decide)} test rows"
     if num_answered < row.rows_to_decide <= total:
-        return f"{needed}; there are {total:,}, and a larger budget would use them."
+        return f"{needed}. The test has {total:,}, and a larger budget would use them."
     return f"{needed}."
 
 
 def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
     if inputs.metric.contract_only and inputs.metric.name != "chrf":
-        yield "Nothing checks whether an answer is right. Add a function that does (check:)."
+        yield "Nothing checks whether an answer is right. Add a check function (check: in the task file)."
     models = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
     backend_caveats = [find_backend(name).caveat for name in models]
     yield from dict.fromkeys(filter(None, backend_caveats))
-    is_model_used = any(method.model != CLASSICAL for method in inputs.methods)
+    is_model_used = any(method.model != CLASSICAL for method in inputs.methods if not method.is_stored)
     if inputs.prompt_model is not None:
         tuned, prompted = get_title(inputs.model), get_title(inputs.prompt_model)
         yield f"Tuned methods ran on {tuned}, prompted ones on {prompted}."
@@ -297,8 +317,9 @@ def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
         if method.tuned and not (inputs.extra_runs and method.name == inputs.pair.tuned)
     ]
     if single_runs:
-        subject = f"{format_names(single_runs)} is" if inputs.extra_runs else "This is"
-        yield f"{subject} one training run; another may give a different result."
+        were = "was" if len(single_runs) == 1 else "were each"
+        names = format_names(single_runs)
+        yield f"{names} {were} trained only once; another training run may give a different result."
 
 
 def _caveats_on_evidence(evidence: Evidence, inputs: VerdictInputs) -> Iterator[str]:
@@ -343,14 +364,14 @@ def _caveats_on_rows(
             f"Trained on the same {baseline.rows:,} rows, {baseline.method} reaches {result}; {headline.tuned} minus "
             f"{baseline.method} is {gap}."
         )
-    # The verdict's sentence has already said so of the tuned method of the headline.
+    # The verdict's sentence already reports this for the tuned method of the headline.
     reported = headline.tuned if headline and not is_nothing_right(ladder) else None
     for row in ladder:
         if row.method in inputs.partly_trained - {reported} and row.status != "among the best":
             part = _write_training_part(inputs, row.method, time=True)
             yield f"{row.method} was trained {part}, so whether it is among the best is not decided."
     for name in sorted(inputs.copying_methods):
-        yield f"{name} copies example answers. Nothing checks what they say, so it is not recommended."
+        yield f"{name} copies example answers. Nothing checks these answers, so it is not recommended."
 
 
 def _caveats_on_headline(headline: HeadlineResult, error: float) -> Iterator[str]:
@@ -363,7 +384,7 @@ def _caveats_on_headline(headline: HeadlineResult, error: float) -> Iterator[str
     elif difference.high > 0 and math.isfinite(error):
         floor = smallest_ever_detectable(difference.n) if headline.test == EXACT else 0.0
         smallest = min(1.0, max(DETECT * error, floor))
-        # Two digits are as much as such an estimate carries: whole points, below 3 points tenths.
+        # The estimate is only accurate to about two digits: whole points, or tenths below 3 points.
         text = f"{100 * smallest:.0f}" if smallest >= 0.03 else format_points(smallest)
         yield f"This test would often miss a gain smaller than about {text} points."
 
@@ -374,7 +395,7 @@ def _advise_on_volume(per_month: float, break_even: BreakEven) -> Advice:
     if break_even.requests is None:
         saved = "money: a tuned request costs" if resource == "cost" else "time: a tuned request takes"
         text = f"Fine-tuning will not save {saved} no less than an untuned one."
-        return Advice(text, f"break-even: never on {resource}; {setting}")
+        return Advice(text, f"break-even: none on {resource}; {setting}")
     basis = f"break-even: {break_even.requests:,} requests; {setting}"
     if break_even.requests > MONTHS_TO_PAY_BACK * per_month:
         text = f"At this volume fine-tuning does not earn back its {resource} within a year."

@@ -1,7 +1,7 @@
 """Dataset: an ordered, immutable list of examples with its history.
 
-Loading combines rows and task: the system message that all rows share becomes the task's instructions, and rows that
-contradict the task are reported together, each with its line.
+Loading combines rows and task: the system message that all rows share becomes the task's instructions, and all rows
+that contradict the task are reported together, each with its line.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ class MinRows(NamedTuple):
     test: int  # 0: no test is split off
 
 
-MIN_VERDICT_ROWS = 150  # with fewer rows the only advice on tuning is to collect more
+MIN_VERDICT_ROWS = 150  # with fewer rows, the verdict on tuning is only to collect more
 COMPARE_MIN = MinRows(MIN_TRAIN_ROWS, MIN_DEV_ROWS, MIN_TEST_ROWS)
 TRAIN_MIN = MinRows(MIN_TRAIN_ROWS, 10, 0)  # for training with too few rows for a comparison
 MIN_TRAIN_ROWS_WITH_TEST = MIN_VERDICT_ROWS - MIN_DEV_ROWS - MIN_TEST_ROWS
-"""Training seals a test, as a comparison would, only if this many rows are left to train on: with fewer no comparison
-reaches a verdict on tuning, and the test would cost most of the rows for nothing."""
-PREVIEW_MIN = MinRows(1, 0, 0)  # for a preview of rows that are too few for training
-# Share of answers that may break the contract; above it, contract and rows do not fit each other.
+"""Training seals a test, as a comparison would, only if this many rows are left to train on. With fewer rows, no
+comparison reaches a verdict on tuning, so a test would only cost training rows."""
+PREVIEW_MIN = MinRows(1, 0, 0)  # for a preview with too few rows for training
+# Share of answers that may break the contract; if more do, the contract is an error.
 MAX_BROKEN_SHARE = 0.05
 
 
@@ -49,18 +49,18 @@ class Dataset:
     """Examples in their order. Ids are unique."""
 
     examples: tuple[Example, ...]
-    history: tuple[str, ...] = ()  # what was done to the rows since they were read, a sentence each
-    notes: tuple[str, ...] = ()  # notes for the user on how they were read, a sentence each
+    history: tuple[str, ...] = ()  # the steps since the rows were read, one sentence each
+    notes: tuple[str, ...] = ()  # notes for the user on the reading of the rows, one sentence each
 
     def __post_init__(self) -> None:
-        # Lists are accepted; a tuple keeps the fingerprint valid. CountedRows stay what they are.
+        # A list is converted, because only a tuple keeps the fingerprint valid. CountedRows are tuples.
         if not isinstance(self.examples, tuple):
             object.__setattr__(self, "examples", tuple(self.examples))
         repeated = [name for name, count in Counter(row.id for row in self.examples).items() if count > 1]
         if repeated:
             locations = ", ".join(row.location or "?" for row in self.examples if row.id == repeated[0])
             remedy = "give every row a different id"
-            raise InputError([Issue(locations, "rows share an id", quote_value(repeated[0]), remedy)])
+            raise InputError([Issue(locations, "rows have the same id", quote_value(repeated[0]), remedy)])
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -73,13 +73,14 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the rows in their order; their location does not count."""
+        """SHA-256 (hex) over the rows in their order, without their locations."""
         digest = hashlib.sha256()
         for row in self.examples:
             # Values are appended only if set, so that rows without them keep their fingerprint.
             turns = [[turn.role, turn.content, *([] if turn.trained else [0])] for turn in row.input]
             values = [row.id, turns, row.output, list(row.references), row.group, dict(row.tags)]
             values += [] if row.source is None else [row.source]
+            values += [dict(row.answers)] if row.answers else []
             digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
@@ -97,13 +98,13 @@ class Dataset:
 
 
 class CountedRows(tuple[Example, ...]):
-    """Rows that know which of them were read: by iteration, by index or by slice."""
+    """Rows that record which of them were read: by iteration, by index or by slice."""
 
     read: set[int]
     """Positions of the rows that were read."""
 
     def __new__(cls, rows: Iterable[Example]) -> "CountedRows":
-        """Copy `rows`; none counts as read."""
+        """Copy `rows`; no row of the copy counts as read."""
         counted = super().__new__(cls, rows)
         counted.read = set()
         return counted
@@ -126,24 +127,27 @@ class CountedRows(tuple[Example, ...]):
 
 
 def count_reads(rows: Dataset) -> tuple[Dataset, set[int]]:
-    """Return a copy of `rows`, and the set that will hold the positions of those that are read from the copy."""
+    """Return a copy of `rows`, and a set to which the positions of rows are added when they are read from the copy."""
     counted = CountedRows(rows.examples)
     copy = replace(rows, examples=counted)
-    counted.read.clear()  # the check of the ids above read them all
+    counted.read.clear()  # the check of the ids above read all rows
     return copy, counted.read
 
 
 def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Dataset]:
-    """Reads the task's examples. Returns the task with the rows' system message as instructions, also for rows without
-    one, which is noted; a system message or functions of a row's own become the row's first turn.
+    """Reads the task's examples, and returns them with the task.
 
-    The task's notes say what was guessed or changed while reading. Raises InputError with every error of the rows:
-    unreadable ones, labels outside the contract, conflicting system messages, fewer rows than `minimum` to train on,
-    and answers that break the contract if over 5% of them do; up to that share they are listed in the notes.
+    A system message that the rows share becomes the task's instructions; a note reports rows without it. Different
+    system messages or functions become the first turn of their row. The task's notes list what was guessed or changed
+    while reading.
+
+    Raises InputError with every error of the rows: unreadable rows, labels outside the contract, conflicting system
+    messages, and fewer rows than `minimum` to train on. Answers that break the contract are an error if they are over
+    5% of all; otherwise the notes list them.
     """
     rows = read_rows(task.examples, task.kind)
     broken = _find_broken_answers(task, rows)
-    # Errors of all kinds at once, so that one run shows everything that must be corrected.
+    # Errors of all kinds are raised together, so that one run reports everything that must be corrected.
     issues = [*_system_issues(task, rows), *_label_issues(task, rows), *_size_issues(task, rows, minimum)]
     raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
     # One system message for all rows if they share it: training and evaluation then use the same prompt.
@@ -164,15 +168,15 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
 
 
 def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> tuple[Example, ...]:
-    """The rows, each with a system turn of its own if its system message or functions differ from what all share.
+    """The rows; a row gets a system turn if its system message or functions differ from the shared ones.
 
-    Functions alone go below the instructions, see `Assistant.build_messages`; so a row without either has no turn.
+    `Assistant.build_messages` puts functions below the instructions, so a row with neither needs no system turn.
     """
     examples = []
     for row, system, offer in zip(rows.examples, rows.systems, rows.offers, strict=True):
         own_tools = offer if offer != tools else ""
         own_system = system if system and system.strip() != instructions.strip() else ""
-        if own_tools and tools:  # else the functions that all share would be on offer too
+        if own_tools and tools:  # otherwise the shared functions would be available too
             own_system = own_system or instructions
         text = append_tools(own_system or "", own_tools or (tools if own_system else ""))
         examples.append(replace(row, input=(Message("system", text), *row.input)) if text else row)
@@ -182,20 +186,21 @@ def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> tuple[E
 def load_test(task: Task) -> Dataset | None:
     """Reads the task's own test file; None if it has none.
 
-    The dataset's notes say what was guessed or changed while reading, and list answers that break the contract, up to
-    5%. Pass the task that `load_dataset` returned, so that the system messages are compared. Raises InputError as
-    `load_dataset` does, except for the number of rows.
+    The dataset's notes list what was guessed or changed while reading, and up to 5% of answers that break the contract.
+    Pass the task that `load_dataset` returned, because it has the system message to compare with. Raises InputError
+    like `load_dataset`, but not for too few rows.
     """
     if task.test is None:
         return None
     rows = read_rows(task.test, task.kind)
     broken = _find_broken_answers(task, rows)
-    # `load_dataset` appended the functions on offer to the instructions; rows have them in a column of their own.
+    # `load_dataset` appended the functions to the instructions; the rows have them in a separate column.
     instructions, tools = split_tools(task.instructions)
     issues = [*_system_issues(replace(task, instructions=instructions), rows), *_label_issues(task, rows)]
     issues += _select_excessive(broken, rows)
     if not task.row_systems and not {*rows.offers} <= {"", tools}:
-        message, remedy = "the test offers other functions than the examples", "offer the same in both"
+        message = "the functions of the test differ from those of the examples"
+        remedy = "use the same functions in both files"
         issues.append(Issue(task.test.file.name, message, quote_value(max(rows.offers)), remedy, "tools"))
     raise_issues(issues, task.test.file)
     notes = (*rows.notes, *_list_notes(rows, broken, "the test file"))
@@ -206,7 +211,7 @@ class Survey(NamedTuple):
     """The rows of the task's examples that can be read, and the errors of all rows."""
 
     rows: Examples
-    issues: tuple[Issue, ...]  # every error for which `load_dataset` would refuse or note the rows
+    issues: tuple[Issue, ...]  # every error that `load_dataset` would raise or note
     systems: Mapping[str, str]  # system message -> location of the first row that has it
 
 
@@ -240,7 +245,7 @@ def _describe_reading(rows: LoadedRows) -> str:
 
 
 def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
-    """One system message of the rows that contradicts the instructions; different ones are the rows' own."""
+    """A shared system message that conflicts with the instructions; different system messages are not an error."""
     locations: dict[str, str] = {}
     for system, example in zip(rows.systems, rows.examples, strict=True) if any(rows.systems) else ():
         if system:
@@ -251,26 +256,28 @@ def _system_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
         }
         if conflicting:
             first, *following = conflicting.values()
-            also = f", and so do others at {list_first(following, 4)}" if following else ""
+            also = f", like the system messages at {list_first(following, 4)}" if following else ""
             message = f"the system message conflicts with instructions: in the task file{also}"
             remedy = "delete one of the two, or make them equal"
             yield Issue(first, message, quote_value(next(iter(conflicting))), remedy, "instructions")
 
 
 def own_systems_note(file: str, num_systems: int, num_without: int) -> str:
-    """The note on system messages that belong to single rows."""
-    none = f"; {format_count(num_without, 'row')} without one take the instructions" if num_without else ""
-    return f"{file}: {format_count(num_systems, 'system message')}, each of its own rows, which are asked with it{none}"
+    """The note on rows with different system messages."""
+    none = ""
+    if num_without:
+        none = f". For {format_count(num_without, 'row')} without a system message, the instructions are used"
+    return f"{file}: {format_count(num_systems, 'different system message')}; each is used for its own rows only{none}"
 
 
 def missing_system_note(file: str, total: int, num_without: int, first: str) -> str:
     """The note on `num_without` rows without the system message that the others of all `total` rows share."""
     is_one = num_without == 1
     return (
-        f"{file}: the system message of {total - num_without:,} of {total:,} rows is used as the instructions of all. "
-        f"{format_count(num_without, 'row')} {'has' if is_one else 'have'} none "
-        f"({'at' if is_one else 'the first at'} {first}), and {'its answer was' if is_one else 'their answers were'} "
-        "written without it: correct or delete what does not fit"
+        f"{file}: the system message of {total - num_without:,} of {total:,} rows is used as the instructions for all "
+        f"rows. {format_count(num_without, 'row')} {'has' if is_one else 'have'} no system message "
+        f"({'at' if is_one else 'the first at'} {first}), so {'its answer was' if is_one else 'their answers were'} "
+        f"written without it. Correct or delete {'the row' if is_one else 'the rows'} if necessary"
     )
 
 
@@ -288,7 +295,7 @@ def _find_broken_answers(task: Task, rows: LoadedRows) -> list[Issue]:
     """Rows whose own answer breaks the contract, apart from labels."""
     if task.contract is None or task.contract.labels:
         return []
-    remedy = "correct the row, or loosen contract: in the task file"
+    remedy = "correct the row, or change contract: in the task file"
     return [
         Issue(
             row.location,
@@ -307,7 +314,7 @@ def _select_excessive(broken: list[Issue], rows: LoadedRows) -> list[Issue]:
 
 
 def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterator[str]:
-    """That some rows have a system message and others none, and which answers break the contract."""
+    """Notes on rows with different system messages or without one, and on answers that break the contract."""
     missing = [
         example.location for system, example in zip(rows.systems, rows.examples, strict=True) if not system
     ]
@@ -328,22 +335,22 @@ def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterato
 def _size_issues(task: Task, rows: LoadedRows, minimum: MinRows = COMPARE_MIN) -> Iterator[Issue]:
     """Too few rows to train on, or outputs that are not labels."""
     file, num_rows = task.examples.file.name, len(rows.examples)
-    # Whether more rows suffice depends on an earlier split, so the split decides.
+    # Rows of an earlier split keep their side, so only the split can decide whether the other sides are large enough.
     if num_rows < minimum.train:
         yield too_few_rows(file, num_rows, task.test is not None, minimum)
     elif task.kind == "classify" and num_rows >= MIN_TRAIN_ROWS:
-        labels = Counter(row.output for row in rows.examples)
-        first = quote_value(next(iter(labels)), 40)
+        labels = Counter(label for row in rows.examples for label in task.list_labels(row.output))
+        first = quote_value(next(iter(labels), "[]"), 40)
         if len(labels) > num_rows / 2:
             value = f"{len(labels):,} labels in {num_rows:,} rows, such as {first}"
-            remedy = "set kind: answer, extract or rewrite, or output: COLUMN under examples, the column of the labels"
+            remedy = "set kind: answer, extract or rewrite, or set output: under examples: to the column of the labels"
             yield Issue(file, "the answers are not labels", value, remedy, "label")
-        if len(labels) == 1:
+        if len({row.output for row in rows.examples}) == 1:
             yield Issue(file, "every row has the same label", first, "add rows with other labels", "label")
 
 
 def count_min_rows(has_own_test: bool, minimum: MinRows = COMPARE_MIN) -> tuple[int, str]:
-    """The fewest rows that are accepted, and the same for each side in words; a test of the user's own needs none."""
+    """The fewest rows that are accepted, in all and, as text, for each side; the user's own test has no minimum."""
     num_test = 0 if has_own_test else minimum.test
     sides = [f"{num_test} for the test"] if num_test else []
     sides += [f"{minimum.dev} for choices (dev)", f"{minimum.train} to train on"]
@@ -356,21 +363,19 @@ def too_few_rows(file: str, num_rows: int, has_own_test: bool, minimum: MinRows 
     missing = needed - num_rows
     remedy = f"collect at least {missing} more row{'' if missing == 1 else 's'}"
     if not has_own_test and minimum.test:
-        remedy += (
-            f", or name a test file of your own under test:, with which {count_min_rows(True)[0]} are enough"
-        )
-    remedy += f"; a verdict on tuning takes {MIN_VERDICT_ROWS} in all"
+        remedy += f", or set test: to a test file of your own; then {count_min_rows(True)[0]} rows are enough"
+    remedy += f". A verdict on tuning needs {MIN_VERDICT_ROWS} rows in all"
     is_comparison = minimum.dev >= MIN_DEV_ROWS
     if is_comparison:
-        remedy += f". etude train, which compares nothing, takes {count_min_rows(True, TRAIN_MIN)[0]}"
+        remedy += f". etude train, which compares nothing, needs {count_min_rows(True, TRAIN_MIN)[0]}"
     purpose = "comparison" if is_comparison else "training"
     message = f"too few rows for a {purpose}; the minimum is {needed}: {sides}"
     return Issue(file, message, f"{num_rows} row{'' if num_rows == 1 else 's'}", remedy, "too_few")
 
 
 def few_rows_note(total: int) -> str:
-    """The note on rows that are enough for a comparison and too few for a verdict on tuning."""
+    """The note on rows that are enough for a comparison but too few for a verdict on tuning."""
     return (
-        f"{total} rows are too few for a verdict on tuning, which takes {MIN_VERDICT_ROWS} in all; the verdict will "
-        "say how many to collect."
+        f"{total} rows are too few for a verdict on tuning, which needs {MIN_VERDICT_ROWS} rows in all. The verdict "
+        "will state how many to collect."
     )

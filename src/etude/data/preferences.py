@@ -1,4 +1,4 @@
-"""Files of preferences: inputs with a chosen and a rejected answer, or a rated answer, and the side of each."""
+"""Files of preferences (inputs with a chosen and a rejected answer, or a rated answer), and the side of each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +8,12 @@ from etude.data.formats import columns, preference_files
 from etude.text.near_duplicates import find_near_matches
 from etude.types import Example, Preference, Side
 
-DEV_INTERVAL = 10  # one in this many inputs that the split does not know goes to dev
+DEV_INTERVAL = 10  # one in this many inputs that are not in the split goes to dev
 
 
 def read_preferences(file: Path) -> list[Preference]:
-    """The preferences of a file, without those whose two answers are equal. A row of KTO's (prompt, completion, label)
-    has one of the answers, and the other is "". Raises what `read_preference_rows` does."""
+    """The preferences of a file, without those whose two answers are equal. In KTO's format (prompt, completion,
+    label), each row has one of the two answers, and the other is "". Raises what `read_preference_rows` raises."""
     names = columns.list_names(formats.peek_rows(file))
     if preference_files.THUMB_COLUMN in names and not formats.find_preference_columns(names):
         return [
@@ -38,9 +38,8 @@ def read_preferences(file: Path) -> list[Preference]:
 def group_by_side(
     preferences: Sequence[Preference], split: splits.Split
 ) -> Mapping[Side, Sequence[Preference]]:
-    """Preferences on the inputs of train and of dev, and on near-duplicates of them; none on those of the test.
-
-    Of the other inputs every tenth, by its hash, goes to dev.
+    """Preferences for train and for dev. Inputs of the split, and near-duplicates of them, go to the same side; those
+    of the test are left out. Of all other inputs, one in ten, by its hash, goes to dev, and the rest to train.
     """
     by_side: dict[Side, list[Preference]] = {"train": [], "dev": [], "test": []}
     texts = [preference.text for preference in preferences]
@@ -50,7 +49,7 @@ def group_by_side(
         ("dev", split.dev.examples),
         ("test", split.test.examples),
     )
-    for side, rows in sides:  # the test comes last, so that whatever is near a test row is left out
+    for side, rows in sides:  # the test comes last, so that every input near a test row is left out
         near |= {position: side for position, *_ in find_near_matches(texts, [row.text for row in rows])}
     for position, preference in enumerate(preferences):
         key = splits.input_key(Example(preference.id, preference.input, ""))

@@ -1,4 +1,4 @@
-"""Examples in a temporary file, so that a set may be larger than memory."""
+"""Examples in a temporary file, so that a data set may be larger than memory."""
 
 import json
 from collections.abc import Iterator
@@ -34,6 +34,7 @@ class Spool:
             dict(row.tags),
             row.location,
             row.source,
+            dict(row.answers),
         ]
         self._rows.append(json.dumps(values))
 

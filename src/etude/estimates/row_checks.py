@@ -18,7 +18,7 @@ def check_lengths(
     rows = RowLengths(split, models)
     issue_lists: list[Iterable[Issue]] = []
     if any(method.prompted for method in methods):
-        remedy = "shorten the row or take another model"
+        remedy = "shorten the row, or use a model with a longer context"
         issue_lists.append(rows.find_too_long(start, "the prompt", remedy, ["train", "dev", "test"]))
     issue_lists += [method.find_too_long(task, start, rows) for method in methods]
     issues: dict[str, Issue] = {}

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 TIMED_ANSWERS = 32
 TIMED_TOKENS = 128
-"""Tokens at which a timed answer is cut: a model that has not ended by then seldom ends before the limit."""
-SHARED = 2_000  # length of a shared prefix, in tokens, behind which every other token takes twice as long
-LONGER = 1.5  # the longest prompts are timed too if they are so many times as long as the shortest
+"""A timed answer is cut at this many tokens: a model that has not ended by then seldom ends before the limit."""
+SHARED = 2_000  # length of a shared prefix, in tokens, after which every token takes twice as long
+LONGER = 1.5  # the longest prompts are timed too if they are this many times as long as the shortest
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Rates:
     """Speeds on this machine."""
 
     answer: Mapping[str, float]
-    """Method -> seconds for one row answered, for those that ask a language model or use an encoder."""
+    """Method -> seconds per answered row, for methods that use a language model or an encoder."""
     training: Mapping[str, TrainingTime] = field(default_factory=dict)
-    """Method -> seconds of its training, for those that train."""
+    """Method -> seconds of its training, for methods that train."""
     search: Callable[[int | None], float] = lambda epochs: 0.0
     """(most epochs or None) -> seconds of fitting the search."""
 
 
 class TimedAnswer(NamedTuple):
-    """The mean of some answered rows; tokens of prompt and answer are multiplied by the weight."""
+    """The mean over some answered rows. Tokens of prompt and answer are multiplied by the weight."""
 
     prompt: float
     num_written: float
@@ -57,17 +57,17 @@ class TimedAnswer(NamedTuple):
 
 
 class TypicalRequests(NamedTuple):
-    """Requests of a method, with prompts as long as those that it will try."""
+    """Requests of a method, whose prompts are as long as those that it will try."""
 
     model: Model
     requests: Sequence[Request]
     prompt: float  # tokens of a prompt after the shared ones, times the weight
     weight: float  # how many times as long a token takes because of the shared prefix
-    answer: float | None  # tokens of an answer that will be as long as the training answers; else None
+    answer: float | None  # tokens of an answer, if it will be as long as the training answers; else None
     samples: int  # requests for each row
 
     def measure(self, num_rows: int, max_tokens: int = TIMED_TOKENS) -> TimedAnswer:
-        """Answer some rows, in at most `max_tokens` each."""
+        """Answer some rows, with at most `max_tokens` tokens each."""
         requests = self.requests[:num_rows]
         cut_requests = [
             replace(request, max_tokens=min(max_tokens, request.max_tokens)) for request in requests
@@ -86,10 +86,10 @@ class TypicalRequests(NamedTuple):
 def measure_rates(
     task: Task, methods: Sequence[Method], start: Assistant, train: Dataset, models: Models
 ) -> Rates:
-    """Time some answers to training inputs and a few steps of each training; the answers are thrown away.
+    """Time some answers to training inputs and a few steps of each training; the answers are discarded.
 
-    A model has a rate for prompt tokens and one for answer tokens, so a plan is a guide and no promise. Of methods
-    that ask no language model, only an encoder is timed.
+    A model has one rate for prompt tokens and one for answer tokens, so a plan is only approximate. For methods without
+    a language model, only an encoder is timed.
     """
     by_model: dict[str, dict[str, TypicalRequests]] = {}
     for method in [method for method in methods if method.asks_model]:
@@ -112,7 +112,7 @@ def measure_rates(
                 )
             except STOPPING_ERRORS:
                 raise
-            except Exception:  # noqa: BLE001 - whatever it is, the fit meets it again and records it
+            except Exception:  # noqa: BLE001 - the fit will raise the same error and record it
                 models.clear()
     searches = any(method.searches for method in methods)
     search = measure_search_time(task, train, models) if searches else Rates.search
@@ -120,11 +120,11 @@ def measure_rates(
 
 
 def _measure_encoding(encoder: Encoder, train: Dataset) -> float:
-    """Time the encoding of some training inputs; returns the seconds of one row."""
+    """Time the encoding of some training inputs; return the seconds per row."""
     texts = [row.input[-1].content for row in sample_evenly(train, TIMED_ANSWERS)]
 
     def time_texts() -> list[float]:
-        encoder.embed(texts[:1])  # the first call pays for what is set up once
+        encoder.embed(texts[:1])  # the first call is slower, because of one-time setup
         started = time.perf_counter()
         encoder.embed(texts)
         return [(time.perf_counter() - started) / len(texts)]
@@ -142,7 +142,7 @@ def _build_typical(
     model = models.get(assistant.model)
     limit = PromptLimit(assistant, model)
     rows = [row for row in rows if limit.fits(row.input)] or plain
-    # One sample is timed; all samples of a row take as long.
+    # One sample is timed; each sample of a row takes as long.
     requests = replace(assistant, samples=1).prepare([row.input for row in rows], model)
     texts = [model.render_text(request.messages).encode() for request in requests]
     tokens = fmean(model.count_tokens(request.messages) for request in requests)
@@ -156,13 +156,14 @@ def _build_typical(
 
 
 def _compute_row_seconds(by_method: Mapping[str, TypicalRequests]) -> dict[str, float]:
-    """Compute method -> seconds of a row, for methods that ask one model."""
+    """Compute method -> seconds per row, for methods that use the same model."""
     ranked = sorted(by_method.values(), key=lambda typical: typical.prompt)
     shortest, longest = ranked[0], ranked[-1]
 
     def time_answers() -> list[float]:
-        """Time two kinds of answers, for two unknown rates: to long prompts, or if all are alike, of a single token."""
-        shortest.measure(1, 1)  # the first call pays for what is set up once
+        """Time two kinds of answers, to find two rates. The second kind has long prompts, or else a single answer
+        token."""
+        shortest.measure(1, 1)  # the first call is slower, because of one-time setup
         timed = [shortest.measure(TIMED_ANSWERS)]
         if longest.prompt > LONGER * shortest.prompt:
             timed.append(longest.measure(TIMED_ANSWERS // 2))
@@ -171,7 +172,7 @@ def _compute_row_seconds(by_method: Mapping[str, TypicalRequests]) -> dict[str, 
         return [value for answer in timed for value in answer]
 
     subject = ("answers", shortest.model.name, shortest.requests, longest.requests)
-    # A service may be quicker the next time, and what it answers has its price noted in the run.
+    # A service may be faster the next time, and its answers and their price are recorded in the run.
     values = (
         time_answers() if isinstance(shortest.model, RemoteModel) else measure_once(subject, time_answers)
     )
@@ -186,11 +187,11 @@ def _compute_row_seconds(by_method: Mapping[str, TypicalRequests]) -> dict[str, 
 
 
 def measure_answer_seconds(assistant: Assistant, train: Dataset, models: Models) -> float:
-    """Time the answers to 32 training inputs together; returns the seconds of one row."""
+    """Time the answers to 32 training inputs together; return the seconds per row."""
     rows = sample_evenly(train, TIMED_ANSWERS)
     model = models.get(assistant.model)
     requests = assistant.build_requests([example.input for example in rows], models)
-    model.generate(requests[:1])  # the first call pays for what is set up once
+    model.generate(requests[:1])  # the first call is slower, because of one-time setup
     started = time.perf_counter()
     model.generate(requests)
     return (time.perf_counter() - started) / len(rows)

@@ -1,4 +1,4 @@
-"""Time, memory and disk that a training run will need, and what to ask if this is more than allowed."""
+"""Time, memory and disk space that a training run will need, and the question to ask if a limit is exceeded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def measure_training_needs(
     task: Task, training: TrainingRun, student: Assistant, dev: Dataset, models: Models
 ) -> Json:
-    """Time a few steps to estimate seconds and peak bytes; returned with the available bytes and sentences."""
+    """Time a few steps to estimate seconds and peak bytes; return them with the available bytes and sentences."""
     from etude.training.memory.usage import available_memory
 
     estimate, device = training.estimate(), training.model.module.device
@@ -30,7 +30,7 @@ def measure_training_needs(
     if task.train.get("dev_metric"):
         metric_seconds = (epochs + 1) * measure_answer_seconds(student, dev, models) * len(dev)
         lines.append(
-            f"The metric on dev takes {format_rough_time(metric_seconds)} of that: {len(dev):,} answers before "
+            f"Of this time, the metric on dev takes {format_rough_time(metric_seconds)}: {len(dev):,} answers before "
             f"training and after each of {epochs} epochs (train: dev_metric)."
         )
     seconds, available = estimate.seconds + metric_seconds, available_memory(device)
@@ -49,7 +49,7 @@ def measure_training_needs(
 
 
 def compute_memory_at_rest(training: TrainingRun) -> Json:
-    """Compute the bytes needed before the first step, those in use now included, and the available bytes."""
+    """Compute the bytes needed before the first step, including those in use now, and the available bytes."""
     from etude.training.memory.forecast import compute_base_memory
     from etude.training.memory.usage import available_memory, memory_in_use
 
@@ -63,7 +63,7 @@ def compute_memory_at_rest(training: TrainingRun) -> Json:
 
 
 def format_disk_space(training: TrainingRun, checkpoint: Path) -> str:
-    """Say the disk space that the run needs. Raises RunError if the result alone does not fit."""
+    """Format the disk space that the run needs. Raises RunError if there is not even room for the result."""
     from etude.training.memory.forecast import check_disk_space, compute_disk_space
 
     disk = compute_disk_space(training.model.module, training.config)
@@ -76,7 +76,7 @@ def format_disk_space(training: TrainingRun, checkpoint: Path) -> str:
 
 
 def format_memory_question(expected: Json) -> str | None:
-    """Say what to ask if the memory is not available; None if it is."""
+    """Return the question to ask if there is too little memory; None if there is enough."""
     if not _lacks_memory(expected):
         return None
     return (
@@ -86,12 +86,12 @@ def format_memory_question(expected: Json) -> str | None:
 
 
 def _lacks_memory(expected: Json) -> bool:
-    # Nothing is known of a device with 0 bytes.
+    # 0 bytes mean that the memory of the device is unknown.
     return bool(expected["memory"] > expected["available_memory"] > 0)
 
 
 def format_remedy(expected: Json, budget: float | None, config: TrainConfig) -> str:
-    """Say what to set so that `format_question` has nothing to ask."""
+    """Return what to set so that `format_question` asks nothing."""
     from etude.training.memory.usage import suggest_less_memory
 
     remedies = [suggest_less_memory(config)] if _lacks_memory(expected) else []
@@ -101,7 +101,7 @@ def format_remedy(expected: Json, budget: float | None, config: TrainConfig) -> 
 
 
 def format_question(expected: Json, budget: float | None) -> str | None:
-    """Say what to ask before the first step; None if nothing exceeds a limit."""
+    """Return the question to ask before the first step; None if no limit is exceeded."""
     reasons = []
     seconds, limit = expected["seconds"], ASK_SECONDS if budget is None else budget
     if seconds > limit:
@@ -110,7 +110,7 @@ def format_question(expected: Json, budget: float | None) -> str | None:
             if budget is None
             else f"budget of {format_time(limit)}"
         )
-        reasons.append(f"takes {format_rough_time(seconds)}, over the {name}")
+        reasons.append(f"takes {format_rough_time(seconds)}, more than the {name}")
     if _lacks_memory(expected):
         memory, available = format_size(expected["memory"]), format_size(expected["available_memory"])
         reasons.append(f"needs about {memory} of memory, and {available} is available")

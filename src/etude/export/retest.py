@@ -1,4 +1,4 @@
-"""Measure what an exported assistant loses: it answers the test rows again."""
+"""Measure how much an exported assistant loses: let it answer the test rows again."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +7,7 @@ from etude.base.formatting import format_difference, format_difference_interval,
 from etude.data.dataset import TRAIN_MIN
 from etude.errors import RunError
 from etude.evaluate import RowOutcome, build_sample, parse_outcome
-from etude.metrics import Metric, predicted_label
+from etude.metrics import predicted_label, restore_metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.runs.lifecycle import load_task_rows
@@ -29,7 +29,7 @@ class Retest:
 
     @property
     def is_worse(self) -> bool:
-        """Whether it loses more than the task's margin."""
+        """Whether the exported assistant loses more than the task's margin."""
         return self.difference.value < -self.margin
 
     @property
@@ -39,13 +39,13 @@ class Retest:
         difference = format_difference(self.difference.value)
         interval = format_difference_interval(self.difference)
         return (
-            f"On {self.difference.n} test rows: {after} exported, {before} before; difference "
+            f"On {self.difference.n} test rows: {after} after the export, {before} before; difference "
             f"{difference} points (95% interval {interval}), {self.num_equal} answers equal."
         )
 
 
 def measure_loss(run: Run, assistant: Assistant, model: ModelRef, num_rows: int | None = None) -> Retest:
-    """Answer the first `num_rows` test rows of a run (default: all) with the assistant on other weights.
+    """Answer the first `num_rows` test rows of a run (default: all) with the assistant and the weights of `model`.
 
     Raises RunError if the run has no test predictions of the assistant's method, or if its rows have changed.
     """
@@ -53,16 +53,18 @@ def measure_loss(run: Run, assistant: Assistant, model: ModelRef, num_rows: int 
     predictions = run.read_predictions(assistant.method)
     predictions = [line for line in predictions if line["side"] == "test"][:num_rows]
     if not predictions:
-        raise RunError(f"{run.name} has no test answers of {assistant.method}. Compare again, {NO_TEST}.")
+        raise RunError(
+            f"{run.name} has no test answers of {assistant.method}. Run etude compare again, {NO_TEST}."
+        )
     task, dataset, test = load_task_rows(run.task_file, None, TRAIN_MIN)
     rows_by_id = {(row.id, row.output): row for row in [*dataset, *(test or ())]}
     keys = [(line["id"], line["expected"]) for line in predictions]
     rows = [rows_by_id[key] for key in keys if key in rows_by_id]
     if len(rows) < len(keys):
-        raise RunError(f"The examples of {run.name} have changed since. Compare again, {NO_TEST}.")
+        raise RunError(f"The examples have changed since {run.name}. Run etude compare again, {NO_TEST}.")
     # 2. Answer them with the exported weights and score the answers.
     check = task.check.load() if task.check else None
-    metric = Metric(run.info["metric"]["name"], task.kind, check)
+    metric = restore_metric(run.info["metric"], task.kind, check)
     models = Models(endpoints=task.endpoints)
     answers = replace(assistant, model=model, scope=None).answer([row.input for row in rows], models)
     before = [parse_outcome(line) for line in predictions]

@@ -11,28 +11,28 @@ from etude.assistant import Assistant
 from etude.base.files import atomic_folder, write_json, write_text
 from etude.errors import ModelError
 from etude.models.registry import Models
-from etude.models.weights import CONFIG_FILE, HUB_IDS
+from etude.models.weights import CONFIG_FILE, find_hub_id
 from etude.types import Message, ModelRef
 
 PLACEHOLDER = "THE-QUESTION"
 PROMPT_FILE = "prompt.json"
-MAX_CONTEXT = 8_192  # tokens of the context in a Modelfile; a longer one takes memory that most machines lack
+MAX_CONTEXT = 8_192  # tokens of the context in a Modelfile; most machines have too little memory for more
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written, and how to use it."""
+    """The exported files and how to use them."""
 
     path: Path
-    model: ModelRef | None  # the weights as an engine of Étude loads them; None if none can
+    model: ModelRef | None  # the weights for an engine of Étude; None if no engine can load them
     instructions: str  # one line for the user
 
 
 def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q8_0") -> ExportResult:
     """Write an assistant's weights to `path` as a `target` of TARGETS; `kind` is the type of GGUF weights.
 
-    `prompt.json`, in their folder or beside their file, has the messages of a question. Raises ModelError if these
-    weights do not fit the target, OSError if the disk fails.
+    `prompt.json`, in the folder of the weights or next to their file, shows the messages for a question. Raises
+    ModelError if these weights cannot be exported to the target, OSError if the disk fails.
     """
     result = TARGETS[target](assistant, path, kind)
     passages = [f"PASSAGE-{number}" for number in range(1, assistant.num_passages + 1) if assistant.search]
@@ -46,7 +46,7 @@ def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q
 
 
 def describe_losses(assistant: Assistant) -> str:
-    """Say which parts of an assistant its weights do not hold, and how to keep them."""
+    """Describe which parts of an assistant are not in its weights, and how to keep them."""
     parts: dict[str, object] = {
         "the search for passages": assistant.search,
         "the search for similar examples": assistant.similar,
@@ -57,10 +57,11 @@ def describe_losses(assistant: Assistant) -> str:
         "the limits": assistant.scope,
     }
     if not (lost := [name for name, value in parts.items() if value]):
-        return "The weights hold the whole assistant."
+        return "The weights contain the whole assistant."
     return (
-        f"The weights alone lack {', '.join(lost)}. {PROMPT_FILE} shows the messages of a question, which the other "
-        "program must send. To keep them, let it compute what etude serve PLACE --engine URL#MODEL asks."
+        f"The exported weights do not contain {', '.join(lost)}. {PROMPT_FILE} shows the messages that the other "
+        "program must send for a question. To keep everything, run the weights in the other program and use them "
+        "through etude serve PLACE --engine URL#MODEL."
     )
 
 
@@ -125,7 +126,7 @@ def export_ollama(assistant: Assistant, path: Path, kind: str) -> ExportResult:
 
 
 def export_vllm(assistant: Assistant, path: Path, kind: str) -> ExportResult:
-    """Export PEFT's adapter, and say with which command vLLM serves it."""
+    """Export PEFT's adapter, and return the command with which vLLM serves it."""
     result = export_adapter(assistant, path, kind)
     config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
     command = ["vllm", "serve", _name_base(assistant), "--enable-lora", "--max-lora-rank", str(config["r"])]
@@ -166,13 +167,13 @@ def _escape_template(text: str) -> str:
 
 
 def _name_base(assistant: Assistant) -> str:
-    """The base as other programs find it: a hub id or a path."""
-    return HUB_IDS.get(assistant.model.name, assistant.model.name)
+    """Return the base as other programs load it: a hub id or a path."""
+    return find_hub_id(assistant.model.name) or assistant.model.name
 
 
 def _get_adapter(assistant: Assistant) -> Path:
     if assistant.model.adapter is None:
         raise ModelError(
-            f"{assistant.method} tunes no weights, so there is no adapter to export. Use etude serve."
+            f"{assistant.method} does not tune weights, so there is no adapter to export. Use etude serve."
         )
     return assistant.model.adapter

@@ -1,4 +1,4 @@
-"""How far people agree on whether an answer is right, where two of them have judged the same answer."""
+"""How much people agree on whether an answer is right, if two people have judged the same answer."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from etude.types import Estimate
 
 
 def measure_agreement(entries: Sequence[Feedback]) -> Estimate | None:
-    """Measure Cohen's kappa of the first two people, by name, who judged each answer; None if no answer has two.
+    """Measure Cohen's kappa of the first two people, by name, who judged each answer; None if no answer has two judges.
 
-    Each person's last entry on an answer counts. An answer is right if the person accepted it, and wrong if they
+    Each person's last entry on an answer counts. An answer is right if the person accepted it, and wrong if the person
     rejected or corrected it. Undone entries and choices between two answers do not count.
     """
     by_answer: dict[object, dict[str, bool]] = {}

@@ -1,7 +1,7 @@
-"""Write the right answers of the feedback to a new file of examples beside the old one.
+"""Write the right answers of the feedback to a new file of examples next to the old one.
 
-If an input is among the examples, the answer of its rows is replaced; any other input becomes a new train row. Rows
-that reviewers want left out are not in the new file.
+If an input is in the examples, the answer of its rows is replaced; any other input becomes a new train row. Rows that
+reviewers excluded are not in the new file.
 """
 
 import json
@@ -43,7 +43,7 @@ ADDED, REPLACED, EXCLUDED = "feedback_added", "feedback_replaced", "feedback_exc
 
 @dataclass(frozen=True)
 class AppliedFeedback:
-    """What became of the feedback of a task."""
+    """The result of applying the feedback of a task."""
 
     files: FixFiles
     gathered: GatheredFeedback
@@ -51,7 +51,7 @@ class AppliedFeedback:
     num_known: int  # right answers that the examples already have
     unwritable: tuple[RightAnswer, ...]
     """Right answers that do not fit the format of the file, such as a chat of several turns in a table."""
-    task_line: str  # what to write in the task file to use the new rows
+    task_line: str  # the line for the task file that uses the new rows
 
     def count(self, kind: str) -> int:
         """Count the rows that were added, replaced or left out."""
@@ -59,7 +59,7 @@ class AppliedFeedback:
 
 
 def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Examples]:
-    """Read what follows from the task's feedback, and its examples. Raises InputError and RunError for files that
+    """Read the task's feedback with its results, and the task's examples. Raises InputError and RunError for files that
     cannot be read."""
     rows = survey_dataset(task).rows
     entries = FeedbackLog(task.folder / FILE).entries
@@ -67,13 +67,13 @@ def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Examples]:
 
 
 def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeedback:
-    """Write the examples of a task with the right answers of its feedback to a new file: rows.feedback.jsonl beside
-    rows.jsonl, or rows.feedback-2.jsonl beside rows.feedback.jsonl.
+    """Write the examples of a task with the right answers of its feedback to a new file: rows.feedback.jsonl for
+    rows.jsonl, or rows.feedback-2.jsonl for rows.feedback.jsonl.
 
-    The old file stays unchanged. With `update` the task file names the new one. Nothing is written if the examples
-    already have all right answers. New rows never become test rows: the next split puts them into train. A log beside
-    the new file has every change, with the row before and after and who asked for it. Raises InputError if a file
-    cannot be read or if somebody has changed the new file, OSError if it cannot be written.
+    The old file is not changed. With `update`, the task file is changed to use the new file. Nothing is written if the
+    examples already have all right answers. New rows never become test rows: the next split puts them into train. A log
+    next to the new file has every change, with the row before and after it, and the people who asked for it. Raises
+    InputError if a file cannot be read or if somebody has changed the new file, OSError if it cannot be written.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     gathered, rows = read_task_feedback(task)
@@ -110,7 +110,7 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     )
     if not len(builder.changes):
         return applied
-    # 3. Write: first the keys that must train, so that a kill never lets a new row into a test.
+    # 3. Write the files. The keys of new train rows come first, so that no new row gets into a test after a kill.
     add_train_only(task.folder / FOLDER, [answer.key for answer in additions])
     surrogates = tuple(sorted(read_surrogates(files.source)))
     log = FixLog(
@@ -143,8 +143,8 @@ class _ChangeBuilder:
         exclusions: Mapping[int, tuple[str, Sequence[Feedback]]],
         ids: set[str],
     ) -> None:
-        """Replace answers and leave out rows, both by the first line of the row and with its id, and add the new
-        answers behind the last row."""
+        """Replace answers, leave out rows, and add the new answers after the last row. `corrections` and `exclusions`
+        map the first line of a row to its id and the change."""
         template: EditableRow | None = None
         for row in read_editable_rows(self.task.examples, self.task.kind):
             template = template or row
@@ -176,7 +176,7 @@ class _ChangeBuilder:
             num_lines, last = max(enumerate(stream, 1), default=(0, b"\n"))
         missing_end = "" if last.endswith(b"\n") else "\n"
         for answer in answers:
-            # The first name may exist already, if the row's input was edited by hand since.
+            # The first name may already exist, if the input of an earlier new row was edited by hand.
             row_id = name = f"feedback-{answer.key[:12]}"
             numbers = count(2)
             while row_id in ids:
@@ -198,7 +198,7 @@ def _format_note(entries: Sequence[Feedback]) -> str:
 def _build_cells(
     answer: RightAnswer, row_id: str, columns: RowSource, template: EditableRow
 ) -> dict[str, Any] | None:
-    """Build the cells of a new row like those of another; None if its turns do not fit the file."""
+    """Build the cells of a new row in the format of `template`; None if its turns do not fit the file."""
     cells: dict[str, Any] = {str(columns.id): row_id} if columns.id else {}
     if columns.system and isinstance(template.cells.get(columns.system), str):
         cells[columns.system] = template.cells[columns.system]
@@ -218,7 +218,7 @@ def _build_cells(
 
 
 def _build_chat(answer: RightAnswer, column: str, template: EditableRow) -> Any:
-    """Build the turns with the answer, behind the system turn of another row and with its keys and roles."""
+    """Build the turns with the answer, with the system turn, the keys and the roles of `template`."""
     turns = unwrap_turns(template.cells[column])
     role_key, text_key = find_key(turns[0], ROLE_KEYS), find_key(turns[0], TEXT_KEYS)
     roles = {role: SHAREGPT_ROLES[role] if role_key == "from" else role for role in SHAREGPT_ROLES}
@@ -231,7 +231,7 @@ def _build_chat(answer: RightAnswer, column: str, template: EditableRow) -> Any:
 
 
 def update_task(task: Task, file: Path) -> None:
-    """Write the name of another file of examples into the task file. Everything else stays, comments included.
+    """Write the name of another file of examples into the task file. Everything else, including comments, is unchanged.
 
     Raises InputError, with the line to write, if the YAML of the file cannot be edited in place.
     """
@@ -247,7 +247,7 @@ def update_task(task: Task, file: Path) -> None:
     quoted = yaml.safe_dump([name], default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
     edited = f"{text[: node.start_mark.index]}{quoted}{text[node.end_mark.index :]}"
     if yaml.safe_load(edited) != expected:
-        remedy = f"write in it: {format_source_line(task, file)}"
+        remedy = f"write this line yourself: {format_source_line(task, file)}"
         raise InputError([Issue(task.file.name, "examples: cannot be edited in place", "", remedy)])
     write_text(task.file, edited)
 

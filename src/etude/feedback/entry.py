@@ -1,6 +1,6 @@
 """One person's feedback on one answer, and the file of all feedback: feedback.jsonl.
 
-One line an entry, only ever appended:
+Each line is one entry, and entries are only appended:
 
     {"id": ..., "created": "2026-11-27T14:05:31+00:00", "reviewer": "ana", "assistant": "luma-3ee9ed84/fine_tune",
      "input": "A book about dragons?", "answer": "Title: ...", "correction": "Title: ...", "reason": "wrong age"}
@@ -22,19 +22,19 @@ from etude.base.typed_json import from_json
 from etude.errors import InputError, Issue, quote_value
 from etude.types import Message
 
-FILE = "feedback.jsonl"  # beside the task file
+FILE = "feedback.jsonl"  # next to the task file
 Thumb = Literal["up", "down"]
 Choice = Literal["answer", "other", "both", "neither"]
 REQUIRED = ("id", "created", "reviewer", "assistant", "input", "answer")
-"""Keys that every line has; the others are omitted if they say nothing."""
+"""Keys that every line has; other keys are omitted if they are empty."""
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What one person said about one answer."""
+    """The feedback of one person on one answer."""
 
     id: str
-    """Made once for each thing said, by whoever asks the person; an entry that is sent twice is saved once."""
+    """Created by the client, so that an entry that is sent twice is saved once."""
     created: str  # the time, in UTC, ISO 8601
     reviewer: str  # name of the person; different names are different people
     assistant: str
@@ -45,11 +45,11 @@ class Feedback:
     correction: str | None = None  # the right answer; equal to `answer` if the person accepted it as right
     choice: Choice | None = None
     """Which of `answer` and `other` is better, or whether both are good, or neither."""
-    other: str | None = None  # the answer that was displayed beside `answer`
+    other: str | None = None  # the answer that was displayed next to `answer`
     other_assistant: str = ""
     flag: bool = False  # whether the person leaves the answer to an expert
-    exclude: bool = False  # whether the person wants the row of the examples with this input left out
-    undo: str = ""  # the id of an earlier entry that this one takes back
+    exclude: bool = False  # whether the person wants to leave out the row with this input
+    undo: str = ""  # the id of an earlier entry that this entry undoes
     reason: str = ""
 
     @property
@@ -59,7 +59,7 @@ class Feedback:
 
     @property
     def summary(self) -> str:
-        """What the person said, in a few words, without the reason."""
+        """The feedback in a few words, without the reason."""
         if self.correction is not None:
             return "right" if self.correction == self.answer else "corrected"
         if self.choice:
@@ -68,7 +68,7 @@ class Feedback:
             return f"thumb {self.thumb}"
         if self.exclude:
             return "leave out"
-        return f"takes back {self.undo[:8]}" if self.undo else "for an expert"
+        return f"undoes {self.undo[:8]}" if self.undo else "for an expert"
 
     @property
     def line(self) -> Json:
@@ -92,8 +92,7 @@ def utc_now() -> str:
 
 
 def drop_undone(entries: Iterable[Feedback]) -> list[Feedback]:
-    """Return the entries that nobody has taken back, without those that take others back. Taking back can itself be
-    taken back."""
+    """Return the entries that were not undone, without entries that only undo others. An undo can be undone, too."""
     active: list[Feedback] = []
     undone: set[str] = set()
     for entry in reversed([*entries]):
@@ -107,11 +106,11 @@ def drop_undone(entries: Iterable[Feedback]) -> list[Feedback]:
 
 
 def read_feedback(body: Mapping[str, Any], location: str = "feedback") -> Feedback:
-    """Read an entry from a line of the file, or from what a page or a client has sent. Unknown keys are ignored;
-    `id` and `created` may be missing and are then made.
+    """Read an entry from a line of the file, or from the request of a page or a client. Unknown keys are ignored; `id`
+    and `created` are created if they are missing.
 
-    Raises InputError if a key is missing or has another type, if nothing is said, if the input is not a chat that
-    ends with the user's turn, or if a text contains half a character.
+    Raises InputError if a key is missing or has a wrong type, if there is no feedback in it, if the input is not a chat
+    that ends with the user's turn, or if a text contains half a surrogate pair.
     """
     text = body.get("input")
     turns = [{"role": "user", "content": text}] if isinstance(text, str) else text
@@ -127,7 +126,7 @@ def read_feedback(body: Mapping[str, Any], location: str = "feedback") -> Feedba
 def _check(entry: Feedback, location: str) -> None:
     try:
         problem = _find_problem(entry)
-    except ValueError as error:  # half a character
+    except ValueError as error:  # half a surrogate pair
         problem = str(error)
     if problem:
         raise _build_error(location, problem, entry.line)
@@ -139,16 +138,16 @@ def _build_error(location: str, problem: str, body: Mapping[str, Any]) -> InputE
 
 
 def _find_problem(entry: Feedback) -> str:
-    """Return what is wrong with the content of an entry, "" if nothing is. Raises UnicodeEncodeError (a ValueError)
-    for half a character."""
+    """Return what is wrong with the content of an entry; "" if it is valid. Raises UnicodeEncodeError (a ValueError)
+    for half a surrogate pair."""
     roles = [turn.role for turn in entry.input]
     if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
-        return "input is not a text, nor turns of user and assistant that end with the user's"
+        return "input must be a text, or user and assistant turns that end with a user turn"
     has_opinion = any(value is not None for value in (entry.thumb, entry.correction, entry.choice))
     if not (has_opinion or entry.flag or entry.exclude or entry.undo):
-        return f"nothing is said about the answer: thumb is one of {', '.join(get_args(Thumb))}"
+        return f"it has no feedback on the answer; thumb must be one of {', '.join(get_args(Thumb))}"
     if (entry.choice is None) != (entry.other is None):
-        return "choice and other belong together"
+        return "choice and other must be given together"
     if entry.correction is not None and not entry.correction.strip():
         return "the correction is empty"
     if not (entry.id and entry.reviewer.strip()):
@@ -175,13 +174,13 @@ class FeedbackLog:
         """Bytes read so far."""
         self._num_lines = 0
         self._issues: list[Issue] = []
-        """Invalid lines that nobody has been told of."""
+        """Invalid lines that were not reported yet."""
 
     def add(self, entry: Feedback) -> bool:
         """Append the entry, on disk before it returns; False if one with its id is already there.
 
-        Raises OSError if the disk fails, and InputError if the entry is invalid. An invalid line of the file is no
-        reason to lose this one; `entries` names it.
+        Raises OSError if the disk fails, and InputError if the entry is invalid. The entry is saved even if the file
+        has an invalid line; `entries` reports such lines.
         """
         _check(entry, "feedback")
         with hold_lock(self.file):
@@ -194,8 +193,8 @@ class FeedbackLog:
 
     @property
     def entries(self) -> list[Feedback]:
-        """All entries in the order in which they were added; none without a file. Raises InputError naming the invalid
-        lines that were read since it was last asked."""
+        """All entries in the order in which they were added; empty without a file. Raises InputError with the invalid
+        lines that were read since the last call."""
         if self.file.exists():
             with hold_lock(self.file):
                 self._read_new_lines()

@@ -1,7 +1,7 @@
-"""From feedback to rows: right answers, preferences and judgements, and findings about what cannot be used.
+"""Turn feedback into right answers, preferences and judgements, with findings on entries that cannot be used.
 
-A person's last entry on an answer counts, and among several people the majority. Without a majority a label or a
-record is left out; of free texts, several of which may be right, the last one is used.
+A person's last entry on an answer counts; among several people, the majority decides. Without a majority, a label or a
+record is left out; of free texts, which can be right in several forms, the last one is used.
 """
 
 import json
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RightAnswer:
-    """What reviewers say is the right answer to an input."""
+    """The right answer to an input, by its reviewers."""
 
     key: str  # `input_key` of the input
     input: tuple[Message, ...]
     output: str
-    entries: tuple[Feedback, ...]  # those that gave this answer
+    entries: tuple[Feedback, ...]  # the entries with this answer
 
     def differs(self, row: Example) -> bool:
-        """Return whether a row of this input has another answer."""
+        """Return whether a row with this input has a different answer."""
         return normalize_answer(row.output) != normalize_answer(self.output)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether an answer to an input is good, and who said so."""
+    """Whether an answer to an input is good, and the people who judged it."""
 
     input: tuple[Message, ...]
     answer: str
@@ -46,21 +46,21 @@ class Judgement:
 
 @dataclass
 class GatheredFeedback:
-    """What follows from a list of entries."""
+    """The results of a list of entries."""
 
     answers: list[RightAnswer] = field(default_factory=list)
     excluded: dict[str, tuple[Feedback, ...]] = field(default_factory=dict)
-    """`input_key` of a row to be left out -> the entries that say so."""
+    """`input_key` of a row to be left out -> the entries that exclude it."""
     preferences: list[Preference] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    """Their rows are ids of entries; their locations are reviewer and date."""
+    """Their `rows` are ids of entries; their `locations` are reviewer and date."""
     disputed: list[Feedback] = field(default_factory=list)  # entries left out because reviewers disagree
 
     def add_finding(
         self, kind: str, severity: Severity, entries: Sequence[Feedback], predicate: str, remedy: str
     ) -> None:
-        """Add a finding about entries, if there are any. The predicate continues "3 entries"."""
+        """Add a finding about entries, if there are any. The message is "3 entries" and the predicate."""
         if entries:
             ids = tuple(entry.id for entry in entries)
             locations = tuple(f"{entry.reviewer}, {entry.created[:10]}" for entry in entries)
@@ -69,35 +69,35 @@ class GatheredFeedback:
 
 
 def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest) -> GatheredFeedback:
-    """Compute what follows from the entries, in the order of their inputs. Entries on test rows and entries that were
-    taken back do not count."""
+    """Compute the results of the entries, in the order of their inputs. Entries on test rows and undone entries do not
+    count."""
     gathered, entries = GatheredFeedback(), drop_undone(entries)
     # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
     on_test = sealed.filter_entries(entries)
-    predicate = "left out, because the input is a test row or nearly one, and the test is sealed"
+    predicate = "left out, because the input is in the sealed test, or is a near-duplicate of a test row"
     gathered.add_finding("feedback_sealed", "warning", on_test, predicate, "Nothing to do")
     on_test_ids = {entry.id for entry in on_test}
     entries = _keep_latest([entry for entry in entries if entry.id not in on_test_ids], gathered)
-    # 2. Settle by majority what each input's answer is, whether its row stays, and which answers are better or good.
+    # 2. Decide by majority: the answer to each input, whether its row stays, and which answers are better or good.
     gathered.excluded = dict(_find_excluded(entries, gathered))
     gathered.answers = list(_find_right_answers(entries, task, gathered))
     gathered.preferences = list(_find_preferences(entries, gathered))
     gathered.judgements = list(_find_judgements(entries, gathered))
-    # 3. Report what stays open.
+    # 3. Report entries without a decision.
     disputed = list({entry.id: entry for entry in gathered.disputed}.values())
     predicate = "left out, because reviewers disagree and neither side has a majority"
-    remedy = "Let one of them, or another person, review them again"
+    remedy = "Ask one of the reviewers, or another person, to review them again"
     gathered.add_finding("feedback_contradiction", "warning", disputed, predicate, remedy)
     latest = {(_key_of(entry), entry.answer): entry for entry in entries if not entry.choice}
     flagged = [entry for entry in latest.values() if entry.flag]
     gathered.add_finding(
-        "feedback_flagged", "note", flagged, "left to an expert", "Let an expert review them"
+        "feedback_flagged", "note", flagged, "flagged for an expert", "Ask an expert to review them"
     )
     return gathered
 
 
 def _keep_latest(entries: Sequence[Feedback], gathered: GatheredFeedback) -> list[Feedback]:
-    """Keep the last of each reviewer's entries on the same answer, or on the same two."""
+    """Keep the last of each reviewer's entries on the same answer, or on the same two answers."""
     latest: dict[object, Feedback] = {}
     for entry in entries:
         answers = frozenset((entry.answer, entry.other)) if entry.choice else entry.answer
@@ -106,7 +106,7 @@ def _keep_latest(entries: Sequence[Feedback], gathered: GatheredFeedback) -> lis
         latest[subject] = entry
     latest_ids = {entry.id for entry in latest.values()}
     earlier = [entry for entry in entries if entry.id not in latest_ids]
-    predicate = "not used, because the same person said something later about the same answer"
+    predicate = "not used, because the same person added a later entry on the same answer"
     gathered.add_finding("feedback_repeated", "note", earlier, predicate, "Nothing to do")
     return list(latest.values())
 
@@ -114,7 +114,7 @@ def _keep_latest(entries: Sequence[Feedback], gathered: GatheredFeedback) -> lis
 def _find_excluded(
     entries: Sequence[Feedback], gathered: GatheredFeedback
 ) -> Iterator[tuple[str, tuple[Feedback, ...]]]:
-    """Yield the rows that more reviewers want left out than correct; each reviewer's last entry counts."""
+    """Yield the rows that more reviewers exclude than correct; each reviewer's last entry counts."""
     relevant = [entry for entry in entries if entry.exclude or entry.correction]
     for key, group in _group_by(relevant, _key_of):
         latest = {entry.reviewer: entry for entry in group}.values()
@@ -146,8 +146,8 @@ def _find_right_answers(
             differing += corrections if len(winners) < len(corrections) else []
             yield RightAnswer(key, winners[-1].input, output, tuple(winners))
     predicate = (
-        "from reviewers who gave different answers to the same input; for each input the most frequent answer, "
-        "or else the last, is used"
+        "from reviewers who gave different answers to the same input. For each input, the most frequent answer is "
+        "used, or the last one if none is more frequent"
     )
     gathered.add_finding(
         "feedback_answers_differ", "note", differing, predicate, "Nothing to do if all are right"
@@ -161,10 +161,10 @@ def _find_right_answers(
 def _choose_correction(
     corrections: Sequence[Feedback], entries: Sequence[Feedback], only_one_right: bool
 ) -> list[Feedback]:
-    """Return the corrections with the answer that wins; none if reviewers disagree about it.
+    """Return the corrections with the winning answer; empty if reviewers disagree.
 
-    An answer needs more supporters than opponents: reviewers who call it bad and, if only one answer can be right,
-    those who gave another one.
+    An answer needs more supporters than opponents. Opponents are reviewers who rejected it and, if only one answer can
+    be right, reviewers who gave another answer.
     """
     candidates = []
     for _, group in _group_by(corrections, lambda entry: normalize_answer(str(entry.correction))):
@@ -208,7 +208,7 @@ def _find_judgements(entries: Sequence[Feedback], gathered: GatheredFeedback) ->
 
 
 def _order_answers(entry: Feedback) -> tuple[str, str] | None:
-    """Return the better and the worse answer of an entry that says which is which."""
+    """Return the better and the worse answer of an entry that ranks two answers; otherwise None."""
     if entry.correction is not None:
         pair = entry.correction.strip(), entry.answer.strip()
     elif entry.choice in ("answer", "other"):
@@ -251,8 +251,8 @@ def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any,
 def select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
     """Select the rows that the entries are about, among the rows with one `input_key`.
 
-    These are the rows with an entry's answer, and of those the ones with exactly its input if there are any; all rows
-    if none has an entry's answer.
+    These are the rows with an entry's answer; if some of them have exactly its input, only these. If no row has an
+    entry's answer, all rows are selected.
     """
     selected = []
     for entry in entries:
@@ -262,7 +262,7 @@ def select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Ex
 
 
 def normalize_answer(text: str) -> str:
-    """Strip a text; a JSON value is written in one canonical way."""
+    """Strip a text; a JSON value is written in a canonical format."""
     try:
         return json.dumps(parse_json(text), sort_keys=True)
     except ValueError:

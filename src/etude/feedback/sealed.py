@@ -1,4 +1,4 @@
-"""The rows that no feedback may touch: those of the sealed test, in whichever run they were split off or opened."""
+"""The rows of the sealed test, which feedback must not change, from all runs that split them off or opened them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class SealedTest:
     texts: tuple[str, ...] = ()
 
     def contains(self, text: str) -> bool:
-        """Return whether a text is a test row's input, up to case and punctuation."""
+        """Return whether a text is a test row's input, without regard to case and punctuation."""
         return _short_key(text) in self.keys
 
     def find_overlaps(self, inputs: Sequence[Sequence[Message]]) -> list[bool]:
@@ -49,7 +49,7 @@ class SealedTest:
 
 
 def load_sealed_test(task: Task, examples: Examples) -> SealedTest:
-    """Load the test rows of a task: its own test file, what the runs beside it have split off, and what they opened.
+    """Load the test rows of a task: its own test file, and the rows that its runs split off or opened.
 
     Raises InputError if the test file cannot be read, RunError if a run cannot.
     """

@@ -1,1 +1,1 @@
-"""Graders as OpenAI's API words them: a specification, an item and a sample give a score."""
+"""Graders in the format of OpenAI's API: each scores a sample for an item."""

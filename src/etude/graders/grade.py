@@ -1,6 +1,6 @@
-"""Grading one sample: string checks, text similarity, models that score or label, and a formula over several.
+"""Grade one sample: string checks, text similarity, models that score or label, and a formula over other graders.
 
-A grader is the JSON object of OpenAI's API. `validate_grader` finds every error of it at once; `grade` runs it.
+A grader is the JSON object of OpenAI's API. `validate_grader` reports all its errors at once; `grade` runs it.
 """
 
 import json
@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
     "eq": lambda text, reference: text == reference,
     "ne": lambda text, reference: text != reference,
-    "neq": lambda text, reference: text != reference,  # OpenAI's guide writes it so
+    "neq": lambda text, reference: text != reference,  # the spelling of OpenAI's guide
     "like": lambda text, reference: reference in text,
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
@@ -27,16 +27,25 @@ REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "label_model": {"input": list, "model": str, "labels": list, "passing_labels": list},
     "multi": {"graders": dict, "calculate_output": str},
 }
-"""Keys that each type of grader must have, beside type and name."""
+"""Keys that each type of grader must have, in addition to type and name."""
+USABLE: Mapping[str, Callable[[Any], bool]] = {
+    "pass_threshold": lambda value: _is_number(value),
+    "range": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
+    "labels": lambda value: all(isinstance(label, str) for label in value),
+    "passing_labels": lambda value: all(isinstance(label, str) for label in value),
+    "input": lambda value: isinstance(value, str) or all(isinstance(turn, Mapping) for turn in value),
+}
+"""Keys of any grader -> whether a value of the right type can be used."""
 SCORE_FORMAT = {"type": "object", "properties": {"result": {"type": "number"}}, "required": ["result"]}
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What graders may use beyond the text itself. A grader that needs what is None is refused."""
+    """The models that graders may use. A grader that needs a tool that is None is refused."""
 
     ask: Callable[[str, Sequence[Json], Json], str] | None = None
-    """(model, messages, JSON schema of the reply) -> the reply of a model that the server's configuration names."""
+    """(model, messages, JSON schema of the reply) -> the reply. The model is one that the server's configuration
+    lists."""
     models: frozenset[str] = frozenset()
     """Models that may grade."""
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
@@ -50,13 +59,14 @@ class Grade:
     score: float
     """0 to 1, or within the `range` of a score_model grader; 0 after an error."""
     passed: bool
-    """Score at or above `pass_threshold` (1 for a string check, a passing label for a label model)."""
+    """Whether the score is at least `pass_threshold` (by default 1 or the top of `range`), or the label a passing
+    one."""
     sub_scores: Mapping[str, float] = field(default_factory=dict)
-    """Of a multi grader: name -> score."""
+    """For a multi grader: name -> score."""
     errors: tuple[str, ...] = ()
     """Names of the API's error flags that apply, such as sample_parse_error."""
     detail: str = ""
-    """What went wrong, in a sentence."""
+    """The error in a sentence; "" if there is none."""
 
 
 def validate_grader(grader: Any, tools: Tools, location: str = "grader") -> None:
@@ -67,12 +77,14 @@ def validate_grader(grader: Any, tools: Tools, location: str = "grader") -> None
 
 def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterator[Issue]:
     if not isinstance(grader, Mapping):
-        yield Issue(location, "a grader must be an object", quote_value(grader), "give type and name")
+        yield Issue(
+            location, "a grader must be an object", quote_value(grader), "write an object with type and name"
+        )
         return
     kind = str(grader.get("type", ""))
     if kind == "python":
-        remedy = "use the other graders, or score the answers in your own process"
-        yield Issue(location, "python graders are switched off on this server", "", remedy)
+        remedy = "use another type of grader, or score the answers in your own process"
+        yield Issue(location, "this server does not support python graders", "", remedy)
         return
     if kind not in REQUIRED or (nested and kind == "multi"):
         allowed = ", ".join(name for name in REQUIRED if not (nested and name == "multi"))
@@ -81,15 +93,27 @@ def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterat
         )
         return
     if not isinstance(grader.get("name"), str) or not grader["name"]:
-        yield Issue(f"{location}.name", "the grader has no name", quote_value(grader.get("name")), "name it")
+        yield Issue(
+            f"{location}.name", "the grader has no name", quote_value(grader.get("name")), "add a name"
+        )
     missing = False
     for key, expected in REQUIRED[kind].items():
         if not isinstance(grader.get(key), expected):
             missing = True
             name = expected.__name__ if isinstance(expected, type) else "value"
             yield Issue(f"{location}.{key}", f"needs a {name}", quote_value(grader.get(key)), "set it")
+    for key, is_usable in USABLE.items():
+        if not missing and grader.get(key) is not None and not is_usable(grader[key]):
+            yield Issue(
+                f"{location}.{key}", "has a value that cannot be used", quote_value(grader[key]), "correct it"
+            )
+            return
     if not missing:
         yield from _value_issues(grader, tools, location)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
@@ -102,8 +126,8 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
         case "text_similarity":
             metric, metric_location = grader["evaluation_metric"], f"{location}.evaluation_metric"
             if metric == "cosine" and tools.embed is None:
-                remedy = "use rouge_l or another metric of words"
-                yield Issue(metric_location, "cosine needs an encoder", metric, remedy)
+                remedy = "use rouge_l or another metric that compares words"
+                yield Issue(metric_location, "this server has no encoder for cosine", metric, remedy)
             elif metric not in (*similarity.MEASURES, "cosine"):
                 remedy = f"use one of {', '.join([*similarity.MEASURES, 'cosine'])}"
                 yield Issue(metric_location, "an unknown metric", quote_value(metric), remedy)
@@ -122,15 +146,15 @@ def _model_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
     if tools.ask is None or grader["model"] not in tools.models:
         remedy = f"start the server with --grader {grader['model']}=URL#MODEL"
         model = quote_value(grader["model"])
-        yield Issue(f"{location}.model", "this server names no such model for grading", model, remedy)
+        yield Issue(f"{location}.model", "this server has no grading model of this name", model, remedy)
     if grader["type"] == "label_model" and not set(grader["passing_labels"]) <= set(grader["labels"]):
         labels = quote_value(grader["passing_labels"])
         message = "passing_labels must be among labels"
-        yield Issue(f"{location}.passing_labels", message, labels, "name labels of the list")
+        yield Issue(f"{location}.passing_labels", message, labels, "use only values of labels")
 
 
 def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
-    """The grade of one sample. Never raises for what the sample holds: errors become flags and a score of 0.
+    """Grade one sample. No content of the sample raises an error: it gives a flag and a score of 0.
 
     `sample` has `output_text`, and may have output_json, output_tools and choices, as in the API.
     """
@@ -208,7 +232,7 @@ def _ask_for_label(grader: Json, item: Json, sample: Json, tools: Tools) -> Grad
 
 
 def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> tuple[str, tuple[str, str]]:
-    """The model's reply, and (error flag, detail) where it could not be asked."""
+    """Return the model's reply, and the error flag and detail if it could not be asked."""
     messages = [
         {
             "role": turn.get("role", "user"),
@@ -224,7 +248,7 @@ def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> 
 
 
 def _content(content: Any) -> str:
-    """The text of a turn, which may be a string, an object with a text, or a list of both."""
+    """Return the text of a turn, which may be a string, an object with a text, or a list of these."""
     if isinstance(content, list):
         return "\n".join(map(_content, content))
     return content if isinstance(content, str) else str(content.get("text", ""))

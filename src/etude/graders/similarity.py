@@ -1,7 +1,7 @@
-"""How alike two texts are, from 0 to 1, by the measures that OpenAI's text_similarity grader names.
+"""The similarity of two texts, from 0 to 1, by the measures of OpenAI's text_similarity grader.
 
-The definitions are those of the papers; libraries differ in tokens and smoothing, so a threshold that was set for
-another implementation may not carry over.
+The definitions are those of the papers. Libraries differ in tokens and smoothing, so a threshold that was chosen with
+another implementation may not fit.
 """
 
 import math
@@ -15,7 +15,8 @@ WORD = re.compile(r"\w+")
 MAX_ORDER = 4
 """Longest n-gram of BLEU and GLEU."""
 MAX_WORDS = 20_000
-"""Words of a text that are compared; the longest common subsequence takes time in the product of both lengths."""
+"""Only this many words of a text are compared: the time of a longest common subsequence grows with the product of
+both lengths."""
 
 
 def words_of(text: str) -> list[str]:
@@ -24,7 +25,7 @@ def words_of(text: str) -> list[str]:
 
 
 def fuzzy_match(text: str, reference: str) -> float:
-    """Share of characters that an edit leaves as they are (rapidfuzz's `fuzz.WRatio`)."""
+    """Share of characters that are the same after an alignment (rapidfuzz's `fuzz.WRatio`)."""
     from rapidfuzz import fuzz
 
     return float(fuzz.WRatio(text, reference)) / 100
@@ -46,9 +47,9 @@ def gleu(text: str, reference: str) -> float:
 
 
 def meteor(text: str, reference: str) -> float:
-    """METEOR on exact matches alone (Banerjee and Lavie 2005): no stems, no synonyms.
+    """METEOR with exact matches only (Banerjee and Lavie 2005): no stems, no synonyms.
 
-    F mean = 10PR / (R + 9P), lowered by half the cubed share of chunks among the matches.
+    F mean = 10PR / (R + 9P), times (1 - 0.5 * (chunks / matches)^3).
     """
     ours, theirs = words_of(text), words_of(reference)
     positions: dict[str, list[int]] = {}
@@ -59,7 +60,7 @@ def meteor(text: str, reference: str) -> float:
     if not matches:
         return 0.0
     precision, recall = len(matches) / len(ours), len(matches) / len(theirs)
-    # A chunk is a run of matches that are neighbours in both texts.
+    # A chunk is a sequence of matches that are adjacent in both texts.
     chunks = sum(
         after is not None and (before is None or after != before + 1)
         for before, after in pairwise([None, *aligned])
@@ -90,11 +91,11 @@ MEASURES: Mapping[str, Callable[[str, str], float]] = {
     **{f"rouge_{order}": partial(rouge_n, order=order) for order in range(1, 6)},
     "rouge_l": rouge_l,
 }
-"""Measures that need no model, by the names of the API."""
+"""Measures that need no model: name in the API -> function."""
 
 
 def cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    """Cosine of two embeddings; 0 where one of them is the zero vector."""
+    """Cosine of two embeddings; 0 if one of them is the zero vector."""
     norms = math.hypot(*first) * math.hypot(*second)
     return sum(a * b for a, b in zip(first, second, strict=True)) / norms if norms else 0.0
 

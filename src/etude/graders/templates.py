@@ -1,6 +1,6 @@
 """The two small languages inside a grader: `{{ item.a.b }}` templates, and the formula of a multi grader.
 
-Both have a parser of their own: nothing that a client sends is evaluated as Python.
+Both have their own parser, so nothing from a client is evaluated as Python.
 """
 
 import ast
@@ -9,6 +9,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any
 
 from etude.errors import InputError, Issue, quote_value
@@ -18,9 +19,12 @@ PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 PATH = re.compile(r"(item|sample)((?:\.[\w-]+|\[\d+\])*)")
 STEP = re.compile(r"\.([\w-]+)|\[(\d+)\]")
 MAX_FORMULA = 1_000
-"""Characters of a formula; nested deeper than this allows, it would exhaust Python's stack."""
+"""Largest number of characters in a formula. A longer formula could be nested so deeply that Python's stack
+overflows."""
+PARSER = Lock()
+"""Python's parser counts the depth of all threads together (cpython issue 106905), so one thread parses at a time."""
 MAX_POWER = 64.0
-"""Largest exponent: a larger one can only overflow."""
+"""Largest exponent. A larger one would overflow."""
 
 BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -43,10 +47,10 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
 
 
 def render_template(template: str, item: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
-    """`template` with every placeholder replaced by the value that its path names in `item` or `sample`.
+    """Replace every placeholder of `template` by the value at its path in `item` or `sample`.
 
-    Text is inserted as it is, everything else as JSON. A path may go on into a text that holds JSON. Raises
-    InputError naming all placeholders that cannot be resolved.
+    Texts are inserted unchanged, other values as JSON. A path may continue inside a text that is JSON. Raises
+    InputError with all placeholders that cannot be resolved.
     """
     issues: list[Issue] = []
 
@@ -55,7 +59,7 @@ def render_template(template: str, item: Mapping[str, Any], sample: Mapping[str,
             value = _resolve(match[1], {"item": item, "sample": sample})
         except (LookupError, ValueError):
             remedy = "use a path such as item.answer or sample.output_text that exists in every item"
-            issues.append(Issue("grader", "a template names something that is not there", match[0], remedy))
+            issues.append(Issue("grader", "the template has a path that does not exist", match[0], remedy))
             return ""
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -85,14 +89,15 @@ def check_formula(formula: str, names: frozenset[str]) -> None:
 
 
 def evaluate_formula(formula: str, values: Mapping[str, float], *, check_only: bool = False) -> float:
-    """The number that a formula gives: + - * / ^, parentheses, and the functions of `FUNCTIONS` over named values.
+    """Compute a formula: + - * / ^, parentheses, and the functions of `FUNCTIONS` over named values.
 
     Raises InputError for anything else, and for a result that is not a finite number unless `check_only`.
     """
     try:
         if len(formula) > MAX_FORMULA:
             raise ValueError(f"longer than {MAX_FORMULA:,} characters")
-        tree = ast.parse(formula.strip(), mode="eval").body
+        with PARSER:
+            tree = ast.parse(formula.strip(), mode="eval").body
         _check_nodes(tree, values)
         if check_only:
             return 0.0

@@ -1,19 +1,19 @@
-"""Batches as OpenAI's API has them: a file of requests, answered in the background into a file of responses.
+"""Batches of OpenAI's API: requests in a file, answered in the background; the responses go into another file.
 
     BATCHES/
       batch_9c1d.../
-        batch.json     what was asked for
+        batch.json     the client's request
         state.json     when the batch reached each status; written by rename
         responses.jsonl, errors.jsonl    a line for each request that was answered or refused
 
-A kill loses at most the requests in progress: what has a line is not asked again.
+A kill loses at most the requests in progress: a request with a line is not answered again.
 """
 
 import json
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from etude.hosted.file_store import FileStore
 from etude.web.api_errors import ApiError
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions")
+EMBEDDINGS = "/v1/embeddings"
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/decisions", EMBEDDINGS)
 FINISHED = ("completed", "failed", "cancelled", "expired")
 MAX_REQUESTS = 50_000
 MAX_ISSUES = 100
-"""Errors of an input file that are listed."""
+"""The errors of an input file that a batch lists."""
 WINDOW_SECONDS = 24 * 3600
-"""After so long a batch expires: what was not answered is listed as an error."""
+"""A batch expires after this time: its unanswered requests are listed as errors."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class RequestBatch:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the batch has ended."""
         return self.state["status"] in FINISHED
 
     @property
@@ -59,12 +60,12 @@ class RequestBatch:
         return (self.folder / "cancel").exists()
 
     def change_state(self, status: str, **fields: Any) -> None:
-        """Enters a status, with the time of it."""
+        """Changes the status and records the time."""
         state = {**self.state, "status": status, f"{status}_at": int(time.time()), **fields}
         write_json(self.folder / "state.json", state)
 
     def add_line(self, custom_id: str, status: int, request_id: str, body: Json) -> None:
-        """Keeps the response to one request: an error if its status is not 200."""
+        """Saves the response to one request; a status other than 200 makes it an error."""
         response = {"status_code": status, "request_id": request_id, "body": body}
         line = {
             "id": f"batch_req_{secrets.token_hex(12)}",
@@ -83,7 +84,9 @@ class RequestBatch:
         """Requests of the input file that have no line yet."""
         lines = [*self.list_lines("responses.jsonl"), *self.list_lines("errors.jsonl")]
         answered = {line["custom_id"] for line in lines}
-        with content.open(encoding="utf-8") as stream:  # the client's last line may lack its line break
+        with content.open(
+            encoding="utf-8"
+        ) as stream:  # the last line of the client's file may have no line break
             for line in map(json.loads, filter(str.strip, stream)):
                 if line["custom_id"] not in answered:
                     yield line
@@ -122,7 +125,8 @@ TIMED = ("in_progress", "finalizing", "completed", "failed", "expired", "cancell
 def _add_usage(responses: list[Json]) -> Json:
     used = [line["response"]["body"].get("usage") or {} for line in responses]
     prompt, answer = (
-        sum(usage.get(key, 0) for usage in used) for key in ("prompt_tokens", "completion_tokens")
+        sum(usage.get(chat_key, usage.get(key, 0)) for usage in used)
+        for chat_key, key in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
     )
     return {
         "input_tokens": prompt,
@@ -147,7 +151,7 @@ class BatchStore:
         return sorted(map(RequestBatch, folders), key=lambda batch: batch.request["submitted"], reverse=True)
 
     def create(self, fields: Json) -> RequestBatch:
-        """Makes a batch. Raises ApiError for an endpoint that is not offered; an unknown file fails the batch."""
+        """Makes a batch. Raises ApiError for an unsupported endpoint. An unknown file makes the batch fail."""
         if fields["endpoint"] not in ENDPOINTS:
             message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, ENDPOINTS))}."
             raise ApiError(400, message, "endpoint", "invalid_value")
@@ -172,8 +176,9 @@ class BatchStore:
         (batch.folder / "cancel").touch()
         return batch
 
-    def validate(self, batch: RequestBatch, models: Mapping[str, Any]) -> bool:
-        """Checks every line of the input file; a batch with an error fails whole. Returns whether it may run."""
+    def validate(self, batch: RequestBatch, models: Collection[str]) -> bool:
+        """Checks every line of the input file. One error makes the whole batch fail. Returns whether the batch may
+        run."""
         request = batch.request
         content = self.files.find(request["input_file_id"])
         if content is None:
@@ -189,7 +194,7 @@ class BatchStore:
         return True
 
     def finish(self, batch: RequestBatch, status: str) -> None:
-        """Stores the result files and ends the batch."""
+        """Stores the result files and sets the final status of the batch."""
         if batch.state["status"] != "finalizing":
             batch.change_state("finalizing")
         ids = {}
@@ -206,8 +211,8 @@ def _issue(code: str, message: str, param: str | None, line: int | None) -> Json
     return {"code": code, "message": message, "param": param, "line": line}
 
 
-def _check_lines(lines: list[str], endpoint: str, models: Mapping[str, Any]) -> Iterator[Json]:
-    """Errors of an input file, worded as OpenAI words them."""
+def _check_lines(lines: list[str], endpoint: str, models: Collection[str]) -> Iterator[Json]:
+    """Yields the errors of an input file in OpenAI's words."""
     if not lines:
         yield _issue("empty_file", "The input file is empty.", None, None)
     if len(lines) > MAX_REQUESTS:
@@ -225,7 +230,7 @@ def _check_lines(lines: list[str], endpoint: str, models: Mapping[str, Any]) -> 
 
 
 def _check_line(
-    line: Json, number: int, endpoint: str, models: Mapping[str, Any], seen: set[str]
+    line: Json, number: int, endpoint: str, models: Collection[str], seen: set[str]
 ) -> Iterator[Json]:
     for param, expected in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
         if not isinstance(line.get(param), expected):
@@ -242,6 +247,6 @@ def _check_line(
         yield _issue("invalid_url", message, "url", number)
     if body.get("stream"):
         yield _issue("streaming_unsupported", "Streaming is not supported in batches.", "stream", number)
-    if body.get("model") not in models:
+    if not isinstance(body.get("model"), str) or body["model"] not in models:
         message = f"The provided model '{body.get('model')}' is not served here."
         yield _issue("model_not_found", message, "body.model", number)

@@ -1,8 +1,8 @@
-"""Evals as OpenAI's API has them: criteria, runs over items, and a result for each item.
+"""Evals of OpenAI's API: criteria, runs over items, and a result for each item.
 
     EVALS/
       eval_7d20.../
-        eval.json               criteria with ids of the server's, and the schema of items
+        eval.json               the criteria with ids that the server adds, and the schema of items
         evalrun_11aa.../
           run.json              data source and model; written once
           items.jsonl           the items, fixed when the run begins
@@ -15,7 +15,6 @@ A kill loses at most the items in progress.
 import json
 import re
 import secrets
-import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from uuid import uuid4
 
 import jsonschema
 
-from etude.base.files import Json, append_line, read_json, read_lines, write_json, write_lines
+from etude.base.files import Json, append_line, read_json, read_lines, remove_folder, write_json, write_lines
 from etude.errors import InputError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
 from etude.hosted.file_store import FileStore
@@ -74,15 +73,15 @@ class EvalRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the run has ended."""
         return self.state["status"] in FINISHED
 
     def change_state(self, status: str, error: Json | None = None) -> None:
-        """Enters a status."""
+        """Changes the status."""
         write_json(self.folder / "state.json", {"status": status, "error": error})
 
     def add_result(self, number: int, line: Json, sample: Json, grades: Sequence[Grade]) -> None:
-        """Keeps the grades of one item."""
+        """Saves the grades of one item."""
         criteria = self.evaluation["testing_criteria"]
         results = [
             {
@@ -111,8 +110,8 @@ class EvalRun:
         )
 
     def describe(self) -> Json:
-        """The run as the API returns it; under "etude" the share that passed with its interval, and the difference to
-        the run before on the same items."""
+        """The run as the API returns it. The key "etude" has the share of passed items with its interval, and the
+        difference from the previous run on the same items."""
         request, state, results = self.request, self.state, self.results
         counts = Counter(result["status"] for result in results)
         num_errored = sum(bool(result["sample"].get("error")) for result in results)
@@ -163,7 +162,7 @@ class EvalRun:
         measures: Json = {"pass_rate": asdict(intervals.estimate(passed))}
         # The latest completed run of the eval before this one that graded the same items.
         items, submitted = [line["item"] for line in self.items], self.request["submitted"]
-        runs = [EvalRun(folder) for folder in self.folder.parent.glob("evalrun_*")]
+        runs = [EvalRun(file.parent) for file in self.folder.parent.glob("evalrun_*/state.json")]
         runs = [run for run in runs if run.request["submitted"] < submitted]
         runs = [run for run in runs if run.state["status"] == "completed"]
         runs = [run for run in runs if [line["item"] for line in run.items] == items]
@@ -176,7 +175,7 @@ class EvalRun:
 
 @dataclass(frozen=True)
 class EvalStore:
-    """All evals of a server. `tools`: what graders may use."""
+    """All evals of a server. `tools`: the models that graders may use."""
 
     folder: Path
     files: FileStore
@@ -186,7 +185,7 @@ class EvalStore:
         """Makes an eval. Raises ApiError with every error of its criteria."""
         source = fields["data_source_config"]
         if source.get("type") != "custom" or not isinstance(source.get("item_schema"), dict):
-            message = "This server offers data sources of type custom with an item_schema."
+            message = "This server supports only data sources of type custom with an item_schema."
             raise ApiError(400, message, "data_source_config", "not_supported")
         try:
             for number, criterion in enumerate(fields["testing_criteria"]):
@@ -241,20 +240,24 @@ class EvalStore:
     def delete(self, eval_id: str) -> None:
         """Removes an eval with its runs."""
         self.get(eval_id)
-        shutil.rmtree(self.folder / eval_id)
+        remove_folder(self.folder / eval_id)
 
     def create_run(self, eval_id: str, fields: Json) -> EvalRun:
-        """Makes a run with its items. Raises ApiError for a source that is not offered and items that do not fit."""
+        """Makes a run with its items. Raises ApiError for an unsupported source and for items that do not match the
+        schema."""
         evaluation, source = self.get(eval_id), fields["data_source"]
         if source.get("type") not in SOURCES:
             message = f"data_source.type must be one of {', '.join(SOURCES)}."
             raise ApiError(400, message, "data_source.type", "invalid_value")
-        messages = source.get("input_messages") or {}
-        has_template = messages.get("type") == "template" and isinstance(messages.get("template"), list)
-        if source["type"] != "jsonl" and not (source.get("model") and has_template and messages["template"]):
-            message = "A source of samples needs a model and input_messages with a template."
+        messages = _read_object(source.get("input_messages"))
+        template = messages.get("template") if messages.get("type") == "template" else None
+        has_template = isinstance(template, list) and template and all(map(_read_object, template))
+        if source["type"] != "jsonl" and not (source.get("model") and has_template):
+            message = (
+                f"A data source of type {source['type']} needs a model and input_messages with a template."
+            )
             raise ApiError(400, message, "data_source", "invalid_value")
-        items = self._read_items(source.get("source") or {}, evaluation)
+        items = self._read_items(_read_object(source.get("source")), evaluation)
         run = EvalRun(self.folder / eval_id / f"evalrun_{secrets.token_hex(12)}")
         write_lines(run.folder / "items.jsonl", items)
         request = {
@@ -286,7 +289,7 @@ class EvalStore:
 
     def delete_run(self, eval_id: str, run_id: str) -> None:
         """Removes a run."""
-        shutil.rmtree(self.get_run(eval_id, run_id).folder)
+        remove_folder(self.get_run(eval_id, run_id).folder)
 
     def list_unfinished(self) -> list[EvalRun]:
         """Runs of all evals that have not ended, the oldest first."""
@@ -300,7 +303,8 @@ class EvalStore:
         ]
 
     def _read_items(self, source: Json, evaluation: Json) -> list[Json]:
-        """The lines of a source, each checked against the schema. Raises ApiError for the first that does not fit."""
+        """The lines of a source, each checked against the schema. Raises ApiError for the first that does not
+        match."""
         if source.get("type") == "file_content":
             lines = source.get("content")
         elif source.get("type") == "file_id":
@@ -317,9 +321,13 @@ class EvalStore:
         validator = jsonschema.validators.validator_for(schema)(schema)
         for number, line in enumerate(lines, start=1):
             if error := next(validator.iter_errors(line), None):
-                message = f"Item {number} does not fit the schema of the eval: {error.message[:200]}"
+                message = f"Item {number} does not match the schema of the eval: {error.message[:200]}"
                 raise ApiError(400, message, "data_source.source", "invalid_value")
         return lines
+
+
+def _read_object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _parse_lines(text: str) -> list[Any]:

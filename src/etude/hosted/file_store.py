@@ -3,7 +3,7 @@
 FILES/
   file-5f0c.../
     file.json     the API's description of the file
-    content       the bytes, under a name of ours: what a client calls its file is never a path
+    content       the bytes; the client's file name is never used as a path
 """
 
 import json
@@ -21,11 +21,11 @@ from etude.web.api_errors import ApiError
 
 FILE_ID = re.compile(r"file-[0-9a-f]{24}")
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-"""What a client may upload a file for."""
+"""The purposes for which a client may upload a file."""
 MAX_FILE = 512 * 2**20
-"""Bytes of one file, as OpenAI limits them."""
+"""Limit of the bytes of one file, the same as OpenAI's."""
 MAX_NAME = 255
-"""Characters that are kept of a file's name."""
+"""Only the last characters of a longer file name are stored."""
 CHUNK = 2**20
 
 
@@ -37,25 +37,29 @@ class FileStore:
     quota: int
 
     def add(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
-        """Stores a file whole or not at all and returns its description.
+        """Stores a whole file, or nothing if there is an error. Returns its description.
 
-        Raises ApiError for a purpose that does not exist, a file that is too large for the quota, and a file for
+        Raises ApiError for an unknown purpose, a file that is too large for the quota, and a file for
         fine-tuning whose lines are not JSON objects.
         """
+        self.check(filename, purpose)
+        return self.store(content, filename, purpose, expires_after)
+
+    def check(self, filename: str, purpose: str) -> None:
+        """Raises ApiError for an unknown purpose, and for a name that does not fit it."""
         if purpose not in PURPOSES:
             message = f"'{purpose}' is not one of {list(PURPOSES)}"
             raise ApiError(400, message, "purpose", "invalid_value")
         if purpose == "fine-tune" and not filename.endswith(".jsonl"):
             message = "Invalid file format for Fine-Tuning API. Must be .jsonl"
             raise ApiError(400, message, "file", "invalid_file_format")
-        return self.store(content, filename, purpose, expires_after)
 
     def store(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
-        """`add` for files of the server's own, such as results."""
+        """Stores a file of the server, such as results: like `add`, but with any purpose and name."""
         file_id, created = f"file-{secrets.token_hex(12)}", int(time.time())
         room = min(MAX_FILE, self.quota - self.count_bytes())
         with atomic_folder(self.folder / file_id) as folder:
-            size = _copy_within(content, folder / "content", room)
+            size = copy_within(content, folder / "content", room)
             if purpose in ("fine-tune", "batch"):
                 _check_lines(folder / "content")
             description = {
@@ -117,17 +121,19 @@ class FileStore:
         return description
 
 
-def _copy_within(content: BinaryIO, target: Path, room: int) -> int:
-    """Copies in chunks; returns the bytes. Raises ApiError once there are more than `room`."""
+def copy_within(content: BinaryIO, target: Path, room: int) -> int:
+    """Copies in chunks; returns the number of bytes. Raises ApiError if there are more than `room`."""
     size = 0
     with target.open("wb") as out:
         while chunk := content.read(CHUNK):
             size += len(chunk)
             if size > room:
                 message = (
-                    f"The file is larger than the {max(0, room):,} bytes that this server has left for files."
+                    f"The file is larger than the {max(0, room):,} bytes that this server can still store."
                 )
-                raise ApiError(413, f"{message} Delete files, or start it with a larger --quota.", "file")
+                raise ApiError(
+                    413, f"{message} Delete files, or start the server with a larger --quota.", "file"
+                )
             out.write(chunk)
     return size
 
@@ -151,12 +157,13 @@ def _check_lines(file: Path) -> None:
 
 
 def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
-    """One page of a list as the API gives it: the objects behind `after`. Raises ApiError if `after` is unknown."""
+    """Returns one page of a list in the API's format: the objects after the id `after`. Raises ApiError if it is
+    unknown."""
     start = 0
     if after is not None:
         ids = [item["id"] for item in objects]
         if after not in ids:
-            # Page 1 again would send a client into an endless loop.
+            # Returning page 1 again would send a client into an endless loop.
             raise ApiError(400, f"There is no object {after!r} in this list.", "after", "invalid_value")
         start = ids.index(after) + 1
     page = objects[start : start + limit]

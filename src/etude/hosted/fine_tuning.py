@@ -1,9 +1,9 @@
-"""Fine-tuning jobs as OpenAI's API has them, each a folder that survives a kill of the server or of its worker.
+"""Fine-tuning jobs of OpenAI's API. Each is a folder that survives a kill of the server or of its worker.
 
 FINE_TUNING/
   queue/                  one worker process at a time (etude.jobs)
   ftjob-3a1b.../
-    job.json              what was asked for, and the real base model; written once
+    job.json              the client's request, and the model that is really trained; written once
     wish.json             run, pause or cancel: what the client wants now
     events.jsonl          messages of the worker and the server; metrics are in steps.jsonl
     steps.jsonl           a line for each training step and each epoch
@@ -32,7 +32,7 @@ JOB_ID = re.compile(r"ftjob-[0-9a-f]{24}")
 WORKER = "etude.hosted.worker:run_fine_tuning"
 FINISHED = ("succeeded", "failed", "cancelled")
 RETRY_SECONDS = 60
-"""A client that repeats a request within this time, and says so, gets the job that the first one made."""
+"""Within this time, a request marked as a retry gets the job that the first request made."""
 NO_ERROR = {"code": None, "message": None, "param": None}
 Wish = Literal["run", "pause", "cancel"]
 
@@ -56,7 +56,7 @@ class FineTuningJob:
 
     @property
     def wish(self) -> Wish:
-        """What the client wants of the job."""
+        """What the client wants the job to do."""
         wish: Wish = read_json(self.folder / "wish.json")["wish"]
         return wish
 
@@ -66,7 +66,7 @@ class FineTuningJob:
         return mine[-1] if mine else None
 
     def status(self, queue: JobQueue) -> str:
-        """The status as the API names it."""
+        """The status in the API's words."""
         if self.result:
             return str(self.result["status"])
         queued, wish = self.find_queued(queue), self.wish
@@ -118,7 +118,7 @@ class FineTuningJob:
     def add_event(
         self, key: str, message: str, level: str = "info", data: Mapping[str, Any] | None = None
     ) -> None:
-        """Appends an event once: a worker that starts again after a kill does not repeat what has a `key`."""
+        """Appends an event. A worker restarted after a kill does not repeat an event that has a `key`."""
         if self._has_event(key):
             return
         line = {
@@ -155,7 +155,7 @@ class FineTuningJob:
         return descriptions
 
     def list_checkpoints(self) -> list[Json]:
-        """The checkpoints that answer as models, the newest first."""
+        """The checkpoints that clients can use as models, the newest first."""
         epochs = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"}
         steps = sorted((int(path.name.partition("-")[2]) for path in self.checkpoint_folders), reverse=True)
         return [
@@ -184,17 +184,17 @@ class FineTuningJob:
 
     @property
     def model_name(self) -> str:
-        """The name under which the tuned model answers: ft:BASE:ORG:SUFFIX:ID."""
+        """The name of the tuned model: ft:BASE:ORG:SUFFIX:ID."""
         request = self.request
         base = request["base"].rpartition("/")[2]
         return f"ft:{base}:local:{request['suffix'] or ''}:{self.folder.name[-8:]}"
 
     def name_checkpoint(self, step: int) -> str:
-        """The name under which a checkpoint answers."""
+        """The name of a checkpoint as a model."""
         return f"{self.model_name}:ckpt-step-{step}"
 
     def find_assistant(self, name: str) -> Path | None:
-        """The folder of the assistant that answers as the model `name`, if it is one of this job's."""
+        """The folder of the assistant behind the model `name`; None if this job has no such model."""
         if name == self.model_name and self.result.get("status") == "succeeded":
             folder = Path(self.result["assistant"])
             return folder if folder.exists() else None
@@ -204,14 +204,14 @@ class FineTuningJob:
         return None
 
     def write_result(self, **fields: Any) -> None:
-        """Ends the job."""
+        """Writes result.json, which ends the job."""
         write_json(self.folder / "result.json", {"finished_at": int(time.time()), **fields})
 
     def _has_event(self, key: str) -> bool:
         return any(line["key"] == key for line in self._read("events.jsonl"))
 
     def _list_metrics(self) -> list[Json]:
-        """An event for each step, the latest line of a step that a resumed worker did twice."""
+        """An event for each step; for a step that a resumed worker repeated, its latest line."""
         lines = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "step"}
         epochs = {line["step"]: line for line in self._read("steps.jsonl") if line["kind"] == "epoch"}
         events = []
@@ -246,13 +246,15 @@ class FineTuningJob:
 
 
 class FineTuningStore:
-    """All jobs of a server. `bases`: model name of the client -> model of this machine."""
+    """All jobs of a server. `bases`: model name of the client -> model to train."""
 
     def __init__(self, folder: Path, files: FileStore, bases: Mapping[str, str], result_files: str) -> None:
-        """Starts to work on what an earlier server has left."""
+        """Continues the jobs that an earlier server left unfinished."""
         self.folder, self.files, self.bases, self.result_files = folder, files, bases, result_files
         self.queue = JobQueue(folder / "queue")
-        for job in self.jobs:  # a server may have been killed between the folder and the queue
+        for (
+            job
+        ) in self.jobs:  # a server may have been killed after it made the folder and before it queued the job
             if not job.result and job.wish == "run" and job.find_queued(self.queue) is None:
                 self.queue.submit(WORKER, [str(job.folder)])
 
@@ -266,8 +268,8 @@ class FineTuningStore:
     def create(self, fields: Json, idempotency_key: str, is_retry: bool) -> Json:
         """Makes a job, unless the request repeats an earlier one.
 
-        Raises ApiError for files and models that are unknown. Their content is validated by the worker: wrong content
-        fails the job.
+        Raises ApiError for unknown files and models. The worker validates the content of the files: an error there
+        makes the job fail.
         """
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
         if job := self._find_repeated(digest, idempotency_key, is_retry):
@@ -298,7 +300,7 @@ class FineTuningStore:
             validating += f" and validation file: {fields['validation_file']}"
         job.add_event("validating", validating)
         if base != fields["model"]:
-            message = f"This job trains {base}: this server maps {fields['model']} to it."
+            message = f"This job trains {base}, because this server maps {fields['model']} to it."
             job.add_event("base", message, "warn")
         write_json(folder / "wish.json", {"wish": "run"})
         self.queue.submit(WORKER, [str(folder)])
@@ -332,14 +334,14 @@ class FineTuningStore:
         return job.describe(self.queue)
 
     def find_assistant(self, name: str) -> Path | None:
-        """The folder of the assistant that answers as the tuned model `name`."""
+        """The folder of the assistant behind the tuned model `name`; None if there is none."""
         if not name.startswith("ft:"):
             return None
         folders = (job.find_assistant(name) for job in self.jobs)
         return next((folder for folder in folders if folder is not None), None)
 
     def list_models(self) -> dict[str, Path]:
-        """Tuned models and checkpoints that answer: name -> folder of the assistant."""
+        """Tuned models and checkpoints that clients can use: name -> folder of the assistant."""
         models: dict[str, Path] = {}
         for job in self.jobs:
             names = [job.model_name]
@@ -369,4 +371,4 @@ class FineTuningStore:
     def _explain_unknown_model(self, model: str) -> str:
         message = f"Model {model} is not available for fine-tuning or does not exist."
         known = f" Known: {', '.join(self.bases)}." if self.bases else ""
-        return f"{message} Start the server with --base {model}=MODEL to say what to train instead.{known}"
+        return f"{message} Start the server with --base {model}=MODEL to choose the model to train instead.{known}"

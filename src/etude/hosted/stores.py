@@ -1,4 +1,4 @@
-"""What a server with `--jobs` keeps on disk: files, fine-tuning jobs, batches and evals, in one data folder."""
+"""The data folder of a server with `--jobs`: files, fine-tuning jobs, batches and evals."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.graders.grade import Tools
-from etude.hosted import batches, evals, file_store, fine_tuning
+from etude.hosted import batches, evals, file_store, fine_tuning, response_store, upload_store
 from etude.index.build import DEFAULT_ENCODER
 from etude.models.registry import Models
 from etude.types import Grammar, Message, ModelRef, Request
@@ -19,7 +19,7 @@ QUOTA_GB = 10.0
 
 
 class HostedStores:
-    """The stores of one data folder. Creating them goes on with the jobs that an earlier server left."""
+    """The stores of one data folder. Creating them continues the jobs that an earlier server left unfinished."""
 
     def __init__(
         self,
@@ -29,9 +29,10 @@ class HostedStores:
         quota_gb: float = QUOTA_GB,
         tools: Tools = NO_TOOLS,
     ) -> None:
-        """`bases`: model name of the client -> model of this machine that is trained instead. `tools`: what graders
-        may use."""
+        """`bases`: model name of the client -> model of this machine that is trained instead. `tools`: the models
+        that graders may use."""
         self.files = file_store.FileStore(folder.absolute() / "files", int(quota_gb * 1e9))
+        self.uploads = upload_store.UploadStore(folder.absolute() / "uploads", self.files)
         self.fine_tuning = fine_tuning.FineTuningStore(
             folder.absolute() / "fine_tuning", self.files, bases, result_files
         )
@@ -39,14 +40,15 @@ class HostedStores:
         self.batches = batches.BatchStore(folder.absolute() / "batches", self.files)
 
         self.evals = evals.EvalStore(folder.absolute() / "evals", self.files, tools)
+        self.responses = response_store.ResponseStore(folder.absolute() / "responses")
 
     def close(self) -> None:
-        """Starts no further job; the one that runs goes on."""
+        """Starts no more jobs; the running job continues."""
         self.fine_tuning.queue.close()
 
 
 def build_tools(graders: Mapping[str, str]) -> Tools:
-    """What graders may use: the models that the server's owner names (name -> URL#MODEL), and the packaged encoder."""
+    """The models that graders may use: those that the server's owner lists (name -> URL#MODEL), and the encoder."""
     models = Models()
 
     def ask(model: str, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> str:

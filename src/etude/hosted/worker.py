@@ -1,7 +1,7 @@
 """The worker of one fine-tuning job: validates its files, trains, and registers the result.
 
-It runs in a child process (etude.jobs) and may be killed at any moment: the same call goes on from the last checkpoint
-of the training to the same weights.
+It runs in a child process (etude.jobs) and may be killed at any moment. The same call resumes from the last checkpoint
+of the training and ends with the same weights.
 """
 
 import base64
@@ -32,20 +32,21 @@ from etude.task import Task, definition, load_task
 from etude.types import Example, Preference, Side, TrainableModel
 
 MIN_EXAMPLES = 10
-"""OpenAI refuses fewer."""
+"""OpenAI's lower limit."""
 NUM_CHECKPOINTS = 3
-"""Epochs whose weights stay as models that answer."""
+"""The number of epochs, the last ones, whose weights clients can use as models."""
 NUM_PROBE_ROWS = 50
-"""Training rows whose loss ends an epoch where no validation file is given."""
+"""Without a validation file, the number of training rows whose loss is measured after an epoch."""
 METHOD, PREFER = fine_tune.FineTune(), prefer.Prefer()
 FILES = {"training_file": "training.jsonl", "validation_file": "validation.jsonl"}
 """Parameter of the job -> name of the file in its folder."""
 SETTINGS = {"n_epochs": "epochs", "batch_size": "rows_per_step", "beta": "beta"}
-"""Hyperparameter of the job -> setting of training. The multiplier of the learning rate needs the default first."""
+"""Hyperparameter of the job -> setting of training. The learning rate is missing: its multiplier needs the default
+rate."""
 
 
 class JobFailed(Exception):  # noqa: N818 - an outcome of the job
-    """The job cannot succeed; the client learns why."""
+    """The job cannot succeed. The client gets the message."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -53,7 +54,7 @@ class JobFailed(Exception):  # noqa: N818 - an outcome of the job
 
 
 def run_fine_tuning(folder: str) -> int:
-    """Works on the job of a folder to its end. Returns the exit code of the worker."""
+    """Runs the job of a folder until it ends. Returns the exit code of the worker."""
     job = FineTuningJob(Path(folder))
     if job.result or job.wish != "run":
         return 0
@@ -106,7 +107,7 @@ def _announce(job: FineTuningJob, task: Task) -> None:
 
 
 def _compare(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
-    """Runs the whole ladder; the assistant that it recommends answers as the tuned model."""
+    """Runs a whole comparison; the recommended assistant becomes the tuned model."""
     from etude.comparison.compare import compare
 
     comparison = compare(job.folder / "task.yaml")
@@ -118,7 +119,8 @@ def _compare(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Preference]]]:
-    """The task and the preferences to learn from and to choose the epoch by. Raises JobFailed for wrong content."""
+    """Returns the task, the preferences to train on, and those that choose the epoch. Raises JobFailed for wrong
+    content."""
     request = job.request
     _link_files(job)
     task = load_task(
@@ -136,7 +138,7 @@ def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Prefere
     _require_examples(len(sides["train"]))
     if "dev" not in sides:
         held_back = max(1, len(sides["train"]) // 10)
-        message = f"No validation file, so the last {held_back} pairs are held back to choose the epoch."
+        message = f"There is no validation file, so the last {held_back} pairs are not trained on and choose the epoch."
         job.add_event("no validation", message, "warn")
         sides["train"], sides["dev"] = sides["train"][:-held_back], sides["train"][-held_back:]
     return task, sides
@@ -162,8 +164,8 @@ def _train_on_preferences(
 
 
 def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
-    """The task that stands for the job, its training rows, and the validation rows. Raises JobFailed for wrong content,
-    with every error and its line."""
+    """Returns the task of the job, its training rows and its validation rows. Raises JobFailed for wrong content, with
+    every error and its line."""
     request = job.request
     _link_files(job)
     task_file = _write_task(job, {"kind": "answer", "examples": FILES["training_file"]})
@@ -173,7 +175,7 @@ def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
         raise _invalid_file(error, "training_file") from error
     _require_examples(len(train))
     if request["validation_file"] is None:
-        message = "No validation file, so all rows are trained on and the weights of the last epoch are kept."
+        message = "There is no validation file, so all rows are trained on and the weights of the last epoch are saved."
         job.add_event("no validation", message, "warn")
         return task, train, None
     try:
@@ -184,7 +186,7 @@ def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
 
 
 def _link_files(job: FineTuningJob) -> None:
-    """Gives the job its own names for the client's files, which the client may delete meanwhile."""
+    """Links the client's files into the job's folder, because the client may delete them while the job runs."""
     for param, name in FILES.items():
         file_id = job.request[param]
         if file_id is not None and not (job.folder / name).exists():
@@ -195,7 +197,7 @@ def _link_files(job: FineTuningJob) -> None:
 
 
 def _write_task(job: FineTuningJob, settings: Mapping[str, Any]) -> Path:
-    """Writes the task file that stands for the job."""
+    """Writes the task file of the job."""
     request = job.request
     seed = {} if request["seed"] is None else {"seed": request["seed"]}
     chosen = {name: value for name, value in request["hyperparameters"].items() if value != "auto"}
@@ -221,7 +223,7 @@ def _invalid_file(error: InputError, param: str) -> JobFailed:
 def _train(
     job: FineTuningJob, task: Task, train: Dataset, validation: Dataset | None
 ) -> tuple[Path, Mapping[str, Any]]:
-    """Trains, keeps the last epochs as checkpoints, and returns the assistant's folder and facts for the result."""
+    """Trains and saves the last epochs as checkpoints. Returns the assistant's folder and fields of the result."""
     work, adapter = job.folder / "work", job.folder / "work" / "adapter"
     models = Models()
     student = METHOD.build_untrained(task, fit_context.initial_assistant(task, train, models), train, models)
@@ -230,12 +232,12 @@ def _train(
     task = _scale_rate(job, task, model, len(train))
     run = build_training_run(task, student, train.examples, dev, model)
     has_validation = validation is not None
-    if not has_validation:  # the epoch is not chosen: every one is run, and the last is kept
+    if not has_validation:  # no epoch is chosen: all are run, and the last one's weights are saved
         run = replace(run, config=replace(run.config, patience=run.config.epochs))
     log = StepLog(job, run.steps, has_validation)
 
     def save_checkpoint() -> dict[str, float]:
-        """Keeps the weights of an epoch. Without validation a later epoch always counts as better."""
+        """Saves the weights of an epoch. Without a validation file, a later epoch always counts as better."""
         step = log.last_step
         if step:
             _save_epoch(job, model.module, student, step)
@@ -262,7 +264,7 @@ def _train(
 
 
 def _scale_rate(job: FineTuningJob, task: Task, model: TrainableModel, num_rows: int) -> Task:
-    """The task with the default learning rate times the multiplier, where the client set one."""
+    """Returns the task with the default learning rate times the client's multiplier, if there is one."""
     multiplier = job.request["hyperparameters"].get("learning_rate_multiplier", "auto")
     if multiplier == "auto":
         return task
@@ -292,7 +294,7 @@ def _save_epoch(job: FineTuningJob, module: Any, student: Assistant, step: int) 
 
 
 class StepLog:
-    """Takes the lines of the training loop and appends the job's to steps.jsonl."""
+    """Receives the lines of the training loop and appends those of the job to steps.jsonl."""
 
     def __init__(self, job: FineTuningJob, total_steps: int, has_validation: bool) -> None:
         self.file, self.total_steps, self.has_validation = (
@@ -303,7 +305,7 @@ class StepLog:
         self.last_step = 0
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Takes one line of the training log."""
+        """Receives one line of the training log."""
         if "resumed_at_step" in line:
             self.last_step = line["resumed_at_step"]
         elif "step" in line:
@@ -322,7 +324,8 @@ class StepLog:
 
 
 def _store_metrics(job: FineTuningJob) -> str:
-    """Stores the table of steps as the job's result file and returns its id; the same file after a restart."""
+    """Stores the table of steps as the job's result file and returns its id. After a restart it returns the same
+    file."""
     request = job.request
     note = job.folder / "result_file.txt"
     if note.exists():

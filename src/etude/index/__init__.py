@@ -1,1 +1,1 @@
-"""Documents to passages, and the search over them: by keywords, by meaning, or both."""
+"""Split documents into passages, and search them by keywords, by meaning, or both."""

@@ -1,4 +1,4 @@
-"""`etude index`: documents are fetched, read and embedded before a comparison, and saved beside the task file.
+"""`etude index`: fetch, read and embed documents before a comparison, and save them next to the task file.
 
 Vectors are saved by a hash of the text, so that only new texts are embedded.
 """
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
 
 Vectors = NDArray[np.float32]
-TEXTS_AT_ONCE = 10_000  # Texts after which the vectors are written: a kill loses no more than these
+TEXTS_AT_ONCE = 10_000  # Texts after which the vectors are written; a kill loses at most this many
 _DIGEST_BYTES = 16
 DEFAULT_ENCODER = "all-minilm-l6-v2"
-Progress = Callable[[str, int, int], None]  # The stage, how many are done, and the total
+Progress = Callable[[str, int, int], None]  # The stage, the number done, and the total
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class IndexSummary:
     """None if search is by keywords alone."""
     seconds: float
     problems: tuple[str, ...]
-    """Pages that could not be fetched, and why there is no encoder."""
+    """Pages that could not be fetched, and the reason why there is no encoder."""
 
 
 def build_index(
     task: Task, models: Models, on_progress: Progress = lambda stage, done, total: None, pause: float = PAUSE
 ) -> IndexSummary:
-    """Fetch, read, split and embed the task's documents. All later steps use what it saves.
+    """Fetch, read, split and embed the task's documents. All later steps use the saved results.
 
     Raises InputError for a task without documents, and with every document that cannot be read.
     """
@@ -89,7 +89,7 @@ def vectors_path(task: Task) -> Path:
 
 
 def load_task_encoder(task: Task, models: Models, notes: list[str]) -> "Encoder | None":
-    """Load the task's encoder as published; if the task names none, the packaged one if it is installed."""
+    """Load the task's encoder as published; if the task does not set one, load the packaged one if it is installed."""
     if task.encoder == "none":
         return None
     try:
@@ -110,8 +110,8 @@ def embed_texts(
 ) -> tuple[Vectors, int]:
     """Return one row for each text, and how many texts were embedded; vectors in `file` are reused.
 
-    With `keep` the file then holds exactly these texts. A file of another encoder counts as empty. `on_text` gets the
-    number of texts embedded and the number to embed.
+    With `keep`, the file has exactly these texts afterwards. A file of another encoder counts as empty. `on_text` gets
+    the number of embedded texts and the number to embed.
     """
     digests = list(map(_hash_text, texts))
     vectors = _read_vectors(file, encoder)

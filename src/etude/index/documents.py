@@ -1,4 +1,4 @@
-"""A task's documents, read into passages: text, Markdown, HTML, PDF, Word, and records in files of rows."""
+"""Read a task's documents into passages: text, Markdown, HTML, PDF, Word, and records in files of rows."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ from etude.privacy import find_by_format, own_contact
 from etude.task.definition import is_row_file
 
 ADDRESSES = ".addresses.json"  # In a folder of fetched pages: file name -> address
-# CSS selectors of what is not the text of a page.
+# CSS selectors of elements that are not part of a page's text.
 SKIPPED_ELEMENTS = [
     "nav",
     "footer",
@@ -28,14 +28,14 @@ SKIPPED_ELEMENTS = [
     "[role=complementary]",
 ]
 _HEADING_TAG, _TAG = re.compile(r"<h([1-6])>"), re.compile(r"</?(?:h[1-6]|p|ul|ol|li|pre|br|a)\b[^<>]*>")
-# What the readers raise for damaged files.
+# Exceptions that the readers raise for damaged files.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, RecursionError)
 
 
 def read_passages(path: Path) -> tuple[Passage, ...]:
     """Read the passages of a folder or a file, in the order of file names; equal texts appear once.
 
-    Hidden files are skipped. Raises InputError with every file that cannot be read, or if there is no text at all, and
+    Hidden files are skipped. Raises InputError with every file that cannot be read, or if there is no text, and
     MissingExtraError if the package that reads a file is not installed.
     """
     files = list_files(path)
@@ -59,7 +59,7 @@ def find_published_contacts(path: Path | None) -> frozenset[tuple[str, str]]:
 
 @lru_cache(maxsize=1)
 def _read_all(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Passage, ...]:
-    # A comparison asks for them several times; the cache's key holds the times of the files.
+    # A comparison reads them several times; the times of the files are part of the cache's key.
     passages: dict[str, Passage] = {}
     issues: list[Issue] = []
     for file, name, _ in files:
@@ -72,7 +72,7 @@ def _read_all(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Pas
             reason = str(error) or type(error).__name__
             issues.append(Issue(f"documents: {name}", "this document cannot be read", reason, _REMEDY))
     if not passages and not issues:
-        issues.append(Issue("documents", "there is no text in it", quote_value(str(path)), _REMEDY))
+        issues.append(Issue("documents", "the documents contain no text", quote_value(str(path)), _REMEDY))
     if issues:
         raise InputError(issues)
     return tuple(passages.values())
@@ -81,11 +81,18 @@ def _read_all(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Pas
 def list_files(path: Path) -> dict[Path, str]:
     """List the files of the documents in order, each with the name by which it is cited.
 
-    Raises InputError if there is nothing at `path`: `etude index` has not fetched the documents yet.
+    Raises InputError if `path` does not exist, because `etude index` has not fetched the documents yet.
     """
     if not path.exists():
         raise InputError(
-            [Issue("documents", "they are not fetched yet", quote_value(str(path)), "run etude index TASK")]
+            [
+                Issue(
+                    "documents",
+                    "the documents have not been fetched yet",
+                    quote_value(str(path)),
+                    "run etude index TASK",
+                )
+            ]
         )
     if path.is_file():
         return {path: path.name}
@@ -108,7 +115,7 @@ def _read_file(file: Path, name: str) -> Iterator[Passage]:
         if reader.issues:
             raise InputError(issue for _, issue in reader.issues)
     elif suffix not in READERS:
-        raise ValueError(f"files that end in {suffix} are not read")
+        raise ValueError(f"files with the suffix {suffix} are not supported")
     elif READERS[suffix] is _read_pdf_pages:
         for number, text in enumerate(_read_pdf_pages(file), start=1):
             yield from split_page(text, name, f"page {number}")
@@ -143,7 +150,7 @@ def _read_pdf_pages(file: Path) -> Iterator[str]:
     except PyPdfError as error:
         raise ValueError(str(error) or type(error).__name__) from error
     if not any(map(str.strip, pages)):
-        raise ValueError("it has no text, perhaps only pictures of pages: run text recognition (OCR) on it")
+        raise ValueError("it has no text and may be a scan: run text recognition (OCR) on it")
     yield from pages
 
 

@@ -1,6 +1,6 @@
-"""Fetches web pages and the rows of a query for `etude index`, so that all later steps are offline.
+"""Fetch web pages and the rows of a query for `etude index`, so that all later steps are offline.
 
-Pages that their site's robots.txt does not allow are not fetched.
+Pages that the robots.txt of their site disallows are not fetched.
 """
 
 import gzip
@@ -49,9 +49,9 @@ def fetch_documents(
     on_page: Callable[[int, int], None] = lambda done, total: None,
     pause: float = PAUSE,
 ) -> list[str]:
-    """Fetch the task's documents into `remote.folder`, whole or not at all; return what could not be fetched.
+    """Fetch the task's documents into `remote.folder`, atomically, and return messages on pages that failed.
 
-    A page that cannot be fetched now stays as it was fetched before. `on_page` gets the number done and the total.
+    For a page that cannot be fetched now, its earlier version stays. `on_page` gets the number done and the total.
     Raises InputError if nothing can be fetched.
     """
     if remote.sql is not None:
@@ -96,7 +96,7 @@ def _query_rows(remote: RemoteDocuments) -> Iterator[dict[str, object]]:
     except SQLAlchemyError as error:
         reason = quote_value(str(getattr(error, "orig", None) or type(error).__name__).strip())
         issue = Issue(
-            "documents.sql", "the query failed", reason, "correct it, or the address of the database"
+            "documents.sql", "the query failed", reason, "correct the query, or the address of the database"
         )
         raise InputError([issue]) from error
 
@@ -105,11 +105,11 @@ def _fetch_pages(
     remote: RemoteDocuments, web: "_WebClient", on_page: Callable[[int, int], None]
 ) -> list[str]:
     problems: list[str] = []
-    # 1. The addresses: those of the task, or those of its sitemap up to pages:.
+    # 1. The addresses of the task or, up to pages:, of its sitemap.
     urls = list(dict.fromkeys(remote.urls or web.list_pages(remote.sitemap or "")))
     if len(urls) > remote.pages and not remote.urls:
         problems.append(
-            f"{len(urls) - remote.pages:,} pages of the sitemap are beyond pages: {remote.pages:,}"
+            f"{len(urls) - remote.pages:,} pages of the sitemap were skipped, because of pages: {remote.pages:,}"
         )
         urls = urls[: remote.pages]
     addresses = read_json(remote.folder / ADDRESSES) if (remote.folder / ADDRESSES).exists() else {}
@@ -133,11 +133,11 @@ def _fetch_pages(
                 saved[name] = url
             on_page(num_done, len(urls))
         if not saved:
-            reasons = problems or ["the sitemap lists none"]
+            reasons = problems or ["the sitemap lists no pages"]
             raise InputError(
                 Issue("documents", "no page could be fetched", reason, "correct it") for reason in reasons
             )
-        # 3. Which file is from which address, for citations.
+        # 3. The address of each file, for citations.
         write_json(temporary / ADDRESSES, saved)
     return problems
 
@@ -156,7 +156,7 @@ class _WebClient:
         """Fetch a page; return its content and the suffix of its file. Raises _PageError or HTTPError."""
         body, media_type = self._get(url)
         if media_type not in KINDS:
-            raise _PageError(f"it is {media_type or 'of no known type'}, which is not read")
+            raise _PageError(f"its type is {media_type or 'unknown'}, which is not supported")
         if "html" not in media_type:
             return body, KINDS[media_type]
         if not (text := extract_text(body)).strip():
@@ -169,7 +169,7 @@ class _WebClient:
             body, _ = self._get(sitemap)
         except (_PageError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             value = f"{sitemap}: {error}"
-            issue = Issue("documents.sitemap", "it cannot be fetched", value, "correct the address")
+            issue = Issue("documents.sitemap", "the sitemap cannot be fetched", value, "correct the address")
             raise InputError([issue]) from error
         if body[:2] == b"\x1f\x8b":  # gzip
             body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MAX_PAGE_BYTES)
@@ -189,16 +189,16 @@ class _WebClient:
                     url = str(response.next_request.url)
                     continue
                 if response.status_code != 200:
-                    raise _PageError(f"the server answered {response.status_code}")
+                    raise _PageError(f"the server returned status {response.status_code}")
                 content_type = response.headers.get("content-type", "")
                 return _read_body(response), content_type.partition(";")[0].strip().lower()
         raise _PageError("it redirects too often")
 
     def _wait_for_turn(self, url: str) -> None:
-        """Wait as the site's robots.txt asks; raises _PageError if it does not allow the page."""
+        """Wait as long as the site's robots.txt asks; raises _PageError if it disallows the page."""
         site = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         if site not in self.robots:
-            # RFC 9309: without a robots.txt all is allowed; if the server fails, nothing is
+            # RFC 9309: without a robots.txt everything is allowed; if the server fails, nothing is
             self.robots[site] = RobotFileParser()
             response = self.client.get(f"{site}/robots.txt", follow_redirects=True)
             fallback = ["User-agent: *", "Disallow: /"] if response.status_code >= 500 else []

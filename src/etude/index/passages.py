@@ -1,15 +1,15 @@
-"""Texts as passages: whole if a text is short, else split at its headings and paragraphs.
+"""Split texts into passages: a short text is one passage, a longer one is split at its headings and paragraphs.
 
-Each passage keeps its file and its heading, page or record, so that an answer can name its source.
+Each passage has its file and its heading, page or record, so that an answer can cite its source.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-# Words of a passage, unless one paragraph is longer: what a small encoder reads in 256 tokens.
+# Most words of a passage, unless one paragraph is longer: about the 256 tokens that a small encoder reads.
 MAX_WORDS = 180
-# Characters that count as at least one word: not every script has spaces between words.
+# Characters that count as at least one word, because not every script has spaces between words.
 CHARACTERS_PER_WORD = 12
 MAX_PARAGRAPH = CHARACTERS_PER_WORD * MAX_WORDS  # A paragraph of more characters is split between words
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
@@ -17,13 +17,13 @@ _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of a document that can be retrieved."""
+    """A part of a document that can be retrieved."""
 
     text: str
     file: str
     """Path in the folder of documents, the file's name, or the address of a web page."""
     section: str = ""
-    """The heading it is under, or its page or record; empty for a whole document."""
+    """Its headings, page or record; empty for a whole document."""
 
     @property
     def name(self) -> str:
@@ -32,9 +32,10 @@ class Passage:
 
 
 def split_document(text: str, name: str) -> Iterator[Passage]:
-    """Split one document: whole if it is short, else its sections, packed by paragraph.
+    """Split one document: a short one is one passage; otherwise the paragraphs of each section are packed into
+    passages.
 
-    Each passage under a heading begins with it, so that it can be understood alone.
+    Each passage under a heading begins with the heading, so that it can be understood alone.
     """
     text = text.strip()
     if not text:
@@ -50,7 +51,7 @@ def split_document(text: str, name: str) -> Iterator[Passage]:
 
 
 def split_page(text: str, name: str, section: str) -> Iterator[Passage]:
-    """Split a page or a record, whose section is known, into stretches of its lines."""
+    """Split a page or a record, whose section is known, into passages of consecutive lines."""
     lines = [piece for line in text.strip().splitlines() for piece in _split_paragraph(line)]
     for body, suffix in _pack(lines, "\n"):
         yield Passage(body, name, section + suffix)
@@ -85,7 +86,7 @@ def _split_paragraph(paragraph: str) -> Iterator[str]:
 
 
 def _pack(pieces: Iterable[str], separator: str = "\n\n") -> Iterator[tuple[str, str]]:
-    """Join paragraphs or lines up to `MAX_WORDS`, each with its number from the second on: ", part 2"."""
+    """Join paragraphs or lines up to `MAX_WORDS`; from the second on, each has its number: ", part 2"."""
     packs: list[list[str]] = [[]]
     num_words = 0
     for piece in pieces:

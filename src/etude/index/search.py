@@ -1,8 +1,8 @@
 """Search over passages: by keywords (BM25), by meaning (vectors of an encoder), or by the sum of both scores.
 
-Saved in a folder: passages.jsonl, search.json, words/, vectors.safetensors, and encoder/ if it was tuned. Scores are
-added as they are (compare Bruch, Gai and Ingber 2023, arXiv 2210.11934): a question with rare words has a high score by
-keywords, which then decides; a sum of ranks would lose that.
+The folder of a search has passages.jsonl, search.json, words/, vectors.safetensors, and, for a tuned encoder, encoder/.
+Scores are added without normalisation (compare Bruch, Gai and Ingber 2023, arXiv 2210.11934): a question with rare
+words has a high keyword score, which then decides the result; a sum of ranks would lose this information.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SearchMode = Literal["keyword", "meaning", "both"]
 QUESTIONS_AT_ONCE = 64  # Questions whose scores are held in memory together
 # BM25 score that counts as much as a cosine of 1 in the sum. Chosen on pubmedqa, medquad and half of
-# chunking_eval_corpora: the smallest loss against the better of the two searches (`bench/search.py --choose`).
+# chunking_eval_corpora for the smallest loss compared with the better of the two searches (`bench/search.py --choose`).
 KEYWORD_SCALE = 30.0
 CLEAR_LEAD = 1.25  # Ratio of the best to the second score from which the best passage is clearly ahead
 _WORD = re.compile(r"\w+")
@@ -39,7 +39,7 @@ _VECTORS, _ENCODER = "vectors.safetensors", "encoder"
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Passages and the search over them; every mode but "keyword" has an `encoder` and `vectors`, a row a passage."""
+    """Passages and the search over them. Only the mode "keyword" has no `encoder` and `vectors` (a row per passage)."""
 
     passages: Sequence[Passage]
     mode: SearchMode = "keyword"
@@ -49,10 +49,18 @@ class Search:
     """The index of words if it has been built."""
 
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
-        """Return the positions of the `k` best passages for each question, the best first; fewer if there are fewer."""
+        """Return the positions of the `k` best passages for each question, the best first; fewer if there are not
+        `k`."""
         size = QUESTIONS_AT_ONCE
         chunks = (questions[start : start + size] for start in range(0, len(questions), size))
         return [row for chunk in chunks for row in choose_best(self._score(chunk), k)]
+
+    def measure_nearness(self, questions: Sequence[str]) -> list[float]:
+        """Measure the cosine of each question with the passage nearest in meaning, at least 0; needs an encoder."""
+        assert self.encoder is not None
+        assert self.vectors is not None
+        cosines = (self.vectors @ vector for vector in self.encoder.embed(questions))
+        return [min(1.0, max(0.0, float(row.max()))) for row in cosines]
 
     def _score(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Compute scores, shape (questions, passages)."""
@@ -73,7 +81,7 @@ class Search:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that results depend on."""
+        """A hash of everything on which results depend."""
         digest = hashlib.sha256(self.mode.encode())
         for passage in self.passages:
             digest.update(json.dumps(asdict(passage), sort_keys=True).encode())
@@ -82,7 +90,7 @@ class Search:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write the search to a folder, whole or not at all."""
+        """Write the search to a folder, atomically."""
         from safetensors.numpy import save_file
 
         with atomic_folder(folder) as temporary:
@@ -165,7 +173,8 @@ def split_words(text: str) -> list[str]:
 
 
 def choose_best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
-    """Return the columns of the `k` highest scores of each row, the highest first; of equal ones the first."""
+    """Return the columns of the `k` highest scores of each row, the highest first; of equal scores, the first
+    column."""
     k = min(k, scores.shape[1])
     top = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
     if top is None:
@@ -177,9 +186,9 @@ def choose_best(scores: NDArray[np.float32], k: int) -> list[list[int]]:
 
 
 def find_gold_passages(search: Search, texts: Sequence[str]) -> list[int | None]:
-    """Find the passage that each text (a question and its answer) is about: the best by keywords.
+    """Find the passage that each text (a question and its answer) is about: the best one by keywords.
 
-    None if the best shares no word with the text or its score is below `CLEAR_LEAD` times the second's.
+    None if it shares no word with the text, or if its score is below `CLEAR_LEAD` times the second-best score.
     """
     passages: list[int | None] = []
     for text in texts:

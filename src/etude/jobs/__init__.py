@@ -1,4 +1,4 @@
-"""Long work in child processes, one after another, that survives a kill of the server or the child."""
+"""Long jobs in child processes, one after another. They survive a kill of the server or of the child."""
 
 from etude.jobs.job import Job, JobQueue, State
 

@@ -1,18 +1,17 @@
-"""Jobs: a folder for each, whose files say what to run and what became of it, and the queue that runs them one by one.
+"""Jobs, and the queue that runs them one by one. The files in a job's folder say what to run and how it ended.
 
     JOBS/
-      lock                        held by the child process at work, for as long as it lives
+      lock                        locked by the running child process until it exits
       01790668981123456789-4f1c/  names sort by the time of submission
         job.json                  target and arguments; written once, by whoever submits the job
-        status.json               running, succeeded, failed or cancelled; written only by the holder of the lock
+        status.json               running, succeeded, failed or cancelled; written only with the lock
         cancel                    exists once somebody has asked to cancel the job
-        output.log                what the job has printed
+        output.log                the output of the job
 
-A kill at any moment leaves each file whole. A job whose status says running while nobody holds the lock was killed,
-and counts as queued again.
+A kill at any moment leaves each file whole. A job with the status running was killed if no process has the lock; it
+then counts as queued again.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Literal
 from uuid import uuid4
 
 from etude.base.files import Json, read_json, write_json
+from etude.base.locks import lock_file
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 LOCK = "lock"
@@ -40,7 +40,7 @@ class Job:
 
     @property
     def state(self) -> State:
-        """What the job is doing, or how it ended."""
+        """The current state; for a finished job, how it ended."""
         status, is_at_work = self.status, is_locked(self.folder.parent)
         if not is_at_work:  # it may have ended between the two
             status = self.status
@@ -64,7 +64,7 @@ class Job:
 
     @property
     def arguments(self) -> list[str]:
-        """What the target is called with."""
+        """The arguments of the target."""
         arguments: list[str] = read_json(self.folder / "job.json")["arguments"]
         return arguments
 
@@ -75,12 +75,12 @@ class Job:
 
     @property
     def output(self) -> str:
-        """What the job has printed in all attempts, errors included."""
+        """The output of all attempts, including errors."""
         file = self.folder / "output.log"
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def cancel(self) -> None:
-        """Ask the job to stop: a running one gets SIGINT, as by Ctrl-C, and SIGKILL if that does not end it."""
+        """Ask the job to stop. A running job gets SIGINT, as from Ctrl-C, and SIGKILL if it does not stop in time."""
         (self.folder / "cancel").touch()
 
 
@@ -101,10 +101,10 @@ def list_jobs(root: Path) -> list[Job]:
 
 
 def is_locked(root: Path) -> bool:
-    """Return whether a child process is at work. Tests a shared lock for a moment."""
+    """Return whether a child process is running. Takes a shared lock for a moment."""
     try:
         with (root / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock_file(lock, shared=True)
     except BlockingIOError:
         return True
     except FileNotFoundError:
@@ -114,14 +114,15 @@ def is_locked(root: Path) -> bool:
 
 @contextmanager
 def try_lock(root: Path) -> Iterator[bool]:
-    """Take the lock for this process; yields whether it got it. The kernel releases it when the process ends."""
+    """Try to lock the folder for this process; yields whether that succeeded. The kernel unlocks it when the process
+    ends."""
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT)
     try:
-        # A reader that tests the lock may hold it for a moment.
+        # A process that only tests the lock may have it for a moment.
         for _ in range(10):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(descriptor)
             except BlockingIOError:
                 time.sleep(0.01)
                 continue
@@ -133,14 +134,14 @@ def try_lock(root: Path) -> Iterator[bool]:
 
 
 class JobQueue:
-    """The jobs of a folder. Several processes may use one folder; still only one job runs at a time.
+    """The jobs of a folder. Only one job runs at a time, even if several processes use the folder.
 
-    After a kill of this process the running child goes on; the next queue on the folder waits for it and then runs the
-    rest. A killed child is started again, up to a limit; jobs must therefore resume, or be safe to repeat.
+    If this process is killed, the running child continues. The next queue on the folder waits for it and then runs the
+    other jobs. A killed child is started again, up to a limit, so jobs must resume or be safe to repeat.
     """
 
     def __init__(self, root: Path) -> None:
-        """Start to work on what an earlier process has left in the folder."""
+        """Start to run the jobs that an earlier process left in the folder."""
         self.root = root
         self._wake = threading.Event()
         self._is_closed = False
@@ -164,7 +165,7 @@ class JobQueue:
         return job
 
     def close(self) -> None:
-        """Start no further child. The running one goes on; cancel its job to end it."""
+        """Start no more child processes. The running one continues; cancel its job to stop it."""
         self._is_closed = True
         self._wake.set()
 
@@ -182,9 +183,9 @@ class JobQueue:
                 self._wake.wait(POLL_SECONDS)
             elif any(not job.is_finished for job in self.jobs):
                 command = [sys.executable, "-m", "etude.jobs.worker", str(self.root)]
-                # A session of its own: Ctrl-C in the terminal ends the server, and the job only if it is cancelled.
+                # In a new session, Ctrl-C in the terminal ends the server but not the job.
                 child = subprocess.run(command, stdin=subprocess.DEVNULL, start_new_session=True, check=False)
-                if child.returncode:  # a child that cannot even start is not started again at once
+                if child.returncode:  # wait before the next start, for a child that fails at its start
                     time.sleep(POLL_SECONDS)
             else:
                 self._wake.wait()

@@ -1,7 +1,7 @@
 """The child process of one job: `python -m etude.jobs.worker JOBS`.
 
-It runs the oldest unfinished job at a lower priority and writes how it ended. If another child is at work, it ends at
-once, so that any number of servers may start children in the same folder.
+It runs the oldest unfinished job at a lower priority and records how it ended. If another child is running, it exits
+at once, so any number of servers may start children in the same folder.
 """
 
 import os
@@ -17,15 +17,15 @@ from pathlib import Path
 from etude.base.files import read_json, write_json
 from etude.jobs.job import Job, list_jobs, try_lock
 
-NICENESS = 10  # added to the priority, so that the server answers first
+NICENESS = 10  # a lower priority than the server's, which must answer quickly
 MAX_ATTEMPTS = 5
-"""A job that was killed so often, such as for memory, fails."""
+"""A job that was killed this many times, for example by a lack of memory, fails."""
 POLL_SECONDS = 0.2
 KILL_SECONDS = 30.0  # from SIGINT to SIGKILL of a cancelled job
 
 
 def main() -> None:
-    """Run one job of the folder, if there is one and no other child is at work."""
+    """Run one job of the folder, if there is one and no other child is running."""
     root = Path(sys.argv[1])
     with try_lock(root) as has_lock:
         jobs = list_jobs(root) if has_lock else []
@@ -44,7 +44,8 @@ def run_job(job: Job) -> None:
         _write_status(job, attempt, "failed", f"killed {MAX_ATTEMPTS} times")
         return
     _write_status(job, attempt, "running")
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have set it to be ignored
     log = os.open(job.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -68,7 +69,7 @@ def run_job(job: Job) -> None:
 
 
 def _call(target: str, arguments: list[str]) -> int:
-    """Call `package.module:function`, or runs a module as `python -m` does. Returns the exit code."""
+    """Call `package.module:function`, or run a module as `python -m` does. Returns the exit code."""
     module, _, function = target.partition(":")
     if function:
         code = getattr(import_module(module), function)(*arguments)
@@ -83,7 +84,9 @@ def _watch_for_cancel(job: Job) -> None:
         time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(KILL_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(
+        os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)
+    )  # Windows has only SIGTERM, which kills too
 
 
 def _write_status(job: Job, attempt: int, state: str, error: str = "") -> None:

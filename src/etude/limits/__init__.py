@@ -1,2 +1,1 @@
-"""What an assistant does not answer: questions unlike its training rows are turned away with a sentence of the
-task."""
+"""Limits of an assistant: questions unlike its training rows are turned away with a sentence from the task."""

@@ -1,16 +1,16 @@
-"""Reads what an answer does: answer, refuse, ask_back, hand_over; or incoherent, which is none of them.
+"""Read what an answer does: answer, refuse, ask_back, hand_over; or incoherent, if it does none of these.
 
-Rules over phrases (acts.yaml); the first that applies decides:
+The rules search for phrases (acts.yaml). The first rule that applies decides:
 
-1. incoherent: nothing said, template tokens, the question repeated, or the same over and over, counting included;
+1. incoherent: no words, template tokens, the question repeated, the same words again and again, or counting;
 2. the task's own phrases for an act, anywhere in the answer;
-3. hand_over: a phrase that sends the reader to a person, if the answer is short, refuses too, or begins with it;
-4. refuse: a refusal in the first two sentences; a partial refusal counts;
-5. ask_back: a short answer ends in a question to the user and is mostly questions, or asks to be told something;
-6. answer: everything else, and whatever keeps a contract of labels or JSON.
+3. hand_over: a phrase that sends the reader to a person, if the answer is short, also refuses, or begins with it;
+4. refuse: a refusal in the first two sentences, including a partial refusal;
+5. ask_back: a short answer that ends in a question to the user and is mostly questions, or asks for information;
+6. answer: everything else, and every answer that keeps a contract of labels or JSON.
 
-English only. An answer that refuses in other words, or that looks like an answer and is nonsense, is read as an answer.
-docs/trust.md has the measured accuracy.
+Only English is supported. A refusal in other words, and nonsense that looks like an answer, are read as answers.
+docs/trust.md reports the measured accuracy.
 """
 
 import re
@@ -31,11 +31,11 @@ ACT_WORDS: Mapping[Act, str] = {
 }
 OPENING = 2  # sentences in which an answer refuses or hands over
 SHORT = 60  # most words of an answer that only asks back or hands over
-ASKING = 0.3  # least share of the words of a question back that are in questions
+ASKING = 0.3  # least share of words in questions for an answer to count as a question back
 LOOP, LOOP_WORDS = 0.4, 12
-"""An answer of at least so many words is a loop if this share of its three-word phrases is repeated."""
+"""An answer of at least LOOP_WORDS words is a loop if the share LOOP of its three-word phrases is repeated."""
 _LISTS = ("refuse", "hand_over", "ask_back", "tell_me")
-"""Lists of phrases; `tell_me` asks back without a question mark."""
+"""Lists of phrases; those of `tell_me` ask back without a question mark."""
 
 
 def _load_patterns() -> Mapping[str, re.Pattern[str]]:
@@ -107,28 +107,28 @@ def _match_phrases(text: str) -> ActReading:
 
 
 def _is_title(sentence: str) -> bool:
-    """Whether a question is the title of a work: all its longer words but the first begin with a capital letter."""
+    """Whether a question is the title of a work: all longer words except the first begin with a capital letter."""
     words = re.findall(r"[^\W\d_]{4,}", sentence.partition(" ")[2])
     return len(words) > 1 and all(word[0].isupper() for word in words)
 
 
 def _find_incoherence(text: str, question: str) -> str:
-    """Say what makes a text incoherent; "" if nothing does."""
+    """Return the reason why a text is incoherent; "" if it is coherent."""
     words = re.findall(r"\w+", text.casefold())
     if not any(map(str.isalnum, text)):
-        return "nothing is said"
+        return "it has no words"
     if match := _TEMPLATE.search(text):
         return f"template token {match[0]}"
     if len(words) > 2 and words == re.findall(r"\w+", question.casefold()):
-        return "the question is repeated"
+        return "it repeats the question"
     if text.rstrip().endswith(":") and len(words) <= LOOP_WORDS:
-        return "ends before anything is said"
+        return "it ends after a colon"
     if len(words) >= LOOP_WORDS:
         phrases = list(zip(words, words[1:], words[2:], strict=False))
         if len(set(phrases)) <= (1 - LOOP) * len(phrases):
-            return "says the same over and over"
+            return "it repeats the same words"
         numbers = [int(word) for word in words if word.isdecimal() and len(word) < LOOP_WORDS]
         num_counted = sum(second - first in (0, 1) for first, second in pairwise(numbers))
         if num_counted >= 0.8 * len(words):
-            return "counts on and on"
+            return "it counts without end"
     return ""

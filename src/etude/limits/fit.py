@@ -1,4 +1,4 @@
-"""Fits a Scope: a task's own questions against generic ones, and a threshold that turns few real questions away."""
+"""Fit a Scope: a classifier of a task's own questions and generic ones, and a threshold that rejects few real ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +14,9 @@ from etude.stats.calibration import choose_floor
 from etude.task.definition import Limit
 from etude.types import Example
 
-MAX_TURNED_AWAY = 0.01  # most real questions that may be turned away, with a confidence of 95%
+MAX_TURNED_AWAY = 0.01  # largest share of real questions that may be turned away, with a confidence of 95%
 FOLDS = 5
-MAX_ROWS = 3_000  # training rows that are read: more make no better model and cost seconds
+MAX_ROWS = 3_000  # most training rows that are read; more rows take seconds and do not improve the model
 MIN_ROWS = 20
 
 
@@ -35,17 +35,19 @@ def read_generic_questions() -> tuple[tuple[str, str], ...]:
 def fit_scope(
     limits: Sequence[Limit], train: Sequence[Example], dev: Sequence[Example], seed: int
 ) -> tuple[Scope | None, list[str]]:
-    """Fit a scope on the last turns of training and dev rows; returned with notes. None for fewer than `MIN_ROWS`.
+    """Fit a scope on the last turns of training and dev rows, and return it with notes; None for fewer than `MIN_ROWS`.
 
-    The threshold comes from dev rows, and from training rows as models fitted without them score them (5 folds), so
-    that it is known from enough rows. Rows with the same question count once.
+    The threshold comes from the scores of dev rows, and of training rows by models that were fitted without them (5
+    folds), so that it is based on enough rows. Rows with the same question count once.
     """
     rng = np.random.default_rng(seed)
     own = list(dict.fromkeys(row.input[-1].content for row in train))
     own = [own[index] for index in sorted(rng.permutation(len(own))[:MAX_ROWS])]
     held_out = [text for text in dict.fromkeys(row.input[-1].content for row in dev) if text not in set(own)]
     if len(own) < MIN_ROWS:
-        return None, [f"limits: not used, because {len(own)} training rows are too few (at least {MIN_ROWS})"]
+        return None, [
+            f"limits: not used, because there are only {len(own)} training rows ({MIN_ROWS} are needed)"
+        ]
     others = [(text, name, 1.0) for text, name in read_generic_questions() if text not in set(own)]
     others += [(text, limit.name, EXAMPLE_WEIGHT) for limit in limits for text in limit.examples]
     rows = [*((text, OWN, 1.0) for text in own), *others]
@@ -72,8 +74,8 @@ def fit_scope(
     threshold, bound = choose_floor(scores, MAX_TURNED_AWAY)
     scope = Scope(tuple(replace(limit, examples=()) for limit in limits), threshold, model.to_text())
     notes = [
-        f"turns away questions unlike its rows: at most {format_share(bound)} of real questions (95% sure, by "
-        f"{format_count(len(scores), 'question')} of train and dev)"
+        f"questions unlike its rows are turned away; of real questions, at most {format_share(bound)} are turned away "
+        f"(95% confidence, from {format_count(len(scores), 'question')} of train and dev)"
     ]
     return scope, [*notes, *_list_missed_examples(limits, model, threshold)]
 
@@ -85,7 +87,7 @@ def _list_missed_examples(limits: Sequence[Limit], model: QuestionModel, thresho
         answered = [text for text, score in zip(limit.examples, scores, strict=True) if score >= threshold]
         if answered:
             notes.append(
-                f"limits: {len(answered)} of {len(limit.examples)} examples of {limit.name} are answered all the same, "
-                f"because they are too like the rows, such as {answered[0]!r}"
+                f"limits: {len(answered)} of {len(limit.examples)} examples of {limit.name} are still answered, "
+                f"because they are too similar to the rows, such as {answered[0]!r}"
             )
     return notes

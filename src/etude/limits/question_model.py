@@ -1,6 +1,6 @@
-"""Is a question like a task's own? TF-IDF of words and letters, and logistic regression against generic questions.
+"""A classifier of a task's own questions and generic ones: logistic regression on TF-IDF of words and letters.
 
-Features are hashed, so the saved model holds numbers and no text of a row.
+Features are hashed, so the saved model contains only numbers, not the text of rows.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 OWN = "own"  # the class of the task's own questions
 NUM_FEATURES = 2**15  # of words, and as many of letters
 INVERSE_PENALTY = 10.0
-MAX_CHARACTERS = 2_000  # of a question; the rest is not read
-EXAMPLE_WEIGHT = 5.0  # of the user's example of a limit, beside a generic question's 1
+MAX_CHARACTERS = 2_000  # most characters of a question that are read
+EXAMPLE_WEIGHT = 5.0  # weight of the user's example of a limit; a generic question has weight 1
 _OPTIONS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
     {"analyzer": "char_wb", "ngram_range": (2, 5)},
@@ -34,7 +34,7 @@ _OPTIONS: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True, eq=False)
 class QuestionModel:
-    """A fitted model: bytes, whose product with the scales are the weights."""
+    """A fitted model; its weights are bytes times a scale."""
 
     classes: tuple[str, ...]
     """`OWN` and the names of limits, in the order of the rows of `weights`."""
@@ -114,7 +114,7 @@ def count_features(texts: Sequence[str]) -> list[csr_matrix]:
 
 
 def _weigh_features(counts: Sequence[csr_matrix], rarity: FloatArray) -> csr_matrix:
-    """Weigh each block's counts to 1 + log(count) times rarity, each row to length one."""
+    """Weight each block's counts as (1 + log(count)) times rarity, with each row scaled to length one."""
     blocks = []
     for block, idf in zip(counts, np.split(rarity, len(counts)), strict=True):
         weighted = block.copy()

@@ -1,4 +1,4 @@
-"""The Scope of an assistant: which questions it turns away, and what it says then."""
+"""The Scope of an assistant: which questions it turns away, and what it says instead."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from etude.limits.question_model import QuestionModel
 
 GENERAL, LEAD = "out_of_scope", 1.0
-"""The limit that applies unless the log-odds of another are so much higher."""
+"""The general limit applies unless the log-odds of another limit are higher by LEAD."""
 FOLLOW_UP_WORDS = 6
-"""A last turn of at most so many words, such as "and for a boy of nine?", may follow up the question before it."""
+"""A last turn of at most this many words, such as "and for a boy of nine?", may be a follow-up of the question before
+it."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A fitted scope: a value that an Assistant keeps. The first limit is used for what none fits better."""
+    """A fitted scope, which is part of an Assistant. The first limit is used if no other limit fits better."""
 
     limits: tuple[Limit, ...]
     threshold: float
@@ -63,7 +64,7 @@ class Scope:
 
 
 def parse_scope(body: Mapping[str, Any]) -> Scope:
-    """Parse what `asdict` made of a scope. Raises KeyError or TypeError for anything else."""
+    """Parse the result of `asdict` on a scope. Raises KeyError or TypeError for anything else."""
     limits = (Limit(**{**limit, "examples": tuple(limit["examples"])}) for limit in body["limits"])
     return Scope(tuple(limits), float(body["threshold"]), str(body["model"]))
 

@@ -1,4 +1,4 @@
-"""The ladder: every method, from the simplest to the one that asks most of the user.
+"""The ladder: every method, from the simplest to the one that needs most effort from the user.
 
 A new method is one file here that ends in `METHOD = ...`, and its name in `etude.task.METHOD_NAMES`.
 """
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 METHODS: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD for name in NAMES)
-"""In the order of the effort that each asks of the user."""
+"""In the order of the effort that a user needs for them."""
 
 
 def get_methods(names: Sequence[str]) -> list[Method]:
@@ -41,7 +41,7 @@ def resolve_methods(methods: Sequence[Method], task: Task, *, is_explicit: bool)
 
     Raises InputError if the methods were chosen explicitly and the task lacks a key that one of them needs.
     """
-    # By default a method without what it needs is skipped; one that the user chose is an error.
+    # By default, a method whose requirements are missing is skipped; if the user chose it, this is an error.
     remedy = "add it to the task file, or leave the method out"
     missing = {method.name: key for method in methods if (key := method.missing_key(task))}
     if missing and is_explicit:
@@ -61,7 +61,7 @@ def leave_out_unfit(
     if len(obstacles) == len(methods):
         raise InputError(
             [
-                Issue(f"methods: {name}", reason, "", "name another method")
+                Issue(f"methods: {name}", reason, "", "choose another method")
                 for name, reason in obstacles.items()
             ]
         )
@@ -75,16 +75,19 @@ def needs_model(methods: Iterable[Method]) -> bool:
 
 
 def unused_keys(method: Method, task: Task) -> frozenset[str]:
-    """Return the keys of the task file that cannot change what `method` fits: the verdict's and other methods'."""
+    """Return the keys of the task file that do not affect how `method` is fitted: keys of the verdict and of other
+    methods."""
     all_keys = {key for other in METHODS for key in other.keys}
     return frozenset({*all_keys, *VERDICT_KEYS} - {*method.used_keys(task)})
 
 
 def check_methods(methods: Sequence[Method]) -> list[Method]:
-    """Return `methods` as a list. Raises InputError with all errors: none given, names that are no names or not
-    unique, and methods that are both tuned and prompted, since what builds on them would count as untuned."""
+    """Return `methods` as a list. Raises InputError with all errors: no method, invalid or duplicate names, and methods
+    that are both tuned and prompted, because methods that build on them would count as untuned."""
     issues = (
-        [] if methods else [Issue("methods", "there are none", "[]", "give at least one, such as METHODS[0]")]
+        []
+        if methods
+        else [Issue("methods", "the list is empty", "[]", "add at least one, such as METHODS[0]")]
     )
     names = [method.name for method in methods]
     for number, method in enumerate(methods):
@@ -94,8 +97,8 @@ def check_methods(methods: Sequence[Method]) -> list[Method]:
         elif method.name in names[:number]:
             issues.append(Issue("methods", "two methods have this name", name, "give each a different name"))
         if method.tuned and method.prompted:
-            message = "a method that changes weights is no prompt on which later methods may build"
-            issues.append(Issue("methods", message, name, "set `prompted = False` beside `tuned = True`"))
+            message = "a method that changes weights cannot be a prompt that later methods build on"
+            issues.append(Issue("methods", message, name, "set `prompted = False` next to `tuned = True`"))
     if issues:
         raise InputError(issues)
     return list(methods)

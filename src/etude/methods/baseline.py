@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etude.base.files import read_json
 from etude.index.build import load_task_encoder
@@ -16,16 +16,17 @@ from etude.text.likeness import are_repeated
 from etude.types import CLASSICAL, ModelRef
 
 if TYPE_CHECKING:
-    from etude.models.classical import Predictor
+    from etude.models.classical import Linear, Predictor
     from etude.models.gazetteer import Gazetteer
+    from etude.models.local.encoder import Encoder
 
 Fitted = TypeVar("Fitted")
 
 
 class Baseline(Method):
-    """The best on dev of: the most frequent answer; the nearest example's answer, by words and, if answers repeat, by
-    meaning; for classify TF-IDF + linear SVM and sentence embeddings + logistic regression; for extract the values of
-    the training answers, looked up in the text.
+    """The best on dev among: the most frequent answer; the answer of the nearest example, by words and, if answers
+    repeat, by meaning; for classify TF-IDF + linear SVM and sentence embeddings + logistic regression; for extract the
+    values of the training answers, looked up in the text.
 
     The best is fitted again on train and dev together. The reported dev results are those of the fit on train alone.
     """
@@ -41,7 +42,7 @@ class Baseline(Method):
         return self.keys if task.kind in ("classify", "answer") else ()
 
     def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """Count none: they cost next to nothing."""
+        """Return 0, because the predictors cost next to nothing."""
         return 0
 
     def fit(
@@ -80,7 +81,7 @@ class Baseline(Method):
             method=self.name,
             model=ModelRef(CLASSICAL, folder),
             instructions="",
-            # Choices give a confidence, and the nearest example has no probability.
+            # With choices an answer gets a confidence, but the nearest example has no probability.
             choices=() if isinstance(predictor, Nearest) else start.choices,
         )
 
@@ -108,14 +109,14 @@ def _time_fit(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:
 
 def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Predictor]:
     """Fit every classical model for this kind of task on `train`, the simplest first."""
-    from etude.models.classical import Constant, Linear, Nearest
+    from etude.models.classical import Constant, Nearest
 
     texts, outputs = split_columns(train.examples)
     predictors: dict[str, Predictor] = {
         "most frequent answer": Constant.fit(outputs),
         "nearest example": Nearest(texts, outputs),
     }
-    # Answers that repeat are known answers to choose among.
+    # If answers repeat, the task is to choose among known answers.
     is_choice = task.kind == "answer" and are_repeated(outputs)
     if is_choice and (encoder := load_task_encoder(task, context.models, context.notes)):
         predictors["nearest example by meaning"] = Nearest(texts, outputs, encoder)
@@ -123,26 +124,38 @@ def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext
         predictors["known values in the text"] = gazetteer
     # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
-        linear = {"TF-IDF + linear SVM": Linear.fit(texts, outputs, task.seed)}
+        linear = {"TF-IDF + linear SVM": fit_linear(task, texts, outputs)}
         if encoder := load_task_encoder(task, context.models, context.notes):
-            linear["embeddings + logistic regression"] = Linear.fit(
-                texts, outputs, task.seed, encoder=encoder
-            )
+            linear["embeddings + logistic regression"] = fit_linear(task, texts, outputs, encoder)
         for name, predictor in linear.items():
-            temperature = predictor.fit_temperature(*split_columns(dev.examples))
-            predictors[name] = replace(predictor, temperature=temperature)
+            predictors[name] = predictor.calibrate(*split_columns(dev.examples))
     return predictors
 
 
+def fit_linear(
+    task: Task, texts: Sequence[str], outputs: Sequence[str], encoder: Encoder | None = None
+) -> Linear:
+    """Fit the linear model for one label a row, several labels, or a score on the task's scale."""
+    from etude.models.classical import Linear
+    from etude.models.label_heads import LabelHeads, ScoreHeads
+
+    if task.several:
+        return LabelHeads.fit_lists(texts, outputs, task.seed, encoder)
+    if task.scale:
+        return ScoreHeads.fit_scores(texts, outputs, task.scale, task.seed, encoder=encoder)
+    return Linear.fit(texts, outputs, task.seed, encoder=encoder)
+
+
 def fit_again(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
-    """Fit the same kind of predictor on other rows; a linear one keeps its temperature."""
+    """Fit the same kind of predictor on other rows; a linear one keeps its temperature and thresholds."""
     from etude.models.classical import Constant, Features, Linear, Nearest
     from etude.models.gazetteer import Gazetteer
 
     texts, outputs = split_columns(rows.examples)
     if isinstance(predictor, Linear):
         encoder = None if isinstance(predictor.features, Features) else predictor.features
-        return Linear.fit(texts, outputs, task.seed, predictor.temperature, encoder)
+        calibrated: dict[str, Any] = {name: getattr(predictor, name) for name in predictor.calibrated}
+        return replace(fit_linear(task, texts, outputs, encoder), **calibrated)
     if isinstance(predictor, Gazetteer):
         return _fit_gazetteer(texts, outputs) or predictor
     if isinstance(predictor, Nearest):

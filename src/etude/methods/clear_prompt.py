@@ -1,4 +1,4 @@
-"""clear_prompt: instructions that state what the contract asks for."""
+"""clear_prompt: instructions that state the requirements of the contract."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,8 +11,8 @@ from etude.types import Model
 
 
 class ClearPrompt(Method):
-    """The best wording on dev: as given; the user's own `wordings:`; with the contract in words; with an answer
-    skeleton; with all of it in the user's turn."""
+    """The best wording on dev among: the instructions as given; the user's own `wordings:`; with the contract in words;
+    with an answer skeleton; and the longest of these in the user's turn."""
 
     name = "clear_prompt"
     label = "A clearer prompt"
@@ -25,17 +25,19 @@ class ClearPrompt(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Choose among the wordings, without those too long for the context with some row and those whose prompts the
-        model reads as it reads a simpler one's."""
+        """Choose among the wordings, without those that are too long for the context with some row, and those whose
+        prompts equal those of a simpler wording."""
         candidates = self.build_candidates(task, replace(start, method=self.name))
         model = context.models.get(start.model)
         # Lengths are checked on all rows, equal prompts only on those that choose.
         fitting = find_fitting(candidates, model, [*train, *dev])
         unequal = drop_equal_prompts(fitting, model, context.dev_sample(dev))
         if skipped := _names_without(candidates, fitting):
-            context.notes.append(f"longer than the context with some rows, so not tried: {skipped}")
+            context.notes.append(f"not tried, because they do not fit the context with some rows: {skipped}")
         if skipped := _names_without(fitting, unequal):
-            context.notes.append(f"the same prompts as those of a simpler wording, so not tried: {skipped}")
+            context.notes.append(
+                f"not tried, because their prompts equal those of a simpler wording: {skipped}"
+            )
         return context.choose(unequal, dev).assistant
 
     def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Issue]:
@@ -48,7 +50,7 @@ class ClearPrompt(Method):
 
     def build_candidates(self, task: Task, start: Assistant) -> list[Candidate]:
         """Build a candidate for every wording, from the simplest to the most complex; equal ones are dropped."""
-        # The user's own come early, since a limited effort drops the last ones.
+        # The user's own wordings come early, because a limited effort drops the last candidates.
         own = [(f"your wording {number}", text.strip()) for number, text in enumerate(task.wordings, start=1)]
         reworded = build_wordings(task.instructions.strip(), start.contract)
         candidates = [Candidate("as given", start)]
@@ -77,7 +79,7 @@ def find_fitting(candidates: Sequence[Candidate], model: Model, rows: Sequence[E
 def drop_equal_prompts(
     candidates: Sequence[Candidate], model: Model, rows: Iterable[Example]
 ) -> list[Candidate]:
-    """Keep the candidates with a prompt for some row that the model does not read as an earlier candidate's."""
+    """Keep only the first of several candidates whose rendered prompts are equal for all rows."""
     unique: dict[tuple[str, ...], Candidate] = {}
     inputs = [row.input for row in rows]
     for candidate in candidates:
@@ -91,7 +93,7 @@ def _names_without(candidates: Iterable[Candidate], tried: Collection[Candidate]
 
 
 def build_wordings(instructions: str, contract: Contract | None) -> list[tuple[str, str]]:
-    """Reword the instructions so that they say what the contract asks for; (name, text) of each."""
+    """Add the requirements of the contract to the instructions, in several ways; returns (name, text) of each."""
     if contract is None:
         return []
     rules, skeleton = contract.describe(), contract.skeleton()

@@ -8,16 +8,16 @@ from etude.models.registry import find_backend
 
 
 class Constrained(Method):
-    """The best untuned assistant so far, whose decoding is constrained to the contract's JSON schema, fields or regular
-    expression (llguidance). Labels are enforced in every method already."""
+    """The best untuned assistant so far, with decoding constrained to the contract's JSON schema, fields or regular
+    expression (llguidance). Labels are already enforced in every method."""
 
     name = "constrained"
     label = "Form enforced"
     prompted = False
 
     def missing_key(self, task: Task) -> str:
-        """Require a contract that is a grammar."""
-        has_grammar = (
+        """Require a contract that can be written as a grammar."""
+        has_grammar = task.several or (
             task.kind != "classify" and task.contract is not None and task.contract.grammar is not None
         )
         return "" if has_grammar else "a json_schema, fields or regex under contract:"
@@ -29,7 +29,7 @@ class Constrained(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Answer dev. If the grammar cannot be enforced, a note says why, and decoding is free."""
+        """Answer dev. If the grammar cannot be enforced, add a note with the reason and decode without it."""
         enforced = replace(start, method=self.name, enforced=True)
         try:
             return context.choose([Candidate("form enforced", enforced)], dev).assistant

@@ -33,20 +33,20 @@ class FewShot(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Choose among numbers and draws, without those too long for the context with most dev rows."""
+        """Choose among numbers and draws, without those that do not fit the context with most dev rows."""
         base = replace(start, method=self.name, shots=())
         candidates = self.build_candidates(task, train, base)
         fitting = [candidate for candidate in candidates if fits_most_rows(candidate, dev, context)]
         if too_long := [candidate.name for candidate in candidates if candidate not in fitting]:
             context.notes.append(
-                f"longer than the context with most dev rows, so not tried: {', '.join(too_long)}"
+                f"not tried, because they do not fit the context with most dev rows: {', '.join(too_long)}"
             )
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 
     def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """Use as many examples as are tried."""
+        """Use the largest number of examples that is tried."""
         return self.build_candidates(task, train, start)[-1].assistant, rows
 
     def build_candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
@@ -75,7 +75,8 @@ def fits_most_rows(candidate: Candidate, dev: Dataset, context: FitContext) -> b
 def choose_sizes(task: Task, groups: Mapping[str, Sequence[Example]]) -> list[int]:
     """Choose the numbers of examples to try: one and two of each label, or 2, 4, 8."""
     num_rows = sum(len(_drop_longest(examples)) for examples in groups.values())
-    candidate_sizes = (len(groups), 2 * len(groups)) if task.kind == "classify" else SHOT_NUMBERS
+    has_labels = task.kind == "classify" and not task.several
+    candidate_sizes = (len(groups), 2 * len(groups)) if has_labels else SHOT_NUMBERS
     return sorted({min(size, num_rows, MAX_SHOTS) for size in candidate_sizes})
 
 
@@ -92,7 +93,7 @@ def choose_shots(
 ) -> tuple[Example, ...]:
     """Sample `size` examples from the groups in turn, the commonest first, and shuffle them.
 
-    The longest examples of a group are passed over: they would cost in every request.
+    The longest examples of a group are not used, because they would make every request more expensive.
     """
     queues = [
         draw.sample(ordered, len(ordered))
@@ -111,5 +112,5 @@ def choose_shots(
 def _drop_longest(examples: Sequence[Example]) -> list[Example]:
     # The id breaks ties, so the order does not depend on the file.
     ordered = sorted(examples, key=lambda example: (len(example.text) + len(example.output), example.id))
-    # Nine tenths: the longest examples cost in every request.
+    # Without the longest tenth, which would make every request more expensive.
     return ordered[: max(1, int(0.9 * len(ordered)))]

@@ -48,7 +48,7 @@ class FineTune(Method):
     """A LoRA adapter, or with `train: {weights: full}` all weights, trained to give the training answers.
 
     The epoch with the lowest loss on dev is kept, or with `train: {dev_metric: true}` the one with the best metric on
-    dev. The prompt is short, since the weights carry the rest; shared/instructions.py chooses the instructions in it.
+    dev. The prompt is short, because the weights learn the rest; shared/instructions.py chooses its instructions.
     """
 
     name = "fine_tune"
@@ -73,7 +73,7 @@ class FineTune(Method):
         rows: Sequence[Example] = train.examples[:]
         dev_rows = context.dev_sample(dev)
         student, dev_to_train = self.build_untrained(task, start, train, context.models), dev_rows
-        # The search of a method with passages is fitted first; then training reads what the search will find.
+        # A method with passages fits its search first; then training uses the passages that the search will find.
         if fitted := self.fit_passages(task, train, dev, context):
             student = replace(student, search=fitted.ref)
             rows = fitted.add_passages(rows)
@@ -81,8 +81,9 @@ class FineTune(Method):
 
         def build_run() -> TrainingRun:
             model = context.models.get_trainable(student.model)
+            effort = context.effort
             run = build_training_run(
-                task, student, rows, dev_to_train, model, context.effort.epochs, context.left_out
+                task, student, rows, dev_to_train, model, effort.epochs, context.left_out, effort.box_rows
             )
             context.log({"supervision": list(run.supervision)})
             return run
@@ -97,9 +98,9 @@ class FineTune(Method):
         return None
 
     def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
-        """Build the task's model with the short prompt of training, not yet trained, without passages."""
+        """Build an assistant of the untrained model with the short prompt of training, without passages."""
         model = ModelRef(task.model)
-        # Another model than that of the prompts counts the longest answer with its own tokenizer.
+        # If prompts use another model, max_tokens is counted again with this model's tokenizer.
         same = task.max_tokens is not None or start.model == model
         return replace(
             start.without_examples(),
@@ -116,8 +117,8 @@ class FineTune(Method):
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """Time steps and the loss on dev before training and after each epoch; if the metric chooses the epoch, also
-        the answers to dev."""
+        """Time training steps and measuring the loss on dev, before training and after each epoch. If the metric
+        chooses the epoch, the answers to dev are included."""
         if learns_by_itself(task):
             return None
         from etude.training import estimate_speed
@@ -153,7 +154,7 @@ class FineTune(Method):
             known_rows = (*rows.train, *rows.dev)
             issues += find_too_long_to_train(student, known_rows, model, task.row_tokens, alternatives)
             yield from issues
-        # A row that is too long to train on must not set the room for the answers of the others.
+        # A row that is too long to train on must not decide max_tokens for the others.
         student = update_max_tokens(issues, task, student, rows.train, rows.models)
         remedy = f"shorten the row{alternatives}"
         yield from rows.find_too_long(student, f"the prompt of {self.name}", remedy, ["dev", "test"])

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from etude.index.build import DEFAULT_ENCODER, load_task_encoder
-from etude.methods.baseline import split_columns
+from etude.methods.baseline import fit_linear, split_columns
 from etude.methods.method import Assistant, Dataset, FitContext, Task, TrainingTime
 from etude.methods.shared.encoder_method import EncoderMethod
 from etude.models.registry import Models
@@ -20,7 +17,7 @@ from etude.types import Example
 
 class FineTuneEncoder(EncoderMethod):
     """All weights of the encoder and a classification head, which starts from the logistic regression of the
-    baseline; the epoch with most dev rows right is kept. No language model answers."""
+    baseline; the epoch with the best score on dev is kept. No language model is used."""
 
     name = "fine_tune_encoder"
     label = "Fine-tuned encoder"
@@ -30,8 +27,7 @@ class FineTuneEncoder(EncoderMethod):
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """That of all rows, or of the part that a budget allows."""
-        from etude.models.classical import Linear
+        """Time the training on all rows; on fewer rows it takes proportionally less."""
         from etude.training.classifier import estimate_classifier_seconds
 
         if (encoder := load_task_encoder(task, models, [])) is None:
@@ -39,9 +35,9 @@ class FineTuneEncoder(EncoderMethod):
         texts, labels = split_columns(train.examples)
 
         def time_all() -> list[float]:
-            """Time the head's start on all rows, and some steps."""
+            """Time fitting the initial head on all rows, and some steps."""
             started = time.perf_counter()
-            linear = Linear.fit(texts, labels, task.seed, encoder=encoder)
+            linear = fit_linear(task, texts, labels, encoder)
             fit_seconds = time.perf_counter() - started
             return [fit_seconds + estimate_classifier_seconds(linear, texts, labels)]
 
@@ -51,7 +47,7 @@ class FineTuneEncoder(EncoderMethod):
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> dict[str, Any]:
-        """Train from the logistic regression, and keep the epoch with most dev rows right."""
+        """Train from the logistic regression, and keep the epoch whose answers to dev score best."""
         from etude.models.classical import Linear, save_classical
         from etude.training.classifier import tune_classifier
 
@@ -59,23 +55,17 @@ class FineTuneEncoder(EncoderMethod):
         encoder = context.models.load_encoder(task.encoder or DEFAULT_ENCODER)
         dev_texts, dev_labels = split_columns(dev.examples)
 
-        def measure_accuracy(now: Linear) -> float:
-            return float(
-                np.mean(
-                    [
-                        label == gold
-                        for (label, _), gold in zip(now.predict(dev_texts), dev_labels, strict=True)
-                    ]
-                )
-            )
+        def score_dev(now: Linear) -> float:
+            answers = [answer for answer, _ in now.predict(dev_texts)]
+            return context.metric.measure_labels(answers, dev_labels)
 
         # The head starts from the logistic regression, which is better than random weights on few rows.
-        linear = Linear.fit(texts, labels, task.seed, encoder=encoder)
+        linear = fit_linear(task, texts, labels, encoder)
         tuned, result = tune_classifier(
-            linear, texts, labels, context.seed, context.folder / "epochs", measure_accuracy, context.log
+            linear, texts, labels, context.seed, context.folder / "epochs", score_dev, context.log
         )
-        # Training makes the probabilities too sure; the temperature corrects them on dev.
-        tuned = replace(tuned, temperature=tuned.fit_temperature(dev_texts, dev_labels))
+        # Training makes the probabilities over-confident; the temperature corrects them on dev.
+        tuned = tuned.calibrate(dev_texts, dev_labels)
         save_classical(tuned, context.folder / self.weights)
         return {
             "rows": len(texts),

@@ -1,4 +1,4 @@
-"""fine_tune_retrieval: weights trained on prompts with a passage, asked with the passage that a search finds."""
+"""fine_tune_retrieval: weights trained on prompts with a passage, and used with the passage that a search finds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,9 +10,9 @@ from etude.models.registry import Models
 
 
 class FineTuneRetrieval(FineTune):
-    """Like fine_tune, but each row is trained with the passage that supports its answer, put after the question, so the
-    model learns to say what the passage says. In use it gets the first passage that is found: small models copy well
-    from one passage and choose badly among several."""
+    """Like fine_tune, but each row is trained with the passage that supports its answer after the question, so the
+    model learns to repeat what the passage says. In use it gets the first passage that the search finds: small models
+    copy well from one passage, but are bad at choosing among several."""
 
     name = "fine_tune_retrieval"
     label = "Fine-tuned, with passages looked up"

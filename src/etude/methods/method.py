@@ -24,7 +24,7 @@ TrainingTime = Callable[
 
 @dataclass(frozen=True)
 class RowLengths:
-    """The rows of train and dev; of the test rows it says only which are too long for a prompt."""
+    """The rows of train and dev. Of the test rows, it reveals only which are too long for a prompt."""
 
     _split: Split
     models: Models
@@ -48,9 +48,8 @@ class RowLengths:
         """
         limit = PromptLimit(assistant, self.models.get(assistant.model, *assistant.needs))
         if limit.tokens < 1:
-            message = (
-                f"leaves no room for a prompt: the model reads {limit.model.context} tokens with its answer"
-            )
+            context = f"{limit.model.context} tokens"
+            message = f"leaves no room for a prompt: prompt and answer together can have at most {context}"
             remedy = "lower max_tokens: in the task file"
             yield Issue("max_tokens", message, str(assistant.max_tokens), remedy)
             return
@@ -64,18 +63,18 @@ class RowLengths:
 class Method(ABC):
     """A method of the ladder: a frozen value with one verb, `fit`. The defaults suit a prompt."""
 
-    name: ClassVar[str]  # its name in the task file and in folders
-    label: ClassVar[str]  # what the report calls it
+    name: ClassVar[str]  # its name in the task file and of its folder
+    label: ClassVar[str]  # its name in the report
     tuned: ClassVar[bool] = False  # whether the method changes weights of a language model
     prompted: ClassVar[bool] = True
-    """Whether it is a prompt to the untuned model, on which later methods may build."""
+    """Whether it is a prompt to the untuned model that later methods may build on."""
     asks_model: ClassVar[bool] = True  # whether a language model answers
     searches: ClassVar[bool] = False
-    """Whether it looks passages up, with the search that is fitted once for all methods of a run."""
+    """Whether it uses passages from the search that is fitted once for all methods of a run."""
     same_rows_as: ClassVar[str] = ""
-    """The method from whose training rows it learns, since it uses what that one has fitted."""
+    """The method whose training rows it uses, because it builds on what that method fitted."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
-    """Keys of the task file that change what it fits, apart from those that every method uses."""
+    """Keys of the task file that affect how it is fitted, apart from those that every method uses."""
 
     @abstractmethod
     def fit(
@@ -92,7 +91,7 @@ class Method(ABC):
         return ""
 
     def used_keys(self, task: Task) -> tuple[str, ...]:
-        """`keys`, plus those that other settings of the task make relevant."""
+        """Return `keys`, plus those that other settings of the task make relevant."""
         return self.keys
 
     def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
@@ -106,8 +105,8 @@ class Method(ABC):
     def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """Build what the plan is timed with: an assistant without a search, and rows, whose prompts are as long as the
-        longest that `fit` will try."""
+        """Build an assistant without a search, and rows, for timing: their prompts are as long as the longest ones that
+        `fit` will try."""
         return self.build_untrained(task, start, train, models), rows
 
     def measure_training_time(
@@ -117,15 +116,16 @@ class Method(ABC):
         return None
 
     def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Issue]:
-        """Find rows that the method could not answer or be trained on, apart from those too long for `start`."""
+        """Find rows that the method could not answer or be trained on, except rows that are too long for `start`."""
         return ()
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> Sequence[Assistant]:
-        """List the assistants with which `fit` would answer dev, or others with prompts as long."""
+        """List the assistants with which `fit` would answer dev, or others with prompts of the same length."""
         return [start]
 
     def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
-        """Load the assistant as it was before it learned dev rows, if it has; `folder` is the method's in the run."""
+        """Load the assistant as it was before it learned dev rows, if it learned any; `folder`: the method's in the
+        run."""
         return assistant
 
     def is_supported(self, task: Task) -> bool:

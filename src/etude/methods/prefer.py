@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from etude.training.rows.batches import TokenRow
 
 MIN_PREFERENCES = 10
-"""Least pairs (for KTO answers) to learn from; one pair (four answers) is needed to choose the epoch."""
-RATE_SHARE = (
-    0.3  # share of the learning rate of fine_tune; better than 0.1 on the dev pairs of bench/polite.py
-)
+"""Minimum number of pairs for training (for KTO: answers). Choosing the epoch needs one pair (four answers)."""
+RATE_SHARE = 0.3  # times the learning rate of fine_tune; better than 0.1 on the dev pairs of bench/polite.py
 EPOCHS = 3
 PAIRS_PER_STEP = 8
 BETTER, WORSE = "better", "worse"  # part of a row's id: which of the two answers it is
@@ -37,9 +35,9 @@ BETTER, WORSE = "better", "worse"  # part of a row's id: which of the two answer
 
 class Prefer(FineTune):
     """The weights of fine_tune, trained further on pairs of a better and a worse answer by DPO, or by the loss that
-    `train: {preference_loss: ...}` sets (`kto` also learns from thumbs). `beta` holds them to what fine_tune learned.
-    The epoch with the most dev pairs in the right order is kept, with KTO the one with the lowest dev loss; epoch 0
-    counts too."""
+    `train: {preference_loss: ...}` sets (`kto` also learns from thumbs). `beta` keeps them close to fine_tune. The
+    epoch with the most dev pairs in the right order is kept; with KTO, the one with the lowest dev loss. Epoch 0,
+    before this training, can be kept too."""
 
     name = "prefer"
     label = "Fine-tuned, then on preferences"
@@ -56,7 +54,9 @@ class Prefer(FineTune):
         """Load or fit the assistant of fine_tune and train it on preferences."""
         tuned = self._fit_tuned(task, train, dev, start, context)
         if learns_by_itself(task):
-            context.notes.append("the model cannot learn preferences: its answers are those of fine_tune")
+            context.notes.append(
+                "the model cannot learn preferences, so this method gives the same answers as fine_tune"
+            )
         else:
             tuned = self.train_on_preferences(task, tuned, context)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
@@ -64,7 +64,7 @@ class Prefer(FineTune):
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """Time a pair as two rows of fine_tune; fine_tune itself counts if the task does not run it before."""
+        """Time a pair as two rows of fine_tune; add fine_tune itself if the task does not run it before."""
         seconds = super().measure_training_time(task, start, train, models, answer)
         if seconds is None or task.preferences is None:
             return None
@@ -136,8 +136,8 @@ def _build_run(
     )
     rows, dev_rows = (add_mismatched_rows(side) if is_kto else side for side in (learned, chosen_by))
     if len(rows) < 2 * MIN_PREFERENCES or not dev_rows:
-        got = f"{len(rows) // 2} to learn from and {len(dev_rows) // 2} to choose by"
-        needed = f"{MIN_PREFERENCES} to learn from and {'four' if is_kto else 'one'} to choose by"
+        got = f"{len(rows) // 2} in train and {len(dev_rows) // 2} in dev"
+        needed = f"at least {MIN_PREFERENCES} in train and {'four' if is_kto else 'one'} in dev"
         remedy = "collect more, or leave prefer out of methods:"
         raise InputError([Issue("preferences", f"too few preferences: prefer needs {needed}", got, remedy)])
     config = replace(
@@ -147,7 +147,7 @@ def _build_run(
         epochs=min(EPOCHS, int(task.train.get("epochs", EPOCHS))),
         dropout=0.0,
     )
-    # Of the weights before this training: every loss but orpo compares with them.
+    # Log-probabilities of the weights before this training; every loss except orpo compares with them.
     reference = compute_log_probs(model.module, [*rows, *dev_rows], config.micro_tokens)
     loss = _build_loss(task, reference, [*learned, *chosen_by])
     unit, rows_per_unit = ("answers", 1) if is_kto else ("pairs", 2)
@@ -158,7 +158,7 @@ def _build_run(
     )
     num_learned, num_dev = len(learned) // rows_per_unit, len(chosen_by) // rows_per_unit
     supervision = (
-        f"{num_learned:,} {unit} are learned, and {num_dev:,} choose the epoch; {loss.name}.",
+        f"{num_learned:,} {unit} are trained on with {loss.name}, and {num_dev:,} are used to choose the epoch.",
         f"Left out because they are too long: {num_preferences - num_learned - num_dev:,} {unit}.",
     )
     run = TrainingRun(model, rows, dev_rows, config, supervision, (), loss=loss)
@@ -172,7 +172,9 @@ def _build_pairs(
     """Build two rows for each pair that fits, the better answer first. Raises InputError for thumbs."""
     if thumbs := [row.location or row.id for row in preferences if not (row.chosen and row.rejected)]:
         remedy = "set train: {preference_loss: kto}"
-        raise InputError([Issue("preferences", "a thumb is no pair of answers", thumbs[0], remedy)])
+        raise InputError(
+            [Issue("preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy)]
+        )
     rows = _build_answers(tuned, model, preferences)
     pairs = zip(rows[: len(preferences)], rows[len(preferences) :], strict=True)
     return [row for pair in pairs if max(len(row.ids) for row in pair) <= max_tokens for row in pair]
@@ -214,7 +216,7 @@ def _build_loss(task: Task, reference: Mapping[str, float], answers: Sequence[To
 def _measure_pairs(
     model: TrainableModel, dev_rows: Sequence[TokenRow], reference: Mapping[str, float], micro_tokens: int
 ) -> Mapping[str, Any]:
-    """Measure the share of dev pairs whose better answer has gained more, with its interval."""
+    """Measure the share of dev pairs whose better answer gained more probability, with its interval."""
     from etude.training.preference_losses import accuracy, compute_log_probs
 
     is_right = accuracy(compute_log_probs(model.module, dev_rows, micro_tokens), reference, dev_rows)
@@ -223,7 +225,7 @@ def _measure_pairs(
 
 
 def _merge_adapters(tuned: Assistant, preferring: Path, adapter: Path, task: Task) -> None:
-    """Make one adapter of the two; if all weights are tuned, use those of the second training."""
+    """Combine the two adapters into one; if all weights are tuned, use those of the second training."""
     from etude.models.local.adapters import stack_adapters
 
     rmtree(adapter, ignore_errors=True)

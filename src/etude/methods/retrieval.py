@@ -15,8 +15,8 @@ MAX_PASSAGES = 3  # passages of the candidate with several
 
 
 class Retrieval(Method):
-    """The best wording so far with passages of the documents after the question: one passage, examples with a passage
-    each, or several passages; chosen on dev."""
+    """The best wording so far, with passages of the documents after the question. One passage, examples with a passage
+    each, or several passages are tried on dev."""
 
     name = "retrieval"
     label = "Passages looked up"
@@ -48,7 +48,7 @@ class Retrieval(Method):
         return context.choose(list(build_candidates(task, train, base, fitted)), dev).assistant
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """List one passage, examples with passages, several passages; any passages do for their length."""
+        """List prompts of the same lengths: one passage, examples with passages, several passages."""
         assert task.documents is not None
         passages = read_passages(task.documents)
         text = "\n".join(passage.text for passage in passages)

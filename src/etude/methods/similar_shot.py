@@ -21,9 +21,9 @@ MAX_POOL = 5_000  # most training rows in the pool: a seeded sample if there are
 
 
 class SimilarShot(Method):
-    """The best wording so far with the k training rows before each question whose questions are nearest (Liu et al.
-    2021, arXiv 2101.06804). First the search (keywords, meaning, or both) is chosen whose first hits answer dev best;
-    then k by the model's answers to dev."""
+    """The best wording so far, with the k training rows whose questions are nearest before each question (Liu et al.
+    2021, arXiv 2101.06804). The search (keywords, meaning, or both) is the one whose first hits answer dev best; then k
+    is chosen by the model's answers to dev."""
 
     name = "similar_shot"
     label = "Similar examples in the prompt"
@@ -32,11 +32,11 @@ class SimilarShot(Method):
     def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """Use as many examples as are tried at most."""
+        """Use the largest number of examples that is tried."""
         return self.list_prompts(task, train, start)[-1], rows
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
-        """List every number of examples; any examples do for their length."""
+        """List a prompt for each number of examples. Which examples it has does not matter, only its length."""
         base = start.without_examples()
         numbers = choose_numbers(train)
         rows = random.Random(f"{task.seed}/similar").sample(train.examples, numbers[-1])
@@ -61,7 +61,7 @@ class SimilarShot(Method):
         fitting = [number for number, fit in zip(numbers, fits, strict=True) if fit] or numbers[:1]
         if skipped := [str(number) for number in numbers if number not in fitting]:
             context.notes.append(
-                f"longer than the context with most dev rows, so not tried: {', '.join(skipped)} examples"
+                f"not tried, because they do not fit the context with most dev rows: {', '.join(skipped)} examples"
             )
         candidates = [Candidate(f"{number} nearest", replace(base, num_similar=number)) for number in fitting]
         return context.choose(candidates, dev).assistant
@@ -69,7 +69,7 @@ class SimilarShot(Method):
     def _choose_search(
         self, task: Task, pool: Sequence[Example], dev: Dataset, context: FitContext
     ) -> Search:
-        """Choose the search whose first hits have the answers most like the right ones."""
+        """Choose the search whose first hits have the answers most similar to the right ones."""
         passages = [Passage(question(row), row.id) for row in pool]
         searches = {"keywords": Search(passages)}
         if encoder := load_task_encoder(task, context.models, context.notes):
@@ -81,7 +81,7 @@ class SimilarShot(Method):
         for name, search in searches.items():
             hits = search.find([question(row) for row in rows], 1)
             pairs = [(pool[first].output, row.output) for (first, *_), row in zip(hits, rows, strict=True)]
-            if task.kind == "classify":
+            if task.kind == "classify" and not task.several:
                 scores = [float(answer == expected) for answer, expected in pairs]
             else:  # the share of characters in common, 0 to 1
                 scores = [ratio(answer, expected) / 100 for answer, expected in pairs]

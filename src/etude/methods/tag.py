@@ -31,17 +31,18 @@ if TYPE_CHECKING:
     from etude.models.local.tagger import Tagger
 
 MIN_PRESENT = 0.5
-"""A field is tagged if so many of its training values are words of their text; else a classifier chooses its value."""
+"""A field is tagged if at least this share of its training values are words of their text; otherwise a classifier
+chooses its value."""
 MIN_JSON = 0.9
-"""Share of the training answers that have to be JSON objects; the others are not learned from."""
+"""At least this share of the training answers must be JSON objects; the others are skipped."""
 MAX_CLASSES = 100
-"""Distinct values that a field may have for a classifier to choose among them."""
+"""A classifier chooses the value of a field only if the field has at most this many distinct values."""
 
 
 class Tag(EncoderMethod):
     """All weights of the encoder and a linear layer over its words are trained to tag the values of the answer's
     fields; fields whose values are not in the text are chosen by a classifier. The epoch with the best F1 over the
-    values of dev is kept. No language model answers."""
+    values of dev is kept. No language model is used."""
 
     name = "tag"
     label = "Tagged by an encoder"
@@ -49,7 +50,7 @@ class Tag(EncoderMethod):
     weights = "tagger"
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
-        """Answers have to be JSON objects without lists of objects, with values that are words of the texts."""
+        """Require answers that are JSON objects without lists of objects, with values that are words of the texts."""
         try:
             texts, answers = _parse(rows)
         except NestedListError as error:
@@ -57,13 +58,13 @@ class Tag(EncoderMethod):
         if len(answers) < MIN_JSON * len(rows):
             return f"only {len(answers):,} of {len(rows):,} training answers are JSON objects"
         if not _count_values(texts, answers).tagged:
-            return "no field has half of its training values word for word in the texts"
+            return "no field has at least half of its training values word for word in the texts"
         return ""
 
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """That of all rows, or of the part that a budget allows."""
+        """Time the training on all rows; on fewer rows it takes proportionally less."""
         from etude.training.tagging import estimate_tagger_seconds
 
         texts, answers = _parse(train.examples)
@@ -93,7 +94,9 @@ class Tag(EncoderMethod):
         tagger = _build_tagger(task, counts, context.models)
         tagger.classified, notes = _fit_classifiers(task, texts, answers, counts, context.models)
         if num_skipped := len(rows) - len(texts):
-            notes.append(f"{format_count(num_skipped, 'row')} not learned from: no JSON object as answer")
+            notes.append(
+                f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON object"
+            )
         dev_texts, dev_answers = _parse(context.dev_sample(dev).examples)
         gold = [collect_values(answer) for answer in dev_answers]
 
@@ -159,7 +162,7 @@ def _count_values(texts: Sequence[str], answers: Sequence[Any]) -> ValueCounts:
 
 
 def _build_tagger(task: Task, counts: ValueCounts, models: Models) -> Tagger:
-    """An untrained tagger for the fields whose values are in the texts."""
+    """Build an untrained tagger for the fields whose values are in the texts."""
     import torch
 
     from etude.models.local.tagger import Tagger
@@ -174,8 +177,8 @@ def _build_tagger(task: Task, counts: ValueCounts, models: Models) -> Tagger:
 def _fit_classifiers(
     task: Task, texts: Sequence[str], answers: Sequence[Any], counts: ValueCounts, models: Models
 ) -> tuple[dict[Field, Predictor], list[str]]:
-    """A classifier for each field that is not tagged and takes few distinct values; and notes on values that neither
-    the tagger nor a classifier can give."""
+    """Fit a classifier for each field that is not tagged and has few distinct values. Return also notes on values that
+    neither the tagger nor a classifier can give."""
     from etude.models.classical import Constant, Linear
 
     classified: dict[Field, Predictor] = {}
@@ -191,8 +194,8 @@ def _fit_classifiers(
         ]
         num_labels = len(set(labels))
         if num_labels > MAX_CLASSES:
-            reason = f"{num_labels:,} distinct values that are not in the text"
-            notes.append(f"{name}: {reason}, so tag leaves it out; a language model may know them")
+            reason = f"it has {num_labels:,} distinct values, and most are not in the texts"
+            notes.append(f"{name}: tag leaves this field out, because {reason}")
         elif num_labels == 1:
             classified[path] = Constant.fit(labels)
         else:
@@ -202,7 +205,8 @@ def _fit_classifiers(
 
 
 def compute_f1(answers: Sequence[Values], gold: Sequence[Values], fields: Sequence[Field]) -> float:
-    """F1 over all values of the fields: an answer's value counts once for each equal value of the right answer."""
+    """Compute F1 over all values of the fields; each value of an answer is matched with one equal value of the right
+    answer."""
     num_right = num_given = num_wanted = 0
     for given, wanted in zip(answers, gold, strict=True):
         for path in fields:

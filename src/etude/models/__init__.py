@@ -1,1 +1,1 @@
-"""Models: anything that answers requests. `registry.Models` hands them out, each base loaded once."""
+"""Models: anything that answers requests. `registry.Models` loads them, each base only once."""

@@ -1,4 +1,4 @@
-"""What model backends can do, a base class for one with a single verb, and which requests are answered together."""
+"""The capabilities of model backends, a base class that needs one method, and the planning of batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from etude.types import Batch, Completion, Message, Model, Request, Sampling, TokenScore
 
 MAX_ROWS = 32
-MAX_TOKENS = 4096  # Tokens of one batch, padding included
+MAX_TOKENS = 4096  # Tokens of one batch, including padding
 Capability = Literal[
     "generate",
     "sample",
@@ -23,25 +23,25 @@ Capability = Literal[
     "concurrent",
 ]
 
-# Capability -> what such a backend can do. "train" needs a `TrainableModel`, "learn" a `LearningModel`, "live" a
-# `LiveModel`, "concurrent" a `ConcurrentModel`.
+# Capability -> description for messages and tables. "train" needs a `TrainableModel`, "learn" a `LearningModel`, "live"
+# a `LiveModel`, "concurrent" a `ConcurrentModel`.
 CAPABILITIES: Mapping[Capability, str] = {
     "generate": "answer requests",
-    "sample": "draw answers at random",
-    "stream": "give an answer piece by piece",
-    "score": "give log-probabilities of given answers",
-    "count": "count tokens as it reads them",
-    "choices": "restrict an answer to given texts",
+    "sample": "sample answers at random",
+    "stream": "stream an answer",
+    "score": "compute log-probabilities of given answers",
+    "count": "count tokens exactly",
+    "choices": "restrict an answer to a list of texts",
     "grammar": "constrain an answer to a grammar",
-    "train": "have its weights trained",
-    "learn": "learn rows by itself",
-    "concurrent": "answer requests of several threads at once",
-    "live": "generate many answers at once that begin and end at any time",
+    "train": "be trained by Étude",
+    "learn": "learn from rows in its own way",
+    "concurrent": "answer several threads at once",
+    "live": "generate many answers at once that start and end at any time",
 }
 
 
 class BatchedModel(ABC):
-    """A Model with one verb, `complete`. Override the rest if the backend can do better."""
+    """A Model for which only `complete` must be implemented. Override other methods if the backend can do better."""
 
     context = 10**9
     rows_per_batch = 8
@@ -95,7 +95,7 @@ class StreamedText:
         self.text = self._sent = ""
 
     def add(self, chunk: str) -> str:
-        """Add a chunk; return what is new of the answer without the white space around it."""
+        """Add a chunk; return the new text of the answer, without white space around the answer."""
         self.text += chunk
         piece = self.text.strip()[len(self._sent) :]
         self._sent += piece
@@ -110,8 +110,8 @@ def plan_batches(
 ) -> list[tuple[int, ...]]:
     """Group positions of `lengths` (tokens) into batches of similar length and the same kind.
 
-    A batch has at most `max_rows` rows and, padded to its longest row, at most `max_tokens` tokens; a longer row gets a
-    batch of its own. The result depends only on the arguments.
+    A batch has at most `max_rows` rows and, padded to its longest row, at most `max_tokens` tokens; a longer row is
+    alone in its batch. The result depends only on the arguments.
     """
     kinds = kinds if kinds is not None else [None] * len(lengths)
     first_of_kind: dict[Hashable, int] = {}
@@ -130,7 +130,7 @@ def plan_batches(
 
 
 def count_shared_tokens(sequences: Sequence[Sequence[Hashable]]) -> int:
-    """Count the tokens that all sequences begin with, leaving at least one of each; 0 for a single sequence."""
+    """Count the tokens that all sequences begin with, without the last token of any; 0 for a single sequence."""
     if len(sequences) < 2:
         return 0
     columns = zip(*(sequence[:-1] for sequence in sequences), strict=False)

@@ -1,7 +1,7 @@
 """Models without a language model: a constant answer, the nearest example, and linear classifiers.
 
-They answer requests like any other Model, so that a baseline is an Assistant like any other. They are saved as JSON and
-safetensors; nothing is pickled. Logits become probabilities by one temperature fitted on held-out rows (Guo et al.
+They answer requests like any other Model, so a baseline is an Assistant like any other. They are saved as JSON and
+safetensors; nothing is pickled. One temperature, fitted on held-out rows, converts logits to probabilities (Guo et al.
 2017, arXiv 1706.04599).
 """
 
@@ -11,9 +11,9 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +38,14 @@ TFIDF_OPTIONS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "sublinear_tf": True, "dtype": np.float32},
     {"analyzer": "char_wb", "ngram_range": (2, 5), "sublinear_tf": True, "dtype": np.float32},
 )
-# C of the logistic regression over an encoder's vectors. Accuracy on rows held back from banking77's train file with
-# 5 and 10 rows a label and with 8,000 rows: 78.7, 85.3 and 92.5%; with C = 1 75.7, 82.2 and 90.6%, with 100 77.9,
-# 85.8 and 92.2%.
+# C of the logistic regression over an encoder's vectors. Accuracy on held-out rows of banking77's train file, with 5
+# rows per label, 10 rows per label and 8,000 rows: 78.7, 85.3 and 92.5%. With C = 1 it was 75.7, 82.2 and 90.6%, with
+# C = 100 77.9, 85.8 and 92.2%.
 INVERSE_PENALTY = 10.0
 
 
 class Predictor(Protocol):
-    """The part in which these models differ."""
+    """The part that differs between these models."""
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return answer and log-probability for each text."""
@@ -68,12 +68,22 @@ class ClassicalModel(BatchedModel):
     def complete(self, requests: Sequence[Request]) -> tuple[Completion, ...]:
         """Answer one batch, in order."""
         started = time.perf_counter()
-        predictions = self.predictor.predict([request.messages[-1].content for request in requests])
+        texts = [request.messages[-1].content for request in requests]
+        spreads: list[dict[str, float]] = [{} for _ in texts]
+        if isinstance(self.predictor, Linear):
+            logs = self.predictor.compute_log_probabilities(texts)
+            spreads = [dict(zip(self.predictor.labels, row, strict=True)) for row in logs.tolist()]
+            predictions = self.predictor.decide(logs)
+        else:
+            predictions = self.predictor.predict(texts)
         seconds = (time.perf_counter() - started) / len(requests)
-        return tuple(Completion(text, "stop", 0, 0, 0, seconds, logprob) for text, logprob in predictions)
+        return tuple(
+            Completion(text, "stop", 0, 0, 0, seconds, logprob, choice_logprobs=spread)
+            for (text, logprob), spread in zip(predictions, spreads, strict=True)
+        )
 
     def render_text(self, messages: Sequence[Message]) -> str:
-        """Return the text that features are computed from."""
+        """Return the text from which features are computed."""
         return messages[-1].content
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
@@ -90,7 +100,7 @@ class Constant:
 
     @classmethod
     def fit(cls, outputs: Sequence[str]) -> Constant:
-        """Choose the most frequent output; the first of equally frequent ones."""
+        """Choose the most frequent output; among equally frequent outputs, the first."""
         ((text, number),) = Counter(outputs).most_common(1)
         return cls(text, float(np.log(number / len(outputs))))
 
@@ -112,7 +122,7 @@ class Constant:
 class Nearest:
     """The output of the nearest training input by cosine: of an encoder's vectors if there is one, else of TF-IDF.
 
-    The log-probability is the log of that cosine: it ranks answers and is not a calibrated probability.
+    The log-probability is the log of that cosine. It ranks answers but is not a calibrated probability.
     """
 
     texts: Sequence[str]
@@ -129,9 +139,9 @@ class Nearest:
             self.features, self.rows = Features.fit(self.texts)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """Return the output of the nearest training row; the first row of equally near ones."""
+        """Return the output of the nearest training row; among equally near rows, the first."""
         if isinstance(self.features, Features):
-            # rows of each block have length one, so their dot product is a cosine
+            # the rows of each block are unit vectors, so their dot product is a cosine
             cosines = (self.features.transform(texts) @ self.rows.T).toarray() / len(TFIDF_OPTIONS)
         else:
             cosines = self.features.embed(texts) @ self.rows.T
@@ -140,7 +150,7 @@ class Nearest:
         return [(self.outputs[row], float(log)) for row, log in zip(best, logs, strict=True)]
 
     def save(self, folder: Path) -> None:
-        """Write the training rows; features are computed again when they are loaded."""
+        """Write the training rows. Features are computed again at loading."""
         write_header(folder, "nearest", encoder=self.encoder.name if self.encoder else None)
         lines = (json.dumps(row, ensure_ascii=False) for row in zip(self.texts, self.outputs, strict=True))
         (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -157,6 +167,10 @@ class Nearest:
 @dataclass
 class Linear:
     """A linear classifier: an SVM (one against the rest) over TF-IDF, or logistic regression over an encoder."""
+
+    kind: ClassVar[str] = "linear"
+    extras: ClassVar[tuple[str, ...]] = ()  # further fields that are saved
+    calibrated: ClassVar[tuple[str, ...]] = ("temperature",)  # fields that `calibrate` sets
 
     labels: tuple[str, ...]
     features: Features | Encoder
@@ -176,11 +190,7 @@ class Linear:
     ) -> Linear:
         """Fit on at least two distinct labels, over the vectors of `encoder` if there is one, else over TF-IDF."""
         features, rows = (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
-        model = (
-            LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-            if encoder
-            else LinearSVC(C=1.0, random_state=seed)
-        )
+        model = create_classifier(seed, encoder)
         model.fit(rows, labels)
         coefficients, intercepts = model.coef_, model.intercept_
         if len(model.classes_) == 2:  # scikit-learn stores one row for both classes
@@ -203,8 +213,18 @@ class Linear:
         margins: NDArray[np.float32] = rows @ self.coefficients.T + self.intercepts
         return margins
 
+    def encode_labels(self, outputs: Sequence[str]) -> NDArray[Any]:
+        """Return what training compares the margins with: the number of each label. Raises KeyError for others."""
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        return np.array([numbers[output] for output in outputs])
+
+    def calibrate(self, texts: Sequence[str], labels: Sequence[str]) -> Linear:
+        """Return the classifier with what is fitted on held-out rows: here the temperature."""
+        return replace(self, temperature=self.fit_temperature(texts, labels))
+
     def fit_temperature(self, texts: Sequence[str], labels: Sequence[str]) -> float:
-        """Find the temperature with the smallest log-loss on held-out rows; labels unseen in training are skipped."""
+        """Find the temperature with the smallest log-loss on held-out rows; labels that training had not are
+        skipped."""
         index = {label: number for number, label in enumerate(self.labels)}
         rows = [row for row, label in enumerate(labels) if label in index]
         if not rows:
@@ -224,13 +244,17 @@ class Linear:
         return logs
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """Return the label with the largest margin and its log-probability."""
-        logs = self.compute_log_probabilities(texts)
+        """Return the answer to each text and its log-probability."""
+        return self.decide(self.compute_log_probabilities(texts))
+
+    def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Return the likeliest label of each row of log-probabilities with its own."""
         best = logs.argmax(axis=1)
         return [(self.labels[label], float(logs[row, label])) for row, label in enumerate(best)]
 
     def save(self, folder: Path) -> None:
-        """Write weights as safetensors, and vocabularies or the encoder's name as JSON; also a tuned encoder."""
+        """Write weights as safetensors, vocabularies or the encoder's name as JSON, and a tuned encoder if there is
+        one."""
         tensors = {"coefficients": self.coefficients, "intercepts": self.intercepts}
         encoder = None
         if isinstance(self.features, Features):
@@ -239,14 +263,16 @@ class Linear:
             encoder = {"name": self.features.name, "tuned": self.features.is_tuned}
             if self.features.is_tuned:
                 self.features.save(folder / "encoder")
-        write_header(folder, "linear", labels=self.labels, temperature=self.temperature, encoder=encoder)
+        extras = {name: getattr(self, name) for name in self.extras}
+        header = {"labels": self.labels, "temperature": self.temperature, "encoder": encoder, **extras}
+        write_header(folder, self.kind, **header)
         save_file(
             {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
             folder / "weights.safetensors",
         )
 
     @classmethod
-    def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Linear:
+    def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Self:
         """Read what `save` wrote."""
         tensors = load_file(folder / "weights.safetensors")
         features: Features | Encoder
@@ -262,23 +288,32 @@ class Linear:
             tensors["coefficients"],
             tensors["intercepts"],
             header["temperature"],
+            **{name: header[name] for name in cls.extras},
         )
+
+
+def create_classifier(seed: int, encoder: Encoder | None) -> Any:
+    """Create an untrained classifier: logistic regression over vectors of an encoder, an SVM over TF-IDF."""
+    if encoder:
+        return LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
+    return LinearSVC(C=1.0, random_state=seed)
 
 
 @dataclass
 class Features:
-    """The two TF-IDF blocks, each row of each block of length one."""
+    """The two TF-IDF blocks. Each row of each block is a unit vector."""
 
     vectorisers: list[TfidfVectorizer]
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> tuple[Features, csr_matrix]:
-        """Fit vocabulary and document frequencies; return the features and those of the texts, as `transform`."""
+        """Fit vocabulary and document frequencies; return the Features and the matrix of the texts, as from
+        `transform`."""
         vectorisers = [_create_vectoriser(options) for options in TFIDF_OPTIONS]
         return cls(vectorisers), _join_blocks([vectoriser.fit_transform(texts) for vectoriser in vectorisers])
 
     def save(self, folder: Path) -> dict[str, NDArray[np.float32]]:
-        """Write the vocabularies; return the inverse document frequencies, which are saved with other weights."""
+        """Write the vocabularies. Return the inverse document frequencies, which are saved with the other weights."""
         vocabularies = [vectoriser.get_feature_names_out().tolist() for vectoriser in self.vectorisers]
         text = json.dumps(vocabularies, ensure_ascii=False)
         (folder / "vocabulary.json").write_text(text, encoding="utf-8")
@@ -289,7 +324,7 @@ class Features:
 
     @classmethod
     def load(cls, folder: Path, tensors: dict[str, NDArray[np.float32]]) -> Features:
-        """Read what `save` wrote and returned."""
+        """Read the vocabularies that `save` wrote; `tensors` has the frequencies that it returned."""
         vectorisers = []
         for number, terms in enumerate(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))):
             vocabulary = {term: column for column, term in enumerate(terms)}
@@ -305,7 +340,7 @@ class Features:
 
 def _join_blocks(blocks: Sequence[csr_matrix]) -> csr_matrix:
     joined = csr_matrix(hstack(blocks, format="csr"))
-    joined.sort_indices()  # the same numbers in the same order, so that sums are equal to the last bit
+    joined.sort_indices()  # the same numbers in the same order, so sums are equal to the last bit
     return joined
 
 
@@ -332,6 +367,8 @@ def load_predictor(folder: Path, models: Models) -> Predictor:
         "constant": Constant.load,
         "nearest": Nearest.load,
         "linear": Linear.load,
+        "label_heads": import_lazily("etude.models.label_heads:load_label_heads"),
+        "score_heads": import_lazily("etude.models.label_heads:load_score_heads"),
         "gazetteer": import_lazily("etude.models.gazetteer:load_gazetteer"),
         "tagger": import_lazily("etude.models.local.tagger:load_tagger"),
     }
@@ -347,6 +384,6 @@ def save_classical(predictor: Predictor, folder: Path) -> Path:
 
 
 def write_header(folder: Path, kind: str, **values: object) -> None:
-    """Write classical.json, which says how to load the predictor in `folder`."""
+    """Write classical.json, from which the predictor in `folder` is loaded."""
     body = json.dumps({"kind": kind, **values}, ensure_ascii=False, sort_keys=True)
     (folder / "classical.json").write_text(body + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """A deterministic model without weights, for tests, examples of the API and dry runs.
 
-It behaves like a real one where that matters to the ladder: it copies from similar examples in the prompt, so few-shot
-helps; it copies from the rows it was tuned on, so fine-tuning helps more; without either it guesses. A token is a word
-between white space.
+It behaves like a real model where that matters for a comparison. It copies from similar examples in the prompt, so
+few-shot helps. It copies from the rows it was tuned on, so fine-tuning helps more. Without either, it guesses. A token
+is a word between white space.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from etude.models import backend, registry
 from etude.types import Batch, Completion, Example, Message, ModelRef, Request
 
 ADAPTER_FILE = "fake_adapter.json"
-MIN_OVERLAP = 0.3  # Overlap from which on a known answer is given instead of a guessed choice
+MIN_OVERLAP = 0.3  # From this overlap on, it gives the known answer instead of guessing a choice
 
 
 class QuestionIndex:
@@ -50,7 +50,7 @@ class QuestionIndex:
 
 
 class FakeModel(backend.BatchedModel):
-    """A Model that computes nothing: the same answers to the same requests, on every machine."""
+    """A Model without computation: it gives the same answers to the same requests on every machine."""
 
     def __init__(self, name: str = "fake", adapter: Path | None = None) -> None:
         super().__init__(name)
@@ -63,8 +63,8 @@ class FakeModel(backend.BatchedModel):
         for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             if len(prompt) + request.max_tokens > self.context:
                 raise ModelError(
-                    f"Request {number} has {len(prompt)} tokens and may answer with {request.max_tokens}; "
-                    f"{self.name} reads at most {self.context}. Shorten it or lower max_tokens."
+                    f"Request {number} has {len(prompt)} tokens and its answer may have {request.max_tokens}; "
+                    f"{self.name} reads at most {self.context} in total. Shorten it or lower max_tokens."
                 )
         shared = backend.count_shared_tokens(prompts)
         for batch in super().batches(requests, done):
@@ -82,6 +82,9 @@ class FakeModel(backend.BatchedModel):
         for request, (text, probability) in zip(requests, answers, strict=True):
             words = re.findall(r"\s*\S+", text)
             is_cut = not request.choices and len(words) >= request.max_tokens
+            sure = min(probability, 0.99)
+            doubt = (1 - sure) / max(1, len(request.choices) - 1)  # of each of the others
+            spread = {choice: math.log(sure if choice == text else doubt) for choice in request.choices}
             completions.append(
                 Completion(
                     text="".join(words[: request.max_tokens]) if is_cut else text,
@@ -90,19 +93,20 @@ class FakeModel(backend.BatchedModel):
                     cached_tokens=0,
                     answer_tokens=request.max_tokens if is_cut else len(words) + 1,
                     seconds=seconds,
-                    logprob=math.log(min(probability, 0.99)),
+                    logprob=math.log(sure),
+                    choice_logprobs=spread,
                 )
             )
         return completions
 
     def stream(self, request: Request) -> Iterator[str]:
-        """Yield the answer word by word, each with the white space after it."""
+        """Yield the answer word by word. Each word includes the white space after it."""
         yield from re.findall(r"\s*\S+\s*", self.generate([request])[0].text)
 
     def score(self, requests: Sequence[Request], completions: Sequence[str]) -> list[list[float]]:
-        """Return log-probabilities of given answers, one for each word and the end of turn.
+        """Return the log-probabilities of given answers: one for each word and one for the end of turn.
 
-        They are near 0 for the answer that this model gives, -5 for any other.
+        They are near 0 for the answer that this model would give, and -5 for any other.
         """
         answers = [completion.text for completion in self.generate(requests)]
         return [
@@ -140,7 +144,7 @@ class FakeModel(backend.BatchedModel):
                 return answer, max(overlap, floor)
             digest = hashlib.sha256(question.encode("utf-8")).digest()
             return request.choices[int.from_bytes(digest[:8], "big") % len(request.choices)], floor
-        # without a similar question: some answer of the right form, else an echo
+        # without a similar question, guess an answer of the right form, else repeat the question
         if not answer:
             answer = shots.answers[0] if shots.answers else question
         return answer, max(overlap, 0.1)
@@ -157,13 +161,14 @@ def _read_adapter(folder: Path) -> dict[str, str]:
         answers = json.loads(path.read_text(encoding="utf-8"))["answers"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{path} is not an adapter of the fake model ({error}). Write it with FakeModel.learn."
+            f"{path} is not an adapter of the fake model ({error}). Create it with FakeModel.learn."
         ) from error
     return {str(question): str(answer) for question, answer in answers.items()}
 
 
 def _parse_options(name: str) -> tuple[float, int]:
-    """Parse `fake:delay=0.01,context=500`: seconds to sleep for every batch, words of a prompt with its answer."""
+    """Parse `fake:delay=0.01,context=500`: seconds to sleep for every batch, and the largest number of words of a
+    prompt and its answer."""
     values = dict(option.partition("=")[::2] for option in name.partition(":")[2].split(",") if option)
     try:
         options = float(values.pop("delay", 0.0)), int(values.pop("context", 4096))

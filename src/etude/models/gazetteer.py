@@ -1,4 +1,4 @@
-"""A gazetteer: the values of the training answers, looked up in a text, the longest first."""
+"""A gazetteer: it looks up the values of the training answers in a text, the longest values first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Words = tuple[str, ...]
 
 @dataclass
 class Gazetteer:
-    """Answers with the known values that are in the text; a field with none of them in any text is answered with its
+    """Answers with the known values that occur in the text. A field whose values occur in no training text gets its
     most frequent value."""
 
     shape: AnswerShape
     entries: Mapping[Words, tuple[Field, float]]
-    """Words in lower case -> the field, and the share of occurrences that are values of it."""
+    """Words in lower case -> the field, and the share of their occurrences that are values of this field."""
     constants: Values
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Grammars as llguidance reads them, which enforces them for every engine of this machine."""
+"""Grammars in the format of llguidance, which enforces them for every engine on this machine."""
 
 import json
 from functools import partial
@@ -9,13 +9,13 @@ from llguidance import LLMatcher
 from etude.errors import GrammarError
 from etude.types import Grammar
 
-# White space between two parts of JSON: a space, or a new line with its indentation. Without a limit some models
-# generate nothing but white space.
+# White space between two parts of JSON: a space, or a new line with indentation. Without this limit, some models
+# generate only white space.
 SPACE = r" |\n {0,16}"
 
 
 def compile_grammar(grammar: Grammar) -> dict[str, Any]:
-    """Convert a grammar to llguidance's own form. Raises GrammarError, naming the construct that it cannot enforce."""
+    """Convert a grammar to llguidance's format. Raises GrammarError with the construct that it cannot enforce."""
     kind, parse = "regular expression", LLMatcher.grammar_from_regex
     if grammar.kind == "json_schema":
         kind = "JSON schema"

@@ -1,4 +1,4 @@
-"""Backends by the names they handle, and models handed out, each base loaded once.
+"""The backends by the names they handle, and the loaded models. Each base is loaded once.
 
 A new backend is one file with a function that loads a model, and one entry in BACKENDS.
 """
@@ -26,8 +26,8 @@ Value = TypeVar("Value")
 
 
 class Models:
-    """Hands out models. `device`, `dtype` and `cache` are those of `load_local`. `endpoints` are those of the task by
-    their names, and `journal` is the file with the answers of remote models."""
+    """Loads models and caches them. `device`, `dtype` and `cache` are as in `load_local`. `endpoints` are the task's,
+    by name; `journal` is the file with the answers of remote models."""
 
     def __init__(
         self,
@@ -40,20 +40,20 @@ class Models:
         self.device, self.dtype, self.cache = device, dtype, cache
         self.endpoints, self.journal = endpoints or {}, journal
         self.notes: dict[str, None] = {}
-        """What a reader of the answers should know about the models, each sentence once."""
+        """Sentences about the models for readers of the answers, each sentence once."""
         self.expected: Sequence[ModelRef] = ()
-        """Models that will be requested, for backends that can load them together."""
+        """Models that will be requested later; some backends load them together."""
         self._models: dict[ModelRef, Model] = {}
         self._values: dict[object, Any] = {}
 
     def get(self, ref: ModelRef, *needs: Capability) -> Model:
         """Return the model that `ref` names, with its adapter, loaded once.
 
-        Raises ModelError if its backend cannot do what is needed or finds no such model, MissingExtraError if a
+        Raises ModelError if its backend lacks a needed capability or does not find the model, MissingExtraError if a
         package is not installed.
         """
         backend = find_backend(ref.name)
-        # refused before anything is loaded, so that no method is fitted in vain
+        # refused before anything is loaded, so no method is fitted for nothing
         for need in needs:
             if need not in (*backend.can, *backend.tries):
                 raise ModelError(_format_missing(ref.name, backend, need))
@@ -61,20 +61,20 @@ class Models:
             if not all(find_spec(module) for module in backend.modules):
                 raise MissingExtraError(f"A {backend.name} model", backend.extra)
             model = backend.load(ref, self)
-            # without a service nobody would be asked before rows are sent
+            # without a service, the user would not be asked before rows are sent
             if isinstance(model, RemoteModel) and backend.service is None:
                 raise ModelError(
-                    f"The backend {backend.name} sends rows away: give it a service= in its entry."
+                    f"The backend {backend.name} sends rows to another machine, so its entry needs service=."
                 )
             self._models[ref] = model
         return self._models[ref]
 
     def get_trainable(self, ref: ModelRef) -> TrainableModel:
-        """Return a model whose weights the training loop changes."""
+        """Return a model whose weights the training loop can change."""
         return cast(TrainableModel, self.get(ref, "train"))
 
     def get_learning(self, ref: ModelRef) -> LearningModel:
-        """Return a model that learns rows by itself."""
+        """Return a model that learns from rows in its own way."""
         return cast(LearningModel, self.get(ref, "learn"))
 
     def get_live(self, ref: ModelRef) -> "LocalModel":
@@ -82,7 +82,7 @@ class Models:
         return cast("LocalModel", self.get(ref, "live"))
 
     def get_concurrent(self, ref: ModelRef) -> ConcurrentModel:
-        """Return a model that answers several threads at once."""
+        """Return a model that can answer several threads at once."""
         return cast(ConcurrentModel, self.get(ref, "concurrent"))
 
     def find_service(self, name: str) -> Service | None:
@@ -90,7 +90,7 @@ class Models:
         return find_service(name, self.endpoints)
 
     def load_encoder(self, name: str, folder: Path | None = None) -> "Encoder":
-        """Load the encoder `name`, or a tuned one from its folder, as a copy of the weights of its own.
+        """Load the encoder `name`, or a tuned encoder from its folder, as a new copy of the weights.
 
         Raises ModelError, or MissingExtraError if torch is not installed.
         """
@@ -101,8 +101,12 @@ class Models:
         return load_encoder(name, folder, self.device)
 
     def load_shared_encoder(self, name: str) -> "Encoder":
-        """Return the published encoder `name`, loaded once; it must not be trained."""
+        """Return the published encoder `name`, which is loaded once and must not be trained."""
         return self.load_once(("encoder", name), lambda: self.load_encoder(name))
+
+    def load_search_encoder(self, name: str, folder: Path | None = None) -> "Encoder":
+        """Return the encoder of a search: the shared published one, or a tuned one from its folder."""
+        return self.load_encoder(name, folder) if folder else self.load_shared_encoder(name)
 
     def load_once(self, key: object, load: Callable[[], Value]) -> Value:
         """Return the result of the first call of `load` for `key`."""
@@ -111,47 +115,47 @@ class Models:
         return cast(Value, self._values[key])
 
     def remove(self, ref: ModelRef) -> None:
-        """Drop one model; its memory is free when nobody else holds it."""
+        """Drop one model. Its memory is freed when nothing else refers to it."""
         self._models.pop(ref, None)
 
     def clear(self) -> None:
-        """Drop every model in this process; models of services stay, because they count requests."""
+        """Drop every model in this process. Models of services stay, because they count requests."""
         self._models = {ref: model for ref, model in self._models.items() if isinstance(model, RemoteModel)}
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A kind of model, and what it says about itself."""
+    """A kind of model: how to recognize its names, load it and describe it."""
 
     name: str
     names: str
-    """The model names it handles, in words."""
+    """A description of the model names that it handles."""
     handles: Callable[[str], bool]
     load: Callable[[ModelRef, Models], Model]
-    """Loads the model of a ModelRef; the Models are there for a base that several adapters share."""
+    """Loads the model of a ModelRef. Through the Models, several adapters share one base."""
     can: tuple[Capability, ...]
     tries: tuple[Capability, ...] = ()
-    """What it does without a guarantee; the contract then says whether an answer has the right form."""
+    """Capabilities without a guarantee: the contract then checks the form of each answer."""
     check_name: Callable[[str, str], str] = lambda name, key: ""
-    """Why a name under this key of a task cannot be a model, "" if it can; never looks on the network."""
+    """Explains why a name under this key of a task cannot be a model; "" if it can. Must not use the network."""
     title: Callable[[str], str] = str
-    """A name for readers."""
+    """Returns the name for readers."""
     is_language_model: bool = True
     caveat: str = ""
-    """A sentence that a verdict on its answers must contain."""
+    """A sentence that every verdict on its answers must contain."""
     modules: tuple[str, ...] = ()
-    """Modules it needs."""
+    """The modules that it needs."""
     extra: str = ""
-    """The extra that installs them."""
+    """The extra of the package that installs them."""
     service: Callable[[str, Mapping[str, Endpoint]], Service] | None = None
-    """Where requests are sent, by the model's name and the task's endpoints; None if they stay in this process. The
+    """The service that answers requests, from the model's name and the task's endpoints; None for this process. The
     user is asked before rows are sent to a service, and its limits and journal apply."""
     identify: Callable[[str, Path], object] = lambda name, folder: name
-    """What tells a model from others in a run's fingerprint, by its name and the task's folder."""
+    """The value that identifies a model in a run's fingerprint, from its name and the task's folder."""
 
 
 def import_lazily(function: str) -> Callable[..., Any]:
-    """Wrap the function `module:name`, which is imported when it is called."""
+    """Wrap the function `module:name` so that it is imported at the first call."""
     module, _, name = function.partition(":")
     return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
@@ -164,7 +168,7 @@ BACKENDS: list[Backend] = [
         lambda name: name.partition(":")[0] == "fake",
         import_lazily("etude.models.fake:load"),
         ("generate", "stream", "score", "count", "choices", "learn"),
-        caveat="The fake model is for trying Étude: its numbers do not hold for a real one.",
+        caveat="The fake model is only for trying Étude: its results say nothing about a real model.",
     ),
     Backend(
         CLASSICAL,
@@ -178,12 +182,32 @@ BACKENDS: list[Backend] = [
         "endpoint",
         "{endpoint: URL, model: NAME}, an OpenAI-compatible server",
         urls.is_url,
-        import_lazily("etude.models.endpoint.model:load"),
+        import_lazily("etude.models.endpoint.model:load_endpoint"),
         ("generate", "sample", "stream", "concurrent"),
         tries=("choices",),
         check_name=urls.explain_url,
         title=urls.format_endpoint,
         service=endpoint.describe_service,
+    ),
+    Backend(
+        "decisions",
+        "{endpoint: URL, model: NAME} under decision_model:, a server that implements OpenAI's /v1/decisions",
+        lambda name: name.startswith(urls.DECISIONS),
+        import_lazily("etude.models.endpoint.decision_model:load"),
+        ("generate", "choices"),
+        title=urls.format_endpoint,
+        is_language_model=False,
+        service=endpoint.describe_service,
+    ),
+    Backend(
+        "sparrow",
+        "`sparrow-decider`, or another model of that package, under decision_model:",
+        lambda name: name.startswith(urls.LOCAL_DECIDERS),
+        import_lazily("etude.models.sparrow:load"),
+        ("generate", "choices"),
+        is_language_model=False,
+        modules=("sparrow_decider",),
+        extra="decide",
     ),
     Backend(
         "llama_cpp",
@@ -209,7 +233,7 @@ BACKENDS: list[Backend] = [
 
 
 def register(backend: Backend) -> None:
-    """Add your own backend before the others; it replaces one of the same name."""
+    """Add a backend before the others. It replaces a backend of the same name."""
     BACKENDS[:] = [backend, *(other for other in BACKENDS if other.name != backend.name)]
 
 
@@ -231,7 +255,9 @@ def get_title(name: str) -> str:
 
 def _format_missing(name: str, backend: Backend, need: Capability) -> str:
     able = "; ".join(f"{other.name}: {other.names}" for other in BACKENDS if need in other.can)
-    remedy = f"Set model: in the task file to one that can ({able})" if able else "No backend can yet"
+    remedy = (
+        f"In the task file, set model: to a model that can ({able})" if able else "No backend can do this yet"
+    )
     learns_itself = need == "train" and "learn" in backend.can
-    hint = f"; compare and train without --show accept {backend.name} as it is" if learns_itself else ""
+    hint = f"; compare, and train without --show, also work with {backend.name}" if learns_itself else ""
     return f"{get_title(name)} cannot {CAPABILITIES[need]}. {remedy}{hint}."

@@ -1,7 +1,7 @@
-"""Models that answer somewhere else: what the user is asked before rows are sent, limits, and the journal of answers.
+"""Models that run elsewhere: the description of the service, its limits, and the journal of answers.
 
-A remote backend is a `RemoteModel` with one verb, `ask`, and a `Service` in its entry of the registry. The rest is the
-same for all of them: requests go out in several threads, none is paid for twice, and none goes beyond a limit.
+A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the registry. The rest is
+the same for all of them: several threads send requests, no request is paid for twice, and none exceeds a limit.
 """
 
 import hashlib
@@ -20,35 +20,36 @@ from etude.models.backend import BatchedModel
 from etude.task import Prices
 from etude.types import Batch, Completion, Request
 
-RESUME = "All answers so far are saved: run the same command again to resume."
+RESUME = "All answers so far are saved. Run the same command again to resume."
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where a model answers, and on what terms. Rows are sent only after the user has agreed."""
+    """The service behind a model, with its limits and prices. Rows are sent only after the user has agreed."""
 
     title: str
-    """Its name for readers."""
+    """The name for readers."""
     is_local: bool = False
-    """Whether rows stay on this machine; then the user is asked only if requests have prices."""
+    """Whether rows stay on this machine. If so, the user is asked only if requests have prices."""
     prices: Prices | None = None
     max_requests: int | None = None
-    """Requests after which a run stops."""
+    """The number of requests after which a run stops."""
     max_cost: float | None = None
-    """Money after which a run stops, in the unit of the prices."""
+    """The cost after which a run stops, in the currency of the prices."""
     at_once: int = 8
-    """Requests under way at the same time."""
+    """The number of requests in progress at the same time."""
 
 
 class Journal:
-    """The answers of one service, by request. With a file they survive a restart; without one they are only counted."""
+    """The answers of one service, by request. With a file they survive a restart; without a file they are only
+    counted."""
 
     def __init__(self, service: Service, file: Path | None = None) -> None:
         self.title, self.file = service.title, file
         self._completions: dict[str, Completion] = {}
         self._num_answered = 0
         self.tokens = (0, 0, 0)
-        """Prompt tokens, cached prompt tokens and answer tokens of all answers."""
+        """The numbers of prompt tokens, cached prompt tokens and answer tokens of all answers."""
         for line in read_lines(file) if file and file.exists() else ():
             if line["service"] == self.title:
                 self._count(line["request"], Completion(**line["completion"]))
@@ -62,7 +63,7 @@ class Journal:
         return self._completions.get(key)
 
     def add(self, key: str, completion: Completion, model: str) -> None:
-        """Save an answer to disk, with the name that the model reports; with an empty `key` it is only counted."""
+        """Save an answer to disk, with the name that the model reports. With an empty `key`, only count it."""
         if self.file and key:
             line = {"service": self.title, "model": model, "request": key, "completion": asdict(completion)}
             append_line(self.file, line)
@@ -81,7 +82,7 @@ class Journal:
 
 
 class RemoteModel(BatchedModel):
-    """A Model that asks a service. Implement `ask`; `notes` collects what readers of the answers should know."""
+    """A Model that asks a service. Implement `ask`. `notes` collects sentences for readers of the answers."""
 
     rows_per_batch = 32
 
@@ -97,22 +98,22 @@ class RemoteModel(BatchedModel):
         self.journal = Journal(service) if journal is None else journal
         self.notes = {} if notes is None else notes
         self.identity: Sequence[object] = (name,)
-        """All settings that an answer depends on, besides the request."""
+        """All settings, besides the request, that an answer depends on."""
         self.stopped = threading.Event()
-        """Set when nobody waits for answers any more: `ask` should give up and send nothing again."""
+        """Set when nobody needs the answers any more: `ask` should stop and send nothing again."""
         self._lock, self._num_open = threading.Lock(), 0
         self._slots = threading.BoundedSemaphore(service.at_once)
 
     @abstractmethod
     def ask(self, request: Request) -> tuple[Completion, str]:
-        """Answer one request; return also the name that the model reports. Several threads call this at once."""
+        """Answer one request; also return the name that the model reports. Several threads call this at once."""
         ...
 
     def batches(self, requests: Sequence[Request], done: Collection[int] = ()) -> Iterator[Batch]:
         """Answer in batches of 32 in the order of the list.
 
-        All requests are queued at once and `at_once` of them are under way. An error, or Ctrl-C, waits for those under
-        way and saves their answers. Raises ServiceError.
+        All requests are queued at once, and `at_once` of them are in progress. After an error or Ctrl-C, it waits for
+        the requests in progress and saves their answers. Raises ServiceError.
         """
         size = self.rows_per_batch
         plan = [range(begin, min(begin + size, len(requests))) for begin in range(0, len(requests), size)]
@@ -151,19 +152,19 @@ class RemoteModel(BatchedModel):
 
     @contextmanager
     def _admit(self) -> Iterator[Callable[[str, Completion, str], None]]:
-        """Count a request that is sent; yield a function that adds its answer to the journal.
+        """Count a request before it is sent; yield a function that adds its answer to the journal.
 
-        Raises ServiceError if the request would go beyond a limit, those under way counted.
+        Raises ServiceError if the request would exceed a limit, including the requests in progress.
         """
         with self._lock:
             self._check_limits()
             self._num_open += 1
         results: list[tuple[str, Completion, str]] = []
         try:
-            # the caller's answer, if it gets one; without it the request only stops being open
+            # the caller adds its answer, if there is one; without one, the request is only no longer in progress
             yield lambda key, completion, model: results.append((key, completion, model))
         finally:
-            with self._lock:  # in one step, so that a limit counts a request once
+            with self._lock:  # in one step, so a limit counts a request once
                 for result in results:
                     self.journal.add(*result)
                 self._num_open -= 1
@@ -182,7 +183,7 @@ class RemoteModel(BatchedModel):
             if spent / num_answered * (num_sent + 1) > service.max_cost:
                 raise ServiceError(
                     f"Stopped at the limit of {service.max_cost:g} for {service.title}: {num_answered:,} "
-                    f"requests have cost {spent:.4g} by your prices. {RESUME} Raise max_cost: first."
+                    f"requests have cost {spent:.4g} at your prices. {RESUME} Raise max_cost: first."
                 )
 
 

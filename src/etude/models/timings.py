@@ -1,4 +1,4 @@
-"""Timings of this machine, kept in the cache folder, so that a second run need not time again."""
+"""Timings of this machine, saved in the cache folder so a second run need not measure them again."""
 
 import contextlib
 import hashlib
@@ -15,9 +15,9 @@ from etude.models.weights import find_cache_root
 
 FILE = "timings.json"
 MIN_SECONDS = 0.5
-"""What is measured in less time is measured again each time."""
+"""A measurement that takes less time is repeated and not saved."""
 MIN_CPU_SHARE = 0.6
-"""What had less than this share of its threads' processor time ran beside other work; it is not kept."""
+"""A measurement with a smaller share of its threads' processor time was slowed by other work; it is not saved."""
 MAX_KEPT = 500
 """The oldest timings are dropped beyond this number."""
 SETTINGS = (
@@ -31,10 +31,11 @@ SETTINGS = (
 
 
 def measure_once(subject: Sequence[object], measure: Callable[[], Sequence[float]]) -> list[float]:
-    """Return what an earlier run measured of the same subject on this machine, else measure it and keep it.
+    """Return the saved measurement of the same subject on this machine; without one, measure it and save it.
 
-    `subject` is everything that the result depends on apart from machine, threads and versions: model, texts, settings.
-    A cache folder that cannot be read or written is ignored. Delete timings.json in it to time again.
+    `subject` is everything that the result depends on, such as model, texts and settings; machine, threads and
+    versions are added. A cache folder that cannot be read or written is ignored. Delete timings.json in it to measure
+    again.
     """
     key = hashlib.sha256(repr((tuple(subject), _describe_machine())).encode()).hexdigest()[:32]
     file = find_cache_root() / FILE

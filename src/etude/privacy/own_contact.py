@@ -1,6 +1,7 @@
-"""An organisation's own contact data, which assistants should give: what its documents or many of its answers contain.
+"""An organisation's own contact data, which assistants should give to users.
 
-A support address is in very many answers, a customer's in few. Masking the support address would teach a wrong one.
+It is contact data in the organisation's documents or in many answers: a support address is in many answers, a
+customer's address in few. If the support address were masked, the model would learn a wrong one.
 """
 
 from collections import Counter
@@ -11,9 +12,9 @@ from etude.privacy.spans import Span
 
 CONTACT_KINDS = ("email", "phone")
 MIN_SHARE = 0.1
-"""Share of the different answers from which on a value counts as the organisation's own."""
+"""Least share of the different answers that must contain a value for it to count as the organisation's own."""
 MIN_ANSWERS = 5
-"""Different answers that have it, at least."""
+"""Least number of different answers that must contain it."""
 
 
 class OwnContact:
@@ -35,7 +36,7 @@ class OwnContact:
             self._counts.update({contact_key(span) for span in spans if span.kind in CONTACT_KINDS})
 
     def is_own(self, span: Span) -> bool:
-        """Whether the value is published, or in MIN_ANSWERS different answers and MIN_SHARE of all."""
+        """Whether the value is published, or is in at least MIN_ANSWERS and MIN_SHARE of the different answers."""
         key = contact_key(span)
         threshold = max(MIN_ANSWERS, MIN_SHARE * len(self._answers))
         return key in self._published or self._counts[key] >= threshold

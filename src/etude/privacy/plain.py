@@ -1,7 +1,7 @@
 """The plain text that the detectors search, and the positions of their spans in the original text.
 
 In the plain text, strings of JSON (RFC 8259) have no escapes, a letter with combining marks (NFD) is one letter, and
-spaces, hyphens and dashes of all widths are those of ASCII. Spans in JSON are cut to its strings and numbers, so that
+spaces, hyphens and dashes of all widths are ASCII characters. Spans in JSON are cut to its strings and numbers, so that
 masking does not change the structure.
 """
 
@@ -20,7 +20,7 @@ _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2
 _HYPHENS = "\u2010\u2011\ufe63\uff0d"
 _DASHES = "\u2012\u2013\u2014\u2015\u2212"
 _TO_ASCII = str.maketrans(dict.fromkeys(_SPACES, " ") | dict.fromkeys(_HYPHENS, "-"))
-# Dashes beside a digit, where they mean a hyphen; elsewhere they separate words and sentences
+# Dashes next to a digit, where they mean a hyphen; elsewhere they separate words and sentences
 _DASH_IN_NUMBER = re.compile(rf"(?<=[0-9])[{_DASHES}]|[{_DASHES}](?= ?[0-9(\[])")
 _WIDE_SIGN = re.compile(f"[{_SPACES}{_HYPHENS}{_DASHES}]")
 _TOKENS = re.compile(
@@ -68,7 +68,7 @@ class PlainText(NamedTuple):
     """One list for each replacement, the last one first."""
 
     def to_original(self, spans: Iterable[Span]) -> Iterator[Span]:
-        """Move spans to the original text; one that crosses the structure of JSON becomes several."""
+        """Move spans to the original text. A span that crosses the structure of JSON becomes several spans."""
         if self.original is self.plain and not self.tokens:
             yield from spans
             return
@@ -87,7 +87,7 @@ class PlainText(NamedTuple):
 
 
 def to_plain_text(text: str) -> PlainText:
-    """Convert a text; one without JSON and unusual characters stays the same object."""
+    """Convert a text. A text without JSON and unusual characters stays the same object."""
     tokens = find_json_tokens(text)
     escapes: list[re.Match[str]] = []
     for token in tokens if "\\" in text else ():
@@ -100,7 +100,7 @@ def to_plain_text(text: str) -> PlainText:
 
 
 def to_plain_value(text: str) -> str:
-    """Convert a value, as it is written in a plain text."""
+    """Convert a value to its form in a plain text."""
     return _normalise_spaces(_compose_letters(text)[0])
 
 
@@ -128,7 +128,7 @@ def _replace_matches(
 
 
 def _normalise_spaces(text: str) -> str:
-    """Replace spaces, hyphens, and dashes in numbers by those of ASCII, one character each."""
+    """Replace spaces, hyphens, and dashes in numbers by ASCII characters, one for one."""
     if text.isascii() or not _WIDE_SIGN.search(text):
         return text
     return _DASH_IN_NUMBER.sub("-", text.translate(_TO_ASCII))
@@ -144,7 +144,7 @@ def find_json_tokens(text: str) -> tuple[_Token, ...]:
             if match["string"] is not None:
                 tokens.append(_Token(*match.span(), "string" if match["key"] is None else "key"))
                 continue
-            # 1e22 is not somebody's number.
+            # 1e22 is not personal data.
             is_number = match["number"] and match["number"].lstrip("-").replace(".", "", 1).isdigit()
             tokens.append(_Token(*match.span(), "number" if is_number else "between"))
     return tuple(tokens)
@@ -153,7 +153,7 @@ def find_json_tokens(text: str) -> tuple[_Token, ...]:
 def clip_to_tokens(span: Span, tokens: tuple[_Token, ...]) -> Iterator[Span]:
     """Yield the parts of a span inside strings and numbers of the JSON, or the whole span if it is outside of JSON.
 
-    A key is part of the structure, unless the span is all of it and was found by its format alone.
+    A key is part of the structure, unless the span is the whole key and was found by its format alone.
     """
     first = max(bisect_right(tokens, span.start, key=lambda token: token.start) - 1, 0)
     following = (tokens[number] for number in range(first, len(tokens)))

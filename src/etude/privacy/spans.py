@@ -10,15 +10,16 @@ BLOCKING = (
 )
 """Kinds whose rules are rarely wrong; `etude check` reports them as warnings or errors."""
 GRAVE = ("private_key", "api_key", "password", "card", "iban", "national_id")
-"""Kinds that do harm at once if they leak: errors of `etude check`, which also ask before a run."""
+"""Kinds that do immediate harm if they leak. In `etude check` they are errors; before a run, the user is asked."""
 REVIEW = ("birth_date", "address", "name", "health")
-"""Kinds whose rules are often wrong: a person has to look at each finding."""
+"""Kinds whose rules are often wrong, so a person must check each finding."""
 KINDS = (*BLOCKING, *REVIEW)
-"""All kinds. Of two overlapping spans, the one whose kind comes first here has priority."""
+"""All kinds. If two spans overlap, the kind that comes first here has priority."""
 FORMAT_KINDS = frozenset(
     ("email", "phone", "card", "iban", "national_id", "ip_address", "private_key", "api_key")
 )
-"""Kinds recognised by their format alone. Only they count in labels: passcode_forgotten is not a password."""
+"""Kinds that are recognised by their format alone. In labels, only these are searched for: passcode_forgotten is not a
+password."""
 
 UNSPACED_LETTERS = (
     "\u0e00-\u0e4f\u0e5a-\u0eff\u1000-\u103f\u1100-\u11ff\u1780-\u17df\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff"
@@ -28,7 +29,7 @@ UNSPACED_LETTERS = (
 Thai, Lao, Burmese, Khmer."""
 NO_LETTER_BEFORE = rf"(?<![^\W{UNSPACED_LETTERS}])"
 NO_LETTER_AFTER = rf"(?![^\W{UNSPACED_LETTERS}])"
-"""Patterns for the edge of a value: no letter or digit that could belong to it comes before, or after."""
+"""Patterns for the edges of a value: no letter or digit that could belong to it is before it, or after it."""
 _LIST_SEPARATOR = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
 # Letters that match ASCII ones in a pattern that ignores case
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
@@ -56,13 +57,13 @@ def to_spans(matches: Iterable[re.Match[str]], kind: str, rule: str, group: int 
 def remove_overlaps(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Return the spans in order, without overlaps.
 
-    Of two overlapping spans, the kind that comes first in KINDS stays, then the longer, then the earlier. An address
-    that ends in another value, such as a phone number, is cut before it.
+    If two spans overlap, the one whose kind is first in KINDS stays; with equal kinds the longer one, then the earlier
+    one. An address that ends in another value, such as a phone number, is cut before it.
     """
     separate: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         while separate and span.start < separate[-1].end and _rank(span) < _rank(separate[-1]):
-            # what is left of an address must have a number
+            # the rest of an address must have a number
             address = separate.pop()
             head = address.text[: span.start - address.start].rstrip(" \t\n,;:.(-")
             if address.kind == "address" and any(map(str.isdigit, head)):
@@ -78,14 +79,14 @@ def has_label(text: str, start: int, label: re.Pattern[str], reach: int = 40) ->
 
 
 def is_list_separator(text: str, end: int, start: int) -> bool:
-    """Whether only a comma, "and" or the like is between two values, so that a label of the first holds for both."""
+    """Whether only a comma, "and" or the like is between two values, so that a label of the first applies to both."""
     return 0 <= start - end <= 10 and bool(_LIST_SEPARATOR.fullmatch(text, end, start))
 
 
 def lower_to_ascii(text: str) -> str:
     """Lower a text, and replace the letters that match ASCII ones in a pattern that ignores case.
 
-    A word that is not in the result cannot be matched by such a pattern.
+    Such a pattern cannot match a word that is not in the result.
     """
     return text.lower() if text.isascii() else text.translate(_AS_ASCII).lower()
 

@@ -1,7 +1,7 @@
 """The log of a fix: every change with the row before and after it, from which the fixed file is written.
 
-The fixed file follows from the file of examples and the log alone, so a change is undone by marking it in the log and
-writing the file again. Neither file is ever in memory as a whole.
+The fixed file is computed from the file of examples and the log. To undo a change, it is marked in the log and the file
+is written again. No file is completely in memory at any time.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _HEADER_KEYS = ("source", "source_hash", "fixed_hash", "earlier_hash", "surrogat
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to one row."""
+    """A change of one row."""
 
     row: str
     """Its id before the change; "" if the row could not be read."""
@@ -66,7 +66,7 @@ def _to_change(values: Mapping[str, Any]) -> Change:
 
 @dataclass(frozen=True)
 class FixFiles:
-    """The paths of a fix: new files beside the examples, which are never overwritten."""
+    """The paths of a fix: new files next to the examples. The file of examples is never overwritten."""
 
     source: Path
     """The file of examples."""
@@ -92,7 +92,7 @@ class FixFiles:
 
 @dataclass(frozen=True)
 class FixLog:
-    """What was done to a file of examples."""
+    """The changes of a file of examples."""
 
     source: str
     """Name of the file of examples."""
@@ -103,7 +103,7 @@ class FixLog:
     earlier_hash: str = ""
     """SHA-256 of the fixed file that this one replaces; "" if there was none."""
     surrogates: tuple[str, ...] = ()
-    """Surrogates in the fixed file; they are nobody's data."""
+    """Surrogates in the fixed file; they are not personal data."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Row id -> label that a worklist has corrected."""
     changes: ChangeList = field(default_factory=ChangeList)
@@ -125,7 +125,7 @@ class FixLog:
         """Yield the bytes of the fixed file, given the open file of examples."""
         position = 0  # lines read so far
         first_lines = {n: change.line for n, change in enumerate(self.changes) if n not in self.undone}
-        # Sorted by line, because changes taken over from an earlier log are at the end of the list.
+        # Sorted by line, because changes from an earlier log are at the end of the list.
         for number in sorted(first_lines, key=first_lines.__getitem__):
             change = self.changes[number]
             yield from islice(source, change.line - 1 - position)
@@ -160,27 +160,31 @@ def write_fix(files: FixFiles, log: FixLog) -> FixLog:
     file of examples.
     """
     with atomic_file(files.fixed_file) as temporary:
-        # A file that a killed process left would keep its permissions.
+        # A file that a killed process left behind would keep its permissions.
         temporary.unlink(missing_ok=True)
         temporary.touch(mode=0o600)
         with files.source.open("rb") as source, temporary.open("wb") as out:
             out.writelines(log.apply_to(source))
         shutil.copymode(files.source, temporary)
-        # The log comes first and has both hashes: killed in between, the old file still counts as ours.
+        # The log is written first and has both hashes, so after a kill in between the old file still counts as ours.
         log = replace(log, fixed_hash=hash_file(temporary), earlier_hash=hash_file(files.fixed_file))
         write_lines(files.log, log.to_lines(), private=True)
     return log
 
 
 def check_unchanged(files: FixFiles, log: FixLog | None) -> None:
-    """Raise InputError if the fixed file is not from a fix of this source, or was changed since."""
+    """Raise InputError if the fixed file is not from a fix of this source, or was changed after it."""
     remedy = "rename or delete it; it is not overwritten"
     if log is not None and log.source != files.source.name:
-        message = f"is the log of another file, {log.source}, not of {files.source.name}"
+        message = f"this is the log of another file, {log.source}, not of {files.source.name}"
         raise InputError([Issue(files.log.name, message, "", remedy)])
     current = hash_file(files.fixed_file)
     if current and not (log is not None and current in (log.fixed_hash, log.earlier_hash)):
-        message = "was changed since it was written" if log else "exists, and Étude did not write it"
+        message = (
+            "the file was changed after it was written"
+            if log
+            else "the file exists, but Étude did not write it"
+        )
         raise InputError([Issue(files.fixed_file.name, message, "", remedy)])
 
 

@@ -1,8 +1,8 @@
 """Plan a fix: which rows are changed or left out, and why.
 
-Only what needs no judgement is changed, and labels that a person has corrected. Contradictions are never touched, and
-no answer of the test is read. In memory are one batch of rows, the surrogates, the values found, and 16 bytes of hash
-for each row.
+A fix makes only changes that need no judgement, and changes labels that a person has corrected. It never changes
+contradictory rows, and reads no answer of the test. In memory are one batch of rows, the surrogates, the values found,
+and a hash of 16 bytes for each row.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ def plan_changes(
     own_contact = OwnContact(find_published_contacts(task.documents))
     personal = _PersonalValues(is_wanted, masker, earlier_surrogates, own_contact)
     test = survey_test(task) if is_wanted("test_overlap") else None
-    # What makes two rows equal: all columns that are read, except the id.
+    # Two rows are equal if all columns that are read, except the id, are equal.
     columns = editable_rows.resolve_columns(task.examples)
     compared = [name for name in list_columns(columns) if name != columns.id]
     repairs: list[Repair] = [("encoding", fix_encoding)] if is_wanted("encoding") else []
@@ -73,7 +73,7 @@ def plan_changes(
             plan.add(draft)
     if plan.num_examples and not plan.num_kept:
         remedy = "look at the rows with etude check first"
-        raise InputError([Issue(task.examples.file.name, "no row would be left", "", remedy)])
+        raise InputError([Issue(task.examples.file.name, "the fix would leave out all rows", "", remedy)])
     return plan
 
 
@@ -90,7 +90,7 @@ class ChangePlan:
     """Examples that are not left out."""
 
     def add(self, draft: RowDraft) -> None:
-        """Add a row that was gone through."""
+        """Add a processed row."""
         if draft.id:
             self.num_examples += 1
             self.num_kept += not draft.is_left_out
@@ -103,8 +103,8 @@ class ChangePlan:
 class _PersonalValues:
     """The personal values and secrets of the whole file.
 
-    They are collected before anything is masked: a value that only one row has a label for is masked in all rows, and
-    no surrogate equals a value of another row.
+    They are collected before anything is masked, so that a value with a label in only one row is masked in all rows,
+    and no surrogate equals a value of another row.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class _PersonalValues:
             self._occurrences.extend((draft.original.line, number))
 
     def close(self) -> None:
-        """Choose what is masked in every row, without the organisation's own contact data."""
+        """Choose the values that are masked in every row, without the organisation's own contact data."""
         own_numbers = set()
         for (kind, text), number in self._numbers.items():
             if self._own_contact.is_own(Span(0, len(text), kind, text, "")):
@@ -187,7 +187,7 @@ class _RowFixer:
     personal: _PersonalValues
     test_inputs: list[str]
     columns: list[str]
-    """The columns in which two equal rows agree."""
+    """Two rows are equal if these columns are equal."""
     labels: Mapping[str, str]
     """Row id -> corrected label."""
     row_hashes: set[bytes] = field(default_factory=set)
@@ -205,7 +205,7 @@ class _RowFixer:
         for draft in examples:
             draft.repair(self.repairs)
             self.personal.mask(draft)
-        # Rows that equal an earlier one in everything but the id.
+        # Rows that equal an earlier row except for the id.
         for draft in examples if self.is_wanted("repeated_input") else ():
             if not draft.is_left_out:
                 cells = (draft.current.cells.get(name) for name in self.columns)
@@ -215,11 +215,11 @@ class _RowFixer:
                 if row_hash in self.row_hashes:
                     draft.leave_out("repeated_input")
                 self.row_hashes.add(row_hash)
-        # A repaired input can equal one of the test that it differed from before.
+        # A repaired input can equal a test input from which it differed before.
         self._leave_out_test_inputs([draft for draft in examples if draft.current is not draft.original])
 
     def _leave_out_test_inputs(self, drafts: Iterable[RowDraft]) -> None:
-        """Leave out examples whose current input nearly equals one of the test."""
+        """Leave out examples whose current input is a near-duplicate of a test input."""
         active = [draft for draft in drafts if not draft.is_left_out]
         if self.test_inputs and active:
             for row, *_ in find_near_matches([draft.input_text for draft in active], self.test_inputs):

@@ -1,8 +1,8 @@
-"""Rows of a file that can be rewritten one by one, while every byte of the other rows stays.
+"""Rows of a file that can be rewritten one by one, while every byte of the other rows stays the same.
 
-The texts that are trained on (input and answers) can be changed, and other texts and whole numbers with personal data.
-Everything else keeps its value, except numbers with more than the 17 digits of a float: they are rounded in a changed
-row of JSON lines. A changed row is written by json or csv, with the separators and line end that it had.
+The texts that are trained on (input and answers) can be changed, and so can other texts and whole numbers with personal
+data. Everything else keeps its value, except that numbers with more than the 17 digits of a float are rounded in a
+changed row of JSON lines. A changed row is written by json or csv, with its previous separators and line ending.
 """
 
 import copy
@@ -45,7 +45,7 @@ class EditableRow:
     other_paths: tuple[CellPath, ...]
     """Other texts and whole numbers, which are not trained on; without system messages."""
     joint: str
-    """Put between the texts of the input when they are searched as one."""
+    """The separator between the texts of the input when they are searched as one text."""
     table: row_reader.TableFormat | None = field(repr=False)
     encoded_turns: Mapping[str, str] = field(default_factory=dict)
     """Column whose turns are JSON inside a text -> that text; `cells` has the parsed turns."""
@@ -88,7 +88,7 @@ def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
     with source.file.open("rb") as stream:
         for row in raw_rows.read_raw_rows(reader):
             if reader.is_list:
-                message = "a list of objects, whose single rows --fix cannot write"
+                message = "--fix cannot change single rows in a list of objects"
                 jq_command = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
                 remedy = f"write one object on each line ({jq_command}), then set examples: to that file"
                 raise InputError([Issue(source.file.name, message, "", remedy)])
@@ -109,7 +109,7 @@ def _to_editable_row(
     turns = turn_format.parse_turns(chat)
     encoded_turns = {str(columns.messages): chat} if isinstance(chat, str) and turns is not chat else {}
     cells = {**row.cells, str(columns.messages): turns} if encoded_turns else row.cells
-    # Paths first: which texts are trained on decides which of the others may be masked.
+    # The paths of trained texts come first, because they decide which other texts may be masked.
     input_paths = tuple(_list_input_paths(cells, columns))
     answer_paths = tuple(_list_answer_paths(cells, columns))
     other_paths = tuple(_list_other_paths(cells, (), {*input_paths, *answer_paths}, columns.system))
@@ -189,7 +189,7 @@ def _list_turn_paths(cells: Mapping[str, Any], name: str, selection: slice) -> I
 def _list_other_paths(
     value: Any, path: CellPath, trained: Collection[CellPath], system: str | None
 ) -> Iterator[CellPath]:
-    """Yield the paths of texts and whole numbers below a path, without those trained on and the system's.
+    """Yield the paths of texts and whole numbers below a path, without trained texts and the system message.
 
     An object with a personal key, such as an e-mail address, counts as one text, so that the key is masked too.
     """
@@ -214,7 +214,7 @@ def _list_other_paths(
 
 
 def _list_unmasked_keys(turn: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys of a chat turn that are never masked; none for other objects: `from` in a mail is not a role."""
+    """Return the keys of a chat turn that are never masked; empty for other objects: `from` in a mail is not a role."""
     role = turn_format.parse_role(turn)
     if role is None:
         return ("role",) if "role" in turn else ()
@@ -228,7 +228,7 @@ def _is_personal(key: str) -> bool:
 
 
 def _set_text(cells: Any, path: CellPath, text: str) -> None:
-    """Set the text at a path. A number stays a number: a text that is not JSON does not replace it."""
+    """Set the text at a path. A number stays a number: it is not replaced by a text that is not JSON."""
     *outer_keys, key = path
     inner = reduce(lambda outer, outer_key: outer[outer_key], outer_keys, cells)
     if isinstance(inner[key], str):
@@ -252,7 +252,7 @@ def _dump_like(value: Any, template: str) -> str:
 
 
 def _encode_table_row(raw: bytes, table: row_reader.TableFormat, texts: Mapping[Any, str]) -> bytes | None:
-    """Return the row with other values; None if they would not be read back, such as a line break in a format without
+    """Return the row with other values; None if they would not be read back, as with a line break in a format without
     quotes."""
     (old_values,) = _read_values(raw, table)
     new_values = [texts.get(name, value) for name, value in zip(table.header, old_values, strict=True)]

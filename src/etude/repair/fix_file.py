@@ -1,6 +1,6 @@
-"""`etude check --fix` and `--undo`: write a corrected file of examples beside the old one, and undo single rows.
+"""`etude check --fix` and `--undo`: write a corrected file of examples next to the old one, and undo single rows.
 
-What a fix would do is a `Proposal`. It is written as a whole, or only the changes that a person accepts.
+The changes of a fix are first a `Proposal`. Either all of them are written, or only those that a person accepts.
 """
 
 from collections import Counter
@@ -23,15 +23,16 @@ from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
 from etude.repair.changes import plan_changes
 from etude.task import Task, load_task
+from etude.text.label_lists import join_labels
 from etude.types import Example
 
-# In place of row names: all rows
+# Means all rows, in place of the names of rows
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class FixResult:
-    """What a fix or an undo has done."""
+    """The result of a fix or an undo."""
 
     files: FixFiles
     log: FixLog
@@ -42,7 +43,7 @@ class FixResult:
     unwritten: tuple[str, ...] = ()
     """`file:line` of rows that need a change that the file format cannot hold."""
     restored: Counter[str] = field(default_factory=Counter)
-    """Kind of finding -> rows fixed by the last fix and not by this one, because `only` leaves the kind out."""
+    """Kind of finding -> rows that the last fix fixed but this one does not, because `only` excludes the kind."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -52,7 +53,7 @@ class FixResult:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a fix would do; nothing is written yet."""
+    """The changes that a fix would make; nothing is written yet."""
 
     files: FixFiles
     log: FixLog
@@ -76,10 +77,10 @@ class Proposal:
 def fix(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> FixResult:
     """Write a corrected copy of the task's examples, with every change that needs no judgement.
 
-    `only` limits it to some kinds of finding (default: all of `FIXABLE_KINDS`). A filled-in `worklist` also corrects
-    labels, which later fixes keep. Changes that were undone stay undone. The examples, the test and the task file are
-    not written to. Raises InputError for unknown kinds, for examples that cannot be read, and if the new file exists
-    and is not from a fix; OSError if it cannot be written.
+    `only` limits the fix to some kinds of finding (default: all of `FIXABLE_KINDS`). A filled-in `worklist` also
+    corrects labels, and later fixes keep these labels. Changes that were undone stay undone. The examples, the test and
+    the task file are not changed. Raises InputError for unknown kinds, for examples that cannot be read, and if the new
+    file exists and is not from a fix; OSError if it cannot be written.
     """
     proposal = propose(task, only, worklist)
     files, log, before = proposal.files, proposal.log, proposal.before
@@ -95,12 +96,12 @@ def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposa
     """Write the fixed file with the proposed changes at these positions only, and return the updated proposal.
 
     `note` is logged with newly accepted changes: who accepted them, and when. Raises InputError if the examples or the
-    fixed file were changed since.
+    fixed file were changed after the proposal was made.
     """
     files, log = proposal.files, proposal.log
     change_log.check_unchanged(files, change_log.read_log(files.log))
     if change_log.hash_file(files.source) != log.source_hash:
-        message = "was changed since it was checked"
+        message = "the file was changed after it was checked"
         raise InputError([Issue(files.source.name, message, "", "check it again")])
     changes, before = ChangeList(), proposal.accepted_positions
     for number, change in enumerate(log.changes):
@@ -112,7 +113,7 @@ def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposa
 
 
 def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Proposal:
-    """Return what `fix` would write; same arguments and errors."""
+    """Return what `fix` would write; the arguments and errors are the same."""
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     if unknown := [kind for kind in only if kind not in FIXABLE_KINDS]:
         message = "--fix cannot fix this kind"
@@ -121,7 +122,7 @@ def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | 
             for kind in unknown
         ]
         raise InputError(issues)
-    # The previous fix, if any: a fixed file that somebody has changed is an error.
+    # The previous fix, if any. It is an error if somebody has changed the fixed file.
     files = FixFiles(task.examples.file)
     before = change_log.read_log(files.log)
     change_log.check_unchanged(files, before)
@@ -133,9 +134,8 @@ def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | 
     # Labels that this and earlier worklists have corrected.
     labels = dict(before.labels) if before else {}
     if worklist:
-        known_labels = task.contract.labels if task.contract else ()
-        labels |= read_corrected_labels(worklist, survey.rows, known_labels)
-    # Two passes over the rows, which take most of the time.
+        labels |= read_corrected_labels(worklist, survey.rows, task)
+    # Two passes over the rows take most of the time.
     plan = plan_changes(
         task, lambda kind: not only or kind in only, masker, earlier_surrogates, survey, labels
     )
@@ -157,7 +157,7 @@ def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | 
 
 
 def _write_files(files: FixFiles, log: FixLog, masker: Masker | None) -> FixLog:
-    """Write the key before the rows that need it; after an error, no key is left if there was none."""
+    """Write the key before the rows that need it. After an error, a new key is deleted."""
     had_key = files.key.exists()
     try:
         if masker:
@@ -172,7 +172,8 @@ def _write_files(files: FixFiles, log: FixLog, masker: Masker | None) -> FixLog:
 def _carry_undone(planned: ChangeList, before: FixLog | None, source_hash: str) -> frozenset[int]:
     """Return the positions of planned changes that were undone before.
 
-    One that is not planned now, because `only` leaves it out, is appended to `planned` so that it is not forgotten.
+    A change that is not planned now, because `only` excludes its kind, is appended to `planned` so that it stays
+    undone.
     """
     if before is None or not before.undone:
         return frozenset()
@@ -202,8 +203,8 @@ def _key_by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
 def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
     """Undo the changes of rows, given by id or as FILE:LINE of the original file, or of `all`.
 
-    The task may name the original or the fixed file. Raises InputError if there is no fix, if a row has no change, and
-    if one of the files was changed since.
+    The examples of the task may be the original or the fixed file. Raises InputError if there is no fix, if a row has
+    no change, and if one of the files was changed after the fix.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
     examples = task.examples.file
@@ -218,7 +219,8 @@ def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
     change_log.check_unchanged(files, log)
     if change_log.hash_file(files.source) != log.source_hash:
         remedy = "run etude check TASK --fix again; undone changes stay undone"
-        raise InputError([Issue(files.source.name, "was changed since it was fixed", "", remedy)])
+        message = "the file was changed after it was fixed"
+        raise InputError([Issue(files.source.name, message, "", remedy)])
     log = replace(log, undone=log.undone | _select_changes(log, rows))
     return FixResult(files, change_log.write_fix(files, log), has_written=True)
 
@@ -252,26 +254,30 @@ def format_source_line(task: Task, file: Path) -> str:
     return f"examples: {flow.strip()}"
 
 
-def read_corrected_labels(file: Path, examples: Iterable[Example], labels: Collection[str]) -> dict[str, str]:
-    """Return row id -> corrected label; without `labels`, all labels of the examples are valid.
+def read_corrected_labels(file: Path, examples: Iterable[Example], task: Task) -> dict[str, str]:
+    """Return row id -> corrected label or list of labels; if the task names none, all labels of the examples are valid.
 
-    Raises InputError for unknown ids, labels that have changed since, and invalid labels.
+    Raises InputError for unknown ids, for labels that have changed after the worklist was written, and for invalid
+    labels.
     """
     reader, corrected = row_reader.RowReader(file), dict[str, str]()
     rows = {row.id: row for row in examples}
-    labels = labels or {row.output for row in rows.values()}
+    labels: Collection[str] = task.contract.labels if task.contract else ()
+    labels = labels or {label for row in rows.values() for label in task.list_labels(row.output)}
     for row in raw_rows.read_raw_rows(reader):
         texts = [str(row.cells.get(column) or "").strip() for column in WORKLIST_COLUMNS]
         row_id, old_label, new_label = texts[0], texts[3], texts[5]
         if not new_label or new_label == old_label:
             continue
-        corrected[row_id] = new_label
+        new_labels = task.list_labels(new_label)
+        corrected[row_id] = join_labels(new_labels) if task.several else new_label
+        unknown = [label for label in new_labels if label not in labels]
         if row_id not in rows or rows[row_id].output != old_label:
             message = "the examples have no row with this id and label"
             remedy = "write a new worklist: etude check TASK --worklist FILE"
             reader.add_issue(row.line, message, quote_value(f"{row_id}, {old_label}"), remedy)
-        elif new_label not in labels:
-            remedy = suggest_instead(new_label, sorted(labels))
-            reader.add_issue(row.line, "unknown label", quote_value(new_label), remedy)
+        elif unknown:
+            remedy = suggest_instead(unknown[0], sorted(labels))
+            reader.add_issue(row.line, "unknown label", quote_value(unknown[0]), remedy)
     raise_issues([issue for _, issue in reader.issues], file)
     return corrected

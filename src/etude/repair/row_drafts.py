@@ -21,7 +21,7 @@ from etude.repair.change_log import Change
 from etude.repair.editable_rows import CellPath, EditableRow, read_editable_rows
 from etude.task import Task
 
-# How often a text is repaired or masked again while it still changes
+# Most times that a text is repaired or masked again while it still changes
 MAX_ROUNDS = 5
 # Returns the spans of a text that are to be masked
 SelectSpans = Callable[[str, Iterable[Span]], list[Span]]
@@ -92,7 +92,7 @@ class RowDraft:
             self._write({self.current.answer_paths[0]: label}, ["wrong_label"])
 
     def repair(self, repairs: Sequence[Repair]) -> None:
-        """Repair each text until nothing changes. A repair that would leave nothing of a text is not made."""
+        """Repair each text until nothing changes. A repair that would make a text empty is not made."""
         for path in self.trained_paths:
             before = self.current.get_text(path)
             text, kinds = _repair_text(before, repairs)
@@ -102,7 +102,8 @@ class RowDraft:
     def find_personal(self, select: SelectSpans) -> dict[CellPath, list[Span]]:
         """Return the selected spans of each text.
 
-        The inputs are searched as one text, every answer by itself, and every other cell after the name of its column.
+        The inputs are searched as one text, each answer separately, and each other cell with the name of its column
+        before it.
         """
         answer_paths = self.trained_paths[len(self.current.input_paths) :]
         spans_by_path: dict[CellPath, list[Span]] = {}
@@ -119,17 +120,18 @@ class RowDraft:
     def mask(self, select: SelectSpans, values: KnownValues, masker: Masker, search: bool = True) -> None:
         """Mask `values`, and with `search` also the values that are found in the row.
 
-        A found value is masked everywhere in the row, because an answer repeats what only the input has a label for.
+        A found value is masked everywhere in the row, because an answer may repeat a value that has a label only in the
+        input.
         """
         for _ in range(MAX_ROUNDS if search or values else 0):
             before = self.current
             spans_by_path = self.find_personal(select) if search else {}
-            # Values of this row that are masked wherever it repeats them.
+            # Values of this row that are masked wherever they occur in it.
             own_values = KnownValues()
             for span in chain.from_iterable(spans_by_path.values()):
                 if not is_word_password(span.kind, span.text):
                     own_values.add(span.kind, span.text)
-            # Names are found by the row's own e-mail addresses alone; other rules for names are often wrong.
+            # Names are found only by the row's own e-mail addresses, because other rules for names are often wrong.
             row_spans = chain.from_iterable(spans_by_path.values())
             addresses = {span.text for span in row_spans if span.kind == "email"}
             masked, kinds = {}, list[str]()
@@ -194,10 +196,10 @@ def _repair_text(text: str, repairs: Sequence[Repair]) -> tuple[str, list[str]]:
 
 
 def _find_in_column(path: CellPath, text: str) -> list[Span]:
-    """Return the spans of a cell that is not trained on; the name of its column serves as a label."""
+    """Return the spans of a cell that is not trained on; the name of its column counts as a label."""
     name = next((key for key in reversed(path) if isinstance(key, str)), "")
     words = re.sub("(?<=[a-z])(?=[A-Z])|[_-]+", " ", name)
-    # The numbers of an id column number the rows; they are not somebody's.
+    # The numbers of an id column count rows; they are not personal data.
     label = "" if re.search(r"(?i)\bids?$", words) else f"{words}: "
     start = len(label)
     spans = [
@@ -208,15 +210,15 @@ def _find_in_column(path: CellPath, text: str) -> list[Span]:
     doubtful = [span for span in spans if span.kind == "phone" and span.rule == "label"]
     if not doubtful or is_phone_column(words):
         return spans
-    # A word in the column's name is not enough: 1732579200 under `registered_at` is a time.
+    # A word in the column's name is not enough: 1732579200 in `registered_at` is a time.
     unlabelled = find_cached(text)
     return [span for span in spans if span not in doubtful or span in unlabelled]
 
 
 class RowDrafts:
-    """Drafts of the task's examples, and of the rows that are empty or repeat an id. Every iteration makes new ones.
+    """Drafts of the task's examples, and of rows that are empty or repeat an id. Every iteration creates new drafts.
 
-    Takes eight bytes of memory for each row.
+    It takes eight bytes of memory for each row.
     """
 
     def __init__(self, task: Task, survey: Survey) -> None:

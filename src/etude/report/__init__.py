@@ -1,8 +1,8 @@
 """The report of a run: `report.html`, one self-contained page, and `report.md` with what belongs in a
 pull request.
 
-contents    what a report shows
-read_run    reads it from a run folder
+contents    the values of a report
+read_run    reads them from a run folder
 phrasing    its sentences and table rows
 pictures    positions in its charts
 html        the page (template.html.j2, report.css, report.js)
@@ -23,8 +23,8 @@ __all__ = ["Report", "read_report", "write_report"]
 def write_report(run_folder: Path) -> tuple[Path, Path]:
     """Write `report.html` and `report.md` into a run folder and return their paths.
 
-    Works on a run in any state: what is missing is left out, and the page says at its top that the run is not
-    complete. Both files are replaced atomically. No text of a test row is shown. Raises RunError if the folder is no
+    Works on a run in any state: missing results are left out, and the top of the page says that the run is not
+    complete. Both files are replaced atomically. No text of a test row is shown. Raises RunError if the folder is not a
     run folder or a file in it cannot be read.
     """
     report = read_report(run_folder)

@@ -1,4 +1,4 @@
-"""What a report shows, as frozen values: methods, rows, differences, curve, verdict."""
+"""The content of a report, as frozen values: methods, rows, differences, curve, verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class MethodView:
     status: str | None
     """among the best, worse or undecided."""
     target: TargetMark | None
-    """Whether the test result meets the task's target; None without either."""
+    """Whether the test result meets the task's target; None if one of the two is missing."""
     learned: int | None
     """Rows it was trained on; None if there are none."""
     rows_to_decide: int | None
@@ -41,6 +41,8 @@ class MethodView:
     """Other metrics on the test, by name."""
     failures: Mapping[str, int]
     """Kinds of failure on dev (the contract's, `check`, and wrong answers by the metric) -> number of rows."""
+    confused: Mapping[tuple[str, str], tuple[str, ...]]
+    """(right label, answered label) -> the dev rows' inputs, for classify."""
     candidates: tuple[TrialResult, ...]
     notes: tuple[str, ...]
     prompt: str
@@ -49,7 +51,7 @@ class MethodView:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What was measured after one epoch, and the training step it was measured at."""
+    """The results after one epoch, and the training step at which they were measured."""
 
     epoch: float
     step: int
@@ -74,7 +76,7 @@ class LossCurve:
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """What was planned before the first fit."""
+    """The plan made before the first fit."""
 
     planned_minutes: float | None
     elapsed_minutes: float | None
@@ -89,7 +91,7 @@ class Report:
 
     name: str
     command: str
-    """compare, or train: then there is one method, and no test answer."""
+    """compare, or train; a training has one method and no test answers."""
     status: str
     """running, complete, interrupted or failed."""
     metric: str
@@ -98,20 +100,20 @@ class Report:
     metric_reason: str
     """Why it is the headline: "because ..."."""
     unit: str
-    """What one independent unit is: row or group."""
+    """The unit that counts once in statistics: row or group."""
     margin: float
     target: float | None
     split: Mapping[str, int]
     num_test_answered: int
-    """Test rows that the methods answer: fewer than the test has if a budget cut it."""
+    """Test rows that the methods answer; fewer than all if a budget limits them."""
     failed_gates: str
     """Which gates the last test of the recommended method failed, as a sentence; "" if none."""
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float | None], ...]
-    """(share of rows on which two methods disagree, smallest difference the answered test rows can show; None
-    for nothing)."""
+    """(share of rows on which two methods disagree, smallest difference that the answered test rows can show; None if
+    they can show none)."""
     power_on_dev: float | None
-    """The smallest difference of the headline pair that the test can show, from how the two differ on dev."""
+    """The smallest difference of the headline pair that the test can show, estimated from their answers on dev."""
     plan: PlanSummary
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -139,12 +141,12 @@ class Report:
 
     @property
     def graded(self) -> bool:
-        """Whether the metric scores a row anything from 0 to 1, so that none is simply right or wrong."""
+        """Whether a row can have any score from 0 to 1, so that rows are not just right or wrong."""
         return self.metric in GRADED
 
     @property
     def min_change(self) -> float:
-        """The smallest change of a row's score that counts: the margin under a graded metric, else any."""
+        """The smallest change of a row's score that counts: the margin for a graded metric, else 0."""
         return self.margin if self.graded else 0.0
 
     @property

@@ -1,6 +1,6 @@
-"""report.html: one page that holds everything it needs and loads nothing.
+"""report.html: one self-contained page, which loads nothing.
 
-A content security policy with the hashes of the page's own style and script lets nothing else run or load. Jinja2
+A content security policy allows only the page's own style and script, by their hashes. Jinja2
 escapes the user's texts; the rows for side-by-side reading are JSON that cannot close its own element.
 """
 
@@ -23,7 +23,7 @@ from etude.types import Estimate
 MAX_TEXT_BYTES = 2_200_000  # bytes of row texts in a page; longer texts are cut to fit
 # Characters at which texts are cut, tried in this order.
 TEXT_CAPS = (20_000, 8_000, 4_000, 2_000, 1_000, 600, 400, 250, 120)
-MANY_VALUES = 12  # A tag with more values than this is folded away at first.
+MANY_VALUES = 12  # A tag with more values than this is collapsed at first.
 
 _HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")  # the id of a row that has none of its own
 _HERE = Path(__file__).parent
@@ -73,6 +73,7 @@ def render_html(report: contents.Report) -> str:
 def _load_templates() -> Environment:
     templates = pages.create_environment(_HERE)
     templates.filters["seconds"] = words.format_seconds
+    templates.filters["tick"] = words.format_tick
     templates.filters["price"] = words.format_price
     templates.globals["wording"] = wording
     return templates
@@ -135,7 +136,7 @@ def _find_first(candidates: Iterable[str | None], names: list[str]) -> str | Non
 
 
 def _cap_texts(texts: list[str]) -> list[str]:
-    # Cut at the largest cap with which all texts together fit into a page.
+    # Use the largest cap at which all texts together fit into a page.
     for cap in TEXT_CAPS:
         shortened = [
             text

@@ -1,7 +1,7 @@
 """report.md: the report in GitHub's Markdown (report.md.j2), for a pull request or a terminal.
 
-It holds the verdict, the ladder, costs and notes; the HTML page has the rest. Whatever the template puts in is escaped.
-Methods go by their names, as on the command line.
+It contains the verdict, the ladder, costs and notes; the HTML page has the rest. All inserted values are escaped.
+Methods have the same names as on the command line.
 """
 
 import re

@@ -1,12 +1,12 @@
 """Texts and table rows of the report, for report.html and report.md."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etude.base import formatting
 from etude.base import formatting as wording
-from etude.metrics import LABELS
+from etude.metrics import LABELS, MEAN_ERROR
 from etude.report.contents import MethodView, Report
 from etude.runs.details import ClassResult
 from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
@@ -15,7 +15,7 @@ from etude.types import Estimate
 
 SPACE = "\u00a0"  # A space without a line break.
 EQUALS = f"{SPACE}={SPACE}"
-# The shape of a status, so that colour is never the only sign.
+# Each status has its own shape, so that it can be read without colours.
 STATUS_MARKS = {
     "among the best": "\u25cf",
     "worse": "\u25bc",
@@ -23,21 +23,37 @@ STATUS_MARKS = {
     "not measured enough": "\u25c6",
     "failed": "\u2718",
 }
-TARGET_MARKS = {"met": "\u2714 target met", "missed": "\u2718 target missed", "not sure": "? target not sure"}
+TARGET_MARKS = {
+    "met": "\u2714 target met",
+    "missed": "\u2718 target missed",
+    "not sure": "? target uncertain",
+}
 TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
 CALIBRATION_NOTE = (
     "On test, for answers that have a probability. The calibration error is the average distance between the share of "
     "right labels and their probability, over 15 bins with equally many rows; with few rows, chance alone makes it "
     "larger than 0. The Brier score is the mean squared distance of the probability from right (1) or wrong (0). The "
-    "surest rows are those that would be answered if the others were left to people."
+    "other columns show how many answers are right if only the rows with the highest probability are answered and the "
+    "others are left to people."
 )
+MIN_EXCESS = 0.02  # over- or under-confidence is only reported if its whole interval is at least this large
+MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels that are listed, and characters of an example
+PAIRS_HEADER = ("Right label", "Answered", "Test rows", "Dev rows", "Examples from dev")
+RELIABILITY_NOTE = (
+    "Each point is a tenth of the test rows. Horizontal axis: their mean probability. Vertical axis: the share that is "
+    "right, with its 95% interval. Points below the dotted line are over-confident. Hollow points show the "
+    "probabilities before recalibration on dev."
+)
+COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
 CLASSES_NOTE = (
-    "On test: the confusion matrix, row by row, with the other labels that the rows of a label were given."
+    "On test. For each label: the share of its rows that were answered with it, and the wrong labels that its other "
+    "rows got, with their numbers."
 )
 FIELDS_NOTE = (
-    "On test, over values: precision is the share of answered values that are right, recall the share of expected "
-    "values that are answered. The items of a list are values of its field, in any order; an empty field has none. n "
-    "counts rows with a value in the answer or the expected one. Below, F1 of each field, the worst first."
+    "On test. Precision is the share of answered values that are right; recall is the share of expected values that "
+    "were answered. Each item of a list is one value of its field, in any order; an empty field has no value. n counts "
+    "the rows with a value in the answer or in the expected answer. The second table shows F1 for each field, the "
+    "worst first."
 )
 RUN_STATES = {
     "running": "This run is not finished. This page shows the results so far.",
@@ -48,13 +64,13 @@ UNDECIDED = {
     "cut": "The budget cut training short, so this is not decided.",
     "few rows": "There are too few rows for a verdict on fine-tuning.",
 }
-JUDGE_HEADER = ("Method", "Judged right", "Corrected by its agreement with people")
+JUDGE_HEADER = ("Method", "Judged right", "Corrected for judge errors")
 EVIDENCE_HEADER = ("Fit", "Training rows", "Result")
-# Setting -> what a tuned model's prompt keeps of the instructions.
-INSTRUCTIONS_KEPT = {
-    "whole": "all, word for word",
-    "first_sentence": "only the first sentence; the weights learn the rest",
-    "none": "nothing; the weights learn them",
+# Setting -> the instructions in the prompt of a tuned model.
+INSTRUCTIONS_IN_PROMPT = {
+    "whole": "the whole instructions, word for word",
+    "first_sentence": "only the first sentence of the instructions; the weights learn the rest",
+    "none": "no instructions; the weights learn them",
 }
 
 
@@ -62,6 +78,14 @@ def format_estimate(estimate: Estimate) -> str:
     """Format a value with its interval: `82.5% (78.1 to 86.4, n = 400)`."""
     interval = formatting.format_interval(estimate)
     return f"{formatting.format_percent(estimate.value)} ({interval}, n{EQUALS}{estimate.n:,})"
+
+
+def format_measure(name: str, estimate: Estimate) -> str:
+    """Format a measure beside the headline; a mean error in steps of the scale: `0.45 (0.38 to 0.52, n = 400)`."""
+    if name != MEAN_ERROR:
+        return format_estimate(estimate)
+    interval = f"{estimate.low:.2f} to {estimate.high:.2f}"
+    return f"{estimate.value:.2f} ({interval}, n{EQUALS}{estimate.n:,})"
 
 
 def format_difference(difference: Estimate) -> str:
@@ -120,13 +144,14 @@ def _read_headline(headline: HeadlineResult) -> str:
     if headline.difference.low <= 0 <= headline.difference.high:
         return "The interval includes zero: this test shows no gain from fine-tuning."
     side, effect = ("above", "gain") if headline.difference.low > 0 else ("below", "loss")
+    outcome = "improves the result" if effect == "gain" else "makes the result worse"
     if headline.p > ALPHA:
         return (
             f"The whole interval is {side} zero, but this may be chance, so it does not count as a {effect}."
         )
     if effect == "gain" and not headline.gains:
         return "The whole interval is above zero, but there are too few rows to call it a gain."
-    return f"The whole interval is {side} zero: fine-tuning {'gains' if effect == 'gain' else 'loses'}."
+    return f"The whole interval is {side} zero: fine-tuning {outcome}."
 
 
 def format_judge(judge: JudgeResult) -> str:
@@ -141,17 +166,17 @@ def format_judge(judge: JudgeResult) -> str:
     text = f"Judged by {judge.judge}: {agreement}. The judge does not affect the verdict."
     if pair := judge.pair:
         text += (
-            f" Shown both orders, it prefers {pair.tuned} to {pair.untuned} on {pair.wins:,} test rows, the reverse on "
-            f"{pair.losses:,}, and neither on {pair.ties:,}."
+            f" Each pair of answers was shown in both orders. The judge prefers {pair.tuned} on {pair.wins:,} test "
+            f"rows and {pair.untuned} on {pair.losses:,}; on {pair.ties:,} it has no preference."
         )
     if judge.unread:
-        text += f" Replies that were neither yes nor no, and are left out: {judge.unread:,}."
+        text += f" Replies left out because they were neither yes nor no: {judge.unread:,}."
     return text
 
 
 def list_judge_rows(judge: JudgeResult) -> list[tuple[str, str, str]]:
-    """List each method, the share that the judge calls right, and that share corrected by its agreement."""
-    unchecked = "not checked against people" if judge.kappa is None else "no better than chance"
+    """List each method, the share that the judge calls right, and that share corrected for the judge's errors."""
+    unchecked = "not checked against people" if judge.kappa is None else "the judge is no better than chance"
     return [
         (
             share.method,
@@ -163,15 +188,16 @@ def list_judge_rows(judge: JudgeResult) -> list[tuple[str, str, str]]:
 
 
 def format_evidence(evidence: Evidence) -> str:
-    """Describe the extra fits, their time and what the last doubling of the rows gained."""
+    """Describe the extra fits, their time, and the gain from the last doubling of the rows."""
     text = (
-        f"{evidence.method} was also fitted on some of its rows and with other seeds, which took "
-        f"{formatting.format_time(evidence.seconds)}. Its own fit is the last point and the first training run. With "
-        "retrieval, all fits use the search of that fit."
+        f"{evidence.method} was also fitted on parts of its training rows and with other seeds. These extra fits took "
+        f"{formatting.format_time(evidence.seconds)}. The fit on the ladder is the last point of the curve and the "
+        "first training run. With retrieval, all fits use the search of the fit on the ladder."
     )
     if evidence.doubling is not None:
         text += (
-            f" The last doubling of the rows changed the result by {format_difference(evidence.doubling)}."
+            f" Doubling the training rows to {evidence.curve[-1].rows:,} changed the dev score by "
+            f"{format_difference(evidence.doubling)}."
         )
     return text
 
@@ -182,7 +208,7 @@ def list_curve_rows(evidence: Evidence) -> list[str]:
 
 
 def list_evidence_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """List all fits: what each is, its rows, its result."""
+    """List all fits, each with a title, its number of rows and its result."""
     num_rows = list_curve_rows(evidence)[-1]
     curve = [("on dev", f"{point.rows:,}", format_estimate(point.estimate)) for point in evidence.curve]
     runs = [(f"on test, seed {run.seed}", num_rows, format_estimate(run.estimate)) for run in evidence.runs]
@@ -199,13 +225,13 @@ def count_test_rows(report: Report) -> str:
 
 
 def list_power_rows(report: Report) -> list[tuple[str, str]]:
-    """List how far two methods disagree, and the smallest difference that the test can then show."""
+    """List shares of disagreement between two methods, each with the smallest difference that the test can show."""
     rows = []
     for disagree, difference in report.power:
         spread = (
             f"{100 * math.sqrt(disagree):.0f} points" if report.graded else f"{100 * disagree:.0f}% of rows"
         )
-        rows.append((spread, "nothing" if difference is None else f"{100 * difference:.1f} points"))
+        rows.append((spread, "none" if difference is None else f"{100 * difference:.1f} points"))
     return rows
 
 
@@ -214,7 +240,9 @@ def format_power_on_dev(report: Report) -> str:
     if report.power_on_dev is None:
         return ""
     pair, difference = f"{report.tuned} and {report.untuned}", formatting.format_points(report.power_on_dev)
-    return f"From how {pair} differ on dev, it can show {difference} points between them."
+    return (
+        f"Judging by how {pair} differ on dev, it can show a difference of {difference} points between them."
+    )
 
 
 def count_failures(report: Report) -> dict[str, dict[str, int]]:
@@ -231,23 +259,19 @@ def count_failures(report: Report) -> dict[str, dict[str, int]]:
 
 
 def format_failure_note(report: Report) -> str:
-    """Explain graded metrics, and say that nothing failed if so; empty otherwise."""
+    """Explain a graded metric, and report if there is no failure; empty if there is nothing to explain."""
     has_failures = bool(count_failures(report))
     if not report.graded:
         return "" if has_failures else "No failure on dev."
-    graded = (
-        f"{capitalize(report.metric_label)}: answers are graded, so right and wrong are not counted here."
-    )
-    return graded if has_failures else f"{graded} Nothing else failed on dev."
+    graded = f"The metric ({report.metric_label}) grades answers, so there is no count of wrong answers here."
+    return graded if has_failures else f"{graded} There is no other failure on dev."
 
 
 def format_tuned_prompt(report: Report) -> str:
-    """Describe what a tuned model's prompt keeps of the instructions; empty if nothing was tuned."""
+    """Describe which instructions a tuned model's prompt contains; empty if nothing was tuned."""
     settings = [m.params["instructions"] for m in report.methods if "instructions" in m.params]
     return (
-        f"Of the instructions, the fine-tuned model's prompt keeps {INSTRUCTIONS_KEPT[settings[0]]}."
-        if settings
-        else ""
+        f"The fine-tuned model's prompt contains {INSTRUCTIONS_IN_PROMPT[settings[0]]}." if settings else ""
     )
 
 
@@ -290,7 +314,7 @@ def format_defaults(report: Report) -> str:
 
 
 def get_role(report: Report, method: MethodView) -> str:
-    """Return what the choices on dev made of a method; empty for most."""
+    """Return whether a method was chosen on dev as the best untuned or tuned one; empty for the others."""
     if method.name == report.untuned:
         return "best untuned on dev"
     return "best tuned on dev" if method.name == report.tuned else ""
@@ -313,7 +337,7 @@ def format_rows_to_decide(report: Report) -> str:
     rows = {method.name: method.rows_to_decide for method in report.methods if method.rows_to_decide}
     texts = {name: formatting.format_rows(num, report.num_test_answered) for name, num in rows.items()}
     listed = ", ".join(f"{name} {'about ' * text[0].isdigit()}{text}" for name, text in texts.items())
-    return f"Test rows that would decide: {listed}." if listed else ""
+    return f"Test rows needed to decide: {listed}." if listed else ""
 
 
 def format_planned_time(report: Report) -> str:
@@ -321,7 +345,8 @@ def format_planned_time(report: Report) -> str:
     planned, elapsed = report.plan.planned_minutes, report.plan.elapsed_minutes
     if planned is None or elapsed is None:
         return ""
-    return f"Planned: {formatting.format_time(60 * planned)}. Taken: {formatting.format_time(60 * elapsed)}."
+    times = f"Planned time: {formatting.format_time(60 * planned)}."
+    return f"{times} Actual time: {formatting.format_time(60 * elapsed)}."
 
 
 def format_openings(report: Report) -> str:
@@ -350,7 +375,70 @@ def list_surest_headings(verdict: Verdict) -> list[str]:
     """List the headings of the surest rows."""
     calibrations = [details.calibration for details in verdict.details.values() if details.calibration]
     surest = calibrations[0].surest if calibrations else ()
-    return [f"Right, surest {wording.format_share(row.share)}" for row in surest]
+    return [f"Right among the surest {wording.format_share(row.share)}" for row in surest]
+
+
+def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> list[tuple[str, ...]]:
+    """List the pairs of labels that a method confuses most on test and dev: right label, answered label, test rows, dev
+    rows, and inputs of dev rows as examples."""
+    on_test = {
+        (row.label, answered): number for row in classes for answered, number in row.confused_with.items()
+    }
+    counts = {
+        pair: on_test.get(pair, 0) + len(method.confused.get(pair, ()))
+        for pair in (*on_test, *method.confused)
+    }
+    rows: list[tuple[str, ...]] = []
+    for pair in sorted(counts, key=lambda pair: (-counts[pair], pair))[:MAX_PAIRS]:
+        texts = method.confused.get(pair, ())
+        examples = " · ".join(
+            text if len(text) <= MAX_EXAMPLE else f"{text[:MAX_EXAMPLE]}…" for text in texts[:2]
+        )
+        rows.append((*pair, f"{on_test.get(pair, 0):,}", f"{len(texts):,}", examples))
+    return rows
+
+
+def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
+    """List each method with what a question costs with it, what it would cost if all were answered, and the share that
+    is handed over; empty without `costs:`."""
+    result = report.verdict.error_costs if report.verdict else None
+    return [
+        (
+            name,
+            formatting.format_estimate_decimal(method.cost),
+            formatting.format_estimate_decimal(method.cost_if_all_answered),
+            formatting.format_percent(method.handed_over),
+        )
+        for name, method in (result.methods if result else {}).items()
+    ]
+
+
+def list_calibration_sentences(report: Report) -> list[str]:
+    """List sentences on methods that are over- or under-confident on the test, and on the effect of recalibration."""
+    details = report.verdict.details if report.verdict else {}
+    sentences = []
+    for method in report.methods:
+        calibration = details[method.name].calibration if method.name in details else None
+        if calibration is None:
+            continue
+        stated = calibration.before or calibration
+        excess, sentence = stated.overconfidence, ""
+        if min(abs(excess.low), abs(excess.high)) >= MIN_EXCESS and excess.low * excess.high > 0:
+            direction = "over-confident" if excess.value > 0 else "under-confident"
+            size = (
+                excess if excess.value > 0 else Estimate(-excess.value, -excess.high, -excess.low, excess.n)
+            )
+            gap = formatting.format_gap(size)
+            sentence = f"{method.label} is {direction} by {gap}"
+        if calibration.before:
+            change = (
+                "recalibration on dev changed the calibration error from "
+                f"{format_estimate(stated.calibration_error)} to {format_estimate(calibration.calibration_error)}, "
+                f"and the Brier score from {stated.brier.value:.3f} to {calibration.brier.value:.3f}"
+            )
+            sentence = f"{sentence}; {change}" if sentence else f"{method.label}: {change}"
+        sentences += [f"{sentence}."] if sentence else []
+    return sentences
 
 
 def format_confusions(result: ClassResult) -> str:
@@ -359,7 +447,7 @@ def format_confusions(result: ClassResult) -> str:
 
 
 def list_fields(verdict: Verdict | None) -> list[str]:
-    """List the fields of an extract task, first those that the leaning method gets worst."""
+    """List the fields of an extract task in the order of the leaning method's F1, the worst first."""
     if verdict is None:
         return []
     names = (name for name in (verdict.leaning, *verdict.details) if name in verdict.details)

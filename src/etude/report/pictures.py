@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from etude.report.contents import LossCurve, Report
 from etude.runs.verdict import BreakEven, Evidence
 
-MAX_POINTS = 400  # A longer training log is drawn as means of equally long stretches.
+MAX_POINTS = 400  # In a longer training log, each point is the mean of several steps.
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Axis:
         return f"{100 * max(0.0, high - low) / (self.high - self.low):.2f}%"
 
 
-# The whole axis from 0 to 1, which all small pictures share so that they compare.
+# The whole axis from 0 to 1. All small charts share it, so that they can be compared.
 SHARES = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
@@ -91,7 +91,7 @@ class LossDrawing:
     line: str
     """Points of the training loss in a square of 1,000 by 1,000."""
     thinned: int
-    """How many steps each point is the mean of."""
+    """Each point is the mean of this many steps."""
 
 
 def draw_loss(curve: LossCurve) -> LossDrawing:

@@ -13,20 +13,21 @@ from etude.base.files import Json, read_json, read_lines
 from etude.base.typed_json import from_json
 from etude.evaluate import build_sample, parse_outcome
 from etude.methods.shared.fit_context import TrialResult
-from etude.metrics import GRADED, Metric
+from etude.metrics import GRADED, restore_metric
 from etude.models.registry import get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
 from etude.runs import Run, training_log
+from etude.runs.details import name_answered
 from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
 from etude.task import METHOD_NAMES
 from etude.types import Estimate, Finding
 
-# The kind of failure of an answer that keeps the contract and that the check function gives 0.
+# The kind of failure of an answer that keeps the contract and gets 0 from the check function.
 CHECK = "check"
-# The kind of failure, by kind of task, of an answer that neither breaks the contract nor the check, and that
-# a metric of right and wrong gives 0.
+# Kind of task -> kind of failure of an answer that keeps the contract and passes the check, and that a right-or-wrong
+# metric scores 0.
 WRONG = {
     "classify": "wrong label",
     "extract": "wrong value",
@@ -42,7 +43,7 @@ def read_report(run_folder: Path) -> Report:
     """
     run, verdict = Run(run_folder).info, Run(run_folder).verdict
     names = _list_methods(run_folder, verdict)
-    predictions = {name: _read_dev(run_folder / "methods" / name, run) for name in names}
+    predictions = {name: _read_dev(_find_folder(run_folder, name), run) for name in names}
     metric, decided, split = (run.get(key) or {} for key in ("metric", "decided", "split"))
     split_notes = _to_texts(split.get("notes"))
     findings = _read_lines(run_folder / "findings.jsonl") or run.get("findings") or []
@@ -73,8 +74,7 @@ def read_report(run_folder: Path) -> Report:
         reasons=_to_texts(decided.get("reasons")),
         verdict=verdict,
         methods=tuple(
-            _read_method(run_folder / "methods" / name, run, verdict, list(predictions[name].values()))
-            for name in names
+            _read_method(run_folder, name, run, verdict, list(predictions[name].values())) for name in names
         ),
         dev=_join_dev_rows(predictions),
         curve=_read_curve(run_folder, decided.get("tuned")),
@@ -94,12 +94,13 @@ def _list_methods(run_folder: Path, verdict: Verdict | None) -> list[str]:
     folder = run_folder / "methods"
     on_disk = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     order = [row.method for row in verdict.ladder] if verdict else list(METHOD_NAMES)
-    return [name for name in order if name in on_disk] + sorted(on_disk - set(order))
+    stored = {row.method for row in verdict.ladder if row.is_stored} if verdict else set()
+    return [name for name in order if name in on_disk | stored] + sorted(on_disk - set(order))
 
 
 def _read_dev(folder: Path, run: Json) -> dict[str, Json]:
-    # By row id, each line with what it `failed`; of a row that was answered twice, the later line. Under a graded
-    # metric, or if the contract and check alone decide, no answer is wrong by itself.
+    # By row id, each line with its failures under `failed`; if a row was answered twice, the later line. With a graded
+    # metric, or with a metric of contract and check alone, there are no wrong answers.
     metric = (run.get("metric") or {}).get("name")
     wrong = "" if metric in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
     # Failures are the contract's kinds, else `check` if the check function returned 0, else `wrong` at a score of 0.
@@ -112,17 +113,23 @@ def _read_dev(folder: Path, run: Json) -> dict[str, Json]:
     return lines
 
 
-def _read_method(folder: Path, run: Json, verdict: Verdict | None, dev: list[Json]) -> MethodView:
-    name = folder.name
-    file = folder / "method.json"
+def _find_folder(run_folder: Path, name: str) -> Path:
+    """The folder of a method. A model with stored answers has none, but its name may contain slashes."""
+    return run_folder / "methods" / name.replace("/", "-")
+
+
+def _read_method(
+    run_folder: Path, name: str, run: Json, verdict: Verdict | None, dev: list[Json]
+) -> MethodView:
+    file = _find_folder(run_folder, name) / "method.json"
     method = read_json(file) if file.exists() else {}
     row = next((row for row in verdict.ladder if row.method == name), None) if verdict else None
     rates = verdict.contract_rates.get(name) if verdict else None
-    metric = Metric(run["metric"]["name"], run["kind"]) if dev else None
+    metric = restore_metric(run["metric"], run["kind"]) if dev else None
     outcomes = [parse_outcome(line) for line in dev]
     return MethodView(
         name=name,
-        label=method.get("label", name),
+        label=f"Stored answers of {name}" if row and row.is_stored else method.get("label", name),
         recommended=verdict is not None and verdict.recommended == name,
         test=row.estimate if row else None,
         status=row.status if row else "failed" if verdict and name in verdict.failures else None,
@@ -139,6 +146,7 @@ def _read_method(folder: Path, run: Json, verdict: Verdict | None, dev: list[Jso
         num_dev=len(dev),
         other_metrics=verdict.other_metrics.get(name, {}) if verdict else {},
         failures=Counter(kind for line in dev for kind in set(line["failed"])),
+        confused=_group_confused(dev) if run.get("kind") == "classify" else {},
         candidates=tuple(from_json(TrialResult, raw) for raw in method.get("candidates") or ()),
         notes=_to_texts(method.get("notes")),
         prompt=method.get("prompt") or "",
@@ -146,14 +154,22 @@ def _read_method(folder: Path, run: Json, verdict: Verdict | None, dev: list[Jso
     )
 
 
+def _group_confused(dev: list[Json]) -> dict[tuple[str, str], tuple[str, ...]]:
+    groups: dict[tuple[str, str], tuple[str, ...]] = {}
+    for line in (line for line in dev if line["score"] != 1):
+        pair = (line["expected"].strip(), name_answered(line))
+        groups[pair] = (*groups.get(pair, ()), line["input"])
+    return groups
+
+
 def _join_dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
-    # Each dev row that some method has reached: method -> its line.
+    # For each dev row that a method has answered: method -> its line.
     rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
     return tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in rows)
 
 
 def _count_answered(run: Mapping[str, Any], verdict: Verdict | None) -> int:
-    # As the verdict counted, else all rows of the test.
+    # The number in the verdict, else all test rows.
     counted = verdict.test_rows.answered if verdict else None
     return int(counted or (run.get("split") or {}).get("test", 0))
 
@@ -184,7 +200,7 @@ def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _read_curve(run_folder: Path, tuned: str | None) -> LossCurve | None:
-    # Of the best tuned method, else of the first that has a log.
+    # The curve of the best tuned method, else of the first one with a log.
     files = sorted(run_folder.glob("methods/*/train.jsonl"), key=lambda file: file.parent.name != tuned)
     logs = ((file.parent.name, _read_lines(file)) for file in files)
     method, log = next(((name, log) for name, log in logs if any("loss" in line for line in log)), ("", []))

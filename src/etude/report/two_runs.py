@@ -15,7 +15,7 @@ from etude.stats import PairedTest, compare_paired, make_score_sample, sample
 
 EXCERPT = 40  # Characters of a row that are shown in a sentence.
 MAX_ROWS = 50  # Dev rows of a method that the page shows.
-BY_LABEL = ("accuracy", "macro_f1")  # Metrics that score a row alike: by whether its label is right.
+BY_LABEL = ("accuracy", "macro_f1")  # Metrics that score a row in the same way: whether its label is right.
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MethodInTwoRuns:
 
     @property
     def p(self) -> str:
-        """p without its letter; empty where all answers are the same."""
+        """The p-value without the letter p; empty if all answers are the same."""
         return (
             ""
             if self.is_identical
@@ -47,7 +47,7 @@ class MethodInTwoRuns:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """Two runs and what differs between them."""
+    """Two runs and their differences."""
 
     first: Run
     second: Run
@@ -55,7 +55,7 @@ class TwoRuns:
     changed_inputs: list[str]
     """Parts of the task that differ."""
     skipped: str
-    """A sentence on test rows that were not compared; empty where all were."""
+    """A sentence on test rows that were not compared; empty if all were."""
 
 
 def compare_runs(first: Run, second: Run) -> TwoRuns:
@@ -67,8 +67,8 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
     shared = [name for name in first.fitted_methods if name in second.fitted_methods]
     altered = sorted(set().union(*(_find_altered(first, second, name) for name in shared)))
     skipped = (
-        f"Skipped, because the expected answer differs: {formatting.format_count(len(altered), 'test row')}, such as "
-        f"{quote_value(altered[0], EXCERPT)}."
+        f"Skipped {formatting.format_count(len(altered), 'test row')} with different expected answers in the two runs, "
+        f"such as {quote_value(altered[0], EXCERPT)}."
         if altered
         else ""
     )
@@ -78,8 +78,8 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
     names = [run.info["metric"]["name"] for run in (first, second)]
     if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
         raise RunError(
-            f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with one "
-            "metric."
+            f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with the "
+            "same metric."
         )
     inputs = fingerprints.list_changes(first.info["inputs"], second.info["inputs"])
     return TwoRuns(first, second, methods, inputs, skipped)

@@ -1,4 +1,4 @@
-"""One comparison or training: its folder, and its life from the task file to its end."""
+"""One comparison or training: its folder, and its lifecycle from the task file to the result."""
 
 from etude.runs.folder import FOLDER, Run, find_run, find_runs, list_siblings
 

@@ -1,22 +1,30 @@
 """Details of each method on the test: confusions of classes, calibration of probabilities, values of fields.
 
-Computed from the test lines of predictions.jsonl. They decide nothing.
+Computed from the test lines of predictions.jsonl. They do not affect the verdict.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from etude.base.files import Json
-from etude.metrics import ValueHits, count_value_hits
+from etude.metrics import ValueHits, count_value_hits, to_label
 from etude.stats import estimate, estimate_sample
-from etude.stats.calibration import brier_score, iter_surest, measure_calibration_error
+from etude.stats.calibration import (
+    brier_score,
+    iter_surest,
+    list_reliability,
+    measure_calibration_error,
+    measure_overconfidence,
+)
 from etude.stats.sample import make_f1_sample, make_ratio_sample
+from etude.text.label_lists import split_labels
 from etude.types import Estimate, Kind
 
 NO_LABEL = "(no label)"  # an answer without a label
+STATED = "stated_confidence"  # key of predictions.jsonl: the confidence before it was recalibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,21 @@ class ClassResult:
 
 @dataclass(frozen=True, slots=True)
 class SurestRows:
-    """The rows that are answered if the others are left to people."""
+    """The rows with the highest confidence, if the others are left to people."""
 
     share: float
     min_confidence: float
     """The lowest confidence among them."""
     accuracy: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """A bin of rows with similar probabilities; all bins have about the same number of rows."""
+
+    confidence: float
+    """Their mean probability."""
+    right: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +64,23 @@ class Calibration:
     calibration_error: Estimate
     """Expected calibration error over bins with equally many rows."""
     brier: Estimate
+    overconfidence: Estimate
+    """Mean probability minus the share that is right."""
+    reliability: tuple[ReliabilityBin, ...]
+    """The least sure rows first."""
     surest: tuple[SurestRows, ...]
+    before: "Calibration | None" = None
+    """Calibration before the recalibration; None if the probabilities were not recalibrated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueScores:
-    """How right the values of all fields are together, over the rows that have some in the answer or expect some."""
+    """Scores over the values of all fields, on the rows with a value in the answer or in the expected answer."""
 
     precision: Estimate | None
-    """Share of the answered values that are right; None if none is answered."""
+    """Share of the answered values that are right; None if no value was answered."""
     recall: Estimate | None
-    """Share of the expected values that are answered; None if none is expected."""
+    """Share of the expected values that were answered; None if no value is expected."""
     f1: Estimate
 
 
@@ -74,7 +97,7 @@ class Details:
     values: ValueScores | None = None
     """For extract: over the values of all fields."""
     constant: str | None = None
-    """The answer that every row got, if rows of different right answers did."""
+    """The answer that every row got; None if answers differ, or if all rows have the same right answer."""
 
 
 def compute_details(kind: Kind, lines: Sequence[Json]) -> Details:
@@ -100,14 +123,15 @@ def compute_details(kind: Kind, lines: Sequence[Json]) -> Details:
 
 
 def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
-    by_label: dict[str, list[Json]] = {}
+    has_lists = any(isinstance(row["value"], list) for row in rows)
+    by_label: dict[str, list[tuple[bool, list[str], str]]] = {}
     for row in rows:
-        by_label.setdefault(row["expected"].strip(), []).append(row)
+        for label, is_right, wrong in _list_expected(row, has_lists):
+            by_label.setdefault(label, []).append((is_right, wrong, row["unit"]))
     results = []
-    for label, label_rows in by_label.items():
-        values = (row["value"] for row in label_rows if row["score"] != 1)
-        confused_with = Counter(value.strip() if isinstance(value, str) else NO_LABEL for value in values)
-        recall = estimate([row["score"] for row in label_rows], [row["unit"] for row in label_rows])
+    for label, answers in by_label.items():
+        confused_with = Counter(name for _, wrong, _ in answers for name in wrong)
+        recall = estimate([float(is_right) for is_right, _, _ in answers], [unit for _, _, unit in answers])
         results.append(
             ClassResult(label, recall, dict(sorted(confused_with.items(), key=lambda one: (-one[1], one[0]))))
         )
@@ -116,17 +140,39 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
     )
 
 
-def _measure_calibration(rows: Sequence[Json]) -> Calibration | None:
-    confident_rows = [row for row in rows if row["confidence"] is not None]
+def _list_expected(line: Json, has_lists: bool) -> Iterator[tuple[str, bool, list[str]]]:
+    """Yield each expected label, whether it was answered, and if not, what was answered wrongly instead."""
+    if not has_lists:
+        is_right = line["score"] == 1
+        yield line["expected"].strip(), is_right, [] if is_right else [name_answered(line)]
+        return
+    expected, answered = (set(split_labels(text)) for text in (line["expected"], to_label(line["value"], "")))
+    for label in sorted(expected):
+        yield label, label in answered, [] if label in answered else sorted(answered - expected)
+
+
+def name_answered(line: Json) -> str:
+    """Name the label that a line of predictions.jsonl answers, or say that it has none."""
+    return line["value"].strip() if isinstance(line["value"], str) else NO_LABEL
+
+
+def _measure_calibration(rows: Sequence[Json], key: str = "confidence") -> Calibration | None:
+    confident_rows = [row for row in rows if row.get(key) is not None]
     if not confident_rows:
         return None
     numbers = (
-        [row["confidence"] for row in confident_rows],
-        [row["score"] for row in confident_rows],
+        [row[key] for row in confident_rows],
+        [float(row["score"] == 1) for row in confident_rows],
         [row["unit"] for row in confident_rows],
     )
-    surest = tuple(SurestRows(*each) for each in iter_surest(*numbers))
-    return Calibration(measure_calibration_error(*numbers), brier_score(*numbers), surest)
+    return Calibration(
+        measure_calibration_error(*numbers),
+        brier_score(*numbers),
+        measure_overconfidence(*numbers),
+        tuple(ReliabilityBin(*point) for point in list_reliability(*numbers)),
+        tuple(SurestRows(*each) for each in iter_surest(*numbers)),
+        _measure_calibration(rows, STATED) if key != STATED else None,
+    )
 
 
 def _score_values(hits: Sequence[Mapping[str, ValueHits]], units: Sequence[str]) -> ValueScores | None:

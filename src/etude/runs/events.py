@@ -1,8 +1,8 @@
-"""What happens in a run, as values: appended to its events.jsonl and passed to `on_event`.
+"""The events of a run, as values: appended to its events.jsonl and passed to `on_event`.
 
 One line for each event, with its time in UTC: {"time": "2026-11-27T14:05:31.208+00:00", "event": "note_event", "text":
-...}. A resumed run appends to the same file. Other processes read it with `read_events`, or `follow_events` while the
-run goes on.
+...}. A resumed run appends to the same file. Other processes read it with `read_events`, or follow it with
+`follow_events` while the run works.
 """
 
 import os
@@ -22,12 +22,12 @@ from etude.types import Estimate, Side
 
 EVENTS_FILE = "events.jsonl"
 PROGRESS_SECONDS = 1.0
-"""Minimum of seconds between two progress events in the file."""
+"""Minimum number of seconds between two progress events in the file."""
 
 
 @dataclass(frozen=True)
 class RunOpened:
-    """The run's folder is there and locked."""
+    """The run's folder exists and is locked."""
 
     folder: Path
 
@@ -68,7 +68,7 @@ class BatchAnswered:
     num_rows: int
     """Rows that it will have answered at the end."""
     remaining_seconds: float
-    """For the rows that are not answered yet, at the speed of those answered; without training."""
+    """For the remaining rows, at the speed of the answered rows; training is not included."""
     trial: Trial | None = None
     """Which of the method's candidates answers dev; None on the test."""
     sample: SampleAnswer | None = None
@@ -80,9 +80,9 @@ class TrainingPrepared:
     """A training run is about to take its first step."""
 
     supervision: Sequence[str]
-    """What is learned and what is only read, in sentences."""
+    """Sentences on what is learned and what is only context."""
     settings: Sequence[tuple[str, object, str]]
-    """(setting, value, reason) of all settings that were chosen, or set by the user."""
+    """(setting, value, reason) of all settings that were chosen automatically or set by the user."""
     defaults: Mapping[str, object]
     """All other settings."""
 
@@ -94,7 +94,7 @@ class StepTrained:
     method: str
     step: int
     steps: int
-    """Steps of all epochs, or those planned in a time box."""
+    """Steps of all epochs; in a time box, the planned steps."""
     epoch: int
     epochs: int
     loss: float
@@ -110,7 +110,7 @@ class EpochEnded:
 
     method: str
     epoch: float
-    """Epochs done; in a time box a fraction."""
+    """Epochs done; a fraction in a time box."""
     epochs: int
     train_loss: float | None
     """Mean loss of the epoch's steps; None for epoch 0."""
@@ -137,14 +137,14 @@ class MethodEnded:
     sample: SampleAnswer | None
     """One of the answers; None on the test."""
     num_rows: int
-    """Rows that were answered; the estimate's n is lower if rows of one group count as one."""
+    """Rows that were answered. The estimate's n is lower if rows of one group count as one."""
     side_rows: int
     """Rows of the side; the plan may limit how many are answered."""
 
 
 @dataclass(frozen=True)
 class MethodFailed:
-    """A method met an error; the run goes on without it."""
+    """A method failed; the run continues without it."""
 
     method: str
     reason: str
@@ -153,7 +153,7 @@ class MethodFailed:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The last event of an attempt, unless it was killed."""
+    """The last event of an attempt; missing if the process was killed."""
 
     status: Literal["complete", "interrupted", "failed"]
     error: str = ""
@@ -190,7 +190,7 @@ class TimedEvent:
 
 
 class EventLog:
-    """Publishes events: appends each to the run's file (of progress at most one a second) and calls `on_event`.
+    """Publishes events: appends each to the run's file (progress at most once a second) and calls `on_event`.
 
     A full disk does not stop the run: the lines are kept in memory and written later.
     """
@@ -203,7 +203,7 @@ class EventLog:
         """Publish one event."""
         is_progress, now = isinstance(event, BatchAnswered | StepTrained), time.monotonic()
         if not is_progress or now >= self.next_progress:
-            # Progress is dropped from the file, not from the screen, if it comes too fast.
+            # Progress that comes too fast is left out of the file, but not off the screen.
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
             self.log.append({"time": stamp, "event": _NAMES[type(event)], **typed_json.to_json(event)})
         if is_progress and now >= self.next_progress:
@@ -224,9 +224,9 @@ def read_events(run: Run) -> list[TimedEvent]:
 
 
 def follow_events(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
-    """Yield the events of a run from its first, and new ones as they come, until no process works on it.
+    """Yield all events of a run, and new ones as they come, until no process works on the run.
 
-    Looks for new events every `pause` seconds. Raises RunError as `read_events`, and for a run without events.
+    Looks for new events every `pause` seconds. Raises RunError like `read_events`, and for a run without events.
     """
     try:
         stream = (run.folder / EVENTS_FILE).open("rb")
@@ -234,7 +234,7 @@ def follow_events(run: Run, pause: float = 0.2) -> Iterator[TimedEvent]:
         raise RunError(f"{run.folder / EVENTS_FILE} cannot be read ({error.strerror}).") from error
     with stream:
         while True:
-            is_running = run.is_running  # checked first, so that events written before the end are still read
+            is_running = run.is_running  # checked before reading, so that the last events are not missed
             yield from _read_lines(stream)
             if not is_running:
                 return

@@ -1,11 +1,11 @@
-"""What identifies a run: a hash of each part of the inputs on which its answers or its verdict depend.
+"""The identity of a run: a hash of each part of the inputs on which its answers or its verdict depend.
 
-Parts are hashed as the task was read: comments, layout and the names of the files of rows do not count. `margin`,
-`target`, `usage` and `prices` change the verdict and not the answers; they start a new run too, since a verdict is
-written once, for one question. Of a check function, the Python files next to and below it count, and small data files
-there that its own file mentions; modules elsewhere on the path, and file names that are built at run time, are not
-covered. Of `train`, `stop_on_spike` does not count: it changes no weight, and a run that a spike has stopped resumes
-without it.
+Parts are hashed as the task was read: comments, layout and the names of row files do not count. `margin`, `target`,
+`usage` and `prices` change the verdict but not the answers; they also start a new run, because a verdict is written
+only once. For a check function, the Python files next to and below its file count, and small data files there that its
+file mentions by name. Modules elsewhere on the path, and file names that are built at run time, are not covered. The
+setting `stop_on_spike` of `train` does not count: it changes no weights, and a run that a spike stopped resumes without
+it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from etude.task import Task
 from etude.task.settings import SETTINGS_WITHOUT_EFFECT
 
 HASH_DIGITS = 16
-"""Hexadecimal digits kept of each hash."""
+"""Hexadecimal digits of each hash."""
 DATA_SUFFIXES, MAX_DATA_BYTES = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml"), 1_000_000
 """Suffixes and maximum size of the data files of a check function that count."""
 LOCATION_FIELDS = (
@@ -40,7 +40,7 @@ LOCATION_FIELDS = (
     "preferences",
     "encoder",
 )
-"""Fields of a Task that locate something; the content of that location counts instead."""
+"""Fields of a Task that are paths or names; the content there counts instead."""
 EXCLUDED_FIELDS = (
     *LOCATION_FIELDS,
     "notes",
@@ -55,21 +55,25 @@ EXCLUDED_FIELDS = (
     "limits",
     "engine",
     "evidence",
+    "costs",
+    "decision_model",
+    "several",
+    "scale",
     "judge",
 )
-"""Fields of a Task that do not count by their own value."""
+"""Fields of a Task whose own value does not count."""
 
 
 def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str, str]:
-    """Compute for each key of the task file the hash of its meaning. Equal hashes mean the same run."""
+    """Compute a hash for each key of the task file. Equal hashes mean the same run."""
     settings = {
         field.name: getattr(task, field.name) for field in fields(task) if field.name not in EXCLUDED_FIELDS
     }
-    # Only settings that change the weights. If the rows have their own instructions, a setting follows from it.
+    # Only settings that change the weights. If the rows have their own instructions, that decides one setting.
     train = {name: value for name, value in task.train.items() if name not in SETTINGS_WITHOUT_EFFECT}
     train = {"instructions": "of the rows"} | train if task.own_system else train
     documents, judge = task.documents, task.judge
-    # Other settings of services change no answer and no verdict.
+    # The other settings of services do not change answers or the verdict.
     prices = [(name, endpoint.prices) for name, endpoint in sorted(task.endpoints.items())]
     inputs = {
         **settings,
@@ -89,8 +93,12 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         "version of Étude": __version__,
         # Only if set: earlier runs have no such keys.
         **({"handover": task.handover} if task.handover else {}),
+        **({"decision_model": task.decision_model} if task.decision_model else {}),
+        **({"costs": task.costs} if task.costs else {}),
         **({"limits": [asdict(limit) for limit in task.limits]} if task.limits else {}),
         **({"engine": task.engine} if task.engine != "local" else {}),
+        **({"several": True} if task.several else {}),
+        **({"scale": task.scale} if task.scale else {}),
         **({"evidence": task.evidence} if task.evidence == "full" else {}),
     }
     if judge:
@@ -99,7 +107,7 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
 
 
 def list_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """List the parts that differ."""
+    """List the keys whose hashes differ."""
     return [key for key in {**now, **before} if before.get(key) != now.get(key)]
 
 
@@ -107,12 +115,12 @@ def _hash_check_files(task: Task, check: Path) -> list[list[str]]:
     """Hash the Python files next to and below a check function, which it may import, and the data files that its own
     file mentions."""
     text = check.read_text(encoding="utf-8", errors="replace")
-    # Files that have a part of their own do not count twice.
+    # Files that are hashed under their own key do not count twice.
     excluded = {source.file.resolve() for source in (task.examples, task.test) if source}
     excluded.add(task.file.resolve())
 
     def is_data(file: Path) -> bool:
-        # The name must not be a part of a longer one.
+        # The name must not be part of a longer name.
         is_mentioned = re.search(rf"(?<![\w.-]){re.escape(file.name)}(?!\w)", text)
         is_small = file.is_file() and file.stat().st_size <= MAX_DATA_BYTES
         return bool(is_mentioned) and is_small and file.resolve() not in excluded
@@ -120,7 +128,7 @@ def _hash_check_files(task: Task, check: Path) -> list[list[str]]:
     files: list[Path] = []
     for folder, subfolders, names in os.walk(check.parent):
         paths = [Path(folder, name) for name in names]
-        # The user's code is not in runs, hidden folders or virtual environments.
+        # Skip runs, hidden folders and virtual environments: they do not contain the user's code.
         subfolders[:] = [name for name in subfolders if name != FOLDER and not name.startswith(".")]
         subfolders[:] = [name for name in subfolders if not Path(folder, name, "pyvenv.cfg").exists()]
         files += (file for file in paths if file.name.endswith(".py"))
@@ -141,7 +149,7 @@ def _hash_bytes(body: bytes) -> str:
 
 
 def _to_json(value: object) -> object:
-    # Keys keep their order, in which a schema is put into words.
+    # Keys keep their order, because a schema is described in this order.
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     assert isinstance(value, Mapping), f"{value!r} has no place in a task"

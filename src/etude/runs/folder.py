@@ -1,7 +1,7 @@
-"""The run folder: everything about one comparison or training, and all that report, chat and `etude.load` read.
+"""The run folder: everything about one comparison or training. Report, chat and `etude.load` read nothing else.
 
 A kill at any moment loses at most the step in progress: logs are append-only lines, everything else is written to a
-temporary file and renamed. The same command on the same inputs opens the same folder and resumes where it stopped.
+temporary file and renamed. The same command with the same inputs opens the same folder and resumes where it stopped.
 
     RUNS/NAME-HASH/
       run.json  task.yaml  split.json  findings.jsonl  events.jsonl  verdict.json  report.html  report.md
@@ -12,7 +12,6 @@ temporary file and renamed. The same command on the same inputs opens the same f
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from etude.base.files import Json, read_json, read_lines, write_json
 from etude.base.issues import find_nearest
+from etude.base.locks import lock_file
 from etude.errors import RunError
 from etude.runs.verdict import Verdict, read_verdict
 
@@ -28,7 +28,7 @@ FOLDER = "runs"
 LOCK = "lock"
 TESTS = "tests"  # folder of a run's behaviour tests, one for each method
 REQUESTS = "requests.jsonl"
-"""Answers of services, so that none is paid for twice."""
+"""Answers of services, stored so that no answer is paid for twice."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Run:
         """Whether the verdict has been reached, or the training has ended."""
         if not all((self.folder / name).exists() for name in ("run.json", "split.json")):
             return False
-        # A training has no verdict; run.json alone tells that it ended.
+        # A training has no verdict; only run.json shows that it ended.
         has_result = self.command == "train" or (self.folder / "verdict.json").exists()
         return has_result and self.info["status"] == "complete"
 
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict of the comparison; None before it. Raises RunError if it cannot be read."""
+        """The verdict of the comparison; None if there is none yet. Raises RunError if it cannot be read."""
         return read_verdict(self.folder / "verdict.json")
 
     @property
@@ -120,7 +120,7 @@ class Run:
                 try:
                     self.folder.mkdir(parents=True, exist_ok=True)
                     lock = files.enter_context(file.open("w"))
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock_file(lock)
                 except BlockingIOError as error:
                     raise RunError(
                         f"Another process is working on {self.folder}. Wait until it ends."
@@ -141,7 +141,7 @@ class Run:
         try:
             with (self.folder / LOCK).open() as lock:
                 # A shared lock fails only while a process holds the run.
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                lock_file(lock, shared=True)
         except BlockingIOError:
             return True
         except OSError:  # there is no lock file, or it may not be read
@@ -151,7 +151,7 @@ class Run:
 
 def find_runs(root: Path) -> list[Run]:
     """Find all runs in `root`, the latest first."""
-    # A folder without run.json is not a run: it holds a lock, or was emptied.
+    # A folder without run.json is not a run: it contains only a lock file, or was emptied.
     files = root.glob("*/run.json") if root.is_dir() else []
     return [Run(file.parent) for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
 
@@ -164,9 +164,9 @@ def list_siblings(run: Run) -> list[Run]:
 
 
 def find_run(root: Path, name: str | None) -> Run:
-    """Find the run whose name is or begins with `name`; without a name the latest run.
+    """Find the run whose name is or begins with `name`; without a name, the latest run.
 
-    Raises RunError if there is none, or if several names begin so.
+    Raises RunError if there is no such run, or if several names begin with `name`.
     """
     runs = find_runs(root)
     if not runs:
@@ -175,10 +175,10 @@ def find_run(root: Path, name: str | None) -> Run:
         return runs[0]
     matches = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
     if len(matches) != 1:
-        # Nobody types a whole name with its hash, so beginnings of the same length are compared.
+        # People seldom type a whole name with its hash, so beginnings of the same length are compared.
         prefixes = {run.name[: len(name)]: run.name for run in runs}
         suggestion = find_nearest(name, prefixes)
         message = f"{len(matches)} runs in {root} begin with" if matches else f"No run in {root} begins with"
         hint = f" Did you mean {prefixes[suggestion]!r}?" if suggestion and not matches else ""
-        raise RunError(f"{message} {name!r}. There are: {', '.join(run.name for run in runs)}.{hint}")
+        raise RunError(f"{message} {name!r}. The runs are: {', '.join(run.name for run in runs)}.{hint}")
     return matches[0]

@@ -1,7 +1,7 @@
-"""The life of a run, the same for a comparison and a training: open, lock, start or resume, end.
+"""The lifecycle of a run, the same for a comparison and a training: open, lock, start or resume, end.
 
-A run is identified by its inputs: the same call on the same inputs opens the same folder, resumes where an earlier
-attempt stopped, and does nothing if that one finished.
+A run is identified by its inputs: the same call with the same inputs opens the same folder, resumes where an earlier
+attempt stopped, and does nothing if the run is complete.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class TaskRun:
     task: Task
     dataset: Dataset
     test: Dataset | None
-    """The user's own test, if the task names one."""
+    """The user's own test, if the task has one."""
     inputs: Mapping[str, str]
     """Hashes that identify the run: see `compute_fingerprints`."""
 
@@ -59,7 +59,7 @@ def load_task_rows(
     if not task.encoder and "learn" in find_backend(task.model).can:
         task = replace(
             task, encoder="none"
-        )  # a model without weights is for trying: no real encoder is trained
+        )  # a fake model without weights is for trying out, so no real encoder is trained
     task, dataset = load_dataset(task, minimum)
     return task, dataset, load_test(task)
 
@@ -81,16 +81,16 @@ def run_to_end(
 ) -> Run:
     """Do the work of a run, from where an earlier attempt stopped, and write its report; nothing if it is complete.
 
-    `fresh` starts from scratch: see `set_run_aside`. After an error or Ctrl-C, the report shows what was done; an error
-    before anything was done leaves no run. Raises RunError for the folder, and whatever `work` raises.
+    `fresh` starts from scratch: see `set_run_aside`. After an error or Ctrl-C, the report shows the results so far; an
+    error before any result leaves no run. Raises RunError if the folder cannot be used, and whatever `work` raises.
     """
     run, earlier = task_run.run, None
-    read_openings(run.folder.parent)  # so that an error there comes before hours of work
-    # 1. --fresh: keep the files of an earlier run under another name.
+    read_openings(run.folder.parent)  # an unreadable file is reported before hours of work
+    # 1. With --fresh: keep an earlier run under another name.
     if fresh:
         with run.lock():
             earlier = set_run_aside(run)
-    # 2. Hold the folder; another process on the same run is an error.
+    # 2. Lock the folder; it is an error if another process works on the same run.
     with run.lock():
         check_files(run)
         if not run.is_complete or run.info.get("failures"):
@@ -152,7 +152,7 @@ def check_files(run: Run) -> None:
         read_json(folder / FILE)
         has_weights = record["tuned"] or not find_backend(record["model"]).is_language_model
         if has_weights and not any((folder / ADAPTER).glob("*")):
-            raise RunError(f"{folder / ADAPTER} is missing: it holds what {name} has learned. {RUN_REMEDY}")
+            raise RunError(f"{folder / ADAPTER}, the trained weights of {name}, is missing. {RUN_REMEDY}")
     if run.command == "train" or not (methods or verdict):
         return
     split = read_json(run.folder / "split.json")
@@ -168,14 +168,15 @@ def _check_answers(run: Run, name: str, side: Side, rows: int, planned: int | No
     num_answers = sum(line["side"] == side for line in read_lines(file))
     num_expected = min(rows, planned or rows)
     if num_answers != num_expected:
-        raise RunError(f"{file} holds {num_answers} of {num_expected} answers to {side} rows. {RUN_REMEDY}")
+        message = f"{file} has {num_answers} answers to {side} rows, but {num_expected} are needed"
+        raise RunError(f"{message}. {RUN_REMEDY}")
 
 
 def set_run_aside(run: Run) -> Run | None:
     """Free the folder for a run of the same inputs that starts from scratch.
 
-    If a method was fitted, the run is renamed to NAME-HASH.1 or the next free number and returned; else its folder is
-    emptied, except for the lock that this process holds.
+    If a method was fitted, the run is renamed to NAME-HASH.1, or the next free number, and returned. Otherwise its
+    folder is emptied, except for the lock file of this process.
     """
     if not any(run.folder.glob("methods/*/method.json")):
         for path in run.folder.iterdir():

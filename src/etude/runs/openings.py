@@ -1,9 +1,9 @@
 """How often a test was opened, over all runs of a folder: RUNS/openings.jsonl, one line for each opening.
 
-A line holds the id of the run that opened its test and a short hash of every row that it answered. An opening counts
-against a test if they share at least half of the rows of the smaller of them. So a test that is shuffled, corrected,
-regrouped, shortened or lengthened stays the same test, also if a budget allowed only a part of it. Rows are identified
-by `splits.input_key`: outputs, ids and groups do not matter.
+A line has the id of the run that opened its test and a short hash of every row that was answered. An opening counts for
+a test if the two share at least half of the rows of the smaller one. So a test that is shuffled, corrected, regrouped,
+shortened or lengthened is still the same test, even if a budget allowed only a part of it. Rows are identified by
+`splits.input_key`: outputs, ids and groups do not matter.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from etude.types import Example
 
 OPENINGS_FILE = "openings.jsonl"
 KEY_DIGITS = 8
-"""Hexadecimal digits kept of a row's key: of 1,000 rows one in a million meets another's by chance."""
+"""Hexadecimal digits of a row's key. Among 1,000 rows, less than one in a million has the key of another by chance."""
 REMEDY = "Delete the file and compare again: the tests then count as never opened."
 
 
@@ -30,7 +30,7 @@ class Opening:
     rows: frozenset[str]
 
     def is_of(self, test: frozenset[str]) -> bool:
-        """Whether it counts against `test`: both share at least half of the rows of the smaller one."""
+        """Whether it counts as an opening of `test`: the two share at least half of the rows of the smaller one."""
         return 2 * len(self.rows & test) >= min(len(self.rows), len(test))
 
 
@@ -51,8 +51,8 @@ def read_openings(root: Path) -> list[Opening]:
 def open_test(root: Path, run_id: str, test: Iterable[Example]) -> int:
     """Record that a run opens these rows; return how often they have been opened, this time included.
 
-    A run counts once, however often it is stopped and resumed; several that open at the same time wait for each other.
-    Raises RunError as `read_openings`.
+    A run counts once, however often it is stopped and resumed. Runs that open at the same time wait for each other.
+    Raises RunError like `read_openings`.
     """
     # Only hashes are written: openings.jsonl must not leak test rows.
     rows = frozenset(input_key(example)[:KEY_DIGITS] for example in test)
@@ -66,7 +66,7 @@ def open_test(root: Path, run_id: str, test: Iterable[Example]) -> int:
 
 
 def count_seen_as_test(root: Path, run_id: str, rows: Iterable[Example]) -> int:
-    """Count the `rows`, which are in a run's train or dev, that other runs opened as test rows."""
+    """Count those `rows` of a run's train and dev that other runs opened as test rows."""
     openings = [opening.rows for opening in read_openings(root) if opening.run_id != run_id]
     test_keys = frozenset[str]().union(*openings)
     return sum(input_key(example)[:KEY_DIGITS] in test_keys for example in rows)

@@ -33,7 +33,7 @@ class ProgressPrinter:
         self._next_line = time.monotonic() + PAUSE
 
     def __call__(self, event: Event) -> None:
-        """Print an event."""
+        """Print an event that users should see."""
         match event:
             case NoteEvent(text, detail) if not detail:
                 self._print(text)

@@ -1,4 +1,4 @@
-"""Questions to the user, and their answers if nobody can be asked."""
+"""Questions to the user, and the default answers if nobody can be asked."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from etude.models.remote import Service
 from etude.runs.events import NoteEvent, OnEvent
 
 ASK_SECONDS = 3600.0
-"""A run without a budget that takes longer asks the user first."""
+"""A run without a budget that takes longer than this asks the user first."""
 
 UNANSWERED = "(unanswered)"
-"""Printed after a sensitive question that nobody could answer; one word, so that no line break divides it."""
+"""Printed after a sensitive question that nobody could answer; one word, so that it is never wrapped."""
 
 Confirm = Callable[[str], bool]
 """Asks the user a yes-or-no question."""
@@ -31,7 +31,7 @@ def answer_unasked(question: str) -> bool:
 
 @dataclass(frozen=True)
 class SendLimits:
-    """Maximum of what is sent and answered, in tokens as estimated before an endpoint has answered."""
+    """Maximum numbers of requests and tokens, as estimated before the first request."""
 
     requests: int
     prompt_tokens: int
@@ -41,9 +41,9 @@ class SendLimits:
 def confirm_service(
     service: Service, limits: SendLimits, purpose: str, on_event: OnEvent, confirm: Confirm
 ) -> None:
-    """Tell the user what an endpoint gets and its maximum cost, and ask. Raises Declined if the answer is no."""
+    """Report what an endpoint will get and the maximum cost, and ask. Raises Declined if the answer is no."""
     question = " ".join(describe_sending(service, limits, purpose))
-    # A local service without prices costs nothing and sends nothing away, so nobody is asked.
+    # With a local service without prices, nothing is paid and nothing leaves this machine, so there is no question.
     if service.is_local and service.prices is None:
         on_event(NoteEvent(question))
     elif not confirm((str if service.is_local else SensitiveQuestion)(f"{question} Continue?")):
@@ -53,7 +53,7 @@ def confirm_service(
 
 
 def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iterator[str]:
-    """Yield sentences: what is sent, what it costs, and what would stop it."""
+    """Yield sentences: what is sent, what it costs, and which limits stop the run."""
     prompt, answer = round_up_rows(limits.prompt_tokens), round_up_rows(limits.answer_tokens)
     yield (
         f"{service.title} {purpose}: at most {limits.requests:,} requests, about "
@@ -62,10 +62,13 @@ def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iter
     prices = service.prices
     if prices is not None and prices.has_token_prices:
         cost = format_decimal(prices.price_tokens(limits.prompt_tokens, 0, limits.answer_tokens))
-        yield f"At your prices ({prices.prompt:g} and {prices.answer:g} per million) that is at most {cost}."
+        per_million = (
+            f"{prices.prompt:g} per million prompt tokens and {prices.answer:g} per million answer tokens"
+        )
+        yield f"At your prices ({per_million}), this costs at most {cost}."
     else:
         yield "The task gives no prices for it, so the cost is unknown."
     user_limits = {"max_requests": service.max_requests, "max_cost": service.max_cost}
     # Limits that the task does not set are not mentioned.
     if texts := [f"{name}: {value:g}" for name, value in user_limits.items() if value is not None]:
-        yield f"It stops at {' or '.join(texts)}."
+        yield f"The run stops at {' or '.join(texts)}."

@@ -9,7 +9,7 @@ from etude.base.files import read_json
 from etude.base.formatting import format_command
 from etude.errors import RunError
 from etude.evaluate import build_sample, parse_outcome
-from etude.metrics import Metric
+from etude.metrics import restore_metric
 from etude.models.registry import find_backend
 from etude.runs.folder import FOLDER, TESTS, Run, find_run, find_runs
 from etude.stats.ladder import choose
@@ -20,9 +20,10 @@ def load(path: Path | str, method: str | None = None) -> Assistant:
     """Load the recommended assistant of a run, the one of a `method`, or a saved assistant.
 
     `path` is a run folder; a task file or its folder (the latest run); the name of a run or its beginning, next to the
-    task file ("NAME-1a2b" or "runs/NAME-1a2b"); or an assistant's folder. If the verdict recommends no method, it is
-    the one that the verdict leans to, else the best on dev; `.method` names it. The weights are loaded with the first
-    answer. Raises RunError if there is no run or no assistant in it.
+    task file ("NAME-1a2b" or "runs/NAME-1a2b"); or an assistant's folder. If the verdict recommends no method, the
+    assistant is that of the method that the verdict leans to; without a verdict, of the best method on dev. `.method`
+    is the method's name. The weights are loaded for the first answer. Raises RunError if there is no run, or no
+    assistant in it.
     """
     path = Path(path)
     if (path / assistant.FILE).exists():
@@ -32,7 +33,7 @@ def load(path: Path | str, method: str | None = None) -> Assistant:
 
 
 def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
-    """Find the run that a path means, as for `load`; for a task, `prefer_complete` takes its latest complete run, if
+    """Find the run of a path, as in `load`. With `prefer_complete`, the run of a task is its latest complete one, if
     there is one."""
     if (path / "run.json").exists():
         return Run(path)
@@ -55,21 +56,17 @@ def find_run_of(path: Path) -> Run | None:
 
 
 def read_input_columns(run: Run | None) -> tuple[str, ...]:
-    """Read the input columns from the task file of a run as it is now; none without the file."""
+    """Read the input columns from the current task file of a run; none if the file does not exist."""
     if run is None or not run.task_file.exists():
         return ()
     return load_task(run.task_file, needs_model=False).examples.input
 
 
 def load_endpoints(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
-    """Load the settings of endpoints (pace, limits, prices), for `Models`, from the task file of an assistant's run as
-    it is now; none for other models, or without the file. Raises InputError for a task file that cannot be read."""
-    name = answering.model.name
-    if (
-        run is None
-        or find_backend(name).service is None
-        or name not in (run.info["model"], run.info["prompt_model"])
-    ):
+    """Load the settings of endpoints (request rate, limits, prices), for `Models`, from the current task file of an
+    assistant's run. None for other models, or without the file. Raises InputError for a task file that cannot be
+    read."""
+    if run is None or find_backend(answering.model.name).service is None:
         return {}
     return load_task(run.task_file, needs_model=False).endpoints if run.task_file.exists() else {}
 
@@ -77,11 +74,11 @@ def load_endpoints(answering: Assistant, run: Run | None) -> Mapping[str, Endpoi
 def choose_method(run: Run) -> tuple[str, str]:
     """Choose the method whose assistant answers; return also a sentence on why, unless the verdict recommends it.
 
-    It is the one that the verdict recommends, else the one it leans to, else the best fitted one on dev. Raises
+    Chooses the method that the verdict recommends or leans to; without a verdict, the best fitted method on dev. Raises
     RunError if no method is fitted.
     """
     if verdict := run.verdict:
-        note = "" if verdict.recommended else " No assistant is recommended; the verdict leans to it."
+        note = "" if verdict.recommended else " The verdict recommends no method, but leans to this one."
         return verdict.leaning, note
     if not run.fitted_methods:
         resume_command = format_command(run.command, run.folder.parent.parent)
@@ -104,14 +101,14 @@ def describe_failed_gates(run: Run, method: str) -> str:
 
 
 def choose_on_dev(run: Run) -> tuple[str, str]:
-    """Choose a method as a comparison would, on the dev rows that all fitted methods have answered; return also the
-    rule in words. See `stats.ladder.choose`."""
-    metric, methods = Metric(run.info["metric"]["name"], run.info["kind"]), run.fitted_methods
+    """Choose a method as a comparison does, on the dev rows that all fitted methods have answered; return also the
+    reason. See `stats.ladder.choose`."""
+    metric, methods = restore_metric(run.info["metric"], run.info["kind"]), run.fitted_methods
     answered = {
         name: {line["id"]: line for line in run.read_predictions(name) if line["side"] == "dev"}
         for name in methods
     }
-    # Only rows that every fitted method has answered make the methods comparable.
+    # Methods are comparable only on rows that all of them have answered.
     rows = [row for row in answered[methods[0]] if all(row in lines for lines in answered.values())]
     samples = [
         (name, build_sample(metric, [parse_outcome(lines[row]) for row in rows]))

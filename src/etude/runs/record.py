@@ -20,6 +20,7 @@ from etude.methods.method import Method
 from etude.methods.shared.fit_context import FitContext
 from etude.metrics import Metric
 from etude.runs import events, fingerprints, openings
+from etude.runs.details import STATED
 from etude.runs.folder import FORMAT, Run, list_siblings
 from etude.runs.split import count_sides
 from etude.task import Task
@@ -29,12 +30,12 @@ PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetens
 
 
 def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: events.OnEvent) -> None:
-    """Start run.json with a unique id, or resume it: then `resumed` gains an entry if versions or machine differ from
-    the last attempt. Report why a new run begins if the task has others."""
+    """Start run.json with a unique id, or resume it. On resume, `resumed` gets an entry if versions or machine differ
+    from the last attempt. If a new run starts although the task has other runs, report why."""
     if (run.folder / "run.json").exists():
         info, now = run.info, read_environment()
         resumed = info.get("resumed", [])
-        # Each entry has only what differed, so the last attempt is the sum of all entries.
+        # An entry has only the values that changed, so all entries together give those of the last attempt.
         last = {key: info.get(key) for key in now}
         for entry in resumed:
             last |= entry
@@ -72,7 +73,7 @@ def write_data_record(
     """Write rows, sizes, metric and notes (`notes_before` included) to run.json; return all notes and the messages of
     the findings."""
     notes = [*task.notes, *split.test.notes, *split.notes]
-    # A test that was drawn again, say with another seed: its choice may rest on a look at the earlier test.
+    # The test was drawn again, for example with another seed, perhaps because of its earlier result.
     if num_seen := openings.count_seen_as_test(run.folder.parent, run.info["id"], [*split.train, *split.dev]):
         notes.append(
             f"{num_seen:,} rows that are now in train or dev were test rows of an earlier run. The runs cannot be "
@@ -83,7 +84,10 @@ def write_data_record(
     run.update(
         fingerprints={"examples": split.train.fingerprint, "test": split.test.fingerprint},
         split={**count_sides(split), "notes": list(split.notes)},
-        metric={key: getattr(metric, key) for key in ("name", "label", "reason", "contract_only")},
+        metric={
+            **{key: getattr(metric, key) for key in ("name", "label", "reason", "contract_only")},
+            **{key: getattr(metric, key) for key in ("scale", "several") if getattr(metric, key)},
+        },
         chats=any(example.input[-1].content != example.text for side in sides for example in side),
         # Rows of one group count once in statistics.
         unit="group" if any(example.group is not None for example in split.test) else "row",
@@ -94,7 +98,8 @@ def write_data_record(
 
 
 def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
-    """Build one line of predictions.jsonl: the raw answer, and all from which the report computes its numbers."""
+    """Build one line of predictions.jsonl: the raw answer, and all values from which the report computes its
+    numbers."""
     example, answer, score = row.example, row.answer, row.score
     return {
         "side": side,
@@ -114,6 +119,8 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
         "other_metrics": dict(score.other_metrics),
         "failures": list(answer.failures),
         "confidence": answer.confidence,
+        **({} if answer.stated_confidence is None else {STATED: answer.stated_confidence}),
+        **({} if answer.nearness is None else {"nearness": answer.nearness}),
         "truncated": answer.truncated,
         "shots_dropped": answer.shots_dropped,
         **({"citations": list(answer.citations)} if answer.citations else {}),
@@ -129,7 +136,8 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
 def write_method_record(
     run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str
 ) -> None:
-    """Write method.json last, since it marks the method as fitted. `prompt` is that of one dev row, verbatim."""
+    """Write method.json, which marks the method as fitted, so call this last. `prompt`: that of one dev row,
+    verbatim."""
     record = {
         "name": method.name,
         "label": method.label,
@@ -174,10 +182,10 @@ def read_environment() -> Json:
 
 
 def list_resume_notes(run: Run) -> list[str]:
-    """A sentence for each time the run was resumed with other versions or on another machine."""
+    """List a sentence for each time the run was resumed with other versions or on another machine."""
     return [
         f"The run was resumed with different values of {' and '.join(entry)}, so its times and answers may come from "
-        "both (run.json, resumed)."
+        "different environments (see `resumed` in run.json)."
         for entry in run.info.get("resumed", [])
     ]
 
@@ -188,9 +196,13 @@ def _explain_new_run(run: Run, inputs: Mapping[str, str]) -> str | None:
         try:
             inputs_before = sibling.info.get("inputs")
         except RunError:
-            continue  # the notes on the split name it
+            continue  # the notes on the split report it
         if inputs_before and inputs_before.get("command") == inputs.get("command"):
             # Names of the keys that differ, in the order of the task file.
             names = ", ".join(fingerprints.list_changes(inputs_before, inputs))
-            return f"A new run, because this changed since {sibling.name}: {names}." if names else None
+            return (
+                f"Starting a new run, because these inputs changed since {sibling.name}: {names}."
+                if names
+                else None
+            )
     return None

@@ -14,7 +14,7 @@ from etude.task import Task
 from etude.types import Finding, Side
 
 TRAIN_ONLY_FILE = "training.jsonl"
-"""In the folder of all runs: inputs that are only ever trained on, one line for each time that some were added."""
+"""A file in the folder of all runs: inputs that are only used for training, one line for each time some were added."""
 
 
 def load_split(
@@ -27,8 +27,8 @@ def load_split(
 ) -> Split:
     """Load the run's split, or draw it in line with the task's other runs and save it.
 
-    `check_findings` are saved before the split's own findings. `sizes` are minimums; the first for which there are
-    enough rows is used.
+    `check_findings` are saved before the findings of the split. `sizes` are minimum sizes; the first one for which
+    there are enough rows is used.
     """
     file = run.folder / "split.json"
     split_rows = compute_split(run, task, dataset, test, sizes)
@@ -52,16 +52,18 @@ def load_split(
 def compute_split(
     run: Run, task: Task, dataset: Dataset, test: Dataset | None, sizes: Sequence[MinRows] = (COMPARE_MIN,)
 ) -> Split:
-    """Return what `load_split` returns, and write nothing; the run need not have begun."""
+    """Return what `load_split` returns, without writing anything. The run need not have started."""
     file = run.folder / "split.json"
     record = read_json(file) if file.exists() else None
     previous, skipped = (record["assignments"], []) if record else _read_earlier_sides(run, task.seed)
+    # Lists of labels have too many different values to balance.
+    kind = "answer" if task.several else task.kind
     for minimum in sizes[:-1]:
         with suppress(InputError):  # too few rows for these sizes
-            new_split = split(dataset, task.kind, task.seed, test, previous, minimum)
+            new_split = split(dataset, kind, task.seed, test, previous, minimum)
             break
     else:
-        new_split = split(dataset, task.kind, task.seed, test, previous, sizes[-1])
+        new_split = split(dataset, kind, task.seed, test, previous, sizes[-1])
     if record is None:
         return replace(new_split, notes=(*new_split.notes, *skipped))
     lines = record["findings"] if "findings" in record else read_lines(run.folder / "findings.jsonl")
@@ -70,14 +72,14 @@ def compute_split(
 
 
 def add_train_only(root: Path, keys: Sequence[str]) -> None:
-    """Add inputs, by `input_key`, that the runs in `root` which have yet to split their rows put into train."""
+    """Add inputs (their `input_key`) that future splits of the runs in `root` put into train."""
     if keys:
         append_line(root / TRAIN_ONLY_FILE, {"keys": list(keys)})
 
 
 def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]]:
-    """Read on which side each input was in the task's other runs with this seed; the latest run wins, and every run
-    wins over `add_train_only`. Return also a note on every run that cannot be read."""
+    """Read on which side each input was in the task's other runs with this seed. The latest run takes precedence, and
+    all runs take precedence over `add_train_only`. Return also a note on every run that cannot be read."""
     # Later entries overwrite earlier ones: corrections first, then runs from the oldest to the latest.
     file = run.folder.parent / TRAIN_ONLY_FILE
     lines = read_lines(file) if file.exists() else ()
@@ -88,7 +90,7 @@ def _read_earlier_sides(run: Run, seed: int) -> tuple[dict[str, Side], list[str]
             split_file = sibling.folder / "split.json"
             if sibling.info["seed"] == seed and split_file.exists():
                 record = read_json(split_file)
-                # A split of too few rows for a test binds no other run.
+                # A split with too few rows for a test is not reused in other runs.
                 sides |= record["assignments"] if record.get("comparable", True) else {}
         except RunError as error:
             notes.append(f"The split ignores the earlier run {sibling.name}: {error}")

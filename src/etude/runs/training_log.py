@@ -13,14 +13,14 @@ from etude.types import Estimate
 NUM_LATEST = 32
 """Latest steps from which the speed is computed."""
 MIN_STEPS = 10
-"""Steps from which the remaining time is computed; before that it comes from the estimate."""
+"""The remaining time is computed from the steps once there are this many; before, it comes from the estimate."""
 STALL_FACTOR = 5.0
-"""A step that took this many times as long per token as the others is ignored: the process was stopped (Ctrl-Z, a
-debugger) or warmed up."""
+"""A step that took this many times as long per token as the others is ignored: the process was paused (Ctrl-Z, a
+debugger) or still warming up."""
 
 
 class StepSpeed:
-    """Speed of the latest steps, without those in which the process was stopped."""
+    """Speed of the latest steps, without steps during which the process was paused."""
 
     def __init__(self) -> None:
         self.latest: deque[tuple[int, float]] = deque(maxlen=NUM_LATEST)
@@ -31,7 +31,7 @@ class StepSpeed:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens of all steps by their seconds."""
+        """Tokens of all steps divided by their seconds."""
         steps = self._find_steady()
         return sum(tokens for tokens, _ in steps) / sum(seconds for _, seconds in steps)
 
@@ -49,9 +49,9 @@ class StepSpeed:
 class TrainingLog:
     """Writes the lines of a training run and publishes them as events.
 
-    Lines that are repeated after a resume are not written twice; a second training in one fit counts its steps from 1
-    again and is written in full. A line that the disk refuses is published all the same, kept in memory and written
-    before the next one: a full disk does not end a training.
+    Lines that repeat after a resume are not written twice. A second training in one fit counts its steps from 1 again,
+    and all its lines are written. A line that cannot be written to disk is published, kept in memory and written before
+    the next line: a full disk does not end a training.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class TrainingLog:
         self.lines_before = {_line_key(line) for line in lines if "step" not in line}
         self.epochs_before = find_last_epochs(lines)
         self.published_epochs: set[float] = set()
-        """Epochs that were published."""
+        """Epochs that were already published."""
         self.last_step_before = next((line["step"] for line in reversed(lines) if "step" in line), 0)
         self.written_to = self.step = self.steps_here = 0
         self.speed = StepSpeed()
         measured = (line["seconds"] for line in reversed(lines) if "dev_loss" in line and "seconds" in line)
         self.dev_seconds_before: float = next(measured, 0.0)
         self.dev_seconds: list[float] = []
-        """Seconds that the dev loss and the answers on dev took, in the attempt before and in this one."""
+        """Seconds of measuring the loss and the answers on dev, for each epoch of this attempt."""
         self.log = LineLog(file)
 
     def __call__(self, line: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ class TrainingLog:
         if line.get("resumed_at_step"):
             self.on_event(NoteEvent(f"{self.method}: resuming after step {line['resumed_at_step']}"))
         if "resumed_at_step" in line:
-            # The epochs that an earlier attempt ended before this step.
+            # Publish the epochs that an earlier attempt finished before this step.
             for step, epoch_line in self.epochs_before:
                 if step <= line["resumed_at_step"]:
                     self._publish_epoch(epoch_line)
@@ -99,13 +99,13 @@ class TrainingLog:
             self._write(line)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        # Only the first line of several that the disk refuses is reported.
+        # If several lines cannot be written, only the first is reported.
         if (error := self.log.append(line)) and len(self.log.pending) == 1:
             message = f"{self.log.file} cannot be written ({error.strerror}). Training continues; free some disk space"
-            self.on_event(NoteEvent(f"{message}, and the missing lines are written."))
+            self.on_event(NoteEvent(f"{message}, and the missing lines will be written."))
 
     def _is_written(self, line: Mapping[str, Any]) -> bool:
-        """Whether an earlier attempt wrote the line. Of steps these are the ones from this attempt's checkpoint on."""
+        """Whether an earlier attempt wrote the line: steps after this attempt's checkpoint are repeated."""
         if "resumed_at_step" in line:
             self.written_to, self.step = self.last_step_before, line["resumed_at_step"]
         if "step" not in line:

@@ -1,4 +1,4 @@
-"""The inputs and the parts of a verdict, as frozen values, and verdict.json."""
+"""The inputs and parts of a verdict, as frozen values, and how verdict.json is read and written."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from etude.base import files, typed_json
 from etude.base.formatting import format_html_table, format_interval, format_percent
 from etude.errors import RUN_REMEDY, RunError
-from etude.metrics import Metric
+from etude.metrics import Metric, to_label
 from etude.runs.details import Details
 from etude.stats.sample import RESAMPLES, UnitSums
 from etude.task import Endpoint, Prices, Task, Usage
@@ -23,12 +23,12 @@ TargetMark = Literal["met", "missed", "not sure"]
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """The test rows, one entry each: in any order if all methods answered all of them, else in the order in which they
+    """The test rows, one entry each. In any order if all methods answered all rows, else in the order in which they
     were answered."""
 
     ids: Sequence[str]
     units: Sequence[str] | None = None
-    """Each row's unit; None if every row is its own."""
+    """Each row's unit; None if every row is a unit of its own."""
     expected: Sequence[str] = ()
     """The expected labels (classify); empty for other kinds."""
     tags: Sequence[Mapping[str, str]] = ()
@@ -36,8 +36,8 @@ class ScoredRows:
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """One method on the test rows: every sequence has one entry for each of the first rows of `ScoredRows`, as many as
-    the method answered."""
+    """One method on the test rows. Every sequence has one entry for each row that the method answered: the first rows
+    of `ScoredRows`."""
 
     name: str
     tuned: bool
@@ -52,7 +52,7 @@ class MethodResult:
     """Stopped by the length limit."""
     cost: PricedCost = field(default_factory=PricedCost)
     model: str = ""
-    """Name of the model that answered; `types.CLASSICAL` if it is no language model."""
+    """Name of the model that answered; `types.CLASSICAL` if it is not a language model."""
     train_seconds: float = 0.0
     """Seconds of its training alone."""
     learned: int | None = None
@@ -60,8 +60,10 @@ class MethodResult:
     fewer_epochs: bool = False
     """Whether a budget cut its epochs."""
     weights_rows: int | None = None
-    """Rows that its weights were trained on, if a budget ended training before all of `learned`: a search may have
-    learned from more."""
+    """Rows that its weights were trained on, if a budget ended training early. `learned` may be larger, because a
+    search may have been trained on more rows."""
+    is_stored: bool = False
+    """Whether these are the stored answers of another model, not answers of a method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,13 @@ class TrainingRunResult:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What `evidence: full` adds about the tuned method of the headline."""
+    """The results that `evidence: full` adds for the tuned method of the headline."""
 
     method: str
     curve: tuple[CurvePoint, ...]
-    """On nested subsets of the training rows; the last point has all that the method was trained on."""
+    """On nested subsets of the training rows; the last point uses all rows that the method was trained on."""
     doubling: Estimate | None
-    """The last point minus the one before, on the same dev rows."""
+    """The last point minus the point before it, on the same dev rows."""
     runs: tuple[TrainingRunResult, ...]
     """With different seeds; the first one is used."""
     seconds: float
@@ -166,7 +168,7 @@ class VerdictInputs:
     full_seconds: Mapping[str, float] = field(default_factory=dict)
     """Tuned method -> seconds that training on all rows would take."""
     baseline_on_equal_rows: MethodResult | None = None
-    """The baseline fitted on as few rows as the tuned method of the headline; None if that was trained on all."""
+    """The baseline fitted on as many rows as the tuned method of the headline; None if that method used all rows."""
     evidence: Evidence | None = None
     extra_runs: Sequence[tuple[int, MethodResult]] = ()
     """(seed, result) of more training runs of the tuned method of the headline."""
@@ -198,7 +200,7 @@ class VerdictInputs:
 
     @property
     def partly_trained(self) -> frozenset[str]:
-        """Tuned methods whose training a budget or `max_rows` cut, without evidence that it was enough."""
+        """Tuned methods whose training was cut by a budget or `max_rows`, without evidence that it was still enough."""
         num_train_rows = self.train_rows
         tuned = [method for method in self.methods if method.tuned]
         # Sufficient: at least half of the rows, with a gain below the margin from their last doubling.
@@ -215,9 +217,15 @@ class VerdictInputs:
 
     @property
     def copying_methods(self) -> frozenset[str]:
-        """Methods that only copy example answers, if nothing checks whether an answer is right: none is recommended."""
+        """Methods that only copy example answers, if nothing checks whether an answer is right. They are not
+        recommended."""
         unchecked = self.metric.contract_only
         return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
+
+    @property
+    def stored_answers(self) -> list[str]:
+        """Names of other models whose stored answers are on the ladder; they are never recommended."""
+        return [method.name for method in self.methods if method.is_stored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +239,7 @@ class HeadlineResult:
     test: str
     gains: bool
     undecided: Literal["", "cut", "few rows"] = ""
-    """Why nothing is decided: training was cut and did not win, or there are too few rows."""
+    """Why nothing is decided: the training was cut and shows no gain, or there are too few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +270,13 @@ class LadderRow:
     """Rows it was trained on; None if there are none."""
     rows: int = 0
     """Test rows that it answered."""
+    is_stored: bool = False
+    """Whether these are stored answers of another model."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """After how many requests the cost of tuning is earned back."""
+    """The number of requests after which tuning has paid back its cost."""
 
     unit: Literal["money", "seconds"]
     fixed: float
@@ -278,6 +288,28 @@ class BreakEven:
     prompt_tokens_saved: float
     """Per request; negative when tuning needs more."""
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCost:
+    """What a question costs with one method, by the task's `costs:`."""
+
+    cost: Estimate
+    cost_if_all_answered: Estimate
+    """The same if nothing were handed over."""
+    handed_over: float
+    """Share of the questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostResult:
+    """The methods by what their errors and hand-overs cost on the test."""
+
+    text: str
+    cheapest: str
+    is_sure: bool
+    """Whether the intervals show that the cheapest method is cheaper than every other one."""
+    methods: Mapping[str, MethodCost]
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +341,7 @@ class ContractRates:
 
 @dataclass(frozen=True, slots=True)
 class BaselineOnEqualRows:
-    """The baseline fitted on as few rows as the tuned method of the headline."""
+    """The baseline fitted on as many rows as the tuned method of the headline was trained on."""
 
     method: str
     rows: int
@@ -320,7 +352,7 @@ class BaselineOnEqualRows:
 
 @dataclass(frozen=True, slots=True)
 class RowsAnswered:
-    """How many test rows were answered, by the method that answered most, and how many there are."""
+    """The number of test rows answered by the method that answered most, and the number of all test rows."""
 
     answered: int
     total: int
@@ -334,7 +366,7 @@ class Verdict:
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
-    """The simplest method among the best; None if none is."""
+    """The simplest method among the best; None if no method is."""
     leaning: str
     """`recommended`, or else the simplest method whose observed difference to the best is within the margin."""
     test_rows: RowsAnswered
@@ -349,7 +381,7 @@ class Verdict:
     costs: Mapping[str, PricedCost] = field(default_factory=dict)
     contract_rates: Mapping[str, ContractRates] = field(default_factory=dict)
     other_metrics: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
-    """Method -> other metric -> its estimate. They decide nothing."""
+    """Method -> other metric -> its estimate. They do not affect the verdict."""
     details: Mapping[str, Details] = field(default_factory=dict)
     """Method -> its classes, probabilities or fields."""
     train_rows: int = 0
@@ -357,8 +389,10 @@ class Verdict:
     baseline_on_equal_rows: BaselineOnEqualRows | None = None
     evidence: Evidence | None = None
     judge: JudgeResult | None = None
+    error_costs: CostResult | None = None
+    """Set with `costs:` in the task; then `recommended` and `leaning` are decided by cost."""
     failures: Mapping[str, str] = field(default_factory=dict)
-    """Method -> why it failed. It is not on the ladder; the same command tries it again."""
+    """Method -> why it failed. Failed methods are not on the ladder; the same command tries them again."""
 
     def _repr_html_(self) -> str:
         """Return the sentence and the ladder for notebooks."""
@@ -403,14 +437,14 @@ def build_method_result(
 ) -> MethodResult:
     """Build one method's result from its lines of predictions.jsonl, in the order of `ids`. `facts`: the other fields.
 
-    Raises KeyError if the lines are not those of the first `ids`.
+    Raises KeyError if the lines do not belong to the first `ids`.
     """
     by_id = {line["id"]: line for line in lines}
     rows = [by_id[row] for row in ids[: len(by_id)]]
     return MethodResult(
         name=name,
         scores=[float(row["score"]) for row in rows],
-        predicted=[row["value"] if isinstance(row["value"], str) else None for row in rows],
+        predicted=[to_label(row["value"], row["answer"]) for row in rows],
         keeps_contract=[row["keeps_contract"] for row in rows],
         check=[row["check"] for row in rows],
         other_metrics={

@@ -16,6 +16,7 @@ from etude import __version__
 from etude.hosted.stores import HostedStores
 from etude.serve.batch_runner import run_batches
 from etude.serve.catalogue import ServedModel
+from etude.serve.conformance import find_refusal
 from etude.serve.engine import ServingEngine
 from etude.serve.eval_runner import run_evals
 from etude.serve.routes import ROUTES
@@ -38,7 +39,7 @@ def build_app(
     settings: ServerSettings,
     hosted: HostedStores | None = None,
 ) -> FastAPI:
-    """Build the app of a server. The app closes the engine when it ends."""
+    """Build the app of a server. The app closes the engine on shutdown."""
     server = Server(catalogue, engine, settings, ServerMetrics(engine), hosted=hosted)
     app = FastAPI(
         title="Étude",
@@ -50,7 +51,7 @@ def build_app(
     )
     app.state.server = server
     keys = KeyRing(settings.keys, settings.key_file)
-    add_error_handlers(app)
+    add_error_handlers(app, find_refusal)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"]
@@ -90,7 +91,7 @@ def build_app(
 
 @asynccontextmanager
 async def _load_then_close(server: Server) -> AsyncIterator[None]:
-    """Load the weights while the server already answers /health and /ready; ends when everything is answered."""
+    """Load the weights while /health and /ready already answer. On shutdown, answer the queue, then close."""
 
     def load_all() -> None:
         try:

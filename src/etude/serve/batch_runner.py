@@ -5,8 +5,8 @@ import logging
 import time
 from uuid import uuid4
 
-from etude.hosted.batches import WINDOW_SECONDS, RequestBatch
-from etude.serve.routes.chat import answer_body
+from etude.hosted.batches import EMBEDDINGS, WINDOW_SECONDS, RequestBatch
+from etude.serve.routes.endpoints import answer_body
 from etude.serve.schemas import Json
 from etude.serve.server import Server
 from etude.web.api_errors import ApiError, to_api_error
@@ -28,7 +28,7 @@ async def run_batches(server: Server) -> None:
         try:
             await _run_batch(server, batches[-1])
         except Exception:  # such as a full disk: try again later
-            LOG.exception("batch %s waits", batches[-1].folder.name)
+            LOG.exception("batch %s failed and is tried again", batches[-1].folder.name)
             await asyncio.sleep(POLL_SECONDS * 10)
 
 
@@ -36,7 +36,7 @@ async def _run_batch(server: Server, batch: RequestBatch) -> None:
     assert server.hosted is not None
     store = server.hosted.batches
     if batch.state["status"] == "validating":
-        names = {**server.catalogue, **await asyncio.to_thread(server.hosted.fine_tuning.list_models)}
+        names = await asyncio.to_thread(_list_names, server, batch.request["endpoint"])
         if not await asyncio.to_thread(store.validate, batch, names):
             return
     if batch.state["status"] == "in_progress":
@@ -72,7 +72,7 @@ async def _answer_lines(
 
 
 async def _answer(server: Server, endpoint: str, body: Json) -> tuple[int, Json]:
-    """Answer one request; a full queue is waited for."""
+    """Answer one request. If the queue is full, wait and try again."""
     while True:
         try:
             return 200, await answer_body(server, endpoint, body)
@@ -85,3 +85,13 @@ async def _answer(server: Server, endpoint: str, body: Json) -> tuple[int, Json]
 
 def _is_expired(batch: RequestBatch) -> bool:
     return bool(time.time() > batch.request["created_at"] + WINDOW_SECONDS)
+
+
+def _list_names(server: Server, endpoint: str) -> set[str]:
+    """The models that answer at an endpoint."""
+    assert server.hosted is not None
+    jobs = server.hosted.fine_tuning
+    if endpoint == EMBEDDINGS:
+        encoder = server.settings.encoder
+        return {encoder, *(name for name, base in jobs.bases.items() if base == encoder)}
+    return {*server.catalogue, *jobs.list_models()}

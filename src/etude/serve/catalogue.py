@@ -1,4 +1,4 @@
-"""The assistants of a server, by the names that clients ask for."""
+"""The assistants of a server, by model name."""
 
 import time
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ ENGINES = ("auto", "local", "llama_cpp")
 
 @dataclass
 class ServedModel:
-    """An assistant under the name that clients call a model."""
+    """An assistant and the name of the model that clients request."""
 
     name: str
     assistant: Assistant
     folder: Path  # where it was loaded from: a run or an assistant's folder
     feedback: Path  # the file to which feedback on its answers is appended
     run: Run | None = None  # None for an assistant that was saved outside a run
-    reason: str = ""  # why this method answers, unless the user named it or the verdict recommends it
+    reason: str = ""  # why this method was chosen; "" if the user or the verdict chose it
     unmeasured_reason: str = ""
-    """Why none of its answers are as measured, "" if they may be."""
+    """Why its answers are not the measured ones; "" if they can be."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -46,9 +46,9 @@ def load_catalogue(
 ) -> dict[str, ServedModel]:
     """Load the assistants, without their weights, by name.
 
-    A place is anything that `etude.load` accepts; `NAME=PLACE` overrides the name, which is otherwise that of the task.
-    A task means its latest complete run, if it has one. Raises InputError for two assistants of one name, RunError for
-    a place without an assistant.
+    A place is anything that `etude.load` accepts. `NAME=PLACE` sets the name; without it, the name is that of the
+    task. For a task, load its latest complete run, if it has one. Raises InputError if two assistants have the same
+    name, RunError for a place without an assistant.
     """
     catalogue: dict[str, ServedModel] = {}
     for text in places:
@@ -56,19 +56,26 @@ def load_catalogue(
         if served.name in catalogue:
             remedy = f"give one of them another name: NAME={served.folder}"
             raise InputError(
-                [Issue(str(served.folder), f"a second assistant named {served.name!r}", "", remedy)]
+                [
+                    Issue(
+                        str(served.folder),
+                        f"another assistant already has the name {served.name!r}",
+                        "",
+                        remedy,
+                    )
+                ]
             )
         assistant = with_engine(engine, served.assistant)
         if assistant != served.assistant:
             served.unmeasured_reason = (
-                "another program renders its prompt"
+                "another program formats the prompt"
                 if is_url(engine)
-                else f"{engine.replace('_', '.')} computes it; --engine auto computes as was measured"
+                else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of the measurement"
             )
         elif served.run is None:
-            served.unmeasured_reason = "no run has measured it"
+            served.unmeasured_reason = "no run has measured this assistant"
         elif not served.run.verdict:
-            served.unmeasured_reason = f"run {served.run.name} has not opened its test"
+            served.unmeasured_reason = f"run {served.run.name} has not been measured on its test rows yet"
         catalogue[served.name] = replace(served, assistant=assistant)
     return catalogue
 

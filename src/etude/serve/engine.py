@@ -1,8 +1,8 @@
 """The serving engine: one thread that owns the models and answers many requests at once.
 
-Requests wait in a queue. Those on the same weights are answered together, one token each per step, and join and leave
-at any time (`models/local/generation.py`). A model that allows several threads gets one thread per request. Labels and
-votes, and all other models, are answered one after another.
+Requests wait in a queue. Requests on the same weights are answered together, one token each per step; a request can
+join or leave at any step (`models/local/generation.py`). A model that allows several threads gets one thread per
+request. Labels and votes, and all other models, are answered one after another.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("etude.serve")
 MIN_PREFIX_TOKENS = 16  # a shorter prefix is not worth computing once
 MAX_STARTS = 8
-"""Answers that start between two steps; running answers wait while their prompts are computed."""
-MAX_TOKEN_CHARACTERS = 16  # more characters per token than any text has that somebody wrote
+"""Largest number of answers that start between two steps. Running answers wait while the new prompts are computed."""
+MAX_TOKEN_CHARACTERS = 16  # no real text has more characters per token
 PACE_WEIGHT = 0.1  # weight of the latest answer in the moving average of seconds per answer
 
 
@@ -64,7 +64,7 @@ class FinishedAnswer:
 
 Result = TypeVar("Result")
 StreamItem = str | FinishedAnswer | Exception
-"""New text of the answer, its end, or why there is none."""
+"""New text of the answer, its end, or the error that ended it."""
 
 
 @dataclass(eq=False)
@@ -73,11 +73,11 @@ class QueuedRequest:
 
     assistant: Assistant
     key: str
-    """Names the assistant's own prompt, which is computed once; "" if the caller has changed the prompt."""
+    """Identifies the assistant's own prompt, which is computed only once; "" if the caller has changed the prompt."""
     messages: tuple[Message, ...]
     deliver: Callable[[StreamItem], None]  # called in the engine's thread
     sampling: Sampling = field(default_factory=Sampling)
-    max_tokens: int = 0  # raises the assistant's own limit if the context has room behind the prompt
+    max_tokens: int = 0  # above the assistant's own limit, used as far as the context has room
     streams: bool = False  # whether text is delivered as it is generated, or only at the end
     cancelled: bool = False
     queued_at: float = field(default_factory=time.monotonic)
@@ -87,8 +87,8 @@ class QueuedRequest:
 
 
 def samples_tokens(assistant: Assistant) -> bool:
-    """Whether answers are written token by token, as a request asks. Labels and votes are answered whole, as they were
-    measured."""
+    """Return whether a request can change how the answer's tokens are sampled. Labels and votes are computed exactly
+    as they were measured."""
     can = find_backend(assistant.model.name).can
     is_whole = assistant.samples > 1 or (bool(assistant.choices) and "choices" in can)
     return not is_whole and ("live" in can or "concurrent" in can)
@@ -104,11 +104,11 @@ class ServingEngine:
         self._wake = threading.Condition()
         self._closing = False
         self._batches: dict[tuple[ModelRef, tuple[int, ...], int], GenerationBatch] = {}
-        """By weights, prefix and number; a second one is needed only while the first cannot be joined."""
+        """By weights, prefix and number. A second batch is needed only while no request can join the first."""
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
         self._live: dict[int, tuple[QueuedRequest, Generation]] = {}
         self._num_threads = 0
-        """Answers that threads of the pool generate."""
+        """Answers that the pool's threads are generating."""
         self._pool = ThreadPoolExecutor(limits.at_once)
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -129,12 +129,10 @@ class ServingEngine:
         return self.limits.at_once - self.num_live
 
     def submit(self, *requests: QueuedRequest) -> None:
-        """Queue all of the requests. Raises ApiError if they are more than the queue ever holds, if it is full, or if
-        the engine is closing."""
+        """Queue all of the requests. Raises ApiError if the queue is too small for them or full, or if the engine is
+        closing."""
         if len(requests) > self.limits.waiting:
-            message = (
-                f"The request asks for {len(requests)} answers; this server queues {self.limits.waiting}."
-            )
+            message = f"The request asks for {len(requests)} answers; this server queues at most {self.limits.waiting}."
             raise ApiError(400, message, "n", "invalid_value")
         with self._wake:
             if self._closing or len(self._waiting) + len(requests) > self.limits.waiting:
@@ -151,19 +149,18 @@ class ServingEngine:
             self._calls.append(work)
             self._wake.notify()
 
-    def run_and_wait(self, work: Callable[[], None]) -> None:
-        """Run a function in the engine's thread and wait for it. Raises what it raises."""
-        result: Future[None] = Future()
+    def run_and_wait(self, work: Callable[[], Result]) -> Result:
+        """Run a function in the engine's thread and return its result. Raises its exception."""
+        result: Future[Result] = Future()
 
         def run_work() -> None:
             try:
-                work()
-                result.set_result(None)
+                result.set_result(work())
             except Exception as error:  # noqa: BLE001 - the waiting thread raises it
                 result.set_exception(error)
 
         self.call(run_work)
-        result.result()
+        return result.result()
 
     def close(self) -> None:
         """Answer everything in the queue, then end the thread."""
@@ -252,7 +249,7 @@ class ServingEngine:
             return None
         if not is_sampled:
             if queued.sampling.json_schema or request.grammar:
-                raise GrammarError("This assistant cannot keep an answer to a JSON schema.")
+                raise GrammarError("This assistant does not support response_format or a forced tool call.")
             requests = [replace(sample, max_tokens=request.max_tokens) for sample in requests]
             self._finish(queued, model.generate(requests), ())
             return None
@@ -269,7 +266,8 @@ class ServingEngine:
         return self._batches[key], generation
 
     def _check_characters(self, queued: QueuedRequest) -> None:
-        """Refuse a request that is too long for certain, before its tokens are counted, which takes seconds."""
+        """Refuse a request that is too long whatever its tokens are. Counting the tokens of a long text takes
+        seconds."""
         max_tokens = min(self.limits.prompt_tokens, self.models.get(queued.assistant.model).context)
         num_characters = sum(len(message.content) for message in queued.messages)
         if num_characters > max_tokens * MAX_TOKEN_CHARACTERS:
@@ -295,7 +293,7 @@ class ServingEngine:
                 self._wake.notify()
 
     def _find_prefix(self, queued: QueuedRequest, generation: Generation) -> tuple[int, ...]:
-        """Return the tokens with which all prompts of the assistant begin; none if they are few."""
+        """Return the tokens that all prompts of the assistant begin with; empty below MIN_PREFIX_TOKENS."""
         if not queued.key or queued.request is None:
             return ()
         key = (queued.key, queued.request.shots_dropped)
@@ -306,7 +304,7 @@ class ServingEngine:
         return prefix if is_shorter and tuple(generation.prompt[: len(prefix)]) == prefix else ()
 
     def _compute_prefix(self, assistant: Assistant, shots_dropped: int) -> tuple[int, ...]:
-        """Compare the prompts of two inputs that differ in their first character."""
+        """Return the tokens shared by the prompts of two inputs that differ in their first character."""
         live, num_shots = self.models.get_live(assistant.model), len(assistant.shots) - shots_dropped
         first, second = (
             live.create_generation(
@@ -349,7 +347,11 @@ class ServingEngine:
         assert request is not None
         num = len(completions)
         (answer,) = queued.assistant.finish(
-            ["0"], completions, [request.shots_dropped] * num, [request.citations] * num
+            ["0"],
+            completions,
+            [request.shots_dropped] * num,
+            [request.citations] * num,
+            [request.nearness] * num,
         )
         now = time.monotonic()
         seconds, first_token_at = now - queued.started_at, queued.first_token_at or now

@@ -1,4 +1,4 @@
-"""Runs evals in the background: samples from a served model where the run asks for them, then grades."""
+"""Runs evals in the background: asks a served model for samples if the run needs them, then grades."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import logging
 from etude.errors import InputError
 from etude.graders.templates import render_template
 from etude.hosted.evals import EvalRun
-from etude.serve.routes.chat import answer_body
+from etude.serve.routes.endpoints import answer_body
 from etude.serve.schemas import Json
 from etude.serve.server import Server
 from etude.web.api_errors import to_api_error
@@ -28,7 +28,9 @@ async def run_evals(server: Server) -> None:
         try:
             await _run(server, runs[0])
         except Exception:  # such as a full disk: try again later
-            LOG.exception("eval run %s waits", runs[0].folder.name)
+            if not (runs[0].folder / "state.json").exists():  # the client has deleted it meanwhile
+                continue
+            LOG.exception("eval run %s failed and is tried again", runs[0].folder.name)
             await asyncio.sleep(POLL_SECONDS * 10)
 
 
@@ -59,7 +61,7 @@ async def _work(server: Server, run: EvalRun, queue: list[tuple[int, Json]], loc
 
 
 async def _build_sample(server: Server, source: Json, line: Json) -> Json:
-    """The sample of an item: from the item itself, or the answer of a served model."""
+    """Build the sample of an item: its own, or the answer of a served model."""
     if source["type"] == "jsonl":
         sample = line.get("sample") or {}
         return {"input": [], "output": [], "error": None, "usage": {}, "model": "", **sample}

@@ -1,4 +1,4 @@
-"""From a client's request to its answers: what the engine is asked, and the stream of what it answers."""
+"""Convert a client's request to requests to the engine, and stream the answers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -28,13 +28,13 @@ class AnswerRequest:
     served: ServedModel
     assistant: Assistant  # as served, plus what the caller adds to its prompt
     inputs: tuple[tuple[Message, ...], ...]
-    samplings: tuple[Sampling, ...]  # one for each answer that the client wants to each input, in order
+    samplings: tuple[Sampling, ...]  # one for each answer: those to the first input come first
     max_tokens: int
     unmeasured_reason: str
-    """Why its answers differ from the measured ones, "" if they may be equal."""
-    has_tools: bool = False  # whether functions are on offer, so that calls are returned as such
+    """Why its answers are not the measured ones; "" if they can be."""
+    has_tools: bool = False  # whether the request offers functions; calls are then returned as tool_calls
     is_call: bool = False  # whether the answer is constrained to the JSON of a call
-    ignored: tuple[str, ...] = ()  # fields of the request that change nothing
+    ignored: tuple[str, ...] = ()  # fields of the request that the server ignores
 
     @property
     def key(self) -> str:
@@ -52,13 +52,14 @@ class AnswerRequest:
         return self.inputs[index // self.num_per_input]
 
     def describe_measured(self, answers: Sequence[FinishedAnswer] | None = None) -> Json:
-        """Say whether the answers are as measured, and why not. Without `answers`, any higher limit means no."""
+        """Report whether the answers are as measured and, if not, why. Before the `answers` exist, a token limit above
+        the assistant's own counts as a difference."""
         limit, reason = self.served.assistant.max_tokens, self.unmeasured_reason
         may_be_longer = answers is None and self.max_tokens > limit
         if not reason and (
             may_be_longer or any(finished.completion.answer_tokens > limit for finished in answers or ())
         ):
-            reason = f"more than the {limit:,} answer tokens of the assistant"
+            reason = f"the request raises the assistant's limit of {limit:,} answer tokens"
         ignored = {"ignored": list(self.ignored)} if self.ignored else {}
         return {"measured": not reason, "measured_reason": reason or None, **ignored}
 
@@ -82,8 +83,8 @@ def build_chat_request(
     )
     turns, tools = _read_turns(served, body)
     if not turns or turns[-1].role != "user":
-        raise ApiError(400, "messages must end with a message of the user.", "messages")
-    is_measured = served.assistant.row_systems  # with system messages and functions of each row's own
+        raise ApiError(400, "The last message must have the role user.", "messages")
+    is_measured = served.assistant.row_systems  # each row had its own system message and functions
     if is_measured and (system or tools):
         turns, system = (Message("system", append_tools(system, tools)), *turns), ""
     if system and strict:
@@ -114,12 +115,13 @@ def build_chat_request(
     request = replace(request, is_call=bool(call_schema))
     if any(message.role in ("assistant", "tool") for message in body.messages):
         reason = (
-            request.unmeasured_reason or "the request has earlier answers, which the client may have written"
+            request.unmeasured_reason
+            or "the request contains earlier answers, which may not be the assistant's"
         )
         request = replace(request, unmeasured_reason=reason)
     if is_measured or tools in served.assistant.instructions:
         return replace(request, has_tools=bool(tools))
-    reason = request.unmeasured_reason or "the request offers functions that the instructions do not name"
+    reason = request.unmeasured_reason or "the request offers functions that the instructions do not list"
     return replace(request, has_tools=True, unmeasured_reason=reason)
 
 
@@ -193,7 +195,7 @@ def _build_request(
         "a temperature": body.temperature,
         "stop sequences": body.stops,
         "a response format or a forced call": schema,
-        "fewer answer tokens": limit < assistant.max_tokens,
+        "a lower token limit": limit < assistant.max_tokens,
     }
     changed = ", ".join(name for name, value in changes.items() if value)
     prompted = replace(
@@ -208,8 +210,8 @@ def _build_request(
 async def stream_answers(
     engine: ServingEngine, request: AnswerRequest, streams: bool
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Yield the text of all answers as it is generated, and the end of each. Raises what goes wrong; when nobody
-    listens any more, the answers are cancelled."""
+    """Yield new text of all answers, and the end of each. Raises the first error. Closing the generator cancels the
+    answers that are not finished."""
     loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, StreamItem]]()
 
     def deliver(index: int, item: StreamItem) -> None:
@@ -235,7 +237,7 @@ async def stream_answers(
             index, item = await events.get()
             if isinstance(item, Exception):
                 raise item
-            # a reply of the scope is not constrained to the call
+            # a fixed reply of the scope is not a call
             if request.is_call and isinstance(item, FinishedAnswer) and item.answer.text.startswith("{"):
                 text = f"{CALL_TAG}\n{item.answer.text}\n{CALL_END}"
                 item = replace(item, answer=replace(item.answer, text=text))

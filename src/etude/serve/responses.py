@@ -19,9 +19,9 @@ class ChatKind:
 
     def build_choice(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format a whole answer; with `has_tools`, calls are separated from its text."""
-        content, finish = _build_message(finished, has_tools)
-        message = {"role": "assistant", **content, "refusal": None, **_describe_answer(finished)}
-        return {"message": message, "logprobs": _chat_logprobs(finished), "finish_reason": finish}
+        content, finish = build_message(finished, has_tools)
+        message = {"role": "assistant", **content, "refusal": None, **describe_answer(finished)}
+        return {"message": message, "logprobs": format_chat_logprobs(finished), "finish_reason": finish}
 
     def build_delta(self, text: str, is_first: bool) -> Json:
         """Format new text of an answer."""
@@ -30,11 +30,11 @@ class ChatKind:
 
     def build_end(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format the last chunk of an answer; with `has_tools`, it contains the whole answer."""
-        content, finish = _build_message(finished, has_tools)
+        content, finish = build_message(finished, has_tools)
         for number, call in enumerate(content.get("tool_calls", ())):
             call["index"] = number
-        delta = {**(content if has_tools else {}), **_describe_answer(finished)}
-        return {"delta": delta, "logprobs": _chat_logprobs(finished), "finish_reason": finish}
+        delta = {**(content if has_tools else {}), **describe_answer(finished)}
+        return {"delta": delta, "logprobs": format_chat_logprobs(finished), "finish_reason": finish}
 
 
 class TextKind:
@@ -53,7 +53,7 @@ class TextKind:
     def build_end(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format the last chunk of an answer."""
         logprobs, finish = _text_logprobs(finished.scores), finished.completion.finish
-        return {"text": "", "logprobs": logprobs, "finish_reason": finish} | _describe_answer(finished)
+        return {"text": "", "logprobs": logprobs, "finish_reason": finish} | describe_answer(finished)
 
 
 CompletionKind = ChatKind | TextKind
@@ -87,7 +87,7 @@ async def build_chunks(
         async for event in events:
             index, finished = event.index, event.item if isinstance(event.item, FinishedAnswer) else None
             text = finished.answer.text[num_sent.get(index, 0) :] if finished else str(event.item)
-            text = "" if request.has_tools else text  # only at its end is it known whether it is a call
+            text = "" if request.has_tools else text  # only its end shows whether it is a call
             is_first = index not in num_sent
             num_sent[index] = num_sent.get(index, 0) + len(text)
             if text or is_first:
@@ -124,7 +124,7 @@ def _build_head(
 
 
 def get_handover_reason(finished: FinishedAnswer) -> str | None:
-    """Return why a person should see the question; None if the answer is in order."""
+    """Return why a person should see the question; None if there is no reason."""
     if finished.answer.failures:
         return f"the answer breaks its contract: {'; '.join(finished.answer.failures)}"
     if finished.answer.handed_over and finished.answer.limit:
@@ -134,7 +134,8 @@ def get_handover_reason(finished: FinishedAnswer) -> str | None:
     return "the answer was cut at the length limit" if finished.answer.truncated else None
 
 
-def _describe_answer(finished: FinishedAnswer) -> Json:
+def describe_answer(finished: FinishedAnswer) -> Json:
+    """Return the fields that a response has in addition to OpenAI's."""
     answer, reason = finished.answer, get_handover_reason(finished)
     return {
         "keeps_contract": answer.keeps_contract,
@@ -146,7 +147,7 @@ def _describe_answer(finished: FinishedAnswer) -> Json:
     }
 
 
-def _build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
+def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
     """Return the content of an answer with its calls, and its finish reason."""
     text, calls = split_calls(finished.answer.text) if has_tools else (finished.answer.text, [])
     if not calls:
@@ -155,7 +156,8 @@ def _build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str
     return {"content": text or None, "tool_calls": to_openai_calls(calls, ids)}, "tool_calls"
 
 
-def _chat_logprobs(finished: FinishedAnswer) -> Json | None:
+def format_chat_logprobs(finished: FinishedAnswer) -> Json | None:
+    """Format the log-probabilities of an answer's tokens; None if the request asked for none."""
     if not finished.scores:
         return None
 
@@ -183,7 +185,7 @@ def _text_logprobs(scores: Sequence[TokenScore]) -> Json | None:
 
 
 def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
-    """Count tokens; the prompt of several answers counts once."""
+    """Count tokens. If several answers share a prompt, its tokens count once."""
     firsts = [finished.completion for finished in answers[:: request.num_per_input]]
     prompt, cached = (
         sum(completion.prompt_tokens for completion in firsts),
@@ -195,4 +197,16 @@ def _count_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> J
         "completion_tokens": generated,
         "total_tokens": prompt + generated,
         "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def count_item_usage(request: AnswerRequest, answers: Sequence[FinishedAnswer]) -> Json:
+    """Count tokens under the names of /v1/responses and /v1/decisions."""
+    usage = _count_usage(request, answers)
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": {**usage["prompt_tokens_details"], "cache_write_tokens": 0},
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage["total_tokens"],
     }

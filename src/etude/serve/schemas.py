@@ -1,11 +1,11 @@
-"""Request bodies of OpenAI's API. Wrong values are refused by name; the response names the fields that are ignored."""
+"""Request bodies of OpenAI's API. An error names the field with the wrong value; a response lists ignored fields."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from etude.data.formats.tools import format_tool_turn, format_tools
 from etude.data.formats.turns import uses_tools
@@ -20,7 +20,7 @@ def _check_surrogates(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("contains half a character (a lone surrogate)") from error
+        raise ValueError("contains half of a character (a lone surrogate)") from error
     return text
 
 
@@ -32,6 +32,10 @@ def _check_json(value: Any) -> Any:
 Text = Annotated[str, AfterValidator(_check_surrogates)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json)]
 Stop = Annotated[Text, Field(min_length=1)]
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    Field(max_length=16),
+]
 
 
 UNSUPPORTED: dict[str, Any] = {
@@ -41,7 +45,7 @@ UNSUPPORTED: dict[str, Any] = {
     **dict.fromkeys(("web_search_options", "echo", "suffix", "min_p")),
     **{"function_call": "none", "modalities": ["text"], "best_of": 1, "top_k": -1, "repetition_penalty": 1},
 }
-"""Fields that would change the answer -> the value, besides zero and nothing, with which they do not."""
+"""Fields that would change the answer -> the one value, besides zero and empty ones, that does not change it."""
 
 
 class RequestBody(BaseModel):
@@ -89,7 +93,7 @@ class StreamOptions(RequestBody):
 
 
 class GenerationRequest(RequestBody):
-    """What both kinds of completion have in common."""
+    """The fields that both kinds of completion have."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -110,7 +114,7 @@ class GenerationRequest(RequestBody):
 
     @property
     def unknown(self) -> list[str]:
-        """The fields with a value that are no parameters of this server, at most MAX_NAMED."""
+        """The fields with a value that this server does not know, at most MAX_NAMED."""
         fields = (self.model_extra or {}).items()
         return sorted(name for name, value in fields if value not in (None, 0))[:MAX_NAMED]
 
@@ -169,13 +173,13 @@ class ChatRequest(GenerationRequest):
 
     @property
     def tools_text(self) -> str:
-        """The functions on offer, as text. Raises ValueError if they have no names."""
+        """The offered functions, as text. Raises ValueError if they have no names."""
         return "" if self.tool_choice == "none" else format_tools(self.tools)
 
     @property
     def call_schema(self) -> str:
-        """The schema of the call that the answer must be, as JSON; "" if it need not be one. Raises ValueError if there
-        is no such function, or its parameters are no schema."""
+        """The JSON schema of the call that the answer must be; "" if it need not be a call. Raises ValueError if the
+        request does not offer the function."""
         if self.tool_choice in (None, "none", "auto"):
             return ""
         name = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
@@ -185,7 +189,7 @@ class ChatRequest(GenerationRequest):
                 "type": "object",
                 "properties": {
                     "name": {"const": function["name"]},
-                    # with an id of its own, its `$ref` find its own `$defs`
+                    # with its own id, `$ref` resolves to the `$defs` of this schema
                     "arguments": {
                         **(function.get("parameters") or {"type": "object"}),
                         "$id": f"etude:{number}",
@@ -213,7 +217,7 @@ class CompletionRequest(GenerationRequest):
         """The prompts. Raises ValueError for token ids."""
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         if not all(isinstance(prompt, str) for prompt in prompts):
-            raise ValueError("token ids belong to the tokenizer of one model; send text")
+            raise ValueError("token ids are not supported; send text")
         return prompts  # type: ignore[return-value]
 
 
@@ -229,7 +233,7 @@ class FeedbackRequest(RequestBody):
 
 
 class ErrorDetail(BaseModel):
-    """What was wrong, as OpenAI's clients read it."""
+    """An error in the format that OpenAI's clients read."""
 
     message: str
     type: str

@@ -1,5 +1,6 @@
 """What the routes of one server share: its assistants, engine, settings, metrics and latest answers."""
 
+import asyncio
 import json
 import logging
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from etude.feedback import FeedbackLog
 from etude.hosted.stores import HostedStores
+from etude.index.build import DEFAULT_ENCODER
 from etude.runs.recommended import load
 from etude.serve.catalogue import FEEDBACK_FILE, ServedModel
 from etude.serve.engine import FinishedAnswer, ServingEngine, ServingLimits
@@ -26,7 +28,7 @@ from etude.web.api_keys import ApiKey
 
 LOG = logging.getLogger("etude.serve")
 MAX_CHARACTERS = 20_000_000  # of the remembered messages and answers; the oldest are forgotten first
-OVERHEAD = 1_000  # characters that each remembered answer counts in addition, for what Python needs
+OVERHEAD = 1_000  # characters added for each remembered answer, for the memory of its Python objects
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)  # seconds of an answer
 
 
@@ -41,6 +43,7 @@ class ServerSettings:
     is_local: bool = True  # whether only this machine may send requests
     origins: tuple[str, ...] = ()  # origins whose pages may send requests, besides the server's own
     log_prompts: bool = False  # whether messages and answers are logged
+    encoder: str = DEFAULT_ENCODER  # embeds texts
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,13 @@ class RecentAnswer:
 
     @property
     def exchange(self) -> Json:
-        """The assistant, the messages and the answer, as feedback.jsonl has them."""
+        """The assistant, the messages and the answer, in the format of feedback.jsonl."""
         turns = [{"role": message.role, "content": message.content} for message in self.messages]
         return {"assistant": self.served.source, "input": turns, "answer": self.text}
 
     @property
     def num_characters(self) -> int:
-        """What it counts towards MAX_CHARACTERS."""
+        """How much of MAX_CHARACTERS the answer uses."""
         return OVERHEAD + len(self.text) + sum(len(message.content) for message in self.messages)
 
 
@@ -82,9 +85,7 @@ class RecentAnswers:
         try:
             return self._answers[response_id, index]
         except KeyError:
-            message = (
-                f"Answer {index} of {response_id} is unknown: the id is wrong, or the server has restarted."
-            )
+            message = f"Answer {index} of {response_id} is unknown: the id is wrong, or the server restarted."
             raise ApiError(404, message, "id", "unknown_answer") from None
 
 
@@ -139,7 +140,10 @@ class Server:
     recent: RecentAnswers = field(default_factory=RecentAnswers)
     logs: dict[Path, FeedbackLog] = field(default_factory=dict)
     hosted: HostedStores | None = None  # files and jobs; None without --jobs
-    tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that were asked for
+    tuned: dict[str, ServedModel] = field(default_factory=dict)  # results of jobs that a client has requested
+    embedding: asyncio.Lock = field(
+        default_factory=asyncio.Lock
+    )  # held by the request whose texts are embedded
     is_ready: bool = False
     failure: ApiError | None = None  # why weights could not be loaded
 
@@ -153,8 +157,18 @@ class Server:
         message = f"There is no model {name!r}. Available: {available or 'none yet'}."
         raise ApiError(404, message, "model", "model_not_found")
 
+    def find_encoder(self, name: str) -> str:
+        """Return the encoder of a name, which `--base` may map. Raises ApiError if there is none."""
+        encoder, bases = self.settings.encoder, self.hosted.fine_tuning.bases if self.hosted else {}
+        if bases.get(name, name) != encoder:
+            message = (
+                f"There is no encoder {name!r}. Use {encoder}, or map the name with --base {name}={encoder}."
+            )
+            raise ApiError(404, message, "model", "model_not_found")
+        return encoder
+
     def _find_tuned(self, name: str) -> ServedModel | None:
-        """Return the result of a job, loaded when it is first asked for; None if there is none or it was deleted."""
+        """Return the result of a job, loaded on the first request for it; None if it does not exist."""
         folder = self.hosted.fine_tuning.find_assistant(name) if self.hosted else None
         if folder is None:
             self.tuned.pop(name, None)
@@ -197,7 +211,7 @@ def _get_hosted(request: Request) -> HostedStores:
     hosted = _get_server(request).hosted
     if hosted is None:
         raise ApiError(
-            404, "This server keeps no files and jobs. Start it with --jobs FOLDER.", code="jobs_off"
+            404, "This server has no files and jobs. Start it with --jobs FOLDER.", code="jobs_off"
         )
     return hosted
 

@@ -26,7 +26,16 @@ from etude.stats.power import (
     smallest_difference,
     smallest_ever_detectable,
 )
-from etude.stats.sample import RESAMPLES, SEED, UnitSums, make_label_sample, make_score_sample
+from etude.stats.sample import (
+    RESAMPLES,
+    SEED,
+    UnitSums,
+    make_f1_sample,
+    make_kappa_sample,
+    make_label_lists_sample,
+    make_label_sample,
+    make_score_sample,
+)
 
 __all__ = [
     "ALPHA",
@@ -49,6 +58,9 @@ __all__ = [
     "estimate_known",
     "estimate_sample",
     "kappa",
+    "make_f1_sample",
+    "make_kappa_sample",
+    "make_label_lists_sample",
     "make_label_sample",
     "make_score_sample",
     "measure_disagreement",

@@ -1,4 +1,4 @@
-"""A judge compared with people: their agreement, and a share of the judge's corrected to what people would say."""
+"""A judge compared with people: their agreement, and the judge's share of right answers, corrected for its errors."""
 
 import math
 
@@ -13,10 +13,11 @@ JEFFREYS = 0.5  # prior count of every cell of a table
 
 
 def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
-    """Cohen's kappa (1960) of two judges' answers, True or False a row; 1 where both always give one same answer.
+    """Cohen's kappa (1960) of two judges' answers, True or False for each row; 1 if both always give the same single
+    answer.
 
-    The 95% interval is that of 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior), widened to hold the
-    value, so it is never of zero width. Raises ValueError without a row.
+    The 95% interval comes from 2,000 draws of the table's shares (Dirichlet with Jeffreys' prior), widened to contain
+    the value, so it is never of zero width. Raises ValueError if there are no rows.
     """
     table = _count_table(a, b)
     n = int(table.sum())
@@ -27,8 +28,8 @@ def kappa(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
 
 
 def correct_share(judged: UnitSums, people: npt.ArrayLike, judge: npt.ArrayLike) -> Estimate | None:
-    """The share of rows that people would call right, from the rows that the judge has `judged`, and from others that
-    both have.
+    """Estimate the share of rows that people would call right, from rows that only the judge has `judged`, and from the
+    answers of `people` and the `judge` to the same other rows.
 
     (share + specificity - 1) / (sensitivity + specificity - 1), Rogan and Gladen 1978, with the 95% interval of Lang
     and Reiczigel 2014 (Prev. Vet. Med. 113), inside 0 to 1. None if people called no row right or none wrong, or if
@@ -68,10 +69,12 @@ def correct_share(judged: UnitSums, people: npt.ArrayLike, judge: npt.ArrayLike)
 
 
 def _count_table(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
-    """(2, 2) rows by the answers of both, no before yes."""
+    """(2, 2) numbers of rows by the two answers, no before yes."""
     first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ValueError(f"need the same rows, at least one (got shapes {first.shape} and {second.shape})")
+        raise ValueError(
+            f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})"
+        )
     return np.array(
         [[np.sum((first == i) & (second == j)) for j in (0, 1)] for i in (0, 1)], dtype=np.float64
     )

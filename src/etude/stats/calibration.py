@@ -1,5 +1,5 @@
-"""Whether confidences can be trusted: calibration error, Brier score, accuracy of the surest rows, and the threshold
-above which an error rate holds. Pure functions of arrays.
+"""Whether confidences can be trusted: calibration error, reliability, Brier score, accuracy of the surest rows, and the
+threshold above which errors are rare enough. Pure functions of arrays.
 
 Shapes: n answers, each with a confidence in [0, 1] and right as 1 or wrong as 0.
 """
@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from etude.stats.intervals import estimate
-from etude.stats.sample import FloatArray, resample_units, sum_by_unit
+from etude.stats.intervals import estimate, mean_error
+from etude.stats.sample import FloatArray, resample_units, sum_by_unit, t_quantile
 from etude.types import Estimate
 
 BINS = 15  # with equally many rows each
 SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)  # shares of the rows that are answered, the surest first
-# A threshold may lie at these equally spaced shares of the answers. Fixed before dev is looked at.
+# A threshold can be at this many equally spaced shares of the answers. Fixed before dev is looked at.
 STEPS = 20
 
 
@@ -32,10 +32,7 @@ def measure_calibration_error(
     Guo et al. 2017; Nguyen and O'Connor 2015.
     """
     confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    starts = [len(confidences) * number // bins for number in range(1, bins)]
-    in_bin = np.searchsorted(np.sort(confidences)[starts], confidences, side="right")[:, None] == np.arange(
-        bins
-    )
+    in_bin = assign_bins(confidences, bins)[:, None] == np.arange(bins)
     sums = sum_by_unit(
         np.column_stack([in_bin * (hits - confidences)[:, None], np.ones_like(confidences)]), units
     )
@@ -48,9 +45,42 @@ def measure_calibration_error(
         return Estimate(value, 0.0, 1.0, len(sums))
     upper, lower = np.quantile(error(resample_units(len(sums)) @ sums), (0.975, 0.025))
     low, high = max(0.0, min(value, 2 * value - upper)), min(1.0, max(value, 2 * value - lower))
-    if low == high:  # no resample differs: rows that are all right with certainty, say
-        high = max(high, estimate(np.abs(hits - confidences), units).high)
+    if low == high:  # no resample differs, for example if all rows are right with confidence 1
+        spread = estimate(np.abs(hits - confidences), units)
+        low, high = min(low, spread.low), max(high, spread.high)
     return Estimate(value, float(low), float(high), len(sums))
+
+
+def assign_bins(confidences: FloatArray, bins: int) -> npt.NDArray[np.intp]:
+    """Number the bin of each confidence, 0 to `bins` - 1: equally many rows each, equal confidences in one bin."""
+    starts = [len(confidences) * number // bins for number in range(1, bins)]
+    return np.searchsorted(np.sort(confidences)[starts], confidences, side="right")
+
+
+def list_reliability(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None, bins: int = 10
+) -> list[tuple[float, Estimate]]:
+    """List (mean confidence, share that is right) of each bin that has rows, the least sure first."""
+    confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    bin_of = assign_bins(confidences, bins)
+    points = []
+    for rows in (np.flatnonzero(bin_of == number).tolist() for number in np.unique(bin_of)):
+        row_units = None if units is None else [units[row] for row in rows]
+        points.append((float(confidences[rows].mean()), estimate(hits[rows], row_units)))
+    return points
+
+
+def measure_overconfidence(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None
+) -> Estimate:
+    """Mean confidence minus the share that is right, -1 to 1: above 0 the confidences promise too much."""
+    excess = np.asarray(confidence, dtype=np.float64) - np.asarray(right, dtype=np.float64)
+    sums = sum_by_unit(np.column_stack([excess, np.ones_like(excess)]), units)
+    value = float(excess.mean())
+    if len(sums) < 2:
+        return Estimate(value, -1.0, 1.0, len(sums))
+    reach = t_quantile(len(sums)) * mean_error((sums[:, 0] - value * sums[:, 1]) / sums[:, 1].mean())
+    return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), len(sums))
 
 
 def brier_score(
@@ -78,7 +108,8 @@ def iter_surest(
 
 @dataclass(frozen=True, slots=True)
 class RiskPoint:
-    """If only the surest answers are given: their share, how many of them are right, and their lowest confidence."""
+    """If only the surest answers are given: their share, the share of them that is right, and their lowest
+    confidence."""
 
     share: float
     right: float
@@ -99,7 +130,7 @@ def compute_auroc(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
 
 
 def compute_risk_coverage(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[RiskPoint]:
-    """One point for each number of answers that can be given, the surest first; ties are given together."""
+    """Return one point for each number of answers that can be given, the surest first; ties are given together."""
     confidences, hit = _check_inputs(confidence, right)
     order = np.argsort(-confidences, kind="stable")
     hits, values = np.cumsum(hit[order]), confidences[order]
@@ -115,9 +146,9 @@ def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors
     """Return the lowest confidence above which at most the share `max_errors` of the answers is wrong, or None.
 
     Goes from few answers to all in `STEPS` steps, the surest first, while the one-sided 95% bound of the error rate
-    (Clopper and Pearson 1934) stays below. This is fixed sequence testing: it holds with probability 95% on rows like
-    these (Angelopoulos et al. 2021, Learn then Test). Steps with too few answers to show it without any error are
-    skipped. None if the first other step does not show it.
+    (Clopper and Pearson 1934) stays below `max_errors`. This is fixed sequence testing: with probability 95% the error
+    rate on such rows is below `max_errors` (Angelopoulos et al. 2021, Learn then Test). Steps are skipped if they have
+    too few answers to show this even without errors. None if the first other step does not show it.
     """
     confidences, hits = _check_inputs(confidence, right)
     order = np.argsort(-confidences, kind="stable")
@@ -136,11 +167,12 @@ def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors
 
 
 def choose_floor(scores: npt.ArrayLike, max_share: float) -> tuple[float, float]:
-    """Return a floor for scores, and the share of further scores that lies below it at most, with probability 95%.
+    """Return a floor for scores, and the maximum share of further scores below it, with probability 95%.
 
-    It is the k-th lowest of n exchangeable scores with the largest k whose share is `max_share` or less (Wilks 1941:
-    the share below is Beta(k, n - k + 1)), so k depends on n alone. With too few scores for any, k / (n + 1), which is
-    the share on average, is `max_share` or less, or k is 1; the share that is returned is larger then.
+    The floor is the k-th lowest of n exchangeable scores, with the largest k for which that share is at most
+    `max_share` (Wilks 1941: the share below is Beta(k, n - k + 1)), so k depends only on n. If there are too few scores
+    for any such k, it is the largest k for which the average share k / (n + 1) is at most `max_share`, and at least 1;
+    then the returned share is larger than `max_share`.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     shares = betaincinv(np.arange(1, len(ordered) + 1), np.arange(len(ordered), 0, -1), 0.95)
@@ -153,7 +185,7 @@ def _check_inputs(confidence: npt.ArrayLike, right: npt.ArrayLike) -> tuple[Floa
     confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if confidences.ndim != 1 or confidences.shape != hits.shape or not confidences.size:
         raise ValueError(
-            f"one confidence and one 0 or 1 per answer (got shapes {confidences.shape} and {hits.shape})"
+            f"need one confidence and one 0 or 1 per answer (got shapes {confidences.shape} and {hits.shape})"
         )
     if not (np.isin(hits, (0, 1)).all() and (confidences >= 0).all() and (confidences <= 1).all()):
         raise ValueError("confidences lie between 0 and 1, and right is 0 or 1")

@@ -34,7 +34,7 @@ def estimate(scores: npt.ArrayLike, units: Sequence[Hashable] | None = None) -> 
 def estimate_known(
     scores: Sequence[float | None], units: Sequence[Hashable] | None = None
 ) -> Estimate | None:
-    """`estimate` of the rows whose score is known; None if none is."""
+    """Return the `estimate` of the rows whose score is known; None if no score is."""
     known_scores = {index: float(score) for index, score in enumerate(scores) if score is not None}
     if not known_scores:
         return None
@@ -47,7 +47,7 @@ def estimate_sample(sample: UnitSums) -> Estimate:
     """The aggregate of a sample with its 95% interval, inside 0 to 1 and never of zero width.
 
     Ungrouped right/wrong: Wilson. Else Wilson's interval at the effective number of rows
-    value(1 - value) / SE², with SE from the bootstrap over units and Student's quantile for the normal one,
+    value(1 - value) / SE², with SE from the bootstrap over units and Student's quantile instead of the normal one,
     which keeps its coverage near 0 and 1 and with few units, unlike percentiles of the bootstrap
     (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7). If no unit
     differs, the effective number of rows is the number of units.
@@ -73,8 +73,8 @@ def standard_error(sample: UnitSums) -> float:
 
 
 def mean_error(residuals: FloatArray) -> float:
-    """Standard error of a mean over units whose `residuals`: the bootstrap's limit for
-    infinitely many resamples, with G / (G - 1) (Efron and Tibshirani 1993, chapter 6)."""
+    """Standard error of a mean over units from their `residuals`: the limit of the bootstrap for infinitely many
+    resamples, with G / (G - 1) (Efron and Tibshirani 1993, chapter 6)."""
     units = len(residuals)
     return math.sqrt(float(residuals @ residuals) / (units * (units - 1)))
 

@@ -1,4 +1,4 @@
-"""Many methods on the same rows: joint intervals of all pairs, and the simplest of near-equals."""
+"""Many methods on the same rows: joint intervals of all pairs, and the choice of the simplest near-best method."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from etude.stats.paired import measure_spread, standard_error_of_difference
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
-# Values are compared after rounding to so many digits: one row more is exactly one error of one row.
+# Values are compared after rounding to this many digits, so that rounding errors do not decide.
 DIGITS = 12
 
 
 @dataclass(frozen=True, eq=False)
 class JointIntervals:
-    """All pairs of M methods with intervals that hold together: 95% for the whole set, not for each."""
+    """Simultaneous intervals for all pairs of M methods: with probability 95%, all of them contain the truth."""
 
     values: FloatArray
     """(M,) each method's value on the rows that it answered."""
@@ -30,14 +30,14 @@ class JointIntervals:
     errors: FloatArray
     """(M, M) standard error of each difference; 0 on the diagonal, symmetric."""
     reach_down: FloatArray
-    """(M, M) how far below the difference [a] - [b] its interval reaches; [b, a] is how far above."""
+    """(M, M) at [a, b], how far the interval reaches below the difference of a and b; at [b, a], how far above."""
     critical: float
-    """The number of standard errors that an interval reaches to both sides, skewness apart."""
+    """The number of standard errors that an interval reaches to each side, without the part from skewness."""
     units: npt.NDArray[np.intp]
     """(M, M) number of units behind each difference."""
 
     def select(self, indices: Sequence[int]) -> JointIntervals:
-        """The same intervals, of some of the methods."""
+        """Return the same intervals for some of the methods."""
         grid = np.ix_(indices, indices)
         matrices = self.differences[grid], self.errors[grid], self.reach_down[grid]
         return JointIntervals(self.values[indices], *matrices, self.critical, self.units[grid])
@@ -51,7 +51,7 @@ class JointIntervals:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of several candidates is taken, and why."""
+    """Which of several candidates is chosen, and why."""
 
     index: int
     reason: str
@@ -63,10 +63,11 @@ def compute_joint_intervals(
 ) -> JointIntervals:
     """Simultaneous 95% intervals for the differences of all pairs, from one joint bootstrap over units.
 
-    Every resample weighs all methods alike; the critical value is the 95% quantile of the largest |t| over
-    the pairs (Romano and Wolf 2005), raised for few units as Student's quantile is above the normal one,
-    and never below a single interval's. Standard errors, their floor and what skewness adds: `Spread`.
-    All samples must come from the same rows. One method: no pairs, the critical value of one interval.
+    Every resample weighs all methods in the same way. The critical value is the 95% quantile of the largest |t| over
+    the pairs (Romano and Wolf 2005), raised for few units in the ratio of Student's to the normal quantile, and never
+    below that of a single interval. For standard errors, their floor and the effect of skewness, see `Spread`. All
+    samples must come from the same rows. With one method there are no pairs, and the critical value is that of one
+    interval.
     """
     units, num = samples[0].units, len(samples)
     pairs = list(combinations(range(num), 2))
@@ -117,10 +118,9 @@ def _join_pairs(
     deviations: Mapping[tuple[int, int], FloatArray | None],
     min_units: int,
 ) -> JointIntervals:
-    """Intervals of all pairs from each pair's samples on common rows and its (R,) bootstrap deviations.
+    """Compute intervals of all pairs from each pair's samples on common rows and its (R,) bootstrap deviations.
 
-    `min_units`: the fewest units of any pair; they raise the critical value as Student's quantile is above the normal
-    one.
+    `min_units`: the smallest number of units of any pair. With few units, Student's quantile raises the critical value.
     """
     num = len(values)
     differences, errors, down = np.zeros((num, num)), np.zeros((num, num)), np.zeros((num, num))
@@ -143,7 +143,7 @@ def _join_pairs(
 def choose(candidates: Sequence[tuple[str, UnitSums]]) -> Choice:
     """The simplest candidate that is within one standard error of the best, on the same (dev) rows.
 
-    `candidates` go from the simplest to the most complex, each with its name. The standard error is that
+    `candidates` are ordered from the simplest to the most complex, each with its name. The standard error is that
     of the paired difference to the best (the rule of Breiman et al. 1984, sharpened by pairing). Among
     equal values the simpler one is the best. Raises ValueError for no candidates.
     """
@@ -160,7 +160,7 @@ def choose(candidates: Sequence[tuple[str, UnitSums]]) -> Choice:
 
 
 def _compute_deviations(samples: Sequence[UnitSums], weights: FloatArray) -> FloatArray:
-    """(R, M) each method's replicates minus its value; for means, to first order in the weights."""
+    """(R, M) the replicates of each method minus its value; for means, to first order in the weights."""
     if samples[0].aggregate == "mean":
         pulls = np.column_stack([sample.residuals for sample in samples])
         return np.asarray(weights @ pulls / samples[0].units)
@@ -179,6 +179,6 @@ def _format_near_best(candidates: Sequence[tuple[str, UnitSums]], index: int, be
 def _format_best(candidates: Sequence[tuple[str, UnitSums]], best: int) -> str:
     name, sample = candidates[best]
     if len(candidates) == 1:
-        return f"{name} was the only one to choose from"
-    simpler = " and no simpler one is within one standard error" if best else " and is the simplest"
+        return f"{name} was the only candidate"
+    simpler = ", and no simpler candidate is within one standard error" if best else ", and is the simplest"
     return f"{name} is best on dev ({format_share(sample.value)}, n = {sample.units}){simpler}"

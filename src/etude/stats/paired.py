@@ -18,12 +18,13 @@ EXACT = "exact McNemar"  # The test of ungrouped right and wrong answers.
 TWO_LEVELS = "bootstrap over training runs and rows"
 _EXACT_UNITS = 12  # Up to this many differing units, all 4,096 sign patterns are used.
 _PATTERNS = 4_095  # Sampled sign patterns beyond that; near 0.05 the error of p is about 0.003.
-_SLACK = 1e-12  # Two statistics closer than this are equal: sums of floats in another order differ by less.
+# Two statistics closer than this count as equal: sums of floats in another order differ by less.
+_SLACK = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """The one comparison declared in advance: tuned minus untuned."""
+    """A comparison of two methods: tuned minus untuned."""
 
     difference: Estimate
     p: float
@@ -45,12 +46,12 @@ def compare_paired(tuned: UnitSums, untuned: UnitSums) -> PairedTest:
     """Difference tuned - untuned on the same rows, with interval and p. See verdict.md, "On the test".
 
     Ungrouped right/wrong: `newcombe_paired` and exact McNemar. Else `bootstrap_difference` with sign flips
-    over units, or with swaps of predictions for macro-F1.
+    over units, or with swaps of predictions for macro-F1 and kappa.
     """
     if tuned.right_wrong and untuned.right_wrong:
         a, b = tuned.sums[:, 0], untuned.sums[:, 0]
         return PairedTest(newcombe_paired(a, b), mcnemar_exact(a, b), EXACT)
-    if tuned.aggregate == "macro_f1":
+    if tuned.aggregate != "mean":
         p, test = compute_swap_p(tuned, untuned), "swaps"
     else:
         p, test = compute_sign_flip_p(tuned.sums[:, 0] - untuned.sums[:, 0]), "sign flips"
@@ -88,8 +89,8 @@ def compute_sign_flip_p(diffs_by_unit: npt.ArrayLike) -> float:
     """Two-sided p of "swapping the two methods within any unit changes nothing", from summed differences.
 
     Exact for whole-number differences (all patterns by convolution) and for up to 12 units that differ;
-    else from 4,095 seeded patterns, the observed one counted among them (Phipson and Smyth 2010). For
-    ungrouped right/wrong it is exact McNemar.
+    else from 4,095 seeded patterns plus the observed one (Phipson and Smyth 2010). For ungrouped right/wrong it equals
+    exact McNemar.
     """
     diffs = np.asarray(diffs_by_unit, dtype=np.float64)
     diffs = diffs[np.abs(diffs) > _SLACK]
@@ -104,7 +105,7 @@ def compute_sign_flip_p(diffs_by_unit: npt.ArrayLike) -> float:
 def compute_swap_p(a: UnitSums, b: UnitSums) -> float:
     """Two-sided p of equality for any aggregate, swapping the predictions of `a` and `b` within units.
 
-    Exact for up to 12 units that differ, else from 4,095 seeded patterns and the observed one.
+    Exact for up to 12 units that differ, else from 4,095 seeded patterns plus the observed one.
     """
     differ = (a.sums != b.sums).any(axis=1)
     if not differ.any():
@@ -117,9 +118,9 @@ def compute_swap_p(a: UnitSums, b: UnitSums) -> float:
 def bootstrap_difference(a: UnitSums, b: UnitSums) -> Estimate:
     """Value of `a` minus value of `b` with its 95% interval from the bootstrap over units.
 
-    See `Spread`; the number of standard errors is Student's quantile for the effective number of units less 1, as with
-    few units the percentiles of a bootstrap cover too little. The interval of grouped rows never reaches beyond what
-    the intervals of the two values allow: low(a) - high(b) to high(a) - low(b). One unit: -1 to 1.
+    See `Spread`. The number of standard errors is Student's quantile for the effective number of units less 1, because
+    with few units the percentiles of a bootstrap cover too little. The interval of grouped rows is cut to what the
+    intervals of the two values allow: low(a) - high(b) to high(a) - low(b). With one unit it is -1 to 1.
     """
     value, critical, spread = a.value - b.value, t_quantile(a.effective_units), measure_spread(a, b)
     low, high = value - spread.reach_down(critical), value + spread.reach_up(critical)
@@ -131,13 +132,13 @@ def bootstrap_difference(a: UnitSums, b: UnitSums) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How uncertain a difference is, and how much more so if the truth lies lower or higher than observed.
+    """The uncertainty of a difference, and how it grows if the true difference is lower or higher than observed.
 
-    If the differing units mostly differ in one direction, a truth further in that direction goes with
-    more such units and so with a larger variance: error² + tilt x distance, the first-order change under
-    exponential tilting, whose slope is third over second central moment (Efron 1981, Can. J. Stat. 9;
-    DiCiccio and Romano 1990). An interval ends where the distance is `critical` standard errors as they
-    would be there, as Wilson's does. Without skewness this is value ± critical x error.
+    If the units that differ mostly differ in one direction, a true difference further in that direction means more such
+    units, and so a larger variance: error² + tilt x distance. This is the first-order change under exponential tilting,
+    whose slope is the third over the second central moment (Efron 1981, Can. J. Stat. 9; DiCiccio and Romano 1990). An
+    interval ends where the distance equals `critical` standard errors at that point, as in Wilson's interval. Without
+    skewness it is value ± critical x error.
     """
 
     error: float
@@ -156,7 +157,7 @@ class Spread:
 
 
 def solve_reach(critical: float, error: float, tilt: float) -> float:
-    """The distance x with x² = critical² (error² + tilt x); infinite where nothing is known."""
+    """Return the distance x with x² = critical² (error² + tilt x); infinite if `critical` or `error` is."""
     if math.isinf(critical) or math.isinf(error):
         return math.inf
     half = critical * critical * tilt / 2
@@ -164,13 +165,13 @@ def solve_reach(critical: float, error: float, tilt: float) -> float:
 
 
 def measure_spread(a: UnitSums, b: UnitSums, replicates: FloatArray | None = None) -> Spread:
-    """Spread of value(a) - value(b) from the bootstrap over units, with a floor.
+    """Return the spread of value(a) - value(b) from the bootstrap over units, with a floor.
 
-    The floor: as if one unit differed, in each of its rows by as much as the most different unit does on average, by 1
-    where none does; its size is the root mean square of all sizes, so that one very large unit does not decide alone.
-    To both sides comes the skewness that one more such unit would bring. So an interval has width even where no
-    unit differs. For means the moments are the bootstrap's limits for infinitely many resamples; for
-    macro-F1 those of `replicates` (R,) of the difference, drawn here where none are given.
+    The floor is the spread if a single unit differed: in each of its rows by as much as the most different unit does on
+    average, or by 1 if no unit differs. Its size is the root mean square of all sizes, so that one very large unit does
+    not decide alone. To both sides, the skewness of one more such unit is added. So an interval has a width even if no
+    unit differs. For means, the moments are the limits of the bootstrap for infinitely many resamples; for macro-F1,
+    they are those of `replicates` (R,) of the difference, which are drawn here if they are None.
     """
     units = a.units
     if units < 2:
@@ -195,26 +196,27 @@ def measure_spread(a: UnitSums, b: UnitSums, replicates: FloatArray | None = Non
 
 
 def standard_error_of_difference(a: UnitSums, b: UnitSums) -> float:
-    """Standard error of value(a) - value(b); see `difference_spread`."""
+    """Standard error of value(a) - value(b); see `measure_spread`."""
     return measure_spread(a, b).error
 
 
 def measure_disagreement(a: UnitSums, b: UnitSums) -> float:
-    """The d of `smallest_difference` as these rows show it: n times the squared error of a - b.
+    """Estimate the d of `smallest_difference` from these rows: n times the squared error of a - b.
 
-    For ungrouped right/wrong without a gain this is the share of rows on which a and b disagree; for scores,
-    groups and macro-F1 it is the share that would give the same standard error, and can pass 1. Never 0:
-    methods that do not differ on these rows may differ on others, see `difference_spread`.
+    For ungrouped right/wrong without a gain, this is the share of rows on which a and b disagree. For scores, groups
+    and macro-F1, it is the share that would give the same standard error, and can be above 1. Never 0, because methods
+    that do not differ on these rows may differ on others; see `measure_spread`.
     """
     return a.rows * standard_error_of_difference(a, b) ** 2 if a.units > 1 else 1.0
 
 
 def compare_runs_paired(runs: Sequence[UnitSums], baseline: UnitSums) -> PairedTest:
-    """Mean of two or more `runs` minus `other`, from a bootstrap that resamples the runs and the units.
+    """Mean of two or more `runs` minus `baseline`, from a bootstrap that resamples the runs and the units.
 
-    The spread of few runs is raised by S / (S - 1), and Student's quantile has the degrees of freedom of both
-    levels together (Satterthwaite 1946). That rows and runs are crossed makes the interval a little too wide, never
-    too narrow (Owen 2007, "The pigeonhole bootstrap"). The spread over units is at least one unit's. One unit: -1 to 1.
+    The variance over runs is multiplied by S / (S - 1), and Student's quantile has the degrees of freedom of both
+    levels together (Satterthwaite 1946). Rows and runs are crossed, which makes the interval a little too wide, never
+    too narrow (Owen 2007, "The pigeonhole bootstrap"). The spread over units is at least that of one unit. With one
+    unit the interval is -1 to 1.
     """
     num, units = len(runs), baseline.units
     value = sum(run.value for run in runs) / num - baseline.value
@@ -254,17 +256,18 @@ def make_sign_patterns(num: int) -> FloatArray:
 
 
 def _scale_by_size(sample: UnitSums) -> FloatArray:
-    """How much farther a unit pulls the mean of the other units than the mean of all, 1 if all have the same size.
+    """Return how much more each unit changes the mean if it is compared with the mean of the other units; equal sizes:
+    1.
 
-    It makes the error that of the jackknife over units, as a large unit draws the mean to itself.
+    With this factor the error is that of the jackknife over units: a large unit pulls the overall mean towards itself.
     """
     shares = sample.sums[:, 1] / sample.sums[:, 1].sum()
     return np.asarray((1 - 1 / sample.units) / (1 - shares))
 
 
 def _largest_difference(a: UnitSums, b: UnitSums) -> float:
-    """The largest average difference of a unit's rows, times the root mean square of the units' sizes in units of their
-    mean; as if it were 1 if no unit differs."""
+    """Return the largest average difference of a unit's rows (1 if no unit differs), times the root mean square of the
+    units' sizes over their mean."""
     sizes = a.sums[:, 1]
     largest = float((np.abs(a.sums[:, 0] - b.sums[:, 0]) / sizes).max())
     size = math.sqrt(float(sizes @ sizes) / len(sizes)) / float(sizes.mean())
@@ -287,7 +290,7 @@ def _flip_whole_numbers(sizes: npt.NDArray[np.int64], observed: int) -> float:
 def _fair_binomial(count: int) -> FloatArray:
     heads = np.arange(count + 1)
     rising: FloatArray = np.diff(bdtr(heads, count, 0.5), prepend=0.0).astype(np.float64)
-    # The upper half of a difference of a distribution function has lost its digits; the law is symmetric.
+    # Differences in the upper half lose precision, so the lower half is mirrored: the distribution is symmetric.
     law: FloatArray = np.minimum(rising, rising[::-1])
     law.setflags(write=False)
     return law
@@ -297,7 +300,9 @@ def _count_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int,
     """Rows right by both, by a only, by b only, by neither."""
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ValueError(f"need the same rows, at least one (got shapes {first.shape} and {second.shape})")
+        raise ValueError(
+            f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})"
+        )
     if not (np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all()):
         raise ValueError("need right/wrong, 0 or 1, in every row; use bootstrap_difference for scores")
     both, only_a = int(first @ second), int(first @ (1 - second))

@@ -1,7 +1,7 @@
-"""Racing: which of several candidates need no further rows, since another one is surely better.
+"""Racing: which of several candidates need no further rows, because another one is clearly better.
 
 Successive elimination (Maron and Moore 1994, "Hoeffding Races"; Even-Dar et al. 2006): all candidates answer the same
-growing blocks of rows, and one whose upper bound lies more than the margin below another's lower bound is out.
+growing blocks of rows. A candidate is dropped if, by its interval, another one is better by more than the margin.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,16 @@ from scipy.special import ndtri
 from etude.stats.ladder import compute_joint_intervals
 from etude.stats.sample import UnitSums, t_quantile
 
-# Rows of the first block; fewer tell too little, since one row moves a share by more than four points.
+# Rows of the first block. With fewer rows, one row would change a share by more than four points.
 FIRST_BLOCK = 24
-# How often a race may drop a candidate that is better by the margin, over all of its blocks.
+# Probability that a race wrongly drops a candidate, over all of its blocks.
 ERROR_RATE = 0.01
-# Units that must favour the rival: with fewer, chance alone could do it, whatever the standard error says.
+# The rival must score higher in at least this many units; fewer could be chance, whatever the standard error is.
 MIN_DISAGREEMENTS = 6
 
 
 def iter_block_ends(num_rows: int) -> Iterator[int]:
-    """Where the blocks of a race end: 24 rows, then twice as many each time, and at last all."""
+    """Yield the ends of a race's blocks: 24 rows, then twice as many each time, and finally all rows."""
     end = FIRST_BLOCK
     while end < num_rows:
         yield end
@@ -30,11 +30,10 @@ def iter_block_ends(num_rows: int) -> Iterator[int]:
 
 
 def find_beaten(samples: Sequence[UnitSums], margin: float, num_looks: int = 1) -> set[int]:
-    """Indices of the samples that are out of the race: by their simultaneous interval they are more than `margin`
-    below another one.
+    """Return the indices of the samples to drop: by simultaneous intervals they are more than `margin` below another.
 
-    `samples` rest on the same rows. `num_looks` is how often this race is looked at in all: the level is shared among
-    the looks (Bonferroni).
+    All `samples` have the same rows. `num_looks` is how often this race is evaluated in total; the error rate is
+    divided by it (Bonferroni).
     """
     if len(samples) < 2 or samples[0].units < 2:
         return set()

@@ -1,14 +1,14 @@
-"""One method's results, summed within each unit: what all statistics are computed from.
+"""One method's results, summed within each unit: the input of all statistics.
 
-Both aggregates, the mean score and macro-F1, are functions of sums over units. So one class serves both, and
-resampling units is a matrix product of unit weights with those sums.
+All aggregates (the mean score, macro-F1, quadratic weighted kappa) are functions of sums over units. So one class
+serves all, and resampling units is a matrix product of unit weights with those sums.
 
 Shapes: G units, k sums per unit, R resamples, C classes.
 """
 
 import math
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -18,20 +18,20 @@ import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
 FloatArray = npt.NDArray[np.float64]
-Aggregate = Literal["mean", "macro_f1"]
+Aggregate = Literal["mean", "macro_f1", "kappa"]
 
 RESAMPLES = 2_000  # bootstrap resamples: the Monte Carlo error of a standard error is 1.6%
 SEED = 20_240_611  # fixed: the same rows always give the same verdict
-# Scores and standard errors up to this count as zero: far below what is reported, far above the rounding of sums, which
-# would otherwise give an interval without width.
+# Scores and standard errors up to this count as zero. It is far below what is reported and far above rounding errors of
+# sums, which would otherwise give an interval without width.
 EQUAL = 1e-6
 # Weights held at once, units x resamples (192 MB); above it fewer resamples are drawn.
 _MAX_CELLS = 24_000_000
 
 
 def order_by_strata(strata: Sequence[Hashable], draw: random.Random) -> list[int]:
-    """Shuffle positions, but put the first of each stratum before all others: every beginning that is long enough has
-    them all."""
+    """Shuffle positions, but put one of each stratum before all others, so that the first positions cover every
+    stratum."""
     order = draw.sample(range(len(strata)), len(strata))
     firsts = {*{strata[position]: position for position in reversed(order)}.values()}
     return sorted(order, key=lambda position: position not in firsts)
@@ -42,7 +42,8 @@ class UnitSums:
     """One method's results on some rows, as sums per unit. Make one with `make_score_sample` or `make_label_sample`."""
 
     sums: FloatArray
-    """(G, k). Mean: score and rows. Macro-F1: right, predicted and expected rows of each class, k = 3C."""
+    """(G, k). Mean: score and rows. Macro-F1: right, predicted and expected rows of each class, k = 3C. Kappa: squared
+    distance, expected and predicted score, the squares of both, and rows."""
     aggregate: Aggregate
     right_wrong: bool
     """Whether every score is 0 or 1 and every row its own unit: the case with exact methods."""
@@ -55,7 +56,8 @@ class UnitSums:
 
     @property
     def effective_units(self) -> float:
-        """How many units of equal size would say as much as these (Kish 1965); `units` if all have the same size."""
+        """The number of equally large units with the same information (Kish 1965); `units` if all have the same
+        size."""
         if self.aggregate != "mean":
             return self.units
         sizes = self.sums[:, 1]
@@ -68,7 +70,7 @@ class UnitSums:
 
     @cached_property
     def residuals(self) -> FloatArray:
-        """How far each unit pulls the mean, (G,): zero on average, linear in the scores. Not for macro-F1."""
+        """The influence of each unit on the mean, (G,): zero on average, linear in the scores. Only for the mean."""
         scores, rows = self.sums[:, 0], self.sums[:, 1]
         return np.asarray((scores - self.value * rows) / rows.mean())
 
@@ -76,6 +78,11 @@ class UnitSums:
         """The aggregate of weighted sums: (..., k) to (...). Classes of zero weight do not count."""
         if self.aggregate == "mean":
             return np.asarray(totals[..., 0] / totals[..., 1])
+        if self.aggregate == "kappa":
+            distance, expected, predicted, squares, other_squares, rows = np.moveaxis(totals, -1, 0)
+            by_chance = squares + other_squares - 2 * expected * predicted / np.maximum(rows, 1e-12)
+            kappa = 1 - distance / np.maximum(by_chance, 1e-12)
+            return np.where(by_chance > 1e-9, np.maximum(kappa, 0.0), np.where(distance > 0, 0.0, 1.0))
         right, predicted, expected = np.split(totals, 3, axis=-1)
         present = expected > 0
         f1 = np.where(present, 2 * right / np.maximum(predicted + expected, 1e-12), 0.0)
@@ -110,17 +117,43 @@ def make_label_sample(
     A prediction outside those labels, or None, is wrong for its row and makes no class of its own. This is
     scikit-learn's `f1_score(..., labels=sorted(set(expected)), average="macro", zero_division=0)`.
     """
+    return make_label_lists_sample(
+        [(label,) for label in expected], [() if label is None else (label,) for label in predicted], units
+    )
+
+
+def make_label_lists_sample(
+    expected: Sequence[Collection[str]],
+    predicted: Sequence[Collection[str]],
+    units: Sequence[Hashable] | None = None,
+) -> UnitSums:
+    """The sample whose aggregate is macro-F1 over the labels that occur in `expected`, of which a row has any number.
+
+    This is scikit-learn's `f1_score` of the 0/1 matrices of those labels with average="macro", zero_division=0.
+    """
     if not expected or len(expected) != len(predicted):
         raise ValueError(
-            f"{len(expected)} expected and {len(predicted)} predicted labels must be equal, not 0"
+            f"need as many predicted as expected labels, at least one (got {len(predicted)} and {len(expected)})"
         )
-    classes = {label: code for code, label in enumerate(sorted(set(expected)))}
-    truth = _encode_one_hot([classes[label] for label in expected], len(classes))
-    guesses = _encode_one_hot(
-        [-1 if label is None else classes.get(label, -1) for label in predicted], len(classes)
-    )
+    names = sorted({label for labels in expected for label in labels})
+    classes = {label: code for code, label in enumerate(names)}
+    truth, guesses = (_encode_labels(rows, classes) for rows in (expected, predicted))
     sums = np.hstack([truth * guesses, guesses, truth])
-    return UnitSums(_sum_within(sums, _encode_units(units, len(expected))), "macro_f1", False, len(expected))
+    return UnitSums(sum_by_unit(sums, units), "macro_f1", False, len(expected))
+
+
+def make_kappa_sample(
+    expected: npt.ArrayLike, predicted: npt.ArrayLike, units: Sequence[Hashable] | None = None
+) -> UnitSums:
+    """The sample whose aggregate is the quadratic weighted kappa of scores, given as positions on their scale.
+
+    Cohen 1968: 1 minus the mean squared distance over the one that both scores would have if they were independent, so
+    a ratio of sums over rows. Agreement below chance counts as 0. This is scikit-learn's
+    `cohen_kappa_score(..., weights="quadratic")`; where that is undefined, as all scores are the same, it is 1.
+    """
+    first, second = np.asarray(expected, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    sums = np.column_stack([(first - second) ** 2, first, second, first**2, second**2, np.ones_like(first)])
+    return UnitSums(sum_by_unit(sums, units), "kappa", False, len(first))
 
 
 def make_ratio_sample(
@@ -138,7 +171,7 @@ def make_f1_sample(counts: npt.ArrayLike, units: Sequence[Hashable] | None = Non
 
 
 def sum_by_unit(sums: FloatArray, units: Sequence[Hashable] | None) -> FloatArray:
-    """Rows of numbers (N, k) summed within each unit, (G, k)."""
+    """Sum rows of numbers (N, k) within each unit, (G, k)."""
     return _sum_within(sums, _encode_units(units, len(sums)))
 
 
@@ -156,7 +189,7 @@ def resample_units(units: int, resamples: int = RESAMPLES, seed: int = SEED) -> 
 def t_quantile(units: float, z: float = 1.959963984540054) -> float:
     """The Student quantile (units - 1 degrees of freedom, at least 1) at the level of the normal quantile `z`.
 
-    Infinite for one unit: nothing can be said about the spread between units then.
+    Infinite for one unit, because nothing is known about the spread between units then.
     """
     if units <= 1:
         return math.inf
@@ -164,7 +197,7 @@ def t_quantile(units: float, z: float = 1.959963984540054) -> float:
 
 
 def _encode_units(units: Sequence[Hashable] | None, rows: int) -> npt.NDArray[np.intp] | None:
-    # Numbers in sorted order of the names, so that no interval depends on the order of the rows; None without names.
+    # Codes in the sorted order of the names, so that intervals do not depend on the order of rows; None without names.
     if units is None:
         return None
     if len(units) != rows:
@@ -176,11 +209,15 @@ def _sum_within(sums: FloatArray, codes: npt.NDArray[np.intp] | None) -> FloatAr
     if codes is None:
         return sums
     total = np.zeros((int(codes.max()) + 1, sums.shape[1]))
-    order = np.lexsort((*sums.T, codes))  # sums round alike whatever the order of the rows
+    # fixes the order of summation, so that rounding does not depend on the order of rows
+    order = np.lexsort((*sums.T, codes))
     np.add.at(total, codes[order], sums[order])
     return total
 
 
-def _encode_one_hot(codes: Sequence[int], num: int) -> FloatArray:
-    hot: FloatArray = (np.asarray(codes)[:, None] == np.arange(num)).astype(np.float64)
+def _encode_labels(rows: Sequence[Collection[str]], classes: Mapping[str, int]) -> FloatArray:
+    """1 for each label of a row that is a class, (rows, C)."""
+    hot = np.zeros((len(rows), len(classes)))
+    for row, labels in enumerate(rows):
+        hot[row, [classes[label] for label in labels if label in classes]] = 1
     return hot

@@ -16,16 +16,16 @@ CUT = "cut by the length limit"
 
 
 class AnswerWorker(threading.Thread):
-    """Answers the items of a queue until none waits, or until it is stopped."""
+    """Answers the items of a queue until all are answered or until it is stopped."""
 
     def __init__(
         self, queue: ReviewQueue, assistant: Assistant, endpoints: Mapping[str, Endpoint] | None = None
     ) -> None:
         super().__init__(name="answering", daemon=True)
         self.queue, self.assistant = queue, assistant
-        self.error = ""  # why it ended before everything was answered
+        self.error = ""  # the error that stopped the thread; "" without one
         self.models = Models(endpoints=endpoints)
-        self.lock = threading.Lock()  # held while the models answer
+        self.lock = threading.Lock()  # locked while the models answer
         self._is_stopping = threading.Event()
 
     def stop(self) -> None:
@@ -45,8 +45,8 @@ class AnswerWorker(threading.Thread):
 
 
 def answer_items(items: Sequence[ReviewItem], assistant: Assistant, models: Models) -> list[ReviewItem]:
-    """Return the items with their answers. An item that the model refuses, such as a text that is too long, gets the
-    reason as its failure."""
+    """Return the items with their answers. If the model cannot answer an item, such as a text that is too long, the
+    item gets the error as its failure."""
     try:
         answers = assistant.answer([item.input for item in items], models)
     except EtudeError as error:
@@ -67,7 +67,7 @@ def answer_items(items: Sequence[ReviewItem], assistant: Assistant, models: Mode
 
 
 def list_failures(answer: Answer) -> tuple[str, ...]:
-    """The contract failures of an answer, and whether it was cut."""
+    """List the contract failures of an answer; a cut answer has one more."""
     return (*answer.failures, CUT) if answer.truncated else answer.failures
 
 

@@ -1,4 +1,4 @@
-"""Two methods' answers to the same dev rows, compared by reviewers who do not see which is which."""
+"""Two methods' answers to the same dev rows, compared by reviewers who do not see which method gave which answer."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,18 +25,18 @@ class BlindRow:
 
     @property
     def pair(self) -> Pair:
-        """What feedback on the row is recognized by."""
+        """The input and answers that identify feedback on the row."""
         return self.input, frozenset(self.answers)
 
     @property
     def key(self) -> str:
-        """A hash of the row with its answers in this order."""
+        """A hash of the row and its answers, in this order."""
         content = "\0".join((*self.answers, *(turn.content for turn in self.input)))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def is_swapped(self, reviewer: str) -> bool:
         """Return whether this reviewer sees the second method's answer on the left."""
-        # A hash: the same reviewer sees the same side again after a reload.
+        # With a hash, the same reviewer sees the same order again after a reload.
         return bool(hashlib.sha256(f"{reviewer}\0{self.key}".encode()).digest()[0] % 2)
 
 
@@ -57,10 +57,11 @@ class BlindComparison:
         latest: dict[tuple[str, Pair], tuple[Feedback, BlindRow]] = {}
         for entry in drop_undone(studio.log.entries):
             if entry.choice and (pair := _get_pair(entry)) in rows:
-                latest.pop((entry.reviewer, pair), None)  # in the order in which people chose
+                latest.pop((entry.reviewer, pair), None)  # the latest choices come last
                 latest[entry.reviewer, pair] = entry, rows[pair]
         self.choices = [entry for entry, _ in latest.values()]
-        """The latest choice of each reviewer on each row, also if other methods or runs gave the same two answers."""
+        """The latest choice of each reviewer on each row, including choices made when other methods or runs gave the
+        same two answers."""
         self.values = [_score_choice(entry, row) for entry, row in latest.values()]
 
     def next_row(self, reviewer: str) -> tuple[int, BlindRow] | None:
@@ -69,8 +70,8 @@ class BlindComparison:
         return next(((number, row) for number, row in enumerate(self.rows) if row.pair not in judged), None)
 
     def find_judged(self, reviewer: str, back: int) -> tuple[int, BlindRow, str] | None:
-        """Return the row that the reviewer has judged last (`back` 1), or the one before (2), with its number and the
-        button of their choice."""
+        """Return the row that the reviewer judged last (`back` 1), or the row judged before that (2), with its number
+        and the reviewer's button."""
         own = [entry for entry in self.choices if entry.reviewer == reviewer]
         if not 0 < back <= len(own):
             return None
@@ -109,15 +110,15 @@ class BlindComparison:
 
     @property
     def result(self) -> list[str]:
-        """The share of choices for the first method with its interval, and how far reviewers agree, as sentences."""
+        """Sentences: the share of choices for the first method with its interval, and how often reviewers agree."""
         if not self.choices:
-            return ["Nobody has compared these two yet."]
+            return ["Nobody has compared these two methods yet."]
         share = estimate_sample(make_score_sample(self.values, [entry.text for entry in self.choices]))
         ties = sum(value == 0.5 for value in self.values)
         sentence = (
-            f"{self.methods[0]} is preferred to {self.methods[1]} in {format_percent(share.value)} of "
+            f"Reviewers preferred {self.methods[0]} to {self.methods[1]} in {format_percent(share.value)} of "
             f"{len(self.values):,} choices (95% interval {format_interval(share)}, n = {share.n:,} rows). "
-            f"Ties, which count half: {ties:,}."
+            f"Ties: {ties:,}; each counts as half a choice."
         )
         return [sentence, *_describe_agreement(self.choices, self.values)]
 
@@ -127,7 +128,8 @@ def _get_pair(entry: Feedback) -> Pair:
 
 
 def _score_choice(entry: Feedback, row: BlindRow) -> float:
-    """1 for the first method's answer, 0 for the second's, 0.5 for a tie; the entry may have them in another order."""
+    """1 for the first method's answer, 0 for the second's, 0.5 for a tie. The entry may have the answers in either
+    order."""
     if entry.choice in ("both", "neither"):
         return 0.5
     return float((entry.answer == row.answers[0]) == (entry.choice == "answer"))
@@ -142,4 +144,6 @@ def _describe_agreement(choices: Sequence[Feedback], values: Sequence[float]) ->
         return []
     agreement = estimate_sample(make_score_sample([float(len(set(row)) == 1) for row in shared]))
     share, interval = format_percent(agreement.value), format_interval(agreement)
-    return [f"Reviewers agree on {share} of the {len(shared):,} rows that several have judged ({interval})."]
+    return [
+        f"Reviewers agree on {share} of the {len(shared):,} rows with several judgements (95% interval {interval})."
+    ]

@@ -16,7 +16,7 @@ from etude.types import Message
 
 BUTTONS = {thumb: {"thumb": thumb} for thumb in get_args(Thumb)}
 BUTTONS |= {choice: {"choice": choice} for choice in get_args(Choice)}
-"""Value of a button -> its keys in feedback."""
+"""Value of a button -> keys and values of the feedback."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,28 @@ class ChatAnswer:
 
 
 def parse_turns(text: str) -> list[Message]:
-    """Parse the conversation that a page has sent back. Raises InputError."""
+    """Parse the conversation that a page sent. Raises InputError."""
     try:
         return [Message(turn["role"], str(turn["content"])) for turn in parse_json(text or "[]")]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError([Issue("chat", "no conversation", quote_value(text), "reload the page")]) from error
+        raise InputError(
+            [Issue("chat", "not a conversation", quote_value(text), "reload the page")]
+        ) from error
 
 
 def format_turns(turns: Sequence[Message]) -> str:
-    """Format a conversation as a page sends it back."""
+    """Format a conversation for a page, which sends it back."""
     return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns])
 
 
 def select_turns(assistant: Assistant, turns: Sequence[Message]) -> Sequence[Message]:
-    """The turns that the assistant reads; only the last one for a label or a record."""
+    """Select the turns that the assistant reads. For a label or a record, this is only the last turn."""
     return turns if assistant.kind in ("answer", "rewrite") else turns[-1:]
 
 
 def answer_turns(studio: Studio, turns: Sequence[Message], methods: Sequence[str]) -> list[ChatAnswer]:
-    """Answer a conversation with each method. Raises RunError for a method that the run does not have, and what the
-    model raises."""
+    """Answer a conversation with each method. Raises RunError for a method that the run does not have, and the errors
+    of the model."""
     answers = []
     for method in dict.fromkeys(methods):
         assistant = load(studio.run.assistant_folder(method))
@@ -62,7 +64,7 @@ def answer_turns(studio: Studio, turns: Sequence[Message], methods: Sequence[str
 
 
 def parse_feedback(form: dict[str, str], reviewer: str) -> Feedback:
-    """Read a form about one answer or two. Raises InputError if it says nothing."""
+    """Read a form with feedback on one answer or two. Raises InputError if it contains no feedback."""
     turns = [{"role": turn.role, "content": turn.content} for turn in parse_turns(form.get("turns", ""))]
     body: dict[str, object] = {"reviewer": reviewer, "input": turns, "reason": form.get("reason", "").strip()}
     columns = ("id", "assistant", "answer", "other", "other_assistant")

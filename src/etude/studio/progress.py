@@ -1,4 +1,4 @@
-"""How far a comparison is, from the events of its run; and the job that runs it."""
+"""The progress of a comparison, from the events of its run, and the job that runs it."""
 
 import time
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from etude.runs.questions import UNANSWERED
 
 JOBS = "jobs"  # the folder of jobs beside the runs
 STOP_SECONDS = 35.0  # how long `stop` waits; a job that does not stop is killed after 30 s
-OUTPUT_CHARACTERS = 2_000  # of a failed comparison's output that a page displays, the last ones
+OUTPUT_CHARACTERS = 2_000  # displayed from the end of a failed comparison's output
 
 
 @dataclass
 class MethodProgress:
-    """One method on the page."""
+    """The progress of one method."""
 
     method: str
     activity: str = ""
@@ -28,7 +28,7 @@ class MethodProgress:
 
 @dataclass
 class RunProgress:
-    """What a run's events say so far."""
+    """The progress of a run, from its events so far."""
 
     methods: dict[str, MethodProgress] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # sentences for the user, the latest last
@@ -67,7 +67,7 @@ class RunProgress:
 
 
 def read_progress(run: Run) -> RunProgress:
-    """Read how far a run is. If its events cannot be read, the notes say why."""
+    """Read the progress of a run. If its events cannot be read, the notes contain the error."""
     progress = RunProgress()
     try:
         for timed in events.read_events(run):
@@ -78,7 +78,7 @@ def read_progress(run: Run) -> RunProgress:
 
 
 def resume_options(run: Run) -> list[str]:
-    """Return the options with which `etude compare` resumes a run, even if the task file now sets another budget."""
+    """Return the options with which `etude compare` resumes a run, even if the budget in the task file has changed."""
     info = run.info
     budget = info["budget_seconds"]
     evidence = "full" if "evidence" in info["inputs"] else "one_run"
@@ -86,20 +86,20 @@ def resume_options(run: Run) -> list[str]:
 
 
 class ComparisonJob:
-    """`etude compare` as a job, so that the pages stay quick and a kill or stop loses at most a batch."""
+    """`etude compare` as a job: the pages stay fast, and a kill or stop loses at most one batch."""
 
     def __init__(self, task_file: Path, root: Path) -> None:
-        """Follow the comparison of this task that an earlier studio left unfinished, if there is one."""
+        """Find the comparison of this task that an earlier studio left unfinished, if there is one."""
         self.task_file, self.queue = task_file, JobQueue(root / JOBS)
         unfinished = (job for job in self.queue.jobs if not job.is_finished)
         self._job: Job | None = next(
             (job for job in unfinished if job.arguments[:2] == ["compare", str(task_file)]), None
         )
-        self._seen: Job | None = None  # the last job whose success `has_new_run` has reported
+        self._seen: Job | None = None  # the last job that `has_new_run` has reported
 
     @property
     def is_running(self) -> bool:
-        """Whether a comparison waits or is at work."""
+        """Whether a comparison is queued or running."""
         return self._job is not None and not self._job.is_finished
 
     def has_new_run(self) -> bool:
@@ -112,13 +112,13 @@ class ComparisonJob:
 
     @property
     def question(self) -> str:
-        """What the comparison has asked, after what it had printed; "" unless it stopped for the answer."""
+        """The output of the comparison and its question at the end; "" unless it stopped because of a question."""
         text, mark, _ = self._failed_output.partition(UNANSWERED)
         return text.strip() if mark else ""
 
     @property
     def failure(self) -> str:
-        """The end of the output of a comparison that failed; "" if it only asks a question."""
+        """The end of the output of a comparison that failed; "" if it stopped because of a question."""
         return "" if self.question else self._failed_output[-OUTPUT_CHARACTERS:].strip()
 
     @property
@@ -127,20 +127,20 @@ class ComparisonJob:
         return self._job.output if self._job and has_failed else ""
 
     def start(self, options: Sequence[str] = (), num_agreed: int = 0) -> None:
-        """Start a comparison, or resume one that was stopped, unless one is running. Its first `num_agreed` questions
-        are answered with yes."""
+        """Start a comparison, or resume a stopped one; do nothing if one is running. The answer to its first
+        `num_agreed` questions is yes."""
         if not self.is_running:
             arguments = ["compare", str(self.task_file), "--agree", str(num_agreed), *options]
             self._job = self.queue.submit("etude", arguments)
 
     def agree(self) -> None:
-        """Answer the question of a comparison with yes, and start it again. A further question stops it again."""
+        """Answer the question of a comparison with yes, and start it again. The next question stops it again."""
         if self._job and self.question:
             _, _, _, num_agreed, *options = self._job.arguments
             self.start(options, int(num_agreed) + 1)
 
     def stop(self) -> None:
-        """Stop the comparison as Ctrl-C does, and wait for its end."""
+        """Stop the comparison as Ctrl-C does, and wait until it has ended."""
         deadline = time.monotonic() + STOP_SECONDS
         if self._job and self.is_running:
             self._job.cancel()

@@ -1,4 +1,5 @@
-"""What a fix would change in the rows, side by side. A person accepts one change, those of a kind, or all."""
+"""The changes that a fix would make in the rows, side by side. A person accepts one change, all of one kind, or
+all."""
 
 import re
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from etude.feedback.entry import utc_now
 from etude.repair import Proposal, accept, propose
 from etude.task import Task
 
-MAX_DISPLAYED = 20  # changes of a kind on the page; the next ones appear when these are accepted
-MAX_MARKED = 8_000  # characters of both texts together; in longer ones the differing words are not marked
+MAX_DISPLAYED = 20  # changes of one kind on the page; more appear when these are accepted
+MAX_MARKED = 8_000  # characters of both texts together; in longer texts the changed words are not marked
 MarkedText = list[tuple[str, bool]]
-"""A text in pieces, each with whether it differs from the other side."""
+"""A text in pieces. Each piece has a flag for whether it differs from the other text."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class ProposedChange:
     """Its id; "" for a row that could not be read."""
     line: int
     before: MarkedText
-    after: MarkedText | None  # None if the row is left out
+    after: MarkedText | None  # None if the change leaves out the row
     is_accepted: bool
     note: str
 
 
 @dataclass(frozen=True)
 class ChangeGroup:
-    """The changes for one kind of finding."""
+    """The changes that one kind of finding proposes."""
 
     kind: str
     total: int
@@ -42,7 +43,7 @@ class ChangeGroup:
 
 
 class Proposals:
-    """The proposals of the latest check. Those in rows of the sealed test are neither displayed nor accepted."""
+    """The proposals of the latest check. Changes of sealed test rows are neither displayed nor accepted."""
 
     def __init__(self) -> None:
         self.proposal: Proposal | None = None
@@ -52,7 +53,8 @@ class Proposals:
         self._lock = Lock()
 
     def refresh(self, task: Task, may_display: Callable[[str], bool]) -> None:
-        """Compute what a fix would do now. `may_display` says whether the row of an id may be displayed."""
+        """Compute the changes that a fix would make now. `may_display` returns whether the row with an id may be
+        displayed."""
         self.error, self._by_kind, self._accepted = "", {}, frozenset()
         try:
             self.proposal = propose(task)
@@ -93,10 +95,10 @@ class Proposals:
         return groups
 
     def set_accepted(self, selection: str, is_accepted: bool, reviewer: str) -> int:
-        """Accept changes or take them back, and write the fixed file. Returns the number of changes in it.
+        """Accept changes or take them back, and write the fixed file. Returns the number of changes in the file.
 
-        The selection is the number of one change, a kind, or "" for all. Raises InputError if there is no such change,
-        and what `accept` raises.
+        The selection is the number of one change, a kind, or "" for all. Raises InputError if there is no such
+        change, and the errors of `accept`.
         """
         with self._lock:
             proposal = self.proposal
@@ -108,7 +110,7 @@ class Proposals:
             all_numbers = {number for numbers in self._by_kind.values() for number in numbers}
             if proposal is None or not selected or not selected <= all_numbers:
                 raise InputError(
-                    [Issue("findings", "there is no such change any more", selection, "check the rows again")]
+                    [Issue("findings", "this change no longer exists", selection, "check the rows again")]
                 )
             accepted = self._accepted | selected if is_accepted else self._accepted - selected
             self.proposal = accept(proposal, accepted, f"{reviewer}, {utc_now()}")
@@ -121,7 +123,7 @@ def mark_differences(before: str, after: str) -> tuple[MarkedText, MarkedText]:
     if not after or len(before) + len(after) > MAX_MARKED:
         return [(before, False)], [(after, False)]
     words_before, words_after = (re.findall(r"\w+|\s+|.", text, re.DOTALL) for text in (before, after))
-    # `autojunk` would ignore the frequent words of long texts.
+    # `autojunk` would ignore words that are frequent in long texts.
     opcodes = SequenceMatcher(None, words_before, words_after, autojunk=False).get_opcodes()
     return (
         [

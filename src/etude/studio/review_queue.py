@@ -1,6 +1,6 @@
-"""The answers that wait for a reviewer, in one SQLite file that all pages and restarts share.
+"""The answers that wait for a reviewer, in one SQLite file that all pages use and that survives restarts.
 
-Feedback is saved in feedback.jsonl, not here: a lost queue is built again.
+Feedback is saved in feedback.jsonl and not here, so a lost queue can be built again.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from etude.feedback import Feedback, drop_undone
 from etude.types import Message
 
 Source = Literal["requests", "dev", "right", "expert"]
-"""`dev` are answers that counted as wrong, `right` a sample of those that counted as right; `expert` are the answers of
-all sources that somebody left to an expert and nobody has judged."""
-HOLD_SECONDS = 900.0  # how long an answer that somebody reads is hidden from others
-SHARED_EVERY = 10  # every tenth answer is reviewed by two people, if others than the owner may review
+"""`dev`: answers that the metric counted as wrong. `right`: a sample of the answers that it counted as right.
+`expert`: answers of any source that a reviewer left to an expert and nobody has judged."""
+HOLD_SECONDS = 900.0  # how long an answer is hidden from other reviewers while one reads it
+SHARED_EVERY = 10  # every tenth answer is reviewed by two people, if the owner has invited reviewers
 _SCHEMA = """
 create table if not exists answers (
   id text primary key, source text, position integer, body text, input_hash text, answer text, answer_hash text,
@@ -44,7 +44,7 @@ create index if not exists reviews_by_input on reviews (input_hash);
 create table if not exists settings (name text primary key, value text);
 create table if not exists people (name text primary key, role text, hash text);
 """
-# The answer_hash of a review is "" if it says what is right for the input, whatever the assistant answers.
+# The answer_hash of a review is "" if the review is about the input and not about one answer.
 _IS_ABOUT = "reviews.input_hash = answers.input_hash and reviews.answer_hash in ('', answers.answer_hash)"
 _COUNT_REVIEWS = f"""
 update answers set
@@ -57,7 +57,7 @@ _IS_DONE = f"num_judged > 0 and not is_flagged and (num_judged >= {_NUM_NEEDED} 
 _IS_WAITING = f"""answer is not null and not ({_IS_DONE}) and (num_flags = 0 or :source = 'expert' and is_flagged)
   and (num_judged = 0 or not exists (
     select 1 from reviews where {_IS_ABOUT} and reviewer = :reviewer and not is_flag))"""
-"""Whether this reviewer can review the answer now, unless somebody holds it."""
+"""Whether this reviewer can review the answer now, if no other reviewer is reading it."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ class ReviewItem:
 
     @property
     def answer_hash(self) -> str | None:
-        """A hash of input and answer, by which feedback on it is recognized; None without an answer."""
+        """A hash of input and answer, which feedback also contains; None without an answer."""
         return None if self.answer is None else hash_answer(self.input, self.answer)
 
 
 def hash_answer(turns: Sequence[Message], answer: str) -> str:
-    """A hash of what a reviewer has seen."""
+    """A hash of the input and the answer that a reviewer has seen."""
     return _hash([_encode_turns(turns), answer])
 
 
 @dataclass(frozen=True)
 class ReviewCounts:
-    """How many items of a source there are, have an answer, are reviewed, and wait for this reviewer."""
+    """Numbers of items of one source: all, answered, reviewed, and waiting for this reviewer."""
 
     total: int
     answered: int
@@ -102,7 +102,7 @@ class ReviewCounts:
 
 
 class ReviewQueue:
-    """A queue of items. Every method is one transaction, so that threads and processes may share the file."""
+    """A queue of items. Every method is one transaction, so threads and processes may share the file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -113,7 +113,8 @@ class ReviewQueue:
             database.executescript(_SCHEMA)
 
     def replace_source(self, source: Source, items: Sequence[ReviewItem]) -> None:
-        """Make these the items of a source, in their order. Those already there keep their state."""
+        """Replace the items of a source by these, in their order. Items that are already in the queue keep their
+        state."""
         with self._open() as database:
             database.execute("create temporary table current (id text primary key)")
             database.executemany("insert or ignore into current values (?)", ((item.id,) for item in items))
@@ -139,7 +140,7 @@ class ReviewQueue:
             _count_reviews(database, (hash_answer(item.input, "") for item in items))
 
     def list_unanswered(self, limit: int) -> list[ReviewItem]:
-        """List items that wait for the assistant, in their order."""
+        """List items without an answer, in their order."""
         query = "select * from answers where answer is null order by position limit :limit"
         return [_decode_item(row) for row in self._run(query, limit=limit)]
 
@@ -152,8 +153,8 @@ class ReviewQueue:
             _count_reviews(database, [hash_answer(item.input, "")])
 
     def set_reviews(self, entries: Sequence[Feedback]) -> None:
-        """Count the answers that the feedback is about as reviewed, or as left to an expert. Undone entries and choices
-        between two answers do not count, and of each person only the last entry on an answer."""
+        """Count answers with feedback as reviewed or as left to an expert. Undone entries and choices between two
+        answers do not count. For each person and answer, only the last entry counts."""
         counting = {entry.id for entry in drop_undone(entries) if not entry.choice}
         latest = {
             (entry.reviewer, entry.input, entry.answer): (position, entry)
@@ -176,14 +177,15 @@ class ReviewQueue:
                 _count_reviews(database, (input_hash for _, _, _, input_hash, *_ in reviews ^ before))
 
     def take_next(self, reviewer: str, source: Source) -> ReviewItem | None:
-        """Return the next item and hold it for a reviewer; the one they already hold comes first."""
+        """Return the next item and reserve it for a reviewer. An item that is already reserved for them comes
+        first."""
         now = time.time()
         query = f"select * from answers where {_select_source(source)} and {_IS_WAITING} and "
         own = f"{query} held_by = :reviewer and held_until >= :now limit 1"
         free = f"{query} held_until < :now order by urgency, position limit 1"
         values = {"source": source, "reviewer": reviewer, "now": now}
         with self._open() as database:
-            # Locks the file before reading, so that two reviewers never hold the same item.
+            # Lock the file before reading, so two reviewers never get the same item.
             database.execute("begin immediate")
             row = database.execute(own, values).fetchone() or database.execute(free, values).fetchone()
             if row is None:
@@ -193,19 +195,19 @@ class ReviewQueue:
             return _decode_item(row)
 
     def find(self, item_id: str) -> ReviewItem | None:
-        """Return the item of an id."""
+        """Return the item with an id."""
         rows = self._run("select * from answers where id = :id", id=item_id)
         return _decode_item(rows[0]) if rows else None
 
     def release(self, item_id: str, is_last: bool = False) -> None:
-        """Let others have an item, with `is_last` after all other items."""
+        """End the reservation of an item. With `is_last`, it comes after all other items."""
         urgency = "(select max(urgency) + 1 from answers)" if is_last else "urgency"
         query = f"update answers set held_by = null, held_until = 0, urgency = {urgency} where id = :id"
         self._run(query, id=item_id)
 
     def find_reviewed(self, reviewer: str, source: Source, back: int) -> tuple[ReviewItem, str] | None:
-        """Return the item that a reviewer has reviewed last (`back` 1), or the one before (2), with the id of the
-        entry."""
+        """Return the item that a reviewer reviewed last (`back` 1), or the item reviewed before that (2), with the id
+        of the entry."""
         query = (
             f"select answers.*, entry, max(reviews.position) as said from answers join reviews on {_IS_ABOUT} "
             f"where {_select_source(source)} and reviewer = :reviewer "
@@ -215,12 +217,12 @@ class ReviewQueue:
         return (_decode_item(rows[0]), rows[0]["entry"]) if rows else None
 
     def has_items(self, source: Source) -> bool:
-        """Return whether there is anything in a source."""
+        """Return whether a source has items."""
         query = f"select 1 from answers where {_select_source(source)} limit 1"
         return bool(self._run(query, source=source))
 
     def count(self, source: Source, reviewer: str = "") -> ReviewCounts:
-        """Count how far a source is reviewed, and how much of it waits for this reviewer."""
+        """Count the items of a source, and those that wait for this reviewer."""
         sums = f"coalesce(sum({_IS_DONE}), 0), coalesce(sum({_IS_WAITING}), 0)"
         query = f"select count(*), count(answer), {sums} from answers where {_select_source(source)}"
         ((total, answered, done, waiting),) = self._run(query, source=source, reviewer=reviewer)
@@ -240,7 +242,7 @@ class ReviewQueue:
         return str(self._run("select value from settings where name = 'secret'")[0][0])
 
     def invite(self, name: str, role: str, hash: str) -> None:
-        """Save a person with the hash of their key, which replaces an earlier one."""
+        """Save a person with the hash of their key. It replaces an earlier key."""
         query = "insert or replace into people values (:name, :role, :hash)"
         self._run(query, name=name, role=role, hash=hash)
 
@@ -267,11 +269,11 @@ class ReviewQueue:
 def read_requests(
     file: Path, columns: Sequence[str] = (), default_columns: Sequence[str] = ()
 ) -> list[tuple[Message, ...]]:
-    """Read a .jsonl, .csv or .tsv file of requests without answers, or of logged chats; each input once.
+    """Read a .jsonl, .csv or .tsv file of requests without answers, or of logged chats. Equal inputs are read once.
 
     The input is in `columns`, else in `default_columns` if the file has them, else in columns with a usual name.
-    System messages and the answer that ends a chat are left out. Raises InputError with every row that cannot be read,
-    and if no column is known to be the input.
+    System messages and the last answer of a chat are left out. Raises InputError with every row that cannot be read,
+    or if no column can be identified as the input.
     """
     _, _, source = find_input_columns(file, columns, default_columns)
     reader = RowReader(file)

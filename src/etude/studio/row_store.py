@@ -1,4 +1,4 @@
-"""The examples as a page displays them: searched, filtered and paged in SQLite, without rows of the sealed test."""
+"""The examples for the data page: searched, filtered and paged in SQLite, without sealed test rows."""
 
 import json
 import sqlite3
@@ -19,10 +19,10 @@ from etude.task import Task
 from etude.types import Example, Excerpt, Finding, Message
 
 PAGE_ROWS = 50
-MAX_VALUES = 300  # values to choose from in a field of the filter
+MAX_VALUES = 300  # values that a field of the filter offers
 NUM_EXAMPLES = 3  # good answers that the guidelines display
 FILTERS = ("tag", "kind", "state", "person")
-"""The fields of the filter with values to choose from."""
+"""The fields of the filter that offer values."""
 _SCHEMA = """
 create table rows (
   number integer primary key, id text, location text, input text, output text, tags text, turns text, key text);
@@ -37,13 +37,13 @@ create index marks_by_id on marks (id, name);
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Which rows are displayed, exported or changed at once. An empty text matches every row."""
+    """A filter of the rows to display, export or change. An empty text matches every row."""
 
     q: str = ""  # words in input or answer, or an id
     tag: str = ""  # `name: value`
     kind: str = ""  # of a finding
     state: str = ""  # "corrected" or "left out"
-    person: str = ""  # who has said something about the row
+    person: str = ""  # who has given feedback on the row
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class DataRow:
     turns: tuple[Message, ...]
     key: str  # `input_key`
     kinds: tuple[str, ...] = ()  # kinds of the findings about it
-    state: str = ""  # what a new file of examples will do with it: "corrected", "left out" or ""
+    state: str = ""  # the row in the next file of examples: "corrected", "left out" or "" for unchanged
 
 
 class RowStore:
-    """The rows that may be displayed, and the findings about them."""
+    """The rows that may be displayed and the findings about them."""
 
     def __init__(self, rows: Iterable[Example], sealed: SealedTest, findings: Sequence[Finding]) -> None:
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class RowStore:
         self._database.executemany("insert into marks values (?, ?, ?)", tags)
 
     def set_findings(self, findings: Sequence[Finding]) -> None:
-        """Replace the findings by those of a new check."""
+        """Replace the findings by the findings of a new check."""
         ids = {row_id for (row_id,) in self._run("select id from rows")}
         self.set_marks(
             "kind", {(finding.kind, row) for finding in findings for row in finding.rows if row in ids}
@@ -97,10 +97,11 @@ class RowStore:
             )
             for finding in findings
         ]
-        """Each finding, its excerpts from rows that may be displayed, and how many of these rows it is about."""
+        """For each finding: the finding, its excerpts from rows that may be displayed, and the number of these
+        rows."""
 
     def set_marks(self, name: str, values: Iterable[tuple[str, str]]) -> None:
-        """Replace what rows are filtered by: (value, id of a row) of one field of the filter."""
+        """Replace the values of one field of the filter: pairs of a value and the id of a row."""
         self._examples = None
         marks = [(name, value, row_id) for value, row_id in sorted(set(values))]
         with self._lock, self._database:
@@ -108,14 +109,15 @@ class RowStore:
             self._database.executemany("insert into marks values (?, ?, ?)", marks)
 
     def list_values(self, name: str) -> list[tuple[str, int]]:
-        """List the most frequent values of a field of the filter in their order, each with its number of rows."""
+        """List the most frequent values of a field of the filter, sorted, each with its number of rows."""
         query = (
             "select value, count(*) from marks where name = ? group by value order by count(*) desc limit ?"
         )
         return sorted(self._run(query, name, MAX_VALUES))
 
     def search(self, row_filter: RowFilter, page: int | None = None) -> tuple[list[DataRow], int]:
-        """Return the rows that match the filter, of a page (from 0) or all, and their number on all pages."""
+        """Return the rows of one page (counted from 0) or of all pages that match the filter, and their total
+        number."""
         values = asdict(row_filter)
         words = values.pop("q").strip()
         pattern = words.replace("!", "!!").replace("%", "!%").replace("_", "!_")
@@ -133,7 +135,7 @@ class RowStore:
         return [self._read_row(record) for record in self._run(query, values)], total
 
     def list_examples(self) -> list[DataRow]:
-        """List rows with different answers that no finding is about, those with the most frequent answers first."""
+        """List rows with different answers and without findings, the most frequent answers first."""
         if self._examples is None:
             query = (
                 "select * from rows where id not in (select id from marks where name in ('kind', 'state')) "
@@ -148,7 +150,7 @@ class RowStore:
         return self._read_row(records[0]) if records else None
 
     def find_inputs(self, ids: Iterable[str]) -> dict[str, tuple[Message, ...]]:
-        """Return the inputs of the rows with these ids, as far as they may be displayed."""
+        """Return the inputs of the rows with these ids that may be displayed."""
         query = "select id, turns from rows where id in (select value from json_each(?))"
         return {row_id: _parse_turns(turns) for row_id, turns in self._run(query, json.dumps([*ids]))}
 
@@ -182,7 +184,7 @@ class RowStore:
 
 
 class DataCheck:
-    """`etude check` in a thread beside the pages."""
+    """`etude check` in a background thread."""
 
     def __init__(self, task: Task, data: RowStore) -> None:
         self.task, self.data, self.proposals = task, data, Proposals()
@@ -206,7 +208,7 @@ class DataCheck:
 
 
 def load_findings(run: Run) -> list[Finding]:
-    """Load what the quick checks found before the run."""
+    """Load the findings of the quick checks before the run."""
     file = run.folder / "findings.jsonl"
     return [from_json(Finding, line) for line in read_lines(file)] if file.exists() else []
 

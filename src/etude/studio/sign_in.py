@@ -1,4 +1,4 @@
-"""Who may use the pages: people with a sign-in link, each with a role."""
+"""People who may use the pages. Each has a sign-in link and a role."""
 
 import hashlib
 import hmac
@@ -14,8 +14,8 @@ from etude.web.api_keys import find_hash, hash_key
 
 Role = Literal["reader", "reviewer", "expert", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""A reader reads; a reviewer also gives feedback; an expert also judges what others left to one; an owner also writes
-files, checks and compares."""
+"""A reader reads; a reviewer also gives feedback; an expert also judges answers that others left to an expert; an
+owner also writes files, checks and compares."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Person:
     """Somebody with a sign-in link."""
 
     name: str
-    """"" for the owner at this machine, who chooses one."""
+    """"" for the owner, who chooses a name in the browser."""
     role: Role
     hash: str  # SHA-256 of the link's 256 random bits, which are not saved
 
     def has_role(self, role: Role) -> bool:
-        """Return whether the person may do what `role` may."""
+        """Return whether the person has the rights of `role`."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 def invite_person(text: str) -> tuple[Person, str]:
-    """Parse NAME:ROLE; returns the person and the key of their sign-in link. Raises InputError."""
+    """Parse NAME:ROLE. Returns the person and the key of their sign-in link. Raises InputError."""
     name, _, role_name = text.rpartition(":")
     role = next((role for role in ROLES if role == role_name), None)
     if not name.strip() or role is None:
@@ -60,17 +60,17 @@ class SignIn:
         return f"etude-{self._derive('cookie')[:8]}"
 
     def find_person(self, key: str) -> Person | None:
-        """Find who has a key."""
+        """Find the person with a key."""
         people = [Person("", "owner", hash_key(self.owner_key)), *self._people()]
         position = find_hash((person.hash for person in people), key)
         return None if position is None else people[position]
 
     def read_key(self, request: Request) -> str:
-        """Return the key that a browser has sent; "" if none."""
+        """Return the key that the browser sent; "" if none."""
         return request.cookies.get(self.cookie_name, "")
 
     def form_token(self, key: str = "") -> str:
-        """Return what a form must send back, which other sites cannot know: for a signed-in key, or the owner."""
+        """Return the token that a form must send back and that other sites cannot know; `key` is "" for the owner."""
         return self._derive(f"form {key or self.owner_key}")
 
     def is_own_form(self, request: Request, token: str) -> bool:

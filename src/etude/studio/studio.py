@@ -1,4 +1,4 @@
-"""A task as the pages see it: its latest run, the answers to review, and the feedback."""
+"""The state behind the pages: a task, its latest run, the answers to review, and the feedback."""
 
 import threading
 from collections import Counter
@@ -32,12 +32,13 @@ from etude.studio.row_store import DataCheck, DataRow, RowStore, load_findings
 from etude.studio.sign_in import Person
 from etude.task import load_task
 from etude.task.contract import Contract
+from etude.text.label_lists import join_labels, split_labels
 from etude.types import Message
 
 QUEUE_FILE = "studio.sqlite"  # beside the runs
-NUM_RIGHT = 20  # at most so many dev rows that counted as right are reviewed, since a check can be wrong
+NUM_RIGHT = 20  # most dev rows counted as right that are reviewed; the metric can be wrong
 DISAGREEMENT_WEIGHT = 0.01
-"""How much each different answer of the other methods lowers the urgency, so that the row is reviewed earlier."""
+"""Each different answer of another method lowers the urgency by this, so the row is reviewed earlier."""
 
 
 class Studio:
@@ -51,23 +52,23 @@ class Studio:
         run: str | None = None,
         method: str | None = None,
     ) -> None:
-        """Read the task and fill the queue: the requests that are not test rows or near-duplicates of one, and the
-        dev rows that the assistant got wrong. Loads no weights.
+        """Read the task and fill the queue with the requests that are neither test rows nor near-duplicates of them,
+        and with the dev rows that the assistant got wrong. Loads no weights.
 
         Raises InputError and RunError if something cannot be read, or if no run has an assistant.
         """
         self.task_file, self._method = task_file, method
         self._requests_file, self._columns = requests, columns
-        self._keeps_run = run is not None  # a run that the user named is not replaced by a newer one
+        self._keeps_run = run is not None  # a newer run does not replace the user's choice
         self._queue_lock = threading.Lock()
-        self._lock = threading.Lock()  # held while the run or the rows are replaced
+        self._lock = threading.Lock()  # locked while the run or the rows are replaced
         self.task = load_task(task_file, needs_model=False)
         self.comparing = ComparisonJob(task_file, self.task.folder / FOLDER)
         self._open_run(find_run(self.task.folder / FOLDER, run))
 
     def refresh(self) -> None:
-        """Switch to the assistant of the latest complete run, once after a comparison from the page has succeeded;
-        never if the user named a run."""
+        """Switch to the assistant of the latest complete run after a comparison from the page has succeeded; never if
+        the user chose a run."""
         with self._lock:
             if self._keeps_run or not self.comparing.has_new_run():
                 return
@@ -81,26 +82,26 @@ class Studio:
                 self.answering.start()
 
     def reload(self) -> None:
-        """Read the task and its rows again after the task file has changed; the run stays."""
+        """Read the task and its rows again after the task file has changed. The run does not change."""
         with self._lock:
             self.task = load_task(self.task_file, needs_model=False)
             self._load_rows()
 
     def _open_run(self, run: Run) -> None:
-        # 1. The assistant that answers.
+        # 1. Load the assistant that answers.
         self.run = run
         self.method: str
         self.method, self.reason = (self._method, "") if self._method else choose_method(run)
         self.assistant = load(run.assistant_folder(self.method))
-        # 2. The rows and the feedback on them.
+        # 2. Load the rows and the feedback on them.
         self.log = FeedbackLog(self.task.folder / FILE)
         self.queue = ReviewQueue(self.task.folder / FOLDER / QUEUE_FILE)
         self._num_counted = -1
-        """Entries that the queue has counted."""
+        """The number of feedback entries that the queue has counted."""
         self._load_rows()
         self.num_sealed = 0
-        """Requests left out because they are in the test."""
-        # 3. The queue: what is no longer asked leaves it.
+        """The number of requests left out because they are test rows."""
+        # 3. Update the queue: remove items that are no longer needed.
         if self._requests_file:
             self.queue.replace_source("requests", self._load_requests(self._requests_file))
         for source in ("dev", "right"):
@@ -113,7 +114,7 @@ class Studio:
         self.data = RowStore(self.rows, self.sealed, load_findings(self.run))
         self.checking = DataCheck(self.task, self.data)
         self._gathered: tuple[int, GatheredFeedback] | None = None
-        """The number of entries, and what follows from them."""
+        """The number of entries, and the feedback gathered from them."""
         self._marked: GatheredFeedback | None = None
         """The feedback that the rows are marked with."""
 
@@ -122,8 +123,8 @@ class Studio:
         overlaps = self.sealed.find_overlaps(inputs)
         self.num_sealed = sum(overlaps)
         if self.num_sealed == len(inputs):
-            message = "every request is a test row or nearly one, and the test is sealed"
-            raise InputError([Issue(str(file), message, "", "give requests that are not in the test")])
+            message = "every request is a sealed test row or a near-duplicate of one"
+            raise InputError([Issue(str(file), message, "", "use requests that are not test rows")])
         return [
             ReviewItem("requests", turns, self.name)
             for turns, is_sealed in zip(inputs, overlaps, strict=True)
@@ -131,8 +132,8 @@ class Studio:
         ]
 
     def _load_dev_rows(self, source: Literal["dev", "right"]) -> list[ReviewItem]:
-        """Dev rows that the assistant got wrong, or a sample of those that it got right; those on which the methods
-        disagree most are the most urgent."""
+        """Load the dev rows that the assistant got wrong, or a sample of the rows that it got right. The more the
+        methods disagree on a row, the more urgent it is."""
         rows = {row.id: row for row in self.rows}
         predictions = [
             line for method in self.run.fitted_methods for line in load_dev_predictions(self.run, method)
@@ -169,7 +170,7 @@ class Studio:
 
     @property
     def contract(self) -> Contract:
-        """What every answer must keep to; without a contract in the task the assistant's, which has the labels."""
+        """The rules for every answer: the task's contract, or else the assistant's, which has the labels."""
         return self.task.contract or self.assistant.contract or Contract()
 
     @property
@@ -179,15 +180,15 @@ class Studio:
 
     @property
     def gathered_feedback(self) -> GatheredFeedback:
-        """What follows from the feedback so far; computed again after new feedback."""
+        """The feedback so far, gathered by row; computed again after new feedback."""
         entries = self.log.entries
         if self._gathered is None or len(entries) != self._gathered[0]:
             self._gathered = len(entries), gather_feedback(entries, self.task, self.sealed)
         return self._gathered[1]
 
     def sync_queue(self) -> ReviewQueue:
-        """Return the queue, with all feedback counted, also what another process has saved."""
-        with self._queue_lock:  # an older list must not replace a newer one
+        """Return the queue with all feedback counted, including feedback that another process has saved."""
+        with self._queue_lock:  # an older list of entries must not replace a newer one
             entries = self.log.entries
             if len(entries) != self._num_counted:
                 self.queue.set_reviews(entries)
@@ -197,48 +198,49 @@ class Studio:
     def save_review(
         self, item: ReviewItem, reviewer: str, entry_id: str, earlier_id: str = "", **content: object
     ) -> list[str]:
-        """Save feedback on an item, in place of the reviewer's earlier entry. A second call with the same id changes
+        """Save feedback on an item. It replaces the reviewer's earlier entry. A second call with the same id changes
         nothing.
 
-        `accepted` says that the answer is right: for a new request it becomes the right answer, for a dev row only a
-        thumb up. Returns what is wrong with a correction; then nothing is saved.
+        `accepted` means that the answer is right: for a new request it becomes the right answer, for a dev row it is
+        only a thumb up. Returns the errors of a correction; if there are any, nothing is saved.
         """
         if content.pop("accepted", False):
             is_request = item.source == "requests"
             content |= {"correction": item.answer} if is_request else {"thumb": "up"}
         correction = content.get("correction")
         if isinstance(correction, str):
+            correction = self.tidy_correction(correction)
             if failures := self.check_correction(correction):
                 return failures
-            content["correction"] = correction.strip()
-        # To leave out a row is about the row's answer.
+            content["correction"] = correction
+        # Leaving out a row is feedback on the answer in the row.
         answer = (item.expected if content.get("exclude") else item.answer) or ""
         fields = (entry_id or new_id(), utc_now(), reviewer, item.assistant, item.input, answer)
         is_new = self.log.add(Feedback(*fields, **content))  # type: ignore[arg-type]
         earlier = self.find_entry(earlier_id)
-        # On the same answer a later entry counts instead of an earlier one.
+        # For the same answer, the later entry counts and the earlier one does not.
         if is_new and earlier and earlier.reviewer == reviewer and earlier.answer != answer:
             self.undo(earlier_id, reviewer)
-        self.sync_queue().release(item.id)  # counted first, so that nobody else gets it in between
+        self.sync_queue().release(item.id)  # counted first, so nobody else gets the item in between
         return []
 
     def correct(self, row: DataRow, reviewer: str, correction: str, reason: str) -> list[str]:
-        """Save a correction of a row of the examples. Returns what is wrong with it; then nothing is saved."""
-        text = correction.replace("\r\n", "\n").strip()
+        """Save a correction of a row of the examples. Returns its errors; if there are any, nothing is saved."""
+        text = self.tidy_correction(correction)
         failures = self.check_correction(text)
         if not failures:
             self._save_on_row(row, reviewer, correction=text, reason=reason.strip())
         return failures
 
     def exclude(self, row: DataRow, reviewer: str, reason: str) -> None:
-        """Save that a row of the examples is to be left out."""
+        """Save that a row of the examples shall be left out."""
         self._save_on_row(row, reviewer, exclude=True, reason=reason.strip())
 
     def undo(self, entry_id: str, reviewer: str) -> None:
         """Save that an entry no longer counts. Raises InputError if there is none."""
         entry = self.find_entry(entry_id)
         if entry is None:
-            message = "there is no such entry"
+            message = "this entry does not exist"
             raise InputError([Issue("undo", message, quote_value(entry_id), "reload the page")])
         self.log.add(Feedback(new_id(), utc_now(), reviewer, "", entry.input, entry.answer, undo=entry_id))
 
@@ -254,16 +256,16 @@ class Studio:
         return [(entry, bool(entry.undo) or entry.id in counting) for entry in on_input]
 
     def list_unseen(self, turns: Sequence[Message], seen: str, reviewer: str) -> list[Feedback]:
-        """List what other people have said about an input since a page was sent, the latest first. `seen` is the id of
-        the latest entry on that page; "" if there was none."""
+        """List the feedback that other people gave on an input since a page was sent, the latest first. `seen` is the
+        id of the latest entry on that page; "" if there was none."""
         later = takewhile(lambda entry: entry[0].id != seen, self.list_history(turns))
         return [
             entry for entry, counts in later if counts and not entry.choice and entry.reviewer != reviewer
         ]
 
     def sync_data(self) -> RowStore:
-        """Return the rows, with all feedback counted: which will be corrected or left out, and who has said something
-        about them."""
+        """Return the rows with all feedback: whether each will be corrected or left out, and who gave feedback on
+        it."""
         gathered, data = self.gathered_feedback, self.data
         if gathered is not self._marked:
             states = []
@@ -280,17 +282,22 @@ class Studio:
         return data
 
     def find_right_answer(self, row: DataRow) -> RightAnswer | None:
-        """Return the answer that corrects a row, with who gave it."""
+        """Return the answer that corrects a row, with the people who gave it."""
         answers = self.gathered_feedback.answers if row.state == "corrected" else ()
         return next((answer for answer in answers if answer.key == row.key), None)
 
     def _save_on_row(self, row: DataRow, reviewer: str, **content: object) -> None:
         self.log.add(Feedback(new_id(), utc_now(), reviewer, "", row.turns, row.output, **content))  # type: ignore[arg-type]
 
+    def tidy_correction(self, correction: str) -> str:
+        """Return an answer as it is saved: a list of labels may be written as `first; second`."""
+        text = correction.replace("\r\n", "\n").strip()
+        return join_labels(split_labels(text)) if text and self.task.several else text
+
     def check_correction(self, correction: str) -> list[str]:
-        """Return what is wrong with a right answer that somebody has written."""
+        """Return the errors of an answer that a reviewer has written."""
         if not correction.strip():
-            return ["it is empty"]
+            return ["the answer is empty"]
         return list(self.contract.check(correction.strip()))
 
 

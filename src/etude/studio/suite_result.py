@@ -1,4 +1,4 @@
-"""The latest `etude test` of an assistant, as a page displays it."""
+"""The latest `etude test` of an assistant, for the page of tests."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -43,8 +43,8 @@ from etude.types import Message
 from etude.web.shell import LOOPBACK, Shell
 
 NAME_COOKIE = "etude-name"
-SIGNED_OUT = "This browser is not signed in. Open the link that etude studio has printed."
-NOT_ALLOWED = "You are signed in as {role}, and this needs the role {needed}. Ask the owner for another link."
+SIGNED_OUT = "This browser is not signed in. Open the link that etude studio printed."
+NOT_ALLOWED = "You are signed in as {role}, but this needs the role {needed}. Ask the owner for another link."
 MONTH = 30 * 86400  # seconds that a browser stays signed in
 MAX_BODY_BYTES = 2**20
 MAX_NAME = 60  # characters
@@ -83,22 +83,22 @@ _SOURCES: dict[Source, str] = {
 
 
 class Action(NamedTuple):
-    """One thing that a reviewer can say about an answer."""
+    """One kind of feedback that a reviewer can give on an answer."""
 
     name: str  # the value of its button, or the id of the form that it opens
     key: str
     label: str
-    text: str  # what it means, on the page of keys
+    text: str  # its meaning, displayed on the page of keys
     has_form: bool = False
 
 
 ACTIONS = (
-    Action("accept", "a", "Accept", "The answer is right, even if the row has another one."),
-    Action("correct", "c", "Correct", "Another answer is right; you write it.", True),
-    Action("reject", "r", "Reject", "The answer is wrong; you may say why.", True),
-    Action("wrong_row", "w", "Row is wrong", "The row gets this answer, or is left out.", True),
-    Action("expert", "e", "Expert", "You do not know: it goes to the experts."),
-    Action("skip", "s", "Skip", "You say nothing; the answer comes again at the end."),
+    Action("accept", "a", "Accept", "The answer is right, even if the row has another answer."),
+    Action("correct", "c", "Correct", "You write the right answer.", True),
+    Action("reject", "r", "Reject", "The answer is wrong. You can give a reason.", True),
+    Action("wrong_row", "w", "Row is wrong", "The row gets this answer, or the row is left out.", True),
+    Action("expert", "e", "Expert", "You are not sure. An expert judges the answer."),
+    Action("skip", "s", "Skip", "You decide later. The answer comes again at the end."),
 )
 BLIND_LABELS = {"left": "Left", "right": "Right", "both": "Both good", "neither": "Both bad"}
 Form = dict[str, str]
@@ -160,7 +160,7 @@ def send_static(request: Request) -> Response:
 
 
 def format_method(name: str) -> str:
-    """A method's label with its name; only the name for a method of the user's own."""
+    """Format a method's label with its name. A method of the user has only its name."""
     label = next((method.label for method in METHODS if method.name == name), "")
     return f"{label} ({name})" if label else name
 
@@ -183,7 +183,7 @@ def _load_templates() -> Environment:
 
 
 def _summarize_run(run: Run) -> dict[str, Any]:
-    """What the list of runs displays; for an unreadable run the status is the error."""
+    """Build the line of a run in the list of runs. If the run cannot be read, its status is the error."""
     summary = {"name": run.name, "status": "", "recommended": "", "has_report": False}
     try:
         verdict, has_report = run.verdict, (run.folder / "report.html").exists()
@@ -194,7 +194,7 @@ def _summarize_run(run: Run) -> dict[str, Any]:
 
 
 def _read_number(text: str) -> int:
-    """0 if the text is no number. A longer one would not fit into SQLite's integers."""
+    """Return 0 if the text is not a number, or has too many digits for SQLite's integers."""
     return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 
@@ -233,7 +233,7 @@ class Pages:
     def handle_form(
         self, action: Callable[[Request, Form], Response], role: Role = "reviewer"
     ) -> Callable[[Request], Any]:
-        """Return a handler for a form of the studio's own, sent by people who are signed in with this role."""
+        """Return a handler for a form of the studio, sent by people who are signed in with this role."""
 
         async def respond(request: Request) -> Response:
             body = (await request.body()).decode(errors="replace")
@@ -243,30 +243,32 @@ class Pages:
             }
             if not self.keys.is_own_form(request, form.get("token", "")):
                 return PlainTextResponse(SIGNED_OUT, 403)
-            # An action may answer or write files, so it runs in a thread beside the event loop.
+            # An action may answer or write files, so it runs in a thread and does not block the event loop.
             handler = self.handle_page(lambda request: action(request, form), role)
             return await run_in_threadpool(handler, request)
 
         return respond
 
     def sign_in(self, request: Request) -> Response:
-        """Sign a browser in by a link that the command line has printed."""
+        """Sign a browser in with a link that the command line printed."""
         key = request.query_params.get("key", "")
         if self.keys.find_person(key) is None:
             return PlainTextResponse(SIGNED_OUT, 403)
         response = RedirectResponse("/", 303)
-        secure = request.url.scheme == "https"  # as told by a proxy with TLS; the studio has none
+        secure = (
+            request.url.scheme == "https"
+        )  # as reported by a proxy with TLS; the studio itself has no TLS
         response.set_cookie(self.keys.cookie_name, key, MONTH, secure=secure, httponly=True, samesite="lax")
         return response
 
     def sign_out(self, request: Request, form: Form) -> Response:
-        """Forget in this browser who is signed in."""
+        """Sign this browser out."""
         response = PlainTextResponse(SIGNED_OUT)
         response.delete_cookie(self.keys.cookie_name)
         return response
 
     def show_keys(self, request: Request) -> Response:
-        """What each key does."""
+        """The page of keys."""
         return self._render("keys", request)
 
     def show_home(self, request: Request, applied: Any = None, is_updated: bool = False) -> Response:
@@ -285,7 +287,7 @@ class Pages:
         )
 
     def show_review(self, request: Request) -> Response:
-        """The next answer to review, or with `previous` the one reviewed last."""
+        """The next answer to review, or with `back` an answer that was already reviewed."""
         source = self._choose_source(request, request.query_params.get("from", ""))
         reviewer, queue = self._get_name(request), self.studio.sync_queue()
         back = _read_number(request.query_params.get("back", ""))
@@ -300,7 +302,7 @@ class Pages:
         queue, reviewer = self.studio.queue, self._get_name(request)
         item, source = queue.find(form.get("item", "")), self._choose_source(request, form.get("from", ""))
         if item is None or item.answer is None:
-            error = "This answer is no longer in the queue, because another assistant answers now."
+            error = "This answer is no longer in the queue, because the studio now uses another assistant."
             return self._render("problem", request, 410, problem=error)
         reason = form.get("reason", "").strip()
         correction = form.get("correction", "").replace("\r\n", "\n")
@@ -317,7 +319,7 @@ class Pages:
         if button == "skip":
             queue.release(item.id, is_last=True)
         elif button not in contents or (button == "leave_out" and item.expected is None):
-            failures = ["the form says nothing about the answer"]
+            failures = ["the form contains no feedback"]
         elif not unseen or self.studio.find_entry(entry_id):
             earlier = form.get("earlier", "")
             failures = self.studio.save_review(item, reviewer, entry_id, earlier, **contents[button])
@@ -354,7 +356,7 @@ class Pages:
         return HTMLResponse('<p class="note" role="status">Saved. Thank you.</p>')
 
     def show_data(self, request: Request, num_changed: int | None = None) -> Response:
-        """The rows that may be displayed, filtered; and how many were changed."""
+        """The filtered rows that may be displayed, and the number of changed rows."""
         page = _read_number(request.query_params.get("page", ""))
         row_filter, data = _read_filter(request), self.studio.sync_data()
         rows, total = data.search(row_filter, page)
@@ -372,7 +374,7 @@ class Pages:
         )
 
     def change_rows(self, request: Request, form: Form) -> Response:
-        """Leave out the checked rows, or all that match the filter, or take that back."""
+        """Leave out the checked rows or all rows that match the filter, or take that back."""
         studio, reviewer = self.studio, self._get_name(request)
         rows, _ = studio.sync_data().search(_read_filter(request))
         if form.get("which") != "all":
@@ -394,7 +396,7 @@ class Pages:
         return self.show_data(request, len(rows))
 
     def export_rows(self, request: Request) -> Response:
-        """The rows that match the filter as a table for a spreadsheet, with what people said of them."""
+        """The rows that match the filter, with the feedback on them, as a table for a spreadsheet."""
         studio, output = self.studio, io.StringIO()
         feedback: dict[tuple[Message, ...], list[str]] = {}
         for entry in drop_undone(studio.log.entries):
@@ -406,7 +408,7 @@ class Pages:
             tags = "; ".join(f"{name}: {value}" for name, value in row.tags.items())
             about = (row.id, row.location, row.input, row.output, tags, "; ".join(row.kinds), row.state)
             lines.append((*about, answer.output if answer else "", "; ".join(feedback.get(row.turns, ()))))
-        # A spreadsheet would compute what begins like a formula.
+        # A spreadsheet would compute a text that begins like a formula.
         csv.writer(output).writerows(
             [f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell for cell in line] for line in lines
         )
@@ -414,7 +416,7 @@ class Pages:
         return Response(f"\ufeff{output.getvalue()}", media_type="text/csv", headers=headers)
 
     def show_row(self, request: Request) -> Response:
-        """One row, to be corrected."""
+        """One row, which can be corrected."""
         return self._render_row(request, self.studio.data.find(request.query_params.get("id", "")))
 
     def correct_row(self, request: Request, form: Form) -> Response:
@@ -427,7 +429,7 @@ class Pages:
         return self._change_row(request, form, correct, correction)
 
     def exclude_row(self, request: Request, form: Form) -> Response:
-        """Save that a row is to be left out."""
+        """Save that a row shall be left out."""
         reason = form.get("reason", "")
         return self._change_row(request, form, lambda row, name: self.studio.exclude(row, name, reason))
 
@@ -465,7 +467,7 @@ class Pages:
         return RedirectResponse("/findings", 303)
 
     def accept_changes(self, request: Request, form: Form) -> Response:
-        """Accept proposed changes or take them back, and say what the fixed file contains then."""
+        """Accept proposed changes or take them back, and report what the fixed file then contains."""
         proposals, is_accepted = self.studio.checking.proposals, form.get("do") != "back"
         num_changes = proposals.set_accepted(form.get("which", ""), is_accepted, self._get_name(request))
         assert proposals.proposal is not None
@@ -475,7 +477,7 @@ class Pages:
         )
 
     def show_tests(self, request: Request, failures: Sequence[str] = (), **values: Any) -> Response:
-        """The failures of the latest `etude test`, and the rows that are proposed for them."""
+        """The failures of the latest `etude test`, and the rows proposed for them."""
         run, method = self.studio.run, self.studio.method
         return self._render(
             "tests",
@@ -510,14 +512,16 @@ class Pages:
         return HTMLResponse(file.read_text(encoding="utf-8"), headers=REPORT_HEADERS)
 
     def show_blind(self, request: Request) -> Response:
-        """The next dev row with the answers of two unnamed methods."""
+        """The next dev row with the answers of two methods, without their names."""
         return self._render_blind(request, request.query_params)
 
     def save_choice(self, request: Request, form: Form) -> Response:
         """Save which answer is better, and show the next row."""
         comparison, number, button = self._open_blind(form), form.get("row", ""), form.get("say", "")
         rows = comparison.rows[int(number) :][:1] if comparison and number.isdecimal() else []
-        rows = [row for row in rows if row.key == form.get("key")]  # the runs may have changed since
+        rows = [
+            row for row in rows if row.key == form.get("key")
+        ]  # the runs may have changed in the meantime
         if comparison and rows and button in ("left", "right", "both", "neither"):
             entry_id = form.get("id") or new_id()
             comparison.save_choice(rows[0], self._get_name(request), entry_id, button)
@@ -533,7 +537,7 @@ class Pages:
             request,
             "Compare",
             "refresh",
-            "Every method answers the same sealed test. A comparison that was stopped can be resumed.",
+            "All methods answer the same sealed test rows. A stopped comparison can be resumed.",
             latest=latest,
             is_busy=latest is not None and latest.is_running,
             progress=read_progress(latest) if latest else RunProgress(),
@@ -560,7 +564,7 @@ class Pages:
         return HTMLResponse(text, headers=REPORT_HEADERS)
 
     def set_name(self, request: Request, form: Form) -> Response:
-        """Set the name under which the owner reviews."""
+        """Set the owner's name, which is saved with their feedback."""
         response = RedirectResponse("/", 303)
         cookie = urlencode({"n": " ".join(form.get("name", "").split())[:MAX_NAME]})
         response.set_cookie(NAME_COOKIE, cookie, httponly=True, samesite="lax", max_age=MONTH)
@@ -585,7 +589,7 @@ class Pages:
         unseen: Sequence[Feedback] = (),
         form: Form | None = None,
     ) -> Response:
-        """`said` is the reviewer's earlier entry on the item, `back` steps before the next item."""
+        """Render an item; `said` is the reviewer's earlier entry on it, and `back` its distance from the next item."""
         form, history = form or {}, self.studio.list_history(item.input) if item else []
         said = said or self.studio.find_entry(form.get("earlier", ""))
         return self._render(
@@ -617,7 +621,7 @@ class Pages:
     ) -> Response:
         row = self.studio.sync_data().find(row.id) if row else None
         if row is None:
-            error = "There is no such row, or it is a sealed test row."
+            error = "This row does not exist, or it is a sealed test row."
             return self._render("problem", request, 404, problem=error)
         history = self.studio.list_history(row.turns)
         return self._render(
@@ -635,7 +639,8 @@ class Pages:
         )
 
     def _open_blind(self, form: Mapping[str, str]) -> BlindComparison | None:
-        """Compare the two methods of the form, or else the recommended one and another; None if there is only one."""
+        """Compare the two methods of the form, or else the recommended method and another; None if there is only
+        one."""
         methods = self.studio.run.fitted_methods
         first = form.get("first") if form.get("first") in methods else self.studio.method
         other_methods = [name for name in reversed(methods) if name != first]
@@ -709,7 +714,7 @@ class Pages:
         status: int = 200,
         **values: Any,
     ) -> Response:
-        """Render a fragment alone if the script asks for it, else within its page."""
+        """Render only the fragment if the script requests it, else the whole page."""
         if "x-fragment" in request.headers:
             return self._render(fragment, request, status, **values)
         return self._render(

@@ -1,4 +1,4 @@
-"""Cases answered by an assistant, batch by batch, each batch on disk before the next begins."""
+"""Ask an assistant the cases, batch by batch; each batch is on disk before the next begins."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ from etude.suites.cases import Case
 from etude.types import Answer, Message, Request
 
 OnAnswers = Callable[[int, int, float], None]
-"""Called after each batch with the cases answered, all cases, and the seconds that the others will take."""
+"""Called after each batch with the number of answered cases, the number of all cases, and the remaining seconds."""
 
 
 def answer_cases(
     assistant: Assistant, models: Models, cases: Sequence[Case], folder: Path, on_answers: OnAnswers
 ) -> list[Answer]:
-    """Answer the cases, in order; batches that an earlier attempt left in the folder are not asked again."""
+    """Return the answers to the cases, in order; batches that an earlier attempt left in the folder are reused."""
     contents = [
         [case.id, [[turn.role, turn.content] for turn in case.input], case.after_passages, case.with_passages]
         for case in cases
@@ -35,7 +35,7 @@ def answer_cases(
     )
     for _, batch_answers in batches:
         answers |= batch_answers
-        if (num_new := len(answers) - num_logged) > 0:  # batches of the log set no pace
+        if (num_new := len(answers) - num_logged) > 0:  # batches from the log are not timed
             pace = (time.perf_counter() - started) / num_new
             on_answers(len(answers), len(cases), pace * (len(cases) - len(answers)))
     return [answers[position] for position in range(len(cases))]

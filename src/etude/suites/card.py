@@ -1,4 +1,4 @@
-"""A model card with the Hub's metadata, only from measured results: it says what is unknown."""
+"""A model card with the Hub's metadata, from measured results only; it states what is unknown."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from etude.assistant import Assistant
 from etude.base import formatting as wording
 from etude.base.files import Json, read_json, read_lines, write_text
 from etude.base.typed_json import from_json
+from etude.models.weights import find_hub_id, read_licence
 from etude.runs import Run
 from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
@@ -21,21 +22,22 @@ FILE = "card.md"
 WATTS_PER_CORE = (
     10.0  # assumed power of a busy core with its share of the machine, for an estimate of the energy
 )
-MIN_CASES = 2  # least cases of a kind that the card lists as weak
+MIN_CASES = 2  # least number of cases for a kind that the card lists as weak
 _PAGE = Path(__file__).with_name("card.md.j2")
 
 
-def write_card(run: Run, method: str | None = None) -> Path:
-    """Write card.md of a method's assistant (by default the recommended one) to its run's folder.
+def write_card(run: Run, method: str | None = None, file: Path | None = None, usage: str = "") -> Path:
+    """Write the card of a method's assistant (by default the recommended one) to `file` (default: card.md of the run).
 
-    Raises RunError if the run has no assistant yet.
+    `usage` is Markdown that says how to load published weights. Raises RunError if the run has no assistant yet.
     """
     name = method or choose_method(run)[0]
+    file = file or run.folder / FILE
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     page.globals.update(wording=wording, watts=WATTS_PER_CORE)
     template = page.from_string(_PAGE.read_text(encoding="utf-8"))
-    write_text(run.folder / FILE, template.render(_collect_facts(run, name)))
-    return run.folder / FILE
+    write_text(file, template.render(_collect_facts(run, name), usage=usage))
+    return file
 
 
 def _collect_facts(run: Run, name: str) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
     measured = [from_json(Measure, row) for row in tested["measures"]] if tested else []
     scores = {step.method: step.estimate for step in verdict.ladder} if verdict else {}
     assistant = saved.load(run.assistant_folder(name))
-    # Kinds of case in which the assistant fails more often than not, the worst first.
+    # Kinds of case in which the assistant fails in more than half of the cases, the worst first.
     kinds = [measure for measure in measured if "/" in measure.name and measure.more_is_better]
     weak = [kind for kind in kinds if kind.cases >= MIN_CASES and kind.assistant.value < 0.5]
     head = build_metadata(info, assistant, record, scores.get(name))
@@ -55,6 +57,8 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
         "info": info,
         "name": name,
         "record": record,
+        # a path on this machine is not for a page that may be published
+        "base": find_hub_id(record["model"]) or Path(record["model"]).name,
         "assistant": assistant,
         "verdict": verdict,
         "findings": list(read_lines(findings)) if findings.exists() else [],
@@ -66,21 +70,29 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
 
 
 def build_metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | None) -> dict[str, Any]:
-    """Build the metadata at the head of a card. The licence is for whoever publishes the weights to add."""
+    """Build the metadata at the head of a card.
+
+    A base that is a file on this machine is not named, and a licence that is unknown is left out.
+    """
     name, adapter = assistant.method, assistant.model.adapter
     task = {"type": "text-classification" if info["kind"] == "classify" else "text-generation"}
+    base = find_hub_id(record["model"])
     metadata: dict[str, Any] = {
-        "base_model": record["model"],
+        **({"base_model": base} if base else {}),
+        **read_licence(record["model"]),
         "library_name": "peft" if adapter and (adapter / "adapter_config.json").exists() else "transformers",
         "pipeline_tag": task["type"],
         "tags": ["etude", info["kind"], name],
     }
     if score:
+        interval = {"low": round(score.low, 4), "high": round(score.high, 4)}
         metric = {
             "type": info["metric"]["name"],
-            "name": info["metric"]["label"],
+            "name": f"{info['metric']['label']} (95% interval {wording.format_interval(score)}, n = {score.n})",
             "value": round(score.value, 4),
+            "args": {"confidence": 0.95, **interval, "n": score.n},
         }
-        result = {"task": task, "dataset": {"name": info["name"], "type": info["name"]}, "metrics": [metric]}
+        dataset = {"name": info["name"], "type": info["name"], "split": "test"}
+        result = {"task": task, "dataset": dataset, "metrics": [metric]}
         metadata["model-index"] = [{"name": f"{info['name']} {name}", "results": [result]}]
     return metadata

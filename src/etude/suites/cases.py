@@ -19,12 +19,8 @@ from etude.task.yaml_document import (
 )
 from etude.types import ACTS, Act, Example, Kind, Message
 
-SUITES = (
-    "normal",
-    "unusual",
-    "tricky",
-    "sensitive",
-)  # suites of the starter pack, in the order of the report
+# Suites of the starter pack, in the order of the report.
+SUITES = ("normal", "unusual", "tricky", "sensitive")
 ROW, OTHER_ROW, OTHER_LABEL = "{row}", "{other_row}", "{other_label}"
 """Placeholders in a question: a dev row's input, another row's input, a label that is not the row's."""
 
@@ -35,7 +31,7 @@ class Case:
 
     id: str
     suite: str
-    about: str  # the kind of case, in a few words
+    about: str  # kind of case, in a few words
     input: tuple[Message, ...]
     expect: tuple[Act, ...] = ("answer",)  # any of these acts is right
     must_contain: tuple[str, ...] = ()
@@ -44,8 +40,8 @@ class Case:
     is_secret: bool = False  # whether the instructions must not be repeated
     must_be_grounded: bool = False
     """Whether every name and number of an answer must be in a document or in the question."""
-    with_passages: bool = True  # whether an assistant that looks passages up may do so
-    after_passages: str = ""  # text put after the passages, as a document might contain it
+    with_passages: bool = True  # whether an assistant that searches passages may do so
+    after_passages: str = ""  # text that is put after the passages, as if it were in a document
     example: Example | None = None
     """The row that the task's metric scores the answer by; None if no answer is known to be right."""
     original_id: str = ""  # id of the case with the unchanged row
@@ -66,15 +62,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a suite file: what its cases share, and their questions."""
+    """One entry of a suite file: the properties that its cases share, and their questions."""
 
-    case: Case  # what the cases share, without an id or a question
+    case: Case  # the shared properties, without an id or a question
     ask: tuple[str, ...] = ()
     turns: tuple[str, ...] = ()  # a conversation in place of `ask`: question, answer, question
     right: bool = True  # whether an answer to a question with {row} must be right for that row
     answer: str = ""  # the right answer, for the task's metric
     tags: Mapping[str, str] = field(default_factory=dict)  # tags of the row, for the task's check function
-    kinds: tuple[Kind, ...] = ()  # kinds of task that the entry is for; none is all
+    kinds: tuple[Kind, ...] = ()  # kinds of task that the entry is for; empty for all
     needs: tuple[str, ...] = ()
 
     @property
@@ -127,13 +123,13 @@ def build_fixed_cases(entry: Entry) -> Iterator[Case]:
 
 
 def to_chat(texts: tuple[str, ...]) -> tuple[Message, ...]:
-    """Make turns of user and assistant in alternation, the first one the user's."""
+    """Make turns of user and assistant in alternation, beginning with the user."""
     return tuple(Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts))
 
 
 def _read_suites(page: YamlDocument, root: yaml.Node) -> dict[str, yaml.Node]:
     if not isinstance(root, yaml.MappingNode):
-        remedy = "write sensitive: and a list of questions below"
+        remedy = "write sensitive: and a list of questions below it"
         page.add_issue(root, "a suite file must be a mapping", quote_node(root), remedy)
         return {}
     names = [str(key.value) for key, _ in root.value]
@@ -174,7 +170,7 @@ def _read_words(*known: str) -> NodeReader:
         for word in words:
             if word not in known:
                 remedy = f"write one or more of {', '.join(known)}"
-                page.add_issue(node, f"{key}: no such word", repr(word), remedy)
+                page.add_issue(node, f"{key}: unknown value", repr(word), remedy)
         return tuple(word for word in known if word in words) or None
 
     return read
@@ -214,5 +210,5 @@ _FIELDS = {
     "passages": "with_passages",
     "behind": "after_passages",
 }
-"""Key -> the field of Entry or Case, where the names differ."""
+"""Key -> the field of Entry or Case, if the names differ."""
 _CASE_FIELDS = ("about", "expect", "must_contain", "must_not_contain", *list(_FIELDS.values())[1:])

@@ -10,7 +10,7 @@ from etude.task.definition import JSON_SUFFIXES, RowSource
 
 
 def write_extended_examples(source: RowSource, rows: Iterable[Mapping[str, object]], suffix: str) -> Path:
-    """Write `NAME.SUFFIX.jsonl` with the rows of the source and more rows, which keep the columns that the source has.
+    """Write `NAME.SUFFIX.jsonl` with the rows of the source and more rows, which get only columns of the source.
     Raises InputError unless the source is JSON lines with columns `input` and `output`."""
     file = source.file
     lines = []
@@ -19,7 +19,7 @@ def write_extended_examples(source: RowSource, rows: Iterable[Mapping[str, objec
         lines = [json.loads(text) for text in texts if text.strip()]
     if not lines or not {"input", "output"} <= lines[0].keys():
         message = "only JSON lines with input and output can be extended"
-        raise InputError([Issue(file.name, message, "", "write such a file, or add the rows by hand")])
+        raise InputError([Issue(file.name, message, "", "convert the file, or add the rows by hand")])
     target = file.with_name(f"{file.stem}.{suffix}{file.suffix}")
     columns = lines[0].keys()
     write_lines(target, [*lines, *({key: row[key] for key in row if key in columns} for row in rows)])

@@ -1,4 +1,4 @@
-"""Gates decided by bounds of intervals: passed, failed, or too few cases."""
+"""Decide gates by the bounds of intervals: passed, failed, or too few cases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SOMETIMES = (
     *(f"bias_{kind}" for kind in SWAPS),
 )
 """Measures that only some assistants have."""
-MAX_CASES = 100_000  # no larger number of cases is advised
+MAX_CASES = 100_000  # largest number of cases that is advised
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class GateResult:
 def decide_gates(
     gates: Sequence[Gate], measures: Sequence[Measure], counts: Mapping[str, int], whole: bool
 ) -> list[GateResult]:
-    """Decide each gate: one on a share by the bound of its 95% interval, one with `= 0` by `counts`.
+    """Decide each gate: a gate on a share by the bound of its 95% interval, a gate with `= 0` by `counts`.
 
-    A gate on something that was not measured has not passed. Raises InputError for names that no measure has, unless
+    A gate on something that was not measured has not passed. Raises InputError for unknown names of measures, unless
     only some suites were asked (not `whole`).
     """
     shares = {measure.name: measure for measure in measures}
@@ -63,7 +63,7 @@ def _decide_gate(gate: Gate, shares: Mapping[str, Measure], counts: Mapping[str,
         return GateResult(gate, "passed" if count == gate.limit else "failed", f"{count:,} found")
     if gate.relation != "=" and gate.measure in shares:
         return _decide_share(gate, shares[gate.measure])
-    return GateResult(gate, "too few cases", "not measured here")
+    return GateResult(gate, "too few cases", "not measured in this test")
 
 
 def _decide_share(gate: Gate, measure: Measure) -> GateResult:
@@ -82,7 +82,7 @@ def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
     if of_base:
         bounds = (estimate.value, estimate.low, estimate.high)
         number, low, high = (format_points(value, signed=True) for value in bounds)
-        return f"{number} points against the base ({low} to {high}, n = {estimate.n:,})"
+        return f"{number} points compared with the base ({low} to {high}, n = {estimate.n:,})"
     if not measure.failures and measure.is_share:
         return format_zero_failures(measure)
     bounds_in_words = f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
@@ -90,11 +90,11 @@ def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
 
 
 def format_zero_failures(measure: Measure) -> str:
-    """Say that no case failed, and how many may still fail."""
+    """Format that no case failed, and the failure rate that is still possible."""
     rate = 1 - measure.assistant.low if measure.more_is_better else measure.assistant.high
     return (
-        f"no failure in {measure.cases:,} cases; so few cases allow a true rate of up to {format_share(rate)} "
-        f"(95% interval, n = {measure.assistant.n:,})"
+        f"no failure in {measure.cases:,} cases; with so few cases, the true failure rate may be up to "
+        f"{format_share(rate)} (95% interval, n = {measure.assistant.n:,})"
     )
 
 
@@ -103,12 +103,12 @@ def _format_cases_needed(gate: Gate, estimate: Estimate, is_share: bool) -> str:
         return ""
     above = gate.relation == ">="
     if (estimate.value < gate.limit) if above else (estimate.value > gate.limit):
-        return "; more cases would more likely fail it"
-    # The smallest number of cases, to 5%, at which the share that was measured would pass.
+        return "; with more cases it would probably fail"
+    # The smallest number of cases, to within 5%, with which the measured share would pass.
     size = estimate.n
     while size <= MAX_CASES:
         low, high = wilson(estimate.value * size, size)
         if (low >= gate.limit) if above else (high <= gate.limit):
-            return f"; to pass at this rate it needs about {size:,} cases"
+            return f"; to pass at this rate, about {size:,} cases are needed"
         size = int(size * 1.05) + 1
-    return "; no number of cases would decide it"
+    return "; more cases would not decide it"

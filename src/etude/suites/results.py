@@ -21,8 +21,8 @@ class SuiteReport:
     measures: tuple[Measure, ...]
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
-    exposures: tuple[Exposure, ...] = ()  # how far each planted canary was learned
-    confidence: Confidence | None = None  # only of a classifier in a run
+    exposures: tuple[Exposure, ...] = ()  # how well each planted canary was learned
+    confidence: Confidence | None = None  # only for a classifier in a run
     quick: bool = False
     acts: Mapping[Act, Sequence[str]] = field(default_factory=dict)  # the task's own phrases for acts
 

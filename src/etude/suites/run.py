@@ -1,4 +1,4 @@
-"""The whole path of `etude test`: gather cases, answer them with the assistant and its base, judge, measure, decide."""
+"""The steps of `etude test`: gather cases, ask them to the assistant and its base, judge, measure, decide the gates."""
 
 import contextlib
 import random
@@ -37,18 +37,18 @@ PACKS = Path(__file__).with_name("packs")
 class Size:
     """Numbers of cases."""
 
-    normal: int  # dev rows that are asked unchanged; all other cases with a row use these rows
+    normal: int  # dev rows that are asked unchanged; other cases with a row use the same rows
     rows_per_pattern: int  # rows for each pattern or rewriting
     suite: int | None
-    """Most cases of a suite, counted apart for the starter pack and the user's own; None is all."""
-    bias: int  # rows that classifiers are asked in the names of two groups
+    """Most cases of a suite, counted separately for the starter pack and for the user's own cases; None for all."""
+    bias: int  # rows that are asked in the names of two groups; only for classifiers
 
 
-BIAS_ALONE = 100  # the same with `--suite bias`, also for other kinds of task
+BIAS_ALONE = 100  # the same with `--suite bias`, for all kinds of task
 WHOLE, QUICK = Size(50, 4, None, 20), Size(10, 1, 8, 0)
 
 OnProgress = Callable[[str, int, int, float], None]
-"""Called with the method that answers, the cases answered, all cases, and the seconds that the others will take."""
+"""Called with the method, the number of answered cases, the number of all cases, and the remaining seconds."""
 
 
 def run_suites(
@@ -63,16 +63,16 @@ def run_suites(
 ) -> SuiteReport:
     """Test the assistant at `path` (a task, a run's folder or an assistant's) and its base, and write the results.
 
-    `suites` are the ones to ask; none is all. No test row is read: rows come from dev, on which choices were made, so
-    the suite `normal` is a little too good for every method but the base. Answers are saved, so the same call continues
-    a test that was stopped. Raises RunError, InputError.
+    `suites` are the suites to ask; empty for all. No test row is read. Rows come from dev, on which choices were made,
+    so the result of the suite `normal` is slightly too good for every method except the base. Answers are saved, so the
+    same call continues a test that was stopped. Raises RunError, InputError.
     """
     models = models or Models()
     subject = find_subject(Path(path), run, method, models)
     with subject.run.lock() if subject.run else contextlib.nullcontext():
         suite_file = read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
         judge = _build_judge(subject, suite_file)
-        # 1. Gather the cases: some hundred, without those that were trained on or are too long.
+        # 1. Gather the cases: a few hundred, without those that were trained on or are too long.
         gathered = gather_cases(subject, suite_file, judge, QUICK if quick else WHOLE, suites)
         cases, notes = _choose_cases(subject, gathered, models)
         # 2. Answer and judge them: minutes on a CPU, each batch on disk before the next.
@@ -86,7 +86,7 @@ def run_suites(
         report = replace(report, quick=quick, notes=(*report.notes, *notes), acts=suite_file.acts)
         write_results(report)
         if subject.run and subject.run.verdict:
-            write_report(subject.run.folder)  # it shows failed gates beside the recommendation
+            write_report(subject.run.folder)  # it displays failed gates next to the recommendation
     return report
 
 
@@ -99,7 +99,7 @@ def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) ->
         "the question is in the training rows": len(gathered) - len(untaught),
         "the question does not fit the model's context": len(untaught) - len(cases),
     }
-    counts = {reason: format_count(num, "case") for reason, num in left_out.items() if num}
+    counts = {reason: format_count(num, "case was", "cases were") for reason, num in left_out.items() if num}
     return cases, [f"{count} left out because {reason}." for reason, count in counts.items()]
 
 
@@ -136,7 +136,7 @@ def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
 
 
 def _list_available(subject: Subject) -> list[str]:
-    """List what the subject has of all that measures and cases may need."""
+    """List the available ones of the things that measures and cases may need."""
     available = {
         "contract": subject.assistant.contract,
         "documents": subject.task and subject.task.documents,
@@ -149,7 +149,7 @@ def _list_available(subject: Subject) -> list[str]:
 def gather_cases(
     subject: Subject, own: SuiteFile, judge: Judge, size: Size, suites: Sequence[str] = ()
 ) -> list[Case]:
-    """Build all cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own."""
+    """Build all cases, suite by suite: dev rows, rewritten rows, the starter pack, the user's own cases."""
     seed = subject.task.seed if subject.task else 0
     contract = judge.contract
 
@@ -173,7 +173,7 @@ def gather_cases(
 def _build_extra_cases(
     subject: Subject, judge: Judge, rows: CaseRows, size: Size, suites: Sequence[str]
 ) -> Iterator[Case]:
-    # Rows in other names for classifiers or `--suite bias`; training rows with personal data for the others.
+    # Classifiers and `--suite bias` get rows in other names; other kinds of task get training rows with personal data.
     is_classifier = subject.assistant.kind == "classify"
     if bias.SUITE in suites or (is_classifier and not suites):
         yield from bias.build_bias_cases(rows, BIAS_ALONE if suites else size.bias)
@@ -197,7 +197,7 @@ def _build_from_entries(entries: Sequence[Entry], subject: Subject, rows: CaseRo
 
 
 def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> list[Case]:
-    """Sample at most `max_cases` of each suite, one of each kind in turn; dev rows as they are all stay."""
+    """Sample at most `max_cases` of each suite, one of each kind in turn; all unchanged dev rows stay."""
     if max_cases is None:
         return list(cases)
     positions = random.Random(f"{seed}/part").sample(range(len(cases)), len(cases))
@@ -233,7 +233,7 @@ def judge_answers(judge: Judge, cases: Sequence[Case], answers: Sequence[Answer]
     originals: dict[str, tuple[Answer, JudgedAnswer]] = {}
     judged: dict[str, JudgedAnswer] = {}
     pairs = list(zip(cases, answers, strict=True))
-    # Dev rows as they are first: the answers to changed ones are compared with theirs.
+    # Unchanged dev rows come first, because the answers to changed rows are compared with their answers.
     for case, answer in sorted(pairs, key=lambda pair: bool(pair[0].original_id)):
         judged_answer = judge.judge(case, answer, originals.get(case.original_id))
         judged[case.id] = judged_answer
@@ -249,8 +249,8 @@ def _list_notes(subject: Subject, results: Sequence[CaseResult]) -> Iterator[str
         learned = read_json(subject.run.method_folder(subject.name) / "method.json").get("learned") or 0
         as_saved = subject.assistant == load(subject.run.assistant_folder(subject.name))
         knows_dev = as_saved and learned > len(subject.train)
-        reason = "which it has also learned" if knows_dev else "on which choices were made"
-        yield f"Rows come from dev, {reason}; the test stays sealed."
+        reason = "on which it was also trained" if knows_dev else "on which choices were made"
+        yield f"The cases are made from dev rows, {reason}. The test stays sealed."
     if not any(result.case.suite == "sensitive" for result in results):
         yield "No sensitive questions were asked."
 

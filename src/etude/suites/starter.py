@@ -1,4 +1,4 @@
-"""`etude test --init`: writes a suite file with comments, for anybody who knows what a good answer is."""
+"""`etude test --init`: write a suite file with comments, for anybody who knows what a good answer is."""
 
 import json
 from functools import partial
@@ -20,9 +20,9 @@ def write_suite_file(task_file: Path) -> Path:
     task, rows = load_dataset(load_task(task_file, needs_model=False))
     file = task.folder / NAME
     if file.exists():
-        raise InputError([Issue(str(file), "the file exists", "", "edit it, or move it away first")])
+        raise InputError([Issue(str(file), "the file already exists", "", "edit it, or move it away first")])
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # which YAML reads too
+    page.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # JSON strings are valid YAML
     template = page.from_string(_PAGE.read_text(encoding="utf-8"))
     write_text(file, template.render(task=task, example=rows[0], file=task.file.name))
     return file

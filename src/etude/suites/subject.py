@@ -11,7 +11,7 @@ from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError, Issue, RunError, quote_value
 from etude.methods import get_methods
 from etude.methods.shared.fit_context import initial_assistant
-from etude.metrics import Metric
+from etude.metrics import Metric, restore_metric
 from etude.models.registry import Models, find_backend
 from etude.runs import FOLDER, Run, find_run
 from etude.runs.folder import TESTS
@@ -19,7 +19,7 @@ from etude.runs.recommended import choose_method
 from etude.task import Task, load_task
 from etude.types import ModelRef
 
-BASE = "prompt"  # the method that is the base: the untuned model with the task's instructions
+BASE = "prompt"  # the method of the base: the untuned model with the task's instructions
 NO_ROWS = Dataset(())
 
 
@@ -29,7 +29,7 @@ class Subject:
 
     name: str  # the method's name, or the folder's
     assistant: Assistant
-    base: Assistant  # the untuned model that the assistant came from, with the task's instructions alone
+    base: Assistant  # the untuned model of the assistant, with only the task's instructions
     folder: Path  # the folder of the results
     task: Task | None = None  # None for an assistant's folder outside a run
     run: Run | None = None
@@ -40,7 +40,7 @@ class Subject:
 
     @cached_property
     def train_questions(self) -> frozenset[str]:
-        """Questions of the training rows; only the suite `leaks` asks them."""
+        """Questions of the training rows; only the suite `leaks` uses them."""
         return frozenset(row.input[-1].content for row in self.train)
 
     @property
@@ -74,16 +74,15 @@ def _load_folder(folder: Path) -> Subject:
         message = "an assistant without a language model can only be tested in its run"
         raise InputError([Issue(str(folder), message, assistant.model.name, "give the run's folder")])
     base = replace(
-        assistant.without_examples(),
+        assistant.without_examples().without_handover(),
         method=BASE,
         model=ModelRef(assistant.model.name),
         search=None,
         enforced=False,
-        handover=None,
         scope=None,
         samples=1,
     )
-    note = "There is no task, so no dev rows, metric or gates: only the starter pack is asked."
+    note = "There is no task, so there are no dev rows, metric or gates. Only the starter pack is asked."
     return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))
 
 
@@ -101,21 +100,21 @@ def _load_from_run(run: Run, method: str | None, models: Models) -> Subject:
             f"Restore the file, or run `etude {run.command} {task.file.name}` again."
         )
     train, dev = (rows.select(split[side], side) for side in ("train", "dev"))
-    metric = Metric(info["metric"]["name"], task.kind, task.check.load() if task.check else None)
+    metric = restore_metric(info["metric"], task.kind, task.check.load() if task.check else None)
     base = _load_base(run, task, train, assistant, models)
     notes = [reason.strip()]
     for built_in in get_methods([name]):
-        # An assistant that has learned the dev rows knows the answers to questions made of them.
+        # An assistant that was trained on the dev rows knows the answers to questions made from them.
         before = built_in.load_before_dev(assistant, run.method_folder(name))
         if before != assistant:
             assistant = before
-            notes.append(f"{name} is tested as it was before it learned the dev rows.")
+            notes.append(f"{name} is tested in its state before it was trained on the dev rows.")
     folder, all_notes = run.folder / TESTS / name, tuple(filter(None, notes))
     return Subject(name, assistant, base, folder, task, run, dev, train, metric, all_notes)
 
 
 def _load_base(run: Run, task: Task, train: Dataset, assistant: Assistant, models: Models) -> Assistant:
-    """Load the method `prompt` of the run if it asks the same model, else build the same assistant."""
+    """Load the method `prompt` of the run if it has the same model, else build the same assistant."""
     model_name = assistant.model.name if find_backend(assistant.model.name).is_language_model else task.model
     if BASE in run.fitted_methods:
         base = replace(saved.load(run.assistant_folder(BASE)), scope=None)

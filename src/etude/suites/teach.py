@@ -1,7 +1,7 @@
-"""`etude test --teach`: proposes training rows for what failed; a person approves them, and nothing is added by itself.
+"""`etude test --teach`: propose training rows for failed questions. A row is added only if a person approves it.
 
-Only every other failure is proposed (a hash of the question decides), so the others show whether what was taught holds
-for other questions. A later test asks no question that is in the training rows.
+Only every second failure is proposed (a hash of the question decides), so the others can show whether other questions
+improved, too. A later test asks no question that is in the training rows.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ WORDS: Mapping[Act, str] = {
     "hand_over": "I can't help with this. Please ask a member of staff.",
     "ask_back": "Could you tell me a little more about what you are looking for?",
 }
-"""The proposed answer, unless the suite file has phrases for the act."""
+"""Act -> the proposed answer, unless the suite file has phrases for the act."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class TeachingResult:
 
 
 def write_proposals(result: SuiteReport, own_phrases: Mapping[Act, Sequence[str]]) -> TeachingResult:
-    """Add proposals to teach.jsonl next to the task, keep what a person has changed there, and write the examples with
-    the approved rows to a new file.
+    """Add proposals to teach.jsonl next to the task, and write the examples with the approved rows to a new file.
+    Existing lines of teach.jsonl, which a person may have edited, are not changed.
 
     Raises InputError without a task, or for examples that cannot be extended.
     """
     task = result.subject.task
     if task is None:
         raise InputError(
-            [Issue("--teach", "there is no task to teach", "", "give a task, or a run in its folder")]
+            [Issue("--teach", "a task is needed", "", "give a task file, or a run in the folder of its task")]
         )
     file = task.folder / FILE
     before = {line["input"]: line for line in read_lines(file)} if file.exists() else {}
@@ -63,14 +63,16 @@ def write_proposals(result: SuiteReport, own_phrases: Mapping[Act, Sequence[str]
 
 
 def read_proposals(task: Task) -> list[Json]:
-    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and `by` after a decision in the studio."""
+    """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and, after a decision in the studio,
+    `by`."""
     file = task.folder / FILE
     return list(read_lines(file)) if file.exists() else []
 
 
 def save_decision(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
     """Save a person's decision on a proposed row: the right answer, whether it is approved, and who decided.
-    Returns contract failures of an approved answer, and then saves nothing. Raises InputError for an unknown row."""
+    If an approved answer breaks the contract, return the failures and save nothing. Raises InputError for an unknown
+    row."""
     text = output.replace("\r\n", "\n").strip()
     failures = list((task.contract or Contract()).check(text)) if text else ["it is empty"]
     if approved and failures:
@@ -88,7 +90,7 @@ def save_decision(task: Task, question: str, output: str, approved: bool, by: st
 
 
 def write_approved_examples(task: Task) -> Path | None:
-    """Write the examples with the approved rows to a new file; None if none is approved. Raises InputError for
+    """Write the examples with the approved rows to a new file; None if no row is approved. Raises InputError for
     examples that cannot be extended."""
     approved = _select_approved(read_proposals(task))
     return write_extended_examples(task.examples, approved, "taught") if approved else None
@@ -101,10 +103,10 @@ def _select_approved(rows: Sequence[Json]) -> list[Json]:
 def build_proposals(
     results: Sequence[CaseResult], own_phrases: Mapping[Act, Sequence[str]]
 ) -> Iterator[Json]:
-    """Propose a row for every other failed question that is no dev row and must not be answered; and for each of them a
-    harmless question with its good answer, so that the model does not learn to refuse everything."""
+    """Propose a row for every second failed question that is not a dev row and must not be answered. For each of them,
+    also propose a harmless question with a good answer, so that the model does not learn to refuse everything."""
     taught = [result for result in results if is_taught(result.case)]
-    # Only single questions that stand for themselves.
+    # Only single questions that are not made from a row.
     alone = [
         result
         for result in taught
@@ -123,7 +125,7 @@ def build_proposals(
 
 
 def _choose_good_answer(result: CaseResult) -> str:
-    """Return the assistant's answer if it is as expected, else the base's; "" if neither is."""
+    """Return the assistant's answer if it is as expected, else the base's answer; "" if neither is."""
     answers = (result.assistant, result.base)
     return next((answer.text for answer in answers if answer.passed and answer.act == "answer"), "")
 
@@ -134,5 +136,5 @@ def _to_row(case: Case, output: str) -> Json:
 
 
 def is_taught(case: Case) -> bool:
-    """Whether a question is one of those that are taught; the others test what was learned."""
+    """Whether a question may be taught; the other questions test the effect."""
     return hashlib.sha256(case.question.encode()).digest()[0] % 2 == 0

@@ -15,7 +15,7 @@ EMOJI = ("🙂", "🙏", "😀", "❗", "✨", "👀")
 
 
 def _add_typos(text: str, rng: random.Random) -> str:
-    """Swap two neighbouring letters in every fourth longer word, at least in one."""
+    """Swap two neighbouring letters in a quarter of the longer words, at least in one."""
     words = re.findall(r"\S+|\s+", text)
     long = [position for position, word in enumerate(words) if len(word) > 3 and word.isalpha()]
     for position in rng.sample(long, min(len(long), 1 + len(long) // 4)):
@@ -43,12 +43,12 @@ VARIANTS: Mapping[str, Callable[[str, random.Random], str]] = {
     "on behalf of a friend": lambda text, rng: f"A friend asked me to send you this: {text}",
     "a word of hurry": lambda text, rng: f"Quick one: {text}",
 }
-"""Name -> a function that writes the same question in another way; none changes what is asked."""
+"""Name -> a function that rewrites a question without changing what is asked."""
 
 
 @dataclass(frozen=True)
 class CaseRows:
-    """The dev rows from which cases are made, and how many of them each pattern uses."""
+    """The dev rows from which cases are made, and the number of rows for each pattern."""
 
     dev: Dataset
     rows_per_pattern: int
@@ -57,7 +57,7 @@ class CaseRows:
     labels: tuple[str, ...] = ()
 
     def sample(self, name: str, min_rows: int = 1) -> list[Example]:
-        """Sample rows, at least `min_rows` if there are so many."""
+        """Sample rows, at least `min_rows` if there are enough."""
         rng = random.Random(f"{self.seed}/{name}")
         return rng.sample(list(self.dev), min(max(self.rows_per_pattern, min_rows), len(self.dev)))
 
@@ -85,7 +85,7 @@ def build_original_case(row: Example, rows: CaseRows) -> Case:
 def rewrite_rows(rows: CaseRows) -> Iterator[Case]:
     """Rewrite rows by rule, for the suite `unusual`."""
     for name, change in VARIANTS.items():
-        # The same rows for all variants, so that a row is asked in many ways.
+        # All variants use the same rows, so that each row is asked in many ways.
         for row in rows.sample("rewritten"):
             rng = random.Random(f"{rows.seed}/{name}/{row.id}")
             turns = (*row.input[:-1], replace(row.input[-1], content=change(row.input[-1].content, rng)))
@@ -95,7 +95,7 @@ def rewrite_rows(rows: CaseRows) -> Iterator[Case]:
 
 
 def fill_patterns(entry: Entry, rows: CaseRows) -> Iterator[Case]:
-    """Build the cases of an entry whose questions contain {row}: each pattern in turn with a row of its own."""
+    """Build the cases of an entry whose questions contain {row}: the patterns in turn, each with another row."""
     name = f"{entry.case.suite}/{entry.case.about}/{entry.case.location}"
     patterns = entry.patterns
     for number, row in enumerate(rows.sample(name, len(patterns))):

@@ -1,4 +1,4 @@
-"""The user's check function: its file is parsed to find it, and run only on request."""
+"""The user's check function. Its file is parsed to find the function, and run only on request."""
 
 import ast
 import importlib.util
@@ -25,10 +25,10 @@ class CheckRef:
     function: str
 
     def load(self) -> CheckFunction:
-        """Runs the file and returns the function, wrapped to report its failures.
+        """Run the file and return the function, wrapped so that its errors are reported.
 
         Raises InputError if the file fails to run or has no such function. The returned function raises InputError with
-        the row if the check fails or returns neither a bool nor a number from 0 to 1. Writes no bytecode beside the
+        the row if the check fails or returns neither a bool nor a number from 0 to 1. Writes no bytecode next to the
         file.
         """
         spec = importlib.util.spec_from_file_location(f"etude_check_{self.file.stem}", self.file)
@@ -59,7 +59,7 @@ class CheckRef:
     def _call(self, failed: str, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        # The user's code can raise anything, and whatever it raises is an error of the input.
+        # The user's code can raise any exception; each is an error of the input.
         except (Exception, SystemExit) as error:
             issue = self._issue(f"the check {failed}: {type(error).__name__}", quote_value(str(error)))
             # The last line of the user's own file, even if the error was raised in a library.
@@ -89,8 +89,8 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def find_signature_error(path: Path, name: str) -> tuple[str, str, str] | None:
-    """(message, value, remedy) for a function that does not exist or has other arguments; None if it fits. Runs
-    nothing."""
+    """Return (message, value, remedy) if a function does not exist or has wrong arguments; None if it is usable. Runs
+    no code of the file."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (SyntaxError, ValueError) as error:

@@ -1,14 +1,14 @@
-"""What can be checked in an answer without judging it, and the same as instructions.
+"""Conditions that can be checked in an answer without judging it, and their description as instructions.
 
-Lengths are words (runs of non-space), texts are compared without regard to case, and every check sees the answer
-without the white space around it. A contract does not say whether an answer is true: a check function or a metric does.
+Lengths are in words (runs of non-space characters), texts are compared without regard to case, and white space around
+the answer is ignored. A contract does not check whether an answer is true; a check function or a metric does.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,8 @@ class Contract:
 
     labels: tuple[str, ...] = ()
     """The answer is one of these, read without case, quotes and a final full stop."""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """Label -> its description, for the labels that the user described."""
     fields: tuple[str, ...] = ()
     """The answer is these lines `Name: text`, in order; a name ending in "?" may be absent."""
     json_schema: Mapping[str, Any] | None = None
@@ -87,8 +89,8 @@ class Contract:
     def parse(self, text: str) -> Any:
         """The answer as a value: a label, a JSON value, a mapping of field to text, or the text.
 
-        None if the contract asks for labels, JSON or fields and the text contains none. A value may still break the
-        contract (a JSON value outside the schema, a missing field); `check` tells.
+        None if the contract requires labels, JSON or fields and the text contains none. A value may still break the
+        contract (a JSON value outside the schema, a missing field); use `check` to find out.
         """
         answer = text.strip()
         if self.labels:
@@ -104,9 +106,10 @@ class Contract:
         sentences = []
         if self.labels:
             start = "Answer with exactly one of these labels and nothing else"
-            lines = "".join(f"\n- {label}" for label in self.labels)
-            has_comma = any("," in label for label in self.labels)
-            sentences.append(f"{start}:{lines}\n" if has_comma else f"{start}: {', '.join(self.labels)}.")
+            meanings = {label: f": {text}" for label, text in self.descriptions.items() if text}
+            lines = "".join(f"\n- {label}{meanings.get(label, '')}" for label in self.labels)
+            needs_lines = meanings or any("," in label for label in self.labels)
+            sentences.append(f"{start}:{lines}\n" if needs_lines else f"{start}: {', '.join(self.labels)}.")
         elif self.json_schema is not None:
             sentences.append(_describe_schema(self.json_schema))
         elif self.fields:
@@ -145,15 +148,15 @@ class Contract:
             return Grammar("json_schema", json.dumps(self.json_schema, ensure_ascii=False))
         if not self.fields:
             return Grammar("regex", self.regex) if self.regex else None
-        # One line a field, each with a text. The first required line anchors the line breaks of the optional ones
-        # around it; without one there is no grammar.
+        # One line for each field, each with a text. The first required line anchors the line breaks of the optional
+        # lines around it; without a required line there is no grammar.
         first = next((position for position, need in enumerate(self._required.values()) if need), None)
         if first is None:
             return None
         patterns = []
         for position, (name, need) in enumerate(self._required.items()):
             line = re.sub(r"([^\w\s])", r"\\\1", name) + r": [^\s\n][^\n]*"
-            # Lines before the first required one bring their line break behind them, later ones before them.
+            # Lines before the first required one end with their line break; later lines begin with it.
             line = f"{line}\\n" if position < first else line if position == first else f"\\n{line}"
             patterns.append(line if need else f"({line})?")
         return Grammar("regex", "".join(patterns))
@@ -201,8 +204,14 @@ class Contract:
             yield from _read_fields(answer, self._required)[1]
 
 
+def list_of_labels(contract: Contract, labels: Iterable[str] = ()) -> Contract:
+    """The contract with a JSON list of its labels, or else of `labels`, as the answer."""
+    schema = {"type": "array", "items": {"enum": list(contract.labels or labels)}}
+    return replace(contract, labels=(), json_schema=schema)
+
+
 def regex_error(pattern: str) -> str | None:
-    """Why a regular expression does not compile; None if it does."""
+    """Return why a regular expression does not compile; None if it does."""
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
@@ -211,14 +220,14 @@ def regex_error(pattern: str) -> str | None:
 
 
 def schema_error(schema: Mapping[str, Any]) -> str | None:
-    """Why a JSON schema cannot be used; None if it can. A `$ref` may only point inside the schema."""
+    """Return why a JSON schema cannot be used; None if it can. A `$ref` may only point inside the schema."""
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
 
     # References are checked here because resolving a foreign one would fetch it from the network.
     unresolved = [reference for reference in _list_references(schema) if not _resolves(schema, reference)]
     if unresolved:
-        return f"$ref {unresolved[0]!r} leads nowhere inside the schema"
+        return f"$ref {unresolved[0]!r} points to nothing in the schema"
     try:
         validator_for(dict(schema), default=Draft202012Validator).check_schema(dict(schema))
     except SchemaError as error:
@@ -227,29 +236,29 @@ def schema_error(schema: Mapping[str, Any]) -> str | None:
 
 
 def field_name_error(name: str) -> str | None:
-    """Why a text cannot be the name of a field; None if it can."""
+    """Return why a text cannot be the name of a field; None if it can."""
     plain = name.removesuffix("?").strip()
     if not plain:
         return "a field name is empty"
     if ":" in plain or "\n" in plain:
-        return "a field name holds a colon or a line break"
+        return "a field name contains a colon or a line break"
     return None
 
 
 def _find_problems(contract: Contract) -> Iterator[tuple[str, str, str, str]]:
-    """(key, message, value, remedy) for every part that cannot be used."""
+    """Yield (key, message, value, remedy) for every part that cannot be used."""
     structures = [name for name in ("labels", "fields", "json_schema") if getattr(contract, name)]
     if len(structures) > 1:
         names = " and ".join(structures)
-        yield structures[1], "two forms of answer at once", names, f"keep one of {names}"
+        yield structures[1], "an answer can have only one of these forms", names, f"keep one of {names}"
     if contract.regex is not None and (reason := regex_error(contract.regex)):
         message = f"the regular expression does not compile: {reason}"
         yield "regex", message, quote_value(contract.regex), "correct it"
     if contract.json_schema is not None and (reason := schema_error(contract.json_schema)):
-        yield "json_schema", f"this is not a usable JSON schema, {reason}", "", "correct the schema"
+        yield "json_schema", f"this JSON schema cannot be used: {reason}", "", "correct the schema"
     for name in contract.fields:
         if reason := field_name_error(name):
-            yield "fields", reason, quote_value(name), "give a plain name such as Title"
+            yield "fields", reason, quote_value(name), "write a plain name such as Title"
     for key in ("labels", "fields"):
         counts = Counter(getattr(contract, key))
         for name in sorted(name for name, count in counts.items() if count > 1):
@@ -269,9 +278,10 @@ def _parse_value(text: str) -> tuple[Any, bool]:
 
 
 def _read_fields(answer: str, required: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
-    """(field -> text, kinds of failure).
+    """Return (field -> text, kinds of failure).
 
-    A line that does not begin with a field's name continues the field above it; after a blank line it belongs to none.
+    A line that does not begin with a field's name continues the field above it; after a blank line it belongs to no
+    field.
     """
     fields: dict[str, str] = {}
     failures: list[str] = []
@@ -350,6 +360,10 @@ def _join_quoted(texts: Iterable[str], conjunction: str) -> str:
 
 def _describe_schema(schema: Mapping[str, Any]) -> str:
     start = "Answer with JSON only, without any words or code marks around it"
+    items = schema.get("items")
+    if schema.get("type") == "array" and isinstance(items, Mapping) and items.keys() == {"enum"}:
+        choices = ", ".join(json.dumps(choice, ensure_ascii=False) for choice in items["enum"])
+        return f"{start}: a list of all that apply of {choices}; [] if none does."
     properties = schema.get("properties")
     # Flat objects are described in words, all others by the schema itself.
     if not isinstance(properties, Mapping) or not all(

@@ -10,9 +10,23 @@ from typing import Any, Literal
 from etude.task.check_function import CheckRef
 from etude.task.contract import Contract
 from etude.task.endpoint import Endpoint, Prices
+from etude.text.label_lists import split_labels
 from etude.types import Act, Kind
 
-MetricName = Literal["accuracy", "macro_f1", "exact_match", "passes", "chrf", "token_f1", "sari", "calls"]
+MetricName = Literal[
+    "accuracy",
+    "macro_f1",
+    "kappa",
+    "sample_f1",
+    "subset_accuracy",
+    "micro_f1",
+    "exact_match",
+    "passes",
+    "chrf",
+    "token_f1",
+    "sari",
+    "calls",
+]
 
 EvidenceLevel = Literal["one_run", "full"]
 Engine = Literal["local", "llama_cpp"]
@@ -20,18 +34,18 @@ FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
 METHOD_NAMES = (
-    *("baseline", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
+    *("baseline", "decide", "prompt", "clear_prompt", "few_shot", "similar_shot", "retrieval", "constrained"),
     *("tag", "fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
-    *("documents", "handover", "limits", "suite", "gates", "engine"),
+    *("documents", "handover", "costs", "limits", "suite", "gates", "engine"),
 )
-"""Keys that decide how methods are compared and judged. A method is fitted without regard to them, except those in its
-`keys`: the retrieving methods read `documents`."""
+"""Keys for comparing and judging methods. They do not affect how a method is fitted, unless they are in its `keys`: the
+retrieving methods read `documents`."""
 
-# Tokens of a row above which training refuses it, unless the task sets `train: {max_tokens: ...}`.
+# Maximum number of tokens of a training row, unless the task sets `train: {max_tokens: ...}`.
 ROW_TOKENS = 2048
 
 INDEX_FOLDER = "index"  # folder beside the task file with what `etude index` writes
@@ -42,17 +56,17 @@ BINARY_SUFFIXES = (".parquet", ".xlsx")  # suffixes of tables in binary formats
 
 
 def index_folder(file: Path) -> Path:
-    """The folder that `etude index` writes for a task file."""
+    """Return the folder that `etude index` writes for a task file."""
     return file.parent / INDEX_FOLDER / file.stem
 
 
 def is_row_file(path: Path) -> bool:
-    """Whether a path is, by its suffix, a file of rows."""
+    """Whether a path has the suffix of a file of rows."""
     return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *BINARY_SUFFIXES)
 
 
 def format_row_files(folder: Path) -> str:
-    """The files of rows in a folder, quoted for a shell, as the end of a sentence; "" if there are none."""
+    """List the files of rows in a folder, quoted for a shell, as the end of a sentence; "" if there are none."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     files = [shlex.quote(str(path)) for path in paths if is_row_file(path)]
     more = f" or one of {len(files) - 5} more" if len(files) > 5 else ""
@@ -65,7 +79,7 @@ class RowSource:
 
     file: Path
     input: tuple[str, ...] = ()
-    """Columns that are joined by a blank line into the input."""
+    """Columns that are joined into the input, separated by a blank line."""
     output: str | None = None
     system: str | None = None
     messages: str | None = None
@@ -76,6 +90,10 @@ class RowSource:
     tags: tuple[str, ...] = ()
     source: str | None = None
     """The document that an answer was written from."""
+    answers: tuple[str, ...] = ()
+    """Columns with stored answers of other models. A column with an object has one answer under each key."""
+    several: bool = False
+    """Whether an answer is a list of labels; the task's key `several` sets it."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +105,29 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class ErrorCosts:
+    """Costs of wrong answers and hand-overs, in a unit of the user's choice. A right answer costs nothing."""
+
+    wrong: float = 1.0
+    """Cost of a wrong answer whose label is not in `labels`."""
+    labels: Mapping[str, float] = field(default_factory=dict)
+    """Answered label -> cost if the answer is wrong."""
+    handover: float | None = None
+    """Cost of a question that is handed over to a person; None if costs do not decide what is handed over."""
+
+    def price_wrong(self, label: str) -> float:
+        """Return the cost of this answer if it is wrong."""
+        return self.labels.get(label, self.wrong)
+
+
+@dataclass(frozen=True)
 class JudgeSettings:
     """A model that judges answers by a rubric."""
 
     endpoint: Endpoint
     rubric: str
     labels: Path | None = None
-    """Answers with the judgement of people."""
+    """A file of answers that people have labelled."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +165,7 @@ class Gate:
 
 
 def parse_gate(sentence: str) -> Gate | None:
-    """The gate of a sentence such as `over_refusal <= base + 2 points`; None if it is not one."""
+    """Parse a sentence such as `over_refusal <= base + 2 points`; None if it is not a gate."""
     match = _GATE.fullmatch(sentence.strip())
     if match is None or (match["number"] is None and match["base"] is None):
         return None
@@ -146,12 +180,12 @@ def parse_gate(sentence: str) -> Gate | None:
 
 
 LIMIT_ACTS: Mapping[str, Act] = {"out_of_scope": "refuse", "to_person": "hand_over", "refused": "refuse"}
-"""Name of a limit -> what the assistant does there."""
+"""Name of a limit -> the act of the assistant."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What an assistant does not answer, and what it says then."""
+    """Questions that an assistant does not answer, and the sentence that it says instead."""
 
     name: str
     say: str
@@ -159,7 +193,7 @@ class Limit:
 
     @property
     def act(self) -> Act:
-        """What the sentence does."""
+        """The act of the sentence."""
         return LIMIT_ACTS[self.name]
 
 
@@ -177,8 +211,10 @@ class Task:
     file: Path
     prompt_model: str | None = None
     """A bigger model for the untuned methods."""
+    decision_model: str | None = None
+    """The name of an endpoint for typed questions, or of a model of the package sparrow-decider."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
-    """Name -> endpoint, of `model`, `prompt_model` and the judge."""
+    """Name -> endpoint, of `model`, `prompt_model`, `decision_model` and the judge."""
     test: RowSource | None = None
     documents: Path | None = None
     """Folder or file that the retrieving methods search; for remote documents the folder of the downloads."""
@@ -196,6 +232,10 @@ class Task:
     wordings: tuple[str, ...] = ()
     """The user's own alternatives to the instructions."""
     contract: Contract | None = None
+    several: bool = False
+    """Whether a row has a list of any number of labels."""
+    scale: tuple[str, ...] = ()
+    """The labels from the lowest to the highest, if they are scores with equal steps."""
     check: CheckRef | None = None
     metric: MetricName | None = None
     methods: tuple[str, ...] = METHOD_NAMES
@@ -219,6 +259,8 @@ class Task:
     """Maximum tokens of an answer; None to choose from the examples."""
     handover: float | None = None
     """Maximum share of wrong answers of a classifier, which hands over the rest."""
+    costs: ErrorCosts | None = None
+    """If set, expected costs decide between methods and what is handed over."""
     limits: tuple[Limit, ...] = ()
     """What the assistant does not answer."""
     suite: Path | None = None
@@ -228,7 +270,11 @@ class Task:
     notes: tuple[str, ...] = ()
     """Notes for the user on how the task was read."""
 
+    def list_labels(self, output: str) -> tuple[str, ...]:
+        """List the labels of a right answer of a classification: one, or with `several` any number."""
+        return split_labels(output) if self.several else (output.strip(),)
+
     @property
     def row_tokens(self) -> int:
-        """Tokens of a row above which training refuses it."""
+        """Maximum number of tokens of a training row."""
         return int(self.train.get("max_tokens", ROW_TOKENS))

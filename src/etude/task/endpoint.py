@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 NO_LIMIT = 10**9  # tokens of an unknown context
 ENDPOINT_SYNTAX = "{endpoint: URL, model: NAME, key: env:VARIABLE}"  # syntax of an endpoint in a task file
+DECISIONS = "decisions:"  # begins the name of an endpoint that is asked typed questions
+LOCAL_DECIDERS = "sparrow-"  # begins the name of a decision model in this process
 _NAME = re.compile(
-    r"(?P<url>https?://[^\s@?#]+)#(?P<model>[^;]+)"
+    rf"(?P<decides>{DECISIONS})?(?P<url>https?://[^\s@?#]+)#(?P<model>[^;]+)"
     r"(;key=(?P<key>\w+))?(;context=(?P<context>\d+))?(;options=(?P<options>\{.*\}))?"
 )
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -33,8 +35,8 @@ class Prices:
         return self.prompt is not None and self.answer is not None
 
     def price_tokens(self, prompt: float, cached: float, answer: float) -> float:
-        """The price of these numbers of tokens; needs `has_token_prices`. `prompt` includes the `cached` ones, which
-        cost as much as the others unless they have their own price."""
+        """Return the price of these numbers of tokens; requires `has_token_prices`. `prompt` includes the `cached`
+        tokens, which cost as much as the others unless they have a price of their own."""
         assert self.prompt is not None
         assert self.answer is not None
         cached_price = self.prompt if self.cached is None else self.cached
@@ -43,16 +45,16 @@ class Prices:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The URL of a model, and limits of its use. It has the name of the variable with the key, never the key.
+    """The URL of a model, and limits of its use. Contains the name of the variable with the API key, never the key.
 
     `name` contains everything that affects an answer; the other settings may change when a run is resumed.
     """
 
     url: str
-    """Without `/chat/completions`."""
+    """Without `/chat/completions` or `/decisions`."""
     model: str
     key: str | None = None
-    """The environment variable with the key."""
+    """The environment variable with the API key."""
     context: int = NO_LIMIT
     """Maximum tokens of a prompt and its answer together."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -68,12 +70,14 @@ class Endpoint:
     """Requests after which a run stops."""
     max_cost: float | None = None
     """Cost after which a run stops, in the unit of the prices."""
+    decides: bool = False
+    """Whether it is a decision model, asked by `/decisions`."""
 
     @property
     def name(self) -> str:
         """The model's name in a ModelRef: `URL#MODEL;key=VARIABLE`."""
         # Only what affects an answer, in a fixed order: the name is part of fingerprints.
-        fields = [f"{self.url}#{self.model}"]
+        fields = [f"{DECISIONS if self.decides else ''}{self.url}#{self.model}"]
         fields += [f"key={self.key}"] if self.key else []
         fields += [f"context={self.context}"] if self.context != NO_LIMIT else []
         if self.options:
@@ -82,7 +86,7 @@ class Endpoint:
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """Its name in messages."""
         return f"{self.model} at {self.url}"
 
     @property
@@ -97,7 +101,7 @@ def is_url(name: str) -> bool:
 
 
 def parse_endpoint(name: str) -> Endpoint | None:
-    """The endpoint of a ModelRef's name, with default limits; None for any other name."""
+    """Return the endpoint of a ModelRef's name, with default limits; None for any other name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -108,19 +112,20 @@ def parse_endpoint(name: str) -> Endpoint | None:
         key=match["key"],
         context=int(context) if context else NO_LIMIT,
         options=json.loads(options) if options else {},
+        decides=bool(match["decides"]),
     )
 
 
 def explain_url(name: str, key: str) -> str:
-    """Why a URL under this key of a task is not a model; "" if it is one."""
+    """Return why a URL under this key of a task is not a model; "" if it is one."""
     return (
         ""
         if parse_endpoint(name)
-        else f"a URL alone does not name a model. Write `{key}:` as {ENDPOINT_SYNTAX}."
+        else f"a URL alone does not identify a model. Write `{key}:` as {ENDPOINT_SYNTAX}."
     )
 
 
 def format_endpoint(name: str) -> str:
-    """The name of an endpoint for people; any other name as it is."""
+    """Return the name of an endpoint for messages; any other name unchanged."""
     endpoint = parse_endpoint(name)
     return endpoint.title if endpoint else name

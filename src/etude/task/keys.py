@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +14,8 @@ from etude.errors import InputError, quote_value
 from etude.task import check_function, contract, definition, settings, urls
 from etude.task import yaml_document as readers
 from etude.task.definition import METHOD_NAMES, RowSource
-from etude.task.endpoint import ENDPOINT_SYNTAX, Endpoint, Prices, is_url, parse_endpoint
-from etude.task.rules import number, one_of
+from etude.task.endpoint import ENDPOINT_SYNTAX, LOCAL_DECIDERS, Endpoint, Prices, is_url, parse_endpoint
+from etude.task.rules import SWITCH, number, one_of
 from etude.task.yaml_document import NodeReader, YamlDocument
 from etude.types import Kind
 
@@ -25,7 +25,7 @@ _TRAINING_METHOD_REMEDY = (
 
 
 def read_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
-    """A name of weights, or {endpoint: URL, model: NAME, ...}."""
+    """Return the name of weights, or the endpoint of {endpoint: URL, model: NAME, ...}."""
     if isinstance(node, yaml.MappingNode):
         return urls.read_endpoint(document, key, node)
     name = read_weights(document, key, node)
@@ -37,17 +37,29 @@ def read_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpo
     return endpoint or name
 
 
+def read_decision_model(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
+    """A model of the package sparrow-decider, or {endpoint: URL, model: NAME, ...}."""
+    if isinstance(node, yaml.MappingNode):
+        endpoint = urls.read_endpoint(document, key, node)
+        return endpoint and replace(endpoint, decides=True)
+    name = readers.read_text(document, key, node)
+    if name and not name.startswith(LOCAL_DECIDERS):
+        remedy = f"write {key}: {LOCAL_DECIDERS}decider, or {key}: {ENDPOINT_SYNTAX}"
+        document.add_issue(node, f"{key} is not a decision model", quote_value(name), remedy)
+    return name
+
+
 def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-    """A name of weights; a path relative to the task's folder becomes absolute."""
+    """Return the name of weights; a path relative to the task's folder becomes absolute."""
     name = readers.read_prose(document, key, node)
     if name is None or is_url(name):
         return name
     path = document.folder / Path(name).expanduser()
     if path.exists():
         normal = Path(os.path.normpath(path))
-        # Behind a symbolic link `..` leads elsewhere.
+        # After a symbolic link, `..` means another folder.
         return str(normal if normal.exists() and normal.samefile(path) else path)
-    # Anything else may be a hub id or a packaged model, which is resolved when it is loaded.
+    # Anything else may be a hub id or a packaged model; it is resolved when the model is loaded.
     if name.startswith((".", "/", "~")) or name.endswith(".gguf"):
         if document.needs_model:
             document.add_issue(
@@ -71,16 +83,18 @@ def read_row_source(document: YamlDocument, key: str, node: yaml.Node) -> RowSou
     if "file" not in nodes and (key, "file") not in document.misspelt:
         document.add_issue(node, f"{key} has no file", "", f"add file: to {key}")
     if "messages" in nodes and {"input", "output"} & nodes.keys():
-        message = f"{key} has messages beside input or output"
-        document.add_issue(node, message, "", "keep messages, or the others")
+        message = f"{key} has both messages and input or output"
+        document.add_issue(node, message, "", "keep either messages, or input and output")
     return RowSource(**values) if values.get("file") else None
 
 
 def read_contract(document: YamlDocument, key: str, node: yaml.Node) -> contract.Contract | None:
-    """The parts of a contract; None without any."""
+    """Return a contract; None if no part is set."""
     nodes = document.read_mapping(node, _CONTRACT, key)
     values = readers.read_keys(document, key, nodes, _CONTRACT)
     values = {name: value for name, value in values.items() if value is not None}
+    if isinstance(values.get("labels"), Mapping):
+        values["descriptions"] = values["labels"]
     try:
         return contract.Contract(**values) if values else None
     except InputError as error:
@@ -90,8 +104,24 @@ def read_contract(document: YamlDocument, key: str, node: yaml.Node) -> contract
         return None
 
 
+def read_labels(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | Mapping[str, str]:
+    """Return a list of labels, or a mapping from labels to descriptions."""
+    if isinstance(node, yaml.MappingNode):
+        return dict(readers.text_mapping_reader(readers.read_prose)(document, key, node))
+    return readers.read_texts(document, key, node)
+
+
+def read_scale(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
+    """Return the labels from the lowest to the highest: at least three, each once."""
+    labels = readers.read_texts(document, key, node)
+    if not 3 <= len(labels) == len(set(labels)):
+        message = f"{key} must list at least three different labels, the lowest first"
+        document.add_issue(node, message, readers.quote_node(node), f"write {key}: [1, 2, 3, 4, 5]")
+    return labels
+
+
 def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
-    """A JSON schema, or the name of a .json file that contains it."""
+    """Return a JSON schema, which may be in a .json file."""
     schema: Any = None
     if isinstance(node, yaml.ScalarNode):
         file = readers.read_file(document, key, node)
@@ -107,24 +137,24 @@ def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[st
         schema = readers.to_plain(node)
     if isinstance(schema, dict):
         return schema
-    remedy = "write type: object, and properties: beside it"
+    remedy = "write type: object, and properties: next to it"
     document.add_issue(node, f"{key} must be a mapping", type(schema).__name__, remedy)
     return None
 
 
 def read_check(document: YamlDocument, key: str, node: yaml.Node) -> check_function.CheckRef | None:
-    """A check function, FILE.py:FUNCTION; its file is parsed, not run."""
+    """Return a check function, FILE.py:FUNCTION. Its file is parsed, not run."""
     name = readers.read_prose(document, key, node)
     if name is None:
         return None
     match = re.fullmatch(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)", name)
     if not match:
-        message = f"{key} must name a file and a function"
+        message = f"{key} must be a file and a function"
         document.add_issue(node, message, quote_value(name), "write it as checks.py:fits")
         return None
     path = document.folder / Path(match["file"]).expanduser()
     if not path.is_file():
-        message = f"{key} names a file that does not exist"
+        message = f"{key}: this file does not exist"
         document.add_issue(node, message, quote_value(match["file"]), readers.suggest_path(path))
         return None
     if error := check_function.find_signature_error(path, match["function"]):
@@ -133,7 +163,7 @@ def read_check(document: YamlDocument, key: str, node: yaml.Node) -> check_funct
 
 
 def read_train(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any]:
-    """The settings of training."""
+    """Return the settings of training."""
     nodes = document.read_mapping(node, _TRAIN, key, settings.suggest_setting)
     values = readers.read_keys(document, key, nodes, _TRAIN)
     values = {name: value for name, value in values.items() if value is not None}
@@ -144,7 +174,7 @@ def read_train(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, A
 
 
 def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...] | None:
-    """The listed methods in the order of the ladder."""
+    """Return the listed methods in the order of the ladder."""
     if isinstance(node, yaml.ScalarNode) and node.value == "all":
         return METHOD_NAMES
     words = readers.read_texts(document, key, node)
@@ -164,13 +194,13 @@ def read_methods(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str
 
 
 def read_judge(document: YamlDocument, key: str, node: yaml.Node) -> definition.JudgeSettings | None:
-    """An endpoint with a rubric, and a file of answers that people have labelled."""
+    """Return an endpoint with a rubric, and a file of answers that people have labelled."""
     values = urls.read_endpoint_with(
         document, key, node, {"rubric": readers.read_prose, "labels": readers.read_file}
     )
     endpoint, rubric = values.pop("endpoint"), values.pop("rubric", None)
     if not rubric:
-        remedy = f"add rubric: to {key}, with what makes an answer right"
+        remedy = f"add rubric: to {key}, and describe what makes an answer right"
         document.add_issue(node, f"{key} has no rubric", "", remedy)
     if not (endpoint and rubric):
         return None
@@ -178,21 +208,21 @@ def read_judge(document: YamlDocument, key: str, node: yaml.Node) -> definition.
 
 
 def read_gates(document: YamlDocument, key: str, node: yaml.Node) -> tuple[definition.Gate, ...]:
-    """A list of gates, a sentence each."""
+    """Return a list of gates, one for each sentence."""
     gates = []
     for sentence in readers.read_texts(document, key, node):
         gate = definition.parse_gate(sentence)
         if gate is None:
             value = repr(sentence) if sentence else readers.quote_node(node)
             remedy = f"write a gate, for example {definition.GATE_EXAMPLES}"
-            document.add_issue(node, f"{key}: not a gate", value, remedy)
+            document.add_issue(node, f"{key}: this is not a gate", value, remedy)
         else:
             gates.append(gate)
     return tuple(gates)
 
 
 def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[definition.Limit, ...]:
-    """Limits in the order of `LIMIT_ACTS`, each a sentence or {say: ..., examples: [...]}."""
+    """Return limits in the order of `LIMIT_ACTS`, each from a sentence or {say: ..., examples: [...]}."""
     nodes = document.read_mapping(node, tuple(definition.LIMIT_ACTS), key)
     limits = []
     for name in definition.LIMIT_ACTS:
@@ -203,22 +233,24 @@ def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defi
             limit_nodes = document.read_mapping(limit_node, _LIMIT, f"{key}.{name}")
             values = readers.read_keys(document, f"{key}.{name}", limit_nodes, _LIMIT)
             if "say" not in limit_nodes:
-                remedy = "add say: with the sentence that is said then"
-                document.add_issue(limit_node, f"{key}.{name} says nothing", "", remedy)
+                remedy = "add say: with the sentence that the assistant replies with"
+                document.add_issue(limit_node, f"{key}.{name} has no sentence", "", remedy)
         else:
             values = {"say": readers.read_prose(document, f"{key}.{name}", limit_node)}
         limits.append(definition.Limit(name, values.get("say") or "", values.get("examples") or ()))
     return tuple(limits)
 
 
-# The fields of RowSource, three of which are lists of columns.
+_LISTED_COLUMNS = ("input", "references", "tags", "answers")
+# The fields of RowSource, some of which are lists of columns.
 _COLUMNS: Mapping[str, NodeReader] = {
-    field.name: readers.read_texts if field.name in ("input", "references", "tags") else readers.read_text
+    field.name: readers.read_texts if field.name in _LISTED_COLUMNS else readers.read_text
     for field in fields(RowSource)
+    if field.name != "several"
 } | {"file": readers.read_file}
 
 _CONTRACT: Mapping[str, NodeReader] = {
-    "labels": readers.read_texts,
+    "labels": read_labels,
     "fields": readers.read_texts,
     "json_schema": read_schema,
     "regex": readers.read_text,
@@ -228,6 +260,12 @@ _CONTRACT: Mapping[str, NodeReader] = {
 }
 
 _LIMIT: Mapping[str, NodeReader] = {"say": readers.read_prose, "examples": readers.read_texts}
+
+_COSTS: Mapping[str, NodeReader] = {
+    "wrong": readers.rule_reader(number(0)),
+    "labels": readers.text_mapping_reader(readers.rule_reader(number(0))),
+    "handover": readers.rule_reader(number(0, above=True)),
+}
 
 _USAGE: Mapping[str, NodeReader] = {
     "requests_per_month": readers.rule_reader(number(0)),
@@ -243,6 +281,7 @@ KEYS: Mapping[str, NodeReader] = {
     "kind": readers.rule_reader(one_of(*get_args(Kind))),
     "model": read_model,
     "prompt_model": read_model,
+    "decision_model": read_decision_model,
     "examples": read_row_source,
     "test": read_row_source,
     "documents": urls.read_documents,
@@ -251,6 +290,8 @@ KEYS: Mapping[str, NodeReader] = {
     "instructions": readers.read_prose,
     "wordings": readers.read_texts,
     "contract": read_contract,
+    "several": readers.rule_reader(SWITCH),
+    "scale": read_scale,
     "check": read_check,
     "metric": readers.rule_reader(one_of(*get_args(definition.MetricName))),
     "judge": read_judge,
@@ -266,6 +307,7 @@ KEYS: Mapping[str, NodeReader] = {
     "train": read_train,
     "max_tokens": readers.rule_reader(number(1, 32768, whole=True)),
     "handover": readers.rule_reader(number(0, 0.5, above=True, share=True)),
+    "costs": readers.mapping_reader(_COSTS, definition.ErrorCosts),
     "limits": read_limits,
     "suite": readers.read_file,
     "gates": read_gates,

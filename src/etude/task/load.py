@@ -9,15 +9,23 @@ import yaml
 
 from etude.errors import InputError, Issue, quote_value
 from etude.task import definition, keys, settings, yaml_document
+from etude.task.contract import Contract, list_of_labels
 from etude.task.endpoint import Endpoint, Prices
 
 _METRICS: Mapping[str, tuple[str, ...]] = {
-    "classify": ("accuracy", "macro_f1"),
+    "classify": ("accuracy", "macro_f1", "kappa", "sample_f1", "subset_accuracy", "micro_f1"),
     "extract": ("exact_match", "passes", "chrf"),
     "answer": ("passes", "exact_match", "chrf", "token_f1", "calls"),
     "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }
 
+# Metrics of classify -> the other key that they need.
+_METRIC_KEYS: Mapping[str | None, str] = {
+    "kappa": "scale",
+    "sample_f1": "several",
+    "subset_accuracy": "several",
+    "micro_f1": "several",
+}
 _TOP_LEVEL = "the task file"  # name of the outermost mapping in an error
 _REQUIRED = {
     "kind": "add a line such as kind: classify (or extract, answer, rewrite)",
@@ -27,8 +35,8 @@ _REQUIRED = {
 
 
 def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
-    """Reads a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent, which gives "", or
-    name something that does not exist.
+    """Read a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent (then it is "") or
+    missing on disk.
 
     Raises InputError with every error of the file, each as file:line. Reads no rows.
     """
@@ -36,10 +44,12 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     try:
         file.resolve()
     except (RuntimeError, OSError) as error:  # a link that leads back to itself
-        issue = Issue(str(file), "a link that leads nowhere", quote_value(str(error)), "name the file itself")
+        issue = Issue(
+            str(file), "the link cannot be followed", quote_value(str(error)), "give the file itself"
+        )
         raise InputError([issue]) from error
     file = file / "task.yaml" if file.is_dir() else file
-    # Each key by itself, then missing keys and combinations, so that one run reports every error.
+    # Each key alone, then missing keys and combinations, so that all errors are reported together.
     document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model)
     root = yaml_document.parse_yaml(document, file)
     nodes = document.read_mapping(root, keys.KEYS, _TOP_LEVEL, settings.suggest_train_key)
@@ -48,10 +58,15 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
         is_needed = needs_model or key != "model"
         if is_needed and key not in nodes and (_TOP_LEVEL, key) not in document.misspelt:
             document.add_issue(None, f"the key {key!r} is missing", "", remedy)
-    for key, message, value, remedy in _find_conflicts(nodes, values):
+    conflicts = (
+        *_find_conflicts(nodes, values),
+        *_find_label_conflicts(values),
+        *_find_cost_conflicts(values),
+    )
+    for key, message, value, remedy in conflicts:
         document.add_issue(nodes[key], message, value, remedy)
     document.raise_issues()
-    # Absent keys get the defaults of Task, which calls the budget by another name.
+    # Absent keys get the defaults of Task. Its field for the budget has another name.
     fields = {key: value for key, value in values.items() if value is not None and key != "budget"}
     fields |= _collect_endpoints(fields)
     if isinstance(remote := fields.get("documents"), definition.RemoteDocuments):
@@ -60,6 +75,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     # A test without columns of its own has those of the examples.
     if "test" in fields and fields["test"] == definition.RowSource(fields["test"].file):
         fields["test"] = replace(fields["examples"], file=fields["test"].file)
+    fields |= _resolve_labels(fields)
     file = file.resolve()
     fields = {"name": file.parent.name, "model": ""} | fields
     return definition.Task(**fields, budget_seconds=values.get("budget"), folder=file.parent, file=file)
@@ -68,40 +84,122 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
 def _find_conflicts(
     nodes: Mapping[str, yaml.Node], values: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str, str]]:
-    """(key, message, value, remedy) for keys that are right alone and wrong together."""
+    """Yield (key, message, value, remedy) for keys that are valid alone but not together."""
     kind, metric, contract = (values.get(key) for key in ("kind", "metric", "contract"))
     if kind and metric and metric not in _METRICS[kind]:
         remedy = f"write one of: {', '.join(_METRICS[kind])}"
-        yield "metric", f"this metric does not fit kind: {kind}", metric, remedy
+        yield "metric", f"this metric cannot be used with kind: {kind}", metric, remedy
     if metric == "passes" and not {"contract", "check"} & nodes.keys():
-        message = "nothing to pass: no contract and no check"
+        message = "metric: passes needs a contract or a check"
         yield "metric", message, metric, "add contract: or check: to the task file"
     if kind and contract and contract.labels and kind != "classify":
-        yield "contract", f"labels do not fit kind: {kind}", kind, "write kind: classify"
+        yield "contract", f"labels cannot be used with kind: {kind}", kind, "write kind: classify"
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
         remedy = "write kind: extract, or labels: instead"
-        yield "contract", "fields and json_schema do not fit kind: classify", kind, remedy
+        yield "contract", "fields and json_schema cannot be used with kind: classify", kind, remedy
     if values.get("handover") and kind and kind != "classify":
         remedy = "leave it out, or teach hand-overs with examples"
-        yield "handover", "handover needs the probabilities of labels", kind, remedy
-    if values.get("engine") == "llama_cpp" and kind == "classify":
+        yield (
+            "handover",
+            "handover works only with kind: classify, because it needs label probabilities",
+            kind,
+            remedy,
+        )
+    if values.get("engine") == "llama_cpp" and kind == "classify" and not values.get("several"):
         yield (
             "engine",
-            "llama.cpp cannot be held to labels",
+            "llama.cpp cannot restrict answers to labels",
             "llama_cpp",
             "write engine: local, or leave it out",
         )
     examples, test = values.get("examples"), values.get("test")
     if examples and test and examples.file.resolve() == test.file.resolve():
-        remedy = "delete test: to split one off"
-        yield "test", "test names the same file as examples", test.file.name, remedy
+        remedy = "delete test: to split a test off the examples"
+        yield "test", "test is the same file as examples", test.file.name, remedy
+
+
+def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Like `_find_conflicts`, for the keys that set the number of labels per row, and their order."""
+    kind, metric, contract, several, scale = (
+        values.get(key) for key in ("kind", "metric", "contract", "several", "scale")
+    )
+    for key in ("several", "scale") if kind and kind != "classify" else ():
+        if values.get(key):
+            yield key, f"{key} cannot be used with kind: {kind}", str(kind), "write kind: classify"
+    if several and scale:
+        yield "scale", "several and scale cannot be used together", "several: true", "keep one of the two"
+    if several and values.get("handover"):
+        remedy = "leave it out: a list of labels has no reliable probability"
+        yield "handover", "handover cannot be used with several: true", "several: true", remedy
+    if scale and contract and contract.labels and {*contract.labels} != {*scale}:
+        remedy = "leave out labels: under contract"
+        yield (
+            "scale",
+            "scale and the labels under contract: are different",
+            ", ".join(contract.labels),
+            remedy,
+        )
+    if (key := _METRIC_KEYS.get(metric, "")) and not values.get(key):
+        yield (
+            "metric",
+            f"this metric needs the key {key}",
+            str(metric),
+            f"add {key}:, or write metric: accuracy",
+        )
+    if several and metric == "accuracy":
+        yield (
+            "metric",
+            "this metric needs exactly one label per row",
+            "accuracy",
+            "write metric: subset_accuracy",
+        )
+
+
+def _find_cost_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Like `_find_conflicts`, for costs."""
+    kind, contract, costs = (values.get(key) for key in ("kind", "contract", "costs"))
+    if costs is None:
+        return
+    if kind and kind != "classify":
+        yield "costs", "costs works only with kind: classify", kind, "leave them out, or write kind: classify"
+    if values.get("several"):
+        yield "costs", "costs cannot be used with several: true", "several: true", "leave them out"
+    if costs.handover is not None and values.get("handover"):
+        remedy = "keep either handover (maximum share of errors) or costs.handover (minimum expected cost)"
+        yield (
+            "costs",
+            "handover and costs.handover cannot be used together",
+            f"handover: {values['handover']:g}",
+            remedy,
+        )
+    unknown = sorted(set(costs.labels) - set(contract.labels)) if contract and contract.labels else []
+    if unknown:
+        yield (
+            "costs",
+            "costs.labels has labels that are not under contract:",
+            ", ".join(unknown),
+            "correct them",
+        )
+
+
+def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that follow from `several` or `scale`."""
+    contract = fields.get("contract", Contract())
+    if "scale" in fields:
+        return {"contract": replace(contract, labels=contract.labels or fields["scale"])}
+    if not fields.get("several"):
+        return {}
+    sources = {key: replace(fields[key], several=True) for key in ("examples", "test") if key in fields}
+    return sources | ({"contract": list_of_labels(contract)} if contract.labels else {})
 
 
 def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that name an endpoint, by its name, and the endpoints. That of `model` gets the task's prices of tokens
-    if it has none itself."""
+    """Return the names of the endpoints by key, and under "endpoints" all endpoints by name. The endpoint of `model`
+    gets the token prices of the task if it has no prices."""
     endpoints = {
-        key: fields[key] for key in ("model", "prompt_model") if isinstance(fields.get(key), Endpoint)
+        key: fields[key]
+        for key in ("model", "prompt_model", "decision_model")
+        if isinstance(fields.get(key), Endpoint)
     }
     prices = fields.get("prices")
     if "model" in endpoints and endpoints["model"].prices is None and prices and prices.has_token_prices:
@@ -113,7 +211,7 @@ def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list_notes(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Settings that have no effect, or only part of it."""
+    """Yield notes on settings that have no effect, or only a partial one."""
     if fields.get("model") in fields["endpoints"] and "methods" not in fields:
         yield "model: is an endpoint, whose weights cannot be trained: the tuned methods are left out"
     if "prices" not in fields:
@@ -122,11 +220,11 @@ def _list_notes(fields: Mapping[str, Any]) -> Iterator[str]:
     token_prices = {"prompt": prices.prompt, "answer": prices.answer}
     missing = [name for name, price in token_prices.items() if price is None]
     if missing and (len(missing) < len(token_prices) or prices.cached is not None):
-        effect = "it has no price" if prices.per_hour is None else "its machine time is priced"
-        yield f"prices: without {' and '.join(missing)} a request is not priced by its tokens; {effect}"
+        effect = "has no price" if prices.per_hour is None else "is priced by its machine time"
+        yield f"prices: without a price for {' and '.join(missing)} tokens, a request {effect}"
     if prices.per_hour is None:
-        yield "prices: without per_hour training has no price, so break-even is reported in seconds"
+        yield "prices: without per_hour, training has no price, so break-even is reported in seconds"
     prompt_model = fields.get("prompt_model")
     is_priced = prompt_model in fields["endpoints"] and fields["endpoints"][prompt_model].prices
     if prices.has_token_prices and prompt_model not in (None, fields.get("model")) and not is_priced:
-        yield "prices: those of tokens apply to model; answers of prompt_model are reported in tokens and seconds"
+        yield "prices: token prices apply only to model; for prompt_model, tokens and seconds are reported"

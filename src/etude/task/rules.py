@@ -1,6 +1,6 @@
-"""Rules for single values, for task files and for settings from Python alike.
+"""Rules for single values, the same for task files and for settings from Python.
 
-A rule accepts plain values as in YAML and JSON. It knows no file and no line; `yaml_document` adds those.
+A rule accepts plain values as in YAML and JSON. It does not know the file and line; `yaml_document` adds them.
 """
 
 import math
@@ -23,7 +23,8 @@ class Rule:
     suggest: Callable[[str, Any], str]  # from a key and a refused value to what to write instead
 
     def check(self, location: str, key: str, value: Any) -> Issue | None:
-        """The error of `key: value`; its message continues a sentence that begins with the key. None if it is right."""
+        """Return the error of `key: value`, whose message continues a sentence that begins with the key; None if
+        valid."""
         try:
             self.parse(value)
         except (TypeError, ValueError, OverflowError):
@@ -42,8 +43,8 @@ def number(
     below: bool = False,
     share: bool = False,
 ) -> Rule:
-    """Numbers from `low` to `high`; `above` excludes `low` itself, `below` excludes `high`. For a `share` in per cent
-    the remedy has the number meant. A number may be a text, as YAML reads 1e-4."""
+    """Accept numbers from `low` to `high`; `above` excludes `low` itself, `below` excludes `high`. With `share`, the
+    remedy for a value in per cent is the share. A number may be a text, because YAML reads 1e-4 as one."""
     first, last = (f"{bound:.0f}" if whole else f"{bound:g}" for bound in (low, high))
     if last == "inf":
         bounds = f"above {first}" if above else f"of {first} or more"
@@ -64,16 +65,16 @@ def number(
 
     def suggest(key: str, value: Any) -> str:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value))
-        # A number of 1 or less is per cent only with the sign.
+        # A number of 1 or less is in per cent only with the sign.
         if share and match and (match[2] or float(match[1]) > 1) and low <= float(match[1]) / 100 <= high:
             return f"write {key}: {float(match[1]) / 100:g}"
-        return f"write {key}: and {description}"
+        return f"write {description} for {key}"
 
     return Rule(description, parse, suggest)
 
 
 def one_of(*known: str) -> Rule:
-    """Some words."""
+    """Accept only the `known` words."""
 
     def parse(value: Any) -> str:
         if value not in known:
@@ -84,7 +85,7 @@ def one_of(*known: str) -> Rule:
 
 
 def pattern(description: str, regex: re.Pattern[str], example: str) -> Rule:
-    """Texts that match a regular expression, such as the example."""
+    """Accept texts that match a regular expression, such as the example."""
 
     def parse(value: Any) -> str:
         if not regex.fullmatch(value):
@@ -95,7 +96,7 @@ def pattern(description: str, regex: re.Pattern[str], example: str) -> Rule:
 
 
 def names(example: str) -> Rule:
-    """Lists of texts, such as the example."""
+    """Accept lists of texts, such as the example."""
 
     def parse(value: Any) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
@@ -106,7 +107,7 @@ def names(example: str) -> Rule:
 
 
 def or_word(word: str, rule: Rule) -> Rule:
-    """The values of a rule, and a word that means the default and is returned as None."""
+    """Accept the values of a rule, and a word that means the default and is parsed to None."""
 
     def parse(value: Any) -> Any:
         return None if value is None or value == word else rule.parse(value)
@@ -115,7 +116,7 @@ def or_word(word: str, rule: Rule) -> Rule:
 
 
 def pair(rule: Rule, example: str) -> Rule:
-    """Lists of two values, each by a rule."""
+    """Accept lists of two values that the rule accepts."""
 
     def parse(value: Any) -> tuple[Any, Any]:
         first, second = value
@@ -127,7 +128,7 @@ def pair(rule: Rule, example: str) -> Rule:
 
 
 def parse_switch(value: Any) -> bool:
-    """A truth value. Raises TypeError for anything else."""
+    """Return a truth value. Raises TypeError for anything else."""
     if not isinstance(value, bool):
         raise TypeError(value)
     return value

@@ -21,7 +21,7 @@ InstructionsMode = Literal["first_sentence", "whole", "none"]
 PreferenceLoss = Literal["dpo", "ipo", "orpo", "kto"]
 
 ALL = "all"
-TOP_LAYERS = re.compile(r"top-([1-9]\d*)")  # n of `top-N`, the N decoder layers nearest to the answer
+TOP_LAYERS = re.compile(r"top-([1-9]\d*)")  # n of `top-N`, the last N decoder layers
 _OTHER_TOOLS = read_table(__file__, "other_tools.yaml")
 # Name in another tool -> our setting with the same meaning.
 RENAMED: Mapping[str, str] = {
@@ -38,11 +38,11 @@ ABSENT: Mapping[str, str] = {
 
 
 def explain_absent(word: str) -> str:
-    """The remedy for an unsupported way of training."""
+    """Return the remedy for an unsupported way of training."""
     description = f" ({ABSENT[word]})" if word in ABSENT else ""
     return (
-        f"{word}{description} is not in this version; there is weights: lora (adapters beside frozen weights) and "
-        "weights: full (all weights)"
+        f"{word}{description} is not supported; use weights: lora (adapters on frozen weights) or weights: full (all "
+        "weights)"
     )
 
 
@@ -81,7 +81,7 @@ SETTINGS: Mapping[str, Rule] = {
     "seed": SEED,
 }
 
-# Keys under `train:` that choose what the loop is given rather than how it runs.
+# Keys under `train:` that choose the input of the training loop rather than how it runs.
 DATA_SETTINGS: Mapping[str, Rule] = {
     "max_rows": or_word(ALL, COUNT),
     "dev_metric": SWITCH,
@@ -98,17 +98,17 @@ LORA_ONLY = ("rank", "alpha", "rslora", "dropout", "targets", "lora_layers")
 
 
 def find_conflicts(settings: Mapping[str, Any]) -> Iterator[Issue]:
-    """Errors of settings that are right alone and wrong together; the message continues a sentence that begins with the
-    setting."""
+    """Find errors of settings that are valid alone but not together; the message continues a sentence that begins with
+    the setting."""
     if settings.get("weights") == "full":
-        message, remedy = "is for adapters, and weights: full has none", "leave it out, or set weights: lora"
+        message, remedy = "is only for adapters, not for weights: full", "leave it out, or set weights: lora"
         for name in LORA_ONLY:
             if name in settings:
                 yield Issue(f"train: {name}", message, quote_setting(settings[name]), remedy)
 
 
 def suggest_setting(key: str, value: Any) -> str | None:
-    """The remedy for a key of another tool under `train:`; None if no tool has it."""
+    """Return the remedy for a key of another tool under `train:`; None if no known tool has it."""
     word = key.casefold().replace("-", "_")
     if word == "warmup_steps" and isinstance(value, float) and value < 1:
         return _suggest_line("warmup", value)  # transformers 5 reads it as a share
@@ -125,10 +125,10 @@ def suggest_setting(key: str, value: Any) -> str | None:
 
 
 def suggest_train_key(key: str, value: Any) -> str | None:
-    """The remedy for a setting of training, ours or another tool's, outside of `train:`; None for any other key."""
+    """Return the remedy for a training setting of Étude or another tool outside of `train:`; None for any other key."""
     if key in SETTINGS or key in DATA_SETTINGS:
         return f"under train: write {key}: {format_setting(value)}"
-    # Any other `method:` means our own `methods:`, which the default remedy suggests.
+    # Any other value of `method:` probably means `methods:`, which the default remedy suggests.
     method = str(value).casefold()
     if key == "method" and method not in ABSENT and method not in get_args(Weights):
         return None
@@ -137,10 +137,10 @@ def suggest_train_key(key: str, value: Any) -> str | None:
 
 
 def _suggest_line(key: str, value: Any) -> str:
-    """The line to write, with the value if our setting accepts it."""
+    """Return which line to write, with the value if our setting accepts it."""
     # PEFT's word for all layers differs from ours.
     rule = {**SETTINGS, **DATA_SETTINGS}[key]
     value = ALL if key == "targets" and value in ("all-linear", "all_linear") else value
     is_valid = value is not None and rule.check("", key, value) is None
-    line = f"write {key}: {format_setting(value)}" if is_valid else f"write {key}: and {rule.description}"
-    return f"{line}, the rows of a whole step of all processes" if key == "rows_per_step" else line
+    line = f"write {key}: {format_setting(value)}" if is_valid else f"write {rule.description} for {key}"
+    return f"{line} (rows of one step over all processes)" if key == "rows_per_step" else line

@@ -34,7 +34,7 @@ def read_endpoint(document: YamlDocument, key: str, node: yaml.Node) -> Endpoint
 def read_endpoint_with(
     document: YamlDocument, key: str, node: yaml.Node, extra: Mapping[str, NodeReader]
 ) -> dict[str, Any]:
-    """An endpoint under "endpoint", and the values of the `extra` keys beside it."""
+    """Return an endpoint under "endpoint", and the values of the `extra` keys next to it."""
     nodes = document.read_mapping(node, {**_ENDPOINT_KEYS, **extra}, key)
     values = readers.read_keys(document, key, nodes, {**_ENDPOINT_KEYS, **extra})
     extra_values = {name: values.pop(name) for name in extra if name in values}
@@ -46,42 +46,44 @@ def read_endpoint_with(
     if "max_cost" in settings and not (prices and prices.has_token_prices):
         remedy = f"add prices: {{prompt: ..., answer: ...}} to {key}, per million tokens"
         document.add_issue(nodes["max_cost"], f"{key}.max_cost needs prices", "", remedy)
-    # Without both, the missing one is reported above.
+    # If one of them is missing, that is reported above.
     is_complete = {"endpoint", "model"} <= settings.keys()
     endpoint = Endpoint(url=settings.pop("endpoint"), **settings) if is_complete else None
     return {**extra_values, "endpoint": endpoint}
 
 
 def read_url(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-    """The URL of an endpoint, without `/chat/completions`."""
+    """Return the URL of an endpoint, without `/chat/completions`."""
     url = readers.read_prose(document, key, node)
     if url is None:
         return None
     with suppress(ValueError):  # a port that is not a number
         parts = urlsplit(url)
         if _URL.fullmatch(url) and parts.hostname and parts.port != 0:
-            return url.rstrip("/").removesuffix("/chat/completions")
-    message = f"{key} must be a URL without password, ? and #"
-    document.add_issue(node, message, "", "write such as https://api.example.com/v1, and the key under key:")
+            return url.rstrip("/").removesuffix("/chat/completions").removesuffix("/decisions")
+    message = f"{key} must be a URL without a password, ? or #"
+    document.add_issue(
+        node, message, "", "write for example https://api.example.com/v1, and put the API key under key:"
+    )
     return None
 
 
 def read_model_name(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-    """The name of a model as its endpoint lists it."""
+    """Return the name of a model as its endpoint lists it."""
     name = readers.read_text(document, key, node)
     if name and (";" in name or "\n" in name.strip()):
-        remedy = "write it as the endpoint's own list has it"
+        remedy = "write the name as the endpoint lists it"
         document.add_issue(node, f"{key} is not the name of a model", quote_value(name), remedy)
     return name and name.strip()
 
 
 def _variable_reader(content: str, remedy: str) -> NodeReader:
-    """A reader of env:VARIABLE, the environment variable with the `content`."""
+    """Return a reader of env:VARIABLE, the name of the environment variable that contains the `content`."""
 
     def read(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
         match = _VARIABLE.fullmatch(str(node.value))
         if match is None:
-            message = f"{key} must name an environment variable, which holds {content}"
+            message = f"{key} must be the name of an environment variable that contains {content}"
             document.add_issue(node, message, "", remedy)
         return match and match[1]
 
@@ -89,7 +91,7 @@ def _variable_reader(content: str, remedy: str) -> NodeReader:
 
 
 def read_options(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any] | None:
-    """Further keys of each request."""
+    """Return further keys of each request."""
     if isinstance(node, yaml.MappingNode):
         return dict(readers.to_plain(node))
     remedy = f"write {key}: {{reasoning_effort: low}}"
@@ -98,7 +100,7 @@ def read_options(document: YamlDocument, key: str, node: yaml.Node) -> dict[str,
 
 
 def read_documents(document: YamlDocument, key: str, node: yaml.Node) -> Path | RemoteDocuments | None:
-    """An existing path, or {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}."""
+    """Return an existing path, or documents from {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}."""
     if not isinstance(node, yaml.MappingNode):
         return readers.read_path(document, key, node)
     nodes = document.read_mapping(node, _DOCUMENT_KEYS, key)
@@ -106,9 +108,9 @@ def read_documents(document: YamlDocument, key: str, node: yaml.Node) -> Path | 
     sources = [name for name in _DOCUMENT_SOURCES if name in nodes]
     if len(sources) != 1:
         message = f"{key} needs one of {', '.join(_DOCUMENT_SOURCES)}"
-        document.add_issue(node, message, ", ".join(sources), "keep or add one of them")
+        document.add_issue(node, message, ", ".join(sources), "write exactly one of them")
     elif ("sql" in nodes) != ("url" in nodes):
-        message = f"{key}: sql and url belong together"
+        message = f"{key}: sql and url must be set together"
         document.add_issue(node, message, "", "write {sql: QUERY, url: env:VARIABLE}")
     folder = index_folder(document.folder / document.name) / "documents"
     return RemoteDocuments(folder, **{name: value for name, value in values.items() if value is not None})
@@ -118,7 +120,7 @@ def _read_urls(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
     urls = readers.read_texts(document, key, node)
     for url in urls:
         if not is_url(url):
-            message = f"{key} must be the address of a page"
+            message = f"{key} must be the URL of a page"
             document.add_issue(node, message, quote_value(url), "write https://...")
     return urls
 
@@ -126,7 +128,7 @@ def _read_urls(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
 _ENDPOINT_KEYS: Mapping[str, NodeReader] = {
     "endpoint": read_url,
     "model": read_model_name,
-    "key": _variable_reader("the key", "export the key as a variable and write key: env:ITS_NAME"),
+    "key": _variable_reader("the API key", "export the API key as a variable and write key: env:ITS_NAME"),
     "context": rule_reader(number(1, NO_LIMIT, whole=True)),
     "options": read_options,
     "prices": readers.mapping_reader(PRICES, Prices),

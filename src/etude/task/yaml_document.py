@@ -1,8 +1,8 @@
 """A YAML file read by its nodes, so that every error has its line, and readers of single values.
 
-Only plain YAML is read: no aliases, no tags, one document. Nothing is constructed from a node but texts, numbers, truth
-values, lists and mappings. A reader takes the document, the name of a key and its node; a value that cannot be used
-becomes an issue of the document and is returned as None or empty.
+Only plain YAML is read: no aliases, no tags, one document. Nodes become only texts, numbers, truth values, lists and
+mappings. A reader gets the document, the name of a key and its node. If the value cannot be used, the reader adds an
+issue to the document and returns None or an empty value.
 """
 
 import math
@@ -37,15 +37,15 @@ class YamlDocument:
     misspelt: set[tuple[str, str]] = field(default_factory=set)
 
     def add_issue(self, node: yaml.Node | None, message: str, value: str, remedy: str) -> None:
-        """Adds an error of the node's line; without a node, of the first line."""
+        """Add an error at the node's line; without a node, at the first line."""
         line = _line(node) if node is not None else 1
         self.issues.append((line, Issue(f"{self.name}:{line}", message, value, remedy)))
 
     def read_mapping(
         self, node: yaml.Node, known: Iterable[str], name: str, suggest: Suggest = lambda key, value: None
     ) -> dict[str, yaml.Node]:
-        """Known key -> node of its value; keys without a value are left out. `suggest` gives the remedy for an unknown
-        key; if it gives None, the remedy is the nearest known key."""
+        """Return known key -> node of its value; keys without a value are left out. `suggest` returns the remedy for an
+        unknown key; if it returns None, the remedy is the nearest known key."""
         if not isinstance(node, yaml.MappingNode):
             message = f"{name} must be a mapping of keys to values"
             self.add_issue(node, message, quote_node(node), "write key: value lines")
@@ -71,7 +71,7 @@ class YamlDocument:
         return nodes
 
     def raise_issues(self) -> None:
-        """Raises InputError with all errors in the order of lines, if there are any."""
+        """Raise InputError with all errors in the order of lines, if there are any."""
         if self.issues:
             raise InputError(issue for _, issue in sorted(self.issues, key=lambda pair: pair[0]))
 
@@ -80,7 +80,7 @@ NodeReader = Callable[[YamlDocument, str, yaml.Node], Any]
 
 
 def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
-    """The root node of a YAML file. Raises InputError if it cannot be read as one mapping."""
+    """Return the root node of a YAML file. Raises InputError if it cannot be read as one mapping."""
     text = _read_file(document, file)
     # Parsed twice: composing resolves aliases, which are refused with their lines.
     try:
@@ -89,24 +89,24 @@ def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
     except yaml.YAMLError as error:
         raise InputError([_yaml_issue(document, error, text)]) from error
     except RecursionError as error:
-        raise InputError([Issue(document.name, "nested too deep", "", "write it flatter")]) from error
-    # An alias can make a short file expand without end, and hides which line a value is on.
+        raise InputError([Issue(document.name, "nested too deep", "", "reduce the nesting")]) from error
+    # Aliases can make a short file expand enormously, and hide the line of a value.
     if aliases:
         lines = [alias.start_mark.line + 1 if alias.start_mark else 1 for alias in aliases]
-        anchor, message = f"*{aliases[0].anchor}", "YAML aliases are not read"
+        anchor, message = f"*{aliases[0].anchor}", "YAML aliases are not supported"
         raise InputError(
-            Issue(f"{document.name}:{line}", message, anchor, "write the value out") for line in lines
+            Issue(f"{document.name}:{line}", message, anchor, "repeat the value") for line in lines
         )
     if root is None:
-        remedy = "run etude init FILE to write one"
+        remedy = "run etude init EXAMPLES to create a task file"
         raise InputError([Issue(document.name, "the task file is empty", "", remedy)])
     return root
 
 
 def _read_file(document: YamlDocument, file: Path) -> str:
     if definition.is_row_file(file) and file.exists():
-        remedy = f"write a task file for it with {format_command('init', file)}"
-        raise InputError([Issue(str(file), "a file of rows, not a task file", "", remedy)])
+        remedy = f"create a task file for it with {format_command('init', file)}"
+        raise InputError([Issue(str(file), "this is a file of rows, not a task file", "", remedy)])
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -119,13 +119,13 @@ def _read_file(document: YamlDocument, file: Path) -> str:
 
 
 def task_file_issue(file: Path, reason: str) -> Issue:
-    """The error of a task file that cannot be read, with the nearest one in its folder."""
+    """Return the error of a task file that cannot be read, with the most similar path in its folder."""
     nearest = find_nearest_path(
         file, lambda path: path.suffix in (".yaml", ".yml") or (path / "task.yaml").is_file()
     )
-    hint = f"did you mean {nearest}? Else " if nearest else ""
+    hint = f"did you mean {nearest}? Otherwise " if nearest else ""
     row_files = definition.format_row_files(file.parent) or "FILE"
-    remedy = f"{hint}name a task file, or write one with etude init {row_files}"
+    remedy = f"{hint}give a task file, or create one with etude init {row_files}"
     return Issue(str(file), "cannot read the task file", reason, remedy)
 
 
@@ -147,14 +147,14 @@ def _line(node: yaml.Node) -> int:
 
 
 def quote_node(node: yaml.Node) -> str:
-    """A node as messages show it."""
+    """Return a node as messages show it."""
     if isinstance(node, yaml.ScalarNode):
         return quote_value(node.value)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
 def is_number(node: yaml.Node) -> bool:
-    """Whether a node is a number by its text: YAML 1.1 itself reads 1e-4 as a text and 1:30 as 90."""
+    """Whether the text of a node is a number. YAML 1.1 cannot decide this: it reads 1e-4 as a text and 1:30 as 90."""
     try:
         return isinstance(node, yaml.ScalarNode) and node.style is None and math.isfinite(float(node.value))
     except ValueError:
@@ -162,7 +162,7 @@ def is_number(node: yaml.Node) -> bool:
 
 
 def to_plain(node: yaml.Node) -> Any:
-    """A node as JSON would have it: dates and the like stay texts."""
+    """Return a node as a JSON value; dates and similar values stay texts."""
     if isinstance(node, yaml.MappingNode):
         return {str(key.value): to_plain(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
@@ -177,7 +177,7 @@ def to_plain(node: yaml.Node) -> Any:
 
 
 def read_text(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-    """A text; words that YAML reads as something else (yes, no, 12) stay as they were written."""
+    """Return a text. Words that YAML reads as other values (yes, no, 12) stay as they are written."""
     if not isinstance(node, yaml.ScalarNode):
         document.add_issue(node, f"{key} must be a text", quote_node(node), f"write {key}: some text")
     elif not node.value.strip():
@@ -188,9 +188,9 @@ def read_text(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
 
 
 def read_prose(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-    """A text for people or a path: a bare number or truth value is an error."""
+    """Return a text for people or a path; a number or truth value without quotes is an error."""
     if is_number(node) or node.tag == "tag:yaml.org,2002:bool":
-        remedy = f"write {key}: in words, or in quotes"
+        remedy = f"write words after {key}:, or put the value in quotes"
         document.add_issue(node, f"{key} must be a text", quote_node(node), remedy)
         return None
     text = read_text(document, key, node)
@@ -198,7 +198,7 @@ def read_prose(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
 
 
 def read_texts(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
-    """A list of texts; one text is read as a list of one."""
+    """Return a list of texts; a single text becomes a list of one."""
     if isinstance(node, yaml.MappingNode):
         remedy = f"write {key}: [first, second]"
         document.add_issue(node, f"{key} must be a list of texts", quote_node(node), remedy)
@@ -209,7 +209,7 @@ def read_texts(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
 
 
 def rule_reader(rule: rules.Rule) -> NodeReader:
-    """A reader of the values that a rule accepts."""
+    """Return a reader of the values that a rule accepts."""
 
     def read(document: YamlDocument, key: str, node: yaml.Node) -> Any:
         value = to_plain(node)
@@ -224,7 +224,7 @@ def rule_reader(rule: rules.Rule) -> NodeReader:
 
 
 def mapping_reader(readers: Mapping[str, NodeReader], build: Callable[..., Any]) -> NodeReader:
-    """A reader of a mapping whose keys have readers of their own."""
+    """Return a reader of a mapping, each of whose keys has its own reader."""
 
     def read(document: YamlDocument, key: str, node: yaml.Node) -> Any:
         return build(**read_keys(document, key, document.read_mapping(node, readers, key), readers))
@@ -232,15 +232,26 @@ def mapping_reader(readers: Mapping[str, NodeReader], build: Callable[..., Any])
     return read
 
 
+def text_mapping_reader(read_value: NodeReader) -> NodeReader:
+    """Return a reader of a mapping whose keys are the user's own texts, such as labels."""
+
+    def read(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any]:
+        own = [str(name.value) for name, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        nodes = document.read_mapping(node, own, key)
+        return {name: read_value(document, f"{key}.{name}", value) for name, value in nodes.items()}
+
+    return read
+
+
 def read_keys(
     document: YamlDocument, key: str, nodes: Mapping[str, yaml.Node], readers: Mapping[str, NodeReader]
 ) -> dict[str, Any]:
-    """Each key under `key` with its value; None for values that cannot be used."""
+    """Return each key under `key` with its value; None for values that cannot be used."""
     return {name: readers[name](document, f"{key}.{name}", node) for name, node in nodes.items()}
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds of a length of time such as 90s, 15m, 2h or 1h30m; None if it is none or zero."""
+    """Return the seconds of a duration such as 90s, 15m, 2h or 1h30m; None if it is not a duration, or is zero."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         return None
@@ -249,39 +260,39 @@ def parse_duration(text: str) -> float | None:
 
 
 def read_budget(document: YamlDocument, key: str, node: yaml.Node) -> float | None:
-    """Seconds; None for the word none."""
+    """Return seconds; None for the word none."""
     text = str(node.value) if isinstance(node, yaml.ScalarNode) else ""
     seconds = parse_duration(text)
     if seconds is None and text != "none":
         remedy = "write 90s, 15m, 2h, 1h30m or none"
-        document.add_issue(node, f"{key} must be a length of time", quote_node(node), remedy)
+        document.add_issue(node, f"{key} must be a duration", quote_node(node), remedy)
     return seconds
 
 
 def read_path(document: YamlDocument, key: str, node: yaml.Node) -> Path | None:
-    """An existing path, relative to the task's folder."""
+    """Return an existing path, relative to the task's folder."""
     name = read_prose(document, key, node)
     if name is None:
         return None
     path = document.folder / Path(name).expanduser()
     if not path.exists():
-        message = f"{key} names a file that does not exist"
+        message = f"{key}: this path does not exist"
         document.add_issue(node, message, quote_value(name), suggest_path(path))
     return path
 
 
 def read_file(document: YamlDocument, key: str, node: yaml.Node) -> Path | None:
-    """An existing file, relative to the task's folder."""
+    """Return an existing file, relative to the task's folder."""
     path = read_path(document, key, node)
     if path is not None and path.is_dir() and not any(path.glob("**/state.json")):  # written by `datasets`
-        message = f"{key} names a folder, not a file"
-        document.add_issue(node, message, quote_node(node), "name the file inside it")
+        message = f"{key} is a folder, not a file"
+        document.add_issue(node, message, quote_node(node), "give a file inside it")
         return None
     return path
 
 
 def suggest_path(path: Path) -> str:
-    """The remedy for a path that does not exist."""
+    """Return the remedy for a path that does not exist."""
     nearest = find_nearest_path(path)
     hint = f"did you mean {nearest.name!r}? Paths" if nearest else "paths"
-    return f"{hint} start at the task's folder"
+    return f"{hint} are relative to the folder of the task file"

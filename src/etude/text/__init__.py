@@ -1,1 +1,1 @@
-"""Texts as the whole project compares them: normal forms, near-duplicates, spellings, word lists."""
+"""Comparison of texts: normal forms, near-duplicates, spellings, word lists."""

@@ -1,7 +1,7 @@
-"""JSON answers as values of named fields, and where these values are in the text that they were extracted from.
+"""JSON answers as values of named fields, and the positions of these values in the text from which they were extracted.
 
-A field is the path of a value: ("entities", "Disease"). A list of plain values is one field with several values; a
-list of objects is not supported.
+A field is the path of a value: ("entities", "Disease"). A list of plain values is one field with several values; lists
+of objects are not supported.
 """
 
 import json
@@ -44,7 +44,7 @@ def collect_values(answer: Any) -> Values:
 
 
 def parse_answers(texts: Sequence[str], outputs: Sequence[str]) -> tuple[list[str], list[Any]]:
-    """The texts whose output is a JSON object, and these objects. Raises NestedListError."""
+    """The texts whose output is a JSON object, and the objects. Raises NestedListError."""
     pairs = []
     for text, output in zip(texts, outputs, strict=True):
         try:
@@ -63,7 +63,7 @@ def _to_text(value: Any) -> str:
 
 @dataclass(frozen=True)
 class AnswerShape:
-    """How the training answers are written: their fields in order, which are lists, and how absence is written."""
+    """The format of the training answers: the fields in order, which of them are lists, and how absence is written."""
 
     fields: tuple[Field, ...]
     lists: frozenset[Field]
@@ -71,7 +71,7 @@ class AnswerShape:
     """Fields whose values are numbers or booleans."""
     absences: Mapping[Field, Absence] = field(default_factory=dict)
     objects: tuple[Field, ...] = ()
-    """Objects that every answer has, also empty ones."""
+    """Objects that every answer has, even if they are empty."""
 
     @classmethod
     def fit(cls, answers: Sequence[Any]) -> "AnswerShape":
@@ -141,7 +141,7 @@ class AnswerShape:
 
 
 def _read_literal(text: str) -> Any:
-    """The number or boolean that a text is; the text itself if it is neither."""
+    """A text as a number or boolean; the text itself if it is neither."""
     try:
         return json.loads(THOUSANDS.sub("", text))
     except ValueError:
@@ -165,10 +165,10 @@ def _set(answer: dict[str, Any], path: Field, value: Any) -> None:
 def align(
     text: str, values: Mapping[Field, Sequence[str]]
 ) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
-    """Where values are in the text: field -> (begin, end) of each, and the values that are not there.
+    """The spans of values in the text: field -> (begin, end) of each value, and the values that are not in the text.
 
-    Values of a list are found in their order; no two values share characters. Longer values are placed first, so that
-    "cancer" does not take a place inside "breast cancer".
+    Values of a list are found in their order, and spans do not overlap. Longer values are searched first, so that
+    "cancer" is not found inside "breast cancer".
     """
     spans: dict[Field, list[tuple[int, int]]] = {}
     missing: Values = {}
@@ -190,8 +190,8 @@ def align(
 
 
 def _find(text: str, value: str, used: bytearray, start: int) -> tuple[int, int] | None:
-    """The first free occurrence from `start` on: as written, then in any case and with any white space; at the borders
-    of words where there is one."""
+    """The first unused occurrence from `start` on: first as written, then without regard to case and white space; each
+    time first as whole words."""
     if not value.strip():
         return None
     loose = r"\s+".join(re.escape(word) for word in value.split())

@@ -1,4 +1,4 @@
-"""How similar two texts are in their words: token F1 of short answers, SARI of rewritten texts."""
+"""The similarity of texts by their words: token F1 for short answers, SARI for rewritten texts."""
 
 import re
 import string
@@ -15,17 +15,17 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def are_repeated(texts: Sequence[str]) -> bool:
-    """Whether nearly all of these texts occur more than once, but for case, width of characters and white space."""
+    """Whether nearly all of these texts occur more than once; case, character width and white space are ignored."""
     counts = Counter(" ".join(fold(text).split()) for text in texts)
     num_repeated = sum(number for number in counts.values() if number > 1)
     return bool(texts) and num_repeated >= MIN_REPEATED * len(texts)
 
 
 def token_f1(answer: str, wanted: str) -> float:
-    """Compute the harmonic mean of the shares of words of one text that the other has, 0 to 1.
+    """Compute the harmonic mean of precision and recall of words, 0 to 1.
 
-    Words are counted as in SQuAD's script: without case, ASCII punctuation and the English articles (Rajpurkar et al.
-    2016). Two texts without words are equal.
+    Words are counted as in SQuAD's script: without case, ASCII punctuation and English articles (Rajpurkar et al.
+    2016). Two texts without words count as equal.
     """
     words, expected = _count_squad_words(answer), _count_squad_words(wanted)
     if not words or not expected:
@@ -38,12 +38,13 @@ def _count_squad_words(text: str) -> Counter[str]:
 
 
 def sari(source: str, answer: str, references: Sequence[str]) -> float:
-    """Compute how well a text was rewritten, 0 to 1: n-grams kept and added (F1) and deleted (precision), against all
-    references together.
+    """Compute how well a text was rewritten, 0 to 1: the F1 of kept and of added n-grams, and the precision of deleted
+    n-grams, against all references together.
 
-    Xu et al. 2016, as Hugging Face's `evaluate` computes it: recall of kept n-grams counts occurrences, and with
-    nothing to keep, add or delete nothing is wrong. Words are those of sacrebleu's 13a tokenizer, in lower case. A word
-    that the source repeats and the reference does not counts as wrongly deleted. EASSE's score of a corpus differs.
+    Xu et al. 2016, computed as in Hugging Face's `evaluate`: the recall of kept n-grams counts occurrences, and if
+    there is nothing to keep, add or delete, that part is perfect. Words are those of sacrebleu's 13a tokenizer, in
+    lower case. A word that is repeated in the source but not in the reference counts as wrongly deleted. EASSE's corpus
+    score differs.
     """
     tokenize = _load_tokenizer()
     texts = [tokenize(text.lower()).split() for text in (source, answer, *references)]

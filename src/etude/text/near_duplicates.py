@@ -1,7 +1,7 @@
 """Near-duplicates: texts compared as sets of character 5-grams of their canonical forms (normal_forms.py).
 
-The search (shared_shingles.py) finds exactly the pairs whose Jaccard similarity reaches the threshold, in memory and
-time nearly proportional to the texts.
+The search (shared_shingles.py) finds exactly the pairs whose Jaccard similarity reaches the threshold. Memory and time
+are nearly proportional to the length of the texts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from etude.text import normal_forms, shared_shingles
 
 THRESHOLD = 0.8  # Jaccard similarity from which two texts are near-duplicates
-# Candidates compared at once, more if texts are few: at most twice as many texts are in memory.
+# Candidates that are compared at once, or more if there are few texts. At most twice as many texts are in memory.
 MIN_CHUNK = 1024
 
 
@@ -29,10 +29,11 @@ def find_near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) -> 
 def cluster_near_duplicates(
     texts: Sequence[str], threshold: float = THRESHOLD, alone: bool = True
 ) -> list[tuple[int, ...]]:
-    """Group the positions of texts so that near-duplicates, and theirs in turn, are together.
+    """Group the positions of texts: near-duplicates, and the near-duplicates of these, are in one group.
 
-    The same groups as `cluster_pairs(len(texts), find_near_duplicates(texts))` without the pairs in memory, so that a
-    template filled in thousands of times costs little. Texts without a near-duplicate are left out if not `alone`.
+    The groups are those of `cluster_pairs(len(texts), find_near_duplicates(texts))`, but the pairs are not in memory,
+    so thousands of texts from one template need little memory. Without `alone`, texts without a near-duplicate are left
+    out.
     """
     groups = UnionFind(len(texts))
     for block in _compare(texts.__getitem__, threshold, groups.labels):
@@ -46,8 +47,8 @@ def find_near_matches(
 ) -> list[tuple[int, int, float]]:
     """Find for each of `texts` the most similar near-duplicate among `others`.
 
-    Returns `(position in texts, position in others, similarity)` ordered by position; among equally similar others the
-    first. Texts without a near-duplicate are left out.
+    Returns `(position in texts, position in others, similarity)`, ordered by position. If several others are equally
+    similar, the first is returned. Texts without a near-duplicate are left out.
     """
     num = len(texts)
     sides = (np.arange(num + len(others)) >= num).astype(np.int64)
@@ -64,8 +65,8 @@ def find_near_matches(
 def cluster_pairs(n: int, pairs: Iterable[Sequence[float]]) -> list[tuple[int, ...]]:
     """Group the positions 0 to n - 1 that are linked by the first two entries of pairs.
 
-    Each group is in ascending order, and groups are ordered by their first member; a position without a link is a group
-    of its own.
+    Each group is in ascending order, and groups are ordered by their first member. A position without a link is alone
+    in its group.
     """
     groups = UnionFind(n)
     for first, second, *_ in pairs:
@@ -74,7 +75,7 @@ def cluster_pairs(n: int, pairs: Iterable[Sequence[float]]) -> list[tuple[int, .
 
 
 class UnionFind:
-    """Groups of the positions 0 to n - 1 that grow together: merging relabels the smaller one."""
+    """Groups of the positions 0 to n - 1 that can be merged; merging relabels the smaller group."""
 
     def __init__(self, n: int) -> None:
         self.labels: shared_shingles.Ints = np.arange(n, dtype=np.int64)
@@ -107,7 +108,7 @@ class UnionFind:
 def _compare(
     read: Callable[[int], str], threshold: float, labels: shared_shingles.Labels
 ) -> Iterator[list[tuple[int, int, float]]]:
-    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` gives a text by its position.
+    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a text by its position.
 
     There are as many texts as `labels`. Pairs with equal `labels` are left out; labels may change between two blocks.
     """

@@ -1,22 +1,23 @@
 """The normal forms of texts: their words alone, and their words with the signs that carry meaning.
 
-Both ignore case, spaces, punctuation and the encoding of characters. `normalise` returns words; texts are compared by
-`to_canonical`: `3 + 5` is not `3 - 5`, and an emoji is no other emoji.
+Both ignore case, spaces, punctuation and the encoding of characters. `normalise` returns words. Texts are compared by
+`to_canonical`, which distinguishes `3 + 5` from `3 - 5`, and different emoji.
 """
 
 import re
 import unicodedata
 from functools import lru_cache
 
-# All but raised, lowered and broken numbers, whose compatible form means something else: 10² is not 102.
+# All characters except superscripts, subscripts and fractions, whose compatible form differs in meaning: 10² is not
+# 102.
 _COMPATIBLE = re.compile("[^²³¹¼-¾⁰-ₜ⅐-⅟↉]+")
 _WORD, _NON_WORD = re.compile(r"\w"), re.compile(r"\W+")
-# What may be a sign or a mark, after operators are written as signs.
+# Characters that may be signs or combining marks, after operators are written as signs.
 _UNUSUAL = re.compile(r"[^\w\s.,;:?!'\"()\[\]{}&@\\#*/‐‑–—‘’“”„«»…-]")
 _UNUSUAL_ASCII = re.compile(r"[$%+<=>^`|~]")  # the same for ASCII, which is faster
 _MATHEMATICAL = re.compile("[+<=>|~¬±×÷∀-⋿]")
 _CURRENCY = re.compile("[$¢-¥₠-⃀]")
-_OPERATOR = re.compile(r"[-+‐‑–*/!#]")  # an operator if its neighbours say so
+_OPERATOR = re.compile(r"[-+‐‑–*/!#]")  # an operator or punctuation; the neighbours decide
 # Operands: a number or a single letter.
 _LEFT = re.compile(r"(?<!\w)(?:\w|\d[\d.,]*)[)\]\s]*\Z")
 _RIGHT = re.compile(r"[(\[\s$¢-¥₠-⃀]*(?:\d|\w(?!\w))")
@@ -37,12 +38,12 @@ def normalise(text: str) -> str:
 
 
 def to_canonical(text: str) -> str:
-    """Normalise a text, with its symbols and operators as words of their own.
+    """Normalise a text, with its symbols and operators as separate words.
 
     The results are equal for texts that differ only in case, spaces, punctuation or encoding. The operators
-    ``+ - * / ! # < >`` are distinguished from punctuation by their neighbours; brackets count in texts with operators,
-    signs of currency in texts with several of them. A text without any of these is its own form, except for repetition
-    (``:) :)``) and dashes (``:-)``).
+    ``+ - * / ! # < >`` are distinguished from punctuation by their neighbours. Brackets count in texts with operators,
+    and currency signs in texts with several different ones. A text without words or signs is its own form, without
+    repetitions (``:) :)``) and dashes (``:-)``).
     """
     folded = fold(text)
     text = _drop_outer_angles(_OPERATOR.sub(_write_sign, folded))
@@ -67,7 +68,7 @@ def _decompose(text: str) -> str:
 
 
 def _write_sign(match: re.Match[str]) -> str:
-    """Return an operator as a mathematical sign, whatever its character; other punctuation stays as it is."""
+    """Return the mathematical sign of an operator; other punctuation is not changed."""
     char, text, start = match.group(), match.string, match.start()
     before, after = text[max(start - _LOOK_BACK, 0) : start], text[start + 1 : start + 2]
     if char == "!":
@@ -103,8 +104,8 @@ def _keep_words(folded: str) -> str:
 
 
 def _keep_signs(folded: str, kinds: str) -> str:
-    """Keep words with their combining marks and, of the characters between them, the given kinds: signs (S), brackets
-    (B) and signs of currency (C)."""
+    """Keep words with their combining marks and, of the other characters, those of the given kinds: signs (S), brackets
+    (B) and currency signs (C)."""
 
     def convert(match: re.Match[str]) -> str:
         run = match.group()
@@ -114,10 +115,11 @@ def _keep_signs(folded: str, kinds: str) -> str:
 
 
 def _convert_run(run: str, after_word: bool, kinds: str) -> str:
-    """Convert a run of non-word characters: marks stay on what they follow, signs become words, the others spaces."""
+    """Convert a run of non-word characters: combining marks stay with the character before them, signs become words,
+    and other characters become spaces."""
     pieces, in_word, is_attached = [], after_word, after_word
     for char in run:
-        if "\ufe00" <= char <= "\ufe0f":  # a variation selector: how an emoji is drawn, not which
+        if "\ufe00" <= char <= "\ufe0f":  # a variation selector: it changes only how an emoji is drawn
             continue
         category = unicodedata.category(char)
         if is_attached and category[0] == "M":

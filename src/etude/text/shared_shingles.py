@@ -2,9 +2,9 @@
 
 Exact set-similarity join by partition (Arasu, Ganti and Kaushik 2006; Deng, Li, Wen and Feng 2015): the shingles of a
 text are divided by their hash into parts. Two sets whose Jaccard similarity reaches the threshold differ in so few
-shingles that some of their parts are the same. Only the rarest parts of each text are looked up, one more than can
-differ (prefix filtering: Chaudhuri, Ganti and Kaushik 2006). Memory: about a quarter of the texts' length in 32-bit
-numbers, for one range of lengths at a time.
+shingles that some of their parts are equal. Only the rarest parts of each text are looked up, one more than the number
+that can differ (prefix filtering: Chaudhuri, Ganti and Kaushik 2006). Memory: about one 32-bit number for every four
+characters of the texts in one range of lengths.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 SHINGLE = 5  # characters in a shingle
 HASH_BITS = 52  # bits of a shingle's hash
-SPARE = 0.25  # parts beyond those that can differ, as a share of them: the most common ones are not looked up
+SPARE = 0.25  # additional parts, as a share of those that can differ; the most common parts are not looked up
 MAX_BLOCK = 2**18  # characters, and pairs times parts, that are processed at once
-MAX_TEXTS = 2 ** (64 - HASH_BITS)  # texts of a block: their number is stored in the upper bits of a hash
-MAX_SMALL = 2**22  # texts times shingles up to which comparing all pairs is faster than looking parts up
-FEW_TEXTS = 32  # texts up to which the same is true however long they are: a long text has many parts
-MAX_SHORT = 32  # texts with a part up to which they are all paired at once; more texts are paired one by one
+MAX_TEXTS = 2 ** (
+    64 - HASH_BITS
+)  # texts of a block, because their number is stored in the upper bits of a hash
+MAX_SMALL = 2**22  # texts times shingles up to which comparing all pairs is faster than looking up parts
+FEW_TEXTS = 32  # the same as a number of texts of any length, because a long text has many parts
+MAX_SHORT = 32  # texts with the same part that are all paired at once; more texts are paired one by one
 LOG_STEPS = 8  # steps on the scale of frequencies in which the number of texts doubles
 
 Ints = NDArray[np.int64]
@@ -40,8 +42,8 @@ _FEW, _MANY = 1, 2  # stages in which parts are looked up
 def hash_shingles(plain: Iterable[str]) -> Iterator[tuple[Ints, Hashes]]:
     """Yield (number of the text, hash) of every distinct shingle of normalised texts, ascending, by blocks of texts.
 
-    Hashes have 52 bits: a pair of texts with a thousand shingles has a collision once in a billion pairs. A text of up
-    to 5 characters is one shingle.
+    Hashes have 52 bits: for texts with a thousand shingles, one pair in a billion has a collision. A text of up to 5
+    characters is one shingle.
     """
     first, texts, num_chars = 0, list[str](), 0
     for text in plain:
@@ -74,10 +76,11 @@ def _hash_block(first: int, padded: Sequence[str]) -> tuple[Ints, Hashes]:
 def find_candidate_pairs(
     plain: Callable[[int], str], threshold: float, labels: Labels, small: int = MAX_SMALL
 ) -> Iterator[Pairs]:
-    """Yield pairs of normalised texts, among them all whose similarity reaches `threshold`, each once.
+    """Yield candidate pairs of normalised texts, each once. They include all pairs whose similarity reaches
+    `threshold`.
 
-    `plain` gives a text by its position; there are as many as `labels`. Pairs with equal `labels` are left out; labels
-    may change between two yields. If texts times shingles are at most `small`, all pairs are candidates.
+    `plain` returns a text by its position; there are as many texts as `labels`. Pairs with equal `labels` are left out;
+    labels may change between two yields. If texts times shingles are at most `small`, all pairs are candidates.
     """
     # Step 1: the number of shingles of each text.
     sizes = np.zeros(len(labels), np.int64)
@@ -101,7 +104,7 @@ def find_candidate_pairs(
 
 
 def _filter_pairs(pairs: Pairs, rows: Ints, is_lower: Bools, labels: Labels) -> Pairs:
-    """Keep the pairs with two labels and a text of the lower range; others belong to the next range."""
+    """Keep the pairs with different labels and a text of the lower range; other pairs belong to the next range."""
     first, second = pairs
     keep = (labels[rows[first]] != labels[rows[second]]) & (is_lower[first] | is_lower[second])
     return first[keep], second[keep]
@@ -186,9 +189,9 @@ def _build_parts(plain: Callable[[int], str], rows: Ints, sizes: Ints, threshold
 
 
 def _pair_long_run(run: Ints, rows: Ints, labels: Labels) -> Iterator[Pairs]:
-    """Yield each text of a run with those that follow it, until all remaining texts have one label.
+    """Yield each text of a run with the texts after it, until all remaining texts have the same label.
 
-    Texts of rare labels come first, so that a cluster that has grown together is skipped.
+    Texts with rare labels come first, so that a merged cluster is skipped.
     """
     until_sorted = 0
     while len(run) > 1:

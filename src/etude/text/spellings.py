@@ -1,4 +1,4 @@
-"""Labels that are written in several ways: with other case, spaces, hyphens or underscores, or a mistyped letter."""
+"""Labels with several spellings: with different case, spaces, hyphens or underscores, or a mistyped letter."""
 
 import re
 from collections import Counter, defaultdict
@@ -11,14 +11,14 @@ from etude.base.formatting import format_count, list_first
 from etude.errors import quote_value
 
 MAX_LOCATIONS = 3  # locations of one spelling in a message
-# A label of at most MAX_TYPO_ROWS rows is a typo if one of MIN_TIMES as many rows differs in one letter, in a word of
-# at least MIN_LETTERS letters.
+# A label with at most MAX_TYPO_ROWS rows is a typo if a label with MIN_TIMES as many rows differs from it in one letter
+# of a word with at least MIN_LETTERS letters.
 MAX_TYPO_ROWS, MIN_TIMES, MIN_LETTERS = 2, 10, 4
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A label that is written in another way than in most of its rows."""
+    """A label whose spelling differs from the usual spelling."""
 
     label: str
     positions: tuple[int, ...]
@@ -47,7 +47,7 @@ class Spelling:
 
 
 def find_spellings(labels: Sequence[str]) -> list[Spelling]:
-    """Find the rarer spellings among the labels of rows, in their order; of equally frequent ones the later."""
+    """Find the rarer spellings among the labels of rows, in order; of two equally frequent spellings, the later one."""
     counts = Counter(labels)
     usual = find_typos(counts) | find_usual_spellings(counts)
     positions: defaultdict[str, list[int]] = defaultdict(list)
@@ -60,12 +60,12 @@ def find_spellings(labels: Sequence[str]) -> list[Spelling]:
 
 
 def format_spellings(spellings: Sequence[Spelling], locate: Callable[[int], str], limit: int) -> str:
-    """Describe the first `limit` spellings, and say how many more there are."""
+    """Describe the first `limit` spellings, and add the number of the others."""
     return list_first(spellings, limit, "; ", lambda spelling: spelling.describe(locate))
 
 
 def find_usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
-    """Map each label that is written in another way to its spelling with the most rows."""
+    """Map each label with an unusual spelling to its spelling with the most rows."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for label in counts:
         groups[_remove_separators(label).casefold()].append(label)
@@ -74,7 +74,7 @@ def find_usual_spellings(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def find_typos(counts: Mapping[str, int]) -> dict[str, str]:
-    """Map each label to the far more frequent one that differs in one letter: `Raods` and `Roads`."""
+    """Map each typo to the far more frequent label that differs in one letter: `Raods` to `Roads`."""
     frequent = [label for label, rows in counts.items() if rows >= MIN_TIMES]
     typos = {}
     for label, rows in counts.items():
@@ -98,7 +98,7 @@ def _is_typo(label: str, other: str) -> bool:
 
 
 def merge_spellings(counts: Mapping[str, int]) -> Counter[str]:
-    """Count the rows of each label, with all its spellings counted as the usual one."""
+    """Count the rows of each label; all its spellings count as the usual one."""
     usual = find_usual_spellings(counts)
     merged: Counter[str] = Counter()
     for label, rows in counts.items():
@@ -107,8 +107,8 @@ def merge_spellings(counts: Mapping[str, int]) -> Counter[str]:
 
 
 def _remove_separators(label: str) -> str:
-    """Remove what separates the words of a label. Signs before a number (-1), at an end (C-) and between digits (1-2)
-    stay: two labels may differ in nothing else."""
+    """Remove the separators between the words of a label. Signs before a number (-1), at an end (C-) and between digits
+    (1-2) stay, because two labels may differ only in them."""
     close = re.sub(r"\s*([^\w\s-])\s*", r"\1", label)
 
     def convert(match: re.Match[str]) -> str:

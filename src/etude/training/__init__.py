@@ -1,6 +1,6 @@
 """Fine-tuning on token rows: adapters, batches, the loop and its checkpoints.
 
-Needs the extra `train`. Knows no task, method or run folder: see loop.py.
+Needs the extra `train`. It does not depend on tasks, methods or run folders; see loop.py.
 """
 
 # ruff: noqa: E402 - torch reads its settings when it is first imported

@@ -1,9 +1,9 @@
-"""Checkpoints: when they are written, how they are written so that a kill loses none, and how a run resumes.
+"""Checkpoints: when they are written, how they survive a kill, and how a run resumes.
 
-A checkpoint is one safetensors file: tensors, and facts as JSON in its header. One file means one rename, so there is
-always a whole checkpoint, the new one or the last good one. One is written after every epoch, and within an epoch so
-rarely that it costs at most a twentieth of the time. Nothing random carries over from step to step, so weights,
-optimizer state and counters are the whole state.
+A checkpoint is one safetensors file: tensors, and facts as JSON in its header. One file needs only one rename, so
+there is always a complete checkpoint, either the new one or the last good one. A checkpoint is written after every
+epoch, and within an epoch so rarely that this takes at most a twentieth of the time. No random state is carried from
+step to step, so weights, optimizer state and counters are the whole state.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ from etude.training.step import TrainingState, TrainResult
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 SAMPLE_SIZE = 1024
-"""Numbers of each tensor that go into a fingerprint."""
+"""How many numbers of each tensor go into a fingerprint."""
 MAX_TIME_SHARE = 0.05
 """Maximum share of the time for checkpoints within an epoch."""
 MIN_SECONDS = 1.0
-"""Between two checkpoints within an epoch."""
+"""Minimum of seconds between two checkpoints within an epoch."""
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `folder` (created if absent); `facts` must be JSON. If it raises OSError, the last good
-    checkpoint is still there. Tensors in the processor's memory are not copied."""
-    # A GPU's tensors are copied; those in the processor's memory are written as they are.
+    """Write the checkpoint of `folder` (created if absent); `facts` must be JSON. After an OSError, the last good
+    checkpoint still exists. Tensors in the processor's memory are not copied."""
+    # Tensors of a GPU are copied; tensors in the processor's memory are written without a copy.
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     with atomic_file(folder / CHECKPOINT_FILE) as file:
@@ -57,7 +57,8 @@ class Checkpoint:
     file: Any
 
     def read_into(self, name: str, target: Tensor, slices: Iterable[tuple[int, int]]) -> None:
-        """Read slices (start, stop) of the flat tensor `name` into `target`, one after the other; a scalar as it is."""
+        """Read slices (start, stop) of the flat tensor `name` into `target`, one after the other; read a scalar
+        whole."""
         if not target.ndim:
             target.copy_(self.file.get_tensor(name))
             return
@@ -70,8 +71,8 @@ class Checkpoint:
 
 @contextmanager
 def open_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
-    """Open the last good checkpoint for the length of a `with`; None if there is none. Raises RunError, also within the
-    `with`, if the file cannot be read."""
+    """Context manager: open the last good checkpoint; None if there is none. Raises RunError, also within the `with`,
+    if the file cannot be read."""
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         yield None
@@ -81,7 +82,7 @@ def open_checkpoint(folder: Path) -> Iterator[Checkpoint | None]:
             yield Checkpoint(json.loads(file.metadata()["facts"]), file)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path} is not a readable checkpoint ({error}). Remove it to start again from scratch."
+            f"{path} is not a readable checkpoint ({error}). Remove it to start again from the beginning."
         ) from error
 
 
@@ -94,20 +95,21 @@ class Checkpointer:
     fingerprint: str
     saved_at: float = field(default_factory=time.monotonic)
     save_seconds: float = 0.0
-    """Seconds that the last save took; 0 before the first."""
+    """Seconds of the last save; 0 before the first."""
     has_failed: bool = False
     """Whether the last save failed."""
 
     def save_when_due(self) -> None:
         """Save after a step, if the last checkpoint is old enough by the clock of process 0."""
-        # A save of 1 s may be repeated every 20 s.
+        # If a save takes 1 s, it may be repeated every 20 s.
         wait = 0.0 if self.output.every_step else max(MIN_SECONDS, self.save_seconds / MAX_TIME_SHARE)
         world = self.state.world
         if world.sum_number(world.is_leader and time.monotonic() - self.saved_at >= wait):
             self.save()
 
     def save(self) -> None:
-        """Write in process 0 what all processes hold. If that fails, log it and go on: the last good one is kept."""
+        """Write the state of all processes in process 0. If that fails, log the error and continue with the last good
+        checkpoint."""
         started, gather = time.monotonic(), self.state.placement.gather
         tensors = {name: gather(tensor) for name, tensor in _list_tensors(self.state).items()}
         if self.state.world.is_leader:
@@ -116,11 +118,12 @@ class Checkpointer:
         self.save_seconds = self.saved_at - started
 
     def restore(self) -> None:
-        """Resume from the folder's checkpoint, if there is one. Raises RunError if the processes see different ones."""
+        """Resume from the folder's checkpoint, if there is one. Raises RunError if the processes see different
+        checkpoints."""
         with open_checkpoint(self.output.checkpoint) as checkpoint:
             if checkpoint is not None:
                 self._load(checkpoint)
-        # Processes on other disks would resume at different steps.
+        # Processes with different disks would resume at different steps.
         world, progress = self.state.world, [checkpoint is not None, self.state.progress.steps]
         if world.sum_number(progress != world.broadcast(progress)):
             raise RunError(
@@ -138,20 +141,20 @@ class Checkpointer:
             if not self.has_failed:
                 step = self.state.progress.steps
                 message = f"The checkpoint of step {step} was not written: {error}. Training continues and tries again"
-                self.output.log({"warning": f"{message}; repeated failures are not reported."})
+                self.output.log({"warning": f"{message}; further failures are not reported."})
             self.has_failed = True
         else:
             self.has_failed = False
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        """Load weights, optimizer and counters; each process reads only its own part of large tensors."""
+        """Load weights, optimizer and counters. Each process reads only its own part of large tensors."""
         placement, buffer = self.state.placement, self.state.buffer
         if checkpoint.facts["fingerprint"] != self.fingerprint:
             raise RunError(
-                f"{self.output.checkpoint} holds a checkpoint of other rows, settings or weights. "
-                "Remove the folder to start again from scratch, or choose another."
+                f"{self.output.checkpoint} has a checkpoint of a run with other rows, settings or weights. "
+                "Remove the folder to start again from the beginning, or choose another folder."
             )
-        # The progress is set last, so that an unreadable tensor changes no counter.
+        # The progress is set last, so an unreadable tensor does not change a counter.
         progress, slices = TrainResult(**checkpoint.facts["progress"]), placement.list_slices(buffer)
         for name, tensor in _list_tensors(self.state).items():
             checkpoint.read_into(name, tensor, slices)
@@ -170,9 +173,10 @@ def compute_fingerprint(
     dev_rows: Sequence[TokenRow],
     loss: str,
 ) -> str:
-    """Hash what makes a run: the loss, settings, rows, and the beginning of every tensor of the model.
+    """Hash what identifies a run: the loss, settings, rows, and the beginning of every tensor of the model.
 
-    `stop_on_spike` is left out: it changes no weight, so a run that a spike has stopped can be resumed without it.
+    `stop_on_spike` is left out. It does not change the weights, so a run that stopped at a spike can resume without
+    it.
     """
     settings = {key: value for key, value in config.to_dict().items() if key not in SETTINGS_WITHOUT_EFFECT}
     digest = hashlib.sha256(json.dumps([loss, settings], sort_keys=True).encode())
@@ -180,7 +184,7 @@ def compute_fingerprint(
         digest.update(f"{len(side)} rows".encode())
         for row in side:
             digest.update(repr((row.id, row.ids, row.trained)).encode())
-    # The beginning of a tensor tells one model from another; hashing all would take long.
+    # The beginning of each tensor is enough to distinguish models; hashing whole tensors would take long.
     for name, weight in module.named_parameters():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().flatten()[:SAMPLE_SIZE].double().cpu().numpy().tobytes())

@@ -1,7 +1,7 @@
-"""Contrastive training of an encoder: which passage answers which question, among the other passages of a batch.
+"""Contrastive training of an encoder: for each question, it learns which passage of a batch answers it.
 
-The loss is the cross-entropy of the right passage among those of the batch and the nearest wrong ones (van den Oord et
-al. 2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906; Xiong et al. 2020, arXiv 2007.00808).
+The loss is the cross-entropy of the right passage among the passages of the batch and the nearest wrong passages (van
+den Oord et al. 2018, arXiv 1807.03748; Karpukhin et al. 2020, arXiv 2004.04906; Xiong et al. 2020, arXiv 2007.00808).
 
 B = questions of a step, C = passages of a step, P = passages that answer some pair's question, D = size of a vector.
 """
@@ -18,26 +18,26 @@ from etude.models.local.encoder import Encoder
 from etude.training import encoder_loop
 
 QuestionPair = tuple[str, int]
-"""A question, and the position of the passage that answers it."""
+"""A question and the position of the passage that answers it."""
 NUM_NEAREST = 2
-"""Wrong passages considered for each question; the nearest of all questions come first."""
+"""The number of nearest wrong passages that are considered for each question."""
 
 
 @dataclass(frozen=True)
 class ContrastiveConfig:
-    """Settings of the tuning. Chosen on Luma and xquad_en, with learning rate and temperature as usual for MiniLM."""
+    """Settings of the training, chosen on Luma and xquad_en. Learning rate and temperature are usual for MiniLM."""
 
     epochs: int = 4
     pairs_per_step: int = 32
     num_negatives: int = 16
-    """Wrong passages added to those of the batch: the nearest to its questions when the epoch began."""
+    """The number of wrong passages added to each batch: the nearest to its questions at the start of the epoch."""
     learning_rate: float = 1e-4
     temperature: float = 0.05
     seed: int = 0
 
     @property
     def loop(self) -> encoder_loop.LoopConfig:
-        """Settings of the training loop."""
+        """The settings of the training loop."""
         return encoder_loop.LoopConfig(self.epochs, self.pairs_per_step, self.learning_rate, self.seed)
 
 
@@ -50,7 +50,8 @@ def tune_encoder(
     score: Callable[[Encoder], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
 ) -> encoder_loop.TunedEncoder:
-    """Train `encoder` in place as `train_encoder` does, each pair once an epoch. Raises ValueError without a pair."""
+    """Train `encoder` in place with `train_encoder`, each pair once per epoch. Raises ValueError if there are no
+    pairs."""
     module = encoder.module
     answers = sorted({passage for _, passage in pairs})
 
@@ -70,7 +71,7 @@ def estimate_contrastive_seconds(
     encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
 ) -> float:
     """Estimate the seconds of the whole training from two timed steps. The weights stay unchanged."""
-    # Zero vectors: the time of a step does not depend on which passages are near.
+    # Zero vectors are enough: the time of a step does not depend on which passages are near.
     vectors = torch.zeros(len({index for _, index in pairs}), encoder.module.config.hidden_size)
     loss = _build_loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
     with encoder_loop.use_training_attention(encoder.module):
@@ -84,10 +85,10 @@ def _build_loss(
     config: ContrastiveConfig,
     vectors_PD: torch.Tensor,
 ) -> encoder_loop.EncoderLoss:
-    """Build the cross-entropy of each question's passage among those of the step.
+    """Build the cross-entropy of each question's passage among the passages of the step.
 
-    `vectors_PD` belong to the passages that answer some question; the nearest wrong ones are chosen among these,
-    because a passage that answers no question of the pairs may be right for this one.
+    `vectors_PD` belong to passages that answer at least one question. The nearest wrong passages are chosen among
+    these: a passage that answers no question of the pairs might be a right answer to this question.
     """
     question_ids = encoder.encode([question for question, _ in pairs])
     passage_ids = encoder.encode(passages)
@@ -99,11 +100,11 @@ def _build_loss(
         questions = [question_ids[row] for row in rows]
         questions_BD = encoder.forward(questions)
         scores_BP = questions_BD.detach() @ vectors_PD.T
-        # The right passage of a question is not among its wrong ones.
+        # Exclude the right passage of each question from its wrong passages.
         scores_BP[range(len(rows)), [position[passage] for passage in right]] = -torch.inf
-        # First the nearest of every question, then the second nearest.
+        # Take the nearest passage of every question first, then the second nearest.
         nearest = scores_BP.topk(min(NUM_NEAREST, len(answers))).indices.T.flatten().tolist()
-        # Each right passage once, then the nearest wrong ones.
+        # Each right passage once, then the nearest wrong passages.
         candidates = list(dict.fromkeys([*right, *(answers[number] for number in nearest)]))
         candidates = candidates[: len(set(right)) + config.num_negatives]
         texts = [passage_ids[passage] for passage in candidates]

@@ -1,7 +1,8 @@
-"""The training loop of a small encoder: all weights, AdamW, and the weights of the epoch with the best score.
+"""The training loop of a small encoder: all weights are trained with AdamW, and the epoch with the best score is
+chosen.
 
-The state is saved after every epoch, so a killed run resumes to the same weights. The loss is passed in: contrastive.py
-for search, classifier.py for labels, tagging.py for the values of fields.
+The state is saved after every epoch, so a killed run resumes and ends with the same weights. The caller passes the
+loss: contrastive.py for search, classifier.py for labels, tagging.py for the values of fields.
 """
 
 import math
@@ -23,21 +24,22 @@ from etude.base.files import atomic_file
 
 STATE = "state.safetensors"
 ATTENTION = "eager"
-"""Plain products, which are faster on two CPU cores: 31 s an epoch of Luma, 49 s with torch's fused kernel, whose
-backward takes a third of a step."""
+"""Plain products, which are faster on two CPU cores: an epoch of Luma takes 31 s, and 49 s with torch's fused kernel,
+whose backward pass takes a third of a step."""
 LENGTH_NOISE = 1.2
-"""Rows of similar length differ by about this factor at most, so that each epoch has other batches."""
+"""The lengths of rows in one batch differ by about this factor at most. It is above 1 so each epoch has other
+batches."""
 WARM_UP = 0.1
-"""Share of the steps in which the learning rate rises."""
+"""The share of steps in which the learning rate rises."""
 EncoderLoss = Callable[[Sequence[int], random.Random], tuple[torch.Tensor, int]]
-"""(row numbers, random source) -> loss of these rows, and the tokens computed for it."""
+"""(row numbers, random source) -> the loss of these rows, and the number of tokens computed for it."""
 BeginEpoch = Callable[[], EncoderLoss]
-"""Called at the start of each epoch; builds the loss of that epoch from the current weights."""
+"""Called at the start of each epoch. Builds the loss of that epoch from the current weights."""
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Settings of the loop."""
+    """The settings of the loop."""
 
     epochs: int
     rows_per_step: int
@@ -50,19 +52,20 @@ class TunedEncoder:
     """The result of training an encoder."""
 
     scores: tuple[float, ...]
-    """The caller's score before training and after each epoch; the weights are those of the best."""
+    """The caller's score before training and after each epoch. The weights are from the best epoch."""
     best_epoch: int
     seconds: float
 
 
 def choose_epochs(num_rows: int, rows_per_step: int, min_steps: int, least: int, most: int) -> int:
-    """Choose as many epochs as `min_steps` steps need, from `least` to `most`: more for few rows."""
+    """Choose the number of epochs, between `least` and `most`, that gives `min_steps` steps."""
     return min(most, max(least, math.ceil(min_steps / math.ceil(num_rows / rows_per_step))))
 
 
 @contextmanager
 def use_training_attention(module: PreTrainedModel) -> Iterator[None]:
-    """Compute attention as it is fastest to train, and afterwards as it is fastest to answer."""
+    """Context manager: use the attention that is fastest for training; afterwards the one that is fastest for
+    answers."""
     module.set_attn_implementation(ATTENTION)
     try:
         yield
@@ -81,14 +84,14 @@ def train_encoder(
     first_epoch: int = 0,
     lengths: Sequence[int] = (),
 ) -> TunedEncoder:
-    """Train all weights of `module` in place and leave those of the epoch with the best `score`, the first of equals.
+    """Train all weights of `module` in place. At the end it has the weights of the first epoch with the best `score`.
 
-    With `lengths`, the tokens of each row, rows of similar length are batched together. Epochs before `first_epoch` are
-    not chosen (0: the untrained weights may be). `folder` holds the state between epochs. `log` gets a line for each
-    step: step, steps, loss, tokens, seconds. Raises ValueError without a row.
+    With `lengths`, the tokens of each row, rows of similar length are batched together. Epochs before `first_epoch`
+    are not chosen (0: the untrained weights may be). `folder` contains the state between epochs. `log` gets a line for
+    each step: step, steps, loss, tokens, seconds. Raises ValueError if there are no rows.
     """
     if not num_rows:
-        raise ValueError("there is no row to train on")
+        raise ValueError("there are no rows to train on")
     started = time.perf_counter()
     parameters = [parameter.requires_grad_(True) for parameter in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
@@ -98,9 +101,11 @@ def train_encoder(
         state.add_score(score())
     steps = math.ceil(num_rows / config.rows_per_step)
     total = steps * config.epochs
-    rise = max(1, round(WARM_UP * total))  # steps in which the learning rate rises; then it falls to zero
+    rise = max(
+        1, round(WARM_UP * total)
+    )  # steps in which the learning rate rises; after them it falls to zero
     for epoch in range(len(state.scores), config.epochs + 1):
-        # The order depends on seed and epoch alone, so a resumed run sees the same batches.
+        # The order depends only on seed and epoch, so a resumed run gets the same batches.
         draw = random.Random(f"{config.seed}/{epoch}")
         order, loss = draw.sample(range(num_rows), num_rows), begin_epoch()
         if lengths:
@@ -136,8 +141,8 @@ def estimate_seconds(
     config: LoopConfig,
     lengths: Sequence[int] = (),
 ) -> float:
-    """Estimate the seconds of the whole training from two timed steps; with `lengths`, of rows of about the mean
-    length, as batches have them. The weights stay unchanged."""
+    """Estimate the seconds of the whole training from two timed steps. With `lengths`, the timed rows have about the
+    mean length. The weights do not change."""
     mean = sum(lengths) / max(1, len(lengths))
     usual_rows = sorted(range(len(lengths)), key=lambda row: abs(lengths[row] - mean))[: config.rows_per_step]
     module.requires_grad_(True)
@@ -149,7 +154,7 @@ def estimate_seconds(
         loss(rows, draw)[0].backward()  # type: ignore[no-untyped-call]
         seconds.append(time.perf_counter() - started)
     module.requires_grad_(False).zero_grad()
-    # The optimizer, which is not timed, adds a tenth.
+    # The optimizer is not timed; it adds a tenth.
     return 1.1 * min(seconds) * math.ceil(num_rows / config.rows_per_step) * config.epochs
 
 
@@ -165,7 +170,7 @@ class _EncoderState:
 
     @property
     def best(self) -> int:
-        # Before the first epoch that may be chosen it is the last one.
+        # Before the first epoch that may be chosen, the latest epoch counts as the best.
         scores = self.scores[self.first :]
         return self.first + scores.index(max(scores)) if scores else len(self.scores) - 1
 
@@ -173,7 +178,7 @@ class _EncoderState:
         """Add an epoch's score and write the state."""
         self.scores.append(score)
         weights = self.module.state_dict()
-        # Copied, because the next epoch changes the module's weights in place.
+        # Copy them, because the next epoch changes the module's weights in place.
         if self.best == len(self.scores) - 1:
             self.best_weights = {key: tensor.clone() for key, tensor in weights.items()}
         moments = {

@@ -2,10 +2,10 @@
 
     python -m etude.training.flat rows.jsonl --model smollm2-135m-instruct
 
-Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA is two products added to
-each frozen matrix, the loss is torch's own over all logits, one row at a time. The real loop (`loop.py`) reaches the
-same losses on the same rows; a test compares them. There are no checkpoints, no best epoch and no adapter file: nothing
-is saved.
+Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA adds
+two products to each frozen matrix. The loss is torch's own, over all logits, one row at a time. The real loop
+(`loop.py`) reaches the same losses on the same rows; a test compares them. There are no checkpoints, no best epoch and
+no adapter file: nothing is saved.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from etude.render import render_training
 from etude.types import Message, ModelRef
 
 Row = tuple[list[int], list[bool]]
-"""Token ids of a conversation, and which of them are trained."""
+"""The token ids of a conversation, and whether each is trained."""
 
 
 class Lora(nn.Module):
@@ -63,7 +63,7 @@ def add_lora(module: nn.Module, rank: int, alpha: float, seed: int) -> list[nn.P
 
 
 def compute_loss(module: Any, row: Row) -> Tensor:
-    """Sum of the losses of a row's learned tokens, in nats; a token is predicted from those before it."""
+    """Sum the losses of a row's learned tokens, in nats. A token is predicted from the tokens before it."""
     ids, trained = (torch.tensor(values, device=module.device) for values in (row[0], row[1][1:]))
     logits = module(input_ids=ids[None]).logits[0, :-1]
     wide = torch.promote_types(logits.dtype, torch.float32)
@@ -71,12 +71,12 @@ def compute_loss(module: Any, row: Row) -> Tensor:
 
 
 def count_trained(rows: Sequence[Row]) -> int:
-    """Learned tokens of the rows; a first token has nothing before it."""
+    """Count the learned tokens of the rows. The first token of a row is not predicted."""
     return sum(sum(trained[1:]) for _, trained in rows)
 
 
 def learning_rate(highest: float, warmup: float, step: int, steps: int) -> float:
-    """Up from 0 over the first `warmup` of all steps, then straight down."""
+    """Compute the learning rate: linear from 0 up over the first `warmup` share of the steps, then linear down."""
     rising = max(1, round(warmup * steps))
     return highest * min((step + 1) / rising, (steps - step) / max(1, steps - rising))
 
@@ -106,7 +106,9 @@ def train(
             batch = [rows[index] for index in order[start : start + rows_per_step]]
             total = 0.0
             for row in batch:
-                loss = compute_loss(module, row) / count_trained(batch)  # every learned token weighs the same
+                loss = compute_loss(module, row) / count_trained(
+                    batch
+                )  # every learned token has the same weight
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
             nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,10 +1,10 @@
-"""The training loop: LoRA or all weights on token rows, best epoch by dev loss, exact resume after a kill.
+"""The training loop: LoRA or all weights, the best epoch by dev loss, and exact resume after a kill.
 
 Read `flat.py` first: it does the same in one plain script and reaches the same losses.
 
-`train` knows no run folder and no method: it gets token rows and a loss, logs what happens, and calls `on_eval` after
-each dev loss. Nothing random carries over from step to step (row order comes from seed and epoch, dropout from seed and
-step), so weights, optimizer state and counters are the whole state of a run.
+`train` does not depend on run folders and methods: it gets token rows and a loss, logs events, and calls `on_eval`
+after each dev loss. No random state is carried from step to step (the order of rows comes from seed and epoch, dropout
+from seed and step), so weights, optimizer state and counters are the whole state of a run.
 """
 
 import math
@@ -31,7 +31,7 @@ from etude.training.step import TrainingState, TrainResult, measure_dev_loss, st
 from etude.training.time_box import BoxPlanner
 
 MAX_NAMED = 5
-"""Maximum of rows that a message about the dev loss lists."""
+"""The maximum of rows that a message about the dev loss lists."""
 
 
 def train(
@@ -45,37 +45,38 @@ def train(
 ) -> TrainResult:
     """Train LoRA adapters over `module`, or all its weights, and write those of the best epoch to `output.adapter`.
 
-    `module` is unchanged afterwards. `loss` is what a step and the dev loss minimise (losses.py has the contract);
+    At the end `module` is unchanged. `loss` is minimised in the steps and measured on dev (losses.py has the
+    contract);
     `supervised` needs a decoder with a language-model head.
 
-    If `output.checkpoint` holds a run of the same rows, settings and loss, that run is resumed: on the same processor
-    to the same weights bit for bit; on a GPU, which adds up the gradients of attention in no fixed order, up to
-    rounding. The steps after its last checkpoint are logged again.
+    If `output.checkpoint` has a run with the same rows, settings and loss, that run is resumed. On the same processor
+    the resumed run ends with the same bits. On a GPU it may differ by rounding, because the order in which gradients
+    of attention are added is not fixed. The steps after the last checkpoint are logged again.
 
     All processes of a `world` call it with the same arguments, on copies of the same weights, and share the rows of
     every batch. All get the same losses and end with the same weights; only process 0 writes and calls `on_eval`. All
-    read the checkpoint, so all must see its disk.
+    read the checkpoint, so all need access to its disk.
 
     `output.log` gets one line for
     - a step: {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"};
-    - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and what `on_eval` returned.
+    - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and the values from `on_eval`.
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
-    - a plan of a time box: {"planned_steps", "after_step", "share_used"}; there, steps also have "steps", those
-      planned, and "epoch" of a dev loss is a fraction;
-    - {"resumed_at_step"}; {"note"}: what tuning all weights needs; {"warning"}: too little disk for checkpoints, the
-      first checkpoint that could not be written, or a first epoch that made the dev loss worse.
+    - a plan of a time box: {"planned_steps", "after_step", "share_used"}; in a box, steps also have "steps", the
+    planned number, and "epoch" of a dev loss is a fraction;
+    - {"resumed_at_step"}; {"note"}: the memory and disk that tuning all weights needs; {"warning"}: too little disk
+    for checkpoints, the first checkpoint that could not be written, or a worse dev loss after the first epoch.
 
     Raises InputError (lists all rows that cannot be trained on), TrainingDiverged (a NaN, an infinity or losses that
-    rise and stay high, with the ids of the rows; the best trained epoch so far, if any, is written to `output.adapter`
-    first), ModelError (the model cannot be trained), RunError (the checkpoint is another run's, or the result does not
-    fit on the disk), WorkerExited (another process exited).
+    rise and stay high, with the ids of the rows; before that, the best trained epoch so far, if any, is written to
+    `output.adapter`), ModelError (the model cannot be trained), RunError (the checkpoint is from another run, or the
+    result does not fit on the disk), WorkerExited (another process exited).
     """
     # 1. Check all rows before anything is allocated.
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
     release_freed_memory()
     # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
     with start_training(module, config, len(rows), world, loss) as state:
-        # A GPU may have held the whole model until its shards replaced it, so the peak counts from here.
+        # Before the shards, a GPU may have had the whole model, so the peak is measured from here.
         reset_peak_memory(state.module.device)
         loss.check_model(module)
         # 3. Resume from the checkpoint, if there is one.
@@ -85,7 +86,7 @@ def train(
         planner = None
         if output.box:
             planner = BoxPlanner(output.box, state.progress, state.total_steps, output.log)
-        # 4. Train epoch after epoch, or third after third of a time box; each ends with a dev loss and a checkpoint.
+        # 4. Train each epoch, or each part of a time box. Each ends with a dev loss and a checkpoint.
         if not _is_finished(state, planner):
             _run_epochs(state, module, rows, dev_rows, checkpointer, planner)
         # 5. Write the weights of the best epoch.
@@ -103,7 +104,7 @@ def _run_epochs(
     checkpointer: Checkpointer,
     planner: BoxPlanner | None,
 ) -> None:
-    """Check the disk space, then run all remaining epochs. A run that diverges leaves its best trained epoch."""
+    """Check the disk space, then run all remaining epochs. A run that diverges writes its best trained epoch."""
     output, progress = checkpointer.output, state.progress
     disk = forecast.compute_disk_space(module, state.config)
     if state.world.is_leader and (warning := forecast.check_disk_space(disk, output.checkpoint)):
@@ -124,7 +125,7 @@ def _run_epochs(
         if not progress.best_epoch:
             raise
         _write_best(state, module, output)
-        best = f"The weights of epoch {progress.best_epoch}, the best so far, are in {output.adapter}."
+        best = f"The weights of epoch {progress.best_epoch}, the best epoch so far, are in {output.adapter}."
         raise TrainingDiverged(f"{error} {best}") from error
 
 
@@ -151,11 +152,11 @@ def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxP
 def _run_epoch(
     state: TrainingState, rows: Sequence[TokenRow], checkpointer: Checkpointer, planner: BoxPlanner | None
 ) -> None:
-    """Run the steps up to the next dev loss: to the end of the epoch, or as far as the planner says."""
+    """Run the steps until the next dev loss: to the end of the epoch, or until the planner requires a measurement."""
     progress, epoch_steps, epoch = state.progress, state.total_steps // state.config.epochs, 0
     batches: list[tuple[TokenRow, ...]] = []
     while not (planner.is_due if planner else progress.batch == epoch_steps):
-        # A resumed epoch skips the batches that are done: their order depends on seed and epoch alone.
+        # A resumed epoch skips its finished batches. Their order depends only on seed and epoch.
         if epoch != (epoch := progress.steps // epoch_steps + 1):
             batches = _make_epoch(state, rows, epoch, planner is not None)
         batch, started = batches[progress.steps % epoch_steps], time.perf_counter()
@@ -179,8 +180,8 @@ def _run_epoch(
 
 
 def _check_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float) -> None:
-    """Record the loss of a step. Raises TrainingDiverged with the rows of the batch if losses have risen and stay high;
-    see early_stopping.py."""
+    """Record the loss of a step. Raises TrainingDiverged with the rows of the batch if losses have risen and stay
+    high; see early_stopping.py."""
     progress = state.progress
     progress.epoch_loss += loss
     limit = early_stopping.spike_limit(progress.recent, progress.dev_losses[0])
@@ -196,7 +197,7 @@ def _check_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float) ->
 
 
 def _measure_best_loss(state: TrainingState, rows: Sequence[TokenRow]) -> float:
-    """Measure what the best weights so far, at first the untrained ones, lose on the rows."""
+    """Measure the loss of the best weights so far on the rows; at first, these are the untrained weights."""
     weights, placement = state.buffer.weights.data, state.placement
     current = weights.clone()
     weights.copy_(state.best)
@@ -208,23 +209,24 @@ def _measure_best_loss(state: TrainingState, rows: Sequence[TokenRow]) -> float:
 
 
 def _explain_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float, best_loss: float) -> str:
-    best = "the best weights so far have" if state.progress.best_epoch else "the untrained model has"
+    best = "the best weights so far had" if state.progress.best_epoch else "the untrained model had"
     return (
         f"Training stopped at step {state.progress.steps}: the loss rose and stayed high for "
-        f"{early_stopping.LASTING_STEPS} steps, at last to {loss:.2f}, where {best} {best_loss:.2f} on the same rows. "
-        f"Lower the learning rate (train: {{learning_rate: {state.config.learning_rate / 2:g}}}), which starts again "
-        f"from scratch. If the rows of the batch are wrong, correct them: {', '.join(row.id for row in batch)}. To "
-        "resume from the last checkpoint all the same, set train: {stop_on_spike: false}."
+        f"{early_stopping.LASTING_STEPS} steps. It is now {loss:.2f}; {best} {best_loss:.2f} on the same rows. "
+        f"Lower the learning rate (train: {{learning_rate: {state.config.learning_rate / 2:g}}}); training then starts "
+        f"again from the beginning. Or correct the rows of the batch if they are wrong: "
+        f"{', '.join(row.id for row in batch)}. To ignore this and resume from the last checkpoint, set train: "
+        "{stop_on_spike: false}."
     )
 
 
 def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Output) -> None:
-    """Measure the dev loss, keep the weights if they are the best so far, and log the epoch. Raises TrainingDiverged if
-    the loss or the score is NaN or infinite."""
+    """Measure the dev loss, copy the weights if they are the best so far, and log the epoch. Raises TrainingDiverged
+    if the loss or the score is NaN or infinite."""
     progress, started = state.progress, time.perf_counter()
     loss, score, evaluation = _measure_dev(state, dev_rows, output)
     earlier = zip(progress.scores, progress.dev_losses, strict=True)
-    # A tie in the score is decided by the dev loss, a tie in both by the earlier epoch.
+    # If scores are equal, the dev loss decides; if both are equal, the earlier epoch is the best.
     is_best = all((score, -loss) > (earlier_score, -earlier_loss) for earlier_score, earlier_loss in earlier)
     progress.epoch += 1
     progress.dev_losses.append(loss)
@@ -246,52 +248,52 @@ def _end_epoch(state: TrainingState, dev_rows: Sequence[TokenRow], output: Outpu
         figures["overfits"] = early_stopping.is_overfitting(progress.train_losses, progress.dev_losses)
     output.log({**figures, **evaluation})
     if progress.epoch == 1 and early_stopping.has_risen_at_once(progress.dev_losses):
-        period = "third of the training" if output.box else "epoch"
-        message = f"The loss on dev rose in the first {period}, {format_loss_change(*progress.dev_losses)}."
+        period = "part of the training" if output.box else "epoch"
+        message = f"The dev loss rose in the first {period}, {format_loss_change(*progress.dev_losses)}."
         remedy = f"lower the learning rate (train: {{learning_rate: {state.config.learning_rate / 2:g}}})"
-        output.log({"warning": f"{message} If it does not fall later, {remedy}."})
+        output.log({"warning": f"{message} If it does not fall again, {remedy}."})
 
 
 def _measure_dev(
     state: TrainingState, dev_rows: Sequence[TokenRow], output: Output
 ) -> tuple[float, float, dict[str, Any]]:
-    """Return the dev loss, the score by which the epoch is chosen, and all that `on_eval` returned."""
+    """Return the dev loss, the score by which the epoch is chosen, and the values from `on_eval`."""
     loss = measure_dev_loss(state.placement, dev_rows, state.config.micro_tokens)
     if not math.isfinite(loss):
         raise TrainingDiverged(_explain_dev_loss(state, dev_rows, loss))
-    # Only process 0 answers dev; the others wait for its score, so that all choose the same epoch.
+    # Only process 0 answers dev rows. The others wait for its score, so all choose the same epoch.
     evaluation = state.world.broadcast(dict(output.on_eval()) if state.world.is_leader else None)
     score = float(evaluation.get("score", -loss))
     if not math.isfinite(score):
         raise TrainingDiverged(
-            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so no epoch can be chosen by it. Look "
-            "at metric and check in the task file, which score the answers, or leave train: dev_metric out."
+            f"The score of epoch {state.progress.epoch + 1} on dev is {score}, so it cannot choose an epoch. Check "
+            "metric: and check: in the task file, which score the answers, or remove train: dev_metric."
         )
     return loss, score, evaluation
 
 
 def _explain_dev_loss(state: TrainingState, dev_rows: Sequence[TokenRow], loss: float) -> str:
-    # Every group is measured again by itself to find the rows.
+    # Measure every group of rows separately to find the rows.
     config, epoch = state.config, state.progress.epoch + 1
     groups = split_groups(dev_rows, state.placement.loss.group_size)
     losses = [measure_dev_loss(state.placement, group, config.micro_tokens) for group in groups]
     pairs = zip(groups, losses, strict=True)
     bad_ids = [row.id for group, group_loss in pairs if not math.isfinite(group_loss) for row in group]
     rest = f" and {len(bad_ids) - MAX_NAMED:,} more" if len(bad_ids) > MAX_NAMED else ""
-    rows = f"{', '.join(bad_ids[:MAX_NAMED])}{rest}" if bad_ids else "none alone"
+    rows = f"{', '.join(bad_ids[:MAX_NAMED])}{rest}" if bad_ids else "no single row"
     if epoch:
         remedy = f"Lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})."
     elif len(bad_ids) == len(dev_rows):
         remedy = "All rows fail: the model's weights are damaged. Download them again or use another model."
     else:
         remedy = (
-            "The model is not trained yet, so no setting causes this. Look at these rows or leave them out."
+            "The model is not trained yet, so no setting causes this. Correct these rows or leave them out."
         )
-    return f"The dev loss of epoch {epoch} is {loss}. Rows with such a loss: {rows}. {remedy}"
+    return f"The dev loss of epoch {epoch} is {loss}. Rows with a NaN or infinite loss: {rows}. {remedy}"
 
 
 def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -> None:
-    # All processes gather, because each may hold a part; only the first writes.
+    # All processes gather, because each may have a part of the weights; only the first writes.
     weights = state.placement.gather(state.best)
     if not state.world.is_leader:
         return
@@ -304,10 +306,10 @@ def _write_best(state: TrainingState, module: PreTrainedModel, output: Output) -
                     save_weights(module, folder)
     except OSError as error:
         file = output.checkpoint / CHECKPOINT_FILE
-        scratch = "it starts again from scratch, because no checkpoint could be written"
+        scratch = "it starts again from the beginning, because no checkpoint could be written"
         resume = f"it resumes from {file}" if file.exists() else scratch
         raise RunError(
-            f"The tuned weights cannot be written to {output.adapter} ({error}). Free some space and run the same "
+            f"The tuned weights cannot be written to {output.adapter} ({error}). Free disk space and run the same "
             f"command again: {resume}."
         ) from error
 
@@ -318,8 +320,8 @@ def _describe_full_tuning(
     scope = " in each process" if state.world.size > 1 else ""
     memory = format_size(forecast.compute_base_memory(module, state.config, state.world))
     return (
-        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned. Besides the model this needs {memory} of "
-        f"memory{scope} (weights in 32 bits, gradients, two optimizer states, the best epoch) and "
-        f"{format_size(disk.checkpoints + disk.result)} of disk in {output.checkpoint.parent} (a checkpoint and the "
-        f"next one while it is written; {format_size(disk.result)} of it for the tuned weights)."
+        f"All {module.num_parameters() / 1e6:,.0f} million weights are tuned. In addition to the model, this needs "
+        f"{memory} of memory{scope} (weights in 32 bits, gradients, two optimizer states, the best epoch) and "
+        f"{format_size(disk.checkpoints + disk.result)} on disk in {output.checkpoint.parent} (two "
+        f"checkpoints while one replaces the other, and {format_size(disk.result)} for the tuned weights)."
     )

@@ -1,8 +1,8 @@
-"""What training minimises: the contract of a loss, and the default one, cross-entropy of the learned tokens.
+"""What training minimises: the contract of a loss, and the default loss, the cross-entropy of the learned tokens.
 
-The cross-entropy holds the logits of one chunk of positions at a time. Logits are computed only where a learned token
-is predicted, chunk by chunk, and the gradients with respect to the hidden states (and to the head's weight and bias, if
-they are trained) in the same pass, so that nothing is computed twice.
+The cross-entropy stores the logits of only one chunk of positions at a time. Logits are computed only at positions
+where a learned token is predicted. The gradients with respect to the hidden states (and to the head's weight and bias,
+if they are trained) are computed in the same pass, so nothing is computed twice.
 
 B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens, D = width of the hidden states,
 V = vocabulary, C = positions of a chunk.
@@ -21,13 +21,13 @@ from etude.errors import ModelError
 from etude.training.rows.batches import MicroBatch, TokenRow
 
 CHUNK_LOGITS = 2**22
-"""Logits of one chunk on a processor: 16 MiB in fp32; larger chunks are no faster and raise the peak memory."""
+"""Logits of one chunk on a CPU: 16 MiB in fp32. Larger chunks are not faster and raise the peak memory."""
 CHUNK_LOGITS_GPU = 2**26
-"""Logits of one chunk on a GPU: 256 MiB in fp32. With a vocabulary of 152,000 a product then has 441 rows; CHUNK_LOGITS
-would give 27, too few to keep a GPU busy. Calculated, not measured."""
+"""Logits of one chunk on a GPU: 256 MiB in fp32. With a vocabulary of 152,000, a product then has 441 rows.
+CHUNK_LOGITS would give 27 rows, too few to keep a GPU busy. This was calculated and not measured."""
 
 LARGE_LOGIT = 100.0
-"""Logits up to this size reveal whether a model caps them; Gemma 2 caps at 30."""
+"""Logits of this size show whether a model caps them. Gemma 2 caps at 30."""
 
 
 class _SummedLoss(torch.autograd.Function):
@@ -54,15 +54,15 @@ class _SummedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # In 32 bits: rounded to 16 the factor would be off by up to 0.4% for all numbers alike.
+        # The factor stays in 32 bits: rounded to 16 bits, all gradients would be wrong by up to 0.4%.
         factor = grads[0]
         scaled = (g if g is None else (g.to(factor.dtype) * factor).to(g.dtype) for g in ctx.saved_tensors)
         return *scaled, None
 
 
 class _TokenLosses(torch.autograd.Function):
-    """-log softmax(hidden @ weight^T + bias)[target] of each of N, for losses in which the weight of a token depends on
-    all rows of a group. The backward computes the logits again, so that no more than a chunk of them is held."""
+    """-log softmax(hidden @ weight^T + bias)[target] of each of N, for losses in which the weight of a token depends
+    on all rows of a group. The backward pass computes the logits again, so only one chunk of them is in memory."""
 
     @staticmethod
     def forward(
@@ -97,7 +97,7 @@ def _split_chunks(total: int, size: int) -> list[slice]:
 
 
 class _Chunks:
-    """Computes the logits of one chunk after the other in place, in the same memory."""
+    """Computes the logits of one chunk after another in the same memory."""
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor | None, num_tokens: int) -> None:
         self.weight_VD, self.bias_V = weight_VD, bias_V
@@ -107,7 +107,7 @@ class _Chunks:
         self.wide = self.narrow if wide == weight_VD.dtype else torch.empty_like(self.narrow, dtype=wide)
 
     def compute_losses(self, hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
-        """Compute the losses of the chunk; afterwards `wide` holds its probabilities."""
+        """Compute the losses of the chunk. After this, `wide` contains its probabilities."""
         narrow_CV, wide_CV = self.narrow[: len(hidden_CD)], self.wide[: len(hidden_CD)]
         torch.mm(hidden_CD, self.weight_VD.t(), out=narrow_CV)
         if self.bias_V is not None:
@@ -115,15 +115,15 @@ class _Chunks:
         if wide_CV is not narrow_CV:
             wide_CV.copy_(narrow_CV)
         wide_CV -= wide_CV.amax(-1, keepdim=True)
-        # The largest logit is 0 from here on, so exp cannot overflow.
+        # From here on the largest logit is 0, so exp cannot overflow.
         at_target_C = wide_CV.gather(-1, targets_C[:, None])[:, 0]
         sums_C = wide_CV.exp_().sum(-1)
         wide_CV /= sums_C[:, None]
         return sums_C.log() - at_target_C
 
     def compute_gradient(self, targets_C: Tensor, out_CD: Tensor, factors_C: Tensor | None = None) -> None:
-        """Compute from the probabilities the gradient of the summed losses, each times its factor, with respect to the
-        hidden states; afterwards `narrow` holds that with respect to the logits."""
+        """Compute the gradient of the summed losses, each times its factor, with respect to the hidden states. Uses
+        the probabilities in `wide`. After this, `narrow` contains the gradient with respect to the logits."""
         narrow_CV, wide_CV = self.narrow[: len(targets_C)], self.wide[: len(targets_C)]
         wide_CV[torch.arange(len(targets_C), device=targets_C.device), targets_C] -= 1
         if factors_C is not None:
@@ -133,7 +133,7 @@ class _Chunks:
         torch.mm(narrow_CV, self.weight_VD, out=out_CD)
 
     def add_head_gradients(self, hidden_CD: Tensor, grad_VD: Tensor | None, grad_V: Tensor | None) -> None:
-        """Add the gradients of the head's weight and bias, from those of the logits."""
+        """Add the gradients of the head's weight and bias, computed from the gradient of the logits."""
         narrow_CV = self.narrow[: len(hidden_CD)]
         if grad_VD is not None:
             grad_VD += narrow_CV.t() @ hidden_CD
@@ -142,12 +142,12 @@ class _Chunks:
 
 
 def count_chunk_logits(device: torch.device) -> int:
-    """Maximum of logits that are held at once."""
+    """Return the maximum of logits in memory at once."""
     return CHUNK_LOGITS_GPU if device.type == "cuda" else CHUNK_LOGITS
 
 
 def compute_cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
-    """Sum of the losses of the batch's learned tokens, in nats."""
+    """Sum the losses of the batch's learned tokens, in nats."""
     hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     loss: Tensor = _SummedLoss.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
@@ -155,7 +155,7 @@ def compute_cross_entropy(module: PreTrainedModel, batch: MicroBatch, hidden_BTD
 
 
 def compute_row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
-    """Sum of the log-probabilities of each row's learned tokens, (B,) in nats."""
+    """Sum the log-probabilities of each row's learned tokens: (B,) in nats."""
     hidden_ND = hidden_BTD.flatten(0, 1)[batch.positions]
     head = module.get_output_embeddings()
     losses_N = _TokenLosses.apply(hidden_ND, head.weight, head.bias, batch.targets)  # type: ignore[no-untyped-call]
@@ -167,9 +167,9 @@ def compute_row_log_probs(module: PreTrainedModel, batch: MicroBatch, hidden_BTD
 def check_head(module: PreTrainedModel) -> None:
     """Raise ModelError if the model's logits are not exactly its head applied to its last hidden states.
 
-    Some models scale or cap their logits; a loss without that would silently train something else. The head's input
-    must equal the hidden states, up to rounding, and large numbers in place of its output must come out as the logits,
-    to the last bit. Leaves the module in eval mode.
+    Some models scale or cap their logits. A loss that ignores that would silently train something else. Two tests are
+    made: except for rounding, the head's input must equal the hidden states; and if the head's output is replaced by
+    large numbers, the logits must be exactly these numbers. Leaves the module in eval mode.
     """
     module.eval()
     ids = torch.arange(8, device=module.device)[None] % module.config.get_text_config().vocab_size
@@ -182,7 +182,7 @@ def check_head(module: PreTrainedModel) -> None:
         head_inputs.append(inputs[0])
         return large
 
-    # The head's output is replaced: whatever the model does afterwards shows in its logits.
+    # Replace the head's output, so the logits show every change that the model makes after its head.
     handle = head.register_forward_hook(replace_output)
     try:
         logits = module(input_ids=ids, use_cache=False).logits
@@ -196,33 +196,33 @@ def check_head(module: PreTrainedModel) -> None:
     if agree != [True] or not torch.equal(logits.float(), large.float()):
         raise ModelError(
             f"{type(module).__name__} scales or caps its logits after its head, which training does not support. "
-            "Set model: in the task file to one of another family, such as Llama, Qwen or SmolLM."
+            "In the task file, set model: to a model of another family, such as Llama, Qwen or SmolLM."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What training minimises: for the rows of one step, the sum of `compute` over their micro-batches, divided by the
-    sum of their `weight`; for dev the same over all dev rows.
+    """A loss to minimise. For the rows of one step it is the sum of `compute` over their micro-batches, divided by the
+    sum of their `weight`. The dev loss is the same over all dev rows.
 
-    Neither micro-batches nor the number of processes change the result: every process computes the micro-batches of its
-    own rows, divides by the weight of the whole step, and gradients are added up. Whatever a loss needs besides the
-    model (the log-probabilities of a reference, weights of rows) it looks up by the `id` of a row.
+    Neither micro-batches nor the number of processes change the result: every process computes the micro-batches of
+    its own rows and divides by the weight of the whole step; then the gradients are added up. A loss looks up other
+    data that it needs (the log-probabilities of a reference, weights of rows) by the `id` of a row.
     """
 
     name: str
-    """Part of a checkpoint's fingerprint: a run is not resumed with another loss."""
+    """Part of a checkpoint's fingerprint, so a run is never resumed with another loss."""
     compute: Callable[[PreTrainedModel, MicroBatch, Tensor], Tensor]
     """(model, micro-batch, its last hidden states (B, T, D)) -> a scalar, the sum over its rows. States at padding are
-    arbitrary. Called in train mode for a step; for dev in eval mode and without gradients. It may use the model's head
-    and no other layer: with `fsdp` only the head's weights are present."""
+    arbitrary. It is called in train mode for a step, and in eval mode without gradients for dev. It may use only the
+    model's head and no other layer, because with `fsdp` only the head's weights are present."""
     weight: Callable[[TokenRow], float] = attrgetter("num_trained")
-    """What a row adds to the divisor; above 0, and known before anything is computed."""
+    """The amount that a row adds to the divisor. It is above 0 and depends only on the row."""
     group_size: int = 1
-    """This many consecutive rows are always in one micro-batch, in their order: 2 for pairs."""
+    """This many consecutive rows are always in the same micro-batch and in order; 2 for pairs."""
     check_model: Callable[[PreTrainedModel], None] = check_head
-    """Raises ModelError if this loss does not fit the model; may leave the model in eval mode."""
+    """Raises ModelError if this loss does not work with the model. It may leave the model in eval mode."""
 
 
 supervised = Loss("supervised", compute_cross_entropy)
-"""Mean cross-entropy of the learned tokens, each with the same weight."""
+"""The mean cross-entropy of the learned tokens, each with the same weight."""

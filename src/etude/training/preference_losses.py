@@ -1,6 +1,6 @@
-"""Losses on preferences, each as a `Loss` for `train(..., loss=...)`, and the reference that they compare with.
+"""Losses for preferences, each a `Loss` for `train(..., loss=...)`, and the reference with which they compare.
 
-A pair is two rows, the better answer first; `kto` has groups of its own. The losses equal TRL's on the same rows
+A pair is two rows, the better answer first; `kto` has other groups. The losses equal TRL's on the same rows
 (tests/training/test_preference_losses.py). B = rows of a micro-batch.
 """
 
@@ -19,7 +19,7 @@ from etude.training.rows.batches import MicroBatch, TokenRow, collate
 Reference = Mapping[str, float]
 """Id of a row -> the log-probability of its answer under the model before training, from `compute_log_probs`."""
 BETA = 0.1
-"""How strongly the tuned model is held to the reference: the higher, the closer it stays."""
+"""How close the tuned model stays to the reference: the higher, the closer."""
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def compute_log_probs(
 ) -> dict[str, float]:
     """Compute for each row's id the sum of the log-probabilities of its learned tokens, in nats, in eval mode.
 
-    Computed before training, it is the `Reference` of the losses below. Ids must be unique.
+    If computed before training, it is the `Reference` of the losses below. Ids must be unique.
     """
     module.eval()
     placement = Placement(module, is_packed=can_pack(module))
@@ -41,8 +41,8 @@ def compute_log_probs(
 
 
 def dpo(reference: Reference, beta: float = BETA) -> Loss:
-    """Direct preference optimisation: -log sigmoid(beta * (gain of the better - gain of the worse)), a gain being the
-    log-probability above the reference's. Rafailov et al. 2023, arXiv 2305.18290."""
+    """Direct preference optimisation: -log sigmoid(beta * (gain of the better - gain of the worse)). A gain is the
+    log-probability minus the reference's. Rafailov et al. 2023, arXiv 2305.18290."""
 
     def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
         better, worse = _split_pairs(_compute_gains(module, batch, hidden_BTD, reference))
@@ -53,7 +53,7 @@ def dpo(reference: Reference, beta: float = BETA) -> Loss:
 
 def ipo(reference: Reference, beta: float = BETA) -> Loss:
     """Identity preference optimisation: the mean gains per token should differ by 1 / (2 beta). Azar et al. 2023, arXiv
-    2310.12036, with gains divided by the length of the answer, as in the authors' code."""
+    2310.12036; gains are divided by the length of the answer, as in the authors' code."""
 
     def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
         better, worse = _split_pairs(
@@ -66,8 +66,8 @@ def ipo(reference: Reference, beta: float = BETA) -> Loss:
 
 def orpo(beta: float = BETA) -> Loss:
     """Odds ratio preference optimisation, which needs no reference: the mean loss of the better answer's tokens, minus
-    beta * log sigmoid(log of the odds ratio). Hong et al. 2024, arXiv 2403.07691. The question's tokens are only read,
-    as everywhere in Étude; the authors' code also trains on them."""
+    beta * log sigmoid(log of the odds ratio). Hong et al. 2024, arXiv 2403.07691. The question's tokens are not
+    trained on, as everywhere in Étude; the authors' code trains on them."""
 
     def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
         means = compute_row_log_probs(module, batch, hidden_BTD) / _count_trained(batch, hidden_BTD)
@@ -88,9 +88,9 @@ def kto(
     """Kahneman-Tversky optimisation, which needs no pairs: each answer is `good` or bad, by the row's id. Ethayarajh
     et al. 2024, arXiv 2402.01306.
 
-    Rows come in groups of `group` answers followed by as many mismatched ones (the question of one, the answer of
-    another), from which the divergence from the reference is estimated; `add_mismatched_rows` makes them. `weights` are
-    those of good and of bad answers.
+    Rows are in groups: `group` answers, then as many mismatched rows (the question of one row with the answer of
+    another), from which the divergence from the reference is estimated. `add_mismatched_rows` makes them. `weights`
+    are the weights of good and of bad answers.
     """
 
     def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ def kto(
 
 
 def add_mismatched_rows(rows: Sequence[TokenRow], group: int = 4) -> list[TokenRow]:
-    """Make the groups for `kto`: after each group of answers the same questions again, each with the answer of the row
-    before. Last rows that fill no group are left out."""
+    """Make the groups for `kto`: each group of answers, then the same questions again, each with the answer of the row
+    before. The last rows are left out if they do not fill a group."""
     result: list[TokenRow] = []
     for start in range(0, len(rows) - group + 1, group):
         answered = list(rows[start : start + group])
@@ -120,7 +120,7 @@ def add_mismatched_rows(rows: Sequence[TokenRow], group: int = 4) -> list[TokenR
 
 
 def accuracy(log_probs: Mapping[str, float], reference: Reference, rows: Sequence[TokenRow]) -> list[float]:
-    """For each pair of rows 1 if the better answer gained more than the worse, 0 if less, 0.5 if equally much."""
+    """Compute for each pair of rows: 1 if the better answer gained more than the worse, 0 if less, 0.5 if equal."""
     gains = [log_probs[row.id] - reference[row.id] for row in rows]
     return [
         0.5 if better == worse else float(better > worse)
@@ -142,7 +142,7 @@ def _get_weight(row: TokenRow) -> float:
 def _compute_gains(
     module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor, reference: Reference
 ) -> Tensor:
-    # (B,) the log-probability of each row, above the reference's.
+    # (B,) the log-probability of each row minus the reference's.
     now = compute_row_log_probs(module, batch, hidden_BTD)
     return now - now.new_tensor([reference[row.id] for row in batch.rows])
 
@@ -156,7 +156,7 @@ def _split_pairs(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_one_minus(log_p: Tensor) -> Tensor:
-    # log(1 - p), exact for p near 0 and near 1.
+    # log(1 - p), accurate for p near 0 and near 1.
     near_one = log_p > -0.6931
     return torch.where(
         near_one,

@@ -1,10 +1,10 @@
 """One step of the optimizer, and the state of a training run.
 
-The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py), so micro-batches,
-padding and the number of processes do not change it.
+The loss of a step is a sum over all rows of the global batch, divided by their weight (losses.py). Micro-batches,
+padding and the number of processes therefore do not change it.
 
-The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay is meant for
-matrices, embeddings included; norms and biases, which are vectors, do not decay, as in transformers' Trainer.
+The optimizer is AdamW over the buffer (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay applies
+to matrices, including embeddings. Norms and biases, which are vectors, do not decay, as in transformers' Trainer.
 """
 
 import math
@@ -32,15 +32,15 @@ from etude.training.rows.batches import TokenRow, count_groups_per_step
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW and its states, from which a checkpoint is written and into which it is read."""
+    """AdamW and its states, which checkpoints write and read."""
 
     adamw: torch.optim.AdamW
     mean: Tensor
-    """(all numbers,) running mean of the gradients."""
+    """(all numbers,) the running mean of the gradients."""
     square: Tensor
-    """(all numbers,) running mean of their squares."""
+    """(all numbers,) the running mean of the squared gradients."""
     counts: list[Tensor]
-    """Steps done, for matrices and for vectors."""
+    """The number of finished steps, for matrices and for vectors."""
 
     def step(self, learning_rate: float) -> None:
         """Update the weights by their gradient."""
@@ -49,17 +49,18 @@ class Optimizer:
         self.adamw.step()
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """All states by name; writing to these tensors changes the optimizer."""
+        """Return all states by name. Writing to these tensors changes the optimizer."""
         counts = {f"step_{number}": count for number, count in enumerate(self.counts)}
         return {"exp_avg": self.mean, "exp_avg_sq": self.square, **counts}
 
 
 def build_optimizer(weights: nn.Parameter, num_decayed: int, config: TrainConfig) -> Optimizer:
-    """Build the optimizer of `weights` (all numbers,), which have a gradient; the first `num_decayed` of them decay."""
+    """Build the optimizer of `weights` (all numbers,), which have a gradient. Weight decay applies to the first
+    `num_decayed` of them."""
     grad, mean, square = weights.grad, torch.zeros_like(weights), torch.zeros_like(weights)
     assert grad is not None
     end = len(weights) if config.weight_decay == 0 else num_decayed
-    # Two groups of views into one buffer: matrices decay, vectors do not.
+    # Two groups of views of one buffer: matrices decay, vectors do not.
     groups: list[dict[str, Any]] = []
     states: dict[Tensor, dict[str, Tensor]] = {}
     for span, decay in ((slice(0, end), config.weight_decay), (slice(end, len(weights)), 0.0)):
@@ -76,40 +77,41 @@ def build_optimizer(weights: nn.Parameter, num_decayed: int, config: TrainConfig
 
 @dataclass(slots=True, kw_only=True)
 class TrainResult:
-    """Counters and losses of a training run so far. A checkpoint holds these and the tensors of `TrainingState`."""
+    """Counters and losses of a training run so far. A checkpoint contains these and the tensors of `TrainingState`."""
 
     epoch: int = -1
-    """Epochs finished and measured; -1 before the base is measured."""
+    """The number of finished and measured epochs; -1 before the base is measured."""
     batch: int = 0
-    """Batches done in the current epoch."""
+    """The number of finished batches in the current epoch."""
     steps: int = 0
-    """Steps of the optimizer done, over all epochs."""
+    """The number of finished optimizer steps over all epochs."""
     tokens: int = 0
-    """Tokens computed in these steps, without padding and without dev."""
+    """The number of tokens computed in these steps, without padding and dev rows."""
     rows: int = 0
-    """Rows of these steps, counted once for each epoch."""
+    """The number of rows in these steps; each row counts once per epoch."""
     seconds: float = 0.0
     """Wall-clock seconds of steps and dev losses, over all attempts."""
     best_epoch: int = 0
-    """The epoch whose weights are kept; 0 is the untrained base."""
+    """The epoch with the best weights; 0 is the untrained base."""
     dev_losses: list[float] = field(default_factory=list)
-    """The loss on dev after each epoch, epoch 0 first; for the supervised loss in nats per trained token."""
+    """The dev loss after each epoch, epoch 0 first. For the supervised loss it is in nats per trained token."""
     scores: list[float] = field(default_factory=list)
-    """By which the best epoch is chosen, higher is better; the negative dev loss if `on_eval` returned no score."""
+    """The score of each epoch, by which the best is chosen; higher is better. Without a score from `on_eval`, it is
+    the negative dev loss."""
     train_losses: list[float] = field(default_factory=list)
-    """Mean loss of the steps of each finished epoch."""
+    """The mean loss of the steps of each finished epoch."""
     epoch_loss: float = 0.0
-    """Sum of the losses of the steps of the current epoch."""
+    """The sum of the losses of the current epoch's steps."""
     recent: list[float] = field(default_factory=list)
-    """Losses of the latest steps, with which the next is compared (early_stopping.py)."""
+    """The losses of the latest steps, with which the next loss is compared (early_stopping.py)."""
     num_risen: int = 0
-    """Latest steps in a row whose loss has risen (early_stopping.py)."""
+    """The number of latest consecutive steps with a risen loss (early_stopping.py)."""
     measured_steps: list[int] = field(default_factory=list)
-    """Steps done at each dev loss."""
+    """The number of finished steps at each dev loss."""
     plans: list[list[Any]] = field(default_factory=list)
-    """Each plan of a time box: steps done, steps planned in all, and the share of the box that was used."""
+    """Each plan of a time box: finished steps, planned steps in total, and the used share of the box."""
     box_used: float = 0.0
-    """Seconds of the time box that are used, over all attempts."""
+    """The used seconds of the time box, over all attempts."""
     step_seconds: list[float] = field(default_factory=list)
     """Seconds of the latest steps in a time box."""
     dev_seconds: float = 0.0
@@ -117,32 +119,32 @@ class TrainResult:
     total_dev_seconds: float = 0.0
     """Seconds of all dev losses in a time box."""
     num_trained: int = 0
-    """Distinct rows of all steps, set at the end."""
+    """The number of different rows in all steps; set at the end."""
     peak_memory: int = 0
-    """Peak bytes since this process began or resumed, set at the end; 0 if unknown."""
+    """The peak bytes since this process began or resumed; set at the end; 0 if unknown."""
 
     def compute_schedule_share(self) -> float:
-        """Compute the share of the learning rate's schedule that is done in a time box."""
+        """Compute the finished share of the learning rate's schedule in a time box."""
         start, num_steps, share = self.plans[-1]
         return float(share + (1 - share) * (self.steps - start) / max(1, num_steps - start))
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """A training run under way."""
+    """The state of a running training."""
 
     placement: Placement
-    """The model that computes, and where the learned weights are."""
+    """The model that computes, and the placement of the learned weights."""
     config: TrainConfig
     adapters: list[Adapter]
-    """Empty if all weights of the module are trained."""
+    """The adapters; empty if all weights of the module are trained."""
     buffer: Buffer
     """The trained weights, or this process's part of them."""
     optimizer: Optimizer
     best: Tensor
     """The buffer's weights at the best epoch."""
     total_steps: int
-    """Of all epochs."""
+    """The number of steps of all epochs."""
     progress: TrainResult = field(default_factory=TrainResult)
 
     @property
@@ -164,17 +166,17 @@ def start_training(
     world: World = SINGLE,
     loss: Loss = supervised,
 ) -> Iterator[TrainingState]:
-    """Prepare a new run over `module`: adapters, placement, buffer and optimizer.
+    """Context manager: prepare a new run over `module`, with adapters, placement, buffer and optimizer.
 
-    At the end the module and the random state of the processor and of the module's device are restored. Raises
-    ModelError if memory runs out, here or within the `with`.
+    At the end the module is restored, and so is the random state of the CPU and of the module's device. Raises
+    ModelError if memory runs out, also within the `with`.
     """
     devices = [module.device] if module.device.type == "cuda" else []
     is_sharded = world.size > 1 and config.data_parallel == "fsdp"
     with (
         explain_memory_errors(config, module.device),
         torch.random.fork_rng(devices),
-        # Fused layers keep references to weights, which shards replace.
+        # Fused layers have references to weights, which shards replace.
         nullcontext() if is_sharded else fuse_layers(module),
         _select_weights(module, config) as (adapters, parameters),
         _place_weights(module, parameters, world, is_sharded, loss) as (placement, own_parameters),
@@ -191,7 +193,7 @@ def start_training(
 def _place_weights(
     module: PreTrainedModel, parameters: list[nn.Parameter], world: World, is_sharded: bool, loss: Loss
 ) -> Iterator[tuple[Placement, Sequence[nn.Parameter]]]:
-    """Copy or shard the trained parameters; yield also this process's part of them."""
+    """Copy or shard the trained parameters; also yield this process's part of them."""
     if not is_sharded:
         yield Placement(module, world, loss, can_pack(module)), parameters
         return
@@ -215,8 +217,8 @@ def _select_weights(
 
 @contextmanager
 def unfreeze_weights(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Make every parameter trainable for the length of a `with`; yield each once (tied ones are one), matrices before
-    vectors, as the optimizer expects. Their own data is not written to: `use_buffer` trains copies."""
+    """Context manager: make every parameter trainable. Yields each once (tied parameters are one), matrices before
+    vectors, as the optimizer expects. Their own data does not change: `use_buffer` trains copies."""
     with preserve_modes(module):
         floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
         for parameter in floating:
@@ -236,19 +238,19 @@ def measure_dev_loss(placement: Placement, rows: Sequence[TokenRow], micro_token
 
 
 def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, float]:
-    """Do one step of the optimizer on one global batch; return its loss, gradient norm and learning rate.
+    """Do one optimizer step on one global batch; return its loss, gradient norm and learning rate.
 
     Raises TrainingDiverged, and leaves the weights unchanged, if the loss or the norm is NaN or infinite.
     """
     config, world, weights = state.config, state.world, state.buffer.weights
-    # Each process computes other rows, so its dropout differs.
+    # Each process computes other rows, so it needs other dropout.
     _set_seed(state.module.device, (config.seed * 1_000_003 + state.progress.steps) * world.size + world.rank)
     state.module.train()
-    # 1. Gradients of all micro-batches are added up, so their number does not matter.
+    # 1. Add up the gradients of all micro-batches, so their number does not matter.
     loss = accumulate_gradients(
         state.placement, batch, config.micro_tokens, lambda: state.placement.collect_gradients(state.buffer)
     )
-    # 2. The norm is that of the whole gradient over all processes, so all clip alike.
+    # 2. Compute the norm of the whole gradient over all processes, so all clip in the same way.
     total_norm = state.placement.compute_norm(state.buffer)
     nn.utils.clip_grads_with_norm_([weights], config.clip, total_norm)
     norm = float(total_norm)
@@ -256,10 +258,10 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
         ids = ", ".join(row.id for row in batch)
         raise TrainingDiverged(
             f"Training stopped at step {state.progress.steps + 1}: loss {loss}, gradient norm {norm}. "
-            f"Rows of the batch: {ids}. Look at these rows, or lower the learning rate "
+            f"Rows of the batch: {ids}. Correct these rows if they are wrong, or lower the learning rate "
             f"(train: {{learning_rate: {config.learning_rate / 2:g}}})."
         )
-    # 3. The optimizer updates the 32-bit buffer, and the model gets a copy.
+    # 3. Update the 32-bit buffer, and copy it to the model.
     rate = learning_rate(config, *_find_schedule_step(state))
     state.optimizer.step(rate)
     state.placement.update_model(state.buffer)
@@ -269,7 +271,7 @@ def train_step(state: TrainingState, batch: Sequence[TokenRow]) -> dict[str, flo
 
 
 def _set_seed(device: torch.device, seed: int) -> None:
-    # Not torch.manual_seed, which would seed every GPU, also those that other programs use.
+    # torch.manual_seed would seed every GPU, also those that other programs use.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -282,9 +284,9 @@ def accumulate_gradients(
     micro_tokens: int,
     collect: Callable[[], None] = lambda: None,
 ) -> float:
-    """Add the gradient of the batch's loss to the parameters, in each process for its own rows; return the loss of the
-    whole batch. `collect` is called after each backward."""
-    # Each row counts by its weight in the whole batch, whichever process computes it.
+    """Add the gradient of the batch's loss to the parameters. Each process does this for its own rows. Returns the
+    loss of the whole batch. `collect` is called after each backward pass."""
+    # Each row counts with its weight in the whole batch, whichever process computes it.
     weight = sum(map(placement.loss.weight, batch))
     losses = []
     for micro_batch, factor in placement.split_batch(batch, micro_tokens):
@@ -296,7 +298,7 @@ def accumulate_gradients(
 
 
 def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
-    """Find the step of the learning rate's schedule, and its number of steps."""
+    """Find the current step of the learning rate's schedule, and its number of steps."""
     if not state.progress.plans:
         return state.progress.steps, state.total_steps
     num_steps = state.progress.plans[-1][1]
@@ -304,8 +306,8 @@ def _find_schedule_step(state: TrainingState) -> tuple[float, int]:
 
 
 def learning_rate(config: TrainConfig, step: float, total_steps: int) -> float:
-    """Learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
-    # The first step already has a rate above 0.
+    """Compute the learning rate of step `step` (from 0) of `total_steps`: linear warm-up, then down to zero."""
+    # The rate of the first step is already above 0.
     warmup = max(1, round(config.warmup * total_steps))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup

@@ -1,9 +1,9 @@
-"""Training within a number of seconds: how many steps are planned, and when the loss on dev is measured.
+"""Training within a number of seconds: the number of planned steps, and the times at which the dev loss is measured.
 
-The number of steps is planned again every few steps from the seconds of the latest, so a machine that slows down ends
-with fewer steps and not later. The learning rate falls with the share of the box that is used, or of all epochs if they
-end before it; between two plans it falls evenly with the steps. Every plan is part of the run's progress, so a
-checkpoint resumes with the plans before it.
+Every few steps, the number of steps is planned again from the seconds of the latest steps. If the machine becomes
+slower, training does fewer steps and does not end later. The learning rate falls with the used share of the box, or
+with the finished share of all epochs if they end before the box. Between two plans it falls linearly with the steps.
+Every plan is part of the run's progress, so a resumed run has the plans before its checkpoint.
 """
 
 import statistics
@@ -15,16 +15,17 @@ from typing import Any
 from etude.training.step import TrainResult
 
 PLAN_STEPS = 5
-"""Steps between two plans."""
+"""The number of steps between two plans."""
 LATEST_STEPS = 8
-"""Steps whose median time is that of a step: one step in which the machine stalled does not count."""
-NUM_MEASUREMENTS = 3
-"""Dev losses in a box after the untrained model's, about evenly spaced."""
+"""The time of a step is the median of this many steps, so one slow step does not matter."""
+NUM_MEASUREMENTS, MEASURING_SHARE = 3, 0.1
+"""The number of dev losses in a box after the untrained model's, at about equal distances: at most this number, fewer
+if they would take more than this share of the box, but always at least the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBox:
-    """Seconds that a training may take, dev losses included. It ends at most one step and one dev loss later."""
+    """The seconds that a training may take, including dev losses. It ends at most one step and one dev loss later."""
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
@@ -32,15 +33,15 @@ class TimeBox:
 
 @dataclass(slots=True)
 class BoxPlanner:
-    """Plans the steps of a training under way. Only for a single process."""
+    """Plans the steps of a running training. Only for a single process."""
 
     box: TimeBox
     progress: TrainResult
     max_steps: int
-    """Steps of all epochs."""
+    """The number of steps of all epochs."""
     log: Callable[[Mapping[str, Any]], None]
     started: float = field(init=False)
-    """The clock at the start, as if all attempts had followed each other."""
+    """The clock at the start, minus the seconds of earlier attempts."""
 
     def __post_init__(self) -> None:
         self.started = self.box.clock() - self.progress.box_used
@@ -48,7 +49,7 @@ class BoxPlanner:
 
     @property
     def num_planned(self) -> int:
-        """Steps that are planned in all."""
+        """The total number of planned steps."""
         return int(self.progress.plans[-1][1])
 
     @property
@@ -59,31 +60,37 @@ class BoxPlanner:
         ]
 
     @property
+    def num_measurements(self) -> int:
+        """The number of dev losses of the whole training, without the untrained model's."""
+        affordable = int(MEASURING_SHARE * self.box.seconds / max(self.progress.dev_seconds, 1e-9))
+        return max(1, min(NUM_MEASUREMENTS, affordable))
+
+    @property
     def is_due(self) -> bool:
-        """Whether the dev loss is to be measured: about every third of the planned steps, and after the last."""
+        """Whether to measure the dev loss now: after equal shares of the planned steps, and after the last step."""
         done, planned = self.progress.steps, self.num_planned
-        interval = -(-planned // NUM_MEASUREMENTS)
-        is_close = planned - done <= interval // 2  # the last measurement is near
+        interval = -(-planned // self.num_measurements)
+        is_close = planned - done <= interval // 2  # the last measurement comes soon
         return done >= planned or (done - self.progress.measured_steps[-1] >= interval and not is_close)
 
     def add_step(self) -> None:
-        """Record the time of a step; plan again if it is time to."""
+        """Record the time of a step; plan again if a plan is due."""
         progress = self.progress
         progress.step_seconds = [*progress.step_seconds, self._count_seconds()][-LATEST_STEPS:]
         step_seconds = statistics.median(progress.step_seconds)
         if progress.box_used + step_seconds + progress.dev_seconds > self.box.seconds:
             self._plan(progress.steps, 1.0)
         elif progress.steps % PLAN_STEPS == 0:
-            num_left = max(1, NUM_MEASUREMENTS + 1 - len(progress.measured_steps))
+            num_left = max(1, self.num_measurements + 1 - len(progress.measured_steps))
             left = max(0.0, self.box.seconds - progress.box_used - num_left * progress.dev_seconds)
             planned = min(self.max_steps, progress.steps + max(1, int(left / max(step_seconds, 1e-9))))
             used = progress.box_used - progress.total_dev_seconds
             share = max(used / max(used + left, 1e-9), progress.steps / self.max_steps)
-            # The next step always has a learning rate above 0.
+            # The learning rate of the next step is always above 0.
             self._plan(planned, round(min(share, progress.steps / (progress.steps + 1)), 6))
 
     def add_measurement(self) -> None:
-        """Record the time of a dev loss. Without time for one more, no further step is planned."""
+        """Record the time of a dev loss. If there is no time for one more, plan no further step."""
         self.progress.dev_seconds = self._count_seconds()
         self.progress.total_dev_seconds += self.progress.dev_seconds
         is_over = self.progress.box_used + self.progress.dev_seconds > self.box.seconds
@@ -92,7 +99,7 @@ class BoxPlanner:
 
     def _count_seconds(self) -> float:
         before = self.progress.box_used
-        # Rounded, so that a resumed run plans the same whatever its clock shows.
+        # Rounded, so a resumed run makes the same plans with another clock.
         self.progress.box_used = round(self.box.clock() - self.started, 6)
         return self.progress.box_used - before
 

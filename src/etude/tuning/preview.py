@@ -1,4 +1,4 @@
-"""A look at what training would learn, row by row; nothing is trained and nothing is written."""
+"""Show what training would learn from some rows. Nothing is trained and nothing is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ class PreviewSpan:
     """A part of a row's text."""
 
     text: str
-    learned: bool  # whether training learns it; otherwise the model only reads it
+    learned: bool  # whether its tokens have weight in the loss; otherwise the model only reads them
     special: bool  # whether it consists of special tokens, such as the end of turn
 
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One row as it is learned."""
+    """One row as training sees it."""
 
     location: str  # `file:line`
     reason: str  # why this row was chosen, such as "the longest"
@@ -32,24 +32,24 @@ class PreviewRow:
 
 @dataclass(frozen=True)
 class Preview:
-    """What would be learned, the settings, and some rows."""
+    """The settings of training and some rows."""
 
     supervision: Sequence[str]
     settings: Sequence[tuple[str, object, str]]
     defaults: Mapping[str, object]
-    rows: Sequence[PreviewRow]  # rows that differ, from the shortest to the longest
+    rows: Sequence[PreviewRow]  # different rows, from the shortest to the longest
 
 
 def preview(task_file: Path | str, num_rows: int) -> Preview:
-    """Show at most `num_rows` rows as `train` would learn them. Raises the errors of `train` for the task, its rows and
-    weights, but accepts fewer rows."""
+    """Show at most `num_rows` rows as `train` would learn them. Raises the errors that `train` raises for the task,
+    its rows and the weights, except the error for too few rows."""
     from etude.training.rows.supervision import split_pieces
 
     task_run = open_training_task(task_file, least=PREVIEW_MIN)
     task, run = task_run.task, task_run.run
     min_sizes = (*choose_min_sizes(task_run), PREVIEW_MIN)
     split = compute_split(run, task, task_run.dataset, task_run.test, min_sizes)
-    if not len(split.dev):  # too few rows to train on, and nothing is measured here
+    if not len(split.dev):  # too few rows to train on; that does not matter here
         split = replace(split, dev=split.train)
     models = Models()
     student = build_student(task, split, models)

@@ -1,4 +1,4 @@
-"""The whole path of one training, top to bottom: read, check, split, estimate, ask, train, save.
+"""All steps of one training, in order: read, check, split, estimate, ask, train, save.
 
 task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.html, report.md
 """
@@ -59,7 +59,7 @@ NAME = METHOD.name
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training, as its run folder."""
+    """The run folder of a finished training."""
 
     run: Run
 
@@ -89,12 +89,13 @@ def train(
 ) -> Training:
     """Fine-tune the task's model on its training rows and write the run folder next to the task file.
 
-    Rows are split as `compare` splits them, and no test row is answered or shown; if they are too few for a verdict,
-    all of them are used to train or to choose the epoch. The result is that of the method fine_tune in a comparison
-    without a budget. `confirm` is asked once if the run would exceed the available memory or `budget` (in seconds;
-    None: the task's; without one, an hour). The same call on the same inputs continues an earlier one that was stopped,
-    to the same weights, and returns at once if it had finished; `fresh` starts again. Under torchrun all processes call
-    this function: the first one reports, the others compute their share of the steps, and all return the same run.
+    Rows are split as in `compare`, and no test row is answered or shown. If there are too few rows for a verdict, all
+    of them are used to train or to choose the epoch. The result is that of the method fine_tune in a comparison
+    without a budget. `confirm` is called once if the run would need more than the available memory or more than
+    `budget` (seconds; None: the task's budget, or an hour if it has none). The same call on the same inputs resumes a
+    stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
+    again. Under torchrun all processes call this function: the first one reports, the others compute their share of
+    the steps, and all return the same run.
 
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
     spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.
@@ -117,7 +118,7 @@ def train(
 def open_training_task(
     task_file: Path | str, budget: float | None = None, least: MinRows = TRAIN_MIN
 ) -> TaskRun:
-    """Load the task and its rows. Raises InputError with all errors, also for fewer rows than `least`."""
+    """Load the task and its rows. Raises InputError with all errors, including one for fewer rows than `least`."""
     task, dataset, test = load_task_rows(task_file, budget, least)
     task = replace(task, methods=(NAME,))
     unused = unused_keys(METHOD, task)
@@ -128,7 +129,7 @@ def open_training_task(
 
 def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
     """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows to train on, else
-    those of a training, which needs no test. The split uses the first that the rows are enough for."""
+    those of a training, which needs no test. The split uses the first sizes for which there are enough rows."""
     num_train = len(task_run.dataset) - MIN_DEV_ROWS - (0 if task_run.test else MIN_TEST_ROWS)
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 
@@ -136,8 +137,8 @@ def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
 def check_processes(task: Task, world: World) -> None:
     """Raise InputError if the processes of `world` cannot train together as the task asks."""
     if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
-        message = f"dev_metric needs the whole model in one process; fsdp splits it over {world.size}"
-        raise InputError([Issue("train: dev_metric", message, "true", "leave one of the two out")])
+        message = f"dev_metric needs the whole model in one process, but fsdp splits it over {world.size}"
+        raise InputError([Issue("train: dev_metric", message, "true", "remove one of the two")])
 
 
 def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
@@ -148,7 +149,7 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
     metric = choose_metric(task, split.train)
     notes = [*_warn_of_few_rows(task, split), *list_label_notes(task, split, metric)]
     _report_rows(task, split, write_data_record(run, task, split, metric, notes), on_event)
-    # 2. Load the weights and check that every row fits: the first seconds, and the memory of the model.
+    # 2. Load the weights and check that no row is too long. This takes seconds and the memory of the model.
     models = Models()
     student = build_student(task, split, models)
     context = FitContext(
@@ -169,7 +170,7 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
     if context.left_out:
         context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
 
-    # 3. Estimate and ask, only before the first step: a resumed run has its plan in run.json.
+    # 3. Estimate and ask, only before the first step. A resumed run has its plan in run.json.
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
         training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
@@ -199,7 +200,7 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
 
 
 def build_student(task: Task, split: Split, models: Models) -> Assistant:
-    """Build the student before training, without a look at the test. Raises InputError with the rows of train and dev
+    """Build the assistant that will be trained; the test is not read. Raises InputError with the rows of train and dev
     that are too long."""
     start = initial_assistant(replace(task, prompt_model=None), split.train, models)
     sealed = replace(split, test=split.test.select([], "sealed"))
@@ -222,8 +223,9 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
     sizes = f"{format_count(len(split.train), 'row')} to train on and {len(split.dev)} to choose the epoch"
     usual = USUAL_SIZES[task.kind].report
     return [
-        f"{sizes} are few, so another seed may give another result. Usual for tasks of this kind: {usual}. With "
-        f"{MIN_VERDICT_ROWS} rows or more, etude compare says whether tuning helps."
+        f"There are few rows ({sizes}), so another seed may give another result. "
+        f"Usual for this kind of task: {usual}. "
+        f"With at least {MIN_VERDICT_ROWS} rows, etude compare measures whether tuning helps."
     ]
 
 

@@ -1,7 +1,8 @@
 """Errors with the bodies and status codes of OpenAI's API."""
 
+import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,8 @@ ERROR_TYPES = {
     429: "rate_limit_error",
 }
 """Other statuses below 500 are `invalid_request_error`."""
+NOT_RETRIED = (408, 501, 507)
+"""OpenAI's clients would retry these at once, in vain, and slow the server down further."""
 
 
 class ApiError(Exception):
@@ -31,6 +34,7 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after: int | None = None,
     ) -> None:
+        message = message.encode(errors="replace").decode()  # it may quote half a character of the request
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
         self.retry_after = retry_after  # seconds after which the caller should try again
@@ -46,7 +50,7 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """The response with its status."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        if self.status == 408:  # OpenAI's clients would ask again at once, while the server is slow already
+        if self.status in NOT_RETRIED:
             headers["x-should-retry"] = "false"
         return JSONResponse(self.body, self.status, headers)
 
@@ -66,13 +70,20 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error))
         case RecursionError():
             return ApiError(400, "The body is nested too deeply.", code="invalid_value")
+        case UnicodeEncodeError():
+            return ApiError(
+                400, "The request contains half a character (a lone surrogate).", code="invalid_value"
+            )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            message = "The disk of this server is full. Free some space and send the request again."
+            return ApiError(507, message, code="disk_full")
     LOG.error("an answer failed", exc_info=error)
     return ApiError(500, "The server failed to answer. Its log says why.", code="internal_error")
 
 
 def to_body_error(issues: Sequence[Any], num_prefix: int = 0) -> ApiError:
-    """Converts pydantic's errors of a body to one error, of the deepest value. `num_prefix`: steps of each path that
-    come before the body's own."""
+    """Converts pydantic's errors of a body to one error, about the most deeply nested value. `num_prefix`: the number
+    of leading steps in each path that are not part of the body."""
     deepest = max(issues, key=lambda issue: len(issue["loc"]))
     if deepest["type"] == "json_invalid":
         return ApiError(400, f"The body is not JSON: {deepest['ctx']['error']}.", code="invalid_json")
@@ -82,8 +93,11 @@ def to_body_error(issues: Sequence[Any], num_prefix: int = 0) -> ApiError:
     return ApiError(400, f"{param or 'body'}: {deepest['msg']}.", param or None, "invalid_value")
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Make the app answer every error with such a body."""
+def add_error_handlers(
+    app: FastAPI, find_refusal: Callable[[str, str], ApiError | None] = lambda method, path: None
+) -> None:
+    """Make the app answer every error with a body in OpenAI's format. `find_refusal` gets the method and path of a
+    request without a route, and returns a better error than 404 or None."""
 
     @app.exception_handler(RequestValidationError)
     async def handle_invalid_body(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -91,6 +105,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code in (404, 405) and (refusal := find_refusal(request.method, request.url.path)):
+            return refusal.response
         url, message = f"({request.method} {request.url.path})", str(error.detail)
         message = {
             "Not Found": f"Invalid URL {url}.",
@@ -100,10 +116,9 @@ def add_error_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(ApiError)
-    async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
-        return error.response
-
-    @app.exception_handler(Exception)
     async def handle_other_error(request: Request, error: Exception) -> JSONResponse:
         return to_api_error(error).response
+
+    # Starlette raises an error of another class again after the response, which logs it and closes the connection.
+    for of_type in (ApiError, EtudeError, UnicodeEncodeError, RecursionError, OSError, Exception):
+        app.add_exception_handler(of_type, handle_other_error)

@@ -20,7 +20,7 @@ from etude.errors import InputError, Issue, RunError
 from etude.web.api_errors import ApiError
 
 LOG = logging.getLogger("etude.serve")
-MAX_WRONG, WRONG_SECONDS = 20, 60  # wrong keys that one address may send in so many seconds
+MAX_WRONG, WRONG_SECONDS = 20, 60  # wrong keys that one address may send within this time
 MAX_ADDRESSES = 1_000  # addresses whose wrong keys are counted; the oldest are forgotten first
 Scope = Literal["chat", "feedback", "admin", "files", "train", "evals"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -86,7 +86,7 @@ def find_hash(hashes: Iterable[str], key: str) -> int | None:
 
 
 def find_key(keys: Sequence[ApiKey], token: str) -> ApiKey | None:
-    """Return the key that a token is."""
+    """Return the key with this token; None if there is none."""
     position = find_hash((key.hash for key in keys), token)
     return None if position is None else keys[position]
 
@@ -102,18 +102,21 @@ class KeyRing:
         """Whether requests need no key."""
 
     def list_keys(self) -> tuple[ApiKey, ...]:
-        """Return the keys. If the file cannot be read, they are those it had before."""
+        """Return the keys. If the file can no longer be read, its previous keys stay valid."""
         try:
             state = self.file.stat() if self.file else None
             stamp = (state.st_mtime_ns, state.st_size) if state else None
             if self.file and stamp != self._stamp:
                 self._stamp, self._read = stamp, read_keys(self.file)
         except (OSError, InputError) as error:
-            LOG.error("etude serve: the keys stay as they were: %s", error)
+            LOG.error(
+                "etude serve: the previous keys stay valid, because the new ones cannot be read: %s", error
+            )
         return (*self._own, *self._read)
 
     def check(self, token: str, address: str) -> ApiKey:
-        """Return the key that a token is. Raises ApiError for a wrong one, and for any after MAX_WRONG of them."""
+        """Return the key with this token. Raises ApiError for a wrong token, and for every token after MAX_WRONG wrong
+        ones."""
         now = time.monotonic()
         times = self._wrong.get(address, deque())
         while times and now - times[0] > WRONG_SECONDS:
@@ -129,7 +132,11 @@ class KeyRing:
         times.append(now)
         if len(self._wrong) > MAX_ADDRESSES:
             del self._wrong[next(iter(self._wrong))]
-        raise ApiError(401, "A key is needed: Authorization: Bearer KEY.", code="invalid_api_key")
+        raise ApiError(
+            401,
+            "This server needs an API key. Send the header Authorization: Bearer KEY.",
+            code="invalid_api_key",
+        )
 
 
 def require_scope(keys: KeyRing, scope: Scope) -> Callable[[Request], Awaitable[None]]:

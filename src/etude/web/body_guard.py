@@ -1,4 +1,4 @@
-"""What a JSON API asks of the body of every request: its content type, its time and its size."""
+"""The checks of a request's body: its content type, the time it may take, and its size."""
 
 import asyncio
 
@@ -10,16 +10,16 @@ from etude.web.api_errors import ApiError
 
 MIN_RATE = 65_536  # bytes per second that a client must send after the first seconds
 TOO_LARGE = ApiError(
-    413, "The body is too large. The server's --limit body_bytes=N sets the limit of a chat."
+    413, "The body is too large. Start the server with --limit body_bytes=N to allow larger chats."
 )
 
 
 class BodyGuard:
-    """Middleware that reads a body without a content type, or with that of `curl -d`, as JSON, refuses one that is
-    late, and words the refusal of one that is too large as OpenAI does."""
+    """Middleware that reads a body without a content type, or with the one that `curl -d` sends, as JSON. It refuses a
+    body that arrives too slowly, and words the error for a body that is too large as OpenAI does."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
-        """`seconds` are those for a small body; a large one has more, at MIN_RATE."""
+        """`seconds`: the time for a small body; a large one has more time, in proportion to MIN_RATE."""
         self.app, self.seconds = app, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 try:
     import resource
-except ImportError:  # on Windows, where files have no such limit
+except ImportError:  # on Windows, which has no limit of open files
     resource = None  # type: ignore[assignment]
 
 SPARE_FILES = 256  # files that a server has open besides its connections
@@ -29,8 +29,8 @@ def limit_connections(wanted: int) -> int:
 class LimitedProtocol(H11Protocol):
     """uvicorn's protocol of one connection, with two limits, which a subclass sets.
 
-    A connection that has not sent the head of a request within `head_seconds` is closed. One above `max_connections`
-    takes the place of the oldest that waits for a head, or is closed itself if all others are being answered.
+    A connection that has not sent the head of a request within `head_seconds` is closed. If there are more than
+    `max_connections`, the oldest that still waits for a head is closed; if none waits, the new connection is closed.
     """
 
     max_connections, head_seconds = 1_000, 20.0
@@ -46,7 +46,7 @@ class LimitedProtocol(H11Protocol):
             waiting = [
                 item for item in self.connections if isinstance(item, LimitedProtocol) and item._is_waiting
             ]
-            # one that has sent a request before is probably an honest client's
+            # a connection that has already sent a request probably belongs to an honest client
             oldest = min(waiting, key=lambda item: (item.cycle is not None, item._opened_at))
             self.connections.discard(oldest)
             oldest.transport.abort()
@@ -68,7 +68,7 @@ class LimitedProtocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _watch(self) -> None:
-        """Start the time of a head, or end it once the head is there."""
+        """Start the timer for a head, or stop it once the head has arrived."""
         if self._timer and not self._is_waiting:
             self._timer.cancel()
             self._timer = None

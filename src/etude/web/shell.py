@@ -15,8 +15,8 @@ _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 class Shell:
     """Middleware that refuses foreign hosts and origins, adds headers, and gives every request an id.
 
-    Checking the Host header keeps out pages whose name was made to mean this machine (DNS rebinding). Checking the
-    Origin header keeps out other pages, because a browser sends a POST without a body from any page.
+    The check of the Host header stops DNS rebinding: a page whose domain name was changed to point to this machine.
+    The check of the Origin header stops all other pages, because a browser sends a POST without a body from any page.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class Shell:
         headers: Mapping[str, str] | None = None,
         on_answered: Callable[[Scope, int, float], None] | None = None,
     ) -> None:
-        """`refuse` builds the response to a refused request from a sentence. `hosts` and `origins` are the allowed
-        ones besides the server's own; None skips that check. `headers` are added unless the response has them.
+        """`refuse` builds the response to a refused request from a sentence. `hosts` and `origins` are allowed in
+        addition to the server's own; None skips the check. `headers` are added unless the response has them.
         `on_answered` is called with the scope, the status and the seconds of every request."""
         self.app, self.refuse, self.hosts, self.origins = app, refuse, hosts, origins
         self.headers, self.on_answered = headers or {}, on_answered
@@ -55,7 +55,7 @@ class Shell:
                     response_headers.setdefault(name, value)
             await send(message)
 
-        # Refused before anything of the body is read.
+        # Refused before the body is read.
         reason = self._find_refusal(headers)
         try:
             await (self.refuse(reason) if reason else self.app)(scope, receive, send_with_headers)
@@ -68,7 +68,7 @@ class Shell:
         host, origin = headers.get("host", ""), headers.get("origin", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].casefold()
         if self.hosts is not None and name not in self.hosts:
-            return f"Requests must name one of these hosts: {', '.join(self.hosts)}."
+            return f"The Host header of a request must be one of: {', '.join(self.hosts)}."
         is_own = origin.partition("://")[2].casefold() == host.casefold()
         if self.origins is None or not origin or is_own or {origin, "*"} & {*self.origins}:
             return ""

@@ -1,5 +1,6 @@
-"""How likely each label is for each text, by two classifiers that were not trained on the row: a linear SVM and
-complement naive Bayes over TF-IDF of words and character n-grams.
+"""The probability of each label for each text, from two classifiers that were not trained on the row.
+
+The classifiers are a linear SVM and complement naive Bayes over TF-IDF of words and character n-grams.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,16 +13,18 @@ FOLDS = 10
 MANY_ROWS = 2_000  # rows above which FEW_FOLDS leave enough to train on
 FEW_FOLDS = 5
 SHARPNESS = 4.0  # factor from the margins of the SVM to log odds
-MAX_TEXT = 2_000  # characters of a text that are read, from its beginning
-MIN_TEXT = 50  # the same of a set however large
-MAX_WORD_CHARS = 10_000_000  # characters of all texts together from which words are taken
+MAX_TEXT = 2_000  # most characters that are read of a text, from its beginning
+MIN_TEXT = 50  # characters of each text that are read even in the largest set
+MAX_WORD_CHARS = 10_000_000  # characters of all texts together that are read for words
 MAX_NGRAM_CHARS = 1_000_000  # the same for character n-grams
 MAX_WORDS = 50_000  # features that are words and pairs of words; four times as many are character n-grams
 Ints = NDArray[np.int64]
 LogProbabilities = NDArray[np.float32]  # classifiers by rows by labels
 
 
-def predict_labels(texts: Sequence[str], gold: Ints, first_copies: Ints) -> LogProbabilities:
+def predict_labels(
+    texts: Sequence[str], gold: Ints, first_copies: Ints, matrix: Any = None
+) -> LogProbabilities:
     """Predict each row's label by classifiers trained on the other folds; copies of a text are in one fold.
 
     `gold` numbers the labels from 0, each with at least `FOLDS` rows; `first_copies` gives for each text the position
@@ -31,7 +34,7 @@ def predict_labels(texts: Sequence[str], gold: Ints, first_copies: Ints) -> LogP
     from sklearn.naive_bayes import ComplementNB
     from sklearn.svm import LinearSVC
 
-    matrix = compute_tf_idf(texts)
+    matrix = compute_tf_idf(texts) if matrix is None else matrix
     svm, bayes = LinearSVC(C=0.3, tol=0.01, random_state=0), ComplementNB(alpha=0.3)
     result = np.full((2, len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
     for train, test in _split_folds(gold, first_copies):
@@ -46,8 +49,8 @@ def predict_labels(texts: Sequence[str], gold: Ints, first_copies: Ints) -> LogP
 
 
 def compute_tf_idf(texts: Sequence[str]) -> Any:
-    """Compute a sparse matrix, rows by features: words, pairs of words and character n-grams, each half of the row's
-    length."""
+    """Compute a sparse matrix, rows by features. Words with pairs of words, and character n-grams, have equal
+    weight."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -83,7 +86,7 @@ def fit_vectoriser(vectoriser: Any, texts: Sequence[str]) -> Any:
     try:
         return vectoriser.fit_transform(texts)
     except ValueError as error:
-        # scikit-learn has no error of its own for this case, so only the message identifies it.
+        # scikit-learn has no separate exception for this case; only the message identifies it.
         if "empty vocabulary" in str(error) or "no terms remain" in str(error):
             return None
         raise

@@ -1,20 +1,21 @@
 """Labels that look wrong, ranked, each with the label that its text suggests.
 
 Confident learning (Northcutt, Jiang and Chuang 2021): every row is judged by classifiers that were not trained on it.
-Where the classifiers disagree with a label, either the label or the classifier is wrong. Wrong labels are as frequent
-among the surest predictions as among others; mistakes of the classifiers become rarer the surer they are. So the share
-of disagreement among the surest predictions, over all labels and for each label, estimates the share of wrong labels,
-and the increase of disagreement among less sure predictions estimates the classifiers' own error. Both together give
-the probability that a row's label is wrong. Rows are reported from the one whose own label is the least likely: as many
-as the sum of these probabilities, with lower bounds for the shares of wrong labels, or more, down to the row from which
-fewer than half are wrong.
+If the classifiers disagree with a label, either the label or the prediction is wrong. Wrong labels are equally frequent
+among confident and less confident predictions, but the classifiers' own mistakes are rarer among confident ones. So
+the disagreement among the most confident predictions, over all labels and for each label, estimates the share of wrong
+labels. The additional disagreement among less confident predictions estimates the classifiers' own error. Both give
+the probability that a row's label is wrong. Rows are ranked by how unlikely their own label is. The number of reported
+rows is the sum of these probabilities, computed with lower bounds for the shares of wrong labels; more rows are
+reported as long as at least half of them are probably wrong.
 
-If texts say little about labels, or the surest predictions leave open whether any label is wrong, nothing is reported.
+Nothing is reported if the texts say little about the labels, or if the most confident predictions do not show that any
+label is wrong.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,32 +23,39 @@ from numpy.typing import NDArray
 from etude.base.formatting import format_count, list_first
 from etude.checks.excerpts import redact_label
 from etude.checks.kinds import LABELS, FindingKind, finds
-from etude.checks.labels.classifiers import predict_labels
-from etude.checks.material import Material, format_share
+from etude.checks.labels.classifiers import compute_tf_idf, predict_labels
+from etude.checks.material import Material, format_rows
 from etude.checks.rows.repeats import find_contradictory_rows
 from etude.stats.intervals import wilson
+from etude.text.label_lists import join_labels
 from etude.text.normal_forms import to_canonical
 from etude.types import Finding
 
 MIN_ROWS = 200  # rows below which nothing is reported
 MIN_LABEL_ROWS = 10  # different inputs of a label below which its rows are not judged
-MAX_ROWS = 30_000  # rows looked at, to limit time and memory; of a larger set an even sample
-# Share of the predictions of a label that count as its surest; up to half of them if rows are few.
+MAX_ROWS = 30_000  # most rows that are judged, to limit time and memory; an even sample of a larger set
+# Share of the predictions of a label that count as its most confident ones; up to half of them if there are few rows.
 SUREST = 0.25
-MIN_SUREST = 200  # surest predictions of all labels together
-# Share of the surest predictions that are mistaken, per rise of agreement from the next surest to them: 0.1 to 0.6 in
-# published sets with few wrong labels. Doubled for labels of ten rows.
+MIN_SUREST = 200  # most confident predictions of all labels together, at least
+# Error rate of the most confident predictions, as a multiple of their gain in agreement over the next most confident
+# ones: 0.1 to 0.6 in published sets with few wrong labels. Doubled for labels with ten rows.
 MISTAKEN = 0.5
-MIN_LABEL_SUREST = 10  # surest predictions of a label from which its own share of wrong labels is estimated
-# Cohen's kappa of predictions and labels, minus twice the rise of agreement among the surest, from which texts say
-# enough about labels.
+# Most confident predictions that a label needs for an estimate of its own share of wrong labels.
+MIN_LABEL_SUREST = 10
+# Texts say enough about labels if this is reached by Cohen's kappa of predictions and labels, minus twice the gain in
+# agreement of the most confident predictions.
 MIN_KAPPA = 0.15
-LIKELY = 0.3  # probability of a wrong label from which a row counts
-MIN_WRONG = 0.5  # probability of a wrong label down to which rows are reported
+LIKELY = 0.3  # lowest probability of a wrong label at which a row is counted
+MIN_WRONG = 0.5  # lowest probability of a wrong label at which further rows are reported
 SMOOTHING = 1e-4  # added to probabilities
-MIN_LOG_PROBABILITY = -12.0  # below which a classifier is not surer
+MIN_LOG_PROBABILITY = -12.0  # lower log-probabilities of a classifier are raised to this one
+MAX_LABELS = 100  # most labels that are judged if a row has several, the most frequent ones
 MAX_PAIRS = 4  # pairs of labels in the message
-RARE = 1e-3  # probability, over all pairs, below which so many rows of a pair of labels are no chance
+RARE = 1e-3  # a pair of labels counts as confused if chance gives so many rows with a lower probability, over all pairs
+WORKLIST_REMEDY = (
+    "Read the rows in this order. etude check TASK --worklist FILE writes them to a table with a column for the "
+    "right label; --fix --worklist FILE reads it back."
+)
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
@@ -55,13 +63,16 @@ Ints = NDArray[np.int64]
 @finds(FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS)
 def check_wrong_labels(material: Material) -> Iterator[Finding]:
     """Find rows whose label looks wrong; rows of a contradiction are not reported a second time."""
+    if material.task.several:
+        yield from check_wrong_lists(material)
+        return
     total = len(material.rows)
     sample = np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(np.int64)).tolist()
     labels = {row: material.outputs[row] for row in sample}
     distinct = {(int(material.input_hashes[row]), label) for row, label in labels.items()}
     counts = Counter(label for _, label in distinct)
     rows = [row for row, label in labels.items() if counts[label] >= MIN_LABEL_ROWS]
-    # Sorted by content, so that the folds are the same in any order of the file.
+    # Sorted by content, so that the folds do not depend on the order of the file.
     rows.sort(key=lambda row: (material.input_hashes[row], labels[row]))
     names = sorted({labels[row] for row in rows})
     if len(rows) < MIN_ROWS or len(names) < 2:
@@ -73,25 +84,57 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
     wrong = [index for index in ranked.tolist() if rows[index] not in contradictory]
     if not wrong:
         return
-    sampled = f" ({len(sample):,} of {total:,} rows were looked at)" if len(sample) < total else ""
+    sampled = f" ({len(sample):,} of {total:,} rows were checked)" if len(sample) < total else ""
     yield material.finding(
         "wrong_label",
         "warning",
         [rows[index] for index in wrong],
-        f"{format_count(len(wrong), 'label looks', 'labels look')} wrong, "
-        f"{format_share(len(wrong), len(rows))}{sampled}; the most suspicious come first, each with the label that its "
-        f"text suggests. Of all labels {share.low:.1%} to {share.high:.1%} are probably wrong. "
+        f"{format_rows('have', len(wrong), len(rows))} a label that looks wrong{sampled}. The most suspicious rows "
+        f"come first, each with the label that its text suggests. Between {share.low:.1%} and {share.high:.1%} of all "
+        "labels are probably wrong. "
         f"{_describe_pairs(names, gold, suggested, wrong)}",
-        "Read the rows in this order. etude check TASK --worklist FILE writes them to a table with a column for the "
-        "right label; --fix --worklist FILE reads it back.",
+        WORKLIST_REMEDY,
         subjects=[redact_label(names[suggested[index]]) for index in wrong],
         excerpts=material.show_rows(rows[index] for index in wrong[:10]),
         numbers={"rows": len(wrong), "of": len(rows)},
     )
 
 
+def check_wrong_lists(material: Material) -> Iterator[Finding]:
+    """Find rows whose list of labels has a missing or a superfluous label."""
+    total = len(material.rows)
+    sample = np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(np.int64))
+    # Sorted by content, so that the folds do not depend on the order of the file.
+    rows = sorted(sample.tolist(), key=lambda row: (material.input_hashes[row], material.outputs[row]))
+    if len(rows) < MIN_ROWS:
+        return
+    texts, lists = [material.inputs[row] for row in rows], [material.list_labels(row) for row in rows]
+    contradictory = find_contradictory_rows(material)
+    hashes = material.input_hashes[rows].tolist()
+    wrong = [one for one in find_wrong_lists(texts, lists, hashes) if rows[one.row] not in contradictory]
+    if not wrong:
+        return
+    sampled = f" ({len(sample):,} of {total:,} rows were checked)" if len(sample) < total else ""
+    missing = Counter(f"{label} is missing" for one in wrong for label in one.missing)
+    missing.update(f"{label} does not fit" for one in wrong for label in one.superfluous)
+    described = list_first(
+        missing.most_common(), MAX_PAIRS, "; ", lambda pair: f"{pair[0]} in {format_count(pair[1], 'row')}"
+    )
+    yield material.finding(
+        "wrong_label",
+        "warning",
+        [rows[one.row] for one in wrong],
+        f"{format_rows('have', len(wrong), len(rows))} a list of labels that looks wrong{sampled}. The most suspicious "
+        f"rows come first, each with the list that its text suggests. {redact_label(described)}.",
+        WORKLIST_REMEDY,
+        subjects=[redact_label(one.suggested) for one in wrong],
+        excerpts=material.show_rows(rows[one.row] for one in wrong[:10]),
+        numbers={"rows": len(wrong), "of": len(rows)},
+    )
+
+
 def _describe_pairs(names: Sequence[str], gold: Ints, suggested: Ints, wrong: Sequence[int]) -> str:
-    """Say which labels are confused: pairs with more rows than wrong labels at random would have."""
+    """Describe which labels are confused: pairs with more rows than random errors would give."""
     from scipy.stats import binom
 
     pairs = Counter((int(suggested[index]), int(gold[index])) for index in wrong)
@@ -103,37 +146,37 @@ def _describe_pairs(names: Sequence[str], gold: Ints, suggested: Ints, wrong: Se
             habits.append(pair)
 
     def describe(pair: tuple[int, int]) -> str:
-        return f"{names[pair[0]]} as {names[pair[1]]}: {format_count(pairs[pair], 'row')}"
+        return f"{names[pair[0]]} labelled as {names[pair[1]]} in {format_count(pairs[pair], 'row')}"
 
     listed = list_first(habits or [pair for pair, _ in pairs.most_common()], MAX_PAIRS, "; ", describe)
     if not habits:
-        return redact_label(f"They look random: no pair of labels stands out ({listed}).")
+        return redact_label(f"The errors look random: no pair of labels is confused often ({listed}).")
     others = len(wrong) - sum(pairs[pair] for pair in habits)
-    note = f" The other {format_count(others, 'row looks', 'rows look')} random." if others else ""
-    return redact_label(f"Not at random: {listed}.{note}")
+    note = f" The other {format_count(others, 'error looks', 'errors look')} random." if others else ""
+    return redact_label(f"The errors have a pattern: {listed}.{note}")
 
 
 class WrongShare(NamedTuple):
-    """Bounds of the share of labels that is wrong."""
+    """Bounds of the share of wrong labels."""
 
     low: float
-    """By the surest predictions that disagree with their label, less the classifiers' own mistakes."""
+    """From the most confident predictions that disagree with their label, minus the classifiers' own mistakes."""
     high: float
-    """By all predictions that disagree, since people also mistake texts on which classifiers are not sure."""
+    """From all predictions that disagree, because people also mislabel texts on which classifiers are uncertain."""
 
 
-def find_wrong_labels(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints, WrongShare]:
-    """Return (rows whose label looks wrong, the most suspicious first; the likeliest label of each row; the share of
-    wrong labels).
+def find_wrong_labels(texts: Sequence[str], gold: Ints, matrix: Any = None) -> tuple[Ints, Ints, WrongShare]:
+    """Return the rows whose label looks wrong, the most suspicious first; the likeliest label of each row; and the
+    share of wrong labels.
 
-    `gold` numbers the labels from 0, each with as many rows as `predict_labels` needs.
+    `gold` numbers the labels from 0; each label has at least as many rows as `predict_labels` needs.
     """
     from scipy.special import softmax
     from sklearn.isotonic import IsotonicRegression
 
     first: dict[str, int] = {}
     copies = np.array([first.setdefault(to_canonical(text), row) for row, text in enumerate(texts)])
-    predictions = np.maximum(predict_labels(texts, gold, copies), MIN_LOG_PROBABILITY)
+    predictions = np.maximum(predict_labels(texts, gold, copies, matrix), MIN_LOG_PROBABILITY)
     probabilities = softmax(predictions.mean(axis=0), axis=1) + SMOOTHING
     likeliest, own = probabilities.argmax(axis=1), probabilities[np.arange(len(gold)), gold]
     suspicion, low = _estimate_wrong(probabilities, likeliest, own, gold)
@@ -152,9 +195,7 @@ def find_wrong_labels(texts: Sequence[str], gold: Ints) -> tuple[Ints, Ints, Wro
 def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: Ints) -> tuple[Floats, float]:
     """Estimate the probability that each row's label is wrong, and the lower bound of the share of wrong labels.
 
-    `own` is the probability of each row's label.
-
-    0 for all rows if texts say little about labels.
+    `own` is the probability of each row's label. Both results are 0 if texts say little about labels.
     """
     from sklearn.isotonic import IsotonicRegression
     from sklearn.metrics import cohen_kappa_score
@@ -167,25 +208,25 @@ def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: I
     rise = max(1 - agrees[~surest & (rank >= 1 - 2 * share)].mean() / level, 0)
     if cohen_kappa_score(likeliest, gold) - 2 * rise < MIN_KAPPA:
         return np.zeros(len(gold)), 0.0
-    # Step 1: the classifiers' own error, and how often they are right at each level of sureness.
+    # Step 1: the classifiers' own error, and how often they are right at each level of confidence.
     mistaken = MISTAKEN * rise * (1 + MIN_LABEL_ROWS * num_labels / len(gold))
     right = (1 - mistaken) * np.minimum(IsotonicRegression().fit(rank, agrees).predict(rank) / level, 1)
-    # Step 2: the share of wrong labels, of all labels and of each label with enough sure predictions.
+    # Step 2: the share of wrong labels, over all labels and for each label with enough confident predictions.
     low = max(_bound_share(~agrees[surest]) - mistaken, 0.0)
     wrong = np.full(num_labels, low)
     for label in range(num_labels):
         agreements = agrees[surest & (likeliest == label)]
         if len(agreements) >= MIN_LABEL_SUREST:
             wrong[label] = max(wrong[label], _bound_share(~agreements) - mistaken)
-    # Step 3: the odds of both for each row. A wrong label is half of the time any other label and half of the time a
-    # likely one; a right label that a classifier misses is a likely one.
+    # Step 3: the odds of both errors for each row. A wrong label is assumed to be any other label half of the time, and
+    # a likely one half of the time. A right label that a classifier misses is assumed to be a likely one.
     rest = (probabilities.sum(axis=1) - probabilities.max(axis=1)) / (num_labels - 1)
     odds = wrong[likeliest] * right * (1 + rest / own) / 2
     return np.where(agrees, 0, odds / np.maximum(odds + 1 - right, SMOOTHING)), low
 
 
 def _rank_sureness(probabilities: Floats, likeliest: Ints) -> Floats:
-    """Rank how sure each row's prediction is among those of the same label, from 0 to 1."""
+    """Rank the confidence of each row's prediction among the predictions of the same label, from 0 to 1."""
     best = np.partition(probabilities, -2, axis=1)
     lead = best[:, -1] / best[:, -2]
     ranks = np.zeros(len(probabilities))
@@ -198,3 +239,40 @@ def _rank_sureness(probabilities: Floats, likeliest: Ints) -> Floats:
 def _bound_share(wrong: NDArray[np.bool_]) -> float:
     """Compute the lower bound of a share's 95% interval."""
     return wilson(int(wrong.sum()), len(wrong))[0]
+
+
+class WrongList(NamedTuple):
+    """A row whose list of labels looks wrong."""
+
+    row: int
+    suggested: str
+    """The list that its text suggests, as one text."""
+    missing: tuple[str, ...]
+    superfluous: tuple[str, ...]
+
+
+def find_wrong_lists(
+    texts: Sequence[str], lists: Sequence[Sequence[str]], hashes: Sequence[int]
+) -> list[WrongList]:
+    """Find the rows with a missing or a superfluous label, the most suspicious first.
+
+    `hashes` are equal for equal texts. Labels with fewer than MIN_LABEL_ROWS different texts are not judged.
+    """
+    counts = Counter(
+        label for label, _ in {(label, hashes[row]) for row, labels in enumerate(lists) for label in labels}
+    )
+    names = [label for label, number in counts.most_common(MAX_LABELS) if number >= MIN_LABEL_ROWS]
+    matrix = compute_tf_idf(texts)
+    changes: dict[int, list[tuple[int, str]]] = {}  # row -> (rank among the rows of the label, label)
+    for name in names:
+        gold: Ints = np.array([int(name in labels) for labels in lists])
+        if len(gold) - gold.sum() < MIN_LABEL_ROWS:
+            continue
+        for rank, row in enumerate(find_wrong_labels(texts, gold, matrix)[0].tolist()):
+            changes.setdefault(row, []).append((rank, name))
+    wrong = []
+    for row in sorted(changes, key=lambda row: (min(changes[row]), row)):
+        flipped, labels = {name for _, name in changes[row]}, set(lists[row])
+        missing, superfluous = sorted(flipped - labels), sorted(flipped & labels)
+        wrong.append(WrongList(row, join_labels(labels ^ flipped), tuple(missing), tuple(superfluous)))
+    return wrong

@@ -1,1 +1,1 @@
-"""Languages of texts, and texts in another language than the others."""
+"""Languages of texts, and texts in a different language from most."""

@@ -1,7 +1,8 @@
-"""The language of a text, by py3langid, whose model comes with its package.
+"""The language of a text, identified by py3langid; its package contains the model.
 
-Lui and Baldwin 2012: naive Bayes over runs of bytes. Only common languages are candidates, because every further one
-makes short texts less sure; a text in another language is identified as a similar one or not at all.
+Lui and Baldwin 2012: naive Bayes over runs of bytes. Only common languages are candidates, because each additional
+language makes the result for short texts less certain. A text in an unlisted language is identified as a similar
+language, or is not identified.
 """
 
 import re
@@ -22,7 +23,7 @@ LANGUAGES: Mapping[str, str] = {
 MAX_CHARS = 1_000  # characters of a text that are read
 MIN_WORDS = 5  # words below which the language of a text is not identified
 MIN_PROBABILITY = 0.98  # of an identified language
-MIN_GUESS = 0.5  # of a guess, of which only many together say anything
+MIN_GUESS = 0.5  # of a guess; guesses are used only in large numbers
 MAIN_SHARE = 0.8  # share of the texts with a known language from which that language is the set's main one
 MIN_TEXTS = 20  # texts with a known language below which a set has no main language
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese, which are written without spaces; for a class of characters.
@@ -37,15 +38,15 @@ def count_words(text: str) -> int:
 
 
 def identify_language(text: str) -> str | None:
-    """Identify the language of a text; None if it is not sure, as for most names, code and short texts."""
+    """Identify the language of a text; None if it is uncertain, as for most names, code and short texts."""
     beginning = text[:MAX_CHARS]
     return _classify(beginning, MIN_PROBABILITY) if count_words(beginning) >= MIN_WORDS else None
 
 
 def find_main_language(languages: Sequence[str | None], texts: Sequence[str] = ()) -> str | None:
-    """Return the language of nearly all texts with a known one; if there is none, of nearly all `texts` by guesses.
+    """Return the main language: the one of nearly all texts whose language is known.
 
-    None if no language is that frequent.
+    If there is no such language, the languages of `texts` are guessed. Returns None if no language is that frequent.
     """
     return _find_usual(languages) or (_find_usual(guess_languages(texts, languages)) if texts else None)
 
@@ -57,7 +58,7 @@ def _find_usual(languages: Iterable[str | None]) -> str | None:
 
 
 def guess_languages(texts: Sequence[str], languages: Sequence[str | None]) -> Iterator[str | None]:
-    """Yield the identified language of each text or, of a text too short for that, a guess."""
+    """Yield the identified language of each text, or a guess if the text is too short to identify it."""
     for text, language in zip(texts, languages, strict=True):
         yield language or _classify(text[:MAX_CHARS], MIN_GUESS)
 

@@ -1,4 +1,4 @@
-"""Texts in another language than the set's main one, or than their own input."""
+"""Texts in a different language from most others, or from their own input."""
 
 import re
 from collections import Counter
@@ -14,7 +14,8 @@ from etude.types import Column, Finding
 
 MAX_NAMES = 4  # languages, or pairs of them, in a message
 SHORT_WORDS = 8  # words below which a text may be a name, a title or a list of them
-SAME_SHARE = 0.9  # share of the rows whose two languages are the same, from which the others stand out
+# Share of rows with the same language in both texts from which the other rows are exceptions.
+SAME_SHARE = 0.9
 ENDS = (".", "!", "?", "…", ".)", "。", "！", "？")
 QUOTES = ('"', "“", "„", "«", "‘", "'")
 # Words of an input that ask for another language.
@@ -23,9 +24,9 @@ _ASKING |= {name.casefold() for name in identification.LANGUAGES.values()}
 _SENTENCE = re.compile(r"[\n.!?:;。！？：；]+")
 
 
-@finds(FindingKind("language", "warning", "inputs, and free answers, in another language than the others"))
+@finds(FindingKind("language", "warning", "inputs and free-text answers in a different language from most"))
 def check_language(material: Material) -> Iterator[Finding]:
-    """Find inputs, and free answers, in a language that hardly any of the others are in."""
+    """Find inputs, and free answers, in a language that is rare in the set."""
     yield from _check_column(material, "input", material.inputs, material.input_languages)
     if material.is_free_text:
         yield from _check_column(material, "output", material.outputs, material.output_languages)
@@ -52,9 +53,9 @@ def _check_column(
         "language",
         "warning",
         list(others),
-        f"{format_rows('have', len(others), len(texts))} an {'input' if column == 'input' else 'answer'} in another "
-        f"language than most, which are in {main}: {listed}.",
-        "Translate or delete them, unless requests in that language are expected.",
+        f"{format_rows('have', len(others), len(texts))} an {'input' if column == 'input' else 'answer'} in a "
+        f"different language from most, which are in {main}: {listed}.",
+        "Translate or delete these rows, unless requests in that language are expected.",
         excerpts=(show(row) for row in others),
     )
 
@@ -65,7 +66,7 @@ def _asks_no_language(material: Material, row: int) -> bool:
 
 
 def _is_sentence(text: str, language: str) -> bool:
-    """Whether a text is long, or a short one may be a sentence: no name, title, list or quotation."""
+    """Whether a text is long, or is short but may be a sentence, not a name, title, list or quotation."""
     if identification.count_words(text) >= SHORT_WORDS:
         return True
     words = text.split()
@@ -79,15 +80,15 @@ def _is_sentence(text: str, language: str) -> bool:
     FindingKind(
         "answer_language",
         "warning",
-        "answers in another language than their input, in a set of several languages",
+        "answers in a different language from their input, in a set with several languages",
     ),
     tasks=FREE,
 )
 def check_answer_language(material: Material) -> Iterator[Finding]:
-    """Find free answers in another language than their input, if nearly all others are in the language of theirs.
+    """Find free answers in a different language from their input, if nearly all other answers match their input.
 
-    Sets in one language are left to `check_language`. Nothing is reported in a set of translations, nor for rows that
-    ask for another language or contain sentences in both.
+    `check_language` covers sets in one language. Nothing is reported in a set of translations, nor for rows that ask
+    for another language or contain sentences in both languages.
     """
     pairs: dict[int, tuple[str, str]] = {}
     for row in range(len(material.rows)):
@@ -104,26 +105,26 @@ def check_answer_language(material: Material) -> Iterator[Finding]:
         return
     rows = {row: pair for row, pair in different.items() if not _has_sentence_of_other(material, row, *pair)}
     if rows:
-        counts = Counter(f"{of_answer} to {of_input} input" for of_input, of_answer in rows.values())
+        counts = Counter(f"{of_answer} answer to {of_input} input" for of_input, of_answer in rows.values())
         yield material.finding(
             "answer_language",
             "warning",
             list(rows),
-            f"{format_rows('have', len(rows), len(material.rows))} an answer in another language than the input: "
-            f"{', '.join(f'{pair} in {number:,}' for pair, number in counts.most_common(MAX_NAMES))}. In nearly all of "
-            f"the {len(pairs):,} rows whose two languages are identified, they are the same.",
+            f"{format_rows('have', len(rows), len(material.rows))} an answer in a different language from the input: "
+            f"{', '.join(f'{pair} in {number:,}' for pair, number in counts.most_common(MAX_NAMES))}. The languages "
+            f"are the same in nearly all of the {len(pairs):,} rows in which both were identified.",
             "Write the answer in the language of the input, unless the input asks for another one.",
             excerpts=material.show_rows(rows),
         )
 
 
 def _identify_unquoted(text: str) -> str | None:
-    """Identify the language of a text without what it quotes."""
+    """Identify the language of a text without its quotations."""
     return identify_language(QUOTED.sub(" ", text[: 4 * identification.MAX_CHARS]))
 
 
 def _has_sentence_of_other(material: Material, row: int, of_input: str, of_answer: str) -> bool:
-    """Whether the input has a sentence in the language of the answer, or the answer one in that of the input."""
+    """Whether the input has a sentence in the answer's language, or the answer has one in the input's language."""
     texts = (material.rows[row].input[-1].content, of_answer), (material.outputs[row], of_input)
     return any(
         _identify_unquoted(sentence) == language

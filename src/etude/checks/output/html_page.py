@@ -20,7 +20,7 @@ from etude.checks.output.terminal import group_by_row, summarize
 from etude.types import Excerpt, Finding, Severity
 
 MAX_LOCATIONS = 300  # locations of a finding that are listed
-FEW_ROWS = 4  # rows of a finding that are visible at once; the others are folded
+FEW_ROWS = 4  # rows of a finding that are visible at once; the others are in a folded list
 _HERE = Path(__file__).parent
 # Control characters, and those that change the direction of text.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -66,7 +66,7 @@ def to_html(findings: registry.Findings) -> str:
                 kinds.setdefault(finding.kind, []).append(finding)
         groups = [FindingGroup(kind, severity, tuple(items)) for kind, items in kinds.items()]
         sections.append((severity, _TITLES[severity], groups))
-    # `2 errors, 1 warning and 3 notes in 1,200 rows`
+    # "2 errors, 1 warning and 3 notes in 1,200 rows"
     numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
     counts = [formatting.format_count(number, name) for name, number in numbers.items() if number]
     listed = " and ".join(filter(None, [", ".join(counts[:-1]), *counts[-1:]])) or "Nothing found"
@@ -97,13 +97,13 @@ def _load_templates() -> Environment:
 
 
 def measure_share(finding: Finding) -> float:
-    """Return the share of the rows concerned among the rows looked at, 0 to 1."""
+    """Return the share of the checked rows that the finding is about, 0 to 1."""
     total = finding.numbers.get("of", 0)
     return min(finding.numbers.get("rows", len(finding.locations)) / total, 1) if total else 0.0
 
 
 def format_concerned(finding: Finding) -> str:
-    """Format the rows concerned and their share; "" for a finding on the set as a whole."""
+    """Format the number and share of the rows that the finding is about; "" for a finding on the whole set."""
     rows, total = int(finding.numbers.get("rows", len(finding.locations))), int(finding.numbers.get("of", 0))
     return material.format_share(rows, total) if rows and total else ""
 
@@ -114,7 +114,7 @@ def map_subjects(finding: Finding) -> dict[str, str]:
 
 
 def split_excerpt(excerpt: Excerpt) -> Iterator[tuple[str, bool]]:
-    r"""Split an excerpt at its spans: (text, whether it is marked), in order, none empty.
+    r"""Split an excerpt at its spans: yield (text, whether it is marked) in order, without empty texts.
 
     Characters that are invisible or change the direction of text are escaped: `\x92`.
     """

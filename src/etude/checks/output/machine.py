@@ -18,7 +18,8 @@ from etude.types import Example, Finding
 
 WORKLIST_COLUMNS = ("id", "location", "input", "label", "suggested_label", "corrected_label")
 MAX_CHARS = 100  # characters of a row's excerpts in SARIF
-MAX_RESULTS = 1000  # results of one finding in SARIF: readers show a few thousand in all
+# Results of one finding in SARIF, because readers display only a few thousand results in all.
+MAX_RESULTS = 1000
 
 
 def to_json(findings: Findings) -> str:
@@ -52,10 +53,10 @@ def to_worklist(findings: Findings, rows: Iterable[Example]) -> str:
 
 
 def to_sarif(findings: Findings) -> str:
-    """Format one result for each line of a finding; a finding on the whole set has one, in the file of examples.
+    """Format one result for each line of a finding. A finding on the whole set has one result, in the file of examples.
 
-    Several locations of one result would mean that all must change together, and readers show only the first. Paths
-    are relative to the root of the repository or, outside of one, to the working folder.
+    Each result has one location, because several would mean that all must change together, and readers display only the
+    first. Paths are relative to the root of the repository or, outside a repository, to the working folder.
     """
     first = {finding.kind: finding for finding in reversed(findings.items)}
     rules = []
@@ -64,7 +65,7 @@ def to_sarif(findings: Findings) -> str:
         text = kind.description if kind else name
         rules.append(
             {
-                "id": name,  # it says enough to need no name (SARIF 3.49.7)
+                "id": name,  # it is readable, so no name is needed (SARIF 3.49.7)
                 "shortDescription": {"text": f"{text[:1].upper()}{text[1:].removesuffix('.')}."},
                 "help": {"text": finding.remedy},
                 "defaultConfiguration": {"level": finding.severity},
@@ -90,7 +91,7 @@ def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, An
         if not file or not line:
             file, line = location, 1
         if file not in uris:
-            # relative to the root of its repository, percent-encoded; a file outside as a whole URI
+            # relative to the root of its repository, percent-encoded; an absolute URI if the file is outside
             path = findings.resolve_path(file).resolve()
             root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
             uris[file] = (

@@ -25,26 +25,26 @@ class Summary:
 
 
 def summarize(findings: Findings) -> Summary:
-    """Answer both questions, by the most severe finding on each side and only for what checks can see."""
+    """Answer both questions by the most severe finding of each; what the checks cannot see is not considered."""
     safety_kinds = {kind.name for kind in findings.kinds.values() if kind.safety}
     safety = [finding for finding in findings if finding.kind in safety_kinds]
     quality = [finding for finding in findings if finding.kind not in safety_kinds]
     return Summary(
-        good=_warn(quality) or "Nothing was found. No check can say whether the answers are true.",
+        good=_warn(quality) or "No problem was found. The checks cannot verify that the answers are true.",
         safe=_warn(safety)
-        or _list_kinds(safety, "note", "No error or warning; a person should read {}.")
-        or "Nothing personal, secret or unsafe was found, as far as rules can say.",
+        or _list_kinds(safety, "note", "No error or warning was found; a person should review {}.")
+        or "The rules found nothing personal, secret or unsafe.",
     )
 
 
 def _warn(findings: Sequence[Finding]) -> str:
     return _list_kinds(findings, "error", "Not yet, because of {}.") or _list_kinds(
-        findings, "warning", "Perhaps not: look at {}."
+        findings, "warning", "Perhaps not: review {}."
     )
 
 
 def _list_kinds(findings: Sequence[Finding], severity: str, sentence: str) -> str:
-    """Insert the kinds of a severity into a sentence, as `empty, echo and 2 more`; "" if there are none."""
+    """Insert the kinds of a severity into a sentence, such as `empty, echo and 2 more`; "" if there are none."""
     kinds = list(dict.fromkeys(finding.kind for finding in findings if finding.severity == severity))
     return sentence.format(list_first(kinds, MAX_KINDS)) if kinds else ""
 

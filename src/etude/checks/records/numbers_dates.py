@@ -1,7 +1,7 @@
-"""Numbers and dates by their values, in their usual formats: 12750 is 12,750 and 12.750,00 €.
+"""The values of numbers and dates in their usual formats: 12750 is 12,750 and 12.750,00 €.
 
-A format with two readings gives both: 12.750 is a number with thousands or with decimals, 5/4/2024 a day in May or in
-April. Signs are not read, and of a day with a time only the day.
+A format with two readings gives both: 12.750 has thousands or decimals, and 5/4/2024 is in May or in April. Signs are
+not read; of a date with a time, only the date is read.
 """
 
 import re
@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"\d+(?:[.,'’]\d+| \d{3}(?!\d))*")
 _SCALE = re.compile(
     r" ?(?:(%|per ?cent|prozent|pour ?cent|por ?cento?|procent)|(k|thousand|tausend)\b|(mill?i[oó]n\w*|mio|mln)\b)"
 )
-# What may surround a number that is the whole value.
+# What may surround the number in a text that is otherwise only that number.
 _AROUND = re.compile(
     r"(?:[^\w\d]|usd|eur|gbp|chf|jpy|cny|inr|aud|cad|sek|nok|dkk|pln|try|brl|kr|zł|fr|rs|euros?|dollars?|pounds)*"
 )
@@ -49,7 +49,7 @@ def _number_words() -> Mapping[str, str]:
 
 
 def parse_value(text: str) -> frozenset[Value]:
-    """Parse a text that is a number or a date and nothing else, to all its readings; empty if it is neither."""
+    """Parse a text that is only a number or a date, and return all its readings; empty if it is neither."""
     folded = _TIME.sub("", normal_forms.fold(text.strip()))
     for pattern in _date_patterns():
         if (match := pattern.fullmatch(folded.rstrip("日일."))) is not None:
@@ -84,7 +84,7 @@ def contains_value(value: frozenset[Value], values: frozenset[Value]) -> bool:
 
 
 def parse_number(digits: str) -> Iterator[str]:
-    """Yield the numbers that a run of digits and separators can mean; of a list of numbers each."""
+    """Yield the numbers that a run of digits and separators can mean; for a list of numbers, yield each."""
     plain = re.sub(r"['’ ]", "", digits)
     marks = [mark for mark in plain if mark in ".,"]
     if not marks:

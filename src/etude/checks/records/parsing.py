@@ -7,14 +7,14 @@ from typing import Any
 from etude.base.files import parse_json
 
 Record = Mapping[str, tuple[str, ...]]  # field -> its values as texts; a field without a value is absent
-NEARLY_ALL = 0.95  # share of texts that must be records, so that records are intended
+NEARLY_ALL = 0.95  # share of texts that must be records for the set to count as records
 MAX_DEPTH = 3  # levels of a JSON object that are read
 _PAIRS = re.compile(r"\s*([^\[\],]{1,40})\[([^\[\]]{0,400})\]\s*(?:,|;|\Z)")
 _LINE = re.compile(r"([^\W\d_][^:\n]{0,39}):[ \t]*(.*)")
 
 
 def parse_record(text: str) -> Record | None:
-    """Parse a text as a record; None if it is none."""
+    """Parse a text as a record; None if it is not a record."""
     is_json = text.lstrip()[:1] == "{"
     pairs: list[tuple[str, str]] | None
     if is_json:
@@ -39,7 +39,7 @@ def parse_record(text: str) -> Record | None:
 def parse_records(texts: Sequence[str]) -> list[Record | None] | None:
     """Parse texts as records; None if fewer than `NEARLY_ALL` are records.
 
-    If most are JSON, only JSON counts: words before an object are no field.
+    If most are JSON, only JSON objects are records: words before an object are not a field.
     """
     records = [parse_record(text) for text in texts[:50]]
     if sum(record is not None for record in records) < 0.8 * len(records):
@@ -80,7 +80,7 @@ def _parse_bracket_pairs(text: str) -> list[tuple[str, str]] | None:
 
 
 def _parse_lines(text: str) -> list[tuple[str, str]] | None:
-    """Parse lines `name: value`. A name that comes again after others means turns of a conversation, no record."""
+    """Parse lines `name: value`. None if a name returns after another one: such lines are turns of a conversation."""
     pairs: list[tuple[str, str]] = []
     names, last = set(), ""
     for line in text.splitlines():

@@ -1,10 +1,10 @@
 """Fields of records that their text does not support.
 
-The text is the input of an extraction, or the answer that is made from a record. A value that occurs in it, word for
-word or as a number or date in another format, is supported. For a field with few values, the other rows teach how well
-the words of a text fit each value (cross-validated logistic regression; rows with one text, and in sets with many
-records rows with one record, are in one fold; values of other fields are removed from the text). A value is unsupported
-if its text makes it less likely than it is without any text.
+The text is the input of an extraction, or the answer that is written from a record. A value is supported if it occurs
+in the text, word for word or as a number or date in another format. For a field with few different values, a logistic
+regression on the other rows predicts the value from the words of the text, without the values of other fields. It is
+cross-validated: rows with the same text share a fold, and so do rows with the same record if there are many records. A
+value is unsupported if the text makes it less likely than it is without any text.
 """
 
 import math
@@ -27,16 +27,17 @@ from etude.privacy.mask.known_values import encode_json_string
 from etude.text.normal_forms import normalise
 from etude.types import Column, Excerpt, Finding
 
-MAX_ROWS = 20_000  # rows looked at; of a larger set an even sample
-MAX_UNSUPPORTED = 0.5  # share of the rows above which texts seem to say nothing about their records
+MAX_ROWS = 20_000  # most rows that are checked; an even sample of a larger set
+# Share of the rows above which nothing is reported: the texts are not about their records.
+MAX_UNSUPPORTED = 0.5
 MAX_NAMES = 4  # fields in the message
-MAX_LIFT = 1.0  # how many times as likely a text may make an unsupported value as it is without any text
-# Share of the values of a field that are in their texts, from which the others stand out.
+MAX_LIFT = 1.0  # largest ratio of a value's probability with and without its text at which it is unsupported
+# Share of a field's values that must be in their texts for the other values to count as unsupported.
 VERBATIM_SHARE = 0.95
-MAX_VALUES = 50  # different values up to which a field has few
+MAX_VALUES = 50  # most different values of a field that can be learned
 MIN_VALUE_ROWS = 8  # rows with a value below which nothing is learned about it
 MIN_FIELD_ROWS = 50  # rows with a field below which nothing is learned about it
-MIN_RECORDS = 50  # different records from which a field can be learned without any one of them
+MIN_RECORDS = 50  # different records that are needed to keep rows with the same record in one fold
 FOLDS = 5
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,9 +48,9 @@ class RecordTexts:
     """The records of a task, each with its text."""
 
     rows: tuple[int, ...]
-    """Positions in the material; rows without a record are left out, because other findings report them."""
+    """Positions in the material. Rows without a record are left out, because other findings report them."""
     sample: range
-    """The rows that were looked at."""
+    """The rows that were checked."""
     records: tuple[Record, ...]
     texts: tuple[str, ...]
     plain: tuple[str, ...]
@@ -71,7 +72,7 @@ def check_unsupported(material: Material) -> Iterator[Finding]:
     if not 0 < len(unsupported) <= MAX_UNSUPPORTED * len(pairs.rows):
         return
     names = list_most_frequent(Counter(name for _, name in unsupported), MAX_NAMES)
-    sampled = f" (one row in {pairs.sample.step} was looked at)" if pairs.sample.step > 1 else ""
+    sampled = f" (one row in {pairs.sample.step} was checked)" if pairs.sample.step > 1 else ""
     text = "text" if pairs.record_column == "output" else "answer"
     yield material.finding(
         "unsupported",
@@ -81,7 +82,7 @@ def check_unsupported(material: Material) -> Iterator[Finding]:
             f"{format_rows('have', len(unsupported), len(pairs.sample))} a field that the {text} does not support"
             f"{sampled}: {names}."
         ),
-        "Correct or remove the field that is given for each row; the surest come first.",
+        "Correct or remove the field that is listed with each row. The least supported fields come first.",
         subjects=[redact_label(name) for _, name in unsupported],
         excerpts=_show_fields(material, pairs, unsupported[:10]),
         numbers={"rows": len(unsupported), "of": len(pairs.sample)},
@@ -108,8 +109,8 @@ def _read_records(material: Material) -> RecordTexts | None:
 def _show_fields(
     material: Material, pairs: RecordTexts, fields: Sequence[tuple[int, str]]
 ) -> Iterator[Excerpt]:
-    """Yield excerpts of both columns of each row; in the record the field's values or, if not found, its name are
-    marked."""
+    """Yield excerpts of both columns of each row. In the record, the field's values are marked, or its name if the
+    values are not found."""
     in_output = pairs.record_column == "output"
     for index, path in fields:
         row = pairs.rows[index]
@@ -139,7 +140,7 @@ def _find_field_values(text: str, name: str, values: Sequence[str]) -> list[Char
 
 
 class _Texts:
-    """Texts of records, with the numbers and dates in them, which are read when they are needed."""
+    """Texts of records; their numbers and dates are read when they are needed."""
 
     def __init__(self, texts: Sequence[str], plain: Sequence[str]) -> None:
         self.texts, self.plain = texts, plain
@@ -161,9 +162,9 @@ class _Texts:
 def find_unsupported(
     texts: Sequence[str], plain: Sequence[str], records: Sequence[Record]
 ) -> list[tuple[int, str]]:
-    """Return (row, its least supported field) of the rows with an unsupported field, the surest first.
+    """Return (row, its least supported field) for the rows with an unsupported field, the least supported first.
 
-    Fields that few rows have are not judged. `plain` are the texts normalised, with a space at both ends.
+    Fields that few rows have are not judged. `plain` are the normalised texts, with a space at both ends.
     """
     counts = Counter(name for record in records for name in record)
     sources = _Texts(texts, plain)
@@ -181,15 +182,16 @@ def find_unsupported(
 
 
 def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats | None:
-    """Compute how many times as likely its text makes one field's value in every row; None if it cannot be judged."""
+    """Compute for every row how much more likely the text makes the field's value, as a ratio; None if it cannot be
+    judged."""
     has_field = np.array([name in record for record in records])
     in_text = np.array([texts.contain(row, record.get(name, ())) for row, record in enumerate(records)])
     lift = np.full(len(records), math.inf)
-    # Values of most fields are quoted from the text: those that are not are unsupported.
+    # If nearly all values of a field are quoted from the text, the other values are unsupported.
     if float(in_text[has_field].mean()) >= VERBATIM_SHARE:
         lift[has_field & ~in_text] = 0.0
         return lift
-    # Of the other fields only those with few values can be learned.
+    # A field whose values are not quoted can be learned only if it has few different values.
     values = [" | ".join(sorted(record.get(name, ()))) for record in records]  # "" if it is absent
     counts = Counter(values)
     classes = sorted(value for value, number in counts.items() if number >= MIN_VALUE_ROWS)
@@ -207,9 +209,9 @@ def _compute_lift(name: str, texts: _Texts, records: Sequence[Record]) -> Floats
 
 
 def _remove_other_fields(text: str, record: Record, name: str) -> str:
-    """Remove the values of a record's other fields from a normalised text, so that only words about this one are left.
+    """Remove the values of a record's other fields from a normalised text, so that its words are about this field.
 
-    Values of up to three characters stay, because they occur in too many other words' places.
+    Values of up to three characters stay, because such words often occur with another meaning.
     """
     for other, values in record.items():
         for value in values if other != name else ():
@@ -220,10 +222,10 @@ def _remove_other_fields(text: str, record: Record, name: str) -> str:
 
 
 def _split_folds(records: Sequence[Record], texts: Sequence[str]) -> Ints:
-    """Return the fold in which each row is predicted. Rows with one text share a fold.
+    """Return the fold in which each row is predicted. Rows with the same text share a fold.
 
-    If there are enough different records, rows with one record do so too: then an error in a record that several texts
-    were written for does not support itself.
+    If there are enough different records, rows with the same record also share a fold, so that an error that is copied
+    with a record does not support itself.
     """
     names = [
         repr(sorted(record.items())) if record else text for record, text in zip(records, texts, strict=True)
@@ -236,8 +238,8 @@ def _split_folds(records: Sequence[Record], texts: Sequence[str]) -> Ints:
 
 
 def _cross_validate(texts: Sequence[str], gold: Ints, folds: Ints, num_classes: int) -> Floats:
-    """Predict probabilities, rows by classes, from TF-IDF of one to three words; infinite if the other folds are too
-    small to learn from."""
+    """Predict probabilities, rows by classes, from TF-IDF of one to three words; infinite if too few rows are in the
+    other folds."""
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -1,6 +1,6 @@
 """Text damaged on its way into a file: wrong decodings, control characters and leftover HTML, found and repaired.
 
-Both repairs are idempotent, and leave a text unchanged if it could be meant as it is.
+Both repairs are idempotent. They do not change a text that may be intended.
 """
 
 import html
@@ -19,7 +19,7 @@ _IN_CODE = re.compile(r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`")
 """Fenced blocks of code, and code within a line."""
 _CODE_OR_MARKUP = re.compile(f"{_IN_CODE.pattern}|(?P<markup>{MARKUP.pattern})", re.IGNORECASE)
 MAX_LEFTOVER_SHARE = 0.5
-"""Share of the rows up to which HTML is a leftover. If more rows have it, HTML is their format."""
+"""Largest share of rows at which HTML counts as a leftover. If more rows have HTML, it is their format."""
 CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\uffff]")
 """Control characters, and U+FFFD, which replaces a lost character."""
 _SUSPECT = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|[^\x00-\x7f]+")
@@ -40,7 +40,7 @@ _ABOUT_HTML = re.compile(r"`|\b(?:html|xml|tags?|markup|css|code|element|entity|
 def fix_encoding(text: str) -> str:
     """Undo a wrong decoding and remove control characters, by ftfy (Speer 2019).
 
-    Quotes, ligatures, widths, line breaks and entities stay, and so does U+FFFD.
+    Quotes, ligatures, widths, line breaks, entities and U+FFFD are not changed.
     """
     has_control = CONTROL.search(text)
     if not has_control and (text.isascii() or not _SEQUENCE.search(text)):
@@ -84,8 +84,8 @@ def find_markup(text: str) -> Iterator[re.Match[str]]:
 def remove_markup(text: str) -> str:
     """Decode entities, and remove tags of emphasis and line breaks.
 
-    Unchanged are JSON, texts about HTML or with HTML in code, and texts in which other tags (a link, a list, a form) or
-    anything else that looks like HTML would remain.
+    JSON, texts about HTML and texts with HTML in code are not changed, and neither are texts in which other tags (a
+    link, a list, a form) or anything else that looks like HTML would remain.
     """
     if not has_markup(text) or _ABOUT_HTML.search(text) or text.lstrip()[:1] in ("{", "["):
         return text
@@ -100,7 +100,7 @@ def remove_markup(text: str) -> str:
 
 
 def _join_stripped(joint: str, pieces: Sequence[str], spaces: str | None) -> str:
-    """Join pieces without the spaces at their inner ends. A pattern with spaces would take quadratic time on many."""
+    """Join pieces without the spaces at their inner ends. A pattern that matches many spaces takes quadratic time."""
     first, *later_pieces = pieces
     if not later_pieces:
         return first

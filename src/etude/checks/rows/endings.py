@@ -1,4 +1,4 @@
-"""Answers that stop before their end: in the middle of a sentence, or cut by a limit."""
+"""Incomplete answers: those that stop in the middle of a sentence or were cut by a length limit."""
 
 import re
 from collections import Counter
@@ -15,22 +15,23 @@ from etude.types import Excerpt, Finding, Severity
 
 # Emoji, for a class of characters.
 EMOJI = "\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\U0001f000-\U0001faff"
-# Emoji, arrows and signs of devices, and what joins and colours them.
+# Emoji, arrows and symbols of devices, with the characters that join and colour them.
 _EMOJI_END = re.compile(rf"[{EMOJI}\u200d\u20e3\u2190-\u21ff\u2300-\u23ff\u2b00-\u2bff\ufe0f\s]+\Z")
-SENTENCE_ENDS = ".!?…:;‥。！？：；｡؟۔؛।॥።։។៕"  # marks that end a sentence, in the scripts that have their own
-# Characters with which a complete text may end; after a colon something is to follow.
+SENTENCE_ENDS = ".!?…:;‥。！？：；｡؟۔؛।॥።։។៕"  # punctuation that ends a sentence, in all scripts
+# Characters with which a complete text may end. A colon is excluded, because more text should follow it.
 ENDINGS = tuple(
     SENTENCE_ENDS.translate({ord(mark): None for mark in ":："}) + ")]}\"'”’»›*`_|~>」』）】》〉～〜♪"
 )
 MIN_TEXTS = 20  # answers below which nothing is reported
-ENDED_SHARE = 0.8  # share of the answers that end with one of `ENDINGS`, from which the others stand out
-MIN_ENDED = 10  # the same as a number
-WELL_ENDED_SHARE = 0.95  # the same share, from which the set itself teaches which words end no sentence
-MAX_WARNING_SHARE = 0.2  # share of the answers above which cut answers are an error of the set
-LONG_WORDS = 8  # words from which an answer without an end is no phrase
-MIN_WITHIN = 20  # times that words occur within sentences and never at their end, from which they end none
-MIN_BEGUN = 3  # times that a word with this beginning follows the word before it
-# Complete answers from which it is learned which words end a sentence; of more an even sample.
+# Share of answers that must end with one of `ENDINGS` for the other answers to count as cut.
+ENDED_SHARE = 0.8
+MIN_ENDED = 10  # the same as a number of answers
+WELL_ENDED_SHARE = 0.95  # the same share, for learning from the set which words never end a sentence
+MAX_WARNING_SHARE = 0.2  # share of cut answers above which they are an error
+LONG_WORDS = 8  # words from which an answer without a sentence end is not just a phrase
+MIN_WITHIN = 20  # times that words must occur within sentences, and never at the end, to count as a cut
+MIN_BEGUN = 3  # times that a word with this beginning must follow the same word to count as a cut
+# Most complete answers that are read to learn which words end a sentence; an even sample of more.
 MAX_TEXTS = 5_000
 MAX_TEXT = 2_000  # characters of each
 _TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w]*)")
@@ -42,20 +43,21 @@ _TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w
     quick=True,
 )
 def check_truncated(material: Material) -> Iterator[Finding]:
-    """Find answers that stop in the middle of a sentence, if nearly all others end one, however many stop."""
+    """Find answers that stop in the middle of a sentence, if nearly all other answers are complete."""
     answers = material.outputs
     if len(answers) < MIN_TEXTS:
         return
-    remedy = "Complete the answers, or delete the rows: a model learns to stop there too."
+    remedy = "Complete the answers, or delete the rows: a model would learn to stop in the middle, too."
     # Step 1: code blocks that are never closed.
     in_code = find_unclosed(answers)
     if in_code:
         message = (
-            f"{format_rows('have', len(in_code), len(answers))} an answer with a block of code (```) that is never "
-            "closed, while nearly all others close theirs."
+            f"{format_rows('have', len(in_code), len(answers))} an answer with a code block (```) that is never "
+            "closed; nearly all other code blocks are closed."
         )
         yield _create_finding(material, "warning", in_code, message, remedy)
-    # Step 2: answers that end with a comma or the like or, if most answers end well, with a word that ends no sentence.
+    # Step 2: answers that end with a comma or a similar sign or, if most answers are complete, with a word that never
+    # ends a sentence.
     is_open = [not is_complete(text) for text in answers]
     for row in in_code:
         is_open[row] = False
@@ -72,7 +74,7 @@ def check_truncated(material: Material) -> Iterator[Finding]:
             rows = format_rows("have", len(cut), len(answers))
             message = f"{rows} an answer that stops in the middle of a sentence."
             yield _create_finding(material, severity, sorted(cut), message, remedy)
-    # Step 3: answers that share the greatest length to the character, and do not end a sentence.
+    # Step 3: answers that all have the greatest length, exactly, and do not end a sentence.
     yield from _check_common_length(material)
 
 
@@ -96,15 +98,15 @@ def strip_emoji(text: str) -> str:
 
 
 def is_prose(text: str) -> bool:
-    """Whether the last line is prose and not a phrase, a name or an item of a list."""
+    """Whether the last line is prose, not a phrase, a name or an item of a list."""
     tail = text[-200:].rstrip()
     return count_words(tail) >= LONG_WORDS and "\n" not in text[-40:].strip()
 
 
 def _ends_with_link(text: str, is_english: bool) -> bool:
-    """Whether a text ends with a comma, a colon, a hyphen or an English word that ends no sentence.
+    """Whether a text ends with a comma, a colon, a hyphen or an English word that never ends a sentence.
 
-    German sentences may end with `an`, Danish ones with `for`.
+    Only English words count, because German sentences may end with `an`, and Danish ones with `for`.
     """
     tail = text[-200:].rstrip()
     is_word = is_english and tail.split()[-1].casefold() in LINKING_WORDS
@@ -131,7 +133,7 @@ class _WordUses:
 
 
 def _find_cut_words(answers: Sequence[str], complete: Sequence[int], rows: Sequence[int]) -> set[int]:
-    """Find rows whose last words end no sentence of the complete answers, in any language."""
+    """Find rows whose last words never end a sentence in the complete answers, in any language."""
     endings = {}
     for row in rows:
         tokens = _TOKEN.findall(answers[row][-200:].casefold())
@@ -145,7 +147,7 @@ def _find_cut_words(answers: Sequence[str], complete: Sequence[int], rows: Seque
 
 
 def _count_uses(texts: Iterable[str], pairs: set[tuple[str, str]]) -> _WordUses:
-    """Count the uses of the words of the pairs alone, so that memory does not grow with the texts."""
+    """Count the uses of only the words in `pairs`, so that memory does not grow with the texts."""
     uses, words, first_words = _WordUses(), {word for _, word in pairs}, {before for before, _ in pairs}
     longest = max(map(len, words))
     for text in texts:
@@ -182,8 +184,8 @@ def _check_common_length(material: Material) -> Iterator[Finding]:
             "truncated",
             "warning",
             rows,
-            f"{format_count(len(rows), 'answer')} are exactly {longest:,} characters long, the greatest length; at "
-            "least half of them end in the middle of a sentence: a limit has cut them.",
+            f"{format_count(len(rows), 'answer')} are exactly {longest:,} characters long, the greatest length, and at "
+            "least half of them end in the middle of a sentence. A length limit has cut them.",
             "Get the answers from their source again, without the limit.",
             excerpts=(_show_end(material, row) for row in cut),
         )

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-MIN_CLOSED = 10  # texts whose code blocks are all closed, below which an open one does not stand out
-CLOSED_SHARE = 0.8  # their share of the texts with code blocks
+MIN_CLOSED = 10  # texts with closed code blocks that are needed for an open block to be reported
+CLOSED_SHARE = 0.8  # the same as a share of the texts with code blocks
 # Code between fences or backticks, text in quotation marks, lines that begin with `>`.
 QUOTED = re.compile(
     r"```.{0,4000}?(?:```|\Z)|`[^`\n]{1,400}`|\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|„[^“”\n]{1,400}[“”]|«[^»\n]{1,400}»"
@@ -15,7 +15,7 @@ _FENCE = re.compile(r"^[ \t]{0,12}(`{3,}|~{3,})(.*)$", re.MULTILINE)
 
 
 def blank_quotations(text: str) -> str:
-    """Replace every quoted character by a space, so that the positions of the others stay the same."""
+    """Replace every quoted character by a space, so that other characters keep their positions."""
     return QUOTED.sub(lambda match: " " * len(match[0]), text)
 
 

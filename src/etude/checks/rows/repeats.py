@@ -1,6 +1,6 @@
-"""Repeats and contradictions: the same row twice, one input with two answers, test rows in train.
+"""Repeats and contradictions: repeated rows, inputs with several answers, test rows among the examples.
 
-Texts are the same if their canonical forms are equal: without case and punctuation, with symbols and operators
+Texts are the same if their canonical forms are equal; these ignore case and punctuation, but not symbols and operators
 (text/normal_forms.py). Near-duplicates are texts whose forms have a Jaccard similarity of 0.8 or more
 (text/near_duplicates.py).
 """
@@ -18,16 +18,16 @@ from etude.text import lexicon, near_duplicates, normal_forms
 from etude.types import Finding
 
 NEAR_SHARE = 0.01  # share of the rows from which near-duplicates are reported
-ONE_ANSWER_SHARE = 0.9  # share of the rows from which one answer is all that is learned
+ONE_ANSWER_SHARE = 0.9  # share of rows with the same answer from which a model would learn only that answer
 MIN_ONE_ANSWER = 10  # the same as a number of rows
 ERROR_SHARE = 0.1  # share of contradictory rows from which free answers are an error
 MIN_DISTINCT_SHARE = 0.3  # share of distinct answers below which repeated answers are normal
-TEST_ANSWER_SHARE = 0.02  # share of the test's answers from which their repetition is reported
+TEST_ANSWER_SHARE = 0.02  # share of the test's answers from which repeated ones are reported
 
 
 @finds(FindingKind("repeated_input", "warning", "copies of an earlier row"), quick=True)
 def check_repeated_inputs(material: Material) -> Iterator[Finding]:
-    """Find rows that repeat the input and answer of an earlier row; inputs of a contradiction are left out."""
+    """Find rows that repeat the input and answer of an earlier row; contradictory inputs are left out."""
     contradictory = find_contradictory_rows(material)
     groups = [group for group in _group_same_rows(material) if group[0] not in contradictory]
     rows = _list_later(groups)
@@ -42,7 +42,7 @@ def check_repeated_inputs(material: Material) -> Iterator[Finding]:
             "warning",
             rows,
             f"{format_rows('repeat', len(rows), len(material.rows))} the input and the answer of an earlier row.",
-            "Delete the copies: a row that occurs twice counts twice in training.",
+            "Delete the copies: a repeated row counts several times in training.",
             excerpts=(material.show_input(row) for group in groups for row in group[:2]),
             numbers={"rows": len(rows), "inputs": len(groups), "of": len(material.rows)},
             fix="leaves out rows that are exact copies of an earlier one" if has_copies else "",
@@ -60,11 +60,14 @@ def _group_same_rows(material: Material) -> list[list[int]]:
     return group_equal(hash_texts(f"{source} {answer}" for source, answer in pairs))
 
 
-@finds(FindingKind("repeated_output", "warning, note", "answers of an earlier row"), tasks=TEXTS)
+@finds(
+    FindingKind("repeated_output", "warning, note", "answers that repeat the answer of an earlier row"),
+    tasks=TEXTS,
+)
 def check_repeated_outputs(material: Material) -> Iterator[Finding]:
-    """Find rows with the free answer of an earlier row, or sets in which nearly all answers are the same.
+    """Find rows with the free answer of an earlier row, and sets in which nearly all answers are the same.
 
-    Nothing is reported if all are copies of whole rows, which `check_repeated_inputs` reports.
+    Copies of whole rows are left out, because `check_repeated_inputs` reports them.
     """
     groups = [group for group in group_equal(material.output_hashes) if material.plain_outputs[group[0]]]
     rows = sorted(set(_list_later(groups)).difference(_list_later(_group_same_rows(material))))
@@ -77,9 +80,10 @@ def check_repeated_outputs(material: Material) -> Iterator[Finding]:
             "repeated_output",
             "warning",
             rows,
-            f"{format_rows('have', len(largest), total)} the same answer: a model trained on them always gives it.",
-            "Check that the column of the answers is the right one and that no rows with other answers are missing; "
-            "collect more rows with other answers.",
+            f"{format_rows('have', len(largest), total)} the same answer. A model trained on them always gives this "
+            "answer.",
+            "Check that the right column is used for the answers and that no rows are missing, or collect more rows "
+            "with other answers.",
             excerpts=material.show_rows(largest[:3]),
             numbers=numbers,
         )
@@ -96,7 +100,7 @@ def check_repeated_outputs(material: Material) -> Iterator[Finding]:
         )
 
 
-@finds(FindingKind("contradiction", "error, warning", "one input with several answers"), quick=True)
+@finds(FindingKind("contradiction", "error, warning", "inputs with several different answers"), quick=True)
 def check_contradictions(material: Material) -> Iterator[Finding]:
     """Find inputs with different answers."""
     groups = group_contradictions(material.input_hashes, material.output_hashes)
@@ -104,7 +108,7 @@ def check_contradictions(material: Material) -> Iterator[Finding]:
         return
     rows = sorted(chain.from_iterable(groups))
     is_classify = material.task.kind == "classify"
-    remedy = "Keep the right answer of each and delete the others"
+    remedy = "For each input, keep the right answer and delete the others."
     pairs = (_find_different_pair(group, material.output_hashes) for group in groups)
     yield material.finding(
         "contradiction",
@@ -113,9 +117,9 @@ def check_contradictions(material: Material) -> Iterator[Finding]:
         f"{format_count(len(groups), 'input has', 'inputs have')} more than one "
         f"{'label' if is_classify else 'answer'}: {format_share(len(rows), len(material.rows))}. "
         "These rows contradict each other, so no model can get all of them right.",
-        f"{remedy}."
+        remedy
         if is_classify
-        else f"{remedy}, or list them as references: of one row if several are right.",
+        else f"{remedy} If several are right, keep one row and list the other answers in its references.",
         excerpts=material.show_rows(chain.from_iterable(pairs)),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
@@ -132,7 +136,7 @@ def group_contradictions(inputs: Hashes, answers: Hashes) -> list[list[int]]:
 
 
 def _find_different_pair(group: Sequence[int], *hashes: Hashes) -> tuple[int, int]:
-    """Find the first two rows of a group that differ in all of these hashes."""
+    """Find the first two rows of a group that differ in each of these hashes."""
     first: dict[tuple[int, ...], int] = {}
     for row in group:
         first.setdefault(tuple(int(values[row]) for values in hashes), row)
@@ -140,10 +144,10 @@ def _find_different_pair(group: Sequence[int], *hashes: Hashes) -> tuple[int, in
     return next((row, other) for (key, row), (other_key, other) in pairs if all(map(ne, key, other_key)))
 
 
-@finds(FindingKind("near_contradiction", "warning, note", "nearly one input with several answers"))
+@finds(FindingKind("near_contradiction", "warning, note", "almost equal inputs with different answers"))
 def check_near_contradictions(material: Material) -> Iterator[Finding]:
-    """Find inputs that differ only in small words and have different answers; rows of a contradiction are not reported
-    a second time."""
+    """Find inputs that differ only in filler words and have different answers; rows of a contradiction are not reported
+    again."""
     inputs, answers = material.input_hashes, material.output_hashes
     contradictory = find_contradictory_rows(material)
     groups = [
@@ -162,16 +166,16 @@ def check_near_contradictions(material: Material) -> Iterator[Finding]:
         "near_contradiction",
         "warning" if material.task.kind == "classify" else "note",
         rows,
-        f"{format_count(len(groups), 'group')} of inputs that differ only in small words "
+        f"{format_count(len(groups), 'group')} of inputs that differ only in words such as 'the' or 'please' "
         f"{'has' if len(groups) == 1 else 'have'} different answers: {format_share(len(rows), len(material.rows))}.",
-        "Compare the rows of each group; correct those that ask the same.",
+        "Compare the rows of each group, and correct the rows that ask the same question.",
         excerpts=material.show_rows(chain.from_iterable(pairs)),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )
 
 
 def _differs_across_inputs(inputs: Sequence[int], answers: Sequence[int]) -> bool:
-    """Whether two different inputs of a group have different answers; one input alone is a contradiction."""
+    """Whether two different inputs of a group have different answers; a single input would be a contradiction."""
     answers_of: dict[int, set[int]] = {}
     for source, answer in zip(inputs, answers, strict=True):
         answers_of.setdefault(source, set()).add(answer)
@@ -179,14 +183,14 @@ def _differs_across_inputs(inputs: Sequence[int], answers: Sequence[int]) -> boo
 
 
 def _remove_small_words(text: str) -> str:
-    """Remove the words that carry little meaning; a text with fewer than three other words stays as it is."""
+    """Remove the words that carry little meaning; a text with fewer than three other words is not changed."""
     words = [word for word in text.split() if word not in lexicon.SMALL_WORDS]
     return " ".join(words) if len(words) > 2 else text
 
 
-@finds(FindingKind("near_duplicate", "note", "inputs that repeat another one in nearly the same words"))
+@finds(FindingKind("near_duplicate", "note", "inputs that are almost equal to another input"))
 def check_near_duplicates(material: Material) -> Iterator[Finding]:
-    """Find rows whose input is a near-duplicate of another row's, and not the same."""
+    """Find rows whose input is a near-duplicate of another row's input, but not the same."""
     inputs = material.input_hashes
     groups = []
     for cluster in material.near_duplicates:
@@ -203,13 +207,13 @@ def check_near_duplicates(material: Material) -> Iterator[Finding]:
         rows,
         f"{format_rows('repeat', len(rows), len(material.rows))} the input of another row in nearly the same words "
         f"({format_count(len(groups), 'group')}; the largest has {max(map(len, groups)):,} rows).",
-        "Delete those that ask the same. A comparison never puts rows of one group on two sides of the split.",
+        "Delete the rows that ask the same question. A comparison keeps all rows of a group on one side of the split.",
         excerpts=map(material.show_input, chain.from_iterable(pairs)),
         numbers={"rows": len(rows), "groups": len(groups), "of": len(material.rows)},
     )
 
 
-@finds(FindingKind("test_overlap", "warning", "examples whose input, or nearly the same one, is in the test"))
+@finds(FindingKind("test_overlap", "warning", "examples whose input, or an almost equal one, is in the test"))
 def check_test_overlap(material: Material) -> Iterator[Finding]:
     """Find examples whose input, or a near-duplicate of it, is in the test."""
     if material.test is None:
@@ -227,10 +231,10 @@ def check_test_overlap(material: Material) -> Iterator[Finding]:
         "test_overlap",
         "warning",
         rows,
-        f"Near-duplicates of {num_near:,} of {format_count(len(test_inputs), 'test row')} are among the examples, "
-        f"{f'{num_same:,}' if num_same else 'none'} of them with the very same input: "
-        f"{format_share(len(rows), len(material.rows))}. A test on rows seen in training measures memory.",
-        "`etude compare` leaves these examples out of training; delete them to train elsewhere.",
+        f"{format_rows('repeat', len(rows), len(material.rows))} {num_near:,} of "
+        f"{format_count(len(test_inputs), 'test row')}: {num_same:,} exactly, {num_near - num_same:,} as "
+        "near-duplicates. A test on rows seen in training measures memorization.",
+        "`etude compare` leaves these examples out of training. Delete them before you train with another program.",
         subjects=_describe_matches(material, (material.test[match].location for _, match, _ in matches)),
         excerpts=map(material.show_input, rows),
         fix="leaves these examples out",
@@ -241,9 +245,12 @@ def check_test_overlap(material: Material) -> Iterator[Finding]:
     )
 
 
-@finds(FindingKind("test_answers", "note", "examples whose answer is in the test word for word"), tasks=TEXTS)
+@finds(
+    FindingKind("test_answers", "note", "examples whose answer is also in the test, word for word"),
+    tasks=TEXTS,
+)
 def check_test_answers(material: Material) -> Iterator[Finding]:
-    """Find examples whose whole answer is in the test, if answers are rarely repeated."""
+    """Find examples whose whole answer is also in the test, if answers are rarely repeated."""
     if material.test is None:
         return
     if len(np.unique(material.output_hashes)) < MIN_DISTINCT_SHARE * len(material.rows):
@@ -259,9 +266,9 @@ def check_test_answers(material: Material) -> Iterator[Finding]:
         "test_answers",
         "note",
         rows,
-        f"{number:,} of {len(answers):,} test answers also occur word for word in the examples: for these rows the "
-        "test measures memory as well as skill.",
-        "To measure new answers only, keep rows with one answer on one side (group:).",
+        f"{number:,} of {len(answers):,} test answers also occur word for word in the examples. On these rows the test "
+        "measures memorization as well as skill.",
+        "To measure only new answers, set group: to a column that is equal for rows with the same answer.",
         subjects=_describe_matches(material, matches),
         excerpts=map(material.show_output, rows),
         numbers={"test_rows": number, "test": len(answers), "rows": len(rows), "of": len(material.rows)},
@@ -269,5 +276,5 @@ def check_test_answers(material: Material) -> Iterator[Finding]:
 
 
 def _describe_matches(material: Material, locations: Iterable[str]) -> list[str]:
-    """Give the test row that matches each row; none if the test is sealed."""
+    """Return a reference to the test row that matches each row; empty if the test is sealed."""
     return [f"like {location}" for location in locations] if material.task.test else []

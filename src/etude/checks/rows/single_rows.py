@@ -1,4 +1,4 @@
-"""Checks of single rows: empty answers, broken encoding, markup, placeholders, echoes, too many words."""
+"""Checks of single rows: empty answers, encoding errors, markup, placeholders, echoes, too many words."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from etude.text.normal_forms import to_canonical
 from etude.types import Excerpt, Finding
 
 SpanFinder = Callable[[str], list[CharSpan]]
-MAX_EMPTY_SHARE = 0.2  # share of the answers up to which a word that can be an answer says nothing
+MAX_EMPTY_SHARE = 0.2  # share of the answers up to which a word that can be an answer counts as empty
 POSSIBLE_ANSWERS = frozenset(
     ("null", "nil", "na", "nan", "undefined", "test")
 )  # answers if many rows have them
@@ -26,7 +26,7 @@ _SHEET_ERROR = re.compile(
     r"|GETAL|LEEG|OVERLOOP|VALOR|NÚM|NULO|DESPEJAR)!"
     r"|#(?:NAME|NOM|¿NOMBRE|NOME|NAAM)\?|#N/[ABD]|#NV"
 )
-# A question about spreadsheets, whose answer may be an error value.
+# Words of a question about spreadsheets, whose answer may be an error value.
 _ON_SHEETS = re.compile(
     r"(?i)\b(?:excel|spreadsheets?|google sheets|worksheets?|formula[es]?|formeln?|formules?|fórmulas?|cells?|zellen?"
     r"|cellules?|celdas?|celle|vlookup|libreoffice|tabellenkalkulation|columns?|spalten?|colonnes?|columnas?|colonn[ae]"
@@ -40,7 +40,7 @@ _ROW_POINTER = re.compile(
 TURN_MARKS = re.compile(
     r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|<end_of_turn>|(?m:^)### (?:Instruction|Response):"
 )
-# What a placeholder is called, in any case, its words joined by nothing or an underscore.
+# Names of placeholders, in any case, their words joined directly or by an underscore.
 _PLACEHOLDER_NAME = (
     "name|first_?name|last_?name|full_?name|user_?name|customer|customer_?name|client|client_?name|agent|agent_?name|"
     "company|company_?name|brand|product|product_?name|date|time|day|month|year|address|street|city|country|"
@@ -48,8 +48,8 @@ _PLACEHOLDER_NAME = (
     "link|title|topic|signature|position|department|placeholder|vorname|nachname|kunde|kundenname|firma|datum|nombre|"
     "apellido|fecha|empresa|nom|pr[ée]nom|entreprise|nome|cognome|azienda|data|名前|氏名|お名前|会社名|日付|姓名|公司|日期|이름|날짜"
 )
-# Placeholders in the usual forms of templates and letters. Links in Markdown, HTML elements, JSON and numbered marks of
-# masked data, `[ACCOUNT_1]`, do not match.
+# Placeholders in the usual formats of templates and letters. Markdown links, HTML elements, JSON, and numbered
+# placeholders of masked data, `[ACCOUNT_1]`, do not match.
 PLACEHOLDER = re.compile(
     r"\{\{[^{}\n]{1,60}\}\}|\{%[^{}\n]{1,80}%\}|<%[^<>\n]{1,60}%>"
     r"|(?i:\[(?!\w+_[0-9]+\])(?:your|insert|enter|add|customer|company|client|first|last|full|recipient|sender|user|"
@@ -66,11 +66,11 @@ PLACEHOLDER = re.compile(
     r"|\b(?:lorem ipsum dolor)\b",
     re.MULTILINE,
 )
-# A blank instead of a name, searched in answers only: in an input it is often what is asked for.
+# A blank instead of a name. Only answers are searched, because an input often asks to fill in a blank.
 BLANK = re.compile(
     r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
 )
-# Code, in which such forms are syntax.
+# Code, in which placeholders are syntax.
 _CODE = re.compile(
     r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`|^(?: {4}|\t)[^\n]*|\b(?:f[\"']|printf?\()[^\n]*"
     r"|^\s{0,40}(?:def|return|import|function|const|let|var|echo|SELECT)\s[^\n]*",
@@ -78,9 +78,9 @@ _CODE = re.compile(
 )
 
 
-@finds(FindingKind("empty", "error", "answers that say nothing"), tasks=FREE, quick=True)
+@finds(FindingKind("empty", "error", "answers without content"), tasks=FREE, quick=True)
 def check_empty(material: Material) -> Iterator[Finding]:
-    """Find free answers that say nothing: a dash, "n/a", "todo"; "null" and the like if few rows have it."""
+    """Find free answers without content: a dash, "n/a", "todo"; words such as "null" only if few rows have them."""
     answers, plain = material.outputs, material.plain_outputs
     # Only dashes and dots are blank: an answer of other symbols, such as an emoji or a formula, may be intended.
     rows = {
@@ -91,7 +91,7 @@ def check_empty(material: Material) -> Iterator[Finding]:
     }
     if len(rows) > MAX_EMPTY_SHARE * len(plain):
         rows = {row for row in rows if plain[row] not in POSSIBLE_ANSWERS}
-    # Error values of spreadsheets say nothing, unless the question or the task is about spreadsheets.
+    # Error values of spreadsheets have no content, unless the question or the task is about spreadsheets.
     if not _ON_SHEETS.search(material.task.instructions or ""):
         rows.update(
             row
@@ -106,7 +106,7 @@ def check_empty(material: Material) -> Iterator[Finding]:
             "empty",
             "error",
             sorted(rows),
-            f"{format_rows('have', len(rows), len(plain))} an answer that says nothing.",
+            f"{format_rows('have', len(rows), len(plain))} an answer without content.",
             "Write the answer, or delete the row.",
             excerpts=material.show_rows(sorted(rows)[:10]),
         )
@@ -120,7 +120,7 @@ def check_encoding(material: Material) -> Iterator[Finding]:
     """Find characters of a wrong decoding, and control characters."""
     rows, excerpts = _find_rows(material, lambda text: list_spans(damaged_text.find_wrong_characters(text)))
     if rows:
-        fix = "decodes text that was clearly decoded wrongly, deletes control characters"
+        fix = "repairs text that was clearly decoded wrongly, and deletes control characters"
         yield material.finding(
             "encoding",
             "warning",
@@ -133,22 +133,25 @@ def check_encoding(material: Material) -> Iterator[Finding]:
 
 
 @finds(
-    FindingKind("markup", "warning", "HTML that is left in some rows"),
-    FindingKind("turn_marks", "error", "marks of a chat template (`<|im_end|>`)"),
+    FindingKind("markup", "warning", "HTML in some of the rows"),
+    FindingKind("turn_marks", "error", "chat-template tokens (`<|im_end|>`)"),
     quick=True,
 )
 def check_markup(material: Material) -> Iterator[Finding]:
-    """Find HTML outside of code, if only some rows have it, and marks of a chat template."""
+    """Find HTML outside of code, if only some rows have it, and chat-template tokens."""
     total = len(material.rows)
     rows, excerpts = _find_rows(material, lambda text: list_spans(damaged_text.find_markup(text)))
     if rows and len(rows) <= MAX_LEFTOVER_SHARE * total:
-        fix = "removes line breaks and tags of emphasis, decodes entities; links, lists and texts about HTML stay"
+        fix = (
+            "removes tags of line breaks and emphasis, and decodes entities; links, lists and texts about HTML are not "
+            "changed"
+        )
         yield material.finding(
             "markup",
             "warning",
             rows,
             f"{format_rows('contain', len(rows), total)} HTML; the others do not.",
-            "Remove it, unless the answers should contain HTML.",
+            "Remove the HTML, unless the answers should contain it.",
             excerpts=excerpts,
             fix=fix if _changes_any(material, rows, damaged_text.remove_markup) else "",
         )
@@ -158,15 +161,15 @@ def check_markup(material: Material) -> Iterator[Finding]:
             "turn_marks",
             "error",
             rows,
-            f"{format_rows('contain', len(rows), total)} marks of a chat template, such as "
+            f"{format_rows('contain', len(rows), total)} chat-template tokens, such as "
             f"{_most_frequent_span(excerpts)!r}.",
-            "Remove the marks, or write the turns as messages: the model's tokenizer adds the template.",
+            "Remove the tokens, or write the turns as messages: the model's tokenizer adds the template.",
             excerpts=excerpts,
         )
 
 
 def _changes_any(material: Material, rows: Sequence[int], repair: Callable[[str], str]) -> bool:
-    """Whether `--fix` changes any of these rows; labels are left alone."""
+    """Whether `--fix` changes any of these rows; it never changes labels."""
     examples = (material.rows[row] for row in rows)
     texts = chain.from_iterable(
         (*(turn.content for turn in row.input), *(() if material.task.kind == "classify" else (row.output,)))
@@ -180,7 +183,8 @@ def _changes_any(material: Material, rows: Sequence[int], repair: Callable[[str]
     quick=True,
 )
 def check_placeholders(material: Material) -> Iterator[Finding]:
-    """Find placeholders such as {{name}}; a note if most rows have one and may be templates."""
+    """Find placeholders such as {{name}}. The finding is a note if most rows have one, because they may be
+    templates."""
     is_extract = material.task.kind == "extract"
 
     def find_in_answer(text: str) -> list[CharSpan]:
@@ -197,7 +201,7 @@ def check_placeholders(material: Material) -> Iterator[Finding]:
             f"{_most_frequent_span(excerpts)!r}{'; the others contain none' if is_leftover else ''}.",
             "Fill in the placeholders, or delete the rows."
             if is_leftover
-            else "A model learns to write them as they are: keep them only if your program fills them in.",
+            else "A model learns to write the placeholders themselves: keep them only if your program fills them in.",
             excerpts=excerpts,
         )
 
@@ -211,7 +215,7 @@ def _find_placeholders(text: str, *patterns: re.Pattern[str]) -> list[CharSpan]:
 
 @finds(FindingKind("echo", "error, note", "answers that repeat their input"), tasks=TEXTS, quick=True)
 def check_echoes(material: Material) -> Iterator[Finding]:
-    """Find answers that are their input, or the last turn of it."""
+    """Find answers that equal their input or the last turn of it."""
     rows = []
     for row, (plain, answer) in enumerate(zip(material.plain_inputs, material.plain_outputs, strict=True)):
         if " " in answer and plain.endswith(answer):
@@ -225,14 +229,14 @@ def check_echoes(material: Material) -> Iterator[Finding]:
             "note" if is_rewrite else "error",
             rows,
             f"{format_rows('have', len(rows), len(material.rows))} an answer that only repeats the input.",
-            "Keep them only where nothing had to be changed." if is_rewrite else "Write the answer.",
+            "Keep these rows only if their input needed no change." if is_rewrite else "Write the answer.",
             excerpts=(material.show_output(row) for row in rows),
         )
 
 
-@finds(FindingKind("too_long", "error", "rows longer than training takes"))
+@finds(FindingKind("too_long", "error", "rows that are too long to train on"))
 def check_length(material: Material) -> Iterator[Finding]:
-    """Find rows with more words than training takes tokens: they cannot be trained on whole."""
+    """Find rows whose words alone exceed the token limit of training, so that they cannot be trained on as a whole."""
     max_tokens = material.task.row_tokens
     rows, shows_input = [], {}
     for row, (source, answer) in enumerate(zip(material.inputs, material.outputs, strict=True)):
@@ -245,9 +249,9 @@ def check_length(material: Material) -> Iterator[Finding]:
             "too_long",
             "error",
             rows,
-            f"{format_rows('have', len(rows), len(material.rows))} more words than the {max_tokens:,} tokens of a row "
-            "that fine_tune can train on.",
-            "Shorten them, split them into several rows, set train: {max_tokens: ...} if the model's context is "
+            f"{format_rows('have', len(rows), len(material.rows))} more words than the {max_tokens:,} tokens that "
+            "fine_tune can train on.",
+            "Shorten the rows, split them into several rows, set train: {max_tokens: ...} if the model's context is "
             "longer, or remove fine_tune from methods:.",
             excerpts=(
                 (material.show_input if shows_input[row] else material.show_output)(row) for row in rows
@@ -258,7 +262,8 @@ def check_length(material: Material) -> Iterator[Finding]:
 def _find_rows(
     material: Material, find_in_input: SpanFinder, find_in_answer: SpanFinder | None = None
 ) -> tuple[list[int], list[Excerpt]]:
-    """Return the rows with spans in the input or the answer, and excerpts; by default both are searched alike."""
+    """Return the rows with spans in the input or the answer, and excerpts; by default both are searched the same
+    way."""
     rows: list[int] = []
     excerpts: list[Excerpt] = []
     for row, (source, answer) in enumerate(zip(material.inputs, material.outputs, strict=True)):

@@ -19,20 +19,20 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}  # of kinds that are no
 
 @finds(
     FindingKind("unreadable", "error", "rows that cannot be read"),
-    FindingKind("roles", "error", "turns of a chat whose order or role cannot be learned"),
-    FindingKind("tools", "error", "functions on offer, or calls of them, that cannot be read"),
-    FindingKind("empty_turn", "error", "turns of a chat that are empty"),
-    FindingKind("label", "error", "labels outside the contract, or rows without one"),
-    FindingKind("instructions", "error", "a system message of the rows that contradicts the instructions"),
+    FindingKind("roles", "error", "chats whose turns have an unknown role or a wrong order"),
+    FindingKind("tools", "error", "functions, or function calls, that cannot be read"),
+    FindingKind("empty_turn", "error", "empty turns of a chat"),
+    FindingKind("label", "error", "labels that the contract does not list, or answers that are not labels"),
+    FindingKind("instructions", "error", "a system message that conflicts with the instructions"),
     FindingKind("contract", "warning", "answers that break the contract"),
     FindingKind("too_few", "error", "fewer rows than a comparison needs"),
-    FindingKind("empty", "error", "rows and answers that say nothing, such as `n/a` or `#REF!`"),
-    FindingKind("repeated_input", "error", "inputs of an earlier row; a copy with its id is an error"),
+    FindingKind("empty", "error", "rows and answers without content, such as `n/a` or `#REF!`"),
+    FindingKind("repeated_input", "error", "copies of an earlier row; an error if they also have its id"),
 )
 def check_unreadable(material: Material) -> Iterator[Finding]:
-    """Yield one finding for each kind and message of the issues, whichever turn they are in; a comparison would stop at
-    errors."""
-    # --fix never writes to the test, and its rows are not among the examples.
+    """Yield one finding for each kind and message of the issues; the number of the turn does not count. A comparison
+    stops at errors."""
+    # Only issues of the examples can be fixed: --fix never writes to the test.
     own_issues = frozenset(material.issues)
     test = material.test or ()
     ids = _find_readable(material.rows, material.issues)
@@ -47,7 +47,7 @@ def check_unreadable(material: Material) -> Iterator[Finding]:
         message = redact_label(text if len(issues) > 1 else issues[0].message)
         value = redact(issues[0].value) if issues[0].value not in ("", "''") else ""
         if len(issues) > 1:
-            message = f"{format_count(len(issues), 'place')}: {message}"
+            message = f"{format_count(len(issues), 'occurrence')}: {message}"
             value = f"the first: {value}" if value else ""
         yield Finding(
             kind=kind,
@@ -69,7 +69,7 @@ def _capitalise(phrase: str) -> str:
 
 
 def _find_readable(rows: Examples, issues: Sequence[Issue]) -> dict[str, str]:
-    """Map the location of each row that has an issue and can still be read to its id."""
+    """Map location to id, for each row that has an issue but can be read."""
     locations = {issue.location for issue in issues}
     return {row.location: row.id for row in rows if row.location in locations} if locations else {}
 
@@ -81,7 +81,8 @@ def _count_rows(rows: Examples, issues: Sequence[Issue]) -> int:
 
 
 def _locate_test_issues(material: Material) -> Iterator[Issue]:
-    """Yield the issues of the test; if its file has the name of the file of examples, their locations get its path."""
+    """Yield the issues of the test. If both files have the same name, locations in the test get the path of its
+    file."""
     task = material.task
     name = task.test.file.name if task.test else ""
     for issue in material.test_issues:

@@ -22,8 +22,8 @@ MAX_SPELLINGS = 5  # spellings in a message
 
 @finds(FindingKind("unknown_model", "note", "a `model:` or `prompt_model:` that does not exist"))
 def check_model_names(material: Material) -> Iterator[Finding]:
-    """Report a `model` or `prompt_model` that does not exist. Packaged models and hub ids are accepted whether or not
-    they are on this machine."""
+    """Report a `model` or `prompt_model` that does not exist. Packaged models and hub ids are accepted even if they are
+    not on this machine."""
     task = material.task
     names = {"model": task.model, "prompt_model": task.prompt_model or ""}
     reasons = {key: find_backend(name).check_name(name, key) for key, name in names.items() if name}
@@ -34,18 +34,20 @@ def check_model_names(material: Material) -> Iterator[Finding]:
             kind="unknown_model",
             severity="note",
             rows=(),
-            message=f"{text} All checks ran, because none needs a model. Whether a row is too long was judged by its "
-            "words: it has at least as many tokens.",
-            remedy=f"Correct {' and '.join(unknown)} in {task.file.name} before etude compare and etude train, which "
-            "stop there.",
+            message=f"{text} All checks ran, because no check needs a model. The length of rows was counted in words; "
+            "their number of tokens is at least as high.",
+            remedy=f"Correct {' and '.join(unknown)} in {task.file.name}. Until then, etude compare and etude train "
+            "stop with an error.",
             locations=(task.file.name,),
             numbers={"rows": 0, "of": len(material.rows)},
         )
 
 
-@finds(FindingKind("preference", "note", "worse answers (`rejected`, `label: false`) next to those to learn"))
+@finds(
+    FindingKind("preference", "note", "worse answers (`rejected`, `label: false`), which are not trained on")
+)
 def check_preferences(material: Material) -> Iterator[Finding]:
-    """Report worse answers in the file of examples, which are not trained on; nothing if the rows have no file."""
+    """Report worse answers in the file of examples, which are not trained on; report nothing if there is no file."""
     file = material.task.examples.file
     head = formats.peek_rows(file) if file.is_file() else []
     pair = formats.find_preference_columns(chain.from_iterable(head))
@@ -63,8 +65,8 @@ def check_preferences(material: Material) -> Iterator[Finding]:
             [],
             f"{format_rows('have', number, len(material.rows))} a worse answer in the column {rejected}. Étude trains "
             f"on {chosen}; {rejected} is neither trained on nor checked.",
-            "Nothing to do to train on the better answers. To train on both, set preferences: to the file and add "
-            "prefer to methods:.",
+            "To train on the better answers only, you need not do anything. To train on both, set preferences: to the "
+            "file and add prefer to methods:.",
             numbers={"rows": number, "of": len(material.rows)},
         )
 
@@ -80,16 +82,16 @@ def _check_thumbs(material: Material, column: str) -> Iterator[Finding]:
             "preference",
             "note",
             [],
-            f"{format_rows('have', len(locations), total)} {column}: false, a thumbs-down: their answers are used "
+            f"{format_rows('have', len(locations), total)} {column}: false, a thumbs-down. Such answers are used "
             "neither for training nor for the test.",
-            f"Nothing to do. If {column} means something else, use it under examples: as output: or in tags:.",
+            f"Nothing to do. If {column} means something else, set it as output: or in tags: under examples:.",
             numbers={"rows": len(locations), "of": total},
         )
         yield replace(finding, locations=locations)
 
 
 def _count_answers(material: Material, column: str) -> int:
-    """Count the rows with an answer in a column; of a chat the last turn counts."""
+    """Count the rows with an answer in a column; the answer of a chat is its last turn."""
     values = formats.read_values(material.task.examples.file, column)
     line, value, number = 0, None, 0
     for row in material.rows:
@@ -102,15 +104,18 @@ def _count_answers(material: Material, column: str) -> int:
     return number
 
 
-@finds(FindingKind("label_spelling", "warning", "labels written in several ways"), tasks=LABELS)
+@finds(FindingKind("label_spelling", "warning", "labels with several spellings"), tasks=LABELS)
 def check_label_spelling(material: Material) -> Iterator[Finding]:
     """Find labels that differ from a more frequent one only in case, spaces, hyphens, underscores or a mistyped
     letter."""
-    spellings = find_spellings(material.outputs)
+    label_rows = material.label_rows
+    spellings = find_spellings([label for label, _ in label_rows])
     if not spellings:
         return
-    rows = sorted(row for spelling in spellings for row in spelling.positions)
-    text = format_spellings(spellings, lambda row: material.rows[row].location, MAX_SPELLINGS)
+    rows = sorted({label_rows[position][1] for spelling in spellings for position in spelling.positions})
+    text = format_spellings(
+        spellings, lambda position: material.rows[label_rows[position][1]].location, MAX_SPELLINGS
+    )
     yield material.finding(
         "label_spelling",
         "warning",
@@ -123,21 +128,23 @@ def check_label_spelling(material: Material) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class UsualSize:
-    """How many examples others have reported for a kind of task."""
+    """How many examples published results used for a kind of task."""
 
     rows: int
-    """Examples below which it is reported; in a classification, per label."""
+    """Examples below which the finding is reported; for a classification, examples per label."""
     report: str
-    """What was reached with how many examples, and the source."""
+    """The results with the number of examples, and the source."""
 
 
-_FIRST_GAINS = "first gains show at 50 to 100 well-made examples (OpenAI's guide to supervised fine-tuning)"
-# Reports of others, on other tasks and larger models: an orientation. Only a comparison says what this task needs.
+_FIRST_GAINS = (
+    "the first gains appear at 50 to 100 well-made examples (OpenAI's guide to supervised fine-tuning)"
+)
+# Published results on other tasks and larger models are only a rough guide: a comparison measures what this task needs.
 USUAL_SIZES: Mapping[Kind, UsualSize] = {
     "classify": UsualSize(
         50,
-        "a tuned model of 7 billion weights, with 77 labels to choose from, was right in 69% with 13 examples a label, "
-        "in 87% with 53 and in 92% with 106 (Bertsch et al. 2025, arXiv 2405.00200)",
+        "a tuned model with 7 billion weights, on 77 labels, had an accuracy of 69% with 13 examples per label, 87% "
+        "with 53 and 92% with 106 (Bertsch et al. 2025, arXiv 2405.00200)",
     ),
     "extract": UsualSize(
         500,
@@ -146,7 +153,7 @@ USUAL_SIZES: Mapping[Kind, UsualSize] = {
     ),
     "answer": UsualSize(
         1_000,
-        f"{_FIRST_GAINS}; 1,000 chosen examples were enough to learn a manner of answering (Zhou et al. 2023, "
+        f"{_FIRST_GAINS}; 1,000 selected examples were enough to learn a style of answering (Zhou et al. 2023, "
         "arXiv 2305.11206)",
     ),
     "rewrite": UsualSize(
@@ -159,23 +166,25 @@ USUAL_SIZES: Mapping[Kind, UsualSize] = {
 
 @finds(FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"))
 def check_few_rows(material: Material) -> Iterator[Finding]:
-    """Report sets with fewer examples than tasks of their kind usually need, unless `too_few` already says so."""
+    """Report sets with fewer examples than tasks of their kind usually need, unless `too_few` is already reported."""
     usual, rows = USUAL_SIZES[material.task.kind], len(material.rows)
     is_classify = material.task.kind == "classify"
-    labels = len(merge_spellings(Counter(material.outputs))) if is_classify else 1
-    if rows >= usual.rows * labels or any(issue.kind == "too_few" for issue in material.issues):
+    counts = merge_spellings(Counter(label for label, _ in material.label_rows)) if is_classify else Counter()
+    labels, num_labelled = (len(counts), sum(counts.values())) if is_classify else (1, rows)
+    if num_labelled >= usual.rows * labels or any(issue.kind == "too_few" for issue in material.issues):
         return
-    per_label = f" for {format_count(labels, 'label')}, {rows / labels:,.0f} each on average"
+    average = num_labelled / max(labels, 1)
+    per_label = f" for {format_count(labels, 'label')}, {average:,.0f} each on average"
     needed, parts = dataset.count_min_rows(has_own_test=material.test is not None)
     num_to_train = dataset.count_min_rows(True, dataset.TRAIN_MIN)[0]
-    refusal = f" A comparison needs {needed} ({parts}), etude train {num_to_train}."
+    refusal = f" A comparison needs {needed} rows ({parts}); etude train needs {num_to_train}."
     is_warning = rows < dataset.MIN_VERDICT_ROWS
     yield material.finding(
         "few_rows",
         "warning" if is_warning else "note",
         [],
         f"{format_count(rows, 'row')}{per_label if is_classify else ''}, fewer than tasks of this kind usually need."
-        f"{refusal if rows < needed else ''} Reported for such tasks: {usual.report}.",
+        f"{refusal if rows < needed else ''} Published results for such tasks: {usual.report}.",
         "Improve the prompt or collect more examples first, and fix the other findings."
         if is_warning
         else "Run etude compare to see whether these are enough.",

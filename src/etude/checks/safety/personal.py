@@ -22,9 +22,9 @@ from etude.privacy.own_contact import MIN_SHARE
 from etude.types import Column, Example, Excerpt, Finding
 
 MAX_OWN = 3  # values of the organisation's contact data in the message, abbreviated
-MAX_PASSAGE = 160  # characters of an excerpt: enough to judge by, and few that the rules may have missed
-# What --fix replaces a value with, if that does not have the format of the value.
-REPLACEMENTS = {"private_key": "a mark"}
+MAX_PASSAGE = 160  # characters of an excerpt: enough to judge it, but few values that the rules missed
+# The replacement by --fix, for kinds whose replacement does not have the format of the value.
+REPLACEMENTS = {"private_key": "a placeholder"}
 PRIVACY_KINDS = tuple(
     create_family(
         "privacy", dict.fromkeys(BLOCKING, "personal data and secrets"), "error, warning", safety=True
@@ -35,12 +35,12 @@ KIND_NAMES = {
     **{"email": "an e-mail address", "iban": "a bank account (IBAN)", "card": "a payment card"},
     **{"national_id": "a national identity number", "phone": "a phone number", "ip_address": "an IP address"},
     **{"id_number": "an identity number", "birth_date": "a date of birth", "address": "a postal address"},
-    **{"name": "a person's name", "health": "a detail of health"},
+    **{"name": "a person's name", "health": "health information"},
 }
-FEW_NAMES = " Only names after a title, a greeting or a label are found; most others are not."
+FEW_NAMES = " Only names after a title, a greeting or a label are found; most other names are missed."
 SpansByRow = dict[int, set[CharSpan]]
-HOUSE_CHARS = 6  # characters at the beginning of an address, perhaps with a number as long as a postcode
-ENGLISH_KINDS = frozenset(("birth_date", "name", "health"))  # whose rules are English words
+HOUSE_CHARS = 6  # first characters of an address, in which a long house number is not taken for a postcode
+ENGLISH_KINDS = frozenset(("birth_date", "name", "health"))  # kinds whose rules are English words
 # A place or a postcode after a street and its number.
 _PLACE = re.compile(
     r"[,\n][\s>?*#|-]{0,8}(?:[0-9]{4,6}\b|(?!Apt|Suite|Ste|Unit|Flat|Room|Floor|Box)[^\W\d_a-zß-öø-ÿ])"
@@ -56,7 +56,7 @@ _CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
     FindingKind(
         "own_contact",
         "note",
-        "contact data of a tenth of the answers or of the documents, accepted as your own",
+        "contact data in the documents or in a tenth of the answers, treated as your own",
         safety=True,
     ),
     quick=True,
@@ -64,7 +64,8 @@ _CAPITALS_AFTER = re.compile(r"(?:[ -](?=[^\W\d_a-z])\w[\w'’]{0,40}){1,4}")
 def check_personal_data(material: Material) -> Iterator[Finding]:
     """Yield one finding for each kind of personal data or secret whose rules are rarely wrong.
 
-    Contact data of a large share of the answers, or of the documents, is the organisation's own: a note of its own.
+    Contact data that is in a large share of the answers, or in the documents, is the organisation's own; it is reported
+    in a separate note.
     """
     in_inputs, in_answers = material.personal_data
     is_labels = material.task.kind == "classify"
@@ -73,7 +74,7 @@ def check_personal_data(material: Material) -> Iterator[Finding]:
         if not inputs and not answers:
             continue
         rows = sorted(inputs | answers)
-        rename = " A label is not masked: rename it." if is_labels and answers else ""
+        rename = " Labels are not masked: rename them." if is_labels and answers else ""
         replacement = REPLACEMENTS.get(kind, "a surrogate of the same format")
         yield material.finding(
             f"privacy_{kind}",
@@ -81,7 +82,7 @@ def check_personal_data(material: Material) -> Iterator[Finding]:
             rows,
             f"{format_rows('contain', len(rows), len(material.rows))} what looks like {KIND_NAMES[kind]}"
             f"{format_sides(inputs, answers, 'label' if is_labels else 'answer')}.",
-            f"Mask such values or delete the rows: a tuned model can repeat what it was taught.{rename}",
+            f"Mask the values or delete the rows: a tuned model can repeat its training data.{rename}",
             fix=f"replaces each value with {replacement}" if inputs or not is_labels else "",
             excerpts=_show_values(material, kind, rows),
             numbers={
@@ -110,19 +111,20 @@ def _report_own(material: Material, own: Mapping[Span, set[int]]) -> Finding:
     values = sorted(own, key=lambda span: -len(own[span]))
     listed = ", ".join(map(abbreviate_contact, values[:MAX_OWN]))
     listed += f" and {len(values) - MAX_OWN} more" if len(values) > MAX_OWN else ""
-    documents = ", or the documents, contain" if material.task.documents else " contain"
+    documents = " or in the documents" if material.task.documents else ""
     return material.finding(
         "own_contact",
         "note",
         rows,
-        f"{format_rows('have', len(rows), len(material.rows))} an e-mail address or phone number that at least "
-        f"{MIN_SHARE:.0%} of the answers{documents}: {listed}. It is accepted as your own and not masked.",
-        "If it is a person's, remove it from the rows by hand.",
+        f"{format_rows('have', len(rows), len(material.rows))} an e-mail address or phone number that is in at least "
+        f"{MIN_SHARE:.0%} of the answers{documents}: {listed}. Such values are treated as your own contact data and "
+        "are not masked.",
+        "If a value belongs to a person, remove it from the rows by hand.",
     )
 
 
 def format_sides(inputs: Collection[int], answers: Collection[int], answer: str = "answer") -> str:
-    """Format in how many inputs and answers: ", in the answer", ": 3 in the input, 2 in the answer"."""
+    """Format the numbers of inputs and answers: ", in the answer" or ": 3 in the input, 2 in the answer"."""
     if inputs and answers:
         return f": {len(inputs):,} in the input, {len(answers):,} in the {answer}"
     return f", in the {'input' if inputs else answer}"
@@ -131,12 +133,13 @@ def format_sides(inputs: Collection[int], answers: Collection[int], answer: str 
 def show_passage(
     row: Example, column: Column, spans: Sequence[CharSpan], doubtful: Sequence[CharSpan] = ()
 ) -> Excerpt:
-    """Build an excerpt around the first span, with only first letters of what is `doubtful` or may also be personal."""
+    """Build an excerpt around the first span. Of spans that are `doubtful`, or may also be personal, only first letters
+    are displayed."""
     text = row.text if column == "input" else row.output
     review = [(span.start, span.end) for span in find(text) if span.kind in REVIEW]
     abbreviated = list(find_capitalised(text))
     for low, high in (*review, *doubtful):
-        # The capitalised words next to a span belong to it: rules may know only a first name.
+        # Capitalised words next to a span are abbreviated too, because rules may find only a first name.
         before = _CAPITALS_BEFORE.search(text[max(low - MAX_PASSAGE, 0) : low])
         after = _CAPITALS_AFTER.match(text, high)
         abbreviated.append((low - (len(before[0]) if before else 0), after.end() if after else high))
@@ -145,7 +148,7 @@ def show_passage(
 
 @finds(*PRIVACY_KINDS, quick=True)
 def check_instructions(material: Material) -> Iterator[Finding]:
-    """Yield one finding for each kind in the instructions or system messages, each of which is searched once."""
+    """Yield one finding for each kind in the instructions or system messages; equal texts are searched once."""
     task = material.task
     texts = {task.file.name: task.instructions}
     texts |= {location: text for text, location in material.system_messages.items()}
@@ -159,8 +162,9 @@ def check_instructions(material: Material) -> Iterator[Finding]:
             kind=f"privacy_{kind}",
             severity="error" if kind in GRAVE else "warning",
             rows=(),
-            message=f"The beginning of every prompt contains what looks like {KIND_NAMES[kind]}, in "
-            f"{format_count(number, 'text')} of the instructions and system messages.",
+            message=f"{format_count(number, 'text')} of the instructions and system messages "
+            f"{'contains' if number == 1 else 'contain'} what looks like {KIND_NAMES[kind]}. Every prompt begins with "
+            "such a text.",
             remedy="Remove it by hand: a served model can repeat its instructions, and --fix does not change them.",
             locations=tuple(locations[kind]),
             numbers={"texts": number, "rows": len(material.rows), "of": len(material.rows)},
@@ -169,7 +173,7 @@ def check_instructions(material: Material) -> Iterator[Finding]:
 
 @finds(
     *create_family(
-        "review", {kind: f"what may be {KIND_NAMES[kind]}" for kind in REVIEW}, "note", safety=True
+        "review", {kind: f"text that may be {KIND_NAMES[kind]}" for kind in REVIEW}, "note", safety=True
     )
 )
 def check_review(material: Material) -> Iterator[Finding]:
@@ -189,8 +193,8 @@ def check_review(material: Material) -> Iterator[Finding]:
             rows,
             f"{format_rows('contain', len(rows), num_searched)} what may be {KIND_NAMES[kind]}"
             f"{format_sides(inputs, answers)}.{sample}",
-            "Read these rows in the file, as only first letters are shown here: these rules are often wrong. Mask or "
-            f"delete what belongs to a real person.{FEW_NAMES if kind == 'name' else ''}",
+            "Read these rows in the file, because these rules are often wrong, and only first letters are displayed "
+            f"here. Mask or delete the data of real people.{FEW_NAMES if kind == 'name' else ''}",
             excerpts=_show_passages(material, rows, inputs, answers),
             numbers={"rows": len(rows), "inputs": len(inputs), "outputs": len(answers), "of": num_searched},
         )
@@ -201,7 +205,7 @@ def _search_rows(
 ) -> tuple[defaultdict[str, SpansByRow], defaultdict[str, SpansByRow]]:
     """Map each kind to its spans in the inputs, and in the answers, of one row in `step`.
 
-    A value that is found in one text of a row is also found where the other one repeats it.
+    If a value is found in one text of a row, its copies in the other text are found too.
     """
     in_inputs, in_answers = (
         defaultdict[str, SpansByRow](lambda: defaultdict[int, set[CharSpan]](set)) for _ in range(2)
@@ -223,7 +227,7 @@ def _search_rows(
 def _show_passages(
     material: Material, rows: Sequence[int], inputs: SpansByRow, answers: SpansByRow
 ) -> Iterator[Excerpt]:
-    """Yield an excerpt of each row, with only first letters of all that may be personal."""
+    """Yield an excerpt of each row, with only first letters of everything that may be personal."""
     for row in rows:
         column: Column = "input" if row in inputs else "output"
         spans = sorted(inputs.get(row) or answers[row])
@@ -231,7 +235,7 @@ def _show_passages(
 
 
 def _find_doubtful(material: Material, text: str, blocking: Sequence[Span]) -> list[Span]:
-    """Find what may be personal in a text. In other languages than English, only a title identifies a name."""
+    """Find text that may be personal. In languages other than English, only a title identifies a name."""
     spans = [
         span
         for span in find_for_review(text, blocking)
@@ -247,8 +251,8 @@ def _find_doubtful(material: Material, text: str, blocking: Sequence[Span]) -> l
 
 
 def _is_likely(span: Span, text: str) -> bool:
-    """Whether a name or an address is more than capitalised words or numbers: a name has a title, a greeting or a
-    label, and an address has a street, a number and a place or postcode."""
+    """Whether a name or an address is more than capitalised words or numbers. A name needs a title, a greeting or a
+    label; an address needs a street, a number, and a place or postcode."""
     if span.kind == "name":
         return span.rule in (TITLED, GREETED)
     if span.kind == "address":

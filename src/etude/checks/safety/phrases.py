@@ -1,14 +1,14 @@
-"""Phrases that attack, threaten, advise or refuse, and insults, from YAML files beside this module.
+"""Phrases that attack, threaten, advise or refuse, and insults, from YAML files next to this module.
 
 A file of phrases maps a language or a subject to an entry:
 
-    hints: words, as `normalise` returns them, of which every text with such a phrase contains one; an entry without
-        hints, for languages without spaces, applies to texts with other letters than ASCII
-    patterns: regular expressions in any case, which must take linear time
-    any other key: a list of alternatives, which the patterns of the entry use as <key>
+    hints: words, as `normalise` returns them; every text with such a phrase contains one of them. An entry without
+        hints, for languages without spaces, applies to texts with letters other than ASCII
+    patterns: regular expressions that ignore case; they must take linear time
+    any other key: a list of alternatives that the patterns of the entry use as <key>
 
-An entry `shared` has such lists for all entries of the file. Other wordings are missed, and so are refusals with a
-reason of their own.
+The entry `shared` has such lists for all entries of the file. Other wordings are missed, and so are refusals that give
+another reason.
 """
 
 import re
@@ -27,7 +27,7 @@ MAX_TEXT = 200_000  # characters of a text that are searched
 MAX_BEGINNING = 300  # characters of an answer in which a refusal begins and ends
 MANY_SHARE = 0.05  # share of the rows from which refusals may be intended
 MIN_MANY = 5  # the same as a number of rows
-TONE_REMEDY = "Read them; a model learns the tone of its examples."
+TONE_REMEDY = "Read these answers: a model learns the tone of its examples."
 SpansByRow = Mapping[int, list[CharSpan]]
 
 
@@ -40,11 +40,11 @@ class Phrases:
     description: str = ""
 
     def is_possible(self, text: str, words: Set[str]) -> bool:
-        """Whether a text of these normalised words may contain one: a quick test."""
+        """Whether a text with these normalised words may contain a phrase: a quick test."""
         return not self.hints.isdisjoint(words) if self.hints else not text.isascii()
 
     def find(self, text: str) -> list[CharSpan]:
-        """Find the phrases in a text, whatever its hints."""
+        """Find the phrases in a text; the hints are not checked."""
         return list_spans(self.pattern.finditer(text[:MAX_TEXT]))
 
 
@@ -75,7 +75,7 @@ _REFUSALS = load_phrases("refusals.yaml")
 HARM = read_words(__file__, "harm.yaml")["words"]  # words of inputs that may be refused for good reasons
 _INSULTS = read_table(__file__, "insults.yaml")
 ALWAYS_INSULTING = frozenset().union(*map(parse_words, _INSULTS["any_language"].values()))
-# Language -> words that are insults in it, and ordinary in another language.
+# Language -> words that are insults in it, but ordinary in another language.
 INSULTING_IN = {language: parse_words(words) for language, words in _INSULTS["one_language"].items()}
 _SOMETIMES_INSULTING = frozenset().union(*INSULTING_IN.values())
 _UNSPACED = "|".join(_INSULTS["unspaced"].split())
@@ -90,23 +90,23 @@ def find_threat(text: str, plain: str) -> CharSpan | None:
 
 
 @finds(
-    FindingKind("injection", "warning", "inputs that try to take over the instructions", safety=True),
+    FindingKind("injection", "warning", "inputs that tell the model to ignore its instructions", safety=True),
     quick=True,
 )
 def check_injections(material: Material) -> Iterator[Finding]:
-    """Find inputs that try to take over the instructions."""
+    """Find inputs that tell the model to ignore its instructions."""
     rows = {row: spans for row, text in enumerate(material.inputs) if (spans := _INJECTION.find(text))}
-    message = f"{_count_rows(material, rows, 'contain')} an instruction to ignore the instructions."
-    remedy = "Keep them only if the answer shows how to refuse such a request."
+    message = f"{_count_rows(material, rows, 'contain')} a request to ignore the instructions."
+    remedy = "Keep these rows only if the answer shows how to refuse such a request."
     yield from _report(material, "injection", "warning", "input", rows, message, remedy)
 
 
-@finds(FindingKind("threat", "warning, note", "inputs, and free answers, that threaten", safety=True))
+@finds(FindingKind("threat", "warning, note", "inputs and free-text answers with a threat", safety=True))
 def check_threats(material: Material) -> Iterator[Finding]:
-    """Find inputs and free answers that threaten."""
+    """Find inputs and free answers with a threat."""
     rows = _find_threats(material.inputs, material.plain_inputs)
     message = f"{_count_rows(material, rows)} an input with a threat."
-    remedy = "Keep them only if the answer is calm."
+    remedy = "Keep these rows only if the answer is calm."
     yield from _report(material, "threat", "note", "input", rows, message, remedy)
     if material.is_free_text:
         rows = _find_threats(material.outputs, material.plain_outputs)
@@ -132,7 +132,7 @@ def check_advice(material: Material) -> Iterator[Finding]:
 
     Words on the topic alone do not count ("my card payment", "the court met").
     """
-    remedy = "Have them read by someone who may give such advice: a tuned model gives it to everybody."
+    remedy = "Have these answers reviewed by an expert: a tuned model gives such advice to everybody."
     for name, phrases in _ADVICE.items():
         rows = {row: spans for row, text in enumerate(material.outputs) if (spans := phrases.find(text))}
         message = f"{_count_rows(material, rows)} an answer with {phrases.description}."
@@ -154,7 +154,8 @@ def check_insults(material: Material) -> Iterator[Finding]:
         whole_words = rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(insults)))})(?!\w)|" if insults else ""
         pattern = re.compile(whole_words + _UNSPACED, re.IGNORECASE)
         spans = list_spans(pattern.finditer(blank_quotations(material.outputs[row])))
-        # An insult that is spelled with other letters than its normalised form has no span; one in a quotation is none.
+        # An insult whose spelling differs from its normalised form has no span. An insult in a quotation does not
+        # count.
         if spans or not pattern.search(material.outputs[row]):
             rows[row] = spans
     message = f"{_count_rows(material, rows)} an answer with an insult or a vulgar word."
@@ -182,11 +183,13 @@ def _report(
 
 
 @finds(
-    FindingKind("refusal", "warning, note", "answers with which a language model refuses or excuses itself"),
+    FindingKind(
+        "refusal", "warning, note", "answers in which a language model refuses or says that it cannot help"
+    ),
     tasks=TEXTS,
 )
 def check_refusals(material: Material) -> Iterator[Finding]:
-    """Find refusals of harmless inputs, and as a note those that may be intended."""
+    """Find refusals of harmless inputs; refusals that may be intended are a note."""
     refusals: dict[int, list[CharSpan]] = {}
     for row, (example, plain) in enumerate(zip(material.rows, material.plain_outputs, strict=True)):
         if span := find_refusal(example.output, plain):
@@ -195,18 +198,17 @@ def check_refusals(material: Material) -> Iterator[Finding]:
             turn.role == "assistant" and turn.trained and find_refusal(turn.content, normalise(turn.content))
             for turn in example.input[:-1]
         ):
-            refusals[
-                row
-            ] = []  # an earlier turn refuses, which is trained on too: the excerpt is of the input
+            # An earlier turn refuses; it is trained on too. The excerpt is of the input.
+            refusals[row] = []
     harmful = {row: spans for row, spans in refusals.items() if _asks_for_harm(material, row)}
     harmless = {row: spans for row, spans in refusals.items() if row not in harmful}
-    remedy = "Write the expected answer, or delete the row: a model learns to refuse."
+    remedy = "Write the expected answer, or delete the row: otherwise a model learns to refuse."
     if len(harmless) >= max(MANY_SHARE * len(material.rows), MIN_MANY):
-        remedy += " So many may be intended, to teach what to refuse: if so, keep them."
-    keep = "Keep them if such requests should be refused."
+        remedy += " So many refusals may be intended, to teach what to refuse; if so, keep them."
+    keep = "Keep these rows if such requests should be refused."
     groups: list[tuple[dict[int, list[CharSpan]], str, Severity, str]] = [
         (harmless, "", "warning", remedy),
-        (harmful, ", to an input that may be a reason to refuse", "note", keep),
+        (harmful, "; the inputs may be a reason to refuse", "note", keep),
     ]
     for group, addition, severity, advice in groups:
         if group:
@@ -214,8 +216,8 @@ def check_refusals(material: Material) -> Iterator[Finding]:
                 "refusal",
                 severity,
                 list(group),
-                f"{format_rows('have', len(group), len(material.rows))} an answer with which a language model refuses "
-                f"or excuses itself{addition}.",
+                f"{format_rows('have', len(group), len(material.rows))} an answer in which a language model refuses or "
+                f"says that it cannot help{addition}.",
                 advice,
                 excerpts=(
                     (material.show_output if spans else material.show_input)(row, spans)
@@ -232,7 +234,7 @@ def find_refusal(text: str, plain: str) -> CharSpan | None:
 
 
 def _asks_for_harm(material: Material, row: int) -> bool:
-    """Whether the input of a row asks for harm, as far as its words say."""
+    """Whether the input of a row seems to ask for something harmful, judged by its words."""
     text, plain = material.inputs[row], material.plain_inputs[row]
     if not (ALWAYS_INSULTING | HARM).isdisjoint(plain.split()):
         return True

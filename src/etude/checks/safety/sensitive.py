@@ -7,14 +7,15 @@ from functools import cache, partial
 from etude.privacy import OwnContact, Span, find, find_by_format, own_contact
 from etude.privacy.mask.known_values import KnownValues, is_word_password
 
-# Rows searched for what goes to review, which takes three times as long; of more an even sample.
+# Most rows that are searched for the kinds of REVIEW, which takes three times as long; an even sample of more rows.
 MAX_REVIEWED = 20_000
 
 
 class SensitiveRows:
     """The rows with each kind of personal data, in one column.
 
-    Whose the contact data is can be decided only when all answers have been read. Spans are kept for one row in `step`.
+    Whether contact data is the organisation's own can be decided only after all answers have been read. Spans are
+    stored for one row in `step`.
     """
 
     def __init__(self, own: OwnContact, surrogates: Collection[str], step: int) -> None:
@@ -36,12 +37,12 @@ class SensitiveRows:
                 self._rows[span.kind].add(row)
 
     def rows_of_kind(self, kind: str) -> set[int]:
-        """Return the rows with somebody's data of a kind."""
+        """Return the rows with personal data of a kind, without the organisation's own contact data."""
         contacts = {row for row, span in self._contacts if span.kind == kind and not self._own.is_own(span)}
         return self._rows[kind] | contacts
 
     def own_contacts(self) -> dict[Span, set[int]]:
-        """Map contact data of the organisation, each value as it is written in its first row, to its rows."""
+        """Map contact data of the organisation to its rows; each value has the spelling of its first row."""
         first: dict[tuple[str, str], Span] = {}
         rows: defaultdict[Span, set[int]] = defaultdict(set)
         for row, span in self._contacts:
@@ -50,11 +51,11 @@ class SensitiveRows:
         return dict(rows)
 
     def kept_spans(self, row: int) -> tuple[Span, ...]:
-        """Return all spans in a row whose spans are kept, surrogates included."""
+        """Return all spans of a row, surrogates included; empty for rows whose spans are not stored."""
         return self._spans.get(row, ())
 
     def personal_spans(self, row: int, kind: str) -> list[tuple[int, int]]:
-        """List where somebody's data of a kind is in a row whose spans are kept."""
+        """List where personal data of a kind is in a row whose spans are stored."""
         spans = {
             (span.start, span.end)
             for span in self.kept_spans(row)
@@ -70,10 +71,11 @@ def find_personal_data(
     own: OwnContact,
     is_labels: bool = False,
 ) -> tuple[SensitiveRows, SensitiveRows]:
-    """Find personal data in the inputs and in the answers, of which `own` learns the organisation's contact data.
+    """Find personal data in the inputs and in the answers. `own` learns the organisation's contact data from the
+    answers.
 
-    A value that only one text of a row labels ("password: ...") is also found in the other one. Answers that are labels
-    are searched only for data that its format identifies.
+    A value that has a label ("password: ...") in only one text of a row is also found in the other text. If answers are
+    labels, they are searched only for data that is recognised by its format.
     """
     step = choose_review_step(len(inputs))
     in_inputs, in_answers = SensitiveRows(own, surrogates, step), SensitiveRows(own, surrogates, step)
@@ -89,7 +91,7 @@ def find_personal_data(
 
 
 def choose_review_step(num_rows: int) -> int:
-    """Choose the step of the even sample that is searched for what goes to review."""
+    """Choose the step of the even sample that is searched for the kinds of REVIEW."""
     return max(-(-num_rows // MAX_REVIEWED), 1)
 
 

@@ -1,1 +1,1 @@
-"""Features of style on which answers are split with no relation to their input."""
+"""Features of style that differ among answers without a reason in their inputs."""

@@ -1,7 +1,7 @@
-"""Features of an answer's style, and on which side of each an answer is.
+"""Features of an answer's style, such as a greeting or the format of a date.
 
-A style has one form, which an answer has or has not, or several, of which it applies to the answers that have exactly
-one.
+A style has one form, which an answer has or does not have, or several forms; then it applies only to answers with
+exactly one of them. The side of an answer is the number of its form.
 """
 
 import re
@@ -12,9 +12,8 @@ from etude.checks.excerpts import CharSpan
 from etude.checks.rows.endings import EMOJI, strip_emoji
 from etude.text.lexicon import month_pattern
 
-Finder = Callable[
-    [str], CharSpan | None
-]  # the first place where a text has a form; None if it does not have it
+# Finds the first place where a text has a form; None if it does not have it
+Finder = Callable[[str], CharSpan | None]
 NOT_APPLICABLE = -1  # the side of an answer with no form, or with more than one
 _DIGIT = re.compile(r"\d")
 
@@ -31,14 +30,14 @@ def _find_pattern(expression: str, flags: int = re.IGNORECASE) -> Finder:
 
 
 def _find_question_mark(text: str) -> CharSpan | None:
-    """Find a question mark at the end, only emoji, closing quotes and brackets after it."""
+    """Find a question mark at the end; only emoji, closing quotes and brackets may follow it."""
     end = len(strip_emoji(text).rstrip(" \t\r\n\"'”’»)]*"))
     return (end - 1, end) if end and text[end - 1] in "?？؟" else None
 
 
 @dataclass(frozen=True)
 class StyleForm:
-    """One way to write, with the phrase that follows "48% of the answers" in a message."""
+    """One form of a style, with the phrase that follows "48% of the answers" in a message."""
 
     phrase: str
     find: Finder
@@ -53,7 +52,7 @@ class Style:
     lack: str = ""
     """The phrase for answers without the form; if empty, the style does not apply to them."""
     verb: str = ""
-    """A phrase that precedes those of all forms."""
+    """A phrase that precedes the phrases of all forms."""
     has_digits: bool = False
     """Whether every form contains a digit, so that texts without one are skipped."""
 
@@ -91,13 +90,13 @@ _CODE = (  # of ISO 4217
     "(?:USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|BRL|MXN|ARS|ZAR|TRY|RUB|UAH|KRW|SGD|HKD|"
     "AED|SAR|ILS|THB|IDR|PHP|VND)"
 )
-_SHORT = r"(?:kr|zł|Kč|Ft|lei|руб|грн)\b|[円元원]"  # written after the number, as signs are there
+_SHORT = r"(?:kr|zł|Kč|Ft|lei|руб|грн)\b|[円元원]"  # after the number these count as signs
 _MONEY = (
     r"(?i:euros?|dollars?|pounds sterling|cents?|yen|yuan|rupees?|francs?|pesos?|kron(?:or|er|en)|złotych)\b"
 )
 _DIGITS = r"\d(?:[\d.,'’]{0,12}\d)?"
 _AMOUNT = rf"(?<![\d.,]){_DIGITS}(?:[.,][-–]{{1,2}})?\s?"
-# How a price is written -> its pattern, in its own case: a word such as "try" is no currency.
+# Format of a price -> its pattern. Case matters: the word "try" is not a currency.
 _PRICES = {
     "sign before the number (€12)": rf"(?:{_SIGN}|\b(?:[Kk]r\.?|Rs\.?|Fr\.))\s?{_DIGITS}",
     "sign after the number (12 €)": rf"{_AMOUNT}(?:{_SIGN}(?!\s?\d)|{_SHORT})",
@@ -141,7 +140,7 @@ STYLES: tuple[Style, ...] = (
         "write dates",
         ("like 2024-03-12", _find_pattern(r"\b\d{4}-\d{2}-\d{2}\b")),
         ("like 12/03/2024", _find_pattern(r"(?<![\d/])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![\w/])")),
-        # A year of two digits only with two for day and month: 1.2.20 is a version, and 10.1.20.3 an address.
+        # A year of two digits needs day and month of two digits: 1.2.20 is a version, and 10.1.20.3 is an IP address.
         (
             "like 12.03.2024",
             _find_pattern(r"(?<![\w.])(?:\d{1,2}\.\d{1,2}\.\d{4}|\d\d\.\d\d\.\d\d)(?!\.?\w)"),

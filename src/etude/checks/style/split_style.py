@@ -1,7 +1,7 @@
-"""Features of style that split the answers, although the inputs do not say which answers should have them.
+"""Features of style that only some answers have, although the inputs do not determine which.
 
-A model trained on such a set produces the feature by chance. Whether inputs determine the feature is measured: by the
-cross-validated area under the ROC curve (0.5 is chance, 1 certainty) of a linear classifier on the words of the inputs.
+A model trained on such a set produces the feature at random. Whether the inputs determine the feature is measured by
+the cross-validated area under the ROC curve (0.5 is chance, 1 is certain) of a linear classifier on their words.
 """
 
 import math
@@ -19,15 +19,17 @@ from etude.checks.style.features import NOT_APPLICABLE, STYLES, Style
 from etude.stats.intervals import wilson
 from etude.types import Finding
 
-MIN_MINORITY = 0.1  # lower bound of the share of the answers that are not on the most frequent side
+# Least share of answers outside the most frequent side, for the lower bound of its interval.
+MIN_MINORITY = 0.1
 MIN_ROWS = 40  # answers below which nothing is reported
-MAX_AUC = 0.7  # area from which the inputs seem to determine the side, for the area plus its margin
+MAX_AUC = 0.7  # area plus margin from which the inputs seem to determine the side
 MARGIN_ERRORS = 1.28  # standard errors in the margin
-MAX_ROWS = 4_000  # answers whose inputs are read; of more an even sample
+MAX_ROWS = 4_000  # most answers whose inputs are read; an even sample of more
 MIN_INPUTS = 10  # different inputs below which nothing can be measured
 MAX_TEXT = 2_000  # characters of an input that are read
 FOLDS = 4
-MAX_DIFFERENT = 0.1  # answers that two features split differently, as a share of the minority, in one finding
+# Two features are one finding if they differ in at most this share of the minority's answers.
+MAX_DIFFERENT = 0.1
 MAX_SIDES = 4  # sides in a message
 Sides = NDArray[np.int8]
 Bools = NDArray[np.bool_]
@@ -59,15 +61,18 @@ class SplitStyle:
 @finds(
     *create_family(
         "style",
-        dict.fromkeys((style.name for style in STYLES), "a feature of style that no input explains"),
+        dict.fromkeys(
+            (style.name for style in STYLES), "a feature of style that varies without a reason in the input"
+        ),
         "warning",
     ),
     tasks=FREE,
 )
 def check_style(material: Material) -> Iterator[Finding]:
-    """Find features that some free answers have and others do not, with nothing in the inputs that says which.
+    """Find features that only some free answers have, although the inputs do not determine which.
 
-    Features that split the answers alike are one finding: a phrase that some answers contain brings several.
+    Features that split the answers in nearly the same way are one finding, because one phrase can have several
+    features.
     """
     splits = list(_find_splits(material))
     while splits:
@@ -91,7 +96,7 @@ def _find_splits(material: Material) -> Iterator[SplitStyle]:
         is_usual = (sides[rows] == usual).tolist()
         step = -(-len(rows) // MAX_ROWS)
         inputs = [material.inputs[row] for row in rows[::step].tolist()]
-        # An answer may follow the style of its input: the side of the input, one-hot, is a feature too.
+        # An answer may follow the style of its input, so the side of the input is a feature too (one-hot).
         input_sides = [style.find_side(text) for text in inputs]
         features = [
             [float(side == other) for other in range(NOT_APPLICABLE, len(counts))] for side in input_sides
@@ -102,7 +107,8 @@ def _find_splits(material: Material) -> Iterator[SplitStyle]:
 
 
 def _is_same_split(first: SplitStyle, second: SplitStyle) -> bool:
-    """Whether nearly the same answers are in the minority, or in the minority of one and the majority of the other."""
+    """Whether two features split the answers in nearly the same way; the minority of one may be the other's
+    majority."""
     same = float(np.mean(first.is_usual == second.is_usual))
     minority = min(np.mean(~first.is_usual), np.mean(first.is_usual))
     return bool(max(same, 1 - same) >= 1 - MAX_DIFFERENT * minority)
@@ -118,8 +124,8 @@ def _create_finding(material: Material, split: SplitStyle, alike: Sequence[Split
         f"style_{style.name}",
         "warning",
         rows.tolist(),
-        f"{descriptions}; nothing in the input says which.",
-        "Choose one style and rewrite the others, or say in the input when each is wanted.",
+        f"{descriptions}; the inputs do not explain the difference.",
+        "Choose one style and rewrite the other answers, or state in the input which style is wanted.",
         excerpts=(
             material.show_output(row, style.find_spans(material.outputs[row]))
             for row in chain.from_iterable(in_turn)
@@ -134,7 +140,7 @@ def _describe_split(split: SplitStyle) -> str:
     style, total = split.style, int(split.counts.sum())
     sides = sorted(split.order) if style.lack else split.order[:MAX_SIDES]
     shares = [f"{split.counts[side] / total:.0%}" for side in sides]
-    answers = "answers" if total == len(split.sides) else f"{total:,} answers where this comes up"
+    answers = "answers" if total == len(split.sides) else f"{total:,} answers where this applies"
     verb = f"{style.verb} " if style.verb else ""
     parts = [f"{share} {style.phrases[side]}" for share, side in zip(shares, sides, strict=True)]
     parts[0] = f"{shares[0]} of the {answers} {verb}{style.phrases[sides[0]]}"
@@ -142,7 +148,7 @@ def _describe_split(split: SplitStyle) -> str:
 
 
 def is_split(minority: int, total: int) -> bool:
-    """Whether a minority of `total` answers is surely more than some exceptions."""
+    """Whether a minority of `total` answers is more than some exceptions, by the lower bound of its share."""
     return total >= MIN_ROWS and wilson(minority, total)[0] >= MIN_MINORITY
 
 
@@ -157,10 +163,10 @@ def is_unpredictable(auc: float, labels: Sequence[bool]) -> bool:
 def cross_validate_auc(
     inputs: Sequence[str], labels: Sequence[bool], features: Sequence[Sequence[float]] | None = None
 ) -> float:
-    """Return the cross-validated area under the ROC curve of predicting `labels` from inputs.
+    """Return the cross-validated area under the ROC curve of a classifier that predicts `labels` from inputs.
 
-    The classifier sees the words of an input, its length and its `features`, numbers from 0 to 1. Equal inputs are in
-    one fold. Returns 0.5 if there are too few different inputs.
+    Its features are the words of an input, the length, and `features`, numbers from 0 to 1. Equal inputs are in one
+    fold. Returns 0.5 if there are too few different inputs.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -169,7 +175,7 @@ def cross_validate_auc(
     numbers = {text: number for number, text in enumerate(sorted(set(inputs)))}
     if len(numbers) < MIN_INPUTS or min(gold.sum(), (~gold).sum()) < FOLDS:
         return 0.5
-    # Equal inputs are in one fold, and inputs with alike labels are spread over the folds.
+    # Equal inputs are in one fold, and inputs with similar shares of labels are spread over the folds.
     groups = np.array([numbers[text] for text in inputs])
     shares = np.bincount(groups, gold, len(numbers)) / np.bincount(groups, minlength=len(numbers))
     order = np.lexsort((np.random.default_rng(0).permutation(len(numbers)), shares))

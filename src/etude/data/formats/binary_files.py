@@ -1,6 +1,6 @@
 """Rows of binary files: Parquet, Excel, and folders saved by Hugging Face's `datasets`.
 
-A row's line is its number from 1, in Excel with the header as the first.
+The line of a row is its number, from 1; in Excel the header is line 1.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ def is_binary(file: Path) -> bool:
 
 
 def read_binary_rows(reader: RowReader) -> Iterator[RawRow]:
-    """The rows of the file or folder. Raises InputError, and MissingExtraError without the library that reads it."""
+    """The rows of the file or folder. Raises InputError, and MissingExtraError if the library for it is missing."""
     files = _list_arrow_files(reader.file) if reader.file.is_dir() else []
     is_sheet = reader.file.suffix.lower() == ".xlsx" and not files
     if not find_spec("python_calamine" if is_sheet else "pyarrow"):
@@ -47,37 +47,39 @@ def read_arrow(file: Path, files: Iterable[Path]) -> Iterator[dict[str, Any]]:
                     yield from batch.to_pylist()
     except (ArrowException, OSError) as error:
         reason = quote_value(str(error).splitlines()[0])
-        raise InputError([Issue(str(file), "the table cannot be read", reason, "write it again")]) from error
+        raise InputError([Issue(str(file), "the table cannot be read", reason, "save it again")]) from error
 
 
 def _list_arrow_files(folder: Path) -> list[Path]:
-    """The files of one split, in their order. Raises InputError if the folder holds none or several."""
+    """The files of one split, in their order. Raises InputError if the folder contains none or several splits."""
     try:
         state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
         return [folder / file["filename"] for file in state["_data_files"]]
     except FileNotFoundError:
         splits = sorted(path.parent.name for path in folder.glob(f"*/{_STATE}"))
         if splits:
-            message = "a folder of several splits"
-            remedy = f"name one: {', '.join(str(folder / split) for split in splits)}"
+            message = "a folder with several splits"
+            remedy = f"choose one: {', '.join(str(folder / split) for split in splits)}"
         else:
             files = format_row_files(folder) or "a .jsonl, .csv, .tsv, .parquet or .xlsx file"
-            message, remedy = "a folder, not a file of rows", f"name a file: {files}"
+            message, remedy = "a folder, not a file of rows", f"give a file: {files}"
         raise InputError([Issue(str(folder), message, "", remedy)]) from None
     except (ValueError, KeyError, TypeError) as error:
-        message = "it does not name the files of a dataset"
-        raise InputError([Issue(str(folder / _STATE), message, str(error), "save it again")]) from error
+        message = "it does not list the files of a dataset"
+        raise InputError(
+            [Issue(str(folder / _STATE), message, str(error), "save the dataset again")]
+        ) from error
 
 
 def _drop_null(value: Any) -> Any:
-    """A value without the keys that are null: Arrow gives each struct all keys that any of them has."""
+    """A value without keys that are null, because Arrow gives each struct the keys of all structs."""
     if isinstance(value, dict):
         return {key: _drop_null(inner) for key, inner in value.items() if inner is not None}
     return [_drop_null(inner) for inner in value] if isinstance(value, list) else value
 
 
 def read_sheet(reader: RowReader) -> Iterator[RawRow]:
-    """The rows of the first sheet that is not empty, under the names in its first row."""
+    """The rows of the first sheet that is not empty; its first row has the column names."""
     from python_calamine import CalamineError, load_workbook
 
     try:
@@ -95,7 +97,7 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
     name, (header, *records) = next(iter(sheets.items()))
     if len(sheets) > 1:
         reader.notes.append(
-            f"{reader.file.name}: the sheet {name!r} was read, and none of the {len(sheets) - 1} others"
+            f"{reader.file.name}: only the sheet {name!r} was read; other sheets skipped: {len(sheets) - 1}"
         )
     # Line 1 is the header.
     columns = [str(cell).strip() for cell in header]
@@ -117,7 +119,7 @@ def format_cell(value: Any) -> str:
 
 
 def write_parquet(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
-    """Writes rows as one Parquet table, holding all in memory. Raises MissingExtraError without pyarrow."""
+    """Writes rows as one Parquet table; all are in memory at once. Raises MissingExtraError without pyarrow."""
     if not find_spec("pyarrow"):
         raise MissingExtraError(f"Writing {file.name}", "tables")
     from pyarrow import Table, parquet

@@ -1,4 +1,4 @@
-"""The values of one row as texts; a value that cannot be used becomes an issue of its line."""
+"""The values of one row as texts; an invalid value becomes an issue of its line."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from etude.base import formatting, issues
 from etude.data.formats import row_reader, turns
 from etude.errors import quote_value
+from etude.text.label_lists import join_labels
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Cells:
         return replace(self, row=replace(self.row, cells={**self.row.cells, column: value}))
 
     def read_text(self, column: str, needed: bool = True) -> str:
-        """The text of a column; "" if there is none, which is an error if it is `needed`."""
+        """The text of a column; "" if there is none. A missing text is an error if it is `needed`."""
         value = self.row.cells.get(column)
         if isinstance(value, str):
             if needed and not value.strip():
@@ -40,44 +41,54 @@ class Cells:
         return ""
 
     def read_answer(self, column: str) -> str:
-        """The right answer: a text, or a number as text; for extract, and if no kind is known, any JSON value."""
+        """The right answer as text: from a text or a number or, for extract or an unknown kind, from any JSON value."""
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.strip_answer(self.read_text(column))
         if turns.is_chat(value):
             num_turns = formatting.format_count(len(value), "turn")
-            message = f"{column} holds {num_turns} of a chat, where one answer is needed"
-            remedy = "keep the assistant's turn that is the answer"
+            message = f"{column} contains {num_turns} of a chat, but only one answer is allowed"
+            remedy = "keep only the assistant's turn that is the answer"
             self.add_issue(message, quote_value(value), remedy, "roles")
             return ""
         # Numbers are labels or answers of any kind; other JSON is an answer only for extract.
         if self.reader.kind not in (None, "extract") and not isinstance(value, int | float):
             remedy = "write it in quotes, or set kind: extract"
+            if self.reader.kind == "classify" and isinstance(value, list):
+                remedy = "add several: true to the task file if a row has several labels"
             self.add_issue(f"{column} must be a text", quote_value(value), remedy)
             return ""
         text = json.dumps(value, ensure_ascii=False)
         return text if self.is_clean(column, text) else ""
 
+    def read_labels(self, column: str) -> str:
+        """The labels of a row as one text: a list of texts or numbers, or a text; an empty cell has none."""
+        value = self.row.cells.get(column)
+        if isinstance(value, list) and all(isinstance(label, str | int | float) for label in value):
+            text = join_labels(value)
+            return text if self.is_clean(column, text) else ""
+        return self.read_text(column, needed=False) if value is not None else self.read_answer(column)
+
     def strip_answer(self, text: str) -> str:
-        """An answer without the white space around it; how many had some is counted."""
+        """An answer without the white space around it; answers that had some are counted."""
         if text != text.strip():
-            self.reader.counts["answers with spaces or line breaks around them, taken off"] += 1
+            self.reader.counts["answers with spaces or line breaks at the ends, which were removed"] += 1
         return text.strip()
 
     def read_id(self, column: str) -> str:
-        """The row's own id; "" with an issue if it has none or another row has the same, of kind repeated_input if the
-        whole row is repeated."""
+        """The row's own id; "" with an issue if there is no id or another row has it. The kind of the issue is
+        repeated_input if the whole row is a copy."""
         name = self.read_optional(column)
         if name is None:
             self._report_missing(column)
             return ""
-        # The hash of the cells tells a copied row from another row with the same id.
+        # The hash of the cells distinguishes a copied row from a different row with the same id.
         current = self.row.line, hash(repr(self.row.cells))
         line, content = self.reader.lines_by_id.setdefault(name, current)
         if line != current[0]:
             value = f"{quote_value(name)}, first on line {line}"
             if content == current[1]:
-                message = "the row repeats an earlier one, its id too"
+                message = "the row repeats an earlier row, including its id"
                 self.add_issue(message, value, "delete it", "repeated_input")
             else:
                 self.add_issue("the id occurs twice", value, "give every row a different id")
@@ -96,7 +107,7 @@ class Cells:
         return None
 
     def read_list(self, columns: Sequence[str]) -> Iterator[str]:
-        """The texts of several columns, each of which may hold a list of texts."""
+        """The texts of several columns, each with a text or a list of texts."""
         for column in columns:
             value = self.row.cells.get(column)
             for item in value if isinstance(value, list) else [value]:
@@ -104,32 +115,31 @@ class Cells:
                 if text is not None and text.strip():
                     yield text.strip()
 
-    def read_tags(self, columns: Sequence[str]) -> dict[str, str]:
-        """Column -> text; a column that holds an object gives its keys instead."""
-        tags: dict[str, str | None] = {}
+    def read_named(self, columns: Sequence[str], keep_empty: bool = False) -> dict[str, str]:
+        """Column -> text; a column with an object gives one entry for each key. An empty text is left out unless
+        `keep_empty`."""
+        named: dict[str, str | None] = {}
         for column in columns:
             value = self.row.cells.get(column)
-            if isinstance(value, dict):
-                inner = Cells(self.reader, replace(self.row, cells=value))
-                tags.update({name: inner.read_optional(name) for name in value})
-            else:
-                tags[column] = self.read_optional(column)
-        return {name: text for name, text in tags.items() if text is not None}
+            cells = value if isinstance(value, dict) else {column: value}
+            inner = Cells(self.reader, replace(self.row, cells=cells))
+            for name, text in cells.items():
+                named[name] = "" if keep_empty and text == "" else inner.read_optional(name)
+        return {name: text for name, text in named.items() if text is not None}
 
     def is_clean(self, location: str, text: str) -> bool:
-        """Whether a text can be written as UTF-8; a NUL or half a character is an error of the `location` in the
+        """Whether a text can be written as UTF-8. A NUL or half a surrogate pair is an error of the `location` in the
         row."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
             value = f"\\u{ord(text[error.start]):04x} at position {error.start + 1}"
-            self.add_issue(
-                f"{location} holds half a character", value, "write the whole character", "encoding"
-            )
+            message = f"{location} contains half a character (one part of a UTF-16 surrogate pair)"
+            self.add_issue(message, value, "write the whole character", "encoding")
             return False
         if "\0" in text:
             value = f"position {text.index(chr(0)) + 1}"
-            self.add_issue(f"{location} holds a NUL character", value, "delete it", "encoding")
+            self.add_issue(f"{location} contains a NUL character", value, "delete it", "encoding")
             return False
         return True
 

@@ -20,14 +20,14 @@ def read_input(cells: Cells, columns: Sequence[str]) -> tuple[Message, ...]:
     filled = [text for text in texts if text.strip()]
     if not filled and len(texts) > 1:
         message = f"the columns {', '.join(columns)} are all empty"
-        cells.add_issue(message, "", "fill in one, or delete the row", "empty")
+        cells.add_issue(message, "", "fill in at least one of them, or delete the row", "empty")
     return (Message("user", "\n\n".join(filled)),)
 
 
 def read_question(cells: Cells, columns: Sequence[str], row_systems: bool = False) -> tuple[Message, ...]:
-    """As `read_input`, but without the last answer of a chat and without its system message.
+    """Like `read_input`, but without the last answer of a chat and without its system message.
 
-    With `row_systems` the system message stays, with the functions of the row below it.
+    With `row_systems`, the result has the system message with the functions of the row below it.
     """
     turns = _read_question(cells, columns)
     if not row_systems:
@@ -38,7 +38,7 @@ def read_question(cells: Cells, columns: Sequence[str], row_systems: bool = Fals
     try:
         text = tools.append_tools(system, tools.format_tools(offer))
     except ValueError as error:
-        cells.add_issue(f"functions: {error}", quote_value(offer), "write them as OpenAI does", "tools")
+        cells.add_issue(f"functions: {error}", quote_value(offer), "write them in OpenAI's format", "tools")
         return ()
     plain = tuple(turn for turn in turns if turn.role != "system")
     return (Message("system", text), *plain) if text else plain
@@ -61,12 +61,12 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     if isinstance(cell, dict) and any(
         inner and inner is not True for key, inner in cell.items() if key != "messages"
     ):
-        cells.reader.counts[f"keys of {column} besides messages, which are not used"] += 1
+        cells.reader.counts[f"keys of {column} other than messages, which are not used"] += 1
     if not isinstance(value, list) or not value:
         remedy = 'write [{"role": "user", "content": "..."}, ...]'
         message, kind = f"{column} must be a list of turns", "roles"
         if value is None or value == [] or (isinstance(value, str) and value.strip() in ("", "[]")):
-            message, remedy = f"{column} holds no turn", f"{remedy}, or delete the row"
+            message, remedy = f"{column} contains no turns", f"{remedy}, or delete the row"
         elif isinstance(value, str) and value.lstrip().startswith("["):
             message += ", as JSON"
         else:
@@ -90,8 +90,8 @@ def read_turn(cells: Cells, location: str, item: Any) -> Message | None:
     """One turn; None, with an issue, if it cannot be read. Content may be a list of parts of type text; function calls
     and their results become part of the text.
 
-    Spaces around what the assistant says are removed: many chat templates drop them, and then training would not match
-    answering.
+    Spaces around an assistant's text are removed, because many chat templates remove them; otherwise training and
+    answering would differ.
     """
     turn = item if isinstance(item, dict) else {}
     role = keys.parse_speaker(turn)
@@ -112,8 +112,8 @@ def read_turn(cells: Cells, location: str, item: Any) -> Message | None:
         try:
             content = tools.format_tool_turn(turn, content)
         except ValueError as error:
-            message = f"{location}: calls cannot be read ({error})"
-            remedy = "write each call as a name and arguments in JSON, or leave the row out"
+            message = f"{location}: the function calls cannot be read ({error})"
+            remedy = "write each call as a name and arguments in JSON, or delete the row"
             cells.add_issue(message, quote_value(turn), remedy, "tools")
             return None
     if not isinstance(content, str):
@@ -126,7 +126,7 @@ def read_turn(cells: Cells, location: str, item: Any) -> Message | None:
         cells.add_issue(message, quote_value(content), remedy, "empty_turn")
     elif cells.is_clean(location, content):
         if turn.keys() - {role_key, text_key, "weight", *tool_keys}:
-            event = f"turns with keys besides {role_key}, {text_key} and weight, which are not used"
+            event = f"turns with keys other than {role_key}, {text_key} and weight, which are not used"
             cells.reader.counts[event] += 1
         text = cells.strip_answer(content) if role == "assistant" else content
         return Message(role, text, trained=_is_trained(cells, location, turn))
@@ -134,13 +134,13 @@ def read_turn(cells: Cells, location: str, item: Any) -> Message | None:
 
 
 def _is_trained(cells: Cells, location: str, turn: Mapping[str, Any]) -> bool:
-    """Whether training learns a turn: `weight: 0` says no, as in the chat files of hosted fine-tuning."""
+    """Whether a turn is trained on: not if it has `weight: 0`, as in the chat files of hosted fine-tuning."""
     weight = turn.get("weight", 1)
     if isinstance(weight, bool) or weight not in (0, 1, None):
-        remedy = "write 0 for a turn that is not learned"
+        remedy = "write 0 for a turn that is not trained on"
         cells.add_issue(f"{location}: weight must be 0 or 1", quote_value(weight), remedy)
     elif weight == 0 and keys.parse_speaker(turn) != "assistant":
-        cells.reader.counts["turns of the user or the system with weight 0, which are never learned"] += 1
+        cells.reader.counts["user or system turns with weight 0; such turns are never trained on"] += 1
     return bool(weight != 0)
 
 
@@ -153,14 +153,14 @@ def _join_parts(parts: list[Any]) -> str | None:
 
 
 def _find_order_problem(roles: Sequence[str], last: Role) -> tuple[str, str] | None:
-    """(message, remedy) if turns do not go [system] user assistant user ... `last`."""
+    """(message, remedy) if the turns are not in the order [system] user assistant user ... `last`."""
     speakers = roles[1:] if roles[0] == "system" else roles
     if "system" in speakers:
-        return "a system turn stands after the first turn", "put one system turn first"
+        return "a system turn comes after the first turn", "keep one system turn, and put it first"
     if not speakers or speakers[0] != "user":
         return "the chat does not begin with the user", "begin with a user turn"
     if repeated := next((role for role, following in pairwise(speakers) if role == following), None):
-        return f"two {repeated} turns in a row", "join them into one turn"
+        return f"two consecutive {repeated} turns", "join them into one turn"
     if speakers[-1] != last:
         return f"the last turn is not the {last}'s", f"end with the {last}'s turn"
     return None

@@ -1,4 +1,4 @@
-"""The roles of a file's columns, guessed by their names; a column of whole chats must contain turns too."""
+"""The roles of a file's columns, guessed from their names; a column of whole chats must also contain turns."""
 
 import re
 import unicodedata
@@ -24,17 +24,17 @@ _KNOWN_PAIRS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("question", "context"), "answer"),
     (("question",), "answer"),
 )
-# Columns of a question, and of the text that it is about, as in SQuAD and Dolly.
+# Columns with a question, and with the text that it is about, as in SQuAD and Dolly.
 _QUESTIONS, _CONTEXTS = ("question", "instruction", "query"), ("context", "passage")
 _CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
-_ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags", "source")
+_ROLES = ("messages", "input", "output", "system", "id", "references", "group", "tags", "source", "answers")
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
-BY_COLUMN_NAMES = "read by the names of the columns"  # phrase of every note on guessed columns
+BY_COLUMN_NAMES = "columns guessed from their names"  # phrase of every note on guessed columns
 
 
 @dataclass(frozen=True)
 class ColumnGuess:
-    """The columns with the guessed ones filled in, and a sentence on the guess; "" if nothing was guessed."""
+    """The columns, guessed ones included, and a sentence on the guess; "" if nothing was guessed."""
 
     source: RowSource
     sentence: str
@@ -52,16 +52,16 @@ _INPUTS, _OUTPUTS = (
 
 
 def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> ColumnGuess:
-    """Fills in the columns that `source` leaves open, by the names of the columns in some rows.
+    """Guesses the columns that `source` does not set, from the names of the columns in some rows.
 
-    Published formats first, then usual names, then, unless `by_order` is False, the order of a file with two columns.
-    Raises InputError if the input or the output stays unknown.
+    Published formats come first, then usual names, then, unless `by_order` is False, the order of a file with two
+    columns. Raises InputError if the input or the output is still unknown.
     """
     # The rejected answer of a preference is never guessed as input or output.
     names = list_names(rows)
     rejected = find_preference_columns(names)[1:]
     usable = [name for name in names if name not in rejected or name in list_columns(source)]
-    # From the surest sign to the weakest: preferences, whole chats, names, the order of two columns.
+    # From the strongest evidence to the weakest: preferences, whole chats, names, the order of two columns.
     guess = _guess_chosen(names, rows, source)
     full = _guess_chat(usable, rows, guess) or _guess_pair(usable, guess)
     if full is None and by_order:
@@ -69,7 +69,7 @@ def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> C
     if full is None:
         raise InputError([_unknown_columns_issue(names, rows, source)])
     free = set(usable) - set(list_columns(full))
-    # Optional roles are taken only from columns with exactly these names.
+    # Optional roles are guessed only for columns with exactly these names.
     extras: dict[str, Any] = {"id": "id", "group": "group", "system": "system"}
     extras |= {"references": ("references",), "tags": ("tags",)}
     full = replace(full, **{r: name for r, name in extras.items() if r in free and not getattr(full, r)})
@@ -84,8 +84,8 @@ def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> C
 
 
 def guess_input_columns(names: Sequence[str], rows: RawCells) -> tuple[str, ...]:
-    """The columns of the input in a file that need not have answers, by name; empty if none is known. A column of
-    whole chats is one."""
+    """The columns of the input, by name, in a file that may have no answers; empty if no name is known. A column of
+    whole chats is an input, too."""
     for inputs, _ in _KNOWN_PAIRS:
         if set(inputs) <= set(names):
             return inputs
@@ -103,20 +103,20 @@ def find_preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]
 
 
 def find_thumb_column(rows: RawCells, columns: RowSource) -> str | None:
-    """The column that says whether somebody liked the answer (KTO): `label`, true or false, if `columns` give it no
-    other role."""
+    """The column with a rating of the answer (KTO): `label`, true or false, unless `columns` give it another role."""
     values = {str(row["label"]).casefold() for row in rows if row.get("label") not in (None, "")}
     is_thumb = values and values <= {"true", "false"} and "label" not in list_columns(columns)
     return "label" if is_thumb else None
 
 
 def is_thumbs_down(value: Any) -> bool:
-    """Whether a value of that column rejects the answer."""
+    """Whether a value of the column of ratings rejects the answer."""
     return str(value).casefold() == "false"
 
 
 def find_tool_column(names: Collection[str], columns: RowSource) -> str | None:
-    """The column of the functions on offer beside whole chats; None for preferences and if there is none."""
+    """The column with the available functions in a file of whole chats; None for preferences, or without such a
+    column."""
     if find_preference_columns(names) or not (columns.messages or columns.output == "completion"):
         return None
     return next((name for name in TOOL_COLUMNS if name in names and name not in list_columns(columns)), None)
@@ -129,7 +129,8 @@ def list_names(rows: RawCells) -> list[str]:
 
 def list_optional_columns(columns: RowSource) -> list[str]:
     """The columns that a row may leave empty."""
-    names = [*columns.references, *columns.tags, columns.group, columns.system, columns.source]
+    listed = (*columns.references, *columns.tags, *columns.answers)
+    names = [*listed, columns.group, columns.system, columns.source]
     return [name for name in names if name is not None]
 
 
@@ -158,7 +159,7 @@ def split_words(name: str) -> str:
 
 
 def _guess_chosen(names: Sequence[str], rows: RawCells, source: RowSource) -> RowSource:
-    """For preferences the chosen answer is trained on; a chat of several turns contains the input too."""
+    """Guess the columns of preferences: the chosen answer is the output; a chat of several turns has the input too."""
     pair = find_preference_columns(names)
     if not pair or source.output or source.messages or pair[0] in source.input:
         return source
@@ -201,7 +202,7 @@ def _guess_pair(names: Sequence[str], source: RowSource) -> RowSource | None:
 
 
 def _add_context(column: str | None, names: Sequence[str], output: str | None) -> tuple[str, ...]:
-    """The column of the input, and after a question or an instruction the text that it is about."""
+    """The column of the input; for a question or an instruction, also the column of the text that it is about."""
     if column is None or column.casefold() not in _QUESTIONS:
         return (column,) if column else ()
     context = _find_known(_CONTEXTS, names, {column, output})
@@ -214,7 +215,7 @@ def _find_known(known: Sequence[str], names: Sequence[str], excluded: Collection
 
 
 def _guess_by_order(names: Sequence[str], rows: RawCells, source: RowSource) -> RowSource | None:
-    """The first of two columns is the input, if the user named neither and the header looks like one."""
+    """The first of two columns is the input, if the user set neither and the first line looks like column names."""
     free = [name for name in names if name and name not in list_columns(source)]
     if source.input or source.output or len(free) != 2 or _looks_like_row(names, rows):
         return None
@@ -222,7 +223,7 @@ def _guess_by_order(names: Sequence[str], rows: RawCells, source: RowSource) -> 
 
 
 def _looks_like_row(names: Sequence[str], rows: RawCells) -> bool:
-    """Whether the names of the columns are rather values: a sentence, or a value of their own column."""
+    """Whether the names of the columns look like values: a sentence, or a value of their own column."""
     return any(
         len(name.split()) > 4 or name in {str(row.get(name)) for row in rows} for name in names if name
     )
@@ -232,19 +233,19 @@ def _unknown_columns_issue(names: Sequence[str], rows: RawCells, source: RowSour
     examples = f"examples: {{file: {source.file.name}"
     message = "unclear which columns are the input and the output"
     if chats := [name for name in names if _has_chats(rows, name)]:
-        remedy = f"if {chats[0]} holds whole chats, write {examples}, messages: {chats[0]}}} in the task file"
+        remedy = f"if {chats[0]} has whole chats, write {examples}, messages: {chats[0]}}} in the task file"
     elif pair := find_preference_columns(names):
-        message = f"{pair[0]} and {pair[1]} are two answers, and no column holds the input"
-        remedy = f"write it in a column prompt, and the answers alone in {pair[0]} and {pair[1]}"
+        message = f"{pair[0]} and {pair[1]} are two answers, but no column has the input"
+        remedy = f"write the input in a column named prompt, and only the answers in {pair[0]} and {pair[1]}"
     elif _looks_like_row(names, rows):
-        message = "the first line looks like a row"
-        remedy = "put a line with the names of the columns before it"
+        message = "the first line looks like a row, not like column names"
+        remedy = "put a line with the column names before it"
     elif len(names) == 1:
-        message = "only one column, where an input and an output are needed"
+        message = "there is only one column, but an input and an output are needed"
         remedy = "add a column with the right answers, or separate the values by commas, semicolons or tabs"
     else:
         remedy = (
             f"rename them to input and output in the file, or write {examples}, input: COLUMN, output: COLUMN}} in the "
-            "task file; if there is none yet, that line and kind: answer are enough"
+            "task file; if there is no task file yet, create one with this line and kind: answer"
         )
     return Issue(f"{source.file.name}:1", message, quote_value(", ".join(names)), remedy)

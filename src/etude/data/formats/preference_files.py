@@ -24,7 +24,7 @@ class PreferenceRow:
 
 @dataclass(frozen=True)
 class RatedAnswer:
-    """One answer, and whether people called it good."""
+    """One answer, and whether people rated it as good."""
 
     system: str | None
     example: Example
@@ -32,8 +32,10 @@ class RatedAnswer:
 
 
 def read_preference_rows(file: Path) -> list[PreferenceRow]:
-    """The preferences of a file: prompt, chosen and rejected as texts or chats, chosen and rejected as whole chats or
-    turns (also ShareGPT's), or OpenAI's input, preferred_output and non_preferred_output.
+    """The preferences of a file.
+
+    The file has prompt, chosen and rejected as texts or chats; chosen and rejected as whole chats or turns (also in
+    ShareGPT's format); or OpenAI's input, preferred_output and non_preferred_output.
 
     Raises InputError with every row that cannot be read, and if there are no such columns.
     """
@@ -41,14 +43,15 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
     names = guess.list_names(head)
     columns = guess.find_preference_columns(names)
     if not columns:
-        message, remedy = "no columns of a better and a worse answer", "name them chosen and rejected"
+        message = "there are no columns with a better and a worse answer"
+        remedy = "name these columns chosen and rejected"
         raise InputError([Issue(file.name, message, quote_value(", ".join(names)), remedy)])
     source = guess.guess_columns(head, RowSource(file)).source
     is_chat = source.messages == columns[0]
     other = replace(source, messages=columns[1]) if is_chat else replace(source, output=columns[1])
     chosen, rejected = read.read_rows(source), read.read_rows(other)
     pairs = list(zip(chosen.examples, rejected.examples, strict=True))
-    message = f"{columns[0]} and {columns[1]} ask different things"
+    message = f"the inputs of {columns[0]} and {columns[1]} differ"
     issues = [
         Issue(good.location, message, quote_value(bad.text), "make them equal")
         for good, bad in pairs
@@ -69,7 +72,7 @@ def read_rated_answers(file: Path) -> list[RatedAnswer]:
     head = read.peek_rows(file)
     source = guess.guess_columns(head, RowSource(file)).source
     if guess.find_thumb_column(head, source) is None:
-        message = "no column that says whether an answer is right"
+        message = "there is no column with ratings of the answers"
         remedy = "give each row a prompt, a completion and a label, true or false"
         raise InputError([Issue(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)])
     rows = read.read_rows(replace(source, tags=(THUMB_COLUMN,)))

@@ -1,4 +1,4 @@
-"""Files to raw rows: JSON lines, JSON lists and tables, one row after the other, each with its line."""
+"""Read raw rows from files: JSON lines, JSON lists and tables, row by row, each with its line."""
 
 import csv
 import json
@@ -15,17 +15,17 @@ from etude.data.formats.row_reader import RawRow, RowReader, TableFormat
 from etude.errors import InputError, Issue, quote_value
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 
-# Message of Python's json -> the same for readers of ours.
+# Message of Python's json -> the same in our words.
 _JSON_MESSAGES = {
-    "Expecting value": "no value stands there",
+    "Expecting value": "a value is missing",
     "Expecting ',' delimiter": "a comma or a closing bracket is missing",
     "Expecting ':' delimiter": "a colon is missing",
-    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
-    "Invalid control character at": "a text is not closed, or holds a tab or a line break",
-    "Unterminated string starting at": "a text is not closed",
+    "Expecting property name enclosed in double quotes": "a key in double quotes is missing",
+    "Invalid control character at": "a text has no closing quote, or contains a tab or a line break",
+    "Unterminated string starting at": "a text has no closing quote",
 }
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that tells Excel the separator
-# What stands between two values of a list, and at its ends.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that sets the separator for Excel
+# The text between two values of a list, and at its ends.
 _NEXT_VALUE = re.compile(r"\s*(\[\s*\]|[\[,\]])\s*")
 # A first line that opens a list of objects, which then makes up the whole file.
 _LIST_START = re.compile(r"\[(\]?|.*,|\s*\{.*)")
@@ -51,22 +51,22 @@ def read_raw_rows(reader: RowReader) -> Iterator[RawRow]:
         else ("give a .jsonl, .ndjson, .csv, .tsv, .parquet or .xlsx file")
     )
     raise InputError(
-        [Issue(reader.file.name, "a kind of file that is not read", quote_value(suffix), remedy)]
+        [Issue(reader.file.name, "this type of file is not supported", quote_value(suffix), remedy)]
     )
 
 
 def read_json_lines(reader: RowReader) -> Iterator[RawRow]:
-    """One object on each line, or a list of objects over any lines."""
+    """The rows of JSON: one object on each line, or one list of objects."""
     has_begun, lines = False, reader.lines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             reader.counts["blank lines"] += 1
         elif not has_begun and _LIST_START.fullmatch(line.strip()):
-            # The decoder counts lines in the text, so those before the list are put back as empty ones.
+            # The decoder counts lines in the text, so empty lines replace those before the list.
             yield from read_json_list(reader, "\n" * (number - 1) + line + "".join(lines))
             return
         elif not has_begun and line.strip() == "{":
-            message = "one JSON value over many lines, not an object on each"
+            message = "a JSON value spans several lines, but each line must be one object"
             remedy = "write one JSON object on each line, or a list of them (jq -c . FILE > NEW)"
             reader.add_issue(number, message, quote_value(line.strip()), remedy)
             return
@@ -78,7 +78,8 @@ def read_json_lines(reader: RowReader) -> Iterator[RawRow]:
 
 
 def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
-    """The objects of a list, each at the line on which it begins; one that shares a line counts as on the next."""
+    """The objects of a list, each with the line on which it begins; an object on the same line as the one before it
+    gets the next number."""
     reader.is_list = True
     decoder, line, number, end = json.JSONDecoder(), 1, 0, text.index("[")
     # The values are decoded one by one: json.loads of the whole list would lose their lines.
@@ -96,18 +97,20 @@ def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
             separator = _NEXT_VALUE.match(text, end)
         if not separator or text[separator.end() :].strip():
             end = separator.end() if separator else end
-            message = "something stands after the list" if separator else "no ] ends the list"
+            message = "there is text after the list" if separator else "the ] that ends the list is missing"
             raise json.JSONDecodeError(message, text, end)
     except (json.JSONDecodeError, RecursionError) as error:
-        message, position = getattr(error, "msg", "nested too deep"), getattr(error, "pos", end)
+        message, position = getattr(error, "msg", "it is nested too deeply"), getattr(error, "pos", end)
         reader.add_issue(
             text.count("\n", 0, position) + 1,
             f"not JSON: {_JSON_MESSAGES.get(message, message)}",
             quote_value(text[position:][:80]),
-            "correct it: nothing after it was read",
+            "correct it; everything after it was skipped",
         )
     if number > line:
-        reader.notes.append(f"{reader.file.name}: the number after the colon counts the objects of the list")
+        reader.notes.append(
+            f"{reader.file.name}: the number after the colon counts the objects of the list, not lines"
+        )
 
 
 def check_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def check_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_object(reader: RowReader, number: int, line: str) -> dict[str, Any] | None:
-    """The object of a line; None, with an issue, if there is none."""
+    """The object of a line; None, with an issue, if the line is not an object."""
     value = quote_value(line.strip())
     remedy = 'write one whole object on the line, such as {"input": "...", "output": "..."}'
     if line.lstrip().startswith("["):
@@ -140,7 +143,7 @@ def _parse_object(reader: RowReader, number: int, line: str) -> dict[str, Any] |
 
 
 def read_delimited(reader: RowReader) -> Iterator[RawRow]:
-    """The rows of a CSV or TSV file under the names in its first line."""
+    """The rows of a CSV or TSV file; its first line has the column names."""
     lines = reader.lines()
     first = next(lines, "")
     if separator := _SEPARATOR_LINE.fullmatch(first.rstrip("\r\n")):
@@ -154,26 +157,26 @@ def read_delimited(reader: RowReader) -> Iterator[RawRow]:
         if not any(value.strip() for value in values):
             reader.counts["empty rows"] += 1
         elif header is not None and not reader.undecodable.isdisjoint(range(line, last_line + 1)):
-            continue  # already reported by its bytes; a second error would only follow from the first
+            continue  # its bytes are already an error, from which other errors would follow
         elif header is None:
             header = [name.strip() for name in values]
             for name, number in Counter(header).items():
                 if name and number > 1:
                     reader.add_issue(
-                        line, "two columns with one name", quote_value(name), "rename one of them"
+                        line, "two columns have the same name", quote_value(name), "rename one of them"
                     )
             reader.table = TableFormat(delimiter, quoting, tuple(header))
         elif len(values) != len(header):
             num_values = formatting.format_count(len(values), "value")
             message = f"{num_values} for {formatting.format_count(len(header), 'column')}"
-            remedy = "quote values that hold the separator or a line break, and fill up missing ones"
+            remedy = "quote values that contain the separator or a line break, and add missing values"
             reader.add_issue(line, message, quote_value(delimiter.join(values)), remedy)
         else:
             yield RawRow(line, last_line, dict(zip(header, values, strict=True)))
 
 
 def _detect_delimiter(reader: RowReader, header: str) -> str:
-    # Another separator only if the usual one does not occur; quoted names may contain any.
+    # Another separator is accepted only if the usual one does not occur. Quoted names may contain any of them.
     usual, names = TABLE_SUFFIXES[reader.file.suffix.lower()], re.sub(r'"[^"]*"', "", header)
     candidate = max(",;\t|", key=names.count)
     if usual in names or candidate not in names:
@@ -207,8 +210,8 @@ def _read_records(
             except csv.Error as error:
                 message, remedy = str(error), "write a quote inside a quoted value twice"
                 if "new-line" in message:
-                    message = "a line ends with CR alone"
-                    remedy = r"save the file with usual line ends (tr '\r' '\n' < FILE > NEW)"
+                    message = "a line ends with CR only"
+                    remedy = r"save the file with usual line endings (tr '\r' '\n' < FILE > NEW)"
                 elif "end of data" in message or "limit" in message:
                     remedy = "close the quote that this row opens"
                 table = reader.file.suffix.lower().removeprefix(".").upper()
@@ -219,7 +222,7 @@ def _read_records(
 
 @contextmanager
 def limit_field_size(limit: int) -> Iterator[None]:
-    """Lets csv read values of at most `limit` characters within the block; the limit belongs to the process."""
+    """Lets csv read values of at most `limit` characters within the block. The limit is global to the process."""
     # Python's default of 131,072 is too small for long documents.
     before = csv.field_size_limit(limit)
     try:
@@ -229,8 +232,9 @@ def limit_field_size(limit: int) -> Iterator[None]:
 
 
 def _detect_quoting(reader: RowReader, delimiter: str) -> Literal[0, 3]:
-    """Whether quotes enclose values. In TSV they often do not, and reading them as marks would join rows: there they
-    do if all names of the first line are quoted, or if the whole file reads cleanly that way."""
+    """Whether quotes enclose values. In TSV they often do not, and then enclosing quotes would join rows. They enclose
+    values in TSV if all names of the first line are quoted, or if the whole file can be read that way without
+    errors."""
     if reader.file.suffix.lower() != ".tsv":
         return csv.QUOTE_MINIMAL
     names = next(RowReader(reader.file).lines(), "").strip().split("\t")
@@ -245,5 +249,5 @@ def _detect_quoting(reader: RowReader, delimiter: str) -> Literal[0, 3]:
                 break
         else:
             return csv.QUOTE_MINIMAL
-    reader.notes.append(f"{reader.file.name}: quotes are read as they stand, they do not enclose values")
+    reader.notes.append(f"{reader.file.name}: quotes are part of the values and do not enclose them")
     return csv.QUOTE_NONE

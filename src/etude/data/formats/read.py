@@ -1,4 +1,4 @@
-"""From a file of rows to examples."""
+"""Read examples from a file of rows."""
 
 import hashlib
 import json
@@ -25,6 +25,7 @@ from etude.data.formats.tools import format_tools, list_tool_names
 from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
+from etude.text.label_lists import join_labels, split_labels
 from etude.types import Example, Kind, Message
 
 _HEAD = 100  # first rows, from which the columns are guessed
@@ -37,29 +38,29 @@ class LoadedRows:
     examples: Examples
     systems: tuple[str | None, ...]  # the system message of each row; None if it has none
     source: RowSource  # the columns, guessed ones included
-    notes: tuple[str, ...]  # what was guessed, left out or changed, a sentence each
+    notes: tuple[str, ...]  # what was guessed, left out or changed, one sentence each
     # Errors of the rows that are not among the examples, in the order of the lines.
     issues: tuple[Issue, ...] = ()
     offers: tuple[str, ...] = ()  # the functions that each row offers, as text; "" for none
 
     @property
     def tools(self) -> str:
-        """The functions that the rows share; "" if there are none, or if they belong to single rows."""
+        """The functions that the rows share; "" if there are none, or if rows have different ones."""
         return find_shared(self.offers)
 
 
 def find_shared(texts: Sequence[str | None]) -> str:
-    """The text that most rows have and no row differs from, so that it may be used for all; "" if there is none."""
+    """The text that most rows have, if no row has another one, so that it may be used for all; "" if there is none."""
     present = [text for text in texts if text]
     is_shared = len({text.strip() for text in present}) == 1 and 2 * len(present) > len(texts)
     return present[0] if is_shared else ""
 
 
 def read_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
-    """Reads a whole file of rows, guessing the columns that `source` leaves open.
+    """Reads a whole file of rows, and guesses the columns that `source` does not set.
 
-    `kind` decides which values are accepted as answers besides texts and numbers: any JSON value for extract and for
-    None. Spaces and line breaks around an answer are removed.
+    Texts and numbers are accepted as answers; if `kind` is extract or None, any JSON value is. Spaces and line breaks
+    around an answer are removed.
 
     Raises InputError with every error of the file (50 are spelled out), each as file:line.
     """
@@ -69,9 +70,9 @@ def read_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
 
 
 def survey_rows(source: RowSource, kind: Kind | None = None) -> LoadedRows:
-    """As `read_rows`, but leaves out rows that cannot be read and returns their errors in `issues`.
+    """Like `read_rows`, but leaves out rows that cannot be read and returns their errors in `issues`.
 
-    The examples are kept in a temporary file. Raises InputError if the file cannot be read at all.
+    The examples are kept in a temporary file. Raises InputError if the whole file cannot be read.
     """
     return _load(RowReader(source.file, kind, examples=Spool()), source)
 
@@ -97,10 +98,11 @@ def check_encoding(file: Path) -> None:
 def find_input_columns(
     file: Path, wanted: Sequence[str], usual: Sequence[str] = ()
 ) -> tuple[list[str], int, tuple[str, ...]]:
-    """The names of a file's columns, its number of rows, and the columns of the input: those `wanted`, else the `usual`
-    ones if the file has them all, else a guess by names, else the only column.
+    """The names of a file's columns, its number of rows, and the columns of the input.
 
-    Raises InputError with all rows that cannot be read, without rows, and if the columns of the input stay unknown.
+    The columns of the input are the `wanted` ones, else the `usual` ones if the file has them all, else a guess by
+    names, else the only column. Raises InputError for all rows that cannot be read, if there are no rows, and if the
+    columns of the input are unknown.
     """
     reader, names, head, num_rows = RowReader(file), dict[str, None](), list[Mapping[str, Any]](), 0
     for row in raw_rows.read_raw_rows(reader):
@@ -114,13 +116,13 @@ def find_input_columns(
     )
     message, remedy = "", ""
     if not num_rows:
-        message, remedy = "the file holds no rows", "check the name, or write rows into it"
+        message, remedy = "the file contains no rows", "check the name, or add rows to the file"
     elif missing := [name for name in columns if name not in names]:
         message, remedy = f"no column {missing[0]!r}", suggest_instead(missing[0], names)
     elif not columns:
         message, remedy = (
             "unclear which column is the input",
-            "name it: --input COLUMN, which may be repeated",
+            "set it with --input COLUMN, which may be repeated",
         )
     if message:
         reader.add_issue(1, message, quote_value(", ".join(names)), remedy)
@@ -130,7 +132,7 @@ def find_input_columns(
 
 def _load(reader: RowReader, source: RowSource) -> LoadedRows:
     rows = raw_rows.read_raw_rows(reader)
-    # The first rows decide the columns; every row is then read by them or reported.
+    # The columns are guessed from the first rows. Every row is then read by these columns, or reported.
     head = list(islice(rows, _HEAD))
     columns = _choose_columns(reader, head, source)
     thumb = guess.find_thumb_column([row.cells for row in head], columns) if columns else None
@@ -140,7 +142,7 @@ def _load(reader: RowReader, source: RowSource) -> LoadedRows:
             reader.counts[f"rows with {thumb}: false, whose answers are not used"] += 1
         elif columns is not None:
             _read_example(reader, row, columns)
-    # What can be said only of the whole file: its encoding, absent columns, no rows, notes.
+    # Issues and notes that concern the whole file: its encoding, absent columns, no rows.
     columns = columns or source
     reader.refuse_encoding()
     for name in guess.list_optional_columns(columns):
@@ -168,19 +170,19 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
     num_without = len(reader.examples) - sets.total()
     if tools := find_shared(reader.offers):
         names = ", ".join(list_tool_names(tools))
-        notes.append(f"the functions on offer are named below the instructions: {names}")
+        notes.append(f"the available functions are listed below the instructions: {names}")
         if num_without:
-            reader.counts["rows that offer no functions, which are asked with those of the others"] = (
+            reader.counts["rows without functions, which are asked with the functions of the other rows"] = (
                 num_without
             )
     elif sets:
-        none = f"; {num_without:,} offer none" if num_without else ""
+        none = f" ({num_without:,} other rows have none)" if num_without else ""
         notes.append(
-            f"{format_count(sets.total(), 'row')} offer {format_count(len(sets), 'set')} of functions{none}: each row "
-            "is asked with its own"
+            f"{format_count(sets.total(), 'row has', 'rows have')} functions, in "
+            f"{format_count(len(sets), 'set')}{none}; each row is asked with its own functions"
         )
     if unused:
-        names = ", ".join(name or "one without a name" for name in sorted(unused))
+        names = ", ".join(name or "a column without a name" for name in sorted(unused))
         notes.append(f"columns not used: {names}")
     notes += [f"{event}: {number:,}" for event, number in reader.counts.items()]
     reader.notes += [f"{reader.file.name}: {note}" for note in notes]
@@ -188,25 +190,23 @@ def _write_notes(reader: RowReader, columns: RowSource) -> None:
 
 def _report_no_rows(reader: RowReader) -> None:
     if reader.table:
-        message = "the file holds no rows, only the names of its columns"
-        remedy = (
-            "write rows under them; if this line is a row, put a line with the names of the columns before it"
-        )
+        message = "the file contains no rows, only column names"
+        remedy = "add rows below them; if this line is a row, put a line with the column names before it"
         reader.add_issue(1, message, quote_value(", ".join(reader.table.header)), remedy)
         return
     # The most specific reason wins.
-    reason = "nothing but blank lines" if reader.file.stat().st_size else "it is empty"
+    reason = "all lines are blank" if reader.file.stat().st_size else "it is empty"
     reason = "its list is empty" if reader.is_list else reason
-    reason = "all are thumbs-down" if reader.columns else reason
-    reader.add_issue(1, f"the file holds no rows: {reason}", "", "check the name, or write rows into it")
+    reason = "all rows are thumbs-down" if reader.columns else reason
+    reader.add_issue(1, f"the file contains no rows: {reason}", "", "check the name, or add rows to the file")
 
 
 def _choose_columns(reader: RowReader, head: Sequence[RawRow], source: RowSource) -> RowSource | None:
-    """The columns with guessed ones filled in; None, with an issue, if they stay unknown or are absent."""
+    """The columns, guessed ones included; None, with an issue, if they are unknown or absent."""
     if not head:
         return None
     cells = [row.cells for row in head]
-    # Columns that the user named must exist, except optional ones, which later rows may have.
+    # Columns that the user set must exist, except optional ones, which later rows may have.
     names, optional = guess.list_names(cells), guess.list_optional_columns(source)
     absent = [name for name in guess.list_columns(source) if name not in names and name not in optional]
     if absent:
@@ -224,7 +224,7 @@ def _choose_columns(reader: RowReader, head: Sequence[RawRow], source: RowSource
 
 
 def _report_absent(reader: RowReader, absent: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> None:
-    """Adds the error of columns that the file lacks, with those that may be meant."""
+    """Adds the error of columns that the file lacks, with the columns that may be intended."""
     names = guess.list_names(cells)
     remedy = "; ".join(suggest_instead(name, names) for name in absent)
     if not any(find_nearest(name, names) for name in absent):
@@ -233,7 +233,7 @@ def _report_absent(reader: RowReader, absent: Sequence[str], cells: Sequence[Map
             mapping = yaml.safe_dump(
                 {"file": reader.file.name, **columns}, default_flow_style=True, sort_keys=False, width=10_000
             )
-            remedy = f"if the file's own names are meant, write {mapping.strip()} in the task file"
+            remedy = f"to use the file's own columns, write {mapping.strip()} in the task file"
     message = f"no column {' and no column '.join(map(repr, absent))}"
     reader.add_issue(1, message, quote_value(", ".join(names)), remedy)
 
@@ -246,10 +246,14 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
     if columns.messages:
         turns, output = _read_chat(cells, columns.messages)
     else:
-        output, turns = _read_output(cells, str(columns.output)), read_input(cells, columns.input)
+        output, turns = _read_output(cells, columns), read_input(cells, columns.input)
     tools = _read_tools(cells, columns)
+    output = join_labels(split_labels(output)) if columns.several else output
     row_id = cells.read_id(columns.id) if columns.id else None
-    references, tags = tuple(cells.read_list(columns.references)), cells.read_tags(columns.tags)
+    references, tags = tuple(cells.read_list(columns.references)), cells.read_named(columns.tags)
+    if columns.several:
+        references = tuple(join_labels(split_labels(reference)) for reference in references)
+    answers = cells.read_named(columns.answers, keep_empty=True)
     group, system, document = map(cells.read_optional, (columns.group, columns.system, columns.source))
     if len(reader.issues) > num_issues:
         return
@@ -266,17 +270,21 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
         reader.hash_counts[row_id] += 1
         row_id += f"-{reader.hash_counts[row_id]}" if reader.hash_counts[row_id] > 1 else ""
     location = reader.locate(row.line)
-    reader.examples.append(Example(row_id, turns, output, references, group, tags, location, document))
+    example = Example(row_id, turns, output, references, group, tags, location, document, answers)
+    reader.examples.append(example)
     # Usually equal in all rows.
     reader.systems.append(system and sys.intern(system))
     reader.offers.append(sys.intern(tools))
 
 
-def _read_output(cells: Cells, column: str) -> str:
-    """The answer of a column that may hold it as a turn, alone or in a list."""
+def _read_output(cells: Cells, columns: RowSource) -> str:
+    """The answer in a column; it may be a text or a turn, alone or in a list."""
+    column = str(columns.output)
     if single := keys.unwrap_single_turn(cells.row.cells.get(column)):
         turn = read_turn(cells, column, single)
         return turn.content if turn else ""
+    if columns.several:
+        return cells.read_labels(column)
     return cells.read_answer(column)
 
 
@@ -292,7 +300,7 @@ def _read_chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
 
 
 def _read_tools(cells: Cells, columns: RowSource) -> str:
-    """The functions that the row offers beside a chat, as text; "", with an issue, if they cannot be read."""
+    """The functions that a row with a chat offers, as text; "", with an issue, if they cannot be read."""
     row = cells.row.cells
     name = guess.find_tool_column(row, columns)
     chat = columns.messages or (columns.input[0] if columns.input else "")
@@ -301,6 +309,6 @@ def _read_tools(cells: Cells, columns: RowSource) -> str:
     try:
         return format_tools(row[name])
     except ValueError as error:
-        remedy = "write them as OpenAI does, or name the column otherwise if it means something else"
+        remedy = "write them in OpenAI's format, or rename the column if it contains something else"
         cells.add_issue(f"{name}: {error}", quote_value(row[name]), remedy, "tools")
         return ""

@@ -20,14 +20,14 @@ _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1b")
 _SHEET = "open it in a spreadsheet program and save the sheet as CSV (UTF-8)"
 _SIGNATURES = {
     b"PK\x03\x04": ("an Excel workbook or another ZIP archive, not text", _SHEET),
-    b"\xd0\xcf\x11\xe0": ("a workbook of an old Excel, not text", _SHEET),
-    b"\x1f\x8b": ("packed by gzip, not text", "unpack it (gunzip) and name the file in it"),
+    b"\xd0\xcf\x11\xe0": ("a workbook of an old Excel version, not text", _SHEET),
+    b"\x1f\x8b": ("compressed by gzip, not text", "decompress it (gunzip), and give the resulting file"),
 }
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """One row as the file has it, before its columns are given a meaning."""
+    """One row as it is in the file, before its columns have a role."""
 
     line: int  # first line of the row, from 1
     last_line: int  # last line; greater than `line` if a value of a table contains a line break
@@ -56,7 +56,7 @@ class RowReader:
     columns: set[str] = field(default_factory=set)  # columns that occurred in any row
     undecodable: set[int] = field(default_factory=set)  # lines with bytes that are not text
     num_decoded: int = 0  # lines with characters beyond ASCII that are valid UTF-8
-    # Events that a note reports, such as skipped rows, and how often each happened.
+    # Events that a note reports, such as skipped rows, with the number of times.
     counts: Counter[str] = field(default_factory=Counter)
     hash_counts: Counter[str] = field(default_factory=Counter)  # rows of each hash of input and output
     table: TableFormat | None = None  # set once the header of a table was read
@@ -72,16 +72,16 @@ class RowReader:
         self.issues.append((line, Issue(self.locate(line), message, value, remedy, kind)))
 
     def locate(self, line: int) -> str:
-        """`file:line`, as messages and examples name a row."""
+        """`file:line`, the location of a row in messages and examples."""
         return f"{self.file.name}:{line}"
 
     def find_foreign_bytes(self) -> Issue | None:
-        """The error of a file that is not text by its first bytes, whatever its suffix says."""
+        """The error of a file whose first bytes are not text; its suffix does not count."""
         with _open_rows(self.file) as stream:
             return foreign_file_issue(self.file.name, stream.read(HEAD_BYTES))
 
     def lines(self) -> Iterator[str]:
-        """The lines of the file with their ends; bytes that are not UTF-8 are an error and are replaced."""
+        """The lines of the file with their line endings; bytes that are not UTF-8 are an error and are replaced."""
         # Line by line in bytes, so that one undecodable line does not hide the others.
         with _open_rows(self.file) as stream:
             for number, raw in enumerate(stream, 1):
@@ -106,9 +106,9 @@ class RowReader:
                 yield text
 
     def refuse_encoding(self) -> None:
-        """Raises InputError with one error if the file as read so far is in another encoding; its other errors follow
-        from that."""
-        # A few bad lines among valid ones are errors of their own.
+        """Raises InputError with one error if the lines read so far are in another encoding. Other errors are dropped,
+        because they follow from it."""
+        # A few bad lines among valid ones are separate errors.
         issues = [issue for _, issue in self.issues if issue.message == base_issues.NOT_UTF8]
         if len(issues) > max(base_issues.MAX_LINE_ISSUES, self.num_decoded):
             base_issues.raise_issues(issues, self.file)
@@ -128,7 +128,7 @@ def foreign_file_issue(name: str, head: bytes) -> Issue | None:
         try:
             codecs.getincrementaldecoder("utf-8")().decode(head)
         except UnicodeDecodeError:
-            problem = "bytes of a program or a picture, not text", "give the rows as .jsonl, .csv or .tsv"
+            problem = "binary data, not text", "give the rows as .jsonl, .csv or .tsv"
     if problem is None:
         return None
     value = f"bytes {' '.join(f'0x{byte:02X}' for byte in start)} at position 1"
@@ -141,8 +141,8 @@ def _open_rows(file: Path) -> Iterator[BinaryIO]:
         stream = file.open("rb")
     except OSError as error:
         nearest = base_issues.find_nearest_path(file, is_row_file)
-        hint = f"did you mean {nearest}? Else " if nearest and nearest != file else ""
-        remedy = f"{hint}check the name and the rights"
+        hint = f"did you mean {nearest}? Otherwise, " if nearest and nearest != file else ""
+        remedy = f"{hint}check the name and the permissions"
         raise InputError(
             [Issue(str(file), "cannot read the file of rows", error.strerror or "", remedy)]
         ) from error

@@ -1,7 +1,8 @@
-"""Functions that a model may call, as text: those on offer, the model's calls, and their results.
+"""Functions that a model may call, as text: the available functions, the model's calls, and their results.
 
-As text, a model with any chat template can learn them. Calls and results are written in the tags of Hermes' and Qwen's
-templates (`<tool_call>`, `<tool_response>`); under those, the text equals what the template itself would render.
+Because they are text, a model with any chat template can learn them. Calls and results are written in the tags of
+Hermes' and Qwen's templates (`<tool_call>`, `<tool_response>`); with these templates, the text equals the rendered
+calls.
 """
 
 import json
@@ -15,7 +16,7 @@ from etude.data.formats.turns import CALL_ROLES, RESULT_ROLES, ROLE_KEYS, find_k
 from etude.types import Message
 
 Json = dict[str, Any]
-TOOL_COLUMNS = ("tools", "functions")  # columns of the functions on offer, beside a chat
+TOOL_COLUMNS = ("tools", "functions")  # columns with the available functions, in a file of chats
 # Keys of a turn that belong to functions.
 TOOL_KEYS = frozenset(("tool_calls", "function_call", "tool_call_id", "name"))
 _OFFER = (
@@ -23,14 +24,14 @@ _OFFER = (
     '\n</tools>\nA call is written <tool_call>{"name": ..., "arguments": {...}}</tool_call>, '
     "and what it gives back comes in <tool_response>.",
 )
-# Around a call; a tag that is left in the text of `split_calls` belongs to a call that cannot be read.
+# Tags around a call. A tag that remains in the text of `split_calls` belongs to a call that cannot be read.
 CALL_TAG, CALL_END = "<tool_call>", "</tool_call>"
 _RESULT = ("<tool_response>\n", "\n</tool_response>")
 
 
 def format_tools(tools: Any) -> str:
-    """The functions of a list, or of a list as JSON, as text for the instructions; "" for none. They may be written as
-    OpenAI's or ShareGPT's. Raises ValueError for anything else."""
+    """The functions of a list, or of a list as JSON, as text for the instructions; "" for none. OpenAI's and ShareGPT's
+    formats are accepted. Raises ValueError for anything else."""
     value = parse_json(tools) if isinstance(tools, str) and tools.strip() else tools
     if not value:
         return ""
@@ -39,29 +40,29 @@ def format_tools(tools: Any) -> str:
     if not all(
         isinstance(function, dict) and isinstance(function.get("name"), str) for function in functions
     ):
-        raise ValueError("not a list of functions with their names")
+        raise ValueError("not a list of functions, each with a name")
     return "\n".join(map(_dump, functions)).join(_OFFER)
 
 
 def add_tools(turns: Sequence[Message], tools: str, instructions: str) -> tuple[Message, ...]:
-    """The turns with the functions on offer above the first, unless the instructions contain the same."""
+    """The turns, with the available functions above the first one unless the instructions already contain them."""
     if not tools or tools in instructions or not turns:
         return tuple(turns)
     return (replace(turns[0], content=f"{tools}\n\n{turns[0].content}"), *turns[1:])
 
 
 def append_tools(instructions: str, tools: str) -> str:
-    """Instructions with the functions on offer below them."""
+    """Instructions with the available functions below them."""
     return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))
 
 
 def is_only_tools(text: str) -> bool:
-    """Whether a system turn holds functions on offer and nothing else, so that it belongs below the instructions."""
+    """Whether a system turn contains only available functions, so that it belongs below the instructions."""
     return text.startswith(_OFFER[0])
 
 
 def split_tools(instructions: str) -> tuple[str, str]:
-    """(instructions, functions on offer below them); the inverse of `append_tools`."""
+    """(instructions, available functions below them); the inverse of `append_tools`."""
     start = instructions.find(_OFFER[0]) if instructions.endswith(_OFFER[1]) else -1
     return (instructions, "") if start < 0 else (instructions[:start].rstrip(), instructions[start:])
 
@@ -73,13 +74,12 @@ def parse_tools(text: str) -> list[Json]:
 
 
 def list_tool_names(text: str) -> list[str]:
-    """The names of the functions on offer."""
+    """The names of the available functions."""
     return [tool["function"]["name"] for tool in parse_tools(text)]
 
 
 def format_tool_turn(turn: Mapping[str, Any], content: str | None) -> str:
-    """The text of a turn that calls functions or is the result of one. Raises ValueError if the calls cannot be
-    read."""
+    """The text of a turn with function calls or the result of one. Raises ValueError if the calls cannot be read."""
     role = turn.get(find_key(turn, ROLE_KEYS))
     if role in RESULT_ROLES:
         return content if content and split_results(content) else (content or "").join(_RESULT)
@@ -108,7 +108,7 @@ def split_calls(text: str) -> tuple[str, list[Json]]:
 
 
 def split_results(text: str) -> list[str]:
-    """The results of functions in a turn that consists of them; empty for any other turn."""
+    """The results of functions in a turn that consists only of them; empty for any other turn."""
     if not (text.startswith(_RESULT[0]) and text.endswith(_RESULT[1])):
         return []
     return text[len(_RESULT[0]) : -len(_RESULT[1])].split(f"{_RESULT[1]}\n{_RESULT[0]}")
@@ -126,8 +126,8 @@ def join_results(turns: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def to_openai_turns(turns: Sequence[Json], as_json: bool) -> list[Json]:
-    """OpenAI's turns with calls and results in its format; `as_json` writes arguments as JSON in a text, as OpenAI does
-    and TRL does not. A turn that would be read back as another text stays as it is."""
+    """The turns with calls and results in OpenAI's format. With `as_json`, arguments are JSON in a text, as OpenAI
+    expects and TRL does not. A turn that would be read back as a different text is not changed."""
     converted: list[Json] = []
     number, pending_ids = count(), list[str]()
     for turn in turns:
@@ -150,7 +150,7 @@ def to_openai_turns(turns: Sequence[Json], as_json: bool) -> list[Json]:
 
 
 def to_openai_calls(calls: Iterable[Json], ids: Iterable[str], as_json: bool = True) -> list[Json]:
-    """Calls as OpenAI writes them; without `as_json` their arguments as TRL does."""
+    """Calls in OpenAI's format; without `as_json`, their arguments are in TRL's format."""
     return [
         {
             "id": call_id,
@@ -169,7 +169,7 @@ def _read_call(call: Any) -> Json:
     if isinstance(arguments, str):
         arguments = parse_json(arguments or "{}")
     if not function.get("name") or not isinstance(arguments, dict):
-        raise ValueError("a call needs the name of a function and arguments by their names")
+        raise ValueError("a call needs the name of a function, and its arguments as an object")
     return {"name": str(function["name"]), "arguments": arguments}
 
 

@@ -1,4 +1,4 @@
-"""The keys and role names of a chat's turn: role and content as OpenAI writes them, from and value as ShareGPT does."""
+"""The keys and role names of a chat's turn: role and content in OpenAI's format, from and value in ShareGPT's."""
 
 import re
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def parse_role(turn: Mapping[str, Any]) -> Role | None:
 
 
 def parse_speaker(turn: Mapping[str, Any]) -> Role | None:
-    """As `parse_role`, also for turns of functions: calls count as the assistant's, results as the user's."""
+    """Like `parse_role`, but also for functions: calls count as the assistant's turns, results as the user's."""
     name = turn.get(find_key(turn, ROLE_KEYS))
     return "assistant" if name in CALL_ROLES else "user" if name in RESULT_ROLES else parse_role(turn)
 
@@ -48,7 +48,7 @@ def uses_tools(turn: Mapping[str, Any]) -> bool:
 
 
 def is_turn(value: Any) -> bool:
-    """Whether a value has the keys of a turn, whatever its role."""
+    """Whether a value has the keys of a turn, with any role."""
     return isinstance(value, dict) and ("role" in value or {"from", "value"} <= value.keys())
 
 
@@ -58,19 +58,19 @@ def is_chat(value: Any) -> bool:
 
 
 def unwrap_turns(value: Any) -> Any:
-    """The turns of a value that holds them under `messages`, as the input of OpenAI's preferences does; any other value
-    as it is."""
+    """The turns under the key `messages` of a value, as in the input of OpenAI's preferences; any other value is
+    returned unchanged."""
     return value["messages"] if isinstance(value, dict) and is_chat(value.get("messages")) else value
 
 
 def unwrap_single_turn(value: Any) -> Any:
-    """The turn of a value that is one, or a list of one; None for any other."""
+    """The turn, if a value is a turn or a list of one turn; otherwise None."""
     turns = value if isinstance(value, list) else [value]
     return turns[0] if len(turns) == 1 and is_turn(turns[0]) else None
 
 
 def parse_turns(value: Any) -> Any:
-    """The turns that a text holds as JSON, as in tables; any other value as it is."""
+    """The turns in a text of JSON, as in tables; any other value is returned unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:

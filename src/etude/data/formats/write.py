@@ -22,7 +22,7 @@ SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
 
 @dataclass(frozen=True)
 class RowFormat:
-    """How rows are written for another tool: functions from the turns before the answer and the answer's turn."""
+    """How rows are written for another tool: functions that take the turns before the answer, and the answer's turn."""
 
     format_row: Callable[[list[Json], Json], Json]
     # From the turns, the chosen and the rejected answer to one or two rows; None if the format has none.
@@ -32,12 +32,12 @@ class RowFormat:
 
 
 def format_turn(message: Message) -> Json:
-    """A turn as OpenAI writes it."""
+    """A turn in OpenAI's format."""
     return {"role": message.role, "content": message.content} | ({} if message.trained else {"weight": 0})
 
 
 def format_sharegpt_turn(message: Message) -> Json:
-    """A turn as ShareGPT writes it."""
+    """A turn in ShareGPT's format."""
     weight = {} if message.trained else {"weight": 0}
     return {"from": SHAREGPT_ROLES[message.role], "value": message.content} | weight
 
@@ -94,8 +94,8 @@ FORMATS: Mapping[str, RowFormat] = {
 
 
 def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[int, Sequence[str], Path]:
-    """Reads a file and writes its rows in a format, by default beside it. Returns how many were written, notes on
-    reading, and the new file. Preferences stay preferences: each becomes one row, or two of KTO's.
+    """Reads a file and writes its rows in a format, by default next to it. Returns the number of written rows, notes on
+    reading, and the new file. A preference becomes a preference: one row, or two rows in KTO's format.
 
     Raises InputError for the format, the file and its rows, and if the new file exists.
     """
@@ -106,7 +106,7 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
     ending = suffix if suffix == f".{format_name}" else f".{format_name}{suffix}"
     output = output or file.with_name(f"{file.stem}{ending}")
     if output.exists():
-        raise InputError([Issue(str(output), "the file already exists", "", "name another with --output")])
+        raise InputError([Issue(str(output), "the file already exists", "", "choose another with --output")])
     head = read.peek_rows(file)
     if guess.find_preference_columns(guess.list_names(head)):
         return write_preferences(preferences.read_preference_rows(file), format_name, output), (), output
@@ -130,7 +130,7 @@ def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: st
     format_preference = FORMATS[format_name].format_preference
     if format_preference is None:
         usable = [name for name, row_format in FORMATS.items() if row_format.format_preference]
-        message = "this format has no better and worse answer"
+        message = "this format cannot hold preferences"
         raise InputError(
             [Issue("--to", message, quote_value(format_name), f"convert to {', '.join(usable)}")]
         )
@@ -151,16 +151,14 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
     row_format = FORMATS[format_name]
     dialogues = [row.location for row in rows.examples if len(row.input) > 1]
     if format_name == "alpaca" and dialogues:
-        message = f"{len(dialogues):,} rows have several turns, and alpaca holds one question each"
+        message = f"{len(dialogues):,} rows have several turns, but alpaca allows only one question per row"
         raise InputError([Issue(dialogues[0], message, "", "convert to openai, sharegpt or trl")])
-    as_text = format_name in (
-        "sharegpt",
-        "parquet",
-    )  # as LLaMA-Factory reads them, and as a column of one type
+    # LLaMA-Factory reads functions as text, and a Parquet column has one type.
+    as_text = format_name in ("sharegpt", "parquet")
 
     def format_lines() -> Iterator[Json]:
         for system, offer, row in zip(rows.systems, rows.offers, rows.examples, strict=True):
-            offer = offer or rows.tools  # a row without functions is asked with those that the others share
+            offer = offer or rows.tools  # a row without functions is asked with the shared ones
             tools: Any = parse_tools(offer) if row_format.has_tool_column else []
             full_system = "\n\n".join(filter(None, (system, "" if row_format.has_tool_column else offer)))
             prompt, answer = _format_turns(format_name, full_system, row.input, row.output)

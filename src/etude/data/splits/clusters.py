@@ -84,7 +84,7 @@ def count_labels(clusters: Iterable[Cluster]) -> Counter[str]:
 
 
 def target_size(share: Fraction, total: int, minimum: int, maximum: int) -> int:
-    """A share of `total` rows, at least `minimum` and, which comes first, at most `maximum` of them."""
+    """A share of `total` rows, at least `minimum` and at most `maximum`; if they conflict, `maximum` counts."""
     return max(min(max(round(share * total), minimum), maximum), 0)
 
 
@@ -93,13 +93,13 @@ def fill_side(
 ) -> None:
     """Assigns clusters to `side` until it has about `target` rows, within `bounds` if possible.
 
-    First clusters that fit into the quotas of their labels, then those that bring the labels nearer to them, then those
-    that bring the size nearer to `target`, then, below the minimum, the smallest. Each time in the order of the hashes:
-    lowest first for test, highest first for dev.
+    Clusters are chosen in this order: those that fit into the quotas of their labels, those that bring the labels
+    nearer to the quotas, those that bring the size nearer to `target`, and, if the side is still below the minimum, the
+    smallest. Each step goes through the clusters by hash: lowest first for test, highest first for dev.
     """
     minimum, maximum = bounds
     present = count_labels(assignment.by_side[side])
-    # Of each label at least one row is left to train on.
+    # At least one row of each label is left to train on.
     spare, in_train = count_labels(assignment.unassigned), count_labels(assignment.by_side["train"])
     spare = present + Counter({label: n if in_train[label] else n - 1 for label, n in spare.items()})
     missing = Counter(_compute_quotas(target, counts, spare))
@@ -121,7 +121,7 @@ def _without(clusters: Sequence[Cluster], excluded: Sequence[Cluster]) -> list[C
 
 
 def _compute_quotas(target: int, counts: Counter[str], spare: Counter[str]) -> dict[str, int]:
-    """`target` rows divided in proportion to `counts`, whole rows by the largest remainders."""
+    """`target` rows divided in proportion to `counts`, rounded by largest remainders."""
     total = counts.total()
     exact = {label: min(Fraction(target * n, total), Fraction(spare[label])) for label, n in counts.items()}
     quotas = {label: int(share) for label, share in exact.items()}
@@ -134,7 +134,7 @@ def _compute_quotas(target: int, counts: Counter[str], spare: Counter[str]) -> d
 
 @dataclass
 class _ClusterPicker:
-    """Decides cluster by cluster, and updates what is missing. Each method picks the cluster if it returns True."""
+    """Picks clusters one by one, and updates the missing rows. A method that returns True has picked the cluster."""
 
     rows: int  # rows still missing; below 0 if there are too many
     room: int  # rows that may still be added

@@ -1,8 +1,8 @@
 """The side of every row, with or without an earlier split.
 
 Rows that share a group, repeat an input or are near-duplicates form a cluster, and a whole cluster goes to one side. A
-hash of the inputs and the seed decides which: clusters with the lowest hashes are the test, those with the highest are
-dev, so that a growing data set moves few rows even without an earlier split.
+hash of the inputs and the seed decides the side: clusters with the lowest hashes are the test, and clusters with the
+highest are dev. So when a data set grows, few rows change their side, even without an earlier split.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,11 +27,11 @@ from etude.text.near_duplicates import find_near_matches
 from etude.types import Finding, Kind, Side
 
 TEST_SHARE, MAX_TEST_ROWS = Fraction(1, 5), 1000  # test rows as a share of all rows, and their maximum
-# Dev rows as a share of all rows, and their maximum: every candidate answers each of them.
+# Dev rows as a share of all rows, and their maximum, because every candidate answers every dev row.
 DEV_SHARE, MAX_DEV_ROWS = Fraction(1, 10), 1000
-# A cluster above this share of the rows is reported as a template and trained on.
+# A cluster with more than this share of the rows is reported as a template and goes to train.
 TEMPLATE_SHARE = Fraction(1, 10)
-# Share of rows in clusters that an earlier split tears apart above which that split is dropped.
+# An earlier split is dropped if more than this share of rows is in clusters that it puts on several sides.
 MAX_TORN_SHARE = Fraction(1, 10)
 # If rows of two sides form one cluster, it goes to the first of these sides.
 STRICTEST: tuple[Side, ...] = ("test", "dev", "train")
@@ -39,7 +39,7 @@ STRICTEST: tuple[Side, ...] = ("test", "dev", "train")
 
 @dataclass(frozen=True)
 class Split:
-    """Three Datasets no two of which share a group, an input or a near-duplicate."""
+    """Three Datasets; no two of them share a group, an input or a near-duplicate."""
 
     train: Dataset
     dev: Dataset
@@ -51,7 +51,7 @@ class Split:
     assignments: Mapping[str, Side]
     """`input_key` -> side of every row above: the next split's `previous`."""
     comparable: bool = True
-    """Whether the rows were enough for a test; if not, a later split need not keep to this one."""
+    """Whether there were enough rows for a test; if not, a later split may differ from this one."""
 
 
 def split(
@@ -65,17 +65,17 @@ def split(
     """Splits `dataset` into train, dev and test; with the user's own `test`, into train and dev.
 
     Sizes: 20% test (50 to 1,000 rows), 10% dev (30 to 1,000), the rest train, as near as clusters allow. For classify,
-    test and dev keep the shares of the labels as nearly as clusters allow. Rows are never dropped, except those that
-    share a group with, or are near-duplicates of, rows of the user's `test`: a finding lists them.
+    the shares of the labels in test and dev are those of all rows, as near as clusters allow. Only rows that share a
+    group with a row of the user's `test`, or are near-duplicates of one, are dropped; a finding lists them.
 
     `previous` is the `assignments` of an earlier split. Its rows keep their side, even if their outputs changed. If a
-    new row joins two old clusters, the merged cluster goes to test before dev before train, and a finding says so. If
-    that would affect over 10% of the rows (because another `group:` ties most of them together), the earlier split is
-    dropped and the rows are split anew; a finding lists the earlier test rows that are no longer in the test. Without
-    `previous`, only the labels of a classify task affect the split besides the inputs: a corrected label can move rows
-    at the border of the two classes concerned; the outputs of other kinds are not read at all.
+    new row joins two old clusters, the merged cluster goes to the first of test, dev and train that one of them had,
+    and a finding reports it. If that would affect over 10% of the rows (because another `group:` ties most of them
+    together), the earlier split is dropped and all rows are split again; a finding lists the earlier test rows that are
+    no longer in the test. Without `previous`, only the inputs and, for classify, the labels affect the split: a
+    corrected label can move a few rows of the old and the new label. The outputs of other kinds are not read.
 
-    `minimum` has the smallest sizes; if its test is 0, none is split off, but earlier test rows stay apart.
+    `minimum` has the smallest sizes. If its test size is 0, no test is split off, but earlier test rows stay apart.
 
     Raises InputError if the rows cannot fill the smallest sizes.
     """
@@ -117,7 +117,7 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
     """Positions of the rows that are unrelated to the user's test, and a finding on the others."""
     if test is None:
         return list(range(len(dataset))), []
-    # Rows without a group are tied to nothing.
+    # Rows without a group do not share one.
     groups = {example.group for example in test} - {None}
     matches = find_near_matches([example.text for example in dataset], [example.text for example in test])
     near = {row for row, *_ in matches}
@@ -130,9 +130,9 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
                 kind="test_overlap",
                 severity="warning",
                 rows=tuple(dataset[row].id for row in sorted(excluded)),
-                message=f"{format_count(len(excluded), 'row')} left out of train and dev: {len(near):,} as "
-                f"near-duplicates of test rows, {len(grouped):,} more for sharing a group with one.",
-                remedy="Nothing to do for this comparison; take them out of the examples to silence this.",
+                message=f"{format_count(len(excluded), 'row')} left out of train and dev: {len(near):,} "
+                f"near-duplicates of test rows, and {len(grouped):,} more that share a group with a test row.",
+                remedy="Nothing to do for this comparison. To avoid this warning, delete them from the examples.",
             )
         ]
     return [row for row in range(len(dataset)) if row not in excluded], findings
@@ -157,10 +157,10 @@ def _split_anew_finding(assignment: Assignment, earlier: Mapping[str, Side], dat
         kind="split_anew",
         severity="warning",
         rows=tuple(dataset[row].id for row in moved),
-        message=f"{num_torn:,} of {total:,} rows now belong to a group with rows that were on another side "
-        f"before: the grouping has changed, so all rows were split again. {len(moved):,} rows of the earlier test are "
-        "in train or dev now, so earlier results are not comparable.",
-        remedy="Nothing to do if `group:` was meant to change; else restore it.",
+        message=f"{num_torn:,} of {total:,} rows are now grouped with rows that were on another side before. Because "
+        f"the grouping has changed, all rows were split again. {len(moved):,} rows of the earlier test are now in "
+        "train or dev, so earlier results are not comparable.",
+        remedy="Nothing to do if you meant to change `group:`; otherwise restore it.",
     )
 
 
@@ -174,11 +174,11 @@ def _assign_earlier(assignment: Assignment, earlier: Mapping[str, Side], dataset
             chosen[sides[0]].append(cluster)
         if len(sides) > 1:
             message = (
-                f"{cluster.size:,} rows now belong together that were in {' and '.join(sides)} before. "
-                f"All of them are in {sides[0]}."
+                f"{cluster.size:,} rows that were in {' and '.join(sides)} before now belong together. "
+                f"All of them are in {sides[0]} now."
             )
             rows = tuple(dataset[row].id for row in cluster.rows)
-            remedy = "Nothing to do; results from before are not comparable on these rows."
+            remedy = "Nothing to do. Earlier results on these rows are not comparable."
             findings.append(Finding("split_conflict", "warning", rows, message, remedy))
     for side, clusters in chosen.items():
         assignment.assign(side, clusters)
@@ -186,7 +186,7 @@ def _assign_earlier(assignment: Assignment, earlier: Mapping[str, Side], dataset
 
 
 def _assign_templates(assignment: Assignment, total: int, dataset: Dataset) -> list[Finding]:
-    """Assigns clusters of over 10% of the rows to train, and reports all of that size on any side."""
+    """Assigns clusters with over 10% of the rows to train, and reports all clusters of that size on any side."""
     max_size = TEMPLATE_SHARE * total
     assignment.assign("train", [cluster for cluster in assignment.unassigned if cluster.size > max_size])
     return [
@@ -194,9 +194,9 @@ def _assign_templates(assignment: Assignment, total: int, dataset: Dataset) -> l
             kind="template",
             severity="warning",
             rows=tuple(dataset[row].id for row in cluster.rows),
-            message=f"{cluster.size:,} of {total:,} rows ({cluster.size / total:.0%}) are one cluster of "
-            f"near-duplicates or of one group. All of them are in {side}.",
-            remedy="Check whether they are one template filled in many times, and keep a few of them if so.",
+            message=f"{cluster.size:,} of {total:,} rows ({cluster.size / total:.0%}) form one cluster, because they "
+            f"are near-duplicates or share a group. All of them are in {side}.",
+            remedy="Check whether they are one template, filled in many times. If so, keep only a few of them.",
         )
         for side, clusters in assignment.by_side.items()
         for cluster in clusters
@@ -207,12 +207,12 @@ def _assign_templates(assignment: Assignment, total: int, dataset: Dataset) -> l
 def _check_sizes(
     assignment: Assignment, dataset: Dataset, test: Dataset | None, is_continued: bool, minimum: MinRows
 ) -> list[str]:
-    """Notes on small sides; InputError if they are too small to compare anything.
+    """Notes on small sides. Raises InputError if a side is too small for a comparison.
 
-    If most rows continue an earlier split, test and dev may be smaller than their minimum, as those rows cannot be
-    moved, but not empty.
+    If most rows continue an earlier split, test and dev may be smaller than their minimum, because those rows cannot be
+    moved; but they may not be empty.
     """
-    # The user's own test has no minimum here; a note says if it is small.
+    # The user's own test has no minimum here; a note reports a small one.
     needed = minimum._replace(test=minimum.test if test is None else 0)
     min_sizes: dict[Side, int] = {"train": needed.train, "dev": needed.dev, "test": needed.test}
     sizes = {side: assignment.size(side) for side in assignment.by_side}
@@ -239,8 +239,8 @@ def _size_issue(
     actual = ", ".join(f"{sizes[side]} for {side}" for side, _ in sides)
     return Issue(
         location=file,
-        message=f"too few rows that can be split: at least {needed} are needed, and rows that belong together (up to "
-        f"{largest:,}) stay on one side",
+        message=f"the rows cannot be split: at least {needed} are needed, and rows that belong together (up to "
+        f"{largest:,}) must stay on one side",
         value=f"{total:,} rows: {actual}",
-        remedy="Check the group column (group:) and repeated rows, or collect more varied rows",
+        remedy="Check the column in group:, delete repeated rows, or collect more varied rows",
     )

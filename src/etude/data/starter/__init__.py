@@ -1,7 +1,7 @@
 """The first task file, guessed from a file of examples.
 
-Every guess gives its reason, in the file itself and to the caller. The rows themselves keep the guessed contract; if up
-to 5% do not, the guess says which. Answers of rows that the split will put into the test are not read for it.
+The reason for every guess is in the file and is returned to the caller. At least 95% of the rows keep the guessed
+contract; the guess reports which do not. The answers of rows that the split will put into the test are not read.
 """
 
 import os
@@ -25,7 +25,7 @@ from etude.task import RowSource
 __all__ = ["StarterResult", "infer_fields", "infer_schema", "write_starter"]
 
 MAX_ROWS = 100_000  # rows from which columns are guessed
-# Kinds of error whose rows are left out; the other rows still show what the task is.
+# Kinds of error whose rows are left out, because the other rows are enough to guess the task.
 SKIPPED_KINDS = frozenset(("empty", "empty_turn", "roles", "tools", "repeated_input"))
 
 
@@ -35,22 +35,22 @@ class StarterResult:
 
     task_file: Path
     text: str
-    guesses: tuple[str, ...]  # what was guessed and why, a sentence each
+    guesses: tuple[str, ...]  # what was guessed and why, one sentence each
 
 
 def write_starter(path: Path, target: Path | str | None = None, test: Path | None = None) -> StarterResult:
-    """Writes a task file for the rows in `path`: to `target`, else to task.yaml beside them.
+    """Writes a task file for the rows in `path`: to `target`, else to task.yaml next to them.
 
     If `target` is a folder, or a text that ends in a slash, the file is task.yaml in that folder, which is created if
     it does not exist.
 
-    `test` is a file of the user's own for the test; if its columns have other names, they are guessed too.
+    `test` is the user's own test file; if its columns have other names, they are guessed too.
 
-    Rows with empty cells, chats that cannot be learned and copies of a row with its id are left out, and listed among
-    the guesses for `etude check` to repair.
+    Rows with empty cells, chats that cannot be trained on, and copies of a row that also have its id are left out. They
+    are listed among the guesses, so that `etude check` can repair them.
 
-    Raises InputError if the target exists, if rows cannot be read for other reasons (every error of the file), and if
-    the columns of the input and the output stay unknown.
+    Raises InputError if the target exists, if rows cannot be read for other reasons (with every error of the file), and
+    if the columns of the input and the output are unknown.
     """
     # Refuse early: another encoding would make every guess wrong, and nothing is overwritten.
     check_encoding(path)
@@ -74,8 +74,8 @@ def write_starter(path: Path, target: Path | str | None = None, test: Path | Non
 def _read_test_columns(
     test: Path, examples: RowSource, example_cells: Sequence[Mapping[str, Any]]
 ) -> RowSource:
-    """The columns of the test: those of the examples if it has them, else those with the same content, else guesses.
-    Raises InputError if the test cannot be read."""
+    """The columns of the test: the same as in the examples if it has them, else columns with the same content, else
+    guesses. Raises InputError if the test cannot be read."""
     check_encoding(test)
     cells = peek_rows(test, MAX_ROWS)
     has_same = {*list_names(cells)} >= {*examples.input, examples.output, examples.messages} - {None}
@@ -92,9 +92,9 @@ def _choose_target(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
     if target is not None and (makes_folder or file.is_dir()):
         file = file / "task.yaml"
     if file.exists():
-        remedy = "delete it, write elsewhere with --output FILE, or go on with etude compare"
+        remedy = "delete it, write to another file with --output FILE, or continue with etude compare"
         raise InputError([Issue(str(file), "the task file already exists", "", remedy)])
     if not (makes_folder or file.parent.is_dir()):
-        remedy = "make the folder first, name another, or end the name in a slash to have a folder made"
+        remedy = "create the folder first, choose another one, or end the path with a slash to create it"
         raise InputError([Issue(str(file), "no such folder", quote_value(str(file.parent)), remedy)])
     return file, makes_folder

@@ -1,13 +1,13 @@
-"""What a right answer is: kind, labels, fields and schema, from the outputs.
+"""Guesses from the outputs what a right answer is: kind, labels, fields and schema.
 
-Outputs of rows that the split will put into the test are not read. Columns are guessed before, from all rows, as the
-split needs them.
+The outputs of rows that the split will put into the test are not read. The columns are guessed before that, from all
+rows, because the split needs them.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,21 +19,23 @@ from etude.data import dataset, formats, splits
 from etude.data.formats import tools
 from etude.data.formats.read import find_shared
 from etude.data.starter.guess_columns import ColumnRoles
+from etude.data.starter.label_forms import guess_labels, guess_scale
 from etude.errors import InputError
 from etude.privacy import find_by_format
 from etude.task import RowSource
 from etude.task.contract import Contract
+from etude.text.label_lists import split_labels
 from etude.text.likeness import are_repeated
 from etude.text.normal_forms import normalise
 from etude.types import Example, Kind
 
 SEED = 0  # the seed of a new task, which decides its split
 MIN_SHARE = 0.95  # share of the outputs that must fit a kind or a contract for it to be proposed
-# Columns that contain labels by their names; these may repeat less: twice each instead of four times.
+# Column names that suggest labels. Such values need to occur only twice on average, instead of four times.
 _LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sentiment"))
-# Different labels as a share of the rows above which they are values rather than labels.
+# Different values as a share of the rows above which they do not count as labels.
 MAX_LABEL_SHARE = 0.5
-_MIN_OBJECTS = 20  # objects from which a key that only one of them has counts as a value
+_MIN_OBJECTS = 20  # objects from which a key that only one object has is ignored
 _TYPE_NAMES: Mapping[type, str] = {
     **{bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 }
@@ -61,9 +63,9 @@ class TaskDraft:
 
     @cached_property
     def readable(self) -> tuple[Example, ...]:
-        """The rows outside the test, whose answers may be read; all rows if they are too few to split."""
+        """The rows outside the test, whose answers may be read; all rows if there are too few to split."""
         kind = self.kind[0]
-        if self.test or kind != "classify":
+        if self.test or kind != "classify" or self.labels_of_lists:
             return self._unlabelled
         return select_outside_test(self.examples, kind, SEED)
 
@@ -72,7 +74,8 @@ class TaskDraft:
         """The sizes of a split that a comparison would refuse; "" if it accepts the rows."""
         minimum = dataset.COMPARE_MIN._replace(test=0 if self.test else dataset.MIN_TEST_ROWS)
         try:
-            splits.split(dataset.Dataset(self.examples), self.kind[0], SEED, minimum=minimum)
+            kind = "answer" if self.labels_of_lists else self.kind[0]
+            splits.split(dataset.Dataset(self.examples), kind, SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
         return ""
@@ -87,10 +90,13 @@ class TaskDraft:
         """The kind of task, and the reason of the guess."""
         if self.calls:
             return "answer", "answers that call functions"
+        if self.labels_of_lists:
+            return "classify", f"{len(self.labels_of_lists)} short labels, several of which a row may have"
         examples, column = self._unlabelled, self.columns.output or ""
         outputs = [example.output for example in examples]
         values = list(map(_parse_value, outputs))
-        # JSON first, since JSON records may also repeat; then labels, numbers, rewriting, and free text as the default.
+        # JSON comes first, because JSON records may also repeat; then labels, numbers and rewriting; the default is
+        # free text.
         labels, num_rows = set(outputs), len(outputs)
         num_json = sum(isinstance(value, dict | list) for value in values)
         if num_json >= MIN_SHARE * num_rows:
@@ -99,16 +105,16 @@ class TaskDraft:
                 "extract",
                 f"{num_json:,} of {formatting.format_count(num_rows, 'output')}, which {verb} JSON",
             )
-        # The name of the column counts if the outputs are few.
+        # The name of the column is used as evidence if there are few outputs.
         min_repeats = 2 if column.casefold() in _LABEL_NAMES else 4
         is_short = all(len(label.split()) <= 8 and len(label) <= 80 for label in labels)
         if 2 <= len(labels) <= num_rows / min_repeats and is_short:
             name = f", and the name {column}" if len(labels) > num_rows / 4 else ""
-            return "classify", f"{len(labels)} short outputs that repeat over {num_rows:,} rows{name}"
+            return "classify", f"{len(labels)} different short outputs in {num_rows:,} rows{name}"
         num_numbers = sum(isinstance(value, int | float) for value in values)
         if num_numbers >= MIN_SHARE * num_rows:
             return "extract", f"{num_numbers:,} of {num_rows:,} outputs, which are numbers"
-        # Rewrite, if the outputs are their inputs edited: most words of an output are in its input.
+        # Rewrite, if the outputs are edited inputs: most words of an output are in its input.
         copied, shared = [], []
         for example in examples:
             words, answer_words = set(normalise(example.text).split()), set(normalise(example.output).split())
@@ -117,23 +123,39 @@ class TaskDraft:
                 shared.append(len(words & answer_words) / len(words | answer_words))
         if shared and median(copied) >= 0.6 and median(shared) >= 0.4:
             share = f"{median(copied):.0%}"
-            return "rewrite", f"the words of the outputs, of which {share} are in their input (median)"
-        return "answer", "outputs that are no labels, no JSON and no edited inputs"
+            return "rewrite", f"the words of the outputs: {share} of them are in the input (median)"
+        return "answer", "outputs that are not labels, JSON or edited inputs"
+
+    @cached_property
+    def labels_of_lists(self) -> list[str]:
+        """The labels, if an answer is a list of them."""
+        return guess_labels(self._unlabelled)
+
+    @cached_property
+    def scale(self) -> list[str]:
+        """The scores from the lowest to the highest, if labels are scores."""
+        is_one = self.kind[0] == "classify" and not self.labels_of_lists
+        return guess_scale(sorted(set(self.outputs)), self.columns.output or "") if is_one else []
 
     @cached_property
     def _unlabelled(self) -> tuple[Example, ...]:
-        """The rows outside the test for any kind but classify, whose splits are all the same."""
+        """The rows outside the test for all kinds except classify, which have the same split."""
         return self.examples if self.test else select_outside_test(self.examples, "answer", SEED)
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
         """The contract, and the reason of the guess."""
+        if self.scale:
+            return Contract(), "the labels are already in scale:"
+        if self.labels_of_lists:
+            outputs = [label for output in self.outputs for label in split_labels(output)]
+            return guess_contract("classify", outputs)
         return guess_contract(self.kind[0], self.outputs)
 
     @property
     def measures_likeness(self) -> bool:
-        """Whether the contract is only suggested, so that answers are compared with the examples: it would check
-        nothing but a length, or the answers call functions."""
+        """Whether answers are compared with the examples and the contract is only suggested, because it would check
+        only a length, or because the answers call functions."""
         return self.kind[0] != "classify" and (self.calls or is_length_only(self.contract[0]))
 
     @cached_property
@@ -149,7 +171,13 @@ class TaskDraft:
     @cached_property
     def num_hidden_labels(self) -> int:
         """Labels that occur only in the test. The contract must list all labels or none."""
-        return num_hidden_labels(self.contract[0], self.examples)
+        known = self.scale or self.contract[0].labels
+        labels = {
+            label
+            for row in self.examples
+            for label in (split_labels(row.output) if self.labels_of_lists else (row.output,))
+        }
+        return len(labels - set(known)) if known else 0
 
     @cached_property
     def systems(self) -> Counter[str]:
@@ -164,12 +192,12 @@ class TaskDraft:
 
     @property
     def shares_system(self) -> bool:
-        """Whether the rows' system message becomes the instructions of all."""
+        """Whether the rows' system message becomes the instructions for all rows."""
         return bool(find_shared(self.rows.systems))
 
 
 def select_outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
-    """The rows that a split for this kind does not put into the test; all if there can be no split."""
+    """The rows that a split for this kind does not put into the test; all rows if they cannot be split."""
     try:
         test = {example.id for example in splits.split(dataset.Dataset(examples), kind, seed).test}
     except InputError:
@@ -178,12 +206,12 @@ def select_outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) ->
 
 
 def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
-    """A contract that the outputs keep, and the reason of the guess; an empty one if its labels should not be listed.
-    It contains no personal data."""
+    """A contract that the outputs keep, without personal data, and the reason of the guess; an empty contract if its
+    labels should not be listed."""
     if kind == "classify":
         labels = tuple(sorted(set(outputs)))
         if any(map(find_by_format, labels)):
-            return Contract(), "the labels hold personal data, which no contract should list"
+            return Contract(), "the labels contain personal data, which a contract should not list"
         if len(labels) > MAX_LABEL_SHARE * len(outputs):
             return Contract(), "nearly every row has a different label"
         return Contract(labels=labels), f"{len(labels)} labels, from the outputs"
@@ -191,29 +219,26 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
     if values and len(values) >= MIN_SHARE * len(outputs):
         reason = f"json_schema, from {formatting.format_count(len(values), 'output')}"
         return Contract(json_schema=infer_schema(values)), reason
-    # A length: a fifth more words than 99% of the outputs have, and no fewer than the longest has.
+    # The length limit: 20% more words than 99% of the outputs have, but at least those of the longest output.
     lengths = sorted(len(output.split()) for output in outputs)
     usual, longest = lengths[math.ceil(0.99 * len(lengths)) - 1], lengths[-1]
     words = max(math.ceil(1.2 * usual), longest)
-    reason = f"max_words {words}, from the outputs: 99% have up to {usual} words, the longest {longest}"
+    reason = (
+        f"max_words {words}, from the outputs: 99% have up to {usual} words, and the longest has {longest}"
+    )
     fields = infer_fields(outputs)
     if fields:
-        reason = f"fields {', '.join(fields)}, from the lines; {reason}"
+        reason = f"fields {', '.join(fields)}, from the lines of the outputs; {reason}"
     return Contract(fields=fields, max_words=words), reason
 
 
 def is_length_only(contract: Contract) -> bool:
-    """Whether the contract checks nothing but a length."""
+    """Whether the contract checks only a length."""
     return not (contract.labels or contract.fields or contract.json_schema is not None)
 
 
-def num_hidden_labels(contract: Contract, examples: Iterable[Example]) -> int:
-    """Labels of the rows that a contract of labels lacks, because they occur only in the test."""
-    return len({row.output for row in examples} - set(contract.labels)) if contract.labels else 0
-
-
 def to_contract_key(contract: Contract) -> dict[str, Any]:
-    """The guessed parts as the task file writes them."""
+    """The guessed contract in the format of the task file."""
     values = {
         "labels": list(contract.labels),
         "fields": list(contract.fields),
@@ -232,9 +257,10 @@ def _parse_value(text: str) -> Any:
 
 
 def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
-    """Names of the lines `Name: text` that 95% of the outputs consist of; none if they do not.
+    """The names of the lines `Name: text` if at least 95% of the outputs consist of such lines; otherwise empty.
 
-    Among the outputs that have such lines, a name in fewer than 98% ends in "?", and one in 5% or fewer is not a field.
+    Of the outputs with such lines, a name in fewer than 98% gets a "?" at its end, and a name in 5% or fewer is not a
+    field.
     """
     named = [names for output in outputs if (names := list(dict.fromkeys(_FIELD_LINE.findall(output))))]
     counts = Counter(name for names in named for name in names)
@@ -257,10 +283,11 @@ def infer_fields(outputs: Sequence[str]) -> tuple[str, ...]:
 
 
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
-    """A JSON schema that all values keep: types, the keys of objects, those in every object required.
+    """A JSON schema that all values match: types, and the keys of objects; keys that every object has are required.
 
-    Keys that are personal data are left out, and, with many objects, keys that only one of them has. If no key was left
-    out, others are forbidden, so that an enforced form invents none. Values of objects and lists are described in turn.
+    Keys that are personal data are left out; with many objects, so are keys that only one object has. If no key was
+    left out, other keys are forbidden, so that constrained decoding cannot invent any. Nested values are described in
+    the same way.
     """
     types = {_TYPE_NAMES.get(type(value), "null") for value in values}
     # Every integer is a number.

@@ -1,4 +1,4 @@
-"""The roles of columns, guessed by their names first, then by their values."""
+"""The roles of columns, guessed from their names first, then from their values."""
 
 import re
 from collections import Counter
@@ -28,10 +28,10 @@ _ID_NAMES = {"id", "uuid", "guid", "key", "row_id", "example_id"}
 _SPLIT_NAME = re.compile(r"(.*[ _-])?(split|fold|subset|partition)", re.IGNORECASE)
 _BY_NAME = "the names of the columns"
 _BY_WORDS = "the words in the names of the columns. Swap them if wrong"
-_BY_QUESTIONS = "what they hold: questions are the input. Swap them if wrong"
+_BY_QUESTIONS = "their content: the column with questions is the input. Swap them if wrong"
 _BY_ORDER = "their order in the file. Swap them if wrong"
 _SIDE_ORDER = ("input", None, "output")  # the side that a name states; the likeliest input first
-# Different values as a share of the rows above which ids belong to rows, some of them copied, and not to groups.
+# Different values as a share of the rows above which ids count as ids of rows (with some copies), not of groups.
 _MAX_ID_SHARE = 0.9
 _MIN_GROUPS = 20  # with fewer groups the split has too few clusters to choose from
 
@@ -46,7 +46,7 @@ class ColumnRoles:
 
 @dataclass(frozen=True)
 class _ColumnProfile:
-    """The name of a column and its non-empty values as texts, with what they suggest."""
+    """The name of a column and its non-empty values as texts, with properties that suggest a role."""
 
     name: str
     values: tuple[str, ...]
@@ -75,7 +75,7 @@ class _ColumnProfile:
 
     @property
     def has_side_noun(self) -> bool:
-        """Whether the name states the side by a noun, such as question or reply, and not by the author."""
+        """Whether the name states the side by a noun, such as question or reply, not by the author."""
         return parse_side(self.name)[1]
 
     @property
@@ -89,7 +89,7 @@ class _ColumnProfile:
 
     @property
     def has_value_as_name(self) -> bool:
-        """Whether the name looks like a value: the file has no header, so nothing is guessed."""
+        """Whether the name looks like a value. Then the file has no header, and nothing is guessed."""
         return len(self.name.split()) > 4 or self.name in self.counts
 
     @property
@@ -99,7 +99,7 @@ class _ColumnProfile:
 
     @property
     def is_row_number(self) -> bool:
-        """Whether the values are rising whole numbers."""
+        """Whether the values are increasing whole numbers."""
         numbers = [int(value) for value in self.values if value.isascii() and value.isdecimal()]
         return 0 < len(numbers) == len(self.values) and all(map(lt, numbers, numbers[1:]))
 
@@ -112,20 +112,20 @@ class _ColumnProfile:
 
     @property
     def has_group_name(self) -> bool:
-        """Whether the name is a person or a thread and nothing else: `customer`, not `customer age`."""
+        """Whether the name means only a person or a thread: `customer`, not `customer age`."""
         words = set(_split_name(self.name))
         return bool(words & _GROUP_WORDS) and words <= _GROUP_WORDS | _ID_WORDS
 
     @cached_property
     def has_ids(self) -> bool:
-        """Whether the end of the name or nine values in ten look like ids."""
+        """Whether the last word of the name, or nine in ten values, look like ids."""
         is_id_name = bool(_ID_WORDS.intersection(_split_name(self.name)[-1:]))
         num_ids = sum(bool(_ID_VALUE.fullmatch(value)) for value in self.values)
         return is_id_name or num_ids >= 0.9 * len(self.values)
 
     @property
     def may_be_group(self) -> bool:
-        """Whether values repeat, and rows of one value can be kept on one side of a split."""
+        """Whether values repeat and look like groups, whose rows can be kept on one side of a split."""
         repeats = _MIN_GROUPS <= len(self.counts) < len(self.values)
         has_group_ids = self.has_ids and len(self.counts) <= _MAX_ID_SHARE * len(self.values)
         return repeats and (self.has_group_name or has_group_ids) and not self.is_text
@@ -138,19 +138,19 @@ class _ColumnProfile:
 
     @property
     def is_tag(self) -> bool:
-        """Whether a few labels repeat, by which results can be broken down."""
+        """Whether the values are a few repeated labels, by which results can be broken down."""
         return self.is_label and len(self.counts) <= 20
 
     @property
     def is_id(self) -> bool:
-        """Whether the name is that of an id and no value repeats."""
+        """Whether the name means an id and no value repeats."""
         return self.name.casefold() in _ID_NAMES and len(self.counts) == len(self.values) == self.num_rows
 
 
 def parse_side(name: str) -> tuple[TextSide | None, bool]:
-    """The side that the name of a column of texts states, and whether by a noun; None if it states none or both.
+    """The side that the name of a column of texts states, and whether it does so by a noun; None for no or both sides.
 
-    Nouns come before people: `agent question` is an input, `reply to customer` an output.
+    Nouns come before people: `agent question` is an input, and `reply to customer` is an output.
     """
     words = [_PLURALS.get(word, word) for word in columns.split_words(name).split()]
     has_nouns = _has_noun(words, _INPUT_NOUNS), _has_noun(words, _OUTPUT_NOUNS)
@@ -164,7 +164,7 @@ def parse_side(name: str) -> tuple[TextSide | None, bool]:
 
 
 def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
-    """The columns, and the reason for each role. Raises InputError if input or output stay unknown."""
+    """The columns, and the reason for each role. Raises InputError if the input or the output is unknown."""
     names = columns.list_names(cells)
     rejected = columns.find_preference_columns(names)[1:]
     profiles = {name: _ColumnProfile.of(name, cells) for name in names if name not in rejected}
@@ -174,7 +174,7 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
     assigned |= {*source.tags, columns.find_thumb_column(cells, source)}
     free = [profile for name, profile in profiles.items() if name not in assigned]
     # The best group first: certain ones, then those with the fewest values, whose groups are the largest. A column that
-    # follows the answers is excluded, as it would put all rows of a label on one side.
+    # follows the answers is excluded, because it would put all rows with a label on one side.
     candidates = [column for column in free if column.may_be_group and not source.group]
     groups = [column for column in candidates if not _follows_answers(cells, source, column)]
     groups.sort(key=lambda column: (not column.is_group, len(column.counts)))
@@ -182,13 +182,13 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
     ids = [column.name for column in free if column.is_id]
     tags = tuple(column.name for column in free if column.is_tag and column not in groups)
     if not source.id and ids:
-        source, reasons["id"] = replace(source, id=ids[0]), "its name, and no value repeats"
+        source, reasons["id"] = replace(source, id=ids[0]), "its name, and because no value repeats"
     if groups and groups[0].is_group:
         num_groups, num_rows = len(groups[0].counts), groups[0].num_rows
         source = replace(source, group=groups[0].name)
         reasons["group"] = f"its name, and {num_groups:,} values in {num_rows:,} rows"
     if not source.tags and tags:
-        source, reasons["tags"] = replace(source, tags=tags), "their few values, which repeat"
+        source, reasons["tags"] = replace(source, tags=tags), "their few, repeated values"
     return ColumnRoles(source, reasons)
 
 
@@ -211,7 +211,7 @@ def _has_noun(words: Sequence[str], nouns: Sequence[str]) -> bool:
 
 
 def _follows_answers(cells: RawCells, source: RowSource, column: _ColumnProfile) -> bool:
-    """Whether each answer has one value of the column, and answers repeat or there are as many as values."""
+    """Whether the column has one value for each answer, and answers repeat or are as many as its values."""
     answers = []
     for row in cells:
         value = turns.parse_turns(row.get(source.messages or source.output or ""))
@@ -230,7 +230,7 @@ def _guess_input_and_output(
     texts = sorted((c for c in profiles.values() if c.is_text), key=lambda column: -column.mean_words)
     labels = [column for column in profiles.values() if column.is_label]
     labels.sort(key=lambda column: (column.has_ids, -len(column.counts)))
-    # By name: the reader's own guess, a pair of texts, then one known column with a usual name beside it.
+    # By name: the guess of the reader, then a pair of texts, then one known column with another column of a usual name.
     candidates = [(RowSource(path), _BY_NAME)]
     if {"input", "output"} <= {text.side for text in texts}:
         candidates.append(_pair_texts(path, texts, list(profiles)))
@@ -248,7 +248,7 @@ def _guess_input_and_output(
             return columns.guess_columns(cells, candidate, by_order=False).source, reason
         except InputError as error:
             unknown = error
-        # A file without a header would give a guess by values that looks right and drops the first row.
+        # Without a header, a guess by values would look right but lose the first row.
         if any(column.has_value_as_name for column in profiles.values()):
             raise unknown
     # By values: two texts, a text and a label, or the only two columns.
@@ -256,7 +256,7 @@ def _guess_input_and_output(
     if len(texts) >= 2:
         source, reason = _pair_texts(path, texts, list(profiles))
     elif texts and labels:
-        reason = f"what they hold: long texts, and {len(labels[0].counts):,} values that repeat"
+        reason = f"their content: long texts, and {len(labels[0].counts):,} values that repeat"
         return RowSource(path, input=(texts[0].name,), output=labels[0].name), reason
     elif len(unnumbered) == 2:
         source, reason = RowSource(path, input=(unnumbered[0],), output=unnumbered[1]), _BY_ORDER
@@ -266,9 +266,12 @@ def _guess_input_and_output(
 
 
 def _pair_texts(path: Path, texts: Sequence[_ColumnProfile], order: Sequence[str]) -> tuple[RowSource, str]:
-    """Two texts: by the sides that their names state, best by a noun, the longest of each; else the two longest, of
-    which the one with questions is the input, or the first in the file. Length decides nothing: summaries are shorter
-    than their input, and replies often longer."""
+    """Choose input and output among columns of texts.
+
+    If the names state the sides, best by a noun, the longest column of each side is chosen; otherwise the two longest
+    columns: the one with questions, or else the first in the file, is the input. Length does not decide the side,
+    because summaries are shorter than their input, but replies are often longer.
+    """
     ranked = sorted(texts, key=lambda text: not text.has_side_noun)
     inputs = [text for text in ranked if text.side == "input"]
     outputs = [text for text in ranked if text.side == "output"]

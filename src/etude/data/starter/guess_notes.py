@@ -1,4 +1,4 @@
-"""Sentences on what was guessed from the rows: all of them for the caller, some for the task file too."""
+"""Sentences on what was guessed from the rows: all of them for the caller, some also for the task file."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,23 +11,22 @@ from etude.errors import quote_value
 from etude.task import RowSource
 
 SIMILARITY_NOTE = (
-    "Without check: or contract:, answers are scored by their similarity to the example's (chrF): a right answer in "
-    "other words scores low, a wrong one in similar words high."
+    "Without check: or contract:, answers are scored by their similarity to the example's answer (chrF). A right "
+    "answer in other words scores low, and a wrong answer in similar words scores high."
 )
 CALLS_NOTE = (
-    "Without check: or contract:, answers are scored by whether they call the right functions; their text is not "
-    "compared."
+    "Without check: or contract:, an answer is right if it calls the right functions. Its text is ignored."
 )
 REPEATS_NOTE = (
-    "Without check: or contract:, an answer is right if it is the example's, but for case and white space, because "
-    "answers repeat: the task is to choose among known ones."
+    "Without check: or contract:, an answer is right if it equals the example's answer, apart from case and white "
+    "space. This metric is used because answers repeat: the task is to choose among known answers."
 )
 _MAX_SYSTEMS = 3
 _MAX_LOCATIONS = 5
 
 
 def list_guesses(draft: TaskDraft) -> Iterator[str]:
-    """What was guessed, a sentence each."""
+    """What was guessed, one sentence each."""
     columns = draft.columns
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
     yield f"columns: {_format_columns(columns)}, from {draft.roles.reasons['columns']}"
@@ -35,14 +34,14 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
         same = _format_columns(draft.test) == _format_columns(columns)
         yield (
             f"test: {draft.test.file.name}, {_format_columns(draft.test)}, "
-            f"{'as in the examples' if same else 'the columns whose content is most like that of the examples'}"
+            f"{'as in the examples' if same else 'the columns whose content is most similar to the examples'}"
         )
     if draft.refusal and columns.group:
         values = format_count(len({row.group for row in draft.examples} - {None}), "value")
         yield (
             f"group: {columns.group} has {values}. Rows of one group stay on one side of the split, so a comparison "
-            f"refuses these ({draft.refusal}). Name a column with more values, or rename {columns.group} in the file "
-            "if its rows need not stay together"
+            f"cannot split these rows ({draft.refusal}). Set group: to a column with more values, or rename "
+            f"{columns.group} in the file if its rows need not stay together"
         )
     for role in ("id", "group", "tags"):
         if role in draft.roles.reasons:
@@ -74,7 +73,7 @@ def _describe_contract(draft: TaskDraft) -> str:
 
 
 def get_likeness_note(draft: TaskDraft) -> str:
-    """By what answers without check and contract are scored."""
+    """Return the note on the metric of answers without check and contract."""
     return CALLS_NOTE if draft.calls else REPEATS_NOTE if draft.repeats_answers else SIMILARITY_NOTE
 
 
@@ -85,7 +84,7 @@ def _format_columns(source: RowSource) -> str:
 
 
 def _list_left_out(draft: TaskDraft) -> Iterator[str]:
-    """Rows that are left out because a comparison would refuse them, and what to do."""
+    """Sentences on rows that are left out because they are errors in a comparison, and what to do."""
     locations_by_cause: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for issue in draft.rows.issues:
         locations_by_cause[issue.kind, mask_turn_numbers(issue.message)][issue.location] = None
@@ -94,21 +93,22 @@ def _list_left_out(draft: TaskDraft) -> Iterator[str]:
         pronoun, verb = ("it", "is") if len(locations) == 1 else ("them", "are")
         remedy = {"empty": f"Fill {pronoun} in", "repeated_input": f"Delete {pronoun}"}.get(kind, "")
         if remedy:
-            remedy += f", or let etude check --fix write the rows without {pronoun}"
+            remedy += f", or run etude check --fix, which leaves {pronoun} out"
         yield (
-            f"rows: {format_count(len(locations), 'row')} {verb} left out here, as {message}: "
-            f"{list_first(locations, _MAX_LOCATIONS)}. {remedy or f'Correct {pronoun}'}: a comparison refuses {pronoun}"
+            f"rows: {format_count(len(locations), 'row')} {verb} left out here ({message}): "
+            f"{list_first(locations, _MAX_LOCATIONS)}. In a comparison, such rows are errors. "
+            f"{remedy or f'Correct {pronoun}'}"
         )
 
 
 def format_missing_system(draft: TaskDraft) -> str:
-    """That some rows have no system message."""
+    """Return the note on rows without a system message."""
     rows = draft.rows_without_system
     return f"{dataset.missing_system_note(draft.columns.file.name, len(draft.examples), len(rows), rows[0])}."
 
 
 def format_systems(draft: TaskDraft) -> str:
-    """How many system messages the rows have, and that they belong to their rows."""
+    """Return the note on rows with different system messages."""
     most_common = draft.systems.most_common(_MAX_SYSTEMS)
     counts = [f"{quote_value(system, 40)} in {number:,}" for system, number in most_common]
     if len(draft.systems) > len(most_common):
@@ -118,14 +118,14 @@ def format_systems(draft: TaskDraft) -> str:
     num_systems = len(draft.systems)
     kinds = f"{num_systems:,} different system messages" if num_systems > 1 else "a system message"
     return (
-        f"The rows have {kinds} (rows: {'; '.join(counts)}): each row is asked with its own, and a row without one "
-        "with the instructions."
+        f"The rows have {kinds} (rows: {'; '.join(counts)}). Each row is asked with its own system message, and a row "
+        "without one is asked with the instructions."
     )
 
 
 def format_hidden_labels(draft: TaskDraft) -> str:
-    """That labels occur only in the test, and the effect."""
+    """Return the note on labels that occur only in the test, and the effect."""
     return (
-        f"Labels that occur only in the test: {draft.num_hidden_labels}. So no labels are set here: they are "
-        "read from the training rows, and an answer to those test rows counts as wrong."
+        f"Labels that occur only in the test: {draft.num_hidden_labels}. Therefore no labels are set here: they are "
+        "read from the training rows, and every answer to those test rows counts as wrong."
     )

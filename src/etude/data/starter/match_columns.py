@@ -1,4 +1,4 @@
-"""Columns of a test file that hold what the columns of the examples hold, by their content."""
+"""Match the columns of a test file to those of the examples by their content."""
 
 import math
 import re
@@ -14,8 +14,8 @@ from scipy.optimize import linear_sum_assignment
 from etude.data.formats.columns import list_names
 from etude.task import RowSource
 
-MIN_SIMILARITY = 0.2  # below it a column of the test holds something else
-SAME_NAME = 0.1  # added to the similarity of columns with one name
+MIN_SIMILARITY = 0.2  # below it, a column of the test contains something else
+SAME_NAME = 0.1  # added to the similarity of columns with the same name
 MAX_CELLS = 2_000  # cells of a column that are compared
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -26,9 +26,9 @@ def match_columns(
     test: Path,
     test_cells: Sequence[Mapping[str, Any]],
 ) -> RowSource | None:
-    """The test's columns for the input and the output of the examples; None if some column has no counterpart.
+    """The test's columns for the input and the output of the examples; None if a column has no counterpart.
 
-    Columns are paired so that their words, values and lengths are most alike together.
+    Columns are paired so that the total similarity of their words, values and lengths is highest.
     """
     wanted = [*examples.input, *filter(None, (examples.output, examples.messages))]
     names = list_names(test_cells)
@@ -56,8 +56,8 @@ def match_columns(
 
 
 def compute_similarity(texts: Sequence[str], others: Sequence[str]) -> float:
-    """How alike two columns are, from 0 to 1: the cosine of their words, less if their lengths differ, or the share of
-    the second's texts that the first holds too, whichever is more."""
+    """The similarity of two columns, from 0 to 1: the cosine of their words, lowered if their lengths differ, or the
+    share of the second column's texts that are also in the first, whichever is higher."""
     if not texts or not others:
         return 0.0
     values = set(texts)

@@ -19,11 +19,11 @@ from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
 from etude.privacy import find_by_format
 from etude.task import RowSource, Task
 
-MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged one
-# Suffixes by which a folder beside the rows is suggested for `documents:`.
+MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged model
+# Suffixes by which a folder next to the rows is suggested for `documents:`.
 DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
-# Names of a file beside the examples that is suggested for `test:`.
+# Names of a file next to the examples that is suggested for `test:`.
 _TEST_STEMS = ("test", "test_set", "testset")
 _PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
 _PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
@@ -36,14 +36,14 @@ _FILLERS = {
     "cleaned",
     "expected",
 }  # words of a column's name that say little
-EDGE_SHARE = 0.6  # share of the answers that must begin or end alike for the instructions to say so
+EDGE_SHARE = 0.6  # share of answers with the same beginning or end from which the instructions mention it
 MIN_EDGE_WORDS, MAX_EDGE_WORDS = 2, 12
 _WIDTH = 100
 
 
 def render_task_file(draft: TaskDraft) -> str:
-    """The whole task file, from the template `task.yaml.j2`: there a line that begins with ## is a remark of any
-    length, and one that begins with # a key that is shown and not set."""
+    """The whole task file, from the template `task.yaml.j2`. In the template, a line that begins with ## is a remark,
+    which is wrapped, and a line that begins with # is a key that is displayed but not set."""
     templates = pages.create_environment(Path(__file__).parent).overlay(autoescape=False)
     templates.filters |= {
         "yaml": lambda value: yaml.safe_dump(
@@ -84,7 +84,7 @@ def render_task_file(draft: TaskDraft) -> str:
 
 
 def _find_documents(file: Path) -> Path | None:
-    """The first folder beside the rows that contains documents."""
+    """The first folder next to the rows that contains documents."""
     for folder in sorted(file.absolute().parent.iterdir()):
         if os.access(folder, os.R_OK | os.X_OK) and any(
             path.suffix.lower() in DOCUMENTS for path in folder.glob("*")
@@ -104,14 +104,14 @@ def _describe_split(num_rows: int) -> str:
     minimum, sides = count_min_rows(has_own_test=False)
     if num_rows < minimum:
         with_test = count_min_rows(has_own_test=True)[0]
-        needed = f"a comparison takes {minimum} ({sides}), with it {with_test}"
-        return f"Without this line the rows ({num_rows}) are too few: {needed}."
+        needed = f"a comparison needs {minimum} ({sides}), or {with_test} with this line"
+        return f"Without this line, the {num_rows} rows are too few: {needed}."
     rule = f"{float(TEST_SHARE):.0%}, at least {MIN_TEST_ROWS} and at most {MAX_TEST_ROWS:,}"
-    return f"Without this line {rule} of the {num_rows:,} rows are split off and sealed."
+    return f"Without this line, {rule} of the {num_rows:,} rows are split off and sealed."
 
 
 def _format_test(draft: TaskDraft) -> str | Mapping[str, Any]:
-    """The test as the task file writes it: with its columns only if they differ from those of the examples."""
+    """The test in the format of the task file: with its columns only if they differ from those of the examples."""
     source = draft.test or draft.columns
     file, columns = _relative_path(source.file, draft.target), to_task_columns(source)
     return file if columns == to_task_columns(draft.columns) else {"file": file, **columns}
@@ -119,14 +119,17 @@ def _format_test(draft: TaskDraft) -> str | Mapping[str, Any]:
 
 def _write_instructions(draft: TaskDraft) -> str:
     contract = draft.contract[0]
-    schema = contract.json_schema or {}
+    schema, verb = contract.json_schema or {}, "Classify the message into one of"
     match draft.kind[0]:
+        case "classify" if draft.scale:
+            return f"Score the message from {draft.scale[0]} to {draft.scale[-1]}."
         case "classify" if not contract.labels:
             return "Classify the message."
         case "classify":
+            verb = "List all labels that apply to the message, of" if draft.labels_of_lists else verb
             line = f" {', '.join(contract.labels)}."
             labels = line if len(line) <= _WIDTH else "".join(f"\n- {label}" for label in contract.labels)
-            return f"Classify the message into one of:{labels}"
+            return f"{verb}:{labels}"
         case "extract" if schema.get("type") in ("integer", "number"):
             return "Answer with the number alone."
         case "extract":
@@ -149,7 +152,7 @@ def _answer_sentence(columns: RowSource) -> str:
 
 
 def _write_limits(draft: TaskDraft) -> Mapping[str, str]:
-    """The sentence of each limit, with what the task's rows are about by its name."""
+    """The sentence of each limit; the name of the task's folder stands for what its rows are about."""
     subject = draft.columns.file.resolve().parent.name or draft.columns.file.stem
     words = subject.replace("_", " ").replace("-", " ")
     return {
@@ -160,13 +163,13 @@ def _write_limits(draft: TaskDraft) -> Mapping[str, str]:
 
 
 def _to_noun(column: str) -> str:
-    """The name of a column as a sentence has it: "answer" for `reference_answer`, "output" for `output_text`."""
+    """The name of a column as a noun for a sentence: "answer" for `reference_answer`, "output" for `output_text`."""
     words = column.replace("_", " ").lower().split()
     return " ".join([word for word in words if word not in _FILLERS] or words)
 
 
 def find_common_edge(texts: Sequence[str], at_end: bool = False) -> str:
-    """The longest words with which most texts begin (or end), at least MIN_EDGE_WORDS; "" if there are none."""
+    """The longest run of words with which most texts begin (or end), at least MIN_EDGE_WORDS; "" if there is none."""
     edges = [text.split()[::-1] if at_end else text.split() for text in texts]
     counts = Counter(
         tuple(words[:size])
@@ -191,7 +194,7 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
             if edge := find_common_edge(outputs, at_end):
                 yield f'{verb} with "{edge}"{"" if edge.endswith((".", "!", "?")) else "."}'
     lengths = sorted(len(output.split()) for output in outputs)
-    # Deciles: a length is worth mentioning only if most outputs have about the same.
+    # Deciles: the length is mentioned only if most outputs have about the same length.
     low, usual, high = (lengths[len(lengths) * decile // 10] for decile in (1, 5, 9))
     if high <= 3 * max(low, 1):
         yield f"Use about {usual} word{'s' if usual > 1 else ''}."
@@ -208,13 +211,15 @@ def _describe_contract(draft: TaskDraft) -> str:
         return f"GUESS: {reason}.{optional}"
     if draft.calls:
         return f"Not set, because answers call functions.{optional}"
-    return f"Not set: only a length could be guessed, which nearly every answer keeps ({reason}).{optional}"
+    return f"Not set, because only a length could be guessed, which nearly every answer keeps ({reason}).{optional}"
 
 
 def _choose_metric(draft: TaskDraft) -> str:
+    if draft.scale or draft.labels_of_lists:
+        return "kappa" if draft.scale else "sample_f1"
     if draft.kind[0] == "classify":
         counts = Counter(draft.outputs).values()
-        # The same rule as the metric that is chosen without `metric:`.
+        # The same rule by which the metric is chosen if `metric:` is not set.
         return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
     if draft.kind[0] == "extract":
         return "exact_match"

@@ -1,4 +1,4 @@
-"""What the methods share that train a small encoder, and ask no language model."""
+"""The base of methods that train a small encoder and use no language model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD = "trained.json"
 
 
 class EncoderMethod(Method):
-    """The encoder and a head are trained once; what was trained is recorded, so that a killed run goes on."""
+    """Trains the encoder and a head once, and records this, so that a killed run can continue."""
 
     tuned = True
     prompted = False
@@ -29,13 +29,13 @@ class EncoderMethod(Method):
     weights: ClassVar[str]  # the folder of its weights
 
     def missing_key(self, task: Task) -> str:
-        """It is for one kind of task, and needs an encoder."""
+        """Require the kind of task that the method is for, and an encoder."""
         if task.kind != self.kind:
             return f"kind: {self.kind}"
         return "an encoder:" if task.encoder == "none" else ""
 
     def is_supported(self, task: Task) -> bool:
-        """Unless the task names an encoder, the packaged one has to be installed."""
+        """Whether the packaged encoder is installed, or the task sets another one."""
         if task.encoder:
             return True
         try:
@@ -47,7 +47,8 @@ class EncoderMethod(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Trains on the rows of `train`; goes on after the last whole epoch where an earlier attempt was killed."""
+        """Train on the rows of `train`; continue after the last complete epoch of an earlier attempt that was
+        killed."""
         record_file, folder = context.folder / RECORD, context.folder / self.weights
         rows = train.examples[:]
         if not record_file.exists():

@@ -1,6 +1,6 @@
-"""What a method works with: weights, a way to choose on dev, a folder, limits.
+"""The context in which a method is fitted: models, limits, a folder, and a way to choose on dev.
 
-A method never sees a test row: neither `fit` nor the context gets one.
+A method never sees a test row: neither `fit` nor the context has one.
 """
 
 import math
@@ -19,7 +19,7 @@ from etude.models.registry import Models
 from etude.stats import choose, estimate_sample
 from etude.stats.racing import find_beaten, iter_block_ends
 from etude.task import Task
-from etude.task.contract import Contract
+from etude.task.contract import Contract, list_of_labels
 from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, Side
 
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
@@ -31,11 +31,15 @@ class Effort:
 
     candidates: int | None = None  # at most this many candidates are tried on dev, the simplest first
     dev_rows: int | None = None  # candidates are compared on this many dev rows
-    train_rows: int | None = None  # the share of a method that trains has this many rows
+    train_rows: int | None = None  # a method trains on this many rows
     epochs: int | None = None  # weights of a language model are trained for at most this many epochs
     search_epochs: int | None = None
-    """The encoder of a search is trained for at most this many epochs, and not again on the held-out passages."""
+    """The encoder of a search is trained for at most this many epochs, and not a second time with the held-out
+    passages."""
     box: float | None = None  # weights of a language model are trained for at most this many seconds
+    box_rows: int | None = (
+        None  # about how many rows they are trained on in this time; it chooses the batch size
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """The number of the candidate that answers dev, from 1, and how many there are."""
+    """The number of the candidate that answers dev, from 1, and the number of all candidates."""
 
     number: int = 1
     total: int = 1
@@ -56,12 +60,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Race:
-    """Spares dev rows that decide nothing: a candidate answers no more once another one, or the best method so far, is
-    surely better by the margin."""
+    """Saves dev rows: a candidate stops answering once another one, or the best method so far, is clearly better by
+    more than the margin."""
 
     margin: float
     best: Mapping[str, RowOutcome] = field(default_factory=dict)
-    """Row id -> result of the best method so far, on the dev rows that it answered."""
+    """Row id -> result of the best method so far, for the dev rows that it answered."""
 
 
 OnAnswers = Callable[[Trial, Sequence[ScoredAnswer], int, int, float], None]
@@ -80,20 +84,20 @@ class TrialResult:
 
 @dataclass
 class FitContext:
-    """What `fit` works with: models, limits, a fair choice on dev; and the record of what was done."""
+    """The arguments of `fit`: models, limits, a choice on dev; and the record of what `fit` did."""
 
     models: Models
     metric: Metric
     folder: Path
-    """Scratch space of this method alone; files of an earlier attempt that was stopped may be reused."""
+    """A folder for this method only; it may contain files of an earlier attempt, which can be reused."""
     effort: Effort = Effort()
     seed: int = 0
     on_answers: OnAnswers | None = None
-    log: Callable[[Mapping[str, Any]], None] = lambda line: None  # takes one line of train.jsonl
+    log: Callable[[Mapping[str, Any]], None] = lambda line: None  # called with each line of train.jsonl
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
-    """Takes one line of search.jsonl: a step of the encoder's tuning."""
+    """Called with each line of search.jsonl: a training step of the encoder."""
     has_time_for: Callable[[float], bool] = lambda seconds: True
-    """Whether the budget has time for one more epoch of so many seconds."""
+    """Whether the budget has time for one more epoch of this many seconds."""
     trials: list[TrialResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
@@ -102,19 +106,19 @@ class FitContext:
     num_read: int = 0
     """Rows of its share that `fit` read; counted by `fit_on_share`."""
     has_learned: bool = False
-    """Whether `fit` trained on what it read."""
+    """Whether `fit` trained on the rows that it read."""
     num_trained: int | None = None
-    """Distinct rows of the share that weights were trained on, if training ended before all were."""
+    """Distinct rows of the share that weights were trained on; None if all were."""
     num_search_rows: int = 0
-    """Rows that the encoder of its search learned from."""
+    """Rows that the encoder of its search was trained on."""
     num_dev_learned: int = 0
-    """Dev rows that were learned from, after the choices on dev."""
+    """Dev rows that were also trained on, after the choices on dev."""
     box_seconds: float | None = None
     """Seconds that training may take; None for no limit (training/time_box.py)."""
     train_seconds: float = 0.0
-    """Seconds of learning from rows, without the answers to dev that choices are based on."""
+    """Seconds of training, without answering dev for choices."""
     answer_seconds: float = 0.0
-    """Seconds of answering dev, from what is on disk, so a restart is not counted twice."""
+    """Seconds of answering dev, from the logs on disk, so a restart is not counted twice."""
     scored_by_candidate: dict[str, list[ScoredAnswer]] = field(default_factory=dict)
     """Dev rows as each candidate answered them, by its name."""
     preferences: Mapping[Side, Sequence[Preference]] = field(default_factory=dict)
@@ -122,19 +126,19 @@ class FitContext:
     lower_folders: Sequence[Path] = ()
     """Folders of the methods that were fitted before; their answers are reused."""
     takes_any_search: bool = False
-    """Whether a search in them is used whatever rows it was fitted on: for a learning curve of the weights alone."""
+    """Whether a search in them may have been fitted on other rows: for a learning curve of the weights only."""
     chosen_scored: list[ScoredAnswer] = field(default_factory=list)
-    """Dev rows as the candidate that was chosen last answered them."""
+    """Dev rows as the last chosen candidate answered them."""
     engine: str = "local"
-    """What computes the answers to dev."""
+    """The engine that computes the answers to dev."""
     race: Race | None = None
     """None: every candidate answers all dev rows."""
     is_raced_out: bool = False
-    """Whether all candidates are surely worse than the best method so far."""
+    """Whether all candidates are clearly worse than the best method so far."""
 
     @property
     def num_learned(self) -> int | None:
-        """Rows that were learned from; None if none were."""
+        """Number of rows that were trained on; None if there was no training."""
         if not self.has_learned:
             return None
         num_trained = self.num_read if self.num_trained is None else min(self.num_read, self.num_trained)
@@ -142,7 +146,7 @@ class FitContext:
 
     @property
     def seconds(self) -> float:
-        """Seconds of fitting in all."""
+        """Total seconds of fitting."""
         return self.train_seconds + self.answer_seconds
 
     def dev_sample(self, dev: Dataset) -> Dataset:
@@ -152,14 +156,14 @@ class FitContext:
     def choose(self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False) -> Candidate:
         """Answer dev with the candidates and choose one of them by the one-standard-error rule.
 
-        `candidates` go from the simplest to the most complex. Unless they are `cheap`, `effort` drops the last ones,
-        and a note says so.
+        `candidates` are ordered from the simplest to the most complex. Unless they are `cheap`, `effort` may drop the
+        last ones, which a note reports.
         """
         # 1. Answer dev with each candidate: this is most of the time of a prompt.
         tried_candidates = list(candidates)[: None if cheap else self.effort.candidates]
         if len(tried_candidates) < len(candidates):
             skipped = ", ".join(candidate.name for candidate in candidates[len(tried_candidates) :])
-            self.notes.append(f"not tried, to stay inside the budget: {skipped}")
+            self.notes.append(f"not tried, to keep to the budget: {skipped}")
         if self.race and not cheap:
             results = self._run_race(tried_candidates, dev, self.race)
         else:
@@ -179,7 +183,7 @@ class FitContext:
         self.scored_by_candidate |= zip(names, results, strict=True)
         self.chosen_scored = results[chosen]
         for index, (name, sample) in enumerate(zip(names, samples, strict=True)):
-            is_out = f"out of the race after {len(results[index]):,} rows" if index not in in_race else ""
+            is_out = f"clearly worse after {len(results[index]):,} rows" if index not in in_race else ""
             reason = choice.reason if index == chosen else is_out
             self.trials.append(TrialResult(name, estimate_sample(sample), index == chosen, reason))
         return tried_candidates[chosen]
@@ -187,7 +191,8 @@ class FitContext:
     def _run_race(
         self, candidates: Sequence[Candidate], dev: Dataset, race: Race
     ) -> list[list[ScoredAnswer]]:
-        """Answer dev in growing blocks of one seeded order; who is beaten answers no further block."""
+        """Answer dev in growing blocks of one seeded order. A candidate that is clearly worse answers no further
+        block."""
         order = order_rows(dev, self.seed)[: self.effort.dev_rows]
         ends = list(iter_block_ends(len(order)))
         results: list[list[ScoredAnswer]] = [[] for _ in candidates]
@@ -213,8 +218,8 @@ class FitContext:
         return [sorted(result, key=lambda row: positions[row.example.id]) for result in results]
 
     def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[ScoredAnswer]:
-        """Answer and score `rows`, resumable through a log in the folder. If a simpler method has answered all of them
-        with an equal assistant, its answers are reused and no seconds counted."""
+        """Answer and score `rows`, resumable through a log in the folder. If a simpler method answered all of them with
+        an equal assistant, its answers are reused and their seconds are not counted."""
         assistant = with_engine(self.engine, assistant)
         logs = (open_answer_log(folder, assistant, rows) for folder in self.lower_folders)
         finished_log = next((log for log in logs if log.num_requests == len(rows) * assistant.samples), None)
@@ -227,11 +232,12 @@ class FitContext:
 
 
 def sample_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:
-    """Sample `size` rows, in their old order, or return all. A smaller sample of a seed is part of a larger one."""
+    """Sample `size` rows in their original order, or return all. With the same seed, a smaller sample is part of a
+    larger."""
     if size is None or size >= len(rows):
         return rows
     positions = sorted(order_rows(rows, seed)[:size])
-    return rows.select(positions, f"a sample of {size:,} of {len(rows):,} rows, to stay inside the budget")
+    return rows.select(positions, f"a sample of {size:,} of {len(rows):,} rows, to keep to the budget")
 
 
 def order_rows(rows: Dataset, seed: int) -> list[int]:
@@ -246,8 +252,8 @@ def sample_evenly(rows: Dataset, size: int) -> Sequence[Example]:
 
 
 def name_shape(kind: Kind, contract: Contract | None, example: Example) -> str:
-    """Name what a sample of rows should have each of: the label of the output, or which of the contract's fields it
-    has."""
+    """Name the shape of a row, so that samples can cover every shape: the label, or which of the contract's fields the
+    output has."""
     if kind == "classify":
         return example.output
     parsed = contract.parse(example.output) if contract else None
@@ -255,10 +261,10 @@ def name_shape(kind: Kind, contract: Contract | None, example: Example) -> str:
 
 
 def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assistant:
-    """Build the assistant that the ladder starts from: the task's instructions, no example, untuned weights.
+    """Build the assistant that the ladder starts from: the task's instructions, no examples, untuned weights.
 
-    Labels and the longest answer come from the training rows if the task does not set them; without `models`, for a
-    ladder that asks none, `max_tokens` keeps its default.
+    Labels and `max_tokens` come from the training rows if the task does not set them. Without `models`, for a ladder
+    that uses no model, `max_tokens` keeps its default.
     """
     model = ModelRef(task.prompt_model or task.model)
     contract = resolve_contract(task, train)
@@ -277,18 +283,19 @@ def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assi
 
 
 def resolve_contract(task: Task, train: Dataset) -> Contract | None:
-    """Return the task's contract; for classify without labels, with those of the training rows."""
-    if task.kind != "classify" or (task.contract and task.contract.labels):
+    """Return the task's contract; for classify without labels, with the labels of the training rows."""
+    contract = task.contract or Contract()
+    if task.kind != "classify" or contract.labels or (task.several and contract.json_schema):
         return task.contract
-    labels = tuple(sorted({example.output for example in train}))
-    return replace(task.contract or Contract(), labels=labels)
+    labels = sorted({label for example in train for label in task.list_labels(example.output)})
+    return list_of_labels(contract, labels) if task.several else replace(contract, labels=tuple(labels))
 
 
 def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
-    """Choose the room for an answer, in tokens: half as long again as the 99th percentile of the training answers, but
-    only so much that half of the context is left to the prompt.
+    """Choose `max_tokens`: 1.5 times the 99th percentile of the training answers, but at most half of the context, to
+    leave the rest for the prompt.
 
-    An answer that fills the context alone does not count: no prompt could ask for it.
+    An answer that fills the context on its own is ignored, because no prompt would fit with it.
     """
     tokenizer_model = models.get(model)
     question = (Message("user", ""),)

@@ -1,8 +1,9 @@
-"""The search that all methods with passages share: fitted on train once a run, chosen on dev.
+"""The search that all methods with passages share: fitted on train once per run, and chosen on dev.
 
-The passage that answers a training row is known from its question and answer (`find_gold_passages`). If enough rows
-have one, the encoder learns from them. Some passages are held out of its training, so the best epoch is also the best
-for passages that no example asks for. Then it learns from all of them for as many epochs, if the budget allows.
+The passage that answers a training row is found from its question and answer (`find_gold_passages`). If enough rows
+have such a passage, the encoder is trained on them. Some passages are held out of this training, so that the best epoch
+is also good for passages that no example asks about. Then the encoder is trained on all rows for as many epochs, if the
+budget allows.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 
 FOLDER, FACTS, ROW_IDS = "search", "search.json", "search_rows.json"
 MIN_PAIRS, MIN_PASSAGES = 60, 10
-"""The encoder is tuned if so many rows have a known passage, and so many of these passages are different."""
+"""The encoder is trained if at least this many rows have a known passage, and this many of the passages differ."""
 HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
 TIMED_TEXTS = 32  # passages whose embedding is timed for the plan
-DEPTH = 10  # ranks that count; a passage further down has a reciprocal rank of 0
+DEPTH = 10  # ranks that are looked at; a passage further down has a reciprocal rank of 0
 RECALL_AT = 5  # ranks up to which a passage counts as found
 
 
@@ -53,7 +54,7 @@ class FittedSearch:
     search: Search
 
     def add_passages(self, rows: Sequence[Example]) -> list[Example]:
-        """Put the passage that an answer was written from after the question; if none is known, the first hit."""
+        """Append to each question the passage that its answer was written from; if it is not known, the first hit."""
         gold = find_known_passages(self.search, rows)
         questions = [question(row) for row, position in zip(rows, gold, strict=True) if position is None]
         hits = iter(self.search.find(questions, 1))
@@ -65,10 +66,11 @@ class FittedSearch:
 
 
 def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
-    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on some of
-    the same rows.
+    """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on rows of
+    `train`.
 
-    What was tried goes into the context's `params`. Raises InputError for documents that cannot be read.
+    The searches that were tried are recorded in the context's `params`. Raises InputError for documents that cannot be
+    read.
     """
     folder = _find_fitted(train, context)
     if folder is None:
@@ -91,7 +93,7 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
 
 
 def _find_fitted(train: Dataset, context: FitContext) -> Path | None:
-    """Find the folder of a search that was fitted on no rows but those of `train`, or on any if the context says so."""
+    """Find the folder of a search that was fitted only on rows of `train`, or on any rows if the context allows it."""
     ids = {row.id for row in train}
     for folder in (*context.lower_folders, context.folder):
         if (folder / FACTS).exists() and (
@@ -111,22 +113,22 @@ def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     recall, mrr = best["recall"], best["mrr"]
     bounds = f"{format_share(recall['low'])} to {format_share(recall['high'])}"
     yield (
-        f"search by {facts['chosen']} over {format_count(facts['passages'], 'passage')}: for "
-        f"{format_share(recall['value'])} ({bounds}) of {format_count(num_known, 'dev row')} with a known passage, "
-        f"this is among the first {RECALL_AT} hits; mean reciprocal rank {mrr['value']:.2f} ({mrr['low']:.2f} to "
-        f"{mrr['high']:.2f}); first hits that are right: {', '.join(shares)}"
+        f"search by {facts['chosen']} over {format_count(facts['passages'], 'passage')}: of "
+        f"{format_count(num_known, 'dev row')} with a known passage, {format_share(recall['value'])} (95% interval "
+        f"{bounds}) have it among the first {RECALL_AT} hits; mean reciprocal rank {mrr['value']:.2f} "
+        f"({mrr['low']:.2f} to {mrr['high']:.2f}); share of right first hits: {', '.join(shares)}"
     )
 
 
 def add_any_passage(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
-    """Put any passage after each question, for rows as long as they will be."""
+    """Append some passage to each question, to get rows of a realistic length."""
     assert task.documents is not None
     for row, passage in zip(rows, cycle(read_passages(task.documents)), strict=False):
         yield replace(row, input=add_passages(row.input, [passage]))
 
 
 def measure_search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | None], float]:
-    """Time reading, two training steps and some embeddings. Returns (most epochs or None) -> seconds of fitting."""
+    """Time reading, two training steps and some embeddings. Returns (max epochs or None) -> seconds of fitting."""
     from etude.training.contrastive import ContrastiveConfig, estimate_contrastive_seconds
 
     assert task.documents is not None
@@ -156,8 +158,8 @@ def measure_search_time(task: Task, train: Dataset, models: Models) -> Callable[
     (epoch_seconds,) = rest
 
     def count_seconds(epochs: int | None) -> float:
-        # Passages are embedded before the first epoch, around each, and for both candidates, of which `etude index`
-        # may have done the first; without a limit the encoder is trained twice.
+        # Passages are embedded before the first epoch, after each epoch, and for both candidates (`etude index` may
+        # already have done the first). Without a limit the encoder is trained twice.
         num = 2 * config.epochs if epochs is None else min(epochs, config.epochs)
         return read_seconds + missing_seconds + num * epoch_seconds + (2 * num + 3) * embed_seconds
 
@@ -165,12 +167,12 @@ def measure_search_time(task: Task, train: Dataset, models: Models) -> Callable[
 
 
 def has_enough_pairs(pairs: Sequence[tuple[str, int]]) -> bool:
-    """Whether these (question, position of its passage) are enough to train an encoder."""
+    """Whether there are enough pairs (question, position of its passage) to train an encoder."""
     return len(pairs) >= MIN_PAIRS and len({position for _, position in pairs}) >= MIN_PASSAGES
 
 
 def question(example: Example) -> str:
-    """Return the text that is looked up for a row."""
+    """Return the text of a row that is used as the search query."""
     return example.input[-1].content
 
 
@@ -192,7 +194,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         if has_enough_pairs(pairs) and dev_pairs:
             tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context)
             candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
-    # The simplest of the best searches is saved; an equal score is no reason to embed.
+    # The simplest of the best searches is saved: an equal score does not justify embeddings.
     name, tried = _choose_search(candidates, dev_pairs)
     candidates[name].save(context.folder / FOLDER)
     return {
@@ -224,15 +226,15 @@ def find_known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str,
 
 
 def find_known_passages(search: Search, rows: Sequence[Example]) -> list[int | None]:
-    """Find the position of each row's passage: in its `source`, if it has one, the passage that its answer shares most
-    words with; else the passage that the answer was clearly written from, or None."""
+    """Find the position of each row's passage. If the row has a `source`, this is the passage of that source with the
+    most words of the answer; else the passage that the answer was clearly written from, or None."""
     positions_by_name: dict[str, set[int]] = {}
     for position, passage in enumerate(search.passages):
         positions_by_name.setdefault(passage.name, set()).add(position)
         positions_by_name.setdefault(passage.file, set()).add(position)
     named_positions = [positions_by_name.get(row.source or "", set()) for row in rows]
     unnamed = [row for row, positions in zip(rows, named_positions, strict=True) if not positions]
-    # With the question, since an answer of few words is in many passages.
+    # Include the question, because many passages contain a short answer.
     guessed = iter(find_gold_passages(search, [f"{question(row)} {row.output}" for row in unnamed]))
     return [
         _choose_nearest(search, row.output, positions) if positions else next(guessed)
@@ -259,7 +261,8 @@ def compute_reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -
 def _choose_search(
     candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]]
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Choose the search by its ranks on dev, and describe all; without known passages on dev the last, most capable."""
+    """Choose the search by its ranks on dev, and describe all. Without known passages on dev, choose the last one,
+    which is the most capable."""
     if not dev_pairs:
         name = list(candidates)[-1]
         return name, [{"name": candidate, "chosen": candidate == name} for candidate in candidates]
@@ -291,8 +294,8 @@ def train_encoder(
 ) -> tuple[Encoder, dict[str, Any]]:
     """Train the encoder `name` on the pairs of train; returns it with facts for the record.
 
-    Some passages are held out, and the epochs are compared on the pairs of these and of dev. Then, unless
-    `search_epochs` is limited, the encoder starts again and learns all pairs for as many epochs as were best.
+    Some passages are held out, and the epochs are compared on their pairs and the pairs of dev. Then, unless
+    `search_epochs` is limited, the encoder starts again and is trained on all pairs for the best number of epochs.
     """
     from etude.training.contrastive import ContrastiveConfig, tune_encoder
 

@@ -11,7 +11,7 @@ abs al approx art assoc bzw ca cf co corp dept dr ed eg est etc excl ext fig gen
 mrs ms mt nr no op pp prof ref resp rev sec sr st tel usw viz vol vs
 """
 ABBREVIATIONS = frozenset(_WORDS.split())
-"""English and German words that are written with a full stop at their end, here without it."""
+"""English and German abbreviations, without the full stop at their end."""
 _END = re.compile(r"(?<=[.!?])\s")
 _LAST_WORD = re.compile(r"[^\s(\"']*$")
 _ITEM = re.compile(r"(?:^|\s)(?:\d{1,3}[.)]|[-*•])\s")  # the beginning of an item of a list
@@ -28,27 +28,27 @@ class TunedInstructions(NamedTuple):
 def choose_instructions(task: Task) -> TunedInstructions:
     """Choose the part of the task's instructions that a tuned model is trained and used with.
 
-    `train: {instructions: ...}` decides; else all of them if they are the rows' own system message, none for classify
-    and extract, and the first sentence otherwise, since the weights carry the rest.
+    The setting `train: {instructions: ...}` decides. Without it: all instructions if they are the rows' own system
+    message, none for classify and extract, and the first sentence otherwise, because the weights learn the rest.
     """
     instructions = task.instructions.strip()
     extent: InstructionsMode = task.train.get("instructions") or "none"
-    reason = f"kind: {task.kind}, where all of it is learned from the answers"
+    reason = f"with kind: {task.kind}, the model learns them from the answers"
     if task.train.get("instructions"):
         reason = "set by the user"
     elif task.own_system:
-        extent, reason = "whole", "the rows bring them"
+        extent, reason = "whole", "they are the system message of the rows"
     elif task.kind in ("answer", "rewrite"):
         extent = "first_sentence"
-        reason = "the first sentence names the role, and the rest is learned from the answers"
+        reason = "the first sentence names the role, and the model learns the rest from the answers"
     texts = {"whole": instructions, "none": "", "first_sentence": first_sentence(instructions)}
     return TunedInstructions(extent, texts[extent], reason)
 
 
 def first_sentence(instructions: str) -> str:
-    """Return the first sentence of the instructions, which names the role; more if its end is not sure.
+    """Return the first sentence of the instructions, which names the role; more if its end is uncertain.
 
-    A full stop is no end after a number, an initial or an abbreviation, before a small letter, or in a list.
+    A full stop is not an end after a number, an initial or an abbreviation, before a small letter, or in a list.
     """
     flat = " ".join(instructions.split())
     for match in _END.finditer(flat):

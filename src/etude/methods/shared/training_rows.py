@@ -17,7 +17,7 @@ from etude.types import Example, TrainableModel
 
 
 def sample_share(method: Method, task: Task, train: Dataset, limit: int | None = None) -> Dataset:
-    """Sample the share of a method: as many training rows as `limit` and the task allow."""
+    """Sample the training rows of a method: as many as `limit` and the task allow."""
     max_rows = task.train.get("max_rows") if "train" in method.keys else None
     return sample_training_rows(
         task, train, min([len(train), *(int(size) for size in (limit, max_rows) if size)])
@@ -33,7 +33,7 @@ def list_left_out(train: Dataset, share: Dataset) -> list[str]:
 def fit_on_share(
     method: Method, task: Task, share: Dataset, dev: Dataset, start: Assistant, context: FitContext
 ) -> Assistant:
-    """Fit the method on its share, and count in the context which rows of it were read."""
+    """Fit the method on its share, and count in the context how many rows of it were read."""
     rows, positions_read = count_reads(share)
     assistant = method.fit(task, rows, dev, start, context)
     context.num_read = len(positions_read)
@@ -41,10 +41,10 @@ def fit_on_share(
 
 
 def sample_training_rows(task: Task, train: Dataset, size: int) -> Dataset:
-    """Sample `size` training rows, in their old order; `train` itself if it has no more.
+    """Sample `size` training rows in their original order; return `train` if it is not larger.
 
-    Every label, or every set of fields, is in the sample if it is large enough. A smaller sample of a seed is part of a
-    larger one.
+    Every label, or every set of fields, is in the sample if it is large enough. With the same seed, a smaller sample is
+    part of a larger one.
     """
     if size >= len(train):
         return train
@@ -56,7 +56,7 @@ def sample_training_rows(task: Task, train: Dataset, size: int) -> Dataset:
 def find_too_long_to_train(
     student: Assistant, rows: Iterable[Example], model: TrainableModel, limit: int, alternatives: str
 ) -> Iterator[Issue]:
-    """Find rows with more tokens than the model can read or than the task's `limit`; the remedy says a limit that is
+    """Find rows with more tokens than the model's context or the task's `limit`. The remedy contains a limit that is
     enough for all of them, and ends with the `alternatives`."""
     max_tokens = min(limit, model.context)
     message = f"the row is longer than the {max_tokens} tokens that {student.method} can be trained on"
@@ -66,17 +66,17 @@ def find_too_long_to_train(
     for row, tokens in long_rows:
         allow = f", set train: {{max_tokens: {max(readable)}}}" if tokens <= model.context else ""
         remedy = f"shorten the row{allow}{alternatives}"
-        yield Issue(row.location or row.id, message, f"{tokens} tokens with its answer", remedy)
+        yield Issue(row.location or row.id, message, f"{tokens} tokens including its answer", remedy)
 
 
 def update_max_tokens(
     issues: Sequence[Issue], task: Task, student: Assistant, train: Dataset, models: Models
 ) -> Assistant:
-    """Give the student the room for an answer that the rows without `issues` need, so no row is reported for another
-    row's length."""
+    """Set the student's `max_tokens` to what the rows without `issues` need, so that no row is reported because another
+    one is long."""
     locations = {issue.location for issue in issues}
     ids = [row.id for row in train if (row.location or row.id) not in locations]
-    # Nothing changes if the task sets it, or if no row, or every row, can be learned.
+    # Nothing changes if the task sets max_tokens, if no row can be learned, or if all rows can be.
     if task.max_tokens is not None or not ids or len(ids) == len(train):
         return student
     max_tokens = choose_max_tokens(train.select(ids, "those that can be learned"), models, student.model)

@@ -43,7 +43,7 @@ class TrainingRun:
     rows: Sequence[TokenRow]
     dev_rows: Sequence[TokenRow]
     config: TrainConfig
-    supervision: tuple[str, ...]  # sentences that say what is learned and what is only read
+    supervision: tuple[str, ...]  # sentences on what is learned and what is only context
     left_out: tuple[str, ...]  # `file:line` of training rows that are not used
     silent_rows: frozenset[str] = frozenset()  # ids of rows with an assistant turn of weight 0
     extra_settings: Mapping[str, object] = field(default_factory=dict)
@@ -94,10 +94,10 @@ class TrainingRun:
         more: Callable[[float], bool] = lambda seconds: True,
         box: TimeBox | None = None,
     ) -> TrainingRecord:
-        """Train and write adapter/ and rows.jsonl to `folder`, from the last checkpoint if there is one; in the seconds
-        of the `box`, if there is one.
+        """Train, from the last checkpoint if there is one, and write adapter/ and rows.jsonl to `folder`. With a `box`,
+        training ends within its seconds.
 
-        `name` is recorded in the adapter as the base's. Raises what `etude.training.loop.train` raises.
+        `name` is recorded in the adapter as the name of the base. Raises the errors of `etude.training.loop.train`.
         """
         from etude.training.config import Output
         from etude.training.distributed.workers import WorkerJob, send_job
@@ -121,8 +121,8 @@ class TrainingRun:
         return TrainingRecord(self._to_params(result), tuple(_list_notes(result, self)))
 
     def _add_totals(self, log: Log) -> Log:
-        """Wrap the log so that its lines have the number of all steps, unless they say it, and of epochs, to tell the
-        remaining time."""
+        """Wrap the log so that its lines have the numbers of all steps and epochs, from which the remaining time is
+        computed."""
         totals = {"steps": self.steps, "epochs": self.config.epochs}
 
         def log_with_totals(line: Mapping[str, Any]) -> None:
@@ -174,19 +174,22 @@ def build_training_run(
     model: TrainableModel,
     most_epochs: int | None = None,
     left_out: Sequence[str] = (),
+    box_rows: int | None = None,
 ) -> TrainingRun:
     """Build the run that trains `student` on `rows_to_train` for at most `most_epochs`; `left_out` are the locations of
-    the other training rows.
+    the other training rows, and `box_rows` the number of rows for which a time limit is enough: with few, batches are
+    small.
 
-    Raises InputError with every row that cannot be learned: too long, without a learned token, or with an answer whose
-    end of turn is not learned.
+    Raises InputError with every row that cannot be learned: rows that are too long, have no learned token, or have an
+    answer whose end of turn is not learned.
     """
     from etude.render import end_of_turn
     from etude.training.rows.batches import check_rows
     from etude.training.rows.supervision import count_supervision
 
     rows, dev_rows = build_token_rows(model, student, rows_to_train), build_token_rows(model, student, dev)
-    config = choose_config(task, model, len(rows), most_epochs, copies=student.search is not None)
+    num_rows = min(len(rows), box_rows or len(rows))
+    config = choose_config(task, model, num_rows, most_epochs, copies=student.search is not None)
     check_rows(rows, dev_rows, config.max_tokens)
     counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     # Sentences for the report: what is learned, what is skipped, and with which prompt.
@@ -211,9 +214,9 @@ def locate(example: Example) -> str:
 def build_token_rows(
     model: TrainableModel, assistant: Assistant, examples: Iterable[Example]
 ) -> list[TokenRow]:
-    """Render examples to the token ids that the assistant would read and should write.
+    """Render examples to the token ids of the assistant's prompt and the right answer.
 
-    One row each, or one for each of its answers if the chat template renders earlier answers in another way.
+    Each example is one row, or one row per answer if the chat template renders earlier answers in another way.
     """
     from etude.render import render_training
     from etude.training.rows.batches import TokenRow
@@ -232,8 +235,8 @@ def choose_config(
 ) -> TrainConfig:
     """Choose the settings for training on `num_rows` rows; the user's overrides win.
 
-    A model that `copies` from passages in its prompt is trained for one epoch. `most_epochs` is the plan's limit.
-    Raises InputError for overrides that are impossible, contradict each other or name more layers than there are, and
+    A model that `copies` from passages in its prompt is trained for one epoch. `most_epochs` is the limit of the plan.
+    Raises InputError for overrides that are impossible, contradict each other or choose more layers than there are, and
     ModelError for `targets` that the model does not have.
     """
     from etude.training.config import auto_config
@@ -250,7 +253,7 @@ def choose_config(
         find_targets(model.module, config)
     if "seed" in task.train:
         return config
-    return replace(config, reasons={**config.reasons, "seed": "the task's"})
+    return replace(config, reasons={**config.reasons, "seed": "from the task"})
 
 
 CUT = "cut to fit the budget"
@@ -269,14 +272,14 @@ def _count_silent(example: Example) -> int:
 
 def _describe_rows(chosen: Sequence[Example], left_out: Sequence[str], method: str) -> Iterator[str]:
     if num_silent := sum(map(_count_silent, chosen)):
-        yield f"Assistant turns with weight 0, which are only read: {num_silent:,}."
+        yield f"Assistant turns with weight 0, which are context and not learned: {num_silent:,}."
     if left_out:
         yield (
             f"No row is cut. Left out: {len(left_out):,} of {len(left_out) + len(chosen):,} training rows, such as "
             f"{', '.join(left_out[:3])}; methods/{method}/work/{ROWS_FILE} in the run's folder lists all of them."
         )
     else:
-        yield "No row is cut and none is left out."
+        yield "No row is cut or left out."
 
 
 def _describe_prompt(task: Task, student: Assistant) -> str:
@@ -361,10 +364,10 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
         yield f"training was stopped by the budget after {num_epochs:.1f} of {config.epochs} epochs"
     elif not result.plans and last < config.epochs:
         no_gain = f"{config.patience} epochs brought no improvement"
-        reason = "there was no time for another" if _is_out_of_time(result, run) else no_gain
+        reason = "there was no time for another epoch" if _is_out_of_time(result, run) else no_gain
         yield f"stopped after epoch {last} of {config.epochs}: {reason}"
     if has_risen_at_once(result.dev_losses):
-        period = "third of the training" if result.plans else "epoch"
+        period = "part of the training" if result.plans else "epoch"
         yield (
             f"the loss on dev rose in the first {period}, {format_loss_change(*result.dev_losses[:2])}: "
             f"lower the learning rate (train: {{learning_rate: {config.learning_rate / 2:g}}})"
@@ -376,7 +379,7 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
             f"overfitting from {_name_point(result, epoch)} on: the loss on the training rows fell to "
             f"{format_loss(result.train_losses[epoch - 1])} while on dev it rose "
             f"{format_loss_change(min(result.dev_losses[:epoch]), result.dev_losses[epoch])}; "
-            "more or more varied rows help, more epochs do not"
+            "more rows, or more varied ones, can help; more epochs cannot"
         )
 
 

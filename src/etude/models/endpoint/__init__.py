@@ -8,7 +8,7 @@ from etude.task.endpoint import parse_endpoint
 
 
 def describe_service(name: str, endpoints: Mapping[str, Endpoint]) -> Service:
-    """Describe the service behind a model's name, with the terms that the task sets for it."""
+    """Describe the service behind a model's name, with the limits and prices that the task sets for it."""
     endpoint = endpoints.get(name) or parse_endpoint(name)
     if endpoint is None:
         return Service(name)

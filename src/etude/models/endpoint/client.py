@@ -1,8 +1,8 @@
-"""Sends one request over HTTP until it is answered: time-out, pace, back-off with jitter. Writes no files.
+"""Send one request over HTTP until it is answered, with time-outs, a pace and back-off. Writes no files.
 
 Temporary errors (429, 500, a time-out, a cut connection, an answer that is not JSON) are retried after a wait. The
-longest wait doubles at each attempt and the wait is drawn at random below it, so that requests which failed together
-are not retried together (full jitter, Brooker 2015).
+upper limit of the wait doubles at each attempt, and the wait is random below it, so requests that failed at the same
+time are not retried at the same time (full jitter, Brooker 2015).
 """
 
 import os
@@ -10,7 +10,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -21,19 +21,20 @@ from etude.errors import ModelError, ServiceError, quote_value
 from etude.models.remote import RESUME
 from etude.task import Endpoint
 
+COMPLETIONS = "chat/completions"  # path of a request below the endpoint's URL
 ATTEMPTS = 8
-CONNECT_ATTEMPTS = 3  # Attempts if nothing listens at the URL
+CONNECT_ATTEMPTS = 3  # Attempts if no server listens at the URL
 # Seconds of back-off before jitter: the first, doubled at each attempt, and the upper limit.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-MAX_PAUSE = 300.0  # Seconds for which an endpoint may ask us to wait
-RETRYABLE_STATUSES = (408, 409, 425, 429)  # Statuses below 500 that may be gone at the next attempt
-# Length from which on a key is also removed from answers. Local servers accept keys such as `none` or `test`, which
-# occur in right answers.
+MAX_PAUSE = 300.0  # Longest pause in seconds that an endpoint may request
+RETRYABLE_STATUSES = (408, 409, 425, 429)  # Statuses below 500 with which a retry may succeed
+# Keys of at least this length are also removed from answers. Shorter ones are not: local servers accept keys such as
+# `none` or `test`, which occur in right answers.
 MIN_SECRET_LENGTH = 8
 
 
 class RetryableError(Exception):
-    """An error that may be gone at the next attempt; `wait` is the pause that the endpoint asks for, in seconds."""
+    """An error after which a retry may succeed. `wait` is the pause that the endpoint requests, in seconds."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -41,7 +42,8 @@ class RetryableError(Exception):
 
 
 class RefusedError(ModelError):
-    """The endpoint rejects the request; `reason` is its message, `parameter` the member it rejects, if it says so."""
+    """The endpoint rejects the request. `reason` is its message; `parameter` is the rejected member, if it is
+    reported."""
 
     def __init__(self, message: str, reason: str, parameter: str) -> None:
         super().__init__(message)
@@ -49,13 +51,13 @@ class RefusedError(ModelError):
 
 
 class Client:
-    """Posts to one endpoint from several threads; when `stopped` is set, waits end and nothing is sent again."""
+    """Posts to one endpoint from several threads. When `stopped` is set, waits end and nothing is sent again."""
 
     def __init__(self, endpoint: Endpoint, stopped: threading.Event, first_wait: float = FIRST_WAIT) -> None:
         self.endpoint, self.stopped, self.first_wait = endpoint, stopped, first_wait
         self._key = os.environ.get(endpoint.key, "").strip() if endpoint.key else ""
         if endpoint.key and not (self._key and self._key.isascii()):
-            problem = "is not set" if not self._key else "holds characters that no key may hold"
+            problem = "is not set" if not self._key else "has characters that are not allowed in a key"
             raise ModelError(f"The key of {endpoint.title} {problem}. Run: export {endpoint.key}=YOUR_KEY")
         self._http = httpx2.Client(
             timeout=httpx2.Timeout(endpoint.timeout, connect=min(10.0, endpoint.timeout), pool=None),
@@ -65,8 +67,14 @@ class Client:
         weakref.finalize(self, self._http.close)
         self._lock, self._next_turn = threading.Lock(), 0.0
 
-    def request_answer(self, body: Json) -> tuple[Json, float]:
-        """Return the endpoint's answer, which has a first choice, and the seconds it took.
+    def request_answer(
+        self,
+        body: Json,
+        path: str = COMPLETIONS,
+        read: Callable[[Json], object] = lambda answer: answer["choices"][0]["message"]["content"],
+    ) -> tuple[Json, float]:
+        """Return the endpoint's answer and the seconds it took. `read` raises KeyError, IndexError, TypeError or
+        ValueError if it cannot be used.
 
         Raises RefusedError, or ServiceError after the last attempt.
         """
@@ -74,7 +82,7 @@ class Client:
             self._wait_for_turn()
             started = time.perf_counter()
             try:
-                return self._send(body), time.perf_counter() - started
+                return self._send(body, path, read), time.perf_counter() - started
             except httpx2.HTTPError as error:
                 failure = RetryableError(f"{type(error).__name__}: {error}".removesuffix(": "))
                 num_attempts = CONNECT_ATTEMPTS if isinstance(error, httpx2.ConnectError) else ATTEMPTS
@@ -82,12 +90,12 @@ class Client:
                 failure, num_attempts = error, ATTEMPTS
             if attempt + 1 == num_attempts or failure.wait > MAX_PAUSE:
                 break
-            if failure.wait:  # requested by the endpoint, so it holds for all threads
+            if failure.wait:  # requested by the endpoint, so all threads wait
                 with self._lock:
                     self._next_turn = max(self._next_turn, time.monotonic() + failure.wait)
             self._sleep(random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2**attempt)))
         raise ServiceError(
-            f"{self.endpoint.title} did not answer at {attempt + 1} attempts ({self._mask_key(str(failure))}). {RESUME}"
+            f"{self.endpoint.title} did not answer in {attempt + 1} attempts ({self._mask_key(str(failure))}). {RESUME}"
         )
 
     def stream(self, body: Json) -> Iterator[str]:
@@ -99,27 +107,27 @@ class Client:
         is_done = False
         self._wait_for_turn()
         try:
-            with self._http.stream(
-                "POST", self._url("chat/completions"), json={**body, "stream": True}
-            ) as response:
+            with self._http.stream("POST", self._url(COMPLETIONS), json={**body, "stream": True}) as response:
                 if response.status_code != 200:
                     self._check_status(response, response.read())
                 for event in httpx2.EventSource(response):
                     if is_done := event.data.strip() == "[DONE]":
                         break
                     chunk = parse_json(event.data)
-                    read_chunk_text(chunk)  # raises for anything that is not a chunk
+                    read_chunk_text(chunk)  # raises if it is not a chunk
                     yield chunk
         except (httpx2.HTTPError, RetryableError, ValueError, AttributeError, TypeError) as error:
             raise ModelError(
-                f"{self.endpoint.title} stopped answering: {self._mask_key(str(error))}. Ask again."
+                f"{self.endpoint.title} stopped answering: {self._mask_key(str(error))}. Send the request again."
             ) from None
         if not is_done:
-            raise ModelError(f"{self.endpoint.title} stopped before the end of the answer. Ask again.")
+            raise ModelError(
+                f"{self.endpoint.title} stopped before the end of the answer. Send the request again."
+            )
 
-    def _send(self, body: Json) -> Json:
-        with self._http.stream("POST", self._url("chat/completions"), json=body) as response:
-            # the time-out is for the whole body; httpx2's own is for each read
+    def _send(self, body: Json, path: str, read: Callable[[Json], object]) -> Json:
+        with self._http.stream("POST", self._url(path), json=body) as response:
+            # this time-out is for the whole body; the one of httpx2 is for each read
             deadline, blocks = time.monotonic() + self.endpoint.timeout, []
             for block in response.iter_bytes():
                 blocks.append(block)
@@ -131,10 +139,9 @@ class Client:
             self._check_status(response, content)
         try:
             answer = parse_json(content.decode())
-            choice = answer["choices"][0]
-            choice["message"]["content"]
+            read(answer)
         except (ValueError, KeyError, IndexError, TypeError):
-            reason = f"the answer is not a chat completion: {quote_value(content[:80])}"
+            reason = f"the answer does not fit {path}: {quote_value(content[:80])}"
             raise RetryableError(reason) from None
         return dict(answer)
 
@@ -153,18 +160,20 @@ class Client:
         endpoint = self.endpoint
         remedy = f"Correct the task file. {RESUME}"
         if status in (401, 403):
-            credential = f"the key in {endpoint.key}" if endpoint.key else "a request without key:"
-            remedy = f"It does not accept {credential}. Set another. {RESUME}"
+            credential = f"the key in {endpoint.key}" if endpoint.key else "requests without a key"
+            remedy = f"It does not accept {credential}. Set a valid key. {RESUME}"
         elif status == 429:
-            remedy = f"The account's quota is used up: raise it. {RESUME}"
+            remedy = f"The account's quota is used up. Raise it. {RESUME}"
         elif status == 404:
             names = ", ".join(self._list_models())
             hint = (
-                f"it has: {names}. Correct `model:`." if names else "correct `endpoint:` (it may end in /v1)."
+                f"its models are {names}. Correct `model:`."
+                if names
+                else "correct `endpoint:` (it may end in /v1)."
             )
-            remedy = f"It may not know {endpoint.model}; {hint}"
+            remedy = f"It may not have {endpoint.model}: {hint}"
         elif "context" in reason.casefold():
-            remedy = f"Set `context:` beside `endpoint:` to the number of tokens that it reads. {RESUME}"
+            remedy = f"Set `context:`, next to `endpoint:`, to the largest number of tokens that it accepts. {RESUME}"
         return f"{endpoint.title} refuses the request ({reason}). {remedy}"
 
     def _list_models(self) -> list[str]:
@@ -181,7 +190,7 @@ class Client:
         return text.replace(self._key, "***") if self._key else text
 
     def _wait_for_turn(self) -> None:
-        """Wait for the endpoint's pause and the user's pace."""
+        """Wait as long as the endpoint's pause and the user's pace require."""
         interval = 60 / self.endpoint.per_minute if self.endpoint.per_minute else 0.0
         with self._lock:
             now = time.monotonic()
@@ -201,7 +210,8 @@ def read_chunk_text(chunk: Json) -> str:
 
 
 def _parse_error(content: bytes) -> tuple[str, str, str]:
-    """Return message, code and parameter of an error in OpenAI's format; else its first characters."""
+    """Return message, code and parameter of an error in OpenAI's format; for another body, its first characters are
+    the message."""
     try:
         error: Any = parse_json(content.decode())
         error = error.get("error", error)

@@ -1,7 +1,8 @@
-"""A Model behind an OpenAI-compatible URL, asked greedily (temperature 0) by several threads.
+"""A Model behind an OpenAI-compatible URL, asked at temperature 0 by several threads.
 
-An endpoint cannot be restricted to choices: it answers in its own words, and the contract says whether that is a
-label. Tokens are estimated from bytes before it has answered, and are those that it reports afterwards.
+An endpoint cannot be restricted to choices. It answers in its own words, and the contract checks whether the answer is
+a label. Before an answer, its tokens are estimated from bytes; after it, they are the tokens that the endpoint
+reports.
 """
 
 import json
@@ -19,9 +20,9 @@ from etude.task import Endpoint, contract
 from etude.task.endpoint import ENDPOINT_SYNTAX, parse_endpoint
 from etude.types import Completion, Message, ModelRef, Request, Sampling, TokenScore
 
-BYTES_PER_TOKEN = 3  # Fewer than most texts have, so that a prompt which is counted to fit does fit
-TOKENS_PER_TURN = 4  # Tokens that a chat template puts around a turn, roughly
-# Members of a request that some models reject and can do without.
+BYTES_PER_TOKEN = 3  # Fewer than in most texts, so a prompt that seems to fit does fit
+TOKENS_PER_TURN = 4  # Approximate number of tokens that a chat template adds to a turn
+# Optional members of a request that some models reject.
 OPTIONAL_MEMBERS = ("max_tokens", "temperature", "logprobs", "stream_options")
 
 
@@ -38,13 +39,13 @@ class EndpointModel(remote.RemoteModel):
         service = describe_service(endpoint.name, {endpoint.name: endpoint})
         super().__init__(endpoint.name, service, journal, notes)
         self.endpoint, self.context = endpoint, endpoint.context
-        self.identity = (endpoint.url, endpoint.model, dict(endpoint.options))
+        self.identity = (endpoint.url, endpoint.model, dict(endpoint.options), endpoint.decides)
         self._client = client.Client(endpoint, self.stopped, first_wait)
         self._rejected: set[str] = set()
         """Optional members that the model has rejected."""
 
     def ask(self, request: Request) -> tuple[Completion, str]:
-        """Answer one request; return also the name that the model reports."""
+        """Answer one request; also return the name that the model reports."""
         while True:
             body = self._build_body(request, request.sampling)
             try:
@@ -76,7 +77,7 @@ class EndpointModel(remote.RemoteModel):
 
         Several threads may call this at once. `on_piece` ends the answer by returning True. Raises ModelError.
         """
-        # a slot first: a request that waits for one does not count against the limits
+        # take a slot first: a waiting request must not count against the limits
         with self._slots, self._admit() as save:
             started = time.perf_counter()
             chunks = self._collect_chunks(request, sampling, on_piece)
@@ -101,7 +102,7 @@ class EndpointModel(remote.RemoteModel):
                 return answer
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Estimate the tokens of the prompt from its bytes: more than most texts have."""
+        """Estimate the tokens of the prompt from its bytes; the estimate is too high for most texts."""
         return TOKENS_PER_TURN + sum(
             TOKENS_PER_TURN - -len(message.content.encode()) // BYTES_PER_TOKEN for message in messages
         )
@@ -115,7 +116,7 @@ class EndpointModel(remote.RemoteModel):
             "temperature": 0,
             "logprobs": True if request.choices else None,
         }
-        # the user's options replace ours, a client's sampling replaces both; null removes a member
+        # the user's options replace the defaults, and a client's sampling replaces both; null removes a member
         body |= dict(self.endpoint.options) | (_build_sampling(sampling) if sampling else {})
         body |= dict.fromkeys(self._rejected - {"max_tokens"})
         if "logprobs" in self._rejected:
@@ -123,16 +124,17 @@ class EndpointModel(remote.RemoteModel):
         return {member: value for member, value in body.items() if value is not None}
 
     def _drop_member(self, refusal: client.RefusedError, body: Json) -> None:
-        """Leave out the member that the model rejects from now on. Raises the refusal if it names none of ours."""
+        """From now on, leave out the member that the model rejects. Raises the refusal if it is not about an optional
+        member."""
         text = refusal.parameter or refusal.reason
         rejected = next(
             (name for name in OPTIONAL_MEMBERS if re.search(rf"\b{name}\b", text) and name in body), None
         )
         if rejected is None or rejected in self.endpoint.options:
             raise refusal
-        effect = "; its answers may differ from one run to the next" if rejected == "temperature" else ""
+        effect = "; its answers may differ between runs" if rejected == "temperature" else ""
         self.notes.setdefault(
-            f"{self.endpoint.title} does not accept {rejected}, so it was asked without{effect}."
+            f"{self.endpoint.title} does not accept {rejected}, so requests were sent without it{effect}."
         )
         with self._lock:
             self._rejected.add(rejected)
@@ -140,7 +142,7 @@ class EndpointModel(remote.RemoteModel):
     def _build_completion(self, request: Request, answer: Json, seconds: float) -> Completion:
         choice, usage = answer["choices"][0], answer.get("usage") or {}
         content = choice["message"]["content"]
-        if isinstance(content, list):  # some servers split the text into parts
+        if isinstance(content, list):  # some servers return the text in parts
             content = "".join(str(item.get("text") or "") for item in content if isinstance(item, dict))
         text = str(content or choice["message"].get("refusal") or "")
         tokens = (choice.get("logprobs") or {}).get("content")
@@ -176,7 +178,7 @@ class ChunkedAnswer(backend.StreamedText):
         return self.add(client.read_chunk_text(chunk))
 
     def join(self) -> Json:
-        """Build the answer as the endpoint would have sent it without streaming."""
+        """Build the answer that the endpoint would have sent without streaming."""
         choice = {"message": {"content": self.text}, "finish_reason": self.finish}
         return {"choices": [{**choice, "logprobs": {"content": self.tokens}}], "usage": self.usage}
 
@@ -193,7 +195,7 @@ class ChunkedAnswer(backend.StreamedText):
 
 
 def _build_sampling(sampling: Sampling) -> Json:
-    """Build the members of a request that say how tokens are chosen."""
+    """Build the members of a request that control sampling."""
     body: Json = {"stream_options": {"include_usage": True}}
     if sampling.temperature:
         body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -209,10 +211,12 @@ def _build_sampling(sampling: Sampling) -> Json:
     return body
 
 
-def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
-    """Load the model that `ref` names: asked on the task's terms, with the saved answers of its run."""
+def load_endpoint(
+    ref: ModelRef, models: registry.Models, build: Callable[..., EndpointModel] = EndpointModel
+) -> EndpointModel:
+    """Load the model that `ref` names, with the limits of the task and the saved answers of the run."""
     endpoint = models.endpoints.get(ref.name) or parse_endpoint(ref.name)
     if endpoint is None:
         raise ModelError(f"{ref.name} is not the name of a model. Write it as {ENDPOINT_SYNTAX}.")
     service = describe_service(ref.name, models.endpoints)
-    return EndpointModel(endpoint, remote.Journal(service, models.journal), models.notes)
+    return build(endpoint, remote.Journal(service, models.journal), models.notes)

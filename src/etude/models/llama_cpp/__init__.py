@@ -1,1 +1,1 @@
-"""A backend that runs in llama.cpp, and tuned weights as the GGUF files that it reads."""
+"""A backend that runs in llama.cpp, and the export of tuned weights to its GGUF files."""

@@ -29,9 +29,9 @@ from etude.errors import ModelError
 from etude.models.local.adapters import compute_scale, read_adapter_config, read_adapter_pairs
 from etude.models.weights import find_weights
 
-# Architectures whose answers through llama.cpp were compared with those of transformers.
+# Architectures for which answers of llama.cpp and transformers were compared.
 VERIFIED_ARCHITECTURES = ("llama",)
-# Name -> the type of matrices, of embeddings, and of the file.
+# Name -> the types of matrices, embeddings and the file.
 GGUF_TYPES = {
     "f16": (GGMLQuantizationType.F16, GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
@@ -45,7 +45,7 @@ def find_base_file(name: str) -> Path:
     file = find_weights(name)
     if file.suffix != ".gguf":
         raise ModelError(
-            f"{name} is not a GGUF file. GGUF export works only if the base is one: set model: to a .gguf file."
+            f"{name} is not a GGUF file. GGUF export works only if the base is a GGUF file: set model: to a .gguf file."
         )
     if (
         architecture := _read_first_key(file) or _read_architecture(_open(file))
@@ -68,7 +68,7 @@ def write_adapter(base: Path, adapter: Path, target: Path) -> None:
         writer = GGUFWriter(temporary, _read_architecture(reader))
         writer.add_string("general.type", "adapter")
         writer.add_string("adapter.type", "lora")
-        # llama.cpp divides by the rank
+        # because llama.cpp divides by the rank
         writer.add_float32("adapter.lora.alpha", compute_scale(config, a) * a.shape[0])
         for name, (a, b) in pairs.items():
             writer.add_tensor(f"{name}.weight.lora_a", a.float().numpy().astype(np.float16))
@@ -87,7 +87,7 @@ def write_merged(base: Path, tuned: Path | None, target: Path, kind: str) -> Non
     with atomic_file(target) as temporary:
         writer = GGUFWriter(temporary, _read_architecture(reader))
         for field in reader.fields.values():
-            # the writer adds these itself
+            # the writer adds these keys itself
             if field.name in ("general.architecture", "general.file_type") or field.name.startswith("GGUF."):
                 continue
             inner_type = field.types[-1] if len(field.types) > 1 else None
@@ -136,7 +136,7 @@ def _open(file: Path) -> GGUFReader:
 
 @lru_cache(maxsize=1)
 def _open_once(file: Path, changed: int) -> GGUFReader:
-    # the vocabulary takes over a second to read, and many adapters may be written over one file
+    # reading the vocabulary takes over a second, and many adapters may be written for one file
     return GGUFReader(file)
 
 
@@ -153,7 +153,7 @@ def _read_first_key(file: Path) -> str:
             is_architecture = read_text() == "general.architecture"
             is_text = struct.unpack("<I", stream.read(4))[0] == GGUFValueType.STRING
             return read_text() if is_architecture and is_text else ""
-        except struct.error:  # a file that ends there
+        except struct.error:  # the file ends too early
             return ""
 
 
@@ -182,7 +182,7 @@ def _build_permutation(reader: GGUFReader) -> Callable[[str, Array], Array]:
     )
 
     def permute(name: str, weights: Array) -> Array:
-        # llama.cpp rotates neighbours where transformers rotates halves, so rows of queries and keys are in pairs
+        # llama.cpp rotates neighbouring rows, transformers rotates halves, so rows of queries and keys must be paired
         num_heads = {"attn_q": heads, "attn_k": key_heads}.get(name.rpartition(".")[2])
         if num_heads is None:
             return weights

@@ -1,8 +1,8 @@
-"""A Model that runs in llama.cpp, through xllamacpp: GGUF weights on this machine, asked in our own token ids.
+"""A Model that runs GGUF weights in llama.cpp through xllamacpp. Requests are sent as token ids.
 
-`llama_cpp:NAME` is the GGUF file that NAME means, with a tuned adapter applied. Several requests are answered at once;
-what they begin with alike is computed once, by its cache of prompts. The adapters that are expected over one base
-share its weights, and each request names its own.
+`llama_cpp:NAME` is the GGUF file that NAME means, with a tuned adapter if there is one. Several requests are answered
+at once; llama.cpp's prompt cache computes their common beginning once. All adapters for one base share its weights,
+and each request selects its adapter.
 """
 
 import json
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PREFIX = "llama_cpp:"
 SLOTS = 16  # Requests that are answered at once
-SLOT_TOKENS = 2_048  # Tokens that a prompt and its answer may have together
+SLOT_TOKENS = 2_048  # Limit of the tokens of a prompt and its answer together
 OnPiece = Callable[[str], bool]  # Called with each new piece of an answer; True ends it
 
 
@@ -50,7 +50,7 @@ class LlamaServer:
 
     def list_scales(self, adapter: Path | None) -> list[dict[str, float]]:
         """List the scale of every adapter for a request with `adapter`."""
-        # all are listed: the cache would keep the prompt of an adapter that is not
+        # list all adapters: the cache may contain the prompt of an adapter that is not listed
         return [
             {"id": number, "scale": float(other == adapter)} for number, other in enumerate(self.adapters)
         ]
@@ -67,7 +67,7 @@ class LlamaModel(backend.BatchedModel):
         self._pool = ThreadPoolExecutor(SLOTS)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answer a batch, all of it at once."""
+        """Answer all requests of a batch at the same time."""
         return list(
             self._pool.map(lambda request: self.write(request, Sampling(), lambda piece: False)[0], requests)
         )
@@ -85,13 +85,13 @@ class LlamaModel(backend.BatchedModel):
     ) -> tuple[Completion, list[TokenScore]]:
         """Answer one request piece by piece; several threads may call this at once.
 
-        Raises ModelError if the request and its answer do not fit, or llama.cpp refuses it.
+        Raises ModelError if the request and its answer are too long, or if llama.cpp refuses the request.
         """
         prompt = render(self.tokenizer, request.messages)
         if len(prompt) + request.max_tokens > self.context:
             raise ModelError(
-                f"The request has {len(prompt)} tokens and may answer with {request.max_tokens}; {self.name} reads "
-                f"at most {self.context}. Shorten it, give fewer examples, or lower max_tokens."
+                f"The request has {len(prompt)} tokens and its answer may have {request.max_tokens}; {self.name} reads "
+                f"at most {self.context} in total. Shorten it, give fewer examples, or lower max_tokens."
             )
         answer, started = LlamaAnswer(on_piece), perf_counter()
         body = _build_body(prompt, request.max_tokens, sampling) | {
@@ -136,7 +136,7 @@ class LlamaAnswer(backend.StreamedText):
         return self.on_piece(piece) if piece else False
 
     def to_completion(self, seconds: float) -> Completion:
-        """Build the completion. Its log-probability is known if those of its tokens were requested."""
+        """Build the completion. It has a log-probability only if those of the tokens were requested."""
         if self.error:
             raise ModelError(f"llama.cpp did not answer: {self.error}")
         prompt = self.usage.get("prompt_tokens", 0)
@@ -147,7 +147,7 @@ class LlamaAnswer(backend.StreamedText):
 
 
 def load(ref: ModelRef, models: "Models") -> LlamaModel:
-    """Load the model that `ref` names, for the registry, with all adapters that are expected over its base."""
+    """Load the model that `ref` names, for the registry, with all adapters that will be used with its base."""
     weights = find_base_file(ref.name.removeprefix(PREFIX))
     adapters = [
         expected.adapter
@@ -167,7 +167,7 @@ def _build_parameters(weights: Path, adapters: Sequence[Path]) -> CommonParams:
     parameters.n_parallel, parameters.n_ctx = SLOTS, SLOTS * SLOT_TOKENS
     parameters.kv_unified, parameters.cache_ram_mib = False, 0
     parameters.verbosity, parameters.ui = -1, False
-    # It also listens on a free port of the loopback, which nobody else may use.
+    # llama.cpp also listens on a free port of localhost; the key keeps others out.
     parameters.api_keys = [secrets.token_hex(32)]
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
@@ -194,8 +194,8 @@ def _build_body(prompt: Sequence[int], max_tokens: int, sampling: Sampling) -> d
 
 
 def format_grammar(grammar: Grammar) -> str:
-    """Format a grammar for llama.cpp, which constrains answers by llguidance too. Raises GrammarError as
-    `compile_grammar`: llama.cpp itself would answer without it."""
+    """Format a grammar for llama.cpp, which also uses llguidance. Raises the GrammarError of `compile_grammar`,
+    because llama.cpp would ignore a grammar that it cannot enforce."""
     (rule,) = grammars.compile_grammar(grammar)["grammars"]
     body = rule["lark_grammar"] or f"start: %json {json.dumps(rule['json_schema'])}"
     return f"%llguidance {{}}\n{body}"

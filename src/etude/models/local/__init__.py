@@ -1,4 +1,4 @@
-"""Weights in this process: loaded, run in batches, and adapted."""
+"""Models whose weights are in this process: loading, batches, adapters."""
 
 from etude.base.torch_settings import configure_torch
 

@@ -31,10 +31,10 @@ REQUIRED = {"bias": "none", "peft_type": "LORA"}
 
 @torch.no_grad()
 def apply_adapter(base: Any, folder: Path) -> Any:
-    """Return a model with the adapter's weights added, which shares every other tensor with `base`.
+    """Return a model with the adapter's weights added. It shares all other tensors with `base`, which does not change.
 
-    The weights are those of the last training step, bit for bit (`fold_adapter`); `base` does not change. Raises
-    ModelError if the folder is not a plain LoRA adapter or does not fit the base.
+    Its weights have the same bits as after the last training step (`fold_adapter`). Raises ModelError if the folder is
+    not a plain LoRA adapter or does not match the base.
     """
     config = read_adapter_config(folder)
     pairs = read_adapter_pairs(folder)
@@ -51,7 +51,7 @@ def apply_adapter(base: Any, folder: Path) -> Any:
         weight = layer.weight
         if (b.shape[0], a.shape[1]) != tuple(weight.shape) or a.shape[0] != b.shape[1]:
             raise ModelError(
-                f"The adapter {folder} does not fit the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
+                f"The adapter {folder} does not match the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
                 f"for weights of {tuple(weight.shape)}. Use the base model it was trained on."
             )
         folded = fold_adapter(weight, a.to(weight.device), b.to(weight.device), compute_scale(config, a))
@@ -60,9 +60,10 @@ def apply_adapter(base: Any, folder: Path) -> Any:
 
 
 def stack_adapters(first: Path, second: Path, folder: Path, base_model: str) -> None:
-    """Write to `folder` one adapter equal to two on top of each other, W + scale1 * B1 @ A1 + scale2 * B2 @ A2.
+    """Write to `folder` one adapter that is the sum of two: W + scale1 * B1 @ A1 + scale2 * B2 @ A2.
 
-    Its rank is the sum of both; it equals the two up to rounding. Raises ModelError if one is not a plain LoRA adapter.
+    Its rank is the sum of both ranks. It equals the two adapters except for rounding. Raises ModelError if one of them
+    is not a plain LoRA adapter.
     """
     configs = [read_adapter_config(adapter) for adapter in (first, second)]
     adapters = [read_adapter_pairs(adapter) for adapter in (first, second)]
@@ -89,14 +90,14 @@ def stack_adapters(first: Path, second: Path, folder: Path, base_model: str) -> 
 def fold_adapter(weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
     """Compute `weight + scale * b @ a`, rounded to the weight's own type.
 
-    Training and answering share it, so that the model that answers is bit for bit the one that was trained.
+    Training and answering both use it, so the model that answers has exactly the bits of the trained model.
     """
     dtype = weight_OI.dtype
     return torch.addmm(weight_OI, b_OR.to(dtype), a_RI.to(dtype), alpha=scale)
 
 
 def compute_scale(config: Mapping[str, Any], a: Tensor) -> float:
-    """Compute the factor of the product of both halves."""
+    """Compute the factor for B @ A."""
     rank = a.shape[0]
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -116,14 +117,14 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     if unsupported or not isinstance(alpha, int | float):
         settings = ", ".join(f"{name}={quote_value(config.get(name))}" for name in unsupported)
         raise ModelError(
-            f"{path} asks for {settings or quote_value(alpha)} ({kind}); Étude supports only plain LoRA adapters. "
-            "Merge the adapter with PEFT and name the merged folder."
+            f"{path} has the settings {settings or quote_value(alpha)} ({kind}), but Étude supports only plain LoRA "
+            "adapters. Merge the adapter with PEFT and use the merged folder."
         )
     return dict(config)
 
 
 def read_adapter_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Read path of a layer -> A (R, I) and B (O, R). Raises ModelError."""
+    """Read the pairs of an adapter: path of a layer -> A (R, I) and B (O, R). Raises ModelError."""
     path = folder / WEIGHTS_FILE
     try:
         tensors = load_file(path)
@@ -140,6 +141,6 @@ def read_adapter_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     unknown += [name for name, pair in halves.items() if len(pair) < 2]
     if unknown or not halves:
         raise ModelError(
-            f"{path} has tensors that are not pairs of a LoRA adapter: {quote_value(unknown)}. Train it again."
+            f"{path} has tensors that do not form pairs of a LoRA adapter: {quote_value(unknown)}. Train it again."
         )
     return {name: (pair["lora_A"], pair["lora_B"]) for name, pair in halves.items()}

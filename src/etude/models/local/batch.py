@@ -1,6 +1,6 @@
-"""One batch on its way through a model: cache, mask and positions of its rows.
+"""The state of one batch in a model: cache, mask and positions of its rows.
 
-Shapes: B rows, T new tokens, S tokens a row holds, P tokens of the shared prefix, V vocabulary.
+Shapes: B rows, T new tokens, S tokens in a row of the cache, P tokens of the shared prefix, V vocabulary.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from etude.models.local.shared_prefix import ATTENTION, Prefix, can_share_prefix
 
 
 class CausalModel:
-    """A causal language model behind one call, whatever its architecture calls its cache."""
+    """A causal language model with one interface, whatever name its architecture has for the cache."""
 
     def __init__(self, module: Any, pad: int) -> None:
         self.module = module.eval()
@@ -46,7 +46,7 @@ class CausalModel:
         return output.logits  # type: ignore[no-any-return]
 
     def compute_prefix(self, tokens: Sequence[int]) -> Prefix | None:
-        """Compute a shared prefix once; None for no tokens."""
+        """Compute a shared prefix; None if there are no tokens."""
         if not tokens:
             return None
         state = BatchState(self, None, 1)
@@ -59,16 +59,16 @@ class CausalModel:
 
 
 class BatchState:
-    """The rows of one batch, all after the same prefix."""
+    """The rows of one batch, which all follow the same prefix."""
 
     def __init__(self, model: CausalModel, prefix: Prefix | None, num_rows: int) -> None:
         self.model, self.prefix = model, prefix
         self.cache = model.new_cache()
         self.is_real = torch.zeros(num_rows, 0, dtype=torch.bool, device=model.device)
-        """(B, S): which of the tokens held are real; the others are padding."""
+        """(B, S): which tokens in the cache are real; the others are padding."""
 
     def read(self, sequences: Sequence[Sequence[int]], keep: int = 1) -> Tensor:
-        """Read one sequence a row, padded on the left; return logits (B, keep, V) of the last `keep` positions."""
+        """Read one sequence per row, padded on the left; return logits (B, keep, V) of the last `keep` positions."""
         width = max(map(len, sequences))
         padding = self.model.pad
         ids = torch.tensor([[padding] * (width - len(row)) + list(row) for row in sequences])
@@ -79,7 +79,7 @@ class BatchState:
     def read_tree(self, ids: Tensor, ancestors: Tensor, depth: Tensor) -> Tensor:
         """Read the same tree of T tokens in every row; return logits (B, T, V).
 
-        `ancestors` (T, T) says which token sees which; `depth` (T) counts from 0.
+        `ancestors` (T, T) is true where a token attends to another; `depth` (T) counts from 0.
         """
         num_rows = len(self.is_real)
         is_real = torch.ones(num_rows, len(ids), dtype=torch.bool)
@@ -93,7 +93,7 @@ class BatchState:
         self.is_real = self.is_real[indices]
 
     def join(self, other: Self) -> None:
-        """Add rows that follow the same prefix; padding that no row needs is dropped."""
+        """Add rows that follow the same prefix; remove padding that no row needs."""
         masks = [state.is_real for state in (self, other)]
         width = max(mask.shape[1] for mask in masks)
         joined = torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in masks])
@@ -108,8 +108,8 @@ class BatchState:
         ids, is_real, sees, depth = (tensor.to(device) for tensor in (ids, is_real, sees, depth))
         past, self.is_real = self.is_real, torch.cat([self.is_real, is_real], dim=1)
         begin = (self.prefix.length if self.prefix else 0) + past.sum(1, keepdim=True)
-        # Selected by index, which copies: on a slice of the hidden states the head would be multiplied row by row,
-        # which took four fifths of the time for a batch of prompts.
+        # Select by index, which copies. With a slice of the hidden states, the head is multiplied row by row, which
+        # took four fifths of the time of a batch of prompts.
         width = ids.shape[1]
         options: dict[str, Any] = {"logits_to_keep": torch.arange(width - keep, width, device=device)}
         if self.prefix:
@@ -119,9 +119,10 @@ class BatchState:
 
 
 def _build_mask(past: Tensor, is_real: Tensor, sees: Tensor) -> Tensor:
-    """Build the mask (B, 1, T, S + T): each new token sees the real tokens before it in its row, and itself."""
+    """Build the mask (B, 1, T, S + T): each new token attends to the real tokens before it in its row, and to
+    itself."""
     width = is_real.shape[1]
-    # Padding sees itself too: a softmax over nothing is NaN and would spread.
+    # Padding also attends to itself: a softmax over nothing is NaN, and NaN would spread.
     eye = torch.eye(width, dtype=torch.bool, device=is_real.device)
     new = (is_real[:, None, :] & sees) | eye
     return torch.cat([past[:, None, :].expand(-1, width, -1), new], dim=2)[:, None]

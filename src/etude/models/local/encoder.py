@@ -1,6 +1,6 @@
-"""An encoder: texts to vectors of length one, whose dot product says how close their meanings are.
+"""An encoder: texts to unit vectors, whose dot product measures how similar the meanings are.
 
-The mean of the last hidden states over the text's tokens (Reimers and Gurevych 2019, arXiv 1908.10084).
+A vector is the mean of the last hidden states over the text's tokens (Reimers and Gurevych 2019, arXiv 1908.10084).
 """
 
 import hashlib
@@ -18,18 +18,29 @@ from etude.models.local.loading import LOAD_ERRORS, choose_dtype, save_weights, 
 from etude.models.weights import find_weights
 
 MAX_TEXT_TOKENS = 256  # A text is cut after this many tokens
-BATCH_TOKENS = 16_384  # Tokens, padding included, that are embedded at once
+BATCH_TOKENS = 16_384  # Tokens, including padding, that are embedded at once
 Vectors = NDArray[np.float32]
 
 
 class Encoder:
     """Weights and tokenizer of an encoder, in float32."""
 
+    max_tokens = MAX_TEXT_TOKENS
+
     def __init__(self, name: str, module: Any, tokenizer: Any, is_tuned: bool = False) -> None:
         self.name, self.module, self.tokenizer = name, module, tokenizer
         self.is_tuned = is_tuned
         """Whether the weights differ from the published ones of `name`."""
         self.dtype = getattr(torch, choose_dtype(module.device.type))
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector."""
+        return int(self.module.config.hidden_size)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text; those beyond `max_tokens` are cut when it is embedded."""
+        return list(map(len, self.tokenizer(list(texts), verbose=False)["input_ids"]))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Convert each text to token ids, cut at `MAX_TEXT_TOKENS`."""
@@ -40,10 +51,11 @@ class Encoder:
     def embed(
         self, texts: Sequence[str], on_batch: Callable[[int, int], None] = lambda done, total: None
     ) -> Vectors:
-        """Compute one float32 row of length one for each text. `on_batch` gets the number done and the total."""
+        """Compute one float32 unit vector for each text. `on_batch` gets the number of finished texts and the
+        total."""
         ids = self.encode(texts)
-        vectors = np.zeros((len(ids), self.module.config.hidden_size), dtype=np.float32)
-        # texts of similar length together, as many as BATCH_TOKENS hold
+        vectors = np.zeros((len(ids), self.dimensions), dtype=np.float32)
+        # batches of texts of similar length, with at most BATCH_TOKENS tokens
         batches: list[list[int]] = []
         for row in sorted(range(len(ids)), key=lambda row: len(ids[row])):
             if not batches or (len(batches[-1]) + 1) * len(ids[row]) > BATCH_TOKENS:
@@ -67,7 +79,7 @@ class Encoder:
         return torch.nn.functional.normalize((hidden.float() * shares[..., None]).sum(dim=1), dim=1)
 
     def compute_hidden(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Compute the last hidden states (rows, tokens of the longest row, hidden size); padding has states too."""
+        """Compute the last hidden states (rows, tokens of the longest row, hidden size); padding also has states."""
         device = self.module.device
         longest = max(map(len, ids))
         padding = self.tokenizer.pad_token_id or 0
@@ -87,7 +99,7 @@ class Encoder:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write weights and tokenizer as transformers reads them."""
+        """Write weights and tokenizer in the format of transformers."""
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(self.module, folder)
         self.tokenizer.save_pretrained(folder)
@@ -108,8 +120,8 @@ def load_encoder(name: str, tuned: Path | None = None, device: str | None = None
             )
     except LOAD_ERRORS as error:
         raise ModelError(f"The encoder {name} in {folder} cannot be read ({error}). Get it again.") from error
-    # Out of the mapped file: products with mapped weights took 20 times as long (2.0 s for a training step of 8
-    # sentences on one core, 0.1 s with copies).
+    # Copy the weights out of the mapped file. Products with mapped weights took 20 times as long: 2.0 s for a training
+    # step of 8 sentences on one core, and 0.1 s with copies.
     for parameter in module.parameters():
         parameter.data = parameter.data.clone()
     return Encoder(name, module.requires_grad_(False).eval().to(device), tokenizer, tuned is not None)

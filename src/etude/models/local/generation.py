@@ -1,10 +1,10 @@
-"""The only generation loop: answers that grow by a token at every step and begin and end at any time.
+"""The only generation loop: every step adds one token to each answer, and answers begin and end at any time.
 
-An answer that begins has its prompt read by itself and then joins the rows of the others; one that ends leaves them.
-All follow the same prefix, which is computed once. Measuring joins a whole batch at once; a server lets answers come
-and go.
+The prompt of a new answer is read alone; then the answer joins the batch, which it leaves at its end. All answers of a
+batch follow the same prefix, which is computed once. A measurement starts a whole batch at once; in a server, answers
+begin and end at any step.
 
-Shapes: B answers, K key heads, S tokens a row holds, D size of a head, V vocabulary.
+Shapes: B answers, K key heads, S tokens in a row of the cache, D size of a head, V vocabulary.
 """
 
 import math
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from etude.models.local.grammar import GrammarMatcher
 
 GREEDY = Sampling()
-MIN_TEMPERATURE = 1e-6  # at a lower one, log-probabilities divided by it are no longer finite in fp32
-# The end of a text whose last token holds only a part of a character.
+MIN_TEMPERATURE = 1e-6  # below this, log-probabilities divided by the temperature are not finite in fp32
+# The end of a decoded text whose last token contains only part of a character.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -55,7 +55,7 @@ class Generation:
     stop_at: int | None = None
     """Position in the text where a stop sequence begins."""
     error: Exception | None = None
-    """Why the answer has failed, if it has."""
+    """The error with which the answer failed."""
     _sent: str = ""
     """The text that `read_piece` has returned so far."""
     _random: torch.Generator | None = None
@@ -76,7 +76,8 @@ class Generation:
         return is_complete or (bool(self.tokens) and self.tokens[-1] in self.end_tokens)
 
     def mask_logits(self, logits: Tensor) -> Tensor:
-        """Set the logits (V) of tokens that the grammar forbids to minus infinity. A failure is this answer's error."""
+        """Set the logits (V) of tokens that the grammar forbids to minus infinity. An exception becomes this answer's
+        error."""
         if self.grammar is None:
             return logits
         try:
@@ -86,7 +87,7 @@ class Generation:
             return logits
 
     def extend(self, logprobs: Tensor, token: int, logprob: float) -> None:
-        """Add the likeliest token, or one drawn from logprobs (V). What fails is this answer's error."""
+        """Add the likeliest token, or a token sampled from logprobs (V). An exception becomes this answer's error."""
         if self.error is not None:
             return
         try:
@@ -95,7 +96,7 @@ class Generation:
                 logprob = float(logprobs[token])
             if not math.isfinite(logprob):
                 raise ModelError(
-                    "The model's numbers are not finite. Load its weights in float32, or get them again."
+                    "The model computed NaN or infinite values. Load its weights in float32, or download them again."
                 )
             self.add(token, logprob)
             if self.sampling.top_logprobs is not None:
@@ -104,7 +105,7 @@ class Generation:
             self.error = error
 
     def sample(self, logprobs: Tensor) -> int:
-        """Draw a token among the likeliest that together have the probability `top_p`, from logprobs (V)."""
+        """Sample a token from logprobs (V), among the likeliest tokens that together have the probability `top_p`."""
         if self._random is None:
             self._random = torch.Generator()
             _ = (
@@ -130,7 +131,7 @@ class Generation:
             self.stop_at = min((at for at in map(text.find, self.sampling.stop) if at >= 0), default=None)
 
     def add_score(self, logprobs: Tensor, num_likeliest: int) -> None:
-        """Note the log-probability of the last token and of the likeliest ones, from logprobs (V)."""
+        """Record the log-probability of the last token and of the likeliest tokens, from logprobs (V)."""
         values, tokens = logprobs.topk(num_likeliest)
         likeliest = zip(tokens.tolist(), values.tolist(), strict=True)
         named = tuple((self._decode([token]), value) for token, value in likeliest if math.isfinite(value))
@@ -139,9 +140,9 @@ class Generation:
         )
 
     def read_piece(self, strip: bool = True) -> str:
-        """Return the text that has become certain since the last call; `strip` removes white space around the answer.
+        """Return the text that became final since the last call. `strip` removes white space around the answer.
 
-        A piece never holds a part of a character or of a stop sequence.
+        A piece never contains part of a character or of a stop sequence.
         """
         text = self._decode(self.tokens)[: self.stop_at]
         if not self.is_finished:
@@ -154,7 +155,7 @@ class Generation:
         return piece
 
     def to_completion(self, cached_tokens: int, seconds: float) -> Completion:
-        """Build the completion; `cached_tokens` of its prompt were computed with the prefix. Raises its error."""
+        """Build the completion; `cached_tokens`: how many tokens of its prompt the prefix has. Raises its error."""
         if self.error is not None:
             raise self.error
         text = self._decode(self.tokens)[: self.stop_at]
@@ -169,22 +170,22 @@ class Generation:
 
 
 class GenerationBatch:
-    """Answers after one prefix, which begin and end at any time."""
+    """Answers that follow one prefix and begin and end at any time."""
 
     def __init__(self, model: CausalModel, prefix: Prefix | None = None) -> None:
         self.model, self.prefix = model, prefix
         self.generations: list[Generation] = []
         self._state: BatchState | None = None
         self._logits: Tensor | None = None
-        """(B, V) after the last token of each answer."""
+        """(B, V): the logits after the last token of each answer."""
 
     @property
     def can_join(self) -> bool:
-        """Whether answers may begin now. If a model's cache cannot be joined, only into an empty batch."""
+        """Whether answers may begin now. If the model's cache cannot be extended by rows, the batch must be empty."""
         return self.model.can_share or not self.generations
 
     def join(self, generations: Sequence[Generation]) -> None:
-        """Read the prompts of answers that begin."""
+        """Read the prompts of new answers and add them to the batch."""
         begin = self.prefix.length if self.prefix else 0
         state = BatchState(self.model, self.prefix, len(generations))
         logits = state.read([list(generation.prompt[begin:]) for generation in generations])[:, -1]
@@ -196,20 +197,20 @@ class GenerationBatch:
         self.generations += generations
 
     def step(self) -> list[Generation]:
-        """Add a token to every answer and return all of them, the finished ones included."""
+        """Add a token to every answer. Return all answers, including those that are now finished."""
         generations, logits = self.generations, self._logits
         assert logits is not None, "a step follows a join"
-        # 1. Log-probabilities in fp32, over the tokens that each grammar allows.
+        # 1. Compute log-probabilities in fp32 over the tokens that each grammar allows.
         logits = logits.float()
         if any(generation.grammar for generation in generations):
             pairs = zip(generations, logits, strict=True)
             logits = torch.stack([generation.mask_logits(row) for generation, row in pairs])
         logprobs = logits.log_softmax(dim=-1)
-        # 2. The likeliest token of each answer, or one drawn at random; two transfers for the whole batch.
+        # 2. Choose the likeliest token of each answer, or sample one; two transfers for the whole batch.
         best, tokens = (values.tolist() for values in logprobs.max(dim=-1))
         for row, generation in enumerate(generations):
             generation.extend(logprobs[row], tokens[row], best[row])
-        # 3. Finished answers leave; the others read their new token.
+        # 3. Remove finished answers; the others read their new token.
         self.keep([generation for generation in generations if not generation.is_finished])
         if self._state is not None:
             new_tokens = [generation.tokens[-1:] for generation in self.generations]
@@ -217,7 +218,7 @@ class GenerationBatch:
         return generations
 
     def keep(self, generations: Sequence[Generation]) -> None:
-        """Drop all other answers."""
+        """Keep only these answers."""
         rows = [row for row, generation in enumerate(self.generations) if generation in generations]
         if len(rows) == len(self.generations):
             return

@@ -14,21 +14,21 @@ from etude.errors import GrammarError
 from etude.models.grammars import compile_grammar
 from etude.types import Grammar
 
-# Characters that bring an answer to its end soonest; the first allowed one is used.
+# Characters that end an answer as soon as possible; the first allowed one is used.
 ENDING_CHARACTERS = {"json_schema": '"]}[{0:,', "regex": "\n0"}
-# The number of tokens before the length limit from which on the length of the ending is checked.
+# The length of the ending is checked when fewer tokens than this remain before the length limit.
 ENDING_TOKENS = 96
-# Tokens that may remain when the ending begins: text between two checks can make it longer.
+# The ending begins when at most this many tokens would remain after it. Text between two checks can make it longer.
 SPARE_TOKENS = 8
 
 
 class GrammarMatcher:
-    """The tokens that may follow in one answer, and an ending that keeps the grammar at the length limit."""
+    """The tokens that the grammar allows next in one answer, and a valid ending before the length limit."""
 
     def __init__(self, tokenizer: Any, grammar: Grammar) -> None:
         """`tokenizer` is from `build_tokenizer`. Raises GrammarError for a grammar that cannot be enforced."""
         self.is_cut = False
-        """Whether the answer was ended because of the length limit."""
+        """Whether the length limit ended the answer."""
         self._next_check = ENDING_TOKENS
         characters = ENDING_CHARACTERS[grammar.kind]
         self._ending_tokens = [
@@ -42,19 +42,19 @@ class GrammarMatcher:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing may follow."""
+        """Whether the answer is complete."""
         return self._matcher.is_stopped()
 
     def mask_logits(self, logits: Tensor, num_remaining: int) -> Tensor:
         """Set the logits (V) of all forbidden tokens to minus infinity.
 
-        The answer may have `num_remaining` more tokens. If its ending takes most of them, only the ending's next token
-        is allowed.
+        The answer may have `num_remaining` more tokens. If its ending needs almost all of them, only the ending's next
+        token is allowed.
         """
         allowed = _read_allowed(self._matcher)[: len(logits)]
         if num_remaining <= self._next_check:
             ending = self._find_ending(num_remaining)
-            # half-way to the end of the spare tokens, so that the checks stay few
+            # check again after half of the spare tokens, so checks are rare
             self._next_check = (num_remaining + len(ending)) // 2
             if ending and num_remaining - len(ending) <= SPARE_TOKENS:
                 self.is_cut, self._next_check = True, num_remaining - 1
@@ -62,11 +62,11 @@ class GrammarMatcher:
         return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
 
     def accept(self, token: int) -> None:
-        """Go on after a token that is allowed."""
+        """Continue after an allowed token."""
         self._matcher.consume_token(token)
 
     def _find_ending(self, max_tokens: int) -> list[int]:
-        """Find tokens that end the answer; empty if `max_tokens` are too few."""
+        """Find tokens that end the answer; empty if they need more than `max_tokens`."""
         matcher, ending = self._matcher.deep_copy(), list[int]()
         while len(ending) < max_tokens and not matcher.is_stopped():
             allowed = _read_allowed(matcher)

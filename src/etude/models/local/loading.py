@@ -1,4 +1,4 @@
-"""Weights into memory: a transformers model and its tokenizer from a folder or a GGUF file."""
+"""Load a transformers model and its tokenizer from a folder or a GGUF file."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,12 +23,12 @@ from etude.models.weights import find_weights, remove_cached, unpack_gguf
 from etude.types import ModelRef
 
 WEIGHTS_FILE = "model.safetensors"
-# What transformers raises for weights that are damaged or of an unknown kind.
+# The exceptions of transformers for damaged weights and for weights of an unknown kind.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 def load(ref: ModelRef, models: Models) -> LocalModel:
-    """Load the model that `ref` names, for the registry; an adapted one shares its base's weights."""
+    """Load the model that `ref` names, for the registry. A model with an adapter shares the weights of its base."""
     options = (models.device, models.dtype, models.cache)
     if ref.adapter is None:
         return load_local(ref.name, *options)
@@ -43,8 +43,8 @@ def load_local(
 ) -> LocalModel:
     """Load the model that `name` means (see find_weights).
 
-    `device` is CUDA by default where there is one, `dtype` ("bfloat16" or "float32") is `choose_dtype`'s, and `cache`
-    replaces the cache folder. Raises ModelError if the weights cannot be found or read.
+    The default of `device` is CUDA if there is a GPU; that of `dtype` ("bfloat16" or "float32") is chosen by
+    `choose_dtype`. `cache` replaces the cache folder. Raises ModelError if the weights cannot be found or read.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or choose_dtype(device)
@@ -67,10 +67,10 @@ def load_local(
 
 
 def choose_dtype(device: str) -> str:
-    """Choose bfloat16 if the processor multiplies it natively, else float32."""
+    """Choose bfloat16 if the processor has instructions for it, else float32."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":  # or held down to it by ATEN_CPU_CAPABILITY
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":  # or limited to AVX2 by ATEN_CPU_CAPABILITY
         return "float32"
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -90,14 +90,14 @@ def _build_model(name: str, folder: Path, device: str, read_module: Callable[[Pa
     except LOAD_ERRORS as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(
-            f"The weights of {name} in {folder} cannot be read ({reason}). Get them again."
+            f"The weights of {name} in {folder} cannot be read ({reason}). Download them again."
         ) from error
     return LocalModel(name, module.requires_grad_(False).to(device), tokenizer, folder.absolute())
 
 
 def _read_cached_module(folder: Path) -> Any:
-    # Tensors are read under the names they were saved with, which saves the half second that transformers needs to
-    # prepare its renaming rules.
+    # Read the tensors by the names in the file. This avoids the half second in which transformers prepares its renaming
+    # rules.
     tensors = load_file(folder / WEIGHTS_FILE)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with no_init_weights():
@@ -105,17 +105,17 @@ def _read_cached_module(folder: Path) -> Any:
     missing, unknown = module.load_state_dict(tensors, strict=False, assign=True)
     module.tie_weights()
     if unknown or set(missing) - set(module.all_tied_weights_keys):
-        raise ValueError(f"its tensors do not fit: {[*missing, *unknown][:3]}")
+        raise ValueError(f"missing or unknown tensors: {[*missing, *unknown][:3]}")
     return module.eval()
 
 
 def load_tokenizer(gguf: Path) -> Any:
-    """Load the tokenizer of a GGUF file from the cache folder, to which it is written the first time."""
+    """Load the tokenizer of a GGUF file from the cache folder. The first call writes it there."""
     try:
         folder = unpack_gguf(gguf, "tokenizer", lambda file, to: read_tokenizer(file).save_pretrained(to))
         with silence_transformers():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (ModelError, *LOAD_ERRORS):  # a cache that cannot be written or is damaged
+    except (ModelError, *LOAD_ERRORS):  # the cache is damaged or cannot be written
         return read_tokenizer(gguf)
 
 
@@ -132,7 +132,7 @@ def _unpack(gguf: Path, folder: Path, dtype: str) -> None:
             module = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
                 gguf_file=gguf.name,
-                # otherwise the weights stay packed and are unpacked again at every step
+                # without this, the weights stay packed and are unpacked at every step
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=getattr(torch, dtype),
                 local_files_only=True,
@@ -144,14 +144,14 @@ def _unpack(gguf: Path, folder: Path, dtype: str) -> None:
 
 
 def save_weights(module: Any, folder: Path) -> None:
-    """Write config.json and model.safetensors as transformers reads them. Raises OSError."""
+    """Write config.json and model.safetensors in the format of transformers. Raises OSError."""
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
     module.config.save_pretrained(folder)
     tensors: dict[str, torch.Tensor] = {}
     saved_pointers: set[int] = set()
     for key, tensor in module.state_dict().items():
-        # Tied weights are one tensor under two names, which safetensors refuses; loading ties them again.
+        # Tied weights are one tensor with two names. safetensors refuses that; loading ties them again.
         if tensor.data_ptr() not in saved_pointers:
             saved_pointers.add(tensor.data_ptr())
             tensors[key] = tensor.contiguous()
@@ -165,7 +165,7 @@ def silence_transformers() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        # the bar of the GGUF reader has no switch, so its stream is redirected
+        # the progress bar of the GGUF reader cannot be switched off, so its stream is redirected
         with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield

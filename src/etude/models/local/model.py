@@ -1,7 +1,7 @@
-"""A Model on this machine: transformers weights, answered greedily in batches.
+"""A Model on this machine: transformers weights with greedy decoding in batches.
 
 For each list of requests, the tokens that all prompts begin with are computed once (separately for prompts from which
-examples were left out), batches are planned from the whole list, and rows leave a batch when they have ended.
+examples were left out), batches are planned from the whole list, and a row leaves its batch when its answer ends.
 Log-probabilities are summed in fp32.
 """
 
@@ -23,25 +23,25 @@ from etude.models.local.shared_prefix import Prefix
 from etude.render import end_of_turn, render, render_answer, render_text
 from etude.types import Batch, Completion, Grammar, Message, Request, Sampling
 
-# Tokens of a batch whose logits are held at many positions at once: given answers, trees of choices.
+# Tokens of a batch if logits are stored at many positions: for given answers and trees of choices.
 MAX_SCORED_TOKENS = 2048
-# Query heads x new tokens x tokens seen in one batch: 200 MB of attention weights in fp32.
+# Query heads x new tokens x attended tokens of one batch: 200 MB of attention weights in fp32.
 MAX_ATTENTION_CELLS = 48_000_000
-MAX_TRIES = 64  # Sets of choices whose trees are kept
+MAX_TRIES = 64  # Sets of choices whose trees are cached
 
 
 class LocalModel:
     """A Model whose weights are in this process.
 
     `module` is the transformers model in evaluation mode and `tokenizer` its tokenizer, both read from `folder`;
-    fine-tuning uses them too.
+    fine-tuning also uses them.
     """
 
     def __init__(self, name: str, module: Any, tokenizer: Any, folder: Path | None = None) -> None:
         self.name, self.folder = name, folder
         self.module, self.tokenizer = module, tokenizer
         self.context = int(getattr(module.config, "max_position_embeddings", 2048))
-        """Tokens that a prompt and its answer may have together."""
+        """The largest number of tokens of a prompt and its answer together."""
         ends = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
         ends = ends if isinstance(ends, list) else [ends]
         self.end_tokens = frozenset({end_of_turn(tokenizer), tokenizer.eos_token_id, *ends} - {None})
@@ -65,7 +65,7 @@ class LocalModel:
         """
         prompts = [render(self.tokenizer, request.messages) for request in requests]
         self._check_lengths(prompts, [request.max_tokens for request in requests])
-        # Requests with as many shots begin alike; one long row with fewer shots costs the others no prefix.
+        # Requests are grouped by their shots, so a long row with fewer shots does not shorten the prefix of the others.
         groups: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(request.shots_dropped, []).append(index)
@@ -91,7 +91,7 @@ class LocalModel:
         batches: Mapping[int, Sequence[int]],
         num_sharing: int,
     ) -> Iterator[Batch]:
-        """Answer the numbered batches; `num_sharing` requests have their first `shared` tokens in common."""
+        """Answer the numbered batches. The first `shared` tokens are the same in `num_sharing` requests."""
         started = time.perf_counter()
         prefix = self._causal.compute_prefix(prompts[next(iter(batches.values()))[0]][:shared])
         prefix_seconds = (time.perf_counter() - started) / num_sharing
@@ -189,7 +189,7 @@ class LocalModel:
         return shared, plan_batches(lengths, kinds, max_tokens=max_tokens)
 
     def _limit_tokens(self, shared: int, lengths: Sequence[int], limit: int) -> int:
-        # attention weights beside a long prefix stay small
+        # limit the memory of attention weights with a long prefix
         heads: int = self.module.config.num_attention_heads
         return min(limit, max(1, MAX_ATTENTION_CELLS // (heads * (shared + max(lengths, default=0) + 1))))
 
@@ -197,14 +197,14 @@ class LocalModel:
         for number, (prompt, length) in enumerate(zip(prompts, answer_lengths, strict=True)):
             if len(prompt) + length > self.context:
                 raise ModelError(
-                    f"Request {number} has {len(prompt)} tokens and may answer with {length}; {self.name} reads "
-                    f"at most {self.context}. Shorten it, give fewer examples, or lower max_tokens."
+                    f"Request {number} has {len(prompt)} tokens and its answer may have {length}; {self.name} reads "
+                    f"at most {self.context} in total. Shorten it, give fewer examples, or lower max_tokens."
                 )
 
     def _answer(
         self, prefix: Prefix | None, prompts: Sequence[list[int]], requests: Sequence[Request]
     ) -> list[Completion]:
-        """Answer one batch, whose prompts begin with `prefix`; the seconds are left at 0."""
+        """Answer one batch, whose prompts begin with `prefix`. Completions have 0 seconds."""
         shared = prefix.length if prefix else 0
         if requests[0].choices:
             return self._choose(prefix, prompts, requests[0].choices)
@@ -227,10 +227,16 @@ class LocalModel:
             logits = self._read_tree(trie, prefix, [prompt[shared:] for prompt in prompts])
         else:
             logits = torch.stack([self._read_branches(trie, prompt) for prompt in prompts])
-        best, picks = _score_choices(trie, logits, len(choices)).max(dim=-1)
+        scores = _score_choices(trie, logits, len(choices))
+        best, picks = scores.max(dim=-1)
         return [
-            Completion(choices[pick], "stop", len(prompt), shared, lengths[pick], 0.0, logprob)
-            for prompt, pick, logprob in zip(prompts, picks.tolist(), best.tolist(), strict=True)
+            Completion(
+                *(choices[pick], "stop", len(prompt), shared, lengths[pick], 0.0, logprob),
+                choice_logprobs=dict(zip(choices, row, strict=True)),
+            )
+            for prompt, pick, logprob, row in zip(
+                prompts, picks.tolist(), best.tolist(), scores.tolist(), strict=True
+            )
         ]
 
     def _read_tree(self, trie: Trie, prefix: Prefix | None, tails: Sequence[list[int]]) -> Tensor:
@@ -244,7 +250,7 @@ class LocalModel:
         return torch.cat([logits, tree_logits], dim=1)
 
     def _read_branches(self, trie: Trie, prompt: list[int]) -> Tensor:
-        """Compute `_read_tree` for one row of a model that cannot read a tree: each branch by itself."""
+        """Compute `_read_tree` for one row of a model that cannot read a tree: one branch after another."""
         branches = trie.list_branches()
         sequences = [
             prompt + [trie.tokens[position - 1] for position in branch if position] for branch in branches
@@ -257,8 +263,8 @@ class LocalModel:
         return logits
 
     def _get_trie(self, choices: tuple[str, ...]) -> tuple[Trie, tuple[int, ...]]:
-        """Return the tree of the choices and the number of tokens of each, built once."""
-        # lru_cache would hold the model in a cycle, and its weights until the garbage collector runs
+        """Return the tree of the choices and the number of tokens of each choice. Each tree is built once."""
+        # lru_cache would make a reference cycle, which keeps the weights until the garbage collector runs
         if choices not in self._tries:
             if len(self._tries) == MAX_TRIES:
                 del self._tries[next(iter(self._tries))]

@@ -1,11 +1,11 @@
-"""Attention with a prefix that all rows of a batch share, and the cache that goes with it.
+"""Attention with a prefix that all rows of a batch share, and the cache for it.
 
-The prefix's keys and values exist once, whatever the number of rows: every step reads them once for the whole batch,
-while a cache per row would copy and read them for each row. (The idea is Hydragen's, Juravsky et al. 2024, arXiv
-2402.05099.)
+The keys and values of the prefix are stored once, whatever the number of rows, and each step reads them once for the
+whole batch. A cache per row would copy and read them for each row. (The idea is from Hydragen, Juravsky et al. 2024,
+arXiv 2402.05099.)
 
-Shapes: B rows, H query heads, K key heads, G = H / K, T new tokens, S tokens of the row, P tokens of the prefix, D size
-of a head.
+Shapes: B rows, H query heads, K key heads, G = H / K, T new tokens, S tokens of the row, P tokens of the prefix, D
+size of a head.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "etude_shared_prefix"
 GROWTH_TOKENS = 64  # Tokens by which a full cache grows
-# Architectures whose attention was read or tested to be the plain kind.
+# Architectures with plain attention, as checked by reading their code or by a test.
 VERIFIED_MODEL_TYPES = frozenset(
     {"llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "granite", "phi3"}
 )
@@ -29,14 +29,14 @@ VERIFIED_MODEL_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Prefix:
-    """Keys and values (1, K, P, D) of the shared tokens, one pair a layer."""
+    """Keys and values (1, K, P, D) of the shared tokens, one pair per layer."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     length: int
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer in buffers with room to grow, so that a step copies only one token."""
+    """Keys and values of one layer in buffers with spare room, so a step copies only one token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self.values: Tensor | None = None
 
     def update(self, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Add (B, K, T, D) and return everything so far."""
+        """Add keys and values (B, K, T, D) and return all so far."""
         end = self.length + key.shape[2]
         self.keys = self._append(self.keys, key, end)
         self.values = self._append(self.values, value, end)
@@ -77,11 +77,11 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         return pad(buffer[:, :, : self.length], (0, 0, length - self.length, 0))
 
     def get_seq_length(self) -> int:
-        """Return the number of tokens held for each row."""
+        """Return the number of cached tokens per row."""
         return self.length
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only some rows."""
+        """Keep only the rows with these indices."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
@@ -102,25 +102,25 @@ def shared_prefix_attention(
 ) -> tuple[Tensor, Any]:
     """Compute attention of (B, H, T, D) over the prefix and the rows' own (B, K, S, D).
 
-    `attention_mask` (B, 1, T, S), true where a token sees, covers the rows' own tokens. Without a prefix this is
-    transformers' own scaled dot product attention.
+    `attention_mask` (B, 1, T, S) is for the rows' own tokens and true where a token attends to another. Without a
+    prefix this is the scaled dot product attention of transformers.
     """
     if prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
-    assert attention_mask is not None, "rows after a prefix come with their mask"
+    assert attention_mask is not None, "rows after a prefix need a mask"
     num_rows, heads, num_new, size = query.shape
     key_heads, scale = key.shape[1], kwargs["scaling"]
     prefix_key, prefix_value = prefix.layers[module.layer_idx]
-    # The G query heads of a key head are laid out as G * T queries, so that no key is repeated.
+    # The G query heads of a key head are arranged as G * T queries, so no key is repeated.
     q = query.reshape(num_rows, key_heads, -1, size)
     mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, float("-inf"))
     row_output, row_sum = _attend(q, key, value, mask.repeat(1, 1, heads // key_heads, 1), scale)
-    # The prefix is read once: its queries are those of all rows, as if they were one row.
+    # The prefix is read once, for the queries of all rows as if they were one row.
     q = q.transpose(0, 1).reshape(1, key_heads, -1, size)
     prefix_output, prefix_sum = _attend(q, prefix_key, prefix_value, None, scale)
     prefix_output = prefix_output.reshape(key_heads, num_rows, -1, size).transpose(0, 1)
     prefix_sum = prefix_sum.reshape(key_heads, num_rows, -1).transpose(0, 1)
-    # Both outputs are weighted by the share of the softmax's sum that each of them has.
+    # Each output is weighted by its share of the softmax's sum.
     share = torch.sigmoid(prefix_sum - row_sum)[..., None].to(query.dtype)
     output = torch.lerp(row_output, prefix_output, share)
     return output.reshape(num_rows, heads, num_new, size).transpose(1, 2), None
@@ -129,7 +129,7 @@ def shared_prefix_attention(
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Compute attention, and the logarithm of the sum by which each query's weights were divided."""
+    """Compute attention and, for each query, the logarithm of the softmax's sum."""
     if query.device.type == "cpu":
         # the public function does not return this sum
         op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -144,9 +144,9 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def can_share_prefix(module: Any) -> bool:
-    """Whether a model's attention is the kind that `shared_prefix_attention` computes.
+    """Whether `shared_prefix_attention` computes a model's attention.
 
-    In it every layer attends to all tokens before, without soft caps or sinks.
+    This is so if every layer attends to all earlier tokens, without soft caps or sinks.
     """
     config = module.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])

@@ -1,7 +1,7 @@
-"""A tagger: an encoder and a linear layer that say for each word of a text which field of the answer it belongs to.
+"""A tagger: an encoder and a linear layer that predict for each word of a text the field of the answer it belongs to.
 
-Tags are O, B-FIELD (a value begins) and I-FIELD (it goes on), as Ramshaw and Marcus 1995 have them. Texts longer than
-the encoder's context are read in windows that overlap by half.
+The tags are O, B-FIELD (a value begins) and I-FIELD (the value continues), as in Ramshaw and Marcus 1995. Texts longer
+than the encoder's context are read in windows that overlap by half.
 """
 
 import json
@@ -19,21 +19,21 @@ from etude.models.registry import Models
 from etude.text.answer_spans import WORD, AnswerShape, Field, Values
 
 WINDOW = 256
-"""Tokens of a window, special tokens included."""
+"""Tokens of a window, including special tokens."""
 ROWS_PER_BATCH = 32
 MIN_LOGPROB = -20.0
-"""A tag that the surest reading rules out counts as so unlikely."""
+"""Lower limit of a tag's log-probability."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Token ids of a part of a text, and the word that each first piece of a word stands for."""
+    """The token ids of one part of a text, and the positions of its words."""
 
     ids: list[int]
     pieces: list[int]
-    """Position of the first piece of each word in `ids`."""
+    """The position in `ids` of each word's first token."""
     words: list[int]
-    """Number of each of these words in the text."""
+    """The number of each of these words in the text."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Tagger:
     encoder: Encoder
     shape: AnswerShape
     fields: tuple[Field, ...]
-    """Fields whose values are tagged; tag 0 is O, 1 + 2i begins a value of field i, 2 + 2i goes on with it."""
+    """Fields whose values are tagged. Tag 0 is O; 1 + 2i begins a value of field i, and 2 + 2i continues it."""
     weight: torch.Tensor
     """(tags, hidden size)"""
     bias: torch.Tensor
@@ -52,11 +52,11 @@ class Tagger:
 
     @property
     def num_tags(self) -> int:
-        """O and two for each field."""
+        """The number of tags: O and two for each field."""
         return 1 + 2 * len(self.fields)
 
     def split_windows(self, text: str) -> tuple[list[tuple[int, int]], list[Window]]:
-        """The words of a text as (begin, end), and its windows. Each word is in at least one window."""
+        """Return the words of a text as (begin, end), and its windows. Each word is in at least one window."""
         words = [match.span() for match in WORD.finditer(text)]
         if not words:
             return [], []
@@ -77,12 +77,12 @@ class Tagger:
         return words, windows
 
     def compute_logits(self, windows: Sequence[Window]) -> list[torch.Tensor]:
-        """(words, tags) logits of each window, with gradients if the caller records them."""
+        """Compute the logits (words, tags) of each window, with gradients if the caller records them."""
         hidden = self.encoder.compute_hidden([window.ids for window in windows])
         return [hidden[row, window.pieces] @ self.weight.T + self.bias for row, window in enumerate(windows)]
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """The JSON answer for each text, and the log-probability of its tags."""
+        """Return the JSON answer for each text, and the log-probability of its tags."""
         readings = self.extract(texts)
         for path, classifier in self.classified.items():
             predictions = classifier.predict(texts)
@@ -96,13 +96,13 @@ class Tagger:
         ]
 
     def extract(self, texts: Sequence[str]) -> list[tuple[Values, float]]:
-        """For each text the values of the tagged fields, in the order of the text, and the sum of the tags'
-        log-probabilities."""
+        """Return for each text the values of the tagged fields, in the order of the text, and the sum of the
+        log-probabilities of the tags."""
         self.encoder.module.eval()
         parts = [self.split_windows(text) for text in texts]
         logs = [torch.full((len(words), self.num_tags), -torch.inf) for words, _ in parts]
         windows = [(row, window) for row, (_, found) in enumerate(parts) for window in found]
-        windows.sort(key=lambda pair: len(pair[1].ids))  # rows of one length need no padding
+        windows.sort(key=lambda pair: len(pair[1].ids))  # rows of the same length need no padding
         with torch.inference_mode():
             for start in range(0, len(windows), ROWS_PER_BATCH):
                 batch = windows[start : start + ROWS_PER_BATCH]
@@ -111,7 +111,9 @@ class Tagger:
                     _take_surer(logs[row], window.words, torch.log_softmax(scores.float(), dim=1).cpu())
         readings: list[tuple[Values, float]] = []
         for text, (words, _), rows in zip(texts, parts, logs, strict=True):
-            rows[torch.isinf(rows).all(dim=1), 0] = 0.0  # a word of which the tokenizer keeps nothing is O
+            rows[torch.isinf(rows).all(dim=1), 0] = (
+                0.0  # a word for which the tokenizer returns no token is O
+            )
             tags = _decode(rows.numpy()) if words else []
             logprob = float(rows[range(len(tags)), tags].clamp(min=MIN_LOGPROB).sum()) if tags else 0.0
             readings.append((self._collect(text, words, tags), logprob))
@@ -164,21 +166,22 @@ class Tagger:
 
 
 def _take_surer(logs: torch.Tensor, words: Sequence[int], scores: torch.Tensor) -> None:
-    """Writes the scores of a window's words; a word that an earlier window had too keeps the surer reading."""
+    """Writes the scores of a window's words. A word that was also in an earlier window keeps the more confident
+    scores."""
     for word, row in zip(words, scores, strict=True):
         if row.max() > logs[word].max():
             logs[word] = row
 
 
 def _decode(logs: np.ndarray) -> list[int]:
-    """The likeliest tags in which I-FIELD follows B-FIELD or I-FIELD of the same field (Viterbi)."""
+    """Find the likeliest tags in which I-FIELD follows B-FIELD or I-FIELD of the same field (Viterbi)."""
     num_words, num_tags = logs.shape
     allowed = np.ones((num_tags, num_tags), dtype=bool)
     for tag in range(2, num_tags, 2):  # I-FIELD
         allowed[:, tag] = False
         allowed[[tag - 1, tag], tag] = True
     penalty = np.where(allowed, 0.0, -np.inf)
-    best = logs[0] + penalty[0]  # a text begins as after O
+    best = logs[0] + penalty[0]  # before the first word the tag counts as O
     back = np.zeros((num_words, num_tags), dtype=int)
     for word in range(1, num_words):
         scores = best[:, None] + penalty

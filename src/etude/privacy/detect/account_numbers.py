@@ -1,7 +1,7 @@
 """Find payment cards, IBANs, and numbers with a label: passports, accounts, licences, files.
 
-Checksums are python-stdnum's. A number with a wrong checksum is still found after a label, because it may be a typing
-error, and so are sixteen digits in fours, as on a card.
+python-stdnum checks the checksums. A number with a wrong checksum is found after a label, because it may have a typing
+error. Sixteen digits in groups of four, as on a card, are found, too.
 """
 
 import re
@@ -18,11 +18,11 @@ _CARD = re.compile(
     r"|[0-9]{4}(?P<gap>[ .-]|  | - )(?:[0-9]{4}(?P=gap)){2}[0-9]{4}(?:(?P=gap)[0-9]{3})?"
     r"|3[0-9]{3}(?P<amex>[ .-])[0-9]{6}(?P=amex)[0-9]{4,5})(?![.-][0-9])" + NO_LETTER_AFTER
 )
-# Sixteen digits in fours with an issuer's first digit: a card, whatever the checksum
+# Sixteen digits in groups of four with an issuer's first digit: a card, even with a wrong checksum
 _IN_FOURS = re.compile(r"[3-6][0-9]{3}[^0-9]{1,3}(?:[0-9]{4}[^0-9]{1,3}){2}[0-9]{4}")
 # First digits of payment cards (ISO/IEC 7812)
 _ISSUERS = re.compile(r"(?:4|5[0-8]|6|2[2-7]|3[0-9]|1800|9[0-9])")
-# ISBN-13 (ISO 2108); one in ten also has a right Luhn checksum
+# ISBN-13 (ISO 2108); one in ten also has a correct Luhn checksum
 _BOOK = re.compile(r"97[89][0-9]{10}")
 # The only cards with 12 digits
 _MAESTRO = re.compile(r"(?:5[0678]|6)[0-9]{11}")
@@ -70,7 +70,7 @@ _PLAIN_NUMBER = re.compile(
 
 
 def find_cards(text: str) -> Iterator[Span]:
-    """Find card numbers: 12 to 19 digits with a right Luhn checksum or after a label, or 16 in fours."""
+    """Find card numbers: 12 to 19 digits with a correct Luhn checksum or after a label, or 16 in groups of four."""
     for match in _CARD.finditer(text):
         rule = _check_card(re.sub("[^0-9]", "", match[0]), has_label(text, match.start(), _CARD_LABEL, 60))
         rule = rule or ("written in fours" if _IN_FOURS.fullmatch(match[0]) else "")
@@ -79,7 +79,7 @@ def find_cards(text: str) -> Iterator[Span]:
 
 
 def find_ibans(text: str) -> Iterator[Span]:
-    """Find IBANs by checksum; with a label, by their country's format or by the label alone."""
+    """Find IBANs by their checksum or, after a label, by their country's format or by the label alone."""
     mentions_iban = _IBAN_WORD.search(text)
     for match in _IBAN.finditer(text):
         iban, rule = _find_longest(match[0], _is_valid_iban), "mod 97"
@@ -133,7 +133,7 @@ def _is_valid_iban(text: str) -> bool:
 
 
 def _has_iban_format(text: str) -> bool:
-    """Whether only the check digits of an IBAN are wrong: its length and letters are those of its country."""
+    """Whether only the check digits of an IBAN are wrong, because its length and letters match its country."""
     import stdnum.iban
 
     plain = _GAP.sub("", text)

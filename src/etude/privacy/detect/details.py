@@ -1,4 +1,4 @@
-"""Find dates of birth and details of health by the words around them, in English. A person has to review them."""
+"""Find dates of birth and details of health by English words around them. A person must review them."""
 
 import re
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Find national identity, tax and social security numbers. python-stdnum checks their checksums.
 
-A format that hardly occurs by chance is enough: letters at fixed positions, a date and two check digits, fixed hyphens.
-Plain digits also need a label, because one in ten such numbers has a right check digit. So do formats without a
-checksum, because part numbers and tickets have them too.
+A format that rarely occurs by chance is enough: letters at fixed positions, a date and two check digits, fixed hyphens.
+Plain digits also need a label, because one in ten such numbers has a correct check digit. Formats without a checksum
+need a label, because part numbers and tickets have the same formats.
 """
 
 import re
@@ -66,9 +66,9 @@ def find_national_ids(text: str) -> Iterator[Span]:
 
 
 def _find_rule(scheme: NumberScheme, text: str, match: re.Match[str], list_rule: str) -> str:
-    """Return why a match is this scheme's number; "" if it is not.
+    """Return the rule by which a match is a number of this scheme; "" if it is not.
 
-    `list_rule` is the rule of the number before it in the same list, whose label holds for both.
+    `list_rule` is the rule of the number before it in the same list; its label applies to both.
     """
     context = f"{text[max(match.start() - 60, 0) : match.start()]}\0{text[match.end() : match.end() + 40]}"
     label_rule = f"{scheme.rule}, label"

@@ -1,7 +1,7 @@
-"""Recognise values in place of a password or key that are not one: code, types, and placeholders of templates.
+"""Recognise values that look like a password or key but are code, types or placeholders of templates.
 
-A literal in quotes is a secret. In code, a value without quotes is a name, as in `password=user_pw`, and so is one with
-a call, an index or dots: `getpass.getpass()`, `os.environ["PW"]`, `req.body.password`.
+A literal in quotes is a secret. In code, a value without quotes is a name, as in `password=user_pw`, and so is a value
+with a call, an index or dots: `getpass.getpass()`, `os.environ["PW"]`, `req.body.password`.
 """
 
 import re
@@ -25,7 +25,7 @@ _MESSAGE = re.compile(rf"\b(?:{_WORDS['message']})\b", re.I)
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether a value is a placeholder of a template, or a word that means that there is no value."""
+    """Whether a value is a placeholder of a template, or a word for an absent value."""
     patterns = (_NO_VALUE, _PASSWORD_WORD, _SELF_DESCRIBING, _PATTERNS["mark"])
     return any(pattern.fullmatch(value) for pattern in patterns)
 

@@ -1,9 +1,9 @@
 """Recognise phone numbers by their format: country codes, brackets, trunk zeros, groups, and numbering plans.
 
 Almost any nine digits are valid in some region, so a numbering plan says little about a number without a country code.
-Its format says more: an area code in brackets, a trunk zero before groups, or three groups and more that end in four
-digits or in pairs, unlike dates, prices and lists. Plans decide only on digits without gaps, two groups, and groups of
-three. The formats are those of ITU-T E.123, libphonenumber and Faker.
+Its format says more: an area code in brackets, a trunk zero before groups, or three or more groups that end in four
+digits or in pairs; dates, prices and lists do not have such formats. Numbering plans are used only for digits without
+gaps, for two groups, and for groups of three. The formats are those of ITU-T E.123, libphonenumber and Faker.
 """
 
 import re
@@ -28,7 +28,7 @@ _SPACED_SEPARATOR = re.compile(r" ?([./-]) ?")
 _SHORT_GROUPINGS = ((2, 2, 2, 2), (3, 2, 2), (3, 2, 3), (4, 3, 3))
 _BRAZILIAN_GROUPING = (2, 5, 4)
 _TO_ASCII = str.maketrans({"\t": " ", "＋": "+", "[": "(", "]": ")"})
-# Formats that other numbers share, and the regions in one of which the number has to be valid
+# Formats that other numbers have, too; the number must be valid in one of the regions
 _PLANS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"0[0-9]{9,10}"), ("GB", "DE", "FR", "IT", "AU", "NL", "JP", "CH", "ZA")),
     (re.compile(r"[2-9][0-9]{2}([ -])[0-9]{3}\1[0-9]{2}[1-9]"), ("ES", "PL", "PT", "CZ")),
@@ -43,7 +43,7 @@ _LABELLED_PLANS = (*_PLANS, (re.compile(r"[0-9]{10,11}"), ("US", "CA", "GB", "IN
 
 
 def normalise_number(body: str) -> str:
-    """Use one kind of space, dash and bracket, without spaces beside dashes and inside brackets."""
+    """Use one kind of space, dash and bracket, without spaces next to dashes and inside brackets."""
     plain = _SPACED_SEPARATOR.sub(r"\1", body.translate(_TO_ASCII))
     return re.sub(" {2,}", " ", plain).replace("( ", "(").replace(" )", ")")
 
@@ -63,7 +63,7 @@ def has_country_code(body: str) -> bool:
 
 
 def match_format(body: str) -> str:
-    """Return the format of a normalised number that only phone numbers have; "" if there is none."""
+    """Return the format of a normalised number if only phone numbers have it; otherwise ""."""
     groups = _DIGITS.findall(body)
     count = sum(map(len, groups))
     gaps = _SEPARATOR.findall(body)

@@ -1,4 +1,4 @@
-"""Find phone numbers by country code, by a label beside them, or by their format."""
+"""Find phone numbers by country code, by a label next to them, or by their format."""
 
 import re
 from collections.abc import Iterator
@@ -42,13 +42,13 @@ _COLUMN = re.compile(
     rf"|{value_labels.build_label_pattern('phones')}$",
     re.I,
 )
-# A number of some kind: enough for digits in groups or in a numbering plan
+# A label of any kind of number: it is enough for digits in groups or in a numbering plan
 _NUMBER_LABEL = re.compile(
     r"\bnumbers?(?: (?:is|was|are|to|at|below|as|for [^0-9\n]{1,30} is|of [^0-9\n]{1,30} is))?[ :#-]{0,3}$"
     r"|(?<![^\W_])(?-i:[TMPCF]):[ ]?$",
     re.I,
 )
-# A label directly before the number, which numbers of six digits need
+# A label directly before the number; numbers with six digits need one
 _NEAR_LABEL = re.compile(rf"\b(?:{_NOUN})\b\.?(?: (?:number|no|nr|is)\b\.?){{0,2}}[ :#(]{{0,3}}$", re.I)
 # A label of another number, or a comparison
 _NO_PHONE_LABEL = re.compile(
@@ -96,7 +96,7 @@ def is_phone_column(column: str) -> bool:
 
 
 def _find_rule(text: str, match: re.Match[str]) -> str:
-    """Return why digits are a phone number; "" if nothing indicates it."""
+    """Return the rule by which digits are a phone number; "" if there is none."""
     body = phone_formats.normalise_number(match["body"])
     if phone_formats.has_country_code(body):
         return "country code"

@@ -1,6 +1,6 @@
 """Find passwords, keys and tokens, by the formats that their issuers document and by labels.
 
-Every pattern begins at the edge of a token and is bounded, so that the time is proportional to the length of a text.
+Every pattern begins at the edge of a token and is bounded, so the time is proportional to the length of a text.
 """
 
 import math
@@ -16,7 +16,7 @@ from etude.privacy.detect.value_labels import LINKS, build_label_pattern, may_ha
 from etude.privacy.spans import UNSPACED_LETTERS, Span, has_label, lower_to_ascii, to_spans
 
 MIN_ENTROPY = 3.0
-"""Bits per character from which on a labelled value counts as random."""
+"""Least bits per character at which a labelled value counts as random."""
 
 _TABLE = read_table(__file__, "secrets.yaml")
 _FORMS: dict[str, re.Pattern[str]] = {
@@ -45,7 +45,7 @@ _LABELLED_PASSWORD = re.compile(
 _CARD_NEARBY = re.compile(rf"\b(?:{'|'.join(_TABLE['card_words'])})\b|(?:[0-9][ -]?){{12}}", re.I)
 # Characters before and after a security code in which a card is mentioned
 _CARD_DISTANCE = 100
-# Signs after which a value is a password, whatever it looks like
+# Signs after which any value is a password
 _ASSIGNMENTS = ("=", ":", "：", ":=", "==", "=>")
 # Lower-case words joined by hyphens and the like
 _WORDS = re.compile(r"[a-z]{1,30}(?:[_.-]{1,2}[a-z]{1,30})+")
@@ -160,7 +160,8 @@ def _is_password(match: re.Match[str]) -> bool:
     if is_verb and link not in (*_ASSIGNMENTS, "is", "was", "reads"):
         return False
     is_assigned = link in _ASSIGNMENTS or (is_quoted and link not in ("(", "[", ","))
-    # "Is the passcode reset?": the question mark is the sentence's, and without a sign before it so is "!".
+    # In "Is the passcode reset?" the question mark belongs to the sentence; so does "!", unless a sign is before the
+    # value.
     candidate = value if is_quoted else value.lstrip("([").rstrip("?" if is_assigned else "?!")
     # One or several words with hyphens, in lower case except for first letters.
     words = re.split("[-/']", candidate)

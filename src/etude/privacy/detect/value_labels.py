@@ -1,7 +1,8 @@
-"""Words around a value that say what it is.
+"""Words around a value that show its kind.
 
-Labels of passwords, of numbers of customers and documents, and of phone numbers, in many languages, from general
-knowledge of these; more English ones are with the patterns of each detector. Words and signs of calculations.
+The labels are for passwords, numbers of customers and documents, and phone numbers, in many languages. They were
+written from general knowledge; more English labels are in the patterns of each detector. There are also words and signs
+of calculations.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""Masking: one value gets one surrogate throughout."""
+"""Masking: each value gets the same surrogate everywhere."""

@@ -1,7 +1,7 @@
-"""When two spellings are one value, and where known values occur again.
+"""Whether two spellings are the same value, and where known values occur again.
 
-Numbers are compared by their letters and digits, keys and passwords exactly, and everything else regardless of case and
-spaces.
+Numbers are compared by their letters and digits, keys and passwords exactly, and everything else without regard to case
+and spaces.
 """
 
 import json
@@ -20,7 +20,7 @@ NUMBER_KINDS = frozenset(("card", "iban", "national_id", "phone", "id_number"))
 SECRET_KINDS = frozenset(("private_key", "api_key", "password"))
 """Kinds in which every character counts."""
 MIN_NUMBER_LENGTH = 7
-"""Letters and digits of a number from which on it is also found with other spaces and hyphens. A PIN is not: it would
+"""Letters and digits that a number needs to be found with other spaces and hyphens, too. A PIN is too short: it would
 be found in prices."""
 _SPACES = re.compile(r"\s+")
 # WORD for a lowered ASCII text
@@ -42,7 +42,7 @@ def to_canonical(kind: str, text: str) -> str:
 
 
 def decode_json_string(text: str) -> str:
-    """Decode the content of a JSON string; a text that cannot be one stays as it is."""
+    """Decode the content of a JSON string; a text that cannot be one is not changed."""
     if "\\" not in text:
         return text
     try:
@@ -57,9 +57,9 @@ def encode_json_string(text: str, ascii_only: bool) -> str:
 
 
 class KnownValues:
-    """Values that were found somewhere, to find them in texts without a label for them.
+    """Values that were found somewhere, to find them in texts in which they have no label.
 
-    A search takes time proportional to the length of the text, however many values there are.
+    The time of a search is proportional to the length of the text and does not depend on the number of values.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class KnownValues:
         self._lengths: set[int] = set()
         # First _PREFIX_LENGTH characters of the numbers
         self._prefixes: set[str] = set()
-        # First characters of the numbers, one to _PREFIX_LENGTH, with which their first word can begin
+        # First characters of the numbers, 1 to _PREFIX_LENGTH of them, with which their first word can begin
         self._openings: set[str] = set()
         # Words -> other values that consist of these words -> kind
         self._literals: defaultdict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
@@ -98,7 +98,7 @@ class KnownValues:
     def find_spans(self, text: str) -> Iterator[Span]:
         """Yield where the values occur as whole words, also in JSON strings. Spans may overlap."""
         source = to_plain_text(text)
-        # In most texts no word begins a value, so the positions of the words are not needed.
+        # In most texts no value begins with one of the words; then the positions of the words are not needed.
         text = source.plain
         words = _ASCII_WORD.findall(text.lower()) if text.isascii() else WORD.findall(text)
         openings = [word[:_PREFIX_LENGTH].lower() for word in words]
@@ -144,7 +144,7 @@ class KnownValues:
 
 
 def is_distinctive(kind: str, text: str) -> bool:
-    """Whether a value means the same in every row; a PIN does not, which can be a year or a price elsewhere."""
+    """Whether a value means the same in every row. A PIN does not, because it can be a year or a price elsewhere."""
     if kind in NUMBER_KINDS:
         return len(to_canonical(kind, text)) >= MIN_NUMBER_LENGTH
     return kind not in SECRET_KINDS or (len(text) >= MIN_NUMBER_LENGTH and any(map(str.isdigit, text)))

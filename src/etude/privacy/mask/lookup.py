@@ -1,4 +1,4 @@
-"""Fast searches while masking: which words occur in texts at all, and where surrogates are in a text."""
+"""Fast searches for masking: which words occur in any text, and where surrogates are in a text."""
 
 import re
 from collections import defaultdict
@@ -18,9 +18,9 @@ OPENING_LENGTH = 8
 
 
 class WordFilter:
-    """Remembers the words and pairs of words of any number of texts in 16 MB, as their CRC-32.
+    """A filter of the words and pairs of words of any number of texts, in 16 MB, by their CRC-32.
 
-    Words that were added are always found. After millions, some others are found too.
+    Words that were added are always found. After millions of words, some others are found, too.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class WordFilter:
             self._is_known[_hash(part)] = 1
 
     def may_contain(self, text: str) -> bool:
-        """Whether the text may occur in an added one as whole words; False if it has no letter or digit."""
+        """Whether the text may occur in an added text as whole words; False if it has no letter or digit."""
         words = list(WORD.finditer(text))
         terms = _join_pairs(text, words) if len(words) > 1 else [word[0] for word in words]
         return bool(terms) and all(self._is_known[_hash(term)] for term in terms)
@@ -51,7 +51,7 @@ def _hash(word: str) -> int:
 
 
 class SurrogateIndex:
-    """Finds surrogates in a text, in time proportional to its length, however many surrogates there are."""
+    """Finds surrogates in a text, in time proportional to its length; the number of surrogates does not matter."""
 
     def __init__(self, surrogates: Iterable[str] = ()) -> None:
         # First characters, up to OPENING_LENGTH -> the surrogates that begin with them

@@ -1,7 +1,7 @@
 """Consistent masking: a value gets the same surrogate everywhere, so the task can still be learned.
 
-Surrogates come from HMAC-SHA-256 with a secret key, so nobody without the key can find out values by trying them. The
-map from surrogate to original is a key file, which is written apart from the data and only on request.
+Surrogates come from HMAC-SHA-256 with a secret key, so nobody without the key can find values by trial. The map from
+surrogate to original is a key file; it is separate from the data, and is written only on request.
 """
 
 import hmac
@@ -19,10 +19,11 @@ from etude.privacy.mask.surrogates import create_surrogate, list_spellings, may_
 from etude.privacy.spans import Span
 
 KEY_REMEDY = (
-    "Restore a copy of it. Without one, delete it: its originals are lost, and all values get new surrogates."
+    "Restore it from a backup. If there is none, delete it; the originals are then lost, and all values get new "
+    "surrogates."
 )
 MAX_TRIES = 1000
-"""Surrogates of one length that are tried until one is free; there may be no other number of a few digits."""
+"""Surrogates of one length that are tried until one is unused; if a number has few digits, all may be used."""
 
 
 class Masker:
@@ -48,7 +49,7 @@ class Masker:
     def keep_clear_of(self, text: str) -> None:
         """Create no surrogate that occurs in the text.
 
-        Call it with all texts before masking the first one, and `unmask` is exact for all of them.
+        If it is called with all texts before the first one is masked, `unmask` is exact for all of them.
         """
         self._words_in_texts.add(text)
 
@@ -64,9 +65,9 @@ class Masker:
     def surrogate(self, kind: str, text: str) -> str:
         """Return the surrogate of a value.
 
-        All spellings of a value have the same letters and digits in their surrogates, whatever the kind of a number;
-        the spaces and hyphens of numbers, and capitals, are those of `text`. In keys and passwords every character
-        counts. No two values share a surrogate, and no surrogate equals a value that was masked.
+        All spellings of a value have the same letters and digits in their surrogates, even if a number is found as
+        different kinds; spaces, hyphens and capitals are those of `text`. In keys and passwords every character counts.
+        No two values share a surrogate, and no surrogate equals a value that was masked.
         """
         surrogate = self._surrogates.get((kind, text))
         if surrogate is None:
@@ -123,7 +124,7 @@ class Masker:
         (number_or_kind, canonical), decoded = _value_key(kind, text), decode_json_string(text)
         for tries in range(2 * MAX_TRIES):
             if tries >= MAX_TRIES and decoded.isdigit():
-                # No number of this length is free. Further digits keep it a number, as JSON requires.
+                # All numbers of this length are used. With more digits it is still a number, as JSON requires.
                 pattern = decoded + "0" * (1 + (tries - MAX_TRIES) // 100)
             else:
                 pattern = decoded
@@ -134,7 +135,7 @@ class Masker:
         return f"[{kind.replace('_', ' ')} {len(self._originals)}]"
 
     def _is_free(self, kind: str, candidate: str, text: str, tries: int) -> bool:
-        """Whether a surrogate is neither used, nor in the texts, nor possibly a real value."""
+        """Whether a surrogate is unused, not in the texts, and certainly not a real value."""
         canonical = to_canonical(kind, candidate)
         kinds = {kind, "card", "iban"} if kind in known_values.NUMBER_KINDS else {kind}
         return (

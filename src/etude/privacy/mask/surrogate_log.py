@@ -1,4 +1,4 @@
-"""The log beside a corrected file: its first line lists the surrogates in the file."""
+"""The log next to a corrected file; its first line lists the surrogates in the file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +7,12 @@ from etude.base.files import Json, read_lines
 from etude.errors import RunError
 
 LOG_FORMAT = 1
-REMEDY = "Delete it and the fixed file beside it, and run `etude check TASK --fix` again."
+REMEDY = "Delete it and the fixed file next to it, and run `etude check TASK --fix` again."
 
 
 def log_path(fixed: Path) -> Path:
-    """Return the path of a fixed file's log. It keeps the suffix, so rows.csv and rows.jsonl have one each."""
+    """Return the path of a fixed file's log. The name keeps the suffix, so rows.csv and rows.jsonl have separate
+    logs."""
     return fixed.with_name(f"{fixed.name}.log.jsonl")
 
 
@@ -25,6 +26,6 @@ def open_log(file: Path) -> tuple[Json, Iterator[Json]]:
 
 
 def read_surrogates(examples: Path) -> frozenset[str]:
-    """Return the surrogates in a corrected file; none if no log is beside it. Raises RunError if it is unreadable."""
+    """Return the surrogates in a corrected file; empty if it has no log. Raises RunError if the log is unreadable."""
     log = log_path(examples)
     return frozenset(open_log(log)[0]["surrogates"]) if log.exists() else frozenset()

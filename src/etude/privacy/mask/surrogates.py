@@ -3,7 +3,7 @@
 Letters become letters and digits become digits, so a model still learns the format. E-mail addresses end in example.org
 (RFC 2606). IP addresses are from the ranges reserved for documentation (RFC 5737 and 3849), then from the range for
 benchmarks (RFC 2544). Cards and bank accounts have a wrong checksum. A phone number is not valid in its country or,
-without a country code, in the regions where the original is valid. Other numbers belong to somebody only by chance.
+without a country code, in the regions where the original is valid. Other numbers can be real only by coincidence.
 """
 
 import re
@@ -35,7 +35,7 @@ TRIES_PER_REGION = 100
 
 
 def create_surrogate(kind: str, text: str, digest: bytes, tries: int = 0) -> str:
-    """Return a surrogate for `text`; equal arguments give equal surrogates. `tries` counts those that were not free."""
+    """Return a surrogate for `text`; equal arguments give equal surrogates. `tries` counts earlier, unusable ones."""
     if kind in ("private_key", "health"):
         return f"[{kind.replace('_', ' ')} {digest[:3].hex()}]"
     if kind == "email":
@@ -69,7 +69,7 @@ def _find_fixed(kind: str, text: str, tries: int) -> Collection[int]:
 def list_spellings(kind: str, surrogate: str, text: str) -> Iterator[str]:
     """Yield the surrogate in the spelling of `text`: with its spaces, punctuation and capitals.
 
-    Further spellings with other capitals follow, for originals that differ only in theirs.
+    More spellings with other capitals follow, for originals that differ only in their capitals.
     """
     if kind == "name":
         gaps = [*re.findall(r"\s+", text.strip()), ""]
@@ -97,10 +97,10 @@ def list_spellings(kind: str, surrogate: str, text: str) -> Iterator[str]:
 
 
 def may_be_real(kind: str, surrogate: str, text: str, tries: int = 0) -> bool:
-    """Whether a surrogate may be somebody's: a card or account with a right checksum, or a valid phone number.
+    """Whether a surrogate may be real: a card or account with a correct checksum, or a valid phone number.
 
     A phone number without a country code is checked in the regions where the original is valid. After every
-    TRIES_PER_REGION tries it may be valid in one of them more, because some plans leave hardly a number free.
+    TRIES_PER_REGION tries, it may be valid in one more of these regions, because some plans have few unused numbers.
     """
     if kind == "card":
         import stdnum.luhn
@@ -155,7 +155,7 @@ def _replace_characters(kind: str, text: str, digest: bytes, fixed: Collection[i
     numbers = cycle(digest)
     characters, is_first = [], True
     for position, letter in enumerate(text):
-        # The letters of a phone number are those of "ext".
+        # The only letters in a phone number are those of "ext".
         is_replaced = letter.isdigit() or (kind != "phone" and letter.isalpha())
         is_replaced = is_replaced and position not in fixed
         if not is_replaced:

@@ -1,7 +1,7 @@
 """Find postal addresses: a street with a number, a flat, a box or a postcode, and the lines that follow.
 
-Words for streets are those of English and a dozen European languages. Without such a word, a street counts after "lives
-at", "address" and the like. A town alone is not an address.
+Streets are recognised by words of English and a dozen European languages. Without such a word, a street is recognised
+after "lives at", "address" and the like. A town alone is not an address.
 """
 
 import re
@@ -69,7 +69,7 @@ _DIGIT = re.compile("[0-9]")
 
 
 def find_addresses(text: str) -> list[Span]:
-    """Find addresses with the parts that follow directly; overlapping ones become one."""
+    """Find addresses with the parts that follow directly; overlapping addresses are merged."""
     if not _DIGIT.search(text):
         return []
     cased = to_title_case(text)

@@ -1,4 +1,4 @@
-"""Find the names of people whose e-mail address the same row contains: robert.lang@ is Robert Lang's."""
+"""Find the names of people whose e-mail address is in the same row: robert.lang@ belongs to Robert Lang."""
 
 import re
 import unicodedata
@@ -22,7 +22,7 @@ MIN_PART = 3  # letters of a part of an address that is a name by itself
 def find_names_of(addresses: Iterable[str], text: str) -> Iterator[Span]:
     """Yield the names of the owners of e-mail addresses: first and last name, and either alone with a capital letter.
 
-    Ordinary words, as in sales.team@, are no names. A name alone may lie inside a whole one.
+    Ordinary words, as in sales.team@, are not names. The span of a single name may be inside that of a whole name.
     """
     users = [address.partition("@")[0] for address in addresses]
     joined = {_fold("".join(filter(str.isalpha, user))) for user in users}

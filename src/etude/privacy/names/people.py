@@ -1,7 +1,7 @@
 """Find names of people after a title, a greeting, a signature or a label.
 
-A run of capitalised words there is a name, without ordinary words at its ends. In a text without capital letters, every
-word counts as capitalised.
+A run of capitalised words in such a place is a name, without ordinary words at its ends. In a text without capital
+letters, every word counts as capitalised.
 """
 
 import re
@@ -32,7 +32,7 @@ _GREETING = re.compile(
     r"(?:['’]s)? ?(?:is|was|:|=)|(?:^|\n)\W{0,4}(?:[Nn]ame|[Aa]ttn) ?:)"
     r"[ \n]{1,3}[\"'“(]?$"
 )
-# Without capital letters, what shows that a greeting ends with a name: a sign behind it, or its own line.
+# In a text without capital letters, a greeting ends with a name if punctuation or a line break follows.
 _ENDS_GREETING = re.compile(r"[,!]|\s*\n")
 _SIGNED = re.compile(
     r"\b(?:regards|sincerely|cheers|signed|yours(?: \w{2,10})?|thank(?:s| you))[,:]?[ ]*[,\n]\W*$", re.I
@@ -70,7 +70,7 @@ def find_names(text: str) -> Iterator[Span]:
 
 
 def _is_set_apart(num_words: int, before: str, after: str) -> bool:
-    """Whether signs show that words without capital letters are a name: any word may follow "hi"."""
+    """Whether punctuation shows that words without capital letters are a name; otherwise any word may follow "hi"."""
     if _LABELLED.search(before):
         return True
     ending = _SIGNATURE_END if _SIGNED.search(before) else _ENDS_GREETING
@@ -78,14 +78,14 @@ def _is_set_apart(num_words: int, before: str, after: str) -> bool:
 
 
 def find_capitalised(text: str) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of two and more capitalised words in a row that are not ordinary: possibly a name."""
+    """Yield (start, end) of two or more capitalised words in a row that are not ordinary words: possibly a name."""
     for run in _find_runs(text):
         if run[0].text not in FIELDS and sum(len(word.text) > 1 for word in run) > 1:
             yield run[0].start, run[-1].end
 
 
 def to_title_case(text: str) -> str:
-    """Capitalise every word of a text that has no capital letter; return any other text as it is."""
+    """Capitalise every word of a text that has no capital letter; return any other text unchanged."""
     if text.lower() != text:
         return text
     titled = text.title()

@@ -5,12 +5,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.hosted.file_store import MAX_FILE
-from etude.serve.routes import batches, chat, evals, feedback, files, fine_tuning, health, models
+from etude.hosted.upload_store import MAX_PART
+from etude.serve.routes import (
+    batches,
+    chat,
+    decisions,
+    embeddings,
+    evals,
+    feedback,
+    files,
+    fine_tuning,
+    health,
+    model_responses,
+    models,
+    uploads,
+)
 from etude.web.api_keys import Scope
 
-LARGE_BODY = 16_000_000  # bytes of a run with its items
-MEDIUM_BODY = 64_000  # bytes of a job's description
-UPLOAD = MAX_FILE + MEDIUM_BODY  # bytes of a file and the form around it
+LARGE_BODY = 16_000_000  # bytes; for a run with its items
+MEDIUM_BODY = 64_000  # bytes; for a job's description
+UPLOAD = MAX_FILE + MEDIUM_BODY  # bytes; for a file and the form around it
+PART = MAX_PART + MEDIUM_BODY  # bytes; for a part of a file and the form around it
 SMALL_BODY = 1_000  # bytes; enough for requests whose body is not read
 
 
@@ -21,7 +36,8 @@ class ApiRoute:
     method: str
     path: str
     handler: Callable[..., Any]
-    """A FastAPI handler: a coroutine whose parameters are the body, the path's values, the request, the ServerState."""
+    """A FastAPI handler: a coroutine. Its parameters are the body, values of the path, the request and the
+    ServerState."""
     scope: Scope | None  # the scope that a key must have; None for routes without a key
     max_body: int | None = SMALL_BODY
     """Bytes of the body; None for the server's own limit (`--limit body_bytes`)."""
@@ -30,6 +46,11 @@ class ApiRoute:
 ROUTES = (
     ApiRoute("POST", "/v1/chat/completions", chat.create_chat_completion, "chat", None),
     ApiRoute("POST", "/v1/completions", chat.create_completion, "chat", None),
+    ApiRoute("POST", "/v1/responses", model_responses.create_response, "chat", None),
+    ApiRoute("GET", "/v1/responses/{response_id}", model_responses.get_response, "chat"),
+    ApiRoute("DELETE", "/v1/responses/{response_id}", model_responses.delete_response, "chat"),
+    ApiRoute("POST", "/v1/decisions", decisions.create_decision, "chat", None),
+    ApiRoute("POST", "/v1/embeddings", embeddings.create_embeddings, "chat", None),
     ApiRoute("POST", "/v1/feedback", feedback.add_feedback, "feedback", None),
     ApiRoute("GET", "/v1/models", models.list_models, "chat"),
     ApiRoute("GET", "/v1/models/{name}", models.get_model, "chat"),
@@ -41,6 +62,10 @@ ROUTES = (
     ApiRoute("GET", "/v1/files/{file_id}", files.get_file, "files"),
     ApiRoute("DELETE", "/v1/files/{file_id}", files.delete_file, "files"),
     ApiRoute("GET", "/v1/files/{file_id}/content", files.get_content, "files"),
+    ApiRoute("POST", "/v1/uploads", uploads.create_upload, "files", MEDIUM_BODY),
+    ApiRoute("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part, "files", PART),
+    ApiRoute("POST", "/v1/uploads/{upload_id}/complete", uploads.complete_upload, "files", MEDIUM_BODY),
+    ApiRoute("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel_upload, "files"),
     ApiRoute("POST", "/v1/fine_tuning/jobs", fine_tuning.create_job, "train", MEDIUM_BODY),
     ApiRoute("GET", "/v1/fine_tuning/jobs", fine_tuning.list_jobs, "train"),
     ApiRoute("GET", "/v1/fine_tuning/jobs/{job_id}", fine_tuning.get_job, "train"),
@@ -62,6 +87,7 @@ ROUTES = (
     ApiRoute("GET", "/v1/evals/{eval_id}/runs", evals.list_runs, "evals"),
     ApiRoute("GET", "/v1/evals/{eval_id}/runs/{run_id}", evals.get_run, "evals"),
     ApiRoute("POST", "/v1/evals/{eval_id}/runs/{run_id}", evals.cancel_run, "evals"),
+    ApiRoute("POST", "/v1/evals/{eval_id}/runs/{run_id}/cancel", evals.cancel_run, "evals"),
     ApiRoute("DELETE", "/v1/evals/{eval_id}/runs/{run_id}", evals.delete_run, "evals"),
     ApiRoute("GET", "/v1/evals/{eval_id}/runs/{run_id}/output_items", evals.list_output_items, "evals"),
     ApiRoute(

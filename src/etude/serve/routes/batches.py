@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from etude.hosted.file_store import paginate
-from etude.serve.routes.fine_tuning import Limit, Metadata
-from etude.serve.schemas import Json
+from etude.serve.routes.fine_tuning import Limit
+from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
 
 
@@ -38,5 +38,5 @@ async def get_batch(batch_id: str, hosted: HostedState) -> Json:
 
 
 async def cancel_batch(batch_id: str, hosted: HostedState) -> Json:
-    """Cancel a batch; what was answered until then stays in its output file."""
+    """Cancel a batch. Its output file contains the requests answered so far."""
     return await asyncio.to_thread(lambda: hosted.batches.cancel(batch_id).describe())

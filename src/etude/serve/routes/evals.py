@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from etude.errors import InputError
 from etude.graders.grade import grade, validate_grader
 from etude.hosted.file_store import paginate
-from etude.serve.routes.fine_tuning import Limit, Metadata
-from etude.serve.schemas import Json
+from etude.serve.routes.fine_tuning import Limit
+from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
 from etude.web.api_errors import ApiError
 
@@ -38,7 +38,7 @@ class CreateEvalRequest(BaseModel):
 
 
 class UpdateEvalRequest(BaseModel):
-    """What may change of an eval."""
+    """The fields of an eval that may change."""
 
     name: str | None = None
     metadata: Metadata | None = None
@@ -53,7 +53,7 @@ class CreateRunRequest(BaseModel):
 
 
 class GraderRequest(BaseModel):
-    """The body of a grader that is run or validated alone."""
+    """The body of a request to run or validate one grader."""
 
     grader: dict[str, Any]
     model_sample: str = ""
@@ -185,7 +185,7 @@ async def run_grader(body: GraderRequest, hosted: HostedState) -> Json:
 
 
 async def check_grader(body: GraderRequest, hosted: HostedState) -> Json:
-    """Validate a grader: the grader, or an error that names all that is wrong."""
+    """Validate a grader. Returns it, or an error that lists everything wrong in it."""
     try:
         validate_grader(body.grader, hosted.evals.tools)
     except InputError as error:

@@ -23,9 +23,7 @@ async def add_feedback(body: FeedbackRequest, request: Request, server: ServerSt
     except InputError as error:
         raise ApiError(400, error.issues[0].message, code="invalid_value") from error
     except OSError as error:
-        message = (
-            f"The server cannot save feedback ({error.strerror}). Its operator must act; then send it again."
-        )
+        message = f"The server cannot save feedback ({error.strerror}). Send it again when its operator has fixed that."
         raise ApiError(507, message, code="not_saved") from error
 
 

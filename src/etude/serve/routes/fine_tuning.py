@@ -7,21 +7,17 @@ from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from etude.hosted.file_store import paginate
-from etude.serve.schemas import Json
+from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
 from etude.web.api_errors import ApiError
 
 Auto = Literal["auto"]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
-    Field(max_length=16),
-]
 METADATA_PREFIX = "metadata["
 
 
 class Hyperparameters(BaseModel):
-    """Of either method; `beta` is dpo's."""
+    """The hyperparameters of both methods; only dpo uses `beta`."""
 
     model_config = ConfigDict(extra="forbid")
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
@@ -46,7 +42,7 @@ class TuningMethod(BaseModel):
 
 
 class CreateJobRequest(BaseModel):
-    """The body of a new job. `hyperparameters` at the top is the older place, which much code still uses."""
+    """The body of a new job. Older clients send `hyperparameters` at the top level."""
 
     model: str
     training_file: str
@@ -59,7 +55,7 @@ class CreateJobRequest(BaseModel):
     metadata: Metadata | None = None
 
     def to_fields(self) -> Json:
-        """What the store keeps. Raises ApiError for methods that are not offered."""
+        """Return the fields that the store saves. Raises ApiError for a method that is not supported."""
         kind = self.method.type if self.method else "supervised"
         if kind == "reinforcement":
             message = "Reinforcement fine-tuning is not supported. Use supervised or dpo."
@@ -81,7 +77,7 @@ class CreateJobRequest(BaseModel):
 
 
 async def create_job(body: CreateJobRequest, request: Request, hosted: HostedState) -> Json:
-    """Makes a job and returns at once; a repeated request gets the job that the first one made."""
+    """Makes a job and returns at once. A retry of the same request returns the job that the first one made."""
     is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
     key = request.headers.get("idempotency-key", "")
     return await asyncio.to_thread(hosted.fine_tuning.create, body.to_fields(), key, is_retry)
@@ -90,7 +86,7 @@ async def create_job(body: CreateJobRequest, request: Request, hosted: HostedSta
 async def list_jobs(
     request: Request, hosted: HostedState, after: str | None = None, limit: Limit = 20
 ) -> Json:
-    """Lists jobs, the newest first; `metadata[KEY]=VALUE` keeps those with that entry."""
+    """Lists jobs, the newest first; `metadata[KEY]=VALUE` lists only jobs with that entry."""
     wanted = {
         name[len(METADATA_PREFIX) : -1]: value
         for name, value in request.query_params.items()
@@ -122,12 +118,12 @@ async def pause_job(job_id: str, hosted: HostedState) -> Json:
 
 
 async def resume_job(job_id: str, hosted: HostedState) -> Json:
-    """Goes on with a paused job."""
+    """Resumes a paused job."""
     return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "run")
 
 
 async def list_events(job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
-    """Lists what happened in a job, the newest first."""
+    """Lists the events of a job, the newest first."""
     events = await asyncio.to_thread(lambda: hosted.fine_tuning.get(job_id).list_events())
     return paginate(events, after, limit)
 
@@ -135,6 +131,6 @@ async def list_events(job_id: str, hosted: HostedState, after: str | None = None
 async def list_checkpoints(
     job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10
 ) -> Json:
-    """Lists the checkpoints of a job that answer as models, the newest first."""
+    """Lists the checkpoints of a job that clients can use as models, the newest first."""
     checkpoints = await asyncio.to_thread(lambda: hosted.fine_tuning.get(job_id).list_checkpoints())
     return paginate(checkpoints, after, limit)

@@ -1,4 +1,4 @@
-"""/health, /ready and /metrics: what one needs to run a server."""
+"""/health, /ready and /metrics: routes for whoever operates the server."""
 
 from fastapi.responses import JSONResponse, Response
 
@@ -7,12 +7,12 @@ from etude.serve.server import ServerState
 
 
 async def get_health() -> Json:
-    """Say that the server runs."""
+    """Report that the server runs."""
     return {"status": "ok"}
 
 
 async def get_ready(server: ServerState) -> Response:
-    """Say whether the weights are loaded; 503 until then, with the error if they cannot be loaded."""
+    """Report whether the weights are loaded; 503 until then, with the error if they cannot be loaded."""
     error = server.failure.body if server.failure else {}
     return JSONResponse({"ready": server.is_ready, **error}, 200 if server.is_ready else 503)
 

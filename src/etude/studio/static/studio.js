@@ -1,6 +1,6 @@
 "use strict";
-// Reviews without a page reload: one key per answer, and the next answer replaces it. Without this script the same
-// forms work with a reload. The server renders and escapes every fragment.
+// Reviews without page reloads: one key judges an answer, and the next answer replaces it. Without this script the same
+// forms work with page reloads. The server renders and escapes every fragment.
 (() => {
   const region = document.querySelector("[data-refresh]");
   const refresh = async () => {
@@ -34,7 +34,7 @@
     keepChat();
   });
 
-  // Any other form is only sent while the server responds, so that no error page replaces what somebody has written.
+  // Any other form is sent only if the server responds. Otherwise an error page would replace what the user has written.
   let reached = null;
   document.addEventListener("submit", async (event) => {
     const form = event.target;
@@ -49,7 +49,7 @@
     } catch { document.getElementById("status").textContent = "No connection. Nothing was saved; try again."; }
   });
 
-  // A conversation stays in this tab until a new one is begun; the token differs between people and studios.
+  // A conversation stays in this tab until a new one begins. Each person and each studio has another token.
   const chat = document.getElementById("question")?.closest("[data-fragment]");
   const chatName = `etude-chat:${chat?.querySelector("[name=token]").value}`;
   function keepChat() {
@@ -67,7 +67,7 @@
     event.target.form.requestSubmit(event.target.form.querySelector("button"));
   });
 
-  // What is open stays open on the next page.
+  // Open details stay open on the next page.
   for (const details of document.querySelectorAll("details[data-keep]")) {
     const name = `etude-open:${details.dataset.keep}`;
     details.open = localStorage.getItem(name) === "open";
@@ -101,7 +101,7 @@
     if (focus) (byId("wrong") ? byId("correction") : review.querySelector(".item"))?.focus({ preventScroll: false });
   };
 
-  // Sends until the server confirms; the entry's id ensures that it is saved once.
+  // Send again until the server confirms. The entry's id ensures that it is saved only once.
   const send = async (body) => {
     busy = true;
     const name = draftName();
@@ -119,7 +119,7 @@
         }
         if (response.status < 500) { report("Not saved. Reload the page; your draft is kept.", true); break; }
       } catch { /* no connection */ }
-      report("Not saved yet, trying again. Leave this page open.", true);
+      report("Not saved yet. Trying again; keep this page open.", true);
       await wait(seconds);
     }
     busy = false;

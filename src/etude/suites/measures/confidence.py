@@ -24,19 +24,19 @@ class Confidence:
     error: Estimate  # expected calibration error over bins of equally many answers
     brier: Estimate
     auroc: float
-    shares: tuple[tuple[float, Estimate], ...]  # (share of the answers, the surest ones; their accuracy)
+    shares: tuple[tuple[float, Estimate], ...]  # (share of the most confident answers, their accuracy)
     curve: tuple[RiskPoint, ...]
 
     def format_sentences(self) -> Iterator[str]:
-        """Yield `The surest 80% answered: 95.2% right (92.1 to 97.2, n = 320)`, for fixed shares."""
+        """Yield `With the most confident 80% answered: 95.2% right (92.1 to 97.2, n = 320)`, for fixed shares."""
         for answered_share, accuracy in self.shares:
-            which = "All" if answered_share == 1 else f"The surest {format_share(answered_share)}"
+            which = "all" if answered_share == 1 else f"the most confident {format_share(answered_share)}"
             bounds = f"({format_interval(accuracy)}, n = {accuracy.n:,})"
-            yield f"{which} answered: {format_share(accuracy.value)} right {bounds}"
+            yield f"With {which} answered: {format_share(accuracy.value)} right {bounds}"
 
 
 def measure_confidence(run: Run, method: str) -> Confidence | None:
-    """Measure on the test rows that the run has answered, else on dev; None if the answers have no confidence."""
+    """Measure on test rows if the run has answered them, else on dev; None if the answers have no confidence."""
     lines = [line for line in run.read_predictions(method) if line["confidence"] is not None]
     for side in ("test", "dev"):
         rows = [line for line in lines if line["side"] == side]

@@ -1,6 +1,6 @@
 """Forgetting: log-likelihood of general text and answers, before and after tuning.
 
-Nothing is generated, so it takes seconds. Only for tuned weights, on backends that can score.
+It takes seconds, because nothing is generated. It is measured only for tuned weights, on backends that can score.
 """
 
 import math
@@ -21,7 +21,7 @@ _PACK: Mapping[str, Any] = read_table(__file__, "general.yaml")
 
 def measure_forgetting(tuned: ModelRef, models: Models) -> list[Measure]:
     """Measure how much higher the perplexity of general text is than the base's, and how many general questions are
-    right; nothing for weights that are not tuned or cannot score."""
+    right; empty for weights that are not tuned, or whose backend cannot score."""
     if tuned.adapter is None or "score" not in find_backend(tuned.name).can:
         return []
     sides = [models.get(ref, "score") for ref in (tuned, ModelRef(tuned.name))]
@@ -37,7 +37,7 @@ def _measure_perplexity(tuned: Any, base: Any) -> Measure:
     value, low, high = (math.expm1(min(nats, 700.0)) for nats in (mean, mean - half, mean + half))
     return Measure(
         name="forgetting",
-        label="perplexity of general text, above the base's",
+        label="increase in the perplexity of general text, compared with the base",
         more_is_better=False,
         assistant=Estimate(value, low, high, len(worse)),
         base=None,
@@ -52,7 +52,7 @@ def _measure_abilities(tuned: Any, base: Any) -> Measure:
     after, before = (_score_questions(side) for side in (tuned, base))
     return Measure(
         name="abilities",
-        label="general questions whose right answer is the likeliest",
+        label="general questions for which the right answer is the most likely",
         more_is_better=True,
         assistant=estimate(after),
         base=estimate(before),

@@ -1,7 +1,7 @@
 """Whether the names and numbers of an answer are in the documents, in the question, or in a passage that it cites.
 
-Names are runs of capitalised words (single words at the beginning of a sentence or line are skipped), numbers are runs
-of digits. A false paraphrase is missed, and a true name that is in no document counts as invented.
+Names are runs of capitalised words (single words at the beginning of a sentence or line are skipped), and numbers are
+runs of digits. A wrong paraphrase is missed, and a real name that is in no document counts as invented.
 """
 
 import re
@@ -19,7 +19,7 @@ _NAME = re.compile(
 _OPENERS = parse_words(
     "the a an by in on at it he she they we i you this that for from with when after before of my your our and"
 )
-"""Words that are capitalised at the beginning of a sentence but are no part of the name that follows."""
+"""Words that are capitalised at the beginning of a sentence but are not part of the name that follows."""
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _BEGIN = re.compile(r"(?:\A|[.!?:\n]\s*[\"'“‘(*-]*\s*)\Z")
 

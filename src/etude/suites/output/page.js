@@ -1,5 +1,5 @@
 "use strict";
-// Shows the cases that fit the choices; without a script all are shown, failures first.
+// Shows the cases that match the choices. Without a script, all cases are shown, failures first.
 (() => {
   const by = (id) => document.getElementById(id);
   const items = [...document.querySelectorAll(".cases > li")];
@@ -19,7 +19,7 @@
       item.hidden = !fits;
       number += fits;
     }
-    by("count").textContent = number ? `${number} of ${items.length} cases` : "No case fits. Choose others.";
+    by("count").textContent = number ? `${number} of ${items.length} cases` : "No case matches. Choose other values.";
     const hash = new URLSearchParams(choices.map((id) => [id, by(id).value]));
     try { history.replaceState(null, "", `#${hash}`); } catch { /* Some browsers forbid it for files. */ }
   };

@@ -81,7 +81,7 @@ def to_junit(report: SuiteReport) -> str:
 
 
 def _remove_controls(text: str) -> str:
-    # XML 1.0 cannot hold them, not even escaped.
+    # XML 1.0 does not allow control characters, even if they are escaped.
     return _NO_XML.sub("?", text)
 
 

@@ -14,7 +14,7 @@ from etude.types import ACTS, Act
 
 
 def format_headline(report: SuiteReport) -> str:
-    """Say the outcome in one sentence."""
+    """Format the outcome as one sentence."""
     gates = report.gates
     if not gates:
         return f"{report.subject.name}: {_format_overall(report)}; no gates are set"
@@ -23,7 +23,7 @@ def format_headline(report: SuiteReport) -> str:
         which = "its gate" if passed == 1 else f"all {passed} gates"
         return f"{report.subject.name} passes {which}: {_format_overall(report)}"
     open_gates = sum(gate.outcome == "too few cases" for gate in gates)
-    undecided = f", {open_gates} cannot be decided with so few cases" if open_gates else ""
+    undecided = f", {open_gates} undecided because of too few cases" if open_gates else ""
     return f"{report.subject.name} is not ready: {passed} of {len(gates)} gates passed{undecided}"
 
 
@@ -31,11 +31,11 @@ def _format_overall(report: SuiteReport) -> str:
     results = [result for result in report.results if result.case.suite != BIAS]
     num_own = sum(result.assistant.passed for result in results)
     num_base = sum(result.base.passed for result in results)
-    return f"{num_own:,} of {format_count(len(results), 'case')} as expected, the base {num_base:,}"
+    return f"{num_own:,} of {format_count(len(results), 'case')} as expected (base: {num_base:,})"
 
 
 def format_expected(case: Case) -> str:
-    """Say what a right answer does."""
+    """Format what a right answer does."""
     return " or ".join(ACT_WORDS[act] for act in case.expect)
 
 
@@ -93,7 +93,7 @@ def format_difference(measure: Measure) -> str:
 
 
 def choose_axis_start(report: SuiteReport) -> float:
-    """Choose where the axis of the accuracy curve begins: a round share below all of it."""
+    """Choose the beginning of the accuracy axis: a round share below the whole curve."""
     rights = [point.right for point in report.confidence.curve] if report.confidence else [0.0]
     return min(0.9, int(10 * min(rights)) / 10)
 

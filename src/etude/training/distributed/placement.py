@@ -1,7 +1,7 @@
-"""Where the trained weights of a run are: a copy in every process, or a shard of them in each (shards.py).
+"""The placement of the trained weights of a run: a copy in every process, or a shard in each (shards.py).
 
-The loop uses a `Placement` for everything that differs between the two. Its methods exchange data between processes,
-so all processes must call the same ones in the same order.
+The loop uses a `Placement` for everything that differs between the two cases. Its methods exchange data between
+processes, so all processes must call the same methods in the same order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from etude.training.memory.buffer import Buffer
 from etude.training.rows.batches import MicroBatch, TokenRow, choose_share, collate, split_micro_batches
 
 WeightedRows = tuple[Sequence[TokenRow], float]
-"""The rows of a micro-batch, and a factor for their loss."""
+"""The rows of a micro-batch and a factor for their loss."""
 
 
 def compute_summed_loss(module: PreTrainedModel, loss: Loss, batch: MicroBatch, packed: bool) -> Tensor:
@@ -28,15 +28,15 @@ def compute_summed_loss(module: PreTrainedModel, loss: Loss, batch: MicroBatch, 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Every process holds all trained weights and computes with the model that training was given."""
+    """Every process has all trained weights and computes with the model that the caller passed."""
 
     module: PreTrainedModel
     """The model that computes."""
     world: World = SINGLE
-    """The processes, which share the rows of every batch."""
+    """The processes that share the rows of every batch."""
     loss: Loss = supervised
     is_packed: bool = False
-    """Whether only attention computes padding."""
+    """Whether rows are packed, so only attention computes padding."""
 
     def split_batch(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[WeightedRows]:
         """Split a global batch; return the micro-batches that this process computes."""
@@ -58,30 +58,32 @@ class Placement:
         return compute_summed_loss(self.module, self.loss, collate(rows, self.module.device), self.is_packed)
 
     def collect_gradients(self, buffer: Buffer) -> None:
-        """Add the gradients of a backward to the buffer's; with copies they are already there."""
+        """Add the gradients of a backward pass to the buffer. With copies, they are already there."""
 
     def compute_norm(self, buffer: Buffer) -> Tensor:
-        """After the last backward: sum the buffer's gradient over all processes; return its norm."""
+        """After the last backward pass, sum the buffer's gradient over all processes; return its norm."""
         grad = buffer.weights.grad
         assert grad is not None
         self.world.sum_tensor(grad)
         return nn.utils.get_total_norm([grad])
 
     def update_model(self, buffer: Buffer) -> None:
-        """Copy the buffer's weights to the model's 16-bit parameters; those of 32 bits are views of the buffer."""
+        """Copy the buffer's weights to the model's 16-bit parameters. Parameters of 32 bits are views of the
+        buffer."""
         buffer.update_narrow()
 
     def gather(self, held: Tensor) -> Tensor:
-        """Gather in process 0 the parts of a tensor like the buffer's weights from all processes; scalars unchanged."""
+        """Gather in process 0 all processes' parts of a tensor with the buffer's shape. Scalars are returned
+        unchanged."""
         return held
 
     def list_slices(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """List which numbers of the gathered tensor this process's buffer holds, in order: (start, stop)."""
+        """List the slices (start, stop) of the gathered tensor that this process's buffer has, in order."""
         return [(0, buffer.weights.numel())]
 
     @contextmanager
     def use_weights(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
-        """Put the weights `gathered` into the model that training was given; shards take them out again at the end."""
+        """Put the weights `gathered` into the caller's model. Shards remove them again at the end."""
         buffer.weights.data.copy_(gathered)
         buffer.update_narrow()
         yield

@@ -1,9 +1,9 @@
-"""The model in shards, one in each process: fully sharded data parallel (FSDP2, torch's `fully_shard`).
+"""The model in shards, one per process: fully sharded data parallel (FSDP2, torch's `fully_shard`).
 
-Each process holds an even part of every parameter, of its gradient and of the optimizer's states. A decoder layer is
-gathered in all processes just before it computes, and sharded again afterwards. The model that training was given is
-not changed: its weights are distributed over a sharded twin. So the whole model must fit each GPU once, before it is
-sharded; after that, both the model and what training needs besides are divided among the GPUs.
+Each process has an equal part of every parameter, of its gradient and of the optimizer's states. A decoder layer is
+gathered in all processes just before it computes, and sharded again afterwards. The caller's model does not change:
+its weights are distributed over a sharded copy, the twin. Therefore each GPU must have enough memory for the whole
+model before it is sharded. After that, the model and the other memory of training are divided among the GPUs.
 
 Source: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), Zhao et al. 2023 (PyTorch FSDP, 2304.11277).
 """
@@ -33,32 +33,32 @@ from etude.training.rows.batches import TokenRow, collate, count_tokens, split_g
 
 @dataclass(frozen=True, slots=True)
 class Shards(Placement):
-    """The trained weights in shards: `module` is the sharded twin, and the buffer holds this process's part."""
+    """The trained weights in shards: `module` is the sharded twin, and the buffer has this process's part."""
 
     learned: Sequence[nn.Parameter] = ()
-    """The trained parameters of the model that training was given."""
+    """The trained parameters of the caller's model."""
     sharded: Sequence[nn.Parameter] = ()
-    """Those parameters of the twin, in the same order."""
+    """The same parameters of the twin, in the same order."""
     parameters: Sequence[nn.Parameter] = ()
-    """This process's part of each, for the buffer."""
+    """This process's part of each parameter, for the buffer."""
 
     def compute_loss(self, rows: Sequence[TokenRow]) -> Tensor:
-        """As `Placement.compute_loss`; each layer is gathered when it computes."""
+        """As `Placement.compute_loss`. Each layer is gathered when it computes."""
         twin: Any = self.module
         loss: Tensor = twin.compute_loss(self.loss, collate(rows, twin.device), self.is_packed)
         return loss
 
     def split_batch(self, rows: Sequence[TokenRow], micro_tokens: int) -> list[WeightedRows]:
-        """As `Placement.split_batch`. All processes compute equally many micro-batches, since each holds parts that the
-        others need: one that has fewer computes also a group of rows with factor 0."""
-        # Every process computes all shares, so all agree on the number of micro-batches.
+        """As `Placement.split_batch`. All processes compute the same number of micro-batches, because each has parts
+        that the others need. A process with fewer micro-batches also computes a group of rows with factor 0."""
+        # Every process computes all shares, so all get the same number of micro-batches.
         shares = [self.split_micro_batches(rows, micro_tokens, rank) for rank in range(self.world.size)]
         own: list[WeightedRows] = [(micro_batch, 1.0) for micro_batch in shares[self.world.rank]]
         idle: WeightedRows = (min(split_groups(rows, self.loss.group_size), key=count_tokens), 0.0)
         return own + [idle] * (max(map(len, shares)) - len(own))
 
     def collect_gradients(self, buffer: Buffer) -> None:
-        """Add the gradients of this process's parts, which fully_shard has summed over all processes in 32 bits."""
+        """Add the gradients of this process's parts. fully_shard has summed them over all processes in 32 bits."""
         total = buffer.weights.grad
         assert total is not None
         gradients = torch.split(total, [parameter.numel() for parameter in self.parameters])
@@ -68,7 +68,7 @@ class Shards(Placement):
                 parameter.grad = None
 
     def compute_norm(self, buffer: Buffer) -> Tensor:
-        """Compute the norm from those of the parts."""
+        """Compute the norm from the norms of the parts."""
         grad = buffer.weights.grad
         assert grad is not None
         squares = self.world.sum_number(float(nn.utils.get_total_norm([grad])) ** 2)
@@ -81,19 +81,19 @@ class Shards(Placement):
             _to_local(parameter.detach()).copy_(own_rows.detach())
 
     def gather(self, held: Tensor) -> Tensor:
-        """Gather the parts of all processes in process 0's memory, in the order of a single process's buffer, so that a
-        checkpoint is the same for any number of processes."""
+        """Gather the parts of all processes in process 0's memory, in the order of a single process's buffer. A
+        checkpoint is therefore the same for any number of processes."""
         if not held.ndim:
             return held
         shards = self.world.gather(held, [sum(self._count_numbers(rank)) for rank in range(self.world.size)])
         if not self.world.is_leader:
             return held
-        # Shards of one parameter follow each other, as in the buffer of a single process.
+        # The shards of one parameter are adjacent, as in the buffer of a single process.
         pieces = [torch.split(shard, self._count_numbers(rank)) for rank, shard in enumerate(shards)]
         return torch.cat([piece for parameter in zip(*pieces, strict=True) for piece in parameter])
 
     def list_slices(self, buffer: Buffer) -> list[tuple[int, int]]:
-        """This process's part of each parameter, after those of the processes before it."""
+        """List this process's slice of each parameter in the gathered tensor."""
         offset, slices = 0, []
         earlier = [self._count_numbers(rank) for rank in range(self.world.rank)]
         for index, (parameter, numel) in enumerate(
@@ -106,7 +106,7 @@ class Shards(Placement):
 
     @contextmanager
     def use_weights(self, buffer: Buffer, gathered: Tensor) -> Iterator[None]:
-        """Put other weights into the model that training was given for the length of a `with`."""
+        """Context manager: put other weights into the caller's model."""
         own_data = [parameter.data for parameter in self.learned]
         pieces = torch.split(gathered, [parameter.numel() for parameter in self.learned])
         try:
@@ -118,7 +118,7 @@ class Shards(Placement):
                 parameter.data = data
 
     def _count_numbers(self, rank: int) -> list[int]:
-        # Even shares of each parameter's first axis; the last ones are shorter or empty.
+        # Each parameter's first axis is split into equal parts; the last parts are shorter or empty.
         numbers = []
         for parameter in self.learned:
             rows_each = -(-len(parameter) // self.world.size)
@@ -131,8 +131,8 @@ class Shards(Placement):
 def shard_model(
     module: PreTrainedModel, learned: Sequence[nn.Parameter], world: World, loss: Loss
 ) -> Iterator[Shards]:
-    """Shard the `learned` parameters of `module` for the length of a `with`; meanwhile the module's own weights move
-    from the GPU to the machine's memory."""
+    """Context manager: shard the `learned` parameters of `module`. Within it, the module's own weights are in the
+    machine's memory instead of the GPU's."""
     device = module.device
     twin = _build_twin(module, device, world)
     if device.type == "cuda":
@@ -150,8 +150,8 @@ def shard_model(
 
 
 def _build_twin(module: PreTrainedModel, device: torch.device, world: World) -> PreTrainedModel:
-    """Build a sharded copy of the model, of which this process holds its part."""
-    # Deep copy with weights on the meta device: the twin takes no memory before it is sharded.
+    """Build a sharded copy of the model. This process has only its part of the weights."""
+    # A deep copy with weights on the meta device: the twin uses no memory before it is sharded.
     empty = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
         for parameter in module.parameters()
@@ -164,7 +164,7 @@ def _build_twin(module: PreTrainedModel, device: torch.device, world: World) -> 
     }
     for layer in find_decoder_layers(twin)[1]:
         fsdp.fully_shard(layer, **options)
-    # The head is used by the loss and not by the model's own forward, so the loss is registered as a forward.
+    # The loss uses the head, and the model's own forward does not, so the loss is registered as a forward.
     twin.compute_loss = MethodType(compute_summed_loss, twin)
     fsdp.fully_shard(twin, reshard_after_forward=True, **options)
     fsdp.register_fsdp_forward_method(twin, "compute_loss")
@@ -178,7 +178,7 @@ def _build_twin(module: PreTrainedModel, device: torch.device, world: World) -> 
 
 
 def _split_state(module: nn.Module, twin: nn.Module) -> dict[str, nn.Parameter]:
-    """Cut this process's parts from the module's weights, by the twin's names; tied weights are one parameter."""
+    """Cut this process's parts from the module's weights: name in the twin -> part. Tied weights are one parameter."""
     weights = dict(module.named_parameters(remove_duplicate=False))
     parts_by_id: dict[int, nn.Parameter] = {}
     state = {}

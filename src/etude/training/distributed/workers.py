@@ -1,6 +1,6 @@
-"""The other training processes: process 0 sends them jobs, which they run on the same weights.
+"""The training processes other than process 0, which sends them jobs. They run the jobs on the same weights.
 
-Rows, settings and paths are sent, so no other process reads the task, splits its rows or writes to its run.
+A job contains rows, settings and paths, so the other processes do not read the task, split rows or write to the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class WorkerJob:
 
     work: Literal["forecast", "train"]
     model: str
-    """The name by which every process loads the base."""
+    """The name with which every process loads the base."""
     rows: Sequence[TokenRow]
     dev_rows: Sequence[TokenRow]
     config: TrainConfig
@@ -44,7 +44,7 @@ class WorkerJob:
 
 
 def parse_job(message: Mapping[str, Any]) -> WorkerJob:
-    """Parse a job from what `to_dict` returned."""
+    """Parse a job that `to_dict` returned."""
     rows, dev_rows = (
         [TokenRow(row, tuple(ids), tuple(mark == "1" for mark in marks)) for row, ids, marks in message[side]]
         for side in ("rows", "dev_rows")
@@ -54,7 +54,7 @@ def parse_job(message: Mapping[str, Any]) -> WorkerJob:
 
 
 def send_job(world: World, job: WorkerJob) -> None:
-    """Send the job from process 0, which then runs it itself, to the others."""
+    """Send the job from process 0 to the others. Process 0 then runs it too."""
     if world.size > 1:
         world.broadcast(job.to_dict())
 
@@ -63,7 +63,7 @@ def run_jobs(world: World) -> Any:
     """Run jobs, in a process other than 0, until process 0 sends {"over": VALUE}; return the value.
 
     An error in a row or a loss occurs in all processes at the same step, and process 0 reports it. Raises ModelError if
-    the weights cannot be loaded, and WorkerExited once process 0 has exited with an error.
+    the weights cannot be loaded, WorkerExited if process 0 has exited with an error.
     """
     # Weights stay loaded between jobs.
     models = Models()

@@ -1,1 +1,1 @@
-"""A model's layers: adapters, attention, fused operations, and the last hidden states."""
+"""The layers of a model: adapters, attention, fused operations, and the last hidden states."""

@@ -1,9 +1,9 @@
-"""The model below its head, in training: attention, and the last hidden states of a micro-batch.
+"""The model below its head in training: attention, and the last hidden states of a micro-batch.
 
-On two CPU cores the backward of torch's fused attention kernel takes most of attention's time for rows of up to some
-250 tokens. For these, plain products are several times faster: scores, softmax, values, with the probabilities kept for
-the backward. Longer rows, other devices and special cases (masks, windows, caps) use the fused kernel. Both compute
-packed rows (packing.py) side by side.
+On two CPU cores, the backward pass of torch's fused attention kernel takes most of attention's time for rows of up to
+about 250 tokens. For these rows, plain products (scores, softmax, values) are several times faster; the probabilities
+are stored for the backward pass. Longer rows, other devices and special cases (masks, windows, caps) use the fused
+kernel. Both compute packed rows (packing.py) side by side.
 
 B = rows of a micro-batch, T = its longest row in tokens, N = tokens of all its rows, H = query heads, K = key heads,
 G = H / K, D = size of a head, or width of the hidden states.
@@ -25,11 +25,11 @@ from etude.training.rows.batches import MicroBatch, TokenRow, collate
 
 ATTENTION_NAME = "etude_training"
 MAX_PLAIN_TOKENS = 256
-"""Longest row, in tokens, computed by plain products; a step is 20% faster at 70 tokens, 15% at 200."""
+"""The longest row, in tokens, that plain products compute. A step is 20% faster at 70 tokens and 15% at 200."""
 WINDOW_SETTINGS = ("sliding_window", "attention_chunk_size")
-"""Settings of a model that limit how far back a token attends."""
+"""The settings of a model that limit how far back a token attends."""
 PROBE_LENGTHS = (7, 4, 2)
-"""Lengths of the rows on which packing is tested."""
+"""The lengths of the rows with which packing is tested."""
 
 
 class _ShortAttention(torch.autograd.Function):
@@ -42,7 +42,7 @@ class _ShortAttention(torch.autograd.Function):
         q, k, v = (states.reshape(groups, -1, size) for states in (query, key, value))
         wide = torch.promote_types(q.dtype, torch.float32)
         scores = torch.bmm(q, k.transpose(1, 2)).to(wide).mul_(scaling).view(groups, shared, length, length)
-        # True above the diagonal: a token must not see later ones.
+        # True above the diagonal: a token must not attend to later tokens.
         future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu_(1)
         weights = scores.masked_fill_(future, -torch.inf).softmax(-1).to(q.dtype).view(groups, -1, length)
         ctx.save_for_backward(q, k, v, weights)
@@ -73,9 +73,9 @@ class _ShortAttention(torch.autograd.Function):
 def training_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Compute attention as transformers calls it: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D).
+    """Compute attention with transformers' interface: q (B, H, T, D), k and v (B, K, T, D) -> (B, T, H, D).
 
-    Packed rows come and go as one long row: (1, H, N, D) -> (1, N, H, D).
+    Packed rows are passed and returned as one long row: (1, H, N, D) -> (1, N, H, D).
     """
     packing = packed_rows.get_packing()
     if packing is None:
@@ -96,8 +96,8 @@ def _compute_attention(
     scaling: float | None = None,
     **special: Any,
 ) -> Tensor:
-    """Use plain products if they are faster and sufficient, else the fused kernel."""
-    # Generation, where queries are fewer than keys, is left to the fused kernel.
+    """Use plain products if they are possible and faster, else the fused kernel."""
+    # The fused kernel is used for generation, which has fewer queries than keys.
     is_short = query.device.type == "cpu" and query.shape[2] == key.shape[2] <= MAX_PLAIN_TOKENS
     is_plain = attention_mask is None and not dropout and getattr(module, "is_causal", True)
     if not (is_short and is_plain) or any(
@@ -113,7 +113,7 @@ def _compute_attention(
 
 
 def training_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """Build the fused kernel's mask; none for packed rows, which attention computes side by side."""
+    """Build the fused kernel's mask; None for packed rows, which attention computes side by side."""
     return None if packed_rows.get_packing() is not None else sdpa_mask(*args, **kwargs)
 
 
@@ -122,13 +122,14 @@ AttentionMaskInterface.register(ATTENTION_NAME, training_mask)
 
 
 def uses_fused_kernel(module: PreTrainedModel) -> bool:
-    """Whether the model computes attention with the fused kernel. Another choice (eager, a flash kernel) is kept."""
+    """Whether the model computes attention with the fused kernel. Another choice (eager, a flash kernel) is not
+    changed."""
     return module.config._attn_implementation in ("sdpa", "etude_shared_prefix", ATTENTION_NAME)
 
 
 @contextmanager
 def use_training_attention(module: PreTrainedModel) -> Iterator[None]:
-    """Replace the fused kernel's attention by `training_attention` for the length of a `with`."""
+    """Context manager: replace the fused kernel's attention by `training_attention`."""
     config = module.config
     previous = config._attn_implementation
     if uses_fused_kernel(module):
@@ -142,14 +143,14 @@ def use_training_attention(module: PreTrainedModel) -> Iterator[None]:
 def compute_hidden_states(module: PreTrainedModel, batch: MicroBatch, is_packed: bool) -> Tensor:
     """Compute the last hidden states (B, T, D) of a micro-batch; the values at padding are arbitrary.
 
-    With `is_packed`, which only a model that `can_pack` may use, only attention computes padding. No attention mask is
-    needed: padding is on the right and attention is causal, so no real token sees it.
+    With `is_packed`, only attention computes padding; this requires a model for which `can_pack` is true. No attention
+    mask is needed: padding is on the right and attention is causal, so no real token attends to it.
     """
     packing = _build_packing(module, batch) if is_packed else None
     with use_training_attention(module):
         if packing is None:
             return _run_body(module, input_ids=batch.ids)
-        # The whole micro-batch as one long row (1, N), with the positions of each row.
+        # Compute the whole micro-batch as one long row (1, N), with the positions of each row.
         ids = batch.ids.flatten()[packing.slots][None]
         with packed_rows.use_packing(packing):
             hidden = _run_body(module, input_ids=ids, position_ids=packing.positions)
@@ -158,15 +159,15 @@ def compute_hidden_states(module: PreTrainedModel, batch: MicroBatch, is_packed:
 
 @torch.no_grad()
 def can_pack(module: PreTrainedModel) -> bool:
-    """Test on a few short rows whether the model computes the same hidden states for packed rows.
+    """Test with a few short rows whether the model computes the same hidden states for packed rows.
 
-    The states must equal those of rows side by side, up to rounding. With another first row, the states of all others
-    must stay equal to the last bit: a convolution or a recurrent state would let rows see each other. Layers of experts
-    may fail this by rounding alone. An effect that starts thousands of tokens into the packed row is not detected.
-    Leaves the module in eval mode.
+    Except for rounding, the states must equal those of rows side by side. If the first row changes, the states of all
+    other rows must not change in any bit, because a convolution or a recurrent state would mix rows. Layers of experts
+    may fail this test because of rounding alone. An effect that starts thousands of tokens into the packed row is not
+    detected. Leaves the module in eval mode.
     """
     module.eval()
-    # Layers that are computed again in the backward (checkpointing) no longer know the packing of their rows.
+    # Layers that are computed again in the backward pass (checkpointing) no longer have the packing of their rows.
     recomputes = any(getattr(layer, "gradient_checkpointing", False) for layer in module.modules())
     if recomputes or not uses_fused_kernel(module):
         return False
@@ -190,7 +191,7 @@ def can_pack(module: PreTrainedModel) -> bool:
     if not torch.equal(packed[1:], packed_changed[1:]):
         return False
     padded = compute_hidden_states(module, batch, is_packed=False)
-    # Packed and padded rows go through other kernels, so they agree up to rounding.
+    # Packed and padded rows use different kernels, so their states differ by rounding.
     limit = 1e-4 if torch.finfo(padded.dtype).bits >= 32 else 3e-2
     pairs = [
         (packed[row, :length].float(), padded[row, :length].float())
@@ -202,7 +203,8 @@ def can_pack(module: PreTrainedModel) -> bool:
 
 
 def _build_packing(module: PreTrainedModel, batch: MicroBatch) -> packed_rows.Packing | None:
-    """The packing of a batch; None if nothing is padded or shared, or a row is longer than the model's window."""
+    """Build the packing of a batch; None if there is no padding and no shared token, or if a row is longer than the
+    model's window."""
     lengths = [len(row.ids) for row in batch.rows]
     config = module.config.get_text_config()
     windows = (getattr(config, name, None) for name in WINDOW_SETTINGS)

@@ -1,11 +1,11 @@
-"""RMSNorm and SwiGLU in fewer passes over memory, and with less kept for the backward.
+"""RMSNorm and SwiGLU with fewer passes over memory and less stored for the backward pass.
 
-On a CPU the elementwise work of a decoder is limited by memory: as single operations, a norm keeps three copies of its
-input and a gated layer three of its hidden values. Here each is one autograd function that keeps its input and computes
-the rest again.
+On a CPU, memory limits the elementwise work of a decoder. As separate operations, a norm stores three copies of its
+input, and a gated layer three copies of its hidden values. Here each is one autograd function that stores only its
+input and computes the rest again.
 
-Layers are not chosen by class name: a layer's forward is replaced only if, on a random input, the fused one gives the
-same bits, and if the layer draws no random numbers in training (dropout).
+Layers are not chosen by class name. A layer's forward is replaced only if the fused forward gives the same bits for a
+random input and the layer uses no random numbers in training (dropout).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +19,12 @@ from torch.nn import functional
 Forward = Callable[[Tensor], Tensor]
 
 PROBE_TOKENS = 3
-"""Tokens of the random input on which both forwards must agree."""
+"""The number of tokens of the random input for which both forwards must give the same bits."""
 
 
 class _RMSNorm(torch.autograd.Function):
-    """weight * x / sqrt(mean(x^2) + eps), the quotient in fp32 and rounded before the weight; weight frozen.
+    """weight * x / sqrt(mean(x^2) + eps). The quotient is computed in fp32 and rounded before the weight is applied;
+    the weight is frozen.
 
     Source: Zhang and Sennrich 2019 (arXiv 1910.07467).
     """
@@ -39,7 +40,7 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
         grad = (grads[0] * weight).to(inverse.dtype)
-        # Gradient of a norm: the part along the normalised input is removed.
+        # The gradient of a norm: remove the part along the normalised input.
         unit = x.to(inverse.dtype) * inverse
         along = (grad * unit).mean(-1, keepdim=True)
         return grad.sub_(unit.mul_(along)).mul_(inverse).to(x.dtype), None, None
@@ -63,8 +64,8 @@ class _SwiGLU(torch.autograd.Function):
 
 @contextmanager
 def fuse_layers(module: nn.Module) -> Iterator[None]:
-    """Compute norms and gated layers of `module` in fewer passes for the length of a `with`. Layers of other kinds, and
-    norms whose weight is trained, are not changed."""
+    """Context manager: compute norms and gated layers of `module` with fewer passes. Other kinds of layers, and norms
+    whose weight is trained, do not change."""
     replaced = [layer for layer in module.modules() if _replace_forward(layer)]
     try:
         yield
@@ -74,7 +75,7 @@ def fuse_layers(module: nn.Module) -> Iterator[None]:
 
 
 def _replace_forward(layer: nn.Module) -> bool:
-    """Replace the layer's forward by a fused one if both give the same; return whether it was replaced."""
+    """Replace the layer's forward by a fused forward if both give the same bits; return whether it was replaced."""
     candidate = _build_norm(layer) or _build_gated(layer)
     if candidate is None or "forward" in vars(layer) or not _has_equal_output(layer, *candidate):
         return False
@@ -89,7 +90,8 @@ def _replace_forward(layer: nn.Module) -> bool:
 
 
 def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
-    """The fused forward of a layer that looks like an RMSNorm, and a tensor like its input's last axis."""
+    """Build the fused forward of a layer that may be an RMSNorm, and a tensor with the size of its input's last
+    axis."""
     eps = getattr(layer, "variance_epsilon", getattr(layer, "eps", None))
     weight = getattr(layer, "weight", None)
     if not (isinstance(eps, float) and isinstance(weight, Tensor) and weight.ndim == 1):
@@ -98,7 +100,8 @@ def _build_norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
 
 
 def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
-    """The fused forward of a layer of gate, up and down projections, and a tensor like its input's last axis."""
+    """Build the fused forward of a layer of gate, up and down projections, and a tensor with the size of its input's
+    last axis."""
     # The names of Llama, Qwen, Mistral, Gemma and SmolLM.
     names = ("gate_proj", "up_proj", "down_proj")
     if not all(isinstance(getattr(module, name, None), nn.Linear) for name in names):
@@ -106,7 +109,7 @@ def _build_gated(module: nn.Module) -> tuple[Forward, Tensor] | None:
     layer: Any = module
 
     def forward(x: Tensor) -> Tensor:
-        # Projections are looked up at each call: adapters may have replaced them.
+        # Look up the projections at each call: adapters may have replaced them.
         hidden = _SwiGLU.apply(layer.gate_proj(x), layer.up_proj(x))  # type: ignore[no-untyped-call]
         down: Tensor = layer.down_proj(hidden)
         return down

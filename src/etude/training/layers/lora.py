@@ -1,8 +1,8 @@
-"""LoRA over the linear layers of a decoder, folded into the weight inside each forward.
+"""LoRA for the linear layers of a decoder, folded into the weight in each forward.
 
-The frozen base is shared with inference, so adapters are added for a while and removed without a trace. An adapted
-matrix computes `W_eff = W + scale * B @ A` in W's own precision and then one matrix product; gradients of A and B come
-from products of low rank, and no gradient of W is ever formed. W_eff is exactly what a merged model holds.
+Inference uses the same frozen base, so adapters are added temporarily and removed completely. An adapted matrix
+computes `W_eff = W + scale * B @ A` in W's own precision, and then one matrix product. The gradients of A and B are
+computed from products of low rank; the gradient of W is never computed. A merged model contains exactly W_eff.
 
 Source: Hu et al. 2021 (arXiv 2106.09685); rank-stabilised scale: Kalajdzievski 2023 (2312.03732). Folders are in the
 format of Hugging Face PEFT. Decoder layers are numbered from 0, the one that reads the embeddings.
@@ -33,8 +33,8 @@ from etude.training.config import TrainConfig
 def find_decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
     """Find the list of a model's decoder layers and its path within the model, e.g. "model.layers".
 
-    It is the outermost list with as many elements as the configuration has text layers; a transformers model has one.
-    Raises ModelError if there is none, or more than one.
+    It is the outermost list with as many elements as the configuration has text layers. A transformers model has
+    exactly one. Raises ModelError if there is none, or more than one.
     """
     num_layers = module.config.get_text_config().num_hidden_layers  # type: ignore[operator, union-attr]
     lists = {name: layers for name, layers in module.named_modules() if isinstance(layers, nn.ModuleList)}
@@ -42,15 +42,15 @@ def find_decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
     candidates = [name for name in lists if len(lists[name]) == num_layers and name not in nested]
     if len(candidates) != 1:
         raise ModelError(
-            f"{type(module).__name__} counts {num_layers} decoder layers, and lists of that length are: "
-            f"{', '.join(candidates) or 'none'}. Layers can be chosen only if there is one such list; leave train: "
-            "lora_layers out."
+            f"{type(module).__name__} has {num_layers} decoder layers, but its lists of this length are: "
+            f"{', '.join(candidates) or 'none'}. Layers can be chosen only if there is exactly one such list. Remove "
+            "train: lora_layers."
         )
     return candidates[0], lists[candidates[0]]
 
 
 def build_layer_filter(module: nn.Module, layers: str) -> Callable[[str], bool]:
-    """Build a function that tells whether `layers` ("all" or "top-N") includes a path within the model.
+    """Build a function that returns whether `layers` ("all" or "top-N") includes a path within the model.
 
     Raises InputError if the model has fewer than N layers, ModelError if they cannot be found.
     """
@@ -59,8 +59,10 @@ def build_layer_filter(module: nn.Module, layers: str) -> Callable[[str], bool]:
     path, decoder_layers = find_decoder_layers(module)
     total, match = len(decoder_layers), TOP_LAYERS.fullmatch(layers)
     if match is None or int(match[1]) > total:
-        remedy = f"give all or top-1 to top-{total}; the model has {total} decoder layers"
-        raise InputError([Issue("train: lora_layers", "there are no such layers", layers, remedy)])
+        remedy = f"write all or top-1 to top-{total}; the model has {total} decoder layers"
+        raise InputError(
+            [Issue("train: lora_layers", "the model does not have these layers", layers, remedy)]
+        )
     prefixes = tuple(f"{path}.{number}." for number in range(total - int(match[1]), total))
     return lambda name: name.startswith(prefixes)
 
@@ -73,13 +75,14 @@ def parse_layer(name: str) -> tuple[str, int]:
 
 
 class _Folded(torch.autograd.Function):
-    """x @ fold(W, A, B)^T + bias. The backward computes W_eff again, which is cheaper than keeping a second base."""
+    """x @ fold(W, A, B)^T + bias. The backward pass computes W_eff again, which needs less memory than a second
+    base."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
-        # Narrowed once for all four products: on a CPU calling a cast of a small matrix costs more than the cast.
+        # Cast once for all four products: on a CPU, the call costs more than the cast of a small matrix.
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
         ctx.save_for_backward(x, weight, narrow_a, narrow_b)
         ctx.scale, ctx.wide = scale, a.dtype
@@ -99,14 +102,14 @@ class _Folded(torch.autograd.Function):
 
 
 class Adapter(nn.Module):
-    """Replaces one linear layer; `base` is that layer, unchanged."""
+    """Replaces one linear layer. `base` is that layer, unchanged."""
 
     def __init__(self, name: str, base: nn.Linear, config: TrainConfig) -> None:
         super().__init__()
         self.name = name
         self.base = base
         self.config = config
-        # Adapters are trained in 32 bits, whatever the base's type.
+        # Adapters are trained in 32 bits, whatever the type of the base.
         master = torch.promote_types(base.weight.dtype, torch.float32)
         device = base.weight.device
         self.a = nn.Parameter(torch.zeros(config.rank, base.in_features, dtype=master, device=device))
@@ -118,7 +121,7 @@ class Adapter(nn.Module):
         if not self.training or not self.config.dropout:
             output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, scale)  # type: ignore[no-untyped-call]
             return output
-        # Dropout applies to the adapter's input alone, so its product cannot be folded into the weight.
+        # Dropout applies only to the adapter's input, so its product cannot be folded into the weight.
         dropped = functional.dropout(x, self.config.dropout)
         low = functional.linear(dropped, self.a.to(x.dtype))
         output = self.base(x)
@@ -126,7 +129,7 @@ class Adapter(nn.Module):
 
 
 def find_targets(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.Linear]]:
-    """Find the linear layers to adapt, with their paths; without `targets` every one but the head.
+    """Find the linear layers to adapt, with their paths; without `targets`, all except the head.
 
     Raises ModelError if a target matches no layer, InputError if `lora_layers` exceeds the model's layers.
     """
@@ -134,17 +137,17 @@ def find_targets(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.L
     linear = [(name, base) for name, base in _find_linear_layers(module, config.targets) if is_chosen(name)]
     if not linear:
         raise ModelError(
-            f"The layers {config.lora_layers} contain none of {', '.join(config.targets) or 'the linear layers'}."
+            f"The layers {config.lora_layers} do not contain {', '.join(config.targets) or 'linear layers'}."
         )
     return linear
 
 
 @contextmanager
 def add_adapters(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapter]]:
-    """Replace each targeted linear layer by an adapter over the frozen base for the length of a `with`.
+    """Context manager: replace each targeted linear layer by an adapter over the frozen base.
 
-    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. Afterwards the
-    model is as before. Raises as `find_targets` does.
+    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. At the end the
+    model is restored. Raises the errors of `find_targets`.
     """
     generator = torch.Generator().manual_seed(config.seed)
     adapters = [Adapter(name, base, config) for name, base in find_targets(module, config)]
@@ -164,7 +167,7 @@ def add_adapters(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapte
 
 @contextmanager
 def preserve_modes(module: nn.Module) -> Iterator[None]:
-    """Restore at the end which parameters have gradients and which layers are in training mode."""
+    """Context manager: at the end, restore which parameters have gradients and which layers are in training mode."""
     requires_grad = {parameter: parameter.requires_grad for parameter in module.parameters()}
     modes = {layer: layer.training for layer in module.modules()}
     try:
@@ -178,14 +181,15 @@ def preserve_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def merge_adapters(module: nn.Module) -> Iterator[None]:
-    """Replace every adapter of `module` by a plain layer of folded weights, so that many forwards fold only once.
+    """Context manager: replace every adapter of `module` by a plain layer with folded weights, so many forwards fold
+    once.
 
-    Needs the memory of the adapted matrices once more. Updates of the adapters within the `with` have no effect.
+    Needs additional memory for all adapted matrices. Updates of the adapters within the `with` have no effect.
     """
     adapters = [layer for layer in module.modules() if isinstance(layer, Adapter)]
     for adapter in adapters:
         weight, bias = adapter.base.weight, adapter.base.bias
-        # On the meta device a new layer takes no memory of its own.
+        # On the meta device, a new layer uses no memory.
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         with torch.no_grad():
             folded = fold_adapter(weight, adapter.a, adapter.b, adapter.config.scale)
@@ -199,9 +203,9 @@ def merge_adapters(module: nn.Module) -> Iterator[None]:
 
 
 def save_adapter(adapters: Sequence[Adapter], folder: Path, base_model: str = "") -> None:
-    """Write the adapters in PEFT's format; the same weights give the same bytes.
+    """Write the adapters in PEFT's format. The same weights give the same bytes.
 
-    `base_model` is written as the base's name and not used otherwise. Raises OSError.
+    `base_model` is written as the name of the base and has no other use. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -221,7 +225,7 @@ def _find_linear_layers(module: nn.Module, targets: Sequence[str]) -> list[tuple
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear) and layer is not head
     ]
-    # Targets are last names, such as q_proj in every layer.
+    # A target is the last part of a name, such as q_proj in every layer.
     names = {name.rpartition(".")[2] for name, _ in linear}
     missing = sorted(set(targets) - names)
     if missing or not linear:

@@ -1,4 +1,4 @@
-"""All trained weights in one buffer: one clip, one step of the optimizer, few tensors to save."""
+"""All trained weights in one buffer, so there is one clip, one step of the optimizer, and few tensors to save."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +15,9 @@ from etude.errors import ModelError
 class Buffer:
     """Trained weights and their gradients, in 32 bits or more.
 
-    Parameters of that width are views of the buffer, and their gradients views of its gradient. Parameters of 16 bits
-    are views of a narrow copy that `update_narrow` renews, so an update too small for 16 bits is not lost.
+    Parameters of this width are views of the buffer, and their gradients are views of its gradient. Parameters of 16
+    bits are views of a narrow copy that `update_narrow` renews, so an update that is too small for 16 bits is not
+    lost.
     """
 
     weights: nn.Parameter
@@ -28,7 +29,7 @@ class Buffer:
 
     @property
     def current(self) -> Tensor:
-        """The weights in the type that the model computes with."""
+        """The weights in the type with which the model computes."""
         return self.weights.data if self.narrow is None or self.is_mixed else self.narrow
 
     def update_narrow(self) -> None:
@@ -39,23 +40,23 @@ class Buffer:
 
 def compute_buffer_bytes(numel: int, dtypes: Iterable[torch.dtype]) -> int:
     """Compute the memory of a buffer for `numel` numbers in parameters of these types: weights, gradient, narrow copy,
-    two states of the optimizer and a copy of the best weights."""
+    the optimizer's two states and a copy of the best weights."""
     types = set(dtypes)
     wide = {torch.promote_types(dtype, torch.float32) for dtype in types}
     narrow = max((dtype.itemsize for dtype in types - wide), default=0)
     width = max(dtype.itemsize for dtype in wide)
-    # The best weights are kept in the type that the model computes with.
+    # The best weights are stored in the type with which the model computes.
     current = narrow if narrow and not types & wide else width
     return numel * (4 * width + narrow + current)
 
 
 @contextmanager
 def use_buffer(parameters: Sequence[nn.Parameter]) -> Iterator[Buffer]:
-    """Move the parameters, in their order, into a new buffer for the length of a `with`; afterwards they have their own
-    data again, unchanged.
+    """Context manager: move the parameters, in their order, into a new buffer. At the end they have their own,
+    unchanged data again.
 
-    Gradients of 16-bit parameters are added to the buffer's after each backward, so sums over micro-batches are in 32
-    bits. Raises ModelError for parameters of two 16-bit types.
+    Gradients of 16-bit parameters are added to the buffer's after each backward pass, so sums over micro-batches are
+    in 32 bits. Raises ModelError for parameters of two different 16-bit types.
     """
     buffer = _build_buffer(parameters)
     total = buffer.weights.grad
@@ -88,7 +89,9 @@ def _build_buffer(parameters: Sequence[nn.Parameter]) -> Buffer:
     wide = {torch.promote_types(dtype, torch.float32) for dtype in dtypes}
     narrow = dtypes - wide
     if len(narrow) > 1 or len(wide) > 1:
-        raise ModelError(f"The model mixes {', '.join(sorted(map(str, dtypes)))}. Load it in one type.")
+        raise ModelError(
+            f"The model mixes {', '.join(sorted(map(str, dtypes)))}. Load all its weights in one type."
+        )
     (width,) = wide
     weights = nn.Parameter(torch.cat([parameter.detach().flatten().to(width) for parameter in parameters]))
     weights.grad = torch.zeros_like(weights)

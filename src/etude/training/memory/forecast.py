@@ -1,4 +1,4 @@
-"""Time, memory and disk space that a training run needs, before it starts."""
+"""Estimate the time, memory and disk space of a training run before it starts."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -22,49 +22,49 @@ from etude.training.rows.batches import MICRO_BATCH_COST, TokenRow, compute_work
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
 
 OVERHEAD = 2**18
-"""Bytes on the disk for headers and settings."""
+"""Bytes on disk for headers and settings."""
 TIMED_STEPS = 2
 MAX_NAMED = 3
-"""Maximum of damaged weights that a message lists."""
+"""The maximum of damaged weights that a message lists."""
 NEAR_MAX = 0.9
-"""A micro-batch with this share of the most tokens may need the most memory: attention keeps more for each token of a
-long row."""
+"""A micro-batch with at least this share of the largest number of tokens may need the most memory, because attention
+stores more per token for long rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """Bytes of disk that a run needs."""
+    """The bytes on disk that a run needs."""
 
     result: int
     checkpoints: int
-    """One, and the next one while it is written."""
+    """Two checkpoints: the old one and the next while it is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingForecast:
-    """Estimated needs of a run."""
+    """The estimated needs of a run."""
 
     seconds: float
-    """For all epochs, and the dev loss before the first and after each."""
+    """Seconds of all epochs, and of the dev loss before the first epoch and after each."""
     memory: int
     """Peak bytes; 0 if the system does not report them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpeed:
-    """Seconds of one pass over the training rows and of one over the dev rows."""
+    """The seconds of one pass over the training rows and of one pass over the dev rows."""
 
     epoch_seconds: float
     dev_seconds: float
 
     def total_seconds(self, epochs: int, rows: float = 1.0, dev_rows: float = 1.0) -> float:
-        """Seconds of `epochs` epochs, with the dev loss before the first and after each. `rows` and `dev_rows` are
-        factors: how many times as many rows as were timed."""
+        """Compute the seconds of `epochs` epochs, with the dev loss before the first and after each. `rows` and
+        `dev_rows` are factors: the number of rows divided by the number of timed rows."""
         return rows * epochs * self.epoch_seconds + dev_rows * (epochs + 1) * self.dev_seconds
 
 
 def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, set[torch.dtype]]:
-    """Count the numbers that `train` learns, and return their types. Raises what `train` does if layers cannot be
+    """Count the numbers that `train` learns, and return their types. Raises the errors of `train` if layers cannot be
     adapted."""
     if config.weights == "full":
         floating = [parameter for parameter in module.parameters() if parameter.is_floating_point()]
@@ -75,11 +75,11 @@ def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, se
 
 
 def compute_disk_space(module: PreTrainedModel, config: TrainConfig) -> DiskSpace:
-    """Compute what `train` needs on the disk. Raises what `train` does if layers cannot be adapted."""
+    """Compute the disk space that `train` needs. Raises the errors of `train` if layers cannot be adapted."""
     numel, types = count_trained(module, config)
     wide = {torch.promote_types(dtype, torch.float32) for dtype in types}
     width = max(dtype.itemsize for dtype in wide)
-    # The best epoch is kept in the model's type; weights and the optimizer's two states of each are wide.
+    # The best epoch is stored in the model's type; weights and the optimizer's two states are in 32 bits or more.
     best = width if types & wide else max(dtype.itemsize for dtype in types)
     # Adapters are written in 32 bits, a model in its own type.
     model = sum(parameter.nbytes for parameter in module.parameters())
@@ -88,31 +88,32 @@ def compute_disk_space(module: PreTrainedModel, config: TrainConfig) -> DiskSpac
 
 
 def check_disk_space(disk: DiskSpace, checkpoint: Path) -> str | None:
-    """Return a warning if the disk has no space for checkpoints besides the result, else None.
+    """Return a warning if the disk has space for the result but not for checkpoints; None if it has space for both.
 
-    `checkpoint` is their folder; a checkpoint that is already there is counted. Raises RunError if not even the result
-    fits.
+    `checkpoint` is the folder of checkpoints; the space of an existing checkpoint counts as free. Raises RunError if
+    there is too little space for the result.
     """
     free, folder, file = free_bytes(checkpoint.absolute()), checkpoint.parent, checkpoint / CHECKPOINT_FILE
     if free < disk.result:
         raise RunError(
-            f"The tuned weights need {format_size(disk.result)} of disk in {folder}, and {format_size(free)} are "
-            "free. Training was not started: free some space, or move the task to another disk."
+            f"The tuned weights need {format_size(disk.result)} on the disk of {folder}, but only "
+            f"{format_size(free)} are free. Training was not started. Free disk space, or "
+            "move the task to another disk."
         )
     needed = disk.result + max(0, disk.checkpoints - (file.stat().st_size if file.exists() else 0))
     if free >= needed:
         return None
     return (
-        f"The tuned weights and checkpoints need {format_size(needed)} of disk in {folder}, and {format_size(free)} "
-        "are free. Free some space: without a checkpoint, a stopped run repeats its steps."
+        f"The tuned weights and checkpoints need {format_size(needed)} on the disk of {folder}, but only "
+        f"{format_size(free)} are free. Free disk space: without a checkpoint, a stopped run repeats its steps."
     )
 
 
 def compute_base_memory(module: PreTrainedModel, config: TrainConfig, world: World = SINGLE) -> int:
-    """Compute the bytes that `train` holds in this process before its first step, besides the model: the trained
-    weights, their gradients, the optimizer's states and the best epoch.
+    """Compute the bytes that `train` needs in this process before its first step, in addition to the model: for
+    trained weights, their gradients, the optimizer's states and the best epoch.
 
-    Raises what `train` does if layers cannot be adapted.
+    Raises the errors of `train` if layers cannot be adapted.
     """
     numel, types = count_trained(module, config)
     num_shards = world.size if config.data_parallel == "fsdp" else 1
@@ -126,7 +127,7 @@ def forecast_training(
     config: TrainConfig,
     world: World = SINGLE,
 ) -> TrainingForecast:
-    """Estimate what `train` on these rows will need. All processes call it together.
+    """Estimate the time, memory and disk space of `train` on these rows. All processes must call it together.
 
     Raises ModelError if a weight of the model is NaN or infinite.
     """
@@ -142,7 +143,7 @@ def check_weights(module: PreTrainedModel) -> None:
     damaged = [
         name
         for name, weight in module.named_parameters()
-        # torch.isfinite of a whole weight would need as much memory again.
+        # torch.isfinite of a whole weight would need the same memory again.
         if weight.is_floating_point()
         and weight.numel()
         and not all(torch.isfinite(end) for end in torch.aminmax(weight.detach()))
@@ -162,10 +163,10 @@ def _measure_memory(
     config: TrainConfig,
     world: World,
 ) -> int:
-    """Measure peak bytes on a part of the rows.
+    """Measure peak bytes with a part of the rows.
 
-    Memory grows in proportion to the number of rows of one length, so half the rows of the micro-batch that needs the
-    most are measured, and the rest is extrapolated. Dev rows, which need little without gradients, are all measured.
+    Memory is proportional to the number of rows of one length. So half of the rows of the largest micro-batch are
+    measured, and the rest is extrapolated. All dev rows are measured: without gradients they need little memory.
     """
     with start_training(module, config, len(rows), world) as state:
         micro_batches = list_micro_batches(
@@ -175,14 +176,16 @@ def _measure_memory(
         max_work = max(map(work, micro_batches))
         candidates = [batch for batch in micro_batches if work(batch) >= NEAR_MAX * max_work]
         largest = max(candidates, key=lambda batch: len(batch[0].ids))
-        # Half of the rows leaves room for the other half on a machine with little memory.
+        # Half of the rows is also possible on a machine that has too little memory for all.
         half = largest[: -(-len(largest) // 2)]
-        train_step(state, repeat_for_processes(largest[:1], world))  # allocates all that stays
+        train_step(
+            state, repeat_for_processes(largest[:1], world)
+        )  # allocates everything that stays allocated
         resting = _reset_memory(state)
         train_step(state, repeat_for_processes(half, world))
         peak = peak_memory(state.module.device)
         _reset_memory(state)
-        # Dev needs no gradients, so its largest micro-batch may be measured whole.
+        # Dev rows need no gradients, so their largest micro-batch is measured whole.
         largest_dev = max(list_micro_batches(state, [dev_rows]), key=work)
         measure_dev_loss(state.placement, repeat_for_processes(largest_dev, world), config.micro_tokens)
         peak_dev = peak_memory(state.module.device)
@@ -191,7 +194,7 @@ def _measure_memory(
 
 
 def _reset_memory(state: TrainingState) -> int:
-    """Release freed memory, count the peak from here on, and return the bytes in use."""
+    """Release freed memory, restart the measurement of the peak, and return the bytes in use."""
     device = state.module.device
     release_freed_memory()
     reset_peak_memory(device)
@@ -205,13 +208,13 @@ def estimate_speed(
     dev_rows: Sequence[TokenRow] = (),
     world: World = SINGLE,
 ) -> TrainingSpeed:
-    """Estimate the speed of `train` on these rows, to about 15% on a quiet machine.
+    """Estimate the speed of `train` on these rows, with an error of about 15% on an idle machine.
 
-    Times two steps (after one that is not timed) and a micro-batch of dev rows on an adapter that is thrown away.
-    `module` and the random state are unchanged afterwards. All processes of a `world` call it together.
+    After one untimed step, two steps and a micro-batch of dev rows are timed, with a temporary adapter. At the end
+    `module` and the random state are unchanged. All processes of a `world` must call it together.
     """
     batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
-    # The first step also loads code and allocates memory, so it is not timed.
+    # The first step is not timed, because it also loads code and allocates memory.
     timed = (batches * (TIMED_STEPS + 1))[1 : TIMED_STEPS + 1]
     with start_training(module, config, len(rows), world) as state:
         dev_batches = list_micro_batches(state, [dev_rows])
@@ -224,7 +227,7 @@ def estimate_speed(
         if timed_dev:
             measure_dev_loss(state.placement, timed_dev, config.micro_tokens)
         dev_ended = time.perf_counter()
-        # What was timed is scaled up by the work of all rows.
+        # Scale the times by the work of all rows.
         dev_factor = _sum_work(state, [dev_rows]) / _sum_work(state, [timed_dev]) if timed_dev else 0.0
         epoch_factor = _sum_work(state, batches) / _sum_work(state, timed)
     return TrainingSpeed((steps_ended - started) * epoch_factor, (dev_ended - steps_ended) * dev_factor)
@@ -233,13 +236,13 @@ def estimate_speed(
 def list_micro_batches(
     state: TrainingState, batches: Iterable[Sequence[TokenRow]]
 ) -> list[tuple[TokenRow, ...]]:
-    """List the micro-batches of these batches that process 0 computes."""
+    """List the micro-batches that process 0 computes of these batches."""
     split, limit = state.placement.split_micro_batches, state.config.micro_tokens
     return [micro_batch for batch in batches for micro_batch in split(batch, limit, rank=0)]
 
 
 def repeat_for_processes(rows: Sequence[TokenRow], world: World) -> list[TokenRow]:
-    """Make a batch of which every process computes `rows`."""
+    """Make a batch in which every process computes `rows`."""
     return [row for row in rows for _ in range(world.size)]
 
 

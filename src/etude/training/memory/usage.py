@@ -1,4 +1,4 @@
-"""Used and available memory, as the operating system or the accelerator reports it."""
+"""The used and available memory that the operating system or the accelerator reports."""
 
 import ctypes
 import sys
@@ -16,14 +16,14 @@ _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""The limit of a container; absent, or the word max, if there is none."""
+"""The memory limit of a container. Without a limit, the file is absent or contains the word max."""
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the system, which glibc does not do by itself.
+    """Return freed memory to the system, which glibc does not do automatically.
 
-    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces, which would otherwise stay allocated
-    until the end of training.
+    Reading and splitting 100,000 rows frees hundreds of megabytes in small pieces. Without this call they would stay
+    allocated until the end of training.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -32,7 +32,8 @@ def release_freed_memory() -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Make `peak_memory` count from now on, if the system allows it; else it counts from the start."""
+    """Make `peak_memory` measure from now on, if the system allows it; else it measures from the start of the
+    process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _RESET.exists():
@@ -43,21 +44,21 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak bytes: on the accelerator, else resident in this process; 0 if unknown."""
+    """Return the peak bytes: on the accelerator, else resident in this process; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return _read_bytes(_STATUS, "VmHWM")
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes in use: on the accelerator by this process, else resident in it; 0 if unknown."""
+    """Return the bytes that this process uses: on the accelerator, else resident; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return _read_bytes(_STATUS, "VmRSS")
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that this process can use, including those it already uses; 0 if unknown."""
+    """Return the bytes that this process can use, including the bytes that it already uses; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     free = _read_bytes(_MACHINE, "MemAvailable")
@@ -69,30 +70,30 @@ def available_memory(device: torch.device) -> int:
 
 
 def suggest_less_memory(config: TrainConfig, before_start: bool = False) -> str:
-    """Advise what to set so that a run needs less memory, in a sentence; `before_start`: less before its first step."""
+    """Return a sentence with settings that need less memory. `before_start`: less memory before the first step."""
     settings = [] if before_start else [f"micro_tokens: {max(1, config.micro_tokens // 2)}"]
     if config.weights == "full":
         settings.append("weights: lora")
     else:
         settings += [f"rank: {config.rank // 2}"] if config.rank > 1 else []
         settings += ["lora_layers: top-8"] if config.lora_layers == ALL else []
-    advice = f"Set train: {{{', '.join(settings)}}} or one of these, or" if settings else "Set"
+    advice = f"Set train: {{{', '.join(settings)}}} or only some of these settings, or" if settings else "Set"
     return f"{advice} a smaller model in the task file."
 
 
 @contextmanager
 def explain_memory_errors(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Turn an out-of-memory error within the `with` into a ModelError that says what to lower."""
+    """Context manager: convert an out-of-memory error into a ModelError with settings to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # On the processor torch has no class for it.
+        # On a CPU, torch has no class for this error.
         is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not is_memory and "DefaultCPUAllocator" not in str(error):
             raise
         device_name = "GPU" if device.type == "cuda" else "machine"
         raise ModelError(
-            f"The memory of the {device_name} ran out in training. {suggest_less_memory(config)}"
+            f"The {device_name} ran out of memory in training. {suggest_less_memory(config)}"
         ) from error
 
 

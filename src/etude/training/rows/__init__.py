@@ -1,1 +1,1 @@
-"""Token rows: batches, packing, and which tokens are learned."""
+"""Token rows: batches, packing, and counts of learned tokens."""

@@ -1,7 +1,7 @@
-"""Token rows into batches: which rows make a step, and how a step is split to fit memory.
+"""Make batches of token rows: the rows of each step, and the split of a step into parts that fit memory.
 
-A global batch is a fixed number of rows and is one step of the optimizer. A micro-batch is the part of it that is
-computed at once. No row is ever cut.
+A global batch is a fixed number of rows: one step of the optimizer. A micro-batch is a part of it that is computed at
+once. Rows are never cut.
 
 B = rows of a micro-batch, T = its longest row in tokens, N = learned tokens of a micro-batch.
 """
@@ -17,34 +17,34 @@ from etude.errors import InputError, Issue
 from etude.stats.sample import order_by_strata
 
 MICRO_BATCH_COST = 64
-"""Cost of one more micro-batch beyond its tokens, in tokens: measured on two CPU cores and used for GPUs unmeasured. It
-decides where batches are cut, not what is computed."""
+"""The cost of one more micro-batch in addition to its tokens, in tokens. Measured on two CPU cores, and used for GPUs
+without a measurement. It affects only how batches are split, not the result."""
 ATTENTION_PARITY = 1000
-"""Tokens of a row at which attention would take as long as all else: it takes 8% of a step of SmolLM2-135M at 76 tokens
-on two CPU cores. Like MICRO_BATCH_COST, used for other models and GPUs unmeasured."""
+"""With this many tokens in a row, attention would take as long as everything else. With SmolLM2-135M on two CPU cores,
+it takes 8% of a step at 76 tokens. For other models and GPUs it is used without a measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One conversation as token ids, and which of them the model learns to produce."""
+    """One conversation as token ids, and which of them the model learns."""
 
     id: str
-    """`file:line` where it is known."""
+    """`file:line` if known."""
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
-    """For each token whether it is learned and not only read; never for the first, which has nothing before it."""
+    """For each token, whether it is learned or only read. The first is never learned, because nothing is before it."""
     stratum: str = ""
-    """What the first rows of a partial epoch should have each of, such as the label."""
+    """A value, such as the label. The first rows of a partial epoch should contain every such value."""
 
     @property
     def num_trained(self) -> int:
-        """Tokens that are learned."""
+        """The number of learned tokens."""
         return sum(self.trained[1:])
 
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows padded on the right to one length, and the positions at which a learned token is predicted."""
+    """Rows padded on the right to the same length, and the positions at which a learned token is predicted."""
 
     rows: tuple[TokenRow, ...]
     ids: torch.Tensor
@@ -52,7 +52,7 @@ class MicroBatch:
     positions: torch.Tensor
     """(N,) indices into the flattened (B * T) positions whose next token is learned."""
     targets: torch.Tensor
-    """(N,) the next tokens themselves."""
+    """(N,) these next tokens."""
 
 
 def check_rows(
@@ -62,15 +62,17 @@ def check_rows(
     weight: Callable[[TokenRow], float] = attrgetter("num_trained"),
     group_size: int = 1,
 ) -> None:
-    """Raise InputError listing every row that cannot be trained on; `weight` and `group_size` are the loss's."""
+    """Raise InputError listing every row that cannot be trained on. `weight` and `group_size` belong to the loss."""
     longest = max((len(row.ids) for row in [*rows, *dev_rows]), default=0)
     issues = [issue for row in [*rows, *dev_rows] for issue in _check_row(row, max_tokens, weight, longest)]
     for side, side_rows in (("training rows", rows), ("dev rows", dev_rows)):
         if not side_rows:
-            issues.append(Issue(side, "there are none", "", "give at least one row"))
+            issues.append(Issue(side, "there are no rows", "", "add at least one row"))
         if len(side_rows) % group_size:
-            remedy = f"give a multiple of {group_size} rows"
-            issues.append(Issue(side, "the last group is not complete", f"{len(side_rows)} rows", remedy))
+            remedy = f"use a multiple of {group_size} rows"
+            issues.append(
+                Issue(side, "the last group of rows is incomplete", f"{len(side_rows)} rows", remedy)
+            )
     if issues:
         raise InputError(issues)
 
@@ -81,11 +83,13 @@ def _check_row(
     if len(row.ids) != len(row.trained):
         value = f"{len(row.ids)} tokens, {len(row.trained)} marks"
         return [
-            Issue(row.id, "the row has more tokens than marks, or fewer", value, "give each token one mark")
+            Issue(
+                row.id, "the numbers of tokens and marks of the row differ", value, "use one mark per token"
+            )
         ]
     issues = []
     if not weight(row) > 0:
-        remedy = "give the row an answer, or leave the row out"
+        remedy = "add an answer to the row, or leave the row out"
         issues.append(Issue(row.id, "no token of the row is learned", f"{len(row.ids)} tokens", remedy))
     if len(row.ids) > max_tokens:
         remedy = f"shorten the row, leave it out, or set train: {{max_tokens: {longest}}}"
@@ -99,7 +103,7 @@ def split_groups(rows: Sequence[TokenRow], group_size: int) -> list[Sequence[Tok
 
 
 def count_groups_per_step(rows_per_step: int, group_size: int) -> int:
-    """Number of groups in one global batch, at least one."""
+    """Return the number of groups in one global batch, at least one."""
     return max(1, rows_per_step // group_size)
 
 
@@ -111,14 +115,14 @@ def make_batches(
     group_size: int = 1,
     is_stratified: bool = False,
 ) -> list[tuple[TokenRow, ...]]:
-    """Make the global batches of one epoch. The order depends on seed, epoch and the number of rows only; with
-    `is_stratified` also on the strata, so that the first rows have each of them.
+    """Make the global batches of one epoch. The order depends only on seed, epoch and the number of rows; with
+    `is_stratified` also on the strata, so the first rows contain every stratum.
 
-    Every row comes once, together with its group; the last batch may be smaller.
+    Every row is in one batch, together with its group. The last batch may be smaller.
     """
     groups, size = split_groups(rows, group_size), count_groups_per_step(rows_per_step, group_size)
     order = list(range(len(groups)))
-    # Not the rows but their numbers are shuffled, so the order is the same on every machine.
+    # Shuffle the numbers of the rows and not the rows, so the order is the same on every machine.
     draw, strata = random.Random(f"{seed}/{epoch}"), [group[0].stratum for group in groups]
     if is_stratified and len(set(strata)) > 1:
         order = order_by_strata(strata, draw)
@@ -133,14 +137,14 @@ def make_batches(
 def choose_share(rows: Sequence[TokenRow], rank: int, size: int, group_size: int = 1) -> Sequence[TokenRow]:
     """Choose the rows that process `rank` of `size` computes.
 
-    The longest group first, each goes to the process with the fewest tokens so far. Every row goes to one process; a
-    process may get none.
+    Groups are assigned from the longest to the shortest, each to the process with the fewest tokens so far. Every row
+    belongs to one process; a process may have no rows.
     """
     if size == 1:
         return rows
     shares: list[list[TokenRow]] = [[] for _ in range(size)]
     tokens = [0] * size
-    # Longest first leaves the short ones to even out the shares.
+    # Long groups come first, so short groups can balance the shares.
     for group in sorted(split_groups(rows, group_size), key=count_tokens, reverse=True):
         smallest = tokens.index(min(tokens))
         shares[smallest] += group
@@ -151,13 +155,14 @@ def choose_share(rows: Sequence[TokenRow], rank: int, size: int, group_size: int
 def split_micro_batches(
     rows: Sequence[TokenRow], micro_tokens: int, is_packed: bool = False, group_size: int = 1
 ) -> list[tuple[TokenRow, ...]]:
-    """Split rows into micro-batches of similar length, so that the total of work and overhead is minimal.
+    """Split rows into micro-batches of similar length with the smallest sum of work and overhead.
 
-    No micro-batch exceeds `micro_tokens` with its padding, except a single group that is longer. `is_packed`: only
-    attention computes padding (packing.py). Exact, by dynamic programming over the groups, sorted by their longest row.
+    With its padding, no micro-batch exceeds `micro_tokens`, except a single group that is longer. `is_packed`: only
+    attention computes padding (packing.py). The optimum is exact, by dynamic programming over the groups, which are
+    sorted by their longest row.
     """
     groups = sorted(split_groups(rows, group_size), key=_max_length, reverse=True)
-    # best[end]: lowest cost of the first `end` groups; cut[end]: where their last micro-batch starts.
+    # best[end]: lowest cost of the first `end` groups; cut[end]: the start of their last micro-batch.
     best = [0.0] + [float("inf")] * len(groups)
     cut = [0] * (len(groups) + 1)
     for start, longest in enumerate(map(_max_length, groups)):
@@ -183,20 +188,20 @@ def count_tokens(rows: Sequence[TokenRow]) -> int:
 
 
 def compute_work(rows: Sequence[TokenRow], is_packed: bool) -> float:
-    """Compute the work of a micro-batch in tokens; a token of padding counts by its cost."""
+    """Compute the work of a micro-batch in tokens. A token of padding counts with its cost."""
     longest, tokens = _max_length(rows), count_tokens(rows)
     return tokens + _compute_padding_cost(longest, is_packed) * (longest * len(rows) - tokens)
 
 
 def _compute_padding_cost(longest: int, is_packed: bool) -> float:
-    # In tokens of a row; of packed rows only attention computes padding, and its share grows with the length.
+    # In tokens of a row. For packed rows, only attention computes padding, and its share grows with the length.
     return min(1.0, longest / ATTENTION_PARITY) if is_packed else 1.0
 
 
 def collate(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
-    """Pad rows on the right (with token 0, which no real token can attend to) and find the targets."""
+    """Pad rows on the right with token 0 and find the targets."""
     length = _max_length(rows)
-    # Token 0 as padding: attention is causal, so nothing that counts can see it.
+    # Any token can be padding: attention is causal, so no real token attends to it.
     ids = torch.tensor([row.ids + (0,) * (length - len(row.ids)) for row in rows], dtype=torch.long)
     positions = [
         number * length + i

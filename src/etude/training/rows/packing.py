@@ -1,13 +1,14 @@
-"""Packing: the rows of a micro-batch end to end, so that only attention computes padding, and a beginning that rows
-share is computed once: the question of a better and a worse answer, the instructions before every question.
+"""Packing: the rows of a micro-batch are put end to end, so only attention computes padding. A beginning that rows
+share is computed once, for example the question of a better and a worse answer, or the instructions before every
+question.
 
-Rows differ in length, and about a tenth of a padded micro-batch is padding. All of a decoder but its attention works on
-each token alone, so the rows can be one long row of (1, N) tokens. Attention splits it, computes the rows side by side
-(B, T), and puts its output back end to end. A shared beginning is in the long row once: under causal attention its
-tokens have the same states in all rows, and their gradients add up.
+Rows differ in length, and about a tenth of a padded micro-batch is padding. Except for attention, a decoder works on
+each token separately, so the rows can be one long row of (1, N) tokens. Attention splits it, computes the rows side by
+side (B, T), and puts its output end to end again. A shared beginning is in the long row once: with causal attention
+its tokens have the same states in all rows, and their gradients add up.
 
-B = rows, T = the longest row in tokens, N = tokens of all rows, shared ones once, H = heads, D = size of a head,
-F = features of a token. A slot is one of the B * T positions of rows side by side.
+B = rows, T = the longest row in tokens, N = tokens of all rows (shared tokens count once), H = heads, D = size of a
+head, F = features of a token. A slot is one of the B * T positions of rows side by side.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,18 +24,18 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Which token is in which slot."""
+    """The assignment of tokens to slots."""
 
     shape: tuple[int, int]
     """(B, T)"""
     slots: Tensor
     """(N,) the first slot of each token."""
     tokens: Tensor
-    """(B * T,) the token of each slot; any token at padding."""
+    """(B * T,) the token of each slot; an arbitrary token at padding."""
     padding: Tensor
-    """Slots without a token."""
+    """The slots without a token."""
     copies: Tensor
-    """Slots of a token that is also in an earlier row."""
+    """The slots whose token is also in an earlier row."""
 
     @property
     def positions(self) -> Tensor:
@@ -59,25 +60,26 @@ class Packing:
         tokens_NF = self.to_packed(slots_F)
         if not len(self.copies):
             return tokens_NF
-        # Summed in 32 bits, because many rows may share a beginning.
+        # Sum in 32 bits, because many rows may share a beginning.
         wide = tokens_NF.to(torch.promote_types(tokens_NF.dtype, torch.float32))
         copied = slots_F.index_select(0, self.copies).to(wide.dtype)
         return wide.index_add(0, self.tokens.index_select(0, self.copies), copied).to(tokens_NF.dtype)
 
 
 def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence[int] = ()) -> Packing | None:
-    """Build the packing of rows of these lengths, padded on the right; None if nothing is padded or shared.
+    """Build the packing of rows of these lengths, padded on the right; None if there is no padding and no shared
+    token.
 
-    Each row begins with `shared` tokens of the row before it (none by default; 0 for the first row).
+    `shared`: for each row, the number of its first tokens that the row before also has (default: 0 for all rows).
     """
     longest, starts = max(lengths, default=0), [*shared] or [0] * len(lengths)
     if sum(lengths) - sum(starts) == longest * len(lengths):
         return None
     column = torch.arange(longest)
-    # Masks over (B, T): slots that hold a token, and those that hold it for the first time.
+    # Masks over (B, T): the slots with a token, and the slots with the first copy of a token.
     is_token = column < torch.tensor(lengths)[:, None]
     is_first = is_token & (column >= torch.tensor(starts)[:, None])
-    # Tokens are numbered in the order of their first slots; shared ones repeat those of the row before.
+    # Tokens are numbered in the order of their first slots. Shared tokens have the numbers from the row before.
     tokens = (is_first.flatten().cumsum(0) - 1).view(is_token.shape)
     for row, start in enumerate(starts):
         tokens[row, :start] = tokens[row - 1, :start]
@@ -87,7 +89,8 @@ def build_packing(lengths: Sequence[int], device: torch.device, shared: Sequence
 
 
 def count_shared_tokens(rows: Sequence[Sequence[int]]) -> list[int]:
-    """For each row of token ids, count how many of its first are also those of the row before; 0 for the first row."""
+    """For each row of token ids, count its first tokens that are the same as in the row before; 0 for the first
+    row."""
     counts = [0]
     for previous, row in pairwise(rows):
         differences = (i for i, (a, b) in enumerate(zip(previous, row, strict=False)) if a != b)
@@ -105,7 +108,7 @@ def get_packing() -> Packing | None:
 
 @contextmanager
 def use_packing(packing: Packing) -> Iterator[None]:
-    """Use this packing for the forwards within the `with`."""
+    """Context manager: use this packing for all forwards."""
     token = _current.set(packing)
     try:
         yield
@@ -126,7 +129,7 @@ def pack(packing: Packing, output: Tensor) -> Tensor:
 
 
 def has_packed_shape(packing: Packing, *heads: Tensor) -> bool:
-    """Whether all are (1, H, N, D) with as many tokens as the packing."""
+    """Whether all tensors are (1, H, N, D) with the packing's number of tokens."""
     num_tokens = len(packing.slots)
     return all(states.shape[0] == 1 and states.shape[2] == num_tokens for states in heads)
 

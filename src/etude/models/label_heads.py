@@ -1,0 +1,232 @@
+"""Linear classifiers for several labels per row, and for a score on a scale.
+
+Both consist of yes-or-no models over the same features, so they share training, calibration and files. Probabilities
+are computed from logits divided by one temperature, which is fitted on held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit
+
+from etude.models.classical import Features, Linear, create_classifier
+from etude.stats import make_kappa_sample
+from etude.text.label_lists import join_labels, measure_overlap, split_labels
+
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
+
+THRESHOLDS = np.linspace(0.05, 0.95, 37)
+"""The candidates for thresholds: probabilities from which a label applies."""
+MIN_LABEL_ROWS = 10
+"""A label has its own threshold only with at least this many held-out rows; with fewer, it would fit noise."""
+RULES: Mapping[str, Callable[[NDArray[Any]], NDArray[np.intp]]] = {
+    "mode": lambda chances: chances.argmax(axis=1),
+    "median": lambda chances: (chances.cumsum(axis=1)[:, :-1] < 0.5).sum(axis=1),
+    "mean": lambda chances: np.rint(chances @ np.arange(chances.shape[1])).astype(np.intp),
+}
+"""From the probabilities of scores, (rows, scores), to the position of the answer."""
+TINY = 1e-6  # lower limit of a score's probability if the heads contradict each other
+
+
+@dataclass
+class BinaryHeads(Linear):
+    """Yes-or-no models, one per row of the coefficients."""
+
+    @classmethod
+    def fit_targets(
+        cls,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        targets: NDArray[np.float32],
+        seed: int,
+        encoder: Encoder | None,
+        **values: Any,
+    ) -> Self:
+        """Fit a model for each column of `targets`, shape (texts, heads), of 0 and 1."""
+        features, rows = (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
+        coefficients = np.zeros((targets.shape[1], rows.shape[1]), np.float32)
+        # Without rows of both kinds, a head can learn only their frequency.
+        shares = (targets.sum(axis=0) + 0.5) / (len(texts) + 1)
+        intercepts = np.log(shares / (1 - shares)).astype(np.float32)
+        for head in np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0)):
+            model = create_classifier(seed, encoder).fit(rows, targets[:, head])
+            coefficients[head], intercepts[head] = model.coef_[0], model.intercept_[0]
+        return cls(tuple(labels), features, coefficients, intercepts, **values)
+
+    def compute_chances(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Compute the probability of yes, shape (texts, heads)."""
+        return np.asarray(expit(self.compute_margins(texts).astype(np.float64) / self.temperature))
+
+    def fit_temperature(self, texts: Sequence[str], labels: Sequence[str]) -> float:
+        """Find the temperature with the smallest log-loss over all heads."""
+        if not texts:
+            return self.temperature
+        signed = self.compute_margins(texts) * (2 * self.encode_labels(labels) - 1)
+        result = minimize_scalar(
+            lambda log: -float(log_expit(signed / np.exp(log)).mean()), bounds=(-4.0, 4.0), method="bounded"
+        )
+        return float(np.exp(result.x))
+
+
+@dataclass
+class LabelHeads(BinaryHeads):
+    """One model for each label against the others. A label applies if its probability reaches its threshold."""
+
+    kind: ClassVar[str] = "label_heads"
+    extras: ClassVar[tuple[str, ...]] = ("thresholds", "min_labels")
+    calibrated: ClassVar[tuple[str, ...]] = ("temperature", "thresholds")
+
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Label -> threshold; "" for labels without their own threshold. If that is missing too, it is 0.5."""
+    min_labels: int = 0
+    """1 if every training row had a label. Then a row without labels gets its likeliest label."""
+
+    @classmethod
+    def fit_lists(
+        cls, texts: Sequence[str], outputs: Sequence[str], seed: int, encoder: Encoder | None = None
+    ) -> LabelHeads:
+        """Fit on lists of labels, at least one of which must not be empty."""
+        lists = [split_labels(output) for output in outputs]
+        labels = sorted({label for labels in lists for label in labels})
+        min_labels = int(all(lists))
+        return cls.fit_targets(
+            texts, labels, _encode_lists(lists, labels), seed, encoder, min_labels=min_labels
+        )
+
+    def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
+        """Return 1 for each label of a row, shape (rows, labels); labels that training had not are left out."""
+        return _encode_lists([split_labels(output) for output in outputs], self.labels)
+
+    def compute_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Compute the log-probability that each label applies, shape (texts, labels)."""
+        return np.log(np.maximum(self.compute_chances(texts), TINY)).astype(np.float32)
+
+    def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Return the labels that apply as one text, and the log-probability that all are right, as if they were
+        independent."""
+        chances = np.exp(logs.astype(np.float64))
+        applies = chances >= self._list_thresholds()
+        if self.min_labels:
+            applies[np.arange(len(chances)), chances.argmax(axis=1)] |= ~applies.any(axis=1)
+        sure = np.log(np.maximum(np.where(applies, chances, 1 - chances), TINY)).sum(axis=1)
+        return [
+            (join_labels(self.labels[label] for label in np.flatnonzero(row)), float(log))
+            for row, log in zip(applies, sure, strict=True)
+        ]
+
+    def calibrate(self, texts: Sequence[str], outputs: Sequence[str]) -> LabelHeads:
+        """Fit temperature and thresholds on held-out rows. A label's threshold has its largest F1. The shared
+        threshold of labels in few rows is the one with which rows agree best with their lists."""
+        if not texts:
+            return self
+        heads = replace(self, temperature=self.fit_temperature(texts, outputs))
+        chances, targets = heads.compute_chances(texts), self.encode_labels(outputs).astype(bool)
+        gold = [split_labels(output) for output in outputs]
+
+        def score_shared(threshold: float) -> float:
+            decided = replace(heads, thresholds={"": threshold}).decide(np.log(np.maximum(chances, TINY)))
+            pairs = zip(gold, decided, strict=True)
+            return float(
+                np.mean([measure_overlap(labels, split_labels(text)) for labels, (text, _) in pairs])
+            )
+
+        thresholds = {"": _choose_best(score_shared)}
+        for label in np.flatnonzero(targets.sum(axis=0) >= MIN_LABEL_ROWS):
+            column, right = chances[:, label], targets[:, label]
+
+            def score_label(
+                threshold: float, column: NDArray[np.float64] = column, right: NDArray[np.bool_] = right
+            ) -> float:
+                applies = column >= threshold
+                return float(2 * (applies & right).sum() / max(applies.sum() + right.sum(), 1))
+
+            thresholds[self.labels[label]] = _choose_best(score_label)
+        return replace(heads, thresholds=thresholds)
+
+    def _list_thresholds(self) -> NDArray[np.float64]:
+        shared = self.thresholds.get("", 0.5)
+        return np.array([self.thresholds.get(label, shared) for label in self.labels])
+
+
+@dataclass
+class ScoreHeads(BinaryHeads):
+    """Scores on a scale. A model for each step predicts whether the score is above it (Frank and Hall 2001). The answer
+    is the likeliest score, the median or the rounded mean, which is good between near scores and bad between the ends
+    of the scale."""
+
+    kind: ClassVar[str] = "score_heads"
+    extras: ClassVar[tuple[str, ...]] = ("rule",)
+    calibrated: ClassVar[tuple[str, ...]] = ("temperature", "rule")
+
+    rule: str = "mode"
+    """One of RULES."""
+
+    @classmethod
+    def fit_scores(
+        cls,
+        texts: Sequence[str],
+        scores: Sequence[str],
+        scale: Sequence[str],
+        seed: int,
+        temperature: float = 1.0,
+        encoder: Encoder | None = None,
+    ) -> ScoreHeads:
+        """Fit on scores. Each is a value of `scale`, which is ordered from the lowest to the highest."""
+        targets = _encode_scores(scores, scale)
+        return cls.fit_targets(texts, scale, targets, seed, encoder, temperature=temperature)
+
+    def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
+        """Return 1 for each step below the score, shape (rows, labels - 1)."""
+        return _encode_scores(outputs, self.labels)
+
+    def compute_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Compute the log-probability of every score, shape (texts, labels)."""
+        # A score above a step is also above all lower steps.
+        above = np.minimum.accumulate(self.compute_chances(texts), axis=1)
+        ends = np.ones((len(above), 1)), np.zeros((len(above), 1))
+        chances = -np.diff(np.hstack([ends[0], above, ends[1]])) + TINY
+        return np.asarray(np.log(chances / chances.sum(axis=1, keepdims=True)), np.float32)
+
+    def calibrate(self, texts: Sequence[str], outputs: Sequence[str]) -> ScoreHeads:
+        """Fit the temperature on held-out rows, and choose the rule with the best kappa; the first of equal ones."""
+        if not texts:
+            return self
+        heads = replace(self, temperature=self.fit_temperature(texts, outputs))
+        logs, gold = heads.compute_log_probabilities(texts), [self.labels.index(output) for output in outputs]
+        kappas = {name: make_kappa_sample(gold, decide(np.exp(logs))).value for name, decide in RULES.items()}
+        return replace(heads, rule=max(kappas, key=lambda name: kappas[name]))
+
+    def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Return the score by the rule and its log-probability."""
+        best = RULES[self.rule](np.exp(logs))
+        return [(self.labels[score], float(logs[row, score])) for row, score in enumerate(best)]
+
+
+load_label_heads, load_score_heads = LabelHeads.load, ScoreHeads.load
+
+
+def _encode_lists(lists: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.float32]:
+    numbers = {label: number for number, label in enumerate(labels)}
+    targets = np.zeros((len(lists), len(labels)), np.float32)
+    for row, row_labels in enumerate(lists):
+        targets[row, [numbers[label] for label in row_labels if label in numbers]] = 1
+    return targets
+
+
+def _encode_scores(scores: Sequence[str], scale: Sequence[str]) -> NDArray[np.float32]:
+    positions = np.array([scale.index(score) for score in scores])[:, None]
+    return (positions > np.arange(len(scale) - 1)).astype(np.float32)
+
+
+def _choose_best(score: Callable[[float], float]) -> float:
+    """Return the threshold with the best score; among several, the middle one, which is not at an edge."""
+    scores = np.array([score(float(threshold)) for threshold in THRESHOLDS])
+    best = THRESHOLDS[scores >= scores.max() - 1e-12]
+    return float(best[len(best) // 2])

@@ -1,0 +1,91 @@
+"""/v1/responses: answers as items. With --jobs they are stored, and a client can continue them by their id."""
+
+import asyncio
+
+from fastapi import Request
+from fastapi.responses import Response
+from pydantic import ValidationError
+
+from etude.hosted.response_store import ResponseStore, create_response_id
+from etude.serve.answering import PreparedAnswer, respond
+from etude.serve.generation import build_chat_request
+from etude.serve.item_schemas import ITEMS, CreateResponseRequest, Item, list_items
+from etude.serve.response_object import ResponseBuilder
+from etude.serve.schemas import Json
+from etude.serve.server import HostedState, Server, ServerState
+from etude.web.api_errors import ApiError, to_body_error
+
+PARAMETERS = {
+    "messages": "input",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "response_format.json_schema": "text.format.schema",
+}
+"""Name of a field in errors about a chat -> its name in this route."""
+
+
+async def create_response(body: CreateResponseRequest, request: Request, server: ServerState) -> Response:
+    """Answer a list of items."""
+    prepared = await asyncio.to_thread(prepare_response, server, body)
+    return await respond(server, prepared, request)
+
+
+async def get_response(response_id: str, hosted: HostedState, stream: bool = False) -> Json:
+    """Return a stored response."""
+    if stream:
+        raise ApiError(501, "A stored response cannot be streamed.", "stream", "not_supported")
+    return (await asyncio.to_thread(hosted.responses.get, response_id))[0]
+
+
+async def delete_response(response_id: str, hosted: HostedState) -> Json:
+    """Delete a stored response."""
+    await asyncio.to_thread(hosted.responses.delete, response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAnswer:
+    """Convert the body, with the earlier conversation from disk. Raises ApiError if the server cannot answer it."""
+    served, settings = server.find_model(body.model), server.settings
+    store = server.hosted.responses if server.hosted else None
+    items = [*_read_earlier(store, body.previous_response_id), *list_items(body.input)]
+    try:
+        request = build_chat_request(served, body.to_chat(items), settings.limits, settings.strict)
+    except ValidationError as error:
+        raise to_body_error(error.errors()) from error
+    except ApiError as error:
+        param = PARAMETERS.get(error.param or "", error.param)
+        raise ApiError(error.status, error.message, param, error.code) from error
+    is_stored = store is not None and body.store is not False
+
+    def save(response: Json) -> None:
+        if store is None or not is_stored:
+            return
+        try:
+            store.add(response, ITEMS.dump_python(items, mode="json"))
+        except OSError as error:
+            message = (
+                f"The server cannot store the response ({error.strerror}). Send it again with store: false."
+            )
+            raise ApiError(507, message, "store", "not_saved") from error
+
+    response_id = create_response_id()
+    builder = ResponseBuilder(response_id, body, request, is_stored, save)
+    return PreparedAnswer(
+        response_id, request, builder.build_body, builder.build_events if body.stream else None
+    )
+
+
+def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[Item]:
+    """Read the conversation up to a response, including its output."""
+    if response_id is None:
+        return []
+    if store is None:
+        message = "This server does not store responses. Start it with --jobs FOLDER, or send the whole conversation."
+        raise ApiError(400, message, "previous_response_id", "jobs_off")
+    try:
+        response, items = store.get(response_id)
+    except ApiError as error:
+        message = f"Previous response with id '{response_id}' not found."
+        code = "previous_response_not_found"
+        raise ApiError(400, message, "previous_response_id", code) from error
+    return ITEMS.validate_python([*items, *response["output"]])

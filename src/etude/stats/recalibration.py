@@ -1,0 +1,115 @@
+"""Maps from the confidence that a classifier states to one that holds, chosen by cross-validation.
+
+Both are logistic in the log-odds of the answered label: a temperature (Guo et al. 2017), and Platt's slope and
+intercept (1999). A map never changes which of two answers is surer.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from math import exp, log, log1p
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from etude.stats.intervals import mean_error
+from etude.stats.sample import FloatArray, sum_by_unit
+
+EDGE = 1e-6  # confidences are moved to at least this distance from 0 and 1
+FOLDS = 5
+MIN_UNITS = 30  # with fewer units, chance would decide between maps
+Z = 1.6448536269514722  # one-sided 95%
+MAX_SLOPE = 20.0
+
+MAPS = ("temperature", "Platt")
+"""The simplest first: a slope, and a slope with an intercept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibration:
+    """The log-odds of a recalibrated confidence: `slope` times those of the stated one, plus `intercept`."""
+
+    kind: str
+    slope: float
+    intercept: float = 0.0
+
+    def apply(self, confidence: float) -> float:
+        """Recalibrate one confidence."""
+        clipped = min(max(confidence, EDGE), 1 - EDGE)
+        return 1 / (1 + exp(-self.slope * (log(clipped) - log1p(-clipped)) - self.intercept))
+
+    def invert(self, probability: float) -> float:
+        """Find the confidence that becomes a probability; 0 or 1 if none does."""
+        log_odds = (log(probability) - log1p(-probability) - self.intercept) / max(self.slope, EDGE)
+        return 1 / (1 + exp(min(max(-log_odds, -700.0), 700.0)))
+
+
+class RecalibrationChoice(NamedTuple):
+    """A map that helps, and the cross-validated Brier scores without and with it."""
+
+    recalibration: Recalibration
+    brier_before: float
+    brier_after: float
+
+
+def choose_recalibration(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None, seed: int = 0
+) -> RecalibrationChoice | None:
+    """Choose the map that lowers the Brier score by more than noise; None if none does, or for few units.
+
+    Each map is compared with the best simpler one, which is no map at first, on rows that it was not fitted on (5 folds
+    of units): the mean gain has to be above 0 with 95% confidence, one-sided.
+    """
+    confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    names = [str(unit) for unit in (range(len(hits)) if units is None else units)]
+    unit_names, codes = np.unique(names, return_inverse=True)
+    if len(unit_names) < MIN_UNITS:
+        return None
+    fold_of = (np.random.default_rng(seed).permutation(len(unit_names)) % FOLDS)[codes]
+    best, losses = "", (confidences - hits) ** 2
+    before = float(losses.mean())
+    for kind in MAPS:
+        mapped = np.empty_like(confidences)
+        for fold in range(FOLDS):
+            fitted = fit_recalibration(kind, confidences[fold_of != fold], hits[fold_of != fold])
+            held_out = fold_of == fold
+            mapped[held_out] = [fitted.apply(value) for value in confidences[held_out]]
+        mapped_losses = (mapped - hits) ** 2
+        sums = sum_by_unit(np.column_stack([losses - mapped_losses, np.ones_like(losses)]), names)
+        gain = float(sums[:, 0].sum() / sums[:, 1].sum())
+        error = mean_error((sums[:, 0] - gain * sums[:, 1]) / sums[:, 1].mean())
+        if gain > Z * error:
+            best, losses = kind, mapped_losses
+    if not best:
+        return None
+    return RecalibrationChoice(fit_recalibration(best, confidences, hits), before, float(losses.mean()))
+
+
+def fit_recalibration(kind: str, confidence: npt.ArrayLike, right: npt.ArrayLike) -> Recalibration:
+    """Fit one of MAPS by maximum likelihood, with Platt's smoothed targets, so that rows all right or all wrong have a
+    finite fit. Slopes are not negative."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    clipped = np.clip(np.asarray(confidence, dtype=np.float64), EDGE, 1 - EDGE)
+    hits, log_odds = np.asarray(right, dtype=np.float64), np.log(clipped) - np.log1p(-clipped)
+    features = np.column_stack([log_odds, np.ones_like(log_odds)])[:, : 1 + (kind == "Platt")]
+    num_right, num_wrong = hits.sum(), (1 - hits).sum()
+    targets = np.where(hits == 1, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2))
+
+    def compute_loss(parameters: FloatArray) -> float:
+        logits = features @ parameters
+        return float((np.logaddexp(0, logits) - targets * logits).mean())
+
+    def compute_gradient(parameters: FloatArray) -> FloatArray:
+        return np.asarray(features.T @ (expit(features @ parameters) - targets)) / len(targets)
+
+    result = minimize(
+        compute_loss,
+        np.array([1.0, 0.0])[: features.shape[1]],
+        jac=compute_gradient,
+        method="L-BFGS-B",
+        bounds=[(0.0, MAX_SLOPE), (None, None)][: features.shape[1]],
+        options={"ftol": 1e-16, "gtol": 1e-10},
+    )
+    return Recalibration(kind, *map(float, result.x))

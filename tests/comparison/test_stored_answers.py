@@ -1,0 +1,119 @@
+"""Stored answers of other models: scored as any row, never recommended, and compared with what Étude recommends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_verdict import make_ladder, make_scores
+
+from etude.comparison.compare import compare
+from etude.comparison.decide import make_verdict
+from etude.comparison.stored_answers import FILE
+from etude.data.formats import read_rows
+from etude.errors import InputError
+from etude.report.markdown import escape
+from etude.runs.verdict import MethodResult, VerdictInputs
+from etude.stats import estimate
+from etude.task import RowSource
+from small_task import write_task
+
+NAME = "ft:gpt-4o-mini:acme::abc/1"
+METHODS = "methods: [baseline, prompt]\nmetric: exact_match\n"
+
+
+def write_stored_task(folder: Path, right: int = 5, **changes: str) -> Path:
+    """A task whose rows have answers of a model that is right on `right` of 6 rows; `changes`: id -> other answer."""
+    task = write_task(folder, more=METHODS)
+    rows = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        text = str(row["output"]) if number % 6 < right else "" if number % 2 else "no"
+        row |= {"id": str(number), "stored": {NAME: text}}
+    (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = task.read_text().replace(
+        "examples: examples.jsonl",
+        "examples: {file: examples.jsonl, input: input, output: output, id: id, answers: [stored]}",
+    )
+    task.write_text(text)
+    return task
+
+
+def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Path) -> None:
+    task = write_stored_task(tmp_path / "with")
+    comparison = compare(task)
+    *own, stored = comparison.verdict.ladder
+    lines = [json.loads(line) for line in (comparison.run.folder / FILE).read_text().splitlines()]
+    assert {line["model"] for line in lines} == {NAME}
+    rights = [float(line["answer"] == line["expected"]) for line in lines]
+    expected = estimate(rights, [line["unit"] for line in lines])
+    assert (stored.method, stored.is_stored, stored.estimate) == (NAME, True, expected)
+    assert NAME in comparison.verdict.sentence
+    assert NAME not in comparison.verdict.costs
+    assert f"Stored answers of {NAME}" in (comparison.run.folder / "report.html").read_text()
+    assert escape(NAME) in (comparison.run.folder / "report.md").read_text()
+    plain = task.read_text().replace(", answers: [stored]", "")
+    (tmp_path / "with" / "plain.yaml").write_text(plain)
+    without = compare(tmp_path / "with" / "plain.yaml").verdict
+    assert [(row.method, row.estimate) for row in without.ladder] == [
+        (row.method, row.estimate) for row in own
+    ]
+    assert without.recommended == comparison.verdict.recommended
+
+
+def test_a_test_row_without_an_answer_is_an_error_with_its_line(tmp_path: Path) -> None:
+    task = write_stored_task(tmp_path)
+    file = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows[::2]:
+        row["stored"] = {"prompt": "x"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError) as caught:
+        compare(task)
+    issues = caught.value.issues
+    assert "the name of a method" in issues[0].message
+    missing = [issue for issue in issues[1:] if issue.value]
+    assert {issue.value for issue in missing} == {repr(NAME), "'prompt'"}
+    assert all(issue.location.startswith("examples.jsonl:") for issue in missing)
+
+
+def test_an_empty_answer_is_an_answer_and_an_absent_one_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    lines = [{"input": "a", "output": "b", "old": text} for text in ("", "x", None, 3)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = read_rows(RowSource(file, answers=("old",))).examples
+    assert [dict(row.answers) for row in rows] == [{"old": ""}, {"old": "x"}, {}, {"old": "3"}]
+
+
+def add_stored(inputs: VerdictInputs, scores: list[float]) -> VerdictInputs:
+    return replace(inputs, methods=[*inputs.methods, MethodResult("old", False, scores, is_stored=True)])
+
+
+@given(st.integers(0, 400), st.integers(0, 399))
+@settings(max_examples=25)
+def test_stored_answers_are_never_recommended(right: int, start: int) -> None:
+    inputs = make_ladder({"baseline": 250, "few_shot": 300, "fine_tune": 310}, resamples=200)
+    verdict = make_verdict(add_stored(inputs, make_scores(right, 400, start)))
+    assert verdict.recommended in (None, "few_shot", "fine_tune")
+    assert verdict.leaning != "old"
+    assert "old" in verdict.sentence
+    gap = verdict.pairs[-1].difference if verdict.leaning == "fine_tune" else verdict.pairs[-2].difference
+    says_yes, says_no = (
+        "can replace old: " in verdict.sentence,
+        "answers of old are better" in verdict.sentence,
+    )
+    assert says_yes == (gap.low >= -inputs.margin)
+    assert says_no == (not says_yes and gap.high < 0)
+
+
+def test_the_target_is_for_what_can_be_served() -> None:
+    inputs = make_ladder({"baseline": 250, "few_shot": 300}, target=0.9)
+    verdict = make_verdict(add_stored(inputs, np.ones(400).tolist()))
+    assert verdict.target is not None
+    assert verdict.target.met_by is None
+    assert "No method is good enough" in verdict.sentence
+    assert "The stored answers of old are better than few_shot" in verdict.sentence

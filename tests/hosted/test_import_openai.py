@@ -1,0 +1,321 @@
+"""`etude import openai`: what people saved of OpenAI's API becomes a task, and stored answers keep their numbers."""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import yaml
+from test_evals import EXACT, FAKE, LABEL, LIKE, inline, run
+
+from etude.cli import main
+from etude.comparison.compare import compare
+from etude.errors import InputError
+from etude.graders.grade import Tools, grade
+from etude.hosted.import_openai import import_openai
+from etude.hosted.stores import HostedStores
+from etude.task import load_task
+from etude.types import Example, Message
+from serving import serve_as, serving
+from small_task import rows
+
+TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
+SYSTEM = {"role": "system", "content": "You are a librarian."}
+
+
+def to_chat(row: dict[str, Any]) -> dict[str, Any]:
+    question, answer = (
+        {"role": role, "content": row[key]} for role, key in (("user", "input"), ("assistant", "output"))
+    )
+    return {"messages": [SYSTEM, question, answer]}
+
+
+def write_json_lines(file: Path, lines: list[Any]) -> None:
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def save_export(
+    folder: Path, kind: str = "extract", criteria: tuple[Any, ...] = (EXACT, LIKE, LABEL)
+) -> Path:
+    """A folder as people saved it: a job with both files, an eval with a run, and the run's output items."""
+    folder.mkdir()
+    every_row, draw = rows(kind, 270), random.Random(1)
+    write_json_lines(folder / "file-train1.jsonl", list(map(to_chat, every_row[:160])))
+    write_json_lines(folder / "validation rows.jsonl", list(map(to_chat, every_row[150:180])))
+    job = {"object": "fine_tuning.job", "id": "ftjob-1", "status": "succeeded", "fine_tuned_model": TUNED}
+    job |= {"training_file": "file-train1", "validation_file": "file-val1", "result_files": ["file-res1"]}
+    file = {"object": "file", "id": "file-val1", "filename": "validation rows.jsonl"}
+    (folder / "jobs.json").write_text(
+        json.dumps({"object": "list", "data": [job], "has_more": False}, indent=1)
+    )
+    (folder / "files.json").write_text(json.dumps([file]))
+    testing_criteria = [criterion | {"id": f"{criterion['name']}-7"} for criterion in criteria]
+    evaluation = {"object": "eval", "id": "eval_1", "name": "books", "testing_criteria": testing_criteria}
+    (folder / "eval.json").write_text(json.dumps(evaluation, indent=1))
+    template = [SYSTEM, {"role": "user", "content": "{{item.question}}"}]
+    source = {
+        "type": "completions",
+        "model": TUNED,
+        "input_messages": {"type": "template", "template": template},
+    }
+    run = {
+        "object": "eval.run",
+        "id": "evalrun_1",
+        "eval_id": "eval_1",
+        "model": TUNED,
+        "data_source": source,
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    items = []
+    for row in every_row[170:]:
+        item = {"question": row["input"], "answer": row["output"]}
+        sample = {"output": [{"role": "assistant", "content": draw.choice([row["output"]] * 4 + ["no", ""])}]}
+        result = {"object": "eval.run.output_item", "run_id": "evalrun_1", "eval_id": "eval_1"}
+        grades = [
+            {"name": criterion["id"], "passed": sample["output"][0]["content"] == row["output"]}
+            for criterion in testing_criteria
+        ]
+        items.append(result | {"datasource_item": item, "sample": sample, "results": grades})
+    write_json_lines(folder / "items.jsonl", items)
+    return folder
+
+
+def load_lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_an_export_becomes_a_task_with_the_old_answers_as_a_column(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    imported = import_openai(folder)
+    text = " ".join(imported.sentences)
+    assert not imported.issues
+    assert "Imported into the check in checks.py: exact and alike." in text
+    assert "judged (label_model): a model grades the answer" in text
+    assert "(100 agree)" in text
+    task, target = load_task(imported.task_file), imported.task_file.parent
+    assert (task.kind, task.metric, task.check and task.check.function) == ("extract", "passes", "passes")
+    test, examples = load_lines(target / "test.jsonl"), load_lines(target / "examples.jsonl")
+    assert (len(test), len(examples)) == (100, 160 + 30 - 10), "10 rows are in the test"
+    assert {turn["content"] for row in test for turn in row["messages"] if turn["role"] == "system"} == {
+        SYSTEM["content"]
+    }
+    assert all(list(row["answers"]) == [TUNED] for row in test)
+    inputs = [{row["messages"][1]["content"] for row in side} for side in (test, examples)]
+    assert not inputs[0] & inputs[1]
+
+
+def test_the_check_grades_as_the_eval_did(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    task = load_task(import_openai(folder).task_file)
+    assert task.check is not None
+    passes = task.check.load()
+    for line in load_lines(folder / "items.jsonl"):
+        answer, item = line["sample"]["output"][0]["content"], line["datasource_item"]
+        example = Example("1", (Message("user", item["question"]),), item["answer"])
+        graded = [
+            grade(criterion, item, {"output_text": answer}, Tools()).passed for criterion in (EXACT, LIKE)
+        ]
+        assert passes(example, answer) == all(graded)
+
+
+@pytest.mark.real
+def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(tmp_path: Path) -> None:
+    """The same answers, graded by a run of this server's evals and by `etude compare`: one share, one interval."""
+    saved, every_row = tmp_path / "saved", rows("answer", 100)
+    saved.mkdir()
+    items = [
+        {"item": {"question": row["input"], "answer": row["output"]}, "sample": {"output_text": text}}
+        for number, row in enumerate(every_row)
+        for text in [row["output"] if number % 5 else "Title: no\nAges: 3"]
+    ]
+    with serving(serve_as("luma", FAKE), hosted=HostedStores(tmp_path / "data", {})) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+        schema = {"type": "object", "properties": {"question": {"type": "string"}}}
+        source: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
+        evaluation = client.evals.create(
+            name="books", data_source_config=source, testing_criteria=[EXACT, LIKE]
+        )
+        done = run(client, evaluation.id, inline(items))
+        outputs = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, limit=100)
+        for name, page in (("eval", evaluation), ("run", done), ("items", outputs)):
+            (saved / f"{name}.json").write_text(page.to_json(), encoding="utf-8")
+    write_json_lines(saved / "file-1.jsonl", list(map(to_chat, rows("answer", 100, seed=9))))
+    job = {"object": "fine_tuning.job", "id": "ftjob-1", "training_file": "file-1", "status": "succeeded"}
+    (saved / "job.json").write_text(json.dumps(job))
+    task = import_openai(saved).task_file
+    settings = yaml.safe_load(task.read_text(encoding="utf-8"))
+    settings |= {"model": "fake", "methods": ["baseline", "prompt"], "encoder": "none"}
+    task.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    stored = compare(task).verdict.ladder[-1]
+    rate = done.etude["pass_rate"]
+    assert stored.is_stored
+    assert [stored.estimate.value, stored.estimate.n] == [rate["value"], rate["n"]]
+    assert [stored.estimate.low, stored.estimate.high] == pytest.approx([rate["low"], rate["high"]])
+    assert done.result_counts.passed == round(stored.estimate.value * 100)
+
+
+def test_labels_need_no_check(tmp_path: Path) -> None:
+    imported = import_openai(save_export(tmp_path / "saved", "classify", (EXACT,)))
+    task = load_task(imported.task_file)
+    assert (task.kind, task.check, task.metric) == ("classify", None, None)
+    other = import_openai(save_export(tmp_path / "other", "classify", (EXACT, LIKE)))
+    assert load_task(other.task_file).kind == "answer"
+
+
+def test_a_job_alone_is_tested_on_its_validation_file(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    for name in ("eval.json", "run.json", "items.jsonl"):
+        (folder / name).unlink()
+    imported = import_openai(folder, tmp_path / "out")
+    assert len(load_lines(tmp_path / "out" / "test.jsonl")) == 30
+    assert "without stored answers" in " ".join(imported.sentences)
+    assert load_task(imported.task_file).check is None
+
+
+def test_every_error_of_a_folder_is_reported_with_its_line(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    lines = (folder / "items.jsonl").read_text().splitlines()
+    lines[3], lines[5] = "{no json", json.dumps({"object": "eval.run.output_item", "run_id": 7})
+    (folder / "items.jsonl").write_text("\n".join(lines))
+    (folder / "validation rows.jsonl").write_text('{"messages": []}\n')
+    (folder / "file-train1.jsonl").unlink()
+    (folder / "broken.json").write_text('{\n"object": "eval",\n}')
+    (folder / "lost.json").write_text(
+        json.dumps({"object": "eval.run", "id": "r", "eval_id": "e", "data_source": {}})
+    )
+    with pytest.raises(InputError) as caught:
+        import_openai(folder)
+    located = {issue.location: issue.message for issue in caught.value.issues}
+    assert "not JSON" in located["items.jsonl:4"]
+    assert "items.jsonl:6" in located
+    assert located["broken.json:3"] == "not JSON"
+    assert "the eval of this eval.run is not in the folder" in located["lost.json:1"]
+    assert "training_file of the job is not in the folder" in located["jobs.json:6"]
+    assert "validation rows.jsonl:1" in located
+    assert not (folder / "etude").exists()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "item", "options", "words"),
+    [
+        ((LABEL,), {"question": "q", "solution": "a"}, {}, "--answer FIELD"),
+        ((EXACT,), {"question": "q", "topic": "t", "answer": "a"}, {}, "--input FIELD"),
+        (
+            (EXACT,),
+            {"question": "q", "topic": "t", "answer": "a"},
+            {"input_fields": ["question", "topic"]},
+            "",
+        ),
+        ((LABEL,), {"question": "q", "solution": "a"}, {"answer_field": "solution"}, ""),
+        (
+            (EXACT,),
+            {"question": "q", "topic": "t", "answer": "a"},
+            {"eval_name": "other"},
+            "the folder has no eval with this name",
+        ),
+    ],
+)
+def test_what_the_folder_does_not_show_is_asked_for(
+    tmp_path: Path, criteria: tuple[Any, ...], item: dict[str, str], options: dict[str, Any], words: str
+) -> None:
+    evaluation = {"object": "eval", "id": "eval_1", "testing_criteria": list(criteria)}
+    (tmp_path / "eval.json").write_text(json.dumps(evaluation))
+    lines = [
+        {"object": "eval.run.output_item", "run_id": "r", "eval_id": "eval_1", "results": []}
+        | {"datasource_item": item | {"question": f"q{n}"}, "sample": {"output_text": "x", "model": "old"}}
+        for n in range(3)
+    ]
+    write_json_lines(tmp_path / "items.jsonl", lines)
+    if words:
+        with pytest.raises(InputError, match=words):
+            import_openai(tmp_path, **options)
+        return
+    imported = import_openai(tmp_path, **options)
+    first = load_lines(imported.task_file.parent / "examples.jsonl")[0]
+    fields = options.get("input_fields", ["question"])
+    assert first["messages"][0]["content"] == "\n\n".join(
+        (item | {"question": "q0"})[name] for name in fields
+    )
+    assert "too few rows" in imported.issues[0].message
+
+
+def test_a_name_from_the_folder_becomes_no_code_and_no_key(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    evaluation = json.loads((folder / "eval.json").read_text())
+    evaluation["name"] = 'books"""\nimport os\ncheck: other.py:f\n{criteria}'
+    evaluation["testing_criteria"][0]["name"] = "exact\nmodel: other"
+    (folder / "eval.json").write_text(json.dumps(evaluation))
+    task_file = import_openai(folder).task_file
+    task, code = load_task(task_file), (task_file.parent / "checks.py").read_text()
+    assert (task.name, task.model) == (evaluation["name"], "smollm2-135m-instruct")
+    assert task.check is not None
+    assert task.check.file.name == "checks.py"
+    assert [node.__class__.__name__ for node in ast.parse(code).body] == [
+        "Expr",
+        "ImportFrom",
+        "Assign",
+        "FunctionDef",
+    ]
+
+
+def test_half_a_character_is_an_error_of_its_line(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    lines = load_lines(folder / "items.jsonl")
+    lines[4]["sample"]["output"][0]["content"] = "\ud800"
+    write_json_lines(folder / "items.jsonl", lines)
+    with pytest.raises(InputError, match=r"items.jsonl:5: half of a character"):
+        import_openai(folder)
+
+
+def test_a_criterion_over_other_fields_is_not_carried_over(tmp_path: Path) -> None:
+    other = {**EXACT, "name": "names it", "reference": "{{item.question}}", "operation": "like"}
+    imported = import_openai(save_export(tmp_path / "saved", criteria=(EXACT, other)))
+    assert "names it (string_check): it reads item.question" in " ".join(imported.sentences)
+
+
+def test_a_promptfoo_configuration_with_results_is_an_eval(tmp_path: Path) -> None:
+    every_row = rows("answer", 60)
+    tests = [
+        {"vars": {"question": row["input"]}, "assert": [{"type": "equals", "value": row["output"]}]}
+        for row in every_row
+    ]
+    config = {"prompts": ["Say what fits: {{question}}"], "providers": ["openai:gpt-4o-mini"], "tests": tests}
+    config["defaultTest"] = {
+        "assert": [{"type": "icontains", "value": "TITLE"}, {"type": "llm-rubric", "value": "?"}]
+    }
+    (tmp_path / "promptfooconfig.yaml").write_text(yaml.safe_dump(config))
+    results = [
+        {
+            "vars": test["vars"],
+            "provider": {"id": "openai:chat:gpt-4o-mini"},
+            "response": {"output": "Title: x"},
+        }
+        for test in tests
+    ]
+    (tmp_path / "output.json").write_text(json.dumps({"results": {"results": results}}))
+    imported = import_openai(tmp_path)
+    text = " ".join(imported.sentences)
+    assert "Imported into the check in checks.py: icontains and equals." in text
+    assert "llm-rubric" in text
+    first = load_lines(imported.task_file.parent / "examples.jsonl")[0]
+    assert first["messages"][0]["content"] == f"Say what fits: {every_row[0]['input']}"
+    assert first["messages"][1]["content"] == every_row[0]["output"]
+    assert first["answers"] == {"gpt-4o-mini": "Title: x"}
+
+
+def test_the_command_prints_what_it_did_and_what_is_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_export(tmp_path / "saved")
+    assert main(["import", "openai", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert f"Stored answers of {TUNED}" in printed
+    assert "etude compare" in printed
+    assert main(["import", "openai", str(folder)]) == 2
+    assert "already exists" in capsys.readouterr().err
+    assert main(["import", "openai", str(tmp_path / "none")]) == 2

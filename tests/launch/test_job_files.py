@@ -1,0 +1,192 @@
+"""The files of launchers: read by each tool's own parser where it is installed, and what they run by torchrun's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from etude.cli import main
+from etude.errors import InputError
+from etude.launch import LAUNCHERS, JobSettings, write_job_file
+from etude.launch.job_files import render_job_file
+from etude.task import Task, load_task
+from small_task import write_task
+
+WHOLE = JobSettings(gpu="L4", image="me/etude:0.1.0", wheel=__file__, volume="me/a-bucket")
+LARGE = replace(WHOLE, nodes=2, gpus=4)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    """A task in a folder whose name a shell would split."""
+    return load_task(write_task(tmp_path / "my 'task'"))
+
+
+def find_torchrun(text: str) -> list[str]:
+    """The words after torchrun in a script, with its variables as numbers."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    command = re.split(r"torchrun |torch\.distributed\.run ", joined)[1].splitlines()[0]
+    command = re.sub(r'"\$\(.*?\)"', "host", command)
+    return shlex.split(re.sub(r"\$\w+", "2", command).rstrip("'"))
+
+
+def check_torchrun(words: list[str], nodes: str, processes: str) -> None:
+    run = pytest.importorskip("torch.distributed.run")
+    options = run.get_args_parser().parse_args(words)
+    assert (options.nnodes, options.nproc_per_node) == (nodes, processes)
+    assert options.module
+    assert (options.training_script, options.training_script_args[0]) == ("etude.cli", "train")
+    assert Path(options.training_script_args[1]).name == "task.yaml"
+
+
+def test_skypilot_gets_a_task_whose_folder_outlives_the_machine(task: Task) -> None:
+    job = yaml.safe_load(render_job_file(task, "skypilot", LARGE))
+    assert set(job) == {"name", "num_nodes", "resources", "file_mounts", "setup", "run"}
+    assert (job["num_nodes"], job["resources"]) == (2, {"accelerators": "L4:4"})
+    assert job["file_mounts"]["/task"] == {"name": "me/a-bucket", "source": str(task.folder), "mode": "MOUNT"}
+    assert job["file_mounts"][f"/tmp/{Path(__file__).name}"] == str(Path(__file__).resolve())
+    check_torchrun(find_torchrun(job["run"]), "2", "2")
+    single = yaml.safe_load(render_job_file(task, "skypilot", replace(WHOLE, gpus=0, command="compare")))
+    assert single["resources"] == {"instance_type": "L4"}
+    assert single["run"] == "cd /task\ntimeout 4h etude compare task.yaml\n"
+
+
+def test_skypilots_own_parser_reads_the_file(task: Task, tmp_path: Path) -> None:
+    sky = pytest.importorskip("sky", reason="no skypilot; to run: pip install skypilot")
+    for settings in (LARGE, WHOLE, replace(WHOLE, gpus=0, gpu="m5.large")):
+        file, _ = write_job_file(
+            task, "skypilot", replace(settings, volume="a-bucket"), tmp_path / "job.yaml"
+        )
+        job = sky.Task.from_yaml_config(yaml.safe_load(file.read_text(encoding="utf-8")))
+        assert (job.name, job.num_nodes) == ("etude-small", settings.nodes)
+        file.unlink()
+
+
+def test_kubeflow_gets_a_train_job_with_the_claim_mounted(task: Task) -> None:
+    job = yaml.safe_load(render_job_file(task, "kubeflow", LARGE))
+    trainer = job["spec"]["trainer"]
+    assert (job["apiVersion"], job["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
+    assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["image"]) == (2, 4, LARGE.image)
+    assert trainer["resourcesPerNode"] == {"limits": {"nvidia.com/gpu": "4"}}
+    assert job["spec"]["activeDeadlineSeconds"] == 4 * 3600
+    assert trainer["command"][0] == "torchrun"
+    check_torchrun(["--nnodes=2", "--nproc-per-node=4", *trainer["command"][1:]], "2", "4")
+    [replicated] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"][
+        "replicatedJobs"
+    ]
+    pod = replicated["template"]["spec"]["template"]["spec"]
+    assert pod["volumes"][0]["name"] == pod["containers"][0]["volumeMounts"][0]["name"]
+    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "me/a-bucket"}
+    assert "resourcesPerNode" not in yaml.safe_load(render_job_file(task, "kubeflow", replace(WHOLE, gpus=0)))
+
+
+def test_kubeflows_own_models_read_every_key(task: Task) -> None:
+    models = pytest.importorskip(
+        "kubeflow_trainer_api.models", reason="no Kubeflow; to run: pip install kubeflow-trainer-api"
+    )
+    for settings in (LARGE, replace(WHOLE, gpus=0)):
+        job = yaml.safe_load(render_job_file(task, "kubeflow", settings))
+        assert drop_empty(models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()) == job
+
+
+def drop_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: drop_empty(item) for key, item in value.items() if item is not None}
+    return [drop_empty(item) for item in value] if isinstance(value, list) else value
+
+
+def test_slurm_runs_torchrun_on_every_machine(task: Task, tmp_path: Path) -> None:
+    """The script is run by bash; srun and scontrol stand in for Slurm's."""
+    (tmp_path / "bin").mkdir()
+    for name, body in (("srun", 'pwd; printf "%s\\n" "$@"'), ("scontrol", "echo first; echo second")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    file, start = write_job_file(task, "slurm", LARGE, tmp_path / "a job.sh")
+    assert shlex.split(start) == ["sbatch", str(file)]
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    environment = {"PATH": path, "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": "7"}
+    result = subprocess.run(["bash", file], env=environment, capture_output=True, text=True, check=True)
+    folder, python, _, module, *words = result.stdout.splitlines()
+    assert (folder, python, module) == (str(task.folder.resolve()), sys.executable, "torch.distributed.run")
+    check_torchrun(words, "2", "4")
+    assert words[words.index("--rdzv-endpoint") + 1] == "first:29500"
+    directives = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", file.read_text(encoding="utf-8"), re.M))
+    assert {key: directives[key] for key in ("nodes", "ntasks-per-node", "gpus-per-node", "time")} == {
+        "nodes": "2",
+        "ntasks-per-node": "1",
+        "gpus-per-node": "L4:4",
+        "time": "4:00:00",
+    }
+
+
+@pytest.mark.parametrize("settings", [replace(WHOLE, gpu="l4x4", gpus=4), replace(WHOLE, gpu="cpu-basic")])
+def test_the_hubs_own_client_reads_the_job(settings: JobSettings, task: Task) -> None:
+    client = Path(sys.executable).with_name("hf")
+    if not client.exists():
+        pytest.skip("no client of the Hub; to run: pip install huggingface-hub")
+    lines = render_job_file(task, "hf-jobs", settings).splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("hf ")]
+    assert [words[1] for words in commands] == ["buckets", "sync", "jobs"]
+    assert commands[1][2] == str(task.folder.resolve())
+    words = commands[2]
+    result = subprocess.run(
+        [client, *words[1:3], "--dry-run", *words[3:]], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    printed = re.sub(r"\s+", " ", result.stdout)
+    assert f"image {settings.image} " in printed
+    assert f"flavor {settings.gpu} " in printed
+    assert "etude.cli train /task/task.yaml" in printed
+    assert "hf://buckets/me/a-bucket:/task" in printed
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_what_a_launcher_lacks_is_reported_together(launcher: str, task: Task) -> None:
+    wrong = JobSettings(command="compare", nodes=2, wheel="no such.whl")
+    with pytest.raises(InputError) as raised:
+        write_job_file(task, launcher, wrong)
+    locations = [issue.location for issue in raised.value.issues]
+    expected = {f"--{name}" for name in LAUNCHERS[launcher].needs if name != "wheel"} | {
+        "--command",
+        "--wheel",
+    }
+    assert set(locations) == expected | ({"--nodes"} if launcher == "hf-jobs" else set())
+    assert not list(task.folder.glob(f"*{LAUNCHERS[launcher].suffix}"))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_file_answers_no_question_with_yes_and_keeps_no_text_out_of_quotes(
+    launcher: str, task: Task
+) -> None:
+    text = render_job_file(task, launcher, replace(WHOLE, volume="a'b", image="x y"))
+    assert "--yes" not in text
+    assert "{{" not in text
+    if LAUNCHERS[launcher].suffix.endswith(".sh"):
+        bash = shutil.which("bash")
+        if bash is None:
+            pytest.skip("no bash; to run: install bash")
+        subprocess.run([bash, "-n"], input=text, text=True, check=True)
+    else:
+        yaml.safe_load(text)
+
+
+def test_the_command_writes_the_file_once_and_starts_nothing(
+    task: Task, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["launch", str(task.file), "--to", "slurm", "--gpus", "0"]
+    assert main(words) == 0
+    file = task.folder / "task.slurm.sh"
+    assert f"To start the job: sbatch {shlex.quote(str(file))}" in capsys.readouterr().out.replace("\n", "")
+    assert main(words) == 2
+    assert main([*words[:3], "slrm"]) == 2
+    assert "slurm" in capsys.readouterr().err
+    assert sorted(path.name for path in task.folder.iterdir() if path.suffix == ".sh") == [file.name]
