@@ -55,6 +55,7 @@ Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 MIN_ROWS = 150
 MAX_ROWS = 100_000
+AGGREGATES = ("macro_f1", "micro_f1", "kappa")  # metrics that are not means over rows
 
 Json = dict[str, Any]
 
@@ -151,6 +152,11 @@ class Run:
         return {m.name for m in self.methods if unchecked and m.info["model"] == "classical"}
 
     @property
+    def own(self) -> tuple[Method, ...]:
+        """The methods without the stored answers of other models."""
+        return tuple(m for m in self.methods if not m.info.get("is_stored"))
+
+    @property
     def has_too_few_rows(self) -> bool:
         """Whether there are too few rows for any verdict on tuning."""
         num_rows = sum(self.info["split"][side] for side in ("train", "dev", "test"))
@@ -193,14 +199,25 @@ def read_method(folder: Path) -> Method:
     return Method(folder.name, read_json(folder / "method.json"), sides, tried)
 
 
+def read_stored(folder: Path, model: str, num_rows: int) -> Method:
+    """Read the stored answers of another model to the test rows that the methods answered."""
+    lines = [line for line in read_lines(folder / "stored_answers.jsonl") if line["model"] == model]
+    info = {"tuned": False, "model": "", "params": {}, "candidates": [], "is_stored": True}
+    return Method(model, info, {"dev": {}, "test": {line["id"]: line for line in lines[:num_rows]}}, {})
+
+
 def read_run(folder: Path) -> Run:
     """Read everything that is checked. Methods are in the order of the verdict's ladder."""
     if not (folder / "verdict.json").exists():
         raise SystemExit(f"{folder}: no verdict.json; give the folder of a complete run")
     verdict = read_json(folder / "verdict.json")
     task = yaml.load((folder / "task.yaml").read_text(encoding="utf-8"), Loader=TaskLoader)
-    names = [row["method"] for row in verdict["ladder"]]
-    methods = tuple(read_method(folder / "methods" / name) for name in names)
+    methods = tuple(
+        read_stored(folder, row["method"], verdict["test_rows"]["answered"])
+        if row.get("is_stored")
+        else read_method(folder / "methods" / row["method"])
+        for row in verdict["ladder"]
+    )
     return Run(folder, read_json(folder / "run.json"), task, verdict, methods)
 
 
@@ -432,9 +449,11 @@ class Scorer:
             "sari": lambda: sari(row["input"], answer, outputs),
             "accuracy": lambda: float(self.predict(row) in [text.strip() for text in outputs]),
         }
-        metrics["macro_f1"] = metrics["accuracy"]
+        metrics["subset_accuracy"] = lambda: float(metrics["sample_f1"]() == 1)
+        metrics["macro_f1"] = metrics["subset_accuracy" if self.several else "accuracy"]
         metrics["kappa"] = lambda: max(1 - self.measure_distance(row, text) ** 2 for text in outputs)
         metrics["sample_f1"] = lambda: max(list_f1(self.list_labels(row), read_list(x)) for x in outputs)
+        metrics["micro_f1"] = metrics["sample_f1"]
         score = metrics[self.metric]()
         return {"score": score, "keeps_contract": kept, "check": checked}
 
@@ -571,7 +590,12 @@ class Sample:
 
     @property
     def value(self) -> float:
-        """The mean or macro-F1."""
+        """The mean, macro-F1 or kappa; a negative kappa counts as 0."""
+        return max(0.0, self.unbounded) if self.scores_on_scale else self.unbounded
+
+    @property
+    def unbounded(self) -> float:
+        """The value, with a negative kappa as it is."""
         return float(self.of(self.sums.sum(axis=0)))
 
     def of(self, sums: np.ndarray) -> np.ndarray:
@@ -584,7 +608,7 @@ class Sample:
             by_chance = np.einsum("...i,...j,ij", table.sum(axis=-1), table.sum(axis=-2), distances)
             observed = (table * distances).sum(axis=(-1, -2)) * table.sum(axis=(-1, -2))
             kappa = 1 - observed / np.maximum(by_chance, 1e-300)
-            return np.asarray(np.where(by_chance > 0, np.maximum(kappa, 0), np.where(observed > 0, 0.0, 1.0)))
+            return np.asarray(np.where(by_chance > 0, kappa, np.where(observed > 0, 0.0, 1.0)))
         right, predicted, expected = np.split(sums, 3, axis=-1)
         f1 = 2 * right / np.maximum(predicted + expected, 1e-300)
         return np.asarray((f1 * (expected > 0)).sum(axis=-1) / (expected > 0).sum(axis=-1))
@@ -597,7 +621,9 @@ class Sample:
     def deviations(self, counts: np.ndarray) -> np.ndarray:
         """Compute resampled aggregates minus the value; for a mean, to first order in the weights."""
         weights = counts.astype(float)
-        return np.asarray(self.of(weights @ self.sums) - self.value if self.macro else weights @ self.pulls)
+        return np.asarray(
+            self.of(weights @ self.sums) - self.unbounded if self.macro else weights @ self.pulls
+        )
 
     @cached_property
     def replicates(self) -> np.ndarray:
@@ -634,15 +660,20 @@ def sample_rows(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0
 
 
 def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
-    """Build (rows, 3C): right, predicted and expected for each of the C labels that at least one row expects."""
-    labels = sorted({row["expected"] for row in rows})
-    # An answer that is right by another of the row's labels counts as its first label.
-    guesses = [
-        row["expected"] if (label := scorer.predict(row)) in [t.strip() for t in row["references"]] else label
-        for row in rows
-    ]
-    expected = np.array([[row["expected"] == label for label in labels] for row in rows])
-    predicted = np.array([[guess == label for label in labels] for guess in guesses])
+    """Build (rows, 3C): right, predicted and expected for each of the C labels that at least one row expects; for
+    micro-F1 (rows, 3): their numbers over all labels."""
+    if scorer.several:
+        right = [read_list(row["expected"]) for row in rows]
+        answers = [scorer.list_labels(row) for row in rows]
+    else:
+        right, answers = [{row["expected"]} for row in rows], [{scorer.predict(row)} for row in rows]
+    # An answer that is right by another right output of the row counts as the first.
+    guesses = [a if row["score"] < 1 else r for row, a, r in zip(rows, answers, right, strict=True)]
+    if scorer.metric == "micro_f1":
+        return np.array([[len(r & g), len(g), len(r)] for r, g in zip(right, guesses, strict=True)], float)
+    labels = sorted(set().union(*right))
+    expected = np.array([[label in wanted for label in labels] for wanted in right])
+    predicted = np.array([[label in guess for label in labels] for guess in guesses])
     return np.hstack([expected & predicted, predicted, expected]).astype(float)
 
 
@@ -658,7 +689,7 @@ def build_score_tables(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
 
 def build_sample(run: Run, scorer: Scorer, lines: Mapping[str, Json], key: int = 0) -> Sample:
     """Build the sample of some rows under the headline metric; `key` seeds its resamples."""
-    return sample_rows(sort_lines(lines), scorer if run.metric in ("macro_f1", "kappa") else None, key)
+    return sample_rows(sort_lines(lines), scorer if run.metric in AGGREGATES else None, key)
 
 
 @dataclass(frozen=True)
@@ -707,7 +738,7 @@ def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
 
     Ungrouped rows that are right or wrong have Wilson's interval. Otherwise, Wilson's interval has the number of rows
     that would give the bootstrap's standard error, and Student's quantile; if no unit differs, it has one row per
-    unit. Only macro-F1 is resampled.
+    unit. Kappa has a normal interval on Fisher's z scale. Only macro-F1 and kappa are resampled.
     """
     value, units = min(max(sample.value, 0.0), 1.0), sample.units
     if sample.binary:
@@ -718,6 +749,14 @@ def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
     spread = sample.replicates.var(axis=1) if sample.macro else np.array([(sample.pulls**2).sum()])
     variance = spread * units / (units - 1)
     nothing = variance <= EQUAL**2
+    if sample.scores_on_scale and not nothing.any() and abs(sample.unbounded) < 1 - EQUAL:
+        # Fisher's z with the standard error of the delta method, cut at 0.
+        z, reach = (
+            np.arctanh(sample.unbounded),
+            student(units) * np.sqrt(variance) / (1 - sample.unbounded**2),
+        )
+        if (np.tanh(z + reach) > EQUAL).all():
+            return Recomputed(np.maximum(np.tanh(z - reach), 0)), Recomputed(np.tanh(z + reach))
     rows = np.where(nothing, units, value * (1 - value) / np.where(nothing, 1, variance))
     low, high = wilson(value, np.maximum(rows, 1e-12), float(student(units)))
     return Recomputed(low), Recomputed(high)
@@ -1028,10 +1067,10 @@ def decide_status(run: Run, name: str, without: Iterable[str] = ()) -> str:
     return "worse" if any(high < -margin for _, high in bounds) else "undecided"
 
 
-def count_rows_to_decide(run: Run, ladder: Ladder, name: str) -> Recomputed | None:
-    """Compute N = n ((c + 0.84) SE / |m + d|)², where d is the difference to the best other method; above n, and None
-    above 100,000."""
-    others = [other for other in ladder.samples if other != name]
+def count_rows_to_decide(run: Run, ladder: Ladder, name: str, rivals: Iterable[str]) -> Recomputed | None:
+    """Compute N = n ((c + 0.84) SE / |m + d|)², where d is the difference to the best other one of the rivals; above n,
+    and None above 100,000."""
+    others = [other for other in rivals if other != name]
     if not others:
         return None
     rival = min(others, key=lambda other: ladder.differences[name, other].value)
@@ -1049,23 +1088,24 @@ def count_rows_to_decide(run: Run, ladder: Ladder, name: str) -> Recomputed | No
 def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
     """Check each method's estimate, status and rows to decide, and the recommended method."""
     margin, values = run.info["margin"], {name: sample.value for name, sample in ladder.samples.items()}
-    is_open = run.has_too_few_rows or not any(values.values())
+    own = [method.name for method in run.own]
+    is_open = run.has_too_few_rows or not any(values[name] for name in own)
     for row in run.verdict["ladder"]:
         name = row["method"]
         yield from check_estimate(name, row["estimate"], ladder.samples[name])
-        status = "undecided" if is_open else decide_status(run, name)
+        rivals = own if name in own else list(values)
+        status = "undecided" if is_open else decide_status(run, name, set(values) - set(rivals))
         is_part = name in run.partly_trained and status != "among the best"
         is_open_part = is_part and not is_open
         yield Check(f"{name}: status", row["status"], "not measured enough" if is_open_part else status)
         is_countable = not is_open and not is_part and status == "undecided"
-        rows = count_rows_to_decide(run, ladder, name) if is_countable else None
+        rows = count_rows_to_decide(run, ladder, name, rivals) if is_countable else None
         label, stored = f"{name}: rows to decide", row["rows_to_decide"]
         yield Check(label, stored, None) if rows is None else rows.check(label, stored)
-    names = [name for name in values if name not in run.copying] or list(values)
-    excluded = run.copying if len(names) < len(values) else set()
+    names = [name for name in own if name not in run.copying] or own
+    excluded = set(values) - set(names)
     best = [name for name in names if not is_open and decide_status(run, name, excluded) == "among the best"]
-    is_any_own = bool(set(values) - run.copying)
-    recommended = best[0] if best and is_any_own else None
+    recommended = best[0] if best and set(own) - run.copying else None
     if run.task.get("costs"):
         yield from check_costs(run)
         return
@@ -1088,7 +1128,7 @@ def check_costs(run: Run) -> Iterator[Check]:
     costs, stored = run.task["costs"], run.verdict["error_costs"]
     prices = {str(label): float(price) for label, price in (costs.get("labels") or {}).items()}
     means = {}
-    for method in run.methods:
+    for method in run.own:
         paid = []
         for line in method.sides["test"].values():
             label = line["value"] if isinstance(line["value"], str) else line["answer"]
@@ -1098,14 +1138,14 @@ def check_costs(run: Run) -> Iterator[Check]:
         means[method.name] = float(np.mean(paid))
         value = stored["methods"][method.name]["cost"]["value"]
         yield Check(f"{method.name}: cost of a question", value, means[method.name], CLOSED)
-    if len({len(method.sides["test"]) for method in run.methods}) == 1:
+    if len({len(method.sides["test"]) for method in run.own}) == 1:
         yield Check("leaning, by cost", means[run.verdict["leaning"]], min(means.values()), CLOSED)
     yield Check("recommended, by cost", run.verdict["recommended"] is not None, stored["is_sure"])
 
 
 def check_test_rows(run: Run) -> Iterator[Check]:
     """Check that each method answered the first rows of the same order, in the number that the run has stored."""
-    stored, ids = run.verdict["test_rows"], {m.name: list(m.sides["test"]) for m in run.methods}
+    stored, ids = run.verdict["test_rows"], {m.name: list(m.sides["test"]) for m in run.own}
     longest = max(ids.values(), key=len)
     is_nested = all(set(rows) == set(longest[: len(rows)]) for rows in ids.values())
     yield Check("test rows: the first ones of one order", True, is_nested)

@@ -81,6 +81,9 @@ def test_the_cheapest_is_named_and_surely_so_only_if_it_is() -> None:
     assert "too close to call" in near.text
     equal = compare_costs(COSTS, {"one": good, "two": good})
     assert equal.cheapest == "one"  # the simplest of equals
+    alone = compare_costs(COSTS, {"good": good})
+    assert not alone.is_sure
+    assert "nothing to compare it with" in alone.text
 
 
 def test_a_rare_expensive_error_can_decide_against_the_more_accurate() -> None:

@@ -108,6 +108,9 @@ def test_every_method_answers_and_the_run_is_used_like_any_other(
     if has_lists:
         assert {*others} == {"subset_accuracy", "micro_f1", "macro_f1"}
         assert {pair.value for pair in verdict.by_tag if pair.method == "baseline"} >= {*WORDS}
+        confused = [pair for method in read_report(run.folder).methods for pair in method.confused]
+        assert confused
+        assert all(label in WORDS for pair in confused for label in pair)
     else:
         assert {*others} == {"accuracy", "macro_f1", "mean_error"}
         assert 0 <= others["mean_error"].value < 0.2
@@ -170,6 +173,26 @@ def test_lists_without_the_key_are_refused_with_it_as_the_remedy(tmp_path: Path)
     task = tmp_path / "task.yaml"
     task.write_text("kind: classify\nmodel: fake\nexamples: rows.jsonl\n", encoding="utf-8")
     with pytest.raises(InputError, match="several: true"):
+        load_dataset(load_task(task))
+
+
+def test_a_right_score_that_is_not_on_the_scale_is_an_error_of_its_row(tmp_path: Path) -> None:
+    rows = [{"input": f"row {number}", "output": "1", "references": ["7"]} for number in range(2)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = tmp_path / "task.yaml"
+    task.write_text("kind: classify\nmodel: fake\nexamples: rows.jsonl\nscale: [1, 2, 3]\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the label is not on the scale"):
+        load_dataset(load_task(task))
+
+
+@pytest.mark.parametrize("more", ["", "scale: [1, 2, 3]\n"])
+def test_a_cost_of_an_unknown_label_is_an_error(more: str, tmp_path: Path) -> None:
+    rows = [{"input": f"row {number}", "output": str(number % 3 + 1)} for number in range(9)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = tmp_path / "task.yaml"
+    lines = f"kind: classify\nmodel: fake\nexamples: rows.jsonl\n{more}costs: {{labels: {{7: 20}}}}\n"
+    task.write_text(lines, encoding="utf-8")
+    with pytest.raises(InputError, match=r"costs\.labels has a label that no row has"):
         load_dataset(load_task(task))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rescore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_verdict import make_ladder, make_scores
@@ -44,7 +45,7 @@ def write_stored_task(folder: Path, right: int = 5, **changes: str) -> Path:
 
 
 def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Path) -> None:
-    task = write_stored_task(tmp_path / "with")
+    task = write_stored_task(tmp_path / "with", right=4)
     comparison = compare(task)
     *own, stored = comparison.verdict.ladder
     lines = [json.loads(line) for line in (comparison.run.folder / FILE).read_text().splitlines()]
@@ -56,6 +57,7 @@ def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Pa
     assert NAME not in comparison.verdict.costs
     assert f"Stored answers of {NAME}" in (comparison.run.folder / "report.html").read_text()
     assert escape(NAME) in (comparison.run.folder / "report.md").read_text()
+    assert rescore.main([str(comparison.run.folder)]) == 0
     plain = task.read_text().replace(", answers: [stored]", "")
     (tmp_path / "with" / "plain.yaml").write_text(plain)
     without = compare(tmp_path / "with" / "plain.yaml").verdict
@@ -108,6 +110,16 @@ def test_stored_answers_are_never_recommended(right: int, start: int) -> None:
     )
     assert says_yes == (gap.low >= -inputs.margin)
     assert says_no == (not says_yes and gap.high < 0)
+
+
+def test_stored_answers_that_may_be_better_change_no_status_and_no_recommendation() -> None:
+    """baseline and few_shot are equal, and old is undecided against both."""
+    inputs = make_ladder({"baseline": 300, "few_shot": 300}, margin=0.05)
+    verdict = make_verdict(add_stored(inputs, make_scores(300, 400, start=150)))
+    *own, old = (row.status for row in verdict.ladder)
+    assert (own, old) == (["among the best"] * 2, "undecided")
+    assert own == [row.status for row in make_verdict(inputs).ladder]
+    assert verdict.recommended == "baseline"
 
 
 def test_the_target_is_for_what_can_be_served() -> None:

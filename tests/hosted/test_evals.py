@@ -131,6 +131,9 @@ def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> Non
     assert done.per_model_usage[0].invocation_count == 5
     missing = run(client, evaluation.id, {**source, "model": "gpt-9"})
     assert (missing.status, missing.result_counts.errored) == ("completed", 5)
+    ungraded = create_eval(client, {**EXACT, "reference": "{{item.nothing}}"})
+    counts = run(client, ungraded.id, inline(list_items([True] * 4))).result_counts
+    assert (counts.errored, counts.failed, counts.passed) == (4, 0, 0)
 
 
 @pytest.mark.parametrize(

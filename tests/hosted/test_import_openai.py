@@ -89,11 +89,21 @@ def load_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
+def test_an_export_with_too_few_items_says_how_many_are_missing(tmp_path: Path) -> None:
+    folder = save_export(tmp_path / "saved")
+    for file in ("jobs.json", "file-train1.jsonl", "validation rows.jsonl"):
+        (folder / file).unlink()
+    lines = load_lines(folder / "items.jsonl")[:99]
+    write_json_lines(folder / "items.jsonl", lines)
+    [issue] = import_openai(folder).issues
+    assert "Collect at least 1 more row" in str(issue)
+
+
 def test_an_export_becomes_a_task_with_the_old_answers_as_a_column(tmp_path: Path) -> None:
     folder = save_export(tmp_path / "saved")
     imported = import_openai(folder)
     text = " ".join(imported.sentences)
-    assert not imported.issues
+    assert not imported.issues  # enough rows to compare
     assert "Imported into the check in checks.py: exact and alike." in text
     assert "judged (label_model): a model grades the answer" in text
     assert "(100 agree)" in text
@@ -319,3 +329,21 @@ def test_the_command_prints_what_it_did_and_what_is_next(
     assert main(["import", "openai", str(folder)]) == 2
     assert "already exists" in capsys.readouterr().err
     assert main(["import", "openai", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize("name", ["examples.jsonl", "test.jsonl", "checks.py", "task.yaml"])
+def test_no_file_of_the_user_is_replaced(tmp_path: Path, name: str) -> None:
+    folder, file = save_export(tmp_path / "saved"), tmp_path / name
+    file.write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="already exists"):
+        import_openai(folder, output=tmp_path)
+    assert file.read_text(encoding="utf-8") == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["saved", name])
+
+
+@pytest.mark.parametrize("prompt", ["file://prompt.txt", "prompt.txt", {"id": "file://prompt.txt"}, "Hello."])
+def test_a_prompt_in_another_file_is_an_error(tmp_path: Path, prompt: Any) -> None:
+    tests = [{"vars": {"q": "a"}, "assert": [{"type": "equals", "value": "b"}]}]
+    (tmp_path / "promptfooconfig.yaml").write_text(yaml.safe_dump({"prompts": [prompt], "tests": tests}))
+    with pytest.raises(InputError, match=r"promptfooconfig.yaml:1: the prompt has no variables"):
+        import_openai(tmp_path)

@@ -55,6 +55,11 @@ def test_skypilot_gets_a_task_whose_folder_outlives_the_machine(task: Task) -> N
     assert job["file_mounts"]["/task"] == {"name": "me/a-bucket", "source": str(task.folder), "mode": "MOUNT"}
     assert job["file_mounts"][f"/tmp/{Path(__file__).name}"] == str(Path(__file__).resolve())
     check_torchrun(find_torchrun(job["run"]), "2", "2")
+    for launcher in ("skypilot", "slurm"):
+        text = render_job_file(task, launcher, replace(LARGE, gpus=0))
+        check_torchrun(
+            find_torchrun(yaml.safe_load(text)["run"] if launcher == "skypilot" else text), "2", "1"
+        )
     single = yaml.safe_load(render_job_file(task, "skypilot", replace(WHOLE, gpus=0, command="compare")))
     assert single["resources"] == {"instance_type": "L4"}
     assert single["run"] == "cd /task\ntimeout 4h etude compare task.yaml\n"
@@ -151,7 +156,7 @@ def test_the_hubs_own_client_reads_the_job(settings: JobSettings, task: Task) ->
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_what_a_launcher_lacks_is_reported_together(launcher: str, task: Task) -> None:
-    wrong = JobSettings(command="compare", nodes=2, wheel="no such.whl")
+    wrong = JobSettings(command="compare", nodes=2, gpus=0, wheel="no such.whl")
     with pytest.raises(InputError) as raised:
         write_job_file(task, launcher, wrong)
     locations = [issue.location for issue in raised.value.issues]

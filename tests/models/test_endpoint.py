@@ -191,7 +191,7 @@ def test_a_limit_of_requests_stops_cleanly_and_what_was_answered_is_kept(
 def test_a_limit_of_cost_stops_before_it_is_passed(server: ScriptedServer, tmp_path: Path) -> None:
     prices = Prices(prompt=2.0, cached=1.0, answer=10.0)  # a request costs 260 millionths
     model = build_model(server, tmp_path / "r.jsonl", prices=prices, max_cost=0.0106, at_once=1)
-    with pytest.raises(ModelError, match=r"limit of 0\.0106.*40 requests have cost 0\.0104 by your prices"):
+    with pytest.raises(ModelError, match=r"limit of 0\.0106.*40 requests have cost 0\.0104 at your prices"):
         model.generate([build_request(number) for number in range(100)])
     assert server.asked.total() == 40
 

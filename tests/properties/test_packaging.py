@@ -88,6 +88,7 @@ def test_the_workflow_runs_what_is_there() -> None:
     assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
     commands = [shlex.split(step["run"]) for step in steps if "run" in step]
     assert ["bash", ".ci/run"] in commands
+    assert not [words for words in commands if "install" in words and "etude" in words], "the wheel's path"
     paths = [word for words in commands for word in words if word.startswith((".ci/", "tests/"))]
     assert paths
     assert all((ROOT / path).exists() for path in paths)

@@ -38,6 +38,8 @@ def check_rescored(run: Path) -> None:
 OTHER_METRICS = [
     ("classify", "metric: macro_f1\n"),
     ("classify", "several: true\n"),
+    ("classify", "several: true\nmetric: micro_f1\n"),
+    ("classify", "several: true\nmetric: macro_f1\n"),
     ("classify", "costs: {labels: {dragons: 20}, handover: 0.5}\n"),
     ("classify", f"scale: [{', '.join(THEMES)}]\n"),
     ("answer", "metric: token_f1\n"),

@@ -15,6 +15,7 @@ from etude.assistant import Assistant
 from etude.models.classical import Linear, load_predictor, save_classical
 from etude.models.label_heads import LabelHeads
 from etude.models.registry import Models
+from etude.stats.recalibration import Recalibration
 from etude.task.contract import Contract, list_of_labels
 from etude.types import CLASSICAL, ModelRef
 from serving import serve_as, serving
@@ -45,6 +46,7 @@ def sorters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Assistant]:
     several = list_of_labels(Contract(labels=LABELS))
     folder = save_classical(heads, folder / "heads")
     sorters["several"] = Assistant("baseline", "classify", ModelRef(CLASSICAL, folder), contract=several)
+    sorters["recalibrated"] = replace(sorters["linear"], recalibration=Recalibration("Platt", 0.4, -0.3))
     sorters["yes"] = build_sorter(ModelRef("fake"), ("no", "yes"))
     sorters["plain"] = Assistant("prompt", "answer", ModelRef("fake"))
     return sorters
@@ -95,6 +97,23 @@ def test_the_probabilities_of_a_linear_model_have_its_temperature(
     assert [shares[label] for label in linear.labels] == pytest.approx(
         [math.exp(value) / total for value in scaled], rel=1e-4
     )
+
+
+def test_recalibration_changes_the_answers_probability_and_keeps_the_proportions_of_the_others(
+    client: openai.OpenAI, sorters: dict[str, Assistant]
+) -> None:
+    def ask(name: str) -> dict[Any, float]:
+        (answer,) = client.decisions.create(model=name, input=INPUT, questions=[CHOICE]).answers
+        assert answer.type == "choice"
+        return {entry.value: entry.probability for entry in answer.probabilities}
+
+    stated, shares, measured = ask("linear"), ask("recalibrated"), sorters["recalibrated"].answer(INPUT)
+    assert measured.stated_confidence == pytest.approx(stated[measured.value])
+    assert shares[measured.value] == pytest.approx(measured.confidence)
+    assert shares[measured.value] != pytest.approx(stated[measured.value], rel=0.05)
+    assert sum(shares.values()) == pytest.approx(1)
+    first, second = (label for label in LABELS if label != measured.value)
+    assert shares[first] / shares[second] == pytest.approx(stated[first] / stated[second])
 
 
 def test_an_answer_that_is_handed_over_is_a_refusal(client: openai.OpenAI) -> None:
@@ -152,7 +171,7 @@ def test_any_other_question_is_refused_with_what_the_model_decides(
 
 
 def test_what_a_decision_needs(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="kind: classify"):
+    with pytest.raises(openai.BadRequestError, match="does not compute probabilities"):
         client.decisions.create(model="plain", input=INPUT, questions=[CHOICE])
     image: Any = [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]
     with pytest.raises(openai.BadRequestError):

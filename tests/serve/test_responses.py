@@ -59,6 +59,14 @@ def test_the_text_is_that_of_a_chat(client: openai.OpenAI) -> None:
     assert client.responses.retrieve(response.id) == response
 
 
+def test_fields_of_a_chat_are_listed_as_ignored(client: openai.OpenAI) -> None:
+    fields = {"max_tokens": 1, "seed": 3, "user": "a"}
+    response = client.responses.create(model="tiny", input=QUESTION, extra_body=fields)
+    assert response.model_extra is not None
+    assert sorted(response.model_extra["ignored"]) == sorted(fields)
+    assert response.output_text == client.responses.create(model="tiny", input=QUESTION).output_text
+
+
 def test_a_stream_builds_the_same_response(client: openai.OpenAI) -> None:
     whole = client.responses.create(model="tiny", input=QUESTION)
     with client.responses.stream(model="tiny", input=QUESTION) as stream:

@@ -147,6 +147,10 @@ def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI)
         with pytest.raises(openai.BadRequestError, match="--strict"):
             strict.chat.completions.create(model="luma", messages=asked)
         assert strict.chat.completions.create(model="luma", messages=ASKED).measured is True
+        # Clients written for OpenAI send the system message of the training rows with every request.
+        trained = [{"role": "system", "content": LUMA.instructions}, *ASKED]
+        again = strict.chat.completions.create(model="luma", messages=trained)
+        assert (again.measured, again.usage.prompt_tokens) == (True, plain.usage.prompt_tokens)
 
 
 TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]

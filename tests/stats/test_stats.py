@@ -279,6 +279,25 @@ def test_agreement_below_chance_and_a_constant_have_no_kappa() -> None:
     assert make_kappa_sample([2, 2], [2, 2]).value == 1
 
 
+@pytest.mark.parametrize(("agreement", "rows"), [(0.05, 50), (0.1, 30), (0.2, 30), (0.9, 50)])
+def test_the_interval_of_kappa_covers_near_0_and_1(agreement: float, rows: int) -> None:
+    """Answers are right with this probability and else even over five scores, so kappa is that probability."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        expected, random_scores = rng.integers(0, 5, (2, rows))
+        predicted = np.where(rng.random(rows) < agreement, expected, random_scores)
+        interval = estimate_sample(make_kappa_sample(expected, predicted))
+        covered += interval.low <= agreement <= interval.high
+    assert covered >= 0.87 * 200
+
+
+def test_a_kappa_far_below_chance_has_an_interval_from_0() -> None:
+    opposite = estimate_sample(make_kappa_sample([0, 4] * 20, [4, 0] * 20))
+    assert (opposite.value, opposite.low) == (0, 0)
+    assert 0 < opposite.high < 0.15
+
+
 @pytest.mark.real
 def test_the_interval_of_kappa_covers_and_equal_methods_differ_seldom() -> None:
     """400 samples of 150 rows whose answers are right with probability 0.6 and else even over five scores."""

@@ -80,7 +80,15 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         units,
         inputs.resamples,
     )
-    ladder = _make_ladder(inputs, inputs.methods, [estimate_sample(sample) for sample in samples], joint)
+    estimates = [estimate_sample(sample) for sample in samples]
+    ladder = _make_ladder(inputs, inputs.methods, estimates, joint)
+    if inputs.stored_answers:
+        # Étude's methods get their statuses from the comparisons with each other alone.
+        own = [index for index, method in enumerate(inputs.methods) if not method.is_stored]
+        methods = [inputs.methods[index] for index in own]
+        own_ladder = _make_ladder(inputs, methods, [estimates[index] for index in own], joint.select(own))
+        for index, row in zip(own, own_ladder, strict=True):
+            ladder[index] = row
     # 2. The one comparison that was declared on dev: tuned minus untuned.
     headline = _compare_headline(inputs)
     error = _compute_headline_error(inputs, headline, joint)
@@ -90,21 +98,24 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         headline = replace(headline, gains=False, undecided="few rows")
     elif headline is not None and headline.tuned in inputs.partly_trained and not headline.gains:
         headline = replace(headline, undecided="cut")
-    if num_to_collect is not None or is_nothing_right(_list_own(ladder)):
+    is_overridden = num_to_collect is not None or is_nothing_right(_list_own(ladder))
+    if is_overridden:
         ladder = [replace(row, status="undecided", rows_to_decide=None) for row in ladder]
     # 4. The recommended method, and everything that is shown next to it.
-    return _assemble_verdict(inputs, ladder, headline, error, joint, num_to_collect)
+    candidates, leaning = _list_candidates(inputs, ladder, joint, is_overridden)
+    return _assemble_verdict(inputs, ladder, candidates, leaning, headline, error, joint, num_to_collect)
 
 
 def _assemble_verdict(
     inputs: VerdictInputs,
     ladder: Sequence[LadderRow],
+    candidates: Sequence[LadderRow],
+    leaning: LadderRow,
     headline: HeadlineResult | None,
     error: float,
     joint: JointIntervals,
     num_to_collect: int | None,
 ) -> Verdict:
-    candidates, leaning = _list_candidates(inputs, ladder, joint)
     inputs = replace(inputs, evidence=_add_run_results(inputs))
     recommended = next((row.method for row in candidates if row.status == "among the best"), None)
     contract_rates = {method.name: _measure_contract(inputs, method) for method in inputs.methods}
@@ -162,15 +173,16 @@ def _list_pairs(inputs: VerdictInputs, joint: JointIntervals) -> tuple[MethodPai
 
 
 def _list_candidates(
-    inputs: VerdictInputs, ladder: Sequence[LadderRow], joint: JointIntervals
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], joint: JointIntervals, is_overridden: bool
 ) -> tuple[Sequence[LadderRow], LadderRow]:
-    """Return the methods that may be recommended, with statuses from comparing only them, and the leaning one."""
+    """Return the methods that may be recommended, with statuses from comparing only them unless these are overridden,
+    and the leaning one."""
     own = [index for index, row in enumerate(ladder) if not row.is_stored]
     indices = [index for index in own if ladder[index].method not in inputs.copying_methods] or own
     candidates = ladder
     if len(indices) < len(ladder):
         candidates, joint = [ladder[index] for index in indices], joint.select(indices)
-        if any(row.status != "undecided" for row in ladder):
+        if not is_overridden:
             methods = [inputs.methods[index] for index in indices]
             candidates = _make_ladder(inputs, methods, [row.estimate for row in candidates], joint)
     # The simplest method whose observed difference to every other is within the margin. There may be none if methods

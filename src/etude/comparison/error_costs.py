@@ -52,7 +52,7 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
         for index, name in enumerate(names)
         if index != best
     }
-    is_sure = all(gap.low > 0 for gap in gaps.values())
+    is_sure = bool(gaps) and all(gap.low > 0 for gap in gaps.values())
     text = _write_text(names[best], methods, gaps, costs, is_sure)
     return CostResult(text, names[best], is_sure, methods)
 
@@ -78,7 +78,9 @@ def _write_text(
 ) -> str:
     cost = methods[best].cost
     amount = f"a question costs {format_estimate_decimal(cost)}"
-    if gaps and not is_sure:
+    if not gaps:
+        text = f"By your costs, with {best} {amount}. It is the only method, so there is nothing to compare it with."
+    elif not is_sure:
         rivals = {name: gap for name, gap in gaps.items() if gap.low <= 0}
         rival = min(rivals, key=lambda name: rivals[name].value)
         text = (
@@ -87,9 +89,8 @@ def _write_text(
             f"{format_decimal(gaps[rival].high)})."
         )
     else:
-        least = min((gap.low for gap in gaps.values()), default=0.0)
-        others = f", at least {format_decimal(least)} less than with any other method" if gaps else ""
-        text = f"By your costs, use {best}: {amount}{others}."
+        least = format_decimal(min(gap.low for gap in gaps.values()))
+        text = f"By your costs, use {best}: {amount}, at least {least} less than with any other method."
     if costs.handover is not None and costs.handover <= cost.value:
         text += f" Handing over every question would not cost more: {format_decimal(costs.handover)} each."
     return text

@@ -139,7 +139,7 @@ def confirm_deciding(
     labels = Message("system", f"{task.instructions}\n{contract.describe() if contract else ''}")
     rows = sample_evenly(split.dev, SAMPLED_ROWS)
     tokens = sum(model.count_tokens((labels, *row.input)) for row in rows) / len(rows)
-    requests = len(split.dev) + len(split.test)
+    requests = len(split.dev) + len(split.test) + TIMED_ANSWERS + 1
     sending = SendLimits(requests, round(tokens * requests), requests)
     confirm_service(service, sending, "will get the labels and rows of this task", on_event, confirm)
 

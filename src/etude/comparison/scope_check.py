@@ -49,15 +49,15 @@ def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> I
                 "probe": {"answered": num_answered, "asked": num_probed},
             }
         )
-        others = f"{num_probed - num_answered} of {num_probed} questions that it should not answer"
+        others = f"{num_probed - num_answered} of {num_probed} questions outside the task"
         yield (
             f"Limits: {name} turns away {format_share(turned_away.value)} of the test questions (95% interval "
             f"{format_interval(turned_away)}, n = {turned_away.n:,})"
             + (f", and {others}." if num_probed else ".")
         )
     elif num_answered:
-        questions = f"{num_answered} of {num_probed} questions that it should not answer"
-        yield f"{name} answers {questions}. Run etude test, and add limits: to the task file."
+        asked = f"Étude asked {name} {num_probed} questions outside the task, and it answered {num_answered}"
+        yield f"{asked}. Run etude test, and add limits: to the task file."
 
 
 def can_probe(ladder_run: LadderRun, assistant: Assistant) -> bool:

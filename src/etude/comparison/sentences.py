@@ -61,7 +61,8 @@ def write_verdict_sentence(
         ]
     elif len(ladder) == 1:
         is_only = "does more than copy example answers" if inputs.copying_methods else "was run"
-        sentences = [f"Only {leaning.method} {is_only}, so there is nothing to compare it with.", *tuning]
+        alone = "" if inputs.stored_answers else ", so there is nothing to compare it with"
+        sentences = [f"Only {leaning.method} {is_only}{alone}.", *tuning]
     elif recommended is None:
         sentences = [_report_too_close(inputs, ladder, leaning), *tuning]
     elif is_tuned_best:

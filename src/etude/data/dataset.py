@@ -149,6 +149,10 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     broken = _find_broken_answers(task, rows)
     # Errors of all kinds are raised together, so that one run reports everything that must be corrected.
     issues = [*_system_issues(task, rows), *_label_issues(task, rows), *_size_issues(task, rows, minimum)]
+    labels = (task.contract and task.contract.labels) or {row.output for row in rows.examples}
+    for label in sorted({*(task.costs.labels if task.costs else ())} - {*labels}):
+        message, remedy = "costs.labels has a label that no row has", "correct it in the task file"
+        issues.append(Issue(task.examples.file.name, message, quote_value(label), remedy))
     raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
     # One system message for all rows if they share it: training and evaluation then use the same prompt.
     instructions = task.instructions or find_shared(rows.systems)
@@ -282,13 +286,16 @@ def missing_system_note(file: str, total: int, num_without: int, first: str) -> 
 
 
 def _label_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
-    """Rows whose label the contract does not list."""
+    """Rows whose label the contract does not list. On a scale, further right labels need a position too."""
     labels = task.contract.labels if task.contract else ()
     for row in rows.examples if labels else ():
-        if row.output not in labels:
-            message = "the label is not in the contract"
-            remedy = f"{suggest_instead(row.output, labels)}, or add it to labels: in the task file"
-            yield Issue(row.location, message, quote_value(row.output), remedy, "label")
+        others = [reference.strip() for reference in row.references] if task.scale else []
+        for label in (row.output, *others):
+            if label not in labels:
+                message = f"the label is not {'on the scale' if task.scale else 'in the contract'}"
+                key = "scale" if task.scale else "labels"
+                remedy = f"{suggest_instead(label, labels)}, or add it to {key}: in the task file"
+                yield Issue(row.location, message, quote_value(label), remedy, "label")
 
 
 def _find_broken_answers(task: Task, rows: LoadedRows) -> list[Issue]:

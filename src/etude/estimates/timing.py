@@ -40,7 +40,7 @@ class Rates:
     """Speeds on this machine."""
 
     answer: Mapping[str, float]
-    """Method -> seconds per answered row, for methods that use a language model or an encoder."""
+    """Method -> seconds per answered row, for methods that use a language model, a decision model or an encoder."""
     training: Mapping[str, TrainingTime] = field(default_factory=dict)
     """Method -> seconds of its training, for methods that train."""
     search: Callable[[int | None], float] = lambda epochs: 0.0
@@ -89,7 +89,7 @@ def measure_rates(
     """Time some answers to training inputs and a few steps of each training; the answers are discarded.
 
     A model has one rate for prompt tokens and one for answer tokens, so a plan is only approximate. For methods without
-    a language model, only an encoder is timed.
+    a language model, only an encoder or a decision model is timed.
     """
     by_model: dict[str, dict[str, TypicalRequests]] = {}
     for method in [method for method in methods if method.asks_model]:
@@ -105,8 +105,12 @@ def measure_rates(
     if encoding and (encoder := load_task_encoder(task, models, [])):
         answer |= dict.fromkeys(encoding, _measure_encoding(encoder, train))
     for method in methods:
-        if method.asks_model or method.tuned:
+        decides = "decision_model" in method.keys
+        if method.asks_model or method.tuned or decides:
             try:
+                if decides:
+                    assistant = method.build_untrained(task, start, train, models)
+                    answer[method.name] = measure_answer_seconds(assistant, train, models)
                 times[method.name] = method.measure_training_time(
                     task, start, train, models, answer.get(method.name, 0.0)
                 )

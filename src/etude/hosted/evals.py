@@ -114,7 +114,11 @@ class EvalRun:
         difference from the previous run on the same items."""
         request, state, results = self.request, self.state, self.results
         counts = Counter(result["status"] for result in results)
-        num_errored = sum(bool(result["sample"].get("error")) for result in results)
+        # Neither passed nor failed: there is no answer, or a grader could not grade it.
+        num_errored = sum(
+            bool(result["sample"].get("error")) or any(grade["sample"] for grade in result["results"])
+            for result in results
+        )
         criteria = []
         for criterion in self.evaluation["testing_criteria"]:
             passed = [

@@ -12,8 +12,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from etude.base.files import Json, atomic_folder, read_json, write_json
@@ -35,15 +36,25 @@ class FileStore:
 
     folder: Path
     quota: int
+    lock: Lock = field(default_factory=Lock, repr=False)
+    """Held while a file is stored, so that files sent at the same moment do not exceed the quota."""
 
-    def add(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
-        """Stores a whole file, or nothing if there is an error. Returns its description.
+    def add(
+        self,
+        content: BinaryIO,
+        filename: str,
+        purpose: str,
+        expires_after: int | None = None,
+        file_id: str | None = None,
+    ) -> Json:
+        """Stores a whole file, or nothing if there is an error. Returns its description. Without `file_id`, the file
+        gets a new id.
 
         Raises ApiError for an unknown purpose, a file that is too large for the quota, and a file for
         fine-tuning whose lines are not JSON objects.
         """
         self.check(filename, purpose)
-        return self.store(content, filename, purpose, expires_after)
+        return self.store(content, filename, purpose, expires_after, file_id)
 
     def check(self, filename: str, purpose: str) -> None:
         """Raises ApiError for an unknown purpose, and for a name that does not fit it."""
@@ -54,11 +65,18 @@ class FileStore:
             message = "Invalid file format for Fine-Tuning API. Must be .jsonl"
             raise ApiError(400, message, "file", "invalid_file_format")
 
-    def store(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
+    def store(
+        self,
+        content: BinaryIO,
+        filename: str,
+        purpose: str,
+        expires_after: int | None = None,
+        file_id: str | None = None,
+    ) -> Json:
         """Stores a file of the server, such as results: like `add`, but with any purpose and name."""
-        file_id, created = f"file-{secrets.token_hex(12)}", int(time.time())
-        room = min(MAX_FILE, self.quota - self.count_bytes())
-        with atomic_folder(self.folder / file_id) as folder:
+        file_id, created = file_id or f"file-{secrets.token_hex(12)}", int(time.time())
+        with self.lock, atomic_folder(self.folder / file_id) as folder:
+            room = min(MAX_FILE, self.quota - self.count_bytes())
             size = copy_within(content, folder / "content", room)
             if purpose in ("fine-tune", "batch"):
                 _check_lines(folder / "content")

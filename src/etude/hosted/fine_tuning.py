@@ -133,7 +133,14 @@ class FineTuningJob:
     def list_events(self) -> list[Json]:
         """All events, the newest first."""
         events = [
-            {**line, "order": (line["created_at"], 0 if line["key"] != "end" else 2)}
+            # Within a second: what begins the job, then the steps, then what comes of them.
+            {
+                **line,
+                "order": (
+                    line["created_at"],
+                    {"checkpoint": 2, "model": 3, "end": 4}.get(line["key"].split()[0], 0),
+                ),
+            }
             for line in self._read("events.jsonl")
         ]
         events += [{**line, "order": (line["created_at"], 1)} for line in self._list_metrics()]

@@ -15,7 +15,7 @@ import yaml
 from etude.base.files import Json, write_lines, write_text
 from etude.base.formatting import format_count, format_names
 from etude.base.issues import raise_issues
-from etude.data.dataset import load_dataset, load_test
+from etude.data.dataset import count_min_rows, load_dataset, load_test, too_few_rows
 from etude.data.formats import read_rows, survey_rows
 from etude.data.splits import input_key
 from etude.data.starter.draft import TaskDraft
@@ -31,6 +31,7 @@ from etude.types import Example, Message
 
 JobRows = list[tuple[str, Json]]  # key of the input and line of each row
 FILES = ("training_file", "validation_file")
+WRITTEN = ("task.yaml", "examples.jsonl", "test.jsonl", "checks.py")  # files of the new task
 CHECK = '''"""Whether an answer passes the criteria of a saved eval. Written by `etude import openai`."""
 
 from etude.graders.grade import Tools, grade
@@ -71,9 +72,10 @@ def import_openai(
     target = output or folder / "etude"
     if not folder.is_dir():
         raise InputError([Issue(str(folder), "no such folder", "", "use the folder with the saved files")])
-    if (target / "task.yaml").exists():
-        remedy = "delete it, or choose another folder with --output FOLDER"
-        raise InputError([Issue(str(target / "task.yaml"), "the task file already exists", "", remedy)])
+    remedy = "delete it, or choose another folder with --output FOLDER"
+    written = [target / name for name in WRITTEN]
+    if present := [Issue(str(file), "already exists", "", remedy) for file in written if file.exists()]:
+        raise InputError(present)
     saved = read_saved_folder(folder, target)
     add_promptfoo(saved)
     evaluation = _choose_eval(saved, read_evals(saved), eval_name)
@@ -187,10 +189,13 @@ def _guess_kind(target: Path, items: ItemRows | None, has_test: bool) -> str:
 def _find_issues(task_file: Path) -> Iterator[Issue]:
     """Find the errors with which a comparison would stop."""
     try:
-        task, _ = load_dataset(load_task(task_file, needs_model=False))
-        load_test(task)
+        task, rows = load_dataset(load_task(task_file, needs_model=False))
+        test = load_test(task)
     except InputError as error:
         yield from error.issues
+        return
+    if len(rows) < count_min_rows(test is not None)[0]:
+        yield too_few_rows(task.examples.file.name, len(rows), test is not None)
 
 
 def _to_example(row: Json) -> Example:

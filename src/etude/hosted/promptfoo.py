@@ -30,6 +30,10 @@ def add_promptfoo(saved: SavedFolder) -> None:
         eval_id, run_id = "promptfoo", {"eval_id": "promptfoo", "run_id": "promptfoo"}
         prompt = config.body["prompts"]
         template = _convert_prompt(prompt[0] if isinstance(prompt, list) and prompt else prompt)
+        if not any("{{" in turn["content"] for turn in template):
+            remedy = "write the text of the prompt into the configuration, with {{variables}}, not the name of its file"
+            message = "the prompt has no variables, so all inputs would be the same"
+            saved.add_issue(config.location, message, quote_value(prompt), remedy)
         content = [{"item": item} for item in items.values()]
         source = {"input_messages": {"template": template}, "source": {"content": content}}
         name = config.body.get("description")

@@ -27,15 +27,19 @@ class UploadStore:
 
     folder: Path
     files: FileStore
-    lock: Lock = field(default_factory=Lock, repr=False)  # locked while parts are joined
+    lock: Lock = field(default_factory=Lock, repr=False)
+    """Held while parts are stored, joined or deleted, so that parts sent at the same moment do not exceed a limit."""
 
     def create(self, filename: str, purpose: str, num_bytes: int, expires_after: int | None) -> Json:
         """Begins an upload. Raises ApiError if the file store would refuse the file."""
         self.files.check(filename, purpose)
         self._prune()
-        if num_bytes > min(MAX_FILE, self._count_room()):
-            message = f"The file has {num_bytes:,} bytes, more than this server can still store. Delete files first."
-            raise ApiError(413, message, "bytes", "file_too_large")
+        if num_bytes > (room := min(MAX_FILE, self._count_room())):
+            message = (
+                f"The file has {num_bytes:,} bytes. This server can store {max(0, room):,} bytes in one file."
+            )
+            remedy = "Send a smaller file." if room == MAX_FILE else "Delete files first."
+            raise ApiError(413, f"{message} {remedy}", "bytes", "file_too_large")
         created = int(time.time())
         upload: Json = {
             "id": f"upload_{secrets.token_hex(12)}",
@@ -53,16 +57,17 @@ class UploadStore:
 
     def add_part(self, upload_id: str, content: BinaryIO) -> Json:
         """Stores a part. Raises ApiError if it is too large, or the upload is not pending."""
-        upload, part_id = self._get_pending(upload_id), f"part_{secrets.token_hex(12)}"
-        folder = self.folder / upload_id
-        received = _count_bytes(folder.glob("part_*"))
-        room = min(MAX_PART, upload["bytes"] - received, self._count_room())
+        folder, part_id = self.folder / upload_id, f"part_{secrets.token_hex(12)}"
         unfinished = folder / f"new_{part_id}"
-        try:
-            copy_within(content, unfinished, room)
-            unfinished.rename(folder / part_id)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with self.lock:
+            upload = self._get_pending(upload_id)
+            received = _count_bytes(folder.glob("part_*"))
+            room = min(MAX_PART, upload["bytes"] - received, self._count_room())
+            try:
+                copy_within(content, unfinished, room)
+                unfinished.rename(folder / part_id)
+            finally:
+                unfinished.unlink(missing_ok=True)
         created = int(time.time())
         return {"id": part_id, "object": "upload.part", "created_at": created, "upload_id": upload_id}
 
@@ -75,31 +80,33 @@ class UploadStore:
                 return upload
             self._get_pending(upload_id)
             joined = self.folder / upload_id / "joined_part_files"
-            self._join(upload, part_ids, joined)
-            with joined.open("rb") as content:
-                if md5 and hashlib.file_digest(content, "md5").hexdigest() != md5.lower():
-                    message = "The parts do not have this md5. Upload them again."
-                    raise ApiError(400, message, "md5", "invalid_value")
-                content.seek(0)
-                file = self.files.add(content, upload["filename"], upload["purpose"], upload["expires_after"])
+            parts = [joined.parent / part_id for part_id in part_ids if PART_ID.fullmatch(part_id)]
+            parts = [part for part in parts if part.exists()]
+            num_bytes = _count_bytes(parts)
+            if len(parts) < len(part_ids) or num_bytes != upload["bytes"]:
+                found = f"{len(parts)} of {len(part_ids)} parts were found, with {num_bytes:,} bytes"
+                message = f"{found}, but the upload announced {upload['bytes']:,} bytes."
+                raise ApiError(400, message, "part_ids", "invalid_value")
+            try:
+                with joined.open("w+b") as content:
+                    for part in parts:
+                        content.writelines(iter_chunks(part))
+                    content.seek(0)
+                    if md5 and hashlib.file_digest(content, "md5").hexdigest() != md5.lower():
+                        message = "The parts do not have this md5. Upload them again."
+                        raise ApiError(400, message, "md5", "invalid_value")
+                    content.seek(0)
+                    fields = (upload["filename"], upload["purpose"], upload["expires_after"])
+                    file = self.files.add(content, *fields, _get_file_id(upload_id))
+            finally:
+                joined.unlink(missing_ok=True)
             return self._end(upload_id, "completed", file=file)
-
-    def _join(self, upload: Json, part_ids: list[str], joined: Path) -> None:
-        parts = [joined.parent / part_id for part_id in part_ids if PART_ID.fullmatch(part_id)]
-        parts = [part for part in parts if part.exists()]
-        num_bytes = _count_bytes(parts)
-        if len(parts) < len(part_ids) or num_bytes != upload["bytes"]:
-            found = f"{len(parts)} of {len(part_ids)} parts were found, with {num_bytes:,} bytes"
-            message = f"{found}, but the upload announced {upload['bytes']:,} bytes."
-            raise ApiError(400, message, "part_ids", "invalid_value")
-        with joined.open("wb") as out:
-            for part in parts:
-                out.writelines(iter_chunks(part))
 
     def cancel(self, upload_id: str) -> Json:
         """Deletes the parts. Raises ApiError if the upload is not pending."""
-        self._get_pending(upload_id)
-        return self._end(upload_id, "cancelled")
+        with self.lock:
+            self._get_pending(upload_id)
+            return self._end(upload_id, "cancelled")
 
     def _get_pending(self, upload_id: str) -> Json:
         upload = self._read(upload_id)
@@ -112,6 +119,9 @@ class UploadStore:
         if not UPLOAD_ID.fullmatch(upload_id) or not file.exists():
             raise ApiError(404, f"No such Upload object: {upload_id}", "upload_id")
         upload = read_json(file)
+        if upload["status"] == "pending" and self.files.find(_get_file_id(upload_id)):
+            # The server was killed after it had stored the file.
+            return self._end(upload_id, "completed", file=self.files.get(_get_file_id(upload_id)))
         is_late = upload["status"] == "pending" and upload["expires_at"] <= time.time()
         return self._end(upload_id, "expired") if is_late else upload
 
@@ -133,6 +143,10 @@ class UploadStore:
     def _count_room(self) -> int:
         parts = _count_bytes(self.folder.glob("upload_*/*part_*"))
         return self.files.quota - self.files.count_bytes() - parts
+
+
+def _get_file_id(upload_id: str) -> str:
+    return upload_id.replace("upload_", "file-")
 
 
 def _count_bytes(parts: Iterable[Path]) -> int:

@@ -19,6 +19,7 @@ from etude.assistant import Assistant
 from etude.base.files import Json, append_line, link_or_copy, read_json, read_lines, write_json, write_text
 from etude.data.dataset import Dataset, MinRows, load_dataset
 from etude.data.formats import read_rows
+from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.preferences import read_preferences
 from etude.errors import EtudeError, InputError, TrainingDiverged
 from etude.hosted.file_store import FileStore
@@ -100,7 +101,7 @@ def _run(job: FineTuningJob) -> Json:
 
 
 def _announce(job: FineTuningJob, task: Task) -> None:
-    for note in task.notes:
+    for note in (note for note in task.notes if BY_COLUMN_NAMES not in note):  # OpenAI's own columns
         job.add_event(f"note {note}", note, "warn")
     job.add_event("validated", "Files validated, moving job to queued state")
     job.add_event("started", "Fine-tuning job started")

@@ -32,6 +32,11 @@ class JobSettings:
     wheel: str = ""  # a file that pip installs
     volume: str = ""  # where the launcher keeps the task's folder
 
+    @property
+    def num_processes(self) -> int:
+        """Processes that train together: one for each GPU, or one for each machine without GPUs."""
+        return self.nodes * max(1, self.gpus)
+
 
 @dataclass(frozen=True)
 class Launcher:
@@ -102,7 +107,7 @@ def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
         "wheel": str(Path(settings.wheel).resolve()),
         "wheel_name": Path(settings.wheel).name,
         "python": sys.executable,
-        "is_distributed": settings.nodes * settings.gpus > 1,
+        "is_distributed": settings.num_processes > 1,
     }
     return page.from_string(template).render(values)
 
@@ -115,7 +120,7 @@ def check_settings(launcher: str, entry: Launcher, settings: JobSettings) -> lis
         for name, example in entry.needs.items()
         if not values[name]
     ]
-    if settings.command == "compare" and settings.nodes * settings.gpus > 1:
+    if settings.command == "compare" and settings.num_processes > 1:
         message = "etude compare runs in one process"
         issues.append(Issue("--command", message, "compare", "use --nodes 1 --gpus 1, or --command train"))
     if entry.max_nodes is not None and settings.nodes > entry.max_nodes:

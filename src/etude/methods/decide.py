@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.models.registry import Models
 from etude.types import ModelRef
 
 MAX_LABELS = 255
@@ -35,12 +36,10 @@ class Decide(Method):
             else f"it needs 2 to {MAX_LABELS} labels, but there are {len(labels):,}"
         )
 
-    def fit(
-        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> Assistant:
-        """Answer dev with the task's instructions."""
+    def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
+        """Build the assistant that asks with the task's instructions."""
         assert task.decision_model is not None
-        asked = replace(
+        return replace(
             start.without_examples(),
             method=self.name,
             model=ModelRef(task.decision_model),
@@ -48,6 +47,12 @@ class Decide(Method):
             instructions=task.instructions.strip(),
             instructions_role="system",
         )
+
+    def fit(
+        self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
+    ) -> Assistant:
+        """Answer dev with the task's instructions."""
+        asked = self.build_untrained(task, start, train, context.models)
         return context.choose([Candidate("as described", asked)], dev, cheap=True).assistant
 
 

@@ -17,7 +17,7 @@ from etude.metrics import GRADED, restore_metric
 from etude.models.registry import get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
 from etude.runs import Run, training_log
-from etude.runs.details import name_answered
+from etude.runs.details import list_expected
 from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
@@ -146,7 +146,7 @@ def _read_method(
         num_dev=len(dev),
         other_metrics=verdict.other_metrics.get(name, {}) if verdict else {},
         failures=Counter(kind for line in dev for kind in set(line["failed"])),
-        confused=_group_confused(dev) if run.get("kind") == "classify" else {},
+        confused=_group_confused(dev, metric.several) if metric and metric.kind == "classify" else {},
         candidates=tuple(from_json(TrialResult, raw) for raw in method.get("candidates") or ()),
         notes=_to_texts(method.get("notes")),
         prompt=method.get("prompt") or "",
@@ -154,11 +154,12 @@ def _read_method(
     )
 
 
-def _group_confused(dev: list[Json]) -> dict[tuple[str, str], tuple[str, ...]]:
+def _group_confused(dev: list[Json], several: bool) -> dict[tuple[str, str], tuple[str, ...]]:
     groups: dict[tuple[str, str], tuple[str, ...]] = {}
-    for line in (line for line in dev if line["score"] != 1):
-        pair = (line["expected"].strip(), name_answered(line))
-        groups[pair] = (*groups.get(pair, ()), line["input"])
+    for line in dev:
+        for label, _, wrong in list_expected(line, several):
+            for answered in wrong:
+                groups[label, answered] = (*groups.get((label, answered), ()), line["input"])
     return groups
 
 

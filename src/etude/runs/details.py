@@ -126,7 +126,7 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
     has_lists = any(isinstance(row["value"], list) for row in rows)
     by_label: dict[str, list[tuple[bool, list[str], str]]] = {}
     for row in rows:
-        for label, is_right, wrong in _list_expected(row, has_lists):
+        for label, is_right, wrong in list_expected(row, has_lists):
             by_label.setdefault(label, []).append((is_right, wrong, row["unit"]))
     results = []
     for label, answers in by_label.items():
@@ -140,7 +140,7 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
     )
 
 
-def _list_expected(line: Json, has_lists: bool) -> Iterator[tuple[str, bool, list[str]]]:
+def list_expected(line: Json, has_lists: bool) -> Iterator[tuple[str, bool, list[str]]]:
     """Yield each expected label, whether it was answered, and if not, what was answered wrongly instead."""
     if not has_lists:
         is_right = line["score"] == 1

@@ -81,6 +81,8 @@ def build_chat_request(
         for message in body.messages
         if message.role in ("system", "developer") and message.text.strip()
     )
+    if system.strip() == served.assistant.instructions.strip():
+        system = ""  # the client sends the message that the assistant has anyway
     turns, tools = _read_turns(served, body)
     if not turns or turns[-1].role != "user":
         raise ApiError(400, "The last message must have the role user.", "messages")

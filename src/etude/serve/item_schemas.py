@@ -100,6 +100,14 @@ def list_unknown(body: RequestBody) -> Json:
     return {name: value for name, value in fields if name not in ChatRequest.model_fields}
 
 
+def list_chat_fields(body: RequestBody) -> list[str]:
+    """List the fields with a value that a chat has but the class of the body has not; they change nothing."""
+    fields = (body.model_extra or {}).items()
+    return sorted(
+        name for name, value in fields if name in ChatRequest.model_fields and value not in (None, 0)
+    )
+
+
 class Option(RequestBody):
     """One option of a question: a choice has a value, a level has a label."""
 

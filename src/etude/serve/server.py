@@ -175,6 +175,8 @@ class Server:
             return None
         if name not in self.tuned:
             served = ServedModel(name, load(folder), folder, folder.parent / FEEDBACK_FILE)
+            if folder.parent.name != "methods":  # it is not from the run of a comparison
+                served.unmeasured_reason = "the job trained it, and no test has measured it"
             self.tuned[name] = served
         return self.tuned[name]
 

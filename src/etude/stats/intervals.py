@@ -51,6 +51,10 @@ def estimate_sample(sample: UnitSums) -> Estimate:
     which keeps its coverage near 0 and 1 and with few units, unlike percentiles of the bootstrap
     (Korn and Graubard 1998; compared by Franco et al. 2019, J. Surv. Stat. Methodol. 7). If no unit
     differs, the effective number of rows is the number of units.
+
+    Kappa can be negative, unlike a share, so Wilson's interval would be too narrow near 0. Its interval is symmetric on
+    Fisher's z scale, as that of the concordance correlation, which quadratic weighted kappa is (Lin 1989, Biometrics
+    45), and is then cut at 0.
     """
     value, units = sample.value, sample.units
     if sample.right_wrong:
@@ -59,6 +63,12 @@ def estimate_sample(sample: UnitSums) -> Estimate:
     if units < 2:
         return Estimate(value, 0.0, 1.0, units)
     error = standard_error(sample)
+    unbounded = sample.unbounded_value
+    if sample.aggregate == "kappa" and error > EQUAL and abs(unbounded) < 1 - EQUAL:
+        reach = t_quantile(units) * error / (1 - unbounded**2)
+        low, high = (math.tanh(math.atanh(unbounded) + side * reach) for side in (-1, 1))
+        if high > EQUAL:
+            return Estimate(value, max(0.0, low), high, units)
     spread = value * (1 - value)
     effective = spread / error**2 if error > EQUAL and spread > 0 else units
     low, high = wilson(value * effective, effective, t_quantile(units))

@@ -164,7 +164,7 @@ def _compute_deviations(samples: Sequence[UnitSums], weights: FloatArray) -> Flo
     if samples[0].aggregate == "mean":
         pulls = np.column_stack([sample.residuals for sample in samples])
         return np.asarray(weights @ pulls / samples[0].units)
-    return np.column_stack([sample.replicates(weights) - sample.value for sample in samples])
+    return np.column_stack([sample.replicates(weights) - sample.unbounded_value for sample in samples])
 
 
 def _format_near_best(candidates: Sequence[tuple[str, UnitSums]], index: int, best: int, error: float) -> str:

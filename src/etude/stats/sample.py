@@ -65,7 +65,12 @@ class UnitSums:
 
     @property
     def value(self) -> float:
-        """The aggregate over all rows, 0 to 1."""
+        """The aggregate over all rows, 0 to 1. Agreement below chance counts as 0."""
+        return max(0.0, self.unbounded_value) if self.aggregate == "kappa" else self.unbounded_value
+
+    @property
+    def unbounded_value(self) -> float:
+        """Like `value`, but kappa is negative if agreement is below chance, so that resampling has its full spread."""
         return float(self.aggregate_totals(self.sums.sum(axis=0)))
 
     @cached_property
@@ -82,7 +87,7 @@ class UnitSums:
             distance, expected, predicted, squares, other_squares, rows = np.moveaxis(totals, -1, 0)
             by_chance = squares + other_squares - 2 * expected * predicted / np.maximum(rows, 1e-12)
             kappa = 1 - distance / np.maximum(by_chance, 1e-12)
-            return np.where(by_chance > 1e-9, np.maximum(kappa, 0.0), np.where(distance > 0, 0.0, 1.0))
+            return np.where(by_chance > 1e-9, kappa, np.where(distance > 0, 0.0, 1.0))
         right, predicted, expected = np.split(totals, 3, axis=-1)
         present = expected > 0
         f1 = np.where(present, 2 * right / np.maximum(predicted + expected, 1e-12), 0.0)
@@ -148,7 +153,7 @@ def make_kappa_sample(
     """The sample whose aggregate is the quadratic weighted kappa of scores, given as positions on their scale.
 
     Cohen 1968: 1 minus the mean squared distance over the one that both scores would have if they were independent, so
-    a ratio of sums over rows. Agreement below chance counts as 0. This is scikit-learn's
+    a ratio of sums over rows. This is scikit-learn's
     `cohen_kappa_score(..., weights="quadratic")`; where that is undefined, as all scores are the same, it is 1.
     """
     first, second = np.asarray(expected, dtype=np.float64), np.asarray(predicted, dtype=np.float64)

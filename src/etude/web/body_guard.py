@@ -10,13 +10,14 @@ from etude.web.api_errors import ApiError
 
 MIN_RATE = 65_536  # bytes per second that a client must send after the first seconds
 TOO_LARGE = ApiError(
-    413, "The body is too large. Start the server with --limit body_bytes=N to allow larger chats."
+    413,
+    "The body is too large for this route. Start the server with --limit body_bytes=N to allow larger chats.",
 )
 
 
 class BodyGuard:
     """Middleware that reads a body without a content type, or with the one that `curl -d` sends, as JSON. It refuses a
-    body that arrives too slowly, and words the error for a body that is too large as OpenAI does."""
+    body that arrives too slowly, and words Starlette's error for a body that is too large as OpenAI does."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         """`seconds`: the time for a small body; a large one has more time, in proportion to MIN_RATE."""
@@ -47,7 +48,11 @@ class BodyGuard:
 
         async def send_reworded(message: Message) -> None:
             nonlocal is_refused
-            if message["type"] == "http.response.start" and message["status"] == 413:
+            if (
+                message["type"] == "http.response.start"
+                and message["status"] == 413
+                and dict(message["headers"]).get(b"content-type") != b"application/json"  # an ApiError
+            ):
                 is_refused = True
                 await TOO_LARGE.response(scope, receive, send)
             elif not is_refused:

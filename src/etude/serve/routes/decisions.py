@@ -14,7 +14,14 @@ from etude.serve import responses
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.engine import FinishedAnswer
 from etude.serve.generation import AnswerRequest, build_chat_request
-from etude.serve.item_schemas import DecisionRequest, Question, build_messages, list_items, list_unknown
+from etude.serve.item_schemas import (
+    DecisionRequest,
+    Question,
+    build_messages,
+    list_chat_fields,
+    list_items,
+    list_unknown,
+)
 from etude.serve.schemas import ChatRequest, Json
 from etude.serve.server import Server, ServerState
 from etude.task.contract import Contract
@@ -34,8 +41,12 @@ def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
     served, settings = server.find_model(body.model), server.settings
     several = _list_several(served.assistant)
     if not (served.assistant.choices or several):
-        message = f"{served.name!r} does not compute probabilities of labels, so it cannot decide questions."
-        raise ApiError(400, f"{message} Use a model of a task with kind: classify.", "model", "no_labels")
+        message = (
+            f"{served.name!r} does not compute probabilities of labels, so it cannot decide questions. Use an "
+            "assistant that classifies and does, such as fine_tune_encoder; one that copies the nearest example "
+            "does not."
+        )
+        raise ApiError(400, message, "model", "no_labels")
     contract = Contract(labels=served.assistant.choices or several)
     labels = [
         _match_labels(number, question, contract, bool(several))
@@ -44,7 +55,8 @@ def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
     messages = build_messages(list_items(body.input))
     chat = ChatRequest.model_validate({**list_unknown(body), "model": body.model, "messages": messages})
     request = build_chat_request(served, chat, settings.limits, settings.strict)
-    request = replace(request, ignored=("questions.instructions", *request.ignored))
+    ignored = ("questions.instructions", *list_chat_fields(body), *request.ignored)
+    request = replace(request, ignored=ignored)
     response_id = f"decision-{uuid4().hex}"
     return PreparedAnswer(
         response_id, request, partial(_build_decision, response_id, request, body.questions, labels)
@@ -66,6 +78,10 @@ def _match_labels(number: int, question: Question, contract: Contract, several: 
         if label:
             return [label]
         problem = f"its name {question.name!r} is not one of the labels"
+    elif None in question.options:
+        problem = (
+            "each of its choices needs a value" if question.choices else "each of its levels needs a label"
+        )
     else:
         labels = [_find_label(contract, option) for option in question.options]
         if not several and sorted(map(str, labels)) == sorted(contract.labels):
@@ -123,7 +139,7 @@ def _calibrate(finished: FinishedAnswer) -> dict[str, float]:
     stated = {label: math.exp(logprob) for label, logprob in logprobs.items()}
     if confidence is None or finished.answer.text not in stated:
         return stated
-    others = sum(stated.values()) - stated[finished.answer.text]
+    others = sum(share for label, share in stated.items() if label != finished.answer.text)
     scale = (1 - confidence) / others if others else 0.0
     return {label: share * scale for label, share in stated.items()} | {finished.answer.text: confidence}
 

@@ -1,6 +1,7 @@
 """/v1/responses: answers as items. With --jobs they are stored, and a client can continue them by their id."""
 
 import asyncio
+from dataclasses import replace
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from etude.hosted.response_store import ResponseStore, create_response_id
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.generation import build_chat_request
-from etude.serve.item_schemas import ITEMS, CreateResponseRequest, Item, list_items
+from etude.serve.item_schemas import ITEMS, CreateResponseRequest, Item, list_chat_fields, list_items
 from etude.serve.response_object import ResponseBuilder
 from etude.serve.schemas import Json
 from etude.serve.server import HostedState, Server, ServerState
@@ -55,6 +56,7 @@ def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAns
     except ApiError as error:
         param = PARAMETERS.get(error.param or "", error.param)
         raise ApiError(error.status, error.message, param, error.code) from error
+    request = replace(request, ignored=(*list_chat_fields(body), *request.ignored))
     is_stored = store is not None and body.store is not False
 
     def save(response: Json) -> None:
