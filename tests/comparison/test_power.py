@@ -96,7 +96,7 @@ def test_scores_and_groups_have_a_smallest_difference_of_their_own(
         assert units < 20
         assert "none if two methods disagree on only 20% of rows" in texts
     else:
-        assert f"{format_points(expected[1] or 0)} points if the scores of a row differ" in texts
+        assert f"{format_points(expected[1] or 0)} points if two methods' scores for a row differ" in texts
     samples = (
         make_score_sample([line["score"] for line in sides[name, "dev"]], [line["unit"] for line in dev])
         for name in ("fine_tune", "baseline")

@@ -109,7 +109,7 @@ def test_a_prompt_longer_than_the_context_is_left_out_and_said(tmp_path: Path) -
         task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
     )
     assert len(fitted.shots) < 8
-    assert any("do not fit the context" in note for note in bench.notes)
+    assert any("too long for the model's context" in note for note in bench.notes)
 
 
 def test_a_wording_too_long_for_some_row_is_left_out_and_said(tmp_path: Path) -> None:

@@ -258,7 +258,9 @@ def studio(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port.")] = 8765,
     open_browser: Annotated[
         bool | None,
-        typer.Option("--open/--no-open", help="Open the browser. Default: only in a terminal on a desktop."),
+        typer.Option(
+            "--open/--no-open", help="Open the browser. Default: if run in a terminal on a desktop."
+        ),
     ] = None,
 ) -> None:
     """Open pages on which people read, accept and correct answers. Ctrl-C stops it."""

@@ -93,7 +93,7 @@ def format_power(power: Sequence[Mapping[str, float | None]], metric: Metric) ->
         elif metric.graded:
             spread = format_points(math.sqrt(disagree))
             texts.append(
-                f"{format_points(difference)} points if the scores of a row differ by {spread} points"
+                f"{format_points(difference)} points if two methods' scores for a row differ by {spread} points"
             )
         else:
             share = format_share(disagree)

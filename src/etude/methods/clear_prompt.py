@@ -33,7 +33,9 @@ class ClearPrompt(Method):
         fitting = find_fitting(candidates, model, [*train, *dev])
         unequal = drop_equal_prompts(fitting, model, context.dev_sample(dev))
         if skipped := _names_without(candidates, fitting):
-            context.notes.append(f"not tried, because they do not fit the context with some rows: {skipped}")
+            context.notes.append(
+                f"not tried, because with some rows the prompt is too long for the model's context: {skipped}"
+            )
         if skipped := _names_without(fitting, unequal):
             context.notes.append(
                 f"not tried, because their prompts equal those of a simpler wording: {skipped}"

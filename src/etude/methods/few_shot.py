@@ -39,7 +39,8 @@ class FewShot(Method):
         fitting = [candidate for candidate in candidates if fits_most_rows(candidate, dev, context)]
         if too_long := [candidate.name for candidate in candidates if candidate not in fitting]:
             context.notes.append(
-                f"not tried, because they do not fit the context with most dev rows: {', '.join(too_long)}"
+                "not tried, because with most dev rows the prompt is too long for the model's context: "
+                f"{', '.join(too_long)}"
             )
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 

@@ -61,7 +61,8 @@ class SimilarShot(Method):
         fitting = [number for number, fit in zip(numbers, fits, strict=True) if fit] or numbers[:1]
         if skipped := [str(number) for number in numbers if number not in fitting]:
             context.notes.append(
-                f"not tried, because they do not fit the context with most dev rows: {', '.join(skipped)} examples"
+                "not tried, because with most dev rows the prompt is too long for the model's context: "
+                f"{', '.join(skipped)} examples"
             )
         candidates = [Candidate(f"{number} nearest", replace(base, num_similar=number)) for number in fitting]
         return context.choose(candidates, dev).assistant

@@ -82,7 +82,7 @@ def _load_folder(folder: Path) -> Subject:
         scope=None,
         samples=1,
     )
-    note = "There is no task, so there are no dev rows, metric or gates. Only the starter pack is asked."
+    note = "There is no task, so there are no dev rows, metric or gates. Only packaged questions are asked."
     return Subject(folder.name, assistant, base, folder.with_name(f"{folder.name}-{TESTS}"), notes=(note,))
 
 

@@ -192,8 +192,8 @@ def _choose_learning_rate(num_parameters: int, full: bool) -> tuple[float, str]:
     rate = float(f"{min(MEASURED_RATE, max(5e-5, scaled)):.1g}")
     if full:
         return rate / FULL_RATE_DIVISOR, (
-            f"{rate:g} is the rate for adapters; all weights need a {FULL_RATE_DIVISOR:g}th of it, because large steps "
-            "would destroy what the model knows"
+            f"{rate:g} is the rate for adapters; training all weights needs 1/{FULL_RATE_DIVISOR:g} of it, because "
+            "large steps would destroy what the model knows"
         )
     return rate, (
         f"{num_parameters / 1e6:.0f} million parameters; {MEASURED_RATE:g} was best for 135 million, "

@@ -168,7 +168,7 @@ def check_near_contradictions(material: Material) -> Iterator[Finding]:
         rows,
         f"{format_count(len(groups), 'group')} of inputs that differ only in words such as 'the' or 'please' "
         f"{'has' if len(groups) == 1 else 'have'} different answers: {format_share(len(rows), len(material.rows))}.",
-        "Compare the rows of each group, and correct the rows that ask the same question.",
+        "Compare the rows of each group. If they ask the same question, give them the same answer.",
         excerpts=material.show_rows(chain.from_iterable(pairs)),
         numbers={"inputs": len(groups), "rows": len(rows), "of": len(material.rows)},
     )

@@ -309,6 +309,6 @@ def _read_tools(cells: Cells, columns: RowSource) -> str:
     try:
         return format_tools(row[name])
     except ValueError as error:
-        remedy = "write them in OpenAI's format, or rename the column if it contains something else"
+        remedy = "write the functions in OpenAI's format, or rename the column if it contains something else"
         cells.add_issue(f"{name}: {error}", quote_value(row[name]), remedy, "tools")
         return ""
