@@ -295,6 +295,7 @@ ROWS = st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=8).map(
 @pytest.mark.parametrize(("name", "write"), [("rows.jsonl", lines), ("rows.csv", table)])
 @settings(max_examples=12)
 @given(rows=ROWS)
+@example(rows=[row(0, "cafÃ©", "<b>monks</b>"), row(1, "cafÃ©", "<b>monks</b>"), row(99, "plain", "is it")])
 def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     name: str, write: object, rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -55,12 +55,18 @@ def plan_changes(
     repairs: list[Repair] = [("encoding", fix_encoding)] if is_wanted("encoding") else []
 
     # First pass over the rows: collect all personal values before any of them is masked.
-    num_with_markup = 0
+    # Copies of a row count once, as in the check: they are left out below, and the share must stay the same.
+    distinct, with_markup = set[int](), set[int]()
     for draft in drafts if personal.kinds or is_wanted("markup") else ():
-        num_with_markup += bool(draft.id) and draft.has_markup
+        if draft.id:
+            digest = hash(
+                tuple(map(draft.current.get_text, draft.current.input_paths + draft.current.answer_paths))
+            )
+            distinct.add(digest)
+            with_markup |= {digest} if draft.has_markup else set()
         personal.collect(draft, repairs)
     personal.close()
-    if is_wanted("markup") and num_with_markup <= MAX_LEFTOVER_SHARE * len(survey.rows):
+    if is_wanted("markup") and len(with_markup) <= MAX_LEFTOVER_SHARE * len(distinct):
         repairs.append(("markup", remove_markup))
 
     # Second pass: fix the rows in batches.

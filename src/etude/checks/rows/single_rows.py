@@ -141,7 +141,10 @@ def check_markup(material: Material) -> Iterator[Finding]:
     """Find HTML outside of code, if only some rows have it, and chat-template tokens."""
     total = len(material.rows)
     rows, excerpts = _find_rows(material, lambda text: list_spans(damaged_text.find_markup(text)))
-    if rows and len(rows) <= MAX_LEFTOVER_SHARE * total:
+    # Copies of a row count once: --fix removes them, and the share must stay the same.
+    distinct = {(row.text, row.output) for row in material.rows}
+    with_html = {(material.rows[row].text, material.rows[row].output) for row in rows}
+    if 0 < len(with_html) <= MAX_LEFTOVER_SHARE * len(distinct):
         fix = (
             "removes tags of line breaks and emphasis, and decodes entities; links, lists and texts about HTML are not "
             "changed"
