@@ -4,7 +4,7 @@
 
 Three jobs train a tiny model, which is built here; a batch and an eval run use one of the results. The server and the
 worker are killed (SIGKILL) in turn until all work has ended and the number of kills is reached. Then every job must
-have succeeded with the same steps as a job without kills, every event must be there once, and every request of the
+have succeeded with the same steps as a job without kills, every event must exist once, and every request of the
 batch and every item of the eval must have one result.
 """
 

@@ -110,7 +110,7 @@ def drop_empty(value: Any) -> Any:
 
 
 def test_slurm_runs_torchrun_on_every_machine(task: Task, tmp_path: Path) -> None:
-    """The script is run by bash; srun and scontrol stand in for Slurm's."""
+    """The script is run by bash, with fake srun and scontrol commands."""
     (tmp_path / "bin").mkdir()
     for name, body in (("srun", 'pwd; printf "%s\\n" "$@"'), ("scontrol", "echo first; echo second")):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")

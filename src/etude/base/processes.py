@@ -134,7 +134,7 @@ def _choose_backend() -> str:
 
     rank, size = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not torch.cuda.is_available():
-        # torchrun sets one thread per process if the user has set no number
+        # torchrun sets one thread per process if the user did not set a number
         if os.environ.get("OMP_NUM_THREADS", "1") == "1":
             is_bound = hasattr(os, "sched_getaffinity")
             num_cores = len(os.sched_getaffinity(0)) if is_bound else os.cpu_count() or 1

@@ -56,8 +56,10 @@ def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> I
             + (f", and {others}." if num_probed else ".")
         )
     elif num_answered:
-        asked = f"Étude asked {name} {num_probed} questions outside the task, and it answered {num_answered}"
-        yield f"{asked}. Run etude test, and add limits: to the task file."
+        yield (
+            f"Étude asked {name} {num_probed} questions outside the task, and it answered {num_answered}. "
+            "Run etude test, and add limits: to the task file."
+        )
 
 
 def can_probe(ladder_run: LadderRun, assistant: Assistant) -> bool:

@@ -39,22 +39,14 @@ class FileStore:
     lock: Lock = field(default_factory=Lock, repr=False)
     """Held while a file is stored, so that files sent at the same moment do not exceed the quota."""
 
-    def add(
-        self,
-        content: BinaryIO,
-        filename: str,
-        purpose: str,
-        expires_after: int | None = None,
-        file_id: str | None = None,
-    ) -> Json:
-        """Stores a whole file, or nothing if there is an error. Returns its description. Without `file_id`, the file
-        gets a new id.
+    def add(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
+        """Stores a whole file, or nothing if there is an error. Returns its description.
 
         Raises ApiError for an unknown purpose, a file that is too large for the quota, and a file for
         fine-tuning whose lines are not JSON objects.
         """
         self.check(filename, purpose)
-        return self.store(content, filename, purpose, expires_after, file_id)
+        return self.store(content, filename, purpose, expires_after)
 
     def check(self, filename: str, purpose: str) -> None:
         """Raises ApiError for an unknown purpose, and for a name that does not fit it."""
@@ -73,7 +65,8 @@ class FileStore:
         expires_after: int | None = None,
         file_id: str | None = None,
     ) -> Json:
-        """Stores a file of the server, such as results: like `add`, but with any purpose and name."""
+        """Like `add`, for files that need no check: results of the server, and uploads, which were checked when they
+        began. Without `file_id`, the file gets a new id."""
         file_id, created = file_id or f"file-{secrets.token_hex(12)}", int(time.time())
         with self.lock, atomic_folder(self.folder / file_id) as folder:
             room = min(MAX_FILE, self.quota - self.count_bytes())

@@ -33,6 +33,8 @@ WORKER = "etude.hosted.worker:run_fine_tuning"
 FINISHED = ("succeeded", "failed", "cancelled")
 RETRY_SECONDS = 60
 """Within this time, a request marked as a retry gets the job that the first request made."""
+EVENT_ORDER = {"checkpoint": 2, "model": 3, "end": 4}
+"""Order of events within one second: what begins the job (0), its steps (1), then these."""
 NO_ERROR = {"code": None, "message": None, "param": None}
 Wish = Literal["run", "pause", "cancel"]
 
@@ -133,14 +135,7 @@ class FineTuningJob:
     def list_events(self) -> list[Json]:
         """All events, the newest first."""
         events = [
-            # Within a second: what begins the job, then the steps, then what comes of them.
-            {
-                **line,
-                "order": (
-                    line["created_at"],
-                    {"checkpoint": 2, "model": 3, "end": 4}.get(line["key"].split()[0], 0),
-                ),
-            }
+            {**line, "order": (line["created_at"], EVENT_ORDER.get(line["key"].split()[0], 0))}
             for line in self._read("events.jsonl")
         ]
         events += [{**line, "order": (line["created_at"], 1)} for line in self._list_metrics()]

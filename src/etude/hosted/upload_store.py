@@ -84,8 +84,10 @@ class UploadStore:
             parts = [part for part in parts if part.exists()]
             num_bytes = _count_bytes(parts)
             if len(parts) < len(part_ids) or num_bytes != upload["bytes"]:
-                found = f"{len(parts)} of {len(part_ids)} parts were found, with {num_bytes:,} bytes"
-                message = f"{found}, but the upload announced {upload['bytes']:,} bytes."
+                message = (
+                    f"{len(parts)} of {len(part_ids)} parts were found, with {num_bytes:,} bytes, but the upload "
+                    f"announced {upload['bytes']:,} bytes."
+                )
                 raise ApiError(400, message, "part_ids", "invalid_value")
             try:
                 with joined.open("w+b") as content:
@@ -97,7 +99,7 @@ class UploadStore:
                         raise ApiError(400, message, "md5", "invalid_value")
                     content.seek(0)
                     fields = (upload["filename"], upload["purpose"], upload["expires_after"])
-                    file = self.files.add(content, *fields, _get_file_id(upload_id))
+                    file = self.files.store(content, *fields, _get_file_id(upload_id))
             finally:
                 joined.unlink(missing_ok=True)
             return self._end(upload_id, "completed", file=file)

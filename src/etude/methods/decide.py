@@ -52,8 +52,8 @@ class Decide(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Answer dev with the task's instructions."""
-        asked = self.build_untrained(task, start, train, context.models)
-        return context.choose([Candidate("as described", asked)], dev, cheap=True).assistant
+        assistant = self.build_untrained(task, start, train, context.models)
+        return context.choose([Candidate("as described", assistant)], dev, cheap=True).assistant
 
 
 METHOD = Decide()

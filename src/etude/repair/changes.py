@@ -63,7 +63,8 @@ def plan_changes(
                 tuple(map(draft.current.get_text, draft.current.input_paths + draft.current.answer_paths))
             )
             distinct.add(digest)
-            with_markup |= {digest} if draft.has_markup else set()
+            if draft.has_markup:
+                with_markup.add(digest)
         personal.collect(draft, repairs)
     personal.close()
     if is_wanted("markup") and len(with_markup) <= MAX_LEFTOVER_SHARE * len(distinct):

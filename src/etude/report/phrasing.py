@@ -375,7 +375,7 @@ def list_surest_headings(verdict: Verdict) -> list[str]:
     """List the headings of the surest rows."""
     calibrations = [details.calibration for details in verdict.details.values() if details.calibration]
     surest = calibrations[0].surest if calibrations else ()
-    return [f"Right among the surest {wording.format_share(row.share)}" for row in surest]
+    return [f"Right among the most confident {wording.format_share(row.share)}" for row in surest]
 
 
 def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> list[tuple[str, ...]]:

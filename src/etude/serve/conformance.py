@@ -23,7 +23,7 @@ NOT_SERVED = "This server does not have this route of OpenAI's API."
 
 @dataclass(frozen=True)
 class OpenAIRoute:
-    """A route of OpenAI's API. With the method `*`, it stands for all routes whose path begins with its path."""
+    """A route of OpenAI's API. With the method `*`, it means all routes whose path begins with its path."""
 
     method: str
     path: str

@@ -152,7 +152,7 @@ def _answer_sentence(columns: RowSource) -> str:
 
 
 def _write_limits(draft: TaskDraft) -> Mapping[str, str]:
-    """The sentence of each limit; the name of the task's folder stands for what its rows are about."""
+    """The sentence of each limit. The name of the task's folder is used as the subject of its rows."""
     subject = draft.columns.file.resolve().parent.name or draft.columns.file.stem
     words = subject.replace("_", " ").replace("-", " ")
     return {
