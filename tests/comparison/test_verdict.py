@@ -425,6 +425,15 @@ def test_weights_that_saw_fewer_rows_than_their_search_are_named_by_their_own_ro
     )
 
 
+def test_a_training_that_had_no_time_for_a_row_is_not_the_whole_training() -> None:
+    methods = [
+        make_method("baseline", make_scores(1_900, 2_000), learned=7_611),
+        make_method("fine_tune", make_scores(600, 2_000), learned=0, weights_rows=0),
+    ]
+    verdict = make_verdict(make_inputs(methods, train_rows=7_611))
+    assert verdict.sentence.startswith("Not decided: fine_tune was trained on only 0 of 7,611 rows and scores")
+
+
 def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stands() -> None:
     methods = [
         make_method("prompt", make_scores(200, 400)),

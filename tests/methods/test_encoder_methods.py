@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_encoder import PAIRS, PASSAGES, tiny_encoder
 from test_methods import context
 
@@ -18,12 +20,16 @@ from etude.index.passages import Passage
 from etude.methods import get_methods, resolve_methods
 from etude.methods.baseline import Baseline
 from etude.methods.fine_tune_encoder import FineTuneEncoder
-from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
+from etude.methods.prompt import Prompt
+from etude.methods.shared.encoder_method import EncoderSpeed
+from etude.methods.shared.fit_context import Candidate, Effort, FitContext, Race, initial_assistant
 from etude.methods.shared.fitted_search import train_encoder
 from etude.methods.shared.training_rows import fit_on_share, sample_training_rows
 from etude.models.classical import Linear, Nearest, load, save_classical
 from etude.models.registry import Models
+from etude.stats.racing import FIRST_BLOCK
 from etude.task import Task, load_task
+from etude.training.classifier import choose_loop_config
 from etude.types import CLASSICAL, ModelRef
 from small_task import write_task
 
@@ -160,3 +166,25 @@ def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
     assert len(facts["on_all"]) == 1 + facts["best_epoch"] > 1
     assert max(facts["on_all"]) > facts["on_all"][0]
     assert learned("whole", Effort())[0] == whole, "a fit that goes on takes what is there"
+
+
+@given(st.integers(1, 5_000), st.integers(0, 500))
+def test_the_time_of_a_training_counts_the_epochs_of_so_many_rows_and_the_answers_to_dev(
+    num_rows: int, num_dev: int
+) -> None:
+    speed = EncoderSpeed(choose_loop_config, 0.25, 2.0, 0.5)
+    config = choose_loop_config(num_rows, 0)
+    steps = sum(len(range(0, num_rows, config.rows_per_step)) for _ in range(config.epochs))
+    expected = 0.25 * num_rows + 2.0 * steps + 0.5 * num_dev * (config.epochs + 1)
+    assert speed.count_seconds(num_rows, num_dev, None) == pytest.approx(expected)
+
+
+def test_candidates_answer_no_further_block_when_the_time_is_used_up(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify")))
+    dev = data.select(range(100), "dev")
+    bench = context(task, data, tmp_path / "work")
+    prompts = Prompt().list_prompts(task, data, initial_assistant(task, data, bench.models))
+    bench.race, bench.has_time_for = Race(task.margin), lambda seconds: seconds == 0.0
+    bench.choose([Candidate("the prompt", prompts[0])], dev)
+    assert len(bench.chosen_scored) == FIRST_BLOCK
+    assert bench.notes == ["the candidates answered 24 of 100 dev rows, to keep to the budget"]

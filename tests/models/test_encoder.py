@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E4
 
 from etude.errors import ModelError  # noqa: E402
 from etude.index.build import embed_texts  # noqa: E402
-from etude.models.local.encoder import Encoder, load_encoder  # noqa: E402
+from etude.models.local.encoder import MAX_LISTS, MIN_REMEMBERED, Encoder, load_encoder  # noqa: E402
+from etude.models.registry import Models  # noqa: E402
 from etude.training.contrastive import ContrastiveConfig, _build_loss, tune_encoder  # noqa: E402
 
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
@@ -105,6 +106,27 @@ def test_a_saved_encoder_gives_the_same_vectors(tmp_path: Path) -> None:
     encoder = tiny_encoder()
     encoder.save(tmp_path)
     assert np.array_equal(load_encoder(str(tmp_path)).embed(PASSAGES), encoder.embed(PASSAGES))
+
+
+def test_a_shared_encoder_computes_the_vectors_of_a_long_list_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_encoder().save(tmp_path / "encoder")
+    registry = Models()
+    shared = registry.load_shared_encoder(str(tmp_path / "encoder"))
+    texts = [PASSAGES[number % len(PASSAGES)] for number in range(MIN_REMEMBERED)]
+    expected = registry.load_encoder(str(tmp_path / "encoder")).embed(texts)
+    computed: list[int] = []
+    forward = shared.forward
+    monkeypatch.setattr(shared, "forward", lambda ids: computed.append(len(ids)) or forward(ids))
+    first = shared.embed(texts)
+    first[:] = 0  # a caller may change what it got
+    assert np.array_equal(shared.embed(texts), expected)
+    assert sum(computed) == len(texts)
+    for number in range(MAX_LISTS):
+        shared.embed([*texts, *PASSAGES[: number + 1]])
+    assert shared.remembered is not None
+    assert tuple(texts) not in shared.remembered
 
 
 def test_an_encoder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

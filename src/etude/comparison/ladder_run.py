@@ -5,7 +5,7 @@ The split, the plan, the fits and all choices on dev are on disk before the firs
 
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from etude.assistant import TRAINING, Assistant, load, with_engine
 from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.handover import (
+    add_answer_confidence,
     add_cost_handover,
     add_handover,
     add_recalibration,
@@ -49,9 +50,11 @@ from etude.stats.ladder import choose
 from etude.stats.racing import find_beaten
 from etude.stats.sample import UnitSums
 from etude.task import Task
-from etude.task.definition import ErrorCosts
+from etude.task.definition import ErrorCosts, Handover
 from etude.types import Preference, Side
 
+# An untuned method may take this many times its planned time to answer dev.
+DEV_SLACK = 1.25
 # If at least this share of rows gets one label, it is reported as the same answer to all.
 SAME_ANSWER_SHARE = 0.95
 
@@ -198,7 +201,8 @@ class LadderRun:
     def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
         self._write_predictions(name, "test", scored)
         self._add_notes(name, describe_dropped_context(assistant, "test", scored))
-        self._add_notes(name, describe_handover(name, assistant, scored))
+        right = self.task.handover.right if self.task.handover else 1.0
+        self._add_notes(name, describe_handover(name, assistant, scored, right))
         self.report_side(name, "test", scored, sum(row.answer.seconds for row in scored))
 
     @property
@@ -229,7 +233,7 @@ class LadderRun:
     def preferences(self) -> Mapping[Side, Sequence[Preference]]:
         """The task's preferences by the side of their input."""
         file = self.task.preferences
-        return group_by_side(read_preferences(file), self.split) if file else {}
+        return group_by_side(read_preferences(file, self.task.instructions), self.split) if file else {}
 
     def _note_speed(self, name: str) -> None:
         dev = [line for line in self.run.read_predictions(name) if line["side"] == "dev"]
@@ -322,15 +326,24 @@ class LadderRun:
     def _choose_handover(
         self, assistant: Assistant, dev: Sequence[ScoredAnswer]
     ) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
-        """Recalibrate on dev, then choose by the new confidences what is handed over; also return the dev rows as they
-        are rated then, and notes."""
+        """Recalibrate on dev, or fit the confidence in texts, then choose by it what is handed over; also return the
+        dev rows as they are rated then, and notes."""
+        costs, handover = self.task.costs or ErrorCosts(), self.task.handover or Handover()
+        is_text = self.task.kind != "classify"
         assistant, notes = add_recalibration(assistant, dev, self.task.seed)
-        costs = self.task.costs or ErrorCosts()
-        hands_over = self.task.handover or costs.handover
-        if hands_over and any(row.answer.confidence is not None for row in dev):
+        hands_over = handover.wrong or costs.handover
+        if hands_over and (is_text or any(row.answer.confidence is not None for row in dev)):
             folder = self.run.folder / TRAINING
             search = fit_training_search(self.split.train, self.task, self.models, folder)
             assistant = replace(assistant, training=search)
+        if is_text:
+            rated = list(dev)
+            if handover.wrong:
+                fitted = add_answer_confidence(assistant, handover, dev, self.models, self.task.seed)
+                assistant, rated, notes = fitted
+            assistant, promise_notes = add_handover(assistant, self.task, rated)
+            rated = [replace(row, answer=assistant.hand_over(row.answer)) for row in rated]
+            return assistant, rated, [*notes, *promise_notes]
         rated = rate_rows(assistant, dev, self.models)
         assistant, promise_notes = add_handover(assistant, self.task, rated)
         assistant, cost_notes = add_cost_handover(assistant, costs, rated)
@@ -357,11 +370,22 @@ class LadderRun:
                 name, folder / "search.jsonl", self.on_event, lambda: plan.training_seconds.get("search")
             ),
             box_seconds=effort.box,
+            has_time_for=self._limit_dev(method, effort),
             engine=self.task.engine,
             race=None if self.is_cheap(name) else self._start_race(),
             preferences=self.preferences if "preferences" in method.keys else {},
             lower_folders=[self.work_folder(lower.name) for lower in simpler],
         )
+
+    def _limit_dev(self, method: Method, effort: Effort) -> Callable[[float], bool]:
+        """Limit the dev rows of an untuned method to about its planned time, so that a plan that was too optimistic
+        takes no time from the methods after it. The time of a training is limited by its box."""
+        if self.timekeeper is None or method.tuned or self.is_cheap(method.name):
+            return lambda seconds: True
+        clock = self.timekeeper.clock
+        planned = self.timekeeper.measured.work.count_fit_seconds(method.name, effort)
+        end = clock() + DEV_SLACK * planned
+        return lambda seconds: clock() + seconds <= end
 
     def release_weights(self, assistant: Assistant) -> None:
         """Free the memory of adapted weights; the base model stays loaded."""

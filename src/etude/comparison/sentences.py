@@ -243,12 +243,12 @@ def _report_better_untuned(
 
 def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -> str:
     method = inputs.get_method(name)
-    num_rows = method.learned or inputs.train_rows
+    num_rows = inputs.train_rows if method.learned is None else method.learned
     only = "only " if time else ""
     part = f"on {only}{num_rows:,} of {inputs.train_rows:,} rows"
     if method.weights_rows is not None and method.weights_rows < num_rows:
-        search = f"(its search was trained on {num_rows:,})"
-        part = f"on {only}{method.weights_rows:,} of {inputs.train_rows:,} rows {search}"
+        search = f" (its search was trained on {num_rows:,})"
+        part = f"on {only}{method.weights_rows:,} of {inputs.train_rows:,} rows{search}"
     elif num_rows == inputs.train_rows:
         part = f"on all {num_rows:,} rows in fewer epochs than without a budget"
     seconds = inputs.full_seconds.get(name) if time else None

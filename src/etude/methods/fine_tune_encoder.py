@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from etude.index.build import DEFAULT_ENCODER, load_task_encoder
 from etude.methods.baseline import fit_linear, split_columns
 from etude.methods.method import Assistant, Dataset, FitContext, Task, TrainingTime
-from etude.methods.shared.encoder_method import EncoderMethod
+from etude.methods.shared.encoder_method import EncoderMethod, EncoderSpeed
 from etude.models.registry import Models
 from etude.models.timings import measure_once
 from etude.types import Example
@@ -27,22 +28,21 @@ class FineTuneEncoder(EncoderMethod):
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """Time the training on all rows; on fewer rows it takes proportionally less."""
-        from etude.training.classifier import estimate_classifier_seconds
+        """Time fitting the initial head on all rows, and a step."""
+        from etude.training.classifier import choose_loop_config, measure_classifier_step
 
         if (encoder := load_task_encoder(task, models, [])) is None:
             return None
         texts, labels = split_columns(train.examples)
 
         def time_all() -> list[float]:
-            """Time fitting the initial head on all rows, and some steps."""
             started = time.perf_counter()
             linear = fit_linear(task, texts, labels, encoder)
             fit_seconds = time.perf_counter() - started
-            return [fit_seconds + estimate_classifier_seconds(linear, texts, labels)]
+            return [fit_seconds / len(texts), measure_classifier_step(linear, texts, labels)]
 
-        (seconds,) = measure_once((self.name, encoder.name, texts, labels), time_all)
-        return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
+        head, step = measure_once(("a step", self.name, encoder.name, texts, labels), time_all)
+        return EncoderSpeed(choose_loop_config, head, step, answer).count_seconds
 
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
@@ -52,15 +52,16 @@ class FineTuneEncoder(EncoderMethod):
         from etude.training.classifier import tune_classifier
 
         texts, labels = split_columns(rows)
-        encoder = context.models.load_encoder(task.encoder or DEFAULT_ENCODER)
-        dev_texts, dev_labels = split_columns(dev.examples)
+        name = task.encoder or DEFAULT_ENCODER
+        dev_texts, dev_labels = split_columns(context.dev_sample(dev).examples)
 
         def score_dev(now: Linear) -> float:
             answers = [answer for answer, _ in now.predict(dev_texts)]
             return context.metric.measure_labels(answers, dev_labels)
 
         # The head starts from the logistic regression, which is better than random weights on few rows.
-        linear = fit_linear(task, texts, labels, encoder)
+        linear = fit_linear(task, texts, labels, context.models.load_shared_encoder(name))
+        linear = replace(linear, features=context.models.load_encoder(name))
         tuned, result = tune_classifier(
             linear, texts, labels, context.seed, context.folder / "epochs", score_dev, context.log
         )

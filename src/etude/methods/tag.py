@@ -12,7 +12,7 @@ from etude.base.formatting import format_count
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import split_columns
 from etude.methods.method import Assistant, Dataset, FitContext, Task, TrainingTime
-from etude.methods.shared.encoder_method import EncoderMethod
+from etude.methods.shared.encoder_method import EncoderMethod, EncoderSpeed
 from etude.models.registry import Models
 from etude.models.timings import measure_once
 from etude.text.answer_spans import (
@@ -64,22 +64,21 @@ class Tag(EncoderMethod):
     def measure_training_time(
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
-        """Time the training on all rows; on fewer rows it takes proportionally less."""
-        from etude.training.tagging import estimate_tagger_seconds
+        """Time the classifiers' fit on all rows, and a step."""
+        from etude.training.tagging import choose_loop_config, measure_tagger_step
 
         texts, answers = _parse(train.examples)
 
         def time_all() -> list[float]:
-            """Time the classifiers' fit, and some steps."""
             started = time.perf_counter()
             tagger = _build_tagger(task, _count_values(texts, answers), models)
             fit_seconds = time.perf_counter() - started
             values = [collect_values(answer) for answer in answers]
-            return [fit_seconds + estimate_tagger_seconds(tagger, texts, values)]
+            return [fit_seconds / len(train), *measure_tagger_step(tagger, texts, values)]
 
-        subject = (self.name, task.encoder or DEFAULT_ENCODER, texts, [row.output for row in train])
-        (seconds,) = measure_once(subject, time_all)
-        return lambda num_rows, num_dev, epochs: seconds * num_rows / len(train)
+        subject = ("a step", self.name, task.encoder or DEFAULT_ENCODER, texts, [row.output for row in train])
+        head, step, windows = measure_once(subject, time_all)
+        return EncoderSpeed(choose_loop_config, head, step, answer, windows).count_seconds
 
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext

@@ -101,8 +101,14 @@ class Models:
         return load_encoder(name, folder, self.device)
 
     def load_shared_encoder(self, name: str) -> "Encoder":
-        """Return the published encoder `name`, which is loaded once and must not be trained."""
-        return self.load_once(("encoder", name), lambda: self.load_encoder(name))
+        """Return the published encoder `name`, which is loaded once, remembers vectors and must not be trained."""
+
+        def load() -> "Encoder":
+            encoder = self.load_encoder(name)
+            encoder.remembered = {}
+            return encoder
+
+        return self.load_once(("encoder", name), load)
 
     def load_search_encoder(self, name: str, folder: Path | None = None) -> "Encoder":
         """Return the encoder of a search: the shared published one, or a tuned one from its folder."""

@@ -212,7 +212,11 @@ class VerdictInputs:
             method.name
             for method in tuned
             if method.fewer_epochs
-            or (method.name != sufficiently_trained and (method.learned or num_train_rows) < num_train_rows)
+            or (
+                method.name != sufficiently_trained
+                and method.learned is not None
+                and method.learned < num_train_rows
+            )
         )
 
     @property

@@ -96,8 +96,9 @@ def tune_classifier(
     return classifier.to_linear(), result
 
 
-def estimate_classifier_seconds(linear: Linear, texts: Sequence[str], labels: Sequence[str]) -> float:
-    """Estimate the seconds of `tune_classifier` from two timed steps. The weights do not change."""
+def measure_classifier_step(linear: Linear, texts: Sequence[str], labels: Sequence[str]) -> float:
+    """Measure the seconds of a step of `tune_classifier`. The weights do not change."""
     classifier = Classifier(linear)
-    config = choose_loop_config(len(texts), 0)
-    return encoder_loop.estimate_seconds(classifier, len(texts), classifier.build_loss(texts, labels), config)
+    config, loss = choose_loop_config(len(texts), 0), classifier.build_loss(texts, labels)
+    with encoder_loop.use_training_attention(classifier.body):
+        return encoder_loop.measure_step_seconds(classifier, len(texts), loss, config)

@@ -75,7 +75,8 @@ def estimate_contrastive_seconds(
     vectors = torch.zeros(len({index for _, index in pairs}), encoder.module.config.hidden_size)
     loss = _build_loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
     with encoder_loop.use_training_attention(encoder.module):
-        return encoder_loop.estimate_seconds(encoder.module, len(pairs), loss, config.loop)
+        seconds = encoder_loop.measure_step_seconds(encoder.module, len(pairs), loss, config.loop)
+    return seconds * config.loop.count_steps(len(pairs))
 
 
 def _build_loss(

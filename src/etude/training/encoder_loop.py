@@ -46,6 +46,10 @@ class LoopConfig:
     learning_rate: float
     seed: int = 0
 
+    def count_steps(self, num_rows: int) -> int:
+        """Count the steps of all epochs on `num_rows` rows."""
+        return math.ceil(num_rows / self.rows_per_step) * self.epochs
+
 
 @dataclass(frozen=True)
 class TunedEncoder:
@@ -134,15 +138,15 @@ def train_encoder(
     return TunedEncoder(tuple(state.scores), state.best, time.perf_counter() - started)
 
 
-def estimate_seconds(
+def measure_step_seconds(
     module: torch.nn.Module,
     num_rows: int,
     loss: EncoderLoss,
     config: LoopConfig,
     lengths: Sequence[int] = (),
 ) -> float:
-    """Estimate the seconds of the whole training from two timed steps. With `lengths`, the timed rows have about the
-    mean length. The weights do not change."""
+    """Measure the seconds of a step, the faster of two. With `lengths`, the timed rows have about the mean length. The
+    weights do not change."""
     mean = sum(lengths) / max(1, len(lengths))
     usual_rows = sorted(range(len(lengths)), key=lambda row: abs(lengths[row] - mean))[: config.rows_per_step]
     module.requires_grad_(True)
@@ -155,7 +159,7 @@ def estimate_seconds(
         seconds.append(time.perf_counter() - started)
     module.requires_grad_(False).zero_grad()
     # The optimizer is not timed; it adds a tenth.
-    return 1.1 * min(seconds) * math.ceil(num_rows / config.rows_per_step) * config.epochs
+    return 1.1 * min(seconds)
 
 
 class _EncoderState:

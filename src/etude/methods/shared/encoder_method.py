@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import ModelError
@@ -15,7 +15,32 @@ from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Meth
 from etude.models.weights import find_weights
 from etude.types import CLASSICAL, Example, ModelRef
 
+if TYPE_CHECKING:
+    from etude.training.encoder_loop import LoopConfig
+
 RECORD = "trained.json"
+
+
+@dataclass(frozen=True)
+class EncoderSpeed:
+    """What a training's time depends on."""
+
+    choose_loop_config: Callable[[int, int], LoopConfig]
+    """(rows, seed) -> settings: fewer rows are trained for more epochs."""
+    head_seconds: float
+    """Seconds per row of fitting the head from which training starts."""
+    step_seconds: float
+    answer_seconds: float
+    """Seconds of answering one dev row, which is done before training and after every epoch."""
+    windows: float = 1.0
+    """Windows per row: a long text is trained on as several."""
+
+    def count_seconds(self, num_rows: int, num_dev: int, epochs: int | None) -> float:
+        """Estimate the seconds of a training; `epochs` are not limited by a budget."""
+        num_windows = max(1, round(num_rows * self.windows))
+        config = self.choose_loop_config(num_windows, 0)
+        steps = self.step_seconds * config.count_steps(num_windows)
+        return num_rows * self.head_seconds + steps + (config.epochs + 1) * num_dev * self.answer_seconds
 
 
 class EncoderMethod(Method):

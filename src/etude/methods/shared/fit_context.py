@@ -5,6 +5,7 @@ A method never sees a test row: neither `fit` nor the context has one.
 
 import math
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -97,7 +98,8 @@ class FitContext:
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Called with each line of search.jsonl: a training step of the encoder."""
     has_time_for: Callable[[float], bool] = lambda seconds: True
-    """Whether the budget has time for one more epoch of this many seconds."""
+    """Whether the method's share of the budget has time for this many seconds more: for an epoch, or a block of dev
+    rows."""
     trials: list[TrialResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
@@ -191,17 +193,24 @@ class FitContext:
     def _run_race(
         self, candidates: Sequence[Candidate], dev: Dataset, race: Race
     ) -> list[list[ScoredAnswer]]:
-        """Answer dev in growing blocks of one seeded order. A candidate that is clearly worse answers no further
-        block."""
+        """Answer dev in growing blocks of one seeded order, while there is time. A candidate that is clearly worse
+        answers no further block."""
         order = order_rows(dev, self.seed)[: self.effort.dev_rows]
         ends = list(iter_block_ends(len(order)))
         results: list[list[ScoredAnswer]] = [[] for _ in candidates]
-        running, begin = list(range(len(candidates))), 0
+        running, begin, row_seconds = list(range(len(candidates))), 0, 0.0
         for end in ends:
+            if not self.has_time_for(row_seconds * (end - begin) * len(running)):
+                self.notes.append(
+                    f"the candidates answered {begin:,} of {len(order):,} dev rows, to keep to the budget"
+                )
+                break
+            started = time.perf_counter()
             block = dev.select(order[begin:end], f"dev rows {begin + 1:,} to {end:,} of the race")
             for index in running:
                 trial = Trial(index + 1, len(candidates))
                 results[index] += self.evaluate(candidates[index].assistant, block, trial)
+            row_seconds = (time.perf_counter() - started) / (len(block) * len(running))
             begin = end
             outcomes = [[row.outcome for row in results[index]] for index in running]
             ids = [row.example.id for row in results[running[0]]]
@@ -276,6 +285,7 @@ def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assi
         choices=contract.labels if task.kind == "classify" and contract else (),
         contract=contract,
         row_systems=task.row_systems,
+        scores_tokens=task.kind != "classify" and task.handover is not None,
     )
     if task.max_tokens:
         return replace(assistant, max_tokens=task.max_tokens)

@@ -19,6 +19,8 @@ from etude.models.weights import find_weights
 
 MAX_TEXT_TOKENS = 256  # A text is cut after this many tokens
 BATCH_TOKENS = 16_384  # Tokens, including padding, that are embedded at once
+MIN_REMEMBERED, MAX_LISTS = 500, 4
+"""A shared encoder remembers the vectors of the last lists with at least this many texts."""
 Vectors = NDArray[np.float32]
 
 
@@ -32,6 +34,8 @@ class Encoder:
         self.is_tuned = is_tuned
         """Whether the weights differ from the published ones of `name`."""
         self.dtype = getattr(torch, choose_dtype(module.device.type))
+        self.remembered: dict[tuple[str, ...], Vectors] | None = None
+        """Lists of texts with their vectors, for an encoder whose weights never change; None for any other."""
 
     @property
     def dimensions(self) -> int:
@@ -53,6 +57,17 @@ class Encoder:
     ) -> Vectors:
         """Compute one float32 unit vector for each text. `on_batch` gets the number of finished texts and the
         total."""
+        if self.remembered is None or len(texts) < MIN_REMEMBERED:
+            return self._embed(texts, on_batch)
+        # Only whole lists: in another batch, the rounding of a vector would differ.
+        key = tuple(texts)
+        vectors = self.remembered.pop(key, None)
+        self.remembered[key] = self._embed(texts, on_batch) if vectors is None else vectors
+        for oldest in list(self.remembered)[:-MAX_LISTS]:
+            del self.remembered[oldest]
+        return self.remembered[key].copy()
+
+    def _embed(self, texts: Sequence[str], on_batch: Callable[[int, int], None]) -> Vectors:
         ids = self.encode(texts)
         vectors = np.zeros((len(ids), self.dimensions), dtype=np.float32)
         # batches of texts of similar length, with at most BATCH_TOKENS tokens
