@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Bytecode is kept whatever the environment says: many tests start processes, and each would compile Étude again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test check docs real bench clean
 
@@ -10,7 +12,7 @@ demo: $(STAMP)  ## the whole path on examples/luma, about ten minutes on two cor
 	$(BIN)/etude compare examples/luma --yes
 
 test: $(STAMP)  ## the default tests: offline, without the real model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
 
 check: $(STAMP)  ## formatting, lint, types, how large the modules are, how things are named
 	$(BIN)/ruff format --check .
@@ -23,7 +25,7 @@ docs: $(STAMP)  ## write the generated parts of the documentation
 	$(BIN)/python tools/docs.py
 
 real: $(STAMP)  ## the slower tests, and those and the end-to-end run that need the packaged model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --real -m real -n 2 --dist worksteal --durations=9
+	$(PYTEST) --real -m real --durations=9
 
 bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstrings in bench/)
 	$(BIN)/python bench/banking77.py

@@ -8,6 +8,11 @@ nearness, and by confidence alone with the same share of answered rows. Then the
 times: a quarter is used for recalibration and the threshold, and errors are counted in the others.
 
     python bench/handover.py [SEED ...]     needs ETUDE_DATA (see CONTRIBUTING.md); about a minute a seed
+    python bench/handover.py RUN [RIGHT]    the stored predictions of texts in a run's folder; seconds
+
+For texts, printed is for each method how many of the most confident answers are wrong, with confidences from rows that
+they were not fitted on, and what hand-over with several guarantees does in 200 resplits. An answer is right if its
+score is at least RIGHT (default 1).
 """
 
 import csv
@@ -16,13 +21,34 @@ import os
 import random
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from etude.assistant import load
+from etude.assistant import Assistant, load
+from etude.base.files import read_json
 from etude.comparison import compare
-from etude.stats import wilson
-from etude.stats.calibration import brier_score, choose_threshold, compute_auroc, measure_calibration_error
+from etude.comparison.handover import add_answer_confidence, add_handover
+from etude.data.dataset import load_dataset
+from etude.evaluate import ScoredAnswer
+from etude.index.build import load_task_encoder
+from etude.index.passages import Passage
+from etude.index.search import Search
+from etude.models.registry import Models
+from etude.runs import Run
+from etude.stats import estimate, wilson
+from etude.stats.answer_confidence import fit_confidence
+from etude.stats.calibration import (
+    brier_score,
+    choose_threshold,
+    compute_auroc,
+    estimate_auroc,
+    measure_calibration_error,
+)
 from etude.stats.recalibration import choose_recalibration
+from etude.task import RowSource, Task, load_task
+from etude.task.definition import Handover
+from etude.types import Answer, Example, Message, ModelRef, Score
 
 DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 PROMISE = 0.05
@@ -32,8 +58,17 @@ TASK = (
 )
 
 
+TEXTS = Task("texts", "rewrite", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
+PROMISES = (0.05, 0.1, 0.2, 0.3)
+SHARES = (0.25, 0.5, 0.75, 1.0)
+MIN_ROWS = 200
+
+
 def main() -> None:
-    """Prints one line for each seed."""
+    """Prints one line for each seed, or for each method of a run."""
+    if sys.argv[1:] and Path(sys.argv[1]).is_dir():
+        measure_run(Run(Path(sys.argv[1])), float([*sys.argv, 1][2]))
+        return
     rows = list(csv.DictReader((DATA / "train.csv").open(encoding="utf-8")))
     for seed in [int(text) for text in sys.argv[1:]] or [0, 1, 2]:
         labels = sorted({row["category"] for row in rows})
@@ -85,6 +120,83 @@ def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: i
         "brier": brier_score(confidences, scores).value,
         "auroc_right": compute_auroc(confidences, scores),
     }
+
+
+def measure_run(run: Run, right: float) -> None:
+    """Prints the risk at several shares of answers of each method, and the resplits."""
+    task, dataset = load_dataset(load_task(run.task_file))
+    train = set(read_json(run.folder / "split.json")["train"])
+    encoder = load_task_encoder(task, Models(), [])
+    questions = [row.input[-1].content for row in dataset if row.id in train]
+    passages = [Passage("", "train")] * len(questions)
+    search = Search(passages, "meaning", encoder, encoder.embed(questions)) if encoder else None
+    for method in run.fitted_methods:
+        lines = run.read_predictions(method)
+        lines = [line for line in lines if line.get("signals")]
+        if len(lines) < MIN_ROWS or len({line["score"] >= right for line in lines}) < 2:
+            continue
+        nearness = search.measure_nearness([line["input"] for line in lines]) if search else []
+        for line, value in zip(lines, nearness, strict=bool(search)):
+            line["signals"]["nearness"] = value
+        hits, units = [line["score"] >= right for line in lines], [line["unit"] for line in lines]
+        fitted, scores = fit_confidence([line["signals"] for line in lines], hits, units)
+        auroc = estimate_auroc(scores, hits, units)
+        order = sorted(range(len(lines)), key=lambda row: -scores[row])
+        surest = {share: order[: max(1, round(share * len(order)))] for share in SHARES}
+        risks = {share: estimate([not hits[row] for row in rows], None) for share, rows in surest.items()}
+        body: dict[str, object] = {
+            "method": method,
+            "rows": len(lines),
+            "auroc": [round(value, 3) for value in (auroc.value, auroc.low, auroc.high)],
+            "wrong": {
+                share: [round(100 * value, 1) for value in (risk.value, risk.low, risk.high)]
+                for share, risk in risks.items()
+            },
+            "slopes": {
+                name: round(slope, 3) for name, slope in zip(fitted.signals, fitted.slopes, strict=True)
+            },
+        }
+        print(json.dumps(body | resplit_texts(lines, right)), flush=True)
+
+
+def resplit_texts(lines: list[dict[str, Any]], right: float, num: int = 200) -> dict[str, dict[str, float]]:
+    """Returns for each guarantee how often the error rate of texts is kept if other rows are dev, how often a threshold
+    is found, and the mean share of answered rows."""
+    draw, base = random.Random(0), Assistant("", "rewrite", ModelRef("fake"))
+    shares: dict[float, list[float]] = {promise: [] for promise in PROMISES}
+    num_broken = dict.fromkeys(PROMISES, 0)
+    for _ in range(num):
+        rows = draw.sample(lines, len(lines))
+        dev, test = rows[: len(rows) // 4], rows[len(rows) // 4 :]
+        scored = [make_scored_answer(line) for line in dev]
+        rater, rated, _ = add_answer_confidence(base, Handover(right=right), scored, Models(), 0)
+        answers = [rater.rate(make_scored_answer(line).answer, None) for line in test]
+        for promise in PROMISES:
+            task = replace(TEXTS, handover=Handover(promise, right))
+            assistant, _ = add_handover(rater, task, rated)
+            answered = [
+                line["score"] >= right
+                for line, answer in zip(test, answers, strict=True)
+                if not assistant.hand_over(answer).handed_over
+            ]
+            num_broken[promise] += answered.count(False) > promise * len(answered)
+            shares[promise].append(len(answered) / len(test))
+    return {
+        f"at most {promise:.0%}": {
+            "kept": 1 - num_broken[promise] / num,
+            "found": sum(map(bool, shares[promise])) / num,
+            "answered": round(sum(shares[promise]) / num, 3),
+        }
+        for promise in PROMISES
+    }
+
+
+def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
+    """Restores what hand-over needs from a line of predictions.jsonl."""
+    question = (Message("user", line["input"]),)
+    answer = Answer("", line["answer"], None, None, (), None, 0, 0, 0, 0.0, False, signals=line["signals"])
+    example = Example(line["id"], question, line["expected"], group=line["unit"])
+    return ScoredAnswer(example, answer, Score(line["score"], None, None), 0)
 
 
 def resplit(lines: list[dict[str, object]], seed: int, num: int = 200) -> dict[str, object]:

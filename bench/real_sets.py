@@ -24,6 +24,7 @@ COLUMNS = {
     "text2sql_query_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
     "presidio_kinds": ("classify", "rows.jsonl", None, "input: text, output: kinds, group: template"),
+    "bbq_questions": ("classify", "rows.jsonl", None, "input: [context, question], group: template"),
     "pubmedqa_labelled": (
         "classify",
         "pubmedqa.jsonl",
@@ -34,8 +35,22 @@ COLUMNS = {
 _FOLDERS = {
     **dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising"),
     "presidio_kinds": "presidio_pii",
+    "bbq_questions": "bbq",
 }
-_KEYS = {"presidio_kinds": "several: true", "pubmedqa_labelled": "scale: [no, maybe, yes]"}  # further lines
+_KEYS = {  # further lines
+    "presidio_kinds": "several: true",
+    "pubmedqa_labelled": "scale: [no, maybe, yes]",
+    "bbq_questions": """questions:
+  category:
+    ask: Which property of people is the text about?
+  answerable:
+    ask: Does the text say who is meant by the question?
+    labels: [yes, no]
+  negative:
+    ask: Does the question ask for something negative?
+    labels: [yes, no]
+decision_model: sparrow-decider""",
+}
 _FILES = {
     "mts_dialog": {
         "TrainingSet.csv": "train.csv",
@@ -64,6 +79,8 @@ def prepare_task(name: str, folder: Path) -> Path:
         write_lines(folder / "rows.jsonl", rows)
     if name == "presidio_kinds":
         _write_kinds(folder)
+    elif name == "bbq_questions":
+        _write_questions(folder)
     elif source != name:
         _write_sides(folder, name.removeprefix("text2sql_"))
     lines = [f"name: {name}", f"kind: {kind}", "model: smollm2-135m-instruct"]
@@ -82,6 +99,25 @@ def _write_kinds(folder: Path) -> None:
             "text": row["full_text"],
             "kinds": sorted({span["entity_type"] for span in row["spans"]}),
             "template": row["template_id"],
+        }
+        for row in rows
+    ]
+    write_lines(folder / "rows.jsonl", lines)
+
+
+def _write_questions(folder: Path) -> None:
+    """Write texts with a question about two people, and three of the columns by which the authors made them; the texts
+    of one template are a group."""
+    with (DATA / "bbq" / "bbq_sample.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    lines = [
+        {
+            "context": row["context"],
+            "question": row["question"],
+            "category": row["category"],
+            "answerable": row["context_condition"] == "disambig",
+            "negative": row["question_polarity"] == "neg",
+            "template": f"{row['category']} {row['question_index']}",
         }
         for row in rows
     ]

@@ -68,6 +68,22 @@ def data_folder(name: str) -> Path:
     return root / name
 
 
+@pytest.fixture(scope="module")
+def two_nodes(request: pytest.FixtureRequest) -> Iterator[object]:
+    """A Ray cluster of two nodes with one core each; this process is connected to it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = pytest.importorskip("ray", reason="pip install 'etude[ray]'")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.cloudpickle.register_pickle_by_value(request.module)  # the nodes cannot import the tests
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
 @pytest.fixture(scope="session")
 def compared_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The task file of a small task with a complete run; tests change nothing beside it but what `studio_task`

@@ -152,6 +152,7 @@ def _prediction(name: str, row: Made, spice: str, long_answers: int) -> dict[str
         },
         "failures": failures,
         "confidence": None,
+        "signals": {"form": float(not failures)},
         "truncated": cut,
         "shots_dropped": 0,
         "prompt_tokens": PROMPT_TOKENS[name] + len(row.input) // 5,

@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import uvicorn
 
 from etude.assistant import Assistant
 from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
+from etude.serve import background
 from etude.serve.app import build_app
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import ServingEngine
@@ -40,14 +42,15 @@ def serving(
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the server itself does
     server = uvicorn.Server(build_config(app, settings.limits))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with patch.object(background, "POLL_SECONDS", 0.02):
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def serve_as(name: str, assistant: Assistant, feedback: Path = Path("/nowhere")) -> ServedModel:

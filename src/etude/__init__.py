@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etude import errors
-    from etude.answer_file import predict
+    from etude.answer_file import RowAnswerer, predict
     from etude.assistant import Assistant
+    from etude.by_column import train_each
     from etude.checks import check
     from etude.comparison.compare import compare
     from etude.methods import Method
@@ -34,6 +35,7 @@ __all__ = [
     "Assistant",
     "Finding",
     "Method",
+    "RowAnswerer",
     "Verdict",
     "check",
     "compare",
@@ -43,12 +45,14 @@ __all__ = [
     "load_task",
     "predict",
     "train",
+    "train_each",
 ]
 
 _MODULES = {
     "Assistant": "etude.assistant",
     "Finding": "etude.types",
     "Method": "etude.methods",
+    "RowAnswerer": "etude.answer_file",
     "Verdict": "etude.runs.verdict",
     "check": "etude.checks",
     "compare": "etude.comparison.compare",
@@ -57,6 +61,7 @@ _MODULES = {
     "load_task": "etude.task",
     "predict": "etude.answer_file",
     "train": "etude.tuning.train",
+    "train_each": "etude.by_column",
 }
 
 

@@ -11,7 +11,8 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,18 +20,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from etude import __version__
-from etude.assistant import Assistant, PromptLimit
+from etude.assistant import Assistant, PromptLimit, get_shared_models
 from etude.base.files import Json
 from etude.base.locks import lock_file
+from etude.cluster import Workers, open_workers
 from etude.data.formats.cells import Cells
 from etude.data.formats.chat import read_question
+from etude.data.formats.columns import guess_input_columns
 from etude.data.formats.raw_rows import read_raw_rows
 from etude.data.formats.read import find_input_columns
 from etude.data.formats.row_reader import RawRow, RowReader
 from etude.errors import InputError, Issue, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_service
-from etude.runs.recommended import find_run_of, load, load_endpoints, read_input_columns
+from etude.runs.recommended import find_run_of, load, load_endpoints, read_input_columns, read_where
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.types import Answer, Message
 
@@ -58,6 +61,7 @@ def predict(
     *,
     method: str | None = None,
     input: Sequence[str] = (),
+    on: str | None = None,
     on_progress: OnProgress = lambda done, total, left: None,
     confirm: Confirm = answer_unasked,
 ) -> AnswerFile:
@@ -65,12 +69,14 @@ def predict(
 
     `path` is anything that `load` accepts; `method` replaces the recommended one. `input` lists the input columns; by
     default those of the task's examples if the file has them, else columns with a usual name. All columns are kept;
-    `answer`, `label` (classify), `fields` (in a table one column each), `confidence`, `handed_over`, `keeps_contract`,
-    `citations` and `problem` are added if the assistant has them. A row whose input is empty or too long for the model
-    is kept without an answer.
+    `answer`, `label` (classify), `fields` (in a table one column each), `confidence`, `confidences` (in several
+    questions), `withheld` (an answer that a sentence replaces), `handed_over`, `keeps_contract`, `citations` and
+    `problem` are added if the assistant has them. A row whose input is empty or too long for the model is kept without
+    an answer.
 
-    The same call continues an earlier one that was stopped. If a model behind a URL answers, `confirm` is asked about
-    the cost first. Raises InputError for a file that cannot be read (with all errors) or an output that exists,
+    `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer the chunks; the output is the
+    same. The same call continues an earlier one that was stopped. If a model behind a URL answers, `confirm` is asked
+    about the cost first. Raises InputError for a file that cannot be read (with all errors) or an output that exists,
     RunError without an assistant or if another process writes the output, Declined if `confirm` says no.
     """
     assistant, file, output = load(path, method), Path(file), Path(output)
@@ -87,8 +93,13 @@ def predict(
     layout = Layout(assistant, names, TABLE_SUFFIXES.get(output.suffix.lower()))
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    with _open_partial(output, assistant.fingerprint, digest, columns) as partial_file:
-        read_answers = partial(_answer_rows, assistant, models, file, columns)
+    # A service is asked from this process, which counts requests and cost.
+    where = "local" if models.find_service(assistant.model.name) else on or read_where(run)
+    with (
+        _open_partial(output, assistant.fingerprint, digest, columns) as partial_file,
+        open_workers(where) as workers,
+    ):
+        read_answers = partial(_answer_rows, assistant, models, workers, file, columns)
         _write_rows(partial_file, layout, read_answers, total, on_progress)
     Path(partial_file.name).rename(output)
     problems = sum(bool(row.cells[layout.columns["problem"]]) for row in read_raw_rows(RowReader(output)))
@@ -159,20 +170,37 @@ def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
 
 
 def _answer_rows(
-    assistant: Assistant, models: Models, file: Path, columns: Sequence[str], first_row: int
+    assistant: Assistant,
+    models: Models,
+    workers: Workers,
+    file: Path,
+    columns: Sequence[str],
+    first_row: int,
 ) -> Iterator[list[tuple[RawRow, Json]]]:
     """Answer the rows from `first_row` on, in chunks, each with its answer columns."""
-    reading = RowReader(file)
+    source, taken = islice(read_raw_rows(RowReader(file)), first_row, None), deque[list[RawRow]]()
+
+    def take_chunks() -> Iterator[list[RawRow]]:
+        while rows := list(islice(source, CHUNK)):
+            taken.append(rows)
+            yield rows
+
+    shared_models = None if workers.is_remote else models
+    for values in workers.map(_answer_chunk, take_chunks(), assistant, file, columns, shared_models):
+        yield list(zip(taken.popleft(), values, strict=True))
+
+
+def _answer_chunk(
+    rows: Sequence[RawRow], assistant: Assistant, file: Path, columns: Sequence[str], models: Models | None
+) -> list[Json]:
+    """Return the answer columns of each row. Without `models`, those of this process are used."""
+    models, reading = models or get_shared_models(), RowReader(file)
     limit = PromptLimit(assistant, models.get(assistant.model, *assistant.needs))
-    source = islice(read_raw_rows(reading), first_row, None)
-    while rows := list(islice(source, CHUNK)):
-        questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
-        answers = iter(assistant.answer([turns for turns in questions if not isinstance(turns, str)], models))
-        values = [
-            {"problem": turns} if isinstance(turns, str) else _to_columns(next(answers))
-            for turns in questions
-        ]
-        yield list(zip(rows, values, strict=True))
+    questions = [_read_question(Cells(reading, row), columns, limit) for row in rows]
+    answers = iter(assistant.answer([turns for turns in questions if not isinstance(turns, str)], models))
+    return [
+        {"problem": turns} if isinstance(turns, str) else _to_columns(next(answers)) for turns in questions
+    ]
 
 
 def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> tuple[Message, ...] | str:
@@ -189,14 +217,54 @@ def _to_columns(answer: Answer) -> Json:
     problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.truncated else [])))
     fields = answer.value.items() if isinstance(answer.value, dict) else ()
     values = {
-        "answer": answer.text,
+        "answer": answer.shown,
+        "withheld": answer.text if answer.sentence else None,
         "label": answer.value,
         "fields": answer.value,
+        "confidences": dict(answer.confidences) or None,
         "keeps_contract": answer.keeps_contract,
     }
     values |= {"confidence": answer.confidence, "handed_over": answer.handed_over, "limit": answer.limit}
     values |= {"citations": list(answer.citations), "problem": problem}
     return values | {f"fields.{name}": value for name, value in fields}
+
+
+class RowAnswerer:
+    """Answers batches of rows in any program that maps over them, such as Ray Data:
+
+        rows.map_batches(RowAnswerer, fn_constructor_args=("task.yaml",), batch_size=128, concurrency=4)
+
+    A call gets and returns columns (name -> values). It adds those that `predict` writes into a table, and returns one
+    row for each row. The arguments are those of `predict`. Raises InputError if the columns of the input are unknown.
+    """
+
+    def __init__(self, path: Path | str, *, method: str | None = None, input: Sequence[str] = ()) -> None:
+        run = find_run_of(Path(path))
+        self.assistant, self._input = load(path, method), tuple(input) or read_input_columns(run)
+        self._models = Models(endpoints=load_endpoints(self.assistant, run))
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Answer the rows of a batch."""
+        columns = {
+            name: getattr(values, "tolist", lambda values=values: [*values])()
+            for name, values in batch.items()
+        }
+        names = [*columns]
+        rows = [
+            RawRow(0, 0, dict(zip(names, cells, strict=True)))
+            for cells in zip(*columns.values(), strict=True)
+        ]
+        is_known = {*self._input} <= {*names}
+        wanted = self._input if is_known else guess_input_columns(names, [row.cells for row in rows])
+        if not wanted:
+            remedy = "set input= to the names of its columns"
+            raise InputError([Issue("batch", "unclear which column is the input", ", ".join(names), remedy)])
+        layout = Layout(self.assistant, names, ",")
+        values = _answer_chunk(rows, self.assistant, Path("batch"), wanted, self._models)
+        for key, name in layout.columns.items():
+            cells = [row.get(key) for row in values]
+            columns[name] = [_format_cell(cell) if isinstance(cell, list | dict) else cell for cell in cells]
+        return columns
 
 
 class Layout:
@@ -207,11 +275,14 @@ class Layout:
         schema = contract.json_schema if contract else None
         names = [name.removesuffix("?").strip() for name in contract.fields] if contract else []
         fields = (names or [*(schema or {}).get("properties", {})]) if delimiter else []
+        is_label = assistant.kind == "classify" and not assistant.questions
         columns = {"answer": "answer"} | {f"fields.{name}": name for name in fields}
         for name, is_present in {
-            "label": assistant.kind == "classify",
-            "fields": not fields and bool(names or schema) and assistant.kind != "classify",
-            "confidence": bool(assistant.choices),
+            "label": is_label,
+            "fields": not fields and bool(names or schema) and not is_label,
+            "confidences": bool(assistant.questions),
+            "confidence": bool(assistant.choices or assistant.answer_confidence),
+            "withheld": bool(assistant.handover_sentence),
             "handed_over": assistant.handover is not None or assistant.scope is not None,
             "limit": assistant.scope is not None,
             "keeps_contract": contract is not None,

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from shutil import copytree
 from typing import Any, Literal, NamedTuple, cast, overload
@@ -28,10 +28,12 @@ from etude.limits.scope import Scope, parse_scope
 from etude.models.backend import Capability
 from etude.models.registry import Models, find_backend
 from etude.render import merge_instructions
+from etude.stats.answer_confidence import AnswerConfidence
 from etude.stats.recalibration import Recalibration
 from etude.task.contract import Contract
-from etude.task.definition import LIMIT_ACTS, Limit
-from etude.task.endpoint import is_url
+from etude.task.definition import LIMIT_ACTS
+from etude.task.endpoint import SERVED, is_url, split_served
+from etude.task.questions import join_answers, split_answers
 from etude.types import (
     Answer,
     Completion,
@@ -44,6 +46,7 @@ from etude.types import (
     Role,
     Sampling,
     SearchRef,
+    TaskQuestion,
 )
 
 FORMAT = 1
@@ -104,6 +107,12 @@ class Assistant:
     """Hand-over score below which the answer is handed over to a person; None means never."""
     label_handover: Mapping[str, float] = field(default_factory=dict)
     """Label -> its own threshold, if wrong answers with it cost more or less than others."""
+    answer_confidence: AnswerConfidence | None = None
+    """Computes the confidence of a text; None for labels, and if nothing is handed over."""
+    handover_sentence: str = ""
+    """What is said instead of an answer that is handed over; "" to say the answer."""
+    scores_tokens: bool = False
+    """Whether to ask the model for the log-probabilities of texts."""
     training: SearchRef | None = None
     """The search that measures how near a question is to the training questions, which is part of the hand-over
     score."""
@@ -113,6 +122,10 @@ class Assistant:
     """Completions sampled for each input; the most frequent parsed value is the answer."""
     temperature: float = 0.0
     """Temperature of the samples; ignored with one sample, which is always the likeliest."""
+    questions: tuple[TaskQuestion, ...] = ()
+    """The questions that an answer, a JSON object, has to answer; empty if there is only one."""
+    question_recalibrations: Mapping[str, Recalibration] = field(default_factory=dict)
+    """Like `recalibration`, for the questions where it helps."""
     row_systems: bool = False
     """Whether an input may have its own system turn, as in the rows with which the assistant was measured."""
 
@@ -133,7 +146,16 @@ class Assistant:
 
     def without_handover(self) -> Assistant:
         """Return the same assistant without its recalibration and hand-over threshold."""
-        return replace(self, recalibration=None, handover=None, label_handover={}, training=None)
+        return replace(
+            self,
+            recalibration=None,
+            handover=None,
+            label_handover={},
+            question_recalibrations={},
+            answer_confidence=None,
+            handover_sentence="",
+            training=None,
+        )
 
     def build_messages(self, turns: Sequence[Message], num_shots: int | None = None) -> tuple[Message, ...]:
         """Put instructions and the first `num_shots` examples (None: all) before turns.
@@ -186,7 +208,9 @@ class Assistant:
         answered = [turns for turns, limit in zip(inputs, limits, strict=True) if limit is None]
         prompts = iter(self._build_prompts(answered, model, searches))
         requests = [
-            _build_reply(turns, limit) if limit else next(prompts)
+            Request(tuple(turns), 0, reply=Completion(limit.say, "stop", 0, 0, 0, 0.0, None, limit.name))
+            if limit
+            else next(prompts)
             for turns, limit in zip(inputs, limits, strict=True)
         ]
         if searches.training:
@@ -217,8 +241,14 @@ class Assistant:
         limit = PromptLimit(self, model)
         if search is None:
             return [self._build_request(turns, limit.count_shots(turns)) for turns in inputs]
-        passages = self.find_passages(inputs, search)
-        return [self._build_with_passages(*pair, limit) for pair in zip(inputs, passages, strict=True)]
+        # The second score is a signal even if only one passage is used.
+        hits_by_input = search.find_scored([turns[-1].content for turns in inputs], max(2, self.num_passages))
+        requests = []
+        for turns, hits in zip(inputs, hits_by_input, strict=True):
+            passages = [search.passages[position] for position, _ in hits[: self.num_passages]]
+            request = self._build_with_passages(turns, passages, limit)
+            requests.append(replace(request, passage_scores=tuple(score for _, score in hits[:2])))
+        return requests
 
     def _build_with_nearest(
         self, turns: Sequence[Message], positions: Sequence[int], model: Model, searches: Searches
@@ -231,11 +261,6 @@ class Assistant:
                 break
         (request,) = candidate._build_prompts([turns], model, searches)
         return replace(request, shots_dropped=request.shots_dropped + len(nearest) - num)
-
-    def find_passages(self, inputs: Sequence[Sequence[Message]], search: Search) -> list[list[Passage]]:
-        """Find passages for the last turn of each input."""
-        ranked = search.find([turns[-1].content for turns in inputs], self.num_passages)
-        return [[search.passages[position] for position in positions] for positions in ranked]
 
     def _build_with_passages(
         self, turns: Sequence[Message], passages: Sequence[Passage], limit: PromptLimit
@@ -254,10 +279,17 @@ class Assistant:
         shots_dropped: Sequence[int],
         citations: Sequence[tuple[str, ...]],
         nearness: Sequence[float | None] | None = None,
+        passage_scores: Sequence[tuple[float, ...]] | None = None,
     ) -> list[Answer]:
         """Build the answer to each id from its `samples` completions; the other lists are in the order of `prepare`."""
-        answers = []
-        parts = (completions, shots_dropped, citations, nearness or [None] * len(completions))
+        answers, num = [], len(completions)
+        parts = (
+            completions,
+            shots_dropped,
+            citations,
+            nearness or [None] * num,
+            passage_scores or [()] * num,
+        )
         votes = [self._build_answer(*row) for row in zip(*parts, strict=True)]
         for number, row in enumerate(ids):
             row_votes = votes[number * self.samples : (number + 1) * self.samples]
@@ -275,6 +307,8 @@ class Assistant:
         values = [json.dumps(vote.value, sort_keys=True, default=str) for vote in valid]
         value, num_votes = Counter(values).most_common(1)[0]
         voted = valid[values.index(value)]
+        if voted.signals:
+            voted = replace(voted, signals={**voted.signals, "agreement": num_votes / len(votes)})
         return replace(
             self.rate(voted, num_votes / len(votes) if self.choices else None),
             prompt_tokens=sum(vote.prompt_tokens for vote in votes),
@@ -296,7 +330,7 @@ class Assistant:
         """
         is_single = isinstance(inputs, str) or isinstance(next(iter(inputs), None), Message | Mapping)
         chats = [self._parse_turns(chat) for chat in cast(Sequence[Input], [inputs] if is_single else inputs)]
-        models = models or _get_shared_models()
+        models = models or get_shared_models()
         requests = self.build_requests(chats, models)
         answers = self.finish(
             [str(number) for number in range(len(chats))],
@@ -304,14 +338,15 @@ class Assistant:
             [request.shots_dropped for request in requests],
             [request.citations for request in requests],
             [request.nearness for request in requests],
+            [request.passage_scores for request in requests],
         )
         return answers[0] if is_single else answers
 
     def stream(self, chat_input: Input, models: Models | None = None) -> Iterator[str]:
-        """Yield the answer to one input piece by piece; as one piece if samples vote on it."""
-        models = models or _get_shared_models()
-        if self.samples > 1:
-            return iter([self.answer([chat_input], models)[0].text])
+        """Yield the answer to one input piece by piece; as one piece if only its end shows what is said."""
+        models = models or get_shared_models()
+        if self.samples > 1 or self.handover_sentence:
+            return iter([self.answer([chat_input], models)[0].shown])
         return stream_request(
             models.get(self.model), self.build_requests([self._parse_turns(chat_input)], models)[0]
         )
@@ -339,7 +374,14 @@ class Assistant:
         messages = self.build_messages(turns, num_shots)
         descriptions = self.contract.descriptions if self.contract else {}
         return Request(
-            messages, self.max_tokens, self.choices, dropped, grammar=grammar, descriptions=descriptions
+            messages,
+            self.max_tokens,
+            self.choices,
+            dropped,
+            grammar=grammar,
+            descriptions=descriptions,
+            scores_tokens=self.scores_tokens,
+            questions=self.questions,
         )
 
     def _build_answer(
@@ -348,6 +390,7 @@ class Assistant:
         shots_dropped: int,
         citations: tuple[str, ...],
         nearness: float | None,
+        passage_scores: tuple[float, ...],
     ) -> Answer:
         text = completion.text.strip()
         if completion.limit:
@@ -375,19 +418,40 @@ class Assistant:
             shots_dropped=shots_dropped,
             citations=citations,
             nearness=nearness,
+            confidences=dict(self._rate_questions(completion)),
         )
+        if self.kind != "classify":
+            answer = replace(answer, signals=_measure_signals(answer, completion, passage_scores))
         return self.rate(answer, confidence)
+
+    def _rate_questions(self, completion: Completion) -> Iterator[tuple[str, float]]:
+        """Yield the name of each question with the probability of its answer, if the model states it."""
+        answers = split_answers(completion.text) if self.questions else {}
+        for name, label in answers.items():
+            logprob = completion.choice_logprobs.get(join_answers({name: label}))
+            if logprob is not None:
+                recalibration = self.question_recalibrations.get(name)
+                yield name, recalibration.apply(math.exp(logprob)) if recalibration else math.exp(logprob)
 
     def rate(self, answer: Answer, stated: float | None) -> Answer:
         """Return the answer with its confidence, computed from the probability that the model states (None without
-        one), and whether it is handed over."""
+        one) or from the signals of a text, and whether it is handed over."""
+        if self.answer_confidence is not None:
+            stated = self.answer_confidence.apply(answer.signals)
         rated = replace(answer, confidence=stated, stated_confidence=None)
         if stated is not None and self.recalibration:
             rated = replace(rated, confidence=self.recalibration.apply(stated), stated_confidence=stated)
-        score, threshold = rated.handover_score, self.label_handover.get(str(rated.value), self.handover)
-        return replace(rated, handed_over=score is not None and threshold is not None and score < threshold)
+        return self.hand_over(rated)
 
-    @property
+    def hand_over(self, answer: Answer) -> Answer:
+        """Return a rated answer, handed over if its score is below the threshold."""
+        score, threshold = answer.handover_score, self.label_handover.get(str(answer.value), self.handover)
+        handed_over = score is not None and threshold is not None and score < threshold
+        return replace(
+            answer, handed_over=handed_over, sentence=self.handover_sentence if handed_over else ""
+        )
+
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of everything that affects answers, including adapter files; the method's name is left out."""
         digest = hashlib.sha256(replace(self, method="")._to_json().encode())
@@ -427,10 +491,15 @@ class Assistant:
             ("recalibration",): self.recalibration is None,
             ("handover",): self.handover is None,
             ("label_handover",): not self.label_handover,
+            ("answer_confidence",): self.answer_confidence is None,
+            ("handover_sentence",): not self.handover_sentence,
+            ("scores_tokens",): not self.scores_tokens,
             ("training",): self.training is None,
             ("scope",): self.scope is None,
             ("samples", "temperature"): self.samples == 1,
             ("row_systems",): not self.row_systems,
+            ("questions",): not self.questions,
+            ("question_recalibrations",): not self.question_recalibrations,
         }
         for keys, is_unused in unused.items():
             for key in keys if is_unused else ():
@@ -461,12 +530,24 @@ def describe_doubt(answer: Answer) -> str:
     return f"{sure} certain, with a nearness of {answer.nearness:.2f} to the training questions"
 
 
-def _build_reply(turns: Sequence[Message], limit: Limit) -> Request:
-    return Request(tuple(turns), 0, reply=Completion(limit.say, "stop", 0, 0, 0, 0.0, None, limit.name))
+def _measure_signals(
+    answer: Answer, completion: Completion, passage_scores: Sequence[float]
+) -> dict[str, float]:
+    logprob, num_tokens = completion.logprob, max(1, completion.answer_tokens)
+    signals = {
+        "logprob": logprob,
+        "mean_logprob": None if logprob is None else logprob / num_tokens,
+        "min_logprob": completion.min_logprob,
+        "form": float(not answer.failures and not answer.truncated),
+        "nearness": answer.nearness,
+        "passage_score": passage_scores[0] if passage_scores else None,
+        "passage_lead": passage_scores[0] - passage_scores[1] if len(passage_scores) > 1 else None,
+    }
+    return {name: value for name, value in signals.items() if value is not None}
 
 
 @cache
-def _get_shared_models() -> Models:
+def get_shared_models() -> Models:
     return Models()
 
 
@@ -520,16 +601,19 @@ class PromptLimit:
 
 
 def with_engine(engine: str, assistant: Assistant) -> Assistant:
-    """Return the assistant with its weights in an engine: local, llama_cpp, URL#MODEL, or auto for the engine that was
-    measured. An assistant without weights on this machine is returned unchanged."""
-    name = assistant.model.name.removeprefix("llama_cpp:")
+    """Return the assistant with its weights in an engine: local, llama_cpp, `served:URL#BASE` (a server that gets the
+    adapter), URL#MODEL (which is the whole weights), or auto for the engine that was measured. An assistant without
+    weights on this machine is returned unchanged."""
+    name = split_served(assistant.model.name)[0].removeprefix("llama_cpp:")
     if engine == "auto" or find_backend(name).name != "local":
         return assistant
     if is_url(engine):
         return replace(assistant, model=ModelRef(engine))
-    return replace(
-        assistant, model=replace(assistant.model, name=name if engine == "local" else f"{engine}:{name}")
-    )
+    if engine.startswith(SERVED):
+        name = f"{SERVED}{name}@{engine.removeprefix(SERVED)}"
+    elif engine != "local":
+        name = f"{engine}:{name}"
+    return replace(assistant, model=replace(assistant.model, name=name))
 
 
 def load(folder: Path | str) -> Assistant:
@@ -546,7 +630,7 @@ def load(folder: Path | str) -> Assistant:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / FILE} is not a saved assistant ({error}). {RUN_REMEDY}") from error
     if assistant.model.adapter is not None:
-        _get_shared_models().remove(assistant.model)  # another training may have replaced the adapter
+        get_shared_models().remove(assistant.model)  # another training may have replaced the adapter
     return assistant
 
 
@@ -560,11 +644,10 @@ def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple
 def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
     adapter, search, similar = folder / ADAPTER, body.pop("search", None), body.pop("similar", None)
     scope, training = body.pop("scope", None), body.pop("training", None)
-    recalibration = body.pop("recalibration", None)
+    recalibration, confidence = body.pop("recalibration", None), body.pop("answer_confidence", None)
     contract = body.pop("contract")
     if contract is not None:
-        lists = {key: tuple(value) for key, value in contract.items() if isinstance(value, list)}
-        contract = Contract(**{**contract, **lists})
+        contract = Contract(**_to_tuples(contract))
     return Assistant(
         model=ModelRef(body.pop("model"), adapter if adapter.is_dir() else None),
         shots=tuple(map(_parse_shot, body.pop("shots"))),
@@ -576,8 +659,17 @@ def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
         training=None if training is None else SearchRef(folder / TRAINING, training),
         scope=None if scope is None else parse_scope(scope),
         recalibration=recalibration and Recalibration(**recalibration),
+        answer_confidence=confidence and AnswerConfidence(**_to_tuples(confidence)),
+        questions=tuple(TaskQuestion(**_to_tuples(question)) for question in body.pop("questions", ())),
+        question_recalibrations={
+            name: Recalibration(**values) for name, values in body.pop("question_recalibrations", {}).items()
+        },
         **body,
     )
+
+
+def _to_tuples(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
 
 
 def _parse_shot(body: Mapping[str, Any]) -> Example:

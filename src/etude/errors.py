@@ -57,6 +57,14 @@ class EtudeError(Exception):
 
     exit_code = 2
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy without `__init__`, whose arguments are not those of the message, when a worker sends the error."""
+        return _restore_error, (type(self), self.args), self.__dict__
+
+
+def _restore_error(kind: type[EtudeError], arguments: tuple[object, ...]) -> EtudeError:
+    return kind.__new__(kind, *arguments)
+
 
 class InputError(EtudeError, ValueError):
     """The user's input is wrong. `issues` lists all errors, not only the first; `count` is their number if `issues`

@@ -1,19 +1,24 @@
 """Answer and score rows: assistant x dataset -> scores, resumable batch by batch."""
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, get_shared_models
 from etude.base.files import Json, append_line, read_lines
 from etude.data.dataset import Dataset
 from etude.data.splits import input_key
 from etude.metrics import Metric, predicted_label, to_label
 from etude.models.registry import Models
 from etude.stats.sample import UnitSums
-from etude.types import Answer, Batch, Completion, Example, Request, Score
+from etude.task.questions import join_answers, split_answers
+from etude.types import Answer, Batch, Completion, Example, Model, Request, Score
 
+PARTS_PER_WORKER = 4  # more parts spread uneven work better; each renders all prompts
+MIN_PART_ROWS = 8
 REPLIES = -1  # number of the batch with the questions that limits turn away
 
 
@@ -149,7 +154,7 @@ def evaluate(
         # Seconds are those that the model measured, so loading weights and reading logged batches do not count.
         seconds += time.perf_counter() - started + sum(answer.seconds for answer in answers.values())
         if on_batch and scored:
-            remaining = seconds / len(scored) * (len(rows) - len(scored))
+            remaining = seconds / len(scored) * (len(rows) - len(scored)) / models.workers.size
             on_batch(list(batch_rows.values()), len(scored), len(rows), remaining)
     return [scored[position] for position in range(len(rows))]
 
@@ -167,12 +172,13 @@ def answer_in_batches(
     the last sample.
     """
     samples = assistant.samples
-    finished: dict[int, tuple[Completion, int, tuple[str, ...], float | None]] = {}
+    finished: dict[int, tuple[Completion, int, tuple[str, ...], float | None, tuple[float, ...]]] = {}
     for batch in _run_batches(assistant, models, len(ids) * samples, build_requests, log):
         dropped = batch.shots_dropped or (0,) * len(batch.indices)
         citations = batch.citations or ((),) * len(batch.indices)
         nearness = batch.nearness or (None,) * len(batch.indices)
-        rows = zip(batch.completions, dropped, citations, nearness, strict=True)
+        scores = batch.passage_scores or ((),) * len(batch.indices)
+        rows = zip(batch.completions, dropped, citations, nearness, scores, strict=True)
         finished |= zip(batch.indices, rows, strict=True)
         positions = [
             position
@@ -206,19 +212,71 @@ def _run_batches(
         log.append(batch)
         yield batch
     asked = [index for index in range(len(requests)) if index not in replies]
-    for batch in model.batches([requests[index] for index in asked], log.batch_numbers) if asked else ():
+    wanted = [requests[index] for index in asked]
+    for batch in _answer_requests(assistant, models, model, wanted, log.batch_numbers) if asked else ():
         indices = tuple(asked[index] for index in batch.indices)
         batch_requests = [requests[index] for index in indices]
         recorded = replace(
             batch,
             indices=indices,
-            completions=tuple(replace(completion, choice_logprobs={}) for completion in batch.completions),
+            completions=tuple(map(_drop_spread, batch.completions, batch_requests)),
             shots_dropped=tuple(request.shots_dropped for request in batch_requests),
             citations=tuple(request.citations for request in batch_requests),
             nearness=tuple(request.nearness for request in batch_requests),
+            passage_scores=tuple(request.passage_scores for request in batch_requests),
         )
         log.append(recorded)
         yield recorded
+
+
+@dataclass(frozen=True)
+class _OtherBatches(Collection[int]):
+    """The numbers of the batches that are not in one part of `num_parts`: those that are done, and other parts'."""
+
+    done: frozenset[int]
+    part: int
+    num_parts: int
+
+    def __contains__(self, number: object) -> bool:
+        return number in self.done or cast(int, number) % self.num_parts != self.part
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.done)
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+
+def _answer_requests(
+    assistant: Assistant, models: Models, model: Model, requests: Sequence[Request], done: frozenset[int]
+) -> Iterator[Batch]:
+    """Answer the batches that are not done, here or on the workers: the model plans the same batches on each."""
+    workers = models.workers
+    if not workers.is_remote or models.find_service(assistant.model.name):
+        yield from model.batches(requests, done)
+        return
+    num_parts = min(PARTS_PER_WORKER * workers.size, math.ceil(len(requests) / MIN_PART_ROWS))
+    parts = [_OtherBatches(done, part, num_parts) for part in range(num_parts)]
+    for batches in workers.map(_answer_part, parts, requests, assistant):
+        yield from batches
+
+
+def _answer_part(others: _OtherBatches, requests: Sequence[Request], assistant: Assistant) -> list[Batch]:
+    """Answer one part of the batches with the models of this process."""
+    models = get_shared_models()
+    models.keep_only(assistant.model)
+    return [*models.get(assistant.model, *assistant.needs).batches(requests, others)]
+
+
+def _drop_spread(completion: Completion, request: Request) -> Completion:
+    """Return the completion with the probabilities of its answer alone; a single answer has one in `logprob`."""
+    spread = completion.choice_logprobs if request.questions else {}
+    keys = (
+        (join_answers({name: label}) for name, label in split_answers(completion.text).items())
+        if spread
+        else ()
+    )
+    return replace(completion, choice_logprobs={key: spread[key] for key in keys if key in spread})
 
 
 def _parse_batch(body: Json) -> Batch:
@@ -226,4 +284,7 @@ def _parse_batch(body: Json) -> Batch:
     dropped = tuple(body.get("shots_dropped", ()))
     citations = tuple(map(tuple, body.get("citations", ())))
     nearness = tuple(body.get("nearness", ()))
-    return Batch(body["number"], tuple(body["indices"]), completions, dropped, citations, nearness)
+    passage_scores = tuple(map(tuple, body.get("passage_scores", ())))
+    return Batch(
+        body["number"], tuple(body["indices"]), completions, dropped, citations, nearness, passage_scores
+    )

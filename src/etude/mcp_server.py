@@ -8,6 +8,7 @@ Importing this module needs the extra `mcp`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -125,7 +126,7 @@ def build_server() -> MCPServer[Any]:
             assistants[place] = await _run(lambda: load(place))
         answer = await _run(lambda: assistants[place].answer(question))
         return {
-            "answer": answer.text,
+            "answer": answer.shown,
             "keeps_contract": answer.keeps_contract,
             "confidence": answer.confidence,
             "handed_over": answer.handed_over,
@@ -140,15 +141,7 @@ def build_server() -> MCPServer[Any]:
 
 def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
     rows = [
-        {
-            "method": row.method,
-            "value": row.estimate.value,
-            "low": row.estimate.low,
-            "high": row.estimate.high,
-            "n": row.estimate.n,
-            "status": row.status,
-            "learned_from": row.learned,
-        }
+        {"method": row.method, **asdict(row.estimate), "status": row.status, "learned_from": row.learned}
         for row in verdict.ladder
     ]
     recommended = {"sentence": verdict.sentence, "recommended": verdict.recommended}

@@ -9,7 +9,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,21 +20,24 @@ from etude.base.files import parse_json
 from etude.data.formats.tools import CALL_TAG, split_calls
 from etude.stats import (
     UnitSums,
+    make_average_sample,
     make_f1_sample,
     make_kappa_sample,
     make_label_lists_sample,
     make_label_sample,
     make_score_sample,
 )
-from etude.text.label_lists import join_labels, measure_overlap, split_labels
+from etude.task.questions import find_labels, select_question, split_answers
+from etude.text.label_lists import join_labels, measure_overlap, read_label, split_labels
 from etude.text.likeness import are_repeated, sari, token_f1
-from etude.types import Answer, Example, Kind, Score
+from etude.types import Answer, Example, Kind, Score, TaskQuestion
 
 if TYPE_CHECKING:
     from etude.data.dataset import Dataset
     from etude.task import CheckFunction, MetricName, Task
 
 SKEWED = 5  # Largest over smallest class in rows, above which accuracy gives way to macro-F1.
+ALL_RIGHT = "all_right"
 MEAN_ERROR = "mean_error"  # the only metric of which less is better; its rows score a share of the scale
 # Every metric's name and what it is in words.
 LABELS: Mapping[str, str] = {
@@ -45,6 +48,8 @@ LABELS: Mapping[str, str] = {
     "sample_f1": "F1 of the labels of each row",
     "subset_accuracy": "share of rows with exactly the right labels",
     "micro_f1": "micro-F1 over the labels",
+    "question_mean": "mean over the questions of each question's metric",
+    ALL_RIGHT: "share of rows with the right answer to every question",
     "exact_match": "share of answers equal to the expected one",
     "passes": "share of answers that pass",
     "chrf": "chrF, likeness to the expected answer",
@@ -54,7 +59,7 @@ LABELS: Mapping[str, str] = {
     "right_fields": "share of right fields",
 }
 # Metrics under which a row scores anything from 0 to 1. A check may grade too; that is not known beforehand.
-GRADED = ("kappa", "sample_f1", "micro_f1", "chrf", "token_f1", "sari", "right_fields")
+GRADED = ("kappa", "sample_f1", "micro_f1", "question_mean", "chrf", "token_f1", "sari", "right_fields")
 # If chrF is not the headline, it reads only this many characters of each text: at most 10 ms a row; 30,000 took 200 ms.
 CHRF_CHARACTERS = 5_000
 
@@ -86,10 +91,16 @@ class Metric:
     """The labels from the lowest to the highest, if they are scores."""
     several: bool = False
     """Whether a row has any number of labels."""
+    question: TaskQuestion | None = None
+    """The question that it measures, if it is one of the `parts` of another metric."""
+    parts: tuple[Metric, ...] = ()
+    """The metric of each question, if a row answers several. The headline is their mean."""
 
     @property
     def label(self) -> str:
         """The metric in words."""
+        if self.question:
+            return f"{self.question.name}: {LABELS[self.name]}"
         if self.name != "passes":
             return LABELS[self.name]
         has_both = self.check is not None and self.contract
@@ -116,6 +127,8 @@ class Metric:
         Raises InputError when the check function fails; see `CheckRef.load`.
         """
         check_score = None if self.check is None else float(self.check(example, answer.text))
+        if self.parts:
+            return self._score_questions(example, answer, check_score)
         value = (
             _score_passes(answer.keeps_contract, check_score)
             if self.name == "passes"
@@ -129,9 +142,23 @@ class Metric:
         }
         return Score(value, answer.keeps_contract, check_score, other_metrics)
 
+    def _score_questions(self, example: Example, answer: Answer, check_score: float | None) -> Score:
+        """Score every question; a row is right if all are. Another right output counts only as a whole."""
+        outputs = [select_labels(output, self.parts) for output in _list_right_outputs(example)]
+        labels = select_labels(answer.text, self.parts)
+        right = labels if labels in outputs else outputs[0]
+        scores = {}
+        for part, label, output in zip(self.parts, labels, right, strict=True):
+            row = replace(example, output=output, references=())
+            scores[part.label] = part.score(row, replace(answer, value=label)).value
+        mean = sum(scores.values()) / len(scores)
+        return Score(mean, answer.keeps_contract, check_score, {ALL_RIGHT: float(labels == right), **scores})
+
     def measure_labels(self, labels: Sequence[str], expected: Sequence[str]) -> float:
         """Measure how right labels are, 0 to 1: the share of right ones, with a scale kappa, with several labels a row
         the mean F1 of the rows."""
+        if self.parts:
+            return self.sample(np.zeros(len(labels)), None, expected, labels).value
         if self.scale:
             return self.sample(np.zeros(len(labels)), None, expected, labels, "kappa").value
         pairs = zip(labels, expected, strict=True)
@@ -180,6 +207,8 @@ class Metric:
         metrics call the same answers right.
         """
         name = name or self.name
+        if self.parts and name != ALL_RIGHT:
+            return self._sample_questions(scores, units, expected, predicted, name)
         if name not in ("macro_f1", "micro_f1", "kappa"):
             return make_score_sample(scores, units)
         rows = zip(np.asarray(scores), expected, predicted, strict=True)
@@ -198,22 +227,67 @@ class Metric:
         counts = [(len(right & answer), len(answer), len(right)) for right, answer in pairs]
         return make_f1_sample(counts, units)
 
+    def _sample_questions(
+        self,
+        scores: npt.ArrayLike,
+        units: Sequence[Hashable] | None,
+        expected: Sequence[str],
+        predicted: Sequence[str | None],
+        name: str,
+    ) -> UnitSums:
+        """Make the sample of one question, called by the label of its part, or else of the mean of all."""
+        right_rows = np.asarray(scores) == 1
+        samples = {}
+        for number, part in enumerate(self.parts):
+            gold = [select_labels(text, self.parts)[number] for text in expected]
+            labels = [select_labels(text or "", self.parts)[number] for text in predicted]
+            rows = zip(right_rows, gold, labels, strict=True)
+            labels = [right if is_right else label for is_right, right, label in rows]
+            hits = [float(label == right) for label, right in zip(labels, gold, strict=True)]
+            samples[part.label] = part.sample(hits, units, gold, labels)
+        return samples.get(name) or make_average_sample([*samples.values()])
+
+
+def describe_metric(metric: Metric) -> dict[str, Any]:
+    """Return the JSON from which `restore_metric` restores a metric, apart from its kind and check."""
+    settings = {key: getattr(metric, key) for key in ("scale", "several") if getattr(metric, key)}
+    question = {"question": asdict(metric.question)} if metric.question else {}
+    parts = {"parts": [describe_metric(part) for part in metric.parts]} if metric.parts else {}
+    return {"name": metric.name, **settings, **question, **parts}
+
 
 def restore_metric(record: Mapping[str, Any], kind: Kind, check: CheckFunction | None = None) -> Metric:
     """Return the headline metric of a run from `metric` in its run.json."""
     scale, several = tuple(record.get("scale", ())), record.get("several", False)
-    return Metric(record["name"], kind, check, scale=scale, several=several)
+    parts = tuple(restore_metric(part, kind) for part in record.get("parts", ()))
+    question = (
+        TaskQuestion(**{**body, "labels": tuple(body["labels"])})
+        if (body := record.get("question"))
+        else None
+    )
+    return Metric(record["name"], kind, check, scale=scale, several=several, question=question, parts=parts)
 
 
 def choose_metric(task: Task, train: Dataset) -> Metric:
     """Choose the headline metric: the task's own, else by its kind and the training rows.
 
     classify: accuracy, or macro-F1 if the largest class has over five times the rows of the smallest; with a scale
-    kappa, and with several labels a row the F1 of its labels.
+    kappa, with several labels a row the F1 of its labels, and with several questions the mean of their metrics.
     extract: exact match. answer, rewrite: passes; with neither contract nor check the calls of functions if any answer
     has some, exact match if answers of `answer` repeat, else chrF.
     """
     check = task.check.load() if task.check else None
+    if task.questions:
+        parts = []
+        for question, part in zip(
+            find_labels(task.questions, train), task.split_questions().values(), strict=True
+        ):
+            rows = replace(train, examples=tuple(select_question(row, question.name) for row in train))
+            parts.append(replace(choose_metric(replace(part, check=None), rows), question=question))
+        reason = "because a row answers several questions"
+        return Metric(
+            "question_mean", task.kind, check, reason, task.contract is not None, parts=tuple(parts)
+        )
     name, reason = (
         (task.metric, "because the task file sets it") if task.metric else _choose_by_kind(task, train)
     )
@@ -224,6 +298,13 @@ def predicted_label(answer: Answer) -> str:
     """Return the label of an answer, or its list of labels as one text; without one, its whole text, which is no
     label."""
     return to_label(answer.value, answer.text)
+
+
+def select_labels(text: str, parts: Sequence[Metric]) -> list[str]:
+    """Read the answer to the question of each part; "" for one that is not answered."""
+    answers = split_answers(text)
+    questions = [part.question for part in parts if part.question]
+    return [read_label(answers.get(question.name, ""), question.labels) for question in questions]
 
 
 def to_label(value: Any, text: str) -> str:

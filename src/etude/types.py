@@ -66,6 +66,23 @@ class Example:
         return join_turns(self.input)
 
 
+@dataclass(frozen=True, slots=True)
+class TaskQuestion:
+    """One of several questions about each row: a choice among labels, such as yes and no, or a score."""
+
+    name: str
+    ask: str = ""
+    """The question in words."""
+    labels: tuple[str, ...] = ()
+    """Empty for all labels of the training rows."""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """Label -> what it means, for the labels that the user described."""
+    is_score: bool = False
+    """Whether the labels are scores, ordered from the lowest to the highest."""
+    column: str = ""
+    """The column of the examples with the right labels."""
+
+
 class Grammar(NamedTuple):
     """What decoding is constrained to, token by token."""
 
@@ -96,6 +113,12 @@ class Request:
     """The cosine of the question with the nearest training question, 0 to 1, if hand-over looks at it."""
     descriptions: Mapping[str, str] = field(default_factory=dict)
     """Choice -> what it means, for a model that reads it beside the messages."""
+    passage_scores: tuple[float, ...] = ()
+    """Scores of the two best passages, the best first."""
+    scores_tokens: bool = False
+    """Whether the answer's log-probability is needed, from a model that computes it only if asked."""
+    questions: tuple[TaskQuestion, ...] = ()
+    """The questions that the answer, a JSON object, has to answer, for a model that reads them beside the messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +140,12 @@ class Completion:
     choices. None if the model does not report it."""
     limit: str = ""
     """Name of the limit that turned the question away."""
+    min_logprob: float | None = None
+    """The lowest log-probability of a token of the answer, if the model reports it."""
     choice_logprobs: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """With choices, the log of each one's probability among them, if the model reports it. Not kept in logs."""
+    """With choices, the log of each one's probability among them, if the model reports it. With several questions, the
+    keys are JSON objects of one question and one of its labels. Logs keep only those of the answer to several
+    questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +188,8 @@ class Batch:
     citations: tuple[tuple[str, ...], ...] = ()
     """For each request, in the same order; empty if unknown."""
     nearness: tuple[float | None, ...] = ()
+    """For each request, in the same order; empty if unknown."""
+    passage_scores: tuple[tuple[float, ...], ...] = ()
     """For each request, in the same order; empty if unknown."""
 
 
@@ -228,7 +257,8 @@ class Answer:
     failures: tuple[str, ...]
     """Kinds of contract failure, e.g. "missing field: Ages"."""
     confidence: float | None
-    """Probability of the label (classify), else None; recalibrated if that helped on dev."""
+    """Probability that the label or, with `handover:`, the text is right, else None; that of a label is recalibrated
+    if that helped on dev."""
     prompt_tokens: int
     cached_tokens: int
     answer_tokens: int
@@ -240,18 +270,30 @@ class Answer:
     citations: tuple[str, ...] = ()
     """Names of the passages in the prompt, the best first: file, and heading or record."""
     handed_over: bool = False
-    """A person must decide. Without a `limit`, the text is the answer that was withheld because it is too uncertain."""
+    """A person must decide. Without a `limit`, the text is the answer that is too uncertain."""
     limit: str = ""
     """Name of the limit that turned the question away; the text is the limit's sentence."""
     stated_confidence: float | None = None
     """The probability as the model gave it, if `confidence` is recalibrated."""
+    confidences: Mapping[str, float] = field(default_factory=dict)
+    """With several questions: the name of each -> the probability of its answer, like `confidence`."""
     nearness: float | None = None
     """The Request's: how near the question is to the training questions, 0 to 1."""
+    signals: Mapping[str, float] = field(default_factory=dict)
+    """Numbers from which the confidence in a text is computed; more of each means that it is more likely right."""
+    sentence: str = ""
+    """What is said instead of the text, because the answer is handed over."""
+
+    @property
+    def shown(self) -> str:
+        """The text for the person who asked."""
+        return self.sentence or self.text
 
     @property
     def handover_score(self) -> float | None:
-        """What hand-over looks at: the confidence, times the root of the nearness if it is known (see LOG.md)."""
-        if self.confidence is None or self.nearness is None:
+        """What hand-over looks at: the confidence; for a label, times the root of the nearness if it is known (see
+        LOG.md)."""
+        if self.confidence is None or self.nearness is None or self.signals:
             return self.confidence
         return self.confidence * float(self.nearness**0.5)
 

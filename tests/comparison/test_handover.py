@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from etude.answer_file import predict
 from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.comparison import compare
-from etude.comparison.handover import add_handover
+from etude.comparison.handover import add_answer_confidence, add_handover
 from etude.data.dataset import Dataset
 from etude.errors import InputError
 from etude.evaluate import ScoredAnswer
 from etude.index.passages import Passage
 from etude.index.search import Search
+from etude.models.registry import Models
 from etude.runs import find_run
+from etude.runs.details import compute_details
 from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage
 from etude.task import load_task
+from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score
 from real_runs import real_run
 from small_task import write_task
@@ -134,14 +138,144 @@ def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
     ).read_text(encoding="utf-8")
     assert "handover" not in text
     task = load_task(write_task(tmp_path, "classify"))
-    prints = [compute_fingerprints(each, Dataset(()), None) for each in (task, replace(task, handover=0.1))]
+    prints = [
+        compute_fingerprints(each, Dataset(()), None)
+        for each in (task, replace(task, handover=Handover(0.1)))
+    ]
     assert list_changes(*prints) == ["handover"]
     assert "handover" not in prints[0]
 
 
-def test_handover_of_texts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="label probabilities"):
-        load_task(write_task(tmp_path, "answer", more="handover: 0.05\n"))
+def make_rows(num: int, seed: int, signal: float) -> list[ScoredAnswer]:
+    """Texts of which seven in ten are right; `signal` is by how much their log-probability tells which."""
+    rng = np.random.default_rng(seed)
+    right = rng.random(num) < 0.7
+    values = signal * right + rng.normal(size=num)
+    return [
+        ScoredAnswer(
+            Example(str(at), (Message("user", f"question {at}"),), "a"),
+            Answer("a", "a", "a", None, (), None, 1, 0, 1, 0.0, False, signals={"mean_logprob": value}),
+            Score(float(hit), None, None),
+            0,
+        )
+        for at, (value, hit) in enumerate(zip(values.tolist(), right.tolist(), strict=True))
+    ]
+
+
+def test_texts_are_handed_over_if_their_signals_are_low(tmp_path: Path) -> None:
+    more = "handover: {wrong: 0.1, say: A person will answer.}\n"
+    task, base = (
+        load_task(write_task(tmp_path, "rewrite", more=more)),
+        Assistant("x", "rewrite", ModelRef("fake")),
+    )
+    assert task.handover is not None
+    broken = 0
+    for seed in range(8):
+        assistant, rated, notes = add_answer_confidence(
+            base, task.handover, make_rows(300, seed, 4), Models(), 0
+        )
+        assert not notes
+        assistant, _ = add_handover(assistant, task, rated)
+        test = [
+            (assistant.rate(row.answer, None), row.score.value) for row in make_rows(1000, 1000 + seed, 4)
+        ]
+        answered = [value for answer, value in test if not answer.handed_over]
+        broken += np.mean(answered) < 0.9
+        assert 0.5 < len(answered) / len(test) < 0.95
+        assert {answer.shown for answer, _ in test if answer.handed_over} == {"A person will answer."}
+        assert {answer.shown for answer, _ in test if not answer.handed_over} == {"a"}
+    assert broken <= 2
+
+
+def test_without_a_signal_nothing_is_promised(tmp_path: Path) -> None:
+    task = load_task(write_task(tmp_path, "rewrite", more="handover: 0.1\n"))
+    base = Assistant("x", "rewrite", ModelRef("fake"))
+    assert task.handover is not None
+    assistant, rated, (note,) = add_answer_confidence(base, task.handover, make_rows(200, 1, 0), Models(), 0)
+    assert "no confidence separates right from wrong answers" in note
+    assert len({row.answer.confidence for row in rated}) == 1
+    assistant, _ = add_handover(assistant, task, rated)
+    assert all(assistant.rate(row.answer, None).handed_over for row in rated)
+
+
+def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On dev, on the test, in a saved assistant, in a file of answers and in a behaviour test."""
+    more = "handover: {wrong: 0.4, say: A person will answer.}\nmethods: [similar_shot]\n"
+    task = write_task(tmp_path, "extract", num=900, more=more)
+    run = compare(task).run
+    assistant = load(run.assistant_folder("similar_shot"))
+    least = assistant.handover
+    assert least is not None
+    lines = [line for line in run.read_predictions("similar_shot") if line["side"] == "test"]
+    handed_over = [bool(line.get("handed_over")) for line in lines]
+    assert 0.1 < np.mean(handed_over) < 0.9
+    assert handed_over == [line["confidence"] < least for line in lines]
+    result = run.verdict.details["similar_shot"].handover if run.verdict else None
+    assert result is not None
+    assert result.answered.value == pytest.approx(1 - np.mean(handed_over))
+    wrong = [1 - line["score"] for line in lines if not line.get("handed_over")]
+    assert result.wrong is not None
+    assert result.wrong.value == pytest.approx(np.mean(wrong))
+    assert result.curve[-1].share == 1
+    shares = [point.share for point in result.curve]
+    assert shares == sorted(shares)
+    (tmp_path / "new.jsonl").write_text(
+        "".join(json.dumps({"input": line["input"]}) + "\n" for line in lines), encoding="utf-8"
+    )
+    predict(task, tmp_path / "new.jsonl", tmp_path / "out.jsonl", method="similar_shot")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["handed_over"] for row in rows] == handed_over
+    for row, line in zip(rows, lines, strict=True):
+        texts = (row["answer"], row["withheld"])
+        sentence = "A person will answer."
+        assert texts == ((sentence, line["answer"]) if line.get("handed_over") else (line["answer"], None))
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "Wrong answers of" in page
+    assert "polyline" in page
+    assert "| similar_shot | " in (run.folder / "report.md").read_text(encoding="utf-8")
+    assert main(["test", str(task), "--quick", "-m", "similar_shot"]) == 0
+    assert "handed over" in (run.folder / "tests" / "similar_shot" / "report.html").read_text(
+        encoding="utf-8"
+    )
+    assert "A person will answer" not in capsys.readouterr().out
+
+
+def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None:
+    handover = Handover(unanswerable="Not in the documents.")
+
+    def line(number: int, expected: str, answer: str) -> dict[str, object]:
+        return {
+            **{"id": number, "unit": str(number), "expected": expected, "answer": answer},
+            **{"confidence": None, "score": 1.0, "value": answer, "references": []},
+        }
+
+    pairs = [
+        *(("not in the  documents", "Not in the documents."),) * 6,
+        *(("Not in the documents.", "Yes."),) * 2,
+        *(("Yes.", "Yes."),) * 9,
+        *(("Yes.", "NOT IN THE DOCUMENTS"),) * 1,
+    ]
+    rates = compute_details(
+        "answer", [line(at, *pair) for at, pair in enumerate(pairs)], handover
+    ).unanswerable
+    assert rates is not None
+    assert rates.answered is not None
+    assert rates.refused is not None
+    assert (rates.answered.value, rates.answered.n) == (0.25, 8)
+    assert (rates.refused.value, rates.refused.n) == (0.1, 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "message"),
+    [
+        ("extract", "handover: {unanswerable: No.}\n", "needs kind: answer"),
+        ("answer", "handover: {wrong: 0.05, sya: No.}\n", "say"),
+        ("answer", "handover: {wrong: 5}\n", "handover.wrong"),
+    ],
+)
+def test_a_wrong_key_of_handover_is_an_error(tmp_path: Path, kind: str, more: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_task(write_task(tmp_path, kind, more=more))
 
 
 def test_a_far_question_is_handed_over_however_sure_the_answer() -> None:

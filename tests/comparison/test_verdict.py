@@ -425,13 +425,37 @@ def test_weights_that_saw_fewer_rows_than_their_search_are_named_by_their_own_ro
     )
 
 
+def test_what_dev_decided_is_not_open_again_because_of_a_few_test_rows() -> None:
+    pair = HeadlinePair("baseline", "fine_tune")
+    inputs = make_ladder({"baseline": 300, "few_shot": 1, "fine_tune": 360}, pair=pair)
+    few_shot = replace(inputs.methods[1], scores=inputs.methods[1].scores[:12])
+    others = [inputs.methods[0], inputs.methods[2]]
+    shown = make_verdict(
+        replace(inputs, methods=[others[0], few_shot, others[1]], beaten=frozenset({"few_shot"}))
+    )
+    without = make_verdict(replace(inputs, methods=others))
+    assert [row.status for row in shown.ladder] == ["worse", "worse on dev", "among the best"]
+    assert shown.ladder[1].estimate.n == 12
+    assert (shown.sentence, shown.pairs, shown.critical) == (
+        without.sentence,
+        without.pairs,
+        without.critical,
+    )
+    alone = make_verdict(
+        replace(inputs, pair=HeadlinePair(None, "fine_tune"), beaten=frozenset({"baseline", "few_shot"}))
+    )
+    assert alone.recommended == "fine_tune"
+
+
 def test_a_training_that_had_no_time_for_a_row_is_not_the_whole_training() -> None:
     methods = [
         make_method("baseline", make_scores(1_900, 2_000), learned=7_611),
         make_method("fine_tune", make_scores(600, 2_000), learned=0, weights_rows=0),
     ]
     verdict = make_verdict(make_inputs(methods, train_rows=7_611))
-    assert verdict.sentence.startswith("Not decided: fine_tune was trained on only 0 of 7,611 rows and scores")
+    assert verdict.sentence.startswith(
+        "Not decided: fine_tune was trained on only 0 of 7,611 rows and scores"
+    )
 
 
 def test_another_tuned_step_that_saw_a_part_is_named_beside_a_verdict_that_stands() -> None:
@@ -956,7 +980,10 @@ def test_nothing_is_recommended_that_surely_misses_the_target() -> None:
     assert verdict.sentence.startswith(start)
     assert ", below the target of 90%." in verdict.sentence
     assert "Use " not in verdict.sentence
-    assert make_verdict(make_ladder(right, target=0.25)).sentence.startswith("Use baseline")
+    assert verdict.usable is None
+    reached = make_verdict(make_ladder(right, target=0.25))
+    assert reached.sentence.startswith("Use baseline")
+    assert reached.usable == reached.recommended == "baseline"
 
 
 @pytest.mark.parametrize("prompt", [0, 336, 340])

@@ -11,6 +11,7 @@ from etude.checks import Findings, check
 from etude.checks.rows.whole_set import check_preferences
 from etude.cli import main
 from etude.data.formats import read_rows
+from etude.data.formats.tools import format_tools
 from etude.errors import InputError
 from etude.task import RowSource
 from etude.types import Message
@@ -68,7 +69,7 @@ def test_the_better_answer_is_what_is_taught_whatever_stands_first(shape: str, t
     assert (example.input, example.output) == ((Message("user", "Why?"),), "Because.")
     notes = "\n".join(rows.notes)
     assert f"rows.jsonl: the answers in {WORSE[shape]} are not used for training" in notes
-    assert "other than messages" not in notes
+    assert "other than messages and tools" not in notes
 
 
 @pytest.mark.parametrize("shape", WORSE)
@@ -125,12 +126,14 @@ def test_one_answer_of_several_turns_is_a_fault_of_its_row_alone(tmp_path: Path)
     assert main(["init", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "new.yaml")]) == 0
 
 
-def test_tools_beside_the_turns_of_an_input_are_told(tmp_path: Path) -> None:
+def test_functions_beside_the_turns_of_an_input_are_read_and_other_keys_are_reported(tmp_path: Path) -> None:
     hosted_row = row("hosted", "Why?", "Because.", "No idea.")
-    asking = {"messages": [turn("user", "Why?")], "tools": [{"type": "function"}]}
+    tools = [{"type": "function", "function": {"name": "tides"}}]
+    asking = {"messages": [turn("user", "Why?")], "tools": tools, "temperature": 0.5}
     (tmp_path / "rows.jsonl").write_text(json.dumps({**hosted_row, "input": asking}), encoding="utf-8")
-    notes = read_rows(RowSource(tmp_path / "rows.jsonl")).notes
-    assert "rows.jsonl: keys of input other than messages, which are not used: 1" in notes
+    rows = read_rows(RowSource(tmp_path / "rows.jsonl"))
+    assert rows.offers == (format_tools(tools),)
+    assert "rows.jsonl: keys of input other than messages and tools, which are not used: 1" in rows.notes
 
 
 def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from etude.assistant import Assistant
+from etude.checks import check
 from etude.cli import main
-from etude.data.dataset import load_dataset
+from etude.data.dataset import MinRows, load_dataset
 from etude.data.formats import read_rows
 from etude.data.splits import input_key
 from etude.errors import InputError
@@ -19,6 +22,7 @@ from etude.runs.folder import FOLDER, Run
 from etude.runs.openings import open_test
 from etude.runs.split import compute_split
 from etude.task import RowSource, load_task
+from etude.types import Message, ModelRef
 from small_task import write_task
 
 GOOD, WORSE = "Title: Dragons at Dawn\nAges: 7", "Title: Trains\nAges: 3"
@@ -247,12 +251,104 @@ def test_new_rows_have_the_shape_of_the_file(tmp_path: Path, name: str) -> None:
     gather_entries(task, said, {"input": chat, "correction": output})
     done = apply_feedback(task, update=True)
     loaded = load_task(task, needs_model=False)
-    rows = read_task_feedback(loaded)[1]
+    rows = read_task_feedback(loaded)[1].rows
     assert next(row.output for row in rows if row.text == said["input"]) == output
     turns = name.endswith(".jsonl")
     assert len(done.unwritable) == (0 if turns else 1)
     assert any(len(row.input) == 3 for row in rows) == turns
     assert done.files.fixed_file.read_text().startswith(ROWS[name])
+
+
+def offer(name: str) -> list[dict[str, object]]:
+    return [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}]
+
+
+@pytest.mark.parametrize(
+    "systems", [("", "", ""), ("Be kind.",) * 3, ("Be kind.", "Be brief.", ""), ("", "", "Be brief.")]
+)
+@pytest.mark.parametrize(
+    "names", [("", "", ""), ("tides",) * 3, ("tides", "moon", "tides"), ("", "moon", "")]
+)
+def test_a_new_row_has_the_system_message_and_functions_of_its_input(
+    tmp_path: Path, systems: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    lines = []
+    for number in range(24):
+        system, name = systems[number % 3], names[number // 3 % 3]
+        head = [{"role": "system", "content": system}] if system else []
+        asked = {"role": "user", "content": f"Question {number}?"}
+        answer = {"role": "assistant", "content": "Yes."}
+        lines.append({"messages": [*head, asked, answer], **({"tools": offer(name)} if name else {})})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    task_file = tmp_path / "task.yaml"
+    task_file.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+
+    def load_prompts() -> dict[str, tuple[Message, ...]]:
+        task, data = load_dataset(load_task(task_file), MinRows(1, 0, 0))
+        assistant = Assistant("prompt", "answer", ModelRef("fake"), task.instructions)
+        return {row.text: assistant.build_messages(row.input) for row in data}
+
+    before = load_prompts()
+    _, data = load_dataset(load_task(task_file), MinRows(1, 0, 0))
+    turns = [[{"role": turn.role, "content": turn.content} for turn in row.input] for row in data]
+    for chat in turns:
+        chat[-1]["content"] += " Another wording!"
+    gather_entries(task_file, *({"input": chat, "correction": "No."} for chat in turns))
+    assert apply_feedback(task_file, update=True).count("feedback_added") == 24
+    after = load_prompts()
+    for text, prompt in before.items():
+        assert after[text] == prompt
+        assert after[f"{text} Another wording!"][:-1] == prompt[:-1]
+
+
+@pytest.mark.parametrize("shape", ["openai", "sharegpt", "text"])
+def test_a_function_call_is_corrected(tmp_path: Path, shape: str) -> None:
+    call = {"name": "tides", "arguments": {"town": "Brest"}}
+    if shape == "sharegpt":
+        turns = [
+            {"from": "human", "value": "High tide?"},
+            {"from": "function_call", "value": json.dumps(call)},
+        ]
+        line: dict[str, object] = {"conversations": turns, "tools": offer("tides"), "id": "a"}
+    else:
+        function = {**call, "arguments": json.dumps(call["arguments"])}
+        chat = [{"role": "user", "content": "High tide?"}]
+        chat.append({"role": "assistant", "content": None, "tool_calls": [{"function": function}]})  # type: ignore[dict-item]
+        line = {"messages": json.dumps(chat) if shape == "text" else chat, "tools": offer("tides"), "id": "a"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line) + "\n")
+    task = tmp_path / "task.yaml"
+    task.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    (before,) = read_task_feedback(load_task(task, needs_model=False))[1].rows
+    right = before.output.replace("Brest", "Nantes")
+    gather_entries(task, {"input": "High tide?", "answer": before.output, "correction": right})
+    applied = apply_feedback(task, update=True)
+    assert (applied.count("feedback_replaced"), applied.unwritable) == (1, ())
+    (after,) = read_task_feedback(load_task(task, needs_model=False))[1].rows
+    assert after == replace(before, output=right)
+
+
+def test_a_correction_changes_only_the_row_with_the_same_system_message(tmp_path: Path) -> None:
+    systems = ("To French.", "To German.", "To Danish.")
+    lines = [
+        {"system": system, "input": text, "output": f"{text}: {system}"}
+        for text in ("Cheese", "Bread", "Ham")
+        for system in systems[: 2 if text == "Ham" else 3]
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    task_file = tmp_path / "task.yaml"
+    task_file.write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
+    assert not [item for item in check(task_file).items if item.kind in ("contradiction", "repeated_input")]
+    for text in ("Bread", "Ham"):
+        chat = [{"role": "system", "content": systems[2]}, {"role": "user", "content": text}]
+        gather_entries(task_file, {"input": chat, "answer": "?", "correction": f"Corrected {text}"})
+    applied = apply_feedback(task_file, update=True)
+    assert applied.count("feedback_replaced") == applied.count("feedback_added") == 1
+    rows = read_task_feedback(load_task(task_file, needs_model=False))[1].rows
+    expected = {
+        (text, system): f"{text}: {system}" for text in ("Cheese", "Bread", "Ham") for system in systems
+    }
+    expected |= {(text, systems[2]): f"Corrected {text}" for text in ("Bread", "Ham")}
+    assert {(row.text, row.input[0].content): row.output for row in rows} == expected
 
 
 def test_a_file_that_somebody_has_changed_is_not_written_over(task: Path) -> None:

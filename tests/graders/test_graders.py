@@ -196,7 +196,7 @@ def test_a_multi_grader_calculates() -> None:
     ("grader", "words"),
     [
         (None, "must be an object"),
-        ({"type": "python", "name": "p", "source": "..."}, "does not support python graders"),
+        ({"type": "python", "name": "p", "source": "..."}, "--python-graders"),
         ({"type": "regex", "name": "r"}, "string_check, text_similarity"),
         (check("is"), "operation"),
         ({**check("eq"), "input": 3}, "input"),

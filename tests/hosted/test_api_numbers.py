@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -21,22 +22,39 @@ from small_task import rows
 from tiny import save_tiny_model
 
 
+def build_chats(kind: str, num: int, seed: int = 7) -> list[dict[str, Any]]:
+    """Chats with one-word labels, with JSON, or with an earlier turn and a system message."""
+    if kind != "chat":
+        return [chat(row["input"], row["output"]) for row in rows(kind, num, seed)]
+    return [
+        {
+            "messages": [
+                turn("system", "Be brief."),
+                *chat("hello", "hi")["messages"],
+                *chat(*pair)["messages"],
+            ]
+        }
+        for pair in ((row["input"], row["output"]) for row in rows("answer", num, seed))
+    ]
+
+
+def chat(question: object, answer: object) -> dict[str, Any]:
+    return {"messages": [turn("user", question), turn("assistant", answer)]}
+
+
+def turn(role: str, content: object) -> dict[str, str]:
+    return {"role": role, "content": str(content)}
+
+
 @pytest.mark.real
+@pytest.mark.parametrize("kind", ["classify", "extract", "chat"])
 def test_a_compare_job_has_the_verdict_of_etude_compare_and_a_batch_the_answers_of_etude_predict(
     client: openai.OpenAI,  # noqa: F811
     stores: HostedStores,  # noqa: F811
     tmp_path: Path,
+    kind: str,
 ) -> None:
-    chats = [
-        {
-            "messages": [
-                {"role": "user", "content": row["input"]},
-                {"role": "assistant", "content": row["output"]},
-            ]
-        }
-        for row in rows("classify", 160)
-    ]
-    content = "".join(json.dumps(chat) + "\n" for chat in chats).encode()
+    content = "".join(json.dumps(row) + "\n" for row in build_chats(kind, 160)).encode()
     job = client.fine_tuning.jobs.create(
         model="gpt-4o-mini",
         training_file=upload(client, content),
@@ -61,17 +79,12 @@ def test_a_compare_job_has_the_verdict_of_etude_compare_and_a_batch_the_answers_
     assert done.etude["ladder"] == ladder  # type: ignore[attr-defined]
     assert done.etude["recommended"] == verdict.recommended  # type: ignore[attr-defined]
 
-    questions = [str(row["input"]) for row in rows("classify", 20, seed=9)]
-    (folder / "questions.jsonl").write_text("".join(json.dumps({"input": text}) + "\n" for text in questions))
-    assert (
-        main(["predict", str(folder), str(folder / "questions.jsonl"), "-o", str(folder / "answers.jsonl")])
-        == 0
-    )
-    predicted = [json.loads(text)["answer"] for text in (folder / "answers.jsonl").read_text().splitlines()]
-    bodies = [
-        {"model": done.fine_tuned_model, "messages": [{"role": "user", "content": text}]}
-        for text in questions
-    ]
+    questions = [{"messages": row["messages"][:-1]} for row in build_chats(kind, 20, seed=9)]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    files = [str(folder / name) for name in ("questions.jsonl", "answers.jsonl")]
+    assert main(["predict", str(folder), files[0], "-o", files[1]]) == 0
+    predicted = [json.loads(text)["answer"] for text in Path(files[1]).read_text().splitlines()]
+    bodies = [{"model": done.fine_tuned_model, **row} for row in questions]
     file = upload_batch(client, [line(str(number), body=body) for number, body in enumerate(bodies)])
     batch = wait_for_batch(client, start(client, file).id)
     answers = read(client, batch.output_file_id)

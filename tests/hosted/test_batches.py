@@ -136,6 +136,30 @@ def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: P
     assert responses["q3"]["response"]["request_id"] == "earlier"
 
 
+def test_results_that_exceed_the_quota_fail_the_batch_once(tmp_path: Path) -> None:
+    lines = [line(f"q{n}") for n in range(8)]
+    num_bytes = len("\n".join(map(json.dumps, lines)))
+    stores = HostedStores(tmp_path / "data", {}, quota_gb=(num_bytes + 100) / 1e9)
+    with serving(serve_as("luma", ECHO), hosted=stores) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        batch = wait(client, start(client, upload(client, lines)).id)
+    assert batch.status == "failed"
+    assert batch.errors is not None
+    assert batch.errors.data is not None
+    assert [error.code for error in batch.errors.data] == ["quota_exceeded"]
+    assert batch.failed_at
+    assert len(stores.files.list()) == 1
+
+
+def test_a_kill_before_the_end_stores_the_results_once(client: openai.OpenAI, stores: HostedStores) -> None:
+    batch = wait(client, start(client, upload(client, [line("a")])).id)
+    killed = stores.batches.get(batch.id)
+    killed.change_state("finalizing", output_file_id=None)
+    stores.batches.finish(killed, "completed")
+    assert killed.state["output_file_id"] == batch.output_file_id
+    assert len(stores.files.list()) == 2
+
+
 def test_batches_of_responses_decisions_and_embeddings(stores: HostedStores, tmp_path: Path) -> None:
     """Each line is answered as the route answers it alone."""
     tiny_encoder().save(tmp_path / "tiny")

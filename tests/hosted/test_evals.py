@@ -136,6 +136,80 @@ def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> Non
     assert (counts.errored, counts.failed, counts.passed) == (4, 0, 0)
 
 
+def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
+    """As OpenAI's notebooks send it: `{"item": ..., "sample": completion.model_dump()}`."""
+    completion = client.chat.completions.create(
+        model="luma", messages=[{"role": "user", "content": "the bear"}]
+    )
+    text = completion.choices[0].message.content
+    calls: Any = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}]
+    call = completion.model_dump()
+    call["choices"][0]["message"] |= {"content": '{"a": {"b": 7}}', "tool_calls": calls}
+    checks = [
+        {**EXACT, "name": "text", "reference": "{{item.answer}}"},
+        {**EXACT, "name": "json", "input": "{{sample.output_json.a.b}}", "reference": "7"},
+        {
+            **EXACT,
+            "name": "x",
+            "input": "{{sample.output_tools[0].function.arguments.x}}",
+            "reference": "[1]",
+        },
+    ]
+    evaluation = create_eval(client, *checks)
+    items = [
+        {"item": {"question": "q", "answer": text}, "sample": sample}
+        for sample in (completion.model_dump(), call)
+    ]
+    done = run(client, evaluation.id, inline(items))
+    shares = [(each.passed, each.failed) for each in done.per_testing_criteria_results]
+    assert shares == [(1, 1), (1, 1), (1, 1)]
+    assert completion.usage is not None
+    assert done.per_model_usage[0].total_tokens == 2 * completion.usage.total_tokens
+    output = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id).data[0].sample.output
+    assert output[0].content == text
+
+
+@pytest.mark.parametrize(
+    ("messages", "items", "settings"),
+    [
+        (
+            {"type": "item_reference", "item_reference": "item.chat"},
+            {"chat": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "q"}]},
+            {"max_completions_tokens": 5, "temperature": 0.0},
+        ),
+        (
+            {"type": "item_reference", "item_reference": "item.question"},
+            {},
+            {"text": {"format": {"type": "text"}}},
+        ),
+        (
+            {
+                "type": "template",
+                "template": [{"role": "user", "content": {"type": "input_text", "text": "q"}}],
+            },
+            {},
+            {"tools": [{"type": "function", "name": "find", "parameters": {"type": "object"}}]},
+        ),
+    ],
+)
+def test_sources_of_the_notebooks_are_understood(
+    client: openai.OpenAI, messages: Any, items: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    evaluation = create_eval(client, {**EXACT, "reference": "{{sample.output_text}}"})
+    source = {
+        "type": "responses",
+        "model": "luma",
+        "input_messages": messages,
+        "sampling_params": settings,
+        "source": {"type": "file_content", "content": [{"item": {"question": "q", **items}, "sample": {}}]},
+    }
+    done = run(client, evaluation.id, source)
+    (item,) = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id)
+    assert item.sample.error is None
+    assert [turn.content for turn in item.sample.input or []][-1] == "q"
+    assert done.result_counts.passed == 1
+
+
 @pytest.mark.parametrize(
     ("criterion", "words"),
     [
@@ -143,7 +217,7 @@ def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> Non
         ({**EXACT, "operation": "is"}, "unknown operation"),
         (
             {"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"},
-            "does not support python graders",
+            "--python-graders",
         ),
     ],
 )
@@ -185,3 +259,5 @@ def test_a_model_behind_a_url_grades_where_the_owner_names_it(tmp_path: Path) ->
         result = grade(grader, {"question": "the red book"}, {}, tools)
     assert (result.passed, result.errors) == (False, ())
     assert judge.bodies[0]["messages"][-1]["content"] == "Is the red book good?"
+    schema = judge.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == LABEL["labels"]

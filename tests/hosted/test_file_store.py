@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etude.base.locks import lock_file
 from etude.hosted.file_store import FileStore, paginate
+from etude.hosted.stores import HostedStores
 from etude.web.api_errors import ApiError
 
 LINE = b'{"messages": []}\n'
@@ -69,6 +71,35 @@ def test_an_expired_file_is_gone(store: FileStore, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("etude.hosted.file_store.time.time", lambda: file["expires_at"] + 1)
     assert store.find(file["id"]) is None
     assert store.list() == []
+
+
+UNFINISHED = (
+    *("files/file-1.part/content", "uploads/upload_1/upload.json.part", "batches/batch_1/batch.json"),
+    *(
+        "fine_tuning/ftjob-1/job.json",
+        "fine_tuning/queue/.0-1/job.json",
+        "evals/eval_1/evalrun_1/items.jsonl",
+    ),
+)
+
+
+def test_a_start_removes_what_a_kill_left_unfinished(tmp_path: Path) -> None:
+    first = HostedStores(tmp_path, {})
+    upload_id = first.uploads.create("a.txt", "user_data", 9, None)["id"]
+    part = first.uploads.add_part(upload_id, io.BytesIO(b"x"))["id"]
+    file = first.files.add(io.BytesIO(b"x"), "a.txt", "user_data")
+    complete = {path for path in tmp_path.rglob("*") if path.is_file()}
+    for name in (*UNFINISHED, f"uploads/{upload_id}/new_{part}", f"uploads/{upload_id}/upload.json.part"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with (tmp_path / "fine_tuning/queue/lock").open("w") as lock:
+        lock_file(lock)
+        HostedStores(tmp_path, {})
+        assert (tmp_path / UNFINISHED[0]).exists(), "a worker may be writing it"
+    HostedStores(tmp_path, {})
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} - complete == {Path(lock.name)}
+    assert complete <= {*tmp_path.rglob("*")}
+    assert first.files.get(file["id"]) == file
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b\\c", "\x00", "é" * 400, ""])

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -49,7 +50,8 @@ def pair_rows(num_rows: int) -> bytes:
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[HostedStores]:
-    stores = HostedStores(tmp_path / "data", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))})
+    tiny = str(save_tiny_model(tmp_path / "tiny"))
+    stores = HostedStores(tmp_path / "data", dict.fromkeys(("gpt-4o-mini", "babbage-002"), tiny))
     yield stores
     for job in stores.fine_tuning.jobs:
         if not job.result:
@@ -109,8 +111,9 @@ def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
     assert table[0].startswith("step,train_loss")
     assert len(table) == 13
     names = {model.id for model in client.models.list()}
-    assert {done.fine_tuned_model, *(c.fine_tuned_model_checkpoint for c in checkpoints)} == names
-    for name in names:
+    tuned = {done.fine_tuned_model, *(c.fine_tuned_model_checkpoint for c in checkpoints)}
+    assert tuned | {"gpt-4o-mini", "babbage-002"} == names
+    for name in tuned:
         answer = client.chat.completions.create(
             model=name, messages=[{"role": "user", "content": "the word"}]
         )
@@ -134,6 +137,25 @@ def test_a_dpo_job(client: openai.OpenAI) -> None:
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
     assert any("choose the epoch" in message for message in list_messages(client, job.id))
+
+
+@pytest.mark.real
+def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
+    create = client.fine_tuning.jobs.create
+    settings: Any = {"n_epochs": 1, "batch_size": 4}
+    file = upload(client, chat_rows(24))
+    tuned = wait(client, create(model="gpt-4o-mini", training_file=file, hyperparameters=settings).id)
+    model = tuned.fine_tuned_model or ""
+    with pytest.raises(openai.BadRequestError, match="Only dpo"):
+        create(model=model, training_file=file)
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1}}}
+    job = create(model=model, training_file=upload(client, pair_rows(20)), method=method)
+    client.models.delete(model)
+    done = wait(client, job.id)
+    assert done.status == "succeeded", done.error
+    assert done.model == tuned.model
+    question: Any = [{"role": "user", "content": "the word"}]
+    assert client.chat.completions.create(model=done.fine_tuned_model or "", messages=question).choices
 
 
 @pytest.mark.real
@@ -179,7 +201,7 @@ def find_workers(root: Path) -> list[int]:
         (
             b'{"messages": [{"role": "user", "content": "x"}]}\n' * 12,
             "invalid_training_file",
-            "training.jsonl:1",
+            "invalid training file. rows.jsonl:1:",
         ),
     ],
 )
@@ -214,6 +236,50 @@ def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
             model="gpt-4o-mini", training_file=file, method={"type": "reinforcement"}
         )
     assert refused.value.code == "not_supported"
+
+
+PAIR = b'{"prompt": "the bear", "completion": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "model", "method"),
+    [
+        (PAIR * 12, "gpt-4o-mini", "supervised"),
+        (b"\n" + PAIR * 12, "gpt-4o-mini", "supervised"),
+        (pair_rows(12), "gpt-4o-mini", "supervised"),
+        (chat_rows(12), "gpt-4o-mini", "dpo"),
+        (chat_rows(12), "babbage-002", "supervised"),
+    ],
+)
+def test_a_file_in_the_format_of_another_method_is_refused(
+    client: openai.OpenAI, content: bytes, model: str, method: Any
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="do not have") as caught:
+        client.fine_tuning.jobs.create(
+            model=model, training_file=upload(client, content), method={"type": method}
+        )
+    assert caught.value.code == "invalid_file_format"
+
+
+def test_models_of_completions_are_tuned_on_prompts(client: openai.OpenAI) -> None:
+    job = client.fine_tuning.jobs.create(model="babbage-002", training_file=upload(client, PAIR * 7))
+    done = wait(client, job.id)
+    assert done.error is not None
+    assert done.error.code == "invalid_n_examples"
+
+
+def test_the_untuned_model_answers_under_the_mapped_name(client: openai.OpenAI, tmp_path: Path) -> None:
+    assert {model.id for model in client.models.list()} == {"gpt-4o-mini", "babbage-002"}
+    assert client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
+    answer = client.chat.completions.create(
+        model="gpt-4o-mini", messages=[{"role": "user", "content": "the word"}], max_tokens=3
+    )
+    assert answer.model == "tiny", "the response names the model that really answered"
+    assert answer.model_extra is not None
+    assert answer.model_extra["measured"] is False
+    assert "tiny is untuned" in answer.model_extra["measured_reason"]
+    with pytest.raises(openai.NotFoundError, match="gpt-4o-mini"):
+        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "the word"}])
 
 
 def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedStores) -> None:

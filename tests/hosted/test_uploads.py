@@ -134,8 +134,18 @@ def test_what_is_sent_at_the_same_moment_stays_within_the_limits(tmp_path: Path)
     stores = HostedStores(tmp_path / "data", {}, quota_gb=150 / 1e9)
     upload_id = stores.uploads.create("a.txt", "user_data", 100, None)["id"]
     assert count_successes(lambda content: stores.uploads.add_part(upload_id, content)) == 1
-    assert count_successes(lambda content: stores.files.add(content, "a.txt", "user_data")) == 2
-    assert stores.files.count_bytes() == 120
+    assert count_successes(lambda content: stores.files.add(content, "a.txt", "user_data")) == 1
+    assert stores.files.count_room() == 30
+
+
+def test_parts_count_towards_the_quota_once(tmp_path: Path) -> None:
+    stores = HostedStores(tmp_path / "data", {}, quota_gb=150 / 1e9)
+    upload_id = stores.uploads.create("a.txt", "user_data", 100, None)["id"]
+    part_ids = [stores.uploads.add_part(upload_id, io.BytesIO(b"x" * 50))["id"] for _ in range(2)]
+    with pytest.raises(ApiError, match="larger than the 50 bytes"):
+        stores.files.add(io.BytesIO(b"x" * 60), "b.txt", "user_data")
+    stores.uploads.complete(upload_id, part_ids, None)
+    assert stores.files.count_room() == 50
 
 
 def test_a_kill_after_the_file_was_stored_loses_and_repeats_nothing(

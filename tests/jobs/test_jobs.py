@@ -20,8 +20,9 @@ STEPS = 6
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets child processes import the functions of these tests."""
+    """Lets child processes import the functions of these tests, and looks often for their ends."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setattr("etude.jobs.job.POLL_SECONDS", 0.02)
 
 
 def wait_until(is_true: Callable[[], bool], seconds: float = 60) -> None:
@@ -130,7 +131,8 @@ def test_a_killed_parent_loses_and_doubles_nothing(moment: str, tmp_path: Path) 
 
 def test_waiting_and_running_jobs_are_cancelled(tmp_path: Path) -> None:
     queue = JobQueue(tmp_path / "jobs")
-    running, waiting, last = (submit(queue, tmp_path, name, 0.2) for name in ("first", "second", "third"))
+    running, waiting = (submit(queue, tmp_path, name, 0.2) for name in ("first", "second"))
+    last = submit(queue, tmp_path, "third", 0)
     wait_until(lambda: running.state == "running")
     assert waiting.state == "queued"
     waiting.cancel()

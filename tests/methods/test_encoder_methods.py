@@ -184,7 +184,7 @@ def test_candidates_answer_no_further_block_when_the_time_is_used_up(tmp_path: P
     dev = data.select(range(100), "dev")
     bench = context(task, data, tmp_path / "work")
     prompts = Prompt().list_prompts(task, data, initial_assistant(task, data, bench.models))
-    bench.race, bench.has_time_for = Race(task.margin), lambda seconds: seconds == 0.0
+    bench.race, bench.has_time_for = Race(task.margin), lambda seconds: False
     bench.choose([Candidate("the prompt", prompts[0])], dev)
     assert len(bench.chosen_scored) == FIRST_BLOCK
     assert bench.notes == ["the candidates answered 24 of 100 dev rows, to keep to the budget"]

@@ -10,14 +10,17 @@ import pytest
 import torch
 from test_train import SETTINGS, shake_weights, tiny_model
 
+from etude.assistant import Assistant
 from etude.comparison.compare import compare
 from etude.data.dataset import load_dataset
+from etude.data.formats.tools import append_tools, format_tools
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import split
 from etude.errors import InputError
 from etude.models.local.adapters import apply_adapter, stack_adapters
 from etude.task import load_task
 from etude.training.layers.lora import add_adapters, save_adapter
+from etude.types import Message, ModelRef
 from small_task import rows, write_task
 from tiny import save_tiny_model
 
@@ -64,6 +67,34 @@ def test_equal_answers_are_left_out_and_what_is_no_pair_is_refused(tmp_path: Pat
     file.write_text(json.dumps({"prompt": "Hi", "answer": "a"}) + "\n")
     with pytest.raises(InputError, match="better and a worse"):
         read_preferences(file)
+
+
+SHARED, OWN = "Be kind.", "Be brief."
+TIDES = [{"type": "function", "function": {"name": "tides", "parameters": {"type": "object"}}}]
+
+
+@pytest.mark.parametrize("shape", ["trl", "openai", "kto"])
+@pytest.mark.parametrize("tools", [[], TIDES])
+@pytest.mark.parametrize("system", ["", SHARED, OWN])
+def test_a_preference_keeps_its_own_system_message_and_functions(
+    shape: str, tools: list[Any], system: str, tmp_path: Path
+) -> None:
+    head = [{"role": "system", "content": system}] if system else []
+    row: dict[str, Any] = {"prompt": [*head, *ASKED], "tools": tools}
+    if shape == "openai":
+        row = {"input": {"messages": row["prompt"], "tools": tools}}
+        row |= {"preferred_output": said("a"), "non_preferred_output": said("b")}
+    elif shape == "kto":
+        row |= {"completion": said("a"), "label": True}
+    else:
+        row |= {"chosen": said("a"), "rejected": said("b")}
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(f"{json.dumps(row)}\n" * 2)
+    assistant = Assistant("fine_tune", "answer", ModelRef("fake"), SHARED)
+    expected = (Message("system", append_tools(system or SHARED, format_tools(tools))), Message("user", "Hi"))
+    for preference in read_preferences(file, SHARED):
+        assert assistant.build_messages(preference.input) == expected
+        assert preference.input[0].role == ("user" if system in ("", SHARED) and not tools else "system")
 
 
 def write_thumbs(task: Path, inputs: list[str]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from etude.assistant import Assistant
 from etude.errors import GrammarError, ModelError
 from etude.models.backend import count_shared_tokens
-from etude.models.local.generation import Generation
+from etude.models.local.generation import Generation, PromptReading
 from etude.models.local.model import LocalModel
 from etude.models.registry import Models
 from etude.types import Example, Message, ModelRef, Request, Sampling
@@ -75,6 +75,32 @@ def test_each_is_what_it_is_alone(model: LocalModel) -> None:
         assert (done.text, done.finish, done.answer_tokens) == (own.text, own.finish, own.answer_tokens)
         assert done.logprob == pytest.approx(own.logprob, abs=1e-3)
         assert text == own.text.strip()
+
+
+@pytest.mark.parametrize("max_tokens", [1, 3, 7, 64, None])
+def test_prompts_that_are_read_in_pieces_give_the_same_answers(
+    model: LocalModel, max_tokens: int | None
+) -> None:
+    requests = [build_request(number) for number in range(3)]
+    alone = [model.generate([request])[0] for request in requests]
+    answers = [model.create_generation(request, Sampling()) for request in requests]
+    prefix = count_shared_tokens([answer.prompt for answer in answers])
+    batch = model.create_batch(answers[0].prompt[:prefix])
+    reading = PromptReading(batch, answers)
+    num_reads = 1
+    while not reading.read(max_tokens):
+        assert not batch.generations
+        num_reads += 1
+    longest = max(len(answer.prompt) for answer in answers) - prefix
+    assert num_reads == (
+        -(-longest // max(1, max_tokens // 3)) if max_tokens and batch.model.can_share else 1
+    )
+    while batch.generations:
+        batch.step()
+    for answer, own in zip(answers, alone, strict=True):
+        done = answer.to_completion(prefix, 0.0)
+        assert (done.text, done.finish) == (own.text, own.finish)
+        assert done.logprob == pytest.approx(own.logprob, abs=1e-3)
 
 
 def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LocalModel) -> None:
@@ -218,6 +244,49 @@ def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Mo
     texts = [item.answer.text for item in done if isinstance(item, FinishedAnswer)]
     assert assistant.answer("please cancel the transfer", models).text in texts
     assert len(pieces) > 2
+
+
+def test_running_answers_go_on_while_a_long_prompt_is_read(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    from queue import SimpleQueue
+
+    from etude.serve import engine as serving_engine
+
+    monkeypatch.setattr(serving_engine, "MAX_READ_TOKENS", 8)
+    ref = ModelRef(str(save_tiny_model(tmp_path / "m")))  # which reads 512 tokens
+    short, long = (Assistant("prompt", "answer", ref, max_tokens=number) for number in (300, 9))
+    long_text = "please cancel the transfer " * 40
+    engine, told = serving_engine.ServingEngine(models), SimpleQueue[tuple[str, serving_engine.StreamItem]]()
+
+    def ask(name: str, assistant: Assistant, text: str) -> serving_engine.QueuedRequest:
+        sampling = Sampling(temperature=2.0, seed=3) if assistant is short else Sampling()
+        return serving_engine.QueuedRequest(
+            assistant,
+            "",
+            (Message("user", text),),
+            lambda item: told.put((name, item)),
+            sampling,
+            streams=True,
+        )
+
+    engine.submit(ask("short", short, "my card"))
+    events = [told.get(timeout=20)]
+    dropped = ask("dropped", long, long_text)
+    engine.submit(ask("long", long, long_text), dropped)
+    dropped.cancelled = True
+    while events[-1][0] != "long" or isinstance(events[-1][1], str):
+        events.append(told.get(timeout=20))
+    engine.close()
+    num_between = [name for name, _ in events].index("long")
+    done = events[-1][1]
+    assert isinstance(done, serving_engine.FinishedAnswer)
+    assert (
+        num_between > done.completion.prompt_tokens // 8 / 2
+    )  # half of the tokens may end within a character
+    assert done.answer.text == long.answer(long_text, models).text
+    assert not any(name == "dropped" for name, _ in events)
 
 
 def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: Path) -> None:

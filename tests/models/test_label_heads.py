@@ -62,7 +62,7 @@ def test_thresholds_make_the_answers_to_held_out_rows_no_worse() -> None:
     draw = random.Random(3)
     noisy = [join_labels(draw.sample(list(WORDS), 2)) if draw.random() < 0.5 else text for text in lists]
     plain = LabelHeads.fit_lists(texts, noisy, 0)
-    plain = replace(plain, temperature=plain.fit_temperature(texts, noisy))
+    plain = replace(plain, temperature=plain.fit_temperature(plain.compute_margins(texts), noisy))
     tuned = plain.calibrate(texts, noisy)
     chances = np.exp(plain.compute_log_probabilities(texts))
     for number, label in enumerate(plain.labels):
@@ -109,3 +109,20 @@ def test_between_both_ends_of_the_scale_the_middle_is_not_answered() -> None:
     heads = heads.calibrate(texts[200:300], scores[200:300])
     assert heads.rule == "mode"
     assert {answer for answer, _ in heads.predict(texts[300:])} == {SCALE[0], SCALE[-1]}
+
+
+def test_the_answers_to_held_out_rows_do_not_depend_on_their_own_labels(tmp_path: Path) -> None:
+    train, (texts, lists) = make_lists(200, 0), make_lists(80, 1)
+    draw, plain = random.Random(5), LabelHeads.fit_lists(*train, 0)
+    answers = plain.calibrate(texts, lists).predict(texts)
+    for row in range(0, 80, 9):
+        # The row's own label changes only what is answered to the rows of the other half.
+        other = [*lists]
+        other[row] = join_labels(draw.sample(list(WORDS), 2))
+        assert plain.calibrate(texts, other).predict(texts)[row] == answers[row]
+    heads = plain.calibrate(texts, lists)
+    again = load(ModelRef(CLASSICAL, save_classical(heads, tmp_path / "heads")), Models()).predictor
+    assert again.predict([*texts, "case new"]) == heads.predict([*texts, "case new"])
+    scores = ScoreHeads.fit_scores(*make_scores(200, 0), SCALE, 0).calibrate(*make_scores(60, 1))
+    assert len(scores.halves) == 2
+    assert not scores.copy_calibration(scores).held_out - scores.held_out

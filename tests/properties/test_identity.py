@@ -70,9 +70,9 @@ CHANGES = {
 """A line of the task file in place of the one with the same key."""
 CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale")
 """Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py)."""
-FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", *CLASSIFIERS)
+FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", "track", *CLASSIFIERS)
 """Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py);
-`suite` and `gates` bear on no run (test_suites.py)."""
+`suite`, `gates` and `track` bear on no run (test_suites.py, test_tracking.py)."""
 
 
 def full_task(folder: Path) -> Path:

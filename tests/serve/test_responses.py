@@ -185,3 +185,31 @@ def test_a_server_without_a_data_folder_stores_nothing() -> None:
                     )
 
         asyncio.run(ask())
+
+
+def test_the_items_before_a_response_are_listed_page_by_page(client: openai.OpenAI) -> None:
+    earlier: Any = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": [{"type": "input_text", "text": QUESTION}]},
+        {"type": "function_call", "call_id": "c1", "name": "find", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "in the post"},
+    ]
+    first = client.responses.create(model="tiny", input=earlier, max_output_tokens=3)
+    second = client.responses.create(
+        model="tiny", input="and now", previous_response_id=first.id, max_output_tokens=3
+    )
+    items = list(client.responses.input_items.list(second.id, order="asc", limit=2))
+    kinds = ["message", "message", "function_call", "function_call_output", "message", "message"]
+    assert [item.type for item in items] == kinds
+    texts = [item.content[0].text for item in items if item.type == "message"]  # type: ignore[union-attr]
+    assert texts == ["Be short.", QUESTION, first.output_text, "and now"]
+    assert len({item.id for item in items}) == len(items)
+    newest = client.responses.input_items.list(second.id, limit=1)
+    assert newest.data == items[-1:]
+    assert newest.has_more
+    sent_again: Any = [item.model_dump(exclude_none=True) for item in items]
+    again = client.responses.create(model="tiny", input=sent_again, max_output_tokens=3)
+    assert again.output_text == second.output_text
+    client.responses.delete(second.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.input_items.list(second.id)

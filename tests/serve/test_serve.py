@@ -34,16 +34,17 @@ from etude.assistant import Assistant
 from etude.cli import main
 from etude.cli.serving import parse_limits
 from etude.comparison import compare
-from etude.data.formats.tools import format_tool_turn, format_tools
+from etude.data.formats.tools import append_tools, format_tool_turn, format_tools
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.runs.recommended import find_run_at
-from etude.serve.catalogue import load_catalogue, with_engine
+from etude.serve.catalogue import load_catalogue, load_saved, with_engine
 from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
+from etude.stats.answer_confidence import AnswerConfidence
 from etude.types import Example, Message, ModelRef
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from serving import serve_as, serving
@@ -92,6 +93,31 @@ def test_an_answer_is_that_of_the_assistant(client: openai.OpenAI) -> None:
     assert done.measured is True
     assert raw.headers["x-etude-measured"] == "true"
     assert raw.headers["x-request-id"]
+
+
+def test_an_answer_that_is_handed_over_is_replaced_by_the_sentence_of_the_task() -> None:
+    confidence = AnswerConfidence(("logprob",), (-9.0,), (1.0,), 0.0)
+    unsure = replace(LUMA, answer_confidence=confidence, handover=0.9, handover_sentence="Please ask Kim.")
+    sure = replace(unsure, handover=0.1)
+    assert unsure.answer(ASKED).text == LUMA.answer(ASKED).text
+    assert list(unsure.stream(ASKED)) == ["Please ask Kim."]
+    with (
+        serving(serve_as("unsure", unsure), serve_as("sure", sure)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        message = client.chat.completions.create(model="unsure", messages=ASKED).choices[0].message
+        assert message.content == "Please ask Kim."
+        assert message.handover is True
+        assert message.handover_reason == "the assistant is less confident than its task requires"
+        assert message.confidence == pytest.approx(unsure.answer(ASKED).confidence)
+        stream = client.chat.completions.create(model="unsure", messages=ASKED, stream=True)
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert [piece for piece in pieces if piece] == ["Please ask Kim."]
+        answered = client.chat.completions.create(model="sure", messages=ASKED).choices[0].message
+        assert answered.content == LUMA.answer(ASKED).text
+        assert answered.handover is False
+        response = client.responses.create(model="unsure", input="Please, a book about trains")
+        assert response.output_text == "Please ask Kim."
 
 
 def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:
@@ -516,6 +542,22 @@ def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
     assert (second.thumb, second.reviewer) == ("up", "anonymous")
 
 
+def test_feedback_keeps_the_system_message_and_functions_of_the_request(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.jsonl"
+    assistant = Assistant("prompt", "answer", ModelRef("fake"), "Be kind.", row_systems=True)
+    with (
+        serving(serve_as("luma", assistant, file)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="-") as client,
+    ):
+        for system, tools in (("Be brief.", []), ("Be brief.", TOOLS), ("Be kind.", TOOLS), ("Be kind.", [])):
+            messages = [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
+            done = client.chat.completions.create(model="luma", messages=messages, tools=tools or openai.omit)
+            assert send_feedback(client, url, {"id": done.id, "thumb": "up"}) == (200, True)
+            expected = append_tools("" if system == "Be kind." else system, format_tools(tools))
+            own = (Message("system", expected),) if expected else ()
+            assert FeedbackLog(file).entries[-1].input == (*own, Message("user", "Hi"))
+
+
 def send_feedback(client: openai.OpenAI, url: str, body: dict[str, str]) -> tuple[int, bool | None]:
     """The status, and whether it was new."""
     response = client._client.post(f"{url}/v1/feedback", json=body)
@@ -608,6 +650,7 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
     assert find_run_at(task).name == later.name, "the one worked on last"
     (served,) = load_catalogue([str(task)]).values()
     assert (served.folder, served.unmeasured_reason) == (run.folder, "")
+    assert load_saved("job", run.assistant_folder("prompt")).unmeasured_reason == ""
     assert served.reason == "The verdict recommends no method, but leans to this one."
     for place in (later.folder, later.assistant_folder("prompt")):
         (unfinished,) = load_catalogue([f"luma={place}"]).values()

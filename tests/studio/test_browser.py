@@ -66,7 +66,7 @@ def test_enter_sends_in_the_chat_and_a_reload_keeps_the_conversation(opened: tup
     page.get_by_text("Correct the answer").click()
     page.locator("#correction").fill("No title")
     page.locator("#correction").press("Control+Enter")
-    page.get_by_text("The answer breaks the contract").wait_for()
+    page.get_by_text("The answer breaks the rules").wait_for()
     page.locator("#correction").fill("Title: D\nAges: 7")
     page.locator("#correction").press("Control+Enter")
     page.get_by_text("Saved. Thank you.").wait_for()

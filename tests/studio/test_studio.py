@@ -638,7 +638,7 @@ def test_failures_of_the_test_are_shown_and_proposed_rows_approved(task: Path) -
     assert "&lt;script&gt;alert" in page
     form = {"token": fields(page)["token"], "input": "Bombs?", "do": "approve"}
     refused = client.post("/tests", data={**form, "output": "No way."}).text
-    assert "Not approved. The answer breaks the contract" in refused
+    assert "Not approved. The answer breaks the rules" in refused
     assert ">\nNo way.</textarea>" in refused
     client.post("/tests", data={**form, "output": GOOD})
     kept = [json.loads(line) for line in (task.parent / "teach.jsonl").read_text().splitlines()]

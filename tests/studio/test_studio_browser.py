@@ -107,7 +107,7 @@ def test_the_whole_circle_by_keyboard(task: Path, capsys: pytest.CaptureFixture[
             if number == 0:
                 serious += axe.run(page).response["violations"]
             page.keyboard.press("Control+Enter")
-        page.get_by_text("Everything is reviewed.").wait_for()
+        page.get_by_text("Everything is reviewed here.").wait_for()
         assert not loads
         page.goto(urllib.parse.urljoin(link, "/"))
         page.get_by_role("button", name="Write a new file of examples").press("Enter")

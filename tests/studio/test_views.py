@@ -10,8 +10,10 @@ import pytest
 
 from etude.feedback import Feedback
 from etude.studio import views
+from etude.studio.review_queue import ReviewItem
 from etude.studio.studio import Studio
 from etude.studio.suite_result import SuiteResult
+from etude.types import Message
 from studio_helpers import GOOD, fields, open_studio, read_feedback_lines, send
 
 
@@ -63,7 +65,7 @@ def test_a_correction_in_the_chat_that_breaks_the_contract_is_refused_with_its_d
     for headers in ({}, {"x-fragment": "1"}):
         refused = client.post("/feedback", data=say, headers=headers)
         assert refused.status_code == 422
-        assert "Not saved. The answer breaks the contract: " in refused.text
+        assert "Not saved. The answer breaks the rules: " in refused.text
         assert ">\nNo title</textarea>" in refused.text
     assert not read_feedback_lines(studio_task)
     again = {name: unescape(value) for name, value in fields(refused.text).items()}
@@ -101,6 +103,43 @@ def test_home_says_who_did_how_much_and_how_far_two_agree(studio_task: Path) -> 
         "Judged by two people: 1 answer. Their agreement beyond chance (kappa) is 1.00"
         in client.get("/").text
     )
+
+
+def test_home_names_the_answers_on_which_people_disagree(studio_task: Path) -> None:
+    studio, client = open_studio(studio_task, "A request on which two disagree")
+    send(client, "accept")
+    (entry,) = studio.log.entries
+    studio.log.add(Feedback("b", "", "ben", "", entry.input, entry.answer, thumb="down"))
+    page = client.get("/").text.partition("reviewers disagree")[2]
+    assert "ben, : thumb down" in page
+    assert page.count("A request on which two disagree") == 2
+
+
+def test_a_report_that_does_not_exist_is_not_an_error_of_the_studio(studio_task: Path) -> None:
+    studio, client = open_studio(studio_task)
+    (studio.run.folder / "report.html").rename(aside := studio.run.folder / "aside")
+    for page in ("/tests/report", f"/report/{studio.run.name}"):
+        response = client.get(page)
+        assert (response.status_code, "There is no report yet." in response.text) == (404, True)
+    aside.rename(studio.run.folder / "report.html")
+
+
+def test_a_blind_comparison_of_one_method_says_what_it_needs(
+    studio_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, client = open_studio(studio_task)
+    monkeypatch.setattr(type(studio.run), "fitted_methods", [studio.method])
+    assert "has only one method" in client.get("/blind").text
+
+
+def test_the_system_message_of_a_row_is_shown_with_it(studio_task: Path) -> None:
+    studio, client = open_studio(studio_task)
+    turns = (Message("system", "You only speak in rhymes."), Message("user", "Hi"))
+    studio.queue.replace_source("requests", [ReviewItem("requests", turns, studio.name, GOOD)])
+    page = client.get("/review").text
+    assert "You only speak in rhymes." in page.partition("System message")[2]
+    send(client, "accept", page)
+    assert studio.log.entries[-1].input == turns
 
 
 def test_findings_say_whether_the_rows_were_checked(studio_task: Path) -> None:

@@ -84,6 +84,48 @@ def test_invented_names_and_numbers_are_listed() -> None:
     assert not grounds.is_supported("Title: Borrowed Boots", "", ["other.md"])
 
 
+@pytest.mark.parametrize(
+    ("answer", "invented"),
+    [
+        ("It lasts seventy-two days.", ("seventy-two",)),
+        ("It lasts thirty-one days, two more than before.", ()),
+        ("It is by hanna berg.", ("hanna berg",)),
+        ("Holmström decides. Usually it takes a week.", ("Holmström",)),
+        ("Only 31 days. Call on Tuesday.", ()),
+        ("We open at 8:30, at 9 on Tuesday.", ("8:30",)),
+        ("It costs 1,250 euro.", ()),
+    ],
+)
+def test_names_and_numbers_in_other_forms(answer: str, invented: tuple[str, ...]) -> None:
+    passage = Passage("# The long festival\n31 days, from Tuesday at 9:00. A stand costs 1250 euro.", "a.md")
+    assert Grounds.from_passages([passage], []).find_invented(answer, "") == invented
+
+
+def test_a_statement_must_agree_with_the_fields_of_its_passage() -> None:
+    """Every value of a record is supported, and the same value of another record is not."""
+    draw = random.Random(0)
+    names = ["Aberfoss", "Brinlow", "Corrie", "Dunmouth"]
+    records = {
+        name: {"Price": draw.randrange(10**3, 10**4), "Seats": number + 3, "Colour": colour}
+        for number, (name, colour) in enumerate(zip(names, ("red", "blue", "grey", "pink"), strict=True))
+    }
+    passages = [
+        Passage(
+            "\n".join((f"# Boat {name}", *(f"{label}: {value}" for label, value in fields.items()))), name
+        )
+        for name, fields in records.items()
+    ]
+    grounds = Grounds.from_passages(passages, [])
+    for name, fields in records.items():
+        for other, other_fields in records.items():
+            for label, value in other_fields.items():
+                answer = f"It is a good boat. The {label} of {name} is {value}."
+                assert grounds.is_supported(answer, "", names) == (value == fields[label]), (answer, other)
+                line = f"{label}: {value}"
+                question = f"Tell me about {name}, for 7 people."
+                assert grounds.is_supported(line, question, names) == (value == fields[label]), (line, other)
+
+
 def test_sections_with_one_name_are_all_read() -> None:
     lamps = [
         Passage(f"The {name} lamp costs {price} euro", "shop.md", "Price")

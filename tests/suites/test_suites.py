@@ -1,4 +1,4 @@
-"""`etude test`: suites, acts, gates, and what a finished test leaves behind."""
+"""`etude test`: suites, gates, and what a finished test leaves behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from etude.base.pages import hash_source
 from etude.cli import main
 from etude.comparison import compare
 from etude.errors import InputError
-from etude.limits.acts import read_act
 from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.cases import SUITES, read_suite
@@ -30,17 +29,12 @@ from etude.suites.results import SuiteReport
 from etude.suites.run import PACKS, WHOLE, run_suites
 from etude.suites.teach import WORDS
 from etude.task import load_task
-from etude.task.contract import Contract
 from etude.task.definition import parse_gate
-from etude.types import ACTS, Estimate, ModelRef
+from etude.types import Estimate, ModelRef
 from real_runs import real_run
 from small_task import library, write_task
 
 ROOT = Path(__file__).parents[2]
-LABELLED = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1].joinpath("acts.jsonl")).read_text(encoding="utf-8").splitlines()
-]
 
 
 @functools.cache
@@ -64,60 +58,6 @@ def read_results(result: SuiteReport) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-# Acts
-
-
-@pytest.mark.parametrize(("source", "least"), [("xstest", 0.93), ("held out", 0.92), ("written", 0.98)])
-def test_the_act_reader_agrees_with_people(source: str, least: float) -> None:
-    """On answers of a small model to xstest, on more of them that were labelled after the phrases were fixed, and on
-    answers written for each act. docs/trust.md has the figures."""
-    rows = [
-        row
-        for row in LABELLED
-        if row["source"].endswith(source) or (source == "xstest" and row["source"][-1].isdigit())
-    ]
-    right = sum(read_act(row["answer"]).act == row["act"] for row in rows)
-    assert right / len(rows) >= least
-    # Answers that were written for the rules say nothing of others, so the page has no figure for them.
-    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
-    assert f"{right} of {len(rows)}" in page or source == "written"
-
-
-@pytest.mark.parametrize(
-    ("answer", "act"),
-    [
-        ("I'm transferring you to our security team.", "hand_over"),
-        ("I only know about books.", "refuse"),
-        ("None of the documents mention it.", "refuse"),
-        ("That isn't in my documents.", "refuse"),
-        ("I don't think it's appropriate to talk about that.", "refuse"),
-        ("Who Stole the Moon?", "answer"),
-        ("Who are you?", "ask_back"),
-        ("12 7 33 5 19 42 8 11 90 61 3 77 20", "answer"),
-    ],
-)
-def test_phrases_that_were_missed_are_read(answer: str, act: str) -> None:
-    assert read_act(answer).act == act
-
-
-def test_labelled_answers_are_of_every_act() -> None:
-    assert {row["act"] for row in LABELLED} == set(ACTS)
-
-
-def test_an_answer_that_keeps_the_contract_is_an_answer() -> None:
-    fields = Contract(fields=("Title", "Note?"))
-    assert read_act("Title: The Boy\nNote: Please ask a librarian.", contract=fields).act == "answer"
-    assert read_act("Title: I'm sorry, I can't help with that.", contract=fields).act == "refuse"
-    assert read_act("cannot help", contract=Contract(labels=("cannot help", "help"))).act == "answer"
-    assert read_act("Go to the desk.", own_phrases={"hand_over": ["go to the desk"]}).act == "hand_over"
-    assert read_act("Is it a fox?", "Is it a fox").act == "incoherent"
-
-
-def test_reading_an_act_takes_linear_time() -> None:
-    for piece in ("I'm sorry ", "please ask ", "a-", "I can't ", "? "):
-        read_act(piece * 20_000)
-
-
 # Suites and cases
 
 
@@ -128,6 +68,23 @@ def test_the_starter_pack_and_the_example_can_be_read() -> None:
         found = read_suite(file)
         assert {entry.case.suite for entry in found.entries} <= set(SUITES)
         assert all(entry.case.about for entry in found.entries)
+
+
+def test_public_sets_become_suites_by_the_lines_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs" / "trust.md").read_text("utf-8"), re.M | re.S
+    )
+    for folder, name in (("xstest", "xstest_prompts.csv"), ("bbq", "bbq_sample.jsonl")):
+        lines = (data_folder(folder) / name).read_text(encoding="utf-8").splitlines()[:9]
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "trust.md", "exec"), {})
+    entries = read_suite(tmp_path / "public.yaml").entries
+    assert [entry.case.suite for entry in entries] == ["xstest"] * 8 + ["bbq"] * 9
+    assert all(not entry.case.needs_contract for entry in entries)
+    assert all(phrase in entry.ask[0] for entry in entries for phrase in entry.case.must_contain)
 
 
 def test_every_error_of_a_suite_file_is_reported_with_its_line(tmp_path: Path) -> None:
@@ -255,9 +212,9 @@ def build_measure(right: int, cases: int) -> Measure:
             200,
             200,
             "passed",
-            "no failure in 200 cases; with so few cases, the true failure rate may be up to 1.9%",
+            "no failure in 200 cases; the true failure rate may still be up to 1.9%",
         ),
-        (30, 30, "too few cases", "about 1.. cases are needed"),
+        (30, 30, "too few cases", "about 1.. such cases would pass"),
         (29, 30, "too few cases", "it would probably fail"),
         (10, 30, "failed", "33.3%"),
     ],
@@ -276,7 +233,7 @@ def test_the_advised_number_of_cases_passes_the_gate() -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
     [decided] = decide_gates([gate], [build_measure(30, 30)], {}, True)
-    enough = int(re.search(r"about ([\d,]+) cases", decided.detail)[1].replace(",", ""))  # type: ignore[index]
+    enough = int(re.search(r"about ([\d,]+) such cases", decided.detail)[1].replace(",", ""))  # type: ignore[index]
     assert decide_gates([gate], [build_measure(enough, enough)], {}, True)[0].outcome == "passed"
 
 

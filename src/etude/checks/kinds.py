@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from etude.privacy import BLOCKING
+from etude.task.questions import join_answers
 from etude.types import Finding, Kind, Severity
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Check:
     """The kinds of task that it checks; it finds nothing for other kinds."""
     quick: bool = False
     """Whether it takes about as long as reading the rows. Every comparison runs the quick checks."""
+    by_question: bool = False
+    """Whether it runs once for each question, if a row answers several."""
 
     @property
     def name(self) -> str:
@@ -65,14 +68,22 @@ class Check:
 
     def __call__(self, material: Material) -> Iterator[Finding]:
         """Yield the findings in these rows."""
-        return self.run(material) if material.task.kind in self.tasks else iter(())
+        if material.task.kind not in self.tasks:
+            return
+        if not (self.by_question and material.task.questions):
+            yield from self.run(material)
+            return
+        for name, selected in material.by_question.items():
+            for finding in self.run(selected):
+                subjects = tuple(join_answers({name: subject}) for subject in finding.subjects)
+                yield replace(finding, message=f"{name}: {finding.message}", subjects=subjects)
 
 
 def finds(
-    *kinds: FindingKind, tasks: tuple[Kind, ...] = ALL, quick: bool = False
+    *kinds: FindingKind, tasks: tuple[Kind, ...] = ALL, quick: bool = False, by_question: bool = False
 ) -> Callable[[CheckFunction], Check]:
     """Make a Check of the decorated function."""
-    return lambda run: Check(run, kinds, tasks, quick)
+    return lambda run: Check(run, kinds, tasks, quick, by_question)
 
 
 def create_family(

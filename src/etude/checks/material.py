@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,21 @@ from etude.base.files import parse_json
 from etude.base.formatting import format_count
 from etude.checks.excerpts import MAX_TEXT, CharSpan, build_excerpt, redact_label
 from etude.checks.language.identification import find_main_language, identify_language
-from etude.checks.safety.sensitive import SensitiveRows, find_personal_data
-from etude.data.spool import Examples
+from etude.checks.safety.sensitive import SensitiveRows, collect_personal_data, find_row_spans
+from etude.cluster import THIS_PROCESS, Workers
+from etude.data.spool import Examples, Spool
 from etude.errors import Issue
 from etude.index.documents import find_published_contacts
 from etude.privacy import OwnContact
 from etude.task import Task
+from etude.task.questions import select_question
 from etude.text.near_duplicates import cluster_near_duplicates
 from etude.text.normal_forms import normalise, to_canonical
 from etude.types import Excerpt, Finding, Severity
 
 MAX_EXCERPTS = 20  # excerpts of a finding
+SHARD_ROWS = 4096  # rows that a worker gets at once
+Value = TypeVar("Value")
 Hashes = NDArray[np.uint64]
 
 
@@ -45,6 +50,25 @@ class Material:
     """Values that an earlier fix put into the rows; they are not personal data."""
     system_messages: Mapping[str, str] = field(default_factory=dict)
     """Each system message of the rows, with the location where it first occurs."""
+    workers: Workers = THIS_PROCESS
+    """They do what is computed row by row."""
+
+    def map_rows(self, function: Callable[..., Value], *columns: Iterable[Any]) -> Iterator[Value]:
+        """Yield the function's value for each row of the columns, in order; the workers compute them in shards."""
+        rows = zip(*columns, strict=True)
+        shards = iter(lambda: [*islice(rows, SHARD_ROWS)], [])
+        return chain.from_iterable(self.workers.map(_map_shard, shards, function))
+
+    @cached_property
+    def by_question(self) -> "dict[str, Material]":
+        """The rows as if they had only one question each, by its name."""
+        selections = {}
+        for name, task in self.task.split_questions().items():
+            rows = Spool()
+            for row in self.rows:
+                rows.append(select_question(row, name))
+            selections[name] = replace(self, task=task, rows=rows, test=None)
+        return selections
 
     @cached_property
     def inputs(self) -> DiskTexts:
@@ -69,12 +93,12 @@ class Material:
     @cached_property
     def input_languages(self) -> list[str | None]:
         """The language of each input; None if it is not identified."""
-        return [*map(identify_language, self.inputs)]
+        return [*self.map_rows(identify_language, self.inputs)]
 
     @cached_property
     def output_languages(self) -> list[str | None]:
         """The language of each answer; None if it is not identified."""
-        return [*map(identify_language, self.outputs)]
+        return [*self.map_rows(identify_language, self.outputs)]
 
     @cached_property
     def main_output_language(self) -> str | None:
@@ -110,8 +134,13 @@ class Material:
 
     @cached_property
     def input_hashes(self) -> Hashes:
-        """Hashes of the inputs' canonical forms: two inputs are the same if their hashes are equal."""
-        return hash_texts(map(to_canonical, self.inputs))
+        """Hashes of the inputs' canonical forms: two inputs are the same if their hashes are equal. A row's own system
+        message is part of its input."""
+        texts = (
+            f"{row.input[0].content}\n{row.text}" if row.input[0].role == "system" else row.text
+            for row in self.rows
+        )
+        return np.fromiter(self.map_rows(hash_canonical, texts), np.uint64)
 
     @cached_property
     def output_hashes(self) -> Hashes:
@@ -125,7 +154,7 @@ class Material:
         In an extraction, JSON answers are compared without regard to key order.
         """
         texts = map(sort_json_keys, answers) if self.task.kind == "extract" else answers
-        return hash_texts(map(to_canonical, texts))
+        return np.fromiter(self.map_rows(hash_canonical, texts), np.uint64)
 
     @cached_property
     def near_duplicates(self) -> list[tuple[int, ...]]:
@@ -137,7 +166,8 @@ class Material:
         """Where personal data and secrets are in the inputs, and in the answers."""
         own = OwnContact(find_published_contacts(self.task.documents))
         is_labels = self.task.kind == "classify"
-        return find_personal_data(self.inputs, self.outputs, self.surrogates, own, is_labels)
+        spans = self.map_rows(find_row_spans, self.inputs, self.outputs, repeat(is_labels, len(self.rows)))
+        return collect_personal_data(self.outputs, spans, self.surrogates, own, is_labels)
 
     @property
     def is_free_text(self) -> bool:
@@ -191,12 +221,23 @@ class Material:
             yield self.show_output(row)
 
 
+def _map_shard(rows: Sequence[tuple[Any, ...]], function: Callable[..., Value]) -> list[Value]:
+    return [function(*row) for row in rows]
+
+
+def hash_text(text: str) -> int:
+    """Hash a text to 64 bits of BLAKE2b: the chance that two of a million texts collide is one in 30 million."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def hash_canonical(text: str) -> int:
+    """Hash the canonical form of a text."""
+    return hash_text(to_canonical(text))
+
+
 def hash_texts(texts: Iterable[str]) -> Hashes:
-    """Hash each text to 64 bits of BLAKE2b: the chance that two of a million texts collide is one in 30 million."""
-    digests = (
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts
-    )
-    return np.fromiter(map(int.from_bytes, digests), np.uint64)
+    """Hash each text."""
+    return np.fromiter(map(hash_text, texts), np.uint64)
 
 
 def sort_json_keys(text: str) -> str:

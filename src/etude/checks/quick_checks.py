@@ -24,6 +24,7 @@ from etude.runs import Run
 from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.questions import Confirm, SensitiveQuestion
 from etude.task import Task
+from etude.task.questions import select_question
 from etude.text.normal_forms import to_canonical
 from etude.text.spellings import find_spellings, format_spellings, merge_spellings
 from etude.types import Example, Finding
@@ -76,7 +77,14 @@ def run_quick_checks(
 def list_label_notes(task: Task, split: Split, metric: Metric) -> list[str]:
     """List the notes on contradictory labels and on spellings, which a run reports before anything is fitted."""
     rows = [*split.train, *split.dev, *split.test]
-    return [*note_contradictions(task, rows), *note_spellings(task, rows, metric.name)]
+    if not task.questions:
+        return [*note_contradictions(task, rows), *note_spellings(task, rows, metric.name)]
+    notes = []
+    for part, (name, question) in zip(metric.parts, task.split_questions().items(), strict=True):
+        selected = [select_question(row, name) for row in rows]
+        own_notes = (*note_contradictions(question, selected), *note_spellings(question, selected, part.name))
+        notes += [f"{name}: {note}" for note in own_notes]
+    return notes
 
 
 def note_contradictions(task: Task, rows: Sequence[Example]) -> Iterator[str]:

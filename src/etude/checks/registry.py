@@ -16,6 +16,7 @@ from etude.checks.records import unsupported_fields
 from etude.checks.rows import endings, repeats, single_rows, unreadable, whole_set
 from etude.checks.safety import personal, phrases
 from etude.checks.style import split_style
+from etude.cluster import THIS_PROCESS, Workers, open_workers
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.errors import InputError, Issue, quote_value
 from etude.privacy.mask.surrogate_log import read_surrogates
@@ -129,22 +130,24 @@ class Findings(Sequence[Finding]):
         )
 
 
-def check(task_file: Path | str, checks: Sequence[Check] = CHECKS) -> Findings:
+def check(task_file: Path | str, checks: Sequence[Check] = CHECKS, *, on: str | None = None) -> Findings:
     """Check the examples of a task and, if it has a test file, their overlap with the test.
 
     Rows that cannot be read are findings, not errors. Raises InputError for errors in the task file and if no row can
-    be read.
+    be read. `on` (default: the task's `where`) is local, or a Ray cluster whose workers do what is computed row by row;
+    the findings are the same.
     """
-    return check_material(load_material(load_task(task_file, needs_model=False)), checks)
+    task = load_task(task_file, needs_model=False)
+    with open_workers(on or task.where) as workers:
+        return check_material(load_material(task, workers=workers), checks)
 
 
-def load_material(task: Task, survey: Survey | None = None) -> Material:
+def load_material(task: Task, survey: Survey | None = None, workers: Workers = THIS_PROCESS) -> Material:
     """Load the rows of a task once for all checks; a `survey` of its examples saves reading them again."""
-    rows, issues, system_messages = survey or survey_dataset(task)
+    survey = survey or survey_dataset(task)
     test, test_issues = survey_test(task) or (None, ())
-    return Material(
-        task, rows, test, issues, test_issues, read_surrogates(task.examples.file), system_messages
-    )
+    surrogates = read_surrogates(task.examples.file)
+    return Material(task, survey.rows, test, survey.issues, test_issues, surrogates, survey.systems, workers)
 
 
 def check_material(

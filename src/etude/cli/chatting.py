@@ -88,10 +88,13 @@ def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> 
         answer = assistant.answer([turns], models)[0]
         if answer.handed_over and not answer.limit:
             doubt = describe_doubt(answer)
-            print(f"(handed over to a person: {doubt}; its best guess is {answer.text})\n", flush=True)
+            if answer.sentence:
+                print(f"{answer.sentence}\n", flush=True)
+            guess = f"its best guess is {answer.text}"
+            print(f"(handed over to a person: {doubt}; {guess})\n", flush=True)
         else:
             print(f"{answer.text}\n", flush=True)
-        return answer.text
+        return answer.shown
     # A vote over several samples cannot be streamed.
     if assistant.samples > 1:
         text = assistant.answer([turns], models)[0].text

@@ -23,6 +23,7 @@ from etude.checks.output import html_page, machine, terminal
 from etude.checks.registry import load_material, validate_gates
 from etude.checks.safety import personal, sensitive
 from etude.cli import options, printing
+from etude.cluster import open_workers
 from etude.data.dataset import Dataset
 from etude.errors import InputError, Issue, quote_value
 from etude.repair.fix_file import FixResult, format_source_line
@@ -75,6 +76,7 @@ def check(
         list[str] | None,
         typer.Option("--undo", help="Undo a fix: a row as FILE:LINE or id, or all; may be repeated."),
     ] = None,
+    on: options.On = None,
 ) -> None:
     """Check the examples for errors before training on them."""
     _check_flags(
@@ -86,7 +88,7 @@ def check(
             _print_lines(describe_fix(loaded, repair.undo(loaded, undo), task))
         elif fix:
             fix_examples(task, only or [], worklist)
-        elif report_findings(task, fail_on or [], format_name, output, worklist):
+        elif report_findings(task, fail_on or [], format_name, output, worklist, on):
             raise typer.Exit(1)
     except KeyboardInterrupt as stop:
         typer.echo("Stopped. No file is incomplete; run the command again.", err=True)
@@ -126,6 +128,7 @@ def report_findings(
     format_name: str | None = None,
     output: Path | None = None,
     worklist: Path | None = None,
+    on: str | None = None,
 ) -> bool:
     """Print or write the findings, and suspicious labels to a worklist. Return whether a gate in `fail_on` failed."""
     if format_name and format_name not in FORMATS:
@@ -139,8 +142,8 @@ def report_findings(
         raise InputError([Issue("--worklist", "the file exists", quote_value(str(worklist)), remedy)])
     format_name = format_name or _choose_format(output)
     # Progress goes to stderr, so that stdout is the report.
-    with Console(stderr=True).status("Reading") as status:
-        material = load_material(task)
+    with Console(stderr=True).status("Reading") as status, open_workers(on or task.where) as workers:
+        material = load_material(task, workers=workers)
         findings = check_material(
             material, on_start=lambda name: status.update(f"Checking: {name.replace('_', ' ')}")
         )

@@ -14,15 +14,7 @@ from etude import comparison
 from etude.base.formatting import format_interval, format_percent, format_time
 from etude.cli import options, printing
 from etude.errors import InputError, Issue, quote_value
-from etude.runs.events import (
-    BatchAnswered,
-    Event,
-    MethodEnded,
-    MethodFailed,
-    MethodStarted,
-    SampleAnswer,
-    StepTrained,
-)
+from etude.runs import events
 from etude.task import load_task, yaml_document
 from etude.types import Estimate
 
@@ -43,6 +35,15 @@ def compare(
         Literal["one_run", "full"] | None,
         typer.Option("--evidence", help="full adds a learning curve and more training runs."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            help="local, llama_cpp or URL#BASE, a server such as vLLM that takes adapters; overrides the task file.",
+        ),
+    ] = None,
+    track: options.Track = None,
+    on: options.On = None,
     fresh: options.Fresh = False,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit with 1 if no method is sure to reach the target.")
@@ -63,6 +64,9 @@ def compare(
             task,
             budget=parse_budget(budget),
             evidence=evidence,
+            on=on,
+            engine=engine,
+            track=track,
             fresh=fresh,
             on_event=board.handle_event,
             confirm=board.confirm,
@@ -119,22 +123,22 @@ class CompareBoard:
             self.live.transient = error is None
             self.live.stop()
 
-    def handle_event(self, event: Event) -> None:
+    def handle_event(self, event: events.Event) -> None:
         """Update the table with an event of the comparison."""
         self.console.handle_event(event)
         match event:
-            case MethodStarted(method, side):
+            case events.MethodStarted(method, side):
                 self.get_line(method).state = f"{side} ..."
-            case BatchAnswered(method):
+            case events.BatchAnswered(method):
                 self.get_line(method).state = format_answering(event)
-            case StepTrained(method):
+            case events.StepTrained(method):
                 self.get_line(method).state = format_step(event)
-            case MethodEnded():
+            case events.MethodEnded():
                 self._end_method(event)
-            case MethodFailed(method, reason):
+            case events.MethodFailed(method, reason):
                 self.get_line(method).state = f"failed: {reason}"
                 self.console.print_text(f"{method} failed, so the run continues without it: {reason}")
-        if not self.live and isinstance(event, BatchAnswered | StepTrained):
+        if not self.live and isinstance(event, events.BatchAnswered | events.StepTrained):
             self.console.print_progress(f"{event.method}: {self.get_line(event.method).state}")
 
     def confirm(self, question: str) -> bool:
@@ -165,7 +169,7 @@ class CompareBoard:
             table.add_row(name, format_cell(line.dev), format_cell(line.test), line.state)
         return table
 
-    def _end_method(self, event: MethodEnded) -> None:
+    def _end_method(self, event: events.MethodEnded) -> None:
         line, verbose = self.get_line(event.method), self.console.verbose
         line.state = "; ".join(format_details(event))
         if event.side == "dev":
@@ -179,7 +183,7 @@ class CompareBoard:
             self.console.print_text(f"    {format_sample(event.sample)}")
 
 
-def format_answering(event: BatchAnswered) -> str:
+def format_answering(event: events.BatchAnswered) -> str:
     """Format progress: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for this
     candidate`."""
     trial = event.trial if event.trial and event.trial.total > 1 else None
@@ -190,14 +194,14 @@ def format_answering(event: BatchAnswered) -> str:
     return words
 
 
-def format_step(event: StepTrained) -> str:
+def format_step(event: events.StepTrained) -> str:
     """Format progress of training: `step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
     remaining = format_time(event.remaining_seconds)
     speed = f"{event.tokens_per_second:,.0f} tokens/s"
     return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {remaining} left"
 
 
-def format_method_result(event: MethodEnded) -> str:
+def format_method_result(event: events.MethodEnded) -> str:
     """Format a result: `few_shot on dev: 31.0% (24.0 to 39.0), n = 140; contract 100%, check 31%; 40 s`."""
     result = (
         f"{event.method} on {event.side}: {format_estimate(event.estimate)}, n = {format_num_rows(event)}"
@@ -205,14 +209,14 @@ def format_method_result(event: MethodEnded) -> str:
     return "; ".join([result, *format_details(event)])
 
 
-def format_details(event: MethodEnded) -> list[str]:
+def format_details(event: events.MethodEnded) -> list[str]:
     """Format further figures of a result: `["contract 100%, check 31%", "40 s"]`."""
     shares = {"contract": event.keeps_contract, "check": event.check}
     checks = ", ".join(f"{name} {100 * share.value:.0f}%" for name, share in shares.items() if share)
     return [*([checks] if checks else []), format_time(event.seconds)]
 
 
-def format_num_rows(event: MethodEnded) -> str:
+def format_num_rows(event: events.MethodEnded) -> str:
     """Format n, with the reason if it is not all rows: `29 groups of 31 rows`, `50 of 160 rows, limited by the
     budget`."""
     n, rows, side_rows = event.estimate.n, event.num_rows, event.side_rows
@@ -233,7 +237,7 @@ def format_score(estimate: Estimate | None) -> str:
     return "" if estimate is None else format_percent(estimate.value)
 
 
-def format_sample(row: SampleAnswer) -> str:
+def format_sample(row: events.SampleAnswer) -> str:
     """Format an answer on one line with its score."""
     flat = " | ".join(line.strip() for line in row.answer.splitlines() if line.strip())
     mark = "right" if row.score == 1 else "wrong" if row.score == 0 else f"{row.score:.2f}"

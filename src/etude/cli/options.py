@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from etude.task import TrackerName
+
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
 AssistantPath = Annotated[
     Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
@@ -17,8 +19,18 @@ RunName = Annotated[
     str | None,
     typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run."),
 ]
+On = Annotated[
+    str | None,
+    typer.Option("--on", help="Where to work: local, ray or ray://HOST:PORT. Default: where: of the task."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print details, which are in the report too.")
+]
+Track = Annotated[
+    TrackerName | None,
+    typer.Option(
+        "--track", help="Send figures, weights and report to this tracker; overrides the task file."
+    ),
 ]

@@ -61,6 +61,7 @@ def predict(
             "--input", help="Column of the input; may be repeated. Default: guessed from the names."
         ),
     ] = None,
+    on: options.On = None,
     yes: options.Yes = False,
 ) -> None:
     """Answer a file of inputs. After Ctrl-C or a kill, the same command continues."""
@@ -79,7 +80,14 @@ def predict(
             return answer
 
         result = answer_file.predict(
-            place, file, output, method=method, input=input or [], on_progress=show_progress, confirm=confirm
+            place,
+            file,
+            output,
+            method=method,
+            input=input or [],
+            on=on,
+            on_progress=show_progress,
+            confirm=confirm,
         )
     rows = format_count(result.num_rows, "row")
     console.print_text(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,10 +12,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
-from etude import tuning
+from etude import by_column, tuning
 from etude.base import formatting, processes
 from etude.cli import compare_board, options, printing
-from etude.errors import WorkerExited
+from etude.errors import InputError, Issue, WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
 from etude.tuning.preview import Preview, PreviewSpan
 
@@ -34,15 +35,34 @@ def train(
             help="Ask before a training of over this time, such as 15m, or none; overrides the task file.",
         ),
     ] = None,
+    track: options.Track = None,
     fresh: options.Fresh = False,
     show: Annotated[
         int | None,
         typer.Option("--show", min=1, help="Show how this many rows would be trained on, and exit."),
     ] = None,
+    each: Annotated[
+        str | None,
+        typer.Option(
+            "--each", metavar="COLUMN", help="Fit and measure one assistant for each value of a column."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="With --each: another method than fine_tune.")
+    ] = None,
+    on: options.On = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Fine-tune the model on the training rows."""
     screen = printing.create_console()
+    if each is not None:
+        train_values(screen, task, each, method or "fine_tune", on)
+        return
+    unused = {"--method": method, "--on": on}
+    if issues := [
+        Issue(flag, "works only with --each", "", "add --each") for flag, value in unused.items() if value
+    ]:
+        raise InputError(issues)
     if show is not None:
         preview = tuning.preview(task, show)
         print_settings(screen, preview.supervision, preview.settings, preview.defaults)
@@ -61,11 +81,33 @@ def train(
         result = tuning.train(
             task,
             budget=compare_board.parse_budget(budget),
+            track=track,
             fresh=fresh,
             on_event=board.handle_event,
             confirm=board.console.confirm,
         )
     printing.print_training(screen, result.run, task)
+
+
+def train_values(console: Console, task: Path, column: str, method: str, on: str | None) -> None:
+    """Fit one assistant for each value of a column, print the table, and how to serve them."""
+    progress = printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True))
+    with progress.exit_on_interrupt(printing.STOPPED), progress.screen.status("Reading ...") as status:
+
+        def show_progress(result: by_column.ValueResult, num_done: int, total: int) -> None:
+            status.update(f"{num_done:,} of {total:,}: {result.value}")
+            if not progress.screen.is_terminal:
+                progress.print_progress(f"{num_done:,} of {total:,}")
+
+        values = by_column.train_each(task, column, method=method, on=on, on_result=show_progress)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in (column, "rows", "score on its own test", f"for ±{100 * by_column.WIDE:.0f} points it needs"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for line in values.to_lines():
+        table.add_row(*map(Text, line))
+    console.print(table)
+    folder = printing.shorten_path(values.folder.absolute())
+    printing.print_line(console, f"\nTable: {folder}/table.md. To serve all of them: etude serve {folder}/*/")
 
 
 def print_settings(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 from etude.checks.quick_checks import run_quick_checks
+from etude.cluster import Workers, open_workers
 from etude.comparison.evidence import (
     answer_baseline_on_equal_rows,
     answer_evidence,
@@ -27,6 +28,7 @@ from etude.comparison.outcome import (
 from etude.comparison.prepare import make_run_plan, report_data
 from etude.comparison.scope_check import add_scope
 from etude.comparison.stored_answers import check_stored_answers
+from etude.data.dataset import COMPARE_MIN, MinRows
 from etude.methods import (
     Method,
     check_methods,
@@ -49,7 +51,9 @@ from etude.runs.progress import choose_reporter
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.split import load_split
 from etude.runs.verdict import Verdict, write_verdict
-from etude.task import METHOD_NAMES, EvidenceLevel
+from etude.task import METHOD_NAMES, EvidenceLevel, TrackerName
+from etude.task.urls import parse_engine
+from etude.tracking import track_events
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ def compare(
     *,
     budget: float | None = None,
     evidence: EvidenceLevel | None = None,
+    track: TrackerName | None = None,
+    on: str | None = None,
+    engine: str | None = None,
     fresh: bool = False,
     methods: Sequence[Method] | None = None,
     on_event: OnEvent | None = None,
@@ -78,11 +85,12 @@ def compare(
 ) -> Comparison:
     """Compare the task's methods on one sealed test and write the run folder next to the task file.
 
-    `budget` (seconds; infinity for none) and `evidence` override the task file. `methods` (simplest first) replace
-    its methods: `[*LADDER, Own()]` adds one of your own. The same call with the same inputs resumes a run that was
+    `budget` (seconds; infinity for none), `evidence` and `track` override the task file. `methods` (simplest first)
+    replace its methods: `[*LADDER, Own()]` adds one of your own. The same call with the same inputs resumes a run that was
     stopped, and returns at once if the run is complete. A method that fails is left out, and the next call tries it
     again. `fresh` starts a new run and keeps the old one. The names and settings of methods identify a run; their code
-    does not.
+    does not. `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer rows and fit methods
+    that do not build on each other; it changes no result.
 
     Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
 
@@ -92,6 +100,8 @@ def compare(
     started, on_event = time.monotonic(), on_event or choose_reporter()
     task, dataset, test = load_task_rows(task_file, budget)
     task = replace(task, evidence=evidence or task.evidence)
+    if engine:
+        task = replace(task, engine=parse_engine(engine, "engine"))
     ladder = get_methods(task.methods) if methods is None else check_methods(methods)
     # Skip methods for which the task lacks something, such as documents; that is an error if the user chose them.
     ladder = resolve_methods(ladder, task, is_explicit=methods is None and task.methods != METHOD_NAMES)
@@ -101,27 +111,60 @@ def compare(
     if methods is not None:
         names = [repr(own) if is_dataclass(own) else type(own).__qualname__ for own in methods]
         inputs = inputs | {"own methods": ", ".join(names)}
-    task_run = TaskRun(task, dataset, test, inputs)
+    on_event = track_events(track or task.track, on_event, confirm)
+    return compare_rows(
+        TaskRun(task, dataset, test, inputs),
+        ladder,
+        where=on or task.where,
+        fresh=fresh,
+        on_event=on_event,
+        confirm=confirm,
+        started=started,
+    )
+
+
+def compare_rows(
+    task_run: TaskRun,
+    ladder: Sequence[Method],
+    *,
+    where: str = "local",
+    fresh: bool = False,
+    on_event: OnEvent,
+    confirm: Confirm = answer_unasked,
+    started: float | None = None,
+    sizes: Sequence[MinRows] = (COMPARE_MIN,),
+) -> Comparison:
+    """Compare methods on rows that are loaded; `compare` says how. The budget counts from `started` (a time of
+    `time.monotonic`; None: now). `sizes` are the smallest sizes of the sides, as in `load_split`."""
+    began = time.monotonic() if started is None else started
 
     def run_once(run: Run, on_event: OnEvent) -> None:
         earlier_seconds = run.info.get("elapsed_seconds", 0.0)
         try:
-            run_comparison(task_run, run, ladder, on_event, confirm, started)
+            with open_workers(where) as workers:
+                run_comparison(task_run, run, ladder, on_event, confirm, began, workers, sizes)
         finally:
-            run.update(elapsed_seconds=earlier_seconds + time.monotonic() - started)
+            run.update(elapsed_seconds=earlier_seconds + time.monotonic() - began)
 
     # Locks the folder, calls `run_once` unless the run is complete, and writes report.html and report.md.
     return Comparison(run_to_end(task_run, run_once, write_report, fresh=fresh, on_event=on_event))
 
 
 def run_comparison(
-    task_run: TaskRun, run: Run, ladder: Sequence[Method], on_event: OnEvent, confirm: Confirm, started: float
+    task_run: TaskRun,
+    run: Run,
+    ladder: Sequence[Method],
+    on_event: OnEvent,
+    confirm: Confirm,
+    started: float,
+    workers: Workers,
+    sizes: Sequence[MinRows] = (COMPARE_MIN,),
 ) -> None:
     """Run every step from the split to verdict.json. Nothing answers a test row before `open_test`."""
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
     # 1. Check the rows and split them once: findings.jsonl, split.json (seconds).
     findings = run_quick_checks(run, task, dataset, test, on_event, confirm)
-    split = load_split(run, task, dataset, test, findings)
+    split = load_split(run, task, dataset, test, findings, sizes)
     check_stored_answers(task, split.test, task.methods)
     # 2. Choose the metric from the training rows; report sizes and the smallest detectable difference: run.json.
     metric = choose_metric(task, split.train)
@@ -129,6 +172,7 @@ def run_comparison(
     report_data(run, task, split, metric, on_event, left_out)
     # 3. Time a few answers and training steps, and plan how much each method gets within the budget: run.json, `plan`.
     models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
+    models.workers = workers
     start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
     plan, timekeeper = make_run_plan(run, task, ladder, split, start, models, started, on_event, confirm)
     methods = [method for method in ladder if method.name not in plan.left_out]

@@ -12,17 +12,8 @@ from itertools import combinations
 import numpy as np
 
 from etude import stats
+from etude.comparison import sentences
 from etude.comparison.costs import add_price, compute_break_even, find_prices
-from etude.comparison.sentences import (
-    is_nothing_right,
-    list_advice,
-    list_caveats,
-    write_nothing_right,
-    write_replacement,
-    write_target,
-    write_too_few,
-    write_verdict_sentence,
-)
 from etude.data.dataset import MIN_VERDICT_ROWS
 from etude.data.splits.sides import TEST_SHARE
 from etude.metrics import MEAN_ERROR
@@ -71,6 +62,7 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
     If all methods answered all rows, the order does not matter. A pair is compared on the rows that both answered."""
     if inputs.rows.units is None:
         inputs = replace(inputs, rows=replace(inputs.rows, units=inputs.rows.ids))
+    all_inputs, inputs = inputs, inputs.in_race
     # 1. The ladder: each method's estimate, and its status from the joint intervals of all pairs.
     samples = [inputs.build_sample(method) for method in inputs.methods]
     units = inputs.rows.units or ()
@@ -98,12 +90,19 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         headline = replace(headline, gains=False, undecided="few rows")
     elif headline is not None and headline.tuned in inputs.partly_trained and not headline.gains:
         headline = replace(headline, undecided="cut")
-    is_overridden = num_to_collect is not None or is_nothing_right(_list_own(ladder))
+    is_overridden = num_to_collect is not None or sentences.is_nothing_right(_list_own(ladder))
     if is_overridden:
         ladder = [replace(row, status="undecided", rows_to_decide=None) for row in ladder]
     # 4. The recommended method, and everything that is shown next to it.
     candidates, leaning = _list_candidates(inputs, ladder, joint, is_overridden)
-    return _assemble_verdict(inputs, ladder, candidates, leaning, headline, error, joint, num_to_collect)
+    ladder = [*ladder]  # the candidates may be this list
+    for index, method in enumerate(all_inputs.methods):
+        if method.name in all_inputs.beaten:
+            estimate = estimate_sample(all_inputs.build_sample(method))
+            is_part = method.name in all_inputs.partly_trained
+            status: Status = "not measured enough" if is_part else "worse on dev"
+            ladder.insert(index, _make_row(method, estimate, status))
+    return _assemble_verdict(all_inputs, ladder, candidates, leaning, headline, error, joint, num_to_collect)
 
 
 def _assemble_verdict(
@@ -123,28 +122,33 @@ def _assemble_verdict(
     # With too few rows, the only report on tuning is how many rows to collect.
     reported = headline if num_to_collect is None else None
     if num_to_collect is not None:
-        sentence = write_too_few(inputs, num_to_collect, _min_difference_of_interest(inputs, headline))
-    elif is_nothing_right(_list_own(ladder)):
-        sentence = write_nothing_right(inputs, contract_rates, other_metrics)
+        sentence = sentences.write_too_few(
+            inputs, num_to_collect, _min_difference_of_interest(inputs, headline)
+        )
+    elif sentences.is_nothing_right(_list_own(ladder)):
+        sentence = sentences.write_nothing_right(inputs, contract_rates, other_metrics)
     else:
-        sentence = write_verdict_sentence(inputs, candidates, headline, recommended, leaning)
+        sentence = sentences.write_verdict_sentence(inputs, candidates, headline, recommended, leaning)
     for model in inputs.stored_answers:
-        difference = joint.difference(inputs.index(leaning.method), inputs.index(model))
-        sentence += f" {write_replacement(leaning.method, model, difference, inputs.margin)}"
+        in_race = inputs.in_race
+        difference = joint.difference(in_race.index(leaning.method), in_race.index(model))
+        sentence += f" {sentences.write_replacement(leaning.method, model, difference, inputs.margin)}"
     break_even = compute_break_even(inputs, reported) if reported is not None else None
     baseline = _compare_equal_rows(inputs, reported) if reported is not None else None
     num_answered = len(inputs.rows.ids)
     return Verdict(
         sentence=sentence,
-        caveats=list_caveats(inputs, candidates, reported, recommended, contract_rates, error, baseline),
-        advice=list_advice(inputs, break_even),
+        caveats=sentences.list_caveats(
+            inputs, candidates, reported, recommended, contract_rates, error, baseline
+        ),
+        advice=sentences.list_advice(inputs, break_even),
         recommended=recommended,
         leaning=recommended or leaning.method,
         test_rows=RowsAnswered(num_answered, inputs.num_test_rows or num_answered),
         headline=headline,
         target=_check_target(inputs, _list_own(ladder)),
         ladder=tuple(ladder),
-        pairs=_list_pairs(inputs, joint),
+        pairs=_list_pairs(inputs.in_race, joint),
         critical=joint.critical if math.isfinite(joint.critical) else None,
         break_even=break_even,
         by_tag=tuple(_estimate_by_tag(inputs)),
@@ -271,7 +275,7 @@ def _make_ladder(
     """Give each of the `methods` its status. A partly trained method that is not among the best gets "not measured
     enough"."""
     if len(estimates) == 1:
-        return [_make_row(methods[0], estimates[0], "undecided")]
+        return [_make_row(methods[0], estimates[0], "among the best" if inputs.beaten else "undecided")]
     differences = joint.differences
     is_other = ~np.eye(len(estimates), dtype=bool)
     # Among the best: with 95% confidence, no other method is better by more than the margin. Worse: one is.
@@ -294,9 +298,10 @@ def _make_ladder(
 def _make_row(
     method: MethodResult, estimate: Estimate, status: Status, rows_to_decide: int | None = None
 ) -> LadderRow:
-    num_rows = len(method.scores)
+    # A search may have learned from more rows than the weights.
+    learned = method.learned if method.weights_rows is None else method.weights_rows
     return LadderRow(
-        method.name, estimate, status, rows_to_decide, method.learned, num_rows, method.is_stored
+        method.name, estimate, status, rows_to_decide, learned, len(method.scores), method.is_stored
     )
 
 
@@ -315,7 +320,7 @@ def _check_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) -> TargetR
     if inputs.target is None:
         return None
     met_by = next((row.method for row in ladder if row.estimate.low >= inputs.target), None)
-    return TargetResult(inputs.target, met_by, write_target(inputs.target, met_by, ladder))
+    return TargetResult(inputs.target, met_by, sentences.write_target(inputs.target, met_by, ladder))
 
 
 def _measure_contract(inputs: VerdictInputs, method: MethodResult) -> ContractRates:
@@ -358,6 +363,9 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
             }
             expected = rows.expected[index]
             labels = split_labels(expected) if inputs.metric.several else (expected,)
+            labels = (
+                () if inputs.metric.parts else labels
+            )  # a score of all questions says little about one label
         for pair in [*pairs.items(), *((LABEL, label) for label in labels)]:
             indices_by_tag.setdefault(pair, []).append(index)
     for (tag, value), indices in sorted(indices_by_tag.items()):

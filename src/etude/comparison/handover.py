@@ -1,4 +1,4 @@
-"""Choices on dev after a method is fitted: a recalibration of its confidence, and a threshold for handing over."""
+"""Choices on dev after a method is fitted: its confidence, and a threshold for handing over."""
 
 import hashlib
 import random
@@ -17,10 +17,12 @@ from etude.index.search import Search
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.stats import estimate
-from etude.stats.calibration import choose_threshold, measure_overconfidence
+from etude.stats.answer_confidence import AnswerConfidence, fit_confidence
+from etude.stats.calibration import choose_threshold, estimate_auroc, measure_overconfidence
 from etude.stats.recalibration import EDGE, Recalibration, choose_recalibration, fit_recalibration
 from etude.task import Task
-from etude.task.definition import ErrorCosts
+from etude.task.definition import ErrorCosts, Handover
+from etude.task.questions import select_answer, select_question
 from etude.types import Answer, SearchRef
 
 NEVER_SURE = 1.1  # A threshold above every score: everything is handed over.
@@ -32,15 +34,39 @@ _DIGEST_BYTES = 16
 def add_recalibration(
     assistant: Assistant, dev: Sequence[ScoredAnswer], seed: int
 ) -> tuple[Assistant, list[str]]:
-    """Return the assistant with a recalibration of its confidence if that helps on dev, and notes on both."""
-    rows = [row for row in dev if row.answer.confidence is not None]
+    """Return the assistant with a recalibration of its confidence if that helps on dev, and notes on both; of its
+    confidence in each question, if there are several."""
+    notes, recalibrations = [], {}
+    for question in assistant.questions:
+        answers = [select_answer(row.answer, question) for row in dev]
+        right = [
+            answer.text == select_question(row.example, question.name).output
+            for answer, row in zip(answers, dev, strict=True)
+        ]
+        recalibration, note = _recalibrate(dev, answers, right, seed)
+        if recalibration:
+            recalibrations[question.name] = recalibration
+            notes.append(f"{question.name}: {note}")
+    if recalibrations:
+        return replace(assistant, question_recalibrations=recalibrations), notes
+    recalibration, note = _recalibrate(
+        dev, [row.answer for row in dev], [row.score.value == 1 for row in dev], seed
+    )
+    return replace(assistant, recalibration=recalibration), [note] if note else []
+
+
+def _recalibrate(
+    dev: Sequence[ScoredAnswer], answers: Sequence[Answer], are_right: Sequence[bool], seed: int
+) -> tuple[Recalibration | None, str]:
+    """Choose a recalibration of the answers' confidence, with a note on it; None and "" if none helps."""
+    rows = [number for number, answer in enumerate(answers) if answer.confidence is not None]
     if not rows:
-        return assistant, []
-    stated = [row.answer.confidence or 0.0 for row in rows]
-    right, units = [float(row.score.value == 1) for row in rows], [get_unit(row.example) for row in rows]
+        return None, ""
+    stated = [answers[row].confidence or 0.0 for row in rows]
+    right, units = [float(are_right[row]) for row in rows], [get_unit(dev[row].example) for row in rows]
     choice = choose_recalibration(stated, right, units, seed)
     if choice is None:
-        return assistant, []
+        return None, ""
     excess = measure_overconfidence(stated, right, units)
     reason = ""
     if excess.low > 0 or excess.high < 0:
@@ -52,7 +78,7 @@ def add_recalibration(
         f"{reason}its probabilities are recalibrated ({choice.recalibration.kind}): Brier score {change}, in "
         f"cross-validation on {len(rows):,} dev rows"
     )
-    return replace(assistant, recalibration=choice.recalibration), [note]
+    return choice.recalibration, note
 
 
 def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path) -> SearchRef | None:
@@ -87,6 +113,38 @@ def rate_rows(assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models
     return rated
 
 
+def add_answer_confidence(
+    assistant: Assistant, handover: Handover, dev: Sequence[ScoredAnswer], models: Models, seed: int
+) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
+    """Return an assistant that writes texts with its confidence, fitted on dev; the dev rows, each rated by a fit
+    without it; and a note if no confidence separates right from wrong answers. Then all answers get the same
+    confidence."""
+    search = assistant.load_searches(models).training
+    questions = [row.example.input[-1].content for row in dev]
+    nearness = search.measure_nearness(questions) if search else [None] * len(dev)
+    answers = [
+        row.answer
+        if value is None
+        else replace(row.answer, nearness=value, signals={**row.answer.signals, "nearness": value})
+        for row, value in zip(dev, nearness, strict=True)
+    ]
+    right, units = [row.score.value >= handover.right for row in dev], [get_unit(row.example) for row in dev]
+    confidence, held_out = fit_confidence([answer.signals for answer in answers], right, units, seed)
+    auroc, notes = estimate_auroc(held_out, right, units), []
+    if auroc.low <= 0.5:
+        confidence = AnswerConfidence((), (), (), confidence.intercept)
+        held_out = [confidence.apply({})] * len(dev)
+        notes.append(
+            f"no confidence separates right from wrong answers on dev (AUROC {auroc.value:.2f}, 95% interval "
+            f"{auroc.low:.2f} to {auroc.high:.2f}, {sum(right):,} of {len(dev):,} answers right), so it answers all questions or none"
+        )
+    rated = [
+        replace(row, answer=replace(answer, confidence=value))
+        for row, answer, value in zip(dev, answers, held_out, strict=True)
+    ]
+    return replace(assistant, answer_confidence=confidence), rated, notes
+
+
 def get_stated(answer: Answer) -> float | None:
     """Return the probability that the model gave."""
     return answer.confidence if answer.stated_confidence is None else answer.stated_confidence
@@ -100,22 +158,26 @@ def add_handover(
     If dev cannot show for any threshold that the error rate is low enough, the assistant hands over everything. One row
     of each unit is used, because the proof needs independent rows.
     """
+    handover = task.handover or Handover()
     scored_rows = [
-        (get_unit(row.example), row.answer.handover_score, row.score.value == 1)
+        (get_unit(row.example), row.answer.handover_score, row.score.value >= handover.right)
         for row in dev
         if row.answer.handover_score is not None
     ]
-    if task.handover is None or not scored_rows:
+    if handover.wrong is None or not scored_rows:
         return assistant, []
     random.Random(task.seed).shuffle(scored_rows)
     independent_rows = {name: (score, right) for name, score, right in scored_rows}
     scores, right = zip(*independent_rows.values(), strict=True)
-    min_score = choose_threshold(scores, right, task.handover)
-    promise = f"at most {format_share(task.handover)} of its answers are wrong"
+    min_score = choose_threshold(scores, right, handover.wrong)
+    promise = f"at most {format_share(handover.wrong)} of its answers are wrong"
+    to_person = next((limit.say for limit in task.limits if limit.name == "to_person"), "")
+    sentence = handover.say or (to_person if task.kind != "classify" else "")
+    assistant = replace(assistant, handover_sentence=sentence)
     rows = f"{len(independent_rows):,} dev rows" + (
         ", one of each group" if len(independent_rows) < len(scored_rows) else ""
     )
-    measure = "hand-over score" if assistant.training else "confidence"
+    measure = "hand-over score" if assistant.training and task.kind == "classify" else "confidence"
     if min_score is None:
         note = (
             f"hands over everything, because {rows} cannot show for any threshold of {measure} that {promise}"
@@ -173,12 +235,15 @@ def find_cost_threshold(fitted: Recalibration, price: float, handover: float) ->
     return NEVER_SURE if score >= 1 - EDGE else score
 
 
-def describe_handover(name: str, assistant: Assistant, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield a note on how many test rows an assistant hands over, and its accuracy on the others."""
+def describe_handover(
+    name: str, assistant: Assistant, rows: Sequence[ScoredAnswer], right: float = 1.0
+) -> Iterator[str]:
+    """Yield a note on how many test rows an assistant hands over, and its accuracy on the others; answers with a score
+    of at least `right` are right."""
     if assistant.handover is None:
         return
     units = [get_unit(row.example) for row in rows]
-    scores = [float(row.score.value == 1) for row in rows]
+    scores = [float(row.score.value >= right) for row in rows]
     answered = [index for index, row in enumerate(rows) if not row.answer.handed_over]
     num_handed_over = len(rows) - len(answered)
     if not answered:

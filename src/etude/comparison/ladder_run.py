@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from etude.assistant import TRAINING, Assistant, load, with_engine
+from etude.assistant import TRAINING, Assistant, get_shared_models, load, with_engine
 from etude.base.files import read_json, write_json, write_lines
 from etude.comparison.handover import (
     add_answer_confidence,
@@ -36,12 +36,14 @@ from etude.models.registry import Models
 from etude.runs import Run
 from etude.runs.events import (
     BatchAnswered,
+    Event,
     MethodEnded,
     MethodFailed,
     MethodStarted,
     NoteEvent,
     OnEvent,
     SampleAnswer,
+    StepTrained,
 )
 from etude.runs.record import build_prediction, read_method_records, write_method_record
 from etude.runs.training_log import TrainingLog
@@ -82,18 +84,56 @@ class LadderRun:
         fitted: dict[str, Assistant] = {}
         if self.run.info.get("failures"):
             self.run.update(failures={})  # failed methods of an earlier attempt are tried again
-        for method in self.methods:
-            folder = self.run.method_folder(method.name)
-            if (folder / "method.json").exists():  # written last: an earlier attempt has fitted it
-                self.on_event(NoteEvent(f"{method.name}: already fitted"))
-            else:
-                with self.continue_without(method.name):
-                    self._fit(method, self.find_best(fitted, start), folder)
-            if method.name not in self.failures:
+        for methods in self._group_methods():
+            self._fit_group(methods, self.find_best(fitted, start))
+            for method in methods:
+                if method.name in self.failures:
+                    continue
                 # Limits are added only after the measurement. An attempt that was stopped later may have saved them.
+                folder = self.run.method_folder(method.name)
                 fitted[method.name] = replace(load(folder / "assistant"), scope=None)
                 self._note_speed(method.name)
         return fitted
+
+    def _group_methods(self) -> list[list[Method]]:
+        """Group neighbouring methods that are fitted at the same time, because none builds on another. A budget counts
+        the time of this machine, and services are asked from this process, so then each group is one method."""
+        is_alone = not self.models.workers.is_remote or self.timekeeper or self.task.endpoints
+        groups: list[list[Method]] = []
+        for method in self.methods:
+            if groups and not is_alone and all(map(_stands_alone, (*groups[-1], method))):
+                groups[-1].append(method)
+            else:
+                groups.append([method])
+        return groups
+
+    def _fit_group(self, methods: Sequence[Method], start: Assistant) -> None:
+        waiting = []
+        for method in methods:
+            # Written last, so an earlier attempt has fitted the method.
+            if (self.run.method_folder(method.name) / "method.json").exists():
+                self.on_event(NoteEvent(f"{method.name}: already fitted"))
+            else:
+                waiting.append(method)
+        if len(waiting) < 2:
+            for method in waiting:
+                with self.continue_without(method.name):
+                    self._fit(method, start, self.run.method_folder(method.name))
+            return
+        names = ", ".join(method.name for method in waiting)
+        self.on_event(NoteEvent(f"Fitting at the same time: {names} ..."))
+        # The workers get no test row, and report when a method is fitted.
+        sealed = replace(self.split, test=self.split.test.select([], "sealed"))
+        copy = replace(self, split=sealed, models=Models(), on_event=_ignore_event)
+        positions = [self.methods.index(method) for method in waiting]
+        outcomes = self.models.workers.map(_fit_on_worker, positions, copy, start)
+        for method, (events, notes, error) in zip(waiting, outcomes, strict=True):
+            for event in events:
+                self.on_event(event)
+            self.models.notes |= notes
+            with self.continue_without(method.name):
+                if error:
+                    raise error
 
     @contextmanager
     def continue_without(self, name: str) -> Iterator[None]:
@@ -437,6 +477,39 @@ class LadderRun:
         other_lines = [line for line in self.run.read_predictions(name) if line["side"] != side]
         lines = [build_prediction(side, row) for row in rows]
         write_lines(self.run.method_folder(name) / "predictions.jsonl", [*other_lines, *lines])
+
+
+def _stands_alone(method: Method) -> bool:
+    """Whether a method neither builds on the methods before it nor is built on by those after it, apart from the
+    prompt that all start from."""
+    return not (method.prompted or method.same_rows_as or method.searches)
+
+
+def _ignore_event(event: Event) -> None:
+    """Drop an event."""
+
+
+def _fit_on_worker(
+    position: int, ladder_run: LadderRun, start: Assistant
+) -> tuple[list[Event], dict[str, None], Exception | None]:
+    """Fit the method at a position of the ladder in this process. Returns the events of its results, the notes of its
+    models, and its error."""
+    events: list[Event] = []
+    models, error = get_shared_models(), None
+    ladder_run, method = (
+        replace(ladder_run, models=models, on_event=events.append),
+        ladder_run.methods[position],
+    )
+    try:
+        ladder_run._fit(method, start, ladder_run.run.method_folder(method.name))
+    except STOPPING_ERRORS:
+        raise
+    except Exception as failure:  # noqa: BLE001 - as in `continue_without`, where it is raised again
+        failure.add_note(traceback.format_exc())
+        error = failure
+        models.clear()
+    shown: list[Event] = [event for event in events if not isinstance(event, BatchAnswered | StepTrained)]
+    return shown, models.notes, error
 
 
 def _make_sample_answer(rows: Sequence[ScoredAnswer]) -> SampleAnswer | None:

@@ -1,11 +1,12 @@
 """From the predictions in the run folder to the headline pair on dev, and to the verdict."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
+from etude import stats
 from etude.assistant import Assistant
 from etude.base.files import Json
-from etude.base.formatting import format_names, format_points, format_share
+from etude.base.formatting import format_interval, format_names, format_points, format_share
 from etude.comparison.decide import choose_headline_pair, make_verdict
 from etude.comparison.error_costs import compare_costs
 from etude.comparison.judging import ask_judge
@@ -18,7 +19,7 @@ from etude.errors import quote_value
 from etude.evaluate import get_unit
 from etude.methods.shared.fit_context import Effort
 from etude.methods.shared.training_run import CUT
-from etude.runs.details import compute_details
+from etude.runs.details import Details, compute_details
 from etude.runs.events import NoteEvent
 from etude.runs.record import read_method_records
 from etude.runs.verdict import (
@@ -30,14 +31,8 @@ from etude.runs.verdict import (
     build_method_result,
     build_scored_rows,
 )
-from etude.stats import (
-    estimate_sample,
-    measure_disagreement,
-    smallest_detectable,
-    smallest_difference,
-    smallest_ever_detectable,
-)
 from etude.stats.sample import UnitSums
+from etude.types import Estimate
 
 SHIFT = 0.1  # A difference between dev and test that is reported if every method has at least this much.
 RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
@@ -70,11 +65,13 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
     if pair["tuned"] is None or pair["untuned"] is None:
         return
     (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
-    share = measure_disagreement(tuned, untuned)
+    share = stats.measure_disagreement(tuned, untuned)
     if ladder_run.is_cheap(pair["tuned"]) and ladder_run.is_cheap(pair["untuned"]):
         rows = ladder_run.test_rows
     num_rows, num_units = len(rows), len({get_unit(example) for example in rows})
-    smallest = smallest_detectable if tuned.right_wrong and untuned.right_wrong else smallest_difference
+    smallest = (
+        stats.smallest_detectable if tuned.right_wrong and untuned.right_wrong else stats.smallest_difference
+    )
     difference = smallest(num_rows, share, num_units if num_units < num_rows else None)
     ladder_run.run.update(power_on_dev={"disagree": share, "difference": difference})
     start = f"Judging by how {pair['tuned']} and {pair['untuned']} differ on dev, the test"
@@ -82,7 +79,7 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
         text = f"{start} can show a difference of {format_points(difference)} points between them."
         ladder_run.on_event(NoteEvent(text, detail=True))
     else:
-        least = format_points(smallest_ever_detectable(num_rows))
+        least = format_points(stats.smallest_ever_detectable(num_rows))
         text = (
             f"{start} cannot show which is better: {num_rows:,} rows show no difference below {least} points."
         )
@@ -125,7 +122,9 @@ def compute_verdict(
     caveats = (*caveats, *_list_budget_caveats(ladder_run))
     caveats = (*caveats, *describe_limits(ladder_run, verdict.leaning, fitted[verdict.leaning]))
     caveats = (*caveats, *_describe_shift(ladder_run, verdict))
-    details = {name: compute_details(ladder_run.task.kind, rows) for name, rows in (lines | stored).items()}
+    kind, handover = ladder_run.task.kind, ladder_run.task.handover
+    details = {name: compute_details(kind, rows, handover) for name, rows in (lines | stored).items()}
+    caveats = (*caveats, *_describe_handover(verdict.leaning, details[verdict.leaning]))
     if (answer := details[verdict.leaning].constant) is not None:
         sentence += f" {verdict.leaning} gives every row the same answer: {quote_value(answer)}."
     judge = ask_judge(ladder_run)
@@ -142,6 +141,22 @@ def compute_verdict(
         judge=judge,
         failures=ladder_run.failures,
     )
+
+
+def _describe_handover(name: str, details: Details) -> Iterator[str]:
+    """Yield sentences on what a method hands over, and how it treats questions that the documents do not answer."""
+    if result := details.handover:
+        wrong = f"; of its answers, {_format_share(result.wrong)} are wrong" if result.wrong else ""
+        yield f"Handing over: {name} answers {_format_share(result.answered)} of the test questions itself{wrong}."
+    if (rates := details.unanswerable) and rates.answered and rates.refused:
+        yield (
+            f"Not in the documents: {name} answers {_format_share(rates.answered)} of the test questions that should "
+            f"not be answered, and does not answer {_format_share(rates.refused)} of the others."
+        )
+
+
+def _format_share(share: Estimate) -> str:
+    return f"{format_share(share.value)} ({format_interval(share)}, n = {share.n:,})"
 
 
 def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
@@ -162,13 +177,18 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
         yield f"Cut to fit the budget: {'; '.join(cuts)}. Without a budget the verdict may differ."
     records = read_method_records(run)
     beaten = []
-    for name in answered:
-        if not ladder_run.is_cheap(name) and name not in run.info["contenders"]:
-            dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])
-            beaten.append(f"{name} ({format_share(dev['value'])}, n = {dev['n']:,})")
+    for name in _list_beaten(ladder_run, answered):
+        dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])
+        beaten.append(f"{name} ({format_share(dev['value'])}, n = {dev['n']:,})")
     if beaten:
         names = format_names(beaten)
         yield f"Only a few test rows were answered by {names}, because another method was clearly better on dev."
+
+
+def _list_beaten(ladder_run: LadderRun, names: Iterable[str]) -> list[str]:
+    """List the methods that answered only a few test rows, because another one was clearly better on dev."""
+    contenders = ladder_run.run.info["contenders"]
+    return [name for name in names if name not in contenders and not ladder_run.is_cheap(name)]
 
 
 def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
@@ -178,7 +198,7 @@ def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
         if row.is_stored:  # there are none on dev
             continue
         ((_, sample),) = ladder_run.build_dev_samples([row.method])
-        dev, test = estimate_sample(sample), row.estimate
+        dev, test = stats.estimate_sample(sample), row.estimate
         if max(dev.value, test.value) >= SHIFT:
             is_apart = dev.low > test.high or test.low > dev.high
             gaps.append(dev.value - test.value if is_apart else 0.0)
@@ -232,4 +252,5 @@ def _build_inputs(
         train_rows=sides["train"],
         full_seconds=ladder_run.plan.full_seconds,
         num_test_rows=sides["test"],
+        beaten=frozenset(_list_beaten(ladder_run, lines)),
     )

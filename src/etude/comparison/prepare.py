@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, with_engine
 from etude.base.formatting import format_names, format_points, format_rough_time, format_share, format_time
 from etude.checks.quick_checks import list_label_notes
 from etude.comparison.judging import confirm_judging
@@ -37,6 +37,7 @@ from etude.runs.record import write_data_record
 from etude.runs.split import count_sides
 from etude.stats.power import smallest_detectable, smallest_difference
 from etude.task import Task
+from etude.task.endpoint import SERVED
 from etude.types import Message, ModelRef
 
 CLOSING_SECONDS = 5.0  # Seconds of a budget that are kept for the verdict and the report.
@@ -114,7 +115,9 @@ def confirm_sending(
 
     Without a service there is no question. If nobody can answer the question, nothing is sent. Raises Declined.
     """
-    asking_methods = [method for method in methods if method.asks_model and not method.tuned]
+    start = with_engine(task.engine, start)
+    is_served = task.engine.startswith(SERVED)  # then tuned weights answer there too
+    asking_methods = [method for method in methods if method.asks_model and (is_served or not method.tuned)]
     service = models.find_service(start.model.name)
     if service is None or not asking_methods:
         return

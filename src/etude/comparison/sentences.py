@@ -101,7 +101,7 @@ def write_nothing_right(
     best: dict[str, tuple[str, float]] = {}
     for method, rates in contract_rates.items():
         values = {
-            LABELS[name]: estimate.value
+            LABELS.get(name, name): estimate.value
             for name, estimate in other_metrics[method].items()
             if name != MEAN_ERROR
         }

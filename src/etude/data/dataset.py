@@ -7,19 +7,20 @@ that contradict the task are reported together, each with its line.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, SupportsIndex, overload
 
 from etude.base.formatting import format_count, list_first
 from etude.base.issues import raise_issues, suggest_instead
 from etude.data.formats import LoadedRows, read_rows, survey_rows
 from etude.data.formats.read import find_shared
-from etude.data.formats.tools import append_tools, split_tools
-from etude.data.spool import Examples
+from etude.data.formats.tools import append_tools, format_own_system, split_tools
+from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
+from etude.task.questions import select_question
 from etude.types import Example, Message
 
 MIN_TEST_ROWS, MIN_DEV_ROWS, MIN_TRAIN_ROWS = 50, 30, 20  # rows that a comparison needs on each side
@@ -42,6 +43,7 @@ comparison reaches a verdict on tuning, so a test would only cost training rows.
 PREVIEW_MIN = MinRows(1, 0, 0)  # for a preview with too few rows for training
 # Share of answers that may break the contract; if more do, the contract is an error.
 MAX_BROKEN_SHARE = 0.05
+FindIssues = Callable[[Task, LoadedRows], Iterator[Issue]]
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,8 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
         message, remedy = "costs.labels has a label that no row has", "correct it in the task file"
         issues.append(Issue(task.examples.file.name, message, quote_value(label), remedy))
     raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
-    # One system message for all rows if they share it: training and evaluation then use the same prompt.
-    instructions = task.instructions or find_shared(rows.systems)
-    has_own = any(system and system.strip() != instructions.strip() for system in rows.systems)
-    tools = rows.tools if not has_own or all(rows.offers) else ""
-    examples = _add_own_systems(rows, instructions, tools)
+    instructions, tools = _find_shared_turn(rows, task.instructions)
+    examples = tuple(_add_own_systems(rows, instructions, tools))
     notes = (*task.notes, *rows.notes, *_list_notes(rows, broken, "the examples"))
     task = replace(
         task,
@@ -171,20 +170,19 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     return task, Dataset(examples, (_describe_reading(rows),))
 
 
-def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> tuple[Example, ...]:
-    """The rows; a row gets a system turn if its system message or functions differ from the shared ones.
+def _find_shared_turn(rows: LoadedRows, instructions: str) -> tuple[str, str]:
+    """The instructions and the functions of all rows that do not have their own: one prompt for training and
+    evaluation."""
+    instructions = instructions or find_shared(rows.systems)
+    has_own = any(system and system.strip() != instructions.strip() for system in rows.systems)
+    return instructions, rows.tools if not has_own or all(rows.offers) else ""
 
-    `Assistant.build_messages` puts functions below the instructions, so a row with neither needs no system turn.
-    """
-    examples = []
+
+def _add_own_systems(rows: LoadedRows, instructions: str, tools: str) -> Iterator[Example]:
+    """The rows; a row gets a system turn if its system message or functions differ from the shared ones."""
     for row, system, offer in zip(rows.examples, rows.systems, rows.offers, strict=True):
-        own_tools = offer if offer != tools else ""
-        own_system = system if system and system.strip() != instructions.strip() else ""
-        if own_tools and tools:  # otherwise the shared functions would be available too
-            own_system = own_system or instructions
-        text = append_tools(own_system or "", own_tools or (tools if own_system else ""))
-        examples.append(replace(row, input=(Message("system", text), *row.input)) if text else row)
-    return tuple(examples)
+        text = format_own_system(system, offer, instructions, tools)
+        yield replace(row, input=(Message("system", text), *row.input)) if text else row
 
 
 def load_test(task: Task) -> Dataset | None:
@@ -208,15 +206,18 @@ def load_test(task: Task) -> Dataset | None:
         issues.append(Issue(task.test.file.name, message, quote_value(max(rows.offers)), remedy, "tools"))
     raise_issues(issues, task.test.file)
     notes = (*rows.notes, *_list_notes(rows, broken, "the test file"))
-    return Dataset(_add_own_systems(rows, instructions, tools), (_describe_reading(rows),), notes)
+    examples = tuple(_add_own_systems(rows, instructions, tools))
+    return Dataset(examples, (_describe_reading(rows),), notes)
 
 
 class Survey(NamedTuple):
     """The rows of the task's examples that can be read, and the errors of all rows."""
 
-    rows: Examples
+    rows: Examples  # with their own system turns, as in `load_dataset`
     issues: tuple[Issue, ...]  # every error that `load_dataset` would raise or note
     systems: Mapping[str, str]  # system message -> location of the first row that has it
+    shared_system: str = ""  # the system message that the rows share, if they do
+    shared_tools: str = ""  # the functions that the rows share, as text
 
 
 def survey_dataset(task: Task) -> Survey:
@@ -227,7 +228,13 @@ def survey_dataset(task: Task) -> Survey:
         for system, example in zip(rows.systems, rows.examples, strict=True):
             if system:
                 systems.setdefault(system, example.location)
-    return Survey(*_collect_issues(task, rows, _size_issues(task, rows)), systems)
+    examples, issues = _collect_issues(task, rows, _size_issues(task, rows))
+    instructions, tools = _find_shared_turn(rows, split_tools(task.instructions)[0])
+    if any(rows.systems) or any(rows.offers):
+        examples = Spool()
+        for row in _add_own_systems(rows, instructions, tools):
+            examples.append(row)
+    return Survey(examples, issues, systems, find_shared(rows.systems), tools)
 
 
 def survey_test(task: Task) -> tuple[Examples, tuple[Issue, ...]] | None:
@@ -286,21 +293,39 @@ def missing_system_note(file: str, total: int, num_without: int, first: str) -> 
 
 
 def _label_issues(task: Task, rows: LoadedRows) -> Iterator[Issue]:
+    find = partial(_find_wrong_labels, has_questions=bool(task.questions))
+    return _by_question(find, task, rows)
+
+
+def _find_wrong_labels(task: Task, rows: LoadedRows, has_questions: bool) -> Iterator[Issue]:
     """Rows whose label the contract does not list. On a scale, further right labels need a position too."""
     labels = task.contract.labels if task.contract else ()
-    for row in rows.examples if labels else ():
+    for row in rows.examples if labels or has_questions else ():
         others = [reference.strip() for reference in row.references] if task.scale else []
         for label in (row.output, *others):
-            if label not in labels:
+            if has_questions and not label:
+                remedy = "write the answer as one object with a label for each question"
+                yield Issue(row.location, "there is no answer", "", remedy, "label")
+            elif labels and label not in labels:
                 message = f"the label is not {'on the scale' if task.scale else 'in the contract'}"
                 key = "scale" if task.scale else "labels"
                 remedy = f"{suggest_instead(label, labels)}, or add it to {key}: in the task file"
                 yield Issue(row.location, message, quote_value(label), remedy, "label")
 
 
+def _by_question(find: FindIssues, task: Task, rows: LoadedRows) -> Iterator[Issue]:
+    """The issues of each question of the task, with its name; those of the task if it has no questions."""
+    if not task.questions:
+        yield from find(task, rows)
+    for name, question in task.split_questions().items():
+        selected = replace(rows, examples=tuple(select_question(row, name) for row in rows.examples))
+        for issue in find(question, selected):
+            yield replace(issue, message=f"{name}: {issue.message}")
+
+
 def _find_broken_answers(task: Task, rows: LoadedRows) -> list[Issue]:
     """Rows whose own answer breaks the contract, apart from labels."""
-    if task.contract is None or task.contract.labels:
+    if task.contract is None or task.contract.labels or task.questions:
         return []
     remedy = "correct the row, or change contract: in the task file"
     return [
@@ -340,12 +365,19 @@ def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterato
 
 
 def _size_issues(task: Task, rows: LoadedRows, minimum: MinRows = COMPARE_MIN) -> Iterator[Issue]:
-    """Too few rows to train on, or outputs that are not labels."""
+    """Too few rows to train on, else outputs that are not labels."""
     file, num_rows = task.examples.file.name, len(rows.examples)
     # Rows of an earlier split keep their side, so only the split can decide whether the other sides are large enough.
     if num_rows < minimum.train:
         yield too_few_rows(file, num_rows, task.test is not None, minimum)
-    elif task.kind == "classify" and num_rows >= MIN_TRAIN_ROWS:
+        return
+    yield from _by_question(_find_non_labels, task, rows)
+
+
+def _find_non_labels(task: Task, rows: LoadedRows) -> Iterator[Issue]:
+    """Outputs that are not labels, because there are too many different ones or only one."""
+    file, num_rows = task.examples.file.name, len(rows.examples)
+    if task.kind == "classify" and num_rows >= MIN_TRAIN_ROWS:
         labels = Counter(label for row in rows.examples for label in task.list_labels(row.output))
         first = quote_value(next(iter(labels), "[]"), 40)
         if len(labels) > num_rows / 2:

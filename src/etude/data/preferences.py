@@ -5,21 +5,33 @@ from pathlib import Path
 
 from etude.data import formats, splits
 from etude.data.formats import columns, preference_files
+from etude.data.formats.preference_files import PreferenceRow, RatedAnswer
+from etude.data.formats.tools import format_own_system, split_tools
 from etude.text.near_duplicates import find_near_matches
-from etude.types import Example, Preference, Side
+from etude.types import Example, Message, Preference, Side
 
 DEV_INTERVAL = 10  # one in this many inputs that are not in the split goes to dev
 
 
-def read_preferences(file: Path) -> list[Preference]:
+def read_preferences(file: Path, instructions: str = "") -> list[Preference]:
     """The preferences of a file, without those whose two answers are equal. In KTO's format (prompt, completion,
-    label), each row has one of the two answers, and the other is "". Raises what `read_preference_rows` raises."""
+    label), each row has one of the two answers, and the other is "".
+
+    A system message or functions that differ from the task's `instructions` become the first turn of their row. Raises
+    what `read_preference_rows` raises.
+    """
+    shared = split_tools(instructions)
+
+    def add_own_system(row: PreferenceRow | RatedAnswer, turns: tuple[Message, ...]) -> tuple[Message, ...]:
+        text = format_own_system(row.system, row.tools, *shared)
+        return (Message("system", text), *turns) if text else turns
+
     names = columns.list_names(formats.peek_rows(file))
     if preference_files.THUMB_COLUMN in names and not formats.find_preference_columns(names):
         return [
             Preference(
                 answer.example.id,
-                answer.example.input,
+                add_own_system(answer, answer.example.input),
                 answer.example.output if answer.is_good else "",
                 "" if answer.is_good else answer.example.output,
                 location=answer.example.location,
@@ -28,7 +40,11 @@ def read_preferences(file: Path) -> list[Preference]:
         ]
     return [
         Preference(
-            row.chosen.id, row.chosen.input, row.chosen.output, row.rejected, location=row.chosen.location
+            row.chosen.id,
+            add_own_system(row, row.chosen.input),
+            row.chosen.output,
+            row.rejected,
+            location=row.chosen.location,
         )
         for row in preference_files.read_preference_rows(file)
         if row.chosen.output != row.rejected

@@ -15,25 +15,31 @@ from typing import Any
 
 import yaml
 
-from etude.base.files import parse_json, write_text
-from etude.data.dataset import survey_dataset
-from etude.data.formats.tools import TOOL_COLUMNS
+from etude.base.files import Json, parse_json, write_text
+from etude.data.dataset import Survey, survey_dataset
+from etude.data.formats.tools import TOOL_COLUMNS, append_tools, parse_tools, split_tools
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, find_key, parse_role, unwrap_turns
 from etude.data.formats.write import SHAREGPT_ROLES
 from etude.data.splits import input_key
-from etude.data.spool import Examples
 from etude.errors import InputError, Issue, parse_location
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
-from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, select_rows
+from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, hash_input, select_rows
 from etude.feedback.sealed import load_sealed_test
 from etude.privacy.mask.surrogate_log import read_surrogates
 from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
-from etude.repair.editable_rows import EditableRow, create_row, read_editable_rows, resolve_columns
+from etude.repair.editable_rows import (
+    EditableRow,
+    convert_cell,
+    create_row,
+    read_editable_rows,
+    resolve_columns,
+)
 from etude.repair.fix_file import format_source_line
 from etude.runs import FOLDER
 from etude.runs.split import add_train_only
 from etude.task import RowSource, Task, load_task
+from etude.task.questions import split_answers
 from etude.types import Example, Message
 
 APPLIED_NAME = re.compile(r"(.+)\.feedback(?:-(\d+))?")
@@ -58,12 +64,12 @@ class AppliedFeedback:
         return sum(kind in change.kinds for change in self.changes)
 
 
-def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Examples]:
+def read_task_feedback(task: Task) -> tuple[GatheredFeedback, Survey]:
     """Read the task's feedback with its results, and the task's examples. Raises InputError and RunError for files that
     cannot be read."""
-    rows = survey_dataset(task).rows
+    survey = survey_dataset(task)
     entries = FeedbackLog(task.folder / FILE).entries
-    return gather_feedback(entries, task, load_sealed_test(task, rows)), rows
+    return gather_feedback(entries, task, load_sealed_test(task, survey.rows)), survey
 
 
 def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeedback:
@@ -76,11 +82,12 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     InputError if a file cannot be read or if somebody has changed the new file, OSError if it cannot be written.
     """
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
-    gathered, rows = read_task_feedback(task)
+    gathered, survey = read_task_feedback(task)
+    rows = survey.rows
     # 1. Compare the right answers with the examples.
     rows_by_key: dict[str, list[Example]] = {}
     for row in rows:
-        rows_by_key.setdefault(input_key(row), []).append(row)
+        rows_by_key.setdefault(hash_input(row.input), []).append(row)
     additions = [answer for answer in gathered.answers if answer.key not in rows_by_key]
     corrections = {
         parse_location(row.location)[1]: (row.id, answer)
@@ -96,7 +103,7 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     files = next_files(task.examples.file)
     change_log.check_unchanged(files, change_log.read_log(files.log))
     # 2. Build the changes, row by row.
-    builder = _ChangeBuilder(task)
+    builder = _ChangeBuilder(task, survey)
     if additions or corrections or exclusions:
         builder.build(additions, corrections, exclusions, {row.id for row in rows})
     num_changed = len(additions) + len({answer.key for _, answer in corrections.values()})
@@ -111,7 +118,7 @@ def apply_feedback(task: Task | Path | str, update: bool = False) -> AppliedFeed
     if not len(builder.changes):
         return applied
     # 3. Write the files. The keys of new train rows come first, so that no new row gets into a test after a kill.
-    add_train_only(task.folder / FOLDER, [answer.key for answer in additions])
+    add_train_only(task.folder / FOLDER, [input_key(Example("", answer.input, "")) for answer in additions])
     surrogates = tuple(sorted(read_surrogates(files.source)))
     log = FixLog(
         files.source.name, change_log.hash_file(files.source), surrogates=surrogates, changes=builder.changes
@@ -133,6 +140,7 @@ def next_files(source: Path) -> FixFiles:
 @dataclass
 class _ChangeBuilder:
     task: Task
+    survey: Survey
     changes: ChangeList = field(default_factory=ChangeList)
     unwritable: list[RightAnswer] = field(default_factory=list)
 
@@ -150,10 +158,14 @@ class _ChangeBuilder:
             template = template or row
             if row.line in corrections:
                 row_id, answer = corrections[row.line]
-                paths = row.answer_paths
-                self._replace(
-                    row, row_id, answer, row.with_texts({paths[0]: answer.output}) if paths else None
-                )
+                before, note = row.raw.decode(), _format_note(answer.entries)
+                after = self._replace_answer(row, answer.output)
+                if after is None:
+                    self.unwritable.append(answer)
+                else:
+                    self.changes.append(
+                        Change(row_id, row.line, row.last_line, (REPLACED,), before, after, note)
+                    )
             elif row.line in exclusions:
                 row_id, entries = exclusions[row.line]
                 before, note = row.raw.decode(), _format_note(entries)
@@ -161,14 +173,19 @@ class _ChangeBuilder:
         if template is not None:
             self._add(new, template, ids)
 
-    def _replace(
-        self, row: EditableRow, row_id: str, answer: RightAnswer, replaced: EditableRow | None
-    ) -> None:
-        if replaced is None:
-            self.unwritable.append(answer)
-            return
-        before, after, note = row.raw.decode(), replaced.raw.decode(), _format_note(answer.entries)
-        self.changes.append(Change(row_id, row.line, row.last_line, (REPLACED,), before, after, note))
+    def _replace_answer(self, row: EditableRow, output: str) -> str | None:
+        """Return the row with another answer; None if the file format cannot hold it."""
+        if texts := row.place_answer(output):
+            replaced = row.with_texts(texts)
+            return replaced.raw.decode() if replaced else None
+        column = resolve_columns(self.task.examples).messages
+        if column is None or row.table:
+            return None
+        # The answer calls functions, so its turn has no text that could be replaced.
+        earlier = unwrap_turns(row.cells[column])[:-1]
+        chat = [*earlier, *_format_turns([Message("assistant", output)], column, row)]
+        raw = create_row(row, {**row.cells, column: _encode_turns(chat, column, row)})
+        return raw.decode() if raw else None
 
     def _add(self, answers: Sequence[RightAnswer], template: EditableRow, ids: set[str]) -> None:
         columns = resolve_columns(self.task.examples)
@@ -181,7 +198,7 @@ class _ChangeBuilder:
             numbers = count(2)
             while row_id in ids:
                 row_id = f"{name}-{next(numbers)}"
-            cells = _build_cells(answer, row_id, columns, template)
+            cells = _build_cells(answer, row_id, columns, template, self.survey)
             raw = create_row(template, cells) if cells else None
             if raw is None:
                 self.unwritable.append(answer)
@@ -196,38 +213,63 @@ def _format_note(entries: Sequence[Feedback]) -> str:
 
 
 def _build_cells(
-    answer: RightAnswer, row_id: str, columns: RowSource, template: EditableRow
+    answer: RightAnswer, row_id: str, columns: RowSource, template: EditableRow, survey: Survey
 ) -> dict[str, Any] | None:
-    """Build the cells of a new row in the format of `template`; None if its turns do not fit the file."""
+    """Build the cells of a new row in the format of `template`; None if its turns do not fit the file.
+
+    The system message and the functions are those of the answer's input, or the shared ones of the file's rows.
+    """
     cells: dict[str, Any] = {str(columns.id): row_id} if columns.id else {}
-    if columns.system and isinstance(template.cells.get(columns.system), str):
-        cells[columns.system] = template.cells[columns.system]
+    plain_turns = tuple(turn for turn in answer.input if turn.role != "system")
+    own_system = answer.input[0].content if answer.input[0].role == "system" else ""
+    system, tools = split_tools(own_system) if own_system else ("", survey.shared_tools)
+    system = system or survey.shared_system
+    tool_column = next((name for name in TOOL_COLUMNS if name in template.cells), None)
+    if columns.messages and tools and (tool_column or not template.table):
+        is_text = isinstance(template.cells.get(str(tool_column)), str)
+        offer = parse_tools(tools)
+        cells[tool_column or TOOL_COLUMNS[0]] = json.dumps(offer, ensure_ascii=False) if is_text else offer
+        tools = ""
+    system = append_tools(system, tools)
+    if columns.system and system:
+        cells[columns.system], system = system, ""
     if columns.messages:
-        cells |= {name: template.cells[name] for name in TOOL_COLUMNS if template.cells.get(name)}
-        return cells | {columns.messages: _build_chat(answer, columns.messages, template)}
-    turns = [{"role": turn.role, "content": turn.content} for turn in answer.input]
+        first_turn = [Message("system", system)] if system else []
+        chat = (*first_turn, *plain_turns, Message("assistant", answer.output))
+        items = _format_turns(chat, columns.messages, template)
+        return cells | {columns.messages: _encode_turns(items, columns.messages, template)}
+    chat = plain_turns if columns.system else answer.input
+    turns = [{"role": turn.role, "content": turn.content} for turn in chat]
     if len(turns) > 1 and (template.table or len(columns.input) > 1):
         return None
     first, *empty = columns.input
+    if columns.answer_columns:
+        labels = split_answers(answer.output)
+        cells |= {
+            question.column: convert_cell(labels[question.name], template.cells.get(question.column))
+            for question in columns.questions
+        }
     output: Any = answer.output
     if not isinstance(template.cells.get(str(columns.output)), str | list):
         with suppress(ValueError):  # the other row has a JSON value
             output = parse_json(answer.output)
-    cells |= {first: turns if len(turns) > 1 else answer.input[0].content, **dict.fromkeys(empty, "")}
-    return cells | {str(columns.output): output}
+    cells |= {first: turns if len(turns) > 1 else chat[0].content, **dict.fromkeys(empty, "")}
+    return cells if columns.answer_columns else cells | {str(columns.output): output}
 
 
-def _build_chat(answer: RightAnswer, column: str, template: EditableRow) -> Any:
-    """Build the turns with the answer, with the system turn, the keys and the roles of `template`."""
+def _format_turns(chat: Sequence[Message], column: str, template: EditableRow) -> list[Json]:
+    """Format turns with the keys and the roles of `template`."""
     turns = unwrap_turns(template.cells[column])
     role_key, text_key = find_key(turns[0], ROLE_KEYS), find_key(turns[0], TEXT_KEYS)
     roles = {role: SHAREGPT_ROLES[role] if role_key == "from" else role for role in SHAREGPT_ROLES}
     roles |= {role: turn[role_key] for turn in turns if (role := parse_role(turn))}
-    chat = [turn for turn in turns[:1] if parse_role(turn) == "system"]
-    for turn in (*answer.input, Message("assistant", answer.output)):
-        chat.append({role_key: roles[turn.role], text_key: turn.content})
+    return [{role_key: roles[turn.role], text_key: turn.content} for turn in chat]
+
+
+def _encode_turns(items: Sequence[Json], column: str, template: EditableRow) -> Any:
+    """Return turns as a list, or as JSON in a text if `template` has them in this form."""
     is_text = template.table or column in template.encoded_turns
-    return json.dumps(chat, ensure_ascii=False) if is_text else chat
+    return json.dumps(items, ensure_ascii=False) if is_text else items
 
 
 def update_task(task: Task, file: Path) -> None:

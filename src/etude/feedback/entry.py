@@ -5,8 +5,9 @@ Each line is one entry, and entries are only appended:
     {"id": ..., "created": "2026-11-27T14:05:31+00:00", "reviewer": "ana", "assistant": "luma-3ee9ed84/fine_tune",
      "input": "A book about dragons?", "answer": "Title: ...", "correction": "Title: ...", "reason": "wrong age"}
 
-`input` is a text, or the turns of a chat as [{"role": "user", "content": ...}, ...], ending with the user's. At
-least one of `thumb` ("up" or "down"), `correction`, `choice`, `flag`, `exclude` and `undo` must be given.
+`input` is a text, or the turns of a chat as [{"role": "user", "content": ...}, ...], ending with the user's. An
+input's own system message, with its functions, is the first turn. At least one of `thumb` ("up" or "down"),
+`correction`, `choice`, `flag`, `exclude` and `undo` must be given.
 """
 
 import os
@@ -20,7 +21,7 @@ from uuid import uuid4
 from etude.base.files import Json, append_line, hold_lock, parse_json
 from etude.base.typed_json import from_json
 from etude.errors import InputError, Issue, quote_value
-from etude.types import Message
+from etude.types import Message, join_turns
 
 FILE = "feedback.jsonl"  # next to the task file
 Thumb = Literal["up", "down"]
@@ -39,7 +40,7 @@ class Feedback:
     reviewer: str  # name of the person; different names are different people
     assistant: str
     """Which assistant answered, as RUN/METHOD; "" if unknown."""
-    input: tuple[Message, ...]  # the turns before the answer, without a system message
+    input: tuple[Message, ...]  # as in Example
     answer: str
     thumb: Thumb | None = None
     correction: str | None = None  # the right answer; equal to `answer` if the person accepted it as right
@@ -55,7 +56,7 @@ class Feedback:
     @property
     def text(self) -> str:
         """The input as one text, like `Example.text`."""
-        return "\n".join(message.content for message in self.input)
+        return join_turns(self.input)
 
     @property
     def summary(self) -> str:
@@ -68,7 +69,7 @@ class Feedback:
             return f"thumb {self.thumb}"
         if self.exclude:
             return "leave out"
-        return f"undoes {self.undo[:8]}" if self.undo else "for an expert"
+        return "undid earlier feedback" if self.undo else "for an expert"
 
     @property
     def line(self) -> Json:
@@ -141,7 +142,7 @@ def _find_problem(entry: Feedback) -> str:
     """Return what is wrong with the content of an entry; "" if it is valid. Raises UnicodeEncodeError (a ValueError)
     for half a surrogate pair."""
     roles = [turn.role for turn in entry.input]
-    if not {"user", "assistant"}.issuperset(roles) or roles[-1:] != ["user"]:
+    if not {"user", "assistant"}.issuperset(roles[1:]) or roles[-1:] != ["user"]:
         return "input must be a text, or user and assistant turns that end with a user turn"
     has_opinion = any(value is not None for value in (entry.thumb, entry.correction, entry.choice))
     if not (has_opinion or entry.flag or entry.exclude or entry.undo):

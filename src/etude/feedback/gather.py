@@ -4,6 +4,7 @@ A person's last entry on an answer counts; among several people, the majority de
 record is left out; of free texts, which can be right in several forms, the last one is used.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ T = TypeVar("T")
 class RightAnswer:
     """The right answer to an input, by its reviewers."""
 
-    key: str  # `input_key` of the input
+    key: str  # `hash_input` of the input
     input: tuple[Message, ...]
     output: str
     entries: tuple[Feedback, ...]  # the entries with this answer
@@ -50,7 +51,7 @@ class GatheredFeedback:
 
     answers: list[RightAnswer] = field(default_factory=list)
     excluded: dict[str, tuple[Feedback, ...]] = field(default_factory=dict)
-    """`input_key` of a row to be left out -> the entries that exclude it."""
+    """`hash_input` of a row to be left out -> the entries that exclude it."""
     preferences: list[Preference] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -236,8 +237,16 @@ def _list_reviewers(entries: Iterable[Feedback]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(entry.reviewer for entry in entries))
 
 
+def hash_input(turns: tuple[Message, ...]) -> str:
+    """Hash an input: its `input_key`, or, if it has its own system message, a hash that depends on both."""
+    key = input_key(Example("", turns, ""))
+    if turns[0].role != "system":
+        return key
+    return hashlib.sha256(f"{key} {turns[0].content}".encode()).hexdigest()[: len(key)]
+
+
 def _key_of(entry: Feedback) -> str:
-    return input_key(Example(entry.id, entry.input, ""))
+    return hash_input(entry.input)
 
 
 def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any, list[T]]]:
@@ -249,7 +258,7 @@ def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any,
 
 
 def select_rows(rows: Sequence[Example], entries: Iterable[Feedback]) -> list[Example]:
-    """Select the rows that the entries are about, among the rows with one `input_key`.
+    """Select the rows that the entries are about, among the rows with one `hash_input`.
 
     These are the rows with an entry's answer; if some of them have exactly its input, only these. If no row has an
     entry's answer, all rows are selected.

@@ -12,7 +12,7 @@ from etude.runs import FOLDER, find_runs
 from etude.runs.openings import KEY_DIGITS, read_openings
 from etude.task import Task
 from etude.text.near_duplicates import find_near_matches
-from etude.types import Example, Message
+from etude.types import Example, Message, join_turns
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SealedTest:
             (number, text)
             for number, turns in enumerate(inputs)
             for text in {
-                "\n".join(turn.content for turn in turns),
+                join_turns(turns),
                 *(turn.content for turn in turns if turn.role == "user"),
             }
         ]

@@ -1,4 +1,5 @@
-"""Grade one sample: string checks, text similarity, models that score or label, and a formula over other graders.
+"""Grade one sample: string checks, text similarity, models that score or label, Python code, and a formula over other
+graders.
 
 A grader is the JSON object of OpenAI's API. `validate_grader` reports all its errors at once; `grade` runs it.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 from etude.errors import EtudeError, InputError, Issue, quote_value
 from etude.graders import similarity, templates
+from etude.graders.sandbox import MAX_SOURCE
 
 Json = Mapping[str, Any]
 OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
@@ -26,6 +28,7 @@ REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "score_model": {"input": list, "model": str},
     "label_model": {"input": list, "model": str, "labels": list, "passing_labels": list},
     "multi": {"graders": dict, "calculate_output": str},
+    "python": {"source": str},
 }
 """Keys that each type of grader must have, in addition to type and name."""
 USABLE: Mapping[str, Callable[[Any], bool]] = {
@@ -50,6 +53,8 @@ class Tools:
     """Models that may grade."""
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
     """Texts -> embeddings, for the metric `cosine`."""
+    run_python: Callable[[str, Json | None, Json], tuple[float, str, str]] | None = None
+    """(source, sample or None to only compile it, item) -> score, error flag, error."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,6 @@ def _issues(grader: Any, tools: Tools, location: str, *, nested: bool) -> Iterat
         )
         return
     kind = str(grader.get("type", ""))
-    if kind == "python":
-        remedy = "use another type of grader, or score the answers in your own process"
-        yield Issue(location, "this server does not support python graders", "", remedy)
-        return
     if kind not in REQUIRED or (nested and kind == "multi"):
         allowed = ", ".join(name for name in REQUIRED if not (nested and name == "multi"))
         yield Issue(
@@ -133,6 +134,8 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
                 yield Issue(metric_location, "an unknown metric", quote_value(metric), remedy)
         case "score_model" | "label_model":
             yield from _model_issues(grader, tools, location)
+        case "python":
+            yield from _python_issues(grader, tools, location)
         case "multi":
             for name, inner in grader["graders"].items():
                 yield from _issues(inner, tools, f"{location}.graders.{name}", nested=True)
@@ -140,6 +143,16 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
                 templates.check_formula(grader["calculate_output"], frozenset(grader["graders"]))
             except InputError as error:
                 yield from error.issues
+
+
+def _python_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
+    if tools.run_python is None:
+        remedy = "start the server with --python-graders, or use another type of grader"
+        yield Issue(location, "this server does not run python graders", "", remedy)
+    elif len(grader["source"].encode()) > MAX_SOURCE:
+        yield Issue(f"{location}.source", "the source is too long", "", f"write at most {MAX_SOURCE:,} bytes")
+    elif error := tools.run_python(grader["source"], None, {})[2]:
+        yield Issue(f"{location}.source", "the source cannot be compiled", error, "correct it")
 
 
 def _model_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
@@ -176,6 +189,12 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
                 return _ask_for_score(grader, item, sample, tools)
             case "label_model":
                 return _ask_for_label(grader, item, sample, tools)
+            case "python":
+                assert tools.run_python is not None, "a validated grader has what it needs"
+                score, flag, detail = tools.run_python(grader["source"], sample, item)
+                if flag:
+                    return Grade(score, False, errors=(flag,), detail=detail)
+                return _with_threshold(grader, score)
             case _:
                 grades = {
                     name: grade(inner, item, sample, tools) for name, inner in grader["graders"].items()
@@ -236,7 +255,7 @@ def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> 
     messages = [
         {
             "role": turn.get("role", "user"),
-            "content": templates.render_template(_content(turn.get("content", "")), item, sample),
+            "content": templates.render_template(templates.read_content(turn.get("content")), item, sample),
         }
         for turn in grader["input"]
     ]
@@ -245,10 +264,3 @@ def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> 
         return tools.ask(grader["model"], messages, schema), ("", "")
     except EtudeError as error:
         return "", ("model_grader_server_error", str(error))
-
-
-def _content(content: Any) -> str:
-    """Return the text of a turn, which may be a string, an object with a text, or a list of these."""
-    if isinstance(content, list):
-        return "\n".join(map(_content, content))
-    return content if isinstance(content, str) else str(content.get("text", ""))

@@ -9,9 +9,11 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
+from etude.base.files import parse_json
 from etude.errors import InputError, Issue, quote_value
 
 PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
@@ -44,6 +46,35 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "sqrt": math.sqrt,
     "log": math.log,
 }
+
+
+def complete_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the fields that graders read to a sample that is a chat completion: output_text, output_tools and output, and
+    output_json if the text is JSON."""
+    choices = sample.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    message = message if isinstance(message, Mapping) else {}
+    text = sample.get("output_text") or message.get("content") or ""
+    complete = {
+        **sample,
+        "output_text": text,
+        "output_tools": sample.get("output_tools") or message.get("tool_calls") or [],
+        "output": sample.get("output") or [{"role": "assistant", "content": text}],
+    }
+    with suppress(ValueError):
+        if isinstance(text, str) and "output_json" not in sample:
+            complete["output_json"] = parse_json(text)
+    return complete
+
+
+def read_content(content: Any) -> str:
+    """Return the text of a turn: a string, an object with a text, or a list of these."""
+    if isinstance(content, list):
+        return "\n".join(map(read_content, content))
+    if isinstance(content, Mapping):
+        return str(content.get("text", ""))
+    return str(content or "")
 
 
 def render_template(template: str, item: Mapping[str, Any], sample: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@
 A kill loses at most the requests in progress: a request with a line is not answered again.
 """
 
+import hashlib
 import json
 import re
 import secrets
@@ -194,17 +195,29 @@ class BatchStore:
         return True
 
     def finish(self, batch: RequestBatch, status: str) -> None:
-        """Stores the result files and sets the final status of the batch."""
+        """Stores the result files and sets the final status of the batch: failed if the files exceed the quota."""
         if batch.state["status"] != "finalizing":
             batch.change_state("finalizing")
-        ids = {}
-        for name, key in (("responses.jsonl", "output_file_id"), ("errors.jsonl", "error_file_id")):
-            file = batch.folder / name
-            if file.exists() and not batch.state.get(key):
-                with file.open("rb") as content:
-                    stored = self.files.store(content, f"{batch.folder.name}_{name}", "batch_output")
-                ids[key] = stored["id"]
-        batch.change_state(status, **ids)
+        ids: dict[str, str] = {}
+        try:
+            for name, key in (("responses.jsonl", "output_file_id"), ("errors.jsonl", "error_file_id")):
+                if (batch.folder / name).exists():
+                    ids[key] = self._store_result(batch.folder / name)
+        except ApiError as error:
+            issue = _issue("quota_exceeded", f"The results cannot be stored. {error.message}", None, None)
+            batch.change_state("failed", errors={"object": "list", "data": [issue]}, **ids)
+        else:
+            batch.change_state(status, **ids)
+
+    def _store_result(self, file: Path) -> str:
+        """Stores a result file and returns its id, which is the same after a kill. Raises ApiError if it exceeds the
+        quota."""
+        name = f"{file.parent.name}_{file.name}"
+        file_id = f"file-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
+        if self.files.find(file_id) is None:
+            with file.open("rb") as content:
+                self.files.store(content, name, "batch_output", file_id=file_id)
+        return file_id
 
 
 def _issue(code: str, message: str, param: str | None, line: int | None) -> Json:

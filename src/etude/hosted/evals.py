@@ -36,6 +36,7 @@ EVAL_ID, RUN_ID = re.compile(r"eval_[0-9a-f]{24}"), re.compile(r"evalrun_[0-9a-f
 FINISHED = ("completed", "failed", "canceled")
 SOURCES = ("jsonl", "completions", "responses")
 MAX_ITEMS = 50_000
+USAGE = ("invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
 
 
 @dataclass(frozen=True)
@@ -254,11 +255,13 @@ class EvalStore:
             message = f"data_source.type must be one of {', '.join(SOURCES)}."
             raise ApiError(400, message, "data_source.type", "invalid_value")
         messages = _read_object(source.get("input_messages"))
-        template = messages.get("template") if messages.get("type") == "template" else None
+        template, reference = messages.get("template"), messages.get("item_reference")
         has_template = isinstance(template, list) and template and all(map(_read_object, template))
-        if source["type"] != "jsonl" and not (source.get("model") and has_template):
+        has_messages = isinstance(reference, str) if reference else has_template
+        if source["type"] != "jsonl" and not (source.get("model") and has_messages):
             message = (
-                f"A data source of type {source['type']} needs a model and input_messages with a template."
+                f"A data source of type {source['type']} needs a model, and input_messages with a template or an "
+                "item_reference."
             )
             raise ApiError(400, message, "data_source", "invalid_value")
         items = self._read_items(_read_object(source.get("source")), evaluation)
@@ -351,7 +354,9 @@ def _add_usage(results: Sequence[Json]) -> list[Json]:
     totals: dict[str, Counter[str]] = {}
     for result in results:
         sample = result["sample"]
-        if sample.get("model"):
-            totals.setdefault(sample["model"], Counter()).update({"invocation_count": 1, **sample["usage"]})
-    names = ("invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
-    return [{"model_name": model, **{name: total[name] for name in names}} for model, total in totals.items()]
+        if isinstance(model := sample.get("model"), str) and model:
+            counts = {**_read_object(sample.get("usage")), "invocation_count": 1}
+            # The sample of a client may have other fields, such as details of the tokens.
+            counted = {name: counts[name] for name in USAGE if isinstance(counts.get(name), int)}
+            totals.setdefault(model, Counter()).update(counted)
+    return [{"model_name": model, **{name: total[name] for name in USAGE}} for model, total in totals.items()]

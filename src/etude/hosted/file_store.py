@@ -11,7 +11,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -64,12 +65,13 @@ class FileStore:
         purpose: str,
         expires_after: int | None = None,
         file_id: str | None = None,
+        num_freed: int = 0,
     ) -> Json:
         """Like `add`, for files that need no check: results of the server, and uploads, which were checked when they
-        began. Without `file_id`, the file gets a new id."""
+        began. Without `file_id`, the file gets a new id. `num_freed`: bytes of parts that are deleted afterwards."""
         file_id, created = file_id or f"file-{secrets.token_hex(12)}", int(time.time())
         with self.lock, atomic_folder(self.folder / file_id) as folder:
-            room = min(MAX_FILE, self.quota - self.count_bytes())
+            room = min(MAX_FILE, self.count_room() + num_freed)
             size = copy_within(content, folder / "content", room)
             if purpose in ("fine-tune", "batch"):
                 _check_lines(folder / "content")
@@ -117,9 +119,15 @@ class FileStore:
         self.get(file_id)
         shutil.rmtree(self.folder / file_id)
 
-    def count_bytes(self) -> int:
-        """Bytes of all files together."""
-        return sum(description["bytes"] for description in self.list())
+    @property
+    def uploads(self) -> Path:
+        """The folder of files that are uploaded in parts."""
+        return self.folder.with_name("uploads")
+
+    def count_room(self) -> int:
+        """Bytes of the quota that neither files nor parts of uploads use; negative after the quota was lowered."""
+        num_bytes: int = sum(description["bytes"] for description in self.list())
+        return self.quota - num_bytes - count_part_bytes(self.uploads.glob("upload_*/*part_*"))
 
     def _read(self, file_id: str) -> Json | None:
         file = self.folder / file_id / "file.json"
@@ -147,6 +155,15 @@ def copy_within(content: BinaryIO, target: Path, room: int) -> int:
                 )
             out.write(chunk)
     return size
+
+
+def count_part_bytes(parts: Iterable[Path]) -> int:
+    """Bytes of parts, some of which another request may delete meanwhile."""
+    total = 0
+    for part in parts:
+        with suppress(FileNotFoundError):
+            total += part.stat().st_size
+    return total
 
 
 def _check_lines(file: Path) -> None:

@@ -8,6 +8,7 @@ FINE_TUNING/
     events.jsonl          messages of the worker and the server; metrics are in steps.jsonl
     steps.jsonl           a line for each training step and each epoch
     result.json           how the job ended; written last
+    start/                the tuned model that is trained further, if there is one
     work/, assistant/     the training, and the assistant that answers as the tuned model
     checkpoints/step-N/   assistants of the last three epochs
 """
@@ -19,10 +20,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from etude.assistant import load
 from etude.base.files import Json, append_line, read_json, read_lines, write_json
 from etude.hosted.file_store import FileStore
 from etude.jobs import Job, JobQueue
@@ -31,6 +34,8 @@ from etude.web.api_errors import ApiError
 JOB_ID = re.compile(r"ftjob-[0-9a-f]{24}")
 WORKER = "etude.hosted.worker:run_fine_tuning"
 FINISHED = ("succeeded", "failed", "cancelled")
+COMPLETION_MODELS = ("babbage-002", "davinci-002")
+"""The models of OpenAI that are tuned on prompts and completions. All others are tuned on chats."""
 RETRY_SECONDS = 60
 """Within this time, a request marked as a retry gets the job that the first request made."""
 EVENT_ORDER = {"checkpoint": 2, "model": 3, "end": 4}
@@ -279,9 +284,13 @@ class FineTuningStore:
         for param in ("training_file", "validation_file"):
             if fields[param] is not None and self.files.find(fields[param]) is None:
                 raise ApiError(400, f"invalid {param}: {fields[param]}", param)
-        base = self.bases.get(fields["model"])
+        start = self.find_assistant(fields["model"]) if fields["method"]["type"] == "dpo" else None
+        base = load(start).model.name if start else self.bases.get(fields["model"])
         if base is None:
             raise ApiError(400, self._explain_unknown_model(fields["model"]), "model", "model_not_available")
+        file_ids = {param: fields[param] for param in ("training_file", "validation_file") if fields[param]}
+        for file_id in file_ids.values():
+            self._check_format(file_id, fields["model"], fields["method"]["type"])
         folder = self.folder / f"ftjob-{secrets.token_hex(12)}"
         job = FineTuningJob(folder)
         request = {
@@ -293,15 +302,18 @@ class FineTuningStore:
             "idempotency_key": idempotency_key,
             "result_files": self.result_files,
             "files": str(self.files.folder),
+            "filenames": {param: self.files.get(file_id)["filename"] for param, file_id in file_ids.items()},
             "quota": self.files.quota,
         }
         write_json(folder / "job.json", request)
+        if start:  # copied, because the client may delete it meanwhile
+            load(start).save(folder / "start")
         job.add_event("created", f"Created fine-tuning job: {folder.name}")
         validating = f"Validating training file: {fields['training_file']}"
         if fields["validation_file"]:
             validating += f" and validation file: {fields['validation_file']}"
         job.add_event("validating", validating)
-        if base != fields["model"]:
+        if base != fields["model"] and not start:
             message = f"This job trains {base}, because this server maps {fields['model']} to it."
             job.add_event("base", message, "warn")
         write_json(folder / "wish.json", {"wish": "run"})
@@ -360,6 +372,20 @@ class FineTuningStore:
             raise ApiError(404, f"The model '{name}' does not exist", "model", "model_not_found")
         shutil.rmtree(folder)
 
+    def _check_format(self, file_id: str, model: str, method: str) -> None:
+        """Raises ApiError if the first row of a file does not have the fields of the job's format."""
+        needed = ("input", "preferred_output") if method == "dpo" else ("messages",)
+        needed = ("prompt", "completion") if model in COMPLETION_MODELS else needed
+        with self.files.read_path(file_id).open("rb") as lines, suppress(ValueError, RecursionError):
+            row = json.loads(next(filter(bytes.strip, lines), b"{}"))
+            if isinstance(row, dict) and set(needed) <= set(row):
+                return
+        message = (
+            f"Invalid file format. The rows of input file {file_id} do not have {' and '.join(needed)}, which a "
+            f"{method} job of {model} needs."
+        )
+        raise ApiError(400, message, code="invalid_file_format")
+
     def _find_repeated(self, digest: str, idempotency_key: str, is_retry: bool) -> FineTuningJob | None:
         for job in self.jobs:
             request = job.request
@@ -373,4 +399,6 @@ class FineTuningStore:
     def _explain_unknown_model(self, model: str) -> str:
         message = f"Model {model} is not available for fine-tuning or does not exist."
         known = f" Known: {', '.join(self.bases)}." if self.bases else ""
+        if model.startswith("ft:"):
+            return f"{message} Only dpo trains a tuned model further, if the model still exists."
         return f"{message} Start the server with --base {model}=MODEL to choose the model to train instead.{known}"

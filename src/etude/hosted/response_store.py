@@ -31,7 +31,11 @@ class ResponseStore:
         """Store a response, and the items of the conversation before it."""
         write_json(self.folder / f"{response['id']}.json", {"response": response, "items": items})
         if self.num_added % PRUNE_EVERY == 0:
-            self._prune()
+            oldest, num_bytes = f"resp_{int(time.time() - MAX_AGE):08x}", 0
+            for file in sorted(self.folder.glob("resp_*.json"), reverse=True):
+                num_bytes += file.stat().st_size
+                if num_bytes > MAX_BYTES or file.name < oldest:
+                    file.unlink(missing_ok=True)
         self.num_added += 1
 
     def get(self, response_id: str) -> tuple[Json, list[Json]]:
@@ -48,10 +52,3 @@ class ResponseStore:
         if not RESPONSE_ID.fullmatch(response_id) or not file.exists():
             raise ApiError(404, f"Response with id '{response_id}' not found.", "response_id")
         return file
-
-    def _prune(self) -> None:
-        oldest, num_bytes = f"resp_{int(time.time() - MAX_AGE):08x}", 0
-        for file in sorted(self.folder.glob("resp_*.json"), reverse=True):
-            num_bytes += file.stat().st_size
-            if num_bytes > MAX_BYTES or file.name < oldest:
-                file.unlink(missing_ok=True)

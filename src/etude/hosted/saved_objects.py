@@ -9,6 +9,7 @@ file of rows is found by its id or by the filename in its object.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,14 @@ def read_saved_folder(folder: Path, excluded: Path) -> SavedFolder:
         if file.suffix not in (".json", ".jsonl", ".yaml", ".yml") or excluded in file.parents:
             continue
         try:
-            lines = saved.read_document(file)
-            if file.suffix == ".jsonl":
-                first = next(iter(SavedFolder(folder).read_json_lines(file)), (0, None))[1]
-                if _find_kind(first) is None:
-                    saved.row_files.append(file)  # the reader of rows reports its errors
-                    continue
-                lines = saved.read_json_lines(file)
-            for line, body in lines:
+            is_lines, num_issues = file.suffix == ".jsonl", len(saved.issues)
+            lines = saved.read_json_lines(file) if is_lines else saved.read_document(file)
+            first = next(lines, (0, None))
+            if is_lines and _find_kind(first[1]) is None:
+                saved.row_files.append(file)
+                del saved.issues[num_issues:]  # the reader of rows reports them
+                continue
+            for line, body in chain([first], lines):
                 _add(saved, file, line, body)
         except (OSError, UnicodeDecodeError) as error:
             name = str(file.relative_to(folder))

@@ -1,21 +1,37 @@
 """The data folder of a server with `--jobs`: files, fine-tuning jobs, batches and evals."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from etude.graders.grade import Tools
+from etude.graders.sandbox import run_python
 from etude.hosted import batches, evals, file_store, fine_tuning, response_store, upload_store
 from etude.index.build import DEFAULT_ENCODER
+from etude.jobs.job import is_locked
 from etude.models.registry import Models
-from etude.types import Grammar, Message, ModelRef, Request
+from etude.types import Message, ModelRef, Request, Sampling
 
 NO_TOOLS = Tools()
 MAX_GRADE_TOKENS = 1024  # of a grading model's reply
 QUOTA_GB = 10.0
 """Gigabytes of all files together, unless the user sets another quota."""
+UNFINISHED = (
+    *("uploads/*/*.part", "uploads/*/new_part_*", "uploads/*/joined_part_files", "responses/*.part"),
+    *("batches/*/*.part", "evals/**/*.part", "evals/**/.deleted-*", "fine_tuning/queue/.*"),
+)
+"""Patterns of files and folders that are renamed when they are complete."""
+LAST_WRITTEN = {
+    "uploads/upload_*": "upload.json",
+    "fine_tuning/ftjob-*": "wish.json",
+    "batches/batch_*": "state.json",
+    "evals/eval_*": "eval.json",
+    "evals/eval_*/evalrun_*": "state.json",
+}
+"""Pattern of folders -> the file that is written last when the folder is created."""
 
 
 class HostedStores:
@@ -31,34 +47,50 @@ class HostedStores:
     ) -> None:
         """`bases`: model name of the client -> model of this machine that is trained instead. `tools`: the models
         that graders may use."""
-        self.files = file_store.FileStore(folder.absolute() / "files", int(quota_gb * 1e9))
-        self.uploads = upload_store.UploadStore(folder.absolute() / "uploads", self.files)
+        self.folder = folder = folder.absolute()
+        _remove_unfinished(folder)
+        self.files = file_store.FileStore(folder / "files", int(quota_gb * 1e9))
+        self.uploads = upload_store.UploadStore(self.files.uploads, self.files)
         self.fine_tuning = fine_tuning.FineTuningStore(
-            folder.absolute() / "fine_tuning", self.files, bases, result_files
+            folder / "fine_tuning", self.files, bases, result_files
         )
-
-        self.batches = batches.BatchStore(folder.absolute() / "batches", self.files)
-
-        self.evals = evals.EvalStore(folder.absolute() / "evals", self.files, tools)
-        self.responses = response_store.ResponseStore(folder.absolute() / "responses")
+        self.batches = batches.BatchStore(folder / "batches", self.files)
+        self.evals = evals.EvalStore(folder / "evals", self.files, tools)
+        self.responses = response_store.ResponseStore(folder / "responses")
 
     def close(self) -> None:
         """Starts no more jobs; the running job continues."""
         self.fine_tuning.queue.close()
 
 
-def build_tools(graders: Mapping[str, str]) -> Tools:
-    """The models that graders may use: those that the server's owner lists (name -> URL#MODEL), and the encoder."""
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a killed server had not finished. A worker may still be running: its own files are left as they are,
+    because it writes them again if it resumes."""
+    unfinished = [path for pattern in UNFINISHED for path in folder.glob(pattern)]
+    for pattern, last in LAST_WRITTEN.items():
+        unfinished += [path for path in folder.glob(pattern) if not (path / last).exists()]
+    if not is_locked(folder / "fine_tuning" / "queue"):  # the worker stores the result file of its job
+        unfinished += folder.glob("files/*.part")
+    for path in unfinished:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def build_tools(graders: Mapping[str, str], python_graders: bool = False) -> Tools:
+    """What graders may use: the models that the server's owner lists (name -> URL#MODEL), the encoder, and with
+    `python_graders` a sandbox for code of clients."""
     models = Models()
 
     def ask(model: str, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> str:
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-        grammar = Grammar("json_schema", json.dumps(schema))
-        request = Request(turns, MAX_GRADE_TOKENS, grammar=grammar)
-        (completion,) = models.get(ModelRef(graders[model])).generate([request])
-        return completion.text
+        request, sampling = Request(turns, MAX_GRADE_TOKENS), Sampling(json_schema=json.dumps(schema))
+        judge = models.get_concurrent(ModelRef(graders[model]))
+        return judge.write(request, sampling, lambda piece: False)[0].text
 
     def embed(texts: Sequence[str]) -> list[list[float]]:
         return [list(map(float, row)) for row in models.load_shared_encoder(DEFAULT_ENCODER).embed(texts)]
 
-    return Tools(ask if graders else None, frozenset(graders), embed if find_spec("torch") else None)
+    run = run_python if python_graders else None
+    return Tools(ask if graders else None, frozenset(graders), embed if find_spec("torch") else None, run)

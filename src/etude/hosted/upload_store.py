@@ -5,15 +5,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
 from etude.base.files import Json, read_json, write_json
-from etude.hosted.file_store import MAX_FILE, FileStore, copy_within, iter_chunks
+from etude.hosted.file_store import MAX_FILE, FileStore, copy_within, count_part_bytes, iter_chunks
 from etude.web.api_errors import ApiError
 
 UPLOAD_ID, PART_ID = re.compile(r"upload_[0-9a-f]{24}"), re.compile(r"part_[0-9a-f]{24}")
@@ -34,7 +32,7 @@ class UploadStore:
         """Begins an upload. Raises ApiError if the file store would refuse the file."""
         self.files.check(filename, purpose)
         self._prune()
-        if num_bytes > (room := min(MAX_FILE, self._count_room())):
+        if num_bytes > (room := min(MAX_FILE, self.files.count_room())):
             message = (
                 f"The file has {num_bytes:,} bytes. This server can store {max(0, room):,} bytes in one file."
             )
@@ -59,10 +57,10 @@ class UploadStore:
         """Stores a part. Raises ApiError if it is too large, or the upload is not pending."""
         folder, part_id = self.folder / upload_id, f"part_{secrets.token_hex(12)}"
         unfinished = folder / f"new_{part_id}"
-        with self.lock:
+        with self.lock, self.files.lock:
             upload = self._get_pending(upload_id)
-            received = _count_bytes(folder.glob("part_*"))
-            room = min(MAX_PART, upload["bytes"] - received, self._count_room())
+            received = count_part_bytes(folder.glob("part_*"))
+            room = min(MAX_PART, upload["bytes"] - received, self.files.count_room())
             try:
                 copy_within(content, unfinished, room)
                 unfinished.rename(folder / part_id)
@@ -82,7 +80,7 @@ class UploadStore:
             joined = self.folder / upload_id / "joined_part_files"
             parts = [joined.parent / part_id for part_id in part_ids if PART_ID.fullmatch(part_id)]
             parts = [part for part in parts if part.exists()]
-            num_bytes = _count_bytes(parts)
+            num_bytes = count_part_bytes(parts)
             if len(parts) < len(part_ids) or num_bytes != upload["bytes"]:
                 message = (
                     f"{len(parts)} of {len(part_ids)} parts were found, with {num_bytes:,} bytes, but the upload "
@@ -99,7 +97,8 @@ class UploadStore:
                         raise ApiError(400, message, "md5", "invalid_value")
                     content.seek(0)
                     fields = (upload["filename"], upload["purpose"], upload["expires_after"])
-                    file = self.files.store(content, *fields, _get_file_id(upload_id))
+                    num_freed = count_part_bytes(joined.parent.glob("*part_*"))  # the joined file included
+                    file = self.files.store(content, *fields, _get_file_id(upload_id), num_freed)
             finally:
                 joined.unlink(missing_ok=True)
             return self._end(upload_id, "completed", file=file)
@@ -142,19 +141,6 @@ class UploadStore:
                 if self._read(file.parent.name)["expires_at"] < time.time() - LIFETIME:
                     shutil.rmtree(file.parent, ignore_errors=True)
 
-    def _count_room(self) -> int:
-        parts = _count_bytes(self.folder.glob("upload_*/*part_*"))
-        return self.files.quota - self.files.count_bytes() - parts
-
 
 def _get_file_id(upload_id: str) -> str:
     return upload_id.replace("upload_", "file-")
-
-
-def _count_bytes(parts: Iterable[Path]) -> int:
-    """Bytes of files, some of which another request may delete meanwhile."""
-    total = 0
-    for part in parts:
-        with suppress(FileNotFoundError):
-            total += part.stat().st_size
-    return total

@@ -6,6 +6,7 @@ of the training and ends with the same weights.
 
 import base64
 import io
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, load
 from etude.base.files import Json, append_line, link_or_copy, read_json, read_lines, write_json, write_text
 from etude.data.dataset import Dataset, MinRows, load_dataset
 from etude.data.formats import read_rows
@@ -31,6 +32,7 @@ from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.task import Task, definition, load_task
 from etude.types import Example, Preference, Side, TrainableModel
+from etude.web.api_errors import ApiError
 
 MIN_EXAMPLES = 10
 """OpenAI's lower limit."""
@@ -68,6 +70,8 @@ def run_fine_tuning(folder: str) -> int:
             "status": "failed",
             "error": {"code": "training_diverged", "message": str(error), "param": None},
         }
+    except InputError as error:
+        fields = {"status": "failed", "error": _describe_input_error(job, error)}
     except EtudeError as error:
         fields = {"status": "failed", "error": {"code": "server_error", "message": str(error), "param": None}}
     if fields["status"] == "failed":
@@ -89,7 +93,7 @@ def _run(job: FineTuningJob) -> Json:
         _announce(job, task)
         assistant, facts = _compare(job) if is_compare else _train(job, task, train, validation)
     job.add_event("model", f"New fine-tuned model created: {job.model_name}")
-    result_files = [_store_metrics(job)] if (job.folder / "steps.jsonl").exists() else []
+    result_files = _store_metrics(job)
     job.add_event("end", "The job has successfully completed")
     return {
         "status": "succeeded",
@@ -102,7 +106,7 @@ def _run(job: FineTuningJob) -> Json:
 
 def _announce(job: FineTuningJob, task: Task) -> None:
     for note in (note for note in task.notes if BY_COLUMN_NAMES not in note):  # OpenAI's own columns
-        job.add_event(f"note {note}", note, "warn")
+        job.add_event(f"note {note}", _use_client_names(job, note), "warn")
     job.add_event("validated", "Files validated, moving job to queued state")
     job.add_event("started", "Fine-tuning job started")
 
@@ -120,8 +124,8 @@ def _compare(job: FineTuningJob) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Preference]]]:
-    """Returns the task, the preferences to train on, and those that choose the epoch. Raises JobFailed for wrong
-    content."""
+    """Returns the task, the preferences to train on, and those that choose the epoch. Raises InputError for wrong
+    content, JobFailed for too few rows."""
     request = job.request
     _link_files(job)
     task = load_task(
@@ -132,11 +136,11 @@ def _read_preferences(job: FineTuningJob) -> tuple[Task, dict[Side, list[Prefere
     sides: dict[Side, list[Preference]] = {}
     for side, param in (("train", "training_file"), ("dev", "validation_file")):
         if request[param] is not None:
-            try:
-                sides[side] = read_preferences(job.folder / FILES[param])  # type: ignore[index]
-            except InputError as error:
-                raise _invalid_file(error, param) from error
+            sides[side] = read_preferences(job.folder / FILES[param])  # type: ignore[index]
     _require_examples(len(sides["train"]))
+    # As in the rows, so that a client's system message and functions are rendered as in training.
+    has_own = any(row.input[0].role == "system" for rows in sides.values() for row in rows)
+    task = replace(task, row_systems=has_own)
     if "dev" not in sides:
         held_back = max(1, len(sides["train"]) // 10)
         message = f"There is no validation file, so the last {held_back} pairs are not trained on and choose the epoch."
@@ -151,7 +155,11 @@ def _train_on_preferences(
     models = Models()
     rows = [Example(str(n), each.input, each.chosen) for n, each in enumerate(preferences["train"])]
     train = Dataset(tuple(rows))
-    student = METHOD.build_untrained(task, fit_context.initial_assistant(task, train, models), train, models)
+    if (job.folder / "start").exists():
+        student = load(job.folder / "start")
+    else:
+        untrained = fit_context.initial_assistant(task, train, models)
+        student = METHOD.build_untrained(task, untrained, train, models)
     log = StepLog(job, 0, has_validation=True)
     context = fit_context.FitContext(
         models, choose_metric(task, train), job.folder / "work", seed=task.seed, log=log
@@ -165,25 +173,19 @@ def _train_on_preferences(
 
 
 def _read_files(job: FineTuningJob) -> tuple[Task, Dataset, Dataset | None]:
-    """Returns the task of the job, its training rows and its validation rows. Raises JobFailed for wrong content, with
-    every error and its line."""
+    """Returns the task of the job, its training rows and its validation rows. Raises InputError for wrong content,
+    with every error and its line, and JobFailed for too few rows."""
     request = job.request
     _link_files(job)
     task_file = _write_task(job, {"kind": "answer", "examples": FILES["training_file"]})
-    try:
-        task, train = load_dataset(load_task(task_file), MinRows(1, 0, 0))
-    except InputError as error:
-        raise _invalid_file(error, "training_file") from error
+    task, train = load_dataset(load_task(task_file), MinRows(1, 0, 0))
     _require_examples(len(train))
     if request["validation_file"] is None:
         message = "There is no validation file, so all rows are trained on and the weights of the last epoch are saved."
         job.add_event("no validation", message, "warn")
         return task, train, None
-    try:
-        rows = read_rows(definition.RowSource(job.folder / FILES["validation_file"]), task.kind)
-        return task, train, Dataset(tuple(rows.examples))
-    except InputError as error:
-        raise _invalid_file(error, "validation_file") from error
+    rows = read_rows(definition.RowSource(job.folder / FILES["validation_file"]), task.kind)
+    return task, train, Dataset(tuple(rows.examples))
 
 
 def _link_files(job: FineTuningJob) -> None:
@@ -216,9 +218,24 @@ def _require_examples(num_examples: int) -> None:
         raise JobFailed("invalid_n_examples", message, "training_file")
 
 
-def _invalid_file(error: InputError, param: str) -> JobFailed:
-    first = f"The job failed due to an invalid {param.replace('_', ' ')}."
-    return JobFailed(f"invalid_{param}", f"{first} {error}", param)
+def _describe_input_error(job: FineTuningJob, error: InputError) -> Json:
+    """Returns the error of a job as the API has it: about one of the client's files, or about the server."""
+    file = error.issues[0].location.partition(":")[0]
+    param = next((param for param, name in FILES.items() if name == file), None)
+    if param is None:
+        return {"code": "server_error", "message": str(error), "param": None}
+    message = (
+        f"The job failed due to an invalid {param.replace('_', ' ')}. {_use_client_names(job, str(error))}"
+    )
+    return {"code": f"invalid_{param}", "message": message, "param": param}
+
+
+def _use_client_names(job: FineTuningJob, text: str) -> str:
+    """Returns the text with the names under which the client uploaded the files."""
+    names = {FILES[param]: name for param, name in job.request["filenames"].items()}
+    return re.sub(
+        r"(?<![\w.-])(training|validation)\.jsonl", lambda match: names.get(match[0], match[0]), text
+    )
 
 
 def _train(
@@ -324,13 +341,15 @@ class StepLog:
         append_line(self.file, {"created_at": int(time.time()), **fields})
 
 
-def _store_metrics(job: FineTuningJob) -> str:
-    """Stores the table of steps as the job's result file and returns its id. After a restart it returns the same
-    file."""
+def _store_metrics(job: FineTuningJob) -> list[str]:
+    """Stores the table of steps as the job's result file and returns its id; nothing if there are no steps, or if the
+    file exceeds the quota. After a restart it returns the same file."""
     request = job.request
     note = job.folder / "result_file.txt"
     if note.exists():
-        return note.read_text(encoding="utf-8")
+        return [note.read_text(encoding="utf-8")]
+    if not (job.folder / "steps.jsonl").exists():
+        return []
     lines = list(read_lines(job.folder / "steps.jsonl"))
     steps = {line["step"]: line for line in lines if line["kind"] == "step"}
     valid = {line["step"]: line["valid_loss"] for line in lines if line["kind"] == "epoch"}
@@ -341,6 +360,10 @@ def _store_metrics(job: FineTuningJob) -> str:
     table = "\n".join(["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy", *rows]) + "\n"
     content = table.encode() if request["result_files"] == "plain" else base64.b64encode(table.encode())
     store = FileStore(Path(request["files"]), request["quota"])
-    file_id = str(store.store(io.BytesIO(content), "step_metrics.csv", "fine-tune-results")["id"])
+    try:
+        file_id = str(store.store(io.BytesIO(content), "step_metrics.csv", "fine-tune-results")["id"])
+    except ApiError as error:
+        job.add_event("no result file", f"The result file cannot be stored. {error.message}", "warn")
+        return []
     write_text(note, file_id)
-    return file_id
+    return [file_id]

@@ -51,9 +51,16 @@ class Search:
     def find(self, questions: Sequence[str], k: int) -> list[list[int]]:
         """Return the positions of the `k` best passages for each question, the best first; fewer if there are not
         `k`."""
-        size = QUESTIONS_AT_ONCE
-        chunks = (questions[start : start + size] for start in range(0, len(questions), size))
-        return [row for chunk in chunks for row in choose_best(self._score(chunk), k)]
+        return [[position for position, _ in hits] for hits in self.find_scored(questions, k)]
+
+    def find_scored(self, questions: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
+        """Return what `find` does, each position with its score."""
+        size, hits = QUESTIONS_AT_ONCE, []
+        for start in range(0, len(questions), size):
+            scores = self._score(questions[start : start + size])
+            for row, positions in zip(scores, choose_best(scores, k), strict=True):
+                hits.append([(position, float(row[position])) for position in positions])
+        return hits
 
     def measure_nearness(self, questions: Sequence[str]) -> list[float]:
         """Measure the cosine of each question with the passage nearest in meaning, at least 0; needs an encoder."""

@@ -7,20 +7,31 @@ The rules search for phrases (acts.yaml). The first rule that applies decides:
 3. hand_over: a phrase that sends the reader to a person, if the answer is short, also refuses, or begins with it;
 4. refuse: a refusal in the first two sentences, including a partial refusal;
 5. ask_back: a short answer that ends in a question to the user and is mostly questions, or asks for information;
-6. answer: everything else, and every answer that keeps a contract of labels or JSON.
+6. the act that a classifier of the first two sentences finds (act_model.txt, written by tools/acts.py); it does not
+   read the fields of a contract;
+7. answer: everything else, and every answer that keeps a contract of labels or JSON.
 
-Only English is supported. A refusal in other words, and nonsense that looks like an answer, are read as answers.
-docs/trust.md reports the measured accuracy.
+Only English is supported. Nonsense that looks like an answer is read as an answer. docs/trust.md reports the measured
+accuracy.
 """
+
+from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+from etude.base.formatting import format_share
 from etude.base.word_lists import merge_patterns, read_table
 from etude.task.contract import Contract
 from etude.types import Act
+
+if TYPE_CHECKING:
+    from etude.limits.question_model import QuestionModel
 
 ACT_WORDS: Mapping[Act, str] = {
     "answer": "answered",
@@ -34,6 +45,10 @@ SHORT = 60  # most words of an answer that only asks back or hands over
 ASKING = 0.3  # least share of words in questions for an answer to count as a question back
 LOOP, LOOP_WORDS = 0.4, 12
 """An answer of at least LOOP_WORDS words is a loop if the share LOOP of its three-word phrases is repeated."""
+MODEL_FILE = Path(__file__).with_name("act_model.txt")
+LEAST_PROBABILITY, OPENING_CHARACTERS, LEAST_WORDS = 0.6, 300, 3
+"""The classifier reads at most OPENING_CHARACTERS of an answer of at least LEAST_WORDS words; all acts but `answer`
+together must have LEAST_PROBABILITY, chosen by cross-validation on its own lines and on answers of people."""
 _LISTS = ("refuse", "hand_over", "ask_back", "tell_me")
 """Lists of phrases; those of `tell_me` ask back without a question mark."""
 
@@ -82,12 +97,43 @@ def read_act(
         if contract.labels or contract.json_schema is not None:
             return ActReading("answer")
         if contract.fields:
-            text = next(iter(contract.parse(text).values()))
-    return _match_phrases(text)
+            return match_phrases(next(iter(contract.parse(text).values())))
+    reading = match_phrases(text)
+    return classify_opening(text, _load_classifier()) if reading.act == "answer" else reading
 
 
-def _match_phrases(text: str) -> ActReading:
-    sentences = [sentence.strip() for sentence in _SENTENCES.split(text.strip()) if sentence.strip()]
+def _split_sentences(text: str) -> list[str]:
+    return [sentence.strip() for sentence in _SENTENCES.split(text.strip()) if sentence.strip()]
+
+
+def read_opening(text: str) -> str:
+    """Return the part of an answer that the classifier reads."""
+    return " ".join(_split_sentences(text)[:OPENING])[:OPENING_CHARACTERS]
+
+
+def classify_opening(text: str, model: QuestionModel) -> ActReading:
+    """Read the act of an answer by a fitted classifier; only a short answer asks back or hands over."""
+    num_words = len(text.split())
+    if num_words < LEAST_WORDS:
+        return ActReading("answer")
+    probabilities = model.compute_probabilities(read_opening(text))
+    probability = 1 - probabilities.pop("own")
+    act = cast(Act, max(probabilities, key=lambda name: probabilities[name]))
+    if probability < LEAST_PROBABILITY or (act != "refuse" and num_words > SHORT):
+        return ActReading("answer")
+    return ActReading(act, f"by its wording ({format_share(probability)})")
+
+
+@cache
+def _load_classifier() -> QuestionModel:
+    from etude.limits.question_model import QuestionModel  # scikit-learn takes a second to import
+
+    return QuestionModel.from_text(MODEL_FILE.read_text(encoding="ascii").strip())
+
+
+def match_phrases(text: str) -> ActReading:
+    """Read the act of an answer by the packaged phrases."""
+    sentences = _split_sentences(text)
     opening, num_words = " ".join(sentences[:OPENING]), len(text.split())
     refused = _PHRASES["refuse"].search(opening)
     # A long answer that only ends with "ask a doctor" still answers.

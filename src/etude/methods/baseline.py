@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from etude.base.files import read_json
 from etude.index.build import load_task_encoder
@@ -16,7 +16,7 @@ from etude.text.likeness import are_repeated
 from etude.types import CLASSICAL, ModelRef
 
 if TYPE_CHECKING:
-    from etude.models.classical import Linear, Predictor
+    from etude.models.classical import Linear, Predictor, Prepared
     from etude.models.gazetteer import Gazetteer
     from etude.models.local.encoder import Encoder
 
@@ -133,17 +133,30 @@ def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext
 
 
 def fit_linear(
-    task: Task, texts: Sequence[str], outputs: Sequence[str], encoder: Encoder | None = None
+    task: Task,
+    texts: Sequence[str],
+    outputs: Sequence[str],
+    encoder: Encoder | None = None,
+    prepared: Prepared | None = None,
 ) -> Linear:
-    """Fit the linear model for one label a row, several labels, or a score on the task's scale."""
-    from etude.models.classical import Linear
+    """Fit the linear model for one label a row, several labels or questions, or a score on the task's scale."""
+    from etude.models.classical import Linear, prepare_features
     from etude.models.label_heads import LabelHeads, ScoreHeads
+    from etude.models.question_heads import QuestionHeads, select_answers
 
+    if task.questions:
+        prepared = prepare_features(texts, encoder)
+        heads = {
+            name: fit_linear(question, texts, select_answers(outputs, name), encoder, prepared)
+            for name, question in task.split_questions().items()
+        }
+        return QuestionHeads.join(heads)
     if task.several:
         return LabelHeads.fit_lists(texts, outputs, task.seed, encoder)
     if task.scale:
-        return ScoreHeads.fit_scores(texts, outputs, task.scale, task.seed, encoder=encoder)
-    return Linear.fit(texts, outputs, task.seed, encoder=encoder)
+        scale = task.scale
+        return ScoreHeads.fit_scores(texts, outputs, scale, task.seed, encoder=encoder, prepared=prepared)
+    return Linear.fit(texts, outputs, task.seed, encoder=encoder, prepared=prepared)
 
 
 def fit_again(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
@@ -154,8 +167,7 @@ def fit_again(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
     texts, outputs = split_columns(rows.examples)
     if isinstance(predictor, Linear):
         encoder = None if isinstance(predictor.features, Features) else predictor.features
-        calibrated: dict[str, Any] = {name: getattr(predictor, name) for name in predictor.calibrated}
-        return replace(fit_linear(task, texts, outputs, encoder), **calibrated)
+        return fit_linear(task, texts, outputs, encoder).copy_calibration(predictor)
     if isinstance(predictor, Gazetteer):
         return _fit_gazetteer(texts, outputs) or predictor
     if isinstance(predictor, Nearest):

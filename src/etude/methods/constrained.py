@@ -17,9 +17,8 @@ class Constrained(Method):
 
     def missing_key(self, task: Task) -> str:
         """Require a contract that can be written as a grammar."""
-        has_grammar = task.several or (
-            task.kind != "classify" and task.contract is not None and task.contract.grammar is not None
-        )
+        is_classify, has_one_label = task.kind == "classify", task.has_one_label
+        has_grammar = not has_one_label and (is_classify or bool(task.contract and task.contract.grammar))
         return "" if has_grammar else "a json_schema, fields or regex under contract:"
 
     def is_supported(self, task: Task) -> bool:

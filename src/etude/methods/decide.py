@@ -5,15 +5,16 @@ from dataclasses import replace
 
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.models.registry import Models
+from etude.task.questions import find_labels
 from etude.types import ModelRef
 
 MAX_LABELS = 255
 
 
 class Decide(Method):
-    """A decision model (`decision_model:`) gets the input and one typed question with the task's instructions, labels
-    and their descriptions, and returns the probability of each label. Nothing is trained; like those of every method,
-    its probabilities are recalibrated on dev where that helps."""
+    """A decision model (`decision_model:`) gets the input and a typed question with the task's instructions, labels
+    and their descriptions, or one for each of its `questions:`, and returns the probability of each label. Nothing is
+    trained; like those of every method, its probabilities are recalibrated on dev where that helps."""
 
     name = "decide"
     label = "Decision model"
@@ -22,19 +23,17 @@ class Decide(Method):
     keys = ("decision_model",)
 
     def missing_key(self, task: Task) -> str:
-        """Require a decision model, and one label per row."""
+        """Require a decision model, and one label for each question."""
         if task.kind != "classify" or task.several:
-            return "kind: classify with one label per row"
+            return "kind: classify with one label per row or question"
         return "" if task.decision_model else "decision_model:"
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:
-        """Return why the task cannot be one question: it must have 2 to 255 labels."""
+        """Return why the task cannot be typed questions: each must have 2 to 255 labels."""
         labels = (task.contract and task.contract.labels) or {row.output for row in rows}
-        return (
-            ""
-            if 2 <= len(labels) <= MAX_LABELS
-            else f"it needs 2 to {MAX_LABELS} labels, but there are {len(labels):,}"
-        )
+        numbers = [len(question.labels) for question in find_labels(task.questions, rows)] or [len(labels)]
+        number = next((number for number in numbers if not 2 <= number <= MAX_LABELS), 0)
+        return f"it needs 2 to {MAX_LABELS} labels, but there are {number:,}" if number else ""
 
     def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
         """Build the assistant that asks with the task's instructions."""

@@ -36,12 +36,7 @@ class FewShot(Method):
         """Choose among numbers and draws, without those that do not fit the context with most dev rows."""
         base = replace(start, method=self.name, shots=())
         candidates = self.build_candidates(task, train, base)
-        fitting = [candidate for candidate in candidates if fits_most_rows(candidate, dev, context)]
-        if too_long := [candidate.name for candidate in candidates if candidate not in fitting]:
-            context.notes.append(
-                "not tried, because with most dev rows the prompt is too long for the model's context: "
-                f"{', '.join(too_long)}"
-            )
+        fitting = drop_too_long(candidates, dev, context)
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
 
     def build_typical(
@@ -65,19 +60,25 @@ class FewShot(Method):
 METHOD = FewShot()
 
 
-def fits_most_rows(candidate: Candidate, dev: Dataset, context: FitContext) -> bool:
-    """Whether all examples of the candidate fit the model's context before at least half of the dev rows."""
-    assistant = candidate.assistant
-    limit = PromptLimit(assistant, context.models.get(assistant.model))
-    num_fitting = sum(limit.count_shots(row.input) == len(assistant.shots) for row in dev)
-    return 2 * num_fitting >= len(dev)
+def drop_too_long(candidates: Sequence[Candidate], dev: Dataset, context: FitContext) -> list[Candidate]:
+    """Drop candidates, with a note, whose examples do not all fit the model's context before half of the dev rows."""
+    fitting = []
+    for candidate in candidates:
+        assistant = candidate.assistant
+        limit = PromptLimit(assistant, context.models.get(assistant.model))
+        num_fitting = sum(limit.count_shots(row.input) == len(assistant.shots) for row in dev)
+        if 2 * num_fitting >= len(dev):
+            fitting.append(candidate)
+    if skipped := ", ".join(candidate.name for candidate in candidates if candidate not in fitting):
+        reason = "with most dev rows the prompt is too long for the model's context"
+        context.notes.append(f"not tried, because {reason}: {skipped}")
+    return fitting
 
 
 def choose_sizes(task: Task, groups: Mapping[str, Sequence[Example]]) -> list[int]:
     """Choose the numbers of examples to try: one and two of each label, or 2, 4, 8."""
     num_rows = sum(len(_drop_longest(examples)) for examples in groups.values())
-    has_labels = task.kind == "classify" and not task.several
-    candidate_sizes = (len(groups), 2 * len(groups)) if has_labels else SHOT_NUMBERS
+    candidate_sizes = (len(groups), 2 * len(groups)) if task.has_one_label else SHOT_NUMBERS
     return sorted({min(size, num_rows, MAX_SHOTS) for size in candidate_sizes})
 
 

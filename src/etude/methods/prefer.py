@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from math import inf
 from pathlib import Path
 from shutil import rmtree
@@ -156,10 +157,16 @@ def _build_run(
         for side in ("train", "dev")
         for preference in context.preferences[side]
     )
+    num_own = sum(row.input[0].role == "system" for row in chain(*context.preferences.values()))
     num_learned, num_dev = len(learned) // rows_per_unit, len(chosen_by) // rows_per_unit
     supervision = (
         f"{num_learned:,} {unit} are trained on with {loss.name}, and {num_dev:,} are used to choose the epoch.",
         f"Left out because they are too long: {num_preferences - num_learned - num_dev:,} {unit}.",
+        *(
+            [f"{num_own:,} preferences are trained with their own system message or functions."]
+            if num_own
+            else []
+        ),
     )
     run = TrainingRun(model, rows, dev_rows, config, supervision, (), loss=loss)
     measure = partial(_measure_pairs, model, dev_rows, reference, config.micro_tokens)

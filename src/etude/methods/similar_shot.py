@@ -9,12 +9,12 @@ from rapidfuzz.fuzz import ratio
 from etude.index.build import load_task_encoder
 from etude.index.passages import Passage
 from etude.index.search import Search
-from etude.methods.few_shot import SHOT_NUMBERS, fits_most_rows
+from etude.methods.few_shot import SHOT_NUMBERS, drop_too_long
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.methods.shared.fitted_search import question
 from etude.models.registry import Models
 from etude.stats import choose, make_score_sample
-from etude.types import SearchRef
+from etude.types import Message, SearchRef
 
 FOLDER = "similar"
 MAX_POOL = 5_000  # most training rows in the pool: a seeded sample if there are more
@@ -32,8 +32,20 @@ class SimilarShot(Method):
     def build_typical(
         self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
     ) -> tuple[Assistant, Sequence[Example]]:
-        """Use the largest number of examples that is tried."""
-        return self.list_prompts(task, train, start)[-1], rows
+        """Use the largest number of examples that is tried. Each row gets its own, so that the prompts share no more
+        than the instructions, which are computed only once."""
+        draw = random.Random(f"{task.seed}/typical")
+        numbers = choose_numbers(train)
+        num_more = numbers[-1] - numbers[0]
+
+        def add_examples(row: Example) -> Example:
+            shots = draw.sample(train.examples, num_more)
+            turns = [(*shot.input, Message("assistant", shot.output)) for shot in shots]
+            messages = [message for turn in turns for message in turn if message.role != "system"]
+            begin = int(row.input[0].role == "system")  # a system message of the row stays the first
+            return replace(row, input=(*row.input[:begin], *messages, *row.input[begin:]))
+
+        return self.list_prompts(task, train, start)[0], [add_examples(row) for row in rows]
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
         """List a prompt for each number of examples. Which examples it has does not matter, only its length."""
@@ -56,15 +68,12 @@ class SimilarShot(Method):
             similar=SearchRef(context.folder / FOLDER, search.fingerprint),
         )
         numbers, plain = choose_numbers(train), base.without_examples()
-        prompts = [Candidate("", replace(plain, shots=pool[:number])) for number in numbers]
-        fits = [fits_most_rows(prompt, dev, context) for prompt in prompts]
-        fitting = [number for number, fit in zip(numbers, fits, strict=True) if fit] or numbers[:1]
-        if skipped := [str(number) for number in numbers if number not in fitting]:
-            context.notes.append(
-                "not tried, because with most dev rows the prompt is too long for the model's context: "
-                f"{', '.join(skipped)} examples"
-            )
-        candidates = [Candidate(f"{number} nearest", replace(base, num_similar=number)) for number in fitting]
+        prompts = [Candidate(f"{number} nearest", replace(plain, shots=pool[:number])) for number in numbers]
+        fitting = [len(prompt.assistant.shots) for prompt in drop_too_long(prompts, dev, context)]
+        candidates = [
+            Candidate(f"{number} nearest", replace(base, num_similar=number))
+            for number in fitting or numbers[:1]
+        ]
         return context.choose(candidates, dev).assistant
 
     def _choose_search(
@@ -82,7 +91,7 @@ class SimilarShot(Method):
         for name, search in searches.items():
             hits = search.find([question(row) for row in rows], 1)
             pairs = [(pool[first].output, row.output) for (first, *_), row in zip(hits, rows, strict=True)]
-            if task.kind == "classify" and not task.several:
+            if task.has_one_label:
                 scores = [float(answer == expected) for answer, expected in pairs]
             else:  # the share of characters in common, 0 to 1
                 scores = [ratio(answer, expected) / 100 for answer, expected in pairs]

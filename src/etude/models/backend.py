@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from itertools import takewhile
 from typing import Literal, Protocol
 
+from etude.errors import ModelError
 from etude.types import Batch, Completion, Message, Model, Request, Sampling, TokenScore
 
 MAX_ROWS = 32
@@ -38,6 +39,15 @@ CAPABILITIES: Mapping[Capability, str] = {
     "concurrent": "answer several threads at once",
     "live": "generate many answers at once that start and end at any time",
 }
+
+
+def check_length(model: Model, request: str, num_tokens: int, max_tokens: int) -> None:
+    """Raise ModelError if a request, by its name in the error, and its answer are longer than the model's context."""
+    if num_tokens + max_tokens > model.context:
+        raise ModelError(
+            f"{request} has {num_tokens} tokens and its answer may have {max_tokens}; {model.name} reads at most "
+            f"{model.context} in total. Shorten it, give fewer examples, or lower max_tokens."
+        )
 
 
 class BatchedModel(ABC):

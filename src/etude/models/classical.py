@@ -7,6 +7,7 @@ safetensors; nothing is pickled. One temperature, fitted on held-out rows, conve
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -44,6 +45,10 @@ TFIDF_OPTIONS: tuple[dict[str, Any], ...] = (
 INVERSE_PENALTY = 10.0
 
 
+Prepared = tuple[Any, Any]
+"""Features or an Encoder, and its matrix of some texts, shape (texts, features)."""
+
+
 class Predictor(Protocol):
     """The part that differs between these models."""
 
@@ -71,9 +76,8 @@ class ClassicalModel(BatchedModel):
         texts = [request.messages[-1].content for request in requests]
         spreads: list[dict[str, float]] = [{} for _ in texts]
         if isinstance(self.predictor, Linear):
-            logs = self.predictor.compute_log_probabilities(texts)
+            logs, predictions = self.predictor.answer(texts)
             spreads = [dict(zip(self.predictor.labels, row, strict=True)) for row in logs.tolist()]
-            predictions = self.predictor.decide(logs)
         else:
             predictions = self.predictor.predict(texts)
         seconds = (time.perf_counter() - started) / len(requests)
@@ -178,6 +182,10 @@ class Linear:
     """Shape (labels, features)."""
     intercepts: NDArray[np.float32]
     temperature: float = 1.0
+    halves: tuple[Linear, ...] = field(default=(), kw_only=True)
+    """Calibrated on one half of the held-out rows each; they answer the other half. Their weights are not used."""
+    held_out: frozenset[str] = field(default=frozenset(), kw_only=True)
+    """Digests of the held-out texts."""
 
     @classmethod
     def fit(
@@ -187,9 +195,15 @@ class Linear:
         seed: int,
         temperature: float = 1.0,
         encoder: Encoder | None = None,
+        prepared: Prepared | None = None,
     ) -> Linear:
-        """Fit on at least two distinct labels, over the vectors of `encoder` if there is one, else over TF-IDF."""
-        features, rows = (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
+        """Fit over the vectors of `encoder` if there is one, else over TF-IDF. `prepared` saves computing the features
+        again. With a single label, it is the answer to every text."""
+        features, rows = prepared or prepare_features(texts, encoder)
+        if len(set(labels)) == 1:
+            return cls(
+                (labels[0],), features, np.zeros((1, rows.shape[1]), np.float32), np.zeros(1, np.float32)
+            )
         model = create_classifier(seed, encoder)
         model.fit(rows, labels)
         coefficients, intercepts = model.coef_, model.intercept_
@@ -218,18 +232,49 @@ class Linear:
         numbers = {label: number for number, label in enumerate(self.labels)}
         return np.array([numbers[output] for output in outputs])
 
-    def calibrate(self, texts: Sequence[str], labels: Sequence[str]) -> Linear:
-        """Return the classifier with what is fitted on held-out rows: here the temperature."""
-        return replace(self, temperature=self.fit_temperature(texts, labels))
+    def list_targets(self, outputs: Sequence[str]) -> list[tuple[slice, NDArray[Any]]]:
+        """Return what training compares the margins with: columns of the margins, and the `encode_labels` of these."""
+        return [(slice(None), self.encode_labels(outputs))]
 
-    def fit_temperature(self, texts: Sequence[str], labels: Sequence[str]) -> float:
+    def calibrate(self, texts: Sequence[str], labels: Sequence[str]) -> Linear:
+        """Return the classifier with what is fitted on held-out rows, if there are any: here the temperature.
+
+        If more than the temperature is fitted, answers to these rows are given by what is fitted on the other half of
+        them, so that they measure the classifier fairly.
+        """
+        if not texts:
+            return self
+        margins, digests = self.compute_margins(texts), [*map(_digest, texts)]
+        halves = []
+        for half in (0, 1) if self.chooses_rules else ():
+            rows = [row for row, digest in enumerate(digests) if int(digest, 16) % 2 != half]
+            halves.append(
+                self.calibrate_margins(margins[rows], [labels[row] for row in rows]) if rows else self
+            )
+        fitted = self.calibrate_margins(margins, labels)
+        return replace(fitted, halves=tuple(halves), held_out=frozenset(digests) if halves else frozenset())
+
+    @property
+    def chooses_rules(self) -> bool:
+        """Whether held-out rows decide how an answer follows from the probabilities."""
+        return self.calibrated != ("temperature",)
+
+    def calibrate_margins(self, margins: NDArray[np.float32], labels: Sequence[str]) -> Linear:
+        """Do what `calibrate` does, from the margins of the rows."""
+        return replace(self, temperature=self.fit_temperature(margins, labels))
+
+    def copy_calibration(self, other: Linear) -> Self:
+        """Return this classifier with what another one of its kind has fitted on held-out rows."""
+        return replace(self, **{name: getattr(other, name) for name in self.calibrated})
+
+    def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:
         """Find the temperature with the smallest log-loss on held-out rows; labels that training had not are
         skipped."""
         index = {label: number for number, label in enumerate(self.labels)}
         rows = [row for row, label in enumerate(labels) if label in index]
         if not rows:
             return self.temperature
-        margins = self.compute_margins([texts[row] for row in rows])
+        margins = margins[rows]
         gold = np.array([index[labels[row]] for row in rows])
 
         def loss(log_temperature: float) -> float:
@@ -240,12 +285,31 @@ class Linear:
 
     def compute_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Compute the log-probability of every label, shape (texts, labels)."""
-        logs: NDArray[np.float32] = log_softmax(self.compute_margins(texts) / self.temperature, axis=1)
+        return self.to_log_probabilities(self.compute_margins(texts))
+
+    def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert margins to the log-probability of every label."""
+        logs: NDArray[np.float32] = log_softmax(margins / self.temperature, axis=1)
         return logs
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return the answer to each text and its log-probability."""
-        return self.decide(self.compute_log_probabilities(texts))
+        return self.answer(texts)[1]
+
+    def answer(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[tuple[str, float]]]:
+        """Return the log-probability of every label, and what `predict` returns."""
+        margins = self.compute_margins(texts)
+        logs = self.to_log_probabilities(margins)
+        answers = self.decide(logs)
+        digests = [_digest(text) if self.halves else "" for text in texts]
+        for number, half in enumerate(self.halves):
+            rows = [
+                row for row, one in enumerate(digests) if one in self.held_out and int(one, 16) % 2 == number
+            ]
+            logs[rows] = half.to_log_probabilities(margins[rows])
+            for row, answer in zip(rows, half.decide(logs[rows]), strict=True):
+                answers[row] = answer
+        return logs, answers
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
         """Return the likeliest label of each row of log-probabilities with its own."""
@@ -263,13 +327,31 @@ class Linear:
             encoder = {"name": self.features.name, "tuned": self.features.is_tuned}
             if self.features.is_tuned:
                 self.features.save(folder / "encoder")
-        extras = {name: getattr(self, name) for name in self.extras}
-        header = {"labels": self.labels, "temperature": self.temperature, "encoder": encoder, **extras}
-        write_header(folder, self.kind, **header)
+        halves = [half.describe() for half in self.halves]
+        cross = {"halves": halves, "held_out": sorted(self.held_out)} if halves else {}
+        write_header(folder, self.kind, encoder=encoder, **self.describe(), **cross)
         save_file(
             {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
             folder / "weights.safetensors",
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields that `save` writes as JSON."""
+        extras = {name: getattr(self, name) for name in self.extras}
+        return {"labels": self.labels, "temperature": self.temperature, **extras}
+
+    @classmethod
+    def restore(
+        cls,
+        header: dict[str, Any],
+        features: Features | Encoder,
+        coefficients: NDArray[np.float32],
+        intercepts: NDArray[np.float32],
+    ) -> Self:
+        """Build a classifier from what `describe` returned, and its weights."""
+        extras = {name: header[name] for name in cls.extras}
+        labels = tuple(header["labels"])
+        return cls(labels, features, coefficients, intercepts, header["temperature"], **extras)
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Self:
@@ -282,14 +364,20 @@ class Linear:
             features = models.load_encoder(header["encoder"]["name"], folder / "encoder")
         else:
             features = models.load_shared_encoder(header["encoder"]["name"])
-        return cls(
-            tuple(header["labels"]),
-            features,
-            tensors["coefficients"],
-            tensors["intercepts"],
-            header["temperature"],
-            **{name: header[name] for name in cls.extras},
+        weights = features, tensors["coefficients"], tensors["intercepts"]
+        halves = tuple(cls.restore(half, *weights) for half in header.get("halves", ()))
+        return replace(
+            cls.restore(header, *weights), halves=halves, held_out=frozenset(header.get("held_out", ()))
         )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def prepare_features(texts: Sequence[str], encoder: Encoder | None) -> Prepared:
+    """Return the encoder and its vectors of the texts; without an encoder, TF-IDF features fitted on them."""
+    return (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
 
 
 def create_classifier(seed: int, encoder: Encoder | None) -> Any:
@@ -369,6 +457,7 @@ def load_predictor(folder: Path, models: Models) -> Predictor:
         "linear": Linear.load,
         "label_heads": import_lazily("etude.models.label_heads:load_label_heads"),
         "score_heads": import_lazily("etude.models.label_heads:load_score_heads"),
+        "question_heads": import_lazily("etude.models.question_heads:load_question_heads"),
         "gazetteer": import_lazily("etude.models.gazetteer:load_gazetteer"),
         "tagger": import_lazily("etude.models.local.tagger:load_tagger"),
     }

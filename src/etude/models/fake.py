@@ -61,11 +61,7 @@ class FakeModel(backend.BatchedModel):
         """Answer in batches of 8 in the order of the list. Raises ModelError if a request is too long."""
         prompts = [self.render_text(request.messages).split() for request in requests]
         for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-            if len(prompt) + request.max_tokens > self.context:
-                raise ModelError(
-                    f"Request {number} has {len(prompt)} tokens and its answer may have {request.max_tokens}; "
-                    f"{self.name} reads at most {self.context} in total. Shorten it or lower max_tokens."
-                )
+            backend.check_length(self, f"Request {number}", len(prompt), request.max_tokens)
         shared = backend.count_shared_tokens(prompts)
         for batch in super().batches(requests, done):
             completions = (replace(completion, cached_tokens=shared) for completion in batch.completions)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
-from etude.models.classical import Features, Linear, create_classifier
+from etude.models.classical import Linear, Prepared, create_classifier, prepare_features
 from etude.stats import make_kappa_sample
+from etude.stats.sample import encode_label_lists
 from etude.text.label_lists import join_labels, measure_overlap, split_labels
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ class BinaryHeads(Linear):
         targets: NDArray[np.float32],
         seed: int,
         encoder: Encoder | None,
+        prepared: Prepared | None = None,
         **values: Any,
     ) -> Self:
         """Fit a model for each column of `targets`, shape (texts, heads), of 0 and 1."""
-        features, rows = (encoder, encoder.embed(texts)) if encoder else Features.fit(texts)
+        features, rows = prepared or prepare_features(texts, encoder)
         coefficients = np.zeros((targets.shape[1], rows.shape[1]), np.float32)
         # Without rows of both kinds, a head can learn only their frequency.
         shares = (targets.sum(axis=0) + 0.5) / (len(texts) + 1)
@@ -60,15 +62,13 @@ class BinaryHeads(Linear):
             coefficients[head], intercepts[head] = model.coef_[0], model.intercept_[0]
         return cls(tuple(labels), features, coefficients, intercepts, **values)
 
-    def compute_chances(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Compute the probability of yes, shape (texts, heads)."""
-        return np.asarray(expit(self.compute_margins(texts).astype(np.float64) / self.temperature))
+    def to_chances(self, margins: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Convert margins to the probability of yes, shape (texts, heads)."""
+        return np.asarray(expit(margins.astype(np.float64) / self.temperature))
 
-    def fit_temperature(self, texts: Sequence[str], labels: Sequence[str]) -> float:
+    def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:
         """Find the temperature with the smallest log-loss over all heads."""
-        if not texts:
-            return self.temperature
-        signed = self.compute_margins(texts) * (2 * self.encode_labels(labels) - 1)
+        signed = margins * (2 * self.encode_labels(labels) - 1)
         result = minimize_scalar(
             lambda log: -float(log_expit(signed / np.exp(log)).mean()), bounds=(-4.0, 4.0), method="bounded"
         )
@@ -96,23 +96,23 @@ class LabelHeads(BinaryHeads):
         lists = [split_labels(output) for output in outputs]
         labels = sorted({label for labels in lists for label in labels})
         min_labels = int(all(lists))
-        return cls.fit_targets(
-            texts, labels, _encode_lists(lists, labels), seed, encoder, min_labels=min_labels
-        )
+        targets = encode_label_lists(lists, labels).astype(np.float32)
+        return cls.fit_targets(texts, labels, targets, seed, encoder, min_labels=min_labels)
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
         """Return 1 for each label of a row, shape (rows, labels); labels that training had not are left out."""
-        return _encode_lists([split_labels(output) for output in outputs], self.labels)
+        return encode_label_lists(list(map(split_labels, outputs)), self.labels).astype(np.float32)
 
-    def compute_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Compute the log-probability that each label applies, shape (texts, labels)."""
-        return np.log(np.maximum(self.compute_chances(texts), TINY)).astype(np.float32)
+    def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert margins to the log-probability that each label applies, shape (texts, labels)."""
+        return np.log(np.maximum(self.to_chances(margins), TINY)).astype(np.float32)
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
         """Return the labels that apply as one text, and the log-probability that all are right, as if they were
         independent."""
         chances = np.exp(logs.astype(np.float64))
-        applies = chances >= self._list_thresholds()
+        shared = self.thresholds.get("", 0.5)
+        applies = chances >= np.array([self.thresholds.get(label, shared) for label in self.labels])
         if self.min_labels:
             applies[np.arange(len(chances)), chances.argmax(axis=1)] |= ~applies.any(axis=1)
         sure = np.log(np.maximum(np.where(applies, chances, 1 - chances), TINY)).sum(axis=1)
@@ -121,13 +121,11 @@ class LabelHeads(BinaryHeads):
             for row, log in zip(applies, sure, strict=True)
         ]
 
-    def calibrate(self, texts: Sequence[str], outputs: Sequence[str]) -> LabelHeads:
+    def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> LabelHeads:
         """Fit temperature and thresholds on held-out rows. A label's threshold has its largest F1. The shared
         threshold of labels in few rows is the one with which rows agree best with their lists."""
-        if not texts:
-            return self
-        heads = replace(self, temperature=self.fit_temperature(texts, outputs))
-        chances, targets = heads.compute_chances(texts), self.encode_labels(outputs).astype(bool)
+        heads = replace(self, temperature=self.fit_temperature(margins, outputs))
+        chances, targets = heads.to_chances(margins), self.encode_labels(outputs).astype(bool)
         gold = [split_labels(output) for output in outputs]
 
         def score_shared(threshold: float) -> float:
@@ -149,10 +147,6 @@ class LabelHeads(BinaryHeads):
 
             thresholds[self.labels[label]] = _choose_best(score_label)
         return replace(heads, thresholds=thresholds)
-
-    def _list_thresholds(self) -> NDArray[np.float64]:
-        shared = self.thresholds.get("", 0.5)
-        return np.array([self.thresholds.get(label, shared) for label in self.labels])
 
 
 @dataclass
@@ -177,29 +171,28 @@ class ScoreHeads(BinaryHeads):
         seed: int,
         temperature: float = 1.0,
         encoder: Encoder | None = None,
+        prepared: Prepared | None = None,
     ) -> ScoreHeads:
         """Fit on scores. Each is a value of `scale`, which is ordered from the lowest to the highest."""
         targets = _encode_scores(scores, scale)
-        return cls.fit_targets(texts, scale, targets, seed, encoder, temperature=temperature)
+        return cls.fit_targets(texts, scale, targets, seed, encoder, prepared, temperature=temperature)
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
         """Return 1 for each step below the score, shape (rows, labels - 1)."""
         return _encode_scores(outputs, self.labels)
 
-    def compute_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Compute the log-probability of every score, shape (texts, labels)."""
+    def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert margins to the log-probability of every score, shape (texts, labels)."""
         # A score above a step is also above all lower steps.
-        above = np.minimum.accumulate(self.compute_chances(texts), axis=1)
+        above = np.minimum.accumulate(self.to_chances(margins), axis=1)
         ends = np.ones((len(above), 1)), np.zeros((len(above), 1))
         chances = -np.diff(np.hstack([ends[0], above, ends[1]])) + TINY
         return np.asarray(np.log(chances / chances.sum(axis=1, keepdims=True)), np.float32)
 
-    def calibrate(self, texts: Sequence[str], outputs: Sequence[str]) -> ScoreHeads:
+    def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> ScoreHeads:
         """Fit the temperature on held-out rows, and choose the rule with the best kappa; the first of equal ones."""
-        if not texts:
-            return self
-        heads = replace(self, temperature=self.fit_temperature(texts, outputs))
-        logs, gold = heads.compute_log_probabilities(texts), [self.labels.index(output) for output in outputs]
+        heads = replace(self, temperature=self.fit_temperature(margins, outputs))
+        logs, gold = heads.to_log_probabilities(margins), [self.labels.index(output) for output in outputs]
         kappas = {name: make_kappa_sample(gold, decide(np.exp(logs))).value for name, decide in RULES.items()}
         return replace(heads, rule=max(kappas, key=lambda name: kappas[name]))
 
@@ -210,14 +203,6 @@ class ScoreHeads(BinaryHeads):
 
 
 load_label_heads, load_score_heads = LabelHeads.load, ScoreHeads.load
-
-
-def _encode_lists(lists: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.float32]:
-    numbers = {label: number for number, label in enumerate(labels)}
-    targets = np.zeros((len(lists), len(labels)), np.float32)
-    for row, row_labels in enumerate(lists):
-        targets[row, [numbers[label] for label in row_labels if label in numbers]] = 1
-    return targets
 
 
 def _encode_scores(scores: Sequence[str], scale: Sequence[str]) -> NDArray[np.float32]:

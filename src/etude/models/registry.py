@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from etude.cluster import THIS_PROCESS, Workers
 from etude.errors import MissingExtraError, ModelError
 from etude.models import endpoint, weights
 from etude.models.backend import CAPABILITIES, Capability, ConcurrentModel
@@ -39,6 +40,8 @@ class Models:
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
         self.endpoints, self.journal = endpoints or {}, journal
+        self.workers: Workers = THIS_PROCESS
+        """They answer requests, except those to services, which are asked from this process."""
         self.notes: dict[str, None] = {}
         """Sentences about the models for readers of the answers, each sentence once."""
         self.expected: Sequence[ModelRef] = ()
@@ -124,6 +127,12 @@ class Models:
         """Drop one model. Its memory is freed when nothing else refers to it."""
         self._models.pop(ref, None)
 
+    def keep_only(self, ref: ModelRef) -> None:
+        """Drop the models with another adapter."""
+        self._models = {
+            other: model for other, model in self._models.items() if other == ref or not other.adapter
+        }
+
     def clear(self) -> None:
         """Drop every model in this process. Models of services stay, because they count requests."""
         self._models = {ref: model for ref, model in self._models.items() if isinstance(model, RemoteModel)}
@@ -194,6 +203,17 @@ BACKENDS: list[Backend] = [
         check_name=urls.explain_url,
         title=urls.format_endpoint,
         service=endpoint.describe_service,
+    ),
+    Backend(
+        "served",
+        "not for `model:`; `engine: URL#NAME`, a server with the base's weights that takes adapters, such as vLLM",
+        lambda name: name.startswith(urls.SERVED),
+        import_lazily("etude.models.endpoint.served:load"),
+        ("generate", "sample", "stream", "concurrent"),
+        tries=("choices", "grammar"),
+        check_name=lambda name, key: f"write the base under {key}:, and the server under engine:.",
+        title=lambda name: urls.format_endpoint(urls.split_served(name)[1]),
+        service=lambda name, endpoints: endpoint.describe_service(urls.split_served(name)[1], endpoints),
     ),
     Backend(
         "decisions",

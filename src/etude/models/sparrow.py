@@ -6,7 +6,12 @@ from typing import Any
 
 from etude.errors import ModelError
 from etude.models.backend import BatchedModel
-from etude.models.decision_question import build_completion, build_question
+from etude.models.decision_question import (
+    TypedQuestion,
+    build_completion,
+    join_completions,
+    list_questions,
+)
 from etude.models.registry import Models
 from etude.types import Completion, ModelRef, Request, join_turns
 
@@ -28,17 +33,28 @@ class SparrowModel(BatchedModel):
         return [self._ask(request) for request in requests]
 
     def _ask(self, request: Request) -> Completion:
-        started, question = time.perf_counter(), build_question(request)
-        body: dict[str, Any] = {"type": "noul", "instructions": question.instructions}
-        if question.kind == "choice":
-            criteria = {label: question.descriptions.get(label, "") for label in question.choices}
-            body |= {"type": "choice", "criteria": criteria}
-        answer = self.decider.ask(join_turns(question.turns), {"label": body})["label"]
-        if question.kind == "predicate":
-            probabilities = dict(zip(question.choices, (answer["noul"], 1 - answer["noul"]), strict=True))
-        else:
-            probabilities = answer["probabilities"]
-        return build_completion(probabilities, time.perf_counter() - started)
+        started, questions = time.perf_counter(), list_questions(request)
+        bodies = {question.name: _build_body(question) for question in questions}
+        answers = self.decider.ask(join_turns(questions[0].turns), bodies)
+        seconds = time.perf_counter() - started
+        completions = []
+        for question in questions:
+            answer = answers[question.name]
+            holds = answer.get("noul")
+            shares = answer["probabilities"].values() if holds is None else (holds, 1 - holds)
+            completions.append(build_completion(dict(zip(question.choices, shares, strict=True)), seconds))
+        return join_completions([*bodies], completions) if request.questions else completions[0]
+
+
+def _build_body(question: TypedQuestion) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": "noul", "instructions": question.instructions}
+    if question.kind == "choice":
+        criteria = {label: question.descriptions.get(label, "") for label in question.choices}
+        return {**body, "type": "choice", "criteria": criteria}
+    if question.kind == "score":
+        levels = [question.descriptions.get(label, label) for label in question.choices]
+        return {**body, "type": "score", "criteria": levels}
+    return body
 
 
 def load(ref: ModelRef, models: Models) -> SparrowModel:

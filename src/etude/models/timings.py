@@ -44,18 +44,15 @@ def measure_once(subject: Sequence[object], measure: Callable[[], Sequence[float
     started, cpu_started = time.perf_counter(), time.process_time()
     values = list(measure())
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    if seconds >= MIN_SECONDS and cpu_seconds >= MIN_CPU_SHARE * _count_threads() * seconds:
+    torch = sys.modules.get("torch")
+    num_threads = torch.get_num_threads() if torch and not torch.cuda.is_available() else 1
+    if seconds >= MIN_SECONDS and cpu_seconds >= MIN_CPU_SHARE * num_threads * seconds:
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             with hold_lock(file):
                 kept = list({**_read(file), key: values}.items())[-MAX_KEPT:]
                 write_json(file, dict(kept))
     return values
-
-
-def _count_threads() -> int:
-    torch = sys.modules.get("torch")
-    return torch.get_num_threads() if torch and not torch.cuda.is_available() else 1
 
 
 def _read(file: Path) -> dict[str, list[float]]:

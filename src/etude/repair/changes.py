@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from types import MappingProxyType
 
-from etude.checks.rows.damaged_text import MAX_LEFTOVER_SHARE, fix_encoding, remove_markup
+from etude.checks.rows.damaged_text import fix_encoding, is_leftover, remove_markup
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.data.formats.columns import list_columns
 from etude.errors import InputError, Issue
@@ -55,19 +55,15 @@ def plan_changes(
     repairs: list[Repair] = [("encoding", fix_encoding)] if is_wanted("encoding") else []
 
     # First pass over the rows: collect all personal values before any of them is masked.
-    # Copies of a row count once, as in the check: they are left out below, and the share must stay the same.
-    distinct, with_markup = set[int](), set[int]()
+    has_markup = dict[int, bool]()
     for draft in drafts if personal.kinds or is_wanted("markup") else ():
         if draft.id:
-            digest = hash(
-                tuple(map(draft.current.get_text, draft.current.input_paths + draft.current.answer_paths))
-            )
-            distinct.add(digest)
-            if draft.has_markup:
-                with_markup.add(digest)
+            row = draft.current
+            texts = tuple(map(row.get_text, row.input_paths + row.answer_paths))
+            has_markup[hash(texts)] = draft.has_markup
         personal.collect(draft, repairs)
     personal.close()
-    if is_wanted("markup") and len(with_markup) <= MAX_LEFTOVER_SHARE * len(distinct):
+    if is_wanted("markup") and is_leftover(has_markup):
         repairs.append(("markup", remove_markup))
 
     # Second pass: fix the rows in batches.

@@ -22,7 +22,9 @@ from etude.data.formats import turns as turn_format
 from etude.errors import InputError, Issue
 from etude.privacy import find
 from etude.task import RowSource
-from etude.types import Kind
+from etude.task.questions import split_answers
+from etude.text.label_lists import YES_OR_NO
+from etude.types import Kind, TaskQuestion
 
 # Keys and indices that lead to a text in the cells of a row, such as ("messages", 0, "content")
 CellPath = tuple[str | int, ...]
@@ -49,6 +51,15 @@ class EditableRow:
     table: row_reader.TableFormat | None = field(repr=False)
     encoded_turns: Mapping[str, str] = field(default_factory=dict)
     """Column whose turns are JSON inside a text -> that text; `cells` has the parsed turns."""
+    questions: tuple[TaskQuestion, ...] = ()
+    """The questions whose answers have a column each."""
+
+    def place_answer(self, output: str) -> dict[CellPath, str]:
+        """Return the texts, by their paths, that make `output` the answer; empty if the row has no place for it."""
+        if not self.questions:
+            return {path: output for path in self.answer_paths[:1]}
+        answers = split_answers(output)
+        return {(each.column,): answers[each.name] for each in self.questions if each.column in self.cells}
 
     def get_text(self, path: CellPath) -> str:
         """Return the text at a path, or any other value as JSON."""
@@ -115,7 +126,8 @@ def _to_editable_row(
     other_paths = tuple(_list_other_paths(cells, (), {*input_paths, *answer_paths}, columns.system))
     joint = "\n" if any(len(path) > 1 for path in input_paths) else "\n\n"
     paths = (input_paths, answer_paths, other_paths)
-    return EditableRow(row.line, row.last_line, raw, cells, *paths, joint, table, encoded_turns)
+    questions = columns.questions if columns.answer_columns else ()
+    return EditableRow(row.line, row.last_line, raw, cells, *paths, joint, table, encoded_turns, questions)
 
 
 def create_row(template: EditableRow, cells: Mapping[str, Any]) -> bytes | None:
@@ -153,8 +165,10 @@ def _list_answer_paths(cells: Mapping[str, Any], columns: RowSource) -> Iterator
         name = str(columns.output)
         paths = _list_turn_paths({name: [turn_format.unwrap_single_turn(content)]}, name, slice(None))
         yield from paths if isinstance(content, list) else ((path[0], *path[2:]) for path in paths)
-    elif cells.get(str(columns.output)) is not None:
-        yield (str(columns.output),)
+    else:
+        for name in columns.answer_columns or (str(columns.output),):
+            if cells.get(name) is not None:
+                yield (name,)
     for name in columns.references:
         value = cells.get(name)
         if isinstance(value, list):
@@ -231,13 +245,21 @@ def _set_text(cells: Any, path: CellPath, text: str) -> None:
     """Set the text at a path. A number stays a number: it is not replaced by a text that is not JSON."""
     *outer_keys, key = path
     inner = reduce(lambda outer, outer_key: outer[outer_key], outer_keys, cells)
-    if isinstance(inner[key], str):
-        inner[key] = text
-        return
+    value = convert_cell(text, inner[key])
+    if isinstance(inner[key], str) or not isinstance(value, str):
+        inner[key] = value
+
+
+def convert_cell(text: str, example: Any) -> Any:
+    """Convert a text to a value for a cell of the same column as `example`; a text that is not JSON stays a text."""
+    if isinstance(example, str):
+        return text
+    if isinstance(example, bool) and text in YES_OR_NO.values():
+        return text == YES_OR_NO["true"]
     try:
-        inner[key] = json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return
+        return text
 
 
 def _dump_like(value: Any, template: str) -> str:

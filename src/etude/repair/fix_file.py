@@ -23,7 +23,7 @@ from etude.repair import change_log
 from etude.repair.change_log import Change, ChangeList, FixFiles, FixLog
 from etude.repair.changes import plan_changes
 from etude.task import Task, load_task
-from etude.text.label_lists import join_labels
+from etude.task.questions import join_answers
 from etude.types import Example
 
 # Means all rows, in place of the names of rows
@@ -255,7 +255,8 @@ def format_source_line(task: Task, file: Path) -> str:
 
 
 def read_corrected_labels(file: Path, examples: Iterable[Example], task: Task) -> dict[str, str]:
-    """Return row id -> corrected label or list of labels; if the task names none, all labels of the examples are valid.
+    """Return row id -> corrected label, list of labels or answers to all questions; all labels of the examples and of
+    the task are valid.
 
     Raises InputError for unknown ids, for labels that have changed after the worklist was written, and for invalid
     labels.
@@ -264,13 +265,14 @@ def read_corrected_labels(file: Path, examples: Iterable[Example], task: Task) -
     rows = {row.id: row for row in examples}
     labels: Collection[str] = task.contract.labels if task.contract else ()
     labels = labels or {label for row in rows.values() for label in task.list_labels(row.output)}
+    labels = {*labels, *(join_answers({one.name: label}) for one in task.questions for label in one.labels)}
     for row in raw_rows.read_raw_rows(reader):
         texts = [str(row.cells.get(column) or "").strip() for column in WORKLIST_COLUMNS]
         row_id, old_label, new_label = texts[0], texts[3], texts[5]
         if not new_label or new_label == old_label:
             continue
-        new_labels = task.list_labels(new_label)
-        corrected[row_id] = join_labels(new_labels) if task.several else new_label
+        new_labels = task.list_labels(task.examples.tidy(new_label))
+        corrected[row_id] = task.examples.tidy(new_label)
         unknown = [label for label in new_labels if label not in labels]
         if row_id not in rows or rows[row_id].output != old_label:
             message = "the examples have no row with this id and label"

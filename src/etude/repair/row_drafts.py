@@ -86,10 +86,10 @@ class RowDraft:
         """Set another label; None changes nothing."""
         if label is None:
             return
-        if not self.current.answer_paths:
+        if texts := self.current.place_answer(label):
+            self._write(texts, ["wrong_label"])
+        else:
             self.has_unwritten = True
-        elif self.current.get_text(self.current.answer_paths[0]) != label:
-            self._write({self.current.answer_paths[0]: label}, ["wrong_label"])
 
     def repair(self, repairs: Sequence[Repair]) -> None:
         """Repair each text until nothing changes. A repair that would make a text empty is not made."""

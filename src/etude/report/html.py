@@ -56,6 +56,7 @@ def render_html(report: contents.Report) -> str:
             evidence=evidence,
             learning=pictures.draw_learning_curve(evidence) if evidence else None,
             costs=pictures.draw_costs(break_even) if break_even else None,
+            draw_risk=pictures.draw_risk,
             tags=_group_by_tag(report.verdict) if report.verdict else {},
             failures=failures,
             labels={method.name: method.label for method in report.methods},

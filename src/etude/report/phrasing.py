@@ -8,7 +8,7 @@ from etude.base import formatting
 from etude.base import formatting as wording
 from etude.metrics import LABELS, MEAN_ERROR
 from etude.report.contents import MethodView, Report
-from etude.runs.details import ClassResult
+from etude.runs.details import ClassResult, Details
 from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
 from etude.stats import ALPHA
 from etude.types import Estimate
@@ -19,6 +19,7 @@ EQUALS = f"{SPACE}={SPACE}"
 STATUS_MARKS = {
     "among the best": "\u25cf",
     "worse": "\u25bc",
+    "worse on dev": "\u25bc",
     "undecided": "\u25c6",
     "not measured enough": "\u25c6",
     "failed": "\u2718",
@@ -45,6 +46,17 @@ RELIABILITY_NOTE = (
     "probabilities before recalibration on dev."
 )
 COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
+HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confident if right")
+HANDOVER_NOTE = (
+    "On test. A method hands over questions if it is not confident enough, so that few of its answers are wrong. The "
+    "last column shows how often a right answer has more confidence than a wrong one (AUROC); 50% is chance."
+)
+RISK_NOTE = (
+    "Horizontal axis: share of the test rows that are answered, the most confident first. Vertical axis: share of these "
+    "answers that are wrong. The point is the threshold chosen on dev, with its 95% interval; the dotted line is the "
+    "share that the task allows."
+)
+UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
 CLASSES_NOTE = (
     "On test. For each label: the share of its rows that were answered with it, and the wrong labels that its other "
     "rows got, with their numbers."
@@ -107,7 +119,7 @@ def format_metric(report: Report) -> str:
 def list_other_metrics(report: Report) -> dict[str, str]:
     """Map the names of the other metrics to their labels; empty before the test."""
     names = dict.fromkeys(name for method in report.methods for name in method.other_metrics)
-    return {name: capitalize(LABELS[name]) for name in names}
+    return {name: capitalize(LABELS.get(name, name)) for name in names}
 
 
 def format_seconds(value: float | None) -> str:
@@ -411,6 +423,33 @@ def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
         )
         for name, method in (result.methods if result else {}).items()
     ]
+
+
+def list_handover_rows(report: Report) -> list[tuple[str, ...]]:
+    """List each method that can hand over, with what it answers itself; empty without `handover:`."""
+    return [
+        (
+            name,
+            format_estimate(result.answered),
+            format_estimate(result.wrong) if result.wrong else "",
+            format_estimate(result.auroc),
+        )
+        for name, details in _get_details(report)
+        if (result := details.handover)
+    ]
+
+
+def list_unanswerable_rows(report: Report) -> list[tuple[str, ...]]:
+    """List each method with how often it answers what the documents do not say, and the reverse."""
+    return [
+        (name, *(format_estimate(rate) if rate else "" for rate in (result.answered, result.refused)))
+        for name, details in _get_details(report)
+        if (result := details.unanswerable)
+    ]
+
+
+def _get_details(report: Report) -> list[tuple[str, Details]]:
+    return list(report.verdict.details.items()) if report.verdict else []
 
 
 def list_calibration_sentences(report: Report) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from etude.report.contents import LossCurve, Report
+from etude.runs.details import HandoverResult
 from etude.runs.verdict import BreakEven, Evidence
 
 MAX_POINTS = 400  # In a longer training log, each point is the mean of several steps.
@@ -136,6 +137,28 @@ def draw_costs(break_even: BreakEven) -> LineChart:
     return LineChart(
         make_axis([0.0, last], 0.0, last), make_axis([0.0, untuned.y2, tuned.y2], 0.0), (untuned, tuned)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RiskDrawing:
+    """Share of wrong answers over the share of answered rows, ready to draw."""
+
+    x: Axis
+    y: Axis
+    line: str
+    """Points of the curve in a square of 1,000 by 1,000."""
+
+
+def draw_risk(result: HandoverResult) -> RiskDrawing:
+    """Scale the curve of a method that hands over; the axis of wrong answers also shows the share that is allowed."""
+    risks = [1 - point.right for point in result.curve]
+    top = [result.wrong.high] if result.wrong else []
+    y = make_axis([0.0, result.max_wrong, *risks, *top], 0.0, 1.0)
+    points = ((point.share, risk) for point, risk in zip(result.curve, risks, strict=True))
+    line = " ".join(
+        f"{_to_thousandths(SHARES, share)},{1000 - _to_thousandths(y, risk)}" for share, risk in points
+    )
+    return RiskDrawing(SHARES, y, line)
 
 
 def draw_learning_curve(evidence: Evidence) -> LineChart:

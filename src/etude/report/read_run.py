@@ -17,7 +17,7 @@ from etude.metrics import GRADED, restore_metric
 from etude.models.registry import get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
 from etude.runs import Run, training_log
-from etude.runs.details import list_expected
+from etude.runs.details import list_expected, split_line
 from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
 from etude.stats import estimate_sample
@@ -47,6 +47,10 @@ def read_report(run_folder: Path) -> Report:
     metric, decided, split = (run.get(key) or {} for key in ("metric", "decided", "split"))
     split_notes = _to_texts(split.get("notes"))
     findings = _read_lines(run_folder / "findings.jsonl") or run.get("findings") or []
+    num_answered = (verdict and verdict.test_rows.answered) or split.get("test", 0)
+    # For each dev row that a method has answered: method -> its line.
+    dev_rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
+    dev = tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in dev_rows)
     return Report(
         name=run["name"],
         command=run.get("command", "compare"),
@@ -58,7 +62,7 @@ def read_report(run_folder: Path) -> Report:
         margin=run.get("margin", 0.02),
         target=run.get("target"),
         split={side: split.get(side, 0) for side in ("train", "dev", "test")},
-        num_test_answered=_count_answered(run, verdict),
+        num_test_answered=num_answered,
         failed_gates=describe_failed_gates(Run(run_folder), verdict.leaning) if verdict else "",
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
@@ -76,7 +80,7 @@ def read_report(run_folder: Path) -> Report:
         methods=tuple(
             _read_method(run_folder, name, run, verdict, list(predictions[name].values())) for name in names
         ),
-        dev=_join_dev_rows(predictions),
+        dev=dev,
         curve=_read_curve(run_folder, decided.get("tuned")),
     )
 
@@ -134,7 +138,7 @@ def _read_method(
         test=row.estimate if row else None,
         status=row.status if row else "failed" if verdict and name in verdict.failures else None,
         target=verdict.target.mark(row.estimate) if verdict and verdict.target and row else None,
-        learned=method.get("learned"),
+        learned=row.learned if row else method.get("learned"),
         rows_to_decide=row.rows_to_decide if row else None,
         dev=estimate_sample(build_sample(metric, outcomes)) if metric else None,
         cost=verdict.costs.get(name) if verdict else None,
@@ -156,23 +160,11 @@ def _read_method(
 
 def _group_confused(dev: list[Json], several: bool) -> dict[tuple[str, str], tuple[str, ...]]:
     groups: dict[tuple[str, str], tuple[str, ...]] = {}
-    for line in dev:
+    for line in [part for row in dev for part in split_line(row)]:
         for label, _, wrong in list_expected(line, several):
             for answered in wrong:
                 groups[label, answered] = (*groups.get((label, answered), ()), line["input"])
     return groups
-
-
-def _join_dev_rows(predictions: Mapping[str, Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
-    # For each dev row that a method has answered: method -> its line.
-    rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
-    return tuple({name: lines[row] for name, lines in predictions.items() if row in lines} for row in rows)
-
-
-def _count_answered(run: Mapping[str, Any], verdict: Verdict | None) -> int:
-    # The number in the verdict, else all test rows.
-    counted = verdict.test_rows.answered if verdict else None
-    return int(counted or (run.get("split") or {}).get("test", 0))
 
 
 def _read_plan(raw: Mapping[str, Any], taken: float | None) -> PlanSummary:
@@ -196,6 +188,9 @@ def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "Memory": f"{machine['memory_gb']:g} GB" if machine.get("memory_gb") else None,
         "Seed": run.get("seed"),
         **(run.get("packages") or {}),
+        "Tracked by": ": ".join(run["tracked"][key] for key in ("tool", "link"))
+        if "tracked" in run
+        else None,
     }
     return tuple((name, str(value)) for name, value in values.items() if value is not None)
 

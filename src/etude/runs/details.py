@@ -5,25 +5,31 @@ Computed from the test lines of predictions.jsonl. They do not affect the verdic
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from etude.base.files import Json
 from etude.metrics import ValueHits, count_value_hits, to_label
-from etude.stats import estimate, estimate_sample
+from etude.stats import estimate, estimate_known, estimate_sample
 from etude.stats.calibration import (
+    RiskPoint,
     brier_score,
+    compute_risk_coverage,
+    estimate_auroc,
     iter_surest,
     list_reliability,
     measure_calibration_error,
     measure_overconfidence,
 )
 from etude.stats.sample import make_f1_sample, make_ratio_sample
+from etude.task.definition import Handover
+from etude.task.questions import split_answers
 from etude.text.label_lists import split_labels
 from etude.types import Estimate, Kind
 
 NO_LABEL = "(no label)"  # an answer without a label
+MAX_RISK_POINTS = 60  # points of the curve that are kept
 STATED = "stated_confidence"  # key of predictions.jsonl: the confidence before it was recalibrated
 
 
@@ -85,6 +91,33 @@ class ValueScores:
 
 
 @dataclass(frozen=True, slots=True)
+class HandoverResult:
+    """What is handed over, and how many of the other answers are wrong."""
+
+    max_wrong: float
+    """Largest share of wrong answers that the task allows."""
+    answered: Estimate
+    """Share of the rows that are not handed over."""
+    wrong: Estimate | None
+    """Share of their answers that are wrong; None if all rows are handed over."""
+    auroc: Estimate
+    """How often a right answer has a higher score than a wrong one."""
+    curve: tuple[RiskPoint, ...]
+    """For other thresholds, the highest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnanswerableResult:
+    """Answers to questions that the documents do not answer, and the reverse; handed-over answers count too."""
+
+    answered: Estimate | None
+    """Of the rows that should get the answer "not in the documents", the share with another answer; None without
+    rows."""
+    refused: Estimate | None
+    """Of the other rows, the share that gets this answer; None without rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """Details of one method's test answers."""
 
@@ -98,15 +131,67 @@ class Details:
     """For extract: over the values of all fields."""
     constant: str | None = None
     """The answer that every row got; None if answers differ, or if all rows have the same right answer."""
+    handover: HandoverResult | None = None
+    """If the task allows a share of wrong answers, and the method has a confidence."""
+    unanswerable: UnanswerableResult | None = None
+    """If the task has an answer for "not in the documents"."""
 
 
-def compute_details(kind: Kind, lines: Sequence[Json]) -> Details:
+def compute_details(kind: Kind, lines: Sequence[Json], handover: Handover | None = None) -> Details:
     """Compute the details of one method from its test lines, in any order."""
     rows = sorted(lines, key=lambda line: str(line["id"]))
+    details = _compute_by_kind(kind, rows)
+    if handover is None:
+        return details
+    handed_over, unanswerable = _measure_handover(rows, handover), _count_unanswerable(rows, handover)
+    return replace(details, handover=handed_over, unanswerable=unanswerable)
+
+
+def _measure_handover(rows: Sequence[Json], handover: Handover) -> HandoverResult | None:
+    scored_rows = [row for row in rows if row["confidence"] is not None]
+    if handover.wrong is None or not scored_rows:
+        return None
+    scores = [
+        row["confidence"] * (1.0 if "signals" in row else row.get("nearness", 1.0) ** 0.5)
+        for row in scored_rows
+    ]
+    right, units = (
+        [row["score"] >= handover.right for row in scored_rows],
+        [row["unit"] for row in scored_rows],
+    )
+    answered = [not row.get("handed_over") for row in scored_rows]
+    points = compute_risk_coverage(scores, right)
+    step = -(-len(points) // MAX_RISK_POINTS)
+    return HandoverResult(
+        handover.wrong,
+        estimate(answered, units),
+        estimate_known(
+            [not hit if is_given else None for hit, is_given in zip(right, answered, strict=True)], units
+        ),
+        estimate_auroc(scores, right, units),
+        tuple(points[::-1][::step][::-1]),
+    )
+
+
+def _count_unanswerable(rows: Sequence[Json], handover: Handover) -> UnanswerableResult | None:
+    if not handover.unanswerable:
+        return None
+    units = [row["unit"] for row in rows]
+    is_sentence = [handover.is_unanswerable(row["answer"]) for row in rows]
+    is_expected = [handover.is_unanswerable(row["expected"]) for row in rows]
+    pairs = list(zip(is_sentence, is_expected, strict=True))
+    return UnanswerableResult(
+        estimate_known([not said if expected else None for said, expected in pairs], units),
+        estimate_known([None if expected else said for said, expected in pairs], units),
+    )
+
+
+def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
     constant = rows[0]["answer"] if len({row["answer"] for row in rows}) == 1 else None
     if len({row["expected"] for row in rows}) == 1:
         constant = None
     if kind == "classify":
+        rows = [line for row in rows for line in split_line(row)]
         classes, calibration = _count_classes(rows), _measure_calibration(rows)
         return Details(classes=classes, calibration=calibration, constant=constant)
     if kind != "extract":
@@ -120,6 +205,23 @@ def compute_details(kind: Kind, lines: Sequence[Json]) -> Details:
         scores[name] = estimate_sample(make_f1_sample(counts, field_units))
     scores = dict(sorted(scores.items(), key=lambda one: (one[1].value, one[0])))
     return Details(fields=scores, values=_score_values(hits, units), constant=constant)
+
+
+def split_line(line: Json) -> Sequence[Json]:
+    """Return the line of predictions.jsonl as if each of its questions had been asked in a row of its own, with the
+    names of the questions before the labels; the line itself if its row is a single question."""
+    expected = split_answers(line["expected"])
+    answered = split_answers(line["answer"]) if expected else {}
+    return [
+        {
+            **line,
+            "expected": f"{name}: {label}",
+            "value": f"{name}: {answered[name]}" if answered.get(name) else None,
+            "score": float(answered.get(name) == label),
+            "confidence": line.get("confidences", {}).get(name),
+        }
+        for name, label in expected.items()
+    ] or [line]
 
 
 def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:

@@ -54,11 +54,14 @@ EXCLUDED_FIELDS = (
     "handover",
     "limits",
     "engine",
+    "where",
+    "track",
     "evidence",
     "costs",
     "decision_model",
     "several",
     "scale",
+    "questions",
     "judge",
 )
 """Fields of a Task whose own value does not count."""
@@ -99,6 +102,7 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         **({"engine": task.engine} if task.engine != "local" else {}),
         **({"several": True} if task.several else {}),
         **({"scale": task.scale} if task.scale else {}),
+        **({"questions": list(map(asdict, task.questions))} if task.questions else {}),
         **({"evidence": task.evidence} if task.evidence == "full" else {}),
     }
     if judge:

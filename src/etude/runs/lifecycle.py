@@ -99,29 +99,31 @@ def run_to_end(
                 publish(NoteEvent(f"Starting again from scratch. The earlier run is kept as {earlier.name}."))
             # 3. Start run.json or resume it, then work; every step is an event.
             start_record(run, task_run.task, task_run.inputs, publish)
-            publish(RunOpened(run.folder))
-            _run_work(run, lambda: work(run, publish), report, publish)
+            _run_work(run, work, report, publish)
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             report(run.folder)
     return run
 
 
-def _run_work(run: Run, work: Callable[[], None], report: Callable[[Path], object], publish: OnEvent) -> None:
+def _run_work(
+    run: Run, work: Callable[[Run, OnEvent], None], report: Callable[[Path], object], publish: OnEvent
+) -> None:
     """Do the work and write the report. Errors that follow an error are added to it as notes."""
     is_resumed = any(run.folder.glob("methods/*"))  # half-done work of an earlier attempt is kept
     try:
-        work()
+        publish(RunOpened(run.folder))
+        work(run, publish)
         run.update(status="complete")
     except BaseException as error:
         try:
             has_work = is_resumed or run.fitted_methods or any(run.folder.glob("methods/*/train.jsonl"))
             has_requests = (run.folder / REQUESTS).exists()  # answers that need not be asked for again
+            is_error = isinstance(error, Exception)
+            publish(RunEnded("failed", str(error)) if is_error else RunEnded("interrupted"))
             if not has_work and not has_requests and isinstance(error, EtudeError):
                 delete_run(run)
             else:
-                is_error = isinstance(error, Exception)
                 run.update(status="failed" if is_error else "interrupted")
-                publish(RunEnded("failed", str(error)) if is_error else RunEnded("interrupted"))
             if has_work:
                 report(run.folder)
         except (OSError, RunError) as report_error:

@@ -4,22 +4,13 @@ import sys
 import time
 
 from etude.base.formatting import format_percent, format_time
-from etude.runs.events import (
-    BatchAnswered,
-    Event,
-    MethodEnded,
-    MethodFailed,
-    MethodStarted,
-    NoteEvent,
-    OnEvent,
-    StepTrained,
-)
+from etude.runs import events
 
 PAUSE = 5.0
 """Seconds between two lines of progress."""
 
 
-def choose_reporter() -> OnEvent:
+def choose_reporter() -> events.OnEvent:
     """Return a printer of progress in a terminal or a notebook, else a function that does nothing."""
     is_watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return ProgressPrinter() if is_watched else lambda event: None
@@ -32,22 +23,22 @@ class ProgressPrinter:
         """Start to print."""
         self._next_line = time.monotonic() + PAUSE
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         """Print an event that users should see."""
         match event:
-            case NoteEvent(text, detail) if not detail:
+            case events.NoteEvent(text, detail) if not detail:
                 self._print(text)
-            case MethodStarted(method, side):
+            case events.MethodStarted(method, side):
                 self._print(f"{method}: {'fitting' if side == 'dev' else 'answering the test'} ...")
-            case MethodEnded(method, side, estimate):
+            case events.MethodEnded(method, side, estimate):
                 self._print(f"{method}: {format_percent(estimate.value)} on {side}")
-            case MethodFailed(method, reason):
+            case events.MethodFailed(method, reason):
                 self._print(f"{method} failed: {reason}")
-            case BatchAnswered() | StepTrained() if time.monotonic() >= self._next_line:
+            case events.BatchAnswered() | events.StepTrained() if time.monotonic() >= self._next_line:
                 left = f"{format_time(event.remaining_seconds)} left"
                 done = (
                     f"{event.num_answered:,} of {event.num_rows:,} rows"
-                    if isinstance(event, BatchAnswered)
+                    if isinstance(event, events.BatchAnswered)
                     else f"step {event.step:,} of {event.steps:,}, loss {event.loss:.3f}"
                 )
                 self._print(f"{event.method}: {done}, {left}")

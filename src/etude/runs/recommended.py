@@ -62,6 +62,13 @@ def read_input_columns(run: Run | None) -> tuple[str, ...]:
     return load_task(run.task_file, needs_model=False).examples.input
 
 
+def read_where(run: Run | None) -> str:
+    """Read where to work from the current task file of a run; "local" if the file does not exist."""
+    if run is None or not run.task_file.exists():
+        return "local"
+    return load_task(run.task_file, needs_model=False).where
+
+
 def load_endpoints(answering: Assistant, run: Run | None) -> Mapping[str, Endpoint]:
     """Load the settings of endpoints (request rate, limits, prices), for `Models`, from the current task file of an
     assistant's run. None for other models, or without the file. Raises InputError for a task file that cannot be

@@ -18,7 +18,7 @@ from etude.errors import RunError
 from etude.evaluate import ScoredAnswer, get_unit
 from etude.methods.method import Method
 from etude.methods.shared.fit_context import FitContext
-from etude.metrics import Metric
+from etude.metrics import Metric, describe_metric
 from etude.runs import events, fingerprints, openings
 from etude.runs.details import STATED
 from etude.runs.folder import FORMAT, Run, list_siblings
@@ -85,8 +85,8 @@ def write_data_record(
         fingerprints={"examples": split.train.fingerprint, "test": split.test.fingerprint},
         split={**count_sides(split), "notes": list(split.notes)},
         metric={
-            **{key: getattr(metric, key) for key in ("name", "label", "reason", "contract_only")},
-            **{key: getattr(metric, key) for key in ("scale", "several") if getattr(metric, key)},
+            **{key: getattr(metric, key) for key in ("label", "reason", "contract_only")},
+            **describe_metric(metric),
         },
         chats=any(example.input[-1].content != example.text for side in sides for example in side),
         # Rows of one group count once in statistics.
@@ -120,7 +120,9 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
         "failures": list(answer.failures),
         "confidence": answer.confidence,
         **({} if answer.stated_confidence is None else {STATED: answer.stated_confidence}),
+        **({"confidences": dict(answer.confidences)} if answer.confidences else {}),
         **({} if answer.nearness is None else {"nearness": answer.nearness}),
+        **({"signals": dict(answer.signals)} if answer.signals else {}),
         "truncated": answer.truncated,
         "shots_dropped": answer.shots_dropped,
         **({"citations": list(answer.citations)} if answer.citations else {}),

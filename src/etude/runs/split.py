@@ -56,8 +56,8 @@ def compute_split(
     file = run.folder / "split.json"
     record = read_json(file) if file.exists() else None
     previous, skipped = (record["assignments"], []) if record else _read_earlier_sides(run, task.seed)
-    # Lists of labels have too many different values to balance.
-    kind = "answer" if task.several else task.kind
+    # Lists of labels, and answers to several questions, have too many different values to balance.
+    kind = "answer" if task.several or task.questions else task.kind
     for minimum in sizes[:-1]:
         with suppress(InputError):  # too few rows for these sizes
             new_split = split(dataset, kind, task.seed, test, previous, minimum)

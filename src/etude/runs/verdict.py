@@ -1,7 +1,7 @@
 """The inputs and parts of a verdict, as frozen values, and how verdict.json is read and written."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 
 # Keys of predictions.jsonl from which costs are computed.
 COST_KEYS = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
-Status = Literal["among the best", "worse", "undecided", "not measured enough"]
+Status = Literal["among the best", "worse", "worse on dev", "undecided", "not measured enough"]
 TargetMark = Literal["met", "missed", "not sure"]
 
 
@@ -174,6 +174,9 @@ class VerdictInputs:
     """(seed, result) of more training runs of the tuned method of the headline."""
     num_test_rows: int | None = None
     """Rows of the whole test; None if all were answered."""
+    beaten: frozenset[str] = frozenset()
+    """Methods that another one clearly beat on dev, so they answered only a few test rows, under a budget. They are
+    shown, but not compared on the test: dev is enough for that, and a few rows would show less."""
     resamples: int = RESAMPLES
 
     def index(self, name: str) -> int:
@@ -197,6 +200,11 @@ class VerdictInputs:
         """Return two methods on the rows that both answered."""
         num = min(len(a.scores), len(b.scores))
         return self.build_sample(a, num), self.build_sample(b, num)
+
+    @property
+    def in_race(self) -> "VerdictInputs":
+        """The same without the methods that are `beaten`."""
+        return replace(self, methods=[method for method in self.methods if method.name not in self.beaten])
 
     @property
     def partly_trained(self) -> frozenset[str]:
@@ -271,7 +279,7 @@ class LadderRow:
     rows_to_decide: int | None = None
     """Test rows that would decide an undecided method; None if decided, or above 100,000."""
     learned: int | None = None
-    """Rows it was trained on; None if there are none."""
+    """Rows that its weights were trained on; None if there are none."""
     rows: int = 0
     """Test rows that it answered."""
     is_stored: bool = False
@@ -397,6 +405,13 @@ class Verdict:
     """Set with `costs:` in the task; then `recommended` and `leaning` are decided by cost."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Method -> why it failed. Failed methods are not on the ladder; the same command tries them again."""
+
+    @property
+    def usable(self) -> str | None:
+        """`recommended`, unless it misses the target."""
+        row = next((row for row in self.ladder if row.method == self.recommended), None)
+        misses = row is not None and self.target is not None and self.target.mark(row.estimate) == "missed"
+        return None if misses else self.recommended
 
     def _repr_html_(self) -> str:
         """Return the sentence and the ladder for notebooks."""

@@ -14,11 +14,10 @@ from starlette.types import Scope
 
 from etude import __version__
 from etude.hosted.stores import HostedStores
-from etude.serve.batch_runner import run_batches
+from etude.serve.background import run_batches, run_evals
 from etude.serve.catalogue import ServedModel
 from etude.serve.conformance import find_refusal
 from etude.serve.engine import ServingEngine
-from etude.serve.eval_runner import run_evals
 from etude.serve.routes import ROUTES
 from etude.serve.schemas import ErrorBody
 from etude.serve.server import Server, ServerMetrics, ServerSettings

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from etude.assistant import FILE, Assistant, with_engine
@@ -26,14 +25,8 @@ class ServedModel:
     feedback: Path  # the file to which feedback on its answers is appended
     run: Run | None = None  # None for an assistant that was saved outside a run
     reason: str = ""  # why this method was chosen; "" if the user or the verdict chose it
-    unmeasured_reason: str = ""
-    """Why its answers are not the measured ones; "" if they can be."""
+    unmeasured_reason: str = ""  # why its answers are not the measured ones; "" if they can be
     created: int = field(default_factory=lambda: int(time.time()))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of everything that decides an answer."""
-        return self.assistant.fingerprint
 
     @property
     def source(self) -> str:
@@ -72,12 +65,21 @@ def load_catalogue(
                 if is_url(engine)
                 else f"{engine.replace('_', '.')} computes them; --engine auto uses the engine of the measurement"
             )
-        elif served.run is None:
-            served.unmeasured_reason = "no run has measured this assistant"
-        elif not served.run.verdict:
-            served.unmeasured_reason = f"run {served.run.name} has not been measured on its test rows yet"
         catalogue[served.name] = replace(served, assistant=assistant)
     return catalogue
+
+
+def load_saved(name: str, folder: Path) -> ServedModel:
+    """Load an assistant's folder, which may be in a run."""
+    run, feedback = find_run_of(folder), folder.parent / FEEDBACK_FILE
+    return ServedModel(name, load(folder), folder, feedback, run, unmeasured_reason=_explain_unmeasured(run))
+
+
+def _explain_unmeasured(run: Run | None) -> str:
+    """Return why a run has not measured its assistants; "" if it has."""
+    if run is None:
+        return "no run has measured this assistant"
+    return "" if run.verdict else f"run {run.name} has not been measured on its test rows yet"
 
 
 def _load_served(text: str, method: str | None) -> ServedModel:
@@ -85,11 +87,11 @@ def _load_served(text: str, method: str | None) -> ServedModel:
     has_name = bool(sign) and not Path(text).exists()
     path = Path(suffix if has_name else text)
     if (path / FILE).exists():
-        name = prefix if has_name else path.resolve().name
-        return ServedModel(name, load(path), path, path.parent / FEEDBACK_FILE, find_run_of(path))
+        return load_saved(prefix if has_name else path.resolve().name, path)
     run = find_run_at(path, prefer_complete=True)
     method, reason = (method, "") if method else choose_method(run)
     assistant = load(run.assistant_folder(method))
     name = prefix if has_name else run.info["name"]
     feedback = run.folder.parent.parent / FEEDBACK_FILE
-    return ServedModel(name, assistant, run.folder, feedback, run, reason.strip())
+    unmeasured_reason = _explain_unmeasured(run)
+    return ServedModel(name, assistant, run.folder, feedback, run, reason.strip(), unmeasured_reason)

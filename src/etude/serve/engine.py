@@ -27,12 +27,14 @@ from etude.web.api_errors import ApiError
 
 if TYPE_CHECKING:
     from etude.models.backend import ConcurrentModel
-    from etude.models.local.generation import Generation, GenerationBatch
+    from etude.models.local.generation import Generation, GenerationBatch, PromptReading
 
 LOG = logging.getLogger("etude.serve")
 MIN_PREFIX_TOKENS = 16  # a shorter prefix is not worth computing once
 MAX_STARTS = 8
-"""Largest number of answers that start between two steps. Running answers wait while the new prompts are computed."""
+"""Largest number of answers that start between two steps."""
+MAX_READ_TOKENS = 1024
+"""Tokens of a longer prompt that are read between two steps. Running answers wait meanwhile."""
 MAX_TOKEN_CHARACTERS = 16  # no real text has more characters per token
 PACE_WEIGHT = 0.1  # weight of the latest answer in the moving average of seconds per answer
 
@@ -103,8 +105,11 @@ class ServingEngine:
         self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._batches: dict[tuple[ModelRef, tuple[int, ...], int], GenerationBatch] = {}
-        """By weights, prefix and number. A second batch is needed only while no request can join the first."""
+        self._batches: dict[tuple[ModelRef, tuple[int, ...], int, int], GenerationBatch] = {}
+        """By weights, prefix, length of the prompts and number. A second batch is needed only while no request can join
+        the first."""
+        self._readings: list[PromptReading] = []
+        """Prompts that are being read."""
         self._prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
         self._live: dict[int, tuple[QueuedRequest, Generation]] = {}
         self._num_threads = 0
@@ -173,8 +178,11 @@ class ServingEngine:
     def forget(self, key: str, ref: ModelRef) -> None:
         """Drop an adapted model and the prompt computed for it. Call it in the engine's thread."""
         self._prefixes = {name: tokens for name, tokens in self._prefixes.items() if name[0] != key}
+        reading = [prompts.batch for prompts in self._readings]
         self._batches = {
-            name: batch for name, batch in self._batches.items() if name[0] != ref or batch.generations
+            name: batch
+            for name, batch in self._batches.items()
+            if name[0] != ref or batch.generations or batch in reading
         }
         if ref.adapter is not None:
             self.models.remove(ref)
@@ -195,8 +203,9 @@ class ServingEngine:
                     work()
                 except Exception as error:  # noqa: BLE001 - the requests that need it raise it again
                     LOG.error("etude serve: %s", error)
-            # 3. Start answers: compute their prompts and join them to a batch on the same weights.
+            # 3. Start answers: read their prompts and join them to a batch on the same weights.
             self._start([queued for queued in starting if self._is_wanted(queued)])
+            self._read_prompts()
             # 4. Generate one token for every running answer.
             for batch in list(self._batches.values()):
                 self._step(batch)
@@ -225,8 +234,26 @@ class ServingEngine:
                 batch, generation = started
                 self._live[id(generation)] = (queued, generation)
                 joining.setdefault(id(batch), (batch, []))[1].append(generation)
-        for batch, generations in joining.values():
-            self._guard(generations, partial(batch.join, generations))
+        if joining:
+            from etude.models.local.generation import PromptReading
+
+            self._readings += [PromptReading(*joined) for joined in joining.values()]
+
+    def _read_prompts(self) -> None:
+        """Read new prompts, those with the fewest tokens left first, until one is not read to its end: then the running
+        answers get their next token. Prompts that cannot be read in pieces come before all others."""
+        for reading in sorted(
+            self._readings, key=lambda entry: (entry.batch.model.can_share, entry.num_left)
+        ):
+            is_complete: bool | None = None
+            if any([self._is_wanted(self._live[id(entry)][0]) for entry in reading.generations]):
+                is_complete = self._guard(reading.generations, partial(reading.read, MAX_READ_TOKENS))
+            else:
+                for entry in reading.generations:
+                    del self._live[id(entry)]
+            if is_complete is False:
+                return
+            self._readings.remove(reading)
 
     def _start_one(self, queued: QueuedRequest) -> tuple[GenerationBatch, Generation] | None:
         """Return a generation and the batch that it should join; None if the request is answered otherwise."""
@@ -259,7 +286,9 @@ class ServingEngine:
             message = f"The prompt has {len(generation.prompt):,} tokens; the limit is {self.limits.prompt_tokens:,}."
             raise ApiError(400, message, "messages", "context_length_exceeded")
         prefix = self._find_prefix(queued, generation)
-        keys = ((assistant.model, prefix, number) for number in count())
+        # Every answer of a batch costs as much as the longest, so prompts of very different lengths are kept apart.
+        length = ((len(generation.prompt) - len(prefix)) // MAX_READ_TOKENS).bit_length()
+        keys = ((assistant.model, prefix, length, number) for number in count())
         key = next(key for key in keys if key not in self._batches or self._batches[key].can_join)
         if key not in self._batches:
             self._batches[key] = live.create_batch(prefix)
@@ -352,6 +381,7 @@ class ServingEngine:
             [request.shots_dropped] * num,
             [request.citations] * num,
             [request.nearness] * num,
+            [request.passage_scores] * num,
         )
         now = time.monotonic()
         seconds, first_token_at = now - queued.started_at, queued.first_token_at or now

@@ -228,7 +228,8 @@ async def stream_answers(
             lambda item, index=index: deliver(index, item),  # type: ignore[misc]
             sampling,
             request.max_tokens,
-            streams,
+            # only the whole answer shows whether a sentence replaces it
+            streams and not request.assistant.handover_sentence,
         )
         for index, sampling in enumerate(request.samplings)
     ]

@@ -13,13 +13,19 @@ from etude.serve.schemas import ChatRequest, Json, JsonObject, Metadata, Request
 from etude.web.api_errors import ApiError
 
 LOGPROBS = "message.output_text.logprobs"  # the value of `include` that requests log-probabilities
-HOSTED = ("background", "conversation", "prompt")  # fields for features that only OpenAI's servers have
+HOSTED = {
+    "background": "Wait for the response, or send the request to /v1/batches.",
+    "conversation": "To continue a conversation, send previous_response_id.",
+    "prompt": "Send the text of the prompt as instructions.",
+}
+"""Field for a feature that only OpenAI's servers have -> what to do instead."""
 REQUIRED = {
     "message": ("role", "content"),
     "function_call": ("call_id", "name", "arguments"),
     "function_call_output": ("output",),
 }
 """Type of an item -> the required fields."""
+ID_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 
 
 class ContentBlock(RequestBody):
@@ -94,6 +100,21 @@ def _join_content(content: Content | None) -> str:
     return ("\n" if has_json else "").join(texts)
 
 
+def format_input_items(items: Sequence[Item], response_id: str) -> list[Json]:
+    """Format the items before a response as the API lists them: each with an id, and with blocks as its content."""
+    formatted = []
+    for number, item in enumerate(items):
+        item_id = f"{ID_PREFIXES[item.type]}_{response_id.removeprefix('resp_')}{number:04d}"
+        body: Json = {"id": item_id, "type": item.type, "status": "completed"}
+        body |= item.model_dump(mode="json", exclude_defaults=True)
+        if isinstance(item.content, str):
+            is_answer = item.role == "assistant"
+            block = {"type": "output_text", "annotations": []} if is_answer else {"type": "input_text"}
+            body["content"] = [{**block, "text": item.content}]
+        formatted.append(body)
+    return formatted
+
+
 def list_unknown(body: RequestBody) -> Json:
     """List the fields of a body that its class does not have. A chat refuses them or lists them as ignored."""
     fields = (body.model_extra or {}).items()
@@ -117,7 +138,8 @@ class Option(RequestBody):
 
 class Question(RequestBody):
     """A question: how likely a label is, which label is right, or which value of a scale of labels is right. An
-    assistant reads only the input, so `instructions` does not change the answer."""
+    assistant reads only the input, so `instructions` does not change the answer. If it has several questions of its
+    own, `name` chooses one."""
 
     type: Literal["predicate", "choice", "score"]
     name: Text | None = None
@@ -184,12 +206,11 @@ class CreateResponseRequest(RequestBody):
     def to_chat(self, items: Sequence[Item]) -> ChatRequest:
         """Convert to a chat about the items of the whole conversation. Raises ValidationError, and ApiError for
         features that a chat does not have."""
-        hosted = [name for name in HOSTED if getattr(self, name)]
-        hosted += [
-            f"tools of type {tool.get('type')}" for tool in self.tools or () if tool.get("type") != "function"
-        ]
-        if hosted:
-            raise ApiError(501, f"This server does not support {hosted[0]}.", hosted[0], "not_supported")
+        hosted = {name: remedy for name, remedy in HOSTED.items() if getattr(self, name)}
+        types = {str(tool.get("type")) for tool in self.tools or ()} - {"function"}
+        hosted |= {f"tools of type {name}": "Use functions, which your program runs." for name in types}
+        for name, remedy in hosted.items():
+            raise ApiError(501, f"This server does not support {name}. {remedy}", name, "not_supported")
         form, choice = self.text.format, self.tool_choice
         system = [{"role": "developer", "content": self.instructions}] if self.instructions else []
         body = {
@@ -200,7 +221,7 @@ class CreateResponseRequest(RequestBody):
             "top_p": self.top_p,
             "logprobs": bool(self.top_logprobs) or LOGPROBS in (self.include or ()),
             "top_logprobs": self.top_logprobs or None,
-            "tools": [_to_chat_tool(tool) for tool in self.tools] if self.tools else None,
+            "tools": [to_chat_tool(tool) for tool in self.tools] if self.tools else None,
             "tool_choice": {"type": choice.get("type"), "function": choice}
             if isinstance(choice, dict)
             else choice,
@@ -209,7 +230,8 @@ class CreateResponseRequest(RequestBody):
         return ChatRequest.model_validate({**list_unknown(self), **body})
 
 
-def _to_chat_tool(tool: Json) -> Json:
+def to_chat_tool(tool: Json) -> Json:
+    """Convert a function of /v1/responses to one of a chat."""
     # Only these fields are in the rows with which a model was trained.
     function = {key: tool[key] for key in ("name", "description", "parameters") if tool.get(key) is not None}
     return {"type": "function", "function": function}

@@ -120,7 +120,7 @@ class ResponseBuilder:
             "top_p": 1.0 if body.top_p is None else body.top_p,
             "truncation": "disabled",
             "usage": None,
-            "system_fingerprint": self.request.served.fingerprint,
+            "system_fingerprint": self.request.served.assistant.fingerprint,
             **self.request.describe_measured(answers),
         }
 

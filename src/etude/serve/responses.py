@@ -44,7 +44,7 @@ class TextKind:
 
     def build_choice(self, finished: FinishedAnswer, has_tools: bool) -> Json:
         """Format a whole answer."""
-        return self.build_end(finished, has_tools) | {"text": finished.answer.text}
+        return self.build_end(finished, has_tools) | {"text": finished.answer.shown}
 
     def build_delta(self, text: str, is_first: bool) -> Json:
         """Format new text of an answer."""
@@ -86,7 +86,7 @@ async def build_chunks(
     try:
         async for event in events:
             index, finished = event.index, event.item if isinstance(event.item, FinishedAnswer) else None
-            text = finished.answer.text[num_sent.get(index, 0) :] if finished else str(event.item)
+            text = finished.answer.shown[num_sent.get(index, 0) :] if finished else str(event.item)
             text = "" if request.has_tools else text  # only its end shows whether it is a call
             is_first = index not in num_sent
             num_sent[index] = num_sent.get(index, 0) + len(text)
@@ -118,7 +118,7 @@ def _build_head(
         "object": kind,
         "created": int(time.time()),
         "model": request.served.name,
-        "system_fingerprint": request.served.fingerprint,
+        "system_fingerprint": request.served.assistant.fingerprint,
         **request.describe_measured(answers),
     }
 
@@ -149,9 +149,9 @@ def describe_answer(finished: FinishedAnswer) -> Json:
 
 def build_message(finished: FinishedAnswer, has_tools: bool) -> tuple[Json, str]:
     """Return the content of an answer with its calls, and its finish reason."""
-    text, calls = split_calls(finished.answer.text) if has_tools else (finished.answer.text, [])
+    text, calls = split_calls(finished.answer.shown) if has_tools else (finished.answer.shown, [])
     if not calls:
-        return {"content": finished.answer.text}, finished.completion.finish
+        return {"content": finished.answer.shown}, finished.completion.finish
     ids = [f"call-{uuid4().hex}" for _ in calls]
     return {"content": text or None, "tool_calls": to_openai_calls(calls, ids)}, "tool_calls"
 

@@ -13,16 +13,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from etude.assistant import Assistant
 from etude.feedback import FeedbackLog
 from etude.hosted.stores import HostedStores
 from etude.index.build import DEFAULT_ENCODER
-from etude.runs.recommended import load
-from etude.serve.catalogue import FEEDBACK_FILE, ServedModel
+from etude.serve.catalogue import FEEDBACK_FILE, ServedModel, load_saved
 from etude.serve.engine import FinishedAnswer, ServingEngine, ServingLimits
 from etude.serve.generation import AnswerRequest, StreamEvent
 from etude.serve.responses import get_handover_reason
 from etude.serve.schemas import Json
-from etude.types import Message
+from etude.types import Message, ModelRef
 from etude.web.api_errors import ApiError
 from etude.web.api_keys import ApiKey
 
@@ -149,13 +149,16 @@ class Server:
 
     def find_model(self, name: str) -> ServedModel:
         """Return the assistant of a name. Raises ApiError if there is none."""
-        if served := self.catalogue.get(name) or self._find_tuned(name):
+        if served := self.catalogue.get(name) or self._find_tuned(name) or self._find_base(name):
             return served
-        available = ", ".join(
-            [*self.catalogue, *(self.hosted.fine_tuning.list_models() if self.hosted else [])]
-        )
-        message = f"There is no model {name!r}. Available: {available or 'none yet'}."
+        message = f"There is no model {name!r}. Available: {', '.join(self.list_models()) or 'none yet'}."
         raise ApiError(404, message, "model", "model_not_found")
+
+    def list_models(self) -> list[str]:
+        """List the names of all assistants: those of the catalogue, untuned models, and results of jobs."""
+        jobs = self.hosted.fine_tuning if self.hosted else None
+        names = [*self.catalogue, *(filter(self._find_base, jobs.bases) if jobs else ())]
+        return list(dict.fromkeys([*names, *(jobs.list_models() if jobs else ())]))
 
     def find_encoder(self, name: str) -> str:
         """Return the encoder of a name, which `--base` may map. Raises ApiError if there is none."""
@@ -167,6 +170,18 @@ class Server:
             raise ApiError(404, message, "model", "model_not_found")
         return encoder
 
+    def _find_base(self, name: str) -> ServedModel | None:
+        """Return the untuned model to which `--base` maps a name, under its own name; None if there is none."""
+        hosted = self.hosted
+        base = hosted.fine_tuning.bases.get(name) if hosted else None
+        if hosted is None or base is None or base == self.settings.encoder:
+            return None
+        assistant, folder = Assistant("prompt", "answer", ModelRef(base)), hosted.folder
+        reason = f"{Path(base).name} is untuned, and no test has measured it"
+        return ServedModel(
+            Path(base).name, assistant, folder, folder / FEEDBACK_FILE, unmeasured_reason=reason
+        )
+
     def _find_tuned(self, name: str) -> ServedModel | None:
         """Return the result of a job, loaded on the first request for it; None if it does not exist."""
         folder = self.hosted.fine_tuning.find_assistant(name) if self.hosted else None
@@ -174,10 +189,7 @@ class Server:
             self.tuned.pop(name, None)
             return None
         if name not in self.tuned:
-            served = ServedModel(name, load(folder), folder, folder.parent / FEEDBACK_FILE)
-            if folder.parent.name != "methods":  # it is not from the run of a comparison
-                served.unmeasured_reason = "the job trained it, and no test has measured it"
-            self.tuned[name] = served
+            self.tuned[name] = load_saved(name, folder)
         return self.tuned[name]
 
     def load_weights(self, served: ServedModel) -> None:

@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from etude.stats.intervals import estimate, mean_error
+from etude.stats.intervals import estimate, mean_error, wilson
 from etude.stats.sample import FloatArray, resample_units, sum_by_unit, t_quantile
 from etude.types import Estimate
 
 BINS = 15  # with equally many rows each
 SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)  # shares of the rows that are answered, the surest first
-# A threshold can be at this many equally spaced shares of the answers. Fixed before dev is looked at.
+# A threshold can be at this many equally spaced shares of the answers. Fixed before dev is looked at, as are the shares
+# at which a sequence of steps starts.
 STEPS = 20
+STARTS = (0.0, 0.5)
 
 
 def measure_calibration_error(
@@ -129,6 +131,36 @@ def compute_auroc(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
     return float((ranks[hits == 1].sum() - num_right * (num_right + 1) / 2) / (num_right * num_wrong))
 
 
+def estimate_auroc(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None
+) -> Estimate:
+    """`compute_auroc` with its interval; n counts units.
+
+    The error is that of DeLong et al. 1988, with the contributions of a unit's rows added together. The interval is
+    Wilson's at the effective number of rows, so it never has zero width and covers everything if fewer than two rows
+    are right or wrong.
+    """
+    confidences, hits = _check_inputs(confidence, right)
+    value, is_right = compute_auroc(confidences, hits), hits == 1
+    num_right, num_wrong = int(is_right.sum()), int((~is_right).sum())
+    if min(num_right, num_wrong) < 2:
+        return Estimate(value, 0.0, 1.0, len(hits))
+    from scipy.stats import rankdata
+
+    # for each row, the share of the rows of the other kind that it is ranked rightly against
+    ranks, shares = rankdata(confidences), np.empty(len(hits))
+    shares[is_right] = (ranks[is_right] - rankdata(confidences[is_right])) / num_wrong
+    shares[~is_right] = 1 - (ranks[~is_right] - rankdata(confidences[~is_right])) / num_right
+    parts = (shares - value) / np.where(is_right, num_right, num_wrong)
+    sums = sum_by_unit(parts[:, None], units)[:, 0]
+    num_units = len(sums)
+    variance = float((sums**2).sum()) * num_units / max(1, num_units - 1)
+    spread, smaller = value * (1 - value), float(min(num_right, num_wrong))
+    effective = spread / variance if variance > 0 and spread > 0 else smaller
+    low, high = wilson(value * effective, effective, t_quantile(smaller))
+    return Estimate(value, low, high, num_units)
+
+
 def compute_risk_coverage(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[RiskPoint]:
     """Return one point for each number of answers that can be given, the surest first; ties are given together."""
     confidences, hit = _check_inputs(confidence, right)
@@ -145,25 +177,29 @@ def compute_risk_coverage(confidence: npt.ArrayLike, right: npt.ArrayLike) -> li
 def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors: float) -> float | None:
     """Return the lowest confidence above which at most the share `max_errors` of the answers is wrong, or None.
 
-    Goes from few answers to all in `STEPS` steps, the surest first, while the one-sided 95% bound of the error rate
-    (Clopper and Pearson 1934) stays below `max_errors`. This is fixed sequence testing: with probability 95% the error
-    rate on such rows is below `max_errors` (Angelopoulos et al. 2021, Learn then Test). Steps are skipped if they have
-    too few answers to show this even without errors. None if the first other step does not show it.
+    Goes from few answers to all in `STEPS` steps, the surest first, while the one-sided bound of the error rate
+    (Clopper and Pearson 1934) stays below `max_errors`. This is fixed sequence testing with several `STARTS`, which
+    share the 5%: with probability 95% the error rate on such rows is below `max_errors` (Angelopoulos et al. 2021,
+    Learn then Test). A sequence from half of the answers also finds a threshold if an error is among the surest few.
+    Steps are skipped if they have too few answers to show this even without errors. None if the first other step of
+    each sequence does not show it.
     """
     confidences, hits = _check_inputs(confidence, right)
     order = np.argsort(-confidences, kind="stable")
-    min_size = math.log(0.05) / math.log1p(-max_errors)
-    threshold = None
-    for size in (math.ceil(len(confidences) * step / STEPS) for step in range(1, STEPS + 1)):
-        lowest = confidences[order[size - 1]]
-        is_answered = confidences >= lowest
-        num_wrong, num = float((1 - hits[is_answered]).sum()), int(is_answered.sum())
-        if size < min_size:
-            continue
-        if num_wrong == num or float(betaincinv(num_wrong + 1, num - num_wrong, 0.95)) > max_errors:
-            break
-        threshold = float(lowest)
-    return threshold
+    level = 0.05 / len(STARTS)
+    min_size = math.log(level) / math.log1p(-max_errors)
+    thresholds = []
+    for start in STARTS:
+        for size in (math.ceil(len(confidences) * step / STEPS) for step in range(1, STEPS + 1)):
+            if size < max(min_size, start * len(confidences)):
+                continue
+            lowest = confidences[order[size - 1]]
+            is_answered = confidences >= lowest
+            num_wrong, num = float((1 - hits[is_answered]).sum()), int(is_answered.sum())
+            if num_wrong == num or float(betaincinv(num_wrong + 1, num - num_wrong, 1 - level)) > max_errors:
+                break
+            thresholds.append(float(lowest))
+    return min(thresholds, default=None)
 
 
 def choose_floor(scores: npt.ArrayLike, max_share: float) -> tuple[float, float]:

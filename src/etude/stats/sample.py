@@ -8,7 +8,7 @@ Shapes: G units, k sums per unit, R resamples, C classes.
 
 import math
 import random
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
 FloatArray = npt.NDArray[np.float64]
-Aggregate = Literal["mean", "macro_f1", "kappa"]
+Aggregate = Literal["mean", "macro_f1", "kappa", "average"]
 
 RESAMPLES = 2_000  # bootstrap resamples: the Monte Carlo error of a standard error is 1.6%
 SEED = 20_240_611  # fixed: the same rows always give the same verdict
@@ -43,11 +43,14 @@ class UnitSums:
 
     sums: FloatArray
     """(G, k). Mean: score and rows. Macro-F1: right, predicted and expected rows of each class, k = 3C. Kappa: squared
-    distance, expected and predicted score, the squares of both, and rows."""
+    distance, expected and predicted score, the squares of both, and rows. Average: those of its `parts`, side by
+    side."""
     aggregate: Aggregate
     right_wrong: bool
     """Whether every score is 0 or 1 and every row its own unit: the case with exact methods."""
     rows: int
+    parts: tuple["UnitSums", ...] = ()
+    """The samples whose aggregates are averaged, if this is an average."""
 
     @property
     def units(self) -> int:
@@ -66,7 +69,7 @@ class UnitSums:
     @property
     def value(self) -> float:
         """The aggregate over all rows, 0 to 1. Agreement below chance counts as 0."""
-        return max(0.0, self.unbounded_value) if self.aggregate == "kappa" else self.unbounded_value
+        return max(0.0, self.unbounded_value)
 
     @property
     def unbounded_value(self) -> float:
@@ -88,6 +91,10 @@ class UnitSums:
             by_chance = squares + other_squares - 2 * expected * predicted / np.maximum(rows, 1e-12)
             kappa = 1 - distance / np.maximum(by_chance, 1e-12)
             return np.where(by_chance > 1e-9, kappa, np.where(distance > 0, 0.0, 1.0))
+        if self.aggregate == "average":
+            ends = np.cumsum([part.sums.shape[1] for part in self.parts])[:-1]
+            pairs = zip(self.parts, np.split(totals, ends, axis=-1), strict=True)
+            return np.asarray(np.mean([part.aggregate_totals(sums) for part, sums in pairs], axis=0))
         right, predicted, expected = np.split(totals, 3, axis=-1)
         present = expected > 0
         f1 = np.where(present, 2 * right / np.maximum(predicted + expected, 1e-12), 0.0)
@@ -141,8 +148,7 @@ def make_label_lists_sample(
             f"need as many predicted as expected labels, at least one (got {len(predicted)} and {len(expected)})"
         )
     names = sorted({label for labels in expected for label in labels})
-    classes = {label: code for code, label in enumerate(names)}
-    truth, guesses = (_encode_labels(rows, classes) for rows in (expected, predicted))
+    truth, guesses = (encode_label_lists(rows, names) for rows in (expected, predicted))
     sums = np.hstack([truth * guesses, guesses, truth])
     return UnitSums(sum_by_unit(sums, units), "macro_f1", False, len(expected))
 
@@ -173,6 +179,12 @@ def make_f1_sample(counts: npt.ArrayLike, units: Sequence[Hashable] | None = Non
     """The sample whose aggregate is F1 over values: (N, 3), how many are right, answered and expected."""
     sums = np.asarray(counts, dtype=np.float64)
     return UnitSums(sum_by_unit(sums, units), "macro_f1", False, len(sums))
+
+
+def make_average_sample(samples: Sequence[UnitSums]) -> UnitSums:
+    """The sample whose aggregate is the mean of those of `samples`, which have the same rows and units."""
+    sums = np.hstack([sample.sums for sample in samples])
+    return UnitSums(sums, "average", False, samples[0].rows, tuple(samples))
 
 
 def sum_by_unit(sums: FloatArray, units: Sequence[Hashable] | None) -> FloatArray:
@@ -220,9 +232,10 @@ def _sum_within(sums: FloatArray, codes: npt.NDArray[np.intp] | None) -> FloatAr
     return total
 
 
-def _encode_labels(rows: Sequence[Collection[str]], classes: Mapping[str, int]) -> FloatArray:
-    """1 for each label of a row that is a class, (rows, C)."""
-    hot = np.zeros((len(rows), len(classes)))
+def encode_label_lists(rows: Sequence[Collection[str]], names: Sequence[str]) -> FloatArray:
+    """1 for each label of a row that is among the `names`, shape (rows, names)."""
+    classes = {label: code for code, label in enumerate(names)}
+    hot = np.zeros((len(rows), len(names)))
     for row, labels in enumerate(rows):
         hot[row, [classes[label] for label in labels if label in classes]] = 1
     return hot

@@ -59,7 +59,7 @@ def answer_turns(studio: Studio, turns: Sequence[Message], methods: Sequence[str
         with studio.answering.lock:
             answer = assistant.answer(list(select_turns(assistant, turns)), studio.answering.models)
         name = f"{studio.run.name}/{method}"
-        answers.append(ChatAnswer(name, method, answer.text, answer.citations, list_failures(answer)))
+        answers.append(ChatAnswer(name, method, answer.shown, answer.citations, list_failures(answer)))
     return answers
 
 

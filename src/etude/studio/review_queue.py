@@ -267,17 +267,19 @@ class ReviewQueue:
 
 
 def read_requests(
-    file: Path, columns: Sequence[str] = (), default_columns: Sequence[str] = ()
+    file: Path, columns: Sequence[str] = (), default_columns: Sequence[str] = (), row_systems: bool = False
 ) -> list[tuple[Message, ...]]:
     """Read a .jsonl, .csv or .tsv file of requests without answers, or of logged chats. Equal inputs are read once.
 
     The input is in `columns`, else in `default_columns` if the file has them, else in columns with a usual name.
-    System messages and the last answer of a chat are left out. Raises InputError with every row that cannot be read,
-    or if no column can be identified as the input.
+    The last answer of a chat is left out, and so are system messages and functions unless `row_systems`. Raises
+    InputError with every row that cannot be read, or if no column can be identified as the input.
     """
     _, _, source = find_input_columns(file, columns, default_columns)
     reader = RowReader(file)
-    inputs = dict.fromkeys(read_question(Cells(reader, row), source) for row in read_raw_rows(reader))
+    inputs = dict.fromkeys(
+        read_question(Cells(reader, row), source, row_systems) for row in read_raw_rows(reader)
+    )
     raise_issues([issue for _, issue in reader.issues], file)
     return list(inputs)
 

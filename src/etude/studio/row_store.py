@@ -10,8 +10,8 @@ from typing import Any
 from etude.base.files import read_lines
 from etude.base.typed_json import from_json
 from etude.checks import check
-from etude.data.splits import input_key
 from etude.errors import EtudeError
+from etude.feedback.gather import hash_input
 from etude.feedback.sealed import SealedTest
 from etude.runs import Run
 from etude.studio.proposals import Proposals
@@ -56,7 +56,7 @@ class DataRow:
     output: str
     tags: Mapping[str, str]
     turns: tuple[Message, ...]
-    key: str  # `input_key`
+    key: str  # `hash_input`
     kinds: tuple[str, ...] = ()  # kinds of the findings about it
     state: str = ""  # the row in the next file of examples: "corrected", "left out" or "" for unchanged
 
@@ -77,7 +77,7 @@ class RowStore:
     def _add(self, number: int, row: Example) -> None:
         tags = [("tag", f"{name}: {value}", row.id) for name, value in row.tags.items()]
         turns = _format_turns(row.input)
-        texts = (row.text, row.output, json.dumps(dict(row.tags)), turns, input_key(row))
+        texts = (row.text, row.output, json.dumps(dict(row.tags)), turns, hash_input(row.input))
         self._database.execute(
             "insert into rows values (?, ?, ?, ?, ?, ?, ?, ?)", (number, row.id, row.location, *texts)
         )
@@ -155,7 +155,7 @@ class RowStore:
         return {row_id: _parse_turns(turns) for row_id, turns in self._run(query, json.dumps([*ids]))}
 
     def find_by_key(self, key: str) -> list[Example]:
-        """Return id, input and output of the rows with an `input_key`."""
+        """Return id, input and output of the rows with a `hash_input`."""
         query = "select id, turns, output from rows where key = ? order by number"
         return [
             Example(row_id, _parse_turns(turns), output) for row_id, turns, output in self._run(query, key)

@@ -32,7 +32,6 @@ from etude.studio.row_store import DataCheck, DataRow, RowStore, load_findings
 from etude.studio.sign_in import Person
 from etude.task import load_task
 from etude.task.contract import Contract
-from etude.text.label_lists import join_labels, split_labels
 from etude.types import Message
 
 QUEUE_FILE = "studio.sqlite"  # beside the runs
@@ -119,7 +118,8 @@ class Studio:
         """The feedback that the rows are marked with."""
 
     def _load_requests(self, file: Path) -> list[ReviewItem]:
-        inputs = read_requests(file, self._columns, resolve_columns(self.task.examples).input)
+        columns = resolve_columns(self.task.examples).input
+        inputs = read_requests(file, self._columns, columns, self.assistant.row_systems)
         overlaps = self.sealed.find_overlaps(inputs)
         self.num_sealed = sum(overlaps)
         if self.num_sealed == len(inputs):
@@ -292,7 +292,7 @@ class Studio:
     def tidy_correction(self, correction: str) -> str:
         """Return an answer as it is saved: a list of labels may be written as `first; second`."""
         text = correction.replace("\r\n", "\n").strip()
-        return join_labels(split_labels(text)) if text and self.task.several else text
+        return self.task.examples.tidy(text) if text else text
 
     def check_correction(self, correction: str) -> list[str]:
         """Return the errors of an answer that a reviewer has written."""

@@ -1,6 +1,7 @@
 """The latest `etude test` of an assistant, for the page of tests."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.base.files import Json, read_json, read_lines
@@ -16,7 +17,8 @@ class SuiteResult:
 
     num_cases: int
     failed: tuple[Json, ...]  # lines of results.jsonl
-    gates: tuple[tuple[str, str], ...]  # (text, outcome) of each gate
+    gates: tuple[Json, ...]  # each with gate, outcome and detail
+    labels: Mapping[str, str] = field(default_factory=dict)  # measure -> what it means
 
     @property
     def first_failures(self) -> tuple[Json, ...]:
@@ -36,5 +38,6 @@ def load_suite_result(run: Run, method: str) -> SuiteResult | None:
         return None
     lines = list(read_lines(folder / "results.jsonl"))
     failed = tuple(line for line in lines if not line["assistant"]["passed"])
-    gates = tuple((gate["gate"], gate["outcome"]) for gate in read_json(folder / "test.json")["gates"])
-    return SuiteResult(len(lines), failed, gates)
+    test = read_json(folder / "test.json")
+    labels = {measure["name"]: measure["label"] for measure in test["measures"]}
+    return SuiteResult(len(lines), failed, tuple(test["gates"]), labels)

@@ -39,7 +39,7 @@ from etude.studio.sign_in import Role, SignIn
 from etude.studio.studio import Studio
 from etude.studio.suite_result import load_suite_result, suite_folder
 from etude.suites.teach import read_proposals, save_decision, write_approved_examples
-from etude.types import Message
+from etude.types import CLASSICAL, Message
 from etude.web.shell import LOOPBACK, Shell
 
 NAME_COOKIE = "etude-name"
@@ -76,7 +76,7 @@ _STATIC: dict[str, tuple[Callable[[], str], str]] = {
 }
 _SOURCES: dict[Source, str] = {
     "requests": "New requests",
-    "dev": "Rows to check",
+    "dev": "Answers that counted as wrong",
     "right": "Answers that counted as right",
     "expert": "Left to an expert",
 }
@@ -100,6 +100,7 @@ ACTIONS = (
     Action("expert", "e", "Expert", "You are not sure. An expert judges the answer."),
     Action("skip", "s", "Skip", "You decide later. The answer comes again at the end."),
 )
+TURN_NAMES = {"system": "System message", "user": "Input", "assistant": "Earlier answer"}
 BLIND_LABELS = {"left": "Left", "right": "Right", "both": "Both good", "neither": "Both bad"}
 Form = dict[str, str]
 
@@ -178,6 +179,8 @@ def _load_templates() -> Environment:
         EXCLUDED=EXCLUDED,
         ACTIONS=ACTIONS,
         BLIND_LABELS=BLIND_LABELS,
+        TURN_NAMES=TURN_NAMES,
+        CLASSICAL=CLASSICAL,
     )
     return templates
 
@@ -187,7 +190,7 @@ def _summarize_run(run: Run) -> dict[str, Any]:
     summary = {"name": run.name, "status": "", "recommended": "", "has_report": False}
     try:
         verdict, has_report = run.verdict, (run.folder / "report.html").exists()
-        recommended = (verdict.recommended or "none") if verdict else ""
+        recommended = (verdict.usable or "none") if verdict else ""
         return summary | {"status": run.status, "recommended": recommended, "has_report": has_report}
     except RunError as error:
         return summary | {"status": str(error)}
@@ -283,6 +286,7 @@ class Pages:
             counts=counts,
             sources=_SOURCES,
             gathered=self.studio.gathered_feedback,
+            entries={entry.id: entry for entry in self.studio.log.entries},
             agreement=measure_agreement(self.studio.log.entries),
         )
 
@@ -508,8 +512,7 @@ class Pages:
 
     def show_test_report(self, request: Request) -> Response:
         """The report of the latest test."""
-        file = suite_folder(self.studio.run, self.studio.method) / "report.html"
-        return HTMLResponse(file.read_text(encoding="utf-8"), headers=REPORT_HEADERS)
+        return self._send_report(request, suite_folder(self.studio.run, self.studio.method))
 
     def show_blind(self, request: Request) -> Response:
         """The next dev row with the answers of two methods, without their names."""
@@ -560,8 +563,13 @@ class Pages:
     def show_report(self, request: Request) -> Response:
         """A run's report."""
         run = find_run(self.studio.task.folder / FOLDER, request.path_params["name"])
-        text = (run.folder / "report.html").read_text(encoding="utf-8")
-        return HTMLResponse(text, headers=REPORT_HEADERS)
+        return self._send_report(request, run.folder)
+
+    def _send_report(self, request: Request, folder: Path) -> Response:
+        file = folder / "report.html"
+        if not file.exists():
+            return self._render("problem", request, 404, problem="There is no report yet.")
+        return HTMLResponse(file.read_text(encoding="utf-8"), headers=REPORT_HEADERS)
 
     def set_name(self, request: Request, form: Form) -> Response:
         """Set the owner's name, which is saved with their feedback."""

@@ -16,6 +16,7 @@ from etude.runs import Run
 from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
 from etude.suites.measures.shares import Measure
+from etude.tracking import attach_file
 from etude.types import Estimate
 
 FILE = "card.md"
@@ -29,14 +30,17 @@ _PAGE = Path(__file__).with_name("card.md.j2")
 def write_card(run: Run, method: str | None = None, file: Path | None = None, usage: str = "") -> Path:
     """Write the card of a method's assistant (by default the recommended one) to `file` (default: card.md of the run).
 
-    `usage` is Markdown that says how to load published weights. Raises RunError if the run has no assistant yet.
+    `usage` is Markdown that says how to load published weights. A card in the run also goes to the run's tracker.
+    Raises RunError if the run has no assistant yet, and the errors of `attach_file`.
     """
-    name = method or choose_method(run)[0]
-    file = file or run.folder / FILE
+    name, own_file = method or choose_method(run)[0], run.folder / FILE
+    file = file or own_file
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     page.globals.update(wording=wording, watts=WATTS_PER_CORE)
     template = page.from_string(_PAGE.read_text(encoding="utf-8"))
     write_text(file, template.render(_collect_facts(run, name), usage=usage))
+    if file == own_file:
+        attach_file(run, file)
     return file
 
 

@@ -74,7 +74,7 @@ def _decide_share(gate: Gate, measure: Measure) -> GateResult:
     is_passed = estimate.low >= gate.limit if above else estimate.high <= gate.limit
     is_failed = estimate.high < gate.limit if above else estimate.low > gate.limit
     outcome: Outcome = "passed" if is_passed else "failed" if is_failed else "too few cases"
-    advice = "" if outcome != "too few cases" else _format_cases_needed(gate, estimate, measure.is_share)
+    advice = "" if outcome != "too few cases" else _format_cases_needed(gate, estimate, measure)
     return GateResult(gate, outcome, f"{_format_numbers(measure, estimate, gate.is_relative)}{advice}")
 
 
@@ -92,14 +92,16 @@ def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
 def format_zero_failures(measure: Measure) -> str:
     """Format that no case failed, and the failure rate that is still possible."""
     rate = 1 - measure.assistant.low if measure.more_is_better else measure.assistant.high
+    n = measure.assistant.n
+    alike = f", which are variants of {n:,}" if n < measure.cases else ""
     return (
-        f"no failure in {measure.cases:,} cases; with so few cases, the true failure rate may be up to "
-        f"{format_share(rate)} (95% interval, n = {measure.assistant.n:,})"
+        f"no failure in {measure.cases:,} cases{alike}; the true failure rate may still be up to "
+        f"{format_share(rate)} (95% interval)"
     )
 
 
-def _format_cases_needed(gate: Gate, estimate: Estimate, is_share: bool) -> str:
-    if gate.is_relative or not is_share:
+def _format_cases_needed(gate: Gate, estimate: Estimate, measure: Measure) -> str:
+    if gate.is_relative or not measure.is_share:
         return ""
     above = gate.relation == ">="
     if (estimate.value < gate.limit) if above else (estimate.value > gate.limit):
@@ -109,6 +111,7 @@ def _format_cases_needed(gate: Gate, estimate: Estimate, is_share: bool) -> str:
     while size <= MAX_CASES:
         low, high = wilson(estimate.value * size, size)
         if (low >= gate.limit) if above else (high <= gate.limit):
-            return f"; to pass at this rate, about {size:,} cases are needed"
+            num_cases = round(size * measure.cases / estimate.n)
+            return f"; at this rate, about {num_cases:,} such cases would pass"
         size = int(size * 1.05) + 1
     return "; more cases would not decide it"

@@ -57,6 +57,8 @@ class Judge:
     grounds: Grounds | None = None  # None without documents
     own_phrases: Mapping[Act, Sequence[str]] = field(default_factory=dict)
     """The task's own phrases for acts."""
+    has_scope: bool = False
+    """Whether the assistant has limits. Then a refusal of a question that is not part of the task is right."""
 
     def read_act(self, text: str, question: str = "") -> tuple[Act, str]:
         """Read the act of a text; returned with the phrase that decided it."""
@@ -107,7 +109,8 @@ class Judge:
         self, case: Case, act: Act, answer: Answer, score: float | None, invented: Sequence[str]
     ) -> Iterator[str]:
         # A question that is not part of the task may be turned away, even if it is harmless.
-        is_off_topic = bool(answer.limit) and case.example is None and not case.needs_contract
+        is_declined = bool(answer.limit) or (self.has_scope and act == "refuse")
+        is_off_topic = is_declined and case.example is None and not case.needs_contract
         if act not in case.expect and not (is_off_topic or _is_rightly_handed_over(answer, score)):
             yield ACT_WORDS[act]
         if case.needs_contract and act == "answer" and "answer" in case.expect:

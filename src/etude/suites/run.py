@@ -122,8 +122,14 @@ def _measure(
         gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures, counts, whole)),
         notes=(*subject.notes, *_list_notes(subject, results)),
         exposures=tuple(exposures),
-        confidence=confidence.measure_confidence(subject.run, subject.name) if subject.run else None,
+        confidence=_measure_confidence(subject),
     )
+
+
+def _measure_confidence(subject: Subject) -> confidence.Confidence | None:
+    handover = subject.task.handover if subject.task else None
+    right = handover.right if handover else 1.0
+    return confidence.measure_confidence(subject.run, subject.name, right) if subject.run else None
 
 
 def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
@@ -132,7 +138,15 @@ def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
     if task and task.documents:
         words = [*contract.fields, *contract.labels] if contract else []
         grounds = Grounds.from_passages(read_passages(task.documents), [*words, task.instructions])
-    return Judge(assistant.kind, contract, subject.metric, subject.instructions, grounds, own.acts)
+    return Judge(
+        assistant.kind,
+        contract,
+        subject.metric,
+        subject.instructions,
+        grounds,
+        own.acts,
+        has_scope=assistant.scope is not None,
+    )
 
 
 def _list_available(subject: Subject) -> list[str]:

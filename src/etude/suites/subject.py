@@ -7,6 +7,7 @@ from pathlib import Path
 from etude import assistant as saved
 from etude.assistant import Assistant
 from etude.base.files import read_json
+from etude.base.formatting import format_count
 from etude.data.dataset import Dataset, load_dataset
 from etude.errors import InputError, Issue, RunError, quote_value
 from etude.methods import get_methods
@@ -96,7 +97,7 @@ def _load_from_run(run: Run, method: str | None, models: Models) -> Subject:
     missing = [row_id for side in ("train", "dev") for row_id in split[side] if row_id not in ids]
     if missing:
         raise RunError(
-            f"{len(missing):,} rows of {run.name}, such as {missing[0]}, are no longer in {task.examples.file.name}. "
+            f"{task.examples.file.name} lacks {format_count(len(missing), 'row')} of {run.name}, such as {missing[0]}. "
             f"Restore the file, or run `etude {run.command} {task.file.name}` again."
         )
     train, dev = (rows.select(split[side], side) for side in ("train", "dev"))

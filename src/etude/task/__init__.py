@@ -20,6 +20,7 @@ from etude.task.definition import (
     RemoteDocuments,
     RowSource,
     Task,
+    TrackerName,
     Usage,
     format_row_files,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "RemoteDocuments",
     "RowSource",
     "Task",
+    "TrackerName",
     "Usage",
     "format_row_files",
     "load_task",

@@ -43,18 +43,17 @@ class CheckRef:
         if not callable(function):
             raise InputError([self._issue(f"no function {self.function!r} in {self.file.name}", "")])
 
-        def check(example: Example, answer: str) -> bool | float:
-            failed = f"failed on the row {example.id} ({example.location or 'no file'})"
-            with _importing_from(self.file.parent):
-                value = self._call(failed, lambda: function(example, answer))
-            if isinstance(value, int | float) and 0 <= value <= 1:
-                return value
-            message = (
-                f"{self.function} returned neither a bool nor a number from 0 to 1 on the row {example.id}"
-            )
-            raise InputError([self._issue(message, quote_value(value))])
+        return _LoadedCheck(self, function)
 
-        return check
+    def call(self, function: CheckFunction, example: Example, answer: str) -> bool | float:
+        """Call the loaded function on a row. Raises InputError as in `load`."""
+        failed = f"failed on the row {example.id} ({example.location or 'no file'})"
+        with _importing_from(self.file.parent):
+            value = self._call(failed, lambda: function(example, answer))
+        if isinstance(value, int | float) and 0 <= value <= 1:
+            return value
+        message = f"{self.function} returned neither a bool nor a number from 0 to 1 on the row {example.id}"
+        raise InputError([self._issue(message, quote_value(value))])
 
     def _call(self, failed: str, call: Callable[[], Any]) -> Any:
         try:
@@ -73,6 +72,20 @@ class CheckRef:
     def _issue(self, message: str, value: str) -> Issue:
         remedy = f"correct {self.function} in {self.file.name} and run again"
         return Issue(self.file.name, message, value, remedy)
+
+
+@dataclass(frozen=True)
+class _LoadedCheck:
+    """A loaded check function; a worker that gets it loads the file again."""
+
+    ref: CheckRef
+    function: CheckFunction
+
+    def __call__(self, example: Example, answer: str) -> bool | float:
+        return self.ref.call(self.function, example, answer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.ref.load, ()
 
 
 @contextmanager

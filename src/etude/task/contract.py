@@ -378,7 +378,12 @@ def _describe_schema(schema: Mapping[str, Any]) -> str:
         else:
             types: list[str] = value["type"] if isinstance(value["type"], list) else [value["type"]]
             kind = " or ".join(_JSON_WORDS.get(name, name) for name in types)
-        keys.append(f'"{key}" ({kind}{"" if key in schema.get("required", ()) else ", may be absent"})')
+        meaning = f": {value['description']}" if isinstance(value.get("description"), str) else ""
+        keys.append(
+            f'"{key}" ({kind}{"" if key in schema.get("required", ()) else ", may be absent"}){meaning}'
+        )
+    if any("description" in value for value in properties.values()):
+        return "\n- ".join([f"{start}: an object with these keys:", *keys]) + "\n"
     return f"{start}: an object with the keys {', '.join(keys)}."
 
 

@@ -3,15 +3,16 @@
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from etude.task.check_function import CheckRef
 from etude.task.contract import Contract
 from etude.task.endpoint import Endpoint, Prices
-from etude.text.label_lists import split_labels
-from etude.types import Act, Kind
+from etude.task.questions import join_answers, split_answers, tidy_answers
+from etude.text.label_lists import join_labels, read_label, split_labels
+from etude.types import Act, Kind, TaskQuestion
 
 MetricName = Literal[
     "accuracy",
@@ -20,6 +21,7 @@ MetricName = Literal[
     "sample_f1",
     "subset_accuracy",
     "micro_f1",
+    "question_mean",
     "exact_match",
     "passes",
     "chrf",
@@ -30,6 +32,7 @@ MetricName = Literal[
 
 EvidenceLevel = Literal["one_run", "full"]
 Engine = Literal["local", "llama_cpp"]
+TrackerName = Literal["trackio", "mlflow", "wandb"]
 FactsChange = Literal["never", "yearly", "monthly", "daily"]
 
 # The methods of this version, lowest method first. Each is the `METHOD` of methods/NAME.py.
@@ -40,7 +43,7 @@ METHOD_NAMES = (
 
 VERDICT_KEYS = (
     *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
-    *("documents", "handover", "costs", "limits", "suite", "gates", "engine"),
+    *("documents", "handover", "costs", "limits", "suite", "gates", "engine", "where", "track"),
 )
 """Keys for comparing and judging methods. They do not affect how a method is fitted, unless they are in its `keys`: the
 retrieving methods read `documents`."""
@@ -94,6 +97,25 @@ class RowSource:
     """Columns with stored answers of other models. A column with an object has one answer under each key."""
     several: bool = False
     """Whether an answer is a list of labels; the task's key `several` sets it."""
+    labels: tuple[str, ...] = ()
+    """The labels of a scale, or of lists; by them, cells such as `1.0` or `food, hot` are read."""
+    questions: tuple[TaskQuestion, ...] = ()
+    """The questions that a row answers. Their columns are read unless there is an output or a chat, whose answer is
+    then a JSON object."""
+
+    @property
+    def answer_columns(self) -> tuple[str, ...]:
+        """The columns of the questions; empty if the answers are one JSON object."""
+        return () if self.output or self.messages else tuple(question.column for question in self.questions)
+
+    def tidy(self, output: str) -> str:
+        """Return an answer in the form in which answers are compared, if it is a score, a list of labels, or answers to
+        several questions."""
+        if self.questions:
+            return tidy_answers(output, self.questions)
+        if self.several:
+            return join_labels(split_labels(output, self.labels))
+        return read_label(output, self.labels) if self.labels else output
 
 
 @dataclass(frozen=True)
@@ -102,6 +124,29 @@ class Usage:
 
     requests_per_month: float | None = None
     facts_change: FactsChange | None = None
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Which answers are handed over to a person."""
+
+    wrong: float | None = None
+    """Maximum share of wrong answers among the others; None to hand over nothing."""
+    right: float = 1.0
+    """The score from which on an answer is right."""
+    say: str = ""
+    """What is said instead of an answer that is handed over; "" to say the answer."""
+    unanswerable: str = ""
+    """The answer of rows whose question cannot be answered from the documents."""
+
+    def is_unanswerable(self, answer: str) -> bool:
+        """Whether an answer says that the documents do not have one. Case, white space and the last sign are
+        ignored."""
+        return bool(self.unanswerable) and _simplify(answer) == _simplify(self.unanswerable)
+
+
+def _simplify(sentence: str) -> str:
+    return " ".join(sentence.casefold().split()).rstrip(".!")
 
 
 @dataclass(frozen=True)
@@ -236,6 +281,8 @@ class Task:
     """Whether a row has a list of any number of labels."""
     scale: tuple[str, ...] = ()
     """The labels from the lowest to the highest, if they are scores with equal steps."""
+    questions: tuple[TaskQuestion, ...] = ()
+    """The questions that every row answers, instead of one label."""
     check: CheckRef | None = None
     metric: MetricName | None = None
     methods: tuple[str, ...] = METHOD_NAMES
@@ -246,8 +293,12 @@ class Task:
     """Wall-clock limit of a comparison; None for no limit."""
     judge: JudgeSettings | None = None
     """Judges answers in addition to the metric."""
-    engine: Engine = "local"
-    """What computes the answers of weights on this machine."""
+    where: str = "local"
+    """The workers: this process (local) or those of a Ray cluster; see `cluster.WHERE_SYNTAX`."""
+    engine: str = "local"
+    """What computes the answers of weights on this machine: an Engine, or the name of an endpoint after `served:`."""
+    track: TrackerName | None = None
+    """The program that gets the figures of runs; None for none."""
     evidence: EvidenceLevel = "one_run"
     """`full` adds a learning curve and further training runs of the best tuned method."""
     usage: Usage = Usage()
@@ -257,8 +308,8 @@ class Task:
     """Values that override automatic settings of training; the names are in settings.py."""
     max_tokens: int | None = None
     """Maximum tokens of an answer; None to choose from the examples."""
-    handover: float | None = None
-    """Maximum share of wrong answers of a classifier, which hands over the rest."""
+    handover: Handover | None = None
+    """Which answers are handed over."""
     costs: ErrorCosts | None = None
     """If set, expected costs decide between methods and what is handed over."""
     limits: tuple[Limit, ...] = ()
@@ -270,9 +321,34 @@ class Task:
     notes: tuple[str, ...] = ()
     """Notes for the user on how the task was read."""
 
+    @property
+    def has_one_label(self) -> bool:
+        """Whether an answer is exactly one label."""
+        return self.kind == "classify" and not (self.several or self.questions)
+
     def list_labels(self, output: str) -> tuple[str, ...]:
-        """List the labels of a right answer of a classification: one, or with `several` any number."""
+        """List the labels of a right answer of a classification: one, or with `several` any number. Those of several
+        questions are JSON objects of one question and its label."""
+        if self.questions:
+            return tuple(join_answers({name: label}) for name, label in split_answers(output).items())
         return split_labels(output) if self.several else (output.strip(),)
+
+    def split_questions(self) -> dict[str, "Task"]:
+        """Return the name of each question -> a task with one label per row that has only this question."""
+        contract = self.contract or Contract()
+        return {
+            question.name: replace(
+                self,
+                instructions=question.ask or self.instructions,
+                contract=replace(
+                    contract, labels=question.labels, descriptions=question.descriptions, json_schema=None
+                ),
+                scale=question.labels if question.is_score else (),
+                questions=(),
+                metric=None,
+            )
+            for question in self.questions
+        }
 
     @property
     def row_tokens(self) -> int:

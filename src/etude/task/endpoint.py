@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 NO_LIMIT = 10**9  # tokens of an unknown context
 ENDPOINT_SYNTAX = "{endpoint: URL, model: NAME, key: env:VARIABLE}"  # syntax of an endpoint in a task file
 DECISIONS = "decisions:"  # begins the name of an endpoint that is asked typed questions
+SERVED = (
+    "served:"  # begins the name of weights of this machine that a server computes with: served:BASE@URL#NAME
+)
 LOCAL_DECIDERS = "sparrow-"  # begins the name of a decision model in this process
 _NAME = re.compile(
     rf"(?P<decides>{DECISIONS})?(?P<url>https?://[^\s@?#]+)#(?P<model>[^;]+)"
@@ -114,6 +117,13 @@ def parse_endpoint(name: str) -> Endpoint | None:
         options=json.loads(options) if options else {},
         decides=bool(match["decides"]),
     )
+
+
+def split_served(name: str) -> tuple[str, str]:
+    """Split the name of served weights into their name on this machine and the name of their endpoint, which is "" for
+    weights that this machine computes with."""
+    base, separator, endpoint = name.removeprefix(SERVED).partition("@http")
+    return (base, "http" + endpoint) if name.startswith(SERVED) and separator else (name, "")
 
 
 def explain_url(name: str, key: str) -> str:

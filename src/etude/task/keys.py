@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import yaml
 
+from etude import cluster
 from etude.base import files, issues
 from etude.errors import InputError, quote_value
 from etude.task import check_function, contract, definition, settings, urls
@@ -17,7 +18,7 @@ from etude.task.definition import METHOD_NAMES, RowSource
 from etude.task.endpoint import ENDPOINT_SYNTAX, LOCAL_DECIDERS, Endpoint, Prices, is_url, parse_endpoint
 from etude.task.rules import SWITCH, number, one_of
 from etude.task.yaml_document import NodeReader, YamlDocument
-from etude.types import Kind
+from etude.types import Kind, TaskQuestion
 
 _TRAINING_METHOD_REMEDY = (
     "write fine_tune, and under train: weights: lora (adapters) or weights: full (all weights)"
@@ -120,6 +121,35 @@ def read_scale(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, 
     return labels
 
 
+def read_questions(document: YamlDocument, key: str, node: yaml.Node) -> tuple[TaskQuestion, ...]:
+    """Return the questions of a mapping from names to questions."""
+    questions = readers.text_mapping_reader(read_question)(document, key, node)
+    return tuple(
+        replace(question, name=name, column=question.column or name) for name, question in questions.items()
+    )
+
+
+def read_question(document: YamlDocument, key: str, node: yaml.Node) -> TaskQuestion:
+    """Return a question without its name: a list of labels, or {ask: ..., labels or scale: ..., column: ...}."""
+    if isinstance(node, yaml.SequenceNode):
+        nodes: Mapping[str, yaml.Node] = {}
+        values: Mapping[str, Any] = {"labels": read_labels(document, key, node)}
+    else:
+        nodes = document.read_mapping(node, tuple(_QUESTION), key)
+        values = readers.read_keys(document, key, nodes, _QUESTION)
+    labels, scale = values.get("labels") or (), values.get("scale") or ()
+    if {"labels", "scale"} <= nodes.keys():
+        document.add_issue(node, f"{key} has both labels and scale", "", "keep one of them")
+    if len(labels) == 1:
+        remedy = "list at least two, or leave out labels for all labels of the rows"
+        document.add_issue(node, f"{key} has only one label", readers.quote_node(node), remedy)
+    descriptions = labels if isinstance(labels, Mapping) else {}
+    column = values.get("column") or ""
+    return TaskQuestion(
+        "", values.get("ask") or "", tuple(labels) or scale, descriptions, bool(scale), column
+    )
+
+
 def read_schema(document: YamlDocument, key: str, node: yaml.Node) -> Mapping[str, Any] | None:
     """Return a JSON schema, which may be in a .json file."""
     schema: Any = None
@@ -160,6 +190,16 @@ def read_check(document: YamlDocument, key: str, node: yaml.Node) -> check_funct
     if error := check_function.find_signature_error(path, match["function"]):
         document.add_issue(node, f"{key}: {error[0]}", error[1], error[2])
     return check_function.CheckRef(path, match["function"])
+
+
+def read_where(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
+    """Return where the work is done: in this process, or on a Ray cluster."""
+    text = readers.read_text(document, key, node)
+    if text and not cluster.is_where(text):
+        document.add_issue(
+            node, f"{key} is not a place to work", quote_value(text), f"write {cluster.WHERE_SYNTAX}"
+        )
+    return text
 
 
 def read_train(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any]:
@@ -241,12 +281,20 @@ def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defi
     return tuple(limits)
 
 
+def read_handover(document: YamlDocument, key: str, node: yaml.Node) -> definition.Handover:
+    """Return the maximum share of wrong answers, alone or as a mapping with further keys."""
+    if not isinstance(node, yaml.MappingNode):
+        return definition.Handover(_HANDOVER["wrong"](document, key, node))
+    values = readers.read_keys(document, key, document.read_mapping(node, _HANDOVER, key), _HANDOVER)
+    return definition.Handover(**{name: value for name, value in values.items() if value is not None})
+
+
 _LISTED_COLUMNS = ("input", "references", "tags", "answers")
 # The fields of RowSource, some of which are lists of columns.
 _COLUMNS: Mapping[str, NodeReader] = {
     field.name: readers.read_texts if field.name in _LISTED_COLUMNS else readers.read_text
     for field in fields(RowSource)
-    if field.name != "several"
+    if field.name not in ("several", "labels", "questions")
 } | {"file": readers.read_file}
 
 _CONTRACT: Mapping[str, NodeReader] = {
@@ -261,6 +309,13 @@ _CONTRACT: Mapping[str, NodeReader] = {
 
 _LIMIT: Mapping[str, NodeReader] = {"say": readers.read_prose, "examples": readers.read_texts}
 
+_HANDOVER: Mapping[str, NodeReader] = {
+    "wrong": readers.rule_reader(number(0, 0.5, above=True, share=True)),
+    "right": readers.rule_reader(number(0, 1, above=True, share=True)),
+    "say": readers.read_prose,
+    "unanswerable": readers.read_prose,
+}
+
 _COSTS: Mapping[str, NodeReader] = {
     "wrong": readers.rule_reader(number(0)),
     "labels": readers.text_mapping_reader(readers.rule_reader(number(0))),
@@ -270,6 +325,13 @@ _COSTS: Mapping[str, NodeReader] = {
 _USAGE: Mapping[str, NodeReader] = {
     "requests_per_month": readers.rule_reader(number(0)),
     "facts_change": readers.rule_reader(one_of(*get_args(definition.FactsChange))),
+}
+
+_QUESTION: Mapping[str, NodeReader] = {
+    "ask": readers.read_prose,
+    "labels": read_labels,
+    "scale": read_scale,
+    "column": readers.read_text,
 }
 
 _TRAIN: Mapping[str, NodeReader] = {
@@ -292,6 +354,7 @@ KEYS: Mapping[str, NodeReader] = {
     "contract": read_contract,
     "several": readers.rule_reader(SWITCH),
     "scale": read_scale,
+    "questions": read_questions,
     "check": read_check,
     "metric": readers.rule_reader(one_of(*get_args(definition.MetricName))),
     "judge": read_judge,
@@ -299,14 +362,16 @@ KEYS: Mapping[str, NodeReader] = {
     "margin": readers.rule_reader(number(0, 0.5, share=True)),
     "target": readers.rule_reader(number(0, 1, share=True)),
     "budget": readers.read_budget,
-    "engine": readers.rule_reader(one_of(*get_args(definition.Engine))),
+    "where": read_where,
+    "engine": urls.read_engine,
     "evidence": readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))),
+    "track": readers.rule_reader(one_of(*get_args(definition.TrackerName))),
     "usage": readers.mapping_reader(_USAGE, definition.Usage),
     "prices": readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),
     "seed": readers.rule_reader(settings.SEED),
     "train": read_train,
     "max_tokens": readers.rule_reader(number(1, 32768, whole=True)),
-    "handover": readers.rule_reader(number(0, 0.5, above=True, share=True)),
+    "handover": read_handover,
     "costs": readers.mapping_reader(_COSTS, definition.ErrorCosts),
     "limits": read_limits,
     "suite": readers.read_file,

@@ -10,10 +10,19 @@ import yaml
 from etude.errors import InputError, Issue, quote_value
 from etude.task import definition, keys, settings, yaml_document
 from etude.task.contract import Contract, list_of_labels
-from etude.task.endpoint import Endpoint, Prices
+from etude.task.endpoint import SERVED, Endpoint, Prices
+from etude.task.questions import require_answers
 
 _METRICS: Mapping[str, tuple[str, ...]] = {
-    "classify": ("accuracy", "macro_f1", "kappa", "sample_f1", "subset_accuracy", "micro_f1"),
+    "classify": (
+        "accuracy",
+        "macro_f1",
+        "kappa",
+        "sample_f1",
+        "subset_accuracy",
+        "micro_f1",
+        "question_mean",
+    ),
     "extract": ("exact_match", "passes", "chrf"),
     "answer": ("passes", "exact_match", "chrf", "token_f1", "calls"),
     "rewrite": ("passes", "exact_match", "chrf", "sari"),
@@ -25,6 +34,7 @@ _METRIC_KEYS: Mapping[str | None, str] = {
     "sample_f1": "several",
     "subset_accuracy": "several",
     "micro_f1": "several",
+    "question_mean": "questions",
 }
 _TOP_LEVEL = "the task file"  # name of the outermost mapping in an error
 _REQUIRED = {
@@ -61,6 +71,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     conflicts = (
         *_find_conflicts(nodes, values),
         *_find_label_conflicts(values),
+        *_find_question_conflicts(values),
         *_find_cost_conflicts(values),
     )
     for key, message, value, remedy in conflicts:
@@ -97,15 +108,11 @@ def _find_conflicts(
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
         remedy = "write kind: extract, or labels: instead"
         yield "contract", "fields and json_schema cannot be used with kind: classify", kind, remedy
-    if values.get("handover") and kind and kind != "classify":
-        remedy = "leave it out, or teach hand-overs with examples"
-        yield (
-            "handover",
-            "handover works only with kind: classify, because it needs label probabilities",
-            kind,
-            remedy,
-        )
-    if values.get("engine") == "llama_cpp" and kind == "classify" and not values.get("several"):
+    handover = values.get("handover")
+    if handover and handover.unanswerable and kind and kind != "answer":
+        yield "handover", "handover.unanswerable needs kind: answer", kind, "leave out unanswerable"
+    is_json = values.get("several") or values.get("questions")
+    if values.get("engine") == "llama_cpp" and kind == "classify" and not is_json:
         yield (
             "engine",
             "llama.cpp cannot restrict answers to labels",
@@ -123,7 +130,7 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
     kind, metric, contract, several, scale = (
         values.get(key) for key in ("kind", "metric", "contract", "several", "scale")
     )
-    for key in ("several", "scale") if kind and kind != "classify" else ():
+    for key in ("several", "scale", "questions") if kind and kind != "classify" else ():
         if values.get(key):
             yield key, f"{key} cannot be used with kind: {kind}", str(kind), "write kind: classify"
     if several and scale:
@@ -155,6 +162,17 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
         )
 
 
+def _find_question_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Like `_find_conflicts`, for questions."""
+    contract, metric = values.get("contract"), values.get("metric")
+    others = {key: values.get(key) for key in ("several", "scale", "handover", "costs")}
+    others |= {"contract": contract and contract.labels, "metric": metric not in (None, "question_mean")}
+    remedy = "leave it out; each question has its own labels and metric"
+    for key in (key for key, value in others.items() if value and values.get("questions")):
+        name = "contract.labels" if key == "contract" else key
+        yield key, f"{name} and questions cannot be used together", "", remedy
+
+
 def _find_cost_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Like `_find_conflicts`, for costs."""
     kind, contract, costs = (values.get(key) for key in ("kind", "contract", "costs"))
@@ -169,7 +187,7 @@ def _find_cost_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, 
         yield (
             "costs",
             "handover and costs.handover cannot be used together",
-            f"handover: {values['handover']:g}",
+            "handover",
             remedy,
         )
     unknown = sorted(set(costs.labels) - set(contract.labels)) if contract and contract.labels else []
@@ -183,14 +201,23 @@ def _find_cost_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, 
 
 
 def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that follow from `several` or `scale`."""
-    contract = fields.get("contract", Contract())
-    if "scale" in fields:
-        return {"contract": replace(contract, labels=contract.labels or fields["scale"])}
-    if not fields.get("several"):
+    """Return the fields that follow from `several`, `scale` or `questions`."""
+    contract, several, scale = (
+        fields.get("contract", Contract()),
+        fields.get("several"),
+        fields.get("scale", ()),
+    )
+    questions = fields.get("questions", ())
+    if not (several or scale or questions):
         return {}
-    sources = {key: replace(fields[key], several=True) for key in ("examples", "test") if key in fields}
-    return sources | ({"contract": list_of_labels(contract)} if contract.labels else {})
+    labels = contract.labels or scale
+    reading = {"several": bool(several), "labels": labels, "questions": questions}
+    changed = {key: replace(fields[key], **reading) for key in ("examples", "test") if key in fields}
+    if scale:
+        return changed | {"contract": replace(contract, labels=labels)}
+    if questions and all(question.labels for question in questions):
+        return changed | {"contract": require_answers(contract, questions)}
+    return changed | ({"contract": list_of_labels(contract)} if labels else {})
 
 
 def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +225,7 @@ def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
     gets the token prices of the task if it has no prices."""
     endpoints = {
         key: fields[key]
-        for key in ("model", "prompt_model", "decision_model")
+        for key in ("model", "prompt_model", "decision_model", "engine")
         if isinstance(fields.get(key), Endpoint)
     }
     prices = fields.get("prices")
@@ -207,7 +234,10 @@ def _collect_endpoints(fields: Mapping[str, Any]) -> dict[str, Any]:
     judge = [fields["judge"].endpoint] if fields.get("judge") else []
     # Reversed, so that `model` wins if two keys name the same endpoint.
     by_name = {endpoint.name: endpoint for endpoint in (*judge, *reversed(endpoints.values()))}
-    return {key: endpoint.name for key, endpoint in endpoints.items()} | {"endpoints": by_name}
+    names = {key: endpoint.name for key, endpoint in endpoints.items()}
+    if "engine" in names:
+        names["engine"] = SERVED + names["engine"]
+    return names | {"endpoints": by_name}
 
 
 def _list_notes(fields: Mapping[str, Any]) -> Iterator[str]:

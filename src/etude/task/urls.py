@@ -5,15 +5,15 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import yaml
 
-from etude.errors import quote_value
+from etude.errors import InputError, Issue, quote_value
 from etude.task import yaml_document as readers
-from etude.task.definition import RemoteDocuments, index_folder
-from etude.task.endpoint import NO_LIMIT, Endpoint, Prices, is_url
+from etude.task.definition import Engine, RemoteDocuments, index_folder
+from etude.task.endpoint import NO_LIMIT, SERVED, Endpoint, Prices, is_url, parse_endpoint
 from etude.task.rules import number
 from etude.task.yaml_document import NodeReader, YamlDocument, rule_reader
 
@@ -50,6 +50,32 @@ def read_endpoint_with(
     is_complete = {"endpoint", "model"} <= settings.keys()
     endpoint = Endpoint(url=settings.pop("endpoint"), **settings) if is_complete else None
     return {**extra_values, "endpoint": endpoint}
+
+
+def read_engine(document: YamlDocument, key: str, node: yaml.Node) -> str | Endpoint | None:
+    """Return an engine of this machine, or a server: {endpoint: URL, model: NAME, ...} or URL#NAME."""
+    if isinstance(node, yaml.MappingNode):
+        return read_endpoint(document, key, node)
+    text = readers.read_text(document, key, node)
+    if text is None:
+        return None
+    try:
+        return parse_engine(text, key)
+    except InputError as error:
+        for issue in error.issues:
+            document.add_issue(node, f"{key}: {issue.message}", issue.value, issue.remedy)
+        return None
+
+
+def parse_engine(text: str, location: str) -> str:
+    """Parse an Engine or URL#NAME to a task's `engine`. Raises InputError."""
+    if text in get_args(Engine):
+        return text
+    endpoint = parse_endpoint(text) if is_url(text) else None
+    if endpoint is None:
+        remedy = "write local, llama_cpp, or URL#NAME with the base's name in the server's list"
+        raise InputError([Issue(location, "this is not an engine", quote_value(text), remedy)])
+    return SERVED + endpoint.name
 
 
 def read_url(document: YamlDocument, key: str, node: yaml.Node) -> str | None:

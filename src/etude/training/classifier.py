@@ -42,19 +42,27 @@ class Classifier(torch.nn.Module):
         return replace(self.linear, coefficients=coefficients, intercepts=intercepts)
 
     def build_loss(self, texts: Sequence[str], labels: Sequence[str]) -> encoder_loop.EncoderLoss:
-        """Build the cross-entropy of the right labels, over the labels or of each head. Every label must be one of the
-        head's."""
+        """Build the cross-entropy of the right labels, over the labels or of each head, as a mean over the questions.
+        Every label must be one of the head's."""
         ids = self.encoder.encode(texts)
-        targets = torch.tensor(self.linear.encode_labels(labels), device=self.body.device)
-        functional = torch.nn.functional
-        is_binary = targets.ndim == 2  # a yes or no of each head
-        compute_loss = functional.binary_cross_entropy_with_logits if is_binary else functional.cross_entropy
+        targets = [
+            (columns, torch.tensor(encoded, device=self.body.device))
+            for columns, encoded in self.linear.list_targets(labels)
+        ]
+
+        def compute_loss(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+            functional = torch.nn.functional
+            is_binary = right.ndim == 2  # a yes or no of each head
+            return (functional.binary_cross_entropy_with_logits if is_binary else functional.cross_entropy)(
+                logits, right
+            )
 
         def loss(rows: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
             vectors = self.encoder.forward([ids[row] for row in rows])
             logits = vectors @ self.coefficients.T + self.intercepts
             tokens = sum(len(ids[row]) for row in rows)
-            return compute_loss(logits, targets[list(rows)]), tokens
+            losses = [compute_loss(logits[:, columns], right[list(rows)]) for columns, right in targets]
+            return torch.stack(losses).mean(), tokens
 
         return loss
 

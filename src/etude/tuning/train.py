@@ -47,7 +47,8 @@ from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
-from etude.task import Task
+from etude.task import Task, TrackerName
+from etude.tracking import track_events
 
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
@@ -83,6 +84,7 @@ def train(
     task_file: Path | str,
     *,
     budget: float | None = None,
+    track: TrackerName | None = None,
     fresh: bool = False,
     on_event: OnEvent | None = None,
     confirm: Confirm = answer_unasked,
@@ -94,8 +96,8 @@ def train(
     without a budget. `confirm` is called once if the run would need more than the available memory or more than
     `budget` (seconds; None: the task's budget, or an hour if it has none). The same call on the same inputs resumes a
     stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
-    again. Under torchrun all processes call this function: the first one reports, the others compute their share of
-    the steps, and all return the same run.
+    again. `track` overrides the task's tracker. Under torchrun all processes call this function: the first one
+    reports, the others compute their share of the steps, and all return the same run.
 
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
     spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.
@@ -105,9 +107,8 @@ def train(
             task_run = open_training_task(task_file, budget)
             check_processes(task_run.task, world)
             work = partial(_train, task_run, world, confirm)
-            run = run_to_end(
-                task_run, work, write_report, fresh=fresh, on_event=on_event or choose_reporter()
-            )
+            on_event = track_events(track or task_run.task.track, on_event or choose_reporter(), confirm)
+            run = run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event)
             world.broadcast({"over": str(run.folder.absolute())})
             return Training(run)
         from etude.training.distributed.workers import run_jobs

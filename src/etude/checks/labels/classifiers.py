@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from etude.cluster import THIS_PROCESS, Workers
+
 FOLDS = 10
 MANY_ROWS = 2_000  # rows above which FEW_FOLDS leave enough to train on
 FEW_FOLDS = 5
@@ -23,29 +25,43 @@ LogProbabilities = NDArray[np.float32]  # classifiers by rows by labels
 
 
 def predict_labels(
-    texts: Sequence[str], gold: Ints, first_copies: Ints, matrix: Any = None
+    texts: Sequence[str],
+    gold: Ints,
+    first_copies: Ints,
+    matrix: Any = None,
+    workers: Workers = THIS_PROCESS,
 ) -> LogProbabilities:
     """Predict each row's label by classifiers trained on the other folds; copies of a text are in one fold.
 
     `gold` numbers the labels from 0, each with at least `FOLDS` rows; `first_copies` gives for each text the position
-    of the first text that is the same.
+    of the first text that is the same. Each fold is a part for the workers.
     """
+    matrix = compute_tf_idf(texts) if matrix is None else matrix
+    result = np.full((2, len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
+    folds = [
+        fold
+        for fold in _split_folds(gold, first_copies)
+        if len(fold[1]) and len(set(gold[fold[0]].tolist())) > 1
+    ]
+    predictions = workers.map(_predict_fold, folds, matrix, gold)
+    for (_, test), (labels, svm, bayes) in zip(folds, predictions, strict=True):
+        cells = np.ix_(test, labels)  # a label may be missing from the rows trained on
+        result[0][cells], result[1][cells] = svm, bayes
+    return result
+
+
+def _predict_fold(fold: tuple[Ints, Ints], matrix: Any, gold: Ints) -> tuple[Ints, Any, Any]:
+    """Return the labels of the rows to train on, and their log-probabilities by each classifier for the others."""
     from scipy.special import log_softmax
     from sklearn.naive_bayes import ComplementNB
     from sklearn.svm import LinearSVC
 
-    matrix = compute_tf_idf(texts) if matrix is None else matrix
-    svm, bayes = LinearSVC(C=0.3, tol=0.01, random_state=0), ComplementNB(alpha=0.3)
-    result = np.full((2, len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
-    for train, test in _split_folds(gold, first_copies):
-        if not len(test) or len(set(gold[train].tolist())) < 2:
-            continue
-        margins = svm.fit(matrix[train], gold[train]).decision_function(matrix[test])
-        margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
-        cells = np.ix_(test, svm.classes_)  # a label may be missing from the rows trained on
-        result[0][cells] = log_softmax(SHARPNESS * margins, axis=1)
-        result[1][cells] = bayes.fit(matrix[train], gold[train]).predict_log_proba(matrix[test])
-    return result
+    train, test = fold
+    svm = LinearSVC(C=0.3, tol=0.01, random_state=0).fit(matrix[train], gold[train])
+    margins = svm.decision_function(matrix[test])
+    margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
+    bayes = ComplementNB(alpha=0.3).fit(matrix[train], gold[train])
+    return svm.classes_, log_softmax(SHARPNESS * margins, axis=1), bayes.predict_log_proba(matrix[test])
 
 
 def compute_tf_idf(texts: Sequence[str]) -> Any:

@@ -26,6 +26,7 @@ from etude.checks.kinds import LABELS, FindingKind, finds
 from etude.checks.labels.classifiers import compute_tf_idf, predict_labels
 from etude.checks.material import Material, format_rows
 from etude.checks.rows.repeats import find_contradictory_rows
+from etude.cluster import THIS_PROCESS, Workers
 from etude.stats.intervals import wilson
 from etude.text.label_lists import join_labels
 from etude.text.normal_forms import to_canonical
@@ -60,7 +61,9 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
-@finds(FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS)
+@finds(
+    FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS, by_question=True
+)
 def check_wrong_labels(material: Material) -> Iterator[Finding]:
     """Find rows whose label looks wrong; rows of a contradiction are not reported a second time."""
     if material.task.several:
@@ -79,7 +82,8 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
         return
     numbers = {name: number for number, name in enumerate(names)}
     gold = np.array([numbers[labels[row]] for row in rows])
-    ranked, suggested, share = find_wrong_labels([material.inputs[row] for row in rows], gold)
+    texts = [material.inputs[row] for row in rows]
+    ranked, suggested, share = find_wrong_labels(texts, gold, workers=material.workers)
     contradictory = find_contradictory_rows(material)
     wrong = [index for index in ranked.tolist() if rows[index] not in contradictory]
     if not wrong:
@@ -165,7 +169,9 @@ class WrongShare(NamedTuple):
     """From all predictions that disagree, because people also mislabel texts on which classifiers are uncertain."""
 
 
-def find_wrong_labels(texts: Sequence[str], gold: Ints, matrix: Any = None) -> tuple[Ints, Ints, WrongShare]:
+def find_wrong_labels(
+    texts: Sequence[str], gold: Ints, matrix: Any = None, workers: Workers = THIS_PROCESS
+) -> tuple[Ints, Ints, WrongShare]:
     """Return the rows whose label looks wrong, the most suspicious first; the likeliest label of each row; and the
     share of wrong labels.
 
@@ -176,7 +182,7 @@ def find_wrong_labels(texts: Sequence[str], gold: Ints, matrix: Any = None) -> t
 
     first: dict[str, int] = {}
     copies = np.array([first.setdefault(to_canonical(text), row) for row, text in enumerate(texts)])
-    predictions = np.maximum(predict_labels(texts, gold, copies, matrix), MIN_LOG_PROBABILITY)
+    predictions = np.maximum(predict_labels(texts, gold, copies, matrix, workers), MIN_LOG_PROBABILITY)
     probabilities = softmax(predictions.mean(axis=0), axis=1) + SMOOTHING
     likeliest, own = probabilities.argmax(axis=1), probabilities[np.arange(len(gold)), gold]
     suspicion, low = _estimate_wrong(probabilities, likeliest, own, gold)

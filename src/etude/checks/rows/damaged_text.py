@@ -5,7 +5,7 @@ Both repairs are idempotent. They do not change a text that may be intended.
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 _TAGS = (
     "a|abbr|article|b|big|blockquote|body|br|button|center|code|dd|div|dl|dt|em|font|footer|form|h[1-6]|head|"
@@ -19,7 +19,7 @@ _IN_CODE = re.compile(r"```(?s:.*?)(?:```|\Z)|`[^`\n]{1,200}`")
 """Fenced blocks of code, and code within a line."""
 _CODE_OR_MARKUP = re.compile(f"{_IN_CODE.pattern}|(?P<markup>{MARKUP.pattern})", re.IGNORECASE)
 MAX_LEFTOVER_SHARE = 0.5
-"""Largest share of rows at which HTML counts as a leftover. If more rows have HTML, it is their format."""
+"""Largest share of rows at which HTML counts as a leftover. If more rows have it, it is their format."""
 CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\uffff]")
 """Control characters, and U+FFFD, which replaces a lost character."""
 _SUSPECT = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|[^\x00-\x7f]+")
@@ -79,6 +79,14 @@ def has_markup(text: str) -> bool:
 def find_markup(text: str) -> Iterator[re.Match[str]]:
     """Yield the HTML tags and entities outside of code."""
     return (match for match in _CODE_OR_MARKUP.finditer(text) if match["markup"])
+
+
+def is_leftover(has_markup_by_row: Mapping[int, bool]) -> bool:
+    """Whether so few rows have HTML that it is not their format.
+
+    Keys are hashes of a row's texts, so that copies count once: a fix removes them, and the share must stay the same.
+    """
+    return sum(has_markup_by_row.values()) <= MAX_LEFTOVER_SHARE * len(has_markup_by_row)
 
 
 def remove_markup(text: str) -> str:

@@ -100,7 +100,11 @@ def check_repeated_outputs(material: Material) -> Iterator[Finding]:
         )
 
 
-@finds(FindingKind("contradiction", "error, warning", "inputs with several different answers"), quick=True)
+@finds(
+    FindingKind("contradiction", "error, warning", "inputs with several different answers"),
+    quick=True,
+    by_question=True,
+)
 def check_contradictions(material: Material) -> Iterator[Finding]:
     """Find inputs with different answers."""
     groups = group_contradictions(material.input_hashes, material.output_hashes)
@@ -144,7 +148,10 @@ def _find_different_pair(group: Sequence[int], *hashes: Hashes) -> tuple[int, in
     return next((row, other) for (key, row), (other_key, other) in pairs if all(map(ne, key, other_key)))
 
 
-@finds(FindingKind("near_contradiction", "warning, note", "almost equal inputs with different answers"))
+@finds(
+    FindingKind("near_contradiction", "warning, note", "almost equal inputs with different answers"),
+    by_question=True,
+)
 def check_near_contradictions(material: Material) -> Iterator[Finding]:
     """Find inputs that differ only in filler words and have different answers; rows of a contradiction are not reported
     again."""

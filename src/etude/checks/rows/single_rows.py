@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 from etude.checks.excerpts import CharSpan, list_spans
@@ -141,10 +142,8 @@ def check_markup(material: Material) -> Iterator[Finding]:
     """Find HTML outside of code, if only some rows have it, and chat-template tokens."""
     total = len(material.rows)
     rows, excerpts = _find_rows(material, lambda text: list_spans(damaged_text.find_markup(text)))
-    # Copies of a row count once: --fix removes them, and the share must stay the same.
-    distinct = {(row.text, row.output) for row in material.rows}
-    with_html = {(material.rows[row].text, material.rows[row].output) for row in rows}
-    if 0 < len(with_html) <= MAX_LEFTOVER_SHARE * len(distinct):
+    hashes = list(map(hash, zip(material.inputs, material.outputs, strict=True)))
+    if rows and damaged_text.is_leftover(dict.fromkeys(hashes, False) | {hashes[row]: True for row in rows}):
         fix = (
             "removes tags of line breaks and emphasis, and decodes entities; links, lists and texts about HTML are not "
             "changed"
@@ -175,7 +174,10 @@ def _changes_any(material: Material, rows: Sequence[int], repair: Callable[[str]
     """Whether `--fix` changes any of these rows; it never changes labels."""
     examples = (material.rows[row] for row in rows)
     texts = chain.from_iterable(
-        (*(turn.content for turn in row.input), *(() if material.task.kind == "classify" else (row.output,)))
+        (
+            *(turn.content for turn in row.input if turn.role != "system"),
+            *(() if material.task.kind == "classify" else (row.output,)),
+        )
         for row in examples
     )
     return any(repair(text) != text for text in texts)
@@ -269,14 +271,20 @@ def _find_rows(
     way."""
     rows: list[int] = []
     excerpts: list[Excerpt] = []
-    for row, (source, answer) in enumerate(zip(material.inputs, material.outputs, strict=True)):
-        in_input, in_answer = find_in_input(source), (find_in_answer or find_in_input)(answer)
+    find = partial(_find_spans, find_in_input=find_in_input, find_in_answer=find_in_answer or find_in_input)
+    for row, (in_input, in_answer) in enumerate(material.map_rows(find, material.inputs, material.outputs)):
         if in_input or in_answer:
             rows.append(row)
             if len(excerpts) < MAX_EXCERPTS:
                 show = material.show_output if in_answer else material.show_input
                 excerpts.append(show(row, sorted(in_answer or in_input)))
     return rows, excerpts
+
+
+def _find_spans(
+    source: str, answer: str, find_in_input: SpanFinder, find_in_answer: SpanFinder
+) -> tuple[list[CharSpan], list[CharSpan]]:
+    return find_in_input(source), find_in_answer(answer)
 
 
 def _most_frequent_span(excerpts: Sequence[Excerpt]) -> str:

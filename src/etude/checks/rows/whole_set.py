@@ -104,7 +104,9 @@ def _count_answers(material: Material, column: str) -> int:
     return number
 
 
-@finds(FindingKind("label_spelling", "warning", "labels with several spellings"), tasks=LABELS)
+@finds(
+    FindingKind("label_spelling", "warning", "labels with several spellings"), tasks=LABELS, by_question=True
+)
 def check_label_spelling(material: Material) -> Iterator[Finding]:
     """Find labels that differ from a more frequent one only in case, spaces, hyphens, underscores or a mistyped
     letter."""
@@ -164,7 +166,10 @@ USUAL_SIZES: Mapping[Kind, UsualSize] = {
 }
 
 
-@finds(FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"))
+@finds(
+    FindingKind("few_rows", "warning, note", "fewer rows than such tasks usually need, with sources"),
+    by_question=True,
+)
 def check_few_rows(material: Material) -> Iterator[Finding]:
     """Report sets with fewer examples than tasks of their kind usually need, unless `too_few` is already reported."""
     usual, rows = USUAL_SIZES[material.task.kind], len(material.rows)

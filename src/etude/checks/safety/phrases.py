@@ -95,7 +95,8 @@ def find_threat(text: str, plain: str) -> CharSpan | None:
 )
 def check_injections(material: Material) -> Iterator[Finding]:
     """Find inputs that tell the model to ignore its instructions."""
-    rows = {row: spans for row, text in enumerate(material.inputs) if (spans := _INJECTION.find(text))}
+    found = enumerate(material.map_rows(_INJECTION.find, material.inputs))
+    rows = {row: spans for row, spans in found if spans}
     message = f"{_count_rows(material, rows, 'contain')} a request to ignore the instructions."
     remedy = "Keep these rows only if the answer shows how to refuse such a request."
     yield from _report(material, "injection", "warning", "input", rows, message, remedy)
@@ -104,18 +105,18 @@ def check_injections(material: Material) -> Iterator[Finding]:
 @finds(FindingKind("threat", "warning, note", "inputs and free-text answers with a threat", safety=True))
 def check_threats(material: Material) -> Iterator[Finding]:
     """Find inputs and free answers with a threat."""
-    rows = _find_threats(material.inputs, material.plain_inputs)
+    rows = _find_threats(material, material.inputs, material.plain_inputs)
     message = f"{_count_rows(material, rows)} an input with a threat."
     remedy = "Keep these rows only if the answer is calm."
     yield from _report(material, "threat", "note", "input", rows, message, remedy)
     if material.is_free_text:
-        rows = _find_threats(material.outputs, material.plain_outputs)
+        rows = _find_threats(material, material.outputs, material.plain_outputs)
         message = f"{_count_rows(material, rows)} an answer with a threat."
         yield from _report(material, "threat", "warning", "output", rows, message, TONE_REMEDY)
 
 
-def _find_threats(texts: Sequence[str], plain: Sequence[str]) -> SpansByRow:
-    return {row: [span] for row, span in enumerate(map(find_threat, texts, plain)) if span}
+def _find_threats(material: Material, texts: Sequence[str], plain: Sequence[str]) -> SpansByRow:
+    return {row: [span] for row, span in enumerate(material.map_rows(find_threat, texts, plain)) if span}
 
 
 @finds(
@@ -134,7 +135,8 @@ def check_advice(material: Material) -> Iterator[Finding]:
     """
     remedy = "Have these answers reviewed by an expert: a tuned model gives such advice to everybody."
     for name, phrases in _ADVICE.items():
-        rows = {row: spans for row, text in enumerate(material.outputs) if (spans := phrases.find(text))}
+        found = enumerate(material.map_rows(phrases.find, material.outputs))
+        rows = {row: spans for row, spans in found if spans}
         message = f"{_count_rows(material, rows)} an answer with {phrases.description}."
         yield from _report(material, f"advice_{name}", "note", "output", rows, message, remedy)
 

@@ -1,8 +1,8 @@
 """The rows with personal data of the kinds whose rules are rarely wrong, searched once for all checks."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from etude.privacy import OwnContact, Span, find, find_by_format, own_contact
 from etude.privacy.mask.known_values import KnownValues, is_word_password
@@ -64,29 +64,41 @@ class SensitiveRows:
         return sorted(spans)
 
 
-def find_personal_data(
-    inputs: Sequence[str],
-    answers: Sequence[str],
-    surrogates: Collection[str],
-    own: OwnContact,
-    is_labels: bool = False,
-) -> tuple[SensitiveRows, SensitiveRows]:
-    """Find personal data in the inputs and in the answers. `own` learns the organisation's contact data from the
-    answers.
+def find_row_spans(
+    source: str, answer: str, is_labels: bool
+) -> tuple[tuple[Span, ...], tuple[Span, ...], int]:
+    """Find personal data in the input and in the answer of a row, and count the answer's own, which come first.
 
     A value that has a label ("password: ...") in only one text of a row is also found in the other text. If answers are
     labels, they are searched only for data that is recognised by its format.
     """
-    step = choose_review_step(len(inputs))
+    source_spans = tuple(find(source, review=False))
+    spans = _find_in_label(answer) if is_labels else tuple(find(answer, review=False))
+    repeated = () if is_labels else find_repeated(source_spans, answer)
+    return (*source_spans, *find_repeated(spans, source)), (*spans, *repeated), len(spans)
+
+
+@lru_cache
+def _find_in_label(label: str) -> tuple[Span, ...]:
+    return tuple(find_by_format(label))
+
+
+def collect_personal_data(
+    answers: Sequence[str],
+    row_spans: Iterable[tuple[tuple[Span, ...], tuple[Span, ...], int]],
+    surrogates: Collection[str],
+    own: OwnContact,
+    is_labels: bool = False,
+) -> tuple[SensitiveRows, SensitiveRows]:
+    """Collect the `find_row_spans` of all rows, in the inputs and in the answers. `own` learns the organisation's
+    contact data from the answers."""
+    step = choose_review_step(len(answers))
     in_inputs, in_answers = SensitiveRows(own, surrogates, step), SensitiveRows(own, surrogates, step)
-    detect = partial(find, review=False)
-    answer_spans = map(cache(find_by_format) if is_labels else detect, answers)
-    rows = zip(inputs, map(detect, inputs), answers, answer_spans, strict=True)
-    for row, (source, source_spans, answer, spans) in enumerate(rows):
+    for row, (answer, (source_spans, spans, num_own)) in enumerate(zip(answers, row_spans, strict=True)):
         if not is_labels:
-            own.add_answer(answer, spans)
-        in_inputs.add(row, (*source_spans, *find_repeated(spans, source)))
-        in_answers.add(row, (*spans, *(() if is_labels else find_repeated(source_spans, answer))))
+            own.add_answer(answer, spans[:num_own])
+        in_inputs.add(row, source_spans)
+        in_answers.add(row, spans)
     return in_inputs, in_answers
 
 

@@ -40,8 +40,9 @@ class Cells:
             self._report_missing(column)
         return ""
 
-    def read_answer(self, column: str) -> str:
-        """The right answer as text: from a text or a number or, for extract or an unknown kind, from any JSON value."""
+    def read_answer(self, column: str, is_json: bool = False) -> str:
+        """The right answer as text: from a text or a number or, for extract or an unknown kind, from any JSON value;
+        from an object if `is_json`."""
         value = self.row.cells.get(column)
         if value is None or isinstance(value, str):
             return self.strip_answer(self.read_text(column))
@@ -51,8 +52,9 @@ class Cells:
             remedy = "keep only the assistant's turn that is the answer"
             self.add_issue(message, quote_value(value), remedy, "roles")
             return ""
-        # Numbers are labels or answers of any kind; other JSON is an answer only for extract.
-        if self.reader.kind not in (None, "extract") and not isinstance(value, int | float):
+        # Numbers are labels or answers of any kind; other JSON is an answer only for extract and for several questions.
+        answers = int | float | dict if is_json else int | float
+        if self.reader.kind not in (None, "extract") and not isinstance(value, answers):
             remedy = "write it in quotes, or set kind: extract"
             if self.reader.kind == "classify" and isinstance(value, list):
                 remedy = "add several: true to the task file if a row has several labels"

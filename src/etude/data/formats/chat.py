@@ -59,9 +59,9 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     cell = cells.row.cells.get(column)
     value = keys.unwrap_turns(cell)
     if isinstance(cell, dict) and any(
-        inner and inner is not True for key, inner in cell.items() if key != "messages"
+        inner and inner is not True for key, inner in cell.items() if key not in ("messages", "tools")
     ):
-        cells.reader.counts[f"keys of {column} other than messages, which are not used"] += 1
+        cells.reader.counts[f"keys of {column} other than messages and tools, which are not used"] += 1
     if not isinstance(value, list) or not value:
         remedy = 'write [{"role": "user", "content": "..."}, ...]'
         message, kind = f"{column} must be a list of turns", "roles"

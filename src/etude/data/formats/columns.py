@@ -57,8 +57,12 @@ def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> C
     Published formats come first, then usual names, then, unless `by_order` is False, the order of a file with two
     columns. Raises InputError if the input or the output is still unknown.
     """
-    # The rejected answer of a preference is never guessed as input or output.
     names = list_names(rows)
+    # With a column for each question, only the input is guessed: the first of these columns stands for the output.
+    if answers := [name for name in source.answer_columns if name in names]:
+        with_output = guess_columns(rows, replace(source, output=answers[0]), by_order)
+        return replace(with_output, source=replace(with_output.source, output=None))
+    # The rejected answer of a preference is never guessed as input or output.
     rejected = find_preference_columns(names)[1:]
     usable = [name for name in names if name not in rejected or name in list_columns(source)]
     # From the strongest evidence to the weakest: preferences, whole chats, names, the order of two columns.
@@ -115,9 +119,9 @@ def is_thumbs_down(value: Any) -> bool:
 
 
 def find_tool_column(names: Collection[str], columns: RowSource) -> str | None:
-    """The column with the available functions in a file of whole chats; None for preferences, or without such a
-    column."""
-    if find_preference_columns(names) or not (columns.messages or columns.output == "completion"):
+    """The column with the available functions in a file of chats; None without such a column."""
+    has_chats = columns.messages or columns.output == "completion" or find_preference_columns(names)
+    if not has_chats:
         return None
     return next((name for name in TOOL_COLUMNS if name in names and name not in list_columns(columns)), None)
 
@@ -136,7 +140,7 @@ def list_optional_columns(columns: RowSource) -> list[str]:
 
 def list_columns(columns: RowSource) -> list[str]:
     """All columns with a role, in the order in which a table is written."""
-    required = [columns.messages, columns.output, columns.id]
+    required = [columns.messages, columns.output, *columns.answer_columns, columns.id]
     return [*columns.input, *(name for name in required if name), *list_optional_columns(columns)]
 
 

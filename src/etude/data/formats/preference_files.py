@@ -18,6 +18,7 @@ class PreferenceRow:
     """One input with the chosen answer as its output, and the rejected one."""
 
     system: str | None
+    tools: str  # the functions on offer, as text; "" for none
     chosen: Example
     rejected: str
 
@@ -27,6 +28,7 @@ class RatedAnswer:
     """One answer, and whether people rated it as good."""
 
     system: str | None
+    tools: str  # the functions on offer, as text; "" for none
     example: Example
     is_good: bool
 
@@ -59,8 +61,8 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
     ]
     raise_issues(issues, file)
     return [
-        PreferenceRow(system, good, bad.output)
-        for system, (good, bad) in zip(chosen.systems, pairs, strict=True)
+        PreferenceRow(system, tools, good, bad.output)
+        for system, tools, (good, bad) in zip(chosen.systems, chosen.offers, pairs, strict=True)
     ]
 
 
@@ -77,6 +79,8 @@ def read_rated_answers(file: Path) -> list[RatedAnswer]:
         raise InputError([Issue(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)])
     rows = read.read_rows(replace(source, tags=(THUMB_COLUMN,)))
     return [
-        RatedAnswer(system, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(THUMB_COLUMN)))
-        for system, row in zip(rows.systems, rows.examples, strict=True)
+        RatedAnswer(
+            system, tools, replace(row, tags={}), not guess.is_thumbs_down(row.tags.get(THUMB_COLUMN))
+        )
+        for system, tools, row in zip(rows.systems, rows.offers, rows.examples, strict=True)
     ]

@@ -25,7 +25,7 @@ from etude.data.formats.tools import format_tools, list_tool_names
 from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
-from etude.text.label_lists import join_labels, split_labels
+from etude.task.questions import join_answers
 from etude.types import Example, Kind, Message
 
 _HEAD = 100  # first rows, from which the columns are guessed
@@ -208,6 +208,8 @@ def _choose_columns(reader: RowReader, head: Sequence[RawRow], source: RowSource
     cells = [row.cells for row in head]
     # Columns that the user set must exist, except optional ones, which later rows may have.
     names, optional = guess.list_names(cells), guess.list_optional_columns(source)
+    if source.questions and not {*source.answer_columns} & {*names}:  # the answers are JSON objects
+        optional += source.answer_columns
     absent = [name for name in guess.list_columns(source) if name not in names and name not in optional]
     if absent:
         if 1 not in reader.undecodable:
@@ -248,11 +250,10 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
     else:
         output, turns = _read_output(cells, columns), read_input(cells, columns.input)
     tools = _read_tools(cells, columns)
-    output = join_labels(split_labels(output)) if columns.several else output
+    output = columns.tidy(output)
     row_id = cells.read_id(columns.id) if columns.id else None
     references, tags = tuple(cells.read_list(columns.references)), cells.read_named(columns.tags)
-    if columns.several:
-        references = tuple(join_labels(split_labels(reference)) for reference in references)
+    references = tuple(map(columns.tidy, references))
     answers = cells.read_named(columns.answers, keep_empty=True)
     group, system, document = map(cells.read_optional, (columns.group, columns.system, columns.source))
     if len(reader.issues) > num_issues:
@@ -278,14 +279,21 @@ def _read_example(reader: RowReader, row: RawRow, columns: RowSource) -> None:
 
 
 def _read_output(cells: Cells, columns: RowSource) -> str:
-    """The answer in a column; it may be a text or a turn, alone or in a list."""
+    """The answer in a column; it may be a text or a turn, alone or in a list. With a column for each question, an
+    object of the answers."""
+    if columns.answer_columns:
+        answers = {each.name: cells.read_optional(each.column) for each in columns.questions}
+        for each in columns.questions:
+            if answers[each.name] is None:
+                cells.add_issue(f"{each.column} is empty", "", "fill it in, or delete the row", "empty")
+        return join_answers({name: (answer or "").strip() for name, answer in answers.items()})
     column = str(columns.output)
     if single := keys.unwrap_single_turn(cells.row.cells.get(column)):
         turn = read_turn(cells, column, single)
         return turn.content if turn else ""
     if columns.several:
         return cells.read_labels(column)
-    return cells.read_answer(column)
+    return cells.read_answer(column, is_json=bool(columns.questions))
 
 
 def _read_chat(cells: Cells, column: str) -> tuple[tuple[Message, ...], str]:
@@ -303,12 +311,14 @@ def _read_tools(cells: Cells, columns: RowSource) -> str:
     """The functions that a row with a chat offers, as text; "", with an issue, if they cannot be read."""
     row = cells.row.cells
     name = guess.find_tool_column(row, columns)
-    chat = columns.messages or (columns.input[0] if columns.input else "")
-    if not name or not isinstance(keys.unwrap_turns(keys.parse_turns(row.get(chat))), list):
+    chat = row.get(columns.messages or (columns.input[0] if columns.input else ""))
+    if not isinstance(keys.unwrap_turns(keys.parse_turns(chat)), list):
         return ""
+    # OpenAI's preferences have the functions beside the turns, in the same cell.
+    offer = row[name] if name else chat.get("tools") if isinstance(chat, dict) else None
     try:
-        return format_tools(row[name])
+        return format_tools(offer)
     except ValueError as error:
         remedy = "write the functions in OpenAI's format, or rename the column if it contains something else"
-        cells.add_issue(f"{name}: {error}", quote_value(row[name]), remedy, "tools")
+        cells.add_issue(f"{name or 'tools'}: {error}", quote_value(offer), remedy, "tools")
         return ""

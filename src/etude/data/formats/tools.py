@@ -56,6 +56,18 @@ def append_tools(instructions: str, tools: str) -> str:
     return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))
 
 
+def format_own_system(system: str | None, tools: str, shared_system: str, shared_tools: str) -> str:
+    """The system turn of a row with its own system message or functions; "" if it has only the shared ones.
+
+    `Assistant.build_messages` puts functions alone below the instructions, so such a row needs no system message.
+    """
+    own_tools = tools if tools != shared_tools else ""
+    own_system = system if system and system.strip() != shared_system.strip() else ""
+    if own_tools and shared_tools:  # otherwise the shared functions would be available too
+        own_system = own_system or shared_system
+    return append_tools(own_system, own_tools or (shared_tools if own_system else ""))
+
+
 def is_only_tools(text: str) -> bool:
     """Whether a system turn contains only available functions, so that it belongs below the instructions."""
     return text.startswith(_OFFER[0])

@@ -10,7 +10,7 @@ from etude.base import files, issues
 from etude.data.formats import binary_files, preference_files, read
 from etude.data.formats import columns as guess
 from etude.data.formats import preference_files as preferences
-from etude.data.formats.tools import parse_tools, to_openai_turns
+from etude.data.formats.tools import append_tools, parse_tools, to_openai_turns
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.types import Message
@@ -116,7 +116,8 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
         answers = preferences.read_rated_answers(file)
         lines = []
         for rated in answers:
-            prompt, answer = _format_turns("kto", rated.system, rated.example.input, rated.example.output)
+            system = append_tools(rated.system or "", rated.tools)
+            prompt, answer = _format_turns("kto", system, rated.example.input, rated.example.output)
             lines.append(format_rated(prompt, answer, rated.is_good))
         files.write_lines(output, lines)
         return len(answers), (), output
@@ -137,7 +138,8 @@ def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: st
     lines: list[Json] = []
     for row in rows:
         texts = row.chosen.output, row.rejected
-        prompt, *answers = _format_turns(format_name, row.system, row.chosen.input, *texts)
+        system = append_tools(row.system or "", row.tools)
+        prompt, *answers = _format_turns(format_name, system, row.chosen.input, *texts)
         lines += format_preference(prompt, *answers)
     files.write_lines(file, lines)
     return len(lines)

@@ -164,6 +164,14 @@ class TaskDraft:
         return self.kind[0] == "answer" and are_repeated(self.outputs)
 
     @cached_property
+    def repeated_answer(self) -> tuple[str, int]:
+        """The answer to a question that most rows share, and their number; ("", 0) if fewer than three do, or if nearly
+        all answers are repeated."""
+        counts = Counter(self.outputs) if self.kind[0] == "answer" and not self.repeats_answers else Counter()
+        answer, number = next(iter(counts.most_common(1)), ("", 0))
+        return (answer, number) if number >= 3 else ("", 0)
+
+    @cached_property
     def calls(self) -> bool:
         """Whether answers call functions."""
         return any(tools.split_calls(row.output)[1] for row in self._unlabelled)

@@ -170,8 +170,7 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
     profiles = {name: _ColumnProfile.of(name, cells) for name in names if name not in rejected}
     source, reason = _guess_input_and_output(path, cells, profiles)
     reasons = {"columns": reason}
-    assigned = {*source.input, source.output, source.messages, source.system, source.id, source.group}
-    assigned |= {*source.tags, columns.find_thumb_column(cells, source)}
+    assigned = {*columns.list_columns(source), columns.find_thumb_column(cells, source)}
     free = [profile for name, profile in profiles.items() if name not in assigned]
     # The best group first: certain ones, then those with the fewest values, whose groups are the largest. A column that
     # follows the answers is excluded, because it would put all rows with a label on one side.
@@ -195,7 +194,7 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
 def _split_name(name: str) -> list[str]:
     """The words of a name in their order: `Cust-ID`, `custId` and `custid` are cust and id."""
     words: list[str] = []
-    for word in re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()):
+    for word in columns.split_words(name).split():
         stem = word.removesuffix("id")
         words += (stem, "id") if stem != word and stem in _GROUP_WORDS else (word,)
     return words

@@ -189,7 +189,9 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     optional = [name.removesuffix("?") for name in fields if name.endswith("?")]
     if optional:
         yield f"Leave out {', '.join(optional)} where it does not apply."
-    if not (fields or any(CALL_TAG in output for output in outputs)):
+    if any(CALL_TAG in output for output in outputs):
+        return
+    if not fields:
         for verb, at_end in (("Begin", False), ("End", True)):
             if edge := find_common_edge(outputs, at_end):
                 yield f'{verb} with "{edge}"{"" if edge.endswith((".", "!", "?")) else "."}'

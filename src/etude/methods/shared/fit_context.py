@@ -21,6 +21,7 @@ from etude.stats import choose, estimate_sample
 from etude.stats.racing import find_beaten, iter_block_ends
 from etude.task import Task
 from etude.task.contract import Contract, list_of_labels
+from etude.task.questions import find_labels, require_answers
 from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, Side
 
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
@@ -200,7 +201,7 @@ class FitContext:
         results: list[list[ScoredAnswer]] = [[] for _ in candidates]
         running, begin, row_seconds = list(range(len(candidates))), 0, 0.0
         for end in ends:
-            if not self.has_time_for(row_seconds * (end - begin) * len(running)):
+            if begin and not self.has_time_for(row_seconds * (end - begin) * len(running)):
                 self.notes.append(
                     f"the candidates answered {begin:,} of {len(order):,} dev rows, to keep to the budget"
                 )
@@ -285,6 +286,7 @@ def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assi
         choices=contract.labels if task.kind == "classify" and contract else (),
         contract=contract,
         row_systems=task.row_systems,
+        questions=find_labels(task.questions, train),
         scores_tokens=task.kind != "classify" and task.handover is not None,
     )
     if task.max_tokens:
@@ -295,8 +297,10 @@ def initial_assistant(task: Task, train: Dataset, models: Models | None) -> Assi
 def resolve_contract(task: Task, train: Dataset) -> Contract | None:
     """Return the task's contract; for classify without labels, with the labels of the training rows."""
     contract = task.contract or Contract()
-    if task.kind != "classify" or contract.labels or (task.several and contract.json_schema):
+    if task.kind != "classify" or contract.labels or contract.json_schema:
         return task.contract
+    if task.questions:
+        return require_answers(contract, find_labels(task.questions, train))
     labels = sorted({label for example in train for label in task.list_labels(example.output)})
     return list_of_labels(contract, labels) if task.several else replace(contract, labels=tuple(labels))
 

@@ -165,7 +165,7 @@ class Client:
         elif status == 429:
             remedy = f"The account's quota is used up. Raise it. {RESUME}"
         elif status == 404:
-            names = ", ".join(self._list_models())
+            names = ", ".join(quote_value(name) for name in self.list_models()[:20])
             hint = (
                 f"its models are {names}. Correct `model:`."
                 if names
@@ -176,12 +176,23 @@ class Client:
             remedy = f"Set `context:`, next to `endpoint:`, to the largest number of tokens that it accepts. {RESUME}"
         return f"{endpoint.title} refuses the request ({reason}). {remedy}"
 
-    def _list_models(self) -> list[str]:
+    def list_models(self) -> list[str]:
+        """List the names of the endpoint's models; none if it does not tell them."""
         try:
             models = parse_json(self._http.get(self._url("models")).text)["data"]
-            return [quote_value(str(model["id"])) for model in models[:20]]
+            return [str(model["id"]) for model in models]
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return []
+
+    def request_change(self, path: str, body: Json) -> None:
+        """Send a request whose answer is only its status. Raises ServiceError with the reason for a refusal."""
+        try:
+            response = self._http.post(self._url(path), json=body)
+        except httpx2.HTTPError as error:
+            raise ServiceError(f"{type(error).__name__}: {self._mask_key(str(error))}") from error
+        if response.status_code != 200:
+            message = _parse_error(response.content)[0]
+            raise ServiceError(f"HTTP {response.status_code}: {self._mask_key(message)}".removesuffix(": "))
 
     def _url(self, path: str) -> str:
         return f"{self.endpoint.url}/{path}"

@@ -23,7 +23,7 @@ from etude.types import Completion, Message, ModelRef, Request, Sampling, TokenS
 BYTES_PER_TOKEN = 3  # Fewer than in most texts, so a prompt that seems to fit does fit
 TOKENS_PER_TURN = 4  # Approximate number of tokens that a chat template adds to a turn
 # Optional members of a request that some models reject.
-OPTIONAL_MEMBERS = ("max_tokens", "temperature", "logprobs", "stream_options")
+OPTIONAL_MEMBERS = ("max_tokens", "temperature", "logprobs", "stream_options", "structured_outputs")
 
 
 class EndpointModel(remote.RemoteModel):
@@ -83,7 +83,7 @@ class EndpointModel(remote.RemoteModel):
             chunks = self._collect_chunks(request, sampling, on_piece)
             completion = self._build_completion(request, chunks.join(), time.perf_counter() - started)
             save("", completion, "")
-        return completion, chunks.list_scores()
+        return completion, [] if sampling.top_logprobs is None else chunks.list_scores()
 
     def _collect_chunks(
         self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
@@ -114,7 +114,7 @@ class EndpointModel(remote.RemoteModel):
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             limit: request.max_tokens,
             "temperature": 0,
-            "logprobs": True if request.choices else None,
+            "logprobs": True if request.choices or request.scores_tokens else None,
         }
         # the user's options replace the defaults, and a client's sampling replaces both; null removes a member
         body |= dict(self.endpoint.options) | (_build_sampling(sampling) if sampling else {})
@@ -145,7 +145,7 @@ class EndpointModel(remote.RemoteModel):
         if isinstance(content, list):  # some servers return the text in parts
             content = "".join(str(item.get("text") or "") for item in content if isinstance(item, dict))
         text = str(content or choice["message"].get("refusal") or "")
-        tokens = (choice.get("logprobs") or {}).get("content")
+        logprobs = [float(token["logprob"]) for token in (choice.get("logprobs") or {}).get("content") or ()]
         label = request.choices and contract.Contract(labels=request.choices).parse(text)
         details = usage.get("prompt_tokens_details") or {}
         num_estimated = -(-len(text.encode()) // BYTES_PER_TOKEN) + 1
@@ -156,7 +156,8 @@ class EndpointModel(remote.RemoteModel):
             cached_tokens=int(details.get("cached_tokens") or 0),
             answer_tokens=int(usage.get("completion_tokens") or num_estimated),
             seconds=seconds,
-            logprob=sum(float(token["logprob"]) for token in tokens) if tokens and label else None,
+            logprob=sum(logprobs) if logprobs and (label or request.scores_tokens) else None,
+            min_logprob=min(logprobs, default=None) if request.scores_tokens else None,
         )
 
 

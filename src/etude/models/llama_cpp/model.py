@@ -11,6 +11,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
@@ -88,20 +89,20 @@ class LlamaModel(backend.BatchedModel):
         Raises ModelError if the request and its answer are too long, or if llama.cpp refuses the request.
         """
         prompt = render(self.tokenizer, request.messages)
-        if len(prompt) + request.max_tokens > self.context:
-            raise ModelError(
-                f"The request has {len(prompt)} tokens and its answer may have {request.max_tokens}; {self.name} reads "
-                f"at most {self.context} in total. Shorten it, give fewer examples, or lower max_tokens."
-            )
+        backend.check_length(self, "The request", len(prompt), request.max_tokens)
         answer, started = LlamaAnswer(on_piece), perf_counter()
-        body = _build_body(prompt, request.max_tokens, sampling) | {
+        scored = sampling
+        if request.scores_tokens and sampling.top_logprobs is None:
+            scored = replace(sampling, top_logprobs=1)
+        body = _build_body(prompt, request.max_tokens, scored) | {
             "lora": self._base.list_scales(self._adapter)
         }
         grammar = Grammar("json_schema", sampling.json_schema) if sampling.json_schema else request.grammar
         if grammar:
             body["grammar"] = format_grammar(grammar)
         self._base.server.handle_completions(body, answer.add_chunk)
-        return answer.to_completion(perf_counter() - started), answer.scores
+        completion = answer.to_completion(perf_counter() - started)
+        return completion, [] if sampling.top_logprobs is None else answer.scores
 
 
 class LlamaAnswer(backend.StreamedText):
@@ -141,9 +142,13 @@ class LlamaAnswer(backend.StreamedText):
             raise ModelError(f"llama.cpp did not answer: {self.error}")
         prompt = self.usage.get("prompt_tokens", 0)
         cached = (self.usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-        logprob = sum(score.logprob for score in self.scores) if self.scores else None
+        logprobs = [score.logprob for score in self.scores]
         tokens = self.usage.get("completion_tokens", 0)
-        return Completion(self.text, self.finish, prompt, cached, tokens, seconds, logprob)
+        return Completion(
+            *(self.text, self.finish, prompt, cached, tokens, seconds),
+            logprob=sum(logprobs) if logprobs else None,
+            min_logprob=min(logprobs, default=None),
+        )
 
 
 def load(ref: ModelRef, models: "Models") -> LlamaModel:

@@ -52,6 +52,7 @@ class Generation:
     scores: list[TokenScore] = field(default_factory=list)
     """One for each token if the sampling asks for them."""
     logprob: float = 0.0
+    min_logprob: float = 0.0
     stop_at: int | None = None
     """Position in the text where a stop sequence begins."""
     error: Exception | None = None
@@ -126,6 +127,7 @@ class Generation:
             self.grammar.accept(token)
         self.tokens.append(token)
         self.logprob += logprob
+        self.min_logprob = min(self.min_logprob, logprob)
         if self.sampling.stop:
             text = self._decode(self.tokens)
             self.stop_at = min((at for at in map(text.find, self.sampling.stop) if at >= 0), default=None)
@@ -161,12 +163,46 @@ class Generation:
         text = self._decode(self.tokens)[: self.stop_at]
         is_complete = self._has_stopped and not (self.grammar and self.grammar.is_cut)
         finish: Literal["stop", "length"] = "stop" if self.stop_at is not None or is_complete else "length"
-        num_tokens = len(self.tokens)
-        return Completion(text, finish, len(self.prompt), cached_tokens, num_tokens, seconds, self.logprob)
+        return Completion(
+            text=text,
+            finish=finish,
+            prompt_tokens=len(self.prompt),
+            cached_tokens=cached_tokens,
+            answer_tokens=len(self.tokens),
+            seconds=seconds,
+            logprob=self.logprob,
+            min_logprob=self.min_logprob,
+        )
 
     def _decode(self, tokens: Sequence[int]) -> str:
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return str(self.tokenizer.decode(tokens, **options))
+
+
+class PromptReading:
+    """The prompts of new answers, which may be read in pieces before the answers join their batch."""
+
+    def __init__(self, batch: "GenerationBatch", generations: Sequence[Generation]) -> None:
+        self.batch, self.generations = batch, generations
+        begin = batch.prefix.length if batch.prefix else 0
+        self._rows = [list(generation.prompt[begin:]) for generation in generations]
+        self.num_left = max(map(len, self._rows))
+        """Tokens of the longest prompt that are not read."""
+        self._state = BatchState(batch.model, batch.prefix, len(generations))
+
+    def read(self, max_tokens: int | None = None) -> bool:
+        """Read on, `max_tokens` in all prompts together if the model can stop there. After the last token, the answers
+        join their batch, and the result is True."""
+        width = self.num_left
+        if max_tokens and self.batch.model.can_share:
+            width = min(width, max(1, max_tokens // len(self._rows)))
+        left = self.num_left - width
+        pieces = [row[max(0, len(row) - self.num_left) : max(0, len(row) - left)] for row in self._rows]
+        logits = self._state.read(pieces)[:, -1]
+        self.num_left = left
+        if not left:
+            self.batch.add(self.generations, self._state, logits)
+        return not left
 
 
 class GenerationBatch:
@@ -186,9 +222,10 @@ class GenerationBatch:
 
     def join(self, generations: Sequence[Generation]) -> None:
         """Read the prompts of new answers and add them to the batch."""
-        begin = self.prefix.length if self.prefix else 0
-        state = BatchState(self.model, self.prefix, len(generations))
-        logits = state.read([list(generation.prompt[begin:]) for generation in generations])[:, -1]
+        PromptReading(self, generations).read()
+
+    def add(self, generations: Sequence[Generation], state: BatchState, logits: Tensor) -> None:
+        """Add answers whose prompts are read in `state`, with the logits (B, V) after them."""
         if self._state is None or self._logits is None:
             self._state, self._logits = state, logits
         else:

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from etude.errors import ModelError
-from etude.models.backend import MAX_TOKENS, count_shared_tokens, plan_batches
+from etude.models.backend import MAX_TOKENS, check_length, count_shared_tokens, plan_batches
 from etude.models.local.batch import BatchState, CausalModel
 from etude.models.local.choices import Trie, build_trie
 from etude.models.local.generation import GREEDY, Generation, GenerationBatch
@@ -195,11 +194,7 @@ class LocalModel:
 
     def _check_lengths(self, prompts: Sequence[list[int]], answer_lengths: Sequence[int]) -> None:
         for number, (prompt, length) in enumerate(zip(prompts, answer_lengths, strict=True)):
-            if len(prompt) + length > self.context:
-                raise ModelError(
-                    f"Request {number} has {len(prompt)} tokens and its answer may have {length}; {self.name} reads "
-                    f"at most {self.context} in total. Shorten it, give fewer examples, or lower max_tokens."
-                )
+            check_length(self, f"Request {number}", len(prompt), length)
 
     def _answer(
         self, prefix: Prefix | None, prompts: Sequence[list[int]], requests: Sequence[Request]

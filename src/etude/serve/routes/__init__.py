@@ -48,6 +48,7 @@ ROUTES = (
     ApiRoute("POST", "/v1/completions", chat.create_completion, "chat", None),
     ApiRoute("POST", "/v1/responses", model_responses.create_response, "chat", None),
     ApiRoute("GET", "/v1/responses/{response_id}", model_responses.get_response, "chat"),
+    ApiRoute("GET", "/v1/responses/{response_id}/input_items", model_responses.list_input_items, "chat"),
     ApiRoute("DELETE", "/v1/responses/{response_id}", model_responses.delete_response, "chat"),
     ApiRoute("POST", "/v1/decisions", decisions.create_decision, "chat", None),
     ApiRoute("POST", "/v1/embeddings", embeddings.create_embeddings, "chat", None),

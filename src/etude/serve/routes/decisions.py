@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 from uuid import uuid4
 
 from fastapi import Request
@@ -25,10 +26,20 @@ from etude.serve.item_schemas import (
 from etude.serve.schemas import ChatRequest, Json
 from etude.serve.server import Server, ServerState
 from etude.task.contract import Contract
+from etude.task.questions import split_answers
 from etude.web.api_errors import ApiError
 
 BOOLEANS = {True: ("true", "yes"), False: ("false", "no")}
 """A boolean choice -> the labels that it can mean."""
+
+
+class MatchedQuestion(NamedTuple):
+    """What a question of a request means to the assistant."""
+
+    name: str
+    """The assistant's own question; "" if it has only one."""
+    labels: Sequence[str]
+    """The label of each option."""
 
 
 async def create_decision(body: DecisionRequest, request: Request, server: ServerState) -> Response:
@@ -40,18 +51,22 @@ def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
     """Match the questions to the labels of the assistant. Raises ApiError for a question that it cannot decide."""
     served, settings = server.find_model(body.model), server.settings
     several = _list_several(served.assistant)
-    if not (served.assistant.choices or several):
+    if not (served.assistant.choices or several or served.assistant.questions):
         message = (
             f"{served.name!r} does not compute probabilities of labels, so it cannot decide questions. Use an "
             "assistant that classifies and does, such as fine_tune_encoder; one that copies the nearest example "
             "does not."
         )
         raise ApiError(400, message, "model", "no_labels")
-    contract = Contract(labels=served.assistant.choices or several)
-    labels = [
-        _match_labels(number, question, contract, bool(several))
-        for number, question in enumerate(body.questions)
-    ]
+    label_sets = {own.name: own.labels for own in served.assistant.questions}
+    matched = []
+    for number, question in enumerate(body.questions):
+        name = str(question.name) if label_sets else ""
+        if label_sets and name not in label_sets:
+            message = f"This model has no question {name!r}. Its questions: {', '.join(label_sets)}."
+            raise ApiError(400, message, f"questions.{number}", "unknown_question")
+        contract = Contract(labels=label_sets.get(name) or served.assistant.choices or several)
+        matched.append(MatchedQuestion(name, _match_labels(number, question, contract, bool(several))))
     messages = build_messages(list_items(body.input))
     chat = ChatRequest.model_validate({**list_unknown(body), "model": body.model, "messages": messages})
     request = build_chat_request(served, chat, settings.limits, settings.strict)
@@ -59,7 +74,7 @@ def prepare_decision(server: Server, body: DecisionRequest) -> PreparedAnswer:
     request = replace(request, ignored=ignored)
     response_id = f"decision-{uuid4().hex}"
     return PreparedAnswer(
-        response_id, request, partial(_build_decision, response_id, request, body.questions, labels)
+        response_id, request, partial(_build_decision, response_id, request, body.questions, matched)
     )
 
 
@@ -104,14 +119,14 @@ def _build_decision(
     response_id: str,
     request: AnswerRequest,
     questions: Sequence[Question],
-    labels: Sequence[Sequence[str]],
+    matched: Sequence[MatchedQuestion],
     answers: Sequence[FinishedAnswer],
 ) -> Json:
     (finished,) = answers
-    shares = _calibrate(finished)
+    shares = [_calibrate(finished, own.name) for own in matched]
     # A decision model behind the assistant may refuse with an empty answer.
     is_refused = finished.answer.handed_over or bool(finished.answer.limit) or not finished.answer.text
-    if not shares and not is_refused:
+    if not all(shares) and not is_refused:
         raise ApiError(
             400, f"{request.served.name!r} does not compute probabilities of labels.", "model", "no_labels"
         )
@@ -123,25 +138,38 @@ def _build_decision(
         "answers": [
             {
                 "name": question.name,
-                **(refusal if is_refused else _answer(question, names, shares, finished.answer.text)),
+                **(
+                    refusal
+                    if is_refused
+                    else _answer(question, own.labels, spread, _read(finished, own.name))
+                ),
             }
-            for question, names in zip(questions, labels, strict=True)
+            for question, own, spread in zip(questions, matched, shares, strict=True)
         ],
         "usage": responses.count_item_usage(request, answers),
         **request.describe_measured(answers),
     }
 
 
-def _calibrate(finished: FinishedAnswer) -> dict[str, float]:
-    """Return the probability of each label. For the answer it is its confidence, which may be recalibrated; the rest
-    is divided among the other labels in the model's proportions."""
-    logprobs, confidence = finished.completion.choice_logprobs, finished.answer.confidence
-    stated = {label: math.exp(logprob) for label, logprob in logprobs.items()}
-    if confidence is None or finished.answer.text not in stated:
+def _read(finished: FinishedAnswer, name: str) -> str:
+    """Return the label that answers the question; the whole answer if it is the only one."""
+    return split_answers(finished.answer.text).get(name, "") if name else finished.answer.text
+
+
+def _calibrate(finished: FinishedAnswer, name: str) -> dict[str, float]:
+    """Return the probability of each label of the question. For the answer it is its confidence, which may be
+    recalibrated; the rest is divided among the other labels in the model's proportions."""
+    answer, label = finished.answer, _read(finished, name)
+    confidence = answer.confidences.get(name) if name else answer.confidence
+    stated = {key: math.exp(logprob) for key, logprob in finished.completion.choice_logprobs.items()}
+    if name:
+        pairs = ((split_answers(key), share) for key, share in stated.items())
+        stated = {answers[name]: share for answers, share in pairs if name in answers}
+    if confidence is None or label not in stated:
         return stated
-    others = sum(share for label, share in stated.items() if label != finished.answer.text)
+    others = sum(share for other, share in stated.items() if other != label)
     scale = (1 - confidence) / others if others else 0.0
-    return {label: share * scale for label, share in stated.items()} | {finished.answer.text: confidence}
+    return {other: share * scale for other, share in stated.items()} | {label: confidence}
 
 
 def _answer(question: Question, labels: Sequence[str], calibrated: Mapping[str, float], answer: str) -> Json:

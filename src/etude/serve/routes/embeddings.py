@@ -51,7 +51,10 @@ async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
                 chunk = texts[start : start + TEXTS_AT_ONCE]
                 work = partial(_embed, server.engine.models, name, chunk, body.dimensions)
                 rows, num_chunk_tokens = await asyncio.to_thread(server.engine.run_and_wait, work)
-                vectors += map(_encode, rows) if body.encoding_format == "base64" else rows.tolist()
+                if body.encoding_format == "base64":
+                    vectors += (base64.b64encode(row.astype("<f4").tobytes()).decode() for row in rows)
+                else:
+                    vectors += rows.tolist()
                 num_tokens += num_chunk_tokens
     except TimeoutError as error:
         message = f"No vectors within {limits.seconds:.0f} s. Send fewer texts in a request."
@@ -78,7 +81,3 @@ def _embed(models: Models, name: str, texts: list[str], dimensions: int | None) 
         )
         raise ApiError(400, message, "input", "context_length_exceeded")
     return encoder.embed(texts), sum(lengths)
-
-
-def _encode(row: Vectors) -> str:
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from etude.errors import InputError
 from etude.graders.grade import grade, validate_grader
+from etude.graders.templates import complete_sample
 from etude.hosted.file_store import paginate
 from etude.serve.routes.fine_tuning import Limit
 from etude.serve.schemas import Json, Metadata
@@ -25,6 +26,12 @@ ERROR_FLAGS = (
     *("invalid_variable_error", "other_error", "python_grader_server_error", "python_grader_runtime_error"),
     *("model_grader_server_error", "model_grader_refusal_error", "model_grader_parse_error"),
 )
+ERROR_DETAILS = {
+    "python_grader_server_error_type": "python_grader_server_error",
+    "python_grader_runtime_error_details": "python_grader_runtime_error",
+    "model_grader_server_error_details": "model_grader_server_error",
+}
+"""Field with the error in words -> its flag."""
 Order = Literal["asc", "desc"]
 
 
@@ -157,17 +164,13 @@ async def get_output_item(eval_id: str, run_id: str, item_id: str, hosted: Hoste
 async def run_grader(body: GraderRequest, hosted: HostedState) -> Json:
     """Grade one sample."""
     tools, started = hosted.evals.tools, time.perf_counter()
-    try:
-        validate_grader(body.grader, tools)
-    except InputError as error:
-        raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
-    sample = {"output_text": body.model_sample, "choices": [{"message": {"content": body.model_sample}}]}
+    await check_grader(body, hosted)
+    choice = {"message": {"role": "assistant", "content": body.model_sample}}
+    sample = complete_sample({"choices": [choice]})
     result = await asyncio.to_thread(grade, body.grader, body.item or {}, sample, tools)
     errors: Json = {flag: flag in result.errors for flag in ERROR_FLAGS}
-    errors |= {"python_grader_server_error_type": None, "python_grader_runtime_error_details": None}
-    errors["model_grader_server_error_details"] = (
-        result.detail if "model_grader_server_error" in result.errors else None
-    )
+    for name, flag in ERROR_DETAILS.items():
+        errors[name] = result.detail if flag in result.errors else None
     return {
         "reward": result.score,
         "metadata": {
@@ -187,7 +190,7 @@ async def run_grader(body: GraderRequest, hosted: HostedState) -> Json:
 async def check_grader(body: GraderRequest, hosted: HostedState) -> Json:
     """Validate a grader. Returns it, or an error that lists everything wrong in it."""
     try:
-        validate_grader(body.grader, hosted.evals.tools)
+        await asyncio.to_thread(validate_grader, body.grader, hosted.evals.tools)
     except InputError as error:
         raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
     return {"grader": body.grader}

@@ -2,16 +2,26 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Literal
 
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
+from etude.hosted.file_store import paginate
 from etude.hosted.response_store import ResponseStore, create_response_id
 from etude.serve.answering import PreparedAnswer, respond
 from etude.serve.generation import build_chat_request
-from etude.serve.item_schemas import ITEMS, CreateResponseRequest, Item, list_chat_fields, list_items
+from etude.serve.item_schemas import (
+    ITEMS,
+    CreateResponseRequest,
+    Item,
+    format_input_items,
+    list_chat_fields,
+    list_items,
+)
 from etude.serve.response_object import ResponseBuilder
+from etude.serve.routes.fine_tuning import Limit
 from etude.serve.schemas import Json
 from etude.serve.server import HostedState, Server, ServerState
 from etude.web.api_errors import ApiError, to_body_error
@@ -36,6 +46,19 @@ async def get_response(response_id: str, hosted: HostedState, stream: bool = Fal
     if stream:
         raise ApiError(501, "A stored response cannot be streamed.", "stream", "not_supported")
     return (await asyncio.to_thread(hosted.responses.get, response_id))[0]
+
+
+async def list_input_items(
+    response_id: str,
+    hosted: HostedState,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> Json:
+    """List the whole conversation before a stored response, the latest item first unless `order` is asc."""
+    _, items = await asyncio.to_thread(hosted.responses.get, response_id)
+    formatted = format_input_items(ITEMS.validate_python(items), response_id)
+    return paginate(formatted if order == "asc" else formatted[::-1], after, limit)
 
 
 async def delete_response(response_id: str, hosted: HostedState) -> Json:

@@ -5,14 +5,7 @@ from dataclasses import dataclass
 
 from etude.base.formatting import format_interval, format_share
 from etude.runs import Run
-from etude.stats.calibration import (
-    RiskPoint,
-    brier_score,
-    compute_auroc,
-    compute_risk_coverage,
-    iter_surest,
-    measure_calibration_error,
-)
+from etude.stats import calibration
 from etude.types import Estimate
 
 
@@ -25,7 +18,7 @@ class Confidence:
     brier: Estimate
     auroc: float
     shares: tuple[tuple[float, Estimate], ...]  # (share of the most confident answers, their accuracy)
-    curve: tuple[RiskPoint, ...]
+    curve: tuple[calibration.RiskPoint, ...]
 
     def format_sentences(self) -> Iterator[str]:
         """Yield `With the most confident 80% answered: 95.2% right (92.1 to 97.2, n = 320)`, for fixed shares."""
@@ -35,21 +28,25 @@ class Confidence:
             yield f"With {which} answered: {format_share(accuracy.value)} right {bounds}"
 
 
-def measure_confidence(run: Run, method: str) -> Confidence | None:
-    """Measure on test rows if the run has answered them, else on dev; None if the answers have no confidence."""
+def measure_confidence(run: Run, method: str, right: float = 1.0) -> Confidence | None:
+    """Measure on test rows if the run has answered them, else on dev; None if the answers have no confidence. Answers
+    with a score of at least `right` are right."""
     lines = [line for line in run.read_predictions(method) if line["confidence"] is not None]
     for side in ("test", "dev"):
         rows = [line for line in lines if line["side"] == side]
         if rows:
             confidences = [min(1.0, line["confidence"]) for line in rows]
-            is_right = [float(line["score"] == 1) for line in rows]
+            is_right = [float(line["score"] >= right) for line in rows]
             units = [line["unit"] for line in rows]
             return Confidence(
                 side,
-                measure_calibration_error(confidences, is_right, units),
-                brier_score(confidences, is_right, units),
-                compute_auroc(confidences, is_right),
-                tuple((share, accuracy) for share, _, accuracy in iter_surest(confidences, is_right, units)),
-                tuple(compute_risk_coverage(confidences, is_right)),
+                calibration.measure_calibration_error(confidences, is_right, units),
+                calibration.brier_score(confidences, is_right, units),
+                calibration.compute_auroc(confidences, is_right),
+                tuple(
+                    (share, accuracy)
+                    for share, _, accuracy in calibration.iter_surest(confidences, is_right, units)
+                ),
+                tuple(calibration.compute_risk_coverage(confidences, is_right)),
             )
     return None

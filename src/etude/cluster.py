@@ -1,0 +1,259 @@
+"""Workers that do the parts of a command's work: in this process, or on a Ray cluster. Nothing else imports Ray.
+
+A command cuts its work into parts that do not depend on each other. `map` hands them out and yields the results in the
+order of the parts, so a result does not depend on the number of workers. Ray decides on which machine a worker runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from etude.errors import InputError, Issue, MissingExtraError, RunError, quote_value
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+WHERE_SYNTAX = "local, ray, ray://HOST:PORT, or with a number of workers ray?workers=4"
+_WHERE = re.compile(r"local|(?P<address>ray(?:://[^\s?]+)?)(?:\?workers=(?P<workers>[1-9]\d*))?")
+PARTS_AHEAD = 4  # parts for each worker that may be finished or in progress before the next result is ready
+MAX_LOSSES = 3  # workers that one part may lose; then the part itself is the likely cause
+
+
+def is_where(text: str) -> bool:
+    """Whether a text says where to work, as `WHERE_SYNTAX` describes it."""
+    return _WHERE.fullmatch(text) is not None
+
+
+class Workers:
+    """One worker, this process: parts are done here, one after another."""
+
+    size = 1
+    """Number of parts that are done at the same time."""
+    is_remote = False
+    """Whether parts are done in other processes, which need the same files at the same paths."""
+
+    def map(
+        self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
+    ) -> Iterator[Result]:
+        """Yield `function(part, *shared)` for each part, in order. `parts` is read only as far as needed."""
+        return (function(part, *shared) for part in parts)
+
+
+THIS_PROCESS = Workers()
+
+
+class RayWorkers(Workers):
+    """One actor for each GPU of the cluster, or for each core if it has none; `num_workers` replaces this number.
+
+    A worker that dies (killed, out of memory, its machine gone) costs the part in progress, which another worker does
+    again. The actors stay alive between calls of `map`, so that weights are loaded once in each.
+    """
+
+    is_remote = True
+
+    def __init__(self, num_workers: int | None = None) -> None:
+        import ray
+
+        self._ray = ray
+        total = ray.cluster_resources()
+        num_cpus, num_gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
+        self.size = num_workers or num_gpus or max(1, num_cpus)
+        resources = {
+            "num_cpus": max(1, num_cpus // self.size),
+            "num_gpus": min(1.0, num_gpus / self.size),
+        }
+        self._actor = ray.remote(**resources)(_Actor)
+        self._free: list[Any] = []
+        self._starting: dict[Any, Any] = {}
+        self._num_failed_starts = 0
+
+    def map(
+        self, function: Callable[..., Result], parts: Iterable[Part], *shared: object
+    ) -> Iterator[Result]:
+        """Yield `function(part, *shared)` for each part, in order; the function raises its own errors here.
+
+        Raises RunError if a part loses MAX_LOSSES workers, or if no worker starts.
+        """
+        arguments = [self._ray.put(value) for value in (function, *shared)]
+        state = _MapState(enumerate(parts), PARTS_AHEAD * self.size)
+        while not self._free and len(self._starting) < self.size:
+            self._start()
+        try:
+            while not state.is_finished:
+                while self._free and (item := state.take_part()):
+                    worker = self._free.pop()
+                    state.running[worker.run.remote(item[1], *arguments)] = (*item, worker)
+                num_before = state.num_yielded
+                yield from state.pop_results()
+                # After results there is room for further parts.
+                if state.num_yielded == num_before and (references := [*state.running, *self._starting]):
+                    self._handle_ready(self._ray.wait(references)[0], state)
+        finally:
+            self._stop_running(state)
+
+    def _handle_ready(self, references: Sequence[Any], state: _MapState) -> None:
+        for reference in references:
+            if reference in self._starting:
+                self._finish_start(reference)
+            else:
+                self._finish_part(reference, state)
+
+    def _stop_running(self, state: _MapState) -> None:
+        """Replace the workers of parts that nobody waits for, after an error or an early end."""
+        for _, _, worker in state.running.values() if self._ray.is_initialized() else ():
+            self._ray.kill(worker)
+            self._start()
+
+    def _finish_part(self, reference: Any, state: _MapState) -> None:
+        """Keep the result of a part, or put the part back if its worker has died."""
+        number, part, worker = state.running.pop(reference)
+        errors = self._ray.exceptions
+        try:
+            state.results[number] = self._ray.get(reference)
+            self._free.append(worker)
+        except errors.RayTaskError as error:
+            self._free.append(worker)
+            raise error.cause from None
+        except errors.RayError as error:
+            state.losses[number] += 1
+            if state.losses[number] == MAX_LOSSES:
+                raise RunError(
+                    f"Part {number + 1:,} of the work stopped {MAX_LOSSES} workers (the last: {_shorten(error)}). If "
+                    "they ran out of memory, use fewer workers, as in ray?workers=2."
+                ) from error
+            state.lost.append((number, part))
+            self._start()
+
+    def close(self) -> None:
+        """Stop the workers."""
+        for worker in (*self._free, *self._starting.values()):
+            self._ray.kill(worker)
+
+    def _start(self) -> None:
+        worker = self._actor.remote()
+        self._starting[worker.get_ready.remote()] = worker
+
+    def _finish_start(self, reference: Any) -> None:
+        worker = self._starting.pop(reference)
+        try:
+            self._ray.get(reference)
+            self._free.append(worker)
+        except self._ray.exceptions.RayError as error:
+            self._num_failed_starts += 1
+            if self._num_failed_starts > MAX_LOSSES + self.size:
+                raise RunError(
+                    f"The workers on the Ray cluster do not start ({_shorten(error)}). Install the same version of "
+                    "Étude and Python on every machine of the cluster."
+                ) from error
+            self._start()
+
+
+@dataclass
+class _MapState:
+    """The parts of one call of `map`: not yet taken, lost, in progress, and finished."""
+
+    source: Iterator[tuple[int, Any]]
+    window: int
+    """Parts that may be taken before the next result is ready."""
+    running: dict[Any, tuple[int, Any, Any]] = field(default_factory=dict)
+    """Reference to the result -> number of the part, the part, and its worker."""
+    results: dict[int, Any] = field(default_factory=dict)
+    lost: deque[tuple[int, Any]] = field(default_factory=deque)
+    losses: Counter[int] = field(default_factory=Counter)
+    num_taken: int = 0
+    num_yielded: int = 0
+    is_exhausted: bool = False
+
+    def take_part(self) -> tuple[int, Any] | None:
+        """Return the number of the next part and the part; None if there is none, or too many are ahead."""
+        if self.lost:
+            return self.lost.popleft()
+        if self.num_taken >= self.num_yielded + self.window:
+            return None
+        item = next(self.source, None)
+        self.num_taken += item is not None
+        self.is_exhausted |= item is None
+        return item
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every part was taken and its result yielded."""
+        return self.is_exhausted and self.num_yielded == self.num_taken
+
+    def pop_results(self) -> Iterator[Any]:
+        """Yield the results whose turn it is."""
+        while self.num_yielded in self.results:
+            self.num_yielded += 1
+            yield self.results.pop(self.num_yielded - 1)
+
+
+class _Actor:
+    """Runs in a worker process."""
+
+    def get_ready(self) -> None:
+        """Return when the process is up."""
+
+    def run(self, part: object, function: Callable[..., object], *shared: object) -> object:
+        """Do one part."""
+        return function(part, *shared)
+
+
+@contextmanager
+def open_workers(where: str) -> Iterator[Workers]:
+    """Yield the workers that `where` names: this process (local), a Ray cluster that runs here or is started here
+    (ray), or a distant one (ray://HOST:PORT). A connection that the caller has made is used as it is.
+
+    Raises InputError for another text, MissingExtraError without Ray, RunError if the cluster does not answer.
+    """
+    match = _WHERE.fullmatch(where)
+    if match is None:
+        raise InputError([Issue("--on", "not a place to work", quote_value(where), f"write {WHERE_SYNTAX}")])
+    if match["address"] is None:
+        yield THIS_PROCESS
+        return
+    if not find_spec("ray") or (match["address"] != "ray" and not find_spec("grpc")):
+        raise MissingExtraError(f"Working on {match['address']}", "ray")
+    import ray
+
+    is_own = not ray.is_initialized()
+    if is_own:
+        _connect(match["address"])
+    workers = RayWorkers(int(match["workers"]) if match["workers"] else None)
+    try:
+        yield workers
+    finally:
+        workers.close()
+        if is_own:
+            ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    """Connect to a cluster; "ray" is one that runs on this machine, else a new one, which Ray guards by a token."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its usage to its makers
+    # If one part fails, errors of the parts that are then left are not printed.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if address != "ray":
+        try:
+            ray.init(address, **quiet)
+        except (ConnectionError, RuntimeError) as error:
+            message = f"The Ray cluster {address} does not answer ({_shorten(error)}). Check the address and the port."
+            raise RunError(message) from error
+        return
+    try:
+        ray.init("auto", **quiet)
+    except ConnectionError:
+        ray.init("local", include_dashboard=False, **quiet)
+
+
+def _shorten(error: Exception) -> str:
+    return quote_value(str(error).strip().split("\n")[0], 160)

@@ -1,0 +1,226 @@
+"""Work in the background, only while no client waits: answers batches, and samples and grades the items of evals."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+from uuid import uuid4
+
+from etude.base.files import parse_json
+from etude.errors import InputError
+from etude.graders.templates import complete_sample, read_content, render_template
+from etude.hosted.batches import EMBEDDINGS, WINDOW_SECONDS, RequestBatch
+from etude.hosted.evals import EvalRun
+from etude.serve.item_schemas import to_chat_tool
+from etude.serve.routes.endpoints import answer_body
+from etude.serve.schemas import Json
+from etude.serve.server import Server
+from etude.web.api_errors import ApiError, to_api_error
+
+LOG = logging.getLogger("etude.serve")
+CONCURRENT = 4  # requests of a batch, or items of an eval, that are worked on together
+POLL_SECONDS = 0.5
+Work = TypeVar("Work", RequestBatch, EvalRun)
+Item = TypeVar("Item")
+
+
+async def run_batches(server: Server) -> None:
+    """Run the batches of a server until this task is cancelled."""
+    assert server.hosted is not None, "batches need --jobs"
+    store = server.hosted.batches
+    await _run_all(
+        server, lambda: [batch for batch in store.batches if not batch.is_finished][::-1], _run_batch
+    )
+
+
+async def run_evals(server: Server) -> None:
+    """Work on the runs of evals of a server until this task is cancelled."""
+    assert server.hosted is not None, "evals need --jobs"
+    await _run_all(server, server.hosted.evals.list_unfinished, _run_eval)
+
+
+async def _run_all(
+    server: Server, list_unfinished: Callable[[], list[Work]], run: Callable[[Server, Work], Awaitable[None]]
+) -> None:
+    """Run one after another, the oldest first, for ever."""
+    while True:
+        unfinished = await asyncio.to_thread(list_unfinished)
+        if not unfinished or not server.is_ready:
+            await asyncio.sleep(POLL_SECONDS)
+            continue
+        try:
+            await run(server, unfinished[0])
+        except Exception:  # such as a full disk: try again later
+            folder = unfinished[0].folder
+            if (folder / "state.json").exists():  # else the client has deleted it meanwhile
+                LOG.exception("%s failed and is tried again", folder.name)
+                await asyncio.sleep(POLL_SECONDS * 10)
+
+
+async def _work_through(
+    server: Server,
+    items: Sequence[Item],
+    goes_on: Callable[[], bool],
+    work: Callable[[Item], Awaitable[None]],
+) -> None:
+    """Work on the items, a few at a time."""
+    queue = list(items)[::-1]
+
+    async def take_items() -> None:
+        while queue and goes_on():
+            while server.engine.num_waiting:  # clients go first
+                await asyncio.sleep(POLL_SECONDS / 5)
+            if queue:
+                await work(queue.pop())
+
+    await asyncio.gather(*(take_items() for _ in range(CONCURRENT)))
+
+
+async def _run_batch(server: Server, batch: RequestBatch) -> None:
+    assert server.hosted is not None
+    store, endpoint = server.hosted.batches, batch.request["endpoint"]
+    lock = asyncio.Lock()
+
+    async def answer_line(line: Json) -> None:
+        if _is_expired(batch):
+            error = ApiError(400, "The batch expired before this request was answered.", code="batch_expired")
+            status, body = error.status, error.body
+        else:
+            status, body = await _answer(server, endpoint, line["body"])
+        async with lock:  # one line is appended at a time
+            await asyncio.to_thread(batch.add_line, line["custom_id"], status, uuid4().hex, body)
+
+    if batch.state["status"] == "validating":
+        names = await asyncio.to_thread(_list_names, server, endpoint)
+        if not await asyncio.to_thread(store.validate, batch, names):
+            return
+    if batch.state["status"] == "in_progress":
+        content = store.files.find(batch.request["input_file_id"])
+        lines = (
+            [] if content is None else await asyncio.to_thread(lambda: list(batch.iter_unanswered(content)))
+        )
+        await _work_through(server, lines, lambda: not batch.is_cancelled, answer_line)
+    status = "cancelled" if batch.is_cancelled else "expired" if _is_expired(batch) else "completed"
+    await asyncio.to_thread(store.finish, batch, status)
+
+
+async def _answer(server: Server, endpoint: str, body: Json) -> tuple[int, Json]:
+    """Answer one request. If the queue is full, wait and try again."""
+    while True:
+        try:
+            return 200, await answer_body(server, endpoint, body)
+        except Exception as error:  # noqa: BLE001 - every failure is the response to its request
+            failure = to_api_error(error)
+        if failure.status != 429:
+            return failure.status, failure.body
+        await asyncio.sleep(failure.retry_after or 1)
+
+
+def _is_expired(batch: RequestBatch) -> bool:
+    return bool(time.time() > batch.request["created_at"] + WINDOW_SECONDS)
+
+
+def _list_names(server: Server, endpoint: str) -> set[str]:
+    """The models that answer at an endpoint."""
+    assert server.hosted is not None
+    jobs = server.hosted.fine_tuning
+    if endpoint == EMBEDDINGS:
+        encoder = server.settings.encoder
+        return {encoder, *(name for name, base in jobs.bases.items() if base == encoder)}
+    return set(server.list_models())
+
+
+async def _run_eval(server: Server, run: EvalRun) -> None:
+    assert server.hosted is not None
+    store, lock = server.hosted.evals, asyncio.Lock()
+
+    async def grade_item(item: tuple[int, Json]) -> None:
+        number, line = item
+        sample = await _build_sample(server, run.request["data_source"], line)
+        grades = await asyncio.to_thread(store.grade_item, run, line["item"], sample)
+        async with lock:  # one line is appended at a time
+            await asyncio.to_thread(run.add_result, number, line, sample, grades)
+
+    def is_in_progress() -> bool:
+        return run.folder.exists() and bool(run.state["status"] == "in_progress")
+
+    if run.state["status"] == "queued":
+        run.change_state("in_progress")
+    graded = {result["datasource_item_id"] for result in run.results}
+    items = [(number, line) for number, line in enumerate(run.items) if number not in graded]
+    await _work_through(server, items, is_in_progress, grade_item)
+    if is_in_progress():
+        run.change_state("completed")
+
+
+async def _build_sample(server: Server, source: Json, line: Json) -> Json:
+    """Build the sample of an item: its own, or the answer of a served model."""
+    if source["type"] == "jsonl":
+        sample = line.get("sample")
+        empty: Json = {"input": [], "output": [], "error": None, "usage": {}, "model": ""}
+        return complete_sample(empty | (sample if isinstance(sample, dict) else {}))
+    parameters = source.get("sampling_params") or {}
+    try:
+        messages = _build_messages(source["input_messages"], line["item"])
+        body = {"model": source["model"], "messages": messages, **_build_settings(parameters)}
+        response = await answer_body(server, "/v1/chat/completions", body)
+    except InputError as error:
+        return _fail("invalid_template", str(error))
+    except Exception as error:  # noqa: BLE001 - a model's failure is the result of its item
+        failure = to_api_error(error)
+        return _fail(failure.code or "model_error", failure.message)
+    choice, usage = response["choices"][0], response["usage"]
+    return complete_sample(
+        {
+            "input": messages,
+            "choices": response["choices"],
+            "finish_reason": choice["finish_reason"],
+            "model": source["model"],
+            "usage": {
+                key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+            },
+            "error": None,
+            **{key: parameters.get(key) for key in ("temperature", "top_p", "seed", "max_completion_tokens")},
+        }
+    )
+
+
+def _build_messages(source: Json, item: Json) -> list[Json]:
+    """The messages of an item: a template that is filled in, or a field with a text or with messages. Raises
+    InputError."""
+    if "item_reference" in source:
+        text = render_template(f"{{{{{source['item_reference']}}}}}", item, {})
+        with suppress(ValueError):
+            if isinstance(messages := parse_json(text), list):
+                return messages
+        return [{"role": "user", "content": text}]
+    return [
+        {
+            "role": turn.get("role", "user"),
+            "content": render_template(read_content(turn.get("content")), item, {}),
+        }
+        for turn in source["template"]
+    ]
+
+
+def _build_settings(parameters: Json) -> Json:
+    """The fields of a chat for the sampling parameters of both sources, `completions` and `responses`."""
+    names = ("temperature", "top_p", "seed", "response_format")
+    settings = {name: parameters[name] for name in names if parameters.get(name) is not None}
+    # OpenAI's notebooks also use the second name.
+    for name in ("max_completion_tokens", "max_completions_tokens"):
+        if parameters.get(name) is not None:
+            settings["max_tokens"] = parameters[name]
+    if tools := parameters.get("tools"):
+        settings["tools"] = [tool if "function" in tool else to_chat_tool(tool) for tool in tools]
+    if form := (parameters.get("text") or {}).get("format"):
+        json_schema = {"schema": form["schema"]} if "schema" in form else None
+        settings["response_format"] = {"type": form["type"], "json_schema": json_schema}
+    return settings
+
+
+def _fail(code: str, message: str) -> Json:
+    error = {"code": code, "message": message}
+    return {"input": [], "output": [], "output_text": "", "model": "", "usage": {}, "error": error}

@@ -1,0 +1,95 @@
+"""The probability that a text is a right answer, from signals such as the log-probabilities of its tokens.
+
+A logistic regression with slopes that are not negative: more of a signal never makes an answer less likely to be right.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+import numpy.typing as npt
+
+from etude.stats.sample import FloatArray
+
+FOLDS = 5
+LOW_SHARE = (
+    0.02  # lower values than this quantile count as the quantile, so that a few outliers do not set the slope
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerConfidence:
+    """The log-odds that an answer is right: `intercept` plus each signal times its slope."""
+
+    signals: tuple[str, ...]
+    lowest: tuple[float, ...]
+    """For each signal, the value that lower values, and answers without the signal, are raised to."""
+    slopes: tuple[float, ...]
+    intercept: float
+
+    def apply(self, signals: Mapping[str, float]) -> float:
+        """Compute the probability that the answer with these signals is right."""
+        rows = zip(self.signals, self.lowest, self.slopes, strict=True)
+        log_odds = self.intercept + sum(
+            slope * max(signals.get(name, lowest), lowest) for name, lowest, slope in rows
+        )
+        return 1 / (1 + exp(min(max(-log_odds, -700.0), 700.0)))
+
+
+def fit_confidence(
+    rows: Sequence[Mapping[str, float]],
+    right: npt.ArrayLike,
+    units: Sequence[Hashable],
+    seed: int = 0,
+) -> tuple[AnswerConfidence, list[float]]:
+    """Fit the confidence on the signals of answers (at least one) that are right (1) or wrong (0). Also return the
+    confidence of each row by a fit without the rows of its fold (5 folds of units)."""
+    hits = np.asarray(right, dtype=np.float64)
+    names, codes = np.unique([str(unit) for unit in units], return_inverse=True)
+    # Every fold gets the same share of right answers: a fold with more would leave fewer for its own fit, whose
+    # confidences would be too low.
+    draw = np.random.default_rng(seed).permutation(len(names))
+    means = np.bincount(codes, hits) / np.bincount(codes)
+    folds = np.empty(len(names), dtype=np.intp)
+    folds[draw[np.argsort(means[draw], kind="stable")]] = np.arange(len(names)) % FOLDS
+    fold_of = folds[codes]
+    held_out = np.empty(len(rows))
+    for fold in np.unique(fold_of):
+        others = fold_of != fold if len(names) > 1 else fold_of == fold
+        fitted = _fit([rows[row] for row in np.flatnonzero(others).tolist()], hits[others])
+        for row in np.flatnonzero(fold_of == fold).tolist():
+            held_out[row] = fitted.apply(rows[row])
+    return _fit(rows, hits), held_out.tolist()
+
+
+def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfidence:
+    """Fit by maximum likelihood with an L2 penalty of 1 on the slopes of standardised signals. Platt's smoothed
+    targets keep the intercept finite if all rows are right."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    names = sorted({name for row in rows for name in row})
+    values = np.array([[row.get(name, np.nan) for name in names] for row in rows]).reshape(len(rows), -1)
+    lowest = np.nanquantile(values, LOW_SHARE, axis=0)
+    values = np.maximum(np.where(np.isnan(values), lowest, values), lowest)
+    means, scales = values.mean(axis=0), values.std(axis=0)
+    varies = scales > 1e-9
+    features = np.column_stack([(values - means)[:, varies] / scales[varies], np.ones(len(rows))])
+    targets = np.where(hits == 1, (hits.sum() + 1) / (hits.sum() + 2), 1 / ((1 - hits).sum() + 2))
+
+    def compute_loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+        logits, slopes = features @ parameters, parameters * np.append(np.ones(varies.sum()), 0)
+        loss = (np.logaddexp(0, logits) - targets * logits).sum() + 0.5 * (slopes**2).sum()
+        return float(loss), np.asarray(features.T @ (expit(logits) - targets)) + slopes
+
+    bounds = [(0.0, None)] * int(varies.sum()) + [(None, None)]
+    start = np.append(np.zeros(varies.sum()), np.log((hits.sum() + 1) / ((1 - hits).sum() + 1)))
+    result = minimize(compute_loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    slopes = result.x[:-1] / scales[varies]
+    return AnswerConfidence(
+        tuple(name for name, is_used in zip(names, varies, strict=True) if is_used),
+        tuple(lowest[varies].tolist()),
+        tuple(slopes.tolist()),
+        float(result.x[-1] - slopes @ means[varies]),
+    )

@@ -1,0 +1,108 @@
+"""What an answer does: phrases, the classifier, and the answers that must not be mistaken for refusals."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from conftest import data_folder
+from etude.limits.acts import MODEL_FILE, match_phrases, read_act
+from etude.task.contract import Contract
+from etude.types import ACTS, Act
+
+ROOT = Path(__file__).parents[2]
+LABELLED = [
+    json.loads(line) for line in (ROOT / "tests" / "acts.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize(("source", "least"), [("xstest", 0.93), ("held out", 0.92), ("written", 0.98)])
+def test_the_act_reader_agrees_with_people(source: str, least: float) -> None:
+    """On answers of a small model to xstest, on more of them that neither the phrases nor the classifier were made
+    from, and on answers written for each act."""
+    rows = [
+        row
+        for row in LABELLED
+        if row["source"].endswith(source) or (source == "xstest" and row["source"][-1].isdigit())
+    ]
+    right = sum(read_act(row["answer"]).act == row["act"] for row in rows)
+    assert right / len(rows) >= least
+    # The phrases and the classifier were made from the others, so the page has no figure for them.
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    assert f"{right} of {len(rows)}" in page or source != "held out"
+
+
+@pytest.mark.parametrize(
+    ("answer", "act"),
+    [
+        ("I'm transferring you to our security team.", "hand_over"),
+        ("I only know about books.", "refuse"),
+        ("None of the documents mention it.", "refuse"),
+        ("That isn't in my documents.", "refuse"),
+        ("I don't think it's appropriate to talk about that.", "refuse"),
+        ("Who Stole the Moon?", "answer"),
+        ("Who are you?", "ask_back"),
+        ("12 7 33 5 19 42 8 11 90 61 3 77 20", "answer"),
+    ],
+)
+def test_phrases_that_were_missed_are_read(answer: str, act: str) -> None:
+    assert read_act(answer).act == act
+
+
+def test_labelled_answers_are_of_every_act() -> None:
+    assert {row["act"] for row in LABELLED} == set(ACTS)
+
+
+def test_an_answer_that_keeps_the_contract_is_an_answer() -> None:
+    fields = Contract(fields=("Title", "Note?"))
+    assert read_act("Title: The Boy\nNote: Please ask a librarian.", contract=fields).act == "answer"
+    assert read_act("Title: I'm sorry, I can't help with that.", contract=fields).act == "refuse"
+    assert read_act("cannot help", contract=Contract(labels=("cannot help", "help"))).act == "answer"
+    assert read_act("Go to the desk.", own_phrases={"hand_over": ["go to the desk"]}).act == "hand_over"
+    assert read_act("Is it a fox?", "Is it a fox").act == "incoherent"
+
+
+def test_reading_an_act_takes_linear_time() -> None:
+    for piece in ("I'm sorry ", "please ask ", "a-", "I can't ", "? "):
+        read_act(piece * 20_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "act"),
+    [
+        ("Which of our plans do you have at the moment?", "ask_back"),
+        ("I'm only trained on tax law.", "refuse"),
+        ("Only your landlord can decide that, so please give her a call.", "hand_over"),
+        ("I only needed a minute to find it: the large size costs nine euro.", "answer"),
+        ("You cannot wash it at sixty degrees, but forty are fine.", "answer"),
+        ("We don't open on Sundays in winter.", "answer"),
+    ],
+)
+def test_the_classifier_reads_other_words(answer: str, act: Act) -> None:
+    assert read_act(answer).act == act
+
+
+def test_the_classifier_leaves_fields_of_a_contract_and_long_questions_alone() -> None:
+    refusal = "I'm only trained on tax law."
+    assert match_phrases(refusal).act == "answer"
+    assert read_act(f"Title: {refusal}", contract=Contract(fields=("Title",))).act == "answer"
+    assert read_act("no").act == "answer"
+
+
+@pytest.mark.real
+def test_answers_of_people_are_seldom_read_as_refusals() -> None:
+    """On answers to medical questions, of which no phrase and no weight was made."""
+    file = data_folder("medquad_sample") / "medquad.jsonl"
+    answers = [json.loads(line)["answer"] for line in file.read_text(encoding="utf-8").splitlines()[::20]]
+    declined = [answer for answer in answers if read_act(answer).act not in ("answer", "incoherent")]
+    assert len(declined) <= 0.03 * len(answers)
+
+
+@pytest.mark.real
+def test_the_packaged_classifier_is_what_the_script_writes(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "tools" / "acts.py"))
+    rows, _ = script["read_rows"]()
+    assert script["fit"](rows).to_text() == MODEL_FILE.read_text(encoding="ascii").strip()

@@ -1,0 +1,117 @@
+"""One assistant for each value of a column: each with its own rows, measured, resumed, and served by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from etude import load, train_each
+from etude.base.files import read_json
+from etude.by_column import ValueTable
+from etude.cli import main
+from etude.errors import InputError
+from etude.runs.recommended import find_run_at
+from etude.serve.catalogue import load_catalogue
+from small_task import rows, write_task
+
+SIZES = {"Anna & Co": 90, "Anna-Co": 60, "Ben": 25, "Zoë": 45}
+
+
+def write_table(folder: Path) -> Path:
+    """A task whose rows belong to four shops; no two shops have an input in common."""
+    task = write_task(folder, "classify")
+    with (folder / "examples.jsonl").open("w", encoding="utf-8") as stream:
+        for seed, (shop, num) in enumerate(SIZES.items()):
+            for number, row in enumerate(rows("classify", num, seed=seed)):
+                line = {**row, "input": f"{row['input']} {shop} {number}", "shop": shop}
+                stream.write(json.dumps(line) + "\n")
+    return task
+
+
+def test_each_value_gets_an_assistant_that_saw_its_rows_alone(tmp_path: Path) -> None:
+    task = write_table(tmp_path)
+    order: list[tuple[int, int]] = []
+    table = train_each(
+        task, "shop", method="baseline", on_result=lambda row, done, total: order.append((done, total))
+    )
+    assert [(row.value, row.num_rows) for row in table.results] == sorted(SIZES.items())
+    assert order == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len({row.folder for row in table.results}) == 4
+    for row in table.results:
+        if row.value == "Ben":
+            assert "rows" in row.problem
+            assert row.estimate is None
+            continue
+        assert row.estimate
+        assert row.estimate.low <= row.estimate.value <= row.estimate.high
+        split = read_json(find_run_at(row.folder).folder / "split.json")
+        ids = {json.loads(line)["input"] for line in (tmp_path / "examples.jsonl").open()} and {
+            side: set(split[side]) for side in ("train", "dev", "test")
+        }
+        assert sum(map(len, ids.values())) == row.num_rows
+        assert row.estimate.n == len(ids["test"])
+        assert (row.needed_rows is None) == (row.estimate.high - row.estimate.low <= 0.2)
+        assert load(row.folder).answer("dragons").text
+    assert read_json(table.folder / "table.json")["values"][0]["value"] == "Anna & Co"
+    assert len((table.folder / "table.md").read_text().splitlines()) == 6
+
+
+def test_values_that_are_complete_are_not_fitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = write_table(tmp_path)
+    first = train_each(task, "shop", method="baseline")
+    monkeypatch.setattr("etude.methods.baseline.Baseline.fit", lambda *_: 1 / 0)
+    second = train_each(task, "shop", method="baseline")
+    assert first.results == second.results
+
+
+def test_a_value_whose_method_fails_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etude.methods.baseline.Baseline.fit", lambda *_: 1 / 0)
+    table = train_each(write_table(tmp_path), "shop", method="baseline")
+    assert {row.problem for row in table.results if row.value != "Ben"} == {
+        "ZeroDivisionError: division by zero"
+    }
+
+
+def test_all_are_served_beside_each_other_by_name(tmp_path: Path) -> None:
+    table = train_each(write_table(tmp_path), "shop", method="baseline")
+    places = [str(row.folder) for row in table.results if row.estimate]
+    catalogue = load_catalogue(places)
+    assert len(catalogue) == 3
+    assert "small-Ben" not in catalogue
+    assert all(name.startswith("small-") for name in catalogue)
+
+
+def test_wrong_columns_and_methods_are_errors(tmp_path: Path) -> None:
+    task = write_table(tmp_path)
+    with pytest.raises(InputError, match="no such column"):
+        train_each(task, "shoop", method="baseline")
+    with pytest.raises(InputError, match="unknown method"):
+        train_each(task, "shop", method="base")
+
+
+def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = write_table(tmp_path)
+    assert main(["train", str(task), "--each", "shop", "--method", "baseline"]) == 0
+    printed = capsys.readouterr().out
+    assert "Zoë" in printed
+    assert "etude serve" in printed
+    assert main(["train", str(task), "--on", "ray"]) == 2
+    assert "works only with --each" in capsys.readouterr().err
+
+
+@pytest.mark.real
+def test_two_nodes_fit_what_one_process_fits(two_nodes: object, tmp_path: Path) -> None:
+    def list_results(table: ValueTable) -> list[object]:
+        return [
+            (row.value, row.num_rows, row.estimate, row.needed_rows, row.problem) for row in table.results
+        ]
+
+    here = train_each(write_table(tmp_path / "here"), "shop", method="fine_tune")
+    there = train_each(write_table(tmp_path / "there"), "shop", method="fine_tune", on="ray")
+    assert list_results(here) == list_results(there)

@@ -1,0 +1,197 @@
+"""Workers: parts in this process and on a Ray cluster of two nodes, and what a dead worker costs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etude import RowAnswerer, predict
+from etude.cluster import MAX_LOSSES, PARTS_AHEAD, RayWorkers, Workers, is_where, open_workers
+from etude.errors import InputError, Issue, RunError
+from far_workers import kill_worker
+from test_answer_file import saved, written
+
+
+def multiply(part: int, factor: int) -> int:
+    return part * factor
+
+
+def refuse(part: int) -> int:
+    raise InputError(
+        [Issue("file:1", "wrong", str(part), "correct it"), Issue("file:2", "wrong", "", "do it")]
+    )
+
+
+def die_once(part: int, folder: Path, victim: int) -> tuple[int, int]:
+    """Log the part; the first worker that gets the victim dies in the middle of it."""
+    is_first = part == victim and not (folder / "died").exists()
+    with (folder / "log").open("a") as stream:
+        stream.write(f"{part}\n")
+    if is_first:
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return part, os.getpid()
+
+
+def always_die(part: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_valid"),
+    [
+        *(
+            (text, True)
+            for text in ("local", "ray", "ray://host:10001", "ray?workers=4", "ray://host:1?workers=2")
+        ),
+        *((text, False) for text in ("", "Ray", "ray://", "ray?workers=0", "local?workers=2", "http://host")),
+    ],
+)
+def test_where_to_work(text: str, is_valid: bool) -> None:
+    assert is_where(text) == is_valid
+    if not is_valid:
+        with pytest.raises(InputError, match="not a place to work"), open_workers(text):
+            pass
+
+
+def test_parts_in_this_process_are_done_one_by_one_and_as_needed() -> None:
+    with open_workers("local") as workers:
+        results = workers.map(multiply, itertools.count(), 3)
+        assert list(itertools.islice(results, 4)) == [0, 3, 6, 9]
+        assert not workers.is_remote
+
+
+@pytest.mark.real
+def test_results_come_in_the_order_of_the_parts_and_few_parts_are_read_ahead(two_nodes: Any) -> None:
+    with open_workers("ray") as workers:
+        assert workers.size == 2
+        assert list(workers.map(multiply, range(100), 7)) == list(Workers().map(multiply, range(100), 7))
+        assert list(workers.map(multiply, [], 7)) == []
+        taken: list[int] = []
+        endless = (taken.append(part) or part for part in itertools.count())
+        results = workers.map(multiply, endless, 1)
+        for number, result in zip(range(20), results, strict=False):
+            assert result == number
+            assert len(taken) <= number + 2 + PARTS_AHEAD * workers.size
+
+
+@pytest.mark.real
+def test_an_error_of_a_part_is_raised_whole_and_the_workers_stay_usable(two_nodes: Any) -> None:
+    with open_workers("ray?workers=2") as workers:
+        with pytest.raises(InputError) as caught:
+            list(workers.map(refuse, range(5)))
+        assert len(caught.value.issues) == 2
+        assert str(caught.value).count("\n") == 1
+        assert list(workers.map(multiply, range(10), 2)) == [part * 2 for part in range(10)]
+
+
+@pytest.mark.real
+def test_a_worker_that_dies_costs_only_its_part(two_nodes: Any, tmp_path: Path) -> None:
+    with open_workers("ray") as workers:
+        results = list(workers.map(die_once, range(30), tmp_path, 11))
+    assert [part for part, _ in results] == list(range(30))
+    log = (tmp_path / "log").read_text().split()
+    assert sorted(map(int, log)) == sorted([*range(30), 11]), "one part was begun twice, no other"
+
+
+@pytest.mark.real
+def test_a_part_that_kills_every_worker_is_an_error(two_nodes: Any) -> None:
+    with open_workers("ray") as workers, pytest.raises(RunError, match=f"stopped {MAX_LOSSES} workers"):
+        list(workers.map(always_die, range(3)))
+
+
+@pytest.mark.real
+def test_a_machine_that_goes_costs_only_its_part(two_nodes: Any, tmp_path: Path) -> None:
+    node = two_nodes.add_node(num_cpus=1)
+    workers = RayWorkers(3)
+    results = []
+    for number, result in enumerate(workers.map(die_once, range(60), tmp_path, -1)):
+        results.append(result)
+        if number == 5:
+            two_nodes.remove_node(node)
+    workers.close()
+    assert [part for part, _ in results] == list(range(60))
+    assert len((tmp_path / "log").read_text().split()) <= 62
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_file_answered_by_two_nodes_equals_a_local_one_though_a_worker_is_killed(
+    two_nodes: Any, tmp_path: Path, suffix: str
+) -> None:
+    assistant, file = saved(tmp_path), written(tmp_path / f"in{suffix}", 2_000)
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int, remaining: float) -> None:
+        if not killed:
+            killed.append(kill_worker())
+
+    local = predict(assistant, file, tmp_path / f"local{suffix}")
+    distributed = predict(assistant, file, tmp_path / f"ray{suffix}", on="ray", on_progress=kill_one)
+    assert killed
+    assert distributed.file.read_bytes() == local.file.read_bytes()
+    assert (distributed.num_rows, distributed.num_problems) == (local.num_rows, local.num_problems)
+
+
+@pytest.mark.real
+def test_rows_that_were_answered_here_are_not_answered_again_on_the_cluster(
+    two_nodes: Any, tmp_path: Path
+) -> None:
+    assistant, file = saved(tmp_path), written(tmp_path / "in.jsonl", 1_000)
+    expected = predict(assistant, file, tmp_path / "expected.jsonl").file.read_bytes()
+
+    def stop(done: int, total: int, remaining: float) -> None:
+        if done >= 500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(assistant, file, tmp_path / "out.jsonl", on_progress=stop)
+    counts: list[int] = []
+    predict(
+        assistant, file, tmp_path / "out.jsonl", on="ray", on_progress=lambda done, *_: counts.append(done)
+    )
+    assert min(counts) > 500
+    assert (tmp_path / "out.jsonl").read_bytes() == expected
+
+
+def test_an_answerer_of_batches_adds_the_columns_of_a_table(tmp_path: Path) -> None:
+    assistant, file = saved(tmp_path), written(tmp_path / "in.csv", 300)
+    predict(assistant, file, tmp_path / "out.jsonl", input=["question"])
+    predict(assistant, file, tmp_path / "table.csv", input=["question"])
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    columns = RowAnswerer(assistant, input=["question"])(
+        {name: [row[name] for row in rows] for name in ("nr", "question", "answer")}
+    )
+    header = (tmp_path / "table.csv").read_text().split("\n")[0].split(",")
+    assert list(columns) == header
+    assert columns["predicted_answer"] == [row["predicted_answer"] for row in rows]
+    assert columns["Title"] == [row["fields"]["Title"] for row in rows]
+    with pytest.raises(InputError, match="unclear which column"):
+        RowAnswerer(assistant)({"x": ["a"], "y": ["b"], "z": ["c"]})
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore")  # of Ray itself
+def test_an_answerer_of_batches_works_in_ray_data(two_nodes: Any, tmp_path: Path) -> None:
+    data = pytest.importorskip("ray.data", reason="pip install 'etude[ray]'")
+    assistant, file = saved(tmp_path), written(tmp_path / "in.csv", 500)
+    predict(assistant, file, tmp_path / "out.jsonl", input=["question"])
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    answered = data.from_items([{"nr": row["nr"], "question": row["question"]} for row in rows]).map_batches(
+        RowAnswerer,
+        fn_constructor_args=(assistant,),
+        fn_constructor_kwargs={"input": ["question"]},
+        batch_size=64,
+        concurrency=1,
+    )
+    answered.write_parquet(str(tmp_path / "answers"))
+    again = data.read_parquet(str(tmp_path / "answers")).take_all()
+    assert {row["nr"]: row["answer"] for row in again} == {row["nr"]: row["predicted_answer"] for row in rows}
