@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is kept whatever the environment says: many tests start processes, and each would compile Étude again.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check docs real bench clean
+.PHONY: demo test check docs site real bench clean
 
 demo: $(STAMP)  ## the whole path on examples/luma, about ten minutes on two cores
 	$(BIN)/etude compare examples/luma --yes
@@ -23,6 +23,10 @@ check: $(STAMP)  ## formatting, lint, types, how large the modules are, how thin
 
 docs: $(STAMP)  ## write the generated parts of the documentation
 	$(BIN)/python tools/docs.py
+
+site: $(STAMP)  ## build docs/ as a site with a search into site/; a broken link is an error
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 real: $(STAMP)  ## the slower tests, and those and the end-to-end run that need the packaged model
 	$(PYTEST) --real -m real --durations=9

@@ -11,6 +11,7 @@ batch and every item of the eval must have one result.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import random
@@ -27,6 +28,8 @@ from pathlib import Path
 import openai
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from etude.jobs.job import list_jobs
+from etude.jobs.worker import MAX_ATTEMPTS
 from tiny import save_tiny_model
 
 NUM_JOBS = 3
@@ -81,7 +84,11 @@ class Server:
         self.start()
 
     def kill_worker(self) -> bool:
-        """Kills a worker with SIGKILL, if one is running."""
+        """Kills a worker with SIGKILL, if one is running whose job may be attempted again."""
+        jobs = list_jobs(self.folder / "fine_tuning" / "queue")
+        running = next((job.status for job in jobs if job.state == "running"), {})
+        if not 0 < running.get("attempt", 0) < MAX_ATTEMPTS:
+            return False
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 command = (folder / "cmdline").read_bytes()
@@ -103,6 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hosted-kills-"))
     server = Server(folder / "jobs", save_tiny_model(folder / "tiny"))
+    atexit.register(lambda: server.process.terminate())  # also after an error
     client, draw, deadline = server.client, random.Random(0), time.monotonic() + args.seconds
     file = client.files.create(file=("rows.jsonl", make_rows(24)), purpose="fine-tune").id
     kills: Counter[str] = Counter()
@@ -135,7 +143,6 @@ def main() -> None:
         print(
             f"round {rounds}: {NUM_JOBS} jobs, a batch and an eval ended as they should; kills so far {dict(kills)}"
         )
-    server.process.terminate()
 
 
 def make_rows(num_rows: int) -> bytes:
@@ -168,10 +175,10 @@ def kill_until_done(server, is_done, kills, num_kills, draw, deadline, server_on
     while not is_done():
         if time.monotonic() > deadline:
             sys.exit(f"not done in time; kills {dict(kills)}")
-        # A job that is killed five times fails by design, so workers are killed less often than servers.
-        is_server = server_only or (kills["server"] < num_kills and draw.random() < 0.6)
+        is_server = server_only or (kills["server"] < num_kills and draw.random() < 0.5)
         target = "server" if is_server else "worker"
-        time.sleep(draw.uniform(0.2, 4.0) if is_server else draw.uniform(4.0, 10.0))
+        # A worker needs about four seconds until it trains.
+        time.sleep(draw.uniform(0.2, 4.0) if is_server else draw.uniform(1.0, 10.0))
         if kills[target] >= num_kills:
             continue
         if target == "server":

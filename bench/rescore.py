@@ -978,7 +978,7 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
 
 @dataclass(frozen=True)
 class Ladder:
-    """The methods that are compared on the test; ordered pairs on the rows that both answered, and their differences."""
+    """The methods that are compared on the test; ordered pairs on the rows of both, and their differences."""
 
     samples: Mapping[str, Sample]
     beaten: Mapping[str, Sample]

@@ -1,13 +1,16 @@
 """Measure how many questions a task's limits refuse: in scope (should be few) and out of scope (should be many).
 
-    python bench/scope_gate.py                    # four data sets with 50, 200 and 1,000 training rows, two minutes
+    python bench/scope_gate.py                    # four data sets with 50, 200 and 1,000 training rows, four minutes
     python bench/scope_gate.py --sets luma
 
-No model answers. Each task is fitted on a sample of its training rows (and a fifth of that number as dev rows) without
-examples of limits. "In" are test rows of the task; "near" are questions that its rows do not cover: labels left out of
-training (20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the starter pack and of its own suite
-that must not be answered; "far" are test rows of the other tasks, xstest's prompts and the packaged probe. luma 1,200+
-adds the examples of limits in its task file. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
+No model answers. Each task is fitted on five samples of its training rows (and a fifth of that number as dev rows)
+without examples of limits. Printed are the mean of the five shares, and the lowest and highest of them; with one sample
+(luma with its examples), the share and its interval. "Other rows" are up to 2,000 training rows that are not in the
+sample; "test" are test rows of the task, which may differ from its training rows; "near" are questions that its rows do
+not cover: labels left out of training (20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the
+starter pack and of its own suite that must not be answered; "far" are test rows of the other tasks, xstest's prompts
+and the packaged probe. luma 1,200+ adds the examples of limits in its task file. Needs the data sets of ../shared/data
+(ETUDE_DATA elsewhere).
 """
 
 import argparse
@@ -31,7 +34,7 @@ from etude.types import Example, Message
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
-SIZES = (50, 200, 1_000)
+SIZES, SAMPLES = (50, 200, 1_000), 5
 LIMITS = tuple(Limit(name, name) for name in LIMIT_ACTS)
 Questions = tuple[list[str], list[str], list[str]]
 """The rows of train, in scope, and near."""
@@ -53,7 +56,8 @@ def read_luma() -> Questions:
                 continue
             near += [text for text in ([asked] if isinstance(asked, str) else asked) if "{row}" not in text]
     train, test = (
-        [row["input"] for row in read_lines(folder / name)] for name in ("examples.jsonl", "test.jsonl")
+        list(dict.fromkeys(row["input"] for row in read_lines(folder / name)))
+        for name in ("examples.jsonl", "test.jsonl")
     )
     return train, test, near
 
@@ -89,7 +93,7 @@ def _split_by_label(
     train: Sequence[tuple[str, str]], test: Sequence[dict], key: str, left_out: set[str]
 ) -> Questions:
     return (
-        [text for text, label in train if label not in left_out],
+        list(dict.fromkeys(text for text, label in train if label not in left_out)),
         [row["text"] for row in test if row[key] not in left_out],
         [row["text"] for row in test if row[key] in left_out],
     )
@@ -98,22 +102,35 @@ def _split_by_label(
 SETS = {"luma": read_luma, "banking77": read_banking77, "snips": read_snips, "medquad": read_medquad}
 
 
-def count_turned_away(scope: Scope, questions: Sequence[str]) -> str:
-    """Format the share of refused questions with its interval."""
+def measure_share(scope: Scope, questions: Sequence[str]) -> float:
+    """Return the share of refused questions."""
     limits = scope.find_limits([(Message("user", question),) for question in questions])
-    num = sum(limit is not None for limit in limits)
-    low, high = wilson(num, len(questions))
-    return f"{num:,} of {len(questions):,} ({num / len(questions):.1%}; {low:.1%} to {high:.1%})"
+    return sum(limit is not None for limit in limits) / max(len(questions), 1)
 
 
-def measure(name: str, questions: Questions, far: Sequence[str], size: int, limits: Sequence[Limit]) -> None:
-    """Fit on `size` rows and print one line of the table."""
-    sample = random.Random(size).sample(questions[0], min(len(questions[0]), size + size // 5))
-    rows = [Example(text, (Message("user", text),), "") for text in sample]
-    scope, notes = fit_scope(limits, rows[: len(sample) * 5 // 6], rows[len(sample) * 5 // 6 :], 0)
-    assert scope is not None, notes
-    _, in_scope, near = questions
-    cells = [name, f"{size:,}", *(count_turned_away(scope, part) for part in (in_scope, near, far))]
+def measure(
+    name: str,
+    questions: Questions,
+    far: Sequence[str],
+    size: int,
+    limits: Sequence[Limit],
+    num: int = SAMPLES,
+) -> None:
+    """Fit on `num` samples of `size` rows and print one line of the table."""
+    train, test, near = questions
+    shares = []
+    for number in range(num):
+        shuffled = random.Random(f"{size}/{number}").sample(train, len(train))
+        rows = [Example(text, (Message("user", text),), "") for text in shuffled[: size + size // 5]]
+        scope, notes = fit_scope(limits, rows[: len(rows) * 5 // 6], rows[len(rows) * 5 // 6 :], number)
+        assert scope is not None, notes
+        others = shuffled[size + size // 5 :][:2_000]
+        parts = (others, test, near, far)
+        shares.append([measure_share(scope, part) for part in parts])
+    cells = [name, f"{size:,}"]
+    for column, part in zip(zip(*shares, strict=True), parts, strict=True):
+        low, high = (min(column), max(column)) if num > 1 else wilson(round(column[0] * len(part)), len(part))
+        cells.append(f"{sum(column) / num:.1%} ({low:.1%} to {high:.1%})")
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -127,7 +144,7 @@ def main() -> None:
     questions = {name: read() for name, read in SETS.items()}
     prompts = next((DATA / "xstest").glob("*.csv"))
     xstest = [row["prompt"] for row in csv.DictReader(prompts.open(encoding="utf-8"))]
-    print("| task | rows | in scope | near | far |\n| --- | --- | --- | --- | --- |")
+    print("| task | rows | other rows | test | near | far |\n| --- | --- | --- | --- | --- | --- |")
     for name in chosen:
         others = [text for other in questions if other != name for text in questions[other][1][:300]]
         far = [*others, *xstest, *read_probe()]
@@ -140,6 +157,7 @@ def main() -> None:
                 far,
                 1_200,
                 load_task(ROOT / "examples/luma").limits,
+                num=1,
             )
 
 

@@ -84,6 +84,12 @@ def test_results_come_in_the_order_of_the_parts_and_few_parts_are_read_ahead(two
 
 
 @pytest.mark.real
+def test_one_worker_starts_although_no_machine_has_all_cores(two_nodes: Any) -> None:
+    with open_workers("ray?workers=1") as workers:
+        assert list(workers.map(multiply, range(5), 2)) == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.real
 def test_an_error_of_a_part_is_raised_whole_and_the_workers_stay_usable(two_nodes: Any) -> None:
     with open_workers("ray?workers=2") as workers:
         with pytest.raises(InputError) as caught:

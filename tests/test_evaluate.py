@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant, load
+from etude.cluster import THIS_PROCESS
 from etude.data.dataset import Dataset
 from etude.errors import RunError
 from etude.evaluate import AnswerLog, build_sample, evaluate
@@ -40,6 +41,8 @@ ASSISTANT = Assistant(
 
 class OneFake:
     """Models that hold the fake one and count how often it is asked for."""
+
+    workers = THIS_PROCESS
 
     def __init__(self) -> None:
         self.asked = 0

@@ -240,7 +240,8 @@ class RowAnswerer:
 
     def __init__(self, path: Path | str, *, method: str | None = None, input: Sequence[str] = ()) -> None:
         run = find_run_of(Path(path))
-        self.assistant, self._input = load(path, method), tuple(input) or read_input_columns(run)
+        self.assistant, self._input = load(path, method), tuple(input)
+        self._usual_input = read_input_columns(run)
         self._models = Models(endpoints=load_endpoints(self.assistant, run))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -254,13 +255,13 @@ class RowAnswerer:
             RawRow(0, 0, dict(zip(names, cells, strict=True)))
             for cells in zip(*columns.values(), strict=True)
         ]
-        is_known = {*self._input} <= {*names}
-        wanted = self._input if is_known else guess_input_columns(names, [row.cells for row in rows])
-        if not wanted:
+        usual = self._usual_input if {*self._usual_input} <= {*names} else ()
+        inputs = self._input or usual or guess_input_columns(names, [row.cells for row in rows])
+        if not inputs or not {*inputs} <= {*names}:
             remedy = "set input= to the names of its columns"
             raise InputError([Issue("batch", "unclear which column is the input", ", ".join(names), remedy)])
         layout = Layout(self.assistant, names, ",")
-        values = _answer_chunk(rows, self.assistant, Path("batch"), wanted, self._models)
+        values = _answer_chunk(rows, self.assistant, Path("batch"), inputs, self._models)
         for key, name in layout.columns.items():
             cells = [row.get(key) for row in values]
             columns[name] = [_format_cell(cell) if isinstance(cell, list | dict) else cell for cell in cells]

@@ -548,6 +548,7 @@ def _measure_signals(
 
 @cache
 def get_shared_models() -> Models:
+    """Return the models of this process, which keep what they load."""
     return Models()
 
 

@@ -15,7 +15,7 @@ from etude.base.files import write_json, write_text
 from etude.base.formatting import format_interval, format_percent
 from etude.cluster import open_workers
 from etude.comparison.compare import compare_rows
-from etude.data.dataset import Dataset, MinRows, load_dataset, load_test
+from etude.data.dataset import Dataset, MinRows, count_min_rows, load_dataset, load_test
 from etude.errors import EtudeError, InputError, Issue, quote_value
 from etude.methods import get_methods, resolve_methods
 from etude.runs.fingerprints import compute_fingerprints
@@ -136,6 +136,9 @@ def _fit_value(part: tuple[str, TaskRun], method: str) -> ValueResult:
     """Fit and measure the assistant of one value in this process."""
     value, task_run = part
     result = ValueResult(value, len(task_run.dataset), task_run.task.folder)
+    min_rows, _ = count_min_rows(task_run.test is not None, MIN_SIZES)
+    if result.num_rows < min_rows:
+        return replace(result, problem=f"at least {min_rows} rows")
     try:
         comparison = compare_rows(
             task_run, get_methods([method]), on_event=lambda event: None, sizes=(MIN_SIZES,)

@@ -65,8 +65,11 @@ class RayWorkers(Workers):
         total = ray.cluster_resources()
         num_cpus, num_gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
         self.size = num_workers or num_gpus or max(1, num_cpus)
+        # A worker with more cores than any machine has would never start.
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        most_cpus = max(int(resources.get("CPU", 1)) for resources in machines)
         resources = {
-            "num_cpus": max(1, num_cpus // self.size),
+            "num_cpus": max(1, min(most_cpus, num_cpus // self.size)),
             "num_gpus": min(1.0, num_gpus / self.size),
         }
         self._actor = ray.remote(**resources)(_Actor)
@@ -246,7 +249,10 @@ def _connect(address: str) -> None:
         try:
             ray.init(address, **quiet)
         except (ConnectionError, RuntimeError) as error:
-            message = f"The Ray cluster {address} does not answer ({_shorten(error)}). Check the address and the port."
+            message = (
+                f"The Ray cluster {address} does not answer ({_shorten(error)}). Check the address and the port. If it "
+                "needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+            )
             raise RunError(message) from error
         return
     try:

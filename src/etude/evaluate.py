@@ -212,8 +212,8 @@ def _run_batches(
         log.append(batch)
         yield batch
     asked = [index for index in range(len(requests)) if index not in replies]
-    wanted = [requests[index] for index in asked]
-    for batch in _answer_requests(assistant, models, model, wanted, log.batch_numbers) if asked else ():
+    questions = [requests[index] for index in asked]
+    for batch in _answer_requests(assistant, models, model, questions, log.batch_numbers) if asked else ():
         indices = tuple(asked[index] for index in batch.indices)
         batch_requests = [requests[index] for index in indices]
         recorded = replace(

@@ -50,7 +50,7 @@ def list_findings(findings: Any) -> list[dict[str, Any]]:
     return [asdict(item) for item in findings if isinstance(item, Finding)]
 
 
-@pytest.mark.parametrize("kind", ["classify", "answer"])
+@pytest.mark.parametrize("kind", ["answer", pytest.param("classify", marks=pytest.mark.real)])
 def test_shards_change_no_finding(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = write_flawed_task(tmp_path, kind, 250)
     here = check(task)

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from etude.answer_file import predict
 from etude.assistant import Assistant, load
 from etude.cli import main
+from etude.cli.chatting import print_answer
 from etude.comparison import compare
 from etude.comparison.handover import add_answer_confidence, add_handover
 from etude.data.dataset import Dataset
@@ -28,7 +29,7 @@ from etude.task import load_task
 from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score
 from real_runs import real_run
-from small_task import write_task
+from small_task import SETTINGS, write_task
 
 
 def drawn(num: int, seed: int, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -198,6 +199,13 @@ def test_without_a_signal_nothing_is_promised(tmp_path: Path) -> None:
     assert all(assistant.rate(row.answer, None).handed_over for row in rated)
 
 
+def test_a_score_that_no_answer_reaches_is_reported() -> None:
+    rows = [replace(row, score=Score(0.4, None, None)) for row in make_rows(60, 1, 1)]
+    base = Assistant("x", "rewrite", ModelRef("fake"))
+    notes = add_answer_confidence(base, Handover(0.1), rows, Models(), 0)[2]
+    assert "none scores 1; set right: under handover:" in notes[-1]
+
+
 def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On dev, on the test, in a saved assistant, in a file of answers and in a behaviour test."""
     more = "handover: {wrong: 0.4, say: A person will answer.}\nmethods: [similar_shot]\n"
@@ -231,13 +239,16 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
         assert texts == ((sentence, line["answer"]) if line.get("handed_over") else (line["answer"], None))
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "Wrong answers of" in page
-    assert "polyline" in page
+    assert page.count("loss-line") >= len(shares) - 1
     assert "| similar_shot | " in (run.folder / "report.md").read_text(encoding="utf-8")
     assert main(["test", str(task), "--quick", "-m", "similar_shot"]) == 0
     assert "handed over" in (run.folder / "tests" / "similar_shot" / "report.html").read_text(
         encoding="utf-8"
     )
     assert "A person will answer" not in capsys.readouterr().out
+    turns = [Message("user", lines[handed_over.index(True)]["input"])]
+    assert print_answer(assistant, turns, Models()) == "A person will answer."
+    assert capsys.readouterr().out.startswith("A person will answer.\n\n(handed over to a person: only ")
 
 
 def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None:
@@ -263,6 +274,34 @@ def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None
     assert rates.refused is not None
     assert (rates.answered.value, rates.answered.n) == (0.25, 8)
     assert (rates.refused.value, rates.refused.n) == (0.1, 10)
+
+
+def test_the_report_shows_both_rates_of_not_in_the_documents(tmp_path: Path) -> None:
+    sentence = "The documents do not say."
+    more = f"handover: {{unanswerable: {sentence}}}\nmethods: [similar_shot]\nmetric: exact_match\n"
+    task = write_task(tmp_path, "answer", num=200, more=more)
+    text = task.read_text(encoding="utf-8")
+    task.write_text(text.replace(SETTINGS["answer"], ""), encoding="utf-8")
+    file = tmp_path / "examples.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for row in rows[::4]:
+        row |= {"input": f"Who wrote it? {row['input']}", "output": sentence}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run = compare(task).run
+    assert run.verdict is not None
+    rates = run.verdict.details["similar_shot"].unanswerable
+    lines = [line for line in run.read_predictions("similar_shot") if line["side"] == "test"]
+    expected = [line for line in lines if line["expected"] == sentence]
+    assert rates is not None
+    assert rates.answered is not None
+    assert rates.answered.value == pytest.approx(np.mean([line["answer"] != sentence for line in expected]))
+    assert any(
+        caveat.startswith("Not in the documents: similar_shot answers") for caveat in run.verdict.caveats
+    )
+    heading = "| Answered, but not in the documents | Not answered, but in the documents |"
+    assert heading in (run.folder / "report.md").read_text(encoding="utf-8")
+    assert "Not in the documents</h3>" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert load(run.assistant_folder("similar_shot")).answer_confidence is None
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from etude.comparison import compare
 from etude.methods import get_methods
 from etude.methods.fine_tune import FineTune
 from etude.runs import Run
-from etude.runs.events import BatchAnswered, Event, NoteEvent
+from etude.runs.events import BatchAnswered, Event, MethodEnded, NoteEvent
 from etude.runs.lifecycle import load_task_rows
+from etude.task import EvidenceLevel
 from far_workers import FarWorkers, kill_worker, open_far
 from small_task import library, write_task
 
@@ -43,6 +44,8 @@ def read_results(run: Run) -> dict[str, Any]:
     """All answers of a run, row by row, and what each method chose."""
     assert run.verdict is not None
     results: dict[str, Any] = {"recommended": run.verdict.recommended, "sentence": run.verdict.sentence}
+    if evidence := run.verdict.evidence:
+        results["evidence"] = (evidence.curve, evidence.doubling, [row.estimate for row in evidence.runs])
     for name in run.fitted_methods:
         folder = run.method_folder(name)
         results[name] = strip_times(list(read_lines(folder / "predictions.jsonl")))
@@ -58,19 +61,25 @@ def share_out(monkeypatch: pytest.MonkeyPatch) -> FarWorkers:
     return workers
 
 
-@pytest.mark.parametrize("kind", ["classify", "answer"])
+@pytest.mark.parametrize("kind", ["answer", pytest.param("classify", marks=pytest.mark.real)])
 def test_workers_change_no_answer_and_no_choice(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = compare(write_task(tmp_path / "here", kind), methods=METHODS).run
+    evidence: EvidenceLevel = "full" if kind == "answer" else "one_run"
+    here = compare(write_task(tmp_path / "here", kind), methods=METHODS, evidence=evidence).run
     workers = share_out(monkeypatch)
     events: list[Event] = []
-    there = compare(write_task(tmp_path / "there", kind), methods=METHODS, on_event=events.append).run
+    there = compare(
+        write_task(tmp_path / "there", kind), methods=METHODS, evidence=evidence, on_event=events.append
+    ).run
     assert workers.sent
-    assert read_results(there) == read_results(here)
+    results = read_results(there)
+    assert results == read_results(here)
     together = [event.text for event in events if isinstance(event, NoteEvent) and "same time" in event.text]
     assert together == ["Fitting at the same time: fine_tune, again ..."]
-    assert [line["event"] for line in read_lines(there.folder / "events.jsonl")].count("method_ended") == 10
+    ended = [(event.method, event.side) for event in events if isinstance(event, MethodEnded)]
+    assert len(set(ended)) == len(ended) == (10 if evidence == "one_run" else 16)
+    assert results["evidence"] if evidence == "full" else "evidence" not in results
 
 
 def test_a_method_that_fails_on_a_worker_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

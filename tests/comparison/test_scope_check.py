@@ -12,7 +12,8 @@ LIMITS = "\nlimits: {out_of_scope: I only know these rows., to_person: Ask a per
 
 
 def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Path) -> None:
-    files = [write_task(tmp_path / name, "answer") for name in ("without", "with")]
+    more = "methods: [baseline, prompt, few_shot]\n"
+    files = [write_task(tmp_path / name, "answer", more=more) for name in ("without", "with")]
     files[1].write_text(files[1].read_text(encoding="utf-8") + LIMITS, encoding="utf-8")
     without, limited = (compare(file) for file in files)
     scores = [[row.estimate for row in result.verdict.ladder] for result in (without, limited)]

@@ -19,9 +19,10 @@ from jsonschema import Draft202012Validator
 from conftest import data_folder
 from etude.cli import main
 from etude.data.dataset import Dataset, load_dataset
-from etude.data.formats import read_rows
+from etude.data.formats import peek_rows, read_rows
 from etude.data.splits import split
-from etude.data.starter import StarterResult, infer_fields, infer_schema, write_starter
+from etude.data.starter import MAX_ROWS, StarterResult, infer_fields, infer_schema, write_starter
+from etude.data.starter.guess_columns import ColumnRoles, guess_roles
 from etude.data.starter.task_text import EDGE_SHARE, MIN_EDGE_WORDS, find_common_edge
 from etude.errors import InputError
 from etude.metrics import choose_metric
@@ -105,6 +106,18 @@ def test_a_folder_of_documents_beside_the_rows_is_named(tmp_path: Path) -> None:
     assert "# documents: leaflets/" in (tmp_path / "task.yaml").read_text()
 
 
+def test_an_answer_that_rows_share_is_offered_as_not_in_the_documents_but_not_set(tmp_path: Path) -> None:
+    sentence = "The leaflets do not say."
+    rows = [{"question": f"{words(9)}?", "answer": sentence if n % 6 == 0 else words(15)} for n in range(120)]
+    result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
+    assert task.handover is None
+    assert f'#   unanswerable: "{sentence}"' in result.text
+    others = [row for row in rows if row["answer"] != sentence]
+    text = write_starter(write_table(tmp_path / "others.jsonl", others), tmp_path / "others.yaml").text
+    assert "# handover:" in text
+    assert "unanswerable" not in text
+
+
 def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
     text = write_starter(write_table(tmp_path / "tickets.csv", tickets())).text
     for block in text.strip().split("\n\n"):
@@ -168,6 +181,11 @@ def owned(name: str, shape: tuple[int, int, int, str]) -> list[dict[str, object]
         {"place": number, "message": words(9), name: owner, "label": shuffled.choice(LABELS)}
         for number, owner in enumerate(held)
     ]
+
+
+def guess(file: Path) -> ColumnRoles:
+    """The columns that init guesses."""
+    return guess_roles(file, peek_rows(file, MAX_ROWS))
 
 
 def flat(text: str) -> str:
@@ -271,6 +289,15 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
         }
         for number in range(30)
     ]
+    source = guess(write_table(tmp_path / "rows.csv", rows)).source
+    assert (source.input, source.output) == ((heading[0],), heading[1])
+
+
+@pytest.mark.parametrize("heading", HEADINGS, ids=str)
+def test_a_heading_of_any_letters_is_written_so_that_it_is_read_again(
+    tmp_path: Path, heading: tuple[str, str]
+) -> None:
+    rows = [dict(zip(heading, (words(24), words(6)), strict=True)) for _ in range(30)]
     source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
     assert (source.input, source.output) == ((heading[0],), heading[1])
 
@@ -316,12 +343,10 @@ def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
         ]
 
     for marks, asked in (("  ", 0), ("??", 0), (" ?", 0 if lengths == (1, 1) else 1)):
-        (tmp_path / "task.yaml").unlink(missing_ok=True)
-        result = write_starter(write_table(tmp_path / "rows.csv", texts(marks)))
-        source = load_task(result.task_file).examples
-        assert source.input == (heading.format("ab"[asked]),)
-        assert source.output == heading.format("ab"[1 - asked])
-        assert any("Swap them if wrong" in guess for guess in result.guesses)
+        roles = guess(write_table(tmp_path / "rows.csv", texts(marks)))
+        assert roles.source.input == (heading.format("ab"[asked]),)
+        assert roles.source.output == heading.format("ab"[1 - asked])
+        assert "Swap them if wrong" in roles.reasons["columns"]
 
 
 @pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=len)

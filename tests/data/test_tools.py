@@ -386,7 +386,7 @@ def test_a_task_of_short_calls_is_no_choice_among_labels(tmp_path: Path) -> None
     assert "# metric: calls" in text
 
 
-def test_a_correction_of_a_call_is_not_written_into_the_file(tmp_path: Path) -> None:
+def test_a_correction_of_a_call_is_written_into_the_new_file(tmp_path: Path) -> None:
     task = task_of(tmp_path, [calling(number) for number in range(1, 60)])
     row = read(tmp_path / "rows.jsonl").examples[0]
     log = FeedbackLog(tmp_path / "feedback.jsonl")
@@ -394,8 +394,13 @@ def test_a_correction_of_a_call_is_not_written_into_the_file(tmp_path: Path) -> 
         Feedback("one", "2026-01-01T00:00:00Z", "ann", "m", row.input, row.output, correction="I cannot.")
     )
     done = apply_feedback(load_task(task, needs_model=False))
-    assert len(done.unwritable) == 1
+    assert not done.unwritable
     assert read(tmp_path / "rows.jsonl").examples[0].output == row.output
+    corrected, *others = read(done.files.fixed_file).examples
+    assert (corrected.input, corrected.output) == (row.input, "I cannot.")
+    assert [other.output for other in others] == [
+        other.output for other in read(tmp_path / "rows.jsonl").examples[1:]
+    ]
 
 
 def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def test_a_function_call_is_corrected(tmp_path: Path, shape: str) -> None:
     applied = apply_feedback(task, update=True)
     assert (applied.count("feedback_replaced"), applied.unwritable) == (1, ())
     (after,) = read_task_feedback(load_task(task, needs_model=False))[1].rows
-    assert after == replace(before, output=right)
+    assert after == replace(before, output=right, location=after.location)
 
 
 def test_a_correction_changes_only_the_row_with_the_same_system_message(tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def test_errors_in_the_source_are_reported_when_the_grader_is_validated() -> Non
     validate_grader(python("raise ValueError"), TOOLS)  # only compiled
 
 
+def test_a_run_that_a_server_without_the_tools_continues_has_errors() -> None:
+    assert grade(python("x = 1"), {}, {}, Tools()).errors == ("python_grader_server_error",)
+    judge = {"type": "score_model", "name": "judge", "model": "gone", "input": []}
+    assert grade(judge, {}, {}, Tools()).errors == ("model_grader_server_error",)
+
+
 def test_the_api_reports_the_error(tmp_path: Path) -> None:
     (tmp_path / "keys.jsonl").write_text("the key")
     stores = HostedStores(tmp_path / "data", {}, tools=TOOLS)

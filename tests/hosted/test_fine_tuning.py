@@ -7,14 +7,17 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from etude.base.files import read_lines, write_json, write_lines
+from etude.hosted.fine_tuning import FineTuningJob
 from etude.hosted.stores import HostedStores
+from etude.hosted.worker import _store_metrics
 from etude.jobs.job import list_jobs
 from serving import serving
 from tiny import save_tiny_model
@@ -293,6 +296,25 @@ def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedS
     assert retried.id == first.id
     assert create(model="gpt-4o-mini", training_file=file).id != first.id
     assert len(stores.fine_tuning.jobs) == 2
+
+
+@pytest.mark.parametrize(("encoding", "decode"), [("base64", base64.b64decode), ("plain", bytes)])
+def test_the_result_file_is_a_table_within_the_quota(
+    tmp_path: Path, encoding: str, decode: Callable[[bytes], bytes]
+) -> None:
+    job = FineTuningJob(tmp_path / "ftjob-1")
+    settings = {"result_files": encoding, "files": str(tmp_path / "files"), "quota": 10}
+    write_json(job.folder / "job.json", settings)
+    lines = [{"kind": "step", "step": n, "train_loss": 1 / n} for n in (1, 2)]
+    write_lines(job.folder / "steps.jsonl", [*lines, {"kind": "epoch", "step": 2, "valid_loss": 0.5}])
+    assert _store_metrics(job) == []
+    (event,) = read_lines(job.folder / "events.jsonl")
+    assert "cannot be stored" in event["message"]
+    write_json(job.folder / "job.json", settings | {"quota": 10_000})
+    (file_id,) = _store_metrics(job)
+    assert _store_metrics(job) == [file_id]
+    table = decode((tmp_path / "files" / file_id / "content").read_bytes()).decode().splitlines()
+    assert table[1:] == ["1,1.00000,,,", "2,0.50000,,0.50000,"]
 
 
 def test_without_the_option_the_routes_say_so() -> None:

@@ -370,6 +370,8 @@ def test_what_a_training_does_not_depend_on_follows_from_the_methods(
         "target",
         "usage",
         "prices",
+        "where",
+        "track",
         "budget",
         "documents",
         "preferences",

@@ -165,6 +165,18 @@ def test_a_label_has_a_probability_only_where_log_probabilities_come_back(server
     assert assistant.answer("question 1").confidence is None
 
 
+def test_a_text_is_scored_only_if_it_may_be_handed_over(server: ScriptedServer) -> None:
+    server.say = lambda body: "two words"
+    assistant = Assistant("prompt", "answer", ModelRef(f"{server.url}#big"))
+    assert {"logprob", "min_logprob"}.isdisjoint(assistant.answer("1").signals)
+    assert "logprobs" not in server.bodies[-1]
+    scored = replace(assistant, scores_tokens=True).answer("1").signals
+    assert scored["logprob"] == pytest.approx(-0.2)
+    assert scored["min_logprob"] == pytest.approx(-0.1)
+    server.logprobs = False
+    assert "logprob" not in replace(assistant, scores_tokens=True).answer("1").signals
+
+
 # Limits
 
 

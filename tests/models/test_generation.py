@@ -17,7 +17,7 @@ from torch import Tensor
 from etude.assistant import Assistant
 from etude.errors import GrammarError, ModelError
 from etude.models.backend import count_shared_tokens
-from etude.models.local.generation import Generation, PromptReading
+from etude.models.local.generation import Generation, GenerationBatch, PromptReading
 from etude.models.local.model import LocalModel
 from etude.models.registry import Models
 from etude.types import Example, Message, ModelRef, Request, Sampling
@@ -92,9 +92,8 @@ def test_prompts_that_are_read_in_pieces_give_the_same_answers(
         assert not batch.generations
         num_reads += 1
     longest = max(len(answer.prompt) for answer in answers) - prefix
-    assert num_reads == (
-        -(-longest // max(1, max_tokens // 3)) if max_tokens and batch.model.can_share else 1
-    )
+    is_split = max_tokens and longest > max_tokens and batch.model.can_share
+    assert num_reads == (-(-longest // max(1, max_tokens // 3)) if max_tokens and is_split else 1)
     while batch.generations:
         batch.step()
     for answer, own in zip(answers, alone, strict=True):
@@ -159,6 +158,8 @@ def test_log_probabilities_of_each_token(model: LocalModel) -> None:
     generate_pieces(model, [answer], 0, [0])
     assert len(answer.scores) == len(answer.tokens)
     assert sum(score.logprob for score in answer.scores) == pytest.approx(answer.logprob, abs=1e-4)
+    lowest = min(score.logprob for score in answer.scores)
+    assert answer.to_completion(0, 0.0).min_logprob == pytest.approx(lowest, abs=1e-4)
     for score in answer.scores:
         assert score.likeliest[0] == (score.text, pytest.approx(score.logprob))
         assert sum(math.exp(logprob) for _, logprob in score.likeliest) <= 1.0001
@@ -287,6 +288,59 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
     )  # half of the tokens may end within a character
     assert done.answer.text == long.answer(long_text, models).text
     assert not any(name == "dropped" for name, _ in events)
+
+
+def test_a_step_that_fails_does_not_end_answers_whose_prompts_are_read(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    from queue import SimpleQueue
+
+    from etude.serve import engine as serving_engine
+
+    monkeypatch.setattr(serving_engine, "MAX_READ_TOKENS", 64)
+    assistant = Assistant("prompt", "answer", ModelRef(str(save_tiny_model(tmp_path / "m"))), max_tokens=60)
+    text = "please cancel the transfer " * 20
+    engine = serving_engine.ServingEngine(models)
+    told = SimpleQueue[serving_engine.StreamItem]()
+    second = serving_engine.QueuedRequest(assistant, "", (Message("user", text),), told.put)
+    step, read, events = GenerationBatch.step, PromptReading.read, list[str]()
+
+    def ask_beside(item: serving_engine.StreamItem) -> None:
+        """In the engine's thread, between two tokens of the first answer."""
+        if not isinstance(item, str):
+            told.put(item)
+        elif not events:
+            events.append("asked")
+            engine.submit(second)
+
+    def read_and_note(self: PromptReading, max_tokens: int | None = None) -> bool:
+        is_complete = read(self, max_tokens)
+        if events and not is_complete:
+            events.append("reading")
+        return is_complete
+
+    def fail_while_reading(self: GenerationBatch) -> list[Generation]:
+        if events[-1:] == ["reading"]:
+            events.append("failed")
+            raise ModelError("broken")
+        return step(self)
+
+    monkeypatch.setattr(PromptReading, "read", read_and_note)
+    monkeypatch.setattr(GenerationBatch, "step", fail_while_reading)
+    sampling = Sampling(temperature=2.0, seed=3)
+    engine.submit(
+        serving_engine.QueuedRequest(
+            assistant, "", (Message("user", f"{text}!"),), ask_beside, sampling, streams=True
+        )
+    )
+    broken, done = told.get(timeout=20), told.get(timeout=20)
+    engine.close()
+    assert isinstance(broken, ModelError)
+    assert isinstance(done, serving_engine.FinishedAnswer)
+    assert events[:3] == ["asked", "reading", "failed"]
+    monkeypatch.undo()
+    assert done.answer.text == assistant.answer(text, models).text
 
 
 def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: Path) -> None:

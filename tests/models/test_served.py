@@ -16,7 +16,7 @@ import pytest
 from etude.assistant import Assistant, load, with_engine
 from etude.comparison import compare
 from etude.errors import Declined, InputError, ModelError, ServiceError
-from etude.models.endpoint.served import ServedModel, load_adapter
+from etude.models.endpoint.served import ServedWeights, load_adapter
 from etude.models.local import loading
 from etude.models.registry import Models, get_title
 from etude.task import Endpoint, load_task
@@ -195,7 +195,7 @@ def test_what_is_no_engine_is_refused(engine: str, tmp_path: Path) -> None:
 def test_choices_and_grammars_are_structured_outputs(
     choices: tuple[str, ...], grammar: Grammar | None, sent: object
 ) -> None:
-    model = ServedModel(Endpoint("http://127.0.0.1:9/v1", BASE))
+    model = ServedWeights(Endpoint("http://127.0.0.1:9/v1", BASE))
     request = Request((Message("user", "?"),), 8, choices, grammar=grammar)
     assert model._build_body(request).get("structured_outputs") == sent
     model._rejected.add("structured_outputs")

@@ -36,12 +36,12 @@ def check_rescored(run: Path) -> None:
 
 
 OTHER_METRICS = [
-    ("classify", "metric: macro_f1\n"),
+    pytest.param("classify", "metric: macro_f1\n", marks=pytest.mark.real),
     ("classify", "several: true\n"),
-    ("classify", "several: true\nmetric: micro_f1\n"),
-    ("classify", "several: true\nmetric: macro_f1\n"),
+    pytest.param("classify", "several: true\nmetric: micro_f1\n", marks=pytest.mark.real),
+    pytest.param("classify", "several: true\nmetric: macro_f1\n", marks=pytest.mark.real),
     ("classify", "costs: {labels: {dragons: 20}, handover: 0.5}\n"),
-    ("classify", f"scale: [{', '.join(THEMES)}]\n"),
+    pytest.param("classify", f"scale: [{', '.join(THEMES)}]\n", marks=pytest.mark.real),
     ("answer", "metric: token_f1\n"),
     ("rewrite", "metric: sari\n"),
 ]

@@ -90,7 +90,8 @@ def test_random_text_in_the_test_changes_no_assistant(
     fits_alike()
 
 
-@pytest.mark.parametrize("kind", [pytest.param("answer", marks=pytest.mark.real), "classify"])
+@pytest.mark.real
+@pytest.mark.parametrize("kind", ["answer", "classify"])
 def test_random_text_in_the_test_changes_no_trained_weights(kind: str, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
     more = (

@@ -7,6 +7,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +168,9 @@ def send_requests(url: str, models: list[str], num: int, seed: int) -> Counter[i
 
 def test_requests_of_every_kind_are_answered_or_refused() -> None:
     fake = Assistant("prompt", "answer", ModelRef("fake"))
-    with serving(serve_as("fake", fake)) as url:
-        statuses = send_requests(url, ["fake", "none"], 200, seed=1)
+    own = replace(fake, row_systems=True)
+    with serving(serve_as("fake", fake), serve_as("own", own)) as url:
+        statuses = send_requests(url, ["fake", "own", "none"], 300, seed=1)
     assert statuses[200] > 10
     assert statuses[400] > 10
 
@@ -186,11 +188,12 @@ def test_thousands_of_requests_over_three_engines_are_answered_or_refused(tmp_pa
     served = [
         serve_as(name, Assistant("prompt", "answer", ref, max_tokens=6)) for name, ref in engines.items()
     ]
+    own = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=6, row_systems=True)
     labels = Assistant("prompt", "classify", ModelRef(str(folder)), choices=("card", "refund"))
     num = int(os.environ.get("ETUDE_FUZZ", "3000")) // 3
     settings = ServerSettings(ServingLimits(answer_tokens=8))
-    with serving(*served, serve_as("labels", labels), settings=settings) as url:
+    with serving(*served, serve_as("labels", labels), serve_as("own", own), settings=settings) as url:
         for seed, name in enumerate(engines):
-            statuses = send_requests(url, [name, name, name, "labels", "none"], num, seed)
+            statuses = send_requests(url, [name, name, name, "labels", "own", "none"], num, seed)
             assert statuses[200] > num // 20, (name, statuses)
             print(name, dict(statuses))

@@ -43,8 +43,8 @@ from etude.runs.recommended import find_run_at
 from etude.serve.catalogue import load_catalogue, load_saved, with_engine
 from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
-from etude.task.contract import Contract
 from etude.stats.answer_confidence import AnswerConfidence
+from etude.task.contract import Contract
 from etude.types import Example, Message, ModelRef
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from serving import serve_as, serving

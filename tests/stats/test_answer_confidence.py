@@ -66,6 +66,12 @@ def test_rows_of_one_unit_are_in_one_fold() -> None:
     assert held_out[:100] == held_out[100:]
 
 
+def test_a_rare_no_lowers_the_confidence() -> None:
+    rows = [{"form": float(number > 0), "logprob": number / 100} for number in range(100)]
+    fitted, _ = fit_confidence(rows, [0.0, *[1.0] * 99], range(100))
+    assert fitted.apply({"form": 0.0, "logprob": 0.5}) < fitted.apply({"form": 1.0, "logprob": 0.5}) - 0.05
+
+
 @pytest.mark.parametrize("right", [[1.0] * 8, [0.0] * 8])
 def test_rows_that_are_all_alike_have_a_finite_fit(right: list[float]) -> None:
     fitted, held_out = fit_confidence([{"form": 1.0}] * 8, right, range(8))

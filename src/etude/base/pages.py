@@ -1,4 +1,4 @@
-"""What all HTML pages share: the environment of templates, the style, and the hashes for the security policy."""
+"""What all templates share, and all HTML pages: the style, and the hashes for the security policy."""
 
 import base64
 import hashlib
@@ -10,14 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 _FOLDER = Path(__file__).parent
 
 
-def create_environment(folder: Path) -> Environment:
+def create_environment(folder: Path, autoescape: bool = True) -> Environment:
     """Create the environment for the templates in `folder` and in this folder.
 
-    All values are escaped, and an undefined one raises.
+    With `autoescape`, all values are escaped for HTML. An undefined value raises.
     """
     return Environment(
         loader=FileSystemLoader((folder, _FOLDER)),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -148,7 +148,10 @@ def _assemble_verdict(
         headline=headline,
         target=_check_target(inputs, _list_own(ladder)),
         ladder=tuple(ladder),
-        pairs=_list_pairs(inputs.in_race, joint),
+        pairs=tuple(
+            MethodPair(first.name, second.name, joint.difference(a, b))
+            for (a, first), (b, second) in combinations(enumerate(inputs.in_race.methods), 2)
+        ),
         critical=joint.critical if math.isfinite(joint.critical) else None,
         break_even=break_even,
         by_tag=tuple(_estimate_by_tag(inputs)),
@@ -168,12 +171,6 @@ def _assemble_verdict(
 def _list_own(ladder: Sequence[LadderRow]) -> list[LadderRow]:
     """List the rows of Étude's methods, without stored answers."""
     return [row for row in ladder if not row.is_stored]
-
-
-def _list_pairs(inputs: VerdictInputs, joint: JointIntervals) -> tuple[MethodPair, ...]:
-    names = [method.name for method in inputs.methods]
-    pairs = combinations(range(len(names)), 2)
-    return tuple(MethodPair(names[a], names[b], joint.difference(a, b)) for a, b in pairs)
 
 
 def _list_candidates(

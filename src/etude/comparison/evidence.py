@@ -8,7 +8,7 @@ rows of that method. It is shown next to the ladder and does not affect the verd
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from etude.methods import FitContext, Method
 from etude.methods.baseline import METHOD as BASELINE
 from etude.methods.shared.fit_context import Effort
 from etude.methods.shared.training_rows import sample_training_rows
-from etude.runs.events import MethodStarted
+from etude.runs.events import Event, MethodStarted
 from etude.runs.record import build_prediction, read_method_records
 from etude.runs.training_log import TrainingLog
 from etude.runs.verdict import CurvePoint, Evidence, MethodResult, TrainingRunResult, build_method_result
@@ -92,15 +92,36 @@ def fit_evidence(
         and timekeeper.left < ladder_run.plan.evidence_seconds + timekeeper.measured.count_kept_for_test()
     ):
         ladder_run.leave_out_evidence()
+    fits = list(_plan_fits(ladder_run))
+    waiting = [fit for fit in fits if not fit.predictions_file.exists()]
     unanswered: dict[Path, Assistant] = {}
-    for fit in _plan_fits(ladder_run):
-        if not fit.predictions_file.exists():
-            assistant = _fit(ladder_run, fit, fitted, start)
-            if fit.on_test:
-                unanswered[fit.folder] = assistant
-                continue
-        shutil.rmtree(fit.folder / WORK, ignore_errors=True)
+    for fit, assistant in zip(waiting, _fit_all(ladder_run, waiting, fitted, start), strict=True):
+        if fit.on_test:
+            unanswered[fit.folder] = assistant
+    for fit in fits:
+        if fit.folder not in unanswered:
+            shutil.rmtree(fit.folder / WORK, ignore_errors=True)
     return unanswered
+
+
+def _fit_all(
+    ladder_run: LadderRun, fits: Sequence[ExtraFit], fitted: Mapping[str, Assistant], start: Assistant
+) -> Iterator[Assistant]:
+    """Yield the assistant of each fit, in order; workers make the fits at the same time, if they can."""
+    if not ladder_run.can_fit_together:
+        yield from (_fit(ladder_run, fit, fitted, start) for fit in fits)
+        return
+    copy = ladder_run.copy_for_workers()
+    for events, assistant in ladder_run.models.workers.map(_fit_on_worker, fits, copy, fitted, start):
+        ladder_run.publish_results(events)
+        yield assistant
+
+
+def _fit_on_worker(
+    fit: ExtraFit, ladder_run: LadderRun, fitted: Mapping[str, Assistant], start: Assistant
+) -> tuple[list[Event], Assistant]:
+    events = ladder_run.start_on_worker()
+    return events, _fit(ladder_run, fit, fitted, start)
 
 
 def answer_evidence(

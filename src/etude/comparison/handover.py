@@ -136,13 +136,20 @@ def add_answer_confidence(
         held_out = [confidence.apply({})] * len(dev)
         notes.append(
             f"no confidence separates right from wrong answers on dev (AUROC {auroc.value:.2f}, 95% interval "
-            f"{auroc.low:.2f} to {auroc.high:.2f}, {sum(right):,} of {len(dev):,} answers right), so it answers all questions or none"
+            f"{auroc.low:.2f} to {auroc.high:.2f}, {sum(right):,} of {len(dev):,} answers right), so it answers all "
+            "questions or none"
+        )
+    if not any(right):
+        notes.append(
+            f"no answer to dev is right, because none scores {handover.right:g}; set right: under handover: to a lower "
+            "score"
         )
     rated = [
         replace(row, answer=replace(answer, confidence=value))
         for row, answer, value in zip(dev, answers, held_out, strict=True)
     ]
-    return replace(assistant, answer_confidence=confidence), rated, notes
+    training = assistant.training if "nearness" in confidence.signals else None
+    return replace(assistant, answer_confidence=confidence, training=training), rated, notes
 
 
 def get_stated(answer: Answer) -> float | None:

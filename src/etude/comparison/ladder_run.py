@@ -95,13 +95,36 @@ class LadderRun:
                 self._note_speed(method.name)
         return fitted
 
+    @property
+    def can_fit_together(self) -> bool:
+        """Whether workers fit what does not build on each other. A budget counts the time of this machine, and services
+        are asked from this process, so then they do not."""
+        return self.models.workers.is_remote and not (self.timekeeper or self.task.endpoints)
+
+    def copy_for_workers(self) -> "LadderRun":
+        """Return a copy without test rows and loaded models, whose events are dropped."""
+        sealed = replace(self.split, test=self.split.test.select([], "sealed"))
+        copy = replace(self, split=sealed, models=Models(), on_event=_ignore_event)
+        copy.preferences = self.preferences  # which rows are left out depends on the test
+        return copy
+
+    def start_on_worker(self) -> list[Event]:
+        """Use the models of this process, and return the list to which events are appended."""
+        events: list[Event] = []
+        self.models, self.on_event = get_shared_models(), events.append
+        return events
+
+    def publish_results(self, events: Iterable[Event]) -> None:
+        """Publish the events of a worker, without those of progress."""
+        for event in events:
+            if not isinstance(event, BatchAnswered | StepTrained):
+                self.on_event(event)
+
     def _group_methods(self) -> list[list[Method]]:
-        """Group neighbouring methods that are fitted at the same time, because none builds on another. A budget counts
-        the time of this machine, and services are asked from this process, so then each group is one method."""
-        is_alone = not self.models.workers.is_remote or self.timekeeper or self.task.endpoints
+        """Group neighbouring methods that are fitted at the same time, because none builds on another."""
         groups: list[list[Method]] = []
         for method in self.methods:
-            if groups and not is_alone and all(map(_stands_alone, (*groups[-1], method))):
+            if groups and self.can_fit_together and all(map(_stands_alone, (*groups[-1], method))):
                 groups[-1].append(method)
             else:
                 groups.append([method])
@@ -122,14 +145,10 @@ class LadderRun:
             return
         names = ", ".join(method.name for method in waiting)
         self.on_event(NoteEvent(f"Fitting at the same time: {names} ..."))
-        # The workers get no test row, and report when a method is fitted.
-        sealed = replace(self.split, test=self.split.test.select([], "sealed"))
-        copy = replace(self, split=sealed, models=Models(), on_event=_ignore_event)
         positions = [self.methods.index(method) for method in waiting]
-        outcomes = self.models.workers.map(_fit_on_worker, positions, copy, start)
+        outcomes = self.models.workers.map(_fit_on_worker, positions, self.copy_for_workers(), start)
         for method, (events, notes, error) in zip(waiting, outcomes, strict=True):
-            for event in events:
-                self.on_event(event)
+            self.publish_results(events)
             self.models.notes |= notes
             with self.continue_without(method.name):
                 if error:
@@ -494,12 +513,7 @@ def _fit_on_worker(
 ) -> tuple[list[Event], dict[str, None], Exception | None]:
     """Fit the method at a position of the ladder in this process. Returns the events of its results, the notes of its
     models, and its error."""
-    events: list[Event] = []
-    models, error = get_shared_models(), None
-    ladder_run, method = (
-        replace(ladder_run, models=models, on_event=events.append),
-        ladder_run.methods[position],
-    )
+    events, method, error = ladder_run.start_on_worker(), ladder_run.methods[position], None
     try:
         ladder_run._fit(method, start, ladder_run.run.method_folder(method.name))
     except STOPPING_ERRORS:
@@ -507,9 +521,8 @@ def _fit_on_worker(
     except Exception as failure:  # noqa: BLE001 - as in `continue_without`, where it is raised again
         failure.add_note(traceback.format_exc())
         error = failure
-        models.clear()
-    shown: list[Event] = [event for event in events if not isinstance(event, BatchAnswered | StepTrained)]
-    return shown, models.notes, error
+        ladder_run.models.clear()
+    return events, ladder_run.models.notes, error
 
 
 def _make_sample_answer(rows: Sequence[ScoredAnswer]) -> SampleAnswer | None:

@@ -11,7 +11,7 @@ from etude.assistant import Assistant
 from etude.base.files import atomic_folder, write_json, write_text
 from etude.errors import ModelError
 from etude.models.registry import Models
-from etude.models.weights import CONFIG_FILE, find_hub_id
+from etude.models.weights import CONFIG_FILE, find_hub_id, split_bits
 from etude.types import Message, ModelRef
 
 PLACEHOLDER = "THE-QUESTION"
@@ -34,7 +34,9 @@ def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q
     `prompt.json`, in the folder of the weights or next to their file, shows the messages for a question. Raises
     ModelError if these weights cannot be exported to the target, OSError if the disk fails.
     """
-    result = TARGETS[target](assistant, path, kind)
+    # Other programs get the base in its own precision, and quantise it in their own way.
+    full = replace(assistant, model=replace(assistant.model, name=split_bits(assistant.model.name)[0]))
+    result = TARGETS[target](full, path, kind)
     passages = [f"PASSAGE-{number}" for number in range(1, assistant.num_passages + 1) if assistant.search]
     question = Message("user", "\n\n".join([PLACEHOLDER, *passages]))
     messages = [

@@ -39,6 +39,7 @@ USABLE: Mapping[str, Callable[[Any], bool]] = {
     "input": lambda value: isinstance(value, str) or all(isinstance(turn, Mapping) for turn in value),
 }
 """Keys of any grader -> whether a value of the right type can be used."""
+NO_PYTHON = "this server does not run python graders"
 SCORE_FORMAT = {"type": "object", "properties": {"result": {"type": "number"}}, "required": ["result"]}
 
 
@@ -148,7 +149,7 @@ def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
 def _python_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
     if tools.run_python is None:
         remedy = "start the server with --python-graders, or use another type of grader"
-        yield Issue(location, "this server does not run python graders", "", remedy)
+        yield Issue(location, NO_PYTHON, "", remedy)
     elif len(grader["source"].encode()) > MAX_SOURCE:
         yield Issue(f"{location}.source", "the source is too long", "", f"write at most {MAX_SOURCE:,} bytes")
     elif error := tools.run_python(grader["source"], None, {})[2]:
@@ -190,7 +191,8 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
             case "label_model":
                 return _ask_for_label(grader, item, sample, tools)
             case "python":
-                assert tools.run_python is not None, "a validated grader has what it needs"
+                if tools.run_python is None:  # the server was restarted without it
+                    return Grade(0.0, False, errors=("python_grader_server_error",), detail=NO_PYTHON)
                 score, flag, detail = tools.run_python(grader["source"], sample, item)
                 if flag:
                     return Grade(score, False, errors=(flag,), detail=detail)
@@ -259,7 +261,8 @@ def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> 
         }
         for turn in grader["input"]
     ]
-    assert tools.ask is not None, "a validated grader has what it needs"
+    if tools.ask is None or grader["model"] not in tools.models:  # the server was restarted without it
+        return "", ("model_grader_server_error", f"This server has no grading model {grader['model']}.")
     try:
         return tools.ask(grader["model"], messages, schema), ("", "")
     except EtudeError as error:

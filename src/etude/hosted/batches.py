@@ -116,7 +116,7 @@ class RequestBatch:
                 "failed": len(errors),
             },
             "usage": _add_usage(responses),
-            "metadata": request["metadata"],
+            "metadata": request["metadata"] or {},
         }
 
 

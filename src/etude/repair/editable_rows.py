@@ -59,7 +59,8 @@ class EditableRow:
         if not self.questions:
             return {path: output for path in self.answer_paths[:1]}
         answers = split_answers(output)
-        return {(each.column,): answers[each.name] for each in self.questions if each.column in self.cells}
+        pairs = [(question.column, answers[question.name]) for question in self.questions]
+        return {(column,): answer for column, answer in pairs if column in self.cells}
 
     def get_text(self, path: CellPath) -> str:
         """Return the text at a path, or any other value as JSON."""

@@ -265,7 +265,10 @@ def read_corrected_labels(file: Path, examples: Iterable[Example], task: Task) -
     rows = {row.id: row for row in examples}
     labels: Collection[str] = task.contract.labels if task.contract else ()
     labels = labels or {label for row in rows.values() for label in task.list_labels(row.output)}
-    labels = {*labels, *(join_answers({one.name: label}) for one in task.questions for label in one.labels)}
+    listed = (
+        join_answers({question.name: label}) for question in task.questions for label in question.labels
+    )
+    labels = {*labels, *listed}
     for row in raw_rows.read_raw_rows(reader):
         texts = [str(row.cells.get(column) or "").strip() for column in WORKLIST_COLUMNS]
         row_id, old_label, new_label = texts[0], texts[3], texts[5]

@@ -52,9 +52,9 @@ HANDOVER_NOTE = (
     "last column shows how often a right answer has more confidence than a wrong one (AUROC); 50% is chance."
 )
 RISK_NOTE = (
-    "Horizontal axis: share of the test rows that are answered, the most confident first. Vertical axis: share of these "
-    "answers that are wrong. The point is the threshold chosen on dev, with its 95% interval; the dotted line is the "
-    "share that the task allows."
+    "Horizontal axis: share of the test rows that are answered, the most confident first. Vertical axis: share of "
+    "these answers that are wrong. The point is the threshold chosen on dev, with its 95% interval; the dotted line is "
+    "the share that the task allows."
 )
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
 CLASSES_NOTE = (

@@ -139,26 +139,14 @@ def draw_costs(break_even: BreakEven) -> LineChart:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RiskDrawing:
-    """Share of wrong answers over the share of answered rows, ready to draw."""
-
-    x: Axis
-    y: Axis
-    line: str
-    """Points of the curve in a square of 1,000 by 1,000."""
-
-
-def draw_risk(result: HandoverResult) -> RiskDrawing:
-    """Scale the curve of a method that hands over; the axis of wrong answers also shows the share that is allowed."""
-    risks = [1 - point.right for point in result.curve]
+def draw_risk(result: HandoverResult) -> LineChart:
+    """Draw the share of wrong answers over the share of answered rows; the axis has the share that is allowed."""
+    points = [(point.share, 1 - point.right) for point in result.curve]
     top = [result.wrong.high] if result.wrong else []
-    y = make_axis([0.0, result.max_wrong, *risks, *top], 0.0, 1.0)
-    points = ((point.share, risk) for point, risk in zip(result.curve, risks, strict=True))
-    line = " ".join(
-        f"{_to_thousandths(SHARES, share)},{1000 - _to_thousandths(y, risk)}" for share, risk in points
+    y = make_axis([0.0, result.max_wrong, *(risk for _, risk in points), *top], 0.0, 1.0)
+    return LineChart(
+        SHARES, y, tuple(Segment(*first, *second) for first, second in itertools.pairwise(points))
     )
-    return RiskDrawing(SHARES, y, line)
 
 
 def draw_learning_curve(evidence: Evidence) -> LineChart:

@@ -169,7 +169,8 @@ def read_environment() -> Json:
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    has_size = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})  # not on Windows
+    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9) if has_size else None
     file = Path("/proc/cpuinfo")  # only Linux has it
     lines = file.read_text().splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -179,7 +180,7 @@ def read_environment() -> Json:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
-        "machine": {"cpu": processor, "cores": os.cpu_count(), "memory_gb": round(memory)},
+        "machine": {"cpu": processor, "cores": os.cpu_count(), "memory_gb": memory},
     }
 
 

@@ -33,7 +33,7 @@ LOG = logging.getLogger("etude.serve")
 MIN_PREFIX_TOKENS = 16  # a shorter prefix is not worth computing once
 MAX_STARTS = 8
 """Largest number of answers that start between two steps."""
-MAX_READ_TOKENS = 1024
+MAX_READ_TOKENS = 512
 """Tokens of a longer prompt that are read between two steps. Running answers wait meanwhile."""
 MAX_TOKEN_CHARACTERS = 16  # no real text has more characters per token
 PACE_WEIGHT = 0.1  # weight of the latest answer in the moving average of seconds per answer
@@ -287,11 +287,13 @@ class ServingEngine:
             raise ApiError(400, message, "messages", "context_length_exceeded")
         prefix = self._find_prefix(queued, generation)
         # Every answer of a batch costs as much as the longest, so prompts of very different lengths are kept apart.
-        length = ((len(generation.prompt) - len(prefix)) // MAX_READ_TOKENS).bit_length()
+        length = ((len(generation.prompt) - len(prefix)) // (2 * MAX_READ_TOKENS)).bit_length()
         keys = ((assistant.model, prefix, length, number) for number in count())
         key = next(key for key in keys if key not in self._batches or self._batches[key].can_join)
         if key not in self._batches:
-            self._batches[key] = live.create_batch(prefix)
+            same_prefix = (batch for name, batch in self._batches.items() if name[:2] == key[:2])
+            other = next(same_prefix, None)
+            self._batches[key] = other.create_empty() if other else live.create_batch(prefix)
         return self._batches[key], generation
 
     def _check_characters(self, queued: QueuedRequest) -> None:
@@ -354,7 +356,10 @@ class ServingEngine:
         batch.keep(active)
         extended = self._guard(active, batch.step) if active else None
         if extended is None and active:
-            self._batches = {key: entry for key, entry in self._batches.items() if entry is not batch}
+            fresh = batch.create_empty()
+            self._batches = {key: fresh if entry is batch else entry for key, entry in self._batches.items()}
+            for reading in self._readings:
+                reading.batch = fresh if reading.batch is batch else reading.batch
         for generation in extended or ():
             queued = self._live[id(generation)][0]
             queued.first_token_at = queued.first_token_at or time.monotonic()

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from etude.stats.sample import FloatArray
 
 FOLDS = 5
-LOW_SHARE = (
-    0.02  # lower values than this quantile count as the quantile, so that a few outliers do not set the slope
-)
+# Lower values than this quantile count as the quantile, so that a few outliers do not set the slope; not for signals
+# that only say yes or no.
+LOW_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfide
 
     names = sorted({name for row in rows for name in row})
     values = np.array([[row.get(name, np.nan) for name in names] for row in rows]).reshape(len(rows), -1)
-    lowest = np.nanquantile(values, LOW_SHARE, axis=0)
+    is_switch = np.array([len(set(column[~np.isnan(column)])) <= 2 for column in values.T], dtype=bool)
+    lowest = np.where(is_switch, np.nanmin(values, axis=0), np.nanquantile(values, LOW_SHARE, axis=0))
     values = np.maximum(np.where(np.isnan(values), lowest, values), lowest)
     means, scales = values.mean(axis=0), values.std(axis=0)
     varies = scales > 1e-9
@@ -86,10 +87,12 @@ def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfide
     bounds = [(0.0, None)] * int(varies.sum()) + [(None, None)]
     start = np.append(np.zeros(varies.sum()), np.log((hits.sum() + 1) / ((1 - hits).sum() + 1)))
     result = minimize(compute_loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    slopes = result.x[:-1] / scales[varies]
+    slopes = np.zeros(len(names))
+    slopes[varies] = result.x[:-1] / scales[varies]
+    used = np.flatnonzero(slopes > 0).tolist()
     return AnswerConfidence(
-        tuple(name for name, is_used in zip(names, varies, strict=True) if is_used),
-        tuple(lowest[varies].tolist()),
-        tuple(slopes.tolist()),
-        float(result.x[-1] - slopes @ means[varies]),
+        tuple(names[index] for index in used),
+        tuple(lowest[used].tolist()),
+        tuple(slopes[used].tolist()),
+        float(result.x[-1] - slopes @ means),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
+from scipy.special import betaincinv, stdtrit
 
 from etude.stats.intervals import estimate, mean_error, wilson
 from etude.stats.sample import FloatArray, resample_units, sum_by_unit, t_quantile
@@ -208,13 +208,18 @@ def choose_floor(scores: npt.ArrayLike, max_share: float) -> tuple[float, float]
     The floor is the k-th lowest of n exchangeable scores, with the largest k for which that share is at most
     `max_share` (Wilks 1941: the share below is Beta(k, n - k + 1)), so k depends only on n. If there are too few scores
     for any such k, it is the largest k for which the average share k / (n + 1) is at most `max_share`, and at least 1;
-    then the returned share is larger than `max_share`.
+    then the returned share is larger than `max_share`, and the floor is lower if normal scores would be below it too
+    often (the one-sided prediction interval of one further score).
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     shares = betaincinv(np.arange(1, len(ordered) + 1), np.arange(len(ordered), 0, -1), 0.95)
     num_sure, num_expected = int((shares <= max_share).sum()), int(max_share * (len(ordered) + 1))
     rank = max(num_sure or num_expected, 1) - 1
-    return float(ordered[rank]), float(shares[rank])
+    floor, num = float(ordered[rank]), len(ordered)
+    if not num_sure and num > 1:
+        margin = -stdtrit(num - 1, max_share) * ordered.std(ddof=1) * math.sqrt(1 + 1 / num)
+        floor = min(floor, float(ordered.mean() - margin))
+    return floor, float(shares[rank])
 
 
 def _check_inputs(confidence: npt.ArrayLike, right: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

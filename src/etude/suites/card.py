@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from etude import assistant as saved
 from etude.assistant import Assistant
 from etude.base import formatting as wording
 from etude.base.files import Json, read_json, read_lines, write_text
+from etude.base.pages import create_environment
 from etude.base.typed_json import from_json
 from etude.models.weights import find_hub_id, read_licence
 from etude.runs import Run
@@ -24,7 +24,6 @@ WATTS_PER_CORE = (
     10.0  # assumed power of a busy core with its share of the machine, for an estimate of the energy
 )
 MIN_CASES = 2  # least number of cases for a kind that the card lists as weak
-_PAGE = Path(__file__).with_name("card.md.j2")
 
 
 def write_card(run: Run, method: str | None = None, file: Path | None = None, usage: str = "") -> Path:
@@ -35,9 +34,9 @@ def write_card(run: Run, method: str | None = None, file: Path | None = None, us
     """
     name, own_file = method or choose_method(run)[0], run.folder / FILE
     file = file or own_file
-    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page.globals.update(wording=wording, watts=WATTS_PER_CORE)
-    template = page.from_string(_PAGE.read_text(encoding="utf-8"))
+    templates = create_environment(Path(__file__).parent, autoescape=False)
+    templates.globals.update(wording=wording, watts=WATTS_PER_CORE)
+    template = templates.get_template("card.md.j2")
     write_text(file, template.render(_collect_facts(run, name), usage=usage))
     if file == own_file:
         attach_file(run, file)

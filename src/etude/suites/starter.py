@@ -4,15 +4,13 @@ import json
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-
 from etude.base.files import write_text
+from etude.base.pages import create_environment
 from etude.data.dataset import load_dataset
 from etude.errors import InputError, Issue
 from etude.task import load_task
 
 NAME = "suite.yaml"
-_PAGE = Path(__file__).with_name("suite_page.yaml.j2")
 
 
 def write_suite_file(task_file: Path) -> Path:
@@ -21,8 +19,8 @@ def write_suite_file(task_file: Path) -> Path:
     file = task.folder / NAME
     if file.exists():
         raise InputError([Issue(str(file), "the file already exists", "", "edit it, or move it away first")])
-    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # JSON strings are valid YAML
-    template = page.from_string(_PAGE.read_text(encoding="utf-8"))
+    templates = create_environment(Path(__file__).parent, autoescape=False)
+    templates.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # JSON strings are valid YAML
+    template = templates.get_template("suite_page.yaml.j2")
     write_text(file, template.render(task=task, example=rows[0], file=task.file.name))
     return file

@@ -363,6 +363,7 @@ KEYS: Mapping[str, NodeReader] = {
     "target": readers.rule_reader(number(0, 1, share=True)),
     "budget": readers.read_budget,
     "where": read_where,
+    "weights": readers.rule_reader(one_of("8bit", "4bit")),
     "engine": urls.read_engine,
     "evidence": readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))),
     "track": readers.rule_reader(one_of(*get_args(definition.TrackerName))),

@@ -73,6 +73,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
         *_find_label_conflicts(values),
         *_find_question_conflicts(values),
         *_find_cost_conflicts(values),
+        *_find_weights_conflicts(values),
     )
     for key, message, value, remedy in conflicts:
         document.add_issue(nodes[key], message, value, remedy)
@@ -80,6 +81,8 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
     # Absent keys get the defaults of Task. Its field for the budget has another name.
     fields = {key: value for key, value in values.items() if value is not None and key != "budget"}
     fields |= _collect_endpoints(fields)
+    if bits := fields.pop("weights", None):
+        fields["model"] = f"{fields.get('model', '')}:{bits}"
     if isinstance(remote := fields.get("documents"), definition.RemoteDocuments):
         fields |= {"documents": remote.folder, "remote": remote}
     fields["notes"] = tuple(_list_notes(fields))
@@ -123,6 +126,20 @@ def _find_conflicts(
     if examples and test and examples.file.resolve() == test.file.resolve():
         remedy = "delete test: to split a test off the examples"
         yield "test", "test is the same file as examples", test.file.name, remedy
+
+
+def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Like `_find_conflicts`, for weights of few bits."""
+    if not (bits := values.get("weights")):
+        return
+    train, message = values.get("train") or {}, f"{bits} cannot be used with"
+    if isinstance(values.get("model"), Endpoint):
+        yield "weights", f"{message} a model behind a URL", bits, "set it on that server"
+    if values.get("engine") == "llama_cpp":
+        yield "weights", f"{message} engine: llama_cpp", bits, "choose a GGUF file of few bits as model:"
+    for key, value in (("weights", "full"), ("data_parallel", "fsdp")):
+        if train.get(key) == value:
+            yield "weights", f"{message} train: {{{key}: {value}}}", bits, "leave out one of the two"
 
 
 def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

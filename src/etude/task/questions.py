@@ -30,9 +30,10 @@ def tidy_answers(text: str, questions: Sequence[TaskQuestion]) -> str:
     """Write the answers of a text in the order of the questions, with the spelling of their labels; other texts, and
     objects without exactly these questions, are returned unchanged."""
     answers = split_answers(text)
-    if answers.keys() != {question.name for question in questions}:
+    label_sets = {question.name: question.labels for question in questions}
+    if answers.keys() != label_sets.keys():
         return text
-    return join_answers({each.name: read_label(answers[each.name], each.labels) for each in questions})
+    return join_answers({name: read_label(answers[name], labels) for name, labels in label_sets.items()})
 
 
 def select_question(row: Example, name: str) -> Example:

@@ -82,9 +82,10 @@ NodeReader = Callable[[YamlDocument, str, yaml.Node], Any]
 def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
     """Return the root node of a YAML file. Raises InputError if it cannot be read as one mapping."""
     text = _read_file(document, file)
-    # Parsed twice: composing resolves aliases, which are refused with their lines.
+    # Composing resolves aliases, which are refused with their lines, so a text with their sign is parsed twice.
     try:
-        aliases = [event for event in yaml.parse(text, yaml.SafeLoader) if isinstance(event, yaml.AliasEvent)]
+        events = yaml.parse(text, yaml.SafeLoader) if "*" in text else ()
+        aliases = [event for event in events if isinstance(event, yaml.AliasEvent)]
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InputError([_yaml_issue(document, error, text)]) from error

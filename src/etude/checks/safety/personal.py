@@ -195,7 +195,12 @@ def check_review(material: Material) -> Iterator[Finding]:
             f"{format_sides(inputs, answers)}.{sample}",
             "Read these rows in the file, because these rules are often wrong, and only first letters are displayed "
             f"here. Mask or delete the data of real people.{FEW_NAMES if kind == 'name' else ''}",
-            excerpts=_show_passages(material, rows, inputs, answers),
+            # Only first letters of everything that may be personal are shown.
+            excerpts=(
+                show_passage(material.rows[row], "input" if row in inputs else "output", spans, spans)
+                for row in rows
+                for spans in [sorted(inputs.get(row) or answers[row])]
+            ),
             numbers={"rows": len(rows), "inputs": len(inputs), "outputs": len(answers), "of": num_searched},
         )
 
@@ -222,16 +227,6 @@ def _search_rows(
         for span in (*answer_spans, *find_repeated(source_spans, answer)):
             in_answers[span.kind][row].add((span.start, span.end))
     return in_inputs, in_answers
-
-
-def _show_passages(
-    material: Material, rows: Sequence[int], inputs: SpansByRow, answers: SpansByRow
-) -> Iterator[Excerpt]:
-    """Yield an excerpt of each row, with only first letters of everything that may be personal."""
-    for row in rows:
-        column: Column = "input" if row in inputs else "output"
-        spans = sorted(inputs.get(row) or answers[row])
-        yield show_passage(material.rows[row], column, spans, spans)
 
 
 def _find_doubtful(material: Material, text: str, blocking: Sequence[Span]) -> list[Span]:

@@ -95,8 +95,8 @@ def find_threat(text: str, plain: str) -> CharSpan | None:
 )
 def check_injections(material: Material) -> Iterator[Finding]:
     """Find inputs that tell the model to ignore its instructions."""
-    found = enumerate(material.map_rows(_INJECTION.find, material.inputs))
-    rows = {row: spans for row, spans in found if spans}
+    matches = enumerate(material.map_rows(_INJECTION.find, material.inputs))
+    rows = {row: spans for row, spans in matches if spans}
     message = f"{_count_rows(material, rows, 'contain')} a request to ignore the instructions."
     remedy = "Keep these rows only if the answer shows how to refuse such a request."
     yield from _report(material, "injection", "warning", "input", rows, message, remedy)
@@ -135,8 +135,8 @@ def check_advice(material: Material) -> Iterator[Finding]:
     """
     remedy = "Have these answers reviewed by an expert: a tuned model gives such advice to everybody."
     for name, phrases in _ADVICE.items():
-        found = enumerate(material.map_rows(phrases.find, material.outputs))
-        rows = {row: spans for row, spans in found if spans}
+        matches = enumerate(material.map_rows(phrases.find, material.outputs))
+        rows = {row: spans for row, spans in matches if spans}
         message = f"{_count_rows(material, rows)} an answer with {phrases.description}."
         yield from _report(material, f"advice_{name}", "note", "output", rows, message, remedy)
 

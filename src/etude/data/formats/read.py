@@ -282,10 +282,10 @@ def _read_output(cells: Cells, columns: RowSource) -> str:
     """The answer in a column; it may be a text or a turn, alone or in a list. With a column for each question, an
     object of the answers."""
     if columns.answer_columns:
-        answers = {each.name: cells.read_optional(each.column) for each in columns.questions}
-        for each in columns.questions:
-            if answers[each.name] is None:
-                cells.add_issue(f"{each.column} is empty", "", "fill it in, or delete the row", "empty")
+        answers = {question.name: cells.read_optional(question.column) for question in columns.questions}
+        for question in columns.questions:
+            if answers[question.name] is None:
+                cells.add_issue(f"{question.column} is empty", "", "fill it in, or delete the row", "empty")
         return join_answers({name: (answer or "").strip() for name, answer in answers.items()})
     column = str(columns.output)
     if single := keys.unwrap_single_turn(cells.row.cells.get(column)):

@@ -64,21 +64,40 @@ class TaskDraft:
     @cached_property
     def readable(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers may be read; all rows if there are too few to split."""
-        kind = self.kind[0]
-        if self.test or kind != "classify" or self.labels_of_lists:
-            return self._unlabelled
-        return select_outside_test(self.examples, kind, SEED)
+        return self._list_outside_test(self._split_by_labels if self._has_labels else self._split)
 
     @cached_property
     def refusal(self) -> str:
         """The sizes of a split that a comparison would refuse; "" if it accepts the rows."""
+        sides = self._split_by_labels if self._has_labels else self._split
+        return sides if isinstance(sides, str) else ""
+
+    @property
+    def _has_labels(self) -> bool:
+        """Whether an answer is one label, so that the labels affect the split."""
+        return self.kind[0] == "classify" and not self.labels_of_lists
+
+    @cached_property
+    def _split(self) -> splits.Split | str:
+        """The split without labels."""
+        return self._try_split("answer")
+
+    @cached_property
+    def _split_by_labels(self) -> splits.Split | str:
+        return self._try_split("classify")
+
+    def _try_split(self, kind: Kind) -> splits.Split | str:
+        """Split the rows as a comparison does; if it would refuse them, return the sizes."""
         minimum = dataset.COMPARE_MIN._replace(test=0 if self.test else dataset.MIN_TEST_ROWS)
         try:
-            kind = "answer" if self.labels_of_lists else self.kind[0]
-            splits.split(dataset.Dataset(self.examples), kind, SEED, minimum=minimum)
+            return splits.split(dataset.Dataset(self.examples), kind, SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
-        return ""
+
+    def _list_outside_test(self, sides: splits.Split | str) -> tuple[Example, ...]:
+        """List the rows that a split does not put into the test; all rows if they cannot be split."""
+        test = set() if isinstance(sides, str) else {example.id for example in sides.test}
+        return tuple(example for example in self.examples if example.id not in test)
 
     @cached_property
     def outputs(self) -> list[str]:
@@ -140,7 +159,7 @@ class TaskDraft:
     @cached_property
     def _unlabelled(self) -> tuple[Example, ...]:
         """The rows outside the test for all kinds except classify, which have the same split."""
-        return self.examples if self.test else select_outside_test(self.examples, "answer", SEED)
+        return self._list_outside_test(self._split)
 
     @cached_property
     def contract(self) -> tuple[Contract, str]:
@@ -202,15 +221,6 @@ class TaskDraft:
     def shares_system(self) -> bool:
         """Whether the rows' system message becomes the instructions for all rows."""
         return bool(find_shared(self.rows.systems))
-
-
-def select_outside_test(examples: tuple[Example, ...], kind: Kind, seed: int) -> tuple[Example, ...]:
-    """The rows that a split for this kind does not put into the test; all rows if they cannot be split."""
-    try:
-        test = {example.id for example in splits.split(dataset.Dataset(examples), kind, seed).test}
-    except InputError:
-        return examples
-    return tuple(example for example in examples if example.id not in test)
 
 
 def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:

@@ -4,10 +4,12 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Template
 
 from etude.base import formatting, pages
 from etude.data.dataset import MIN_TEST_ROWS, count_min_rows
@@ -44,13 +46,6 @@ _WIDTH = 100
 def render_task_file(draft: TaskDraft) -> str:
     """The whole task file, from the template `task.yaml.j2`. In the template, a line that begins with ## is a remark,
     which is wrapped, and a line that begins with # is a key that is displayed but not set."""
-    templates = pages.create_environment(Path(__file__).parent).overlay(autoescape=False)
-    templates.filters |= {
-        "yaml": lambda value: yaml.safe_dump(
-            dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH
-        ).rstrip(),
-        "active": lambda text, is_set: text if is_set else textwrap.indent(text, "# ", lambda line: True),
-    }
     contract = to_contract_key(draft.contract[0])
     file = draft.columns.file.resolve()
     siblings = (draft.columns.file.with_name(f"{stem}{file.suffix}") for stem in _TEST_STEMS)
@@ -58,7 +53,7 @@ def render_task_file(draft: TaskDraft) -> str:
     documents = _find_documents(draft.columns.file)
     num_unread = len(draft.examples) - len(draft.readable)
     suggested_test = _relative_path(test_file, draft.target) if test_file else "test.jsonl"
-    text = templates.get_template("task.yaml.j2").render(
+    text = _load_template().render(
         draft=draft,
         notes=guess_notes,
         rows=formatting.format_count(len(draft.examples), "row"),
@@ -81,6 +76,18 @@ def render_task_file(draft: TaskDraft) -> str:
         seed=SEED,
     )
     return "\n".join(map(_wrap_remark, text.split("\n"))) + "\n"
+
+
+@cache
+def _load_template() -> Template:
+    templates = pages.create_environment(Path(__file__).parent, autoescape=False)
+    templates.filters |= {
+        "yaml": lambda value: yaml.safe_dump(
+            dict(value), sort_keys=False, allow_unicode=True, width=_WIDTH
+        ).rstrip(),
+        "active": lambda text, is_set: text if is_set else textwrap.indent(text, "# ", lambda line: True),
+    }
+    return templates.get_template("task.yaml.j2")
 
 
 def _find_documents(file: Path) -> Path | None:

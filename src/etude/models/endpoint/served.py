@@ -20,7 +20,7 @@ from etude.task.endpoint import parse_endpoint, split_served
 from etude.types import ModelRef, Request, Sampling
 
 
-class ServedModel(EndpointModel):
+class ServedWeights(EndpointModel):
     """The base at an endpoint, or an adapter over it. Choices and grammars are sent as vLLM's structured outputs."""
 
     def _build_body(self, request: Request, sampling: Sampling | None = None) -> Json:
@@ -35,7 +35,7 @@ class ServedModel(EndpointModel):
         return body
 
 
-def load(ref: ModelRef, models: registry.Models) -> ServedModel:
+def load(ref: ModelRef, models: registry.Models) -> ServedWeights:
     """Load the model that `ref` names: the server's base, with the adapter loaded into the server if it lacks it.
 
     Raises ModelError if all weights were tuned, ServiceError if the server cannot be reached or takes no adapter.
@@ -47,7 +47,7 @@ def load(ref: ModelRef, models: registry.Models) -> ServedModel:
     if ref.adapter:
         endpoint = replace(endpoint, model=load_adapter(endpoint, ref.adapter))
     service = describe_service(endpoint.name, {endpoint.name: endpoint})
-    return ServedModel(endpoint, remote.Journal(service, models.journal), models.notes)
+    return ServedWeights(endpoint, remote.Journal(service, models.journal), models.notes)
 
 
 def load_adapter(endpoint: Endpoint, folder: Path) -> str:

@@ -8,6 +8,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from etude.base.files import write_bytes, write_json
 from etude.errors import ModelError, quote_value
+from etude.models.local.quantized import QuantizedLinear
 from etude.models.weights import CONFIG_FILE
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -54,7 +56,11 @@ def apply_adapter(base: Any, folder: Path) -> Any:
                 f"The adapter {folder} does not match the model at {path}: {tuple(b.shape)} x {tuple(a.shape)} "
                 f"for weights of {tuple(weight.shape)}. Use the base model it was trained on."
             )
-        folded = fold_adapter(weight, a.to(weight.device), b.to(weight.device), compute_scale(config, a))
+        a, b, scale = a.to(weight.device), b.to(weight.device), compute_scale(config, a)
+        if isinstance(layer, QuantizedLinear):
+            layer.fold = partial(fold_adapter, a_RI=a, b_OR=b, scale=scale)
+            continue
+        folded = fold_adapter(weight, a, b, scale)
         layer.weight = torch.nn.Parameter(folded, requires_grad=False)
     return module
 

@@ -186,15 +186,16 @@ class PromptReading:
         self.batch, self.generations = batch, generations
         begin = batch.prefix.length if batch.prefix else 0
         self._rows = [list(generation.prompt[begin:]) for generation in generations]
-        self.num_left = max(map(len, self._rows))
+        self._longest = max(map(len, self._rows))
+        self.num_left = self._longest
         """Tokens of the longest prompt that are not read."""
         self._state = BatchState(batch.model, batch.prefix, len(generations))
 
     def read(self, max_tokens: int | None = None) -> bool:
-        """Read on, `max_tokens` in all prompts together if the model can stop there. After the last token, the answers
-        join their batch, and the result is True."""
+        """Read on: `max_tokens` in all prompts together if a prompt is longer and the model can stop there, otherwise
+        all. After the last token, the answers join their batch, and the result is True."""
         width = self.num_left
-        if max_tokens and self.batch.model.can_share:
+        if max_tokens and self._longest > max_tokens and self.batch.model.can_share:
             width = min(width, max(1, max_tokens // len(self._rows)))
         left = self.num_left - width
         pieces = [row[max(0, len(row) - self.num_left) : max(0, len(row) - left)] for row in self._rows]
@@ -219,6 +220,10 @@ class GenerationBatch:
     def can_join(self) -> bool:
         """Whether answers may begin now. If the model's cache cannot be extended by rows, the batch must be empty."""
         return self.model.can_share or not self.generations
+
+    def create_empty(self) -> "GenerationBatch":
+        """Create an empty batch that follows the same prefix, which is not computed again."""
+        return GenerationBatch(self.model, self.prefix)
 
     def join(self, generations: Sequence[Generation]) -> None:
         """Read the prompts of new answers and add them to the batch."""

@@ -18,8 +18,9 @@ from transformers.utils import logging
 from etude.errors import ModelError
 from etude.models.local.adapters import apply_adapter
 from etude.models.local.model import LocalModel
+from etude.models.local.quantized import quantize_layers
 from etude.models.registry import Models
-from etude.models.weights import find_weights, remove_cached, unpack_gguf
+from etude.models.weights import find_weights, remove_cached, split_bits, unpack_gguf
 from etude.types import ModelRef
 
 WEIGHTS_FILE = "model.safetensors"
@@ -92,6 +93,8 @@ def _build_model(name: str, folder: Path, device: str, read_module: Callable[[Pa
         raise ModelError(
             f"The weights of {name} in {folder} cannot be read ({reason}). Download them again."
         ) from error
+    if bits := split_bits(name)[1]:
+        quantize_layers(module, bits)
     return LocalModel(name, module.requires_grad_(False).to(device), tokenizer, folder.absolute())
 
 

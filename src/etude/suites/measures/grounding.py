@@ -39,7 +39,7 @@ _MAX_CATEGORY = 3  # most words of a field's value that is looked up as a whole,
 
 
 @dataclass(frozen=True, eq=False)
-class _Source:
+class _GroundText:
     """A text whose names and numbers an answer may use."""
 
     text: str
@@ -71,7 +71,7 @@ class _Source:
 class Grounds:
     """The texts whose names an answer may use: passages by name, and words of the task (fields, labels)."""
 
-    passages: Mapping[str, _Source]
+    passages: Mapping[str, _GroundText]
     task_words: str
 
     @classmethod
@@ -80,7 +80,7 @@ class Grounds:
         texts: dict[str, str] = {}
         for passage in passages:
             texts[passage.name] = f"{texts.get(passage.name, '')}\n{passage.text}"
-        return cls({name: _Source(text) for name, text in texts.items()}, " ".join(words))
+        return cls({name: _GroundText(text) for name, text in texts.items()}, " ".join(words))
 
     @cached_property
     def all_text(self) -> str:
@@ -88,12 +88,12 @@ class Grounds:
         return self._whole.words
 
     @cached_property
-    def _whole(self) -> _Source:
-        return _Source("\n".join((*(source.text for source in self.passages.values()), self.task_words)))
+    def _whole(self) -> _GroundText:
+        return _GroundText("\n".join((*(source.text for source in self.passages.values()), self.task_words)))
 
     def find_invented(self, text: str, question: str) -> tuple[str, ...]:
         """Find names and numbers of an answer that are in no document and not in the question."""
-        return tuple(_find_missing(text, (self._whole, _Source(question))))
+        return tuple(_find_missing(text, (self._whole, _GroundText(question))))
 
     def is_supported(self, text: str, question: str, cited: Sequence[str]) -> bool:
         """Whether the names and numbers of an answer are in a passage that it cites, or in the question, and each
@@ -102,7 +102,7 @@ class Grounds:
         A sentence that mentions no subject is about the same passages as the one before it, or as the question.
         """
         sources = [self.passages[name] for name in cited if name in self.passages]
-        free = (_Source(self.task_words), _Source(question))
+        free = (_GroundText(self.task_words), _GroundText(question))
         if any(_find_missing(text, (*sources, *free))):
             return False
         topic = _find_topic(question, sources) or sources
@@ -117,7 +117,7 @@ def _pad(text: str) -> str:
     return f" {normalise(text)} "
 
 
-def _find_topic(text: str, sources: Sequence[_Source]) -> list[_Source]:
+def _find_topic(text: str, sources: Sequence[_GroundText]) -> list[_GroundText]:
     """Find the passages of whose first line a text has a word that no other passage has there."""
     words = set(normalise(text).split())
     return [
@@ -130,19 +130,19 @@ def _find_topic(text: str, sources: Sequence[_Source]) -> list[_Source]:
 
 
 def _contradicts(
-    sentence: str, topic: Sequence[_Source], sources: Sequence[_Source], free: Sequence[_Source]
+    sentence: str, topic: Sequence[_GroundText], sources: Sequence[_GroundText], free: Sequence[_GroundText]
 ) -> bool:
     """Whether a sentence gives a field of its passages the value of another field, or of another passage."""
-    said = _Source(sentence)
+    said = _GroundText(sentence)
     mentioned = [
         value for source in topic for label, value in source.fields.items() if f" {label}" in said.words
     ]
     if mentioned:
         # A `Label: value` line of the answer itself has only numbers of this field.
         is_field = any(label in source.fields for label in said.fields for source in topic)
-        subjects = [_Source(source.text.strip().partition("\n")[0]) for source in topic]
+        subjects = [_GroundText(source.text.strip().partition("\n")[0]) for source in topic]
         others = () if is_field else (*subjects, *free)
-        allowed = {number for source in (*map(_Source, mentioned), *others) for number in source.numbers}
+        allowed = {number for source in (*map(_GroundText, mentioned), *others) for number in source.numbers}
         if any(readings.isdisjoint(allowed) for readings in _read_numbers(sentence).values()):
             return True
     for source in sources:
@@ -157,7 +157,7 @@ def _contradicts(
     return any(noun in nouns and (number, noun) not in counted for number, noun in said.counted)
 
 
-def _find_missing(text: str, sources: Sequence[_Source]) -> Iterator[str]:
+def _find_missing(text: str, sources: Sequence[_GroundText]) -> Iterator[str]:
     """Yield each name and number that is in no source, once."""
     for name in dict.fromkeys(_find_names(text, sources)):
         missing = [part for part in _JOINED.split(name) if not _is_in(part, sources)]
@@ -168,12 +168,12 @@ def _find_missing(text: str, sources: Sequence[_Source]) -> Iterator[str]:
             yield number
 
 
-def _is_in(words: str, sources: Sequence[_Source]) -> bool:
+def _is_in(words: str, sources: Sequence[_GroundText]) -> bool:
     padded = _pad(words)
     return any(padded in source.words for source in sources)
 
 
-def _find_names(text: str, sources: Sequence[_Source]) -> Iterator[str]:
+def _find_names(text: str, sources: Sequence[_GroundText]) -> Iterator[str]:
     for match in _NAME.finditer(text):
         name = match[0]
         if _BEGIN.search(text[max(0, match.start() - 12) : match.start()]):
@@ -186,7 +186,7 @@ def _find_names(text: str, sources: Sequence[_Source]) -> Iterator[str]:
             yield match[1]
 
 
-def _drop_opener(name: str, next_word: str, sources: Sequence[_Source]) -> str:
+def _drop_opener(name: str, next_word: str, sources: Sequence[_GroundText]) -> str:
     """Drop the first words of a name at the beginning of a sentence that are capitalised only because of that."""
     first, _, tail = name.partition(" ")
     if not tail:

@@ -25,6 +25,7 @@ from torch.nn import functional
 from etude.base.files import write_bytes
 from etude.errors import InputError, Issue, ModelError
 from etude.models.local.adapters import PREFIX, WEIGHTS_FILE, fold_adapter
+from etude.models.local.quantized import QuantizedLinear
 from etude.models.weights import CONFIG_FILE
 from etude.task.settings import ALL, TOP_LAYERS
 from etude.training.config import TrainConfig
@@ -79,14 +80,14 @@ class _Folded(torch.autograd.Function):
     base."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: nn.Linear, a: Tensor, b: Tensor, scale: float) -> Tensor:
         # Cast once for all four products: on a CPU, the call costs more than the cast of a small matrix.
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
-        ctx.save_for_backward(x, weight, narrow_a, narrow_b)
+        weight, ctx.layer = layer.weight, layer
+        # Weights of few bits are computed again in the backward pass, so that those of one layer exist at a time.
+        ctx.save_for_backward(x, None if isinstance(layer, QuantizedLinear) else weight, narrow_a, narrow_b)
         ctx.scale, ctx.wide = scale, a.dtype
-        return functional.linear(x, fold_adapter(weight, narrow_a, narrow_b, scale), bias)
+        return functional.linear(x, fold_adapter(weight, narrow_a, narrow_b, scale), layer.bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -95,10 +96,11 @@ class _Folded(torch.autograd.Function):
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
         grad_x = None
         if ctx.needs_input_grad[0]:
+            weight = ctx.layer.weight if weight is None else weight
             grad_x = (rows @ fold_adapter(weight, a, b, ctx.scale)).view_as(x)
         grad_a, grad_b = (rows @ b).t() @ inputs, rows.t() @ (inputs @ a.t())
         scaled = [gradient.to(ctx.wide).mul_(ctx.scale) for gradient in (grad_a, grad_b)]
-        return grad_x, None, None, *scaled, None
+        return grad_x, None, *scaled, None
 
 
 class Adapter(nn.Module):
@@ -117,9 +119,9 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output with the adapter; x (..., I) -> (..., O)."""
-        weight, bias, scale = self.base.weight, self.base.bias, self.config.scale
+        scale = self.config.scale
         if not self.training or not self.config.dropout:
-            output: Tensor = _Folded.apply(x, weight, bias, self.a, self.b, scale)  # type: ignore[no-untyped-call]
+            output: Tensor = _Folded.apply(x, self.base, self.a, self.b, scale)  # type: ignore[no-untyped-call]
             return output
         # Dropout applies only to the adapter's input, so its product cannot be folded into the weight.
         dropped = functional.dropout(x, self.config.dropout)
@@ -184,9 +186,14 @@ def merge_adapters(module: nn.Module) -> Iterator[None]:
     """Context manager: replace every adapter of `module` by a plain layer with folded weights, so many forwards fold
     once.
 
-    Needs additional memory for all adapted matrices. Updates of the adapters within the `with` have no effect.
+    Needs additional memory for all adapted matrices, so weights of few bits are left as they are. Updates of the
+    adapters within the `with` have no effect.
     """
-    adapters = [layer for layer in module.modules() if isinstance(layer, Adapter)]
+    adapters = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, Adapter) and not isinstance(layer.base, QuantizedLinear)
+    ]
     for adapter in adapters:
         weight, bias = adapter.base.weight, adapter.base.bias
         # On the meta device, a new layer uses no memory.

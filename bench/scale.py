@@ -1,0 +1,159 @@
+"""Work on one and on two workers, each with one core: speed, memory of the driver, and equality.
+
+    python bench/scale.py parts                 # 40 parts of pure computing
+    python bench/scale.py rows FOLDER NUM [CHECKED]   # NUM rows answered by a baseline assistant, CHECKED rows checked
+    python bench/scale.py each FOLDER NUM       # NUM assistants from one table
+
+The texts are those of banking77 (ETUDE_DATA or ../shared/data), four labels for each customer; in `rows`, words of some
+are exchanged, so that most rows differ. Each step is a process of its own, whose largest memory is measured; its
+workers are other processes.
+"""
+
+import csv
+import json
+import os
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from filecmp import cmp
+from pathlib import Path
+
+WHERE = ("local", "ray?workers=1", "ray?workers=2")
+
+
+def read_texts() -> list[tuple[str, str]]:
+    root = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    with (root / "banking77" / "train.csv").open(encoding="utf-8", newline="") as stream:
+        return [(row["text"], row["category"]) for row in csv.DictReader(stream)]
+
+
+def measure(name: str, work: Callable[[], object]) -> None:
+    """Do the work in a process of its own; print its seconds and its largest memory."""
+    started = time.monotonic()
+    if (process := os.fork()) == 0:
+        result = work()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{name}: {time.monotonic() - started:,.1f} s, driver {peak:,.0f} MB{result or ''}", flush=True)
+        os._exit(0)
+    _, status = os.waitpid(process, 0)
+    assert status == 0, f"{name} failed"
+
+
+def compute(part: int) -> int:
+    """About half a second of pure Python."""
+    value = part
+    for number in range(4_000_000):
+        value = (value * 31 + number) % 1_000_003
+    return value
+
+
+def measure_parts() -> None:
+    from etude.cluster import open_workers
+
+    def run(where: str) -> str:
+        with open_workers(where) as workers:
+            list(workers.map(compute, range(2)))  # the workers are up
+            started = time.monotonic()
+            results = list(workers.map(compute, range(40)))
+            return f"; 40 parts in {time.monotonic() - started:.1f} s, sum {sum(results)}"
+
+    for where in WHERE:
+        measure(where, lambda where=where: run(where))
+
+
+def write_rows(file: Path, num: int, rng: random.Random) -> None:
+    texts = [
+        pair
+        for pair in read_texts()
+        if pair[1] in ("card_arrival", "lost_or_stolen_card", "exchange_rate", "top_up_failed")
+    ]
+    words = [word for text, _ in texts for word in text.split()]
+    with file.open("w", encoding="utf-8") as stream:
+        for number in range(num):
+            text, label = texts[number % len(texts)]
+            if number >= len(texts):
+                text = " ".join(rng.choice(words) if rng.random() < 0.5 else word for word in text.split())
+            stream.write(json.dumps({"text": f"{text} {number}", "label": label}) + "\n")
+
+
+def write_task(folder: Path, name: str, file: str, more: str = "") -> Path:
+    task = folder / f"{name}.yaml"
+    source = f"examples: {{file: {file}, input: text, output: label}}\n"
+    task.write_text(
+        f"name: {name}\nkind: classify\nmodel: fake\nencoder: none\n{source}{more}", encoding="utf-8"
+    )
+    return task
+
+
+def measure_rows(folder: Path, num: int, num_checked: int) -> None:
+    """Answer rows, and check rows."""
+    import etude
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "small.jsonl", 1_000, random.Random(1))
+    write_rows(folder / "many.jsonl", num, random.Random(2))
+    small = write_task(folder, "small", "small.jsonl", "methods: [baseline]\n")
+    write_rows(folder / "checked.jsonl", num_checked, random.Random(2))
+    many = write_task(folder, "many", "checked.jsonl")
+    measure("compare", lambda: etude.compare(small) and None)
+    run = next((folder / "runs").glob("small-*"))
+    outputs = []
+    for where in ("local", "ray?workers=2"):
+        outputs.append(folder / f"answers-{where[:3]}.jsonl")
+        outputs[-1].unlink(missing_ok=True)
+        measure(
+            f"predict, {where}",
+            lambda where=where: etude.predict(run, folder / "many.jsonl", outputs[-1], on=where) and None,
+        )
+    print("equal:", cmp(*outputs, shallow=False))
+
+    def check(where: str) -> None:
+        findings = etude.check(many, on=where)
+        (folder / f"findings-{where[:3]}").write_text("\n".join(map(repr, findings)), encoding="utf-8")
+
+    for where in ("local", "ray?workers=2"):
+        measure(f"check, {where}", lambda where=where: check(where))
+    print("equal:", cmp(folder / "findings-loc", folder / "findings-ray", shallow=False))
+
+
+def list_customers(num: int, rng: random.Random) -> Iterator[tuple[str, str, str]]:
+    by_label: dict[str, list[str]] = {}
+    for text, label in read_texts():
+        by_label.setdefault(label, []).append(text)
+    for number in range(num):
+        for label in rng.sample(sorted(by_label), 4):
+            for text in rng.sample(by_label[label], min(len(by_label[label]), rng.choice((6, 15, 30)))):
+                yield f"customer {number:02}", text, label
+
+
+def measure_each(folder: Path, num: int, method: str = "baseline") -> None:
+    import etude
+
+    for where in ("local", "ray?workers=2"):
+        place = folder / where[:3]
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / "table.jsonl").open("w", encoding="utf-8") as stream:
+            for customer, text, label in list_customers(num, random.Random(3)):
+                stream.write(json.dumps({"customer": customer, "text": text, "label": label}) + "\n")
+        task = write_task(place, "bank", "table.jsonl")
+        measure(
+            f"{num} assistants, {where}",
+            lambda task=task, where=where: (
+                etude.train_each(task, "customer", method=method, on=where) and None
+            ),
+        )
+    names = [folder / where / "each" / "customer" / "table.md" for where in ("loc", "ray")]
+    print("equal:", cmp(*names, shallow=False))
+    print(names[0].read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    command, *arguments = sys.argv[1:]
+    if command == "parts":
+        measure_parts()
+    elif command == "rows":
+        measure_rows(Path(arguments[0]), int(arguments[1]), int(arguments[-1]))
+    else:
+        measure_each(Path(arguments[0]), int(arguments[1]), *arguments[2:])
