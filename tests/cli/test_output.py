@@ -93,7 +93,7 @@ def test_a_folder_and_a_path_without_one_are_told_by_their_names(
 def test_a_stopped_check_says_so(
     task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "load_material", stop)

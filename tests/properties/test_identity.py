@@ -68,11 +68,24 @@ CHANGES = {
     "max_tokens": "max_tokens: 25",
 }
 """A line of the task file in place of the one with the same key."""
-CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale")
-"""Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py)."""
-FILES = ("examples", "test", "documents", "preferences", "judge", "suite", "gates", "track", *CLASSIFIERS)
-"""Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py);
-`suite`, `gates` and `track` bear on no run (test_suites.py, test_tracking.py)."""
+CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "questions")
+"""Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
+FILES = (
+    "examples",
+    "test",
+    "documents",
+    "preferences",
+    "judge",
+    "suite",
+    "gates",
+    "track",
+    "where",
+    "weights",
+    *CLASSIFIERS,
+)
+"""Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py); `suite`, `gates`, `track` and `where`
+bear on no run (test_suites.py, test_tracking.py, test_cluster.py); `weights` are a part of the model
+(test_quantized.py)."""
 
 
 def full_task(folder: Path) -> Path:

@@ -97,12 +97,12 @@ def test_a_machine_that_does_not_tell_its_memory_has_none_in_the_record(
 
 @pytest.mark.parametrize("system", ["posix", "nt"])
 def test_a_cancelled_job_is_interrupted_on_every_system(system: str) -> None:
-    threading.Timer(0.02, interrupt_process, [system]).start()
     with pytest.raises(KeyboardInterrupt):
-        wait()
+        interrupt_soon(system)
 
 
-def wait() -> None:
-    """Five seconds in short sleeps: an interrupt on Windows does not end a long one."""
-    for _ in range(500):
+def interrupt_soon(system: str) -> None:
+    """Interrupts this process from another thread, and waits for that in short sleeps, as Windows needs them."""
+    threading.Timer(0.02, interrupt_process, [system]).start()
+    for _ in range(3000):
         time.sleep(0.01)

@@ -18,8 +18,8 @@ from real_runs import real_run
 from small_task import rows, write_task
 
 NAMES = {
-    *("load_task", "check", "fix", "compare", "train", "load", "predict"),
-    *("Assistant", "Verdict", "Finding", "Method", "errors"),
+    *("load_task", "check", "fix", "compare", "train", "train_each", "load", "predict"),
+    *("Assistant", "RowAnswerer", "Verdict", "Finding", "Method", "errors"),
 }
 
 

@@ -132,7 +132,9 @@ def test_of_several_labels_each_has_a_probability_of_its_own(
     assert folder is not None
     heads = load_predictor(folder, Models())
     assert isinstance(heads, LabelHeads)
-    chances = dict(zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True))
+    chances = dict(
+        zip(heads.labels, heads.to_chances(heads.compute_margins([INPUT]))[0].tolist(), strict=True)
+    )
     assert [answer.model_dump()["probability"] for answer in decision.answers] == pytest.approx(
         [chances[label] for label in LABELS], rel=1e-4
     )

@@ -75,7 +75,8 @@ def list_route_rows() -> Iterator[Sequence[str]]:
     for route in read_api_routes():
         groups.setdefault(route.reason if route.method == "*" else route.resource, []).append(route)
     for routes in groups.values():
-        reasons = {route.reason for route in routes if not route.served} - {NOT_SERVED}
+        reasons = dict.fromkeys(route.reason for route in routes if not route.served)
+        reasons.pop(NOT_SERVED, None)
         yield (
             ", ".join(dict.fromkeys(route.resource for route in routes)),
             _join_routes(route for route in routes if route.served),

@@ -99,5 +99,6 @@ def quantize_layers(module: nn.Module, bits: Bits) -> None:
             module.set_submodule(name, QuantizedLinear(layer, bits))
             # the list holds the last reference to the weights in 16 bits
             layer.weight = nn.Parameter(torch.empty(0), requires_grad=False)
-    for parameter in module.parameters():  # copies, so that nothing keeps the file with the other weights mapped
+    # Copies, so that nothing keeps the file with the other weights mapped.
+    for parameter in module.parameters():
         parameter.data = parameter.data.clone()
