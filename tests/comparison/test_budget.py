@@ -4,16 +4,18 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_rescore import check_rescored
 
 from etude.assistant import Assistant
 from etude.base.files import read_lines
-from etude.comparison import compare
+from etude.comparison import compare, prepare
 from etude.comparison.prepare import CLOSING_SECONDS
 from etude.data.dataset import Dataset
 from etude.errors import Declined
+from etude.estimates.timing import Rates
 from etude.methods import METHODS, FitContext
 from etude.methods.prompt import Prompt
 from etude.runs import Run
@@ -70,6 +72,24 @@ def test_who_does_not_want_to_leave_steps_out_runs_nothing(tmp_path: Path) -> No
     task = write_task(tmp_path, model="fake:delay=0.02", more=STEPS)
     with pytest.raises(Declined, match="Set `budget:`"):
         compare(task, budget=LEAST, confirm=lambda question: "Leave them out" not in question)
+
+
+def test_a_timing_that_takes_longer_than_the_budget_drops_no_cheap_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, read_clock, late = prepare.measure_rates, time.monotonic, [0.0]
+
+    def measure_slowly(*arguments: Any) -> Rates:
+        late[0] += 90.0  # seconds
+        return measure(*arguments)
+
+    monkeypatch.setattr(prepare, "measure_rates", measure_slowly)
+    monkeypatch.setattr(time, "monotonic", lambda: read_clock() + late[0])
+    run = compare(write_task(tmp_path, more=STEPS), budget=60.0).run
+    assert run.info["plan"]["left_out"] == []
+    assert "baseline" in run.info["plan"]["cheap"]
+    assert run.info["plan"]["budget"] == pytest.approx(prepare.LEAST_SHARE * 60.0)
+    assert run.fitted_methods == ["baseline", "prompt", "few_shot", "fine_tune"]
 
 
 @dataclass(frozen=True)

@@ -447,6 +447,13 @@ def test_what_dev_decided_is_not_open_again_because_of_a_few_test_rows() -> None
     assert alone.recommended == "fine_tune"
 
 
+def test_a_score_of_calls_says_that_it_ignores_what_answers_say() -> None:
+    calls = make_verdict(make_ladder({"prompt": 200, "fine_tune": 300}, metric=Metric("calls", "answer")))
+    other = make_verdict(make_ladder({"prompt": 200, "fine_tune": 300}))
+    assert any("nothing checks what an answer says" in text for text in calls.caveats)
+    assert not any("what an answer says" in text for text in other.caveats)
+
+
 def test_a_training_that_had_no_time_for_a_row_is_not_the_whole_training() -> None:
     methods = [
         make_method("baseline", make_scores(1_900, 2_000), learned=7_611),

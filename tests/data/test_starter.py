@@ -109,6 +109,8 @@ def test_a_folder_of_documents_beside_the_rows_is_named(tmp_path: Path) -> None:
 def test_an_answer_that_rows_share_is_offered_as_not_in_the_documents_but_not_set(tmp_path: Path) -> None:
     sentence = "The leaflets do not say."
     rows = [{"question": f"{words(9)}?", "answer": sentence if n % 6 == 0 else words(15)} for n in range(120)]
+    (tmp_path / "leaflets").mkdir()
+    (tmp_path / "leaflets" / "one.md").write_text("# One")
     result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert task.handover is None
     assert f'#   unanswerable: "{sentence}"' in result.text

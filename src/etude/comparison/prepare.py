@@ -41,6 +41,9 @@ from etude.task.endpoint import SERVED
 from etude.types import Message, ModelRef
 
 CLOSING_SECONDS = 5.0  # Seconds of a budget that are kept for the verdict and the report.
+LEAST_SHARE = (
+    0.5  # Methods and test get at least this share of the budget; with a slow timing, the run takes longer.
+)
 SAMPLED_ROWS = 50  # Dev rows whose prompts are counted; the total is extrapolated from them.
 # Shares of rows on which two methods may disagree; the smallest detectable difference is reported for each.
 DISAGREEMENT_SHARES = (0.1, 0.2, 0.3)
@@ -207,6 +210,9 @@ def make_run_plan(
     work = describe_work(task, methods, split, start, rates)
     overhead = time.monotonic() - started + CLOSING_SECONDS
     deadline = started - run.info.get("elapsed_seconds", 0.0) + (budget or 0.0) - CLOSING_SECONDS
+    if budget is not None and not saved:
+        # If timing took most of the budget, a plan for the rest would leave out even cheap methods.
+        deadline = max(deadline, time.monotonic() + LEAST_SHARE * budget)
     remaining = None if budget is None else max(0.001, deadline - time.monotonic())
     if saved:
         plan = Plan.from_dict(saved)

@@ -36,6 +36,10 @@ LIKENESS_ONLY = (
     "add a check to the task file, such as check: checks.py:fits."
 )
 CONTRACT_ONLY = "The score measures whether answers keep the contract, not whether they are right."
+CALLS_ONLY = (
+    "The score compares only the functions that an answer calls; nothing checks what an answer says. To check that, add "
+    "a check to the task file."
+)
 MONTHS_TO_PAY_BACK = 12  # Tuning should pay back its cost within this many months.
 
 
@@ -155,7 +159,8 @@ def list_caveats(
     baseline: BaselineOnEqualRows | None,
 ) -> tuple[str, ...]:
     """List what limits the verdict. `error` is the standard error of the headline difference."""
-    texts = [*_caveats_on_models(inputs), *_caveats_on_test(inputs)]
+    texts = [CALLS_ONLY] if inputs.metric.name == "calls" else []
+    texts += [*_caveats_on_models(inputs), *_caveats_on_test(inputs)]
     texts += _caveats_on_rows(inputs, ladder, headline, baseline)
     if headline is not None and not headline.gains:
         texts += _caveats_on_headline(headline, error)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
 
 TIMED_ANSWERS = 32
+FIRST_ANSWERS, ENOUGH_SECONDS = 4, 10.0
+"""If the first answers take this many seconds, no more are timed. They were computed in a smaller batch, so a row then
+seems slower than it will be."""
 TIMED_TOKENS = 128
 """A timed answer is cut at this many tokens: a model that has not ended by then seldom ends before the limit."""
 SHARED = 2_000  # length of a shared prefix, in tokens, after which every token takes twice as long
@@ -81,6 +84,11 @@ class TypicalRequests(NamedTuple):
             for request, cut, num in zip(requests, cut_requests, num_tokens, strict=True)
         ]
         return TimedAnswer(self.prompt, self.weight * fmean(num_tokens), seconds, fmean(lengths))
+
+    def measure_briefly(self, num_rows: int) -> TimedAnswer:
+        """Answer some rows, or only the first few if these already take long."""
+        first = self.measure(FIRST_ANSWERS)
+        return first if first.seconds * FIRST_ANSWERS > ENOUGH_SECONDS else self.measure(num_rows)
 
 
 def measure_rates(
@@ -168,9 +176,9 @@ def _compute_row_seconds(by_method: Mapping[str, TypicalRequests]) -> dict[str, 
         """Time two kinds of answers, to find two rates. The second kind has long prompts, or else a single answer
         token."""
         shortest.measure(1, 1)  # the first call is slower, because of one-time setup
-        timed = [shortest.measure(TIMED_ANSWERS)]
+        timed = [shortest.measure_briefly(TIMED_ANSWERS)]
         if longest.prompt > LONGER * shortest.prompt:
-            timed.append(longest.measure(TIMED_ANSWERS // 2))
+            timed.append(longest.measure_briefly(TIMED_ANSWERS // 2))
         elif not shortest.requests[0].choices:
             timed.append(shortest.measure(TIMED_ANSWERS, 1))
         return [value for answer in timed for value in answer]

@@ -32,7 +32,9 @@ def summarize(findings: Findings) -> Summary:
     return Summary(
         good=_warn(quality) or "No problem was found. The checks cannot verify that the answers are true.",
         safe=_warn(safety)
-        or _list_kinds(safety, "note", "No error or warning was found; a person should review {}.")
+        or _list_kinds(
+            safety, "note", "The rules found no error or warning about safety; a person should review {}."
+        )
         or "The rules found nothing personal, secret or unsafe.",
     )
 

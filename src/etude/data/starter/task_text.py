@@ -22,6 +22,12 @@ from etude.privacy import find_by_format
 from etude.task import RowSource, Task
 
 MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged model
+# What is said for each limit, until the user writes a better sentence.
+LIMIT_SENTENCES = {
+    "out_of_scope": "I cannot help with this question. Please ask somebody else.",
+    "to_person": "A person should look at this. Please contact our team.",
+    "refused": "I cannot help with that.",
+}
 # Suffixes by which a folder next to the rows is suggested for `documents:`.
 DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
@@ -71,7 +77,7 @@ def render_task_file(draft: TaskDraft) -> str:
         likeness=guess_notes.get_likeness_note(draft),
         documents=_relative_path(documents, draft.target) if documents else "",
         metric=_choose_metric(draft),
-        limits=_write_limits(draft),
+        limits=LIMIT_SENTENCES,
         margin=Task.margin,
         seed=SEED,
     )
@@ -156,17 +162,6 @@ def _answer_sentence(columns: RowSource) -> str:
     if output not in _PLAIN_OUTPUTS:
         return f"Read the {text} and write the {output}."
     return "Follow the instruction." if "instruction" in names else f"Answer the {text}."
-
-
-def _write_limits(draft: TaskDraft) -> Mapping[str, str]:
-    """The sentence of each limit. The name of the task's folder is used as the subject of its rows."""
-    subject = draft.columns.file.resolve().parent.name or draft.columns.file.stem
-    words = subject.replace("_", " ").replace("-", " ")
-    return {
-        "out_of_scope": f"I can only help with {words}. Please ask somebody else about this.",
-        "to_person": "A person should look at this. Please contact our team.",
-        "refused": "I cannot help with that.",
-    }
 
 
 def _to_noun(column: str) -> str:
