@@ -37,8 +37,8 @@ LIKENESS_ONLY = (
 )
 CONTRACT_ONLY = "The score measures whether answers keep the contract, not whether they are right."
 CALLS_ONLY = (
-    "The score compares only the functions that an answer calls; nothing checks what an answer says. To check that, add "
-    "a check to the task file."
+    "The score compares only the functions that an answer calls; nothing checks what an answer says. To check that, "
+    "add a check to the task file."
 )
 MONTHS_TO_PAY_BACK = 12  # Tuning should pay back its cost within this many months.
 
