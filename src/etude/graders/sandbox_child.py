@@ -76,7 +76,7 @@ def enter_root(paths: list[str]) -> None:
         kept = os.statvfs(path).f_flag & NO_EXEC  # a bound folder may not lose it
         flags = BIND | REMOUNT | READ_ONLY | NO_SETUID | NO_DEVICES | kept
         call("mount", None, bytes(target), None, flags, None)
-    (root / "tmp").mkdir()
+    (root / "tmp").mkdir(exist_ok=True)  # the packages may be in a folder under /tmp
     (root / "tmp").chmod(0o777)
     os.chdir(root)
     # The new root is mounted over the old one, which is then removed (pivot_root(2)).
