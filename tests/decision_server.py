@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_server import serve_handler
 
 Body = dict[str, Any]
 SURE = 0.97
@@ -98,12 +99,5 @@ def serve_decisions(script: DecisionServer) -> Iterator[DecisionServer]:
             self.end_headers()
             self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), OwnHandler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with serve_handler(OwnHandler) as script.url:
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()

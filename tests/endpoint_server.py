@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_server import serve_handler
 
 KEY = "sk-test-5e8f2a91c7d34b60"
 Body = dict[str, Any]
@@ -190,14 +192,5 @@ class Handler(BaseHTTPRequestHandler):
 def serve_script(script: ScriptedServer) -> Iterator[ScriptedServer]:
     """The server on a free port of this machine; `script.url` is where."""
     handler = type("OwnHandler", (Handler,), {"script": script})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with serve_handler(handler) as script.url:
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

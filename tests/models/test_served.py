@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from etude.models.registry import Models, get_title
 from etude.task import Endpoint, load_task
 from etude.task.endpoint import split_served
 from etude.types import Grammar, Message, ModelRef, Request
+from local_server import serve_handler
 from small_task import write_task
 from tiny import save_tiny_model
 
@@ -94,15 +95,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serve_adapters(script: AdapterServer) -> Iterator[AdapterServer]:
     """The server on a free port of this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"script": script}))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with serve_handler(type("OwnHandler", (Handler,), {"script": script})) as script.url:
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def write_tuned_task(folder: Path, kind: str, more: str = "") -> Path:

@@ -73,8 +73,8 @@ def enter_root(paths: list[str]) -> None:
             continue
         target.mkdir(parents=True, exist_ok=True)
         call("mount", bytes(path), bytes(target), None, BIND, None)
-        kept = os.statvfs(path).f_flag & NO_EXEC  # a bound folder may not lose it
-        flags = BIND | REMOUNT | READ_ONLY | NO_SETUID | NO_DEVICES | kept
+        no_exec = os.statvfs(path).f_flag & NO_EXEC  # a bound folder may not lose it
+        flags = BIND | REMOUNT | READ_ONLY | NO_SETUID | NO_DEVICES | no_exec
         call("mount", None, bytes(target), None, flags, None)
     (root / "tmp").mkdir(exist_ok=True)  # the packages may be in a folder under /tmp
     (root / "tmp").chmod(0o777)

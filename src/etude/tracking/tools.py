@@ -159,9 +159,9 @@ def open_mlflow(project: str, name: str, run_id: str | None, settings: Mapping[s
             client.log_param(run_id, key, value)
     else:
         client.update_run(run_id, "RUNNING")
-    shown = f"{uri}/#/experiments/{folder}/runs/{run_id}"
+    url = f"{uri}/#/experiments/{folder}/runs/{run_id}"
     return _MlflowRun(
-        client, run_id, shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        client, run_id, url if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     )
 
 

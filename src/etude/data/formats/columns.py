@@ -58,7 +58,7 @@ def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> C
     columns. Raises InputError if the input or the output is still unknown.
     """
     names = list_names(rows)
-    # With a column for each question, only the input is guessed: the first of these columns stands for the output.
+    # With a column for each question, only the input is guessed: the first of these columns is taken as the output.
     if answers := [name for name in source.answer_columns if name in names]:
         with_output = guess_columns(rows, replace(source, output=answers[0]), by_order)
         return replace(with_output, source=replace(with_output.source, output=None))

@@ -133,13 +133,13 @@ def _contradicts(
     sentence: str, topic: Sequence[_GroundText], sources: Sequence[_GroundText], free: Sequence[_GroundText]
 ) -> bool:
     """Whether a sentence gives a field of its passages the value of another field, or of another passage."""
-    said = _GroundText(sentence)
+    claim = _GroundText(sentence)
     mentioned = [
-        value for source in topic for label, value in source.fields.items() if f" {label}" in said.words
+        value for source in topic for label, value in source.fields.items() if f" {label}" in claim.words
     ]
     if mentioned:
         # A `Label: value` line of the answer itself has only numbers of this field.
-        is_field = any(label in source.fields for label in said.fields for source in topic)
+        is_field = any(label in source.fields for label in claim.fields for source in topic)
         subjects = [_GroundText(source.text.strip().partition("\n")[0]) for source in topic]
         others = () if is_field else (*subjects, *free)
         allowed = {number for source in (*map(_GroundText, mentioned), *others) for number in source.numbers}
@@ -149,12 +149,12 @@ def _contradicts(
         values = {label: _pad(value) for label, value in source.fields.items() if source not in topic}
         for label, value in values.items():
             own = [_pad(other.fields[label]) for other in topic if label in other.fields]
-            is_category = len(value.split()) <= _MAX_CATEGORY and value in said.words
-            if is_category and own and not any(other in said.words or value in other for other in own):
+            is_category = len(value.split()) <= _MAX_CATEGORY and value in claim.words
+            if is_category and own and not any(other in claim.words or value in other for other in own):
                 return True
     counted = {pair for source in (*topic, *free) for pair in source.counted}
     nouns = {noun for _, noun in counted}
-    return any(noun in nouns and (number, noun) not in counted for number, noun in said.counted)
+    return any(noun in nouns and (number, noun) not in counted for number, noun in claim.counted)
 
 
 def _find_missing(text: str, sources: Sequence[_GroundText]) -> Iterator[str]:
