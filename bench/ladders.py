@@ -8,8 +8,10 @@ table is printed: the set, its rows, its time and budget, each method's score on
 """
 
 import argparse
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,8 +30,10 @@ SETS = (
     "bbq_questions",
     "snips_slots",
     "ncbi_disease",
+    "e2e_slots",
     "mts_dialog",
     "rasbt_instructions",
+    "ifeval_kinds",
 )
 INSTRUCTIONS = {
     "banking77": "Which intent does this message of a bank's customer have?",
@@ -39,6 +43,8 @@ INSTRUCTIONS = {
     "bbq_questions": "Read the text and the question about it.",
     "snips_slots": "Give what the request names as JSON: each slot with a list of the words that stand for it.",
     "ncbi_disease": "Give the diseases that the text names, word for word, as JSON with the key diseases.",
+    "e2e_slots": "Give what the text says about the place as JSON, in the words of the text.",
+    "ifeval_kinds": "Which kinds of constraints does this prompt set?",
     "mts_dialog": "Write the section of the clinical note that this talk of doctor and patient gives.",
     "rasbt_instructions": "Follow the instruction.",
 }
@@ -48,7 +54,14 @@ long as 95% of the others, so an answer that does not end would take minutes."""
 EXTRACTIONS = {
     "snips_slots": ("snips_intents", "train.jsonl", "validate.jsonl"),
     "ncbi_disease": ("ncbi_disease", "train.jsonl", "test.jsonl"),
+    "e2e_slots": (
+        "e2e_nlg",
+        "cleaned_devel.csv",
+        "cleaned_test.csv",
+    ),  # its train file is not published there
 }
+SLOT = re.compile(r"(?:^|, )([^\[]+)\[([^]]*)\]")
+"""A field of an e2e text, such as `eatType[coffee shop]`."""
 
 
 def main() -> None:
@@ -90,25 +103,30 @@ def extraction(name: str, folder: Path) -> Path:
     if not (DATA / source).is_dir():
         sys.exit(f"{source} is not at {DATA}; set ETUDE_DATA to the folder that holds it")
     folder.mkdir(parents=True, exist_ok=True)
-    keys: set[str] = set()
+    properties: dict[str, Any] = {}
     for side, file in (("train", train), ("test", test)):
         with (DATA / source / file).open(encoding="utf-8") as lines:
-            rows = [json.loads(x) for x in lines]
+            rows = (
+                list(csv.DictReader(lines)) if file.endswith(".csv") else [json.loads(line) for line in lines]
+            )
         answers = [build_answer(row) for row in rows]
-        keys |= {key for each in answers for key in each} if side == "train" else set()
+        if side == "train":
+            properties |= {
+                key: {"type": "string"}
+                if isinstance(value, str)
+                else {"type": "array", "items": {"type": "string"}}
+                for answer in answers
+                for key, value in answer.items()
+            }
         write_lines(
             folder / f"{side}.jsonl",
             [
-                {"input": row["text"], "output": json.dumps(each, ensure_ascii=False)}
-                for row, each in zip(rows, answers, strict=True)
+                {"input": row.get("text") or row["ref"], "output": json.dumps(answer, ensure_ascii=False)}
+                for row, answer in zip(rows, answers, strict=True)
             ],
         )
-    words = {"type": "array", "items": {"type": "string"}}
-    schema = {
-        "type": "object",
-        "properties": dict.fromkeys(sorted(keys), words),
-        "additionalProperties": False,
-    }
+    properties = dict(sorted(properties.items()))
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
     task = {
         "name": name,
         "kind": "extract",
@@ -122,8 +140,16 @@ def extraction(name: str, folder: Path) -> Path:
     return folder / "task.yaml"
 
 
-def build_answer(row: dict[str, Any]) -> dict[str, list[str]]:
-    """Returns the slots of a row, or its diseases."""
+def build_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns the slots of a row, or its diseases; of e2e, the fields whose value is in the text, as it is written
+    there."""
+    if "mr" in row:
+        matches = {
+            key: re.search(rf"(?<!\w){re.escape(value)}(?!\w)", row["ref"], re.IGNORECASE)
+            for key, value in SLOT.findall(row["mr"])
+            if key != "familyFriendly"  # its values, yes and no, are not words for it
+        }
+        return {key: match.group() for key, match in matches.items() if match}
     return dict(row["slots"]) if "slots" in row else {"diseases": row["entities"].get("Disease", [])}
 
 

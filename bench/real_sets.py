@@ -24,6 +24,12 @@ COLUMNS = {
     "text2sql_query_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
     "presidio_kinds": ("classify", "rows.jsonl", None, "input: text, output: kinds, group: template"),
+    "ifeval_kinds": (
+        "classify",
+        "input_data.jsonl",
+        None,
+        "input: prompt, output: instruction_id_list",
+    ),
     "bbq_questions": ("classify", "rows.jsonl", None, "input: [context, question], group: template"),
     "pubmedqa_labelled": (
         "classify",
@@ -36,9 +42,10 @@ _FOLDERS = {
     **dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising"),
     "presidio_kinds": "presidio_pii",
     "bbq_questions": "bbq",
+    "ifeval_kinds": "ifeval",
 }
 _KEYS = {  # further lines
-    "presidio_kinds": "several: true",
+    **dict.fromkeys(("presidio_kinds", "ifeval_kinds"), "several: true"),
     "pubmedqa_labelled": "scale: [no, maybe, yes]",
     "bbq_questions": """questions:
   category:
@@ -81,7 +88,7 @@ def prepare_task(name: str, folder: Path) -> Path:
         _write_kinds(folder)
     elif name == "bbq_questions":
         _write_questions(folder)
-    elif source != name:
+    elif source == "text2sql_geo_advising":
         _write_sides(folder, name.removeprefix("text2sql_"))
     lines = [f"name: {name}", f"kind: {kind}", "model: smollm2-135m-instruct"]
     lines += [f"examples: {{file: {examples}, {columns}}}"]

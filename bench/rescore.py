@@ -30,7 +30,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +55,7 @@ Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 MIN_ROWS = 150
 MAX_ROWS = 100_000
-AGGREGATES = ("macro_f1", "micro_f1", "kappa")  # metrics that are not means over rows
+AGGREGATES = ("macro_f1", "micro_f1", "kappa", "question_mean")  # metrics that are not means over rows
 
 Json = dict[str, Any]
 
@@ -443,6 +443,8 @@ class Scorer:
     check: Callable[[Any, str], Any] | None
     scale: Sequence[str] = ()
     several: bool = False
+    questions: Mapping[str, "Scorer"] = field(default_factory=dict)
+    """The scorer of each of several questions; its contract has only the question's labels."""
 
     def score(self, row: Json) -> Json:
         """Recompute `score`, `keeps_contract` and `check` of one line of predictions.jsonl."""
@@ -463,8 +465,42 @@ class Scorer:
         metrics["kappa"] = lambda: max(1 - self.measure_distance(row, text) ** 2 for text in outputs)
         metrics["sample_f1"] = lambda: max(list_f1(self.list_labels(row), read_list(x)) for x in outputs)
         metrics["micro_f1"] = metrics["sample_f1"]
+        metrics["question_mean"] = lambda: float(
+            np.mean([part.score(part_row)["score"] for part, part_row in self.split_row(row)])
+        )
         score = metrics[self.metric]()
         return {"score": score, "keeps_contract": kept, "check": checked}
+
+    def split_row(self, row: Json) -> list[tuple["Scorer", Json]]:
+        """Return each question's scorer with the row of this question. Another right output counts only as a whole."""
+        outputs = [self.read_answers(text) for text in (row["expected"], *row["references"])]
+        answers = self.read_answers(row["answer"])
+        expected = answers if answers in outputs else outputs[0]
+        rows = []
+        for name, part in self.questions.items():
+            texts = {"answer": answers[name], "value": answers[name], "expected": expected[name]}
+            part_row = row | texts | {"references": []}
+            rows.append((part, part_row | {"score": float(answers[name] == expected[name])}))
+        return rows
+
+    def read_answers(self, text: str) -> dict[str, str]:
+        """Read the label of each question from a JSON object; "" for one without an answer."""
+        with suppress(ValueError):
+            if isinstance(values := json.loads(text), dict):
+                return {name: part.read_label(values.get(name, "")) for name, part in self.questions.items()}
+        return dict.fromkeys(self.questions, "")
+
+    def read_label(self, value: Any) -> str:
+        """Read a label of the contract from a JSON value: equal texts and numbers; true and false are yes and no."""
+        labels, text = self.contract["labels"], value if isinstance(value, str) else json.dumps(value)
+        text = text.strip()
+        wanted = {"true": "yes", "false": "no"}.get(text.casefold(), text)
+        matches = [label for label in labels if label in (text, wanted)]
+        with suppress(ValueError):
+            matches += [
+                label for label in labels if re.fullmatch(r"[-\d.]+", label) and float(label) == float(text)
+            ]
+        return matches[0] if matches else text
 
     def predict(self, row: Json) -> str:
         """Return the label of a row's answer, else its whole text."""
@@ -485,6 +521,18 @@ class Scorer:
     def measure_distance(self, row: Json, expected: str) -> float:
         """Measure the distance of the answer from a right score, as a share of the scale."""
         return abs(self.place(row, expected) - self.scale.index(expected)) / (len(self.scale) - 1)
+
+
+def build_scorer(
+    metric: Json, contract: Mapping[str, Any], check: Callable[[Any, str], Any] | None = None
+) -> Scorer:
+    """Build the scorer of a metric of run.json."""
+    parts = metric.get("parts", ())
+    questions = {
+        part["question"]["name"]: build_scorer(part, {"labels": part["question"]["labels"]}) for part in parts
+    }
+    forms = metric.get("scale", ()), metric.get("several", False)
+    return Scorer(metric["name"], contract, check, *forms, questions)
 
 
 def read_list(text: str) -> set[str]:
@@ -576,6 +624,8 @@ class Sample:
     """K, the scores of the scale, for kappa."""
     part_of: tuple[str, ...] = ()
     """All units that are resampled, if the units are only a part of them."""
+    questions: tuple["Sample", ...] = ()
+    """The samples whose aggregates are averaged; their sums are side by side."""
 
     @property
     def units(self) -> int:
@@ -599,8 +649,8 @@ class Sample:
 
     @property
     def value(self) -> float:
-        """The mean, macro-F1 or kappa; a negative kappa counts as 0."""
-        return max(0.0, self.unbounded) if self.scores_on_scale else self.unbounded
+        """The mean, macro-F1 or kappa; a negative one counts as 0."""
+        return max(0.0, self.unbounded)
 
     @property
     def unbounded(self) -> float:
@@ -611,6 +661,10 @@ class Sample:
         """Aggregate sums, (..., k) to (...). Labels that no row expects do not count."""
         if not self.macro:
             return np.asarray(sums[..., 0] / sums[..., 1])
+        if self.questions:
+            ends = np.cumsum([part.sums.shape[1] for part in self.questions])[:-1]
+            pairs = zip(self.questions, np.split(sums, ends, axis=-1), strict=True)
+            return np.asarray(np.mean([part.of(own) for part, own in pairs], axis=0))
         if size := self.scores_on_scale:
             table = sums.reshape(*sums.shape[:-1], size, size)
             distances = (np.arange(size)[:, None] - np.arange(size)) ** 2
@@ -654,6 +708,15 @@ def resamples(units: int, key: int) -> list[np.ndarray]:
 
 def sample_rows(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0) -> Sample:
     """Build a sample of rows: without a scorer a mean of scores, with one macro-F1."""
+    if scorer and scorer.questions:
+        split = zip(*map(scorer.split_row, rows), strict=True)
+        samples = tuple(
+            sample_rows([row for _, row in question], select_aggregate(question[0][0]), key)
+            for question in split
+        )
+        scores = np.array([row["score"] for row in rows], dtype=float)
+        sums = np.hstack([sample.sums for sample in samples])
+        return replace(samples[0], sums=sums, scores=scores, macro=True, scores_on_scale=0, questions=samples)
     names = tuple(sorted({row["unit"] for row in rows}))
     index = {name: i for i, name in enumerate(names)}
     units = np.array([index[row["unit"]] for row in rows])
@@ -666,6 +729,11 @@ def sample_rows(rows: Sequence[Json], scorer: Scorer | None = None, key: int = 0
     sums = np.zeros((len(names), columns.shape[1]))
     np.add.at(sums, units, columns)
     return Sample(sums, names, scores, scorer is not None, key, size)
+
+
+def select_aggregate(scorer: Scorer) -> Scorer | None:
+    """Return the scorer if its metric is not a mean over rows."""
+    return scorer if scorer.metric in AGGREGATES else None
 
 
 def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
@@ -696,9 +764,9 @@ def build_score_tables(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
     return tables.reshape(len(rows), -1)
 
 
-def build_sample(run: Run, scorer: Scorer, lines: Mapping[str, Json], key: int = 0) -> Sample:
+def build_sample(scorer: Scorer, lines: Mapping[str, Json], key: int = 0) -> Sample:
     """Build the sample of some rows under the headline metric; `key` seeds its resamples."""
-    return sample_rows(sort_lines(lines), scorer if run.metric in AGGREGATES else None, key)
+    return sample_rows(sort_lines(lines), select_aggregate(scorer), key)
 
 
 @dataclass(frozen=True)
@@ -746,8 +814,8 @@ def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
     """Compute the bounds of a sample's own 95% interval.
 
     Ungrouped rows that are right or wrong have Wilson's interval. Otherwise, Wilson's interval has the number of rows
-    that would give the bootstrap's standard error, and Student's quantile; if no unit differs, it has one row per
-    unit. Kappa has a normal interval on Fisher's z scale. Only macro-F1 and kappa are resampled.
+    that would give the bootstrap's standard error, and Student's quantile; if no unit differs, or the value is 0 or 1,
+    it has one row per unit. Kappa has a normal interval on Fisher's z scale. Only macro-F1 and kappa are resampled.
     """
     value, units = min(max(sample.value, 0.0), 1.0), sample.units
     if sample.binary:
@@ -757,7 +825,7 @@ def estimate(sample: Sample) -> tuple[Recomputed, Recomputed]:
         return Recomputed(np.zeros(1)), Recomputed(np.ones(1))
     spread = sample.replicates.var(axis=1) if sample.macro else np.array([(sample.pulls**2).sum()])
     variance = spread * units / (units - 1)
-    nothing = variance <= EQUAL**2
+    nothing = (variance <= EQUAL**2) | (value in (0, 1))
     if sample.scores_on_scale and not nothing.any() and abs(sample.unbounded) < 1 - EQUAL:
         # Fisher's z with the standard error of the delta method, cut at 0.
         z, reach = (
@@ -948,7 +1016,7 @@ def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
         group = [m for m in group if not m.info.get("raced_out")] or group
         ids = set.intersection(*(set(m.sides["dev"]) for m in group)) if group else set()
         lines = {m.name: {key: m.sides["dev"][key] for key in ids} for m in group}
-        best = choose({name: build_sample(run, scorer, rows, 1) for name, rows in lines.items()})
+        best = choose({name: build_sample(scorer, rows, 1) for name, rows in lines.items()})
         yield Check(f"decided on dev: {side}", run.info["decided"][side], best)
     for method in run.methods:
         yield from check_candidates(run, scorer, method)
@@ -957,7 +1025,7 @@ def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
 def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check]:
     """Check the dev estimate of every candidate, and the choice among them."""
     candidates = method.info["candidates"]
-    samples = {name: build_sample(run, scorer, lines, 1) for name, lines in method.tried.items()}
+    samples = {name: build_sample(scorer, lines, 1) for name, lines in method.tried.items()}
     yield Check(f"{method.name}: candidates", [candidate["name"] for candidate in candidates], list(samples))
     for candidate in candidates:
         if candidate["name"] in samples:
@@ -1007,13 +1075,13 @@ class Ladder:
 def build_ladder(run: Run, scorer: Scorer) -> Ladder:
     """Build the methods' test samples, and a - b for every ordered pair."""
     lines = {m.name: m.sides["test"] for m in run.methods}
-    samples = {name: build_sample(run, scorer, rows) for name, rows in lines.items()}
+    samples = {name: build_sample(scorer, rows) for name, rows in lines.items()}
     units = max((sample.names for sample in samples.values()), key=len)
     pairs = {}
     beaten = {name: samples.pop(name) for name in [*samples] if name in run.beaten}
     for a, b in itertools.permutations(samples, 2):
         ids = lines[a].keys() & lines[b].keys()
-        first, second = (build_sample(run, scorer, {key: lines[x][key] for key in ids}) for x in (a, b))
+        first, second = (build_sample(scorer, {key: lines[x][key] for key in ids}) for x in (a, b))
         pairs[a, b] = replace(first, part_of=units), replace(second, part_of=units)
     return Ladder(samples, beaten, pairs, {names: difference(*pair) for names, pair in pairs.items()})
 
@@ -1197,9 +1265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check-file", type=Path, help="the file of the task's check function")
     options = parser.parse_args(arguments)
     run = read_run(options.run)
-    metric = run.info["metric"]
-    forms = metric.get("scale", ()), metric.get("several", False)
-    scorer = Scorer(run.metric, read_contract(run), load_check(run, options.check_file), *forms)
+    scorer = build_scorer(run.info["metric"], read_contract(run), load_check(run, options.check_file))
     checks = list(check_run(run, scorer))
     print_table(checks)
     return int(not all(check.is_ok for check in checks))

@@ -1,12 +1,13 @@
 """Work on one and on two workers, each with one core: speed, memory of the driver, and equality.
 
     python bench/scale.py parts                 # 40 parts of pure computing
-    python bench/scale.py rows FOLDER NUM [CHECKED]   # NUM rows answered by a baseline assistant, CHECKED rows checked
-    python bench/scale.py each FOLDER NUM       # NUM assistants from one table
+    python bench/scale.py rows FOLDER NUM       # NUM rows answered by a baseline assistant
+    python bench/scale.py check FOLDER NUM      # NUM rows of check_scale.py with labels, checked
+    python bench/scale.py each FOLDER NUM [METHOD]   # NUM assistants from one table, such as adapters by fine_tune
 
 The texts are those of banking77 (ETUDE_DATA or ../shared/data), four labels for each customer; in `rows`, words of some
 are exchanged, so that most rows differ. Each step is a process of its own, whose largest memory is measured; its
-workers are other processes.
+workers are other processes. An adapter is trained for one epoch.
 """
 
 import csv
@@ -20,7 +21,11 @@ from collections.abc import Callable, Iterator
 from filecmp import cmp
 from pathlib import Path
 
+from check_scale import write_task as write_tickets
+
 WHERE = ("local", "ray?workers=1", "ray?workers=2")
+FAKE = "model: fake\nencoder: none\n"
+TUNED = "model: smollm2-135m-instruct\ntrain: {epochs: 1}\n"
 
 
 def read_texts() -> list[tuple[str, str]]:
@@ -78,25 +83,21 @@ def write_rows(file: Path, num: int, rng: random.Random) -> None:
             stream.write(json.dumps({"text": f"{text} {number}", "label": label}) + "\n")
 
 
-def write_task(folder: Path, name: str, file: str, more: str = "") -> Path:
+def write_task(folder: Path, name: str, file: str, more: str) -> Path:
     task = folder / f"{name}.yaml"
     source = f"examples: {{file: {file}, input: text, output: label}}\n"
-    task.write_text(
-        f"name: {name}\nkind: classify\nmodel: fake\nencoder: none\n{source}{more}", encoding="utf-8"
-    )
+    task.write_text(f"name: {name}\nkind: classify\n{source}{more}", encoding="utf-8")
     return task
 
 
-def measure_rows(folder: Path, num: int, num_checked: int) -> None:
-    """Answer rows, and check rows."""
+def measure_rows(folder: Path, num: int) -> None:
+    """Answer rows."""
     import etude
 
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "small.jsonl", 1_000, random.Random(1))
     write_rows(folder / "many.jsonl", num, random.Random(2))
-    small = write_task(folder, "small", "small.jsonl", "methods: [baseline]\n")
-    write_rows(folder / "checked.jsonl", num_checked, random.Random(2))
-    many = write_task(folder, "many", "checked.jsonl")
+    small = write_task(folder, "small", "small.jsonl", f"{FAKE}methods: [baseline]\n")
     measure("compare", lambda: etude.compare(small) and None)
     run = next((folder / "runs").glob("small-*"))
     outputs = []
@@ -109,8 +110,16 @@ def measure_rows(folder: Path, num: int, num_checked: int) -> None:
         )
     print("equal:", cmp(*outputs, shallow=False))
 
+
+def measure_check(folder: Path, num: int) -> None:
+    """Check rows."""
+    import etude
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tickets(num, "classify", folder)
+
     def check(where: str) -> None:
-        findings = etude.check(many, on=where)
+        findings = etude.check(folder, on=where)
         (folder / f"findings-{where[:3]}").write_text("\n".join(map(repr, findings)), encoding="utf-8")
 
     for where in ("local", "ray?workers=2"):
@@ -137,7 +146,7 @@ def measure_each(folder: Path, num: int, method: str = "baseline") -> None:
         with (place / "table.jsonl").open("w", encoding="utf-8") as stream:
             for customer, text, label in list_customers(num, random.Random(3)):
                 stream.write(json.dumps({"customer": customer, "text": text, "label": label}) + "\n")
-        task = write_task(place, "bank", "table.jsonl")
+        task = write_task(place, "bank", "table.jsonl", TUNED if method.startswith("fine_tune") else FAKE)
         measure(
             f"{num} assistants, {where}",
             lambda task=task, where=where: (
@@ -153,7 +162,6 @@ if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
     if command == "parts":
         measure_parts()
-    elif command == "rows":
-        measure_rows(Path(arguments[0]), int(arguments[1]), int(arguments[-1]))
     else:
-        measure_each(Path(arguments[0]), int(arguments[1]), *arguments[2:])
+        measurement = {"rows": measure_rows, "check": measure_check, "each": measure_each}[command]
+        measurement(Path(arguments[0]), int(arguments[1]), *arguments[2:])

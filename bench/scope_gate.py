@@ -9,8 +9,9 @@ without examples of limits. Printed are the mean of the five shares, and the low
 sample; "test" are test rows of the task, which may differ from its training rows; "near" are questions that its rows do
 not cover: labels left out of training (20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the
 starter pack and of its own suite that must not be answered; "far" are test rows of the other tasks, xstest's prompts
-and the packaged probe. luma 1,200+ adds the examples of limits in its task file. Needs the data sets of ../shared/data
-(ETUDE_DATA elsewhere).
+and the packaged probe. luma 1,200+ adds the examples of limits in its task file. orders, leave, gym and power
+(scope_templates.yaml) have 240 rows of four to six templates; "test" are plain questions of their users. Needs the data
+sets of ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import argparse
@@ -18,7 +19,9 @@ import csv
 import json
 import os
 import random
+import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -99,7 +102,26 @@ def _split_by_label(
     )
 
 
-SETS = {"luma": read_luma, "banking77": read_banking77, "snips": read_snips, "medquad": read_medquad}
+def read_templated(name: str) -> Questions:
+    """Loads rows made from templates. In scope are plain questions; there are no near ones."""
+    texts = yaml.safe_load((ROOT / "bench" / "scope_templates.yaml").read_text(encoding="utf-8"))
+    rng, rows = random.Random(name), dict[str, None]()
+
+    def fill(match: re.Match[str]) -> str:
+        return (
+            str(rng.randrange(1, 100_000)) if match[1] == "number" else rng.choice(texts["fillers"][match[1]])
+        )
+
+    while len(rows) < 240:
+        rows[re.sub(r"{(\w+)}", fill, rng.choice(texts[name]["templates"]))] = None
+    return list(rows), texts[name]["asked"], []
+
+
+TEMPLATED = ("orders", "leave", "gym", "power")
+SETS = {
+    **{"luma": read_luma, "banking77": read_banking77, "snips": read_snips, "medquad": read_medquad},
+    **{name: partial(read_templated, name) for name in TEMPLATED},
+}
 
 
 def measure_share(scope: Scope, questions: Sequence[str]) -> float:
@@ -146,9 +168,14 @@ def main() -> None:
     xstest = [row["prompt"] for row in csv.DictReader(prompts.open(encoding="utf-8"))]
     print("| task | rows | other rows | test | near | far |\n| --- | --- | --- | --- | --- | --- |")
     for name in chosen:
-        others = [text for other in questions if other != name for text in questions[other][1][:300]]
+        others = [
+            text
+            for other in questions
+            if other not in (name, *TEMPLATED)
+            for text in questions[other][1][:300]
+        ]
         far = [*others, *xstest, *read_probe()]
-        for size in SIZES:
+        for size in (200,) if name in TEMPLATED else SIZES:
             measure(name, questions[name], far, size, LIMITS)
         if name == "luma":
             measure(

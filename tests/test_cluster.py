@@ -15,7 +15,11 @@ import pytest
 from etude import RowAnswerer, predict
 from etude.cluster import MAX_LOSSES, PARTS_AHEAD, RayWorkers, Workers, is_where, open_workers
 from etude.errors import InputError, Issue, RunError
+from etude.index.build import build_index
+from etude.models.registry import Models
+from etude.task import load_task
 from far_workers import kill_worker
+from small_task import write_task
 from test_answer_file import saved, written
 
 
@@ -201,3 +205,26 @@ def test_an_answerer_of_batches_works_in_ray_data(two_nodes: Any, tmp_path: Path
     answered.write_parquet(str(tmp_path / "answers"))
     again = data.read_parquet(str(tmp_path / "answers")).take_all()
     assert {row["nr"]: row["answer"] for row in again} == {row["nr"]: row["predicted_answer"] for row in rows}
+
+
+@pytest.mark.real
+def test_two_nodes_embed_documents_as_one_process(
+    two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from test_encoder import PASSAGES, tiny_encoder
+
+    monkeypatch.setattr("etude.index.build.TEXTS_AT_ONCE", 4)
+    tiny_encoder().save(tmp_path / "encoder")
+    for where in ("local", "ray"):
+        more = f"documents: books\nencoder: {tmp_path / 'encoder'}\nwhere: {where}\n"
+        task = write_task(tmp_path / where, more=more)
+        (task.parent / "books").mkdir()
+        for number, text in enumerate(PASSAGES * 2):
+            (task.parent / "books" / f"{number}.txt").write_text(
+                f"{text} {'now ' * number}", encoding="utf-8"
+            )
+        summary = build_index(load_task(task), Models())
+        assert (summary.passages, summary.embedded) == (16, 16)
+    here, there = (tmp_path / where / "index" / "task" / "vectors.safetensors" for where in ("local", "ray"))
+    assert here.read_bytes() == there.read_bytes()

@@ -282,7 +282,7 @@ class Layout:
             "label": is_label,
             "fields": not fields and bool(names or schema) and not is_label,
             "confidences": bool(assistant.questions),
-            "confidence": bool(assistant.choices or assistant.answer_confidence),
+            "confidence": bool(assistant.choices or assistant.questions or assistant.answer_confidence),
             "withheld": bool(assistant.handover_sentence),
             "handed_over": assistant.handover is not None or assistant.scope is not None,
             "limit": assistant.scope is not None,

@@ -400,8 +400,10 @@ class Assistant:
                 handed_over=is_for_person,
                 limit=completion.limit,
             )
+        confidences = dict(self._rate_questions(completion))
         # Only with choices is the log-probability that of the whole answer among all possible ones.
-        confidence = math.exp(completion.logprob) if self.choices and completion.logprob is not None else None
+        has_choices = self.choices or len(confidences) == len(self.questions) > 0
+        confidence = math.exp(completion.logprob) if has_choices and completion.logprob is not None else None
         failures = self.contract.check(text) if self.contract else ()
         answer = Answer(
             id="",
@@ -418,7 +420,7 @@ class Assistant:
             shots_dropped=shots_dropped,
             citations=citations,
             nearness=nearness,
-            confidences=dict(self._rate_questions(completion)),
+            confidences=confidences,
         )
         if self.kind != "classify":
             answer = replace(answer, signals=_measure_signals(answer, completion, passage_scores))

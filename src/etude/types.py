@@ -257,8 +257,8 @@ class Answer:
     failures: tuple[str, ...]
     """Kinds of contract failure, e.g. "missing field: Ages"."""
     confidence: float | None
-    """Probability that the label or, with `handover:`, the text is right, else None; that of a label is recalibrated
-    if that helped on dev."""
+    """Probability that the label, the labels of all questions or, with `handover:`, the text is right, else None; that
+    of labels is recalibrated if that helped on dev."""
     prompt_tokens: int
     cached_tokens: int
     answer_tokens: int

@@ -845,6 +845,42 @@ def test_labels_that_texts_hardly_tell_are_not_called_wrong(tmp_path: Path, sign
     assert not check_pairs(tmp_path, pairs, "classify").select_kinds("wrong_label")
 
 
+def create_mixed_pairs(number: int, draw: random.Random) -> tuple[list[Pair], list[Pair]]:
+    """Texts with four words of their topic, nearly half of them with two of another one; and the same rows as labelled
+    by people who take every second of those for the other topic."""
+    right, labelled = [], []
+    for _ in range(number):
+        topic, other = draw.sample("abcd", 2)
+        is_hard = draw.random() < 0.45
+        words = [f"{topic}{draw.randrange(60)}word" for _ in range(4)]
+        words += [f"{other}{draw.randrange(60)}word" for _ in range(2 * is_hard)]
+        words += [f"any{draw.randrange(200)}" for _ in range(6)]
+        text = " ".join(draw.sample(words, len(words)))
+        right.append((text, topic))
+        labelled.append((text, other if is_hard and draw.random() < 0.5 else topic))
+    return right, labelled
+
+
+def test_labels_that_people_confuse_in_hard_texts_are_called_wrong(tmp_path: Path) -> None:
+    right, labelled = create_mixed_pairs(1000, random.Random(1))
+    assert not check_pairs(tmp_path, right, "classify").select_kinds("wrong_label")
+    (finding,) = check_pairs(tmp_path, labelled, "classify").select_kinds("wrong_label")
+    lines = [int(location.rpartition(":")[2]) for location in finding.locations]
+    assert len(lines) >= 20
+    assert sum(right[line - 1] != labelled[line - 1] for line in lines) >= 0.9 * len(lines)
+
+
+@pytest.mark.parametrize("labels", ["ab", "abcd"])
+def test_texts_that_do_not_say_their_label_are_hardly_called_wrong(tmp_path: Path, labels: str) -> None:
+    draw, pairs = random.Random(0), []
+    for row in range(1000):
+        label = draw.choice(labels)
+        words = [f"any{draw.randrange(60)}" for _ in range(8)] + [f"is{label}"] * (draw.random() < 0.7)
+        pairs.append((" ".join([*words, str(row)]), label))
+    findings = check_pairs(tmp_path, pairs, "classify").select_kinds("wrong_label")
+    assert sum(len(finding.locations) for finding in findings) <= 0.02 * len(pairs)
+
+
 def test_copies_of_a_row_do_not_speak_for_its_label(tmp_path: Path) -> None:
     draw = random.Random(0)
     pairs = create_desk_pairs(600, draw)

@@ -30,6 +30,7 @@ from etude.cli.chatting import Conversation, chat
 from etude.cli.compare_board import CompareBoard, format_answering, format_method_result
 from etude.cli.printing import RunConsole, build_ladder_table, create_console, print_bullets
 from etude.comparison import compare
+from etude.data.formats.tools import format_tools
 from etude.errors import InputError, Issue
 from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
@@ -624,6 +625,28 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
     chat(task)
     assert questions == ([1, 3] if chats else [1, 1])
     assert ("answered on its own" in capsys.readouterr().err) is not chats
+
+
+def test_chat_offers_the_functions_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, file = write_task(tmp_path, more="methods: [prompt]\n"), tmp_path / "tools.json"
+    compare(task)
+    functions = [{"type": "function", "function": {"name": "find_book", "parameters": {"type": "object"}}}]
+    file.write_text(json.dumps(functions), encoding="utf-8")
+    prompts: list[str] = []
+    monkeypatch.setattr(
+        "etude.cli.chatting.print_answer",
+        lambda assistant, turns, _: prompts.append(assistant.build_messages(turns)[0].content) or "yes",
+    )
+    for arguments in ((), ("--tools", str(file))):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("One?\n"))
+        assert main(["chat", str(task), *arguments]) == 0
+    plain, offered = prompts
+    assert offered == f"{plain}\n\n{format_tools(functions)}"
+    file.write_text('{"name": "find_book"}', encoding="utf-8")
+    assert main(["chat", str(task), "--tools", str(file)]) == 2
+    assert "tools.json" in capsys.readouterr().err
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

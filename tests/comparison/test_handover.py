@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,9 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     assert answer.handed_over == bool(lines[0].get("handed_over"))
     notes = json.loads((run.method_folder(method) / "method.json").read_text(encoding="utf-8"))["notes"]
     assert any("hands over questions below" in note or "hands over everything" in note for note in notes)
-    assert any("of the test rows" in note or "all" in note for note in notes)
+    result = run.verdict.details[method].handover if run.verdict else None
+    assert result is not None
+    assert result.answered.value == pytest.approx(np.mean([not line.get("handed_over") for line in lines]))
     assert main(["test", str(task), "--quick", "-m", method]) == 0
     assert "handed over" in (run.folder / "tests" / method / "report.html").read_text(encoding="utf-8")
 
@@ -360,3 +363,54 @@ def test_nearness_is_part_of_what_is_handed_over_everywhere(tmp_path: Path) -> N
     assert files
     row = json.loads((tmp_path / "examples.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert all(row["input"].encode() not in path.read_bytes() for path in files)
+
+
+@pytest.mark.real
+def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None:
+    """It repeats words, and cannot spell backwards: in a comparison, the report, a file of answers and a server."""
+    openai = pytest.importorskip("openai")
+    from serving import serve_as, serving
+
+    draw, sentence = random.Random(0), "A person will answer."
+    words = ["lamp", "river", "stone", "candle", "garden", "window", "bottle", "ladder", "pepper", "mirror"]
+    rows = []
+    for _ in range(75):
+        first, second, third = draw.sample(words, 3)
+        rows.append((f"Repeat these words: {first} {second} {third}", f"{first} {second} {third}"))
+        rows.append(
+            (product := f"{draw.randrange(211, 999)} times {draw.randrange(211, 999)}", product[::-1])
+        )
+    lines = [json.dumps({"input": asked, "output": answer}) for asked, answer in rows]
+    (tmp_path / "examples.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    task = tmp_path / "task.yaml"
+    task.write_text(
+        "kind: answer\nmodel: smollm2-135m-instruct\nexamples: examples.jsonl\ninstructions: Answer briefly.\n"
+        "metric: exact_match\nmethods: [few_shot]\nmax_tokens: 16\n"
+        f"handover: {{wrong: 0.3, say: {sentence}}}\n",
+        encoding="utf-8",
+    )
+    run = compare(task).run
+    test = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
+    handed_over = [bool(line.get("handed_over")) for line in test]
+    assert 0.1 < np.mean(handed_over) < 0.9
+    assert np.mean([1 - line["score"] for line in test if not line.get("handed_over")]) <= 0.3
+    result = run.verdict.details["few_shot"].handover if run.verdict else None
+    assert result is not None
+    assert result.curve[-1].share == 1
+    assert "Wrong answers of" in (run.folder / "report.html").read_text(encoding="utf-8")
+    asked = [test[handed_over.index(is_over)] for is_over in (True, False)]
+    expected = [sentence, asked[1]["answer"]]
+    (tmp_path / "new.jsonl").write_text(
+        "".join(json.dumps({"input": line["input"]}) + "\n" for line in asked), encoding="utf-8"
+    )
+    predict(task, tmp_path / "new.jsonl", tmp_path / "out.jsonl")
+    answers = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["answer"] for line in answers] == expected
+    with (
+        serving(serve_as("unsure", load(run.assistant_folder("few_shot")))) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for line, text in zip(asked, expected, strict=True):
+            chat = [{"role": "user", "content": line["input"]}]
+            message = client.chat.completions.create(model="unsure", messages=chat).choices[0].message
+            assert (message.content, message.handover) == (text, text == sentence)

@@ -31,7 +31,7 @@ from etude.task import load_task
 from etude.types import Answer, ModelRef, Score
 from small_task import write_task
 
-SPEEDS = {"baseline": 0.0, "prompt": 0.5, "few_shot": 0.7, "fine_tune": 0.3}
+SPEEDS = {"baseline": 0.0, "prompt": 0.5, "few_shot": 0.7, "fine_tune_encoder": 0.02, "fine_tune": 0.3}
 
 
 class ClockedRun(LadderRun):
@@ -56,7 +56,7 @@ class ClockedRun(LadderRun):
 
 
 def prepare_run(folder: Path) -> ClockedRun:
-    """A run of four methods on 200 test rows, before its test."""
+    """A run of five methods on 200 test rows, before its test."""
     task, dataset = load_dataset(load_task(write_task(folder, "classify", num=1000)))
     parts, run = split(dataset, task.kind, task.seed), Run(folder / "run")
     run.update(format=1)
@@ -72,9 +72,10 @@ def answer(
     ladder.now, ladder.right, ladder.rows = [0.0], random.Random(seed), {}
     work = Workload({n: MethodWork(n, row_seconds=s) for n, s in SPEEDS.items()}, 700, 100, 200)
     allotment = Allotment(work, seconds, ("baseline",))
+    ladder.run.update(first_block=None)
     ladder.timekeeper = Timekeeper(allotment, seconds, lambda: ladder.now[0], {})
     fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
-    ladder.answer_test(fitted, ["baseline", "prompt", "fine_tune"])
+    ladder.answer_test(fitted, ["baseline", "prompt", "fine_tune_encoder", "fine_tune"])
     return ladder.run.info["test_answered"], ladder.rows, ladder.now[0]
 
 
@@ -82,14 +83,20 @@ def test_the_clock_decides_how_many_rows_and_no_answer_does(tmp_path: Path) -> N
     ladder = prepare_run(tmp_path)
 
     @settings(max_examples=25)
-    @given(st.floats(100, 400), st.integers(0, 99), st.integers(0, 99))
+    @given(st.floats(20, 400), st.integers(0, 99), st.integers(0, 99))
     def depends_on_time_alone(seconds: float, seed: int, other: int) -> None:
         answered, rows, taken = answer(ladder, seconds, seed)
         assert answer(ladder, seconds, other)[:2] == (answered, rows)
         assert answered["baseline"] == len(ladder.split.test), "what takes no time answers everything"
-        assert answered["prompt"] == answered["fine_tune"] >= BLOCK_ROWS
+        if seconds >= 80:
+            assert answered["fine_tune_encoder"] == len(ladder.split.test), (
+                "its 4 s are at most 5% of the time"
+            )
+        assert (
+            answered["prompt"] == answered["fine_tune"] >= (BLOCK_ROWS if seconds >= 100 else MIN_BEATEN_ROWS)
+        )
         assert MIN_BEATEN_ROWS <= answered["few_shot"] <= BLOCK_ROWS
-        assert taken <= seconds or answered["prompt"] == BLOCK_ROWS
+        assert taken <= seconds or answered["prompt"] == MIN_BEATEN_ROWS
         order = [row.id for row in ladder.test_rows]
         assert all(ids == order[: len(ids)] for ids in rows.values())
 

@@ -177,6 +177,15 @@ def test_one_line_says_the_time_the_methods_and_what_is_cut() -> None:
     assert f"methods, without {', '.join(smaller.left_out[:-1])} and {smaller.left_out[-1]}" in line
 
 
+def test_test_rows_are_whole_blocks_or_one_shorter_block() -> None:
+    allotment, slow = Allotment(WORK, 600, CHEAP), 0.3  # seconds that "prompt" takes for a row
+    rows = [
+        allotment.count_test_rows(["baseline", "prompt"], slow * num) for num in (1, 30, 70, 230, 900, 5000)
+    ]
+    assert rows == [12, 30, 50, 200, 900, 900]
+    assert allotment.count_test_rows(CHEAP, 0) == WORK.test
+
+
 def run_with_clock(plan: Plan, work: Workload, slow: float) -> tuple[dict[str, Effort], float]:
     """Let methods take `slow` times their planned seconds by a clock of our own; returns efforts and seconds left."""
     now = [0.0]

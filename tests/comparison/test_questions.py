@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,8 +22,10 @@ from etude.assistant import load
 from etude.checks import check
 from etude.cli import main
 from etude.comparison import compare
+from etude.comparison.handover import add_handover
 from etude.data.dataset import load_dataset
 from etude.errors import InputError
+from etude.evaluate import ScoredAnswer
 from etude.feedback.apply import apply_feedback
 from etude.methods.baseline import fit_linear
 from etude.methods.shared.fit_context import initial_assistant
@@ -36,50 +39,13 @@ from etude.studio.studio import Studio
 from etude.task import Task, load_task
 from etude.task.questions import join_answers, split_answers
 from etude.training.classifier import Classifier
-from etude.types import CLASSICAL, Answer, ModelRef
+from etude.types import CLASSICAL, Answer, Example, Message, ModelRef, Score
+from question_task import LABELS, WORDS, make_question_rows, write_question_task
 from serving import serve_as, serving
-
-WORDS = {"delivery": "parcel courier depot", "refund": "money invoice paid", "tone": "rude shouting insult"}
-MOODS = ["awful", "poor", "fine", "pleasant", "superb"]
-QUESTIONS = """questions:
-  topic:
-    ask: What is it about?
-    labels: {delivery: a late parcel, refund: money, tone: bad manners}
-  urgent: [yes, no]
-  mood:
-    ask: How does the customer feel?
-    scale: [1, 2, 3, 4, 5]
-    column: stars
-"""
-LABELS = {"topic": [*WORDS], "urgent": ["yes", "no"], "mood": ["1", "2", "3", "4", "5"]}
-
-
-def make_rows(num: int = 220, seed: int = 0) -> list[dict[str, Any]]:
-    """Complaints whose words say what they are about, whether they are urgent, and how the customer feels."""
-    draw, rows = random.Random(seed), []
-    for number in range(num):
-        topic, urgent, stars = draw.choice([*WORDS]), draw.random() < 0.3, draw.randint(1, 5)
-        filler = "".join(draw.choices("abcdefghij", k=12))
-        words = f"{' '.join(draw.sample(WORDS[topic].split(), 2))} it was {MOODS[stars - 1]}"
-        text = f"{number} {filler} {words}{' hurry now' if urgent else ''}"
-        rows.append({"text": text, "topic": topic, "urgent": urgent, "stars": stars})
-    return rows
-
-
-def write_task(
-    folder: Path, rows: list[dict[str, Any]], more: str = "", source: str = "input: text", model: str = "fake"
-) -> Path:
-    """The task of these rows, as JSON lines."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    settings = f"kind: classify\nmodel: {model}\nexamples: {{file: rows.jsonl, {source}}}\n"
-    encoder = "" if "encoder:" in more else "encoder: none\n"
-    (folder / "task.yaml").write_text(f"{settings}{encoder}{QUESTIONS}{more}", encoding="utf-8")
-    return folder / "task.yaml"
 
 
 def load_rows(folder: Path, num: int = 220) -> tuple[Task, Any]:
-    return load_dataset(load_task(write_task(folder, make_rows(num))))
+    return load_dataset(load_task(write_question_task(folder, make_question_rows(num))))
 
 
 def to_object(row: dict[str, Any]) -> dict[str, Any]:
@@ -87,8 +53,8 @@ def to_object(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_columns_objects_and_chats_are_read_alike(tmp_path: Path) -> None:
-    rows = make_rows(60)
-    columns = load_dataset(load_task(write_task(tmp_path / "columns", rows)))[1]
+    rows = make_question_rows(60)
+    columns = load_dataset(load_task(write_question_task(tmp_path / "columns", rows)))[1]
     objects: list[dict[str, Any]] = [{"text": row["text"], "output": to_object(row)} for row in rows]
     chats = [
         {
@@ -104,7 +70,7 @@ def test_columns_objects_and_chats_are_read_alike(tmp_path: Path) -> None:
         ("guessed", objects, "input: text"),
         ("chats", chats, "messages: messages"),
     ):
-        task, data = load_dataset(load_task(write_task(tmp_path / name, other, source=source)))
+        task, data = load_dataset(load_task(write_question_task(tmp_path / name, other, source=source)))
         assert [row.output for row in data] == [row.output for row in columns]
         assert not any(task.contract and task.contract.check(row.output) for row in data)
     assert [*split_answers(columns[0].output)] == [*LABELS]
@@ -122,30 +88,32 @@ def test_columns_objects_and_chats_are_read_alike(tmp_path: Path) -> None:
 def test_a_wrong_or_missing_answer_is_an_error_of_its_row_and_question(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    rows = make_rows(60)
+    rows = make_question_rows(60)
     with pytest.raises(InputError, match=rf"rows.jsonl:3: {message}"):
-        load_dataset(load_task(write_task(tmp_path, [*rows[:2], rows[2] | change, *rows[3:]])))
+        load_dataset(load_task(write_question_task(tmp_path, [*rows[:2], rows[2] | change, *rows[3:]])))
 
 
 def test_an_object_without_an_answer_is_an_error(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"text": row["text"], "output": to_object(row)} for row in make_rows(60)]
+    rows: list[dict[str, Any]] = [
+        {"text": row["text"], "output": to_object(row)} for row in make_question_rows(60)
+    ]
     del rows[4]["output"]["urgent"]
     with pytest.raises(InputError, match=r"rows.jsonl:5: urgent: there is no answer"):
-        load_dataset(load_task(write_task(tmp_path, rows)))
+        load_dataset(load_task(write_question_task(tmp_path, rows)))
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         ("several: true", "several and questions cannot be used together"),
-        ("handover: 0.05", "handover and questions cannot be used together"),
+        ("costs: {labels: {tone: 5}}", "costs.labels and questions cannot be used together"),
         ("contract: {labels: [a, b]}", "contract.labels and questions cannot be used together"),
         ("metric: accuracy", "metric and questions cannot be used together"),
     ],
 )
 def test_keys_that_do_not_fit_are_refused(lines: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        load_task(write_task(tmp_path, make_rows(2), f"{lines}\n"))
+        load_task(write_question_task(tmp_path, make_question_rows(2), f"{lines}\n"))
 
 
 def test_the_headline_is_the_mean_of_each_questions_metric(tmp_path: Path) -> None:
@@ -220,7 +188,7 @@ def test_the_heads_are_those_of_each_question_alone(tmp_path: Path) -> None:
 
 
 def test_a_question_without_labels_has_those_of_the_training_rows(tmp_path: Path) -> None:
-    task_file = write_task(tmp_path, make_rows(60))
+    task_file = write_question_task(tmp_path, make_question_rows(60))
     text = task_file.read_text(encoding="utf-8").replace("urgent: [yes, no]", "urgent: {}")
     task_file.write_text(text, encoding="utf-8")
     task, data = load_dataset(load_task(task_file))
@@ -232,9 +200,9 @@ def test_a_question_without_labels_has_those_of_the_training_rows(tmp_path: Path
 
 
 def test_checks_run_once_for_each_question(tmp_path: Path) -> None:
-    rows = make_rows(60)
+    rows = make_question_rows(60)
     copy = rows[0] | {"urgent": not rows[0]["urgent"], "text": rows[0]["text"].upper()}
-    findings = check(write_task(tmp_path, [*rows, copy]))
+    findings = check(write_question_task(tmp_path, [*rows, copy]))
     (finding,) = findings.select_kinds("contradiction")
     assert finding.message.startswith("urgent: 1 input has more than one label")
     assert finding.locations == ("rows.jsonl:1", "rows.jsonl:61")
@@ -265,7 +233,9 @@ def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(tmp_path: Path) -
 def test_a_tuned_encoder_answers_dev_as_it_was_scored(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder"
     tiny_encoder().save(encoder)
-    task = write_task(tmp_path, make_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n")
+    task = write_question_task(
+        tmp_path, make_question_rows(160), f"encoder: {encoder}\nmethods: [fine_tune_encoder]\n"
+    )
     run = compare(task).run
     record = json.loads((run.method_folder("fine_tune_encoder") / "method.json").read_text(encoding="utf-8"))
     assert max(record["params"]["scores"]) == pytest.approx(record["candidates"][0]["dev"]["value"])
@@ -274,7 +244,7 @@ def test_a_tuned_encoder_answers_dev_as_it_was_scored(tmp_path: Path) -> None:
 @pytest.mark.real
 def test_every_method_answers_and_the_run_is_used_like_any_other(tmp_path: Path) -> None:
     pytest.importorskip("sparrow_decider")
-    task_file = write_task(tmp_path, make_rows(), "decision_model: sparrow-decider\n")
+    task_file = write_question_task(tmp_path, make_question_rows(), "decision_model: sparrow-decider\n")
     run = compare(task_file).run
     verdict = run.verdict
     assert verdict is not None
@@ -346,14 +316,76 @@ def correct_in_the_studio(task_file: Path, folder: Path) -> None:
     assert json.loads(line) | {"text": ""} == {"text": "", "topic": "tone", "urgent": True, "stars": 5}
 
 
+def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
+    """What hand-over needs of a line of predictions.jsonl."""
+    stated = line.get("stated_confidence", line["confidence"])
+    answer = Answer(line["id"], line["answer"], None, True, (), stated, 0, 0, 0, 0.0, False)
+    row = Example(line["id"], (Message("user", line["input"]),), line["expected"])
+    return ScoredAnswer(row, answer, Score(line["score"], None, None), 0)
+
+
+@pytest.mark.real
+def test_a_row_with_an_unsure_answer_is_handed_over_and_the_promise_is_kept(tmp_path: Path) -> None:
+    rows, draw = make_question_rows(1500), random.Random(0)
+    for row in rows:
+        if draw.random() < 0.3:
+            row["text"] = " ".join(row["text"].split()[:2])  # says nothing about the answers
+    more = "handover: 0.1\nmethods: [baseline, few_shot]\n"
+    task_file = write_question_task(tmp_path, rows, more)
+    run = compare(task_file).run
+    lines, assistant = run.read_predictions("baseline"), load(run.assistant_folder("baseline"))
+    for line in lines:
+        is_unsure = line["confidence"] < assistant.handover
+        assert is_unsure == bool(line.get("handed_over"))
+    answered = [line for line in lines if line["side"] == "test" and not line.get("handed_over")]
+    assert 0.5 < len(answered) / sum(line["side"] == "test" for line in lines) < 0.8
+    assert (
+        np.mean([line["score"] == 1 for line in answered])
+        > 0.9
+        > np.mean([line["score"] == 1 for line in lines])
+    )
+    asked = answered[0]["input"]
+    assert assistant.answer(asked).confidence == pytest.approx(answered[0]["confidence"])
+    bare = replace(assistant, recalibration=None, question_recalibrations={}).answer(asked)
+    assert bare.confidence == pytest.approx(math.prod(bare.confidences.values()))
+    assert run.verdict is not None
+    handed_over = run.verdict.details["baseline"].handover
+    assert handed_over is not None
+    assert handed_over.wrong is not None
+    assert handed_over.wrong.value == pytest.approx(np.mean([line["score"] < 1 for line in answered]))
+    record = json.loads((run.method_folder("few_shot") / "method.json").read_text(encoding="utf-8"))
+    assert any(note.startswith("hands over nothing, because its answers") for note in record["notes"])
+    scored, task, broken = [*map(make_scored_answer, lines)], load_task(task_file), 0
+    for seed in range(200):
+        sample = random.Random(seed).sample(scored, len(scored))
+        chosen, _ = add_handover(replace(assistant, handover=None), task, sample[:200])
+        test = [row.score.value == 1 for row in sample[200:] if not chosen.hand_over(row.answer).handed_over]
+        broken += bool(test) and np.mean(test) < 0.9
+    assert broken <= 10
+
+
+def test_the_cost_of_a_row_is_that_of_a_wrong_answer_to_any_question(tmp_path: Path) -> None:
+    task = write_question_task(
+        tmp_path, make_question_rows(), "costs: {wrong: 3, handover: 1}\nmethods: [baseline, prompt]\n"
+    )
+    run = compare(task).run
+    costs = run.verdict.error_costs if run.verdict else None
+    assert costs is not None
+    for name in ("baseline", "prompt"):
+        lines = [line for line in run.read_predictions(name) if line["side"] == "test"]
+        paid = [1.0 if line.get("handed_over") else 3.0 * (line["score"] < 1) for line in lines]
+        assert costs.methods[name].cost.value == pytest.approx(np.mean(paid))
+    assert costs.cheapest == "baseline"
+
+
 @pytest.mark.real
 def test_a_corrected_worklist_changes_the_answers_of_its_question(tmp_path: Path) -> None:
-    rows, draw = make_rows(600), random.Random(1)
+    rows, draw = make_question_rows(600), random.Random(1)
     changed = range(0, 600, 15)
     wrong = [dict(row) for row in rows]
     for number in changed:
         wrong[number]["topic"] = draw.choice([name for name in WORDS if name != rows[number]["topic"]])
-    task = write_task(tmp_path, wrong)
+    task = write_question_task(tmp_path, wrong)
     (finding,) = check(task).select_kinds("wrong_label")
     assert finding.message.startswith("topic: ")
     worklist = tmp_path / "worklist.csv"

@@ -38,3 +38,31 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
     (folder / "test.json").write_text(json.dumps({"gates": gates}), encoding="utf-8")
     assert "failed 1 of 2 gates: contract >= 98%" in describe_failed_gates(without.run, recommended)
     assert describe_failed_gates(limited.run, recommended) == ""
+
+
+def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path) -> None:
+    """Nothing is answered or fitted again, but the assistants, the task file in the run and the verdict are new."""
+    file = write_task(tmp_path, "answer", more="methods: [baseline, prompt]\n")
+    text, run = file.read_text(encoding="utf-8"), compare(file).run
+
+    def read_answers() -> dict[Path, bytes]:
+        files = [*run.folder.glob("methods/*/*.jsonl"), *run.folder.glob("methods/*/work/answers/*.jsonl")]
+        return {path: path.read_bytes() for path in files if not path.stem.endswith("-probe")}
+
+    answers, ladder = read_answers(), run.verdict and run.verdict.ladder
+    for openings, say in ((2, "I only know these rows."), (3, "")):
+        limits = f"\nlimits: {{out_of_scope: {say}}}\n" if say else ""
+        file.write_text(text + limits, encoding="utf-8")
+        events: list[object] = []
+        for _ in range(2):  # the second time, nothing has changed
+            result = compare(file, on_event=events.append)
+            assert result.run.folder == run.folder
+            assert run.info["openings"] == openings
+        assert sum("counts as opened again" in getattr(event, "text", "") for event in events) == 1
+        assert read_answers() == answers
+        assert result.verdict.ladder == ladder
+        assert any(caveat.startswith("Limits:") for caveat in result.verdict.caveats) == bool(say)
+        assert (run.folder / "task.yaml").read_bytes() == file.read_bytes()
+        for name in run.fitted_methods:
+            scope = load(run.assistant_folder(name)).scope
+            assert [limit.say for limit in scope.limits] == [say] if scope else not say

@@ -29,6 +29,7 @@ from etude.metrics import choose_metric
 from etude.task import RowSource, Task, load_task
 from etude.task.contract import Contract
 from etude.types import Kind
+from question_task import WORDS, make_question_rows
 
 DRAW = random.Random(0)
 
@@ -126,9 +127,10 @@ def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
         assert block.startswith("# "), block
 
 
-@pytest.mark.parametrize("shape", ["classify", "extract", "answer", "rewrite"])
+@pytest.mark.parametrize("shape", ["classify", "extract", "answer", "rewrite", "questions"])
 def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
-    text = write_starter(write_table(tmp_path / "rows.jsonl", SHAPES[shape])).text
+    rows = {**SHAPES, "questions": make_question_rows(200)}[shape]
+    text = write_starter(write_table(tmp_path / "rows.jsonl", rows)).text
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
     keys = (
         "test",
@@ -1003,3 +1005,28 @@ def test_a_common_edge_is_that_of_most_texts(texts: list[str], at_end: bool) -> 
         (text.split()[-len(edge) :] if at_end else text.split()[: len(edge)]) == edge for text in texts
     ]
     assert not edge or (len(edge) >= MIN_EDGE_WORDS and sum(has_edge) >= EDGE_SHARE * len(texts))
+
+
+def test_columns_that_judge_the_same_text_are_questions(tmp_path: Path) -> None:
+    """Only if the texts say something about them: yes and no beside them may also be facts about the customer."""
+    rows = [
+        row | {"paying": "yes" if number % 3 else "no", "channel": ("mail", "chat")[number % 2]}
+        for number, row in enumerate(make_question_rows(200))
+    ]
+    result, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
+    assert [(one.name, one.labels, one.is_score) for one in task.questions] == [
+        ("topic", tuple(sorted(WORDS)), False),
+        ("urgent", ("yes", "no"), False),
+        ("stars", tuple("12345"), True),
+    ]
+    assert task.examples.tags == ("paying", "channel")
+    (note,) = [guess for guess in result.guesses if guess.startswith("questions: topic, urgent, stars")]
+    assert "write output: topic under examples:" in note
+    assert "# metric: question_mean" in result.text
+    single = [
+        {**row, "urgent": None if n == 7 else row["urgent"], "stars": n % 5} for n, row in enumerate(rows)
+    ]
+    other = load_task(write_starter(write_table(tmp_path / "b.jsonl", single), tmp_path / "b.yaml").task_file)
+    assert (other.questions, other.examples.output) == ((), "topic")
+    test = write_table(tmp_path / "test.csv", rows[:60])
+    assert load_task(write_starter(tmp_path / "rows.csv", tmp_path / "c.yaml", test).task_file).test

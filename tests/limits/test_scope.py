@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,11 @@ from rapidfuzz import fuzz
 from scipy.special import ndtr
 
 from etude.assistant import Assistant, load
+from etude.comparison.ladder_run import remove_scope
 from etude.comparison.scope_check import add_scope
 from etude.errors import InputError
 from etude.evaluate import AnswerLog, answer_in_batches
-from etude.limits.fit import fit_scope, read_generic_questions
+from etude.limits.fit import fit_scope, number_patterns, read_generic_questions
 from etude.limits.probe import read_probe
 from etude.limits.question_model import OWN, QuestionModel, count_features
 from etude.limits.scope import Scope
@@ -29,7 +31,7 @@ from etude.models.registry import Models
 from etude.stats.calibration import choose_floor
 from etude.suites.run import PACKS
 from etude.task import load_task
-from etude.task.definition import Limit
+from etude.task.definition import Handover, Limit
 from etude.types import Example, Message, ModelRef
 from small_task import write_task
 
@@ -40,13 +42,71 @@ LIMITS = (
     Limit("refused", "No.", ("Sink the boat of my rival.",)),
 )
 PLACES = ("Aberfoss", "Brinlow", "Corrie Bay", "Dunmouth", "Eastry", "Farholm")
-FORMS = ("When is high water at {}?", "low tide {} tomorrow", "How deep is the channel off {} on Friday?")
+OPENERS = (
+    "",
+    "Hello harbour,",
+    "Please look this up:",
+    "Our ketch waits.",
+    "Skipper here,",
+    "Quick question:",
+)
+ASKS = (
+    *("When is high water at {}?", "What time does the ebb set in off {}?", "low tide {} tomorrow"),
+    *("How deep is the channel near {} on Friday?", "Can a keel of two metres cross the bar of {} at dawn?"),
+    *(
+        "Is {} dry at springs?",
+        "Which way does the current run past {} after noon?",
+        "neaps at {}, how high?",
+    ),
+    *("Give me the tide table of {} for the weekend.", "Until when can we lie afloat in {}?"),
+    *("Does the flood carry us to {} before dark?", "I draw five feet. Is {} safe to enter now?"),
+    *("slack water {}", "How many hours are there between ebb and flood around {}?"),
+    *("Has the wind raised the sea level in {}?", "Will the sandbank off {} be covered by six?"),
+    *(
+        "Tell us the height of tide over the sill of {}.",
+        "Where does the stream turn first, here or near {}?",
+    ),
+    *("We leave {} on Sunday. Which tide should we take?", "Are there overfalls near {} with a strong ebb?"),
+    *("harbour gate of {}: opens when?", "What is the range of a spring tide in {}?"),
+    *(
+        "My ketch sits in the mud of {}. When does she float?",
+        "How late is the tide at {} compared with yours?",
+    ),
+)
+TEMPLATES = {
+    ("What is the status of order {}?", "Where is my order {}?", "When will order {} arrive?"): (
+        "Has my parcel been sent yet?",
+        "The shoes I got are too small. Can I swap them?",
+        "How long do refunds take?",
+        "My voucher code does not work.",
+    ),
+    ("Book leave for employee {} in May.", "How many days off does employee {} have left?"): (
+        "I'm sick today, what do I have to do?",
+        "Can I carry over holidays into next year?",
+        "Half a day on Christmas Eve, please.",
+        "Who has to approve my vacation?",
+    ),
+    ("What is the meter reading of customer {}?", "Send customer {} the last bill again."): (
+        "The lights went out in our whole street.",
+        "What does a kilowatt hour cost?",
+        "I cannot pay this month. Can I pay in two parts?",
+        "I'm moving out at the end of June.",
+    ),
+}
+"""Templates of a task's rows -> plain questions of its users."""
 
 
 def make_rows(num: int, seed: int) -> list[Example]:
     """Questions about tides, hardly any two alike."""
     rng = random.Random(seed)
-    texts = [f"{rng.choice(FORMS).format(rng.choice(PLACES))} ({rng.randrange(10**4)})" for _ in range(num)]
+    texts = [
+        f"{rng.choice(OPENERS)} {rng.choice(ASKS).format(rng.choice(PLACES))} ({rng.randrange(10**4)})".strip()
+        for _ in range(num)
+    ]
+    return to_rows(texts)
+
+
+def to_rows(texts: Iterable[str]) -> list[Example]:
     return [Example(text, (Message("user", text),), "At noon.") for text in texts]
 
 
@@ -69,6 +129,21 @@ def test_real_questions_pass_and_others_do_not() -> None:
     probed = ask(scope, *read_probe())
     assert sum(name is not None for name in probed) >= 0.85 * len(probed)
     assert "are turned away" in notes[0]
+
+
+@pytest.mark.parametrize("templates", TEMPLATES)
+def test_rows_of_few_templates_turn_away_no_question_in_other_words(templates: tuple[str, ...]) -> None:
+    rows = to_rows(templates[number % len(templates)].format(1000 + number) for number in range(60))
+    scope, notes = fit_scope(LIMITS, rows[:50], rows[50:], 0)
+    assert scope is not None
+    assert f"only {len(templates)} patterns" in notes[0]
+    assert set(ask(scope, *TEMPLATES[templates], *(row.text for row in rows))) == {None}
+
+
+@given(st.sampled_from(sum(TEMPLATES, ())), st.lists(st.integers(0, 10**9), min_size=1, max_size=9))
+def test_questions_that_differ_in_numbers_have_one_pattern(template: str, numbers: list[int]) -> None:
+    questions = [template.format(number) for number in numbers]
+    assert number_patterns([*questions, "Why is the sky blue?"]).tolist() == [0] * len(numbers) + [1]
 
 
 def test_a_limit_speaks_by_its_kind_and_the_first_for_all_others() -> None:
@@ -184,12 +259,21 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     run = SimpleNamespace(
         info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name
     )
-    task = SimpleNamespace(limits=LIMITS, seed=0)
+    task = SimpleNamespace(limits=LIMITS, seed=0, kind="answer")
     ladder_run = SimpleNamespace(task=task, split=SealedSplit(), run=run, on_event=lambda event: None)
-    fitted = {"prompt": Assistant("prompt", "answer", ModelRef("fake"))}
+    plain = Assistant("prompt", "answer", ModelRef("fake"))
+    unsure = replace(plain, handover=0.5)
+    fitted = {"prompt": plain, "unsure": unsure, "own": replace(unsure, handover_sentence="Ask Kim.")}
+    for name, assistant in fitted.items():
+        assistant.save(tmp_path / name)
     scoped = add_scope(ladder_run, fitted)  # type: ignore[arg-type]
-    assert scoped["prompt"].scope is not None
-    assert load(tmp_path / "prompt") == scoped["prompt"]
+    assert [assistant.handover_sentence for assistant in scoped.values()] == ["", LIMITS[1].say, "Ask Kim."]
+    for name, assistant in scoped.items():
+        assert assistant.scope is not None
+        assert load(tmp_path / name) == assistant
+        say = fitted[name].handover_sentence
+        without = remove_scope(assistant, SimpleNamespace(handover=Handover(0.1, say=say)))  # type: ignore[arg-type]
+        assert without == fitted[name]
 
 
 def test_few_rows_have_no_scope() -> None:

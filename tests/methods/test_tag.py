@@ -9,22 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tagging
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_encoder import tiny_encoder
 from test_sealed import filled, fitted_bytes
+from tokenizers import normalizers, pre_tokenizers
 
 from etude.assistant import load
+from etude.base.typed_json import from_json, to_json
 from etude.data.dataset import load_dataset
 from etude.data.splits import split
 from etude.errors import InputError
+from etude.index.build import DEFAULT_ENCODER
 from etude.methods import get_methods, leave_out_unfit
 from etude.methods.tag import compute_f1
 from etude.models.classical import load_predictor, save_classical
 from etude.models.gazetteer import Gazetteer
+from etude.models.local.tagger import Tagger
 from etude.models.registry import Models
 from etude.task import load_task
-from etude.text.answer_spans import AnswerShape, NestedListError, align, flatten
+from etude.text.answer_spans import WORD, AnswerShape, NestedListError, align, collect_values, flatten
 from etude.types import Example, Message
 from small_task import write_task
 
@@ -33,10 +39,6 @@ WORDS = st.sampled_from(["red", "blue", "tall", "Anna", "7", "x-ray", "New York"
 ANSWERS = st.fixed_dictionaries(
     {"name": WORDS, "extra": st.fixed_dictionaries({"tags": st.lists(WORDS, max_size=3)})}
 )
-
-
-def collect(answer: Any) -> dict[tuple[str, ...], list[str]]:
-    return {path: values for path, values, _ in flatten(answer) if values}
 
 
 @pytest.fixture
@@ -51,8 +53,8 @@ def encoder(tmp_path: Path) -> str:
 def test_an_answer_is_rebuilt_from_its_values(answers: list[dict[str, Any]]) -> None:
     shape = AnswerShape.fit(answers)
     for answer in answers:
-        assert shape.build(collect(answer)) == answer
-    assert AnswerShape.from_json(json.loads(json.dumps(shape.to_json()))) == shape
+        assert shape.build(collect_values(answer)) == answer
+    assert from_json(AnswerShape, json.loads(json.dumps(to_json(shape)))) == shape
 
 
 @pytest.mark.parametrize("absent", [{}, {"who": None}, {"who": ""}])
@@ -71,6 +73,42 @@ def test_values_of_the_text_are_found_apart_from_each_other(values: list[str]) -
     assert all(begin >= end for (begin, _), end in zip(spans[("v",)], ends, strict=False))
 
 
+@given(st.lists(WORDS, max_size=2), st.lists(WORDS, min_size=1, max_size=4))
+def test_values_are_where_the_reference_of_the_benchmark_labels_words(
+    others: list[str], values: list[str]
+) -> None:
+    text = ", then ".join([*others, *values])
+    words = [match.span() for match in WORD.finditer(text)]
+    spans = align(text, {("v",): values})[0][("v",)]
+    expected = ["O"] * len(words)
+    for begin, end in spans:
+        for number, (first, _) in enumerate(words):
+            if begin <= first < end:
+                expected[number] = "B-v" if first == begin else "I-v"
+    assert tagging.label_words(text, words, {"v": values}) == expected
+
+
+def create_tagger() -> Tagger:
+    return Tagger(tiny_encoder(), AnswerShape((), ()), (), torch.zeros(1, 32), torch.zeros(1), {})
+
+
+@pytest.mark.parametrize("name", ["Whitespace", "Metaspace"])
+def test_every_word_of_a_long_text_is_in_a_window_with_the_token_of_its_beginning(name: str) -> None:
+    tagger = create_tagger()
+    tagger.encoder.tokenizer.backend_tokenizer.pre_tokenizer = getattr(pre_tokenizers, name)()
+    words, windows = tagger.split_windows("who says growl here " * 100)
+    assert len(windows) > 1
+    assert {word for window in windows for word in window.words} == set(range(len(words)))
+    for window in windows:  # each word is one token
+        assert window.pieces == [*range(1, 1 + len(window.words))]
+
+
+def test_a_text_whose_words_have_no_tokens_has_no_values() -> None:
+    tagger = create_tagger()
+    tagger.encoder.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    assert tagger.extract(["\u200b", "", "who"]) == [({}, 0.0), ({}, 0.0), ({}, 0.0)]
+
+
 def test_a_longer_value_keeps_its_words() -> None:
     text = "breast cancer and cancer"
     spans, missing = align(text, {("d",): ["cancer", "breast cancer"]})
@@ -83,6 +121,12 @@ def test_values_that_are_not_in_the_text_are_reported() -> None:
     assert align("a cat in concatenate", {("a",): ["cat"]})[0] == {("a",): [(2, 5)]}
 
 
+def test_an_object_may_be_null_in_some_answers() -> None:
+    answers = [{"home": None}, {"home": {"town": "Rome"}}, {"home": None}]
+    shape = AnswerShape.fit(answers)
+    assert [shape.build(collect_values(answer)) for answer in answers] == answers
+
+
 def test_a_list_of_objects_is_refused_by_its_path() -> None:
     with pytest.raises(NestedListError, match="items"):
         list(flatten({"items": [{"a": 1}]}))
@@ -91,7 +135,7 @@ def test_a_list_of_objects_is_refused_by_its_path() -> None:
 def test_numbers_and_booleans_are_written_as_such() -> None:
     answers = [{"age": 7, "fees": [1200, 0.5], "fresh": True, "code": "7"}, {"age": None, "code": "08"}]
     shape = AnswerShape.fit(answers)
-    assert json.dumps(shape.build(collect(answers[0]))) == json.dumps(answers[0])
+    assert json.dumps(shape.build(collect_values(answers[0]))) == json.dumps(answers[0])
     assert align("costs 1,200 EUR", {("fees",): ["1200"]})[0] == {("fees",): [(6, 11)]}
     assert shape.build({("fees",): ["1,200"], ("code",): ["12"]})["fees"] == [1200]
 
@@ -168,10 +212,6 @@ def test_f1_counts_each_value_once() -> None:
 
 @pytest.mark.real
 def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> None:
-    import torch
-
-    from etude.index.build import DEFAULT_ENCODER
-    from etude.models.local.tagger import Tagger
     from etude.training.tagging import train_tagger
 
     draw = random.Random(0)
@@ -189,14 +229,19 @@ def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> 
     shape = AnswerShape.fit([answer for _, answer in train])
     size, num_tags = encoder.module.config.hidden_size, 1 + 2 * len(shape.fields)
     tagger = Tagger(encoder, shape, shape.fields, torch.zeros(num_tags, size), torch.zeros(num_tags), {})
-    gold = [collect(answer) for _, answer in dev]
+    gold = [collect_values(answer) for _, answer in dev]
     texts = [text for text, _ in dev]
 
     def score(now: Tagger) -> float:
         return compute_f1([values for values, _ in now.extract(texts)], gold, now.fields)
 
     train_tagger(
-        tagger, [text for text, _ in train], [collect(answer) for _, answer in train], 0, tmp_path, score
+        tagger,
+        [text for text, _ in train],
+        [collect_values(answer) for _, answer in train],
+        0,
+        tmp_path,
+        score,
     )
     assert score(tagger) > 0.95
     predictions = tagger.predict(texts)

@@ -20,6 +20,7 @@ from etude.index.build import embed_texts  # noqa: E402
 from etude.models.local.encoder import MAX_LISTS, MIN_REMEMBERED, Encoder, load_encoder  # noqa: E402
 from etude.models.registry import Models  # noqa: E402
 from etude.training.contrastive import ContrastiveConfig, _build_loss, tune_encoder  # noqa: E402
+from far_workers import FarWorkers  # noqa: E402
 
 ANIMALS = ("bear", "cat", "dog", "fox", "owl", "pig", "cow", "hen")
 NOISES = ("growl", "meow", "bark", "yelp", "hoot", "oink", "moo", "cluck")
@@ -148,6 +149,22 @@ def test_only_changed_passages_are_embedded_again(tmp_path: Path) -> None:
     with torch.no_grad():
         next(encoder.module.parameters()).add_(1)
     assert embed_texts(changed, encoder, file)[1] == 7, "other weights have other vectors"
+
+
+def test_workers_embed_the_chunks_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_encoder().save(tmp_path / "encoder")
+    encoder, workers = load_encoder(str(tmp_path / "encoder")), FarWorkers()
+    monkeypatch.setattr("etude.index.build.TEXTS_AT_ONCE", 3)
+    counts: list[tuple[int, int]] = []
+    here, _ = embed_texts(PASSAGES, encoder, tmp_path / "here", keep=True)
+    there, num = embed_texts(
+        PASSAGES, encoder, tmp_path / "there", True, lambda *pair: counts.append(pair), workers
+    )
+    np.testing.assert_array_equal(there, here)
+    assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
+    assert (num, counts) == (8, [(3, 8), (6, 8), (8, 8)])
+    assert len(workers.sent) == 4, "one message with the encoder's name, and three chunks"
+    assert len(workers.sent[0]) < 1_000, "weights are not sent"
 
 
 def test_wrong_passages_are_the_nearest_of_those_that_some_pair_asks_for() -> None:

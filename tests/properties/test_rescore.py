@@ -18,6 +18,7 @@ import rescore
 
 from etude.comparison import compare
 from etude.task.contract import Contract
+from question_task import make_question_rows, write_question_task
 from real_runs import LEAST, real_run
 from small_task import KINDS, THEMES, write_task
 
@@ -90,6 +91,15 @@ def test_prices_beside_a_prompt_model_are_reached_too() -> None:
     assert costs["prompt"]["price"] is None
     assert costs["fine_tune"]["price"] is not None
     check_rescored(run)
+
+
+def test_the_mean_of_several_questions_is_reached_again(tmp_path: Path) -> None:
+    task = write_question_task(tmp_path, make_question_rows(), "methods: [baseline, prompt, few_shot]\n")
+    run = compare(task).run
+    assert [part["name"] for part in run.info["metric"]["parts"]] == ["accuracy", "accuracy", "kappa"]
+    scores = {line["score"] for name in run.fitted_methods for line in run.read_predictions(name)}
+    assert len(scores) > 4, "some answers are right in part"
+    check_rescored(run.folder)
 
 
 @pytest.mark.real

@@ -19,6 +19,7 @@ from etude.base.pages import hash_source
 from etude.cli import main
 from etude.comparison import compare
 from etude.errors import InputError
+from etude.evaluate import AnswerLog
 from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.cases import SUITES, read_suite
@@ -265,7 +266,7 @@ def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
     asked: list[int] = []
     first = run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert asked
-    log = next((first.subject.folder / "answers").glob(f"{first.subject.base.fingerprint}-*"))
+    log = next((first.subject.folder.parent / "answers").glob(f"{first.subject.base.fingerprint}-*.jsonl"))
     cut = log.read_bytes()
     log.write_bytes(cut[: len(cut) // 2])  # what a kill leaves
     asked.clear()
@@ -276,6 +277,16 @@ def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:
     asked.clear()
     run_suites(task, quick=True, on_progress=lambda who, done, total, left: asked.append(done))
     assert not asked
+    whole = run_suites(task, on_progress=lambda who, done, total, left: asked.append(done))
+    quick_cases, whole_cases = (
+        {(each.case.input, each.case.after_passages, each.case.with_passages) for each in report.results}
+        for report in (first, whole)
+    )
+    assert (
+        min(asked) > len(quick_cases & whole_cases) > 10
+    )  # the questions of the quick test are not asked again
+    logged = [AnswerLog(path).num_requests for path in log.parent.glob(f"{log.name[:16]}-*.jsonl")]
+    assert sum(logged) == len(quick_cases | whole_cases)
 
 
 def test_the_users_own_suite_is_asked_and_its_phrases_are_used(tmp_path: Path) -> None:

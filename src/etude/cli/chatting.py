@@ -1,17 +1,32 @@
 """`etude chat`."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from etude.assistant import Assistant, PromptLimit, describe_doubt, load, stream_request
 from etude.cli import history, options
-from etude.errors import quote_value
+from etude.data.formats.tools import append_tools, format_tools, split_tools
+from etude.errors import InputError, Issue, quote_value
 from etude.models.registry import Models, get_title
 from etude.runs import find_run, recommended
 from etude.types import Message
 
 
-def chat(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
+def chat(
+    task: options.TaskPath,
+    method: options.MethodName = None,
+    run: options.RunName = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(
+            "--tools", help="JSON file with a list of functions that the model may call, as in OpenAI's API."
+        ),
+    ] = None,
+) -> None:
     """Talk to an assistant of a run. An empty line or Ctrl-D ends the chat."""
     # Only answers go to stdout.
     chosen = find_run(history.find_runs_folder(task), run)
@@ -21,6 +36,10 @@ def chat(task: options.TaskPath, method: options.MethodName = None, run: options
     # Classifiers and extractors get one message at a time.
     keeps_turns = assistant.kind in ("answer", "rewrite") and chosen.info.get("chats", True)
     note = "" if keeps_turns else " Each question is answered on its own, as in the examples."
+    if tools:
+        assistant = offer_tools(assistant, tools)
+    elif assistant.row_systems:
+        note += " The rows have their own system messages or functions; --tools FILE offers functions here."
     title = get_title(assistant.model.name)
     print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n", file=sys.stderr)
     if failed_gates := recommended.describe_failed_gates(chosen, name):
@@ -32,6 +51,17 @@ def chat(task: options.TaskPath, method: options.MethodName = None, run: options
         for dropped in conversation.add(question):
             print(f"Note: {dropped}.", file=sys.stderr)
         conversation.turns.append(Message("assistant", print_answer(assistant, conversation.turns, models)))
+
+
+def offer_tools(assistant: Assistant, file: Path) -> Assistant:
+    """Offer the functions of a file instead of those in the assistant's instructions. Raises InputError."""
+    try:
+        functions = format_tools(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        remedy = "write a list of functions, as in OpenAI's API"
+        raise InputError([Issue("--tools", f"not readable: {error}", str(file), remedy)]) from error
+    instructions, _ = split_tools(assistant.instructions)
+    return replace(assistant, instructions=append_tools(instructions, functions))
 
 
 @dataclass

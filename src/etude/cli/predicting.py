@@ -14,6 +14,7 @@ from etude.cli import options, printing
 from etude.index.build import build_index
 from etude.models.registry import Models
 from etude.task import load_task
+from etude.task.hub_rows import read_lock
 
 
 def _create_console(yes: bool = False) -> printing.RunConsole:
@@ -26,8 +27,9 @@ def _show_progress(console: printing.RunConsole, status: Status, text: str) -> N
         console.print_progress(text)
 
 
-def index(task: options.TaskPath) -> None:
-    """Fetch, read and embed the task's documents. Documents that have not changed are not embedded again."""
+def index(task: options.TaskPath, on: options.On = None) -> None:
+    """Download the task's rows from the Hub; fetch, read and embed its documents. What has not changed is not embedded
+    again."""
     console = _create_console()
     started: dict[str, float] = {}
     with console.exit_on_interrupt(printing.STOPPED), console.screen.status("Reading ...") as status:
@@ -39,7 +41,13 @@ def index(task: options.TaskPath) -> None:
                 text += f", {format_time(elapsed * (total - num_done) / num_done)} left"
             _show_progress(console, status, text)
 
-        result = build_index(load_task(task, needs_model=False), Models(), show_progress)
+        loaded = load_task(task, needs_model=False, downloads=True)
+        lock = read_lock(loaded.folder)
+        result = build_index(loaded, Models(), show_progress, on=on) if loaded.documents or not lock else None
+    for url, commit in lock.items():
+        typer.echo(f"{url}: commit {commit}.")
+    if result is None:
+        return
     for problem in result.problems:
         console.print_text(f"Note: {problem}.")
     embedded = f", {result.embedded:,} of them newly embedded by {result.encoder}" if result.encoder else ""

@@ -2,13 +2,13 @@
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from etude.assistant import Assistant
 from etude.base.files import read_json
-from etude.base.formatting import format_decimal, format_interval, format_percent, format_share
+from etude.base.formatting import format_decimal, format_percent, format_share
 from etude.data.dataset import Dataset
 from etude.evaluate import ScoredAnswer, get_unit
 from etude.index.build import load_task_encoder
@@ -16,7 +16,6 @@ from etude.index.passages import Passage
 from etude.index.search import Search
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
-from etude.stats import estimate
 from etude.stats.answer_confidence import AnswerConfidence, fit_confidence
 from etude.stats.calibration import choose_threshold, estimate_auroc, measure_overconfidence
 from etude.stats.recalibration import EDGE, Recalibration, choose_recalibration, fit_recalibration
@@ -34,7 +33,7 @@ _DIGEST_BYTES = 16
 def add_recalibration(
     assistant: Assistant, dev: Sequence[ScoredAnswer], seed: int
 ) -> tuple[Assistant, list[str]]:
-    """Return the assistant with a recalibration of its confidence if that helps on dev, and notes on both; of its
+    """Return the assistant with a recalibration of its confidence if that helps on dev, and notes on both; also of its
     confidence in each question, if there are several."""
     notes, recalibrations = [], {}
     for question in assistant.questions:
@@ -47,12 +46,12 @@ def add_recalibration(
         if recalibration:
             recalibrations[question.name] = recalibration
             notes.append(f"{question.name}: {note}")
-    if recalibrations:
-        return replace(assistant, question_recalibrations=recalibrations), notes
     recalibration, note = _recalibrate(
         dev, [row.answer for row in dev], [row.score.value == 1 for row in dev], seed
     )
-    return replace(assistant, recalibration=recalibration), [note] if note else []
+    if note:
+        notes.append(f"all questions together: {note}" if assistant.questions else note)
+    return replace(assistant, recalibration=recalibration, question_recalibrations=recalibrations), notes
 
 
 def _recalibrate(
@@ -178,9 +177,7 @@ def add_handover(
     scores, right = zip(*independent_rows.values(), strict=True)
     min_score = choose_threshold(scores, right, handover.wrong)
     promise = f"at most {format_share(handover.wrong)} of its answers are wrong"
-    to_person = next((limit.say for limit in task.limits if limit.name == "to_person"), "")
-    sentence = handover.say or (to_person if task.kind != "classify" else "")
-    assistant = replace(assistant, handover_sentence=sentence)
+    assistant = replace(assistant, handover_sentence=handover.say)
     rows = f"{len(independent_rows):,} dev rows" + (
         ", one of each group" if len(independent_rows) < len(scored_rows) else ""
     )
@@ -240,28 +237,3 @@ def find_cost_threshold(fitted: Recalibration, price: float, handover: float) ->
         return 0.0
     score = fitted.invert(1 - handover / price)
     return NEVER_SURE if score >= 1 - EDGE else score
-
-
-def describe_handover(
-    name: str, assistant: Assistant, rows: Sequence[ScoredAnswer], right: float = 1.0
-) -> Iterator[str]:
-    """Yield a note on how many test rows an assistant hands over, and its accuracy on the others; answers with a score
-    of at least `right` are right."""
-    if assistant.handover is None:
-        return
-    units = [get_unit(row.example) for row in rows]
-    scores = [float(row.score.value >= right) for row in rows]
-    answered = [index for index, row in enumerate(rows) if not row.answer.handed_over]
-    num_handed_over = len(rows) - len(answered)
-    if not answered:
-        yield f"{name} hands over all {num_handed_over:,} test rows"
-        return
-    accuracy = estimate([scores[index] for index in answered], [units[index] for index in answered])
-    num_wrong = sum(value < 1 for value in scores)
-    num_caught = sum(scores[index] < 1 for index, row in enumerate(rows) if row.answer.handed_over)
-    share, share_answered = num_handed_over / len(rows), len(answered) / len(rows)
-    yield (
-        f"{name} hands over {format_share(share)} of the test rows. On the other {format_share(share_answered)} it is "
-        f"right {format_share(accuracy.value)} of the time ({format_interval(accuracy)}, n = {accuracy.n:,}; all rows: "
-        f"{format_share(sum(scores) / len(rows))}). Of its {num_wrong:,} errors, {num_caught:,} are handed over"
-    )

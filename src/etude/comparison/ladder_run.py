@@ -18,7 +18,6 @@ from etude.comparison.handover import (
     add_cost_handover,
     add_handover,
     add_recalibration,
-    describe_handover,
     fit_training_search,
     rate_rows,
 )
@@ -89,9 +88,7 @@ class LadderRun:
             for method in methods:
                 if method.name in self.failures:
                     continue
-                # Limits are added only after the measurement. An attempt that was stopped later may have saved them.
-                folder = self.run.method_folder(method.name)
-                fitted[method.name] = replace(load(folder / "assistant"), scope=None)
+                fitted[method.name] = remove_scope(load(self.run.assistant_folder(method.name)), self.task)
                 self._note_speed(method.name)
         return fitted
 
@@ -198,19 +195,24 @@ class LadderRun:
         rest = [name for position, name in enumerate(names) if position not in beaten]
         return [method.name for method in self.methods if method.name in rest or method.name in pair]
 
+    def answers_whole_test(self, name: str) -> bool:
+        """Whether a method answers all test rows first, because this takes little of the budget."""
+        return self.timekeeper is None or self.timekeeper.measured.answers_whole_test(name)
+
     def count_expected_rows(self, contenders: Collection[str]) -> int:
         """Estimate how many test rows the contenders will answer in the time that is left."""
         total = len(self.split.test)
-        if self.timekeeper is None or all(self.is_cheap(name) for name in contenders):
+        if self.timekeeper is None:
             return total
         allotment = self.timekeeper.measured
-        cheap = allotment.work.count_test_seconds(allotment.cheap, total)
-        return allotment.count_test_rows(contenders, self.timekeeper.left - cheap)
+        fast = [name for name in allotment.work.methods if allotment.answers_whole_test(name)]
+        fast_seconds = allotment.work.count_test_seconds(fast, total)
+        return allotment.count_test_rows(contenders, self.timekeeper.left - fast_seconds)
 
     def answer_test(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
 
-        Cheap methods answer all rows, and methods that are clearly worse on dev a few rows. Then the others take turns,
+        Fast methods answer all rows, and methods that are clearly worse on dev a few rows. Then the others take turns,
         one block each, while there is time. Only the clock limits the number of rows, never an answer.
         """
         scored: dict[str, list[ScoredAnswer]] = {}
@@ -218,35 +220,44 @@ class LadderRun:
         for name, assistant in fitted.items():
             rows = self.test_rows
             if self.timekeeper and not self.is_cheap(name):
-                if name in contenders:
+                if name not in contenders:
+                    rows = self._select_rows(0, self.timekeeper.measured.count_beaten_rows(name))
+                elif not self.answers_whole_test(name):
                     racing[name] = assistant
                     continue
-                rows = self._select_rows(0, self.timekeeper.measured.count_beaten_rows(name))
             with self.continue_without(name):
                 scored[name] = self.answer_rows(assistant, rows, name, self.work_folder(name))
                 self._write_test(name, assistant, scored[name])
-        begin, is_over = 0, False
+        begin, end, is_over = 0, self._count_first_block(racing), False
         while racing and begin < len(self.test_rows) and not is_over:
-            started, block = self._read_clock(), self._select_rows(begin, begin + BLOCK_ROWS)
+            started, block = self._read_clock(), self._select_rows(begin, end)
             for name, assistant in list(racing.items()):
                 with self.continue_without(name):
                     answers = self.answer_rows(assistant, block, name, self.work_folder(name))
                     scored[name] = [*scored.get(name, ()), *answers]
                 if name in self.failures:
                     del racing[name]
-            begin += BLOCK_ROWS
+            begin, end = end, end + BLOCK_ROWS
             # The next round takes about as long as this one; rows that an earlier attempt answered take no time.
             now = self._read_clock()
             is_late = self.timekeeper is not None and 2 * now - started > self.timekeeper.deadline
-            is_over = is_late and not all(self._has_answered(*item, begin) for item in racing.items())
+            is_over = is_late and not all(self._has_answered(*item, begin, end) for item in racing.items())
         for name, assistant in racing.items():
             self._write_test(name, assistant, scored[name])
         answered = {name: len(rows) for name, rows in scored.items() if name not in self.failures}
         self.run.update(test_answered=answered)
 
-    def _has_answered(self, name: str, assistant: Assistant, begin: int) -> bool:
-        """Whether an earlier attempt has answered the block that begins here."""
-        block = self._select_rows(begin, begin + BLOCK_ROWS)
+    def _count_first_block(self, names: Collection[str]) -> int:
+        """Count the rows of the first block: fewer than of the others if time is short. A resumed run keeps the
+        number, so that it reuses the answers."""
+        if self.timekeeper and not self.run.info.get("first_block"):
+            rows = self.timekeeper.measured.count_test_rows(names, self.timekeeper.left)
+            self.run.update(first_block=min(BLOCK_ROWS, rows))
+        return self.run.info.get("first_block") or BLOCK_ROWS
+
+    def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
+        """Whether an earlier attempt has answered this block."""
+        block = self._select_rows(begin, end)
         log = open_answer_log(self.work_folder(name), assistant, block)
         return log.num_requests == len(block) * assistant.samples
 
@@ -260,8 +271,6 @@ class LadderRun:
     def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
         self._write_predictions(name, "test", scored)
         self._add_notes(name, describe_dropped_context(assistant, "test", scored))
-        right = self.task.handover.right if self.task.handover else 1.0
-        self._add_notes(name, describe_handover(name, assistant, scored, right))
         self.report_side(name, "test", scored, sum(row.answer.seconds for row in scored))
 
     @property
@@ -403,6 +412,10 @@ class LadderRun:
             assistant, promise_notes = add_handover(assistant, self.task, rated)
             rated = [replace(row, answer=assistant.hand_over(row.answer)) for row in rated]
             return assistant, rated, [*notes, *promise_notes]
+        if hands_over and all(row.answer.confidence is None for row in dev):
+            notes.append(
+                "hands over nothing, because its answers have no probability; nothing is promised for it"
+            )
         rated = rate_rows(assistant, dev, self.models)
         assistant, promise_notes = add_handover(assistant, self.task, rated)
         assistant, cost_notes = add_cost_handover(assistant, costs, rated)
@@ -496,6 +509,13 @@ class LadderRun:
         other_lines = [line for line in self.run.read_predictions(name) if line["side"] != side]
         lines = [build_prediction(side, row) for row in rows]
         write_lines(self.run.method_folder(name) / "predictions.jsonl", [*other_lines, *lines])
+
+
+def remove_scope(assistant: Assistant, task: Task) -> Assistant:
+    """Return the assistant without limits, which are added only after the measurement. An earlier attempt may have
+    saved it with them, and with their sentence for answers that are handed over."""
+    say = task.handover.say if task.handover and assistant.handover_sentence else ""
+    return replace(assistant, scope=None, handover_sentence=say)
 
 
 def _stands_alone(method: Method) -> bool:

@@ -66,7 +66,7 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
         return
     (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
     share = stats.measure_disagreement(tuned, untuned)
-    if ladder_run.is_cheap(pair["tuned"]) and ladder_run.is_cheap(pair["untuned"]):
+    if all(ladder_run.answers_whole_test(pair[side]) for side in ("tuned", "untuned")):
         rows = ladder_run.test_rows
     num_rows, num_units = len(rows), len({get_unit(example) for example in rows})
     smallest = (

@@ -24,10 +24,9 @@ without a language model."""
 TEST_TIME_SHARE = 0.2
 """Share of the other methods' time that is reserved for the test."""
 TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 2.0
-"""Weights when time is shared: of training a language model, and of training the search. A prompt has weight 1."""
+"""Weights when time is shared: of training a model, and of training the search. A prompt has weight 1."""
 BLOCK_ROWS = 50
-"""Test rows that a method answers before it is the next method's turn. The plan reserves time for one block of each
-method."""
+"""Test rows that a method answers before it is the next method's turn."""
 MIN_DEV, MIN_TRAIN = FIRST_BLOCK, 100
 """The smallest useful share: one candidate on this many dev rows, and one epoch on this many training rows."""
 ENOUGH_DEV = 50
@@ -71,7 +70,7 @@ class MethodWork:
     @property
     def weight(self) -> float:
         """Its weight when time is shared."""
-        return (TUNED_WEIGHT if self.has_epochs else 1.0) + (SEARCH_WEIGHT if self.search else 0.0)
+        return (TUNED_WEIGHT if self.training else 1.0) + (SEARCH_WEIGHT if self.search else 0.0)
 
 
 @dataclass(frozen=True)
@@ -134,10 +133,25 @@ class Workload:
         """Seconds of a method that is not cut."""
         return self.count_fit_seconds(name, FULL_EFFORT) + self.count_test_seconds([name], self.test)
 
-    def count_least_seconds(self, name: str) -> float:
+    def answers_fast(self, name: str, budget: float) -> bool:
+        """Whether answering all test rows takes little of the budget, however the training is cut."""
+        return self.count_test_seconds([name], self.test) <= CHEAP_SHARE * budget
+
+    def count_least_seconds(self, name: str, budget: float) -> float:
         """Seconds of a method with the smallest useful share, its test included."""
         (*_, least) = iter_efforts(self, name)
-        return self.count_fit_seconds(name, least) + self.count_test_seconds([name], BLOCK_ROWS)
+        test_rows = self.count_least_rows(name, budget)
+        return self.count_fit_seconds(name, least) + self.count_test_seconds([name], test_rows)
+
+    def count_least_rows(self, name: str, budget: float) -> int:
+        """Test rows that are reserved for a method: all if it answers fast, else what shows how much worse it is."""
+        return self.test if self.answers_fast(name, budget) else self.count_beaten_rows(name, budget)
+
+    def count_beaten_rows(self, name: str, budget: float) -> int:
+        """Count the test rows of a method that is clearly worse on dev, by the time that they take."""
+        seconds = self.methods[name].row_seconds
+        rows = int(BEATEN_SHARE * budget / seconds) if seconds > 0 else BLOCK_ROWS
+        return min(self.test, BLOCK_ROWS, max(MIN_BEATEN_ROWS, rows))
 
     def find_cheap(self, budget: float | None) -> tuple[str, ...]:
         """Find the methods that are never cut: those that need little of the budget; without a budget, all."""
@@ -265,23 +279,32 @@ class Allotment:
         seconds_for_cuttable = self.budget - sum(work.count_whole_seconds(name) for name in self.cheap)
         least = sum(
             work.methods[name].row_seconds
-            * (self.count_beaten_rows(name) if name in self.beaten else BLOCK_ROWS)
+            * (
+                self.count_beaten_rows(name)
+                if name in self.beaten
+                else work.count_least_rows(name, self.budget)
+            )
             for name in cuttable
         )
         share = max(least, TEST_TIME_SHARE * seconds_for_cuttable)
         return cheap_test + min(share, work.count_test_seconds(cuttable, work.test))
 
+    def answers_whole_test(self, name: str) -> bool:
+        """Whether a method answers all test rows, because this takes little of the budget."""
+        return name in self.cheap or self.work.answers_fast(name, self.budget)
+
     def count_beaten_rows(self, name: str) -> int:
-        """Count the test rows of a method that is clearly worse on dev, by the time that they take."""
-        seconds = self.work.methods[name].row_seconds
-        rows = int(BEATEN_SHARE * self.budget / seconds) if seconds > 0 else BLOCK_ROWS
-        return min(self.work.test, BLOCK_ROWS, max(MIN_BEATEN_ROWS, rows))
+        """Count the test rows of a method that is clearly worse on dev."""
+        return self.work.count_beaten_rows(name, self.budget)
 
     def count_test_rows(self, names: Collection[str], left: float) -> int:
-        """Count the test rows, in whole blocks, that these methods can answer in `left` seconds; at least one block."""
-        seconds = self.work.count_test_seconds([name for name in names if name not in self.cheap], 1)
-        rows = self.work.test if seconds <= 0 else BLOCK_ROWS * int(left / (BLOCK_ROWS * seconds))
-        return min(self.work.test, max(BLOCK_ROWS, rows))
+        """Count the test rows that the slow ones of these methods can answer in `left` seconds: whole blocks, or a
+        shorter first block of at least `MIN_BEATEN_ROWS`. `left` is without the time of the other methods."""
+        slow = [name for name in names if not self.answers_whole_test(name)]
+        seconds = self.work.count_test_seconds(slow, 1)
+        rows = self.work.test if seconds <= 0 else min(self.work.test, int(max(0.0, left) / seconds + 1e-9))
+        whole_blocks = rows if rows == self.work.test else rows - rows % BLOCK_ROWS
+        return whole_blocks or min(self.work.test, max(MIN_BEATEN_ROWS, rows))
 
 
 @dataclass(frozen=True)
@@ -343,9 +366,10 @@ def make_plan(work: Workload, budget: float | None) -> Plan:
             efforts[name] = allotment.choose_effort(name, to_come, left, efforts)
         seconds[name] = work.count_fit_seconds(name, efforts[name])
         left -= seconds[name]
-    seconds_for_cuttable = left - evidence - work.count_test_seconds(cheap, work.test)
-    rows = work.test if budget is None else allotment.count_test_rows(names, seconds_for_cuttable)
-    cuttable = [name for name in names if name not in cheap]
+    fast = [name for name in names if allotment.answers_whole_test(name)]
+    fast_seconds = work.count_test_seconds(fast, work.test)
+    rows = work.test if budget is None else allotment.count_test_rows(names, left - evidence - fast_seconds)
+    slow = [name for name in names if name not in fast]
     training = {name: work.count_training_seconds(name, efforts[name]) for name in names}
     training = {name: value for name, value in training.items() if value}
     for name, method in work.methods.items():
@@ -356,7 +380,7 @@ def make_plan(work: Workload, budget: float | None) -> Plan:
         efforts,
         seconds,
         rows,
-        work.count_test_seconds(cheap, work.test) + work.count_test_seconds(cuttable, rows),
+        fast_seconds + work.count_test_seconds(slow, rows),
         cheap,
         training,
         {name: full.count_training_seconds(name, FULL_EFFORT) for name in names if name in training},
@@ -379,7 +403,7 @@ def drop_methods(work: Workload, budget: float) -> Plan:
         if not cuttable:
             break
         untuned = [name for name in cuttable if not rest.methods[name].training]
-        left_out.append(max(untuned or cuttable, key=rest.count_least_seconds))
+        left_out.append(max(untuned or cuttable, key=lambda name: rest.count_least_seconds(name, budget)))
         plan = make_plan(work.without(left_out), budget)
     return replace(plan, left_out=tuple(left_out))
 
@@ -388,7 +412,7 @@ def count_least_seconds(work: Workload, budget: float) -> float:
     """Count the seconds that the smallest useful shares of all methods take; cheap methods are counted in full."""
     cheap = work.find_cheap(budget)
     return math.fsum(
-        work.count_whole_seconds(name) if name in cheap else work.count_least_seconds(name)
+        work.count_whole_seconds(name) if name in cheap else work.count_least_seconds(name, budget)
         for name in work.methods
     )
 

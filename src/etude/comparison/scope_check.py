@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from etude.assistant import Assistant
+from etude.assistant import Assistant, load
 from etude.base.formatting import format_interval, format_share
 from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import AnswerLog, answer_in_batches, get_unit
@@ -17,22 +17,28 @@ PROBED_KINDS = ("classify", "answer")  # The inputs of the other kinds are texts
 
 
 def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[str, Assistant]:
-    """Fit the scope of the task's `limits:` on train and dev, and save it with every assistant.
+    """Fit the scope of the task's `limits:` on train and dev, and save it with every assistant. A text that is handed
+    over is replaced by the sentence of `to_person`, unless `handover:` has its own.
 
-    The ladder is measured without the scope, so limits do not change the comparison. Without limits nothing changes.
+    The ladder is measured without the scope, so limits do not change the comparison.
     """
-    task, split = ladder_run.task, ladder_run.split
-    if not task.limits:
-        return dict(fitted)
-    from etude.limits.fit import fit_scope
+    task, split, scope = ladder_run.task, ladder_run.split, None
+    if task.limits:
+        from etude.limits.fit import fit_scope
 
-    scope, notes = fit_scope(task.limits, split.train.examples, split.dev.examples, task.seed)
-    for note in notes:
-        ladder_run.on_event(NoteEvent(f"Note: {note}.", detail=True))
-    ladder_run.run.update(notes=[*ladder_run.run.info["notes"], *(f"{note}." for note in notes)])
-    scoped = {name: replace(assistant, scope=scope) for name, assistant in fitted.items()}
-    for name, assistant in scoped.items():
-        assistant.save(ladder_run.run.assistant_folder(name))
+        scope, notes = fit_scope(task.limits, split.train.examples, split.dev.examples, task.seed)
+        for note in notes:
+            ladder_run.on_event(NoteEvent(f"Note: {note}."))
+        ladder_run.run.update(notes=[*ladder_run.run.info["notes"], *(f"{note}." for note in notes)])
+    to_person = next((limit.say for limit in task.limits if limit.name == "to_person"), "")
+    scoped = {}
+    for name, assistant in fitted.items():
+        say = assistant.handover_sentence
+        if task.kind != "classify" and assistant.handover is not None:
+            say = say or to_person
+        scoped[name] = replace(assistant, scope=scope, handover_sentence=say)
+        if scoped[name] != load(folder := ladder_run.run.assistant_folder(name)):
+            scoped[name].save(folder)
     return scoped
 
 

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etude.base.files import atomic_file
+from etude.cluster import THIS_PROCESS, Workers, open_workers
 from etude.errors import InputError, Issue, MissingExtraError, ModelError, RunError
 from etude.index.documents import read_passages
 from etude.index.fetch import PAUSE, fetch_documents
@@ -46,9 +48,15 @@ class IndexSummary:
 
 
 def build_index(
-    task: Task, models: Models, on_progress: Progress = lambda stage, done, total: None, pause: float = PAUSE
+    task: Task,
+    models: Models,
+    on_progress: Progress = lambda stage, done, total: None,
+    pause: float = PAUSE,
+    on: str | None = None,
 ) -> IndexSummary:
     """Fetch, read, split and embed the task's documents. All later steps use the saved results.
+
+    `on` (default: the task's `where`) is local, or a Ray cluster whose workers embed TEXTS_AT_ONCE passages at a time.
 
     Raises InputError for a task without documents, and with every document that cannot be read.
     """
@@ -66,13 +74,15 @@ def build_index(
     encoder = load_task_encoder(task, models, problems)
     num_embedded = 0
     if encoder is not None:
-        _, num_embedded = embed_texts(
-            [passage.text for passage in passages],
-            encoder,
-            vectors_path(task),
-            keep=True,
-            on_text=lambda *counts: on_progress("embedded", *counts),
-        )
+        with open_workers(on or task.where) as workers:
+            _, num_embedded = embed_texts(
+                [passage.text for passage in passages],
+                encoder,
+                vectors_path(task),
+                keep=True,
+                on_text=lambda *counts: on_progress("embedded", *counts),
+                workers=workers,
+            )
     return IndexSummary(
         documents=len({passage.file for passage in passages}),
         passages=len(passages),
@@ -107,28 +117,44 @@ def embed_texts(
     file: Path,
     keep: bool = False,
     on_text: Callable[[int, int], None] = lambda done, total: None,
+    workers: Workers = THIS_PROCESS,
 ) -> tuple[Vectors, int]:
     """Return one row for each text, and how many texts were embedded; vectors in `file` are reused.
 
     With `keep`, the file has exactly these texts afterwards. A file of another encoder counts as empty. `on_text` gets
-    the number of embedded texts and the number to embed.
+    the number of embedded texts and the number to embed. `workers` in other processes load a published encoder by name.
     """
     digests = list(map(_hash_text, texts))
     vectors = _read_vectors(file, encoder)
     num_saved = len(vectors)
     missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in vectors}
-    for start in range(0, len(missing), TEXTS_AT_ONCE):
-        chunk = dict(list(missing.items())[start : start + TEXTS_AT_ONCE])
+    # The same chunks on all workers, because the rounding of a vector depends on the texts that are embedded with it.
+    chunks = [list(missing)[start : start + TEXTS_AT_ONCE] for start in range(0, len(missing), TEXTS_AT_ONCE)]
+    num_done = 0
 
-        def report_progress(done: int, _: int, start: int = start) -> None:
-            on_text(start + done, len(missing))
+    def embed_here(chunk: Sequence[str]) -> Vectors:
+        return encoder.embed(chunk, lambda done, _: on_text(num_done + done, len(missing)))
 
-        vectors |= dict(zip(chunk, encoder.embed(list(chunk.values()), report_progress), strict=True))
-        if keep and start + TEXTS_AT_ONCE < len(missing):
+    parts = ([missing[digest] for digest in chunk] for chunk in chunks)
+    embedded = workers.map(_embed_there, parts, encoder.name) if workers.is_remote else map(embed_here, parts)
+    for chunk, chunk_vectors in zip(chunks, embedded, strict=True):
+        vectors |= dict(zip(chunk, chunk_vectors, strict=True))
+        num_done += len(chunk)
+        on_text(num_done, len(missing))
+        if keep and num_done < len(missing):
             _write_vectors(file, encoder, vectors)
     if keep and (missing or num_saved > len(set(digests))):
         _write_vectors(file, encoder, {digest: vectors[digest] for digest in digests})
     return np.stack([vectors[digest] for digest in digests]), len(missing)
+
+
+def _embed_there(texts: Sequence[str], encoder: str) -> Vectors:
+    return _load_once(encoder).embed(texts)
+
+
+@lru_cache(maxsize=1)
+def _load_once(encoder: str) -> "Encoder":
+    return Models().load_encoder(encoder)
 
 
 def count_missing(texts: Sequence[str], encoder: "Encoder", file: Path) -> int:

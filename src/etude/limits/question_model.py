@@ -48,9 +48,14 @@ class QuestionModel:
 
     @classmethod
     def fit(
-        cls, counts: Sequence[csr_matrix], names: Sequence[str], weights: Sequence[float]
+        cls,
+        counts: Sequence[csr_matrix],
+        names: Sequence[str],
+        weights: Sequence[float],
+        tolerance: float = 1e-3,
     ) -> QuestionModel:
-        """Fit on the features of texts (`count_features`) with their classes and weights.
+        """Fit on the features of texts (`count_features`) with their classes and weights, until the gradient is within
+        the tolerance.
 
         Own questions weigh as much as all others together, and each limit as much as another.
         """
@@ -63,7 +68,7 @@ class QuestionModel:
         row_weights[name_of == OWN] *= len(others) / row_weights[name_of == OWN].sum()
         row_weights *= len(names) / row_weights.sum()
         used = np.unique(features.indices)
-        model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, tol=1e-3)
+        model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, tol=tolerance)
         model.fit(features[:, used], names, sample_weight=row_weights)
         coefficients, intercepts = np.zeros((len(model.classes_), 2 * NUM_FEATURES)), model.intercept_
         if len(model.classes_) == 2:  # scikit-learn stores one row for both classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from etude.index.build import DEFAULT_ENCODER, load_task_encoder
@@ -68,13 +68,7 @@ class FineTuneEncoder(EncoderMethod):
         # Training makes the probabilities over-confident; the temperature corrects them on dev.
         tuned = tuned.calibrate(dev_texts, dev_labels)
         save_classical(tuned, context.folder / self.weights)
-        return {
-            "rows": len(texts),
-            "epochs": len(result.scores) - 1,
-            "best_epoch": result.best_epoch,
-            "scores": list(result.scores),
-            "seconds": result.seconds,
-        }
+        return {**asdict(result), "rows": len(texts), "epochs": len(result.scores) - 1}
 
 
 METHOD = FineTuneEncoder()

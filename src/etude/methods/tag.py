@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from etude.base.formatting import format_count
@@ -71,10 +72,12 @@ class Tag(EncoderMethod):
 
         def time_all() -> list[float]:
             started = time.perf_counter()
-            tagger = _build_tagger(task, _count_values(texts, answers), models)
+            tagger, _ = _build_tagger(task, texts, answers, models)
             fit_seconds = time.perf_counter() - started
-            values = [collect_values(answer) for answer in answers]
-            return [fit_seconds / len(train), *measure_tagger_step(tagger, texts, values)]
+            return [
+                fit_seconds / len(train),
+                *measure_tagger_step(tagger, texts, [*map(collect_values, answers)]),
+            ]
 
         subject = ("a step", self.name, task.encoder or DEFAULT_ENCODER, texts, [row.output for row in train])
         head, step, windows = measure_once(subject, time_all)
@@ -89,37 +92,22 @@ class Tag(EncoderMethod):
 
         started = time.perf_counter()
         texts, answers = _parse(rows)
-        counts = _count_values(texts, answers)
-        tagger = _build_tagger(task, counts, context.models)
-        tagger.classified, notes = _fit_classifiers(task, texts, answers, counts, context.models)
+        tagger, notes = _build_tagger(task, texts, answers, context.models)
         if num_skipped := len(rows) - len(texts):
             notes.append(
                 f"{format_count(num_skipped, 'row')} skipped, because the answer is not a JSON object"
             )
         dev_texts, dev_answers = _parse(context.dev_sample(dev).examples)
-        gold = [collect_values(answer) for answer in dev_answers]
+        gold = [*map(collect_values, dev_answers)]
 
         def measure_f1(now: Tagger) -> float:
             return compute_f1([values for values, _ in now.extract(dev_texts)], gold, now.fields)
 
-        result = train_tagger(
-            tagger,
-            texts,
-            [collect_values(answer) for answer in answers],
-            context.seed,
-            context.folder / "epochs",
-            measure_f1,
-            context.log,
-        )
+        values, folder = [*map(collect_values, answers)], context.folder / "epochs"
+        result = train_tagger(tagger, texts, values, context.seed, folder, measure_f1, context.log)
         save_classical(tagger, context.folder / self.weights)
-        return {
-            "rows": len(texts),
-            "epochs": len(result.scores) - 1,
-            "best_epoch": result.best_epoch,
-            "scores": list(result.scores),
-            "seconds": time.perf_counter() - started,
-            "notes": notes,
-        }
+        counts = {"rows": len(texts), "epochs": len(result.scores) - 1}
+        return {**asdict(result), **counts, "seconds": time.perf_counter() - started, "notes": notes}
 
 
 METHOD = Tag()
@@ -139,8 +127,8 @@ class ValueCounts:
         """The fields with enough values in the texts."""
         return tuple(
             path
-            for path, total in self.totals.items()
-            if total - self.absent[path] >= MIN_PRESENT * total > 0
+            for path in self.shape.fields
+            if self.totals[path] - self.absent[path] >= MIN_PRESENT * self.totals[path] > 0
         )
 
 
@@ -149,36 +137,37 @@ def _parse(rows: Sequence[Example]) -> tuple[list[str], list[Any]]:
 
 
 def _count_values(texts: Sequence[str], answers: Sequence[Any]) -> ValueCounts:
-    shape = AnswerShape.fit(answers)
-    totals, absent = dict.fromkeys(shape.fields, 0), dict.fromkeys(shape.fields, 0)
+    totals, absent = Counter[Field](), Counter[Field]()
     for text, answer in zip(texts, answers, strict=True):
         values = collect_values(answer)
-        for path, items in values.items():
-            totals[path] += len(items)
-        for path, items in align(text, values)[1].items():
-            absent[path] += len(items)
-    return ValueCounts(shape, totals, absent)
+        for counts, lists in ((totals, values), (absent, align(text, values)[1])):
+            counts.update({path: len(items) for path, items in lists.items()})
+    return ValueCounts(AnswerShape.fit(answers), totals, absent)
 
 
-def _build_tagger(task: Task, counts: ValueCounts, models: Models) -> Tagger:
-    """Build an untrained tagger for the fields whose values are in the texts."""
+def _build_tagger(
+    task: Task, texts: Sequence[str], answers: Sequence[Any], models: Models
+) -> tuple[Tagger, list[str]]:
+    """Build an untrained tagger for the fields whose values are in the texts, with fitted classifiers for others.
+    Return also notes on values that neither can give."""
     import torch
 
     from etude.models.local.tagger import Tagger
 
+    counts = _count_values(texts, answers)
+    classified, notes = _fit_classifiers(task, texts, answers, counts, models)
     encoder = models.load_encoder(task.encoder or DEFAULT_ENCODER)
     size, device = encoder.module.config.hidden_size, encoder.module.device
     num_tags = 1 + 2 * len(counts.tagged)
     weight, bias = torch.zeros(num_tags, size, device=device), torch.zeros(num_tags, device=device)
-    return Tagger(encoder, counts.shape, counts.tagged, weight, bias, {})
+    return Tagger(encoder, counts.shape, counts.tagged, weight, bias, classified), notes
 
 
 def _fit_classifiers(
     task: Task, texts: Sequence[str], answers: Sequence[Any], counts: ValueCounts, models: Models
 ) -> tuple[dict[Field, Predictor], list[str]]:
-    """Fit a classifier for each field that is not tagged and has few distinct values. Return also notes on values that
-    neither the tagger nor a classifier can give."""
-    from etude.models.classical import Constant, Linear
+    """Fit a classifier for each field that is not tagged and has few distinct values."""
+    from etude.models.classical import Linear
 
     classified: dict[Field, Predictor] = {}
     notes: list[str] = []
@@ -188,15 +177,11 @@ def _fit_classifiers(
             if num_absent:
                 notes.append(f"{name}: {num_absent:,} of {total:,} training values are not in the text")
             continue
-        labels = [
-            json.dumps(values) if (values := collect_values(answer).get(path)) else "" for answer in answers
-        ]
-        num_labels = len(set(labels))
-        if num_labels > MAX_CLASSES:
+        value_lists = [collect_values(answer).get(path) for answer in answers]
+        labels = [json.dumps(values) if values else "" for values in value_lists]
+        if (num_labels := len(set(labels))) > MAX_CLASSES:
             reason = f"it has {num_labels:,} distinct values, and most are not in the texts"
             notes.append(f"{name}: tag leaves this field out, because {reason}")
-        elif num_labels == 1:
-            classified[path] = Constant.fit(labels)
         else:
             encoder = models.load_shared_encoder(task.encoder or DEFAULT_ENCODER)
             classified[path] = Linear.fit(texts, labels, task.seed, encoder=encoder)
@@ -206,13 +191,14 @@ def _fit_classifiers(
 def compute_f1(answers: Sequence[Values], gold: Sequence[Values], fields: Sequence[Field]) -> float:
     """Compute F1 over all values of the fields; each value of an answer is matched with one equal value of the right
     answer."""
-    num_right = num_given = num_wanted = 0
-    for given, wanted in zip(answers, gold, strict=True):
-        for path in fields:
-            rest = list(wanted.get(path, ()))
-            num_given, num_wanted = num_given + len(given.get(path, ())), num_wanted + len(rest)
-            for value in given.get(path, ()):
-                if value in rest:
-                    rest.remove(value)
-                    num_right += 1
-    return 2 * num_right / (num_given + num_wanted) if num_given + num_wanted else 1.0
+    answered, right = (
+        Counter(
+            (row, path, value)
+            for row, values in enumerate(rows)
+            for path in fields
+            for value in values.get(path, ())
+        )
+        for rows in (answers, gold)
+    )
+    num_values = answered.total() + right.total()
+    return 2 * (answered & right).total() / num_values if num_values else 1.0

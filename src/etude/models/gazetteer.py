@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from etude.base.typed_json import from_json, to_json
 from etude.models.registry import Models
 from etude.text.answer_spans import WORD, AnswerShape, Field, Values, align, collect_values
 
@@ -81,28 +82,26 @@ class Gazetteer:
         from etude.models.classical import write_header
 
         entries = [[words, path, precision] for words, (path, precision) in self.entries.items()]
-        constants = [[path, values] for path, values in self.constants.items()]
-        write_header(folder, "gazetteer", shape=self.shape.to_json(), entries=entries, constants=constants)
+        constants = [*self.constants.items()]
+        write_header(folder, "gazetteer", shape=to_json(self.shape), entries=entries, constants=constants)
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> Gazetteer:
         """Read what `save` wrote."""
         entries = {tuple(words): (tuple(path), precision) for words, path, precision in header["entries"]}
         constants = {tuple(path): values for path, values in header["constants"]}
-        return cls(AnswerShape.from_json(header["shape"]), entries, constants)
+        return cls(from_json(AnswerShape, header["shape"]), entries, constants)
 
 
 def _count_occurrences(texts: Sequence[str], values: Collection[Words]) -> Counter[Words]:
-    longest, occurrences = max(map(len, values), default=0), Counter[Words]()
-    for text in texts:
-        words = _split_words(text)
-        ranges = (
-            (start, end) for start in range(len(words)) for end in range(start + 1, start + longest + 1)
-        )
-        occurrences.update(
-            words[start:end] for start, end in ranges if end <= len(words) and words[start:end] in values
-        )
-    return occurrences
+    longest = max(map(len, values), default=0)
+    return Counter(
+        part
+        for words in map(_split_words, texts)
+        for start in range(len(words))
+        for end in range(start + 1, min(start + longest, len(words)) + 1)
+        if (part := words[start:end]) in values
+    )
 
 
 def _split_words(text: str) -> Words:

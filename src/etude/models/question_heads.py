@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -49,14 +49,14 @@ class QuestionHeads(Linear):
         """Return for each question the columns of its margins, and what training compares them with."""
         return [
             (columns, head.encode_labels(select_answers(outputs, name)))
-            for name, head, columns in self._list_columns(_count_margins)
+            for name, head, columns in self._list_columns("intercepts")
         ]
 
     def calibrate_margins(self, margins: NDArray[np.float32], outputs: Sequence[str]) -> QuestionHeads:
         """Calibrate each question by itself."""
         heads = {
             name: head.calibrate_margins(margins[:, columns], select_answers(outputs, name))
-            for name, head, columns in self._list_columns(_count_margins)
+            for name, head, columns in self._list_columns("intercepts")
         }
         return replace(self, heads=heads)
 
@@ -68,12 +68,12 @@ class QuestionHeads(Linear):
 
     def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convert margins to the log-probability of every label of every question."""
-        columns = self._list_columns(_count_margins)
+        columns = self._list_columns("intercepts")
         return np.hstack([head.to_log_probabilities(margins[:, own]) for _, head, own in columns])
 
     def decide(self, logs: NDArray[np.float32]) -> list[tuple[str, float]]:
         """Return the object of the answers, and the log-probability that all are right."""
-        columns = self._list_columns(lambda head: len(head.labels))
+        columns = self._list_columns("labels")
         decided = [head.decide(logs[:, own]) for _, head, own in columns]
         rows = ([*zip(self.heads, row, strict=True)] for row in zip(*decided, strict=True))
         return [
@@ -103,12 +103,12 @@ class QuestionHeads(Linear):
             begin = own.stop
         return cls.join(heads)
 
-    def _list_columns(self, count: Callable[[Linear], int]) -> Iterator[tuple[str, Linear, slice]]:
-        """Yield each question, its classifier, and its columns, of which it has as many as `count` says."""
-        begin = 0
+    def _list_columns(self, attribute: str) -> Iterator[tuple[str, Linear, slice]]:
+        """Yield each question, its classifier, and its columns: one for each value of an attribute."""
+        end = 0
         for name, head in self.heads.items():
-            yield name, head, slice(begin, begin + count(head))
-            begin += count(head)
+            begin, end = end, end + len(getattr(head, attribute))
+            yield name, head, slice(begin, end)
 
 
 load_question_heads = QuestionHeads.load
@@ -117,7 +117,3 @@ load_question_heads = QuestionHeads.load
 def select_answers(outputs: Sequence[str], name: str) -> list[str]:
     """Return the answers to one question."""
     return [split_answers(output)[name] for output in outputs]
-
-
-def _count_margins(head: Linear) -> int:
-    return len(head.intercepts)

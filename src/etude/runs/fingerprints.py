@@ -2,10 +2,10 @@
 
 Parts are hashed as the task was read: comments, layout and the names of row files do not count. `margin`, `target`,
 `usage` and `prices` change the verdict but not the answers; they also start a new run, because a verdict is written
-only once. For a check function, the Python files next to and below its file count, and small data files there that its
-file mentions by name. Modules elsewhere on the path, and file names that are built at run time, are not covered. The
-setting `stop_on_spike` of `train` does not count: it changes no weights, and a run that a spike stopped resumes without
-it.
+only once. `limits` alone are added to a finished comparison (`TaskRun.run`). For a check function, the Python files
+next to and below its file count, and small data files there that its file mentions by name. Modules elsewhere on the
+path, and file names that are built at run time, are not covered. The setting `stop_on_spike` of `train` does not count:
+it changes no weights, and a run that a spike stopped resumes without it.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ from etude.models.registry import find_backend
 from etude.runs.events import EventLog, NoteEvent, OnEvent, RunEnded, RunOpened
 from etude.runs.folder import FOLDER, LOCK, REQUESTS, Run
 from etude.runs.openings import read_openings
-from etude.runs.record import start_record
+from etude.runs.record import find_hub_commits, start_record
 from etude.task import Task, load_task
 from etude.types import Side
 
@@ -41,9 +41,12 @@ class TaskRun:
 
     @property
     def run(self) -> Run:
-        """The run's folder, which may not exist yet: its name ends in a hash of all inputs."""
-        # Any change of the inputs changes the name, so a run never mixes two of them.
-        digest = hashlib.sha256(json.dumps(dict(self.inputs), sort_keys=True).encode()).hexdigest()
+        """The run's folder, which may not exist yet: its name ends in a hash of the inputs of its answers."""
+        # Any change of them changes the name, so a run never mixes two of them. The limits of a comparison are added to
+        # its assistants at the end.
+        is_training = "command" in self.inputs
+        named = {key: value for key, value in self.inputs.items() if key != "limits" or is_training}
+        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
         plain = re.sub(r"[^\w.-]+", "-", self.task.name).strip(".-") or "task"
         return Run(self.task.folder / FOLDER / f"{plain}-{digest[:8]}")
 
@@ -81,6 +84,8 @@ def run_to_end(
 ) -> Run:
     """Do the work of a run, from where an earlier attempt stopped, and write its report; nothing if it is complete.
 
+    A complete comparison whose limits have changed is also continued.
+
     `fresh` starts from scratch: see `set_run_aside`. After an error or Ctrl-C, the report shows the results so far; an
     error before any result leaves no run. Raises RunError if the folder cannot be used, and whatever `work` raises.
     """
@@ -93,13 +98,16 @@ def run_to_end(
     # 2. Lock the folder; it is an error if another process works on the same run.
     with run.lock():
         check_files(run)
-        if not run.is_complete or run.info.get("failures"):
+        is_over = run.is_complete and not run.info.get("failures")
+        if not (is_over and run.info["inputs"].get("limits") == task_run.inputs.get("limits")):
             publish = EventLog(run, on_event)
             if earlier:
                 publish(NoteEvent(f"Starting again from scratch. The earlier run is kept as {earlier.name}."))
             # 3. Start run.json or resume it, then work; every step is an event.
             start_record(run, task_run.task, task_run.inputs, publish)
             _run_work(run, work, report, publish)
+            if commits := find_hub_commits(task_run.task):
+                run.update(hub=commits)
         elif not all((run.folder / name).exists() for name in ("report.html", "report.md")):
             report(run.folder)
     return run

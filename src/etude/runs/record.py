@@ -19,11 +19,12 @@ from etude.evaluate import ScoredAnswer, get_unit
 from etude.methods.method import Method
 from etude.methods.shared.fit_context import FitContext
 from etude.metrics import Metric, describe_metric
+from etude.models import weights
 from etude.runs import events, fingerprints, openings
 from etude.runs.details import STATED
 from etude.runs.folder import FORMAT, Run, list_siblings
 from etude.runs.split import count_sides
-from etude.task import Task
+from etude.task import Task, hub_rows
 from etude.types import Side
 
 PACKAGES = ("torch", "transformers", "scikit-learn", "scipy", "numpy", "safetensors")
@@ -41,6 +42,8 @@ def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: even
             last |= entry
         differing = {key: value for key, value in now.items() if value != last[key]}
         run.update(status="running", **({"resumed": [*resumed, differing]} if differing else {}))
+        if fingerprints.list_changes(info["inputs"], inputs):
+            _change_limits(run, task, inputs, on_event)
         return
     # Comments and layout do not start a new run, so the user may wonder why there is one.
     if reason := _explain_new_run(run, inputs):
@@ -65,6 +68,18 @@ def start_record(run: Run, task: Task, inputs: Mapping[str, str], on_event: even
         inputs=dict(inputs),
         **({"command": inputs["command"]} if "command" in inputs else {}),
     )
+
+
+def _change_limits(run: Run, task: Task, inputs: Mapping[str, str], on_event: events.OnEvent) -> None:
+    """Continue a comparison with other limits. If its test was opened, it gets a new id, so that its next opening is
+    counted: a changed assistant sees the test."""
+    (run.folder / "task.yaml").write_bytes(task.file.read_bytes())
+    is_opened = "openings" in run.info
+    run.update(inputs=dict(inputs), **({"id": uuid4().hex} if is_opened else {}))
+    message = "Only the limits changed, so the run is continued and its answers are used again."
+    if is_opened:
+        message += " The test counts as opened again, because the share of its questions that are turned away is new."
+    on_event(events.NoteEvent(message))
 
 
 def write_data_record(
@@ -161,6 +176,20 @@ def write_method_record(
 def read_method_records(run: Run) -> dict[str, Json]:
     """Read method.json of each fitted method."""
     return {name: read_json(run.method_folder(name) / "method.json") for name in run.fitted_methods}
+
+
+def find_hub_commits(task: Task) -> dict[str, str]:
+    """Find the commit of everything that a task names by a hub id or hf:// address, as it is on this machine."""
+    files = {task.preferences, *(source.file for source in (task.examples, task.test) if source)}
+    lock = hub_rows.read_lock(task.folder)
+    commits = {
+        url: commit for url, commit in lock.items() if hub_rows.find_hub_file(task.folder, url) in files
+    }
+    for name in filter(None, (task.model, task.prompt_model, task.encoder)):
+        folder = weights.find_licence_folder(weights.split_bits(name)[0])
+        if folder and folder.parent.name == "snapshots":  # of the hub's cache
+            commits[name] = folder.name
+    return commits
 
 
 def read_environment() -> Json:

@@ -5,9 +5,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from etude.assistant import Assistant, PromptLimit
+from etude.base.files import read_json, write_json
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.models.registry import Models
 from etude.suites.cases import Case
@@ -20,25 +22,44 @@ OnAnswers = Callable[[int, int, float], None]
 def answer_cases(
     assistant: Assistant, models: Models, cases: Sequence[Case], folder: Path, on_answers: OnAnswers
 ) -> list[Answer]:
-    """Return the answers to the cases, in order; batches that an earlier attempt left in the folder are reused."""
-    contents = [
-        [case.id, [[turn.role, turn.content] for turn in case.input], case.after_passages, case.with_passages]
-        for case in cases
-    ]
-    digest = hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
-    log = AnswerLog(folder / "answers" / f"{assistant.fingerprint}-{digest}.jsonl")
-    ids, num_logged = [case.id for case in cases], log.num_requests // assistant.samples
-    answers: dict[int, Answer] = {}
-    started = time.perf_counter()
+    """Return the answers to the cases, in order. Only questions that no earlier test asked this assistant are asked; a
+    stopped test is continued after its last batch."""
+    keys = list(map(_hash_case, cases))
+    known = _read_answers(assistant, models, folder)
+    new = {key: case for key, case in zip(keys, cases, strict=True) if key not in known}
+    digest = hashlib.sha256("".join(new).encode()).hexdigest()[:16]
+    file = folder / f"{assistant.fingerprint}-{digest}.json"
+    write_json(file, {"cases": list(new)})
+    log = AnswerLog(file.with_suffix(".jsonl"))
+    ids, num_logged = list(new), log.num_requests // assistant.samples
+    started, num_done = time.perf_counter(), 0
     batches = answer_in_batches(
-        assistant, models, ids, lambda: _build_requests(assistant, models, cases), log
+        assistant, models, ids, lambda: _build_requests(assistant, models, [*new.values()]), log
     )
     for _, batch_answers in batches:
-        answers |= batch_answers
-        if (num_new := len(answers) - num_logged) > 0:  # batches from the log are not timed
-            pace = (time.perf_counter() - started) / num_new
-            on_answers(len(answers), len(cases), pace * (len(cases) - len(answers)))
-    return [answers[position] for position in range(len(cases))]
+        known |= {ids[position]: answer for position, answer in batch_answers.items()}
+        num_done += len(batch_answers)
+        if (num_timed := num_done - num_logged) > 0:  # batches from the log are not timed
+            pace, num_left = (time.perf_counter() - started) / num_timed, len(new) - num_done
+            on_answers(len(cases) - num_left, len(cases), pace * num_left)
+    return [replace(known[key], id=case.id) for key, case in zip(keys, cases, strict=True)]
+
+
+def _hash_case(case: Case) -> str:
+    turns = [[turn.role, turn.content] for turn in case.input]
+    body = json.dumps([turns, case.after_passages, case.with_passages])
+    return hashlib.sha256(body.encode()).hexdigest()[:32]
+
+
+def _read_answers(assistant: Assistant, models: Models, folder: Path) -> dict[str, Answer]:
+    """Read the answers of all finished tests by the hash of their case."""
+    answers = dict[str, Answer]()
+    for file in folder.glob(f"{assistant.fingerprint}-*.json"):
+        keys, log = read_json(file)["cases"], AnswerLog(file.with_suffix(".jsonl"))
+        if log.num_requests == len(keys) * assistant.samples:
+            for _, batch_answers in answer_in_batches(assistant, models, keys, list, log):
+                answers |= {keys[position]: answer for position, answer in batch_answers.items()}
+    return answers
 
 
 def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Models) -> list[Case]:
@@ -50,17 +71,21 @@ def drop_too_long(cases: Sequence[Case], sides: Sequence[Assistant], models: Mod
 
 def _build_requests(assistant: Assistant, models: Models, cases: Sequence[Case]) -> list[Request]:
     """Build the requests of the cases, with the text that a case puts after its passages."""
-    inputs = [case.input for case in cases]
-    with_search = assistant.build_requests(inputs, models)
-    without_search = with_search
-    if assistant.search:
-        without_search = replace(assistant, search=None).build_requests(inputs, models)
-    requests = []
-    for index, pair in enumerate(zip(with_search, without_search, strict=True)):
-        case = cases[index // assistant.samples]
-        request = pair[0] if case.with_passages else pair[1]
-        requests.append(replace(request, messages=_append_text(request.messages, case.after_passages)))
-    return requests
+    requests = assistant.build_requests([case.input for case in cases], models)
+    bare = [position for position, case in enumerate(cases) if assistant.search and not case.with_passages]
+    samples = assistant.samples
+    if bare:
+        without_search = replace(assistant, search=None)
+        bare_requests = iter(
+            without_search.build_requests([cases[position].input for position in bare], models)
+        )
+        for position in bare:
+            requests[position * samples : (position + 1) * samples] = islice(bare_requests, samples)
+    texts = (case.after_passages for case in cases for _ in range(samples))
+    return [
+        replace(request, messages=_append_text(request.messages, text))
+        for request, text in zip(requests, texts, strict=True)
+    ]
 
 
 def _append_text(turns: Sequence[Message], text: str) -> tuple[Message, ...]:

@@ -17,6 +17,7 @@ from etude.index.documents import read_passages
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.report import write_report
+from etude.runs.folder import TESTS
 from etude.suites.answering import answer_cases, drop_too_long
 from etude.suites.cases import SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
 from etude.suites.gates import decide_gates
@@ -78,7 +79,9 @@ def run_suites(
         # 2. Answer and judge them: minutes on a CPU, each batch on disk before the next.
         sides = []
         for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant)):
-            answers = answer_cases(side, models, cases, subject.folder, partial(on_progress, name))
+            # The methods of a run share the answers of their base.
+            folder = (subject.run.folder / TESTS if subject.run else subject.folder) / "answers"
+            answers = answer_cases(side, models, cases, folder, partial(on_progress, name))
             sides.append(judge_answers(judge, cases, answers))
         results = tuple(map(CaseResult, cases, *sides))
         # 3. Measure, decide the gates, and write the page.

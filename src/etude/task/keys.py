@@ -11,8 +11,9 @@ import yaml
 
 from etude import cluster
 from etude.base import files, issues
+from etude.base.formatting import format_command
 from etude.errors import InputError, quote_value
-from etude.task import check_function, contract, definition, settings, urls
+from etude.task import check_function, contract, definition, hub_rows, settings, urls
 from etude.task import yaml_document as readers
 from etude.task.definition import METHOD_NAMES, RowSource
 from etude.task.endpoint import ENDPOINT_SYNTAX, LOCAL_DECIDERS, Endpoint, Prices, is_url, parse_endpoint
@@ -70,10 +71,32 @@ def read_weights(document: YamlDocument, key: str, node: yaml.Node) -> str | Non
     return name
 
 
+def read_row_file(document: YamlDocument, key: str, node: yaml.Node) -> Path | None:
+    """An existing file, relative to the task's folder, or the copy of a file on the Hugging Face Hub."""
+    url = str(node.value)
+    if not (isinstance(node, yaml.ScalarNode) and url.startswith(hub_rows.HUB)):
+        return readers.read_file(document, key, node)
+    if not hub_rows.URL.fullmatch(url):
+        message, remedy = "is not a file of a dataset on the Hub", f"write {hub_rows.SYNTAX}"
+    elif file := hub_rows.find_hub_file(document.folder, url):
+        return file
+    elif not document.downloads:
+        command = format_command("index", document.folder / document.name)
+        message, remedy = "was not downloaded", f"run {command}"
+    else:
+        try:
+            return hub_rows.download_hub_file(document.folder, url)
+        except (OSError, ValueError) as error:
+            message = f"cannot be downloaded ({(str(error).strip() or repr(error)).splitlines()[0]})"
+            remedy = "correct the address, connect to the network, or log in with hf auth login"
+    document.add_issue(node, f"{key} {message}", quote_value(url), remedy)
+    return None
+
+
 def read_row_source(document: YamlDocument, key: str, node: yaml.Node) -> RowSource | None:
     """A file name, or {file: ..., input: ..., output: ...}."""
     if isinstance(node, yaml.ScalarNode):
-        file = readers.read_file(document, key, node)
+        file = read_row_file(document, key, node)
         return RowSource(file) if file else None
     if isinstance(node, yaml.SequenceNode):
         remedy = f"write {key}: FILE or {key}: {{file: FILE}}"
@@ -295,7 +318,7 @@ _COLUMNS: Mapping[str, NodeReader] = {
     field.name: readers.read_texts if field.name in _LISTED_COLUMNS else readers.read_text
     for field in fields(RowSource)
     if field.name not in ("several", "labels", "questions")
-} | {"file": readers.read_file}
+} | {"file": read_row_file}
 
 _CONTRACT: Mapping[str, NodeReader] = {
     "labels": read_labels,
@@ -347,7 +370,7 @@ KEYS: Mapping[str, NodeReader] = {
     "examples": read_row_source,
     "test": read_row_source,
     "documents": urls.read_documents,
-    "preferences": readers.read_file,
+    "preferences": read_row_file,
     "encoder": read_weights,
     "instructions": readers.read_prose,
     "wordings": readers.read_texts,

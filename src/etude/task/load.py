@@ -44,9 +44,9 @@ _REQUIRED = {
 }
 
 
-def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
+def load_task(path: Path | str, needs_model: bool = True, downloads: bool = False) -> definition.Task:
     """Read a task file, or the task.yaml of a folder. Without `needs_model`, `model` may be absent (then it is "") or
-    missing on disk.
+    missing on disk. With `downloads`, rows on the Hub that are not here are downloaded.
 
     Raises InputError with every error of the file, each as file:line. Reads no rows.
     """
@@ -60,7 +60,7 @@ def load_task(path: Path | str, needs_model: bool = True) -> definition.Task:
         raise InputError([issue]) from error
     file = file / "task.yaml" if file.is_dir() else file
     # Each key alone, then missing keys and combinations, so that all errors are reported together.
-    document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model)
+    document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model, downloads)
     root = yaml_document.parse_yaml(document, file)
     nodes = document.read_mapping(root, keys.KEYS, _TOP_LEVEL, settings.suggest_train_key)
     values = {key: keys.KEYS[key](document, key, node) for key, node in nodes.items()}
@@ -182,7 +182,7 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
 def _find_question_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Like `_find_conflicts`, for questions."""
     contract, metric = values.get("contract"), values.get("metric")
-    others = {key: values.get(key) for key in ("several", "scale", "handover", "costs")}
+    others = {key: values.get(key) for key in ("several", "scale")}
     others |= {"contract": contract and contract.labels, "metric": metric not in (None, "question_mean")}
     remedy = "leave it out; each question has its own labels and metric"
     for key in (key for key, value in others.items() if value and values.get("questions")):
@@ -199,6 +199,10 @@ def _find_cost_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, 
         yield "costs", "costs works only with kind: classify", kind, "leave them out, or write kind: classify"
     if values.get("several"):
         yield "costs", "costs cannot be used with several: true", "several: true", "leave them out"
+    if costs.labels and values.get("questions"):
+        message = "costs.labels and questions cannot be used together"
+        remedy = "leave out labels; wrong is the cost of a row with a wrong answer to any question"
+        yield "costs", message, ", ".join(costs.labels), remedy
     if costs.handover is not None and values.get("handover"):
         remedy = "keep either handover (maximum share of errors) or costs.handover (minimum expected cost)"
         yield (

@@ -32,6 +32,7 @@ class YamlDocument:
     name: str
     folder: Path
     needs_model: bool = True  # whether a missing model is an error
+    downloads: bool = False  # whether rows on the Hub are downloaded
     issues: list[tuple[int, Issue]] = field(default_factory=list)  # line and error
     # (name of a mapping, known key) for unknown keys that are near to a known one, which is then not missing.
     misspelt: set[tuple[str, str]] = field(default_factory=set)

@@ -8,8 +8,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal, cast
 
 Field = tuple[str, ...]
 Values = dict[Field, list[str]]
@@ -25,22 +26,25 @@ class NestedListError(ValueError):
     """A list whose items are objects or lists."""
 
 
-def flatten(answer: Any, path: Field = ()) -> Iterator[tuple[Field, list[str], bool]]:
-    """Yields (field, values, whether it is a list) for every leaf of a JSON value. Raises NestedListError."""
+def flatten(answer: Any, path: Field = ()) -> Iterator[tuple[Field, Any]]:
+    """Yields (field, value or list of values) for every leaf of a JSON value. Raises NestedListError."""
     if isinstance(answer, Mapping):
         for key, value in answer.items():
             yield from flatten(value, (*path, str(key)))
-    elif isinstance(answer, list):
-        if any(isinstance(item, Mapping | list) for item in answer):
-            raise NestedListError(".".join(path))
-        yield path, [_to_text(item) for item in answer if item is not None], True
+    elif isinstance(answer, list) and any(isinstance(item, Mapping | list) for item in answer):
+        raise NestedListError(".".join(path))
     else:
-        yield path, [] if answer in (None, "") else [_to_text(answer)], False
+        yield path, answer
 
 
 def collect_values(answer: Any) -> Values:
     """The fields of an answer that have values."""
-    return {path: values for path, values, _ in flatten(answer) if values}
+    return {path: values for path, leaf in flatten(answer) if (values := _list_texts(leaf))}
+
+
+def _list_texts(leaf: Any) -> list[str]:
+    items = leaf if isinstance(leaf, list) else [leaf] if leaf != "" else []
+    return [item if isinstance(item, str) else json.dumps(item) for item in items if item is not None]
 
 
 def parse_answers(texts: Sequence[str], outputs: Sequence[str]) -> tuple[list[str], list[Any]]:
@@ -57,87 +61,75 @@ def parse_answers(texts: Sequence[str], outputs: Sequence[str]) -> tuple[list[st
     return [text for text, _ in pairs], [answer for _, answer in pairs]
 
 
-def _to_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+@dataclass(frozen=True)
+class FieldShape:
+    """How the training answers write the values of a field."""
+
+    path: Field
+    is_list: bool
+    is_literal: bool
+    """Whether its values are numbers or booleans."""
+    absence: Absence
+
+    @classmethod
+    def fit(cls, path: Field, leaves: Sequence[Any], num_answers: int) -> "FieldShape":
+        """Reads the shape from what the answers have at `path`; some of the `num_answers` answers may have nothing."""
+        absences = Counter("null" if leaf is None else "empty" for leaf in leaves if not _list_texts(leaf))
+        absences["omitted"] += num_answers - len(leaves)
+        items = (item for leaf in leaves for item in (leaf if isinstance(leaf, list) else [leaf]))
+        is_literal = not any(isinstance(item, str) and item for item in items)
+        is_list = any(isinstance(leaf, list) for leaf in leaves)
+        return cls(path, is_list, is_literal, cast(Absence, absences.most_common(1)[0][0]))
+
+    def build(self, texts: Sequence[str]) -> Any:
+        """The value of the field in an answer."""
+        items = [_read_literal(text) for text in texts] if self.is_literal else list(texts)
+        if items:
+            return items if self.is_list else items[0]
+        return None if self.absence == "null" else [] if self.is_list else ""
 
 
 @dataclass(frozen=True)
 class AnswerShape:
-    """The format of the training answers: the fields in order, which of them are lists, and how absence is written."""
+    """The format of the training answers."""
 
-    fields: tuple[Field, ...]
-    lists: frozenset[Field]
-    literals: frozenset[Field] = frozenset()
-    """Fields whose values are numbers or booleans."""
-    absences: Mapping[Field, Absence] = field(default_factory=dict)
-    objects: tuple[Field, ...] = ()
+    field_shapes: Sequence[FieldShape]
+    """In the order in which the answers have them."""
+    objects: Sequence[Field]
     """Objects that every answer has, even if they are empty."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields in order."""
+        return tuple(shape.path for shape in self.field_shapes)
 
     @classmethod
     def fit(cls, answers: Sequence[Any]) -> "AnswerShape":
         """Reads the shape from parsed answers. Raises NestedListError."""
+        leaves: dict[Field, list[Any]] = {}
         positions: dict[Field, list[float]] = {}
-        lists: set[Field] = set()
-        words: set[Field] = set()
-        absences: dict[Field, Counter[Absence]] = {}
         objects: Counter[Field] = Counter()
         for answer in answers:
-            leaves = list(flatten(answer))
-            for index, (path, values, is_list) in enumerate(leaves):
-                positions.setdefault(path, []).append(index / max(1, len(leaves)))
-                if is_list:
-                    lists.add(path)
-                raw = answer
-                for key in path:
-                    raw = raw[key]
-                if any(isinstance(item, str) and item for item in (raw if is_list else [raw])):
-                    words.add(path)
-                if not values:
-                    absences.setdefault(path, Counter())["null" if raw is None else "empty"] += 1
+            pairs = list(flatten(answer))
+            for index, (path, leaf) in enumerate(pairs):
+                leaves.setdefault(path, []).append(leaf)
+                positions.setdefault(path, []).append(index / len(pairs))
             objects.update(_list_objects(answer))
-        for path in positions:
-            num_omitted = len(answers) - len(positions[path])
-            absences.setdefault(path, Counter())["omitted"] += num_omitted
-        ordered = sorted(positions, key=lambda path: sum(positions[path]) / len(positions[path]))
+        ordered = sorted(leaves, key=lambda path: fmean(positions[path]))
         always = tuple(path for path, number in objects.items() if number == len(answers))
-        common = {path: counts.most_common(1)[0][0] for path, counts in absences.items()}
-        return cls(tuple(ordered), frozenset(lists), frozenset(positions.keys() - words), common, always)
+        return cls(tuple(FieldShape.fit(path, leaves[path], len(answers)) for path in ordered), always)
 
     def build(self, values: Mapping[Field, Sequence[str]]) -> Any:
         """An answer of this shape."""
         answer: dict[str, Any] = {}
         for path in self.objects:
-            _set(answer, path, {})
-        for path in self.fields:
-            items: list[Any] = list(values.get(path, ()))
-            if path in self.literals:
-                items = [_read_literal(item) for item in items]
-            absence = self.absences.get(path, "omitted")
-            if items:
-                _set(answer, path, items if path in self.lists else items[0])
-            elif absence == "empty":
-                _set(answer, path, [] if path in self.lists else "")
-            elif absence == "null":
-                _set(answer, path, None)
+            _open_object(answer, path)
+        for shape in self.field_shapes:
+            texts = values.get(shape.path, ())
+            if texts or shape.absence != "omitted":
+                # A value that is an object in some answers and null in others is already there if it is an object.
+                _open_object(answer, shape.path[:-1]).setdefault(shape.path[-1], shape.build(texts))
         return answer
-
-    def to_json(self) -> dict[str, Any]:
-        """For `from_json`."""
-        return {
-            "fields": [list(path) for path in self.fields],
-            "lists": sorted(list(path) for path in self.lists),
-            "literals": sorted(list(path) for path in self.literals),
-            "absences": [[list(path), absence] for path, absence in self.absences.items()],
-            "objects": [list(path) for path in self.objects],
-        }
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> "AnswerShape":
-        """Reads what `to_json` gave."""
-        absences = {tuple(path): absence for path, absence in body["absences"]}
-        fields, objects = (tuple(map(tuple, body[name])) for name in ("fields", "objects"))
-        lists, literals = (frozenset(map(tuple, body[name])) for name in ("lists", "literals"))
-        return cls(fields, lists, literals, absences, objects)
 
 
 def _read_literal(text: str) -> Any:
@@ -156,10 +148,13 @@ def _list_objects(answer: Any, path: Field = ()) -> Iterator[Field]:
             yield from _list_objects(value, (*path, str(key)))
 
 
-def _set(answer: dict[str, Any], path: Field, value: Any) -> None:
-    for key in path[:-1]:
-        answer = answer.setdefault(key, {})
-    answer.setdefault(path[-1], value) if value == {} else answer.__setitem__(path[-1], value)
+def _open_object(answer: dict[str, Any], path: Field) -> dict[str, Any]:
+    """The object at `path`, created where there is none."""
+    for key in path:
+        if not isinstance(answer.get(key), dict):
+            answer[key] = {}
+        answer = answer[key]
+    return answer
 
 
 def align(
@@ -167,31 +162,25 @@ def align(
 ) -> tuple[dict[Field, list[tuple[int, int]]], Values]:
     """The spans of values in the text: field -> (begin, end) of each value, and the values that are not in the text.
 
-    Values of a list are found in their order, and spans do not overlap. Longer values are searched first, so that
-    "cancer" is not found inside "breast cancer".
+    Spans do not overlap. Longer values are searched first, so that "cancer" is not found inside "breast cancer".
     """
     spans: dict[Field, list[tuple[int, int]]] = {}
     missing: Values = {}
     used = bytearray(len(text))
-    ordered = sorted(
-        ((path, value, number) for path, items in values.items() for number, value in enumerate(items)),
-        key=lambda entry: -len(entry[1]),
-    )
-    last_end: dict[tuple[Field, str], int] = {}
-    for path, value, _ in ordered:
-        span = _find(text, value, used, last_end.get((path, value), 0))
+    pairs = [(path, value) for path, items in values.items() for value in items]
+    for path, value in sorted(pairs, key=lambda pair: -len(pair[1])):
+        span = _find(text, value, used)
         if span is None:
             missing.setdefault(path, []).append(value)
-            continue
-        used[span[0] : span[1]] = b"\1" * (span[1] - span[0])
-        last_end[path, value] = span[1]
-        spans.setdefault(path, []).append(span)
-    return {path: sorted(found) for path, found in spans.items()}, missing
+        else:
+            used[slice(*span)] = b"\1" * (span[1] - span[0])
+            spans.setdefault(path, []).append(span)
+    return {path: sorted(positions) for path, positions in spans.items()}, missing
 
 
-def _find(text: str, value: str, used: bytearray, start: int) -> tuple[int, int] | None:
-    """The first unused occurrence from `start` on: first as written, then without regard to case and white space; each
-    time first as whole words."""
+def _find(text: str, value: str, used: bytearray) -> tuple[int, int] | None:
+    """The first unused occurrence: first as written, then without regard to case and white space; each time first as
+    whole words."""
     if not value.strip():
         return None
     loose = r"\s+".join(re.escape(word) for word in value.split())
@@ -201,6 +190,6 @@ def _find(text: str, value: str, used: bytearray, start: int) -> tuple[int, int]
     for pattern, flags in patterns:
         for bordered in (rf"(?<!\w){pattern}(?!\w)", pattern):
             for match in re.finditer(bordered, text, flags):
-                if match.start() >= start and not any(used[match.start() : match.end()]):
+                if not any(used[match.start() : match.end()]):
                     return match.span()
     return None

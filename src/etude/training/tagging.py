@@ -17,38 +17,27 @@ from etude.training import encoder_loop
 # on 240 rows: 64.0; with a rate of 5e-4 59.5; with 3e-4 and 10 epochs 60.1; with 16 rows per step and 1e-4 57.8.
 ROWS_PER_STEP = 8
 LEARNING_RATE = 2e-4
-"""The learning rate of the encoder; the rate of the new layer is `HEAD_SCALE` times as high."""
 MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS = 180, 3, 10
-HEAD_SCALE = 10.0
 
 
 class TaggerModule(torch.nn.Module):
-    """The encoder and the head, for the training loop."""
+    """The encoder, the head and the rows, for the training loop."""
 
-    def __init__(self, tagger: Tagger) -> None:
+    def __init__(self, tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]) -> None:
         """Shares its weights with `tagger`, which can predict with them at any time."""
         super().__init__()
+        self.rows = build_rows(tagger, texts, answers)
+        self.lengths = [len(window.ids) for window, _ in self.rows]
         self.tagger, self.body = tagger, tagger.encoder.module
-        # The head starts at zero and is multiplied by a scale, so its learning rate is higher than the encoder's.
-        self.weight = torch.nn.Parameter(tagger.weight / HEAD_SCALE)
-        self.bias = torch.nn.Parameter(tagger.bias / HEAD_SCALE)
+        self.weight, self.bias = map(torch.nn.Parameter, (tagger.weight, tagger.bias))
+        tagger.weight, tagger.bias = self.weight, self.bias
 
-    def share_head(self) -> None:
-        """Copies the current head to the tagger."""
-        self.tagger.weight, self.tagger.bias = self.weight * HEAD_SCALE, self.bias * HEAD_SCALE
-
-    def build_loss(self, rows: Sequence[tuple[Window, torch.Tensor]]) -> encoder_loop.EncoderLoss:
-        """Builds the mean cross-entropy of the tags of all words."""
-
-        def loss(numbers: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
-            self.share_head()
-            windows = [rows[number][0] for number in numbers]
-            logits = torch.cat(self.tagger.compute_logits(windows))
-            targets = torch.cat([rows[number][1] for number in numbers]).to(logits.device)
-            tokens = sum(len(window.ids) for window in windows)
-            return torch.nn.functional.cross_entropy(logits.float(), targets), tokens
-
-        return loss
+    def compute_loss(self, numbers: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
+        """Computes the mean cross-entropy of the tags of all words of some rows, and counts their tokens."""
+        logits = torch.cat(self.tagger.compute_logits([self.rows[number][0] for number in numbers]))
+        targets = torch.cat([self.rows[number][1] for number in numbers]).to(logits.device)
+        tokens = sum(self.lengths[number] for number in numbers)
+        return torch.nn.functional.cross_entropy(logits, targets), tokens
 
 
 def build_rows(
@@ -61,8 +50,8 @@ def build_rows(
         words, windows = tagger.split_windows(text)
         tags = [0] * len(words)
         spans, _ = align(text, {path: items for path, items in values.items() if path in numbers})
-        for path, found in spans.items():
-            for begin, end in found:
+        for path, positions in spans.items():
+            for begin, end in positions:
                 inside = [n for n, (first, last) in enumerate(words) if first < end and last > begin]
                 for position, word in enumerate(inside):
                     tags[word] = 1 + 2 * numbers[path] + (position > 0)
@@ -88,29 +77,19 @@ def train_tagger(
 ) -> encoder_loop.TunedEncoder:
     """Trains `tagger` in place. At the end it has the weights of the epoch with the best `score`. A killed run resumes
     from `folder`."""
-    rows = build_rows(tagger, texts, answers)
-    module = TaggerModule(tagger)
-
-    def measure() -> float:
-        module.share_head()
-        return score(tagger)
-
-    loss = module.build_loss(rows)
-    config = choose_loop_config(len(rows), seed)
-    lengths = [len(window.ids) for window, _ in rows]
+    module = TaggerModule(tagger, texts, answers)
     with encoder_loop.use_training_attention(module.body):
         result = encoder_loop.train_encoder(
             module,
-            len(rows),
-            lambda: loss,
-            config,
+            len(module.rows),
+            lambda: module.compute_loss,
+            choose_loop_config(len(module.rows), seed),
             folder,
-            measure,
+            lambda: score(tagger),
             log,
             first_epoch=1,
-            lengths=lengths,
+            lengths=module.lengths,
         )
-    module.share_head()
     tagger.encoder.is_tuned = True
     return result
 
@@ -119,12 +98,11 @@ def measure_tagger_step(
     tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]
 ) -> tuple[float, float]:
     """Measure the seconds of a step of `train_tagger`, and count the windows per text. The weights do not change."""
-    rows = build_rows(tagger, texts, answers)
-    module = TaggerModule(tagger)
-    config = choose_loop_config(len(rows), 0)
-    lengths = [len(window.ids) for window, _ in rows]
+    module = TaggerModule(tagger, texts, answers)
+    num_rows = len(module.rows)
+    config = choose_loop_config(num_rows, 0)
     with encoder_loop.use_training_attention(module.body):
         seconds = encoder_loop.measure_step_seconds(
-            module, len(rows), module.build_loss(rows), config, lengths
+            module, num_rows, module.compute_loss, config, module.lengths
         )
-    return seconds, len(rows) / len(texts)
+    return seconds, num_rows / len(texts)

@@ -30,18 +30,19 @@ def predict_labels(
     first_copies: Ints,
     matrix: Any = None,
     workers: Workers = THIS_PROCESS,
+    step: int = 1,
 ) -> LogProbabilities:
     """Predict each row's label by classifiers trained on the other folds; copies of a text are in one fold.
 
     `gold` numbers the labels from 0, each with at least `FOLDS` rows; `first_copies` gives for each text the position
-    of the first text that is the same. Each fold is a part for the workers.
+    of the first text that is the same. Each fold is a part for the workers. One in `step` rows is trained on.
     """
     matrix = compute_tf_idf(texts) if matrix is None else matrix
     result = np.full((2, len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
     folds = [
-        fold
-        for fold in _split_folds(gold, first_copies)
-        if len(fold[1]) and len(set(gold[fold[0]].tolist())) > 1
+        (train[::step], test)
+        for train, test in _split_folds(gold, first_copies)
+        if len(test) and len(set(gold[train[::step]].tolist())) > 1
     ]
     predictions = workers.map(_predict_fold, folds, matrix, gold)
     for (_, test), (labels, svm, bayes) in zip(folds, predictions, strict=True):

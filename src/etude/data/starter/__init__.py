@@ -79,6 +79,7 @@ def _read_test_columns(
     check_encoding(test)
     cells = peek_rows(test, MAX_ROWS)
     has_same = {*list_names(cells)} >= {*examples.input, examples.output, examples.messages} - {None}
+    has_same = has_same or bool(examples.questions)
     source = replace(examples, file=test) if has_same else match_columns(examples, example_cells, test, cells)
     source = source or guess_roles(test, cells).source
     read_rows(source)

@@ -19,11 +19,12 @@ from etude.data import dataset, formats, splits
 from etude.data.formats import tools
 from etude.data.formats.read import find_shared
 from etude.data.starter.guess_columns import ColumnRoles
-from etude.data.starter.label_forms import guess_labels, guess_scale
+from etude.data.starter.label_forms import describe_question, guess_labels, guess_scale
 from etude.errors import InputError
 from etude.privacy import find_by_format
 from etude.task import RowSource
 from etude.task.contract import Contract
+from etude.task.questions import split_answers
 from etude.text.label_lists import split_labels
 from etude.text.likeness import are_repeated
 from etude.text.normal_forms import normalise
@@ -75,7 +76,7 @@ class TaskDraft:
     @property
     def _has_labels(self) -> bool:
         """Whether an answer is one label, so that the labels affect the split."""
-        return self.kind[0] == "classify" and not self.labels_of_lists
+        return self.kind[0] == "classify" and not (self.labels_of_lists or self.columns.questions)
 
     @cached_property
     def _split(self) -> splits.Split | str:
@@ -109,6 +110,8 @@ class TaskDraft:
         """The kind of task, and the reason of the guess."""
         if self.calls:
             return "answer", "answers that call functions"
+        if questions := self.columns.questions:
+            return "classify", f"{len(questions)} columns with labels for the same text"
         if self.labels_of_lists:
             return "classify", f"{len(self.labels_of_lists)} short labels, several of which a row may have"
         examples, column = self._unlabelled, self.columns.output or ""
@@ -151,6 +154,21 @@ class TaskDraft:
         return guess_labels(self._unlabelled)
 
     @cached_property
+    def questions(self) -> dict[str, dict[str, Any]]:
+        """The questions, if a row answers several, as the task file writes them."""
+        described = {}
+        for question in self.columns.questions:
+            known, every = (
+                sorted({split_answers(row.output)[question.name] for row in rows})
+                for rows in (self.readable, self.examples)
+            )
+            described[question.name] = describe_question(question.column, known)
+            # A label that occurs only in the test must be neither listed nor an error.
+            if known != every or any(map(find_by_format, known)):
+                described[question.name] = {"ask": described[question.name]["ask"]}
+        return described
+
+    @cached_property
     def scale(self) -> list[str]:
         """The scores from the lowest to the highest, if labels are scores."""
         is_one = self.kind[0] == "classify" and not self.labels_of_lists
@@ -164,6 +182,8 @@ class TaskDraft:
     @cached_property
     def contract(self) -> tuple[Contract, str]:
         """The contract, and the reason of the guess."""
+        if self.questions:
+            return Contract(), "each question has its own labels"
         if self.scale:
             return Contract(), "the labels are already in scale:"
         if self.labels_of_lists:

@@ -11,8 +11,10 @@ from typing import Literal, Self
 
 from etude.data.formats import columns, turns
 from etude.data.formats.columns import RawCells
+from etude.data.starter.label_forms import SCORE_NAMES, is_binary
 from etude.errors import InputError
 from etude.task import RowSource
+from etude.types import TaskQuestion
 
 TextSide = Literal["input", "output"]
 _GROUP_WORDS, _ID_WORDS = frozenset(columns.read_names("groups")), frozenset(columns.read_names("ids"))
@@ -21,6 +23,7 @@ _INPUT_NOUNS, _OUTPUT_NOUNS = (
     columns.read_names("input_nouns", "talk_nouns"),
     columns.read_names("output_nouns"),
 )
+_JUDGEMENTS = frozenset(columns.read_names("outputs", "output_nouns", "other_outputs", "judgements"))
 _TEXT_NOUNS, _PLURALS = columns.read_names("text_nouns"), columns.NAME_LISTS["plurals"]
 _MIN_COMPOUND = 5  # letters of a noun that may end a longer word: Kundenfrage, supportantwoord
 _ID_VALUE = re.compile(r"[A-Za-z]{1,8}[-_#/]?\d{2,}|[\da-fA-F-]{32,36}|\S+@\S+\.\w+")
@@ -34,6 +37,9 @@ _SIDE_ORDER = ("input", None, "output")  # the side that a name states; the like
 # Different values as a share of the rows above which ids count as ids of rows (with some copies), not of groups.
 _MAX_ID_SHARE = 0.9
 _MIN_GROUPS = 20  # with fewer groups the split has too few clusters to choose from
+# Cohen's kappa of labels predicted from held-out texts, minus two standard errors, from which on texts say something
+# about a column; and the texts that are read for it.
+_MIN_KAPPA, _MAX_TEXTS = 0.1, 1_000
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,17 @@ class _ColumnProfile:
         return self.is_label and len(self.counts) <= 20
 
     @property
+    def is_filled_tag(self) -> bool:
+        """Whether every row has one of a few repeated labels."""
+        return self.is_tag and len(self.values) == self.num_rows
+
+    @property
+    def has_answer_form(self) -> bool:
+        """Whether name or values are those of an answer: a usual name, that of a score, or yes and no."""
+        has_name = not _JUDGEMENTS.isdisjoint(_split_name(self.name)) or bool(SCORE_NAMES.search(self.name))
+        return (has_name or is_binary(self.counts)) and not self.has_ids
+
+    @property
     def is_id(self) -> bool:
         """Whether the name means an id and no value repeats."""
         return self.name.casefold() in _ID_NAMES and len(self.counts) == len(self.values) == self.num_rows
@@ -179,6 +196,8 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
     groups.sort(key=lambda column: (not column.is_group, len(column.counts)))
     # Then ids and tags among the columns without a role.
     ids = [column.name for column in free if column.is_id]
+    answers = _find_answers(cells, source, [*profiles.values()], free)
+    free = [column for column in free if column.name not in answers]
     tags = tuple(column.name for column in free if column.is_tag and column not in groups)
     if not source.id and ids:
         source, reasons["id"] = replace(source, id=ids[0]), "its name, and because no value repeats"
@@ -188,6 +207,9 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
         reasons["group"] = f"its name, and {num_groups:,} values in {num_rows:,} rows"
     if not source.tags and tags:
         source, reasons["tags"] = replace(source, tags=tags), "their few, repeated values"
+    if answers:
+        questions = tuple(TaskQuestion(name, column=name) for name in answers)
+        source, reasons["questions"] = replace(source, output=None, questions=questions), source.output or ""
     return ColumnRoles(source, reasons)
 
 
@@ -221,6 +243,37 @@ def _follows_answers(cells: RawCells, source: RowSource, column: _ColumnProfile)
     return len(pairs) == num_answers and (
         num_answers <= len(answers) / 4 or num_answers == len({value for _, value in pairs})
     )
+
+
+def _find_answers(
+    cells: RawCells, source: RowSource, profiles: Sequence[_ColumnProfile], free: Sequence[_ColumnProfile]
+) -> list[str]:
+    """The columns of several answers to one text, in their order; empty without clear evidence: the output and free
+    columns that are named like one have few values, and texts say something about each of them."""
+    named = [source.output, *(column.name for column in free if column.has_answer_form)]
+    columns = [column for column in profiles if column.name in named and column.is_filled_tag]
+    if len(columns) < 2:
+        return []
+    texts = [" ".join(str(row.get(name)) for name in source.input) for row in cells]
+    names = [column.name for column in columns if _is_predictable(texts, column.values)]
+    return names if source.output in names and len(names) > 1 else []
+
+
+def _is_predictable(texts: Sequence[str], values: Sequence[str]) -> bool:
+    """Whether the words of held-out texts predict the values clearly better than chance; equal texts count once."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.metrics import cohen_kappa_score
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    pairs = list(dict(zip(texts, values, strict=True)).items())[:_MAX_TEXTS]
+    rows, gold = zip(*pairs, strict=True)
+    if not any(re.search(r"\w\w", text) for text in rows) or len(pairs) < _MIN_GROUPS:
+        return False
+    folds = KFold(3, shuffle=True, random_state=0)
+    features = TfidfVectorizer(sublinear_tf=True).fit_transform(rows)
+    predicted = cross_val_predict(RidgeClassifier(class_weight="balanced"), features, gold, cv=folds)
+    return bool(cohen_kappa_score(gold, predicted) - 2 / len(pairs) ** 0.5 > _MIN_KAPPA)
 
 
 def _guess_input_and_output(

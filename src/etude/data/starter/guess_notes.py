@@ -30,6 +30,8 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
     columns = draft.columns
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
     yield f"columns: {_format_columns(columns)}, from {draft.roles.reasons['columns']}"
+    if draft.questions:
+        yield f"questions: {format_questions(draft)}"
     if draft.test:
         same = _format_columns(draft.test) == _format_columns(columns)
         yield (
@@ -80,7 +82,8 @@ def get_likeness_note(draft: TaskDraft) -> str:
 def _format_columns(source: RowSource) -> str:
     if source.messages:
         return f"messages = {source.messages}"
-    return f"input = {' + '.join(source.input)}, output = {source.output}"
+    output = source.output or " + ".join(source.answer_columns)
+    return f"input = {' + '.join(source.input)}, output = {output}"
 
 
 def _list_left_out(draft: TaskDraft) -> Iterator[str]:
@@ -99,6 +102,14 @@ def _list_left_out(draft: TaskDraft) -> Iterator[str]:
             f"{list_first(locations, _MAX_LOCATIONS)}. In a comparison, such rows are errors. "
             f"{remedy or f'Correct {pronoun}'}"
         )
+
+
+def format_questions(draft: TaskDraft) -> str:
+    """Return the note on several questions, and the alternative."""
+    return (
+        f"{', '.join(draft.questions)}, because their values are few and the texts say something about each. If a row "
+        f"has only one label, delete questions: and write output: {draft.roles.reasons['questions']} under examples:"
+    )
 
 
 def format_missing_system(draft: TaskDraft) -> str:

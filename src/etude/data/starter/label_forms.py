@@ -1,10 +1,11 @@
-"""Whether answers are lists of labels, or scores on a scale."""
+"""Whether answers are lists of labels, scores on a scale, or yes and no."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from etude.text.label_lists import split_labels
+from etude.text.label_lists import YES_OR_NO, split_labels
 from etude.types import Example
 
 MAX_WORDS, MAX_CHARACTERS = 8, 80  # of a label
@@ -12,7 +13,7 @@ MIN_REPEATS = 4  # times that a label must occur on average
 MIN_LISTS = 0.1  # share of rows that must have more than one label
 MAX_COPIED = 0.5  # largest share of labels that occur in their text; more would be values of an extraction
 MAX_SCORES = 11  # most scores of a scale, such as 0 to 10
-_SCORE_NAMES = re.compile(
+SCORE_NAMES = re.compile(
     r"scor|rating|stars?|grade|level|rank|severity|priority|quality|likert", re.IGNORECASE
 )
 
@@ -37,10 +38,26 @@ def guess_labels(examples: Sequence[Example]) -> list[str]:
     return sorted(counts) if num_copied <= MAX_COPIED * counts.total() else []
 
 
+def is_binary(labels: Collection[str]) -> bool:
+    """Whether the labels are yes and no, true and false, or 1 and 0."""
+    return {label.casefold() for label in labels} in ({"yes", "no"}, {*YES_OR_NO}, {"0", "1"})
+
+
+def describe_question(column: str, labels: Sequence[str]) -> dict[str, Any]:
+    """The question that a column answers, as the task file writes it, with a draft of its words."""
+    name, words = column.replace("_", " "), {label.casefold() for label in labels}
+    if scale := guess_scale(labels, column):
+        return {"ask": f"{name}, from {scale[0]} to {scale[-1]}?", "scale": list(map(int, scale))}
+    if words == {*YES_OR_NO}:
+        labels = list(YES_OR_NO.values())
+    ask = f"{name}: yes or no?" if is_binary(labels) else f"What is the {name}?"
+    return {"ask": ask, "labels": list(labels)}
+
+
 def guess_scale(labels: Sequence[str], column: str) -> list[str]:
     """All scores from the lowest to the highest label, if the labels are whole numbers and their column has the name of
     a score; otherwise empty."""
-    if not _SCORE_NAMES.search(column) or not all(re.fullmatch(r"-?\d{1,3}", label) for label in labels):
+    if not SCORE_NAMES.search(column) or not all(re.fullmatch(r"-?\d{1,3}", label) for label in labels):
         return []
     numbers = sorted(map(int, labels))
     scale = list(map(str, range(numbers[0], numbers[-1] + 1)))

@@ -134,6 +134,8 @@ def _write_instructions(draft: TaskDraft) -> str:
     contract = draft.contract[0]
     schema, verb = contract.json_schema or {}, "Classify the message into one of"
     match draft.kind[0]:
+        case "classify" if draft.questions:
+            return "Answer every question about the message."
         case "classify" if draft.scale:
             return f"Score the message from {draft.scale[0]} to {draft.scale[-1]}."
         case "classify" if not contract.labels:
@@ -219,6 +221,8 @@ def _describe_contract(draft: TaskDraft) -> str:
 
 
 def _choose_metric(draft: TaskDraft) -> str:
+    if draft.questions:
+        return "question_mean"
     if draft.scale or draft.labels_of_lists:
         return "kappa" if draft.scale else "sample_f1"
     if draft.kind[0] == "classify":

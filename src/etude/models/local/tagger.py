@@ -5,6 +5,7 @@ than the encoder's context are read in windows that overlap by half.
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from etude.base.typed_json import from_json, to_json
 from etude.models.local.encoder import Encoder
 from etude.models.registry import Models
 from etude.text.answer_spans import WORD, AnswerShape, Field, Values
@@ -23,6 +25,8 @@ WINDOW = 256
 ROWS_PER_BATCH = 32
 MIN_LOGPROB = -20.0
 """Lower limit of a tag's log-probability."""
+HEAD_SCALE = 10.0
+"""The factor of the head's logits. It makes the head's learning rate higher than the encoder's."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Window:
 
     ids: list[int]
     pieces: list[int]
-    """The position in `ids` of each word's first token."""
+    """The position in `ids` of the token in which each word begins."""
     words: list[int]
     """The number of each of these words in the text."""
 
@@ -50,13 +54,8 @@ class Tagger:
     classified: Mapping[Field, Any]
     """Fields whose values are not in the text -> a linear classifier over the text."""
 
-    @property
-    def num_tags(self) -> int:
-        """The number of tags: O and two for each field."""
-        return 1 + 2 * len(self.fields)
-
     def split_windows(self, text: str) -> tuple[list[tuple[int, int]], list[Window]]:
-        """Return the words of a text as (begin, end), and its windows. Each word is in at least one window."""
+        """Return the words of a text as (begin, end), and its windows. Each word with a token is in a window."""
         words = [match.span() for match in WORD.finditer(text)]
         if not words:
             return [], []
@@ -69,17 +68,25 @@ class Tagger:
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        starts = {begin: number for number, (begin, _) in enumerate(words)}
+        starts = [begin for begin, _ in words]
         windows = []
         for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            pieces = [index for index, (begin, end) in enumerate(offsets) if end > begin and begin in starts]
-            windows.append(Window(list(ids), pieces, [starts[offsets[index][0]] for index in pieces]))
+            pairs = [
+                (piece, word)  # a token of some tokenizers begins with the white space before a word
+                for piece, (begin, end) in enumerate(offsets)
+                for word in range(bisect_left(starts, begin), bisect_left(starts, end))
+            ]
+            if pairs:
+                windows.append(Window(list(ids), *map(list, zip(*pairs, strict=True))))
         return words, windows
 
     def compute_logits(self, windows: Sequence[Window]) -> list[torch.Tensor]:
         """Compute the logits (words, tags) of each window, with gradients if the caller records them."""
-        hidden = self.encoder.compute_hidden([window.ids for window in windows])
-        return [hidden[row, window.pieces] @ self.weight.T + self.bias for row, window in enumerate(windows)]
+        hidden = self.encoder.compute_hidden([window.ids for window in windows]).float()
+        return [
+            HEAD_SCALE * (hidden[row, window.pieces] @ self.weight.T + self.bias)
+            for row, window in enumerate(windows)
+        ]
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return the JSON answer for each text, and the log-probability of its tags."""
@@ -100,36 +107,37 @@ class Tagger:
         log-probabilities of the tags."""
         self.encoder.module.eval()
         parts = [self.split_windows(text) for text in texts]
-        logs = [torch.full((len(words), self.num_tags), -torch.inf) for words, _ in parts]
-        windows = [(row, window) for row, (_, found) in enumerate(parts) for window in found]
+        logs = [torch.full((len(words), len(self.bias)), -torch.inf) for words, _ in parts]
+        windows = [(row, window) for row, (_, own) in enumerate(parts) for window in own]
         windows.sort(key=lambda pair: len(pair[1].ids))  # rows of the same length need no padding
         with torch.inference_mode():
             for start in range(0, len(windows), ROWS_PER_BATCH):
                 batch = windows[start : start + ROWS_PER_BATCH]
                 logits = self.compute_logits([window for _, window in batch])
-                for (row, window), scores in zip(batch, logits, strict=True):
-                    _take_surer(logs[row], window.words, torch.log_softmax(scores.float(), dim=1).cpu())
+                for (row, window), tag_logits in zip(batch, logits, strict=True):
+                    scores = torch.log_softmax(tag_logits, dim=1).cpu()
+                    words = torch.tensor(window.words)
+                    # A word that was also in an earlier window keeps the more confident scores.
+                    is_surer = scores.amax(dim=1) > logs[row][words].amax(dim=1)
+                    logs[row][words[is_surer]] = scores[is_surer]
         readings: list[tuple[Values, float]] = []
-        for text, (words, _), rows in zip(texts, parts, logs, strict=True):
-            rows[torch.isinf(rows).all(dim=1), 0] = (
-                0.0  # a word for which the tokenizer returns no token is O
-            )
-            tags = _decode(rows.numpy()) if words else []
-            logprob = float(rows[range(len(tags)), tags].clamp(min=MIN_LOGPROB).sum()) if tags else 0.0
-            readings.append((self._collect(text, words, tags), logprob))
+        for text, (spans, _), rows in zip(texts, parts, logs, strict=True):
+            rows[rows.isinf().all(dim=1), 0] = 0.0  # a word for which the tokenizer returns no token is O
+            tags = _decode(rows.numpy()) if spans else []
+            logprob = sum(max(float(rows[word, tag]), MIN_LOGPROB) for word, tag in enumerate(tags))
+            readings.append((self._collect(text, spans, tags), logprob))
         return readings
 
     def _collect(self, text: str, words: Sequence[tuple[int, int]], tags: Sequence[int]) -> Values:
+        spans: list[tuple[int, int, int]] = []  # number of the field, begin, end
+        for (begin, end), tag in zip(words, tags, strict=True):
+            if tag % 2:  # B-FIELD
+                spans.append((tag // 2, begin, end))
+            elif tag:  # I-FIELD, which follows another word of its value
+                spans[-1] = (*spans[-1][:2], end)
         values: Values = {}
-        open_field, begin, end = -1, 0, 0
-        for (word_begin, word_end), tag in [*zip(words, tags, strict=True), ((0, 0), 0)]:
-            number = (tag - 1) // 2 if tag else -1
-            goes_on = tag > 0 and tag % 2 == 0 and number == open_field
-            if open_field >= 0 and not goes_on:
-                values.setdefault(self.fields[open_field], []).append(text[begin:end])
-            if tag and not goes_on:
-                begin = word_begin
-            open_field, end = number, word_end
+        for number, begin, end in spans:
+            values.setdefault(self.fields[number], []).append(text[begin:end])
         return values
 
     def save(self, folder: Path) -> None:
@@ -137,17 +145,12 @@ class Tagger:
         from etude.models.classical import save_classical, write_header
 
         self.encoder.save(folder / "encoder")
-        save_file(
-            {"weight": self.weight.detach().cpu(), "bias": self.bias.detach().cpu()},
-            folder / "head.safetensors",
-        )
-        classified = []
-        for number, (path, model) in enumerate(self.classified.items()):
+        tensors = {"weight": self.weight.detach().cpu(), "bias": self.bias.detach().cpu()}
+        save_file(tensors, folder / "head.safetensors")
+        for number, model in enumerate(self.classified.values()):
             save_classical(model, folder / f"classifier-{number}")
-            classified.append(list(path))
-        fields = [list(path) for path in self.fields]
-        header = {"encoder": self.encoder.name, "fields": fields, "classified": classified}
-        write_header(folder, "tagger", shape=self.shape.to_json(), **header)
+        header = {"encoder": self.encoder.name, "fields": self.fields, "classified": [*self.classified]}
+        write_header(folder, "tagger", shape=to_json(self.shape), **header)
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any], models: Models) -> "Tagger":
@@ -161,16 +164,8 @@ class Tagger:
             for number, path in enumerate(header["classified"])
         }
         fields = tuple(map(tuple, header["fields"]))
-        shape = AnswerShape.from_json(header["shape"])
+        shape = from_json(AnswerShape, header["shape"])
         return cls(encoder, shape, fields, tensors["weight"], tensors["bias"], classified)
-
-
-def _take_surer(logs: torch.Tensor, words: Sequence[int], scores: torch.Tensor) -> None:
-    """Writes the scores of a window's words. A word that was also in an earlier window keeps the more confident
-    scores."""
-    for word, row in zip(words, scores, strict=True):
-        if row.max() > logs[word].max():
-            logs[word] = row
 
 
 def _decode(logs: np.ndarray) -> list[int]:
