@@ -10,8 +10,8 @@ that of at least four of the readers and the author. Without planted errors, rep
 the published set. Printed are the reported rows, the planted share of them with a 95% interval (Wilson), the reported
 share of the planted rows, and how often the suggested label is the published one. Settings
 were chosen on every second row of banking77's train.csv, every third row of snips_intents', and on sms_spam, with
-another seed; those of the bound by twice the rows also on every third row of banking77, with its labels in five groups,
-and of medquad_sample.
+another seed; those of the bound by twice the rows also on banking77 with its labels in three and five groups, and on
+every third row of medquad_sample.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python bench/scale.py parts                 # 40 parts of pure computing
     python bench/scale.py rows FOLDER NUM       # NUM rows answered by a baseline assistant
     python bench/scale.py check FOLDER NUM      # NUM rows of check_scale.py with labels, checked
-    python bench/scale.py each FOLDER NUM [METHOD]   # NUM assistants from one table, such as adapters by fine_tune
+    python bench/scale.py each FOLDER NUM [METHOD [WHERE]]   # NUM assistants from one table, such as those of fine_tune
 
 The texts are those of banking77 (ETUDE_DATA or ../shared/data), four labels for each customer; in `rows`, words of some
 are exchanged, so that most rows differ. Each step is a process of its own, whose largest memory is measured; its
@@ -137,10 +137,10 @@ def list_customers(num: int, rng: random.Random) -> Iterator[tuple[str, str, str
                 yield f"customer {number:02}", text, label
 
 
-def measure_each(folder: Path, num: int, method: str = "baseline") -> None:
+def measure_each(folder: Path, num: int, method: str = "baseline", *places: str) -> None:
     import etude
 
-    for where in ("local", "ray?workers=2"):
+    for where in places or ("local", "ray?workers=2"):
         place = folder / where[:3]
         place.mkdir(parents=True, exist_ok=True)
         with (place / "table.jsonl").open("w", encoding="utf-8") as stream:
@@ -153,8 +153,8 @@ def measure_each(folder: Path, num: int, method: str = "baseline") -> None:
                 etude.train_each(task, "customer", method=method, on=where) and None
             ),
         )
-    names = [folder / where / "each" / "customer" / "table.md" for where in ("loc", "ray")]
-    print("equal:", cmp(*names, shallow=False))
+    names = sorted(folder.glob("*/each/customer/table.md"))
+    print("equal:", cmp(names[0], names[-1], shallow=False))
     print(names[0].read_text(encoding="utf-8"))
 
 

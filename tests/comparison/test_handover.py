@@ -374,26 +374,24 @@ def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None
     draw, sentence = random.Random(0), "A person will answer."
     words = ["lamp", "river", "stone", "candle", "garden", "window", "bottle", "ladder", "pepper", "mirror"]
     rows = []
-    for _ in range(75):
-        first, second, third = draw.sample(words, 3)
-        rows.append((f"Repeat these words: {first} {second} {third}", f"{first} {second} {third}"))
-        rows.append(
-            (product := f"{draw.randrange(211, 999)} times {draw.randrange(211, 999)}", product[::-1])
-        )
+    for number in range(150):
+        pair = " ".join(draw.sample(words, 2))
+        hard = f"{draw.randrange(211, 999)} times {draw.randrange(211, 999)}"
+        rows.append((f"Repeat these words: {pair}", pair) if number % 3 else (hard, hard[::-1]))
     lines = [json.dumps({"input": asked, "output": answer}) for asked, answer in rows]
     (tmp_path / "examples.jsonl").write_text("\n".join(lines), encoding="utf-8")
     task = tmp_path / "task.yaml"
     task.write_text(
         "kind: answer\nmodel: smollm2-135m-instruct\nexamples: examples.jsonl\ninstructions: Answer briefly.\n"
-        "metric: exact_match\nmethods: [few_shot]\nmax_tokens: 16\n"
-        f"handover: {{wrong: 0.3, say: {sentence}}}\n",
+        "metric: exact_match\nmethods: [few_shot]\nmax_tokens: 16\nencoder: none\n"
+        f"handover: {{wrong: 0.4, say: {sentence}}}\n",
         encoding="utf-8",
     )
     run = compare(task).run
     test = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
     handed_over = [bool(line.get("handed_over")) for line in test]
     assert 0.1 < np.mean(handed_over) < 0.9
-    assert np.mean([1 - line["score"] for line in test if not line.get("handed_over")]) <= 0.3
+    assert np.mean([1 - line["score"] for line in test if not line.get("handed_over")]) <= 0.4
     result = run.verdict.details["few_shot"].handover if run.verdict else None
     assert result is not None
     assert result.curve[-1].share == 1

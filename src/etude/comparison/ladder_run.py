@@ -21,7 +21,7 @@ from etude.comparison.handover import (
     fit_training_search,
     rate_rows,
 )
-from etude.comparison.plan import BLOCK_ROWS, Plan, Timekeeper
+from etude.comparison.plan import BLOCK_ROWS, CHEAP_SHARE, Plan, Timekeeper
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
@@ -248,10 +248,12 @@ class LadderRun:
         self.run.update(test_answered=answered)
 
     def _count_first_block(self, names: Collection[str]) -> int:
-        """Count the rows of the first block: fewer than of the others if time is short. A resumed run keeps the
-        number, so that it reuses the answers."""
+        """Count the rows of the first block: if time is short, as many as 5% of the budget is
+        enough for, at least 12. A resumed run keeps the number, so that it reuses the answers."""
         if self.timekeeper and not self.run.info.get("first_block"):
-            rows = self.timekeeper.measured.count_test_rows(names, self.timekeeper.left)
+            allotment = self.timekeeper.measured
+            left = max(self.timekeeper.left, CHEAP_SHARE * allotment.budget)
+            rows = allotment.count_test_rows(names, left)
             self.run.update(first_block=min(BLOCK_ROWS, rows))
         return self.run.info.get("first_block") or BLOCK_ROWS
 
@@ -413,9 +415,7 @@ class LadderRun:
             rated = [replace(row, answer=assistant.hand_over(row.answer)) for row in rated]
             return assistant, rated, [*notes, *promise_notes]
         if hands_over and all(row.answer.confidence is None for row in dev):
-            notes.append(
-                "hands over nothing, because its answers have no probability; nothing is promised for it"
-            )
+            notes.append("hands over nothing, because its answers have no probability")
         rated = rate_rows(assistant, dev, self.models)
         assistant, promise_notes = add_handover(assistant, self.task, rated)
         assistant, cost_notes = add_cost_handover(assistant, costs, rated)

@@ -53,9 +53,9 @@ MIN_LABEL_SUREST = 10
 # agreement of the most confident predictions.
 MIN_KAPPA = 0.15
 # The second bound needs this kappa, and counts as the classifiers' own mistakes this multiple of what twice the rows
-# gain in agreement (upper bound): in published sets with few wrong labels they are 0.9 to 4 times the gain. It counts
-# rows as sure as those of which this share is predicted.
-MIN_LEARNABLE, MISTAKES_PER_GAIN, MIN_AGREED = 0.5, 5, 0.7
+# gain in agreement (upper bound): in sets with few wrong labels they are 0.9 to 12 times the gain. It counts rows as
+# sure as those of which this share is predicted.
+MIN_LEARNABLE, MISTAKES_PER_GAIN, MIN_AGREED = 0.5, 12, 0.7
 LIKELY = 0.3  # lowest probability of a wrong label at which a row is counted
 MIN_WRONG = 0.5  # lowest probability of a wrong label at which further rows are reported
 SMOOTHING = 1e-4  # added to probabilities
@@ -218,8 +218,7 @@ def find_wrong_labels(
         order = np.arange(len(rows))
         falling = IsotonicRegression(increasing=False).fit(order, suspicion[rows]).predict(order)
         reported = max(reported, rows[falling >= MIN_WRONG], key=len)
-    is_learnable = cohen_kappa_score(likeliest, gold) >= MIN_LEARNABLE
-    if is_learnable and not has_scores and len(ranked) > len(reported):
+    if not has_scores and cohen_kappa_score(likeliest, gold) >= MIN_LEARNABLE and len(ranked) > len(reported):
         rank = _rank_sureness(probabilities, likeliest)
         says_enough = IsotonicRegression().fit(rank, ~disagrees).predict(rank) >= MIN_AGREED
         gains = ((predict(2).argmax(axis=1) != gold).astype(float) - disagrees) * says_enough
