@@ -136,7 +136,9 @@ def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
     run = real_run(num=700, budget=LEAST)
     check_rescored(run)
     ladder = json.loads((run / "verdict.json").read_text())["ladder"]
-    assert {row["rows"] for row in ladder} == {12, 140}, "a short block of those that take time, all of the others"
+    assert {row["rows"] for row in ladder} == {12, 140}, (
+        "a short block of those that take time, all of the others"
+    )
 
 
 @pytest.mark.parametrize(
