@@ -72,7 +72,7 @@ def answer(
     ladder.now, ladder.right, ladder.rows = [0.0], random.Random(seed), {}
     work = Workload({n: MethodWork(n, row_seconds=s) for n, s in SPEEDS.items()}, 700, 100, 200)
     allotment = Allotment(work, seconds, ("baseline",))
-    ladder.run.update(first_block=None)
+    ladder.run.update(first_block=None, test_answered={})
     ladder.timekeeper = Timekeeper(allotment, seconds, lambda: ladder.now[0], {})
     fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
     ladder.answer_test(fitted, ["baseline", "prompt", "fine_tune_encoder", "fine_tune"])
@@ -101,3 +101,17 @@ def test_the_clock_decides_how_many_rows_and_no_answer_does(tmp_path: Path) -> N
         assert all(ids == order[: len(ids)] for ids in rows.values())
 
     depends_on_time_alone()
+
+
+def test_a_continued_run_keeps_the_number_of_rows(tmp_path: Path) -> None:
+    ladder = prepare_run(tmp_path)
+    answered, rows, _ = answer(ladder, 150, 0)
+    assert answered["prompt"] < len(ladder.split.test)
+    ladder.run.update(test_answered=answered)
+    assert ladder.timekeeper is not None
+    ladder.rows, ladder.timekeeper.deadline = {}, ladder.now[0] + 1000
+    fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
+    contenders = ["baseline", "prompt", "fine_tune_encoder", "fine_tune"]
+    assert ladder.count_expected_rows(contenders) == answered["prompt"]
+    ladder.answer_test(fitted, contenders)
+    assert (ladder.run.info["test_answered"], ladder.rows) == (answered, rows)

@@ -18,13 +18,14 @@ from etude.index.passages import Passage
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.suites.cases import Case
-from etude.suites.judge import Judge, _is_same_answer
+from etude.suites.judge import Judge, JudgedAnswer, _is_same_answer
 from etude.suites.measures.bias import SWAPS, rewrite_asker
 from etude.suites.measures.forgetting import measure_forgetting
 from etude.suites.measures.grounding import Grounds
 from etude.suites.measures.leaks import build_leak_cases
-from etude.suites.measures.shares import Measure
+from etude.suites.measures.shares import CaseResult, Measure, measure_shares
 from etude.suites.run import run_suites
+from etude.suites.variants import DEV_ROWS
 from etude.text.normal_forms import normalise
 from etude.types import Answer, Example, Kind, Message, ModelRef
 from small_task import write_task
@@ -218,6 +219,19 @@ def test_the_card_has_only_what_was_measured(tmp_path: Path, capsys: pytest.Capt
             assert f"{100 * measure.assistant.value:.1f}% (" in body
     assert "{{" not in text
     assert "license" not in metadata
+
+
+def test_a_question_that_limits_turn_away_is_not_a_broken_contract() -> None:
+    kept, broken = (JudgedAnswer("any", "answer", "", True, 1.0, keeps) for keeps in (True, False))
+    turned_away = JudgedAnswer("Ask a librarian.", "refuse", "", False, 0.0, None, limit="out_of_scope")
+    cases = [Case(str(num), "normal", DEV_ROWS, (), unit=str(num)) for num in range(3)]
+    answers = zip(cases, [kept, broken, turned_away], strict=True)
+    measures = measure_shares(
+        [CaseResult(case, broken, answer) for case, answer in answers], ["contract", "limits"]
+    )
+    shares = {measure.name: (measure.assistant.value, measure.cases) for measure in measures}
+    assert shares["contract"] == (0.5, 2)
+    assert shares["turned_away"] == (pytest.approx(1 / 3), 3)
 
 
 def test_consistency_counts_the_same_row_in_other_words() -> None:

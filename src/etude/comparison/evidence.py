@@ -89,6 +89,7 @@ def fit_evidence(
     timekeeper = ladder_run.timekeeper
     if (
         timekeeper
+        and "test_answered" not in ladder_run.run.info  # then a run is continued that has its evidence
         and timekeeper.left < ladder_run.plan.evidence_seconds + timekeeper.measured.count_kept_for_test()
     ):
         ladder_run.leave_out_evidence()

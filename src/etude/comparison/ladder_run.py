@@ -205,9 +205,19 @@ class LadderRun:
         if self.timekeeper is None:
             return total
         allotment = self.timekeeper.measured
+        slow = [name for name in contenders if not self.answers_whole_test(name)]
+        if num_rows := self._count_rows_answered_before(slow):
+            return num_rows
         fast = [name for name in allotment.work.methods if allotment.answers_whole_test(name)]
         fast_seconds = allotment.work.count_test_seconds(fast, total)
-        return allotment.count_test_rows(contenders, self.timekeeper.left - fast_seconds)
+        left = max(self.timekeeper.left - fast_seconds, CHEAP_SHARE * allotment.budget)
+        return allotment.count_test_rows(slow, left)
+
+    def _count_rows_answered_before(self, names: Collection[str]) -> int:
+        """Count the test rows that these methods answered when the test was last answered to its end; 0 if it was
+        not."""
+        answered = self.run.info.get("test_answered", {})
+        return max((answered.get(name, 0) for name in names), default=0)
 
     def answer_test(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
@@ -229,6 +239,8 @@ class LadderRun:
                 scored[name] = self.answer_rows(assistant, rows, name, self.work_folder(name))
                 self._write_test(name, assistant, scored[name])
         begin, end, is_over = 0, self._count_first_block(racing), False
+        # A continued run keeps the number of rows, and with it the verdict.
+        num_before = self._count_rows_answered_before(racing)
         while racing and begin < len(self.test_rows) and not is_over:
             started, block = self._read_clock(), self._select_rows(begin, end)
             for name, assistant in list(racing.items()):
@@ -241,7 +253,8 @@ class LadderRun:
             # The next round takes about as long as this one; rows that an earlier attempt answered take no time.
             now = self._read_clock()
             is_late = self.timekeeper is not None and 2 * now - started > self.timekeeper.deadline
-            is_over = is_late and not all(self._has_answered(*item, begin, end) for item in racing.items())
+            is_late = is_late and not all(self._has_answered(*item, begin, end) for item in racing.items())
+            is_over = begin >= num_before if num_before else is_late
         for name, assistant in racing.items():
             self._write_test(name, assistant, scored[name])
         answered = {name: len(rows) for name, rows in scored.items() if name not in self.failures}
@@ -250,7 +263,7 @@ class LadderRun:
     def _count_first_block(self, names: Collection[str]) -> int:
         """Count the rows of the first block: if time is short, as many as 5% of the budget is
         enough for, at least 12. A resumed run keeps the number, so that it reuses the answers."""
-        if self.timekeeper and not self.run.info.get("first_block"):
+        if names and self.timekeeper and not self.run.info.get("first_block"):
             allotment = self.timekeeper.measured
             left = max(self.timekeeper.left, CHEAP_SHARE * allotment.budget)
             rows = allotment.count_test_rows(names, left)

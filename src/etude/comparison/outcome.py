@@ -11,7 +11,7 @@ from etude.comparison.decide import choose_headline_pair, make_verdict
 from etude.comparison.error_costs import compare_costs
 from etude.comparison.judging import ask_judge
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import BLOCK_ROWS, describe_effort
+from etude.comparison.plan import describe_effort
 from etude.comparison.prepare import compute_power, format_power
 from etude.comparison.scope_check import describe_limits
 from etude.comparison.stored_answers import score_stored_answers
@@ -169,7 +169,8 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
     cuts = [text for name, effort in efforts.items() if (text := describe_effort(work, name, effort, sizes))]
     if ladder_run.task.evidence == "full" and not ladder_run.has_time_for_evidence:
         cuts.append("no learning curve and no extra training runs")
-    num_rows = [rows for rows in answered.values() if BLOCK_ROWS < rows < sizes["test"]]
+    contenders = run.info["contenders"]
+    num_rows = [rows for name, rows in answered.items() if name in contenders and rows < sizes["test"]]
     if num_rows:
         cuts.append(f"{max(num_rows):,} of {sizes['test']:,} test rows for the slow methods")
     run.update(plan={**run.info["plan"], "cuts": cuts})

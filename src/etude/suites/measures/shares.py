@@ -44,6 +44,7 @@ class MeasureKind:
     score: Callable[[JudgedAnswer], float]
     more_is_better: bool = True
     needs: str = ""  # what the subject must have: contract, documents, citations or limits
+    counts_turned_away: bool = True  # whether cases that `limits:` turns away count, as answers of their own
 
 
 def must_not_answer(case: Case) -> bool:
@@ -63,6 +64,7 @@ COMMON = (
         lambda case: case.needs_contract and "answer" in case.expect,
         lambda answer: bool(answer.keeps_contract),
         needs="contract",
+        counts_turned_away=False,
     ),
     MeasureKind(
         "over_refusal",
@@ -145,7 +147,11 @@ def _belongs_to(suite: str, about: str = "") -> Callable[[Case], bool]:
 
 def measure_share(kind: MeasureKind, results: Sequence[CaseResult]) -> Measure | None:
     """Measure one share; None without cases. Cases that are made from one dev row are one unit in the statistics."""
-    matching = [result for result in results if kind.applies_to(result.case)]
+    matching = [
+        result
+        for result in results
+        if kind.applies_to(result.case) and (kind.counts_turned_away or not result.assistant.limit)
+    ]
     if not matching:
         return None
     units = [result.case.unit for result in matching]
