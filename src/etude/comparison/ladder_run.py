@@ -21,7 +21,7 @@ from etude.comparison.handover import (
     fit_training_search,
     rate_rows,
 )
-from etude.comparison.plan import BLOCK_ROWS, CHEAP_SHARE, Plan, Timekeeper
+from etude.comparison.plan import BLOCK_ROWS, Plan, Timekeeper
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
@@ -210,8 +210,7 @@ class LadderRun:
             return num_rows
         fast = [name for name in allotment.work.methods if allotment.answers_whole_test(name)]
         fast_seconds = allotment.work.count_test_seconds(fast, total)
-        left = max(self.timekeeper.left - fast_seconds, CHEAP_SHARE * allotment.budget)
-        return allotment.count_test_rows(slow, left)
+        return self.timekeeper.count_test_rows(slow, fast_seconds)
 
     def _count_rows_answered_before(self, names: Collection[str]) -> int:
         """Count the test rows that these methods answered when the test was last answered to its end; 0 if it was
@@ -261,13 +260,10 @@ class LadderRun:
         self.run.update(test_answered=answered)
 
     def _count_first_block(self, names: Collection[str]) -> int:
-        """Count the rows of the first block: if time is short, as many as 5% of the budget is
-        enough for, at least 12. A resumed run keeps the number, so that it reuses the answers."""
+        """Count the rows of the first block, which is shorter if time is short. A resumed run keeps the number, so that
+        it reuses the answers."""
         if names and self.timekeeper and not self.run.info.get("first_block"):
-            allotment = self.timekeeper.measured
-            left = max(self.timekeeper.left, CHEAP_SHARE * allotment.budget)
-            rows = allotment.count_test_rows(names, left)
-            self.run.update(first_block=min(BLOCK_ROWS, rows))
+            self.run.update(first_block=min(BLOCK_ROWS, self.timekeeper.count_test_rows(names)))
         return self.run.info.get("first_block") or BLOCK_ROWS
 
     def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:

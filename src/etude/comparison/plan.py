@@ -279,11 +279,7 @@ class Allotment:
         seconds_for_cuttable = self.budget - sum(work.count_whole_seconds(name) for name in self.cheap)
         least = sum(
             work.methods[name].row_seconds
-            * (
-                self.count_beaten_rows(name)
-                if name in self.beaten
-                else work.count_least_rows(name, self.budget)
-            )
+            * (work.count_beaten_rows if name in self.beaten else work.count_least_rows)(name, self.budget)
             for name in cuttable
         )
         share = max(least, TEST_TIME_SHARE * seconds_for_cuttable)
@@ -460,6 +456,13 @@ class Timekeeper:
     def choose_effort(self, name: str, to_come: Sequence[str], chosen: Mapping[str, Effort]) -> Effort:
         """Choose what a method that starts now may use."""
         return self.measured.choose_effort(name, to_come, self.left, chosen)
+
+    def count_test_rows(self, names: Collection[str], other_seconds: float = 0.0) -> int:
+        """Count the test rows for which there is time, besides `other_seconds` for other methods; even if the time is
+        over, 5% of the budget is used."""
+        allotment = self.measured
+        seconds = max(self.left - other_seconds, CHEAP_SHARE * allotment.budget)
+        return allotment.count_test_rows(names, seconds)
 
 
 def describe_effort(work: Workload | None, name: str, effort: Effort, sizes: Mapping[str, int]) -> str:

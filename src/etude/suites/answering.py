@@ -25,8 +25,8 @@ def answer_cases(
     """Return the answers to the cases, in order. Only questions that no earlier test asked this assistant are asked; a
     stopped test is continued after its last batch."""
     keys = list(map(_hash_case, cases))
-    known = _read_answers(assistant, models, folder)
-    new = {key: case for key, case in zip(keys, cases, strict=True) if key not in known}
+    answers = _read_answers(assistant, models, folder)
+    new = {key: case for key, case in zip(keys, cases, strict=True) if key not in answers}
     digest = hashlib.sha256("".join(new).encode()).hexdigest()[:16]
     file = folder / f"{assistant.fingerprint}-{digest}.json"
     write_json(file, {"cases": list(new)})
@@ -37,12 +37,12 @@ def answer_cases(
         assistant, models, ids, lambda: _build_requests(assistant, models, [*new.values()]), log
     )
     for _, batch_answers in batches:
-        known |= {ids[position]: answer for position, answer in batch_answers.items()}
+        answers |= {ids[position]: answer for position, answer in batch_answers.items()}
         num_done += len(batch_answers)
         if (num_timed := num_done - num_logged) > 0:  # batches from the log are not timed
             pace, num_left = (time.perf_counter() - started) / num_timed, len(new) - num_done
             on_answers(len(cases) - num_left, len(cases), pace * num_left)
-    return [replace(known[key], id=case.id) for key, case in zip(keys, cases, strict=True)]
+    return [replace(answers[key], id=case.id) for key, case in zip(keys, cases, strict=True)]
 
 
 def _hash_case(case: Case) -> str:
