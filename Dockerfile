@@ -1,11 +1,12 @@
 # The server as an image: etude serve /task, as a user without rights, with a health check. docs/serving.md says how to run it.
-FROM python:3.12-slim AS build
+ARG PYTHON=3.12
+FROM python:$PYTHON-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-FROM python:3.12-slim
+FROM python:$PYTHON-slim
 # For a smaller image without CUDA, build with
 # --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG PIP_EXTRA_INDEX_URL=""

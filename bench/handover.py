@@ -169,7 +169,7 @@ def resplit_texts(lines: list[dict[str, Any]], right: float, num: int = 200) -> 
         rows = draw.sample(lines, len(lines))
         dev, test = rows[: len(rows) // 4], rows[len(rows) // 4 :]
         scored = [make_scored_answer(line) for line in dev]
-        rater, rated, _ = add_answer_confidence(base, Handover(right=right), scored, Models(), 0)
+        rater, rated, _ = add_answer_confidence(base, Handover(right=right), scored, 0)
         answers = [rater.rate(make_scored_answer(line).answer, None) for line in test]
         for promise in PROMISES:
             task = replace(TEXTS, handover=Handover(promise, right))

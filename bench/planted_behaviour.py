@@ -80,7 +80,7 @@ def decide_forgetting(name: str, folder: Path) -> dict[str, object]:
     models = Models()
     measures = measure_forgetting(find_subject(task, None, None, models).assistant.model, models)
     gates = [parse_gate("forgetting <= 3%"), parse_gate("abilities >= base - 20 points")]
-    results = decide_gates([gate for gate in gates if gate], measures, {}, False)
+    results = decide_gates([gate for gate in gates if gate], measures, {})
     return {
         "training": name,
         **{result.gate.text: f"{result.outcome}: {result.detail}" for result in results},

@@ -997,15 +997,61 @@ def check_p(p: Recomputed, stored: float) -> Check:
 
 def choose(samples: Mapping[str, Sample]) -> str | None:
     """Return the first (simplest) candidate whose paired distance to the best is at most one standard error."""
+    return next(iter(list_near(samples)), None)
+
+
+def list_near(samples: Mapping[str, Sample]) -> list[str]:
+    """List in order the best candidate and those within one standard error of it."""
     if not samples:
-        return None
+        return []
     names = list(samples)
-    best = max(range(len(names)), key=lambda i: (round(samples[names[i]].value, DIGITS), -i))
-    for name in names[:best]:
-        gap = difference(samples[names[best]], samples[name])
-        if round(gap.value - float(gap.error.mean()), DIGITS) <= 0:
-            return name
-    return names[best]
+    best = max(names, key=lambda name: (round(samples[name].value, DIGITS), -names.index(name)))
+    gaps = {name: difference(samples[best], samples[name]) for name in names if name != best}
+    near = {name for name, gap in gaps.items() if round(gap.value - float(gap.error.mean()), DIGITS) <= 0}
+    return [name for name in names if name == best or name in near]
+
+
+def choose_candidate(samples: Mapping[str, Sample], tried: Mapping[str, Mapping[str, Json]]) -> str | None:
+    """Choose among the candidates of an extraction by exact match: of those within one standard error of the best, by
+    F1 over the values of all fields."""
+    near = list_near(samples)
+    return choose({name: sample_values(sort_lines(tried[name])) for name in near})
+
+
+def sample_values(rows: Sequence[Json]) -> Sample:
+    """Build the sample whose value is F1 over values, from the values of each row that are right, answered and
+    expected."""
+    sample, counts = sample_rows(rows), np.zeros((len(rows), 3))
+    for number, row in enumerate(rows):
+        answered, outputs = list_values(row["answer"]), [row["expected"], *row["references"]]
+        hits = [
+            ((answered & right).total(), answered.total(), right.total())
+            for right in map(list_values, outputs)
+        ]
+        counts[number] = max(hits, key=lambda hit: 2 * hit[0] - hit[2])
+    sums = np.zeros((sample.units, 3))
+    np.add.at(sums, np.searchsorted(sample.names, [row["unit"] for row in rows]), counts)
+    return replace(sample, sums=sums, macro=True, key=1)
+
+
+def list_values(text: str) -> Counter[str]:
+    """Count the values of a JSON text, each with the keys that lead to it; null and "" are no values."""
+    values: Counter[str] = Counter()
+
+    def add(value: Any, path: str, is_item: bool = False) -> None:
+        if isinstance(value, dict) and not is_item:
+            for key, inner in value.items():
+                add(inner, f"{path}.{key}")
+        elif isinstance(value, list) and not is_item:
+            for item in value:
+                add(item, path, is_item=True)
+        elif value is not None and (is_item or value != ""):
+            number = int(value) if isinstance(value, float) and value.is_integer() else value
+            values[f"{path}={json.dumps(number, sort_keys=True)}"] += 1
+
+    with suppress(ValueError):
+        add(parse_json(text), "")
+    return values
 
 
 def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
@@ -1032,7 +1078,9 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
             sample = samples[candidate["name"]]
             yield from check_estimate(f"{method.name}: dev, {candidate['name']}", candidate["dev"], sample)
     num_rows = max((len(lines) for lines in method.tried.values()), default=0)
-    best = choose({name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows})
+    in_race = {name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows}
+    is_extraction = run.task["kind"] == "extract" and scorer.metric == "exact_match"
+    best = choose_candidate(in_race, method.tried) if is_extraction else choose(in_race)
     chosen = [candidate["name"] for candidate in candidates if candidate["is_chosen"]]
     yield Check(f"{method.name}: chosen on dev", chosen, [best] if best is not None else [])
     if best is not None:

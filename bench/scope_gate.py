@@ -26,8 +26,8 @@ from pathlib import Path
 
 import yaml
 
+from etude.comparison.scope_check import read_probe
 from etude.limits.fit import fit_scope
-from etude.limits.probe import read_probe
 from etude.limits.scope import Scope
 from etude.stats import wilson
 from etude.suites.run import PACKS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from etude.base.files import read_json
 from etude.by_column import ValueTable
 from etude.cli import main
 from etude.errors import InputError
+from etude.models.endpoint.model import EndpointModel
 from etude.runs.recommended import find_run_at
 from etude.serve.catalogue import load_catalogue
 from small_task import rows, write_task
@@ -53,7 +55,13 @@ def test_each_value_gets_an_assistant_that_saw_its_rows_alone(trained: tuple[Pat
         assert row.estimate.n == len(split["test"])
         assert (row.needed_rows is None) == (row.estimate.high - row.estimate.low <= 0.2)
         assert load(row.folder).answer("dragons").text
+        relative = load(os.path.relpath(row.folder))
+        assert relative.model.adapter
+        assert relative.model.adapter.is_absolute(), "a worker has another working directory"
     assert read_json(table.folder / "table.json")["values"][0]["value"] == "Anna & Co"
+    metrics = {find_run_at(row.folder).info["metric"]["name"] for row in table.results if row.estimate}
+    assert metrics == {table.metric.name} == {read_json(table.folder / "table.json")["metric"]}
+    assert table.metric.label in (table.folder / "table.md").read_text(encoding="utf-8")
     assert len((table.folder / "table.md").read_text().splitlines()) == 6
 
 
@@ -102,6 +110,38 @@ def test_wrong_columns_methods_and_flags_are_errors(
         train_each(task, "shop", method="base")
     assert main(["train", str(task), "--on", "ray"]) == 2
     assert "works only with --each" in capsys.readouterr().err
+    assert main(["train", str(task), "--each", "shop", "--track", "mlflow", "--fresh"]) == 2
+    assert capsys.readouterr().err.count("does not work with --each") == 2
+
+
+def test_rows_without_a_value_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    task = write_table(tmp_path)
+    file = tmp_path / "examples.jsonl"
+    file.write_text(file.read_text().replace("Ben", ""), encoding="utf-8")
+    table = train_each(task, "shop", method="baseline")
+    folders = {row.value: row.folder for row in table.results}
+    assert folders.keys() == {"", "Anna & Co", "Anna-Co", "Zoë"}
+    assert {folder.parent for folder in folders.values()} == {table.folder}
+
+
+@pytest.mark.parametrize("is_agreed", [False, True])
+def test_rows_are_sent_to_a_service_only_after_a_yes_for_each_value(
+    tmp_path: Path, is_agreed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = write_table(tmp_path)
+    lines = task.read_text().replace("model: fake", "model: {endpoint: 'https://api.example/v1', model: m}")
+    task.write_text(f"{lines}where: ray\n", encoding="utf-8")
+    asked, questions = [], list[str]()
+    monkeypatch.setattr(EndpointModel, "ask", lambda model, request: asked.append(request) or 1 / 0)
+
+    def confirm(question: str) -> bool:
+        questions.append(question)
+        return is_agreed
+
+    table = train_each(task, "shop", method="prompt", confirm=confirm)
+    assert len(questions) == 3, "one value has too few rows"
+    assert bool(asked) == is_agreed
+    assert all(row.problem for row in table.results)
 
 
 @pytest.mark.real

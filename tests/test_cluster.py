@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,17 @@ from typing import Any
 import pytest
 
 from etude import RowAnswerer, predict
-from etude.cluster import MAX_LOSSES, PARTS_AHEAD, RayWorkers, Workers, is_where, open_workers
-from etude.errors import InputError, Issue, RunError
+from etude.cluster import (
+    MAX_LOSSES,
+    PARTS_AHEAD,
+    RayWorkers,
+    Workers,
+    is_reachable,
+    is_where,
+    open_workers,
+    read_own_address,
+)
+from etude.errors import Declined, InputError, Issue, RunError
 from etude.index.build import build_index
 from etude.models.registry import Models
 from etude.task import load_task
@@ -71,6 +81,53 @@ def test_parts_in_this_process_are_done_one_by_one_and_as_needed() -> None:
         results = workers.map(multiply, itertools.count(), 3)
         assert list(itertools.islice(results, 4)) == [0, 3, 6, 9]
         assert not workers.is_remote
+
+
+def test_a_cluster_that_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert is_reachable(read_own_address()), "Ray has no address to try"
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        address = f"127.0.0.2:{server.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address, encoding="utf-8")
+        assert is_reachable(read_own_address())
+        assert is_reachable(f"ray://{address}")
+    assert not is_reachable(read_own_address())
+    assert not is_reachable(f"ray://{address}")
+    assert is_reachable("auto")
+
+
+@pytest.mark.parametrize("where", ["ray", "ray://127.0.0.2:1"])
+def test_a_cluster_that_is_named_and_not_there_is_an_error_at_once(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")
+    with (
+        pytest.raises(RunError, match=r"127\.0\.0\.2:1 .*nothing listens there.*RAY_ADDRESS"),
+        open_workers(where),
+    ):
+        pass
+
+
+def test_a_cluster_that_does_not_start_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    addresses = []
+
+    def refuse(address: str, **_: object) -> None:
+        addresses.append(address)
+        raise (
+            ConnectionError if address == "auto" else Exception("The current node timed out during startup.")
+        )
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(RunError, match=r"own \(.*timed out during startup.*--on local"), open_workers("ray"):
+        pass
+    assert addresses == ["auto", "local"]
 
 
 @pytest.mark.real
@@ -186,6 +243,8 @@ def test_an_answerer_of_batches_adds_the_columns_of_a_table(tmp_path: Path) -> N
     assert columns["Title"] == [row["fields"]["Title"] for row in rows]
     with pytest.raises(InputError, match="unclear which column"):
         RowAnswerer(assistant)({"x": ["a"], "y": ["b"], "z": ["c"]})
+    with pytest.raises(Declined, match=r"api\.example"):
+        RowAnswerer(saved(tmp_path / "service", "https://api.example/v1#m"))
 
 
 @pytest.mark.real

@@ -33,7 +33,14 @@ from etude.data.formats.row_reader import RawRow, RowReader
 from etude.errors import InputError, Issue, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_service
-from etude.runs.recommended import find_run_of, load, load_endpoints, read_input_columns, read_where
+from etude.runs.recommended import (
+    find_run_of,
+    load,
+    load_endpoints,
+    load_to_ask,
+    read_input_columns,
+    read_where,
+)
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 from etude.types import Answer, Message
 
@@ -215,34 +222,37 @@ def _read_question(cells: Cells, columns: Sequence[str], limit: PromptLimit) -> 
 
 def _to_columns(answer: Answer) -> Json:
     problem = "; ".join((*answer.failures, *(["stopped by the length limit"] if answer.truncated else [])))
-    fields = answer.value.items() if isinstance(answer.value, dict) else ()
-    values = {
+    fields = answer.value if isinstance(answer.value, dict) else {}
+    return {
         "answer": answer.shown,
         "withheld": answer.text if answer.sentence else None,
         "label": answer.value,
         "fields": answer.value,
+        "confidence": answer.confidence,
         "confidences": dict(answer.confidences) or None,
+        "handed_over": answer.handed_over,
+        "limit": answer.limit,
         "keeps_contract": answer.keeps_contract,
+        "citations": list(answer.citations),
+        "problem": problem,
+        **{f"fields.{name}": value for name, value in fields.items()},
     }
-    values |= {"confidence": answer.confidence, "handed_over": answer.handed_over, "limit": answer.limit}
-    values |= {"citations": list(answer.citations), "problem": problem}
-    return values | {f"fields.{name}": value for name, value in fields}
 
 
 class RowAnswerer:
     """Answers batches of rows in any program that maps over them, such as Ray Data:
 
-        rows.map_batches(RowAnswerer, fn_constructor_args=("task.yaml",), batch_size=128, concurrency=4)
+        pool = ray.data.ActorPoolStrategy(size=3)
+        rows.map_batches(RowAnswerer, fn_constructor_args=("/shared/task.yaml",), batch_size=128, compute=pool)
 
     A call gets and returns columns (name -> values). It adds those that `predict` writes into a table, and returns one
-    row for each row. The arguments are those of `predict`. Raises InputError if the columns of the input are unknown.
+    row for each row. The arguments are those of `predict`. Raises InputError if the columns of the input are unknown,
+    and Declined for a service to which rows are sent only after a question.
     """
 
     def __init__(self, path: Path | str, *, method: str | None = None, input: Sequence[str] = ()) -> None:
-        run = find_run_of(Path(path))
-        self.assistant, self._input = load(path, method), tuple(input)
-        self._usual_input = read_input_columns(run)
-        self._models = Models(endpoints=load_endpoints(self.assistant, run))
+        self.assistant, self._models = load_to_ask(Path(path), method)
+        self._input, self._usual_input = tuple(input), read_input_columns(find_run_of(Path(path)))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Answer the rows of a batch."""
@@ -283,7 +293,7 @@ class Layout:
             "fields": not fields and bool(names or schema) and not is_label,
             "confidences": bool(assistant.questions),
             "confidence": bool(assistant.choices or assistant.questions or assistant.answer_confidence),
-            "withheld": bool(assistant.handover_sentence),
+            "withheld": bool(assistant.unsure_sentence),
             "handed_over": assistant.handover is not None or assistant.scope is not None,
             "limit": assistant.scope is not None,
             "keeps_contract": contract is not None,

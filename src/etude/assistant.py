@@ -20,11 +20,12 @@ from typing import Any, Literal, NamedTuple, cast, overload
 
 from etude.base.files import atomic_folder, link_or_copy, read_json
 from etude.base.formatting import format_share
+from etude.base.typed_json import from_json
 from etude.data.formats.tools import append_tools, is_only_tools
 from etude.errors import RUN_REMEDY, InputError, Issue, RunError
 from etude.index.passages import Passage
 from etude.index.search import Search, load_search
-from etude.limits.scope import Scope, parse_scope
+from etude.limits.scope import Scope, get_question
 from etude.models.backend import Capability
 from etude.models.registry import Models, find_backend
 from etude.render import merge_instructions
@@ -42,6 +43,7 @@ from etude.types import (
     Message,
     Model,
     ModelRef,
+    PromptFacts,
     Request,
     Role,
     Sampling,
@@ -54,6 +56,11 @@ FILE = "assistant.json"
 ADAPTER = "adapter"
 SEARCH, SIMILAR, TRAINING = "search", "similar", "training"
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
+_OPTIONAL = (
+    *("enforced", "recalibration", "handover", "label_handover", "answer_confidence", "handover_sentence"),
+    *("scores_tokens", "training", "scope", "row_systems", "questions", "question_recalibrations"),
+)
+"""Settings that are saved only if they are not the default."""
 TOKEN_MARGIN = 32  # a prompt may have this many tokens more or fewer than its parts counted separately
 
 
@@ -110,7 +117,7 @@ class Assistant:
     answer_confidence: AnswerConfidence | None = None
     """Computes the confidence of a text; None for labels, and if nothing is handed over."""
     handover_sentence: str = ""
-    """What is said instead of an answer that is handed over; "" to say the answer."""
+    """What is said instead of an answer that is handed over, from `handover:`; see `unsure_sentence`."""
     scores_tokens: bool = False
     """Whether to ask the model for the log-probabilities of texts."""
     training: SearchRef | None = None
@@ -139,6 +146,15 @@ class Assistant:
             "sample": self.samples > 1,
         }
         return tuple(capability for capability, is_needed in wanted.items() if is_needed)
+
+    @property
+    def unsure_sentence(self) -> str:
+        """What is said instead of an answer that is handed over: the own sentence, else for texts that of the limit
+        `to_person`; "" to say the answer."""
+        hands_over_texts = self.handover is not None and self.kind != "classify"
+        limits = self.scope.limits if self.scope and hands_over_texts else ()
+        to_person = next((limit.say for limit in limits if limit.name == "to_person"), "")
+        return self.handover_sentence or to_person
 
     def without_examples(self) -> Assistant:
         """Return the same assistant without examples in the prompt."""
@@ -214,7 +230,7 @@ class Assistant:
             for turns, limit in zip(inputs, limits, strict=True)
         ]
         if searches.training:
-            nearness = searches.training.measure_nearness([turns[-1].content for turns in inputs])
+            nearness = searches.training.measure_nearness(list(map(get_question, inputs)))
             pairs = zip(requests, nearness, strict=True)
             requests = [replace(request, nearness=value) for request, value in pairs]
         if self.samples == 1:
@@ -232,7 +248,7 @@ class Assistant:
         assert (search is None) == (self.search is None), "an assistant with passages needs its search"
         assert (similar is None) == (self.similar is None), "an assistant with a pool needs its search"
         if similar is not None:
-            ranked = similar.find([turns[-1].content for turns in inputs], self.num_similar)
+            ranked = similar.find(list(map(get_question, inputs)), self.num_similar)
             passages_only = searches._replace(similar=None)
             return [
                 self._build_with_nearest(turns, positions, model, passages_only)
@@ -242,7 +258,7 @@ class Assistant:
         if search is None:
             return [self._build_request(turns, limit.count_shots(turns)) for turns in inputs]
         # The second score is a signal even if only one passage is used.
-        hits_by_input = search.find_scored([turns[-1].content for turns in inputs], max(2, self.num_passages))
+        hits_by_input = search.find_scored(list(map(get_question, inputs)), max(2, self.num_passages))
         requests = []
         for turns, hits in zip(inputs, hits_by_input, strict=True):
             passages = [search.passages[position] for position, _ in hits[: self.num_passages]]
@@ -276,21 +292,12 @@ class Assistant:
         self,
         ids: Sequence[str],
         completions: Sequence[Completion],
-        shots_dropped: Sequence[int],
-        citations: Sequence[tuple[str, ...]],
-        nearness: Sequence[float | None] | None = None,
-        passage_scores: Sequence[tuple[float, ...]] | None = None,
+        facts: Sequence[PromptFacts] = (),
     ) -> list[Answer]:
-        """Build the answer to each id from its `samples` completions; the other lists are in the order of `prepare`."""
-        answers, num = [], len(completions)
-        parts = (
-            completions,
-            shots_dropped,
-            citations,
-            nearness or [None] * num,
-            passage_scores or [()] * num,
-        )
-        votes = [self._build_answer(*row) for row in zip(*parts, strict=True)]
+        """Build the answer to each id from its `samples` completions; `facts` of the requests are in the same order as
+        the completions, or empty if they are unknown."""
+        answers, pairs = [], zip(completions, facts or [PromptFacts()] * len(completions), strict=True)
+        votes = [self._build_answer(*pair) for pair in pairs]
         for number, row in enumerate(ids):
             row_votes = votes[number * self.samples : (number + 1) * self.samples]
             is_single = self.samples == 1 or row_votes[0].limit
@@ -335,17 +342,14 @@ class Assistant:
         answers = self.finish(
             [str(number) for number in range(len(chats))],
             complete_requests(models.get(self.model), requests),
-            [request.shots_dropped for request in requests],
-            [request.citations for request in requests],
-            [request.nearness for request in requests],
-            [request.passage_scores for request in requests],
+            [request.facts for request in requests],
         )
         return answers[0] if is_single else answers
 
     def stream(self, chat_input: Input, models: Models | None = None) -> Iterator[str]:
         """Yield the answer to one input piece by piece; as one piece if only its end shows what is said."""
         models = models or get_shared_models()
-        if self.samples > 1 or self.handover_sentence:
+        if self.samples > 1 or self.unsure_sentence:
             return iter([self.answer([chat_input], models)[0].shown])
         return stream_request(
             models.get(self.model), self.build_requests([self._parse_turns(chat_input)], models)[0]
@@ -384,14 +388,7 @@ class Assistant:
             questions=self.questions,
         )
 
-    def _build_answer(
-        self,
-        completion: Completion,
-        shots_dropped: int,
-        citations: tuple[str, ...],
-        nearness: float | None,
-        passage_scores: tuple[float, ...],
-    ) -> Answer:
+    def _build_answer(self, completion: Completion, facts: PromptFacts) -> Answer:
         text = completion.text.strip()
         if completion.limit:
             is_for_person = LIMIT_ACTS[completion.limit] == "hand_over"
@@ -400,10 +397,8 @@ class Assistant:
                 handed_over=is_for_person,
                 limit=completion.limit,
             )
-        confidences = dict(self._rate_questions(completion))
         # Only with choices is the log-probability that of the whole answer among all possible ones.
-        has_choices = self.choices or len(confidences) == len(self.questions) > 0
-        confidence = math.exp(completion.logprob) if has_choices and completion.logprob is not None else None
+        confidence = math.exp(completion.logprob) if self.choices and completion.logprob is not None else None
         failures = self.contract.check(text) if self.contract else ()
         answer = Answer(
             id="",
@@ -411,29 +406,37 @@ class Assistant:
             value=self.contract.parse(text) if self.contract else text,
             keeps_contract=not failures if self.contract else None,
             failures=failures,
-            confidence=None,
+            confidence=confidence,
             prompt_tokens=completion.prompt_tokens,
             cached_tokens=completion.cached_tokens,
             answer_tokens=completion.answer_tokens,
             seconds=completion.seconds,
             truncated=completion.finish == "length",
-            shots_dropped=shots_dropped,
-            citations=citations,
-            nearness=nearness,
-            confidences=confidences,
+            shots_dropped=facts.shots_dropped,
+            citations=facts.citations,
+            nearness=facts.nearness,
+            confidences=self._rate_questions(completion),
         )
         if self.kind != "classify":
-            answer = replace(answer, signals=_measure_signals(answer, completion, passage_scores))
-        return self.rate(answer, confidence)
+            answer = replace(answer, signals=_measure_signals(answer, completion, facts.passage_scores))
+        answer = self.recalibrate_questions(answer)
+        return self.rate(answer, answer.confidence)
 
-    def _rate_questions(self, completion: Completion) -> Iterator[tuple[str, float]]:
-        """Yield the name of each question with the probability of its answer, if the model states it."""
-        answers = split_answers(completion.text) if self.questions else {}
-        for name, label in answers.items():
-            logprob = completion.choice_logprobs.get(join_answers({name: label}))
-            if logprob is not None:
-                recalibration = self.question_recalibrations.get(name)
-                yield name, recalibration.apply(math.exp(logprob)) if recalibration else math.exp(logprob)
+    def recalibrate_questions(self, answer: Answer) -> Answer:
+        """Return an answer whose confidences are those that the model states with recalibrated ones, and the
+        probability that all questions are answered rightly: their product."""
+        if not answer.confidences:
+            return answer
+        confidences, maps = dict(answer.confidences), self.question_recalibrations
+        confidences |= {name: maps[name].apply(confidences[name]) for name in maps if name in confidences}
+        confidence = math.prod(confidences.values()) if len(confidences) == len(self.questions) else None
+        return replace(answer, confidences=confidences, confidence=confidence)
+
+    def _rate_questions(self, completion: Completion) -> dict[str, float]:
+        """Return the probability of the answer to each question, if the model states it."""
+        stated, answers = completion.choice_logprobs, split_answers(completion.text) if self.questions else {}
+        keys = {name: join_answers({name: label}) for name, label in answers.items()}
+        return {name: math.exp(stated[key]) for name, key in keys.items() if key in stated}
 
     def rate(self, answer: Answer, stated: float | None) -> Answer:
         """Return the answer with its confidence, computed from the probability that the model states (None without
@@ -442,16 +445,16 @@ class Assistant:
             stated = self.answer_confidence.apply(answer.signals)
         rated = replace(answer, confidence=stated, stated_confidence=None)
         if stated is not None and self.recalibration:
-            rated = replace(rated, confidence=self.recalibration.apply(stated), stated_confidence=stated)
+            # Of several questions, all together are at most as surely right as the least sure one.
+            confidence = min(self.recalibration.apply(stated), *answer.confidences.values(), 1.0)
+            rated = replace(rated, confidence=confidence, stated_confidence=stated)
         return self.hand_over(rated)
 
     def hand_over(self, answer: Answer) -> Answer:
         """Return a rated answer, handed over if its score is below the threshold."""
         score, threshold = answer.handover_score, self.label_handover.get(str(answer.value), self.handover)
         handed_over = score is not None and threshold is not None and score < threshold
-        return replace(
-            answer, handed_over=handed_over, sentence=self.handover_sentence if handed_over else ""
-        )
+        return replace(answer, handed_over=handed_over, sentence=self.unsure_sentence if handed_over else "")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -486,26 +489,12 @@ class Assistant:
         body["similar"] = self.similar and self.similar.fingerprint
         body["training"] = self.training and self.training.fingerprint
         # Settings of unused features are left out, so that new features do not change fingerprints.
-        unused = {
-            ("search", "num_passages"): self.search is None,
-            ("pool", "similar", "num_similar"): self.similar is None,
-            ("enforced",): not self.enforced,
-            ("recalibration",): self.recalibration is None,
-            ("handover",): self.handover is None,
-            ("label_handover",): not self.label_handover,
-            ("answer_confidence",): self.answer_confidence is None,
-            ("handover_sentence",): not self.handover_sentence,
-            ("scores_tokens",): not self.scores_tokens,
-            ("training",): self.training is None,
-            ("scope",): self.scope is None,
-            ("samples", "temperature"): self.samples == 1,
-            ("row_systems",): not self.row_systems,
-            ("questions",): not self.questions,
-            ("question_recalibrations",): not self.question_recalibrations,
-        }
-        for keys, is_unused in unused.items():
-            for key in keys if is_unused else ():
-                del body[key]
+        default = Assistant("", self.kind, self.model)
+        unused = [name for name in _OPTIONAL if getattr(self, name) == getattr(default, name)]
+        unused += ["search", "num_passages"] if self.search is None else []
+        unused += ["pool", "similar", "num_similar"] if self.similar is None else []
+        unused += ["samples", "temperature"] if self.samples == 1 else []
+        body = {name: value for name, value in body.items() if name not in unused}
         for shot in (*body["shots"], *body.get("pool", ())):
             del shot["location"], shot["source"]
         # Keys keep their order, because a schema is described in the order of its properties.
@@ -624,7 +613,7 @@ def load(folder: Path | str) -> Assistant:
 
     Raises RunError if the folder has no readable assistant, or one in another format.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # a worker on a cluster has another working directory
     body = read_json(folder / FILE)
     if body.pop("format", None) != FORMAT:
         raise RunError(f"{folder / FILE} was written by an incompatible version of Étude. {RUN_REMEDY}")
@@ -660,9 +649,9 @@ def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
         search=None if search is None else SearchRef(folder / SEARCH, search),
         similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
         training=None if training is None else SearchRef(folder / TRAINING, training),
-        scope=None if scope is None else parse_scope(scope),
-        recalibration=recalibration and Recalibration(**recalibration),
-        answer_confidence=confidence and AnswerConfidence(**_to_tuples(confidence)),
+        scope=scope and from_json(Scope, scope),
+        recalibration=recalibration and from_json(Recalibration, recalibration),
+        answer_confidence=confidence and from_json(AnswerConfidence, confidence),
         questions=tuple(TaskQuestion(**_to_tuples(question)) for question in body.pop("questions", ())),
         question_recalibrations={
             name: Recalibration(**values) for name, values in body.pop("question_recalibrations", {}).items()

@@ -18,8 +18,10 @@ from etude.comparison.compare import compare_rows
 from etude.data.dataset import Dataset, MinRows, count_min_rows, load_dataset, load_test
 from etude.errors import EtudeError, InputError, Issue, quote_value
 from etude.methods import get_methods, resolve_methods
+from etude.metrics import Metric, choose_metric
 from etude.runs.fingerprints import compute_fingerprints
 from etude.runs.lifecycle import TaskRun
+from etude.runs.questions import Confirm, answer_unasked
 from etude.task import METHOD_NAMES, RowSource, Task, load_task
 from etude.types import Estimate
 
@@ -50,6 +52,8 @@ class ValueTable:
     """The assistants of all values, and the folder with table.json and table.md."""
 
     method: str
+    metric: Metric
+    """The metric of all rows, chosen once from the examples of all values."""
     column: str
     results: tuple[ValueResult, ...]
     folder: Path
@@ -74,12 +78,14 @@ def train_each(
     method: str = "fine_tune",
     on: str | None = None,
     on_result: Callable[[ValueResult, int, int], None] = lambda result, done, total: None,
+    confirm: Confirm = answer_unasked,
 ) -> ValueTable:
     """Fit a method for each value of a column of the examples, and measure it on test rows of the same value.
 
     `on` (default: the task's `where`) is local, one value after another, or a Ray cluster. `on_result` is called after
-    each value, with the numbers of values done and of all. A value with too few rows, or whose method fails, has a
-    `problem`. The same call continues an earlier one: values that are complete are not fitted again.
+    each value, with the numbers of values done and of all. If a model behind a URL answers, this process asks it, and
+    `confirm` is asked for each value first. A value with too few rows, or whose method fails, has a `problem`. The same
+    call continues an earlier one: values that are complete are not fitted again.
 
     Raises InputError for errors of the task, its rows, the column or the method.
     """
@@ -91,15 +97,19 @@ def train_each(
     task = replace(task, test=_add_tag(task.test, column) if task.test else None)
     resolve_methods(get_methods([method]), task, is_explicit=True)
     task, dataset = load_dataset(task, MinRows(0, 0, 0))
-    test = load_test(task)
+    test, metric = load_test(task), choose_metric(task, dataset)
+    if not task.questions:
+        task = replace(task, metric=metric.name)
     values = sorted({row.tags.get(column, "") for row in dataset})
     parts = [_select_value(task, dataset, test, column, value) for value in values]
     results = []
-    with open_workers(on or task.where) as workers:
-        for result in workers.map(_fit_value, parts, method):
+    # A service is asked from this process, which counts requests and cost, and can ask the user.
+    where, ask = ("local", confirm) if task.endpoints else (on or task.where, answer_unasked)
+    with open_workers(where) as workers:
+        for result in workers.map(_fit_value, parts, method, ask):
             results.append(result)
             on_result(result, len(results), len(parts))
-    table = ValueTable(method, column, tuple(results), task.folder / FOLDER / _name_folder(column))
+    table = ValueTable(method, metric, column, tuple(results), task.folder / FOLDER / _name_folder(column))
     _write_table(table)
     return table
 
@@ -129,10 +139,11 @@ def _select_value(
 def _name_folder(text: str) -> str:
     """Return a name for a folder; different texts have different names."""
     plain = re.sub(r"[^\w-]+", "-", text).strip("-")[:60]
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".lstrip("-")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return plain if plain and plain == text else f"{plain}-{digest}".lstrip("-")
 
 
-def _fit_value(part: tuple[str, TaskRun], method: str) -> ValueResult:
+def _fit_value(part: tuple[str, TaskRun], method: str, confirm: Confirm) -> ValueResult:
     """Fit and measure the assistant of one value in this process."""
     value, task_run = part
     result = ValueResult(value, len(task_run.dataset), task_run.task.folder)
@@ -141,7 +152,11 @@ def _fit_value(part: tuple[str, TaskRun], method: str) -> ValueResult:
         return replace(result, problem=f"at least {min_rows} rows")
     try:
         comparison = compare_rows(
-            task_run, get_methods([method]), on_event=lambda event: None, sizes=(MIN_SIZES,)
+            task_run,
+            get_methods([method]),
+            on_event=lambda event: None,
+            confirm=confirm,
+            sizes=(MIN_SIZES,),
         )
     except OSError:  # a full disk stops all values
         raise
@@ -156,12 +171,12 @@ def _fit_value(part: tuple[str, TaskRun], method: str) -> ValueResult:
 
 def _write_table(table: ValueTable) -> None:
     values = [asdict(row) | {"folder": row.folder.name} for row in table.results]
-    body = {"method": table.method, "column": table.column, "values": values}
+    body = {"method": table.method, "metric": table.metric.name, "column": table.column, "values": values}
     write_json(table.folder / "table.json", body)
     heads = (
         table.column,
         "rows",
-        "score on its own test (95% interval)",
+        f"{table.metric.label}, on its own test (95% interval)",
         f"needed for ±{100 * WIDE:.0f} points",
     )
     lines = [" | ".join(cells) for cells in (heads, ("---",) * len(heads), *table.to_lines())]

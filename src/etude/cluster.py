@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from etude.errors import InputError, Issue, MissingExtraError, RunError, quote_value
@@ -29,6 +32,13 @@ MAX_LOSSES = 3  # workers that one part may lose; then the part itself is the li
 def is_where(text: str) -> bool:
     """Whether a text says where to work, as `WHERE_SYNTAX` describes it."""
     return _WHERE.fullmatch(text) is not None
+
+
+def parse_where(where: str) -> re.Match[str]:
+    """Parse where to work. Raises InputError for another text."""
+    if match := _WHERE.fullmatch(where):
+        return match
+    raise InputError([Issue("--on", "not a place to work", quote_value(where), f"write {WHERE_SYNTAX}")])
 
 
 class Workers:
@@ -92,7 +102,7 @@ class RayWorkers(Workers):
             while not state.is_finished:
                 while self._free and (item := state.take_part()):
                     worker = self._free.pop()
-                    state.running[worker.run.remote(item[1], *arguments)] = (*item, worker)
+                    state.running[worker.run.remote(_Box(item[1]), *arguments)] = (*item, worker)
                 num_before = state.num_yielded
                 yield from state.pop_results()
                 # After results there is room for further parts.
@@ -119,7 +129,7 @@ class RayWorkers(Workers):
         number, part, worker = state.running.pop(reference)
         errors = self._ray.exceptions
         try:
-            state.results[number] = self._ray.get(reference)
+            state.results[number] = self._ray.get(reference).value
             self._free.append(worker)
         except errors.RayTaskError as error:
             self._free.append(worker)
@@ -203,9 +213,16 @@ class _Actor:
     def get_ready(self) -> None:
         """Return when the process is up."""
 
-    def run(self, part: object, function: Callable[..., object], *shared: object) -> object:
+    def run(self, part: _Box, function: Callable[..., object], *shared: object) -> _Box:
         """Do one part."""
-        return function(part, *shared)
+        return _Box(function(part.value, *shared))
+
+
+@dataclass
+class _Box:
+    """A part or a result. Ray sends an object of a class as a whole, but a list tuple by tuple, which is slow."""
+
+    value: Any
 
 
 @contextmanager
@@ -215,9 +232,7 @@ def open_workers(where: str) -> Iterator[Workers]:
 
     Raises InputError for another text, MissingExtraError without Ray, RunError if the cluster does not answer.
     """
-    match = _WHERE.fullmatch(where)
-    if match is None:
-        raise InputError([Issue("--on", "not a place to work", quote_value(where), f"write {WHERE_SYNTAX}")])
+    match = parse_where(where)
     if match["address"] is None:
         yield THIS_PROCESS
         return
@@ -238,27 +253,64 @@ def open_workers(where: str) -> Iterator[Workers]:
 
 
 def _connect(address: str) -> None:
-    """Connect to a cluster; "ray" is one that runs on this machine, else a new one, which Ray guards by a token."""
+    """Connect to a cluster; "ray" is the one of RAY_ADDRESS or of this machine, else a new one, which Ray guards by a
+    token. Says on stderr to which cluster. Raises RunError."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its usage to its makers
     # If one part fails, errors of the parts that are then left are not printed.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    if address != "ray":
-        try:
-            ray.init(address, **quiet)
-        except (ConnectionError, RuntimeError) as error:
-            message = (
-                f"The Ray cluster {address} does not answer ({_shorten(error)}). Check the address and the port. If it "
-                "needs a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
-            )
-            raise RunError(message) from error
-        return
+    named = os.environ.get("RAY_ADDRESS", "") if address == "ray" else address
+    known = named or read_own_address()
+    title, is_there = f"the Ray cluster {known}", is_reachable(known)
     try:
-        ray.init("auto", **quiet)
-    except ConnectionError:
+        if named and not is_there:
+            raise ConnectionError("nothing listens there")
+        if known and is_there:
+            choice = "RAY_ADDRESS or --on ray://HOST:PORT names another"
+            print(f"Connecting to {title} ({choice}) ...", file=sys.stderr, flush=True)
+        if is_there:
+            with suppress(
+                *(() if named else (ConnectionError,))
+            ):  # the cluster of this machine may have ended
+                ray.init("auto" if address == "ray" else address, **quiet)
+                return
+        title = "a Ray cluster of this command's own"
         ray.init("local", include_dashboard=False, **quiet)
+    except Exception as error:  # Ray raises all kinds of errors, also Exception itself
+        message = (
+            f"There is no connection to {title} ({_shorten(error)}). Check the address (RAY_ADDRESS, or --on "
+            "ray://HOST:PORT) and its token (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN). If Ray starts too slowly, free "
+            "memory and cores, or work without it: --on local."
+        )
+        raise RunError(message) from error
+
+
+def read_own_address() -> str:
+    """Read the address of this machine's cluster; "" if Ray has not written one."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
+    file = folder / "ray_current_cluster"
+    return file.read_text().strip() if file.exists() else ""
+
+
+def is_reachable(address: str) -> bool:
+    """Whether something listens at the address of a cluster, or it names no port to try.
+
+    For a cluster that was killed, and so left its address behind, Ray itself would wait for many minutes.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return True
+    if host in ("localhost", "127.0.0.1") and not address.startswith("ray://"):
+        from ray.util import get_node_ip_address
+
+        host = get_node_ip_address()  # as Ray does
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _shorten(error: Exception) -> str:

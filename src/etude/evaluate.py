@@ -15,7 +15,7 @@ from etude.metrics import Metric, predicted_label, to_label
 from etude.models.registry import Models
 from etude.stats.sample import UnitSums
 from etude.task.questions import join_answers, split_answers
-from etude.types import Answer, Batch, Completion, Example, Model, Request, Score
+from etude.types import Answer, Batch, Completion, Example, Model, PromptFacts, Request, Score
 
 PARTS_PER_WORKER = 4  # more parts spread uneven work better; each renders all prompts
 MIN_PART_ROWS = 8
@@ -90,8 +90,9 @@ class AnswerLog:
         if self.file is None or not self.file.exists():
             return
         for line in read_lines(self.file):
-            batch = _parse_batch(line)
-            self._batches[batch.number] = batch
+            if "facts" in line:  # an earlier version wrote lines without them; these rows are answered again
+                batch = _parse_batch(line)
+                self._batches[batch.number] = batch
 
     @property
     def batches(self) -> Sequence[Batch]:
@@ -172,14 +173,10 @@ def answer_in_batches(
     the last sample.
     """
     samples = assistant.samples
-    finished: dict[int, tuple[Completion, int, tuple[str, ...], float | None, tuple[float, ...]]] = {}
+    finished: dict[int, tuple[Completion, PromptFacts]] = {}
     for batch in _run_batches(assistant, models, len(ids) * samples, build_requests, log):
-        dropped = batch.shots_dropped or (0,) * len(batch.indices)
-        citations = batch.citations or ((),) * len(batch.indices)
-        nearness = batch.nearness or (None,) * len(batch.indices)
-        scores = batch.passage_scores or ((),) * len(batch.indices)
-        rows = zip(batch.completions, dropped, citations, nearness, scores, strict=True)
-        finished |= zip(batch.indices, rows, strict=True)
+        facts = batch.facts or (PromptFacts(),) * len(batch.indices)
+        finished |= zip(batch.indices, zip(batch.completions, facts, strict=True), strict=True)
         positions = [
             position
             for position in dict.fromkeys(index // samples for index in batch.indices)
@@ -220,10 +217,7 @@ def _run_batches(
             batch,
             indices=indices,
             completions=tuple(map(_drop_spread, batch.completions, batch_requests)),
-            shots_dropped=tuple(request.shots_dropped for request in batch_requests),
-            citations=tuple(request.citations for request in batch_requests),
-            nearness=tuple(request.nearness for request in batch_requests),
-            passage_scores=tuple(request.passage_scores for request in batch_requests),
+            facts=tuple(request.facts for request in batch_requests),
         )
         log.append(recorded)
         yield recorded
@@ -281,10 +275,8 @@ def _drop_spread(completion: Completion, request: Request) -> Completion:
 
 def _parse_batch(body: Json) -> Batch:
     completions = tuple(Completion(**completion) for completion in body["completions"])
-    dropped = tuple(body.get("shots_dropped", ()))
-    citations = tuple(map(tuple, body.get("citations", ())))
-    nearness = tuple(body.get("nearness", ()))
-    passage_scores = tuple(map(tuple, body.get("passage_scores", ())))
-    return Batch(
-        body["number"], tuple(body["indices"]), completions, dropped, citations, nearness, passage_scores
+    facts = tuple(
+        PromptFacts(dropped, tuple(citations), nearness, tuple(scores))
+        for dropped, citations, nearness, scores in body["facts"]
     )
+    return Batch(body["number"], tuple(body["indices"]), completions, facts)

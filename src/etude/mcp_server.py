@@ -1,7 +1,7 @@
 """An MCP server: check, compare, read a verdict, test and ask an assistant, as tools for editors and assistants.
 
 The tools call the same functions as the command line. Work that trains or takes minutes starts only after the client's
-user has confirmed it. Nothing is sent to an endpoint: that needs a confirmation at the command line.
+user has confirmed it. Nothing is sent to another machine or paid: that needs a confirmation at the command line.
 Importing this module needs the extra `mcp`.
 """
 
@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from anyio import to_thread
-from mcp.server.mcpserver import Elicit, MCPServer, Resolve
+from anyio import Lock, to_thread
+from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
-from etude.assistant import Assistant
 from etude.errors import EtudeError, RunError
+from etude.runs.recommended import find_assistant_folder, find_run_at, load_to_ask
 from etude.runs.verdict import Verdict
+from etude.types import Answer
 
 Result = TypeVar("Result")
 MAX_FINDINGS = 50
@@ -38,8 +41,15 @@ class Confirmation(BaseModel):
     go_on: bool
 
 
-async def confirm_compare(task: str, budget_minutes: float) -> Elicit[Confirmation]:
+Outcome = ElicitationResult[Confirmation]
+"""Also a refusal; the tool then says what to do."""
+
+
+async def confirm_compare(
+    context: Context[Any, Any], task: str, budget_minutes: float
+) -> Elicit[Confirmation]:
     """Ask before methods are compared."""
+    _require_questions(context, f"etude compare {task}")
     minutes = f"{budget_minutes:g} minutes"
     return Elicit(
         f"Compare the methods of {task}? This trains models on this machine for about {minutes}.",
@@ -47,8 +57,9 @@ async def confirm_compare(task: str, budget_minutes: float) -> Elicit[Confirmati
     )
 
 
-async def confirm_test(place: str) -> Elicit[Confirmation]:
+async def confirm_test(context: Context[Any, Any], place: str) -> Elicit[Confirmation]:
     """Ask before an assistant is tested."""
+    _require_questions(context, f"etude test {place}")
     return Elicit(
         f"Test the assistant of {place}? It will answer up to a few hundred questions.", Confirmation
     )
@@ -75,7 +86,7 @@ async def check_examples(task: str) -> dict[str, Any]:
 
 async def compare_methods(
     task: str,
-    confirmation: Annotated[Confirmation, Resolve(confirm_compare)],
+    confirmation: Annotated[Outcome, Resolve(confirm_compare)],
     budget_minutes: float = 10.0,
 ) -> dict[str, Any]:
     """Compare baseline, prompts, retrieval and fine-tuning of a task file on one sealed test, and return the verdict.
@@ -89,7 +100,6 @@ async def compare_methods(
 
 async def show_verdict(place: str) -> dict[str, Any]:
     """The verdict of the latest finished comparison of `place` (a task file or a run folder), with its numbers."""
-    from etude.runs.recommended import find_run_at
 
     def read() -> Verdict:
         run = find_run_at(Path(place), prefer_complete=True)
@@ -101,30 +111,40 @@ async def show_verdict(place: str) -> dict[str, Any]:
 
 
 async def run_behaviour_test(
-    place: str, confirmation: Annotated[Confirmation, Resolve(confirm_test)], quick: bool = True
+    place: str, confirmation: Annotated[Outcome, Resolve(confirm_test)], quick: bool = True
 ) -> dict[str, Any]:
     """Ask the recommended assistant of `place` normal, unusual, tricky and sensitive questions, and return which gates
     passed. `quick` asks only some of them."""
+    from etude.suites.results import SuiteReport
     from etude.suites.run import run_suites
 
     _require(confirmation)
-    results = await _run(lambda: run_suites(place, quick=quick))
+
+    def test() -> SuiteReport:
+        load_to_ask(Path(place))  # refuses an assistant whose questions would be sent to another machine
+        return run_suites(place, quick=quick)
+
+    results = await _run(test)
     return {"passed": results.passed, "page": str(results.page)}
 
 
 def build_server() -> MCPServer[Any]:
-    """Build the server with its five tools. It loads each assistant once."""
+    """Build the server with its five tools. It loads each assistant once, and answers one question at a time."""
     server: MCPServer[Any] = MCPServer("etude", instructions=INSTRUCTIONS)
-    assistants: dict[str, Assistant] = {}
+    load_once = lru_cache(load_to_ask)
+    asking = Lock()
 
     async def ask_assistant(place: str, question: str) -> dict[str, Any]:
         """The answer of the recommended assistant of `place` (a task file or a run folder) to one question, with its
         confidence and sources."""
-        from etude.runs.recommended import load
 
-        if place not in assistants:
-            assistants[place] = await _run(lambda: load(place))
-        answer = await _run(lambda: assistants[place].answer(question))
+        def answer_question() -> Answer:
+            # found for each question, because a new comparison may recommend another assistant
+            assistant, models = load_once(find_assistant_folder(Path(place)))
+            return assistant.answer(question, models)
+
+        async with asking:
+            answer = await _run(answer_question)
         return {
             "answer": answer.shown,
             "keeps_contract": answer.keeps_contract,
@@ -148,8 +168,17 @@ def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
     return {**recommended, "ladder": rows, "caveats": list(verdict.caveats)}
 
 
-def _require(confirmation: Confirmation) -> None:
-    if not confirmation.go_on:
+def _require_questions(context: Context[Any, Any], command: str) -> None:
+    """Raise ToolError, with the command to run instead, if the client cannot ask its user."""
+    capabilities = context.client_capabilities
+    if capabilities is None or capabilities.elicitation is None:
+        raise ToolError(
+            f"This client cannot ask you for confirmation, so nothing was started. Run: {command}"
+        )
+
+
+def _require(outcome: Outcome) -> None:
+    if not (isinstance(outcome, AcceptedElicitation) and outcome.data.go_on):
         raise ToolError("Nothing was started, because the user declined.")
 
 

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -156,13 +156,10 @@ class Metric:
 
     def measure_labels(self, labels: Sequence[str], expected: Sequence[str]) -> float:
         """Measure how right labels are, 0 to 1: the share of right ones, with a scale kappa, with several labels a row
-        the mean F1 of the rows."""
-        if self.parts:
-            return self.sample(np.zeros(len(labels)), None, expected, labels).value
-        if self.scale:
-            return self.sample(np.zeros(len(labels)), None, expected, labels, "kappa").value
-        pairs = zip(labels, expected, strict=True)
-        return float(np.mean([self._score_label(label, right) for label, right in pairs]))
+        the mean F1 of the rows, with several questions the mean of their metrics."""
+        scores = [self._score_label(label, right) for label, right in zip(labels, expected, strict=True)]
+        name = "question_mean" if self.parts else "kappa" if self.scale else "accuracy"
+        return self.sample(scores, None, expected, labels, name).value
 
     def _score_label(self, label: str, expected: str) -> float:
         if self.several:
@@ -362,15 +359,10 @@ def _score_calls(example: Example, answer: Answer) -> float:
     return float(CALL_TAG not in text and any(_to_comparable(calls) == output for output in outputs))
 
 
-def _score_chrf(example: Example, answer: Answer) -> float:
-    """sacrebleu's chrF2 against the most similar right output, 0 to 1. Popović 2015."""
-    return _load_chrf()(answer.text, _list_right_outputs(example)) / 100
-
-
-def _score_chrf_of_start(example: Example, answer: Answer) -> float:
-    """chrF of the first CHRF_CHARACTERS of every text."""
-    outputs = [output[:CHRF_CHARACTERS] for output in _list_right_outputs(example)]
-    return _load_chrf()(answer.text[:CHRF_CHARACTERS], outputs) / 100
+def _score_chrf(example: Example, answer: Answer, max_characters: int | None = None) -> float:
+    """sacrebleu's chrF2 against the most similar right output, 0 to 1, of the beginning of every text. Popović 2015."""
+    outputs = [output[:max_characters] for output in _list_right_outputs(example)]
+    return _load_chrf()(answer.text[:max_characters], outputs) / 100
 
 
 def _score_token_f1(example: Example, answer: Answer) -> float:
@@ -470,7 +462,11 @@ _ROW_SCORES: Mapping[str, RowScore] = {
     "sari": _score_sari,
     "calls": _score_calls,
 }
-_OTHER_ROW_SCORES = {**_ROW_SCORES, "chrf": _score_chrf_of_start, "right_fields": _score_right_fields}
+_OTHER_ROW_SCORES: Mapping[str, RowScore] = {
+    **_ROW_SCORES,
+    "chrf": partial(_score_chrf, max_characters=CHRF_CHARACTERS),
+    "right_fields": _score_right_fields,
+}
 # Shown in addition to the headline. The first list replaces the metrics of the kind, the second is appended to them.
 _SEVERAL_METRICS = ("sample_f1", "subset_accuracy", "micro_f1", "macro_f1")
 _SCALE_METRICS = ("kappa", MEAN_ERROR)

@@ -120,6 +120,20 @@ class Request:
     questions: tuple[TaskQuestion, ...] = ()
     """The questions that the answer, a JSON object, has to answer, for a model that reads them beside the messages."""
 
+    @property
+    def facts(self) -> PromptFacts:
+        """What the answer to it has to report."""
+        return PromptFacts(self.shots_dropped, self.citations, self.nearness, self.passage_scores)
+
+
+class PromptFacts(NamedTuple):
+    """What an Answer reports of its Request; the fields are those of the Request."""
+
+    shots_dropped: int = 0
+    citations: tuple[str, ...] = ()
+    nearness: float | None = None
+    passage_scores: tuple[float, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -183,13 +197,7 @@ class Batch:
     indices: tuple[int, ...]
     """Which requests of the list, in the order of `completions`."""
     completions: tuple[Completion, ...]
-    shots_dropped: tuple[int, ...] = ()
-    """For each request, in the same order; empty if unknown."""
-    citations: tuple[tuple[str, ...], ...] = ()
-    """For each request, in the same order; empty if unknown."""
-    nearness: tuple[float | None, ...] = ()
-    """For each request, in the same order; empty if unknown."""
-    passage_scores: tuple[tuple[float, ...], ...] = ()
+    facts: tuple[PromptFacts, ...] = ()
     """For each request, in the same order; empty if unknown."""
 
 

@@ -30,8 +30,8 @@ from etude.checks.records.parsing import parse_record
 from etude.checks.registry import load_material
 from etude.checks.rows.repeats import check_contradictions, check_near_contradictions, check_near_duplicates
 from etude.cli import main
-from etude.data.dataset import Dataset
-from etude.errors import EtudeError
+from etude.data.dataset import Dataset, load_dataset
+from etude.errors import EtudeError, InputError
 from etude.task import RowSource, Task, load_task
 from etude.types import Example, Finding, Message
 from pairs import check_declared, find_in
@@ -467,6 +467,23 @@ def test_rows_that_cannot_be_read_are_findings_with_their_lines(tmp_path: Path) 
     assert findings.rows == len(create_pairs())
 
 
+@pytest.mark.parametrize("num_broken", [0, 4, 5])
+def test_what_a_comparison_refuses_is_an_error(num_broken: int, tmp_path: Path) -> None:
+    """4 of 80 answers are 5%."""
+    pairs = [
+        (question, "word " * 40) if row < num_broken else (question, f"Answer {row}.")
+        for row, (question, _) in enumerate(create_pairs())
+    ]
+    findings = check_pairs(tmp_path, pairs, settings="contract: {max_words: 30}\n").select_kinds("contract")
+    assert {finding.severity for finding in findings} == {0: set(), 4: {"warning"}, 5: {"error"}}[num_broken]
+    try:
+        load_dataset(load_task(tmp_path / "task.yaml"))
+    except InputError:
+        assert num_broken == 5
+    else:
+        assert num_broken < 5
+
+
 def test_a_secret_in_system_messages_or_instructions_is_found_once(tmp_path: Path) -> None:
     check_pairs(tmp_path, create_pairs())
     system = {"role": "system", "content": "You help. password: Hunter2!x"}
@@ -568,6 +585,20 @@ def test_a_fault_of_a_test_file_of_the_same_name_is_told_from_one_of_the_example
     )
     (finding,) = check_pairs(tmp_path, create_pairs(), settings="test: b/rows.jsonl\n").select_kinds("empty")
     assert (finding.locations, finding.rows, finding.fix) == (("b/rows.jsonl:2",), (), "")
+
+
+def test_the_excerpts_of_a_row_are_named_so_that_its_answer_is_not_read_as_the_right_one(
+    tmp_path: Path,
+) -> None:
+    texts = ("The parcel came late and broken", "Thank you for the quick help")
+    pairs = [(f"{texts[row % 2]} {row}", "4" if row % 2 or row == 0 else "2") for row in range(240)]
+    findings = check_pairs(tmp_path, pairs, "classify").findings
+    (wrong,) = [finding for finding in findings if finding.kind == "wrong_label"]
+    assert (wrong.locations, wrong.subjects) == (("rows.jsonl:1",), ("2",))
+    text = to_text(findings, 200)
+    assert "rows.jsonl:1 (2)" in text
+    assert f'rows.jsonl:1  input "{pairs[0][0]}"; answer "4"' in text
+    assert "suggests instead of its own" in text
 
 
 def test_a_file_is_named_once_and_another_whose_name_goes_on_is_told_from_it() -> None:

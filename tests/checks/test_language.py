@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_checks import create_pairs
 
-from etude.checks.language.identification import find_main_language, identify_language
+from etude.checks.language.identification import find_main_language, guess_language, identify_language
 from etude.checks.language.wrong_language import check_answer_language, check_language
 from etude.checks.safety.personal import check_review
 from pairs import find_in, find_rows
@@ -243,7 +243,7 @@ ASKED = (
 
 def test_short_texts_tell_together_what_none_tells_alone() -> None:
     def together(texts: Sequence[str]) -> str | None:
-        return find_main_language([None] * len(texts), texts)
+        return find_main_language([guess_language(text, None) for text in texts])
 
     short = [text for text in TICKETS if len(text.split()) < 5] * 5
     assert {identify_language(text) for text in short} == {None}

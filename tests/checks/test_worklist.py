@@ -101,6 +101,26 @@ def test_right_labels_are_not_called_wrong(tmp_path: Path) -> None:
     assert find_wrong_label(tmp_path, create_rows()) is None
 
 
+def test_without_a_named_row_the_share_that_may_be_wrong_is_told(tmp_path: Path) -> None:
+    draw = random.Random(2)
+    hard = [
+        (text if draw.random() < 0.8 else f"says report {row}", label)
+        for row, (text, label) in enumerate(create_rows())
+    ]
+    findings = check(write_task(tmp_path, hard))
+    assert not findings.select_kinds("wrong_label")
+    (finding,) = findings.select_kinds("hidden_wrong_label")
+    assert (finding.severity, finding.rows) == ("note", ())
+    # the fifth whose text says nothing cannot be told from wrong labels; a guess is right in about a quarter of it
+    assert 0.1 < finding.numbers["high"] < 0.25
+    assert f"up to {finding.numbers['high']:.1%} of all labels may be" in finding.message
+    assert findings.rows == 600
+    named = check(write_task(tmp_path, change_labels(create_rows(), choose_random(0.1))))
+    assert not named.select_kinds("hidden_wrong_label")
+    random_labels = [(text, draw.choice(NAMES)) for text, _ in create_rows()]
+    assert not check(write_task(tmp_path, random_labels)).select_kinds("wrong_label", "hidden_wrong_label")
+
+
 def test_an_input_with_two_labels_is_named_as_a_contradiction_alone(tmp_path: Path) -> None:
     answer = change_labels(create_rows(), choose_random(0.1))
     text, label = answer[0]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from test_checks import check_pairs, create_pairs
 
+from etude.base.progress import report_progress
 from etude.cli import checking as command
-from etude.cli import main
+from etude.cli import main, printing
 
 
 @pytest.fixture
@@ -99,3 +102,35 @@ def test_a_stopped_check_says_so(
     monkeypatch.setattr(command, "load_material", stop)
     assert main(["check", str(task)]) == 130
     assert "Stopped" in capsys.readouterr().err
+
+
+def test_what_a_command_does_is_printed_although_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(printing, "FIRST_PAUSE", 0.02)
+    with printing.show_steps("Reading") as steps:
+        time.sleep(0.05)
+        steps.begin("Check 2 of 9, repeats")
+        report_progress(0, 8)
+        time.sleep(0.1)
+        report_progress(2, 8)
+        time.sleep(0.2)
+    report_progress(3, 8)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Reading: ")
+    assert re.fullmatch(r"Check 2 of 9, repeats: 25%, [\d.]+ m?s left", lines[-1])
+    assert len(lines) <= 6, "pauses become longer"
+
+
+def test_the_time_left_is_that_of_the_present_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(printing.time, "monotonic", lambda: clock[0])
+    step = printing.StepClock("Check")
+    clock[0] = 100.0
+    step.update(0.0)
+    clock[0] = 110.0
+    step.update(0.5)
+    assert step.describe() == "Check: 50%, 10 s left"
+    step.update(0.25)  # another pass
+    clock[0] = 120.0
+    assert step.describe() == "Check: 25%, 30 s left"

@@ -94,11 +94,26 @@ def test_a_rare_expensive_error_can_decide_against_the_more_accurate() -> None:
     assert result.methods["careless"].cost.value == pytest.approx(10 * 20 / 300)
 
 
+@pytest.mark.parametrize(
+    ("price", "claim"),
+    [(0.02, "would not cost more: 0.02"), (0.1, "may not cost more: 0.1"), (0.9, "would cost more: 0.9")],
+)
+def test_handing_over_every_question_is_compared_with_the_cheapest_method(price: float, claim: str) -> None:
+    lines = [make_line(n, "a", "a" if n < 93 else "b") for n in range(100)]
+    result = compare_costs(ErrorCosts(handover=price), {"one": lines})
+    assert result.text.endswith(f"Handing over every question {claim} each.")
+    assert result.handover == price
+    assert "every question" not in compare_costs(ErrorCosts(), {"one": lines}).text
+
+
 def test_what_is_handed_over_costs_a_hand_over() -> None:
     lines = [make_line(n, "a", "refund", handed_over=n % 2 == 0) for n in range(100)]
     method = compare_costs(COSTS, {"one": lines}).methods["one"]
     assert method.cost.value == pytest.approx(11.0)
     assert (method.cost_if_all_answered.value, method.handed_over) == (pytest.approx(20.0), 0.5)
+    # Handing over is not free if nobody has said what it costs.
+    unpriced = compare_costs(ErrorCosts(1.0, {"refund": 20.0}), {"one": lines}).methods["one"]
+    assert unpriced.cost == unpriced.cost_if_all_answered == method.cost_if_all_answered
 
 
 def test_an_expensive_label_needs_a_surer_answer() -> None:
@@ -153,7 +168,18 @@ def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
     handed_over = sum(bool(line.get("handed_over")) for line in lines) / len(lines)
     assert verdict.error_costs.methods["few_shot"].handed_over == pytest.approx(handed_over)
     for name in ("report.md", "report.html"):
-        assert "If all were answered" in (run.folder / name).read_text(encoding="utf-8")
+        text = (run.folder / name).read_text(encoding="utf-8")
+        assert "If all were answered" in text
+        assert "no method" in text
+
+
+def test_sentences_are_about_the_method_that_costs_recommend(tmp_path: Path) -> None:
+    more = "costs: {wrong: 1}\nhandover: 0.5\nmargin: 0.5\nmethods: [prompt, few_shot]\n"
+    verdict = compare(write_task(tmp_path, "classify", num=300, more=more)).run.verdict
+    assert verdict is not None
+    assert "If costs are ignored (share of right labels): Use prompt" in verdict.sentence
+    assert verdict.leaning == "few_shot"
+    assert any(caveat.startswith("Handing over: few_shot") for caveat in verdict.caveats)
 
 
 def test_recalibration_and_thresholds_survive_saving(tmp_path: Path) -> None:
@@ -176,7 +202,7 @@ def test_recalibration_and_thresholds_survive_saving(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("handover: 0.1\ncosts: {handover: 2}\n", "handover and costs.handover cannot"),
+        ("handover: 0.1\ncosts: {handover: 2}\n", "costs.handover and handover cannot"),
         ("costs: {wrong: -1}\n", "costs.wrong"),
         ("costs: {refund: 3}\n", "unknown key"),
         ("contract: {labels: [a, b]}\ncosts: {labels: {c: 3}}\n", "not under contract"),
@@ -188,7 +214,7 @@ def test_costs_that_contradict_are_refused(tmp_path: Path, more: str, message: s
 
 
 def test_costs_of_texts_are_refused_and_costs_name_a_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="costs works only with kind"):
+    with pytest.raises(InputError, match="costs cannot be used with kind"):
         load_task(write_task(tmp_path / "text", "answer", more="costs: {wrong: 2}\n"))
     tasks = [
         load_task(write_task(tmp_path / name, "classify", more=more))

@@ -5,6 +5,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage
 from etude.task import load_task
 from etude.task.definition import Handover
-from etude.types import Answer, Example, Message, ModelRef, Score
+from etude.types import Answer, Example, Message, ModelRef, Score, SearchRef
 from real_runs import real_run
 from small_task import SETTINGS, write_task
 
@@ -138,7 +139,7 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
 
 def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
     text = (
-        find_run(real_run("classify").parent, None).assistant_folder("baseline") / "assistant.json"
+        find_run(real_run("classify").parents[1]).assistant_folder("baseline") / "assistant.json"
     ).read_text(encoding="utf-8")
     assert "handover" not in text
     task = load_task(write_task(tmp_path, "classify"))
@@ -150,11 +151,12 @@ def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
     assert "handover" not in prints[0]
 
 
-def make_rows(num: int, seed: int, signal: float) -> list[ScoredAnswer]:
-    """Texts of which seven in ten are right; `signal` is by how much their log-probability tells which."""
+def make_rows(num: int, seed: int, signal: float, lowest: float = 0.0) -> list[ScoredAnswer]:
+    """Texts of which seven in ten are right; `signal` is by how much their log-probability tells which. That of wrong
+    ones is about `lowest`."""
     rng = np.random.default_rng(seed)
     right = rng.random(num) < 0.7
-    values = signal * right + rng.normal(size=num)
+    values = lowest + signal * right + rng.normal(size=num)
     return [
         ScoredAnswer(
             Example(str(at), (Message("user", f"question {at}"),), "a"),
@@ -175,9 +177,7 @@ def test_texts_are_handed_over_if_their_signals_are_low(tmp_path: Path) -> None:
     assert task.handover is not None
     broken = 0
     for seed in range(8):
-        assistant, rated, notes = add_answer_confidence(
-            base, task.handover, make_rows(300, seed, 4), Models(), 0
-        )
+        assistant, rated, notes = add_answer_confidence(base, task.handover, make_rows(300, seed, 4), 0)
         assert not notes
         assistant, _ = add_handover(assistant, task, rated)
         test = [
@@ -195,9 +195,12 @@ def test_without_a_signal_nothing_is_promised(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, "rewrite", more="handover: 0.1\n"))
     base = Assistant("x", "rewrite", ModelRef("fake"))
     assert task.handover is not None
-    assistant, rated, (note,) = add_answer_confidence(base, task.handover, make_rows(200, 1, 0), Models(), 0)
+    rows = make_rows(200, 1, 0, lowest=-50)
+    assistant, rated, (note,) = add_answer_confidence(base, task.handover, rows, 0)
     assert "no confidence separates right from wrong answers" in note
-    assert len({row.answer.confidence for row in rated}) == 1
+    share = np.mean([row.score.value for row in rows])
+    (confidence,) = {row.answer.confidence for row in rated}
+    assert confidence == pytest.approx(share, abs=0.01)
     assistant, _ = add_handover(assistant, task, rated)
     assert all(assistant.rate(row.answer, None).handed_over for row in rated)
 
@@ -205,8 +208,8 @@ def test_without_a_signal_nothing_is_promised(tmp_path: Path) -> None:
 def test_a_score_that_no_answer_reaches_is_reported() -> None:
     rows = [replace(row, score=Score(0.4, None, None)) for row in make_rows(60, 1, 1)]
     base = Assistant("x", "rewrite", ModelRef("fake"))
-    notes = add_answer_confidence(base, Handover(0.1), rows, Models(), 0)[2]
-    assert "none scores 1; set right: under handover:" in notes[-1]
+    (note,) = add_answer_confidence(base, Handover(0.1), rows, 0)[2]
+    assert "none scores 1; set right: under handover:" in note
 
 
 def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,6 +255,19 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
     turns = [Message("user", lines[handed_over.index(True)]["input"])]
     assert print_answer(assistant, turns, Models()) == "A person will answer."
     assert capsys.readouterr().out.startswith("A person will answer.\n\n(handed over to a person: only ")
+
+
+@pytest.mark.parametrize("settings", [{}, {"handover": 0.0}])
+def test_a_chat_names_the_passages_of_every_answer(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = Search([Passage("Boots are on the top shelf.", "boots.md")])
+    search.save(tmp_path / "search")
+    reference = SearchRef(tmp_path / "search", search.fingerprint)
+    assistant = Assistant("retrieval", "answer", ModelRef("fake"), search=reference, **settings)
+    text = print_answer(assistant, [Message("user", "Where are the boots?")], Models())
+    output = capsys.readouterr()
+    assert (output.out, output.err) == (f"{text}\n\n", "From boots.md\n\n")
 
 
 def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None:

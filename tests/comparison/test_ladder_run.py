@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.task import load_task
+from etude.task.definition import ErrorCosts
 from etude.types import Answer, ModelRef, Score
 from small_task import write_task
 
@@ -115,3 +117,10 @@ def test_a_continued_run_keeps_the_number_of_rows(tmp_path: Path) -> None:
     assert ladder.count_expected_rows(contenders) == answered["prompt"]
     ladder.answer_test(fitted, contenders)
     assert (ladder.run.info["test_answered"], ladder.rows) == (answered, rows)
+
+
+def test_no_method_is_let_off_the_test_if_costs_decide(tmp_path: Path) -> None:
+    ladder = prepare_run(tmp_path)
+    answer(ladder, 150, 0)
+    ladder.task = replace(ladder.task, costs=ErrorCosts())
+    assert ladder.find_contenders([]) == list(SPEEDS)

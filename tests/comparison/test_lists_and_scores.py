@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def test_init_says_what_the_labels_are(
     task, rows = load_dataset(load_task(tmp_path / "task.yaml"))
     assert choose_metric(task, rows).name == metric
     assert f"# metric: {metric}" in text
+    # what the file offers can be used in it
+    offers = re.findall("^# (?:handover|costs): .*", text, re.MULTILINE)
+    assert bool(offers) == (metric == "kappa")
+    for offer in offers:
+        (tmp_path / "task.yaml").write_text(text.replace(offer, offer.removeprefix("# ")), encoding="utf-8")
+        load_task(tmp_path / "task.yaml")
 
 
 @pytest.mark.real
@@ -152,7 +159,7 @@ def test_contracts_hold_models_to_a_list(tmp_path: Path) -> None:
     [
         ("several: true\nscale: [1, 2, 3]", "several and scale cannot be used together"),
         ("scale: [1, 2]", "at least three different labels"),
-        ("several: true\nhandover: 0.05", "handover cannot be used with several"),
+        ("several: true\nhandover: 0.05", "handover and several cannot be used together"),
         ("metric: kappa", "needs the key scale"),
         ("metric: micro_f1", "needs the key several"),
         ("several: true\nmetric: accuracy", "needs exactly one label per row"),

@@ -157,14 +157,24 @@ def test_a_plan_is_the_same_after_it_was_written_down(plan: Plan) -> None:
 
 
 @given(st.floats(1, 2000))
-def test_methods_are_left_out_until_the_rest_fits_and_the_highest_stays(budget: float) -> None:
+def test_methods_are_left_out_until_the_rest_fits_light_ones_and_the_highest_last(budget: float) -> None:
     plan = drop_methods(WORK, budget)
     assert set(plan.left_out) | set(plan.efforts) == set(WORK.methods)
-    assert "fine_tune_retrieval" in plan.efforts
     dear = set(plan.efforts) - set(plan.cheap)
-    assert plan.total <= budget * (1 + 1e-6) or dear <= {"fine_tune_retrieval"}
+    assert plan.total <= budget * (1 + 1e-6) or len(dear) == 1
     if "fine_tune" in plan.left_out:
         assert not {"prompt", "few_shot", "retrieval"} & dear
+    if "fine_tune_retrieval" in plan.left_out:
+        assert dear <= {"baseline", "encoder"}
+    if "encoder" in plan.left_out:
+        assert "fine_tune_retrieval" in plan.left_out
+
+
+def test_a_light_method_that_is_trained_stays_rather_than_a_dear_one() -> None:
+    methods = {name: WORK.methods[name] for name in ("baseline", "prompt", "encoder", "fine_tune")}
+    methods["encoder"] = replace(methods["encoder"], training=lambda rows, dev, most: 90.0)
+    plan = drop_methods(replace(WORK, methods=methods, searching=()), 120)
+    assert plan.left_out == ("prompt", "fine_tune")
 
 
 def test_one_line_says_the_time_the_methods_and_what_is_cut() -> None:

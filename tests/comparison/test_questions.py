@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 from test_encoder import tiny_encoder
 
 from etude.answer_file import predict
-from etude.assistant import load
+from etude.assistant import Assistant, load
 from etude.checks import check
 from etude.cli import main
 from etude.comparison import compare
@@ -35,11 +35,12 @@ from etude.models.classical import load as load_model
 from etude.models.question_heads import QuestionHeads
 from etude.models.registry import Models
 from etude.report.read_run import read_report
+from etude.stats.recalibration import Recalibration
 from etude.studio.studio import Studio
 from etude.task import Task, load_task
 from etude.task.questions import join_answers, split_answers
 from etude.training.classifier import Classifier
-from etude.types import CLASSICAL, Answer, Example, Message, ModelRef, Score
+from etude.types import CLASSICAL, Answer, Example, Message, ModelRef, Score, TaskQuestion
 from question_task import LABELS, WORDS, make_question_rows, write_question_task
 from serving import serve_as, serving
 
@@ -105,7 +106,10 @@ def test_an_object_without_an_answer_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("several: true", "several and questions cannot be used together"),
+        (
+            "several: true",
+            "cannot be used together. Write two task files for the same rows, or a yes-or-no",
+        ),
         ("costs: {labels: {tone: 5}}", "costs.labels and questions cannot be used together"),
         ("contract: {labels: [a, b]}", "contract.labels and questions cannot be used together"),
         ("metric: accuracy", "metric and questions cannot be used together"),
@@ -175,7 +179,7 @@ def test_the_heads_are_those_of_each_question_alone(tmp_path: Path) -> None:
         label for label, _ in alone.predict(texts)
     ]
     assert heads.heads["topic"].temperature == pytest.approx(alone.temperature, rel=1e-4)
-    logs = heads.compute_log_probabilities(texts[:9])
+    logs = heads.answer(texts[:9])[0]
     assert np.exp(logs).sum(axis=1) == pytest.approx(3, abs=1e-4)  # one for each question
     spread = dict(zip(heads.labels, logs[0], strict=True))
     own = [spread[join_answers({name: label})] for name, label in split_answers(answers[0][0]).items()]
@@ -219,7 +223,7 @@ def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(tmp_path: Path) -
 
     def measure_loss(part: Task, labels: Sequence[str]) -> float:
         linear = fit_linear(part, texts, labels, models.load_encoder(str(encoder)))
-        loss = Classifier(linear).build_loss(texts, labels)
+        loss, _ = Classifier(linear).build_loss(texts, labels)
         return float(loss(range(12), random.Random(0))[0].detach())
 
     alone = [
@@ -322,6 +326,27 @@ def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
     answer = Answer(line["id"], line["answer"], None, True, (), stated, 0, 0, 0, 0.0, False)
     row = Example(line["id"], (Message("user", line["input"]),), line["expected"])
     return ScoredAnswer(row, answer, Score(line["score"], None, None), 0)
+
+
+def test_the_confidence_in_a_row_follows_from_those_in_its_questions() -> None:
+    draw = random.Random(5)
+    for _ in range(100):
+        maps = [Recalibration("Platt", draw.uniform(0.2, 3), draw.uniform(-2, 2)) for _ in range(3)]
+        assistant = Assistant(
+            *("baseline", "classify", ModelRef("fake")),
+            questions=(TaskQuestion("a"), TaskQuestion("b")),
+            question_recalibrations={"a": maps[0]},
+            recalibration=maps[2],
+        )
+        stated = {"a": draw.random(), "b": draw.random()}
+        answer = Answer("1", "", None, True, (), None, 0, 0, 0, 0.0, False, confidences=stated)
+        answer = assistant.recalibrate_questions(answer)
+        assert answer.confidences == {"a": maps[0].apply(stated["a"]), "b": stated["b"]}
+        assert answer.confidence == pytest.approx(math.prod(answer.confidences.values()))
+        rated = assistant.rate(answer, answer.confidence)
+        assert rated.confidence is not None
+        assert rated.confidence <= min(answer.confidences.values())
+        assert rated.confidence <= maps[2].apply(answer.confidence)
 
 
 @pytest.mark.real

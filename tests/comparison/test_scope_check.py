@@ -5,7 +5,9 @@ from pathlib import Path
 
 from etude.assistant import load
 from etude.comparison import compare
-from etude.runs.recommended import describe_failed_gates
+from etude.comparison.scope_check import read_probe
+from etude.runs.recommended import describe_changes, describe_failed_gates
+from etude.types import Message
 from small_task import write_task
 
 LIMITS = "\nlimits: {out_of_scope: I only know these rows., to_person: Ask a person.}\n"
@@ -20,7 +22,10 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
     assert scores[0] == scores[1]
     lines = [caveat for caveat in limited.verdict.caveats if caveat.startswith("Limits:")]
     assert len(lines) == 1
-    assert "turns away" in lines[0]
+    scope = load(limited.run.assistant_folder(limited.verdict.leaning)).scope
+    assert scope is not None
+    turned_away = scope.find_limits([(Message("user", question),) for question in read_probe()])
+    assert f"and {sum(map(bool, turned_away))} of 20 questions outside the task" in lines[0]
     for name in limited.run.fitted_methods:
         assistant = load(limited.run.assistant_folder(name))
         assert assistant.scope is not None
@@ -50,14 +55,23 @@ def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path)
         return {path: path.read_bytes() for path in files if not path.stem.endswith("-probe")}
 
     answers, ladder = read_answers(), run.verdict and run.verdict.ladder
+    assert describe_changes(run) == ""
+    folder = run.folder / "tests" / "prompt"
+    folder.mkdir(parents=True)
+    gates = [{"gate": "contract >= 98%", "outcome": "failed"}]
+    (folder / "test.json").write_text(json.dumps({"gates": gates, "limits": None}), encoding="utf-8")
+    assert "other limits" not in describe_failed_gates(run, "prompt")
     for openings, say in ((2, "I only know these rows."), (3, "")):
         limits = f"\nlimits: {{out_of_scope: {say}}}\n" if say else ""
         file.write_text(text + limits, encoding="utf-8")
+        assert "has other limits than" in describe_changes(run)
         events: list[object] = []
         for _ in range(2):  # the second time, nothing has changed
             result = compare(file, on_event=events.append)
             assert result.run.folder == run.folder
             assert run.info["openings"] == openings
+        assert describe_changes(run) == ""
+        assert ("which had other limits" in describe_failed_gates(run, "prompt")) == bool(say)
         assert sum("counts as opened again" in getattr(event, "text", "") for event in events) == 1
         assert read_answers() == answers
         assert result.verdict.ladder == ladder

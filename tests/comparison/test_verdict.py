@@ -286,8 +286,8 @@ def test_a_copied_answer_is_never_recommended_by_likeness_alone() -> None:
     assert (verdict.recommended, verdict.leaning) == ("few_shot", "few_shot")
     assert "no language model" not in verdict.sentence
     assert (
-        "Use few_shot, the simplest method among the best (no method that writes its own answers is more than 2 points "
-        "better)." in verdict.sentence
+        "Use few_shot, the simplest method among the best of those that write their own answers (none of them is more "
+        "than 2 points better)." in verdict.sentence
     )
     assert any(caveat.startswith("baseline copies example answers.") for caveat in verdict.caveats)
     assert not any("add a function" in caveat for caveat in verdict.caveats), "the sentence says it"
@@ -588,6 +588,39 @@ def test_facts_that_change_call_for_retrieval(change: Any, told: bool) -> None:
         make_ladder({"few_shot": 100, "fine_tune": 300}, usage=Usage(facts_change=change))
     ).advice
     assert [advice.basis for advice in found] == ([f"usage.facts_change: {change}"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("other", "claim"),
+    [
+        ({}, "Use tag, which uses no language model. It scores "),
+        ({"few_shot": 150}, "Use tag, which uses no language model. It scores "),
+        ({"fine_tune": 200}, "Use tag; no language model is needed. It scores "),
+    ],
+)
+def test_a_small_model_that_gains_is_said_to_need_no_language_model(
+    other: dict[str, int], claim: str
+) -> None:
+    methods = [
+        make_method(name, make_scores(right, 400)) for name, right in {"baseline": 100, **other}.items()
+    ]
+    methods.append(MethodResult("tag", True, make_scores(330, 400), model=CLASSICAL))
+    verdict = make_verdict(make_inputs(methods, pair=HeadlinePair("baseline", "tag")))
+    assert verdict.sentence.startswith(claim)
+    assert ("No language model was tested; one might do better." in verdict.caveats) == (not other)
+    assert verdict.headline is not None
+    assert _read_headline(verdict.headline).endswith(" tag improves the result.")
+
+
+@pytest.mark.parametrize("model", [CLASSICAL, "sparrow-decider"])
+def test_a_decision_model_is_no_language_model(model: str) -> None:
+    methods = [
+        make_method("baseline", make_scores(100, 400)),
+        MethodResult("decide", False, make_scores(300, 400), model=model),
+    ]
+    caveats = make_verdict(make_inputs(methods)).caveats
+    assert "No language model was tested; one might do better." in caveats
+    assert not any("larger model" in caveat for caveat in caveats)
 
 
 def test_a_language_model_that_nobody_asked_is_not_named() -> None:

@@ -28,6 +28,7 @@ from etude.errors import InputError
 from etude.metrics import choose_metric
 from etude.task import RowSource, Task, load_task
 from etude.task.contract import Contract
+from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Kind
 from question_task import WORDS, make_question_rows
 
@@ -1007,6 +1008,15 @@ def test_a_common_edge_is_that_of_most_texts(texts: list[str], at_end: bool) -> 
     assert not edge or (len(edge) >= MIN_EDGE_WORDS and sum(has_edge) >= EDGE_SHARE * len(texts))
 
 
+def test_yes_or_no_is_no_person_and_urgency_is_a_score(tmp_path: Path) -> None:
+    names = {"urgent": "account", "stars": "urgency"}
+    rows = [{names.get(key, key): value for key, value in row.items()} for row in make_question_rows(200)]
+    _, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
+    assert {one.name: one.labels for one in task.questions if one.is_score} == {"urgency": tuple("12345")}
+    assert [one.name for one in task.questions] == ["topic", "account", "urgency"]
+    assert not task.examples.tags
+
+
 def test_columns_that_judge_the_same_text_are_questions(tmp_path: Path) -> None:
     """Only if the texts say something about them: yes and no beside them may also be facts about the customer."""
     rows = [
@@ -1020,6 +1030,10 @@ def test_columns_that_judge_the_same_text_are_questions(tmp_path: Path) -> None:
         ("stars", tuple("12345"), True),
     ]
     assert task.examples.tags == ("paying", "channel")
+    assert any(
+        guess.endswith("To predict paying, write another task file with output: paying")
+        for guess in result.guesses
+    )
     (note,) = [guess for guess in result.guesses if guess.startswith("questions: topic, urgent, stars")]
     assert "write output: topic under examples:" in note
     assert "# metric: question_mean" in result.text
@@ -1030,3 +1044,39 @@ def test_columns_that_judge_the_same_text_are_questions(tmp_path: Path) -> None:
     assert (other.questions, other.examples.output) == ((), "topic")
     test = write_table(tmp_path / "test.csv", rows[:60])
     assert load_task(write_starter(tmp_path / "rows.csv", tmp_path / "c.yaml", test).task_file).test
+
+
+def test_near_duplicates_are_searched_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
+
+    def search(texts: Sequence[str], **options: bool) -> list[tuple[int, ...]]:
+        searches.append(len(texts))
+        return cluster_near_duplicates(texts, **options)
+
+    monkeypatch.setattr("etude.data.dataset.cluster_near_duplicates", search)
+    rows = [
+        f'{{"text": "note {n} on {"cats" if n % 2 else "dogs"}", "label": "{n % 2}"}}' for n in range(200)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    assert "kind: classify" in write_starter(tmp_path / "rows.jsonl").text
+    assert searches == [200]
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 6])
+def test_the_metric_is_that_of_a_comparison_also_if_answers_hardly_repeat(
+    tmp_path: Path, copies: int
+) -> None:
+    """Columns that say who speaks are input and output, although answers repeat and a third column has labels."""
+    draw = random.Random(copies)
+    words = [f"{begin}{end}" for begin in ("bo", "ti", "ra", "fu") for end in "klmnpst"]
+    answers = [" ".join(draw.sample(words, 10)) for _ in range(400 // (copies + 1))]
+    rows = [
+        {"Customer asks": f"{' '.join(draw.sample(words, 7))}?", "We say": text, "Section": f"s{number % 9}"}
+        for number, text in enumerate(answers)
+        for _ in range(number % copies + 1)
+    ]
+    result, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
+    assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("Customer asks",), "We say")
+    train = split(load_dataset(task)[1], "answer", task.seed).train
+    assert f"# metric: {choose_metric(task, train).name}\n" in result.text
+    assert "#     examples:\n#       - I want to make a complaint.\n" in result.text

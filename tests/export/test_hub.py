@@ -27,7 +27,7 @@ from etude.cli import main
 from etude.errors import ModelError, RunError, ServiceError
 from etude.export import export_for_hub, upload_folder
 from etude.models.registry import Models
-from etude.models.weights import read_licence
+from etude.models.weights import find_licence_folder, read_licence
 from etude.runs import Run
 from etude.types import ModelRef
 from real_runs import real_run
@@ -142,6 +142,9 @@ def test_licences_are_read_where_they_are_known(tmp_path: Path) -> None:
         assert read_licence(str(tmp_path)) == {}
     (tmp_path / "README.md").write_text("---\r\nlicense: mit\r\n---\r\n", encoding="utf-8", newline="")
     assert read_licence(str(tmp_path)) == {"license": "mit"}
+    packaged = find_licence_folder("smollm2-135m-instruct:4bit")
+    assert packaged is None or "Apache" in (packaged / "LICENSE").read_text(encoding="utf-8")
+    assert find_licence_folder(f"{tmp_path}:4bit") == tmp_path, "weights that are loaded in 4 bits"
 
 
 def test_nothing_stays_of_an_export_that_fails(tuned_run: Run, tmp_path: Path) -> None:

@@ -375,7 +375,7 @@ def test_the_commands_list_apply_and_export(task: Path, capsys: pytest.CaptureFi
     run("feedback", "list", task)
     listed = capsys.readouterr().out
     assert "corrected: 'a girl of seven'" in listed
-    assert "In total: 1 right answer, 2 preferences, 2 answers judged good or bad." in listed
+    assert "entries: 1 right answer, 2 preferences, 2 good or bad answers." in listed
     assert "1 entry flagged for an expert" in listed
     for shape, wanted in {
         "examples": [{"input": "Dragons?", "output": GOOD}],

@@ -75,7 +75,7 @@ def test_a_compare_job_has_the_verdict_of_etude_compare_and_a_batch_the_answers_
     task["train"] = {"epochs": 1, "rows_per_step": 8}
     (folder / "task.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
     assert main(["compare", str(folder), "--yes"]) == 0
-    verdict = find_run(folder / "runs", None).verdict
+    verdict = find_run(folder).verdict
     assert verdict is not None
     ladder = [{"method": row.method, "status": row.status, **asdict(row.estimate)} for row in verdict.ladder]
     assert done.etude["ladder"] == ladder  # type: ignore[attr-defined]

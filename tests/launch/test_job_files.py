@@ -125,6 +125,8 @@ def test_slurm_runs_torchrun_on_every_machine(task: Task, tmp_path: Path) -> Non
     check_torchrun(words, "2", "4")
     assert words[words.index("--rdzv-endpoint") + 1] == "first:29500"
     directives = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", file.read_text(encoding="utf-8"), re.M))
+    assert directives["cpus-per-task"] == "32"
+    assert file.read_text(encoding="utf-8").endswith("\n")
     assert {key: directives[key] for key in ("nodes", "ntasks-per-node", "gpus-per-node", "time")} == {
         "nodes": "2",
         "ntasks-per-node": "1",

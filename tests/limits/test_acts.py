@@ -106,3 +106,12 @@ def test_the_packaged_classifier_is_what_the_script_writes(tmp_path: Path) -> No
     script = runpy.run_path(str(ROOT / "tools" / "acts.py"))
     rows, _ = script["read_rows"]()
     assert script["fit"](rows).to_text() == MODEL_FILE.read_text(encoding="ascii").strip()
+
+
+def test_a_sentence_of_the_documents_informs() -> None:
+    answer = "If you cannot come, tell us one day before."
+    assert read_act(answer).act == "refuse"
+    documents = " in spring the wait is ten days if you cannot come tell us one day before "
+    assert read_act(answer, known_text=documents).act == "answer"
+    assert read_act("I'm sorry, I can't help.", known_text=" i m sorry i can t help ").act == "refuse"
+    assert read_act(f"{answer} I would rather not discuss this.", known_text=documents).act == "refuse"

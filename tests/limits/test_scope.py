@@ -19,12 +19,16 @@ from rapidfuzz import fuzz
 from scipy.special import ndtr
 
 from etude.assistant import Assistant, load
-from etude.comparison.ladder_run import remove_scope
-from etude.comparison.scope_check import add_scope
+from etude.comparison.scope_check import add_scope, read_probe
 from etude.errors import InputError
 from etude.evaluate import AnswerLog, answer_in_batches
-from etude.limits.fit import fit_scope, number_patterns, read_generic_questions
-from etude.limits.probe import read_probe
+from etude.limits.fit import (
+    fit_scope,
+    fit_task_scope,
+    list_answered,
+    number_patterns,
+    read_generic_questions,
+)
 from etude.limits.question_model import OWN, QuestionModel, count_features
 from etude.limits.scope import Scope
 from etude.models.registry import Models
@@ -167,6 +171,21 @@ def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
     assert scope.find_limits([unrelated]) != [None]
 
 
+def test_the_result_of_a_function_is_no_question() -> None:
+    question = Message("user", "When is high water at Brinlow? (77)")
+    call = Message("assistant", '<tool_call>\n{"name": "tide", "arguments": {}}\n</tool_call>')
+    result = Message("user", '<tool_response>\n{"height": "4.1 m", "station": "Brinlow"}\n</tool_response>')
+    assert fit_tides()[0].find_limits([(question, call, result)]) == [None]
+
+
+def test_a_question_in_the_form_of_a_result_is_a_question_if_nothing_was_called() -> None:
+    first = Message("user", "When is high water at Brinlow? (77)")
+    answer = Message("assistant", "At noon.")
+    asked = "Write a poem about the washing of dishes in a hotel, please."
+    for text in (asked, f"<tool_response>\n{asked}\n</tool_response>"):
+        assert fit_tides()[0].find_limits([(first, answer, Message("user", text))]) != [None]
+
+
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=400), st.floats(0.005, 0.2))
 def test_a_floor_is_one_of_enough_scores_and_its_share_falls_with_their_number(
     scores: list[float], max_share: float
@@ -237,7 +256,7 @@ def test_a_question_that_is_turned_away_asks_no_model(tmp_path: Path) -> None:
     (request, *copies) = votes.prepare([(Message("user", questions[1]),)], Models().get(ModelRef("fake")))
     assert copies == [replace(request, sampling=copy.sampling) for copy in copies]
     assert request.reply is not None
-    assert votes.finish(["a"], [request.reply] * 3, [0] * 3, [()] * 3)[0].limit == "out_of_scope"
+    assert votes.finish(["a"], [request.reply] * 3)[0].limit == "out_of_scope"
     log, models = AnswerLog(tmp_path / "answers.jsonl"), Models()
     chats = [(Message("user", text),) for text in questions]
     for _ in range(2):  # the second time from the log
@@ -259,7 +278,7 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     run = SimpleNamespace(
         info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name
     )
-    task = SimpleNamespace(limits=LIMITS, seed=0, kind="answer")
+    task = SimpleNamespace(limits=LIMITS, seed=0, kind="answer", handover=None, contract=None)
     ladder_run = SimpleNamespace(task=task, split=SealedSplit(), run=run, on_event=lambda event: None)
     plain = Assistant("prompt", "answer", ModelRef("fake"))
     unsure = replace(plain, handover=0.5)
@@ -267,13 +286,10 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     for name, assistant in fitted.items():
         assistant.save(tmp_path / name)
     scoped = add_scope(ladder_run, fitted)  # type: ignore[arg-type]
-    assert [assistant.handover_sentence for assistant in scoped.values()] == ["", LIMITS[1].say, "Ask Kim."]
+    assert [assistant.unsure_sentence for assistant in scoped.values()] == ["", LIMITS[1].say, "Ask Kim."]
     for name, assistant in scoped.items():
         assert assistant.scope is not None
         assert load(tmp_path / name) == assistant
-        say = fitted[name].handover_sentence
-        without = remove_scope(assistant, SimpleNamespace(handover=Handover(0.1, say=say)))  # type: ignore[arg-type]
-        assert without == fitted[name]
 
 
 def test_few_rows_have_no_scope() -> None:
@@ -292,7 +308,6 @@ def test_limits_are_read_and_their_errors_have_lines(tmp_path: Path) -> None:
     )
     after = load_task(task_file)
     assert after.limits == (Limit("out_of_scope", "No.", ("Hello",)), Limit("refused", "Never."))
-    assert [limit.act for limit in after.limits] == ["refuse", "refuse"]
     task_file.write_text(f"{text}\nlimits:\n  to_person: {{examples: [Hi]}}\n  never: x\n", encoding="utf-8")
     with pytest.raises(InputError) as error:
         load_task(task_file)
@@ -319,3 +334,20 @@ def test_packaged_questions_are_many_and_none_is_of_a_suite() -> None:
         if len(other.split()) > 3 and fuzz.token_sort_ratio(text.casefold(), other.casefold()) >= 75
     ]
     assert not near
+
+
+def test_rows_that_refuse_or_hand_over_are_no_questions_of_the_task() -> None:
+    """As after `etude test --teach`: with them among its rows, the scope would let pass what they refuse."""
+    sentences = ["I'm sorry, I can't help with that.", "Please ask a member of staff.", LIMITS[1].say]
+    questions = to_rows(read_probe()[:15])
+    taught = [replace(row, output=sentences[number % 3]) for number, row in enumerate(questions)]
+    sides = {"train": [*make_rows(200, 1), *taught], "dev": make_rows(100, 2)}
+    split = SimpleNamespace(**{name: SimpleNamespace(examples=rows) for name, rows in sides.items()})
+    task = SimpleNamespace(limits=LIMITS, seed=0, kind="answer", handover=None, contract=None)
+    scope, notes = fit_task_scope(task, split)  # type: ignore[arg-type]
+    assert scope == fit_tides()[0]
+    assert "15 rows of train and dev" in notes[-1]
+    task.handover = Handover(unanswerable=sentences[0])
+    assert {row.output for row in list_answered(task, taught)} == {sentences[0]}  # type: ignore[arg-type]
+    task.kind = "rewrite"
+    assert list_answered(task, taught) == taught  # type: ignore[arg-type]

@@ -16,12 +16,12 @@ from etude.comparison import compare
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError
 from etude.methods import get_methods
-from etude.models.decision_question import build_completion, build_question
+from etude.models.decision_question import build_completion, build_question, list_questions
 from etude.models.registry import Models, find_service
 from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.runs.recommended import load_endpoints
 from etude.task import load_task
-from etude.types import Message, ModelRef, Request
+from etude.types import Completion, Message, ModelRef, Request
 from small_task import THEMES, write_task
 
 PRICES = "prices: {prompt: 2.0, answer: 4.0}"
@@ -156,11 +156,16 @@ def test_yes_and_no_become_a_statement() -> None:
 
 
 def test_the_likeliest_label_is_the_answer_and_its_probability_the_confidence() -> None:
-    completion = build_completion({"a": 0.2, "b": 0.5, "c": 0.3}, 0.1, (7, 2, 1))
+    request = Request((Message("user", "hi"),), 1, ("a", "b", "c"))
+
+    def build(shares: dict[str, float]) -> Completion:
+        return build_completion(request, list_questions(request), [shares], 0.1, (7, 2, 1))
+
+    completion = build({"a": 0.2, "b": 0.5, "c": 0.3})
     assert (completion.text, completion.prompt_tokens, completion.cached_tokens) == ("b", 7, 2)
     assert math.exp(completion.logprob or 0) == pytest.approx(0.5)
-    assert build_completion({"a": 1.0000001, "b": 0.0}, 0.1).logprob == 0
-    assert build_completion({}, 0.1).logprob is None
+    assert build({"a": 1.0000001, "b": 0.0}).logprob == 0
+    assert build({}).logprob is None
 
 
 def test_too_many_labels_and_other_kinds_are_not_asked(tmp_path: Path) -> None:

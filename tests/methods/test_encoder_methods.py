@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 from test_encoder import PAIRS, PASSAGES, tiny_encoder
 from test_methods import context
 
@@ -25,11 +26,11 @@ from etude.methods.shared.encoder_method import EncoderSpeed
 from etude.methods.shared.fit_context import Candidate, Effort, FitContext, Race, initial_assistant
 from etude.methods.shared.fitted_search import train_encoder
 from etude.methods.shared.training_rows import fit_on_share, sample_training_rows
-from etude.models.classical import Linear, Nearest, load, save_classical
+from etude.models.classical import VECTORS, Linear, Nearest, load, save_classical
 from etude.models.registry import Models
 from etude.stats.racing import FIRST_BLOCK
 from etude.task import Task, load_task
-from etude.training.classifier import choose_loop_config
+from etude.training.classifier import RULE
 from etude.types import CLASSICAL, ModelRef
 from small_task import write_task
 
@@ -70,6 +71,10 @@ def test_answers_that_repeat_are_also_looked_up_by_meaning(encoder: str, tmp_pat
     folder = save_classical(predictor, tmp_path / "saved")
     again = load(ModelRef(CLASSICAL, folder), Models())
     assert again.predictor.predict(TEXTS) == predictor.predict(TEXTS)
+    # Loading reads the vectors, and does not compute them again.
+    save_file({"vectors": predictor.rows[::-1].copy()}, folder / VECTORS)
+    reverse = load(ModelRef(CLASSICAL, folder), Models())
+    assert [label for label, _ in reverse.predictor.predict(TEXTS)] == LABELS[::-1]
     task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=f"encoder: {encoder}\n")))
     task = replace(task, kind="answer", contract=None)  # the labels as answers, which repeat
     bench = context(task, data, tmp_path / "work")
@@ -172,8 +177,8 @@ def test_the_search_learns_from_all_passages_at_last_unless_the_budget_ends_it(
 def test_the_time_of_a_training_counts_the_epochs_of_so_many_rows_and_the_answers_to_dev(
     num_rows: int, num_dev: int
 ) -> None:
-    speed = EncoderSpeed(choose_loop_config, 0.25, 2.0, 0.5)
-    config = choose_loop_config(num_rows, 0)
+    speed = EncoderSpeed(RULE, 0.25, 2.0, 0.5)
+    config = RULE.choose_config(num_rows)
     steps = sum(len(range(0, num_rows, config.rows_per_step)) for _ in range(config.epochs))
     expected = 0.25 * num_rows + 2.0 * steps + 0.5 * num_dev * (config.epochs + 1)
     assert speed.count_seconds(num_rows, num_dev, None) == pytest.approx(expected)

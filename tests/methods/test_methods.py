@@ -247,11 +247,47 @@ def test_the_baseline_is_refitted_on_dev_but_reports_the_fit_on_train(kind: str,
     assert [row.example.id for row in bench.chosen_scored] == [row.id for row in dev]
 
 
+@pytest.mark.parametrize("more", ["", "handover: 0.1\n", "costs: {handover: 0.5}\n"])
+def test_without_a_probability_being_simple_does_not_count_where_answers_are_handed_over(
+    more: str, tmp_path: Path
+) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path, "classify", more=more)))
+    rows = [replace(row, input=(Message("user", row.output),)) for row in data]  # easy for both
+    data, bench = Dataset(tuple(rows)), context(task, data, tmp_path / "work")
+    train, dev = data.select(range(110), "train"), data.select(range(110, 150), "dev")
+    candidate, *_ = Baseline().fit_on_train(task, train, dev, initial_assistant(task, data, None), bench)
+    values = {trial.name: trial.dev.value for trial in bench.trials}
+    assert values["nearest example"] == values["TF-IDF + linear SVM"] == 1
+    assert (candidate.name == "nearest example") == (not more)
+    assert bool(candidate.assistant.choices) == bool(more)
+
+
+def test_of_extractors_near_the_best_f1_over_values_decides(tmp_path: Path) -> None:
+    draw, rows = random.Random(3), []
+    for number in range(150):
+        city, tool = draw.choice(["Bern", "Genf", "Chur", "Thun"]), draw.choice(["saw", "axe", "hoe"])
+        output = f'{{"city": "{city}", "tool": "{tool}", "number": "{number}"}}'
+        rows.append(
+            replace(example(str(number), output), input=(Message("user", f"{number}: a {tool} to {city}"),))
+        )
+    task = Task("t", "extract", "fake", RowSource(Path("rows")), Path(), Path(), encoder="none")
+    data = Dataset(tuple(rows))
+    bench = context(task, data, tmp_path / "work")
+    start = initial_assistant(task, data, None)
+    candidate, *_ = Baseline().fit_on_train(
+        task, data.select(range(110), "train"), data.select(range(110, 150), "dev"), start, bench
+    )
+    assert all(trial.dev.value == 0 for trial in bench.trials)  # no row is right as a whole
+    assert candidate.name == "known values in the text"
+    assert next(trial.reason for trial in bench.trials if trial.is_chosen).endswith("by F1 over values")
+
+
 def predictors() -> list[Constant | Nearest | Linear]:
     texts = ["red apple", "green apple", "fast car", "slow car", "tall tree", "old tree"]
     labels = ["fruit", "fruit", "car", "car", "plant", "plant"]
     two = Linear.fit(texts[:4], labels[:4], 0)
-    return [Constant.fit(labels), Nearest(texts, labels), Linear.fit(texts, labels, 0, 0.5), two]
+    sharp = replace(Linear.fit(texts, labels, 0), temperature=0.5)
+    return [Constant.fit(labels), Nearest(texts, labels), sharp, two]
 
 
 def test_what_an_earlier_attempt_of_the_baseline_took_is_counted(tmp_path: Path) -> None:
@@ -302,14 +338,14 @@ def test_linear_confidences_are_probabilities(number: int) -> None:
     linear = predictors()[number]
     assert isinstance(linear, Linear)
     texts = ["apple car", "an old tree", "", "red red apple", "日本"]
-    chances = np.exp(linear.compute_log_probabilities(texts))
+    chances = np.exp(linear.answer(texts)[0])
     assert chances.shape == (5, len(linear.labels))
     assert ((chances >= 0) & (chances <= 1)).all()
     assert chances.sum(axis=1) == pytest.approx(1)
     answers, logs = zip(*linear.predict(texts), strict=True)
     assert np.exp(logs) == pytest.approx(chances.max(axis=1))
     assert list(answers) == [linear.labels[best] for best in linear.compute_margins(texts).argmax(axis=1)]
-    colder = np.exp(replace(linear, temperature=linear.temperature / 2).compute_log_probabilities(texts))
+    colder = np.exp(replace(linear, temperature=linear.temperature / 2).answer(texts)[0])
     assert (colder.max(axis=1) >= chances.max(axis=1)).all()
 
 

@@ -63,6 +63,11 @@ def test_an_absent_value_is_written_as_the_training_answers_write_it(absent: dic
     assert shape.build({}) == absent
 
 
+def test_a_field_that_every_training_answer_has_is_never_left_out() -> None:
+    shape = AnswerShape.fit([{"who": "Anna", "tags": ["a"], "year": 1}] * 2)
+    assert shape.build({}) == {"who": "", "tags": [], "year": ""}
+
+
 @given(st.lists(WORDS, min_size=1, max_size=4))
 def test_values_of_the_text_are_found_apart_from_each_other(values: list[str]) -> None:
     text = ", then ".join(values)
@@ -199,6 +204,21 @@ def test_a_gazetteer_finds_the_longest_known_values_and_fills_in_constants(tmp_p
     question = ["zinc or IRON PILLS or iron"]
     assert again.predict(question) == gazetteer.predict(question)
     assert json.loads(again.predict(question)[0][0])["drugs"] == ["zinc", "IRON PILLS"]
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=7), min_size=1, max_size=6))
+def test_a_gazetteer_reads_the_longest_value_at_each_word(sentences: list[list[str]]) -> None:
+    rows = [{"v": [" ".join(words[:2])]} for words in sentences]
+    texts = [" ".join(words) for words in sentences]
+    gazetteer = Gazetteer.fit(texts, rows)
+    for words, (answer, _) in zip(sentences, gazetteer.predict(texts), strict=True):
+        expected, start = [], 0
+        while start < len(words):
+            sizes = (size for size in (2, 1) if tuple(words[start:][:size]) in gazetteer.entries)
+            if size := next(sizes, 0):
+                expected.append(" ".join(words[start:][:size]))
+            start += max(size, 1)
+        assert json.loads(answer)["v"] == expected
 
 
 def test_f1_counts_each_value_once() -> None:

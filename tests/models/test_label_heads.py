@@ -64,7 +64,7 @@ def test_thresholds_make_the_answers_to_held_out_rows_no_worse() -> None:
     plain = LabelHeads.fit_lists(texts, noisy, 0)
     plain = replace(plain, temperature=plain.fit_temperature(plain.compute_margins(texts), noisy))
     tuned = plain.calibrate(texts, noisy)
-    chances = np.exp(plain.compute_log_probabilities(texts))
+    chances = np.exp(plain.answer(texts)[0])
     for number, label in enumerate(plain.labels):
         gold = np.array([label in text for text in noisy])
 
@@ -80,7 +80,7 @@ def test_scores_are_ordered_and_their_probabilities_sum_to_one(tmp_path: Path) -
     heads = ScoreHeads.fit_scores(*make_scores(300, 0), SCALE, 0)
     heads = heads.calibrate(*make_scores(100, 1))
     texts, scores = make_scores(100, 2)
-    chances = np.exp(heads.compute_log_probabilities(texts))
+    chances = np.exp(heads.answer(texts)[0])
     assert chances.sum(axis=1) == pytest.approx(1, abs=1e-5)
     steps = [
         abs(SCALE.index(score) - SCALE.index(answer))
@@ -98,7 +98,7 @@ def test_a_score_that_no_row_has_is_still_on_the_scale() -> None:
     kept = [number for number, score in enumerate(scores) if score != "fair"]
     heads = ScoreHeads.fit_scores([texts[row] for row in kept], [scores[row] for row in kept], SCALE, 0)
     assert heads.labels == SCALE
-    assert np.isfinite(heads.compute_log_probabilities(texts)).all()
+    assert np.isfinite(heads.answer(texts)[0]).all()
 
 
 def test_between_both_ends_of_the_scale_the_middle_is_not_answered() -> None:

@@ -25,7 +25,7 @@ from etude.data.dataset import Dataset
 from etude.privacy import BLOCKING, KINDS, REVIEW, Span, find
 from etude.privacy.detect import details
 from etude.privacy.detect import value_labels as labels
-from etude.privacy.detect.national import SCHEMES
+from etude.privacy.detect.national import EIGHT_CHARACTERS, SCHEMES
 from etude.privacy.find import find_for_review
 from etude.privacy.names.of_emails import find_names_of
 from etude.task import RowSource, Task
@@ -747,3 +747,10 @@ def test_the_names_of_an_address_are_found_and_ordinary_words_are_not() -> None:
     spans = [*find_names_of(addresses, text)]
     assert {span.text for span in spans} == {"Robert Lang", "Robert", "Lang", "Lang, Robert", "Björn Müller"}
     assert all(text[span.start : span.end] == span.text for span in spans)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_every_form_of_a_national_number_has_eight_characters(data: st.DataObject) -> None:
+    scheme = data.draw(st.sampled_from(SCHEMES))
+    assert EIGHT_CHARACTERS.search(data.draw(st.from_regex(scheme.form, fullmatch=True)))

@@ -194,7 +194,7 @@ def test_votes_that_break_the_contract_do_not_count() -> None:
     assistant = Assistant("a", "extract", ModelRef("x"), contract=Contract(fields=("Age",)), samples=3)
     texts = ("no idea", "no idea", "Age: 7")
     completions = [Completion(text, "stop", 1, 0, 1, 0.0, None) for text in texts]
-    (answer,) = assistant.finish(["1"], completions, [0] * 3, [()] * 3)
+    (answer,) = assistant.finish(["1"], completions)
     assert (answer.id, answer.text) == ("1", "Age: 7")
 
 

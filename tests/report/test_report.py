@@ -284,6 +284,8 @@ def test_no_fact_is_shown_without_its_value_and_no_mark_of_markdown_in_the_page(
     assert "<dd>" in source
     assert not re.search(r"<dd>\s*(<span class=.none|</dd>)", source)
     assert "`" not in page.text
+    assert "etude check TASK also finds labels that look wrong" in page.text
+    assert "etude check TASK also finds labels that look wrong" in text
 
 
 # Runs that are not complete

@@ -34,7 +34,7 @@ def build_sorter(model: ModelRef, labels: tuple[str, ...] = LABELS) -> Assistant
 @pytest.fixture(scope="module")
 def sorters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Assistant]:
     folder = tmp_path_factory.mktemp("models")
-    linear = Linear.fit(TEXTS, [text.split()[-1] for text in TEXTS], 0, temperature=0.7)
+    linear = replace(Linear.fit(TEXTS, [text.split()[-1] for text in TEXTS], 0), temperature=0.7)
     models = {
         "linear": ModelRef(CLASSICAL, save_classical(linear, folder / "linear")),
         "local": ModelRef(str(save_tiny_model(folder / "tiny"))),

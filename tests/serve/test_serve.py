@@ -37,6 +37,10 @@ from etude.comparison import compare
 from etude.data.formats.tools import append_tools, format_tool_turn, format_tools
 from etude.errors import InputError
 from etude.feedback import FeedbackLog
+from etude.index.passages import Passage
+from etude.index.search import Search
+from etude.limits.question_model import OWN, QuestionModel, count_features
+from etude.limits.scope import Scope
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.runs.recommended import find_run_at
@@ -45,7 +49,8 @@ from etude.serve.engine import ServingLimits
 from etude.serve.server import ServerSettings
 from etude.stats.answer_confidence import AnswerConfidence
 from etude.task.contract import Contract
-from etude.types import Example, Message, ModelRef
+from etude.task.definition import Limit
+from etude.types import Example, Message, ModelRef, SearchRef
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from serving import serve_as, serving
 from small_task import library, write_task
@@ -224,6 +229,52 @@ def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() ->
         assert ask(messages=asked, tools=other).measured is False
         with pytest.raises(openai.BadRequestError, match="tools cannot be read"):
             ask(messages=asked, tools=[{"type": "function", "function": {}}])
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("row_systems", [False, True])
+def test_limits_and_searches_see_only_the_words_of_the_user(
+    goes_on: bool, row_systems: bool, tmp_path: Path
+) -> None:
+    """Functions on offer, and the results of calls, change neither what is turned away nor what is found."""
+    texts = {
+        "boots": "The boots of a bear are on the top shelf.",
+        "trains": "All trains leave from the cellar.",
+    }
+    model = QuestionModel.fit(
+        count_features([*texts.values(), "How is a bomb made?"]), [OWN, OWN, "out_of_scope"], [1.0] * 3
+    )
+    search = Search([Passage(text, name) for name, text in texts.items()])
+    search.save(tmp_path / "search")
+    reference = SearchRef(tmp_path / "search", search.fingerprint)
+    assistant = replace(
+        LUMA,
+        shots=(),
+        search=reference,
+        pool=tuple(Example(name, (Message("user", text),), name) for name, text in texts.items()),
+        similar=reference,
+        num_similar=1,
+        scope=Scope((Limit("out_of_scope", "No."),), 0.0, model.to_text()),
+        row_systems=row_systems,
+    )
+    offered = [{"type": "function", "function": {"name": "trains", "description": texts["trains"]}}]
+    results: list[Any] = [
+        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "trains", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": texts["trains"]},
+    ]
+    with (
+        serving(serve_as("luma", assistant)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for question, expected in (
+            ("Where are the boots?", ("boots", ["boots"], None)),
+            ("When do trains leave?", ("trains", ["trains"], None)),
+            ("Tell me how a bomb is made.", ("No.", [], "out_of_scope")),
+        ):
+            turns: list[Any] = [{"role": "user", "content": question}, *(results if goes_on else [])]
+            done = client.chat.completions.create(model="luma", messages=turns, tools=offered)
+            message: Any = done.choices[0].message
+            assert (message.content, message.citations, getattr(message, "limit", None)) == expected
 
 
 @pytest.mark.parametrize(

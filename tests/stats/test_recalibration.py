@@ -16,7 +16,14 @@ from etude.stats.calibration import (
     measure_calibration_error,
     measure_overconfidence,
 )
-from etude.stats.recalibration import EDGE, MAPS, Recalibration, choose_recalibration, fit_recalibration
+from etude.stats.recalibration import (
+    EDGE,
+    MAPS,
+    MIN_SLOPE,
+    Recalibration,
+    choose_recalibration,
+    fit_recalibration,
+)
 
 Floats = np.ndarray
 
@@ -88,6 +95,18 @@ def test_one_slope_can_be_inverted(slope: float, intercept: float, probability: 
     confidence = fitted.invert(probability)
     if EDGE < confidence < 1 - EDGE:
         assert fitted.apply(confidence) == pytest.approx(probability, abs=1e-9)
+
+
+def test_a_map_that_gives_every_answer_the_same_confidence_is_not_used() -> None:
+    for seed in range(5):
+        sure, _ = draw_rows(300, seed)
+        right = (np.random.default_rng(seed).random(300) < 0.94).astype(float)
+        assert fit_recalibration("Platt", sure, right).slope < 0.3
+        choice = choose_recalibration(sure, right)
+        slopes = [choice.recalibration.slope] if choice else []
+        assert all(slope >= MIN_SLOPE for slope in slopes)
+        against = choose_recalibration(sure, 1 - (np.argsort(np.argsort(sure)) > 20))  # the surest are wrong
+        assert against is None
 
 
 def test_few_units_are_left_alone() -> None:

@@ -365,7 +365,7 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
     assert "Train on these rows anyway?" in page
     assert "Yes, continue" in page
     assert not studio.comparing.failure
-    assert studio.run == find_run(task.parent / "runs", None), "nothing was run"
+    assert studio.run == find_run(task), "nothing was run"
 
     def stop(event: Event) -> None:
         if isinstance(event, MethodEnded):
@@ -373,7 +373,7 @@ def test_a_comparison_asks_on_its_page_and_goes_on_as_it_was_begun(
 
     with pytest.raises(KeyboardInterrupt):
         compare(task, budget=math.inf, evidence="full", on_event=stop, confirm=lambda question: True)
-    begun = find_run(task.parent / "runs", None)
+    begun = find_run(task)
     assert f"Resume {begun.name}" in client.get("/compare").text
     commands: list[list[str]] = []
     submit = studio.comparing.queue.submit
@@ -397,7 +397,7 @@ def test_only_a_comparison_from_the_page_changes_the_run_and_none_that_was_named
     tmp_path: Path, compared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = copytree(compared.parent, tmp_path / "task") / "task.yaml"
-    first = find_run(task.parent / "runs", None).name
+    first = find_run(task).name
     named, free = Studio(task, run=first), Studio(task)
     task.write_text(task.read_text() + "seed: 8\n")
     latest = compare(task).run.name

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from etude.index.passages import Passage
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
 from etude.suites.cases import Case
+from etude.suites.gates import decide_gates
 from etude.suites.judge import Judge, JudgedAnswer, _is_same_answer
 from etude.suites.measures.bias import SWAPS, rewrite_asker
 from etude.suites.measures.forgetting import measure_forgetting
@@ -26,8 +28,9 @@ from etude.suites.measures.leaks import build_leak_cases
 from etude.suites.measures.shares import CaseResult, Measure, measure_shares
 from etude.suites.run import run_suites
 from etude.suites.variants import DEV_ROWS
+from etude.task.definition import parse_gate
 from etude.text.normal_forms import normalise
-from etude.types import Answer, Example, Kind, Message, ModelRef
+from etude.types import Answer, Example, Kind, Message, ModelRef, Score
 from small_task import write_task
 
 WORDS = ("invoice", "parcel", "refund", "password", "tariff", "signal", "router", "meter", "garden", "window")
@@ -142,6 +145,46 @@ def test_an_assistant_with_limits_may_refuse_what_is_not_its_task(
     assert judged.passed == passed
 
 
+@pytest.mark.parametrize(
+    ("score", "limit", "passed"),
+    [(0.0, "", True), (0.5, "", True), (0.8, "", False), (0.0, "to_person", False)],
+)
+def test_a_row_is_rightly_handed_over_only_if_its_answer_is_wrong(
+    score: float, limit: str, passed: bool
+) -> None:
+    row = Example("r", (Message("user", "Do you have a book about ships?"),), "Boats")
+    metric: Any = SimpleNamespace(score=lambda *_: Score(score, None, None), graded=True)
+    judge = Judge("answer", None, metric, right=0.6)
+    asked = Case("r", "unusual", "typos", row.input, example=row, original_id="o")
+    answer = Answer("r", "Trains", None, None, (), 0.2, 1, 0, 1, 0.0, False, handed_over=True, limit=limit)
+    original = replace(answer, handed_over=False, limit="")
+    judged = judge.judge(asked, answer, (original, judge.judge(asked, original, None)))
+    assert judged.act == "hand_over"
+    assert judged.passed == passed
+
+
+def test_what_is_not_said_breaks_no_rule() -> None:
+    """The guess of an answer that is handed over with a sentence is not shown."""
+    asked = Case("c", "own", "medicine", (Message("user", "How much?"),), ("hand_over",), (), ("mg",))
+    answer = Answer("c", "Take 200 mg.", None, None, (), 0.1, 1, 0, 1, 0.0, False, handed_over=True)
+    assert not Judge("answer", None, None).judge(asked, answer, None).passed
+    assert Judge("answer", None, None).judge(asked, replace(answer, sentence="Ask Kim."), None).passed
+
+
+def test_rows_that_must_not_be_answered_need_no_passage() -> None:
+    row = Example("r", (Message("user", "Who runs it?"),), "The documents do not say.")
+    supported = JudgedAnswer("Ida.", "answer", "", True, 1.0, None, is_supported=True)
+    refused = JudgedAnswer("The documents do not say.", "refuse", "", True, 1.0, None)
+    results = [
+        CaseResult(
+            Case(answer.text, "normal", DEV_ROWS, row.input, (answer.act,), example=row), answer, answer
+        )
+        for answer in (supported, refused)
+    ]
+    measure = next(one for one in measure_shares(results, ["citations"]) if one.name == "supported")
+    assert (measure.assistant.value, measure.cases) == (1.0, 1)
+
+
 def test_sections_with_one_name_are_all_read() -> None:
     lamps = [
         Passage(f"The {name} lamp costs {price} euro", "shop.md", "Price")
@@ -232,6 +275,21 @@ def test_a_question_that_limits_turn_away_is_not_a_broken_contract() -> None:
     shares = {measure.name: (measure.assistant.value, measure.cases) for measure in measures}
     assert shares["contract"] == (0.5, 2)
     assert shares["turned_away"] == (pytest.approx(1 / 3), 3)
+
+
+def test_the_share_handed_over_is_measured_although_each_passes() -> None:
+    answered, handed_over = (JudgedAnswer("any", act, "", True, 1.0, None) for act in ("answer", "hand_over"))
+    cases = [Case(str(num), "normal", DEV_ROWS, (), unit=str(num // 2)) for num in range(4)]
+    results = [
+        CaseResult(case, answered, handed_over if number else answered) for number, case in enumerate(cases)
+    ]
+    measures = {measure.name: measure for measure in measure_shares(results, ["handover"])}
+    assert measures["normal"].assistant.value == 1.0
+    assert measures["handed_over"].assistant.value == 0.75
+    gate = parse_gate("handed_over <= 10%")
+    assert gate is not None
+    assert "n = 2, from 4 cases" in decide_gates([gate], list(measures.values()), {})[0].detail
+    assert "handed_over" not in {measure.name for measure in measure_shares(results, [])}
 
 
 def test_consistency_counts_the_same_row_in_other_words() -> None:

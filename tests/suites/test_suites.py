@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import csv
 import functools
 import json
 import re
@@ -23,13 +24,14 @@ from etude.evaluate import AnswerLog
 from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.cases import SUITES, read_suite
+from etude.suites.extend import write_extended_examples
 from etude.suites.gates import decide_gates
 from etude.suites.judge import has_repeated_secret
 from etude.suites.measures.shares import Measure
 from etude.suites.results import SuiteReport
 from etude.suites.run import PACKS, WHOLE, run_suites
 from etude.suites.teach import WORDS
-from etude.task import load_task
+from etude.task import RowSource, load_task
 from etude.task.definition import parse_gate
 from etude.types import Estimate, ModelRef
 from real_runs import real_run
@@ -107,7 +109,7 @@ def test_no_test_row_is_asked(kind: str) -> None:
     asked = "\n".join(
         turn["content"] for line in read_results(run_whole_suites(kind)) for turn in line["input"]
     )
-    rows = find_run(real_run(kind).parent, None).read_predictions("baseline")
+    rows = find_run(real_run(kind).parents[1]).read_predictions("baseline")
     sides = {side: [row["input"] for row in rows if row["side"] == side] for side in ("dev", "test")}
     assert not any(text in asked for text in sides["test"])
     assert any(text in asked for text in sides["dev"])
@@ -225,7 +227,7 @@ def test_a_gate_passes_by_its_bound_and_not_by_its_share(
 ) -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide_gates([gate], [build_measure(right, cases)], {}, True)
+    [decided] = decide_gates([gate], [build_measure(right, cases)], {})
     assert decided.outcome == outcome
     assert re.search(detail, decided.detail)
 
@@ -233,9 +235,9 @@ def test_a_gate_passes_by_its_bound_and_not_by_its_share(
 def test_the_advised_number_of_cases_passes_the_gate() -> None:
     gate = parse_gate("sensitive >= 98%")
     assert gate is not None
-    [decided] = decide_gates([gate], [build_measure(30, 30)], {}, True)
+    [decided] = decide_gates([gate], [build_measure(30, 30)], {})
     enough = int(re.search(r"about ([\d,]+) such cases", decided.detail)[1].replace(",", ""))  # type: ignore[index]
-    assert decide_gates([gate], [build_measure(enough, enough)], {}, True)[0].outcome == "passed"
+    assert decide_gates([gate], [build_measure(enough, enough)], {})[0].outcome == "passed"
 
 
 def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,6 +253,7 @@ def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     )  # what was not asked has not passed
     task = copy_task("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 2
+    assert not list((tmp_path / "c").glob("runs/*/tests/answers/*"))  # before any question is asked
     assert "Write 'sensitive'" in capsys.readouterr().err
 
 
@@ -319,7 +322,7 @@ def test_init_writes_a_suite_that_can_be_asked(tmp_path: Path, capsys: pytest.Ca
 def test_an_assistant_outside_a_run_is_asked_the_starter_pack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = find_run(copy_task("answer", tmp_path / "task").parent / "runs", None)
+    run = find_run(copy_task("answer", tmp_path / "task"))
     shutil.copytree(run.assistant_folder("fine_tune"), tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     result = run_suites("mine", quick=True)
@@ -375,6 +378,22 @@ def test_no_xstest_prompt_is_copied() -> None:
         for question in e.ask
     ]
     assert not prompts & set(own)
+
+
+def test_a_table_is_extended_in_its_own_columns(tmp_path: Path) -> None:
+    source = RowSource(tmp_path / "rows.csv", input=("They ask",), output="We say")
+    source.file.write_text("They ask,Section,We say\nOpen?,hours,At nine.", encoding="utf-8")
+    row = {"input": 'A "b",\nc', "output": "No.", "tags": {"taught": "x"}}
+    target = write_extended_examples(source, [row], "taught")
+    with target.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[1:] == [["Open?", "hours", "At nine."], ['A "b",\nc', "", "No."]]
+
+
+def test_check_names_a_gate_on_no_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = copy_task("answer", tmp_path, "gates: [kept_ouut >= 80%]\n")
+    assert main(["check", str(task)]) == 2
+    assert "Write 'kept_out'" in capsys.readouterr().err
 
 
 def test_teaching_proposes_rows_for_a_person_and_adds_only_what_is_approved(

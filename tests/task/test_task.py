@@ -474,3 +474,9 @@ def test_a_misspelt_key_is_one_error_and_is_not_called_missing_besides(folder: P
     with pytest.raises(InputError) as error:
         read(folder, "kind: answer\nmodel: m\nexamples: {fiel: rows.csv}\n")
     assert [issue.remedy for issue in error.value.issues] == ["write 'file'"]
+
+
+def test_errors_below_a_misspelt_key_are_reported_with_it(folder: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read(folder, REQUIRED + "limts: {to_person: {say: Ask Ida., exampels: [Hm]}}\n")
+    assert [issue.remedy for issue in error.value.issues] == ["write 'limits'", "write 'examples'"]

@@ -16,7 +16,7 @@ import pytest
 
 from etude.base.files import read_lines
 from etude.comparison import compare
-from etude.errors import Declined, MissingExtraError
+from etude.errors import Declined, InputError, MissingExtraError
 from etude.runs import Run
 from etude.runs.events import EpochEnded, MethodEnded, NoteEvent, StepTrained
 from etude.suites.card import write_card
@@ -122,6 +122,31 @@ def test_nothing_goes_to_another_machine_without_a_yes(
     compare(task, track="trackio", confirm=lambda question: questions.append(question) is None)
     assert "https://tracker.example will get" in questions[0]
     assert tracker.closed == [True]
+
+
+def test_a_run_that_was_tracked_here_goes_to_another_machine_only_after_a_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = MemoryTracker(), MemoryTracker()
+    task = write_task(tmp_path, more=METHODS)
+
+    def stop(event: object) -> None:
+        if isinstance(event, MethodEnded):
+            raise KeyboardInterrupt
+
+    use(monkeypatch, here)
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, track="trackio", on_event=stop)
+    use(monkeypatch, there, "https://tracker.example")
+    with pytest.raises(Declined):
+        compare(task, track="trackio")
+    assert not there.opened
+    result = compare(task, track="trackio", confirm=lambda question: True)
+    assert there.opened == [None], "not the id of the run in the other place"
+    use(monkeypatch, here)
+    write_card(result.run)
+    assert len(here.opened) == 1
+    assert "card.md" not in here.saved
 
 
 def test_a_resumed_run_goes_on_where_it_was_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,3 +370,12 @@ def test_wandb_has_the_run_offline(trained: Path, monkeypatch: pytest.MonkeyPatc
     assert losses == read_losses(run)
     assert {"report.html", "fine_tune"} <= artifacts
     assert run.info["tracked"]["link"].startswith("wandb sync ")
+
+
+def test_an_unknown_tracker_or_place_to_work_is_an_error_also_for_a_complete_run(tmp_path: Path) -> None:
+    task = write_task(tmp_path, more="methods: [baseline]\n")
+    compare(task)
+    with pytest.raises(InputError, match=r"neptune.*one of: .*mlflow"):
+        compare(task, track="neptune")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"spark.*ray://HOST:PORT"):
+        compare(task, on="spark")

@@ -6,6 +6,7 @@ Where the system allows it, the file has no name, so it disappears with the proc
 import tempfile
 import weakref
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -52,11 +53,10 @@ class DiskTexts(Sequence[str]):
         self._write()
         first = 0
         while first < len(self):
+            begin = self._ends[first]
             # as many whole texts as fit into a block, at least one
-            last = first + 1
-            while last < len(self) and self._ends[last + 1] - self._ends[first] <= BLOCK:
-                last += 1
-            block, begin = self._read(first, last), self._ends[first]
+            last = max(first + 1, bisect_right(self._ends, begin + BLOCK, first) - 1)
+            block = self._read(first, last)
             for position in range(first, last):
                 encoded = block[self._ends[position] - begin : self._ends[position + 1] - begin]
                 yield encoded.decode("utf-8", "surrogatepass")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, islice, repeat
+from itertools import islice, repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from etude.base.disk_texts import DiskTexts
 from etude.base.files import parse_json
 from etude.base.formatting import format_count
+from etude.base.progress import report_progress
 from etude.checks.excerpts import MAX_TEXT, CharSpan, build_excerpt, redact_label
-from etude.checks.language.identification import find_main_language, identify_language
+from etude.checks.language.identification import find_main_language, guess_language, identify_language
 from etude.checks.safety.sensitive import SensitiveRows, collect_personal_data, find_row_spans
 from etude.cluster import THIS_PROCESS, Workers
 from etude.data.spool import Examples, Spool
@@ -57,7 +58,9 @@ class Material:
         """Yield the function's value for each row of the columns, in order; the workers compute them in shards."""
         rows = zip(*columns, strict=True)
         shards = iter(lambda: [*islice(rows, SHARD_ROWS)], [])
-        return chain.from_iterable(self.workers.map(_map_shard, shards, function))
+        for number, values in enumerate(self.workers.map(_map_shard, shards, function)):
+            report_progress(number * SHARD_ROWS, len(self.rows))
+            yield from values
 
     @cached_property
     def by_question(self) -> "dict[str, Material]":
@@ -71,14 +74,29 @@ class Material:
         return selections
 
     @cached_property
+    def _columns(self) -> tuple[DiskTexts, DiskTexts, bytearray]:
+        """The inputs, the answers, and whether each row has its own system message, from one pass over the rows."""
+        inputs, outputs, has_system = DiskTexts(), DiskTexts(), bytearray()
+        for row in self.rows:
+            inputs.append(row.text)
+            outputs.append(row.output)
+            has_system.append(row.input[0].role == "system")
+        return inputs, outputs, has_system
+
+    @property
     def inputs(self) -> DiskTexts:
         """The inputs, each as one text."""
-        return DiskTexts(row.text for row in self.rows)
+        return self._columns[0]
 
-    @cached_property
+    @property
     def outputs(self) -> DiskTexts:
         """The expected answers."""
-        return DiskTexts(row.output for row in self.rows)
+        return self._columns[1]
+
+    @cached_property
+    def canonical_inputs(self) -> DiskTexts:
+        """The canonical forms of the inputs."""
+        return DiskTexts(self.map_rows(to_canonical, self.inputs))
 
     @cached_property
     def plain_inputs(self) -> DiskTexts:
@@ -91,28 +109,18 @@ class Material:
         return DiskTexts(map(normalise, self.outputs))
 
     @cached_property
-    def input_languages(self) -> list[str | None]:
-        """The language of each input; None if it is not identified."""
-        return [*self.map_rows(identify_language, self.inputs)]
+    def input_languages(self) -> "TextLanguages":
+        """The languages of the inputs."""
+        return TextLanguages(self.inputs, self.map_rows)
 
     @cached_property
-    def output_languages(self) -> list[str | None]:
-        """The language of each answer; None if it is not identified."""
-        return [*self.map_rows(identify_language, self.outputs)]
-
-    @cached_property
-    def main_output_language(self) -> str | None:
-        """The language of nearly all answers; None if there is no such language."""
-        return find_main_language(self.output_languages, self.outputs)
-
-    @cached_property
-    def main_input_language(self) -> str | None:
-        """The language of nearly all inputs; None if there is no such language."""
-        return find_main_language(self.input_languages, self.inputs)
+    def output_languages(self) -> "TextLanguages":
+        """The languages of the answers."""
+        return TextLanguages(self.outputs, self.map_rows)
 
     def answer_language(self, row: int) -> str | None:
         """The language of a row's answer; if it is not identified, the language of nearly all answers."""
-        return self.output_languages[row] or self.main_output_language
+        return self.output_languages.identified[row] or self.output_languages.main
 
     def is_maybe_english(self, row: int) -> bool:
         """Whether the answer of a row may be in English."""
@@ -136,11 +144,11 @@ class Material:
     def input_hashes(self) -> Hashes:
         """Hashes of the inputs' canonical forms: two inputs are the same if their hashes are equal. A row's own system
         message is part of its input."""
-        texts = (
-            f"{row.input[0].content}\n{row.text}" if row.input[0].role == "system" else row.text
-            for row in self.rows
+        forms = zip(self.canonical_inputs, self._columns[2], strict=True)
+        return hash_texts(
+            to_canonical(f"{self.rows[row].input[0].content}\n{self.inputs[row]}") if has_system else form
+            for row, (form, has_system) in enumerate(forms)
         )
-        return np.fromiter(self.map_rows(hash_canonical, texts), np.uint64)
 
     @cached_property
     def output_hashes(self) -> Hashes:
@@ -159,7 +167,7 @@ class Material:
     @cached_property
     def near_duplicates(self) -> list[tuple[int, ...]]:
         """Rows whose inputs are near-duplicates, in groups of two or more."""
-        return cluster_near_duplicates(self.inputs, alone=False)
+        return cluster_near_duplicates(self.canonical_inputs, alone=False, are_canonical=True)
 
     @cached_property
     def personal_data(self) -> tuple[SensitiveRows, SensitiveRows]:
@@ -219,6 +227,28 @@ class Material:
         for row in rows:
             yield self.show_input(row)
             yield self.show_output(row)
+
+
+class TextLanguages:
+    """The languages of a column of texts; None for a text whose language is not known."""
+
+    def __init__(self, texts: Sequence[str], map_rows: Callable[..., Iterator[str | None]]) -> None:
+        self._texts, self._map_rows = texts, map_rows
+
+    @cached_property
+    def identified(self) -> list[str | None]:
+        """The language of each text."""
+        return [*self._map_rows(identify_language, self._texts)]
+
+    @cached_property
+    def guessed(self) -> list[str | None]:
+        """The language of each text, guessed if the text is too short to identify it."""
+        return [*self._map_rows(guess_language, self._texts, self.identified)]
+
+    @cached_property
+    def main(self) -> str | None:
+        """The language of nearly all texts; None if there is no such language."""
+        return find_main_language(self.identified) or find_main_language(self.guessed)
 
 
 def _map_shard(rows: Sequence[tuple[Any, ...]], function: Callable[..., Value]) -> list[Value]:

@@ -153,11 +153,12 @@ def load_material(task: Task, survey: Survey | None = None, workers: Workers = T
 def check_material(
     material: Material, checks: Sequence[Check] = CHECKS, on_start: Callable[[str], None] = lambda name: None
 ) -> Findings:
-    """Run the checks over loaded rows; `on_start` is called with the name of each check when it starts."""
+    """Run the checks over loaded rows; `on_start` is called with the number and the name of
+    each check when it starts."""
     task = material.task
     findings: list[Finding] = []
-    for item in checks:
-        on_start(item.name)
+    for number, item in enumerate(checks, start=1):
+        on_start(f"Check {number} of {len(checks)}, {item.name.replace('_', ' ')}")
         findings += item(material)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(

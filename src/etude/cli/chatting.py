@@ -29,7 +29,7 @@ def chat(
 ) -> None:
     """Talk to an assistant of a run. An empty line or Ctrl-D ends the chat."""
     # Only answers go to stdout.
-    chosen = find_run(history.find_runs_folder(task), run)
+    chosen = find_run(history.require_task(task), run)
     name, reason = (method, "") if method else recommended.choose_method(chosen)
     assistant = load(chosen.assistant_folder(name))
     models = Models(endpoints=recommended.load_endpoints(assistant, chosen))
@@ -42,8 +42,9 @@ def chat(
         note += " The rows have their own system messages or functions; --tools FILE offers functions here."
     title = get_title(assistant.model.name)
     print(f"{name} ({title}) of {chosen.name}.{reason}{note} An empty line ends the chat.\n", file=sys.stderr)
-    if failed_gates := recommended.describe_failed_gates(chosen, name):
-        print(f"Warning: {failed_gates}\n", file=sys.stderr)
+    warnings = recommended.describe_changes(chosen), recommended.describe_failed_gates(chosen, name)
+    for warning in filter(None, warnings):
+        print(f"Warning: {warning}\n", file=sys.stderr)
     conversation: Conversation | None = None
     while question := read_question():
         if conversation is None or not keeps_turns:
@@ -113,29 +114,25 @@ def read_question() -> str:
 
 
 def print_answer(assistant: Assistant, turns: list[Message], models: Models) -> str:
-    """Print an answer, streamed if possible, and return it. An answer that is handed over is printed as a guess."""
-    if assistant.handover is not None:
+    """Print an answer, streamed if possible, and return it. Of an answer that is handed over, the guess is printed
+    too."""
+    # A vote over several samples cannot be streamed, nor what is only said if the answer is confident.
+    if assistant.handover is None and assistant.samples == 1:
+        pieces = []
+        request = assistant.build_requests([turns], models)[0]
+        for piece in stream_request(models.get(assistant.model), request):
+            print(piece, end="", flush=True)
+            pieces.append(piece)
+        print("\n", flush=True)
+        text, citations = "".join(pieces), request.citations
+    else:
         answer = assistant.answer([turns], models)[0]
-        if answer.handed_over and not answer.limit:
-            doubt = describe_doubt(answer)
-            if answer.sentence:
-                print(f"{answer.sentence}\n", flush=True)
+        text, citations, is_guess = answer.shown, answer.citations, answer.handed_over and not answer.limit
+        if answer.sentence or not is_guess:
+            print(f"{text}\n", flush=True)
+        if is_guess:
             guess = f"its best guess is {answer.text}"
-            print(f"(handed over to a person: {doubt}; {guess})\n", flush=True)
-        else:
-            print(f"{answer.text}\n", flush=True)
-        return answer.shown
-    # A vote over several samples cannot be streamed.
-    if assistant.samples > 1:
-        text = assistant.answer([turns], models)[0].text
-        print(f"{text}\n", flush=True)
-        return text
-    pieces = []
-    request = assistant.build_requests([turns], models)[0]
-    for piece in stream_request(models.get(assistant.model), request):
-        print(piece, end="", flush=True)
-        pieces.append(piece)
-    print("\n", flush=True)
-    if request.citations:
-        print(f"From {'; '.join(request.citations)}\n", file=sys.stderr)
-    return "".join(pieces)
+            print(f"(handed over to a person: {describe_doubt(answer)}; {guess})\n", flush=True)
+    if citations:
+        print(f"From {'; '.join(citations)}\n", file=sys.stderr)
+    return text

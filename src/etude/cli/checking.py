@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from etude import repair
 from etude.base.files import write_text
@@ -27,6 +26,7 @@ from etude.cluster import open_workers
 from etude.data.dataset import Dataset
 from etude.errors import InputError, Issue, quote_value
 from etude.repair.fix_file import FixResult, format_source_line
+from etude.suites.gates import check_gates
 from etude.task import Task, load_task
 
 FORMATS: Mapping[str, Callable[[Findings], str]] = {
@@ -136,17 +136,16 @@ def report_findings(
         raise InputError([Issue("--format", "unknown format", quote_value(format_name), remedy)])
     validate_gates(fail_on)
     task = load_task(task_file, needs_model=False)
+    check_gates(task)
     check_output(task, output)
     if worklist and worklist.exists():
         remedy = "choose another path: a worklist may be filled in, so it is not overwritten"
         raise InputError([Issue("--worklist", "the file exists", quote_value(str(worklist)), remedy)])
     format_name = format_name or _choose_format(output)
     # Progress goes to stderr, so that stdout is the report.
-    with Console(stderr=True).status("Reading") as status, open_workers(on or task.where) as workers:
+    with printing.show_steps("Reading") as steps, open_workers(on or task.where) as workers:
         material = load_material(task, workers=workers)
-        findings = check_material(
-            material, on_start=lambda name: status.update(f"Checking: {name.replace('_', ' ')}")
-        )
+        findings = check_material(material, on_start=steps.begin)
     text = FORMATS[format_name](findings)
     if output:
         write_output(output, text)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from etude import assistant
 from etude.base import formatting, issues
+from etude.base.files import write_text
 from etude.cli.options import AssistantPath, MethodName, TaskPath, Yes
 from etude.cli.printing import RunConsole
 from etude.errors import Declined, InputError, Issue, MissingExtraError
@@ -23,7 +24,7 @@ from etude.export import (
     upload_folder,
 )
 from etude.launch import LAUNCHERS, JobSettings, write_job_file
-from etude.models.weights import HUB_ID
+from etude.models.weights import CARD_FILE, HUB_ID
 from etude.runs.questions import SensitiveQuestion
 from etude.runs.recommended import find_run_at, find_run_of, load
 from etude.task import load_task
@@ -69,7 +70,7 @@ def export(
         exported = export_weights(tuned, to, output, kind)
     typer.echo(f"Wrote {exported.path}. Use: {exported.instructions}")
     if test and exported.model is not None and not (place / assistant.FILE).exists():
-        check_loss(place, tuned, exported.model, rows)
+        check_loss(place, tuned, exported.model, rows, output / CARD_FILE if to == HUB else None)
     if repo:
         question = SensitiveQuestion(describe_upload(output, repo, tuned))
         if not RunConsole(Console(), yes).confirm(question):
@@ -106,11 +107,15 @@ def check_exportable(tuned: assistant.Assistant, to: str, place: Path) -> None:
         raise InputError([Issue(str(place), message, "", "give the run's folder or the task file")])
 
 
-def check_loss(place: Path, tuned: assistant.Assistant, model: ModelRef, rows: int | None) -> None:
-    """Answer `rows` test rows (None: all) with exported weights and print the difference. Exit with 1 if they lose more
-    than the task's margin."""
+def check_loss(
+    place: Path, tuned: assistant.Assistant, model: ModelRef, rows: int | None, card: Path | None = None
+) -> None:
+    """Answer `rows` test rows (None: all) with exported weights; print the difference, and append it to the card. Exit
+    with 1 if they lose more than the task's margin."""
     result = measure_loss(find_run_at(place), tuned, model, rows)
     typer.echo(result.sentence)
+    if card:
+        write_text(card, f"{card.read_text(encoding='utf-8')}\n## After the export\n\n{result.sentence}\n")
     # The observed loss exceeds the margin, even if that may be chance.
     if result.is_worse:
         message = f"That is more than the task's margin of {formatting.format_points(result.margin)} points."

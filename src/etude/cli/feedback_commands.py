@@ -47,9 +47,9 @@ def list_feedback(task: options.TaskPath) -> None:
     totals = (
         format_count(len(gathered.answers), "right answer"),
         format_count(len(gathered.preferences), "preference"),
-        format_count(len(gathered.judgements), "answer judged good or bad", "answers judged good or bad"),
+        format_count(len(gathered.judgements), "good or bad answer"),
     )
-    screen.print(Text(f"In total: {', '.join(totals)}."))
+    screen.print(Text(f"From {format_count(len(entries), 'entry', 'entries')}: {', '.join(totals)}."))
     printing.print_bullets(screen, _format_findings(gathered))
 
 

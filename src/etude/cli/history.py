@@ -11,7 +11,7 @@ from etude.base import files, formatting
 from etude.cli import options, printing
 from etude.errors import InputError, RunError
 from etude.report.two_runs import MethodInTwoRuns, compare_runs, write_page
-from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.runs import Run, find_run, find_task_runs
 from etude.runs.verdict import Verdict
 from etude.task.yaml_document import task_file_issue
 
@@ -20,19 +20,19 @@ app = typer.Typer(
 )
 
 
-def find_runs_folder(task: Path) -> Path:
-    """Return the folder of a task's runs, next to its file. Raises InputError if the file does not exist, because the
-    folder may contain the runs of another task."""
+def require_task(task: Path) -> Path:
+    """Return the path of a task file or its folder. Raises InputError if it does not exist, because the runs next to it
+    may be of another task."""
     if not task.exists():
         raise InputError([task_file_issue(task, "No such file or directory")])
-    return (task if task.is_dir() else task.parent) / FOLDER
+    return task
 
 
 @app.command("list")
 def list_runs(task: options.TaskPath) -> None:
     """List the runs of a task, the latest first."""
     screen = printing.create_console()
-    runs = find_runs(find_runs_folder(task))
+    runs = find_task_runs(require_task(task))
     if not runs:
         printing.print_line(screen, f"No run yet. Run: {formatting.format_command('compare', task)}")
         return
@@ -61,7 +61,7 @@ def summarize_run(run: Run) -> list[str]:
 @app.command("show")
 def show_run(task: options.TaskPath, run: options.RunName = None) -> None:
     """Show a run's ladder and verdict."""
-    printing.print_run(printing.create_console(), find_run(find_runs_folder(task), run), task)
+    printing.print_run(printing.create_console(), find_run(require_task(task), run), task)
 
 
 @app.command("compare")
@@ -72,11 +72,10 @@ def compare_two(
 ) -> None:
     """Compare two runs, paired on the test rows they share, and write a page."""
     screen = printing.create_console()
-    folder = find_runs_folder(task)
-    first_run, second_run = find_run(folder, first), find_run(folder, second)
+    first_run, second_run = (find_run(require_task(task), name) for name in (first, second))
     # Names may be shortened, so two different names can mean the same run.
     if first_run.name == second_run.name:
-        other_names = ", ".join(run.name for run in find_runs(folder) if run.name != first_run.name)
+        other_names = ", ".join(run.name for run in find_task_runs(task) if run.name != first_run.name)
         raise RunError(
             f"{first_run.name} is given twice. Give another run: {other_names or 'there is none yet'}."
         )

@@ -1,18 +1,17 @@
 """`etude predict` and `etude index`: progress on stderr, then the result."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.status import Status
 
 from etude import answer_file
 from etude.base.formatting import format_count, format_time
 from etude.cli import options, printing
 from etude.index.build import build_index
 from etude.models.registry import Models
+from etude.runs.recommended import describe_changes, find_run_of
 from etude.task import load_task
 from etude.task.hub_rows import read_lock
 
@@ -21,29 +20,14 @@ def _create_console(yes: bool = False) -> printing.RunConsole:
     return printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
 
 
-def _show_progress(console: printing.RunConsole, status: Status, text: str) -> None:
-    status.update(text)
-    if not console.screen.is_terminal:
-        console.print_progress(text)
-
-
 def index(task: options.TaskPath, on: options.On = None) -> None:
     """Download the task's rows from the Hub; fetch, read and embed its documents. What has not changed is not embedded
     again."""
     console = _create_console()
-    started: dict[str, float] = {}
-    with console.exit_on_interrupt(printing.STOPPED), console.screen.status("Reading ...") as status:
-
-        def show_progress(step: str, num_done: int, total: int) -> None:
-            elapsed = time.monotonic() - started.setdefault(step, time.monotonic())
-            text = f"{step} {num_done:,} of {total:,}"
-            if elapsed and num_done < total:
-                text += f", {format_time(elapsed * (total - num_done) / num_done)} left"
-            _show_progress(console, status, text)
-
+    with console.exit_on_interrupt(printing.STOPPED), printing.show_steps("Reading") as steps:
         loaded = load_task(task, needs_model=False, downloads=True)
         lock = read_lock(loaded.folder)
-        result = build_index(loaded, Models(), show_progress, on=on) if loaded.documents or not lock else None
+        result = build_index(loaded, Models(), steps.show, on=on) if loaded.documents or not lock else None
     for url, commit in lock.items():
         typer.echo(f"{url}: commit {commit}.")
     if result is None:
@@ -57,7 +41,7 @@ def index(task: options.TaskPath, on: options.On = None) -> None:
 
 def predict(
     place: options.AssistantPath,
-    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .tsv file of inputs.")],
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv, .tsv or .parquet file of inputs.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="File to write: .jsonl, .csv or .tsv. All columns are kept."),
@@ -74,19 +58,7 @@ def predict(
 ) -> None:
     """Answer a file of inputs. After Ctrl-C or a kill, the same command continues."""
     console = _create_console(yes)
-    with console.exit_on_interrupt(printing.STOPPED), console.screen.status("Reading ...") as status:
-
-        def show_progress(num_done: int, total: int, remaining: float) -> None:
-            text = f"{num_done:,} of {total:,} rows"
-            _show_progress(console, status, text + (f", {format_time(remaining)} left" if remaining else ""))
-
-        # The spinner would overwrite the question.
-        def confirm(question: str) -> bool:
-            status.stop()
-            answer = console.confirm(question)
-            status.start()
-            return answer
-
+    with console.exit_on_interrupt(printing.STOPPED), printing.show_steps(f"Answering {file.name}") as steps:
         result = answer_file.predict(
             place,
             file,
@@ -94,9 +66,12 @@ def predict(
             method=method,
             input=input or [],
             on=on,
-            on_progress=show_progress,
-            confirm=confirm,
+            on_progress=lambda num_done, total, _: steps.update(num_done / total),
+            confirm=lambda question: steps.ask(console, question),
         )
+    run = find_run_of(place)
+    if changes := run and describe_changes(run):
+        console.print_text(f"Warning: {changes}")
     rows = format_count(result.num_rows, "row")
     console.print_text(
         f"{printing.shorten_path(result.file.absolute())}: {rows}, answered by {result.method}."

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from etude.base.formatting import format_command, format_count
+from etude.cli import printing
 from etude.data.formats import write
 from etude.data.starter import write_starter
 from etude.hosted.import_openai import import_openai
@@ -39,14 +40,15 @@ def init(
     ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
-    result = write_starter(examples, output, test)
+    with printing.show_steps(f"Looking at {examples.name}"):
+        result = write_starter(examples, output, test)
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
         typer.echo(f"  {guess}")
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     purposes = {
         "check": "find errors in the rows",
-        "compare": "compare prompts, examples in the prompt and fine-tuning",
+        "compare": "compare small models, prompts, examples in the prompt and fine-tuning",
         "train": "only fine-tune",
     }
     lines = {format_command(verb, result.task_file): purpose for verb, purpose in purposes.items()}

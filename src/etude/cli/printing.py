@@ -8,15 +8,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import IO, Any, TextIO, cast
 
 import typer
 from rich.console import Console, JustifyMethod
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from etude.base.files import read_json
 from etude.base.formatting import format_command, format_interval, format_percent, format_rows, format_time
+from etude.base.progress import listen_to_progress
 from etude.runs import Run, events, questions
 from etude.runs.recommended import describe_failed_gates
 from etude.runs.verdict import Verdict
@@ -31,6 +34,8 @@ NARROW, WIDE = 80, 103
 EXTRA_WIDTH = 10
 # Seconds between two lines of progress without a terminal
 PAUSE = 30.0
+# Seconds until the first line of progress without a terminal
+FIRST_PAUSE = 1.0
 # Exit code after Ctrl-C, as in shells
 INTERRUPTED = 130
 STOPPED = "Stopped. Run the same command to continue."
@@ -256,6 +261,77 @@ class RunConsole:
         except KeyboardInterrupt as stop:
             self.print_text(message or f"\n{self.format_stop()}")
             raise typer.Exit(INTERRUPTED) from stop
+
+
+@dataclass
+class StepClock:
+    """The present step of a command, its share that is done, and the time since its last pass over the rows began."""
+
+    name: str
+    share: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    status: Status | None = None
+
+    def begin(self, name: str) -> None:
+        """Begin a step, unless it is the present one."""
+        if name != self.name:
+            self.name, self.share, self.started = name, 0.0, time.monotonic()
+
+    def show(self, name: str, num_done: int, total: int) -> None:
+        """Show how much of a step is done."""
+        self.begin(name)
+        self.update(num_done / max(total, 1))
+
+    def ask(self, console: RunConsole, question: str) -> bool:
+        """Ask yes or no; the status line, which would overwrite the question, is hidden meanwhile."""
+        assert self.status is not None
+        self.status.stop()
+        answer = console.confirm(question)
+        self.status.start()
+        return answer
+
+    def update(self, share: float) -> None:
+        """Take over the share that is done; a smaller one than before is that of another pass over the rows."""
+        if share < self.share or not share:
+            self.started = time.monotonic()
+        self.share = share
+
+    def describe(self) -> str:
+        """Describe the step: `Check 25 of 33, personal data: 40%, 12 s left`."""
+        seconds = time.monotonic() - self.started
+        if not self.share:
+            return f"{self.name}: {format_time(seconds)} so far"
+        return f"{self.name}: {self.share:.0%}, {format_time(max(1.0, seconds * (1 / self.share - 1)))} left"
+
+
+@contextmanager
+def show_steps(name: str) -> Iterator[StepClock]:
+    """Show on stderr what a command is doing; yield the clock of its steps.
+
+    In a terminal this is a status line. Without one, a line is printed after FIRST_PAUSE seconds, and then after ever
+    longer pauses of up to PAUSE seconds.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    clock, is_finished = StepClock(name), Event()
+
+    def show() -> None:
+        pause = FIRST_PAUSE
+        while not is_finished.wait(pause):
+            if console.is_terminal:
+                status.update(Text(clock.describe()))
+            else:
+                console.print(Text(clock.describe()))
+                pause = min(2 * pause, PAUSE)
+
+    with console.status(name) as status, listen_to_progress(clock.update):
+        clock.status = status
+        thread = Thread(target=show, daemon=True)
+        thread.start()
+        try:
+            yield clock
+        finally:
+            is_finished.set()
+            thread.join()
 
 
 def _is_in_foreground() -> bool:

@@ -1,25 +1,30 @@
 """`etude test` and `etude card`: progress while both models answer, then suites, gates and the path of the report."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
-from etude.base.formatting import format_command, format_count, format_interval, format_percent, format_time
+from etude.base.formatting import format_command, format_count, format_interval, format_percent
 from etude.cli import history, options
-from etude.cli.printing import STOPPED, RunConsole, create_console, print_bullets, print_line, shorten_path
+from etude.cli.printing import (
+    STOPPED,
+    RunConsole,
+    create_console,
+    print_bullets,
+    print_line,
+    shorten_path,
+    show_steps,
+)
 from etude.runs import find_run
 from etude.suites import results, starter
 from etude.suites.card import write_card
 from etude.suites.measures.leaks import write_canaries
-from etude.suites.output.summary import format_difference, format_headline, list_common, list_suites
-from etude.suites.run import OnProgress, run_suites
+from etude.suites.output.summary import format_difference, format_headline, group_measures
+from etude.suites.run import run_suites
 from etude.suites.teach import TeachingResult, write_proposals
 from etude.task import load_task
 
@@ -64,13 +69,18 @@ def ask_suites(
         plant_canaries(place)
         return
     screen = create_console()
-    with RunConsole(screen).exit_on_interrupt(f"\n{STOPPED}"), _show_progress(screen) as on_progress:
+    with RunConsole(screen).exit_on_interrupt(f"\n{STOPPED}"), show_steps("Reading") as steps:
         report = run_suites(
-            place, run=run, method=method, suites=suite or [], quick=quick, on_progress=on_progress
+            place,
+            run=run,
+            method=method,
+            suites=suite or [],
+            quick=quick,
+            on_progress=lambda name, num_done, total, _: steps.show(name, num_done, total),
         )
     print_report(screen, report)
     if teach:
-        print_proposals(write_proposals(report, report.acts))
+        print_proposals(write_proposals(report))
     # Without gates every report passes.
     if not report.passed:
         raise typer.Exit(1)
@@ -78,7 +88,7 @@ def ask_suites(
 
 def card(task: options.TaskPath, method: options.MethodName = None, run: options.RunName = None) -> None:
     """Write a model card of an assistant from its measurements."""
-    file = write_card(find_run(history.find_runs_folder(task), run), method)
+    file = write_card(find_run(history.require_task(task), run), method)
     print(f"Wrote {shorten_path(file)}. Read it, add a licence, and correct it where you know better.")
 
 
@@ -91,7 +101,8 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
         is_number = heading in ("base", "cases", report.subject.name)
         table.add_column(heading, justify="right" if is_number else "left")
     # Suites of questions first, then measures over all answers.
-    for row in (*list_suites(report), *list_common(report)):
+    groups = group_measures(report)
+    for row in (*groups["suites"], *groups["common"]):
         direction = "" if row.more_is_better else " (lower is better)"
         base = format_percent(row.base.value) if row.base else ""
         cells = (
@@ -132,21 +143,3 @@ def print_proposals(result: TeachingResult) -> None:
     else:
         print(f"Wrote {shorten_path(result.examples)}. To train on it, write in the task file:")
         print(f"  examples: {result.examples.name}")
-
-
-@contextmanager
-def _show_progress(console: Console) -> Iterator[OnProgress]:
-    """Show a bar for each model on a terminal, else a line now and then."""
-    run_console, tasks = RunConsole(console), dict[str, TaskID]()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-
-        def show_progress(model: str, num_done: int, total: int, remaining: float) -> None:
-            if console.is_terminal:
-                if model not in tasks:
-                    tasks[model] = bar.add_task(model, total=total)
-                bar.update(tasks[model], completed=num_done)
-            else:
-                progress = f"{num_done:,} of {total:,} questions, {format_time(remaining)} left"
-                run_console.print_progress(f"{model}: {progress}")
-
-        yield show_progress

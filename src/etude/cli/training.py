@@ -17,6 +17,7 @@ from etude.base import formatting, processes
 from etude.cli import compare_board, options, printing
 from etude.errors import InputError, Issue, WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
+from etude.runs.questions import answer_unasked
 from etude.tuning.preview import Preview, PreviewSpan
 
 # Width of everything next to the bar
@@ -55,14 +56,16 @@ def train(
 ) -> None:
     """Fine-tune the model on the training rows."""
     screen = printing.create_console()
+    unused: dict[str, object] = {"--method": method, "--on": on}
+    message, remedy = "works only with --each", "add --each"
     if each is not None:
-        train_values(screen, task, each, method or "fine_tune", on)
-        return
-    unused = {"--method": method, "--on": on}
-    if issues := [
-        Issue(flag, "works only with --each", "", "add --each") for flag, value in unused.items() if value
-    ]:
+        unused = {"--budget": budget, "--track": track, "--fresh": fresh, "--show": show}
+        message, remedy = "does not work with --each", "leave it out"
+    if issues := [Issue(flag, message, "", remedy) for flag, value in unused.items() if value]:
         raise InputError(issues)
+    if each is not None:
+        train_values(screen, task, each, method or "fine_tune", on, yes)
+        return
     if show is not None:
         preview = tuning.preview(task, show)
         print_settings(screen, preview.supervision, preview.settings, preview.defaults)
@@ -89,9 +92,11 @@ def train(
     printing.print_training(screen, result.run, task)
 
 
-def train_values(console: Console, task: Path, column: str, method: str, on: str | None) -> None:
+def train_values(
+    console: Console, task: Path, column: str, method: str, on: str | None, yes: bool = False
+) -> None:
     """Fit one assistant for each value of a column, print the table, and how to serve them."""
-    progress = printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True))
+    progress = printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
     with progress.exit_on_interrupt(printing.STOPPED), progress.screen.status("Reading ...") as status:
 
         def show_progress(result: by_column.ValueResult, num_done: int, total: int) -> None:
@@ -99,9 +104,22 @@ def train_values(console: Console, task: Path, column: str, method: str, on: str
             if not progress.screen.is_terminal:
                 progress.print_progress(f"{num_done:,} of {total:,}")
 
-        values = by_column.train_each(task, column, method=method, on=on, on_result=show_progress)
+        def confirm(question: str) -> bool:
+            status.stop()
+            is_agreed = answer_unasked(question) or progress.confirm(question)
+            status.start()
+            return is_agreed
+
+        values = by_column.train_each(
+            task, column, method=method, on=on, on_result=show_progress, confirm=confirm
+        )
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in (column, "rows", "score on its own test", f"for ±{100 * by_column.WIDE:.0f} points it needs"):
+    for name in (
+        column,
+        "rows",
+        f"{values.metric.label}, on its own test",
+        f"for ±{100 * by_column.WIDE:.0f} points it needs",
+    ):
         table.add_column(name, justify="right" if name == "rows" else "left")
     for line in values.to_lines():
         table.add_row(*map(Text, line))

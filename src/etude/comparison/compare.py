@@ -12,7 +12,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 from etude.checks.quick_checks import run_quick_checks
-from etude.cluster import Workers, open_workers
+from etude.cluster import Workers, open_workers, parse_where
 from etude.comparison.evidence import (
     answer_baseline_on_equal_rows,
     answer_evidence,
@@ -111,6 +111,7 @@ def compare(
     if methods is not None:
         names = [repr(own) if is_dataclass(own) else type(own).__qualname__ for own in methods]
         inputs = inputs | {"own methods": ", ".join(names)}
+    parse_where(on or task.where)  # also for a run that is complete
     on_event = track_events(track or task.track, on_event, confirm)
     return compare_rows(
         TaskRun(task, dataset, test, inputs),

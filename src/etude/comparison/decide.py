@@ -34,7 +34,7 @@ from etude.runs.verdict import (
     VerdictInputs,
 )
 from etude.stats import JointIntervals, UnitSums, estimate_sample
-from etude.stats.intervals import Z
+from etude.stats.intervals import Z, scale_estimate
 from etude.text.label_lists import split_labels
 from etude.types import Estimate, MethodPair
 
@@ -340,9 +340,7 @@ def _estimate_other_metrics(inputs: VerdictInputs, method: MethodResult) -> dict
 
 def _scale_steps(inputs: VerdictInputs, name: str, estimate: Estimate) -> Estimate:
     """Convert the mean error from a share of the scale to steps; other estimates are returned unchanged."""
-    steps = len(inputs.metric.scale) - 1 if name == MEAN_ERROR else 1
-    low, high = steps * estimate.low, steps * estimate.high
-    return Estimate(steps * estimate.value, low, high, estimate.n)
+    return scale_estimate(estimate, len(inputs.metric.scale) - 1) if name == MEAN_ERROR else estimate
 
 
 def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
@@ -360,9 +358,8 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
             }
             expected = rows.expected[index]
             labels = split_labels(expected) if inputs.metric.several else (expected,)
-            labels = (
-                () if inputs.metric.parts else labels
-            )  # a score of all questions says little about one label
+        if inputs.metric.parts:
+            labels = ()  # a score of all questions says little about one label
         for pair in [*pairs.items(), *((LABEL, label) for label in labels)]:
             indices_by_tag.setdefault(pair, []).append(index)
     for (tag, value), indices in sorted(indices_by_tag.items()):

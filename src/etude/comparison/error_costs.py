@@ -8,6 +8,7 @@ from etude.base.files import Json
 from etude.base.formatting import format_decimal, format_estimate_decimal
 from etude.runs.verdict import CostResult, MethodCost
 from etude.stats import compute_nested_intervals, estimate_sample, make_score_sample
+from etude.stats.intervals import scale_estimate
 from etude.stats.sample import UnitSums
 from etude.task.definition import ErrorCosts
 from etude.types import Estimate
@@ -21,12 +22,12 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
     """
     # As a share of the highest cost, so that the statistics of scores from 0 to 1 apply.
     scale = max(costs.wrong, *costs.labels.values(), costs.handover or 0.0) or 1.0
-    order = [line["id"] for line in max(lines.values(), key=len)]
-    sorted_lines = []
-    for method_lines in lines.values():
-        by_id = {line["id"]: line for line in method_lines}
-        sorted_lines.append([by_id[row] for row in order[: len(by_id)]])
-    units = [line["unit"] for line in max(sorted_lines, key=len)]
+    longest = max(lines.values(), key=len)
+    positions, units = (
+        {line["id"]: row for row, line in enumerate(longest)},
+        [line["unit"] for line in longest],
+    )
+    sorted_lines = [sorted(rows, key=lambda line: positions[line["id"]]) for rows in lines.values()]
 
     def make_sample(method: int, num_rows: int, hands_over: bool = True) -> UnitSums:
         shares = [price_line(costs, line, hands_over) / scale for line in sorted_lines[method][:num_rows]]
@@ -34,7 +35,7 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
 
     def estimate_cost(method: int, hands_over: bool = True) -> Estimate:
         share = estimate_sample(make_sample(method, len(sorted_lines[method]), hands_over))
-        return _scale_estimate(share, scale)
+        return scale_estimate(share, scale)
 
     methods = {
         name: MethodCost(
@@ -48,25 +49,22 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
     joint = compute_nested_intervals(make_sample, [len(rows) for rows in sorted_lines], units)
     best = int(np.argmin(joint.differences.max(axis=1)))
     gaps = {
-        name: _scale_estimate(joint.difference(index, best), scale)
+        name: scale_estimate(joint.difference(index, best), scale)
         for index, name in enumerate(names)
         if index != best
     }
     is_sure = bool(gaps) and all(gap.low > 0 for gap in gaps.values())
     text = _write_text(names[best], methods, gaps, costs, is_sure)
-    return CostResult(text, names[best], is_sure, methods)
+    return CostResult(text, names[best], is_sure, methods, costs.handover)
 
 
 def price_line(costs: ErrorCosts, line: Json, hands_over: bool = True) -> float:
-    """Return the cost of a line of predictions.jsonl; without `hands_over`, as if the question had been answered."""
-    if hands_over and line.get("handed_over"):
-        return costs.handover or 0.0
+    """Return the cost of a line of predictions.jsonl; without `hands_over`, or if a hand-over has no cost, as if the
+    question had been answered."""
+    if hands_over and line.get("handed_over") and costs.handover is not None:
+        return costs.handover
     label = line["value"] if isinstance(line["value"], str) else line["answer"]
     return costs.price_wrong(label.strip()) if line["score"] < 1 else 0.0
-
-
-def _scale_estimate(share: Estimate, scale: float) -> Estimate:
-    return Estimate(scale * share.value, scale * share.low, scale * share.high, share.n)
 
 
 def _write_text(
@@ -91,6 +89,7 @@ def _write_text(
     else:
         least = format_decimal(min(gap.low for gap in gaps.values()))
         text = f"By your costs, use {best}: {amount}, at least {least} less than with any other method."
-    if costs.handover is not None and costs.handover <= cost.value:
-        text += f" Handing over every question would not cost more: {format_decimal(costs.handover)} each."
+    if (price := costs.handover) is not None:
+        claim = "would not" if price <= cost.value else "would" if price > cost.high else "may not"
+        text += f" Handing over every question {claim} cost more: {format_decimal(price)} each."
     return text

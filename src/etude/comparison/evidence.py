@@ -63,8 +63,8 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
     folder = ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS
     context = FitContext(ladder_run.models, ladder_run.metric, folder, seed=ladder_run.task.seed)
     train = sample_training_rows(ladder_run.task, ladder_run.split.train, num_rows)
-    candidates = BASELINE.fit_on_train(ladder_run.task, train, ladder_run.split.dev, start, context)
-    return candidates[0].assistant, num_rows
+    candidate, *_ = BASELINE.fit_on_train(ladder_run.task, train, ladder_run.split.dev, start, context)
+    return candidate.assistant, num_rows
 
 
 def answer_baseline_on_equal_rows(

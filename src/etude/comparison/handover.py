@@ -14,9 +14,10 @@ from etude.evaluate import ScoredAnswer, get_unit
 from etude.index.build import load_task_encoder
 from etude.index.passages import Passage
 from etude.index.search import Search
+from etude.limits.scope import get_question
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
-from etude.stats.answer_confidence import AnswerConfidence, fit_confidence
+from etude.stats.answer_confidence import fit_confidence, make_constant_confidence
 from etude.stats.calibration import choose_threshold, estimate_auroc, measure_overconfidence
 from etude.stats.recalibration import EDGE, Recalibration, choose_recalibration, fit_recalibration
 from etude.task import Task
@@ -30,11 +31,39 @@ MAX_TRAINING = 10_000
 _DIGEST_BYTES = 16
 
 
+def choose_handover(
+    assistant: Assistant,
+    task: Task,
+    train: Dataset,
+    dev: Sequence[ScoredAnswer],
+    models: Models,
+    training_folder: Path,
+) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
+    """Recalibrate on dev, or fit the confidence in texts, then choose by it what is handed over; return also the dev
+    rows as they are rated then, and notes. The vectors of the training questions are in `training_folder`."""
+    costs, handover = task.costs or ErrorCosts(), task.handover or Handover()
+    is_text = task.kind != "classify"
+    assistant, dev, notes = add_recalibration(assistant, dev, task.seed)
+    if task.hands_over:
+        if is_text or any(row.answer.confidence is not None for row in dev):
+            search = fit_training_search(train, task, models, training_folder)
+            assistant = replace(assistant, training=search)
+        else:
+            notes.append("hands over nothing, because its answers have no probability")
+    rated = rate_rows(assistant, dev, models)
+    if is_text and handover.wrong:
+        assistant, rated, notes = add_answer_confidence(assistant, handover, rated, task.seed)
+    assistant, promise_notes = add_handover(assistant, task, rated)
+    assistant, cost_notes = add_cost_handover(assistant, costs, rated)
+    rated = [replace(row, answer=assistant.hand_over(row.answer)) for row in rated]
+    return assistant, rated, [*notes, *promise_notes, *cost_notes]
+
+
 def add_recalibration(
     assistant: Assistant, dev: Sequence[ScoredAnswer], seed: int
-) -> tuple[Assistant, list[str]]:
-    """Return the assistant with a recalibration of its confidence if that helps on dev, and notes on both; also of its
-    confidence in each question, if there are several."""
+) -> tuple[Assistant, Sequence[ScoredAnswer], list[str]]:
+    """Return the assistant with a recalibration of its confidence if that helps on dev; the dev rows with recalibrated
+    confidences in questions, if there are several, from which that in all of them follows; and notes."""
     notes, recalibrations = [], {}
     for question in assistant.questions:
         answers = [select_answer(row.answer, question) for row in dev]
@@ -46,12 +75,14 @@ def add_recalibration(
         if recalibration:
             recalibrations[question.name] = recalibration
             notes.append(f"{question.name}: {note}")
+    assistant = replace(assistant, question_recalibrations=recalibrations)
+    dev = [replace(row, answer=assistant.recalibrate_questions(row.answer)) for row in dev]
     recalibration, note = _recalibrate(
         dev, [row.answer for row in dev], [row.score.value == 1 for row in dev], seed
     )
     if note:
         notes.append(f"all questions together: {note}" if assistant.questions else note)
-    return replace(assistant, recalibration=recalibration, question_recalibrations=recalibrations), notes
+    return replace(assistant, recalibration=recalibration), dev, notes
 
 
 def _recalibrate(
@@ -88,7 +119,7 @@ def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path
         if encoder is None:
             return None
         rows = sample_rows(train, MAX_TRAINING, task.seed)
-        texts = list(dict.fromkeys(row.input[-1].content for row in rows))
+        texts = list(dict.fromkeys(get_question(row.input) for row in rows))
         digests = (hashlib.sha256(text.encode()).hexdigest()[: 2 * _DIGEST_BYTES] for text in texts)
         passages = [Passage(digest, "train") for digest in digests]
         Search(passages, "meaning", encoder, encoder.embed(texts)).save(folder)
@@ -96,64 +127,50 @@ def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path
 
 
 def rate_rows(assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models) -> list[ScoredAnswer]:
-    """Rate rows again, if they were answered before the assistant got its recalibration, threshold or training
-    search."""
-    if not (assistant.recalibration or assistant.training or assistant.handover is not None):
-        return list(rows)
-    nearness: Sequence[float | None] = [row.answer.nearness for row in rows]
-    if assistant.training and None in nearness:
-        search = assistant.load_searches(models).training
-        assert search is not None
-        nearness = search.measure_nearness([row.example.input[-1].content for row in rows])
+    """Rate rows again that were answered before the assistant got its recalibration, threshold or training search."""
+    search = assistant.load_searches(models).training
+    questions = [get_question(row.example.input) for row in rows]
+    nearness = search.measure_nearness(questions) if search else [None] * len(rows)
     rated = []
     for row, value in zip(rows, nearness, strict=True):
-        answer = assistant.rate(replace(row.answer, nearness=value), get_stated(row.answer))
-        rated.append(replace(row, answer=answer))
+        answer = row.answer
+        if value is not None:
+            signals = {**answer.signals, "nearness": value} if answer.signals else {}
+            answer = replace(answer, nearness=value, signals=signals)
+        stated = answer.confidence if answer.stated_confidence is None else answer.stated_confidence
+        rated.append(replace(row, answer=assistant.rate(answer, stated)))
     return rated
 
 
 def add_answer_confidence(
-    assistant: Assistant, handover: Handover, dev: Sequence[ScoredAnswer], models: Models, seed: int
+    assistant: Assistant, handover: Handover, dev: Sequence[ScoredAnswer], seed: int
 ) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
     """Return an assistant that writes texts with its confidence, fitted on dev; the dev rows, each rated by a fit
     without it; and a note if no confidence separates right from wrong answers. Then all answers get the same
     confidence."""
-    search = assistant.load_searches(models).training
-    questions = [row.example.input[-1].content for row in dev]
-    nearness = search.measure_nearness(questions) if search else [None] * len(dev)
-    answers = [
-        row.answer
-        if value is None
-        else replace(row.answer, nearness=value, signals={**row.answer.signals, "nearness": value})
-        for row, value in zip(dev, nearness, strict=True)
-    ]
     right, units = [row.score.value >= handover.right for row in dev], [get_unit(row.example) for row in dev]
-    confidence, held_out = fit_confidence([answer.signals for answer in answers], right, units, seed)
+    confidence, held_out = fit_confidence([row.answer.signals for row in dev], right, units, seed)
     auroc, notes = estimate_auroc(held_out, right, units), []
     if auroc.low <= 0.5:
-        confidence = AnswerConfidence((), (), (), confidence.intercept)
+        confidence = make_constant_confidence(right)
         held_out = [confidence.apply({})] * len(dev)
-        notes.append(
-            f"no confidence separates right from wrong answers on dev (AUROC {auroc.value:.2f}, 95% interval "
-            f"{auroc.low:.2f} to {auroc.high:.2f}, {sum(right):,} of {len(dev):,} answers right), so it answers all "
-            "questions or none"
-        )
     if not any(right):
         notes.append(
             f"no answer to dev is right, because none scores {handover.right:g}; set right: under handover: to a lower "
             "score"
         )
+    elif auroc.low <= 0.5:
+        notes.append(
+            f"no confidence separates right from wrong answers on dev (AUROC {auroc.value:.2f}, 95% interval "
+            f"{auroc.low:.2f} to {auroc.high:.2f}, {sum(right):,} of {len(dev):,} answers right), so it answers all "
+            "questions or none"
+        )
     rated = [
-        replace(row, answer=replace(answer, confidence=value))
-        for row, answer, value in zip(dev, answers, held_out, strict=True)
+        replace(row, answer=replace(row.answer, confidence=value))
+        for row, value in zip(dev, held_out, strict=True)
     ]
     training = assistant.training if "nearness" in confidence.signals else None
     return replace(assistant, answer_confidence=confidence, training=training), rated, notes
-
-
-def get_stated(answer: Answer) -> float | None:
-    """Return the probability that the model gave."""
-    return answer.confidence if answer.stated_confidence is None else answer.stated_confidence
 
 
 def add_handover(
@@ -219,7 +236,7 @@ def add_cost_handover(
             label: find_cost_threshold(fitted, price, handover) for label, price in costs.labels.items()
         },
     )
-    rated = [assistant.rate(row.answer, get_stated(row.answer)).handed_over for row in rows]
+    rated = [assistant.hand_over(row.answer).handed_over for row in rows]
     answered = [0.0 if is_right else price for is_right, price in zip(right, prices, strict=True)]
     paid = [handover if is_over else cost for is_over, cost in zip(rated, answered, strict=True)]
     before, after = (format_decimal(sum(values) / len(rows)) for values in (answered, paid))

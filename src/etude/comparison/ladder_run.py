@@ -13,14 +13,7 @@ from pathlib import Path
 
 from etude.assistant import TRAINING, Assistant, get_shared_models, load, with_engine
 from etude.base.files import read_json, write_json, write_lines
-from etude.comparison.handover import (
-    add_answer_confidence,
-    add_cost_handover,
-    add_handover,
-    add_recalibration,
-    fit_training_search,
-    rate_rows,
-)
+from etude.comparison.handover import choose_handover
 from etude.comparison.plan import BLOCK_ROWS, Plan, Timekeeper
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
@@ -51,7 +44,6 @@ from etude.stats.ladder import choose
 from etude.stats.racing import find_beaten
 from etude.stats.sample import UnitSums
 from etude.task import Task
-from etude.task.definition import ErrorCosts, Handover
 from etude.types import Preference, Side
 
 # An untuned method may take this many times its planned time to answer dev.
@@ -88,7 +80,8 @@ class LadderRun:
             for method in methods:
                 if method.name in self.failures:
                     continue
-                fitted[method.name] = remove_scope(load(self.run.assistant_folder(method.name)), self.task)
+                # An earlier attempt may have saved it with limits, which are added only after the measurement.
+                fitted[method.name] = replace(load(self.run.assistant_folder(method.name)), scope=None)
                 self._note_speed(method.name)
         return fitted
 
@@ -186,8 +179,9 @@ class LadderRun:
 
     def find_contenders(self, pair: Collection[str | None]) -> list[str]:
         """Return the methods that answer as many test rows as there is time for: the headline pair, and all methods
-        that are not clearly worse than another one on dev."""
-        if self.timekeeper is None:
+        that are not clearly worse than another one on dev. If costs decide, these are all: a method that is right less
+        often may cost less."""
+        if self.timekeeper is None or self.task.costs:
             return [method.name for method in self.methods]
         names = self.find_in_race(self.run.fitted_methods)  # those that did not fail
         samples = self.build_dev_samples(names)
@@ -380,7 +374,14 @@ class LadderRun:
         assistant = with_engine(self.task.engine, assistant)
         if context.left_out and context.has_learned:
             context.notes.append(f"trained on {context.num_learned:,} of {len(self.split.train):,} rows")
-        assistant, dev, handover_notes = self._choose_handover(assistant, context.chosen_scored)
+        assistant, dev, handover_notes = choose_handover(
+            assistant,
+            self.task,
+            self.split.train,
+            context.chosen_scored,
+            self.models,
+            self.run.folder / TRAINING,
+        )
         context.chosen_scored = dev
         chosen = next(trial.name for trial in reversed(context.trials) if trial.is_chosen)
         context.scored_by_candidate[chosen] = dev
@@ -401,34 +402,6 @@ class LadderRun:
         write_method_record(self.run, method, assistant, context, prompt)
         self.release_weights(assistant)
         self.report_side(name, "dev", dev, context.seconds)
-
-    def _choose_handover(
-        self, assistant: Assistant, dev: Sequence[ScoredAnswer]
-    ) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
-        """Recalibrate on dev, or fit the confidence in texts, then choose by it what is handed over; also return the
-        dev rows as they are rated then, and notes."""
-        costs, handover = self.task.costs or ErrorCosts(), self.task.handover or Handover()
-        is_text = self.task.kind != "classify"
-        assistant, notes = add_recalibration(assistant, dev, self.task.seed)
-        hands_over = handover.wrong or costs.handover
-        if hands_over and (is_text or any(row.answer.confidence is not None for row in dev)):
-            folder = self.run.folder / TRAINING
-            search = fit_training_search(self.split.train, self.task, self.models, folder)
-            assistant = replace(assistant, training=search)
-        if is_text:
-            rated = list(dev)
-            if handover.wrong:
-                fitted = add_answer_confidence(assistant, handover, dev, self.models, self.task.seed)
-                assistant, rated, notes = fitted
-            assistant, promise_notes = add_handover(assistant, self.task, rated)
-            rated = [replace(row, answer=assistant.hand_over(row.answer)) for row in rated]
-            return assistant, rated, [*notes, *promise_notes]
-        if hands_over and all(row.answer.confidence is None for row in dev):
-            notes.append("hands over nothing, because its answers have no probability")
-        rated = rate_rows(assistant, dev, self.models)
-        assistant, promise_notes = add_handover(assistant, self.task, rated)
-        assistant, cost_notes = add_cost_handover(assistant, costs, rated)
-        return assistant, rate_rows(assistant, rated, self.models), [*notes, *promise_notes, *cost_notes]
 
     def get_share(self, method: Method) -> Dataset:
         """The training rows that a method gets: as many as its effort allows."""
@@ -518,13 +491,6 @@ class LadderRun:
         other_lines = [line for line in self.run.read_predictions(name) if line["side"] != side]
         lines = [build_prediction(side, row) for row in rows]
         write_lines(self.run.method_folder(name) / "predictions.jsonl", [*other_lines, *lines])
-
-
-def remove_scope(assistant: Assistant, task: Task) -> Assistant:
-    """Return the assistant without limits, which are added only after the measurement. An earlier attempt may have
-    saved it with them, and with their sentence for answers that are handed over."""
-    say = task.handover.say if task.handover and assistant.handover_sentence else ""
-    return replace(assistant, scope=None, handover_sentence=say)
 
 
 def _stands_alone(method: Method) -> bool:

@@ -23,6 +23,7 @@ from etude.runs.details import Details, compute_details
 from etude.runs.events import NoteEvent
 from etude.runs.record import read_method_records
 from etude.runs.verdict import (
+    CostResult,
     Evidence,
     HeadlinePair,
     MethodResult,
@@ -113,6 +114,8 @@ def compute_verdict(
         extra_runs=extra_runs,
     )
     verdict = make_verdict(inputs)
+    if costs := ladder_run.task.costs:
+        verdict = _decide_by_costs(verdict, compare_costs(costs, lines), inputs.metric.label)
     sentence, caveats = verdict.sentence, verdict.caveats
     if plan.left_out:
         were = "was" if len(plan.left_out) == 1 else "were"
@@ -125,14 +128,12 @@ def compute_verdict(
     kind, handover = ladder_run.task.kind, ladder_run.task.handover
     details = {name: compute_details(kind, rows, handover) for name, rows in (lines | stored).items()}
     caveats = (*caveats, *_describe_handover(verdict.leaning, details[verdict.leaning]))
+    notes = read_method_records(ladder_run.run)[verdict.leaning]["notes"]
+    extremes = [note for note in notes if note.startswith(("hands over nothing", "hands over everything"))]
+    caveats = (*caveats, *(f"{verdict.leaning} {note}." for note in extremes))
     if (answer := details[verdict.leaning].constant) is not None:
         sentence += f" {verdict.leaning} gives every row the same answer: {quote_value(answer)}."
     judge = ask_judge(ladder_run)
-    if costs := ladder_run.task.costs:
-        result = compare_costs(costs, lines)
-        sentence = f"{result.text} If costs are ignored ({inputs.metric.label}): {sentence}"
-        recommended = result.cheapest if result.is_sure else None
-        verdict = replace(verdict, recommended=recommended, leaning=result.cheapest, error_costs=result)
     return replace(
         verdict,
         sentence=sentence,
@@ -141,6 +142,12 @@ def compute_verdict(
         judge=judge,
         failures=ladder_run.failures,
     )
+
+
+def _decide_by_costs(verdict: Verdict, result: CostResult, metric: str) -> Verdict:
+    sentence = f"{result.text} If costs are ignored ({metric}): {verdict.sentence}"
+    recommended, leaning = result.cheapest if result.is_sure else None, result.cheapest
+    return replace(verdict, sentence=sentence, recommended=recommended, leaning=leaning, error_costs=result)
 
 
 def _describe_handover(name: str, details: Details) -> Iterator[str]:
@@ -165,7 +172,13 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
         return
     run, work = ladder_run.run, ladder_run.timekeeper.allotment.work
     sizes, answered = run.info["split"], run.info["test_answered"]
+    records = read_method_records(run)
     efforts = {name: Effort(**effort) for name, effort in run.info["efforts"].items()}
+    for name, record in records.items():
+        # Training may have ended before it saw all rows of its share.
+        trained = record["params"].get("trained_rows")
+        if trained and name in efforts and efforts[name].train_rows:
+            efforts[name] = replace(efforts[name], train_rows=trained)
     cuts = [text for name, effort in efforts.items() if (text := describe_effort(work, name, effort, sizes))]
     if ladder_run.task.evidence == "full" and not ladder_run.has_time_for_evidence:
         cuts.append("no learning curve and no extra training runs")
@@ -176,7 +189,6 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
     run.update(plan={**run.info["plan"], "cuts": cuts})
     if cuts:
         yield f"Cut to fit the budget: {'; '.join(cuts)}. Without a budget the verdict may differ."
-    records = read_method_records(run)
     beaten = []
     for name in _list_beaten(ladder_run, answered):
         dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])

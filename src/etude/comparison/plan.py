@@ -388,18 +388,22 @@ def make_plan(work: Workload, budget: float | None) -> Plan:
 def drop_methods(work: Workload, budget: float) -> Plan:
     """Make the plan without some methods, so that each of the others gets at least the smallest useful share.
 
-    Untuned methods are dropped before tuned ones, and slower ones before faster ones. Cheap methods and the last method
-    of the ladder are never dropped.
+    Untuned methods are dropped before tuned ones, and slower ones before faster ones. The last method of the ladder is
+    dropped only for light ones that would be dropped otherwise; cheap methods are never dropped.
     """
     left_out: list[str] = []
     plan = make_plan(work, budget)
     while plan.total > budget * (1 + 1e-9):
         rest = work.without(left_out)
-        cuttable = [name for name in list(rest.methods)[:-1] if name not in plan.cheap]
+        *earlier, last = rest.methods
+        cuttable = [name for name in earlier if name not in plan.cheap]
         if not cuttable:
             break
-        untuned = [name for name in cuttable if not rest.methods[name].training]
-        left_out.append(max(untuned or cuttable, key=lambda name: rest.count_least_seconds(name, budget)))
+        heavy = [name for name in cuttable if not rest.methods[name].is_light]
+        untuned = [name for name in heavy if not rest.methods[name].training]
+        dear_last = [last] if last not in plan.cheap and not rest.methods[last].is_light else []
+        to_drop = untuned or heavy or dear_last or cuttable
+        left_out.append(max(to_drop, key=lambda name: rest.count_least_seconds(name, budget)))
         plan = make_plan(work.without(left_out), budget)
     return replace(plan, left_out=tuple(left_out))
 

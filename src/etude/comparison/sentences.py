@@ -28,7 +28,8 @@ from etude.runs.verdict import (
     VerdictInputs,
 )
 from etude.stats import ALPHA, DETECT, EXACT, MOST_ADVISED, smallest_ever_detectable
-from etude.types import CLASSICAL, Estimate
+from etude.stats.intervals import scale_estimate
+from etude.types import Estimate
 
 # How the verdict begins if a metric of likeness is the headline.
 LIKENESS_ONLY = (
@@ -70,7 +71,11 @@ def write_verdict_sentence(
     elif recommended is None:
         sentences = [_report_too_close(inputs, ladder, leaning), *tuning]
     elif is_tuned_best:
-        sentences = [f"Use {recommended}.", *tuning]
+        claim = ""
+        if not inputs.get_method(recommended).has_language_model:
+            is_needless = _needs_no_language_model(inputs, recommended)
+            claim = "; no language model is needed" if is_needless else ", which uses no language model"
+        sentences = [f"Use {recommended}{claim}.", *tuning]
     elif headline is not None and not headline.gains and headline.tuned in inputs.partly_trained:
         sentences = [*tuning, f"Until it is fully trained, use {_recommend(inputs, recommended)}"]
     else:
@@ -213,8 +218,7 @@ def _report_tuning(
     if headline.gains:
         claim = f"scores {format_gap(gap, f' more than {untuned}')}"
     elif gap.high < 0 and headline.p <= ALPHA:
-        loss = Estimate(-gap.value, -gap.high, -gap.low, gap.n)
-        claim = f"scores {format_gap(loss, f' less than {untuned}')}"
+        claim = f"scores {format_gap(scale_estimate(gap, -1), f' less than {untuned}')}"
     elif recommended == tuned:
         # The tuned method is among the best; whether the simpler one is too is undecided.
         claim = f"is not clearly better than {untuned}: {format_gap(gap, signed=True)}"
@@ -261,15 +265,21 @@ def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -
 
 
 def _recommend(inputs: VerdictInputs, recommended: str) -> str:
-    method = "method that writes its own answers" if inputs.copying_methods else "method"
-    margin = f"no {method} is more than {format_points(inputs.margin)} points better"
-    # "No language model is needed" is only claimed if a fully trained language model did not do better.
+    best, others = "the best", "no method"
+    if inputs.copying_methods:
+        best, others = "the best of those that write their own answers", "none of them"
+    margin = f"{others} is more than {format_points(inputs.margin)} points better"
+    if _needs_no_language_model(inputs, recommended):
+        return f"{recommended}: it is among {best} ({margin}), and no language model is needed."
+    return f"{recommended}, the simplest method among {best} ({margin})."
+
+
+def _needs_no_language_model(inputs: VerdictInputs, recommended: str) -> bool:
+    # Only claimed if a fully trained language model did not do better.
     is_tuned_fully = not inputs.partly_trained and any(
-        method.tuned and method.model != CLASSICAL for method in inputs.methods
+        method.tuned and method.has_language_model for method in inputs.methods
     )
-    if is_tuned_fully and inputs.get_method(recommended).model == CLASSICAL:
-        return f"{recommended}: it is among the best ({margin}), and no language model is needed."
-    return f"{recommended}, the simplest method among the best ({margin})."
+    return is_tuned_fully and not inputs.get_method(recommended).has_language_model
 
 
 def _report_too_close(inputs: VerdictInputs, ladder: Sequence[LadderRow], leaning: LadderRow) -> str:
@@ -309,11 +319,12 @@ def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
     models = [name for name in (inputs.model, inputs.prompt_model) if name is not None]
     backend_caveats = [find_backend(name).caveat for name in models]
     yield from dict.fromkeys(filter(None, backend_caveats))
-    is_model_used = any(method.model != CLASSICAL for method in inputs.methods if not method.is_stored)
-    if inputs.prompt_model is not None:
+    if not any(method.has_language_model for method in inputs.methods if not method.is_stored):
+        yield "No language model was tested; one might do better."
+    elif inputs.prompt_model is not None:
         tuned, prompted = get_title(inputs.model), get_title(inputs.prompt_model)
         yield f"Tuned methods ran on {tuned}, prompted ones on {prompted}."
-    elif is_model_used and not backend_caveats[0]:
+    elif not backend_caveats[0]:
         yield f"Only {get_title(inputs.model)} was tested; a larger model might do better with a prompt alone."
     if inputs.evidence is not None:
         yield from _caveats_on_evidence(inputs.evidence, inputs)
@@ -352,8 +363,8 @@ def _caveats_on_test(inputs: VerdictInputs) -> Iterator[str]:
         yield f"Rows with the same group or input count as one: the {num_rows:,} test rows count as {units:,}."
     if inputs.openings > 1:
         yield (
-            f"This test has been opened {inputs.openings} times. If you changed anything after an earlier result, "
-            "these numbers may be too good."
+            f"Most rows of this test have been opened {inputs.openings} times by the runs in this folder, of all task "
+            "files. If you changed anything after an earlier result, these numbers may be too good."
         )
 
 
@@ -377,7 +388,10 @@ def _caveats_on_rows(
             part = _write_training_part(inputs, row.method, time=True)
             yield f"{row.method} was trained {part}, so whether it is among the best is not decided."
     for name in sorted(inputs.copying_methods):
-        yield f"{name} copies example answers. Nothing checks these answers, so it is not recommended."
+        yield (
+            f"{name} copies example answers. Nothing checks these answers, so it is not recommended. The statuses of "
+            "the other methods also compare with it."
+        )
 
 
 def _caveats_on_headline(headline: HeadlineResult, error: float) -> Iterator[str]:

@@ -49,7 +49,7 @@ def score_stored_answers(ladder_run: LadderRun) -> dict[str, list[Json]]:
     lines: dict[str, list[Json]] = {}
     for model in list_stored_models(rows):
         completions = [Completion(row.answers[model], "stop", 0, 0, 0, 0.0, None) for row in rows]
-        answers = reader.finish([row.id for row in rows], completions, [0] * len(rows), [()] * len(rows))
+        answers = reader.finish([row.id for row in rows], completions)
         scored = [
             ScoredAnswer(row, answer, ladder_run.metric.score(row, answer), 0)
             for row, answer in zip(rows, answers, strict=True)

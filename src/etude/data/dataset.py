@@ -21,6 +21,7 @@ from etude.data.spool import Examples, Spool
 from etude.errors import InputError, Issue, quote_value
 from etude.task import Task
 from etude.task.questions import select_question
+from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Example, Message
 
 MIN_TEST_ROWS, MIN_DEV_ROWS, MIN_TRAIN_ROWS = 50, 30, 20  # rows that a comparison needs on each side
@@ -85,6 +86,11 @@ class Dataset:
             values += [dict(row.answers)] if row.answers else []
             digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
+
+    @cached_property
+    def near_duplicates(self) -> list[tuple[int, ...]]:
+        """Positions of rows whose inputs are near-duplicates, in groups of two or more."""
+        return cluster_near_duplicates([row.text for row in self.examples], alone=False)
 
     def select(self, rows: Iterable[str | int], reason: str) -> "Dataset":
         """The rows with these ids or positions, in the given order; `reason` goes into the history.
@@ -155,7 +161,7 @@ def load_dataset(task: Task, minimum: MinRows = COMPARE_MIN) -> tuple[Task, Data
     for label in sorted({*(task.costs.labels if task.costs else ())} - {*labels}):
         message, remedy = "costs.labels has a label that no row has", "correct it in the task file"
         issues.append(Issue(task.examples.file.name, message, quote_value(label), remedy))
-    raise_issues([*issues, *_select_excessive(broken, rows)], task.examples.file)
+    raise_issues(select_refused([*issues, *broken], len(rows.examples)), task.examples.file)
     instructions, tools = _find_shared_turn(rows, task.instructions)
     examples = tuple(_add_own_systems(rows, instructions, tools))
     notes = (*task.notes, *rows.notes, *_list_notes(rows, broken, "the examples"))
@@ -199,7 +205,7 @@ def load_test(task: Task) -> Dataset | None:
     # `load_dataset` appended the functions to the instructions; the rows have them in a separate column.
     instructions, tools = split_tools(task.instructions)
     issues = [*_system_issues(replace(task, instructions=instructions), rows), *_label_issues(task, rows)]
-    issues += _select_excessive(broken, rows)
+    issues += select_refused(broken, len(rows.examples))
     if not task.row_systems and not {*rows.offers} <= {"", tools}:
         message = "the functions of the test differ from those of the examples"
         remedy = "use the same functions in both files"
@@ -341,8 +347,13 @@ def _find_broken_answers(task: Task, rows: LoadedRows) -> list[Issue]:
     ]
 
 
-def _select_excessive(broken: list[Issue], rows: LoadedRows) -> list[Issue]:
-    return broken if len(broken) > MAX_BROKEN_SHARE * len(rows.examples) else []
+def select_refused(issues: Iterable[Issue], num_rows: int) -> list[Issue]:
+    """Select the issues of a file at which a comparison stops: all, but few answers that break the contract do not
+    count."""
+    issues = list(issues)
+    num_broken = sum(issue.kind == "contract" for issue in issues)
+    is_excessive = num_broken > MAX_BROKEN_SHARE * num_rows
+    return [issue for issue in issues if is_excessive or issue.kind != "contract"]
 
 
 def _list_notes(rows: LoadedRows, broken: Sequence[Issue], file: str) -> Iterator[str]:

@@ -107,7 +107,7 @@ def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
         "python": sys.executable,
         "is_distributed": settings.num_processes > 1,
     }
-    return templates.get_template(f"{launcher}.j2").render(values)
+    return templates.get_template(f"{launcher}.j2").render(values).rstrip("\n") + "\n"
 
 
 def check_settings(launcher: str, entry: Launcher, settings: JobSettings) -> list[Issue]:

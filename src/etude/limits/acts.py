@@ -6,9 +6,9 @@ The rules search for phrases (acts.yaml). The first rule that applies decides:
 2. the task's own phrases for an act, anywhere in the answer;
 3. hand_over: a phrase that sends the reader to a person, if the answer is short, also refuses, or begins with it;
 4. refuse: a refusal in the first two sentences, including a partial refusal;
-5. ask_back: a short answer that ends in a question to the user and is mostly questions, or asks for information;
-6. the act that a classifier of the first two sentences finds (act_model.txt, written by tools/acts.py); it does not
-   read the fields of a contract;
+5. ask_back: a short answer that ends in a question to the user and is mostly questions;
+6. the act that a classifier of the first two sentences finds (act_model.txt, written by tools/acts.py); it reads
+   neither the fields of a contract nor sentences of the task's documents;
 7. answer: everything else, and every answer that keeps a contract of labels or JSON.
 
 Only English is supported. Nonsense that looks like an answer is read as an answer. docs/trust.md reports the measured
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, cast
 from etude.base.formatting import format_share
 from etude.base.word_lists import merge_patterns, read_table
 from etude.task.contract import Contract
+from etude.text.normal_forms import normalise
 from etude.types import Act
 
 if TYPE_CHECKING:
@@ -45,18 +46,17 @@ SHORT = 60  # most words of an answer that only asks back or hands over
 ASKING = 0.3  # least share of words in questions for an answer to count as a question back
 LOOP, LOOP_WORDS = 0.4, 12
 """An answer of at least LOOP_WORDS words is a loop if the share LOOP of its three-word phrases is repeated."""
+BY_WORDING = "by its wording"  # how the reason begins if the classifier decided
 MODEL_FILE = Path(__file__).with_name("act_model.txt")
 LEAST_PROBABILITY, OPENING_CHARACTERS, LEAST_WORDS = 0.6, 300, 3
 """The classifier reads at most OPENING_CHARACTERS of an answer of at least LEAST_WORDS words; all acts but `answer`
 together must have LEAST_PROBABILITY, chosen by cross-validation on its own lines and on answers of people."""
-_LISTS = ("refuse", "hand_over", "ask_back", "tell_me")
-"""Lists of phrases; those of `tell_me` ask back without a question mark."""
 
 
 def _load_patterns() -> Mapping[str, re.Pattern[str]]:
     table = read_table(__file__, "acts.yaml")
     patterns = {}
-    for act in _LISTS:
+    for act in ("refuse", "hand_over", "ask_back"):
         text = "\n".join(table[act])
         for name, alternatives in table["parts"].items():
             text = text.replace(f"<{name}>", f"(?:{'|'.join(alternatives)})")
@@ -82,10 +82,12 @@ def read_act(
     question: str = "",
     contract: Contract | None = None,
     own_phrases: Mapping[Act, Sequence[str]] | None = None,
+    known_text: str = "",
 ) -> ActReading:
     """Read the act of an answer to a question; `own_phrases` are the task's own words for acts.
 
-    With a contract of fields, the first field is read instead of the whole text.
+    With a contract of fields, the first field is read instead of the whole text. If the sentences that the classifier
+    would read are all in `known_text` (the normalised documents, between two spaces), it is not asked.
     """
     if problem := _find_incoherence(text, question):
         return ActReading("incoherent", problem)
@@ -99,7 +101,19 @@ def read_act(
         if contract.fields:
             return match_phrases(next(iter(contract.parse(text).values())))
     reading = match_phrases(text)
-    return classify_opening(text, _load_classifier()) if reading.act == "answer" else reading
+    opening = [f" {normalise(sentence)} " for sentence in _split_sentences(text)[:OPENING]]
+    if reading.act != "answer" or (known_text and all(words in known_text for words in opening)):
+        return reading
+    return classify_opening(text, _load_classifier())
+
+
+def has_declined(text: str, contract: Contract | None) -> bool:
+    """Whether the output of a row refuses, or does no more than hand over, by the packaged phrases. Longer texts, such
+    as medical advice that ends with "talk to your doctor", answer."""
+    if contract and contract.fields and not contract.check(text):
+        text = next(iter(contract.parse(text).values()))
+    act = match_phrases(text).act
+    return act == "refuse" or (act == "hand_over" and len(_split_sentences(text)) <= OPENING)
 
 
 def _split_sentences(text: str) -> list[str]:
@@ -121,7 +135,7 @@ def classify_opening(text: str, model: QuestionModel) -> ActReading:
     act = cast(Act, max(probabilities, key=lambda name: probabilities[name]))
     if probability < LEAST_PROBABILITY or (act != "refuse" and num_words > SHORT):
         return ActReading("answer")
-    return ActReading(act, f"by its wording ({format_share(probability)})")
+    return ActReading(act, f"{BY_WORDING} ({format_share(probability)})")
 
 
 @cache
@@ -146,8 +160,6 @@ def match_phrases(text: str) -> ActReading:
     num_asking = sum(len(sentence.split()) for sentence in questions)
     is_asking = text.rstrip().endswith("?") and num_words <= SHORT and num_asking >= ASKING * num_words
     if is_asking and (match := _PHRASES["ask_back"].search(" ".join(questions))):
-        return ActReading("ask_back", match[0])
-    if num_words <= SHORT and (match := _PHRASES["tell_me"].search(text)):
         return ActReading("ask_back", match[0])
     return ActReading("answer")
 

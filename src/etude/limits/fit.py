@@ -1,7 +1,7 @@
 """Fit a Scope: a classifier of a task's own questions and generic ones, and a threshold that rejects few real ones."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -12,10 +12,14 @@ from scipy.sparse.csgraph import connected_components
 
 from etude.base.formatting import format_count, format_share
 from etude.base.word_lists import read_table
+from etude.data.splits import Split
+from etude.limits.acts import has_declined
 from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel, count_features
-from etude.limits.scope import Scope
+from etude.limits.scope import Scope, get_question
 from etude.stats.calibration import choose_floor
-from etude.task.definition import Limit
+from etude.task import Task
+from etude.task.definition import Handover, Limit
+from etude.text.normal_forms import normalise
 from etude.types import Example
 
 MAX_TURNED_AWAY = 0.01  # largest share of real questions that may be turned away, with a confidence of 95%
@@ -39,10 +43,35 @@ def read_generic_questions() -> tuple[tuple[str, str], ...]:
     )
 
 
+def list_answered(task: Task, rows: Iterable[Example]) -> list[Example]:
+    """List the rows that are to be answered: all except texts whose output refuses or hands over, by the packaged
+    phrases or in the words of a limit. The sentence of `handover.unanswerable` is an answer."""
+    if task.kind != "answer":
+        return list(rows)
+    sentences, handover = {normalise(limit.say) for limit in task.limits}, task.handover or Handover()
+    return [
+        row
+        for row in rows
+        if handover.is_unanswerable(row.output)
+        or not (normalise(row.output) in sentences or has_declined(row.output, task.contract))
+    ]
+
+
+def fit_task_scope(task: Task, split: Split) -> tuple[Scope | None, list[str]]:
+    """Fit a scope on the rows of train and dev that are to be answered. See `fit_scope`."""
+    sides = [side.examples for side in (split.train, split.dev)]
+    train, dev = (list_answered(task, rows) for rows in sides)
+    scope, notes = fit_scope(task.limits, train, dev, task.seed)
+    if num := sum(map(len, sides)) - len(train) - len(dev):
+        rows = f"{format_count(num, 'row')} of train and dev, whose output refuses or hands over"
+        notes.append(f"limits: not counted as questions of the task: {rows}")
+    return scope, notes
+
+
 def fit_scope(
     limits: Sequence[Limit], train: Sequence[Example], dev: Sequence[Example], seed: int
 ) -> tuple[Scope | None, list[str]]:
-    """Fit a scope on the last turns of training and dev rows, and return it with notes; None for fewer than `MIN_ROWS`.
+    """Fit a scope on the last questions of training and dev rows; return it (None for fewer than `MIN_ROWS`) and notes.
 
     The threshold comes from one question of each pattern (`number_patterns`), scored by a model that was fitted without
     the questions of this pattern (5 folds): users ask in words that are in no row. With fewer than `MIN_PATTERNS`, real
@@ -50,11 +79,10 @@ def fit_scope(
     comes from these, and turns away only what is nearly a generic question or an example of a limit.
     """
     rng = np.random.default_rng(seed)
-    own = list(dict.fromkeys(row.input[-1].content for row in train))
+    own = list(dict.fromkeys(get_question(row.input) for row in train))
     own = [own[index] for index in sorted(rng.permutation(len(own))[:MAX_ROWS])]
-    dev_questions = [
-        text for text in dict.fromkeys(row.input[-1].content for row in dev) if text not in set(own)
-    ]
+    dev_texts = dict.fromkeys(get_question(row.input) for row in dev)
+    dev_questions = [text for text in dev_texts if text not in set(own)]
     if len(own) < MIN_ROWS:
         return None, [
             f"limits: not used, because there are only {len(own)} training rows ({MIN_ROWS} are needed)"
@@ -95,8 +123,9 @@ def fit_scope(
     scope = Scope(tuple(replace(limit, examples=()) for limit in limits), threshold, model.to_text())
     num = format_count(len(scores), "question")
     note = (
-        f"questions unlike its rows are turned away; of real questions, at most {format_share(bound)} are turned away "
-        f"(95% confidence, from {num} of train and dev, one of each pattern)"
+        f"questions unlike its rows are turned away; of real questions like the rows, at most {format_share(bound)} "
+        f"are turned away (95% confidence, from {num} of train and dev, one of each pattern), but of questions in "
+        "another form perhaps more"
     )
     if is_weak:
         note = (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from etude.data.formats.tools import CALL_TAG, split_results
 from etude.task.definition import Limit
 from etude.types import Message
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 GENERAL, LEAD = "out_of_scope", 1.0
 """The general limit applies unless the log-odds of another limit are higher by LEAD."""
 FOLLOW_UP_WORDS = 6
-"""A last turn of at most this many words, such as "and for a boy of nine?", may be a follow-up of the question before
+"""A last question of at most this many words, such as "and for a boy of nine?", may be a follow-up of the one before
 it."""
 
 
@@ -31,18 +32,19 @@ class Scope:
     """The QuestionModel as text."""
 
     def find_limits(self, chats: Sequence[Sequence[Message]]) -> list[Limit | None]:
-        """Find the limit that turns each chat away, by its last turn; None if it is to be answered.
+        """Find the limit that turns each chat away, by its last question; None if it is to be answered.
 
-        A short last turn that is only out of scope is answered if the user's turn before it is in scope.
+        A short last question that is only out of scope is answered if the question before it is in scope.
         """
-        limits = self._judge([chat[-1].content for chat in chats])
+        asked = [list_questions(chat) for chat in chats]
+        limits = self._judge([questions[-1] for questions in asked])
         follow_ups = {
-            position: earlier[-1]
-            for position, (chat, limit) in enumerate(zip(chats, limits, strict=True))
+            position: questions[-2]
+            for position, (questions, limit) in enumerate(zip(asked, limits, strict=True))
             if limit is not None
             and limit.name == GENERAL
-            and len(chat[-1].content.split()) <= FOLLOW_UP_WORDS
-            and (earlier := [turn.content for turn in chat[:-1] if turn.role == "user"])
+            and len(questions[-1].split()) <= FOLLOW_UP_WORDS
+            and len(questions) > 1
         }
         for position, limit in zip(follow_ups, self._judge(list(follow_ups.values())), strict=True):
             limits[position] = limit
@@ -63,10 +65,21 @@ class Scope:
         return limits
 
 
-def parse_scope(body: Mapping[str, Any]) -> Scope:
-    """Parse the result of `asdict` on a scope. Raises KeyError or TypeError for anything else."""
-    limits = (Limit(**{**limit, "examples": tuple(limit["examples"])}) for limit in body["limits"])
-    return Scope(tuple(limits), float(body["threshold"]), str(body["model"]))
+def list_questions(chat: Sequence[Message]) -> list[str]:
+    """List the texts of the user's turns, without the results of calls; at least the last turn. A turn in the form of a
+    result counts as one only after a call, so that no user can bring a question past the limits in this form."""
+    follows_call = [False, *(turn.role == "assistant" and CALL_TAG in turn.content for turn in chat)]
+    questions = [
+        turn.content
+        for turn, is_answer_to_call in zip(chat, follows_call, strict=False)
+        if turn.role == "user" and not (is_answer_to_call and split_results(turn.content))
+    ]
+    return questions or [chat[-1].content]
+
+
+def get_question(chat: Sequence[Message]) -> str:
+    """Return the text by which a chat is searched for and compared with others: the user's last question."""
+    return list_questions(chat)[-1]
 
 
 @lru_cache(maxsize=16)

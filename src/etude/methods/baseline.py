@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from etude.base.files import read_json
 from etude.index.build import load_task_encoder
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from etude.models.gazetteer import Gazetteer
     from etude.models.local.encoder import Encoder
 
-Fitted = TypeVar("Fitted")
+Fit = Callable[[Sequence[str], Sequence[str]], "Predictor | None"]
+"""(texts, outputs) -> a fitted predictor; None if it cannot answer as these outputs do."""
 
 
 class Baseline(Method):
@@ -32,7 +34,7 @@ class Baseline(Method):
     """
 
     name = "baseline"
-    label = "Without a language model"
+    label = "Simple predictor"
     prompted = False
     asks_model = False
     keys = ("encoder",)
@@ -49,25 +51,39 @@ class Baseline(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Fit every predictor, choose one, and fit it again on all rows."""
+        from etude.models.classical import Linear
+
         # The dev results in the record are those of predictors that have not seen dev.
-        candidate, predictor = self.fit_on_train(task, train, dev, start, context)
-        all_rows = replace(train, examples=(*train.examples, *dev.examples))
-        final = _time_fit(context, lambda: fit_again(predictor, task, all_rows))
+        candidate, predictor, refit = self.fit_on_train(task, train, dev, start, context)
+        started = time.perf_counter()
+        final = refit(*split_columns((*train.examples, *dev.examples))) or predictor
+        if isinstance(final, Linear) and isinstance(predictor, Linear):
+            final = final.copy_calibration(predictor)
+        context.train_seconds += time.perf_counter() - started
         context.params["predictor"], context.num_dev_learned = candidate.name, len(dev)
         return self._build_assistant(start, f"{candidate.name} on train and dev", final, context)
 
     def fit_on_train(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
-    ) -> tuple[Candidate, Predictor]:
-        """Choose on dev among the predictors fitted on `train` alone."""
-        predictors = _time_fit(context, lambda: fit_predictors(task, train, dev, context))
+    ) -> tuple[Candidate, Predictor, Fit]:
+        """Choose on dev among the predictors fitted on `train` alone. Also return what fits the chosen one."""
+        from etude.models.classical import Linear
+
+        started = time.perf_counter()
+        texts, outputs = split_columns(train.examples)
+        fits = list_fits(task, outputs, context)
+        predictors = {name: predictor for name, fit in fits.items() if (predictor := fit(texts, outputs))}
+        for name, predictor in predictors.items():
+            if isinstance(predictor, Linear):
+                predictors[name] = predictor.calibrate(*split_columns(dev.examples))
+        context.train_seconds += time.perf_counter() - started
         context.has_learned = True
         candidates = [
             Candidate(name, self._build_assistant(start, name, predictor, context))
             for name, predictor in predictors.items()
         ]
         candidate = context.choose(candidates, dev, cheap=True)
-        return candidate, predictors[candidate.name]
+        return candidate, predictors[candidate.name], fits[candidate.name]
 
     def _build_assistant(
         self, start: Assistant, name: str, predictor: Predictor, context: FitContext
@@ -99,37 +115,29 @@ def _predictor_folder(folder: Path, name: str) -> Path:
     return folder / name.replace(" ", "-")
 
 
-def _time_fit(context: FitContext, fit: Callable[[], Fitted]) -> Fitted:
-    """Call `fit` and add its seconds to the context's `train_seconds`."""
-    started = time.perf_counter()
-    fitted = fit()
-    context.train_seconds += time.perf_counter() - started
-    return fitted
-
-
-def fit_predictors(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Predictor]:
-    """Fit every classical model for this kind of task on `train`, the simplest first."""
+def list_fits(task: Task, outputs: Sequence[str], context: FitContext) -> dict[str, Fit]:
+    """List what fits each classical model for this kind of task, the simplest model first."""
     from etude.models.classical import Constant, Nearest
 
-    texts, outputs = split_columns(train.examples)
-    predictors: dict[str, Predictor] = {
-        "most frequent answer": Constant.fit(outputs),
-        "nearest example": Nearest(texts, outputs),
+    fits: dict[str, Fit] = {
+        "most frequent answer": lambda texts, outputs: Constant.fit(outputs),
+        "nearest example": Nearest,
     }
     # If answers repeat, the task is to choose among known answers.
     is_choice = task.kind == "answer" and are_repeated(outputs)
     if is_choice and (encoder := load_task_encoder(task, context.models, context.notes)):
-        predictors["nearest example by meaning"] = Nearest(texts, outputs, encoder)
-    if task.kind == "extract" and (gazetteer := _fit_gazetteer(texts, outputs)):
-        predictors["known values in the text"] = gazetteer
+        fits["nearest example by meaning"] = partial(Nearest, encoder=encoder)
+    if task.kind == "extract":
+        fits["known values in the text"] = _fit_gazetteer
     # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
-        linear = {"TF-IDF + linear SVM": fit_linear(task, texts, outputs)}
+        fits["TF-IDF + linear SVM"] = partial(fit_linear, task)
         if encoder := load_task_encoder(task, context.models, context.notes):
-            linear["embeddings + logistic regression"] = fit_linear(task, texts, outputs, encoder)
-        for name, predictor in linear.items():
-            predictors[name] = predictor.calibrate(*split_columns(dev.examples))
-    return predictors
+            fits["embeddings + logistic regression"] = partial(fit_linear, task, encoder=encoder)
+        if task.hands_over:
+            # Its answers have no probability, so it could hand over nothing: being simple does not count for it.
+            fits["nearest example"] = fits.pop("nearest example")
+    return fits
 
 
 def fit_linear(
@@ -154,25 +162,8 @@ def fit_linear(
     if task.several:
         return LabelHeads.fit_lists(texts, outputs, task.seed, encoder)
     if task.scale:
-        scale = task.scale
-        return ScoreHeads.fit_scores(texts, outputs, scale, task.seed, encoder=encoder, prepared=prepared)
-    return Linear.fit(texts, outputs, task.seed, encoder=encoder, prepared=prepared)
-
-
-def fit_again(predictor: Predictor, task: Task, rows: Dataset) -> Predictor:
-    """Fit the same kind of predictor on other rows; a linear one keeps its temperature and thresholds."""
-    from etude.models.classical import Constant, Features, Linear, Nearest
-    from etude.models.gazetteer import Gazetteer
-
-    texts, outputs = split_columns(rows.examples)
-    if isinstance(predictor, Linear):
-        encoder = None if isinstance(predictor.features, Features) else predictor.features
-        return fit_linear(task, texts, outputs, encoder).copy_calibration(predictor)
-    if isinstance(predictor, Gazetteer):
-        return _fit_gazetteer(texts, outputs) or predictor
-    if isinstance(predictor, Nearest):
-        return Nearest(texts, outputs, predictor.encoder)
-    return Constant.fit(outputs)
+        return ScoreHeads.fit_scores(texts, outputs, task.scale, task.seed, encoder, prepared)
+    return Linear.fit(texts, outputs, task.seed, encoder, prepared)
 
 
 def _fit_gazetteer(texts: Sequence[str], outputs: Sequence[str]) -> Gazetteer | None:

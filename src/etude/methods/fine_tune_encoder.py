@@ -29,7 +29,7 @@ class FineTuneEncoder(EncoderMethod):
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
         """Time fitting the initial head on all rows, and a step."""
-        from etude.training.classifier import choose_loop_config, measure_classifier_step
+        from etude.training.classifier import RULE, measure_classifier_step
 
         if (encoder := load_task_encoder(task, models, [])) is None:
             return None
@@ -42,7 +42,7 @@ class FineTuneEncoder(EncoderMethod):
             return [fit_seconds / len(texts), measure_classifier_step(linear, texts, labels)]
 
         head, step = measure_once(("a step", self.name, encoder.name, texts, labels), time_all)
-        return EncoderSpeed(choose_loop_config, head, step, answer).count_seconds
+        return EncoderSpeed(RULE, head, step, answer).count_seconds
 
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext

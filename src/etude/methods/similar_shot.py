@@ -9,9 +9,9 @@ from rapidfuzz.fuzz import ratio
 from etude.index.build import load_task_encoder
 from etude.index.passages import Passage
 from etude.index.search import Search
+from etude.limits.scope import get_question
 from etude.methods.few_shot import SHOT_NUMBERS, drop_too_long
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
-from etude.methods.shared.fitted_search import question
 from etude.models.registry import Models
 from etude.stats import choose, make_score_sample
 from etude.types import Message, SearchRef
@@ -80,7 +80,7 @@ class SimilarShot(Method):
         self, task: Task, pool: Sequence[Example], dev: Dataset, context: FitContext
     ) -> Search:
         """Choose the search whose first hits have the answers most similar to the right ones."""
-        passages = [Passage(question(row), row.id) for row in pool]
+        passages = [Passage(get_question(row.input), row.id) for row in pool]
         searches = {"keywords": Search(passages)}
         if encoder := load_task_encoder(task, context.models, context.notes):
             vectors = encoder.embed([passage.text for passage in passages])
@@ -89,7 +89,7 @@ class SimilarShot(Method):
         rows = context.dev_sample(dev)
         samples = []
         for name, search in searches.items():
-            hits = search.find([question(row) for row in rows], 1)
+            hits = search.find([get_question(row.input) for row in rows], 1)
             pairs = [(pool[first].output, row.output) for (first, *_), row in zip(hits, rows, strict=True)]
             if task.has_one_label:
                 scores = [float(answer == expected) for answer, expected in pairs]

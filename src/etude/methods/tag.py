@@ -66,7 +66,7 @@ class Tag(EncoderMethod):
         self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
     ) -> TrainingTime | None:
         """Time the classifiers' fit on all rows, and a step."""
-        from etude.training.tagging import choose_loop_config, measure_tagger_step
+        from etude.training.tagging import RULE, measure_tagger_step
 
         texts, answers = _parse(train.examples)
 
@@ -81,7 +81,7 @@ class Tag(EncoderMethod):
 
         subject = ("a step", self.name, task.encoder or DEFAULT_ENCODER, texts, [row.output for row in train])
         head, step, windows = measure_once(subject, time_all)
-        return EncoderSpeed(choose_loop_config, head, step, answer, windows).count_seconds
+        return EncoderSpeed(RULE, head, step, answer, windows).count_seconds
 
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext

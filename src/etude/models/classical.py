@@ -12,7 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -45,6 +45,7 @@ TFIDF_OPTIONS: tuple[dict[str, Any], ...] = (
 INVERSE_PENALTY = 10.0
 
 
+VECTORS = "vectors.safetensors"
 Prepared = tuple[Any, Any]
 """Features or an Encoder, and its matrix of some texts, shape (texts, features)."""
 
@@ -132,15 +133,11 @@ class Nearest:
     texts: Sequence[str]
     outputs: Sequence[str]
     encoder: Encoder | None = None
-    features: Features | Encoder = field(init=False)
-    rows: Any = field(init=False)
-    """Shape (training rows, features)."""
+    prepared: InitVar[Prepared | None] = None
+    """Saves computing the features of the texts again."""
 
-    def __post_init__(self) -> None:
-        if self.encoder:
-            self.features, self.rows = self.encoder, self.encoder.embed(self.texts)
-        else:
-            self.features, self.rows = Features.fit(self.texts)
+    def __post_init__(self, prepared: Prepared | None) -> None:
+        self.features, self.rows = prepared or prepare_features(self.texts, self.encoder)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return the output of the nearest training row; among equally near rows, the first."""
@@ -154,8 +151,10 @@ class Nearest:
         return [(self.outputs[row], float(log)) for row, log in zip(best, logs, strict=True)]
 
     def save(self, folder: Path) -> None:
-        """Write the training rows. Features are computed again at loading."""
+        """Write the training rows, and their vectors; TF-IDF is computed again at loading."""
         write_header(folder, "nearest", encoder=self.encoder.name if self.encoder else None)
+        if self.encoder:
+            save_file({"vectors": self.rows}, folder / VECTORS)
         lines = (json.dumps(row, ensure_ascii=False) for row in zip(self.texts, self.outputs, strict=True))
         (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -165,7 +164,8 @@ class Nearest:
         lines = (folder / "rows.jsonl").read_text(encoding="utf-8").split("\n")
         rows = [json.loads(line) for line in lines if line]
         encoder = models.load_shared_encoder(name) if (name := header.get("encoder")) else None
-        return cls([text for text, _ in rows], [output for _, output in rows], encoder)
+        prepared = (encoder, load_file(folder / VECTORS)["vectors"]) if encoder else None
+        return cls([text for text, _ in rows], [output for _, output in rows], encoder, prepared)
 
 
 @dataclass
@@ -193,7 +193,6 @@ class Linear:
         texts: Sequence[str],
         labels: Sequence[str],
         seed: int,
-        temperature: float = 1.0,
         encoder: Encoder | None = None,
         prepared: Prepared | None = None,
     ) -> Linear:
@@ -217,7 +216,6 @@ class Linear:
             features,
             coefficients.astype(np.float32),
             intercepts.astype(np.float32),
-            temperature,
         )
 
     def compute_margins(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -270,25 +268,20 @@ class Linear:
     def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:
         """Find the temperature with the smallest log-loss on held-out rows; labels that training had not are
         skipped."""
-        index = {label: number for number, label in enumerate(self.labels)}
-        rows = [row for row, label in enumerate(labels) if label in index]
+        trained = set(self.labels)
+        rows = [row for row, label in enumerate(labels) if label in trained]
         if not rows:
             return self.temperature
-        margins = margins[rows]
-        gold = np.array([index[labels[row]] for row in rows])
+        gold = self.encode_labels([labels[row] for row in rows])
 
         def loss(log_temperature: float) -> float:
-            logs = log_softmax(margins / np.exp(log_temperature), axis=1)
+            logs = log_softmax(margins[rows] / np.exp(log_temperature), axis=1)
             return -float(logs[np.arange(len(gold)), gold].mean())
 
         return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
 
-    def compute_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Compute the log-probability of every label, shape (texts, labels)."""
-        return self.to_log_probabilities(self.compute_margins(texts))
-
     def to_log_probabilities(self, margins: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Convert margins to the log-probability of every label."""
+        """Convert margins to the log-probability of every label, shape (texts, labels)."""
         logs: NDArray[np.float32] = log_softmax(margins / self.temperature, axis=1)
         return logs
 
@@ -455,11 +448,11 @@ def load_predictor(folder: Path, models: Models) -> Predictor:
         "constant": Constant.load,
         "nearest": Nearest.load,
         "linear": Linear.load,
-        "label_heads": import_lazily("etude.models.label_heads:load_label_heads"),
-        "score_heads": import_lazily("etude.models.label_heads:load_score_heads"),
-        "question_heads": import_lazily("etude.models.question_heads:load_question_heads"),
-        "gazetteer": import_lazily("etude.models.gazetteer:load_gazetteer"),
-        "tagger": import_lazily("etude.models.local.tagger:load_tagger"),
+        "label_heads": import_lazily("etude.models.label_heads:LabelHeads.load"),
+        "score_heads": import_lazily("etude.models.label_heads:ScoreHeads.load"),
+        "question_heads": import_lazily("etude.models.question_heads:QuestionHeads.load"),
+        "gazetteer": import_lazily("etude.models.gazetteer:Gazetteer.load"),
+        "tagger": import_lazily("etude.models.local.tagger:Tagger.load"),
     }
     predictor: Predictor = loaders[header.pop("kind")](folder, header, models)
     return predictor

@@ -61,36 +61,26 @@ def build_question(request: Request) -> TypedQuestion:
 
 
 def build_completion(
-    probabilities: Mapping[str, float], seconds: float, tokens: tuple[int, int, int] = (0, 0, 0)
+    request: Request,
+    questions: Sequence[TypedQuestion],
+    spreads: Sequence[Mapping[str, float]],
+    seconds: float,
+    tokens: tuple[int, int, int] = (0, 0, 0),
 ) -> Completion:
-    """Build the completion with the likeliest label, the first among equals. Without probabilities, which means a
-    refusal, it is empty. `tokens`: numbers of prompt tokens, cached prompt tokens and answer tokens."""
-    logprobs = {label: math.log(max(LOWEST, value)) for label, value in probabilities.items()}
-    label = max(logprobs, key=lambda label: logprobs[label], default="")
-    prompt, cached, answer = tokens
-    return Completion(
-        label,
-        "stop",
-        prompt,
-        cached,
-        answer,
-        seconds,
-        min(0.0, logprobs[label]) if label else None,
-        choice_logprobs=logprobs,
-    )
-
-
-def join_completions(names: Sequence[str], completions: Sequence[Completion]) -> Completion:
-    """Join the completions of the questions to one with the object of their answers, empty if one was refused. Seconds
-    and tokens are those of the first."""
-    if not all(completion.text for completion in completions):
-        return replace(completions[0], text="", logprob=None, choice_logprobs={})
-    pairs = list(zip(names, completions, strict=True))
-    spread = {
-        join_answers({name: label}): logprob
-        for name, completion in pairs
-        for label, logprob in completion.choice_logprobs.items()
-    }
-    text = join_answers({name: completion.text for name, completion in pairs})
-    logprob = sum(completion.logprob or 0.0 for completion in completions)
-    return replace(completions[0], text=text, logprob=logprob, choice_logprobs=spread)
+    """Build the completion with the likeliest label of each question, the first among equals, from the probabilities of
+    its labels. It is empty if one has none, which means a refusal. `tokens`: numbers of prompt tokens, cached prompt
+    tokens and answer tokens."""
+    if not all(spreads):
+        return Completion("", "stop", *tokens, seconds, None)
+    logprobs = [
+        {label: math.log(max(LOWEST, share)) for label, share in spread.items()} for spread in spreads
+    ]
+    labels = [max(spread, key=lambda label: spread[label]) for spread in logprobs]
+    logprob = sum(min(0.0, spread[label]) for spread, label in zip(logprobs, labels, strict=True))
+    text, spread = labels[0], logprobs[0]
+    if request.questions:
+        names = [question.name for question in questions]
+        text = join_answers(dict(zip(names, labels, strict=True)))
+        pairs = zip(names, logprobs, strict=True)
+        spread = {join_answers({name: label}): log for name, own in pairs for label, log in own.items()}
+    return Completion(text, "stop", *tokens, seconds, logprob, choice_logprobs=spread)

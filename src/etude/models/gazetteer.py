@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from etude.text.answer_spans import WORD, AnswerShape, Field, Values, align, col
 MIN_PRECISION = 0.5
 """A value is looked up if at least this share of its occurrences in the training texts are values of one field."""
 Words = tuple[str, ...]
+Phrase = tuple[int, int, Words]
+"""Begin and end in a text, and the words between."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Gazetteer:
             for path in shape.fields:
                 if path not in spans:
                     absent[path][tuple(missing.get(path, ()))] += 1
-        occurrences = _count_occurrences(texts, counts)
+        occurrences = Counter(words for phrases in _find_phrases(texts, counts) for *_, words in phrases)
         entries = {}
         for words, fields in counts.items():
             ((path, number),) = fields.most_common(1)
@@ -53,28 +55,26 @@ class Gazetteer:
                 entries[words] = path, precision
         present = {path for path, _ in entries.values()}
         constants = {
-            path: list(absent[path].most_common(1)[0][0]) for path in shape.fields if path not in present
+            path: list(values)
+            for path in shape.fields
+            for values, _ in absent[path].most_common(1)
+            if values and path not in present
         }
-        return cls(shape, entries, {path: values for path, values in constants.items() if values})
+        return cls(shape, entries, constants)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return the JSON answer for each text, and the sum of the logs of its values' shares."""
-        return [self._read(text) for text in texts]
+        pairs = zip(texts, _find_phrases(texts, self.entries), strict=True)
+        return [self._build_answer(text, phrases) for text, phrases in pairs]
 
-    def _read(self, text: str) -> tuple[str, float]:
-        positions = [match.span() for match in WORD.finditer(text)]
-        words = tuple(text[begin:end].lower() for begin, end in positions)
+    def _build_answer(self, text: str, phrases: Sequence[Phrase]) -> tuple[str, float]:
         values: Values = {path: list(items) for path, items in self.constants.items()}
-        longest, start, logprob = max(map(len, self.entries), default=0), 0, 0.0
-        while start < len(words):
-            ends = range(min(len(words), start + longest), start, -1)
-            end = next((end for end in ends if words[start:end] in self.entries), None)
-            if end is None:
-                start += 1
-                continue
-            path, precision = self.entries[words[start:end]]
-            values.setdefault(path, []).append(text[positions[start][0] : positions[end - 1][1]])
-            start, logprob = end, logprob + math.log(precision)
+        last, logprob = 0, 0.0
+        for begin, end, words in phrases:
+            if begin >= last:
+                path, precision = self.entries[words]
+                values.setdefault(path, []).append(text[begin:end])
+                last, logprob = end, logprob + math.log(precision)
         return json.dumps(self.shape.build(values), ensure_ascii=False), logprob
 
     def save(self, folder: Path) -> None:
@@ -93,19 +93,20 @@ class Gazetteer:
         return cls(from_json(AnswerShape, header["shape"]), entries, constants)
 
 
-def _count_occurrences(texts: Sequence[str], values: Collection[Words]) -> Counter[Words]:
-    longest = max(map(len, values), default=0)
-    return Counter(
-        part
-        for words in map(_split_words, texts)
-        for start in range(len(words))
-        for end in range(start + 1, min(start + longest, len(words)) + 1)
-        if (part := words[start:end]) in values
-    )
+def _find_phrases(texts: Sequence[str], phrases: Collection[Words]) -> Iterator[list[Phrase]]:
+    """Yield for each text where phrases occur, by where they begin, the longest first."""
+    lengths: dict[str, set[int]] = {}  # first word -> numbers of words
+    for phrase in filter(None, phrases):
+        lengths.setdefault(phrase[0], set()).add(len(phrase))
+    for text in texts:
+        spans, words = [match.span() for match in WORD.finditer(text)], _split_words(text)
+        yield [
+            (spans[start][0], spans[end - 1][1], words[start:end])
+            for start, word in enumerate(words)
+            for end in sorted((start + length for length in lengths.get(word, ())), reverse=True)
+            if end <= len(words) and words[start:end] in phrases
+        ]
 
 
 def _split_words(text: str) -> Words:
     return tuple(word.lower() for word in WORD.findall(text))
-
-
-load_gazetteer = Gazetteer.load

@@ -135,17 +135,11 @@ class LabelHeads(BinaryHeads):
                 np.mean([measure_overlap(labels, split_labels(text)) for labels, (text, _) in pairs])
             )
 
-        thresholds = {"": _choose_best(score_shared)}
+        thresholds = {"": _choose_threshold([*map(score_shared, THRESHOLDS.tolist())])}
         for label in np.flatnonzero(targets.sum(axis=0) >= MIN_LABEL_ROWS):
-            column, right = chances[:, label], targets[:, label]
-
-            def score_label(
-                threshold: float, column: NDArray[np.float64] = column, right: NDArray[np.bool_] = right
-            ) -> float:
-                applies = column >= threshold
-                return float(2 * (applies & right).sum() / max(applies.sum() + right.sum(), 1))
-
-            thresholds[self.labels[label]] = _choose_best(score_label)
+            applies, right = chances[:, [label]] >= THRESHOLDS, targets[:, [label]]
+            f1 = 2 * (applies & right).sum(axis=0) / np.maximum(applies.sum(axis=0) + right.sum(), 1)
+            thresholds[self.labels[label]] = _choose_threshold(f1)
         return replace(heads, thresholds=thresholds)
 
 
@@ -169,13 +163,11 @@ class ScoreHeads(BinaryHeads):
         scores: Sequence[str],
         scale: Sequence[str],
         seed: int,
-        temperature: float = 1.0,
         encoder: Encoder | None = None,
         prepared: Prepared | None = None,
     ) -> ScoreHeads:
         """Fit on scores. Each is a value of `scale`, which is ordered from the lowest to the highest."""
-        targets = _encode_scores(scores, scale)
-        return cls.fit_targets(texts, scale, targets, seed, encoder, prepared, temperature=temperature)
+        return cls.fit_targets(texts, scale, _encode_scores(scores, scale), seed, encoder, prepared)
 
     def encode_labels(self, outputs: Sequence[str]) -> NDArray[np.float32]:
         """Return 1 for each step below the score, shape (rows, labels - 1)."""
@@ -202,16 +194,12 @@ class ScoreHeads(BinaryHeads):
         return [(self.labels[score], float(logs[row, score])) for row, score in enumerate(best)]
 
 
-load_label_heads, load_score_heads = LabelHeads.load, ScoreHeads.load
-
-
 def _encode_scores(scores: Sequence[str], scale: Sequence[str]) -> NDArray[np.float32]:
     positions = np.array([scale.index(score) for score in scores])[:, None]
     return (positions > np.arange(len(scale) - 1)).astype(np.float32)
 
 
-def _choose_best(score: Callable[[float], float]) -> float:
-    """Return the threshold with the best score; among several, the middle one, which is not at an edge."""
-    scores = np.array([score(float(threshold)) for threshold in THRESHOLDS])
-    best = THRESHOLDS[scores >= scores.max() - 1e-12]
+def _choose_threshold(scores: Sequence[float] | NDArray[np.float64]) -> float:
+    """Return the one of THRESHOLDS with the best score; among several, the middle one, which is not at an edge."""
+    best = THRESHOLDS[np.asarray(scores) >= np.max(scores) - 1e-12]
     return float(best[len(best) // 2])

@@ -111,9 +111,6 @@ class QuestionHeads(Linear):
             yield name, head, slice(begin, end)
 
 
-load_question_heads = QuestionHeads.load
-
-
 def select_answers(outputs: Sequence[str], name: str) -> list[str]:
     """Return the answers to one question."""
     return [split_answers(output)[name] for output in outputs]

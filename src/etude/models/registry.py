@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -171,9 +172,9 @@ class Backend:
 
 
 def import_lazily(function: str) -> Callable[..., Any]:
-    """Wrap the function `module:name` so that it is imported at the first call."""
+    """Wrap the function `module:name` or `module:class.name` so that it is imported at the first call."""
     module, _, name = function.partition(":")
-    return lambda *arguments: getattr(import_module(module), name)(*arguments)
+    return lambda *arguments: attrgetter(name)(import_module(module))(*arguments)
 
 
 # The first backend that handles a name is used.

@@ -39,6 +39,11 @@ class Service:
     at_once: int = 8
     """The number of requests in progress at the same time."""
 
+    @property
+    def needs_consent(self) -> bool:
+        """Whether the user is asked first: rows leave this machine, or requests are paid."""
+        return not self.is_local or self.prices is not None
+
 
 class Journal:
     """The answers of one service, by request. With a file they survive a restart; without a file they are only

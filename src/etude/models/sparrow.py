@@ -6,12 +6,7 @@ from typing import Any
 
 from etude.errors import ModelError
 from etude.models.backend import BatchedModel
-from etude.models.decision_question import (
-    TypedQuestion,
-    build_completion,
-    join_completions,
-    list_questions,
-)
+from etude.models.decision_question import TypedQuestion, build_completion, list_questions
 from etude.models.registry import Models
 from etude.types import Completion, ModelRef, Request, join_turns
 
@@ -37,13 +32,13 @@ class SparrowModel(BatchedModel):
         bodies = {question.name: _build_body(question) for question in questions}
         answers = self.decider.ask(join_turns(questions[0].turns), bodies)
         seconds = time.perf_counter() - started
-        completions = []
+        spreads = []
         for question in questions:
             answer = answers[question.name]
             holds = answer.get("noul")
             shares = answer["probabilities"].values() if holds is None else (holds, 1 - holds)
-            completions.append(build_completion(dict(zip(question.choices, shares, strict=True)), seconds))
-        return join_completions([*bodies], completions) if request.questions else completions[0]
+            spreads.append(dict(zip(question.choices, shares, strict=True)))
+        return build_completion(request, questions, spreads, seconds)
 
 
 def _build_body(question: TypedQuestion) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal, get_args
 from uuid import uuid4
@@ -113,6 +114,14 @@ def read_licence(name: str) -> dict[str, str]:
 
 def find_licence_folder(name: str) -> Path | None:
     """Find the folder on this machine that may have a model's card and licence; nothing is downloaded."""
+    name = split_bits(name)[0]
+    if name in PACKAGED:
+        files = (
+            packages.files(PACKAGED[name][1].partition("==")[0])
+            if importlib.util.find_spec(PACKAGED[name][0])
+            else []
+        )
+        return next((Path(file.locate()).parent for file in files or () if file.match(LICENCE_FILES)), None)
     has_hub = importlib.util.find_spec("huggingface_hub")
     if has_hub and HUB_ID.fullmatch(name) and not Path(name).is_dir():
         from huggingface_hub import snapshot_download

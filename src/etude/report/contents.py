@@ -17,6 +17,7 @@ class MethodView:
 
     name: str
     label: str
+    has_language_model: bool
     recommended: bool
     test: Estimate | None
     """None until the test was opened."""

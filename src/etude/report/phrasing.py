@@ -11,6 +11,7 @@ from etude.report.contents import MethodView, Report
 from etude.runs.details import ClassResult, Details
 from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
 from etude.stats import ALPHA
+from etude.stats.intervals import scale_estimate
 from etude.types import Estimate
 
 SPACE = "\u00a0"  # A space without a line break.
@@ -67,13 +68,17 @@ FIELDS_NOTE = (
     "the rows with a value in the answer or in the expected answer. The second table shows F1 for each field, the "
     "worst first."
 )
+CHECKS_NOTE = (
+    "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
+    "that are not in the text, and mixed style; such errors lower every result."
+)
 RUN_STATES = {
     "running": "This run is not finished. This page shows the results so far.",
     "interrupted": "This run was interrupted. This page shows the results so far; run the same command to continue.",
     "failed": "This run failed. This page shows the results so far; run the same command to continue.",
 }
 UNDECIDED = {
-    "cut": "The budget cut training short, so this is not decided.",
+    "cut": "Training was limited to fewer rows or epochs, so this is not decided.",
     "few rows": "There are too few rows for a verdict on fine-tuning.",
 }
 JUDGE_HEADER = ("Method", "Judged right", "Corrected for judge errors")
@@ -154,7 +159,7 @@ def _read_headline(headline: HeadlineResult) -> str:
     if headline.undecided:
         return UNDECIDED[headline.undecided]
     if headline.difference.low <= 0 <= headline.difference.high:
-        return "The interval includes zero: this test shows no gain from fine-tuning."
+        return f"The interval includes zero: this test shows no gain from {headline.tuned}."
     side, effect = ("above", "gain") if headline.difference.low > 0 else ("below", "loss")
     outcome = "improves the result" if effect == "gain" else "makes the result worse"
     if headline.p > ALPHA:
@@ -163,7 +168,7 @@ def _read_headline(headline: HeadlineResult) -> str:
         )
     if effect == "gain" and not headline.gains:
         return "The whole interval is above zero, but there are too few rows to call it a gain."
-    return f"The whole interval is {side} zero: fine-tuning {outcome}."
+    return f"The whole interval is {side} zero: {headline.tuned} {outcome}."
 
 
 def format_judge(judge: JudgeResult) -> str:
@@ -326,10 +331,18 @@ def format_defaults(report: Report) -> str:
 
 
 def get_role(report: Report, method: MethodView) -> str:
-    """Return whether a method was chosen on dev as the best untuned or tuned one; empty for the others."""
-    if method.name == report.untuned:
-        return "best untuned on dev"
-    return "best tuned on dev" if method.name == report.tuned else ""
+    """Return whether a method uses no language model, and whether it was chosen on dev as the best untuned or tuned
+    one; empty if neither."""
+    roles = {report.untuned: "best untuned on dev", report.tuned: "best tuned on dev"}
+    model = "" if method.has_language_model else "no language model"
+    return ", ".join(filter(None, (model, roles.get(method.name))))
+
+
+def format_best_small(report: Report) -> str:
+    """Format the best test result of the methods without a language model; empty if there is none."""
+    results = {view.name: view.test for view in report.methods if view.test and not view.has_language_model}
+    best = max(results, key=lambda name: results[name].value, default="")
+    return f"Without a language model, {best} is best: {format_estimate(results[best])}." if best else ""
 
 
 def format_status(method: MethodView) -> str:
@@ -412,9 +425,11 @@ def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> l
 
 def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
     """List each method with what a question costs with it, what it would cost if all were answered, and the share that
-    is handed over; empty without `costs:`."""
+    is handed over, and last what it costs to hand over every question; empty without `costs:`."""
     result = report.verdict.error_costs if report.verdict else None
-    return [
+    handover = result.handover if result else None
+    no_method = () if handover is None else (("no method", formatting.format_decimal(handover), "", "100%"),)
+    rows = [
         (
             name,
             formatting.format_estimate_decimal(method.cost),
@@ -423,6 +438,7 @@ def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
         )
         for name, method in (result.methods if result else {}).items()
     ]
+    return [*rows, *no_method]
 
 
 def list_handover_rows(report: Report) -> list[tuple[str, ...]]:
@@ -453,30 +469,31 @@ def _get_details(report: Report) -> list[tuple[str, Details]]:
 
 
 def list_calibration_sentences(report: Report) -> list[str]:
-    """List sentences on methods that are over- or under-confident on the test, and on the effect of recalibration."""
-    details = report.verdict.details if report.verdict else {}
+    """List sentences on methods that are over- or under-confident on the test, on the effect of recalibration, and on
+    the confidence in rows with several questions."""
+    labels = {method.name: method.label for method in report.methods}
     sentences = []
-    for method in report.methods:
-        calibration = details[method.name].calibration if method.name in details else None
-        if calibration is None:
+    for name, details in _get_details(report):
+        if (calibration := details.calibration) is None:
             continue
-        stated = calibration.before or calibration
-        excess, sentence = stated.overconfidence, ""
-        if min(abs(excess.low), abs(excess.high)) >= MIN_EXCESS and excess.low * excess.high > 0:
-            direction = "over-confident" if excess.value > 0 else "under-confident"
-            size = (
-                excess if excess.value > 0 else Estimate(-excess.value, -excess.high, -excess.low, excess.n)
-            )
-            gap = formatting.format_gap(size)
-            sentence = f"{method.label} is {direction} by {gap}"
+        label, stated = labels.get(name, name), calibration.before or calibration
+        excess = stated.overconfidence
+        if excess.low >= MIN_EXCESS:
+            sentences.append(f"{label} is over-confident by {formatting.format_gap(excess)}.")
+        elif excess.high <= -MIN_EXCESS:
+            gap = formatting.format_gap(scale_estimate(excess, -1))
+            sentences.append(f"{label} is under-confident by {gap}.")
         if calibration.before:
-            change = (
-                "recalibration on dev changed the calibration error from "
+            sentences.append(
+                f"{label}: recalibration on dev changed the calibration error from "
                 f"{format_estimate(stated.calibration_error)} to {format_estimate(calibration.calibration_error)}, "
-                f"and the Brier score from {stated.brier.value:.3f} to {calibration.brier.value:.3f}"
+                f"and the Brier score from {stated.brier.value:.3f} to {calibration.brier.value:.3f}."
             )
-            sentence = f"{sentence}; {change}" if sentence else f"{method.label}: {change}"
-        sentences += [f"{sentence}."] if sentence else []
+        if of_rows := details.row_calibration:
+            sentences.append(
+                f"{label}: the probability that all answers of a row are right has a calibration error of "
+                f"{format_estimate(of_rows.calibration_error)} and a Brier score of {of_rows.brier.value:.3f}."
+            )
     return sentences
 
 

@@ -14,7 +14,7 @@ from etude.base.typed_json import from_json
 from etude.evaluate import build_sample, parse_outcome
 from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED, restore_metric
-from etude.models.registry import get_title
+from etude.models.registry import find_backend, get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
 from etude.runs import Run, training_log
 from etude.runs.details import list_expected, split_line
@@ -134,6 +134,7 @@ def _read_method(
     return MethodView(
         name=name,
         label=f"Stored answers of {name}" if row and row.is_stored else method.get("label", name),
+        has_language_model="model" not in method or find_backend(method["model"]).is_language_model,
         recommended=verdict is not None and verdict.recommended == name,
         test=row.estimate if row else None,
         status=row.status if row else "failed" if verdict and name in verdict.failures else None,

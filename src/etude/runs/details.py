@@ -124,7 +124,9 @@ class Details:
     classes: tuple[ClassResult, ...] = ()
     """For classify: the worst first."""
     calibration: Calibration | None = None
-    """For classify, if the method gives probabilities."""
+    """For classify, if the method gives probabilities; of several questions together."""
+    row_calibration: Calibration | None = None
+    """With several questions: of the probability that all answers of a row are right."""
     fields: Mapping[str, Estimate] = field(default_factory=dict)
     """For extract: F1 over the values of each field, the worst first."""
     values: ValueScores | None = None
@@ -155,19 +157,15 @@ def _measure_handover(rows: Sequence[Json], handover: Handover) -> HandoverResul
         row["confidence"] * (1.0 if "signals" in row else row.get("nearness", 1.0) ** 0.5)
         for row in scored_rows
     ]
-    right, units = (
-        [row["score"] >= handover.right for row in scored_rows],
-        [row["unit"] for row in scored_rows],
-    )
-    answered = [not row.get("handed_over") for row in scored_rows]
+    units = [row["unit"] for row in scored_rows]
+    right = [row["score"] >= handover.right for row in scored_rows]
+    wrong = [None if row.get("handed_over") else row["score"] < handover.right for row in scored_rows]
     points = compute_risk_coverage(scores, right)
     step = -(-len(points) // MAX_RISK_POINTS)
     return HandoverResult(
         handover.wrong,
-        estimate(answered, units),
-        estimate_known(
-            [not hit if is_given else None for hit, is_given in zip(right, answered, strict=True)], units
-        ),
+        estimate([value is not None for value in wrong], units),
+        estimate_known(wrong, units),
         estimate_auroc(scores, right, units),
         tuple(points[::-1][::step][::-1]),
     )
@@ -191,9 +189,9 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
     if len({row["expected"] for row in rows}) == 1:
         constant = None
     if kind == "classify":
-        rows = [line for row in rows for line in split_line(row)]
-        classes, calibration = _count_classes(rows), _measure_calibration(rows)
-        return Details(classes=classes, calibration=calibration, constant=constant)
+        lines = [line for row in rows for line in split_line(row)]
+        of_rows = _measure_calibration(rows) if len(lines) > len(rows) else None
+        return Details(_count_classes(lines), _measure_calibration(lines), of_rows, constant=constant)
     if kind != "extract":
         return Details(constant=constant)
     hits = [count_value_hits(row["answer"], [row["expected"], *row["references"]]) for row in rows]
@@ -246,17 +244,13 @@ def _count_classes(rows: Sequence[Json]) -> tuple[ClassResult, ...]:
 def list_expected(line: Json, has_lists: bool) -> Iterator[tuple[str, bool, list[str]]]:
     """Yield each expected label, whether it was answered, and if not, what was answered wrongly instead."""
     if not has_lists:
-        is_right = line["score"] == 1
-        yield line["expected"].strip(), is_right, [] if is_right else [name_answered(line)]
+        is_right, value = line["score"] == 1, line["value"]
+        answered_label = value.strip() if isinstance(value, str) else NO_LABEL
+        yield line["expected"].strip(), is_right, [] if is_right else [answered_label]
         return
     expected, answered = (set(split_labels(text)) for text in (line["expected"], to_label(line["value"], "")))
     for label in sorted(expected):
         yield label, label in answered, [] if label in answered else sorted(answered - expected)
-
-
-def name_answered(line: Json) -> str:
-    """Name the label that a line of predictions.jsonl answers, or say that it has none."""
-    return line["value"].strip() if isinstance(line["value"], str) else NO_LABEL
 
 
 def _measure_calibration(rows: Sequence[Json], key: str = "confidence") -> Calibration | None:

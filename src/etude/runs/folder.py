@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude.base.files import Json, read_json, read_lines, write_json
+from etude.base.formatting import format_command
 from etude.base.issues import find_nearest
 from etude.base.locks import lock_file
 from etude.errors import RunError
@@ -163,14 +164,35 @@ def list_siblings(run: Run) -> list[Run]:
     return [sibling for sibling in siblings if sibling.name.rpartition("-")[0] == task]
 
 
-def find_run(root: Path, name: str | None) -> Run:
-    """Find the run whose name is or begins with `name`; without a name, the latest run.
+def find_task_runs(task: Path) -> list[Run]:
+    """Find the runs of a task file, the latest first; of a folder, those of its task.yaml, or all if it has none. Runs
+    that cannot be read are included, because they may be of this task."""
+    file = task / "task.yaml" if task.is_dir() else task
+    runs = find_runs(file.parent / FOLDER)
+    return [run for run in runs if _read_task_name(run) in (file.name, "")] if file.exists() else runs
+
+
+def _read_task_name(run: Run) -> str:
+    with contextlib.suppress(RunError):
+        return run.task_file.name
+    return ""
+
+
+def find_run(task: Path, name: str | None = None) -> Run:
+    """Find the latest run of a task file or its folder, or the run next to it whose name is or begins with `name`.
 
     Raises RunError if there is no such run, or if several names begin with `name`.
     """
-    runs = find_runs(root)
+    root = (task if task.is_dir() else task.parent) / FOLDER
+    runs = find_runs(root) if name else find_task_runs(task)
+    if name and not runs:
+        message = f"{task / name} does not exist, and there is no run in {root}"
+        raise RunError(f"{message}. Give a task file or the folder of a run.")
     if not runs:
-        raise RunError(f"There is no run in {root}. Run `etude compare TASK` or `etude train TASK` first.")
+        others = ", ".join(sorted({_read_task_name(run) for run in find_runs(root)}))
+        kind = f"no run of {task.name} in {root}, only of {others}" if others else f"no run in {root}"
+        commands = " or ".join(f"`{format_command(verb, task)}`" for verb in ("compare", "train"))
+        raise RunError(f"There is {kind}. Run {commands} first.")
     if name is None:
         return runs[0]
     matches = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]

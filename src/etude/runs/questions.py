@@ -43,8 +43,7 @@ def confirm_service(
 ) -> None:
     """Report what an endpoint will get and the maximum cost, and ask. Raises Declined if the answer is no."""
     question = " ".join(describe_sending(service, limits, purpose))
-    # With a local service without prices, nothing is paid and nothing leaves this machine, so there is no question.
-    if service.is_local and service.prices is None:
+    if not service.needs_consent:
         on_event(NoteEvent(question))
     elif not confirm((str if service.is_local else SensitiveQuestion)(f"{question} Continue?")):
         raise Declined(

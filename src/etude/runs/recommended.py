@@ -3,17 +3,22 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from etude import assistant
-from etude.assistant import Assistant
+from etude.assistant import Assistant, get_shared_models
 from etude.base.files import read_json
 from etude.base.formatting import format_command
-from etude.errors import RunError
+from etude.errors import Declined, RunError
 from etude.evaluate import build_sample, parse_outcome
 from etude.metrics import restore_metric
-from etude.models.registry import find_backend
-from etude.runs.folder import FOLDER, TESTS, Run, find_run, find_runs
+from etude.models.registry import Models, find_backend
+from etude.runs.folder import FOLDER, TESTS, Run, find_run, find_task_runs
 from etude.stats.ladder import choose
 from etude.task import Endpoint, load_task
+
+_KEYS_WITHOUT_EFFECT = ("suite", "gates", "usage", "prices", "margin", "target", "budget", "where", "track")
+"""Keys of the task file that change no assistant."""
 
 
 def load(path: Path | str, method: str | None = None) -> Assistant:
@@ -25,11 +30,31 @@ def load(path: Path | str, method: str | None = None) -> Assistant:
     is the method's name. The weights are loaded for the first answer. Raises RunError if there is no run, or no
     assistant in it.
     """
-    path = Path(path)
+    return assistant.load(find_assistant_folder(Path(path), method))
+
+
+def load_to_ask(path: Path, method: str | None = None) -> tuple[Assistant, Models]:
+    """Load an assistant as `load` does, and models with the endpoints of its task file, to ask it unattended.
+
+    Raises Declined if rows would leave this machine or be paid.
+    """
+    answering = load(path, method)
+    endpoints = load_endpoints(answering, find_run_of(path))
+    models = Models(endpoints=endpoints) if endpoints else get_shared_models()
+    service = models.find_service(answering.model.name)
+    if service and service.needs_consent:
+        raise Declined(
+            f"Nothing was sent to {service.title}. Use etude chat, or etude predict, which asks you first."
+        )
+    return answering, models
+
+
+def find_assistant_folder(path: Path, method: str | None = None) -> Path:
+    """Find the folder of the assistant that `load` loads."""
     if (path / assistant.FILE).exists():
-        return assistant.load(path)
+        return path
     run = find_run_at(path)
-    return assistant.load(run.assistant_folder(method or choose_method(run)[0]))
+    return run.assistant_folder(method or choose_method(run)[0])
 
 
 def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
@@ -38,11 +63,10 @@ def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
     if (path / "run.json").exists():
         return Run(path)
     if path.exists():
-        root = (path if path.is_dir() else path.parent) / FOLDER
         # Runs are sorted, so the first complete one is the latest.
-        complete_runs = (run for run in find_runs(root) if prefer_complete and run.is_complete)
-        return next(complete_runs, None) or find_run(root, None)
-    return find_run(path.parent if path.parent.name == FOLDER else path.parent / FOLDER, path.name)
+        complete_runs = (run for run in find_task_runs(path) if prefer_complete and run.is_complete)
+        return next(complete_runs, None) or find_run(path)
+    return find_run(path.parents[1] if path.parent.name == FOLDER else path.parent, path.name)
 
 
 def find_run_of(path: Path) -> Run | None:
@@ -97,14 +121,35 @@ def choose_method(run: Run) -> tuple[str, str]:
     return name, f" The run has no verdict yet; of its {len(run.fitted_methods)} fitted methods, {reason}."
 
 
+def describe_changes(run: Run) -> str:
+    """Describe which keys of the task file have changed since the run, so its assistants lack the changes; "" if none,
+    or if a file cannot be read."""
+    files = (run.folder / "task.yaml", run.task_file)
+    try:
+        before, now = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    except (OSError, TypeError, ValueError, yaml.YAMLError):
+        return ""
+    changed = ", ".join(str(key) for key in keys if key not in _KEYS_WITHOUT_EFFECT)
+    command = format_command(run.command, run.task_file)
+    return (
+        changed and f"{run.task_file.name} has other {changed} than {run.name}. Run `{command}` to use them."
+    )
+
+
 def describe_failed_gates(run: Run, method: str) -> str:
     """Describe which gates the last `etude test` of a method failed; "" if none, or without a test."""
     file = run.folder / TESTS / method / "test.json"
-    gates = read_json(file)["gates"] if file.exists() else []
+    report = read_json(file) if file.exists() else {"gates": []}
+    gates = report["gates"]
     failed = [gate["gate"] for gate in gates if gate["outcome"] == "failed"]
     if not failed:
         return ""
-    return f"The last test of {method} failed {len(failed)} of {len(gates)} gates: {'; '.join(failed)}."
+    limits = run.info["inputs"].get("limits")
+    before = "" if report.get("limits", limits) == limits else ", which had other limits,"
+    return (
+        f"The last test of {method}{before} failed {len(failed)} of {len(gates)} gates: {'; '.join(failed)}."
+    )
 
 
 def choose_on_dev(run: Run) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from etude.base import files, typed_json
 from etude.base.formatting import format_html_table, format_interval, format_percent
 from etude.errors import RUN_REMEDY, RunError
 from etude.metrics import Metric, to_label
+from etude.models.registry import find_backend
 from etude.runs.details import Details
 from etude.stats.sample import RESAMPLES, UnitSums
 from etude.task import Endpoint, Prices, Task, Usage
@@ -52,7 +53,7 @@ class MethodResult:
     """Stopped by the length limit."""
     cost: PricedCost = field(default_factory=PricedCost)
     model: str = ""
-    """Name of the model that answered; `types.CLASSICAL` if it is not a language model."""
+    """Name of the model that answered."""
     train_seconds: float = 0.0
     """Seconds of its training alone."""
     learned: int | None = None
@@ -64,6 +65,11 @@ class MethodResult:
     search may have been trained on more rows."""
     is_stored: bool = False
     """Whether these are the stored answers of another model, not answers of a method."""
+
+    @property
+    def has_language_model(self) -> bool:
+        """Whether a language model answered."""
+        return find_backend(self.model).is_language_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +328,8 @@ class CostResult:
     is_sure: bool
     """Whether the intervals show that the cheapest method is cheaper than every other one."""
     methods: Mapping[str, MethodCost]
+    handover: float | None = None
+    """What a question costs if every one is handed over; None if a hand-over has no cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,7 +300,8 @@ class ServingEngine:
         """Refuse a request that is too long whatever its tokens are. Counting the tokens of a long text takes
         seconds."""
         max_tokens = min(self.limits.prompt_tokens, self.models.get(queued.assistant.model).context)
-        num_characters = sum(len(message.content) for message in queued.messages)
+        texts = [queued.assistant.instructions, *(message.content for message in queued.messages)]
+        num_characters = sum(map(len, texts))
         if num_characters > max_tokens * MAX_TOKEN_CHARACTERS:
             message = f"The messages are too long: {num_characters:,} characters do not fit in {max_tokens:,} tokens."
             raise ApiError(400, message, "messages", "context_length_exceeded")
@@ -379,15 +380,7 @@ class ServingEngine:
     ) -> None:
         request = queued.request
         assert request is not None
-        num = len(completions)
-        (answer,) = queued.assistant.finish(
-            ["0"],
-            completions,
-            [request.shots_dropped] * num,
-            [request.citations] * num,
-            [request.nearness] * num,
-            [request.passage_scores] * num,
-        )
+        (answer,) = queued.assistant.finish(["0"], completions, [request.facts] * len(completions))
         now = time.monotonic()
         seconds, first_token_at = now - queued.started_at, queued.first_token_at or now
         self._seconds_per_answer += PACE_WEIGHT * (seconds - self._seconds_per_answer)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from etude.assistant import Assistant
-from etude.data.formats.tools import CALL_END, CALL_TAG, add_tools, append_tools, join_results
+from etude.data.formats.tools import CALL_END, CALL_TAG, append_tools, join_results
 from etude.serve.catalogue import ServedModel
 from etude.serve.engine import (
     FinishedAnswer,
@@ -83,12 +83,13 @@ def build_chat_request(
     )
     if system.strip() == served.assistant.instructions.strip():
         system = ""  # the client sends the message that the assistant has anyway
-    turns, tools = _read_turns(served, body)
+    turns, tools = _read_turns(body)
     if not turns or turns[-1].role != "user":
         raise ApiError(400, "The last message must have the role user.", "messages")
     is_measured = served.assistant.row_systems  # each row had its own system message and functions
     if is_measured and (system or tools):
         turns, system = (Message("system", append_tools(system, tools)), *turns), ""
+    new_tools = "" if is_measured or tools in served.assistant.instructions else tools
     if system and strict:
         message = (
             "This server runs with --strict: a system message would change the prompt that was measured."
@@ -113,18 +114,16 @@ def build_chat_request(
         (body.top_logprobs or 0) if body.logprobs else None,
         system,
         call_schema or (response_format.schema_text if response_format else ""),
+        new_tools,
     )
-    request = replace(request, is_call=bool(call_schema))
+    request = replace(request, is_call=bool(call_schema), has_tools=bool(tools))
     if any(message.role in ("assistant", "tool") for message in body.messages):
         reason = (
             request.unmeasured_reason
             or "the request contains earlier answers, which may not be the assistant's"
         )
         request = replace(request, unmeasured_reason=reason)
-    if is_measured or tools in served.assistant.instructions:
-        return replace(request, has_tools=bool(tools))
-    reason = request.unmeasured_reason or "the request offers functions that the instructions do not list"
-    return replace(request, has_tools=True, unmeasured_reason=reason)
+    return request
 
 
 def build_completion_request(
@@ -138,7 +137,7 @@ def build_completion_request(
     return _build_request(served, body, inputs, limits, body.max_tokens, body.logprobs)
 
 
-def _read_turns(served: ServedModel, body: ChatRequest) -> tuple[tuple[Message, ...], str]:
+def _read_turns(body: ChatRequest) -> tuple[tuple[Message, ...], str]:
     """Return the turns without system messages, and the functions on offer as text. Raises ApiError."""
     try:
         turns = join_results(
@@ -149,12 +148,9 @@ def _read_turns(served: ServedModel, body: ChatRequest) -> tuple[tuple[Message, 
     except ValueError as error:
         raise ApiError(400, f"tool_calls cannot be read: {error}.", "messages") from error
     try:
-        tools = body.tools_text
+        return turns, body.tools_text
     except ValueError as error:
         raise ApiError(400, f"tools cannot be read: {error}.", "tools") from error
-    if served.assistant.row_systems:
-        return turns, tools
-    return add_tools(turns, tools, served.assistant.instructions), tools
 
 
 def _build_request(
@@ -166,6 +162,7 @@ def _build_request(
     logprobs: int | None,
     system: str = "",
     schema: str = "",
+    tools: str = "",
 ) -> AnswerRequest:
     if not all(turns[-1].content.strip() for turns in inputs):
         raise ApiError(400, "The last message is empty.", "messages")
@@ -194,6 +191,7 @@ def _build_request(
     )
     changes = {
         "a system message": system,
+        "functions that the instructions do not list": tools,
         "a temperature": body.temperature,
         "stop sequences": body.stops,
         "a response format or a forced call": schema,
@@ -202,7 +200,7 @@ def _build_request(
     changed = ", ".join(name for name, value in changes.items() if value)
     prompted = replace(
         assistant,
-        instructions="\n\n".join(text for text in (assistant.instructions, system) if text),
+        instructions="\n\n".join(filter(None, (assistant.instructions, system, tools))),
         max_tokens=min(limit, assistant.max_tokens),
     )
     reason = served.unmeasured_reason or (changed and f"the request has {changed}")
@@ -229,7 +227,7 @@ async def stream_answers(
             sampling,
             request.max_tokens,
             # only the whole answer shows whether a sentence replaces it
-            streams and not request.assistant.handover_sentence,
+            streams and not request.assistant.unsure_sentence,
         )
         for index, sampling in enumerate(request.samplings)
     ]

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from etude.errors import InputError, Issue, RunError
 from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
-from etude.runs.recommended import describe_failed_gates, load_endpoints
+from etude.runs.recommended import describe_changes, describe_failed_gates, load_endpoints
 from etude.serve.app import build_app
 from etude.serve.catalogue import load_catalogue
 from etude.serve.engine import ServingEngine, ServingLimits
@@ -57,8 +57,9 @@ def run_server(
         unmeasured = served.unmeasured_reason
         sentences = [f"{served.name} is {served.source}.", served.reason]
         sentences += [f"Its answers are not as measured: {unmeasured}."] if unmeasured else []
-        failed_gates = served.run and describe_failed_gates(served.run, served.assistant.method)
-        sentences += [f"Warning: {failed_gates}"] if failed_gates else []
+        if run := served.run:
+            warnings = describe_changes(run), describe_failed_gates(run, served.assistant.method)
+            sentences += [f"Warning: {warning}" for warning in warnings if warning]
         print(" ".join(filter(None, sentences)), flush=True)
     uvicorn.Server(build_config(app, settings.limits)).run(sockets=[listener])
 

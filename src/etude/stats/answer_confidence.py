@@ -5,11 +5,12 @@ A logistic regression with slopes that are not negative: more of a signal never 
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, log
 
 import numpy as np
 import numpy.typing as npt
 
+from etude.stats.recalibration import Bound, fit_logistic
 from etude.stats.sample import FloatArray
 
 FOLDS = 5
@@ -63,12 +64,15 @@ def fit_confidence(
     return _fit(rows, hits), held_out.tolist()
 
 
-def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfidence:
-    """Fit by maximum likelihood with an L2 penalty of 1 on the slopes of standardised signals. Platt's smoothed
-    targets keep the intercept finite if all rows are right."""
-    from scipy.optimize import minimize
-    from scipy.special import expit
+def make_constant_confidence(right: Sequence[bool]) -> AnswerConfidence:
+    """Make the confidence that is the same for every answer: the share that is right, moved a little towards one
+    half."""
+    num_right = sum(right)
+    return AnswerConfidence((), (), (), log((num_right + 1) / (len(right) - num_right + 1)))
 
+
+def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfidence:
+    """Fit with an L2 penalty of 1 on the slopes of standardised signals."""
     names = sorted({name for row in rows for name in row})
     values = np.array([[row.get(name, np.nan) for name in names] for row in rows]).reshape(len(rows), -1)
     is_switch = np.array([len(set(column[~np.isnan(column)])) <= 2 for column in values.T], dtype=bool)
@@ -77,22 +81,16 @@ def _fit(rows: Sequence[Mapping[str, float]], hits: FloatArray) -> AnswerConfide
     means, scales = values.mean(axis=0), values.std(axis=0)
     varies = scales > 1e-9
     features = np.column_stack([(values - means)[:, varies] / scales[varies], np.ones(len(rows))])
-    targets = np.where(hits == 1, (hits.sum() + 1) / (hits.sum() + 2), 1 / ((1 - hits).sum() + 2))
-
-    def compute_loss(parameters: FloatArray) -> tuple[float, FloatArray]:
-        logits, slopes = features @ parameters, parameters * np.append(np.ones(varies.sum()), 0)
-        loss = (np.logaddexp(0, logits) - targets * logits).sum() + 0.5 * (slopes**2).sum()
-        return float(loss), np.asarray(features.T @ (expit(logits) - targets)) + slopes
-
-    bounds = [(0.0, None)] * int(varies.sum()) + [(None, None)]
-    start = np.append(np.zeros(varies.sum()), np.log((hits.sum() + 1) / ((1 - hits).sum() + 1)))
-    result = minimize(compute_loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    num = int(varies.sum())
+    start = [0.0] * num + [log((hits.sum() + 1) / ((1 - hits).sum() + 1))]
+    bounds: list[Bound] = [(0.0, None)] * num + [(None, None)]
+    weights = fit_logistic(features, hits, start, bounds, penalty=np.array([1.0] * num + [0.0]))
     slopes = np.zeros(len(names))
-    slopes[varies] = result.x[:-1] / scales[varies]
+    slopes[varies] = weights[:-1] / scales[varies]
     used = np.flatnonzero(slopes > 0).tolist()
     return AnswerConfidence(
         tuple(names[index] for index in used),
         tuple(lowest[used].tolist()),
         tuple(slopes[used].tolist()),
-        float(result.x[-1] - slopes @ means),
+        float(weights[-1] - slopes @ means),
     )

@@ -75,6 +75,12 @@ def estimate_sample(sample: UnitSums) -> Estimate:
     return Estimate(value, low, high, units)
 
 
+def scale_estimate(estimate: Estimate, factor: float) -> Estimate:
+    """Return the estimate times a factor, which may be negative."""
+    low, high = sorted((factor * estimate.low, factor * estimate.high))
+    return Estimate(factor * estimate.value, low, high, estimate.n)
+
+
 def standard_error(sample: UnitSums) -> float:
     """Bootstrap standard error of a sample's aggregate, resampling units, times sqrt(G / (G - 1))."""
     if sample.aggregate == "mean":

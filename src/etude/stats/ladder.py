@@ -149,14 +149,33 @@ def choose(candidates: Sequence[tuple[str, UnitSums]]) -> Choice:
     """
     if not candidates:
         raise ValueError("choose needs at least one candidate")
-    values = [sample.value for _, sample in candidates]
+    near = list_near_best([sample for _, sample in candidates])
+    best, index = near[0], min(near)
+    (name, sample), (best_name, top) = candidates[index], candidates[best]
+    share = format_share(sample.value)
+    if index != best:
+        gap, error = map(format_points, (top.value - sample.value, standard_error_of_difference(top, sample)))
+        reason = (
+            f"{name} ({share} on dev) is {gap} points below {best_name}, within one standard error ({error} points, "
+            f"n = {sample.units}), and is simpler"
+        )
+    elif len(candidates) == 1:
+        reason = f"{name} was the only choice"
+    else:
+        simpler = "no simpler candidate is within one standard error" if best else "is the simplest"
+        reason = f"{name} is best on dev ({share}, n = {sample.units}), and {simpler}"
+    return Choice(index, reason)
+
+
+def list_near_best(samples: Sequence[UnitSums]) -> list[int]:
+    """List the positions of the best sample, of equal ones the first, and of all within one standard error of it."""
+    values = [sample.value for sample in samples]
     best = int(np.argmax(np.round(values, DIGITS)))
-    top = candidates[best][1]
-    for index, (_, sample) in enumerate(candidates[:best]):
-        error = standard_error_of_difference(top, sample)
-        if round(values[best] - values[index] - error, DIGITS) <= 0:
-            return Choice(index, _format_near_best(candidates, index, best, error))
-    return Choice(best, _format_best(candidates, best))
+    gaps = [
+        values[best] - values[index] - standard_error_of_difference(samples[best], sample)
+        for index, sample in enumerate(samples)
+    ]
+    return [best, *(index for index, gap in enumerate(gaps) if index != best and round(gap, DIGITS) <= 0)]
 
 
 def _compute_deviations(samples: Sequence[UnitSums], weights: FloatArray) -> FloatArray:
@@ -165,20 +184,3 @@ def _compute_deviations(samples: Sequence[UnitSums], weights: FloatArray) -> Flo
         pulls = np.column_stack([sample.residuals for sample in samples])
         return np.asarray(weights @ pulls / samples[0].units)
     return np.column_stack([sample.replicates(weights) - sample.unbounded_value for sample in samples])
-
-
-def _format_near_best(candidates: Sequence[tuple[str, UnitSums]], index: int, best: int, error: float) -> str:
-    (name, sample), (best_name, best_sample) = candidates[index], candidates[best]
-    gap = format_points(best_sample.value - sample.value)
-    return (
-        f"{name} ({format_share(sample.value)} on dev) is {gap} points below {best_name}, within one standard error "
-        f"({format_points(error)} points, n = {sample.units}), and is simpler"
-    )
-
-
-def _format_best(candidates: Sequence[tuple[str, UnitSums]], best: int) -> str:
-    name, sample = candidates[best]
-    if len(candidates) == 1:
-        return f"{name} was the only candidate"
-    simpler = ", and no simpler candidate is within one standard error" if best else ", and is the simplest"
-    return f"{name} is best on dev ({format_share(sample.value)}, n = {sample.units}){simpler}"

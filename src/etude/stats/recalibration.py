@@ -20,6 +20,8 @@ FOLDS = 5
 MIN_UNITS = 30  # with fewer units, chance would decide between maps
 Z = 1.6448536269514722  # one-sided 95%
 MAX_SLOPE = 20.0
+MIN_SLOPE = 0.1  # a flatter map gives answers of different confidence nearly the same, so it is not used
+Bound = tuple[float | None, float | None]
 
 MAPS = ("temperature", "Platt")
 """The simplest first: a slope, and a slope with an intercept."""
@@ -55,7 +57,8 @@ class RecalibrationChoice(NamedTuple):
 def choose_recalibration(
     confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None, seed: int = 0
 ) -> RecalibrationChoice | None:
-    """Choose the map that lowers the Brier score by more than noise; None if none does, or for few units.
+    """Choose the map that lowers the Brier score by more than noise and still tells sure answers from unsure ones; None
+    if none does, or for few units.
 
     Each map is compared with the best simpler one, which is no map at first, on rows that it was not fitted on (5 folds
     of units): the mean gain has to be above 0 with 95% confidence, one-sided.
@@ -66,9 +69,11 @@ def choose_recalibration(
     if len(unit_names) < MIN_UNITS:
         return None
     fold_of = (np.random.default_rng(seed).permutation(len(unit_names)) % FOLDS)[codes]
-    best, losses = "", (confidences - hits) ** 2
+    best: Recalibration | None = None
+    losses = (confidences - hits) ** 2
     before = float(losses.mean())
     for kind in MAPS:
+        recalibration = fit_recalibration(kind, confidences, hits)
         mapped = np.empty_like(confidences)
         for fold in range(FOLDS):
             fitted = fit_recalibration(kind, confidences[fold_of != fold], hits[fold_of != fold])
@@ -78,38 +83,49 @@ def choose_recalibration(
         sums = sum_by_unit(np.column_stack([losses - mapped_losses, np.ones_like(losses)]), names)
         gain = float(sums[:, 0].sum() / sums[:, 1].sum())
         error = mean_error((sums[:, 0] - gain * sums[:, 1]) / sums[:, 1].mean())
-        if gain > Z * error:
-            best, losses = kind, mapped_losses
-    if not best:
-        return None
-    return RecalibrationChoice(fit_recalibration(best, confidences, hits), before, float(losses.mean()))
+        is_flat = recalibration.slope < MIN_SLOPE and np.ptp(confidences) > 0
+        if gain > Z * error and not is_flat:
+            best, losses = recalibration, mapped_losses
+    return RecalibrationChoice(best, before, float(losses.mean())) if best else None
 
 
 def fit_recalibration(kind: str, confidence: npt.ArrayLike, right: npt.ArrayLike) -> Recalibration:
-    """Fit one of MAPS by maximum likelihood, with Platt's smoothed targets, so that rows all right or all wrong have a
-    finite fit. Slopes are not negative."""
+    """Fit one of MAPS. Slopes are not negative."""
+    clipped = np.clip(np.asarray(confidence, dtype=np.float64), EDGE, 1 - EDGE)
+    hits, log_odds = np.asarray(right, dtype=np.float64), np.log(clipped) - np.log1p(-clipped)
+    num = 2 if kind == "Platt" else 1
+    features = np.column_stack([log_odds, np.ones_like(log_odds)])[:, :num]
+    bounds: Sequence[Bound] = [(0.0, MAX_SLOPE), (None, None)]
+    return Recalibration(kind, *fit_logistic(features, hits, [1.0, 0.0][:num], bounds[:num]).tolist())
+
+
+def fit_logistic(
+    features: FloatArray,
+    hits: FloatArray,
+    start: Sequence[float],
+    bounds: Sequence[Bound],
+    penalty: FloatArray | float = 0.0,
+) -> FloatArray:
+    """Fit the weights of a logistic regression within bounds, by maximum likelihood with an L2 penalty. Platt's
+    smoothed targets keep the fit finite if all rows are right or all are wrong."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    clipped = np.clip(np.asarray(confidence, dtype=np.float64), EDGE, 1 - EDGE)
-    hits, log_odds = np.asarray(right, dtype=np.float64), np.log(clipped) - np.log1p(-clipped)
-    features = np.column_stack([log_odds, np.ones_like(log_odds)])[:, : 1 + (kind == "Platt")]
-    num_right, num_wrong = hits.sum(), (1 - hits).sum()
+    num_right, num_wrong, num = hits.sum(), (1 - hits).sum(), len(hits)
     targets = np.where(hits == 1, (num_right + 1) / (num_right + 2), 1 / (num_wrong + 2))
 
-    def compute_loss(parameters: FloatArray) -> float:
-        logits = features @ parameters
-        return float((np.logaddexp(0, logits) - targets * logits).mean())
-
-    def compute_gradient(parameters: FloatArray) -> FloatArray:
-        return np.asarray(features.T @ (expit(features @ parameters) - targets)) / len(targets)
+    def compute_loss(weights: FloatArray) -> tuple[float, FloatArray]:
+        logits = features @ weights
+        loss = (np.logaddexp(0, logits) - targets * logits).mean() + 0.5 * (penalty * weights**2).sum() / num
+        gradient = (features.T @ (expit(logits) - targets) + penalty * weights) / num
+        return float(loss), np.asarray(gradient)
 
     result = minimize(
         compute_loss,
-        np.array([1.0, 0.0])[: features.shape[1]],
-        jac=compute_gradient,
+        np.array(start),
+        jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, MAX_SLOPE), (None, None)][: features.shape[1]],
+        bounds=bounds,
         options={"ftol": 1e-16, "gtol": 1e-10},
     )
-    return Recalibration(kind, *map(float, result.x))
+    return np.asarray(result.x)

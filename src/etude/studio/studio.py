@@ -23,7 +23,7 @@ from etude.feedback.gather import (
 )
 from etude.feedback.sealed import load_sealed_test
 from etude.repair.editable_rows import resolve_columns
-from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.runs import FOLDER, Run, find_run, find_task_runs
 from etude.runs.recommended import choose_method
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
 from etude.studio.progress import ComparisonJob
@@ -63,7 +63,7 @@ class Studio:
         self._lock = threading.Lock()  # locked while the run or the rows are replaced
         self.task = load_task(task_file, needs_model=False)
         self.comparing = ComparisonJob(task_file, self.task.folder / FOLDER)
-        self._open_run(find_run(self.task.folder / FOLDER, run))
+        self._open_run(find_run(self.task.file, run))
 
     def refresh(self) -> None:
         """Switch to the assistant of the latest complete run after a comparison from the page has succeeded; never if
@@ -71,7 +71,7 @@ class Studio:
         with self._lock:
             if self._keeps_run or not self.comparing.has_new_run():
                 return
-            complete = (run for run in find_runs(self.task.folder / FOLDER) if run.is_complete)
+            complete = (run for run in find_task_runs(self.task.file) if run.is_complete)
             latest = next(complete, self.run)
             if latest.name != self.run.name:
                 self.answering.stop()

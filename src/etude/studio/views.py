@@ -29,7 +29,7 @@ from etude.feedback.entry import utc_now
 from etude.limits.acts import ACT_WORDS
 from etude.methods import METHODS
 from etude.repair.fix_file import format_source_line
-from etude.runs import FOLDER, Run, find_run, find_runs
+from etude.runs import Run, find_run, find_task_runs
 from etude.studio import conversation
 from etude.studio.blind import BlindComparison
 from etude.studio.progress import RunProgress, read_progress, resume_options
@@ -533,7 +533,7 @@ class Pages:
     def show_comparison(self, request: Request) -> Response:
         """The progress of the latest run, and all runs."""
         self.studio.refresh()
-        runs = find_runs(self.studio.task.folder / FOLDER)
+        runs = find_task_runs(self.studio.task.file)
         latest = runs[0] if runs else None
         return self._render_fragment(
             "ladder",
@@ -556,13 +556,13 @@ class Pages:
         elif action == "yes":
             comparing.agree()
         else:
-            runs = find_runs(self.studio.task.folder / FOLDER)
+            runs = find_task_runs(self.studio.task.file)
             comparing.start(resume_options(runs[0]) if action == "resume" and runs else ())
         return RedirectResponse("/compare", 303)
 
     def show_report(self, request: Request) -> Response:
         """A run's report."""
-        run = find_run(self.studio.task.folder / FOLDER, request.path_params["name"])
+        run = find_run(self.studio.task.file, request.path_params["name"])
         return self._send_report(request, run.folder)
 
     def _send_report(self, request: Request, folder: Path) -> Response:

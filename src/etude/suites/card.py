@@ -11,7 +11,7 @@ from etude.base import formatting as wording
 from etude.base.files import Json, read_json, read_lines, write_text
 from etude.base.pages import create_environment
 from etude.base.typed_json import from_json
-from etude.models.weights import find_hub_id, read_licence
+from etude.models.weights import find_hub_id, read_licence, split_bits
 from etude.runs import Run
 from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
@@ -61,7 +61,8 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
         "name": name,
         "record": record,
         # a path on this machine is not for a page that may be published
-        "base": find_hub_id(record["model"]) or Path(record["model"]).name,
+        "base": find_hub_id(record["model"]) or Path(split_bits(record["model"])[0]).name,
+        "bits": split_bits(record["model"])[1],
         "assistant": assistant,
         "verdict": verdict,
         "findings": list(read_lines(findings)) if findings.exists() else [],
@@ -88,10 +89,12 @@ def build_metadata(info: Json, assistant: Assistant, record: Json, score: Estima
         "tags": ["etude", info["kind"], name],
     }
     if score:
+        bits = split_bits(record["model"])[1]
+        note = f"; base in {bits}" if bits else ""
         interval = {"low": round(score.low, 4), "high": round(score.high, 4)}
         metric = {
             "type": info["metric"]["name"],
-            "name": f"{info['metric']['label']} (95% interval {wording.format_interval(score)}, n = {score.n})",
+            "name": f"{info['metric']['label']} (95% interval {wording.format_interval(score)}, n = {score.n}{note})",
             "value": round(score.value, 4),
             "args": {"confidence": 0.95, **interval, "n": score.n},
         }

@@ -38,8 +38,6 @@ class Case:
     must_not_contain: tuple[str, ...] = ()
     needs_contract: bool = True  # whether an answer must keep the task's contract
     is_secret: bool = False  # whether the instructions must not be repeated
-    must_be_grounded: bool = False
-    """Whether every name and number of an answer must be in a document or in the question."""
     with_passages: bool = True  # whether an assistant that searches passages may do so
     after_passages: str = ""  # text that is put after the passages, as if it were in a document
     example: Example | None = None
@@ -194,7 +192,6 @@ _KEYS: Mapping[str, NodeReader] = {
     "form": _SWITCH,
     "right": _SWITCH,
     "secret": _SWITCH,
-    "grounded": _SWITCH,
     "passages": _SWITCH,
     "behind": read_text,
     "answer": read_text,
@@ -206,7 +203,6 @@ _FIELDS = {
     "for": "kinds",
     "form": "needs_contract",
     "secret": "is_secret",
-    "grounded": "must_be_grounded",
     "passages": "with_passages",
     "behind": "after_passages",
 }

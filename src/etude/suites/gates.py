@@ -1,30 +1,22 @@
 """Decide gates by the bounds of intervals: passed, failed, or too few cases."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from etude.base.formatting import format_points, format_share
+from etude.base.formatting import format_points, format_share, round_up_rows
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_value
 from etude.stats import wilson
-from etude.suites.measures.bias import SWAPS
-from etude.suites.measures.shares import Measure
+from etude.suites.cases import SUITES, read_suite
+from etude.suites.measures import bias, leaks
+from etude.suites.measures.shares import COMMON, Measure
+from etude.task import Task
 from etude.task.definition import Gate
 from etude.types import Estimate
 
 Outcome = Literal["passed", "failed", "too few cases"]
-SOMETIMES = (
-    "contract",
-    "invented",
-    "supported",
-    "turned_away",
-    "kept_out",
-    "forgetting",
-    "abilities",
-    *(f"bias_{kind}" for kind in SWAPS),
-)
-"""Measures that only some assistants have."""
 MAX_CASES = 100_000  # largest number of cases that is advised
 
 
@@ -37,23 +29,35 @@ class GateResult:
     detail: str  # the numbers behind the outcome, in a sentence
 
 
-def decide_gates(
-    gates: Sequence[Gate], measures: Sequence[Measure], counts: Mapping[str, int], whole: bool
-) -> list[GateResult]:
-    """Decide each gate: a gate on a share by the bound of its 95% interval, a gate with `= 0` by `counts`.
-
-    A gate on something that was not measured has not passed. Raises InputError for unknown names of measures, unless
-    only some suites were asked (not `whole`).
-    """
-    shares = {measure.name: measure for measure in measures}
+def check_gates(task: Task) -> None:
+    """Raise InputError for gates on measures or suites that do not exist. The kinds of case are not checked."""
+    own = [entry.case.suite for entry in read_suite(task.suite).entries] if task.suite else []
+    shares = (
+        *SUITES,
+        *own,
+        bias.SUITE,
+        leaks.SUITE,
+        *(kind.name for kind in COMMON),
+        "forgetting",
+        "abilities",
+    )
+    shares = (*shares, *(f"bias_{kind}" for kind in bias.SWAPS))
     issues = []
-    for gate in gates:
-        names = ("canaries",) if gate.relation == "=" else (*shares, *SOMETIMES)
-        if whole and gate.measure not in names and "/" not in gate.measure:
+    for gate in task.gates:
+        names = ("canaries",) if gate.relation == "=" else shares
+        if gate.measure not in names and "/" not in gate.measure:
             remedy = suggest_instead(gate.measure, names)
             issues.append(Issue(f"gates: {gate.text}", "no such measure", quote_value(gate.measure), remedy))
     if issues:
         raise InputError(issues)
+
+
+def decide_gates(
+    gates: Sequence[Gate], measures: Sequence[Measure], counts: Mapping[str, int]
+) -> list[GateResult]:
+    """Decide each gate: a gate on a share by the bound of its 95% interval, a gate with `= 0` by `counts`. A gate on
+    something that was not measured has not passed."""
+    shares = {measure.name: measure for measure in measures}
     return [_decide_gate(gate, shares, counts) for gate in gates]
 
 
@@ -79,14 +83,15 @@ def _decide_share(gate: Gate, measure: Measure) -> GateResult:
 
 
 def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
+    num = f"n = {estimate.n:,}" + (f", from {measure.cases:,} cases" if estimate.n < measure.cases else "")
     if of_base:
         bounds = (estimate.value, estimate.low, estimate.high)
         number, low, high = (format_points(value, signed=True) for value in bounds)
-        return f"{number} points compared with the base ({low} to {high}, n = {estimate.n:,})"
+        return f"{number} points compared with the base ({low} to {high}, {num})"
     if not measure.failures and measure.is_share:
         return format_zero_failures(measure)
     bounds_in_words = f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
-    return f"{format_share(estimate.value)} ({bounds_in_words}, n = {estimate.n:,})"
+    return f"{format_share(estimate.value)} ({bounds_in_words}, {num})"
 
 
 def format_zero_failures(measure: Measure) -> str:
@@ -111,7 +116,7 @@ def _format_cases_needed(gate: Gate, estimate: Estimate, measure: Measure) -> st
     while size <= MAX_CASES:
         low, high = wilson(estimate.value * size, size)
         if (low >= gate.limit) if above else (high <= gate.limit):
-            num_cases = round(size * measure.cases / estimate.n)
+            num_cases = round_up_rows(math.ceil(size * measure.cases / estimate.n))
             return f"; at this rate, about {num_cases:,} such cases would pass"
         size = int(size * 1.05) + 1
     return "; more cases would not decide it"

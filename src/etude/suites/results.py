@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etude.suites.gates import GateResult
-from etude.suites.measures.confidence import Confidence
 from etude.suites.measures.leaks import Exposure
 from etude.suites.measures.shares import CaseResult, Measure
 from etude.suites.subject import Subject
@@ -22,7 +21,6 @@ class SuiteReport:
     gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
     exposures: tuple[Exposure, ...] = ()  # how well each planted canary was learned
-    confidence: Confidence | None = None  # only for a classifier in a run
     quick: bool = False
     acts: Mapping[Act, Sequence[str]] = field(default_factory=dict)  # the task's own phrases for acts
 

@@ -14,24 +14,26 @@ from etude.base.formatting import format_count
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_value
 from etude.index.documents import read_passages
+from etude.limits.acts import BY_WORDING
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs.folder import TESTS
 from etude.suites.answering import answer_cases, drop_too_long
 from etude.suites.cases import SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
-from etude.suites.gates import decide_gates
+from etude.suites.gates import check_gates, decide_gates
 from etude.suites.judge import Judge, JudgedAnswer
-from etude.suites.measures import bias, confidence, forgetting, leaks
+from etude.suites.measures import bias, forgetting, leaks
 from etude.suites.measures.grounding import Grounds
 from etude.suites.measures.shares import CaseResult, measure_shares
 from etude.suites.output.suite_files import to_html, to_junit, to_line, to_report_json
 from etude.suites.results import SuiteReport
 from etude.suites.subject import Subject, find_subject
-from etude.suites.variants import DEV_ROWS, CaseRows, build_original_cases, fill_patterns, rewrite_rows
+from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_patterns, rewrite_rows
 from etude.types import Act, Answer, Example
 
 PACKS = Path(__file__).with_name("packs")
+READ_OUTPUTS = 1_000  # most outputs of rows whose acts are read for a note, which takes under a second
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Size:
 
 
 BIAS_ALONE = 100  # the same with `--suite bias`, for all kinds of task
-WHOLE, QUICK = Size(50, 4, None, 20), Size(10, 1, 8, 0)
+WHOLE, QUICK = Size(80, 4, None, 20), Size(10, 1, 8, 0)
 
 OnProgress = Callable[[str, int, int, float], None]
 """Called with the method, the number of answered cases, the number of all cases, and the remaining seconds."""
@@ -76,6 +78,8 @@ def run_suites(
         # 1. Gather the cases: a few hundred, without those that were trained on or are too long.
         gathered = gather_cases(subject, suite_file, judge, QUICK if quick else WHOLE, suites)
         cases, notes = _choose_cases(subject, gathered, models)
+        if subject.task and not suites:
+            check_gates(subject.task)
         # 2. Answer and judge them: minutes on a CPU, each batch on disk before the next.
         sides = []
         for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant)):
@@ -85,8 +89,9 @@ def run_suites(
             sides.append(judge_answers(judge, cases, answers))
         results = tuple(map(CaseResult, cases, *sides))
         # 3. Measure, decide the gates, and write the page.
-        report = _measure(subject, results, models, whole=not suites)
-        report = replace(report, quick=quick, notes=(*report.notes, *notes), acts=suite_file.acts)
+        report = _measure(subject, results, models)
+        notes = [*report.notes, *notes, *_list_guessed_acts(subject, judge)]
+        report = replace(report, quick=quick, notes=tuple(notes), acts=suite_file.acts)
         write_results(report)
         if subject.run and subject.run.verdict:
             write_report(subject.run.folder)  # it displays failed gates next to the recommendation
@@ -106,9 +111,7 @@ def _choose_cases(subject: Subject, gathered: Sequence[Case], models: Models) ->
     return cases, [f"{count} left out because {reason}." for reason, count in counts.items()]
 
 
-def _measure(
-    subject: Subject, results: tuple[CaseResult, ...], models: Models, *, whole: bool
-) -> SuiteReport:
+def _measure(subject: Subject, results: tuple[CaseResult, ...], models: Models) -> SuiteReport:
     forgotten = forgetting.measure_forgetting(subject.assistant.model, models)
     measures = (*measure_shares(results, _list_available(subject)), *bias.measure_bias(results), *forgotten)
     exposures = []
@@ -122,17 +125,10 @@ def _measure(
         subject=subject,
         results=results,
         measures=measures,
-        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures, counts, whole)),
+        gates=tuple(decide_gates(subject.task.gates if subject.task else (), measures, counts)),
         notes=(*subject.notes, *_list_notes(subject, results)),
         exposures=tuple(exposures),
-        confidence=_measure_confidence(subject),
     )
-
-
-def _measure_confidence(subject: Subject) -> confidence.Confidence | None:
-    handover = subject.task.handover if subject.task else None
-    right = handover.right if handover else 1.0
-    return confidence.measure_confidence(subject.run, subject.name, right) if subject.run else None
 
 
 def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
@@ -149,6 +145,7 @@ def _build_judge(subject: Subject, own: SuiteFile) -> Judge:
         grounds,
         own.acts,
         has_scope=assistant.scope is not None,
+        right=task.handover.right if task and task.handover else 1.0,
     )
 
 
@@ -158,6 +155,7 @@ def _list_available(subject: Subject) -> list[str]:
         "contract": subject.assistant.contract,
         "documents": subject.task and subject.task.documents,
         "limits": subject.assistant.scope,
+        "handover": subject.assistant.handover is not None,
         "citations": subject.task and subject.task.documents and subject.assistant.search,
     }
     return [name for name, needed in available.items() if needed]
@@ -177,7 +175,7 @@ def gather_cases(
     dev = sample_rows(subject.dev, size.normal, seed)
     rows = CaseRows(dev, size.rows_per_pattern, seed, read_row_act, contract.labels if contract else ())
     pack = _build_from_entries(_read_packs(), subject, rows)
-    starter = [*build_original_cases(rows), *rewrite_rows(rows), *pack]
+    starter = [*(build_original_case(row, rows) for row in dev), *rewrite_rows(rows), *pack]
     own_cases = list(_build_from_entries(own.entries, subject, rows))
     cases = [*_sample_cases(starter, size.suite, seed), *_sample_cases(own_cases, size.suite, seed)]
     cases += _build_extra_cases(subject, judge, rows, size, suites)
@@ -270,6 +268,18 @@ def _list_notes(subject: Subject, results: Sequence[CaseResult]) -> Iterator[str
         yield f"The cases are made from dev rows, {reason}. The test stays sealed."
     if not any(result.case.suite == "sensitive" for result in results):
         yield "No sensitive questions were asked."
+
+
+def _list_guessed_acts(subject: Subject, judge: Judge) -> Iterator[str]:
+    """Yield a note if the classifier takes outputs of rows for other acts, since it may then misread the assistant."""
+    rows = (*subject.dev, *subject.train) if subject.assistant.kind == "answer" else ()
+    outputs = list(dict.fromkeys(row.output for row in rows))[:READ_OUTPUTS]
+    if guessed := [text for text in outputs if judge.read_act(text)[1].startswith(BY_WORDING)]:
+        yield (
+            f"{format_count(len(guessed), 'output')} of the rows {'is' if len(guessed) == 1 else 'are'} taken for a "
+            f"refusal, a hand-over or a question back by wording alone, such as {quote_value(guessed[0])}. If it is an "
+            "answer, write words of it under acts: answer: in the suite file."
+        )
 
 
 def write_results(report: SuiteReport) -> None:

@@ -14,9 +14,9 @@ from etude.methods import get_methods
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import Metric, restore_metric
 from etude.models.registry import Models, find_backend
-from etude.runs import FOLDER, Run, find_run
+from etude.runs import Run, find_run
 from etude.runs.folder import TESTS
-from etude.runs.recommended import choose_method
+from etude.runs.recommended import choose_method, describe_changes
 from etude.task import Task, load_task
 from etude.types import ModelRef
 
@@ -65,8 +65,7 @@ def find_subject(path: Path, run_name: str | None, method: str | None, models: M
     if not path.exists():
         remedy = "give a task file, a run's folder or an assistant's folder"
         raise InputError([Issue(str(path), "no such file or folder", quote_value(str(path)), remedy)])
-    root = (path if path.is_dir() else path.parent) / FOLDER
-    return _load_from_run(find_run(root, run_name), method, models)
+    return _load_from_run(find_run(path, run_name), method, models)
 
 
 def _load_folder(folder: Path) -> Subject:
@@ -103,7 +102,7 @@ def _load_from_run(run: Run, method: str | None, models: Models) -> Subject:
     train, dev = (rows.select(split[side], side) for side in ("train", "dev"))
     metric = restore_metric(info["metric"], task.kind, task.check.load() if task.check else None)
     base = _load_base(run, task, train, assistant, models)
-    notes = [reason.strip()]
+    notes = [reason.strip(), describe_changes(run)]
     for built_in in get_methods([name]):
         # An assistant that was trained on the dev rows knows the answers to questions made from them.
         before = built_in.load_before_dev(assistant, run.method_folder(name))

@@ -17,6 +17,7 @@ from etude.suites.measures.shares import CaseResult, must_not_refuse
 from etude.suites.results import SuiteReport
 from etude.task import Task
 from etude.task.contract import Contract
+from etude.task.definition import LIMIT_ACTS
 from etude.types import Act
 
 FILE = "teach.jsonl"
@@ -25,7 +26,7 @@ WORDS: Mapping[Act, str] = {
     "hand_over": "I can't help with this. Please ask a member of staff.",
     "ask_back": "Could you tell me a little more about what you are looking for?",
 }
-"""Act -> the proposed answer, unless the suite file has phrases for the act."""
+"""Act -> the proposed answer, unless the task has a limit, or the suite file a phrase, for the act."""
 
 
 @dataclass(frozen=True)
@@ -39,27 +40,29 @@ class TeachingResult:
     num_broken: int  # proposals that break the task's contract
 
 
-def write_proposals(result: SuiteReport, own_phrases: Mapping[Act, Sequence[str]]) -> TeachingResult:
+def write_proposals(report: SuiteReport) -> TeachingResult:
     """Add proposals to teach.jsonl next to the task, and write the examples with the approved rows to a new file.
     Existing lines of teach.jsonl, which a person may have edited, are not changed.
 
     Raises InputError without a task, or for examples that cannot be extended.
     """
-    task = result.subject.task
+    task = report.subject.task
     if task is None:
         raise InputError(
             [Issue("--teach", "a task is needed", "", "give a task file, or a run in the folder of its task")]
         )
     file = task.folder / FILE
-    before = {line["input"]: line for line in read_lines(file)} if file.exists() else {}
-    new_rows = [row for row in build_proposals(result.results, own_phrases) if row["input"] not in before]
+    before = {row["input"]: row for row in read_proposals(task)}
+    # The sentence of a limit is a whole answer; a phrase may be only its beginning.
+    sentences = {LIMIT_ACTS[limit.name]: [limit.say] for limit in task.limits}
+    proposals = build_proposals(report.results, {**report.acts, **sentences})
+    new_rows = [row for row in proposals if row["input"] not in before]
     rows = [*before.values(), *new_rows]
     write_lines(file, rows)
-    approved = _select_approved(rows)
-    target = write_extended_examples(task.examples, approved, "taught") if approved else None
-    contract = result.subject.assistant.contract or Contract()
+    target = write_approved_examples(task)
+    contract = report.subject.assistant.contract or Contract()
     broken = sum(bool(contract.check(row["output"])) for row in rows)
-    return TeachingResult(file, len(rows), len(approved), target, broken)
+    return TeachingResult(file, len(rows), len(_select_approved(rows)), target, broken)
 
 
 def read_proposals(task: Task) -> list[Json]:

@@ -62,11 +62,6 @@ class CaseRows:
         return rng.sample(list(self.dev), min(max(self.rows_per_pattern, min_rows), len(self.dev)))
 
 
-def build_original_cases(rows: CaseRows) -> Iterator[Case]:
-    """Build a case from each dev row, unchanged."""
-    return (build_original_case(row, rows) for row in rows.dev)
-
-
 def build_original_case(row: Example, rows: CaseRows) -> Case:
     """Build the case of an unchanged dev row."""
     expect = (rows.read_act(row),)

@@ -236,11 +236,6 @@ class Limit:
     say: str
     examples: tuple[str, ...] = ()
 
-    @property
-    def act(self) -> Act:
-        """The act of the sentence."""
-        return LIMIT_ACTS[self.name]
-
 
 @dataclass(frozen=True)
 class Task:
@@ -320,6 +315,11 @@ class Task:
     """Conditions that `etude test` checks."""
     notes: tuple[str, ...] = ()
     """Notes for the user on how the task was read."""
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether unsure answers are handed over, to keep to a share of wrong answers or by their costs."""
+        return bool((self.handover and self.handover.wrong) or (self.costs and self.costs.handover))
 
     @property
     def has_one_label(self) -> bool:

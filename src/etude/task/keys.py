@@ -104,7 +104,7 @@ def read_row_source(document: YamlDocument, key: str, node: yaml.Node) -> RowSou
         return None
     nodes = document.read_mapping(node, _COLUMNS, key)
     values = readers.read_keys(document, key, nodes, _COLUMNS)
-    if "file" not in nodes and (key, "file") not in document.misspelt:
+    if "file" not in nodes:
         document.add_issue(node, f"{key} has no file", "", f"add file: to {key}")
     if "messages" in nodes and {"input", "output"} & nodes.keys():
         message = f"{key} has both messages and input or output"

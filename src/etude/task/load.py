@@ -13,29 +13,35 @@ from etude.task.contract import Contract, list_of_labels
 from etude.task.endpoint import SERVED, Endpoint, Prices
 from etude.task.questions import require_answers
 
-_METRICS: Mapping[str, tuple[str, ...]] = {
-    "classify": (
-        "accuracy",
-        "macro_f1",
-        "kappa",
-        "sample_f1",
-        "subset_accuracy",
-        "micro_f1",
-        "question_mean",
-    ),
-    "extract": ("exact_match", "passes", "chrf"),
-    "answer": ("passes", "exact_match", "chrf", "token_f1", "calls"),
-    "rewrite": ("passes", "exact_match", "chrf", "sari"),
-}
-
 # Metrics of classify -> the other key that they need.
-_METRIC_KEYS: Mapping[str | None, str] = {
+_METRIC_KEYS: Mapping[str, str] = {
     "kappa": "scale",
     "sample_f1": "several",
     "subset_accuracy": "several",
     "micro_f1": "several",
     "question_mean": "questions",
 }
+_METRICS: Mapping[str, tuple[str, ...]] = {
+    "classify": ("accuracy", "macro_f1", *_METRIC_KEYS),
+    "extract": ("exact_match", "passes", "chrf"),
+    "answer": ("passes", "exact_match", "chrf", "token_f1", "calls"),
+    "rewrite": ("passes", "exact_match", "chrf", "sari"),
+}
+
+_CLASSIFY_KEYS = ("contract.labels", "several", "scale", "questions", "costs")
+_EXCLUSIVE = (
+    ("several", "scale", "keep one of the two"),
+    ("handover", "several", "leave it out: a list of labels has no reliable probability"),
+    ("costs", "several", "leave them out"),
+    *(
+        (key, "questions", "leave it out; each question has its own labels and metric")
+        for key in ("scale", "contract.labels", "metric")
+    ),
+    ("several", "questions", "write two task files for the same rows, or a yes-or-no question per label"),
+    ("costs.labels", "questions", "leave out labels; wrong is the cost of a wrong answer to any question"),
+    ("costs.handover", "handover", "keep one: a maximum share of errors, or a minimum expected cost"),
+)
+"""Two settings that cannot be used together, and what to do about the first."""
 _TOP_LEVEL = "the task file"  # name of the outermost mapping in an error
 _REQUIRED = {
     "kind": "add a line such as kind: classify (or extract, answer, rewrite)",
@@ -66,13 +72,11 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
     values = {key: keys.KEYS[key](document, key, node) for key, node in nodes.items()}
     for key, remedy in _REQUIRED.items() if isinstance(root, yaml.MappingNode) else ():
         is_needed = needs_model or key != "model"
-        if is_needed and key not in nodes and (_TOP_LEVEL, key) not in document.misspelt:
+        if is_needed and key not in nodes:
             document.add_issue(None, f"the key {key!r} is missing", "", remedy)
     conflicts = (
         *_find_conflicts(nodes, values),
         *_find_label_conflicts(values),
-        *_find_question_conflicts(values),
-        *_find_cost_conflicts(values),
         *_find_weights_conflicts(values),
     )
     for key, message, value, remedy in conflicts:
@@ -106,8 +110,6 @@ def _find_conflicts(
     if metric == "passes" and not {"contract", "check"} & nodes.keys():
         message = "metric: passes needs a contract or a check"
         yield "metric", message, metric, "add contract: or check: to the task file"
-    if kind and contract and contract.labels and kind != "classify":
-        yield "contract", f"labels cannot be used with kind: {kind}", kind, "write kind: classify"
     if kind == "classify" and contract and (contract.fields or contract.json_schema is not None):
         remedy = "write kind: extract, or labels: instead"
         yield "contract", "fields and json_schema cannot be used with kind: classify", kind, remedy
@@ -143,82 +145,31 @@ def _find_weights_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, st
 
 
 def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Like `_find_conflicts`, for the keys that set the number of labels per row, and their order."""
-    kind, metric, contract, several, scale = (
-        values.get(key) for key in ("kind", "metric", "contract", "several", "scale")
-    )
-    for key in ("several", "scale", "questions") if kind and kind != "classify" else ():
-        if values.get(key):
-            yield key, f"{key} cannot be used with kind: {kind}", str(kind), "write kind: classify"
-    if several and scale:
-        yield "scale", "several and scale cannot be used together", "several: true", "keep one of the two"
-    if several and values.get("handover"):
-        remedy = "leave it out: a list of labels has no reliable probability"
-        yield "handover", "handover cannot be used with several: true", "several: true", remedy
-    if scale and contract and contract.labels and {*contract.labels} != {*scale}:
-        remedy = "leave out labels: under contract"
-        yield (
-            "scale",
-            "scale and the labels under contract: are different",
-            ", ".join(contract.labels),
-            remedy,
-        )
-    if (key := _METRIC_KEYS.get(metric, "")) and not values.get(key):
-        yield (
-            "metric",
-            f"this metric needs the key {key}",
-            str(metric),
-            f"add {key}:, or write metric: accuracy",
-        )
-    if several and metric == "accuracy":
-        yield (
-            "metric",
-            "this metric needs exactly one label per row",
-            "accuracy",
-            "write metric: subset_accuracy",
-        )
-
-
-def _find_question_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Like `_find_conflicts`, for questions."""
-    contract, metric = values.get("contract"), values.get("metric")
-    others = {key: values.get(key) for key in ("several", "scale")}
-    others |= {"contract": contract and contract.labels, "metric": metric not in (None, "question_mean")}
-    remedy = "leave it out; each question has its own labels and metric"
-    for key in (key for key, value in others.items() if value and values.get("questions")):
-        name = "contract.labels" if key == "contract" else key
-        yield key, f"{name} and questions cannot be used together", "", remedy
-
-
-def _find_cost_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Like `_find_conflicts`, for costs."""
-    kind, contract, costs = (values.get(key) for key in ("kind", "contract", "costs"))
-    if costs is None:
-        return
-    if kind and kind != "classify":
-        yield "costs", "costs works only with kind: classify", kind, "leave them out, or write kind: classify"
-    if values.get("several"):
-        yield "costs", "costs cannot be used with several: true", "several: true", "leave them out"
-    if costs.labels and values.get("questions"):
-        message = "costs.labels and questions cannot be used together"
-        remedy = "leave out labels; wrong is the cost of a row with a wrong answer to any question"
-        yield "costs", message, ", ".join(costs.labels), remedy
-    if costs.handover is not None and values.get("handover"):
-        remedy = "keep either handover (maximum share of errors) or costs.handover (minimum expected cost)"
-        yield (
-            "costs",
-            "handover and costs.handover cannot be used together",
-            "handover",
-            remedy,
-        )
-    unknown = sorted(set(costs.labels) - set(contract.labels)) if contract and contract.labels else []
-    if unknown:
-        yield (
-            "costs",
-            "costs.labels has labels that are not under contract:",
-            ", ".join(unknown),
-            "correct them",
-        )
+    """Like `_find_conflicts`, for labels, scores, questions and costs."""
+    kind, metric, contract, scale = (values.get(key) for key in ("kind", "metric", "contract", "scale"))
+    labels, costs = contract.labels if contract else (), values.get("costs") or definition.ErrorCosts()
+    # Keys of the task file and those inside them.
+    inner = {"contract.labels": labels, "costs.labels": costs.labels, "costs.handover": costs.handover}
+    set_values = {**values, **inner, "metric": metric not in (None, "question_mean")}
+    for key in _CLASSIFY_KEYS if kind and kind != "classify" else ():
+        if set_values.get(key):
+            message = f"{key} cannot be used with kind: {kind}"
+            yield key.partition(".")[0], message, str(kind), "write kind: classify, or leave it out"
+    for key, other, remedy in _EXCLUSIVE:
+        if set_values.get(key) and set_values.get(other):
+            yield key.partition(".")[0], f"{key} and {other} cannot be used together", "", remedy
+    if scale and labels and {*labels} != {*scale}:
+        message, remedy = "scale and contract.labels are different", "leave out labels: under contract"
+        yield "scale", message, ", ".join(labels), remedy
+    if (key := _METRIC_KEYS.get(str(metric), "")) and not values.get(key):
+        remedy = f"add {key}:, or write metric: accuracy"
+        yield "metric", f"this metric needs the key {key}", str(metric), remedy
+    if values.get("several") and metric == "accuracy":
+        message, remedy = "this metric needs exactly one label per row", "write metric: subset_accuracy"
+        yield "metric", message, "accuracy", remedy
+    if labels and (unknown := sorted({*costs.labels} - {*labels})):
+        message = "costs.labels has labels that are not under contract:"
+        yield "costs", message, ", ".join(unknown), "correct them"
 
 
 def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:

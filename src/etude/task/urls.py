@@ -39,7 +39,7 @@ def read_endpoint_with(
     values = readers.read_keys(document, key, nodes, {**_ENDPOINT_KEYS, **extra})
     extra_values = {name: values.pop(name) for name in extra if name in values}
     for name in ("endpoint", "model"):
-        if name not in nodes and (key, name) not in document.misspelt:
+        if name not in nodes:
             document.add_issue(node, f"{key} has no {name}", "", f"add {name}: to {key}")
     settings = {name: value for name, value in values.items() if value is not None}
     prices = settings.get("prices")

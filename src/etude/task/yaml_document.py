@@ -34,8 +34,6 @@ class YamlDocument:
     needs_model: bool = True  # whether a missing model is an error
     downloads: bool = False  # whether rows on the Hub are downloaded
     issues: list[tuple[int, Issue]] = field(default_factory=list)  # line and error
-    # (name of a mapping, known key) for unknown keys that are near to a known one, which is then not missing.
-    misspelt: set[tuple[str, str]] = field(default_factory=set)
 
     def add_issue(self, node: yaml.Node | None, message: str, value: str, remedy: str) -> None:
         """Add an error at the node's line; without a node, at the first line."""
@@ -57,10 +55,11 @@ class YamlDocument:
             word = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
             if word not in known:
                 remedy = suggest(word, to_plain(value))
-                # A near known key also counts as present: it should not be reported as missing too.
+                # The value is read as that of a near known key, so that its errors are reported too.
                 if remedy is None:
                     remedy = suggest_instead(word, known)
-                    self.misspelt.add((name, find_nearest(word, known) or ""))
+                    if (nearest := find_nearest(word, known)) is not None:
+                        nodes.setdefault(nearest, value)
                 self.add_issue(key, f"unknown key in {name}", quote_node(key), remedy)
             elif word in first_lines:
                 message = f"the key {word!r} occurs twice, first on line {first_lines[word]}"

@@ -75,7 +75,8 @@ class FieldShape:
     def fit(cls, path: Field, leaves: Sequence[Any], num_answers: int) -> "FieldShape":
         """Reads the shape from what the answers have at `path`; some of the `num_answers` answers may have nothing."""
         absences = Counter("null" if leaf is None else "empty" for leaf in leaves if not _list_texts(leaf))
-        absences["omitted"] += num_answers - len(leaves)
+        # A field that every answer has may be required.
+        absences["omitted" if len(leaves) < num_answers else "empty"] += num_answers - len(leaves)
         items = (item for leaf in leaves for item in (leaf if isinstance(leaf, list) else [leaf]))
         is_literal = not any(isinstance(item, str) and item for item in items)
         is_list = any(isinstance(leaf, list) for leaf in leaves)

@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 from scipy.sparse import csr_array
 
+from etude.base.disk_texts import DiskTexts
 from etude.text import normal_forms, shared_shingles
 
 THRESHOLD = 0.8  # Jaccard similarity from which two texts are near-duplicates
@@ -23,33 +24,41 @@ def find_near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) -> 
     The list has all pairs, k * (k - 1) / 2 for k copies of one text; if only the groups are needed,
     cluster_near_duplicates is cheaper. Raises ValueError for a threshold outside (0, 1].
     """
-    return sorted(chain.from_iterable(_compare(texts.__getitem__, threshold, np.arange(len(texts)))))
+    read = _list_forms(texts).__getitem__
+    return sorted(chain.from_iterable(_compare(read, threshold, np.arange(len(texts)))))
 
 
 def cluster_near_duplicates(
-    texts: Sequence[str], threshold: float = THRESHOLD, alone: bool = True
+    texts: Sequence[str], threshold: float = THRESHOLD, alone: bool = True, are_canonical: bool = False
 ) -> list[tuple[int, ...]]:
     """Group the positions of texts: near-duplicates, and the near-duplicates of these, are in one group.
 
     The groups are those of `cluster_pairs(len(texts), find_near_duplicates(texts))`, but the pairs are not in memory,
     so thousands of texts from one template need little memory. Without `alone`, texts without a near-duplicate are left
-    out.
+    out. `are_canonical` says that the texts are canonical forms.
     """
-    groups = UnionFind(len(texts))
-    for block in _compare(texts.__getitem__, threshold, groups.labels):
+    forms = texts if are_canonical else _list_forms(texts)
+    groups = UnionFind(len(forms))
+    for block in _compare(forms.__getitem__, threshold, groups.labels):
         for first, second, _ in block:
             groups.merge(first, second)
     return groups.all_groups() if alone else groups.merged_groups()
 
 
 def find_near_matches(
-    texts: Sequence[str], others: Sequence[str], threshold: float = THRESHOLD
+    texts: Sequence[str],
+    others: Sequence[str],
+    threshold: float = THRESHOLD,
+    are_canonical: bool = False,
 ) -> list[tuple[int, int, float]]:
     """Find for each of `texts` the most similar near-duplicate among `others`.
 
     Returns `(position in texts, position in others, similarity)`, ordered by position. If several others are equally
-    similar, the first is returned. Texts without a near-duplicate are left out.
+    similar, the first is returned. Texts without a near-duplicate are left out. `are_canonical` says that all texts are
+    canonical forms.
     """
+    if not are_canonical:
+        texts, others = _list_forms(texts), _list_forms(others)
     num = len(texts)
     sides = (np.arange(num + len(others)) >= num).astype(np.int64)
     best: dict[int, tuple[float, int]] = {}
@@ -105,27 +114,30 @@ class UnionFind:
         return sorted([*groups, *((position,) for position in np.flatnonzero(is_single).tolist())])
 
 
+def _list_forms(texts: Iterable[str]) -> Sequence[str]:
+    """List the canonical forms, on disk: each is read several times."""
+    return DiskTexts(map(normal_forms.to_canonical, texts))
+
+
 def _compare(
     read: Callable[[int], str], threshold: float, labels: shared_shingles.Labels
 ) -> Iterator[list[tuple[int, int, float]]]:
-    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a text by its position.
+    """Yield blocks of near-duplicates `(i, j, similarity)`, i < j, each once; `read` returns a canonical form by its
+    position.
 
     There are as many texts as `labels`. Pairs with equal `labels` are left out; labels may change between two blocks.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is a Jaccard similarity above 0 and up to 1, not {threshold}")
 
-    def read_canonical(position: int) -> str:
-        return normal_forms.to_canonical(read(position))
-
     chunk = max(MIN_CHUNK, MIN_CHUNK**2 // max(len(labels), 1))
-    for firsts, seconds in shared_shingles.find_candidate_pairs(read_canonical, threshold, labels):
+    for firsts, seconds in shared_shingles.find_candidate_pairs(read, threshold, labels):
         for begin in range(0, len(firsts), chunk):
             first, second = firsts[begin : begin + chunk], seconds[begin : begin + chunk]
             # Labels may have changed since the candidates were found.
             differs = labels[first] != labels[second]
             first, second = first[differs], second[differs]
-            similarities = _measure_similarity(read_canonical, first, second)
+            similarities = _measure_similarity(read, first, second)
             pairs = zip(first.tolist(), second.tolist(), similarities, strict=True)
             yield [
                 (min(i, j), max(i, j), similarity) for i, j, similarity in pairs if similarity >= threshold

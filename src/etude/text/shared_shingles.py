@@ -9,9 +9,12 @@ characters of the texts in one range of lengths.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+
+from etude.base.progress import report_progress
 
 SHINGLE = 5  # characters in a shingle
 HASH_BITS = 52  # bits of a shingle's hash
@@ -92,15 +95,21 @@ def find_candidate_pairs(
     while edges[-1] <= int(sizes.max(initial=0)):
         edges.append(int(edges[-1] * ratio) + 1)
     ranges = np.searchsorted(np.array(edges), sizes, "right")
-    # Step 3: pairs within each range, and between it and the next.
+    # Step 3: pairs within each range, and between it and the next. Each text is in two of these steps.
+    num_done = 0
     for lower in np.unique(ranges).tolist():
         rows = np.flatnonzero((ranges == lower) | (ranges == lower + 1))
+        report_progress(num_done, 2 * len(labels))
         is_lower = ranges[rows] == lower
         if len(rows) <= FEW_TEXTS or len(rows) * int(sizes[rows].sum()) <= small:
             first, second = _filter_pairs(np.triu_indices(len(rows), 1), rows, is_lower, labels)
             yield rows[first], rows[second]
         else:
-            yield from _build_parts(plain, rows, sizes[rows], threshold).find_pairs(is_lower, labels)
+            parts = _build_parts(plain, rows, sizes[rows], threshold)
+            for share, pairs in parts.find_pairs(is_lower, labels):
+                report_progress(num_done + share * len(rows), 2 * len(labels))
+                yield from pairs
+        num_done += len(rows)
 
 
 def _filter_pairs(pairs: Pairs, rows: Ints, is_lower: Bools, labels: Labels) -> Pairs:
@@ -124,16 +133,24 @@ class _ShingleParts:
     """Texts by parts: 0 for a part that is not looked up, `_FEW` if at most `MAX_SHORT` texts have it, else `_MANY`."""
     threshold: float
 
-    def find_pairs(self, is_lower: Bools, labels: Labels) -> Iterator[Pairs]:
-        """Yield pairs that share enough parts, each once: first those with a part that few texts have."""
+    def find_pairs(self, is_lower: Bools, labels: Labels) -> Iterator[tuple[float, Iterator[Pairs]]]:
+        """Yield for each part the share of the work that is done, and pairs that share enough parts: each pair once,
+        first those with a part that few texts have."""
+        num_parts = self.hashes.shape[1]
         for stage in (_FEW, _MANY):
-            for part in range(self.hashes.shape[1]):
+            for part in range(num_parts):
+                share = (part + (stage == _MANY) * num_parts) / (2 * num_parts)
                 texts = np.flatnonzero(self.stages[:, part] == stage)
                 texts = texts[np.argsort(self.hashes[texts, part], kind="stable")]
                 runs = np.cumsum(np.diff(self.hashes[texts, part], prepend=self.hashes[texts[:1], part]) != 0)
-                for pairs in self._pair_runs(stage, texts, runs, labels):
-                    filtered = _filter_pairs(pairs, self.rows, is_lower, labels)
-                    yield from self._select_sharing(stage, part, *filtered)
+                candidates = (
+                    _filter_pairs(pairs, self.rows, is_lower, labels)
+                    for pairs in self._pair_runs(stage, texts, runs, labels)
+                )
+                yield (
+                    share,
+                    chain.from_iterable(self._select_sharing(stage, part, *pairs) for pairs in candidates),
+                )
 
     def _pair_runs(self, stage: int, texts: Ints, runs: Ints, labels: Labels) -> Iterator[Pairs]:
         """Yield pairs of the texts in one run."""
@@ -189,18 +206,21 @@ def _build_parts(plain: Callable[[int], str], rows: Ints, sizes: Ints, threshold
 
 
 def _pair_long_run(run: Ints, rows: Ints, labels: Labels) -> Iterator[Pairs]:
-    """Yield each text of a run with the texts after it, until all remaining texts have the same label.
+    """Yield the texts of a run, each with the texts after it, until all remaining texts have the same label.
 
-    Texts with rare labels come first, so that a merged cluster is skipped.
+    Texts with rare labels come first, so that a merged cluster is skipped. Ever more texts are paired at once, because
+    the pairs with the first ones merge most clusters.
     """
-    until_sorted = 0
+    until_sorted, num = 0, 1
     while len(run) > 1:
         run_labels = labels[rows[run]]
         if (run_labels == run_labels[0]).all():
             return
-        if not until_sorted:
+        if until_sorted <= 0:
             _, inverse, counts = np.unique(run_labels, return_inverse=True, return_counts=True)
             run = run[np.argsort(counts[inverse], kind="stable")]
             until_sorted = len(run) // 16 + 1
-        yield np.full(len(run) - 1, run[0]), run[1:]
-        run, until_sorted = run[1:], until_sorted - 1
+        first, second = np.triu_indices(num, 1, len(run))
+        yield run[first], run[second]
+        run, until_sorted = run[num:], until_sorted - num
+        num = min(2 * num, MAX_BLOCK // max(len(run), 1) + 1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from etude.errors import Declined, MissingExtraError, ServiceError
+from etude.errors import Declined, InputError, Issue, MissingExtraError, ServiceError, quote_value
 from etude.runs import Run
 from etude.runs.events import (
     EpochEnded,
@@ -23,7 +23,7 @@ from etude.tracking.tools import TOOLS, Tool, Tracker
 from etude.types import Estimate
 
 KEY = "tracked"
-"""Key of run.json: the tracker, and the id and link of the run there."""
+"""Key of run.json: the tracker, its address ("" for this machine), and the id and link of the run there."""
 SETTINGS = ("name", "kind", "model", "command", "seed", "engine", "etude")
 """Keys of run.json that the tracker shows."""
 FILES = ("report.html", "report.md", "verdict.json", "card.md")
@@ -40,9 +40,13 @@ def track_events(tracker: TrackerName | None, on_event: OnEvent, confirm: Confir
 
 
 def attach_file(run: Run, file: Path) -> None:
-    """Add a file to the tracker of a run that was tracked. Raises MissingExtraError, ServiceError."""
-    if tracked := run.info.get(KEY):
-        tracker = _open_run(tracked["tool"], run)
+    """Add a file to the tracker that has a run, unless the tracker's variables now name another address.
+
+    Raises MissingExtraError, ServiceError.
+    """
+    name = run.info.get(KEY, {}).get("tool")
+    if name and _find_tracked(run, name):
+        tracker = _open_run(name, run)
         tracker.save(file.name, file)
         tracker.close(is_complete=True)
 
@@ -71,7 +75,7 @@ class _EventTracker:
     def _open(self, run: Run) -> None:
         tool = TOOLS[self.name]
         address = tool.find_remote()
-        if address and KEY not in run.info:
+        if address and not _find_tracked(run, self.name):
             question = (
                 f"{tool.title} at {address} will get the figures of this run, its trained weights and its report, "
                 "which has texts of your examples. Continue?"
@@ -81,7 +85,8 @@ class _EventTracker:
                     f"Nothing was sent. Leave out `track`, or unset the variables of {tool.title}."
                 )
         self.run, self.tracker = run, _open_run(self.name, run)
-        run.update(**{KEY: {"tool": self.name, "id": self.tracker.id, "link": self.tracker.link}})
+        place = {"tool": self.name, "address": address, "id": self.tracker.id, "link": self.tracker.link}
+        run.update(**{KEY: place})
         self.on_event(NoteEvent(f"Tracked by {tool.title}: {self.tracker.link}"))
 
     def _track(self, tracker: Tracker, run: Run, event: Event) -> None:
@@ -132,18 +137,27 @@ def _list_files(run: Run) -> Iterator[tuple[str, Path]]:
 
 
 def _find_tool(name: str) -> Tool:
+    if name not in TOOLS:
+        remedy = f"write one of: {', '.join(TOOLS)}"
+        raise InputError([Issue("track", "no such tracker", quote_value(name), remedy)])
     tool = TOOLS[name]  # type: ignore[index]
     if find_spec(tool.module) is None:
         raise MissingExtraError(f"The tracker {tool.title}", name)
     return tool
 
 
+def _find_tracked(run: Run, name: str) -> Mapping[str, str]:
+    """Return where a run is in a tracker; nothing if it is in another tracker, or at another address."""
+    place: Mapping[str, str] = run.info.get(KEY, {})
+    is_same = (place.get("tool"), place.get("address", "")) == (name, _find_tool(name).find_remote())
+    return place if is_same else {}
+
+
 def _open_run(name: str, run: Run) -> Tracker:
     tool, info = _find_tool(name), run.info
-    tracked: Mapping[str, str] = info.get(KEY) or {}
     settings = {key: info[key] for key in SETTINGS if info.get(key) is not None}
     try:
-        run_id = tracked["id"] if tracked.get("tool") == name else None
+        run_id = _find_tracked(run, name).get("id")
         return tool.open(run.name.rpartition("-")[0], run.name, run_id, settings)
     except Exception as error:
         raise ServiceError(

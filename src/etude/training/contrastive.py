@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from etude.models.local.encoder import Encoder
-from etude.training import encoder_loop
+from etude.training.encoder_loop import EncoderLoss, EncoderTraining, LoopConfig, TunedEncoder
 
 QuestionPair = tuple[str, int]
 """A question and the position of the passage that answers it."""
@@ -36,9 +36,9 @@ class ContrastiveConfig:
     seed: int = 0
 
     @property
-    def loop(self) -> encoder_loop.LoopConfig:
+    def loop(self) -> LoopConfig:
         """The settings of the training loop."""
-        return encoder_loop.LoopConfig(self.epochs, self.pairs_per_step, self.learning_rate, self.seed)
+        return LoopConfig(self.epochs, self.pairs_per_step, self.learning_rate, self.seed)
 
 
 def tune_encoder(
@@ -49,22 +49,17 @@ def tune_encoder(
     folder: Path,
     score: Callable[[Encoder], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
-) -> encoder_loop.TunedEncoder:
-    """Train `encoder` in place with `train_encoder`, each pair once per epoch. Raises ValueError if there are no
-    pairs."""
+) -> TunedEncoder:
+    """Train `encoder` in place, each pair once per epoch. Raises ValueError if there are no pairs."""
     module = encoder.module
     answers = sorted({passage for _, passage in pairs})
 
-    def begin_epoch() -> encoder_loop.EncoderLoss:
+    def begin_epoch() -> EncoderLoss:
         vectors_PD = torch.from_numpy(encoder.embed([passages[index] for index in answers]))
         return _build_loss(encoder, pairs, passages, config, vectors_PD.to(module.device))
 
-    with encoder_loop.use_training_attention(module):
-        result = encoder_loop.train_encoder(
-            module, len(pairs), begin_epoch, config.loop, folder, lambda: score(encoder), log
-        )
-    encoder.is_tuned = True
-    return result
+    training = EncoderTraining(encoder, module, len(pairs), begin_epoch, config.loop)
+    return training.train(folder, lambda: score(encoder), log)
 
 
 def estimate_contrastive_seconds(
@@ -74,9 +69,8 @@ def estimate_contrastive_seconds(
     # Zero vectors are enough: the time of a step does not depend on which passages are near.
     vectors = torch.zeros(len({index for _, index in pairs}), encoder.module.config.hidden_size)
     loss = _build_loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
-    with encoder_loop.use_training_attention(encoder.module):
-        seconds = encoder_loop.measure_step_seconds(encoder.module, len(pairs), loss, config.loop)
-    return seconds * config.loop.count_steps(len(pairs))
+    training = EncoderTraining(encoder, encoder.module, len(pairs), lambda: loss, config.loop)
+    return training.measure_step_seconds() * config.loop.count_steps(len(pairs))
 
 
 def _build_loss(
@@ -85,7 +79,7 @@ def _build_loss(
     passages: Sequence[str],
     config: ContrastiveConfig,
     vectors_PD: torch.Tensor,
-) -> encoder_loop.EncoderLoss:
+) -> EncoderLoss:
     """Build the cross-entropy of each question's passage among the passages of the step.
 
     `vectors_PD` belong to passages that answer at least one question. The nearest wrong passages are chosen among

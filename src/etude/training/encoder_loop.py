@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import PreTrainedModel
 
 from etude.base.files import atomic_file
+from etude.models.local.encoder import Encoder
 
 STATE = "state.safetensors"
 ATTENTION = "eager"
@@ -61,105 +61,121 @@ class TunedEncoder:
     seconds: float
 
 
-def choose_epochs(num_rows: int, rows_per_step: int, min_steps: int, least: int, most: int) -> int:
-    """Choose the number of epochs, between `least` and `most`, that gives `min_steps` steps."""
-    return min(most, max(least, math.ceil(min_steps / math.ceil(num_rows / rows_per_step))))
+@dataclass(frozen=True)
+class LoopRule:
+    """Chooses the settings for a number of rows: the fewer rows, the more epochs, for at least `min_steps` steps."""
+
+    rows_per_step: int
+    learning_rate: float
+    min_steps: int
+    min_epochs: int
+    max_epochs: int
+
+    def choose_config(self, num_rows: int, seed: int = 0) -> LoopConfig:
+        """Choose the settings; the limits of epochs come before that of steps."""
+        epochs = math.ceil(self.min_steps / math.ceil(num_rows / self.rows_per_step))
+        epochs = min(self.max_epochs, max(self.min_epochs, epochs))
+        return LoopConfig(epochs, self.rows_per_step, self.learning_rate, seed)
 
 
 @contextmanager
-def use_training_attention(module: PreTrainedModel) -> Iterator[None]:
+def _use_training_attention(encoder: Encoder) -> Iterator[None]:
     """Context manager: use the attention that is fastest for training; afterwards the one that is fastest for
     answers."""
-    module.set_attn_implementation(ATTENTION)
+    encoder.module.set_attn_implementation(ATTENTION)
     try:
         yield
     finally:
-        module.set_attn_implementation("sdpa")
+        encoder.module.set_attn_implementation("sdpa")
 
 
-def train_encoder(
-    module: torch.nn.Module,
-    num_rows: int,
-    begin_epoch: BeginEpoch,
-    config: LoopConfig,
-    folder: Path,
-    score: Callable[[], float],
-    log: Callable[[Mapping[str, Any]], None] = lambda entry: None,
-    first_epoch: int = 0,
-    lengths: Sequence[int] = (),
-) -> TunedEncoder:
-    """Train all weights of `module` in place. At the end it has the weights of the first epoch with the best `score`.
+@dataclass(frozen=True, eq=False)
+class EncoderTraining:
+    """All that a training depends on, apart from its folder and how epochs are scored."""
 
-    With `lengths`, the tokens of each row, rows of similar length are batched together. Epochs before `first_epoch`
-    are not chosen (0: the untrained weights may be). `folder` contains the state between epochs. `log` gets a line for
-    each step: step, steps, loss, tokens, seconds. Raises ValueError if there are no rows.
-    """
-    if not num_rows:
-        raise ValueError("there are no rows to train on")
-    started = time.perf_counter()
-    parameters = [parameter.requires_grad_(True) for parameter in module.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
-    state = _EncoderState(module, optimizer, folder / STATE, first_epoch)
-    state.load()
-    if not state.scores:
-        state.add_score(score())
-    steps = math.ceil(num_rows / config.rows_per_step)
-    total = steps * config.epochs
-    rise = max(
-        1, round(WARM_UP * total)
-    )  # steps in which the learning rate rises; after them it falls to zero
-    for epoch in range(len(state.scores), config.epochs + 1):
-        # The order depends only on seed and epoch, so a resumed run gets the same batches.
-        draw = random.Random(f"{config.seed}/{epoch}")
-        order, loss = draw.sample(range(num_rows), num_rows), begin_epoch()
-        if lengths:
-            order.sort(key=lambda row: lengths[row] * draw.uniform(1, LENGTH_NOISE))
-        batches = [
-            order[start : start + config.rows_per_step] for start in range(0, num_rows, config.rows_per_step)
-        ]
-        if lengths:
+    encoder: Encoder
+    module: torch.nn.Module
+    """The weights that are trained: the encoder's, and those of a head if there is one."""
+    num_rows: int
+    begin_epoch: BeginEpoch
+    config: LoopConfig
+    lengths: Sequence[int] = ()
+    """The tokens of each row, to batch rows of similar length together."""
+    first_epoch: int = 0
+    """The first epoch whose weights may be chosen; 0 are the untrained ones."""
+
+    def train(
+        self,
+        folder: Path,
+        score: Callable[[], float],
+        log: Callable[[Mapping[str, Any]], None] = lambda entry: None,
+    ) -> TunedEncoder:
+        """Train in place. At the end the module has the weights of the first epoch with the best `score`.
+
+        `folder` contains the state between epochs. `log` gets a line for each step: step, steps, loss, tokens, seconds.
+        Raises ValueError if there are no rows.
+        """
+        if not self.num_rows:
+            raise ValueError("there are no rows to train on")
+        started, config = time.perf_counter(), self.config
+        parameters = [parameter.requires_grad_(True) for parameter in self.module.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
+        state = _EncoderState(self.module, optimizer, folder / STATE, self.first_epoch)
+        state.load()
+        total = config.count_steps(self.num_rows)
+        # Steps in which the learning rate rises; after them it falls to zero.
+        rise = max(1, round(WARM_UP * total))
+        with _use_training_attention(self.encoder):
+            if not state.scores:
+                state.add_score(score())
+            for epoch in range(len(state.scores), config.epochs + 1):
+                # The order depends only on seed and epoch, so a resumed run gets the same batches.
+                draw = random.Random(f"{config.seed}/{epoch}")
+                batches, loss = self._draw_batches(draw), self.begin_epoch()
+                for step, rows in enumerate(batches, (epoch - 1) * len(batches)):
+                    step_started = time.perf_counter()
+                    for group in optimizer.param_groups:
+                        share = min((step + 1) / rise, (total - step) / max(1, total - rise))
+                        group["lr"] = config.learning_rate * share
+                    value, tokens = loss(rows, draw)
+                    optimizer.zero_grad()
+                    value.backward()  # type: ignore[no-untyped-call]
+                    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+                    optimizer.step()
+                    entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
+                    log({**entry, "seconds": time.perf_counter() - step_started})
+                state.add_score(score())
+        self.module.load_state_dict(state.best_weights)
+        self.module.requires_grad_(False)
+        self.encoder.is_tuned = True
+        return TunedEncoder(tuple(state.scores), state.best, time.perf_counter() - started)
+
+    def _draw_batches(self, draw: random.Random) -> list[list[int]]:
+        order, size = draw.sample(range(self.num_rows), self.num_rows), self.config.rows_per_step
+        if self.lengths:
+            order.sort(key=lambda row: self.lengths[row] * draw.uniform(1, LENGTH_NOISE))
+        batches = [order[start : start + size] for start in range(0, self.num_rows, size)]
+        if self.lengths:
             draw.shuffle(batches)
-        for number, rows in enumerate(batches):
-            step, step_started = (epoch - 1) * steps + number, time.perf_counter()
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * min(
-                    (step + 1) / rise, (total - step) / max(1, total - rise)
-                )
-            value, tokens = loss(rows, draw)
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
-            log({**entry, "seconds": time.perf_counter() - step_started})
-        state.add_score(score())
-    module.load_state_dict(state.best_weights)
-    module.requires_grad_(False)
-    return TunedEncoder(tuple(state.scores), state.best, time.perf_counter() - started)
+        return batches
 
-
-def measure_step_seconds(
-    module: torch.nn.Module,
-    num_rows: int,
-    loss: EncoderLoss,
-    config: LoopConfig,
-    lengths: Sequence[int] = (),
-) -> float:
-    """Measure the seconds of a step, the faster of two. With `lengths`, the timed rows have about the mean length. The
-    weights do not change."""
-    mean = sum(lengths) / max(1, len(lengths))
-    usual_rows = sorted(range(len(lengths)), key=lambda row: abs(lengths[row] - mean))[: config.rows_per_step]
-    module.requires_grad_(True)
-    seconds = []
-    for attempt in range(2):
-        draw = random.Random(f"{config.seed}/{attempt}")
-        started = time.perf_counter()
-        rows = usual_rows or draw.sample(range(num_rows), min(num_rows, config.rows_per_step))
-        loss(rows, draw)[0].backward()  # type: ignore[no-untyped-call]
-        seconds.append(time.perf_counter() - started)
-    module.requires_grad_(False).zero_grad()
-    # The optimizer is not timed; it adds a tenth.
-    return 1.1 * min(seconds)
+    def measure_step_seconds(self) -> float:
+        """Measure the seconds of a step, the faster of two; with `lengths`, of rows of about the mean length. The
+        weights do not change."""
+        mean, size = sum(self.lengths) / max(1, len(self.lengths)), self.config.rows_per_step
+        usual_rows = sorted(range(len(self.lengths)), key=lambda row: abs(self.lengths[row] - mean))[:size]
+        self.module.requires_grad_(True)
+        loss, seconds = self.begin_epoch(), []
+        with _use_training_attention(self.encoder):
+            for attempt in range(2):
+                draw = random.Random(f"{self.config.seed}/{attempt}")
+                started = time.perf_counter()
+                rows = usual_rows or draw.sample(range(self.num_rows), min(self.num_rows, size))
+                loss(rows, draw)[0].backward()  # type: ignore[no-untyped-call]
+                seconds.append(time.perf_counter() - started)
+        self.module.requires_grad_(False).zero_grad()
+        # The optimizer is not timed; it adds a tenth.
+        return 1.1 * min(seconds)
 
 
 class _EncoderState:

@@ -11,13 +11,11 @@ import torch
 
 from etude.models.local.tagger import Tagger, Window
 from etude.text.answer_spans import Values, align
-from etude.training import encoder_loop
+from etude.training.encoder_loop import EncoderTraining, LoopRule, TunedEncoder
 
 # Chosen on held-out rows of the train files of snips_intents and ncbi_disease. Value F1 on ncbi_disease after training
 # on 240 rows: 64.0; with a rate of 5e-4 59.5; with 3e-4 and 10 epochs 60.1; with 16 rows per step and 1e-4 57.8.
-ROWS_PER_STEP = 8
-LEARNING_RATE = 2e-4
-MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS = 180, 3, 10
+RULE = LoopRule(8, 2e-4, min_steps=180, min_epochs=3, max_epochs=10)
 
 
 class TaggerModule(torch.nn.Module):
@@ -31,6 +29,19 @@ class TaggerModule(torch.nn.Module):
         self.tagger, self.body = tagger, tagger.encoder.module
         self.weight, self.bias = map(torch.nn.Parameter, (tagger.weight, tagger.bias))
         tagger.weight, tagger.bias = self.weight, self.bias
+
+    def prepare_training(self, seed: int = 0) -> EncoderTraining:
+        """Prepares the training of all weights on all rows."""
+        num_rows = len(self.rows)
+        return EncoderTraining(
+            self.tagger.encoder,
+            self,
+            num_rows,
+            lambda: self.compute_loss,
+            RULE.choose_config(num_rows, seed),
+            self.lengths,
+            first_epoch=1,
+        )
 
     def compute_loss(self, numbers: Sequence[int], draw: random.Random) -> tuple[torch.Tensor, int]:
         """Computes the mean cross-entropy of the tags of all words of some rows, and counts their tokens."""
@@ -60,12 +71,6 @@ def build_rows(
     return rows
 
 
-def choose_loop_config(num_rows: int, seed: int) -> encoder_loop.LoopConfig:
-    """Chooses settings for `num_rows` rows: the fewer rows, the more epochs, for some hundred steps."""
-    epochs = encoder_loop.choose_epochs(num_rows, ROWS_PER_STEP, MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS)
-    return encoder_loop.LoopConfig(epochs, ROWS_PER_STEP, LEARNING_RATE, seed)
-
-
 def train_tagger(
     tagger: Tagger,
     texts: Sequence[str],
@@ -74,35 +79,16 @@ def train_tagger(
     folder: Path,
     score: Callable[[Tagger], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
-) -> encoder_loop.TunedEncoder:
+) -> TunedEncoder:
     """Trains `tagger` in place. At the end it has the weights of the epoch with the best `score`. A killed run resumes
     from `folder`."""
-    module = TaggerModule(tagger, texts, answers)
-    with encoder_loop.use_training_attention(module.body):
-        result = encoder_loop.train_encoder(
-            module,
-            len(module.rows),
-            lambda: module.compute_loss,
-            choose_loop_config(len(module.rows), seed),
-            folder,
-            lambda: score(tagger),
-            log,
-            first_epoch=1,
-            lengths=module.lengths,
-        )
-    tagger.encoder.is_tuned = True
-    return result
+    training = TaggerModule(tagger, texts, answers).prepare_training(seed)
+    return training.train(folder, lambda: score(tagger), log)
 
 
 def measure_tagger_step(
     tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]
 ) -> tuple[float, float]:
     """Measure the seconds of a step of `train_tagger`, and count the windows per text. The weights do not change."""
-    module = TaggerModule(tagger, texts, answers)
-    num_rows = len(module.rows)
-    config = choose_loop_config(num_rows, 0)
-    with encoder_loop.use_training_attention(module.body):
-        seconds = encoder_loop.measure_step_seconds(
-            module, num_rows, module.compute_loss, config, module.lengths
-        )
-    return seconds, num_rows / len(texts)
+    training = TaggerModule(tagger, texts, answers).prepare_training()
+    return training.measure_step_seconds(), training.num_rows / len(texts)

@@ -191,9 +191,9 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
     tuned = train_student(task, student, rows, split.dev, context, prepare_run)
     scoped = tuned
     if task.limits:
-        from etude.limits.fit import fit_scope
+        from etude.limits.fit import fit_task_scope
 
-        scope, notes = fit_scope(task.limits, split.train.examples, split.dev.examples, task.seed)
+        scope, notes = fit_task_scope(task, split)
         scoped, context.notes = replace(tuned, scope=scope), [*context.notes, *notes]
     scoped.save(run.method_folder(NAME) / "assistant")
     prompt = models.get(student.model).render_text(student.build_messages(split.dev[0].input))

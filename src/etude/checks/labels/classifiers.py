@@ -25,19 +25,14 @@ LogProbabilities = NDArray[np.float32]  # classifiers by rows by labels
 
 
 def predict_labels(
-    texts: Sequence[str],
-    gold: Ints,
-    first_copies: Ints,
-    matrix: Any = None,
-    workers: Workers = THIS_PROCESS,
-    step: int = 1,
+    matrix: Any, gold: Ints, first_copies: Ints, workers: Workers = THIS_PROCESS, step: int = 1
 ) -> LogProbabilities:
     """Predict each row's label by classifiers trained on the other folds; copies of a text are in one fold.
 
-    `gold` numbers the labels from 0, each with at least `FOLDS` rows; `first_copies` gives for each text the position
-    of the first text that is the same. Each fold is a part for the workers. One in `step` rows is trained on.
+    `matrix` is that of `compute_tf_idf`. `gold` numbers the labels from 0, each with at least `FOLDS` rows;
+    `first_copies` gives for each text the position of the first text that is the same. Each fold is a part for the
+    workers. One in `step` rows is trained on.
     """
-    matrix = compute_tf_idf(texts) if matrix is None else matrix
     result = np.full((2, len(gold), int(gold.max()) + 1), -30, dtype=np.float32)
     folds = [
         (train[::step], test)

@@ -72,10 +72,14 @@ Ints = NDArray[np.int64]
 
 
 @finds(
-    FindingKind("wrong_label", "warning", "labels that look wrong, ranked"), tasks=LABELS, by_question=True
+    FindingKind("wrong_label", "warning", "labels that look wrong, ranked"),
+    FindingKind("hidden_wrong_label", "note", "how many labels may be wrong if none looks so"),
+    tasks=LABELS,
+    by_question=True,
 )
 def check_wrong_labels(material: Material) -> Iterator[Finding]:
-    """Find rows whose label looks wrong; rows of a contradiction are not reported a second time."""
+    """Find rows whose label looks wrong; rows of a contradiction are not reported a second time. If there are none and
+    the texts say enough about labels, tell how many may be wrong nevertheless."""
     if material.task.several:
         yield from check_wrong_lists(material)
         return
@@ -100,6 +104,16 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
         details = f"{bounds}. {_describe_pairs(names, gold, suggested, wrong)}"
         subjects = [names[suggested[index]] for index in wrong]
         yield _report_rows(material, len(rows), [rows[index] for index in wrong], "label", subjects, details)
+    elif share.is_informed and not len(ranked):
+        yield material.finding(
+            "hidden_wrong_label",
+            "note",
+            [],
+            f"No label stands out as wrong, but up to {share.high:.1%} of all labels may be: predictions from the "
+            "texts disagree with about as many, and cannot tell wrong labels from hard texts.",
+            "Read a sample of the rows if so many wrong labels would matter.",
+            numbers={"rows": 0, "of": len(rows), "low": share.low, "high": share.high},
+        )
 
 
 def _sample_rows(material: Material) -> list[int]:
@@ -119,7 +133,7 @@ def _report_rows(
         "warning",
         rows,
         f"{format_rows('have', len(rows), num_judged)} a {noun} that looks wrong{sampled}. The most suspicious rows "
-        f"come first, each with the {noun.partition(' ')[0]} that its text suggests. {details}",
+        f"come first, each with the {noun.partition(' ')[0]} that its text suggests instead of its own. {details}",
         WORKLIST_REMEDY,
         subjects=[redact_label(subject) for subject in subjects],
         excerpts=material.show_rows(rows[:10]),
@@ -179,6 +193,8 @@ class WrongShare(NamedTuple):
     """From the most confident predictions that disagree with their label, minus the classifiers' own mistakes."""
     high: float
     """From all predictions that disagree, because people also mislabel texts on which classifiers are uncertain."""
+    is_informed: bool
+    """Whether labels can mostly be predicted from texts; otherwise wrong labels agree with predictions too often."""
 
 
 def find_wrong_labels(
@@ -203,7 +219,7 @@ def find_wrong_labels(
     copies = np.array([first.setdefault(to_canonical(text), row) for row, text in enumerate(texts)])
 
     def predict(step: int) -> Floats:
-        logs = predict_labels(texts, gold, copies, matrix, workers, step)
+        logs = predict_labels(matrix, gold, copies, workers, step)
         return np.asarray(np.maximum(logs, MIN_LOG_PROBABILITY).mean(axis=0))
 
     probabilities = softmax(predict(1), axis=1) + SMOOTHING
@@ -218,7 +234,8 @@ def find_wrong_labels(
         order = np.arange(len(rows))
         falling = IsotonicRegression(increasing=False).fit(order, suspicion[rows]).predict(order)
         reported = max(reported, rows[falling >= MIN_WRONG], key=len)
-    if not has_scores and cohen_kappa_score(likeliest, gold) >= MIN_LEARNABLE and len(ranked) > len(reported):
+    is_informed = bool(cohen_kappa_score(likeliest, gold) >= MIN_LEARNABLE)
+    if not has_scores and is_informed and len(ranked) > len(reported):
         rank = _rank_sureness(probabilities, likeliest)
         says_enough = IsotonicRegression().fit(rank, ~disagrees).predict(rank) >= MIN_AGREED
         gains = ((predict(2).argmax(axis=1) != gold).astype(float) - disagrees) * says_enough
@@ -227,7 +244,8 @@ def find_wrong_labels(
         low = max(low, remaining)
         ranked = ranked[says_enough[ranked]]
         reported = max(reported, ranked[: int(remaining * len(gold))], key=len)
-    return reported, likeliest, WrongShare(low, wilson(int(disagrees.sum()), len(gold))[1])
+    high = wilson(int(disagrees.sum()), len(gold))[1]
+    return reported, likeliest, WrongShare(low, high, is_informed)
 
 
 def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: Ints) -> tuple[Floats, float]:

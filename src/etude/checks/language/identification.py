@@ -7,7 +7,7 @@ language, or is not identified.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -43,24 +43,17 @@ def identify_language(text: str) -> str | None:
     return _classify(beginning, MIN_PROBABILITY) if count_words(beginning) >= MIN_WORDS else None
 
 
-def find_main_language(languages: Sequence[str | None], texts: Sequence[str] = ()) -> str | None:
-    """Return the main language: the one of nearly all texts whose language is known.
-
-    If there is no such language, the languages of `texts` are guessed. Returns None if no language is that frequent.
-    """
-    return _find_usual(languages) or (_find_usual(guess_languages(texts, languages)) if texts else None)
+def guess_language(text: str, identified: str | None) -> str | None:
+    """Return the identified language of a text, or a guess if the text is too short to identify it."""
+    return identified or _classify(text[:MAX_CHARS], MIN_GUESS)
 
 
-def _find_usual(languages: Iterable[str | None]) -> str | None:
+def find_main_language(languages: Iterable[str | None]) -> str | None:
+    """Return the main language: the one of nearly all texts whose language is known. None if no language is that
+    frequent."""
     counts = Counter(language for language in languages if language)
     main, number = counts.most_common(1)[0] if counts else ("", 0)
     return main if counts.total() >= MIN_TEXTS and number >= MAIN_SHARE * counts.total() else None
-
-
-def guess_languages(texts: Sequence[str], languages: Sequence[str | None]) -> Iterator[str | None]:
-    """Yield the identified language of each text, or a guess if the text is too short to identify it."""
-    for text, language in zip(texts, languages, strict=True):
-        yield language or _classify(text[:MAX_CHARS], MIN_GUESS)
 
 
 def _classify(text: str, min_probability: float) -> str | None:

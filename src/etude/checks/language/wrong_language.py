@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from etude.base import formatting, word_lists
 from etude.checks.kinds import FREE, FindingKind, finds
@@ -27,33 +27,34 @@ _SENTENCE = re.compile(r"[\n.!?:;。！？：；]+")
 @finds(FindingKind("language", "warning", "inputs and free-text answers in a different language from most"))
 def check_language(material: Material) -> Iterator[Finding]:
     """Find inputs, and free answers, in a language that is rare in the set."""
-    yield from _check_column(material, "input", material.inputs, material.input_languages)
+    yield from _check_column(material, "input")
     if material.is_free_text:
-        yield from _check_column(material, "output", material.outputs, material.output_languages)
+        yield from _check_column(material, "output")
 
 
-def _check_column(
-    material: Material, column: Column, texts: Sequence[str], languages: Sequence[str | None]
-) -> Iterator[Finding]:
-    main = find_main_language(languages, texts)
+def _check_column(material: Material, column: Column) -> Iterator[Finding]:
+    is_input = column == "input"
+    texts = material.inputs if is_input else material.outputs
+    languages = material.input_languages if is_input else material.output_languages
+    main = languages.main
     others = {
         row: language
-        for row, language in enumerate(languages)
+        for row, language in enumerate(languages.identified)
         if main and language and language != main and _is_sentence(texts[row], language)
     }
-    num_main = list(identification.guess_languages(texts, languages)).count(main) if others else 0
+    num_main = languages.guessed.count(main) if others else 0
     if len(others) > (1 - identification.MAIN_SHARE) * (len(others) + num_main):
         return  # too many to be exceptions
     others = {row: language for row, language in others.items() if _asks_no_language(material, row)}
     if not others:
         return
     listed = formatting.list_most_frequent(Counter(others.values()), MAX_NAMES)
-    show = material.show_input if column == "input" else material.show_output
+    show = material.show_input if is_input else material.show_output
     yield material.finding(
         "language",
         "warning",
         list(others),
-        f"{format_rows('have', len(others), len(texts))} an {'input' if column == 'input' else 'answer'} in a "
+        f"{format_rows('have', len(others), len(texts))} an {'input' if is_input else 'answer'} in a "
         f"different language from most, which are in {main}: {listed}.",
         "Translate or delete these rows, unless requests in that language are expected.",
         excerpts=(show(row) for row in others),
@@ -99,7 +100,7 @@ def check_answer_language(material: Material) -> Iterator[Finding]:
     different = {row: pair for row, pair in pairs.items() if pair[0] != pair[1]}
     if len(pairs) < MIN_TEXTS or len(different) > (1 - SAME_SHARE) * len(pairs):
         return
-    identified = [language for language in material.output_languages if language]
+    identified = [language for language in material.output_languages.identified if language]
     is_mixed = len(identified) >= MIN_TEXTS and find_main_language(identified) is None
     if not is_mixed and find_main_language([of_answer for _, of_answer in pairs.values()]) is not None:
         return

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from etude import __version__
-from etude.checks.output.terminal import group_by_row, quote_excerpt, summarize
+from etude.checks.output.terminal import group_by_row, quote_row, summarize
 from etude.checks.registry import Findings
 from etude.errors import parse_location
 from etude.task.questions import join_answers, split_answers
@@ -84,10 +84,7 @@ def to_sarif(findings: Findings) -> str:
 
 
 def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, Any]]:
-    excerpts = {
-        row[0].location: " -> ".join(quote_excerpt(excerpt, MAX_CHARS // len(row)) for excerpt in row)
-        for row in group_by_row(finding.excerpts)
-    }
+    excerpts = {row[0].location: quote_row(row, MAX_CHARS) for row in group_by_row(finding.excerpts)}
     pairs = list(islice(zip_longest(finding.locations, finding.subjects), MAX_RESULTS))
     uris: dict[str, str] = {}
     for location, subject in pairs or [(findings.file, None)]:

@@ -78,8 +78,8 @@ def _format_finding(finding: Finding, width: int) -> Iterator[str]:
     if finding.locations:
         yield from _wrap(format_locations(finding.locations, finding.subjects), width)
     for row in list(group_by_row(finding.excerpts))[:MAX_ROWS]:
-        max_chars = max((width - 12 - len(row[0].location)) // len(row), 30)
-        yield f"    {row[0].location}  " + " -> ".join(quote_excerpt(excerpt, max_chars) for excerpt in row)
+        max_chars = max(width - 12 - len(row[0].location), 60)
+        yield f"    {row[0].location}  {quote_row(row, max_chars)}"
     yield from _wrap(f"-> {finding.remedy}", width)
     if finding.fix:
         yield from _wrap(f"--fix {finding.fix}.", width)
@@ -109,7 +109,17 @@ def group_by_row(excerpts: Sequence[Excerpt]) -> Iterator[tuple[Excerpt, ...]]:
         yield tuple(group)
 
 
-def quote_excerpt(excerpt: Excerpt, max_chars: int) -> str:
+def quote_row(row: Sequence[Excerpt], max_chars: int) -> str:
+    """Quote the excerpts of a row in about `max_chars` characters, named if there are two: `input "..."; answer
+    "..."`."""
+    if len(row) == 1:
+        return _quote_excerpt(row[0], max_chars)
+    names = {"input": "input", "output": "answer"}
+    max_each = max_chars // len(row) - len("; answer ")
+    return "; ".join(f"{names[excerpt.column]} {_quote_excerpt(excerpt, max_each)}" for excerpt in row)
+
+
+def _quote_excerpt(excerpt: Excerpt, max_chars: int) -> str:
     """Quote the text around the first span, on one line of at most `max_chars` characters."""
     begin = max(excerpt.spans[0][0] - max_chars // 2, 0) if excerpt.spans else 0
     text = excerpt.text[begin : begin + max_chars]

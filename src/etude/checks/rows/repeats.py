@@ -14,7 +14,9 @@ import numpy as np
 from etude.base.formatting import format_count
 from etude.checks.kinds import TEXTS, FindingKind, finds
 from etude.checks.material import Hashes, Material, format_rows, format_share, group_equal, hash_texts
-from etude.text import lexicon, near_duplicates, normal_forms
+from etude.text import lexicon
+from etude.text.near_duplicates import find_near_matches
+from etude.text.normal_forms import to_canonical
 from etude.types import Finding
 
 NEAR_SHARE = 0.01  # share of the rows from which near-duplicates are reported
@@ -159,9 +161,7 @@ def check_near_contradictions(material: Material) -> Iterator[Finding]:
     contradictory = find_contradictory_rows(material)
     groups = [
         group
-        for group in group_equal(
-            hash_texts(_remove_small_words(normal_forms.to_canonical(text)) for text in material.inputs)
-        )
+        for group in group_equal(hash_texts(map(_remove_small_words, material.canonical_inputs)))
         if not contradictory.issuperset(group)
         and _differs_across_inputs(inputs[group].tolist(), answers[group].tolist())
     ]
@@ -189,10 +189,10 @@ def _differs_across_inputs(inputs: Sequence[int], answers: Sequence[int]) -> boo
     return len(set(map(frozenset, answers_of.values()))) > 1
 
 
-def _remove_small_words(text: str) -> str:
-    """Remove the words that carry little meaning; a text with fewer than three other words is not changed."""
-    words = [word for word in text.split() if word not in lexicon.SMALL_WORDS]
-    return " ".join(words) if len(words) > 2 else text
+def _remove_small_words(form: str) -> str:
+    """Remove the words that carry little meaning; a form with fewer than three other words is not changed."""
+    words = [word for word in form.split() if word not in lexicon.SMALL_WORDS]
+    return " ".join(words) if len(words) > 2 else form
 
 
 @finds(FindingKind("near_duplicate", "note", "inputs that are almost equal to another input"))
@@ -225,14 +225,12 @@ def check_test_overlap(material: Material) -> Iterator[Finding]:
     """Find examples whose input, or a near-duplicate of it, is in the test."""
     if material.test is None:
         return
-    test_inputs = [row.text for row in material.test]
-    num_same = int(
-        np.isin(hash_texts(map(normal_forms.to_canonical, test_inputs)), material.input_hashes).sum()
-    )
-    num_near = len(near_duplicates.find_near_matches(test_inputs, material.inputs))
+    inputs, test_inputs = material.canonical_inputs, [to_canonical(row.text) for row in material.test]
+    num_same = int(np.isin(hash_texts(test_inputs), material.input_hashes).sum())
+    num_near = len(find_near_matches(test_inputs, inputs, are_canonical=True))
     if not num_near:
         return
-    matches = near_duplicates.find_near_matches(material.inputs, test_inputs)
+    matches = find_near_matches(inputs, test_inputs, are_canonical=True)
     rows = [row for row, _, _ in matches]
     yield material.finding(
         "test_overlap",

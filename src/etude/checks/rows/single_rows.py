@@ -272,10 +272,11 @@ def _find_rows(
     rows: list[int] = []
     excerpts: list[Excerpt] = []
     find = partial(_find_spans, find_in_input=find_in_input, find_in_answer=find_in_answer or find_in_input)
-    for row, (in_input, in_answer) in enumerate(material.map_rows(find, material.inputs, material.outputs)):
-        if in_input or in_answer:
+    for row, spans in enumerate(material.map_rows(find, material.inputs, material.outputs)):
+        if spans:
             rows.append(row)
             if len(excerpts) < MAX_EXCERPTS:
+                in_input, in_answer = spans
                 show = material.show_output if in_answer else material.show_input
                 excerpts.append(show(row, sorted(in_answer or in_input)))
     return rows, excerpts
@@ -283,8 +284,10 @@ def _find_rows(
 
 def _find_spans(
     source: str, answer: str, find_in_input: SpanFinder, find_in_answer: SpanFinder
-) -> tuple[list[CharSpan], list[CharSpan]]:
-    return find_in_input(source), find_in_answer(answer)
+) -> tuple[list[CharSpan], list[CharSpan]] | None:
+    """Return the spans in the input and in the answer; None if there are none, which is smaller to send."""
+    spans = find_in_input(source), find_in_answer(answer)
+    return spans if any(spans) else None
 
 
 def _most_frequent_span(excerpts: Sequence[Excerpt]) -> str:

@@ -9,12 +9,11 @@ from etude.base.formatting import format_count
 from etude.checks.excerpts import redact, redact_label
 from etude.checks.kinds import LEFT_OUT_KINDS, FindingKind, finds
 from etude.checks.material import Material
+from etude.data.dataset import select_refused
 from etude.data.formats.turns import mask_turn_numbers
 from etude.data.spool import Examples
 from etude.errors import Issue, parse_location
-from etude.types import Finding, Severity
-
-_SEVERITY: dict[str, Severity] = {"contract": "warning"}  # of kinds that are not errors
+from etude.types import Finding
 
 
 @finds(
@@ -24,7 +23,7 @@ _SEVERITY: dict[str, Severity] = {"contract": "warning"}  # of kinds that are no
     FindingKind("empty_turn", "error", "empty turns of a chat"),
     FindingKind("label", "error", "labels that the contract does not list, or answers that are not labels"),
     FindingKind("instructions", "error", "a system message that conflicts with the instructions"),
-    FindingKind("contract", "warning", "answers that break the contract"),
+    FindingKind("contract", "error, warning", "answers that break the contract; over 5% are an error"),
     FindingKind("too_few", "error", "fewer rows than a comparison needs"),
     FindingKind("empty", "error", "rows and answers without content, such as `n/a` or `#REF!`"),
     FindingKind("repeated_input", "error", "copies of an earlier row; an error if they also have its id"),
@@ -39,7 +38,9 @@ def check_unreadable(material: Material) -> Iterator[Finding]:
     num_own = _count_rows(material.rows, material.issues)
     num_test = _count_rows(test, material.test_issues)
     groups: defaultdict[tuple[str, str], list[Issue]] = defaultdict(list)
-    for issue in (*material.issues, *_locate_test_issues(material)):
+    test_issues = tuple(_locate_test_issues(material))
+    refused = {*select_refused(material.issues, len(material.rows)), *select_refused(test_issues, len(test))}
+    for issue in (*material.issues, *test_issues):
         groups[issue.kind, mask_turn_numbers(issue.message)].append(issue)
     for (kind, text), issues in groups.items():
         is_own = not own_issues.isdisjoint(issues)
@@ -51,7 +52,7 @@ def check_unreadable(material: Material) -> Iterator[Finding]:
             value = f"the first: {value}" if value else ""
         yield Finding(
             kind=kind,
-            severity=_SEVERITY.get(kind, "error"),
+            severity="warning" if refused.isdisjoint(issues) else "error",
             rows=tuple(ids[location] for location in locations if location in ids),
             message=f"{_capitalise(message)}{f' ({value})' if value else ''}.",
             remedy=f"{_capitalise(redact_label(issues[0].remedy))}.",

@@ -239,7 +239,7 @@ def _find_doubtful(material: Material, text: str, blocking: Sequence[Span]) -> l
     if ENGLISH_KINDS.isdisjoint(span.kind for span in spans):
         return spans
     # A short text is assumed to be in the language of the answers or, if these are labels, of the inputs.
-    language = identify_language(text) or material.main_output_language or material.main_input_language
+    language = identify_language(text) or material.output_languages.main or material.input_languages.main
     if language in (None, "English"):
         return spans
     return [span for span in spans if span.kind not in ENGLISH_KINDS or span.rule == TITLED]

@@ -44,13 +44,6 @@ def format_tools(tools: Any) -> str:
     return "\n".join(map(_dump, functions)).join(_OFFER)
 
 
-def add_tools(turns: Sequence[Message], tools: str, instructions: str) -> tuple[Message, ...]:
-    """The turns, with the available functions above the first one unless the instructions already contain them."""
-    if not tools or tools in instructions or not turns:
-        return tuple(turns)
-    return (replace(turns[0], content=f"{tools}\n\n{turns[0].content}"), *turns[1:])
-
-
 def append_tools(instructions: str, tools: str) -> str:
     """Instructions with the available functions below them."""
     return "\n\n".join(filter(None, (instructions.strip() if tools else instructions, tools)))

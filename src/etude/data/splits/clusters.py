@@ -56,8 +56,8 @@ def build_clusters(dataset: Dataset, rows: Sequence[int], kind: Kind, seed: int)
     """Clusters of the rows: groups united with near-duplicates, which include identical inputs."""
     examples = [dataset[row] for row in rows]
     # A star of links for each cluster is enough to unite its rows.
-    duplicates = near_duplicates.cluster_near_duplicates([example.text for example in examples])
-    links = [(members[0], member) for members in duplicates for member in members[1:]]
+    split_rows = dataset if len(rows) == len(dataset) else Dataset(tuple(examples))
+    links = [(members[0], member) for members in split_rows.near_duplicates for member in members[1:]]
     first_of_group: dict[str, int] = {}
     for position, example in enumerate(examples):
         if example.group is not None:

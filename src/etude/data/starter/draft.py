@@ -63,6 +63,10 @@ class TaskDraft:
         return tuple(self.rows.examples)
 
     @cached_property
+    def _dataset(self) -> dataset.Dataset:
+        return dataset.Dataset(self.examples)
+
+    @cached_property
     def readable(self) -> tuple[Example, ...]:
         """The rows outside the test, whose answers may be read; all rows if there are too few to split."""
         return self._list_outside_test(self._split_by_labels if self._has_labels else self._split)
@@ -91,7 +95,7 @@ class TaskDraft:
         """Split the rows as a comparison does; if it would refuse them, return the sizes."""
         minimum = dataset.COMPARE_MIN._replace(test=0 if self.test else dataset.MIN_TEST_ROWS)
         try:
-            return splits.split(dataset.Dataset(self.examples), kind, SEED, minimum=minimum)
+            return splits.split(self._dataset, kind, SEED, minimum=minimum)
         except InputError as error:
             return error.issues[0].value
 
@@ -104,6 +108,12 @@ class TaskDraft:
     def outputs(self) -> list[str]:
         """The answers that may be read."""
         return [example.output for example in self.readable]
+
+    @cached_property
+    def train_outputs(self) -> list[str]:
+        """The answers by which a comparison chooses the metric: those of its training rows, if rows can be split."""
+        sides = self._split_by_labels if self._has_labels else self._split
+        return self.outputs if isinstance(sides, str) else [row.output for row in sides.train]
 
     @cached_property
     def kind(self) -> tuple[Kind, str]:
@@ -200,7 +210,7 @@ class TaskDraft:
     @cached_property
     def repeats_answers(self) -> bool:
         """Whether nearly all answers occur more than once."""
-        return self.kind[0] == "answer" and are_repeated(self.outputs)
+        return self.kind[0] == "answer" and are_repeated(self.train_outputs)
 
     @cached_property
     def repeated_answer(self) -> tuple[str, int]:

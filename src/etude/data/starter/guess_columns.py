@@ -90,8 +90,9 @@ class _ColumnProfile:
 
     @property
     def is_text(self) -> bool:
-        """Whether nearly all rows have a text of several words, mostly different ones."""
-        return self.is_full and self.mean_words >= 3 and len(self.counts) > 0.3 * len(self.values)
+        """Whether nearly all rows have a text of several words, mostly different ones unless the name states a side."""
+        is_varied = self.side is not None or len(self.counts) > 0.3 * len(self.values)
+        return self.is_full and self.mean_words >= 3 and is_varied
 
     @property
     def has_value_as_name(self) -> bool:
@@ -113,7 +114,7 @@ class _ColumnProfile:
     def is_label(self) -> bool:
         """Whether nearly all rows have a short value that repeats."""
         repeats = 2 <= len(self.counts) <= len(self.values) / 4
-        is_excluded = _SPLIT_NAME.fullmatch(self.name) or self.has_group_name
+        is_excluded = _SPLIT_NAME.fullmatch(self.name) or (self.has_group_name and not is_binary(self.counts))
         return repeats and not is_excluded and self.mean_words <= 4 and self.is_full
 
     @property
@@ -207,6 +208,10 @@ def guess_roles(path: Path, cells: RawCells) -> ColumnRoles:
         reasons["group"] = f"its name, and {num_groups:,} values in {num_rows:,} rows"
     if not source.tags and tags:
         source, reasons["tags"] = replace(source, tags=tags), "their few, repeated values"
+        if names := [column.name for column in free if column.name in tags and column.has_answer_form]:
+            reasons["tags"] += (
+                f". To predict {' or '.join(names)}, write another task file with output: {names[0]}"
+            )
     if answers:
         questions = tuple(TaskQuestion(name, column=name) for name in answers)
         source, reasons["questions"] = replace(source, output=None, questions=questions), source.output or ""

@@ -14,7 +14,8 @@ MIN_LISTS = 0.1  # share of rows that must have more than one label
 MAX_COPIED = 0.5  # largest share of labels that occur in their text; more would be values of an extraction
 MAX_SCORES = 11  # most scores of a scale, such as 0 to 10
 SCORE_NAMES = re.compile(
-    r"scor|rating|stars?|grade|level|rank|severity|priority|quality|likert", re.IGNORECASE
+    r"scor|rating|stars?|grade|level|rank|severity|priority|quality|likert|urgen|importan|satisf|difficult|risk",
+    re.IGNORECASE,
 )
 
 

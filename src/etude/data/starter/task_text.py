@@ -226,7 +226,7 @@ def _choose_metric(draft: TaskDraft) -> str:
     if draft.scale or draft.labels_of_lists:
         return "kappa" if draft.scale else "sample_f1"
     if draft.kind[0] == "classify":
-        counts = Counter(draft.outputs).values()
+        counts = Counter(draft.train_outputs).values()
         # The same rule by which the metric is chosen if `metric:` is not set.
         return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
     if draft.kind[0] == "extract":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +16,7 @@ from etude.models.weights import find_weights
 from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
-    from etude.training.encoder_loop import LoopConfig
+    from etude.training.encoder_loop import LoopRule
 
 RECORD = "trained.json"
 
@@ -25,8 +25,7 @@ RECORD = "trained.json"
 class EncoderSpeed:
     """What a training's time depends on."""
 
-    choose_loop_config: Callable[[int, int], LoopConfig]
-    """(rows, seed) -> settings: fewer rows are trained for more epochs."""
+    rule: LoopRule
     head_seconds: float
     """Seconds per row of fitting the head from which training starts."""
     step_seconds: float
@@ -38,7 +37,7 @@ class EncoderSpeed:
     def count_seconds(self, num_rows: int, num_dev: int, epochs: int | None) -> float:
         """Estimate the seconds of a training; `epochs` are not limited by a budget."""
         num_windows = max(1, round(num_rows * self.windows))
-        config = self.choose_loop_config(num_windows, 0)
+        config = self.rule.choose_config(num_windows)
         steps = self.step_seconds * config.count_steps(num_windows)
         return num_rows * self.head_seconds + steps + (config.epochs + 1) * num_dev * self.answer_seconds
 

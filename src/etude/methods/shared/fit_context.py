@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from etude.assistant import Assistant, with_engine
 from etude.data.dataset import Dataset
-from etude.evaluate import RowOutcome, ScoredAnswer, build_sample, evaluate, open_answer_log
-from etude.metrics import Metric
+from etude.evaluate import RowOutcome, ScoredAnswer, build_sample, evaluate, get_unit, open_answer_log
+from etude.metrics import Metric, count_value_hits
 from etude.models.registry import Models
-from etude.stats import choose, estimate_sample
+from etude.stats import UnitSums, choose, estimate_sample, list_near_best, make_f1_sample
 from etude.stats.racing import find_beaten, iter_block_ends
 from etude.task import Task
 from etude.task.contract import Contract, list_of_labels
@@ -180,14 +182,20 @@ class FitContext:
         names = [candidate.name for candidate in tried_candidates]
         num_rows = max(map(len, results))
         in_race = [index for index, result in enumerate(results) if len(result) == num_rows]
-        choice = choose([(names[index], samples[index]) for index in in_race])
-        chosen = in_race[choice.index]
+        contenders, measured, measure = in_race, samples, ""
+        near = [in_race[position] for position in list_near_best([samples[index] for index in in_race])]
+        if self.metric.kind == "extract" and self.metric.name == "exact_match" and len(near) > 1:
+            # Few rows are right as a whole, so it is the values that tell candidates near the best apart.
+            contenders, measure = sorted(near), ", by F1 over values"
+            measured = [_build_value_sample(result) for result in results]
+        choice = choose([(names[index], measured[index]) for index in contenders])
+        chosen = contenders[choice.index]
         # 3. Keep every result, for the report and for tried.jsonl.
         self.scored_by_candidate |= zip(names, results, strict=True)
         self.chosen_scored = results[chosen]
         for index, (name, sample) in enumerate(zip(names, samples, strict=True)):
             is_out = f"clearly worse after {len(results[index]):,} rows" if index not in in_race else ""
-            reason = choice.reason if index == chosen else is_out
+            reason = choice.reason + measure if index == chosen else is_out
             self.trials.append(TrialResult(name, estimate_sample(sample), index == chosen, reason))
         return tried_candidates[chosen]
 
@@ -239,6 +247,13 @@ class FitContext:
         if finished_log is None:
             self.answer_seconds += sum(row.answer.seconds for row in scored)
         return scored
+
+
+def _build_value_sample(rows: Sequence[ScoredAnswer]) -> UnitSums:
+    """Build the sample of F1 over the values of all fields."""
+    hits = [count_value_hits(row.answer.text, [row.example.output, *row.example.references]) for row in rows]
+    totals = [np.sum([(0, 0, 0), *fields.values()], axis=0) for fields in hits]
+    return make_f1_sample(totals, [get_unit(row.example) for row in rows])
 
 
 def sample_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:

@@ -26,6 +26,7 @@ from etude.index.build import Vectors, count_missing, embed_texts, load_task_enc
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
 from etude.index.search import Search, find_gold_passages, load_search
+from etude.limits.scope import get_question
 from etude.methods.shared.fit_context import FitContext
 from etude.models.registry import Models
 from etude.models.timings import measure_once
@@ -56,7 +57,9 @@ class FittedSearch:
     def add_passages(self, rows: Sequence[Example]) -> list[Example]:
         """Append to each question the passage that its answer was written from; if it is not known, the first hit."""
         gold = find_known_passages(self.search, rows)
-        questions = [question(row) for row, position in zip(rows, gold, strict=True) if position is None]
+        questions = [
+            get_question(row.input) for row, position in zip(rows, gold, strict=True) if position is None
+        ]
         hits = iter(self.search.find(questions, 1))
         positions = [next(hits)[0] if position is None else position for position in gold]
         return [
@@ -171,11 +174,6 @@ def has_enough_pairs(pairs: Sequence[tuple[str, int]]) -> bool:
     return len(pairs) >= MIN_PAIRS and len({position for _, position in pairs}) >= MIN_PASSAGES
 
 
-def question(example: Example) -> str:
-    """Return the text of a row that is used as the search query."""
-    return example.input[-1].content
-
-
 def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
     assert task.documents is not None
     started = time.perf_counter()
@@ -222,7 +220,7 @@ def find_known_pairs(search: Search, rows: Sequence[Example]) -> list[tuple[str,
     """Find the questions whose passage is known, with its position."""
     gold = find_known_passages(search, rows)
     pairs = zip(rows, gold, strict=True)
-    return [(question(row), position) for row, position in pairs if position is not None]
+    return [(get_question(row.input), position) for row, position in pairs if position is not None]
 
 
 def find_known_passages(search: Search, rows: Sequence[Example]) -> list[int | None]:
@@ -235,7 +233,7 @@ def find_known_passages(search: Search, rows: Sequence[Example]) -> list[int | N
     named_positions = [positions_by_name.get(row.source or "", set()) for row in rows]
     unnamed = [row for row, positions in zip(rows, named_positions, strict=True) if not positions]
     # Include the question, because many passages contain a short answer.
-    guessed = iter(find_gold_passages(search, [f"{question(row)} {row.output}" for row in unnamed]))
+    guessed = iter(find_gold_passages(search, [f"{get_question(row.input)} {row.output}" for row in unnamed]))
     return [
         _choose_nearest(search, row.output, positions) if positions else next(guessed)
         for row, positions in zip(rows, named_positions, strict=True)

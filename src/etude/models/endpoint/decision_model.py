@@ -2,12 +2,7 @@
 
 from etude.base.files import Json
 from etude.models import registry
-from etude.models.decision_question import (
-    TypedQuestion,
-    build_completion,
-    join_completions,
-    list_questions,
-)
+from etude.models.decision_question import TypedQuestion, build_completion, list_questions
 from etude.models.endpoint.model import EndpointModel, load_endpoint
 from etude.types import Completion, ModelRef, Request
 
@@ -47,9 +42,7 @@ class DecisionModel(EndpointModel):
             int(details.get("cached_tokens") or 0),
             int(usage.get("output_tokens") or 0),
         )
-        completions = [build_completion(shares, seconds, tokens) for shares in probabilities]
-        names = [question.name for question in questions]
-        completion = join_completions(names, completions) if request.questions else completions[0]
+        completion = build_completion(request, questions, probabilities, seconds, tokens)
         return completion, str(answer.get("model") or self.endpoint.model)
 
 

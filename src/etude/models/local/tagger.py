@@ -186,6 +186,3 @@ def _decode(logs: np.ndarray) -> list[int]:
     for word in range(num_words - 1, 0, -1):
         tags.append(int(back[word, tags[-1]]))
     return tags[::-1]
-
-
-load_tagger = Tagger.load

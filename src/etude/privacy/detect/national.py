@@ -50,11 +50,13 @@ SCHEMES = tuple(
 )
 # Six digits close together, or the format of IN PAN. A text with neither has no such number.
 _SIX_DIGITS = re.compile(r"(?:[0-9][ ./A-Z-]{0,2}){5}[0-9]|[A-Z]{5}[0-9]{4}")
+# The shortest numbers have eight characters, with at most one separator between two of them.
+EIGHT_CHARACTERS = re.compile("(?:[0-9A-Z][ ./+-]?){7}[0-9A-Zkx]")
 
 
 def find_national_ids(text: str) -> Iterator[Span]:
     """Find the numbers of all schemes."""
-    if not _SIX_DIGITS.search(text):
+    if not (_SIX_DIGITS.search(text) and EIGHT_CHARACTERS.search(text)):
         return
     for scheme in SCHEMES:
         end, rule = -1, ""

@@ -1,1 +1,1 @@
-"""Measures over many answers: shares of cases, calibration, invented names, forgetting, leaks, bias."""
+"""Measures over many answers: shares of cases, invented names, forgetting, leaks, bias."""

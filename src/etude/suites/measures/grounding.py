@@ -88,6 +88,11 @@ class Grounds:
         return self._whole.words
 
     @cached_property
+    def document_words(self) -> str:
+        """All passages as one normalised text."""
+        return "".join(source.words for source in self.passages.values())
+
+    @cached_property
     def _whole(self) -> _GroundText:
         return _GroundText("\n".join((*(source.text for source in self.passages.values()), self.task_words)))
 
@@ -103,8 +108,6 @@ class Grounds:
         """
         sources = [self.passages[name] for name in cited if name in self.passages]
         free = (_GroundText(self.task_words), _GroundText(question))
-        if any(_find_missing(text, (*sources, *free))):
-            return False
         topic = _find_topic(question, sources) or sources
         for sentence in filter(None, _SENTENCE.split(text)):
             topic = _find_topic(sentence, sources) or topic
@@ -206,19 +209,16 @@ def _read_numbers(text: str) -> dict[str, set[str]]:
         hour = number.removesuffix(":00")
         numbers[number] = {hour} if ":" in number else set(parse_number(number))
     for match in _NUMBER_WORD.finditer(text):
-        first = match[1].casefold()
-        if first in _LARGE:
-            unit = _SMALL.get((match[2] or "").casefold(), int(bool(match[2])))
-            numbers[match[0]] = {str(_LARGE[first] + unit)}
+        if match[1].casefold() in _LARGE:
+            numbers[match[0]] = {_read_number_word(match)}
     return numbers
 
 
 def _write_digits(text: str) -> str:
     """Write number words as digits."""
+    return _NUMBER_WORD.sub(_read_number_word, text)
 
-    def write(match: re.Match[str]) -> str:
-        first, second = (word and word.casefold() for word in match.groups())
-        number = _LARGE.get(first) or _SMALL[first]
-        return str(number + (_SMALL.get(second, 1) if second else 0))
 
-    return _NUMBER_WORD.sub(write, text)
+def _read_number_word(match: re.Match[str]) -> str:
+    first, second = (word and word.casefold() for word in match.groups())
+    return str((_LARGE.get(first) or _SMALL[first]) + (_SMALL.get(second, 1) if second else 0))

@@ -43,7 +43,7 @@ class MeasureKind:
     applies_to: Callable[[Case], bool]
     score: Callable[[JudgedAnswer], float]
     more_is_better: bool = True
-    needs: str = ""  # what the subject must have: contract, documents, citations or limits
+    needs: str = ""  # what the subject must have, see `_list_available`
     counts_turned_away: bool = True  # whether cases that `limits:` turns away count, as answers of their own
 
 
@@ -83,7 +83,7 @@ COMMON = (
     MeasureKind(
         "turned_away",
         "turns away a question like those in its rows",
-        lambda case: bool(case.original_id) or case.about == DEV_ROWS,
+        lambda case: "answer" in case.expect and (bool(case.original_id) or case.about == DEV_ROWS),
         lambda answer: bool(answer.limit),
         more_is_better=False,
         needs="limits",
@@ -94,6 +94,14 @@ COMMON = (
         lambda case: "answer" not in case.expect and case.example is None,
         lambda answer: bool(answer.limit),
         needs="limits",
+    ),
+    MeasureKind(
+        "handed_over",
+        "hands over a question that may be answered",
+        lambda case: "answer" in case.expect,
+        lambda answer: answer.act == "hand_over",
+        more_is_better=False,
+        needs="handover",
     ),
     MeasureKind(
         "consistency",
@@ -112,7 +120,7 @@ COMMON = (
     MeasureKind(
         "supported",
         "all names and numbers are in a cited passage or in the question",
-        lambda case: case.example is not None and case.with_passages,
+        lambda case: case.example is not None and case.with_passages and "answer" in case.expect,
         lambda answer: bool(answer.is_supported),
         needs="citations",
     ),

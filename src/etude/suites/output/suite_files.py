@@ -29,6 +29,7 @@ def to_report_json(report: SuiteReport) -> dict[str, Any]:
         "etude": __version__,
         "task": subject.task.name if subject.task else None,
         "run": subject.run.name if subject.run else None,
+        "limits": subject.run.info["inputs"].get("limits") if subject.run else None,  # their hash
         "method": subject.name,
         "assistant": subject.assistant.fingerprint,
         "base": subject.base.fingerprint,
@@ -42,7 +43,6 @@ def to_report_json(report: SuiteReport) -> dict[str, Any]:
             for result in report.gates
         ],
         "measures": [to_json(measure) for measure in report.measures],
-        "confidence": to_json(report.confidence) if report.confidence else None,
         "canaries": [to_json(exposure) for exposure in report.exposures],
         "notes": list(report.notes),
     }
@@ -97,9 +97,7 @@ def to_html(report: SuiteReport) -> str:
         wording=wording,
         axis=SHARES,
         bars=list(summary.build_bars(report)),
-        confidence=report.confidence,
-        floor=summary.choose_axis_start(report),
-        curve=summary.format_curve(report),
+        measures=summary.group_measures(report),
         shown=summary.sort_results(report.results),
         acts=ACTS,
         act_words=ACT_WORDS,

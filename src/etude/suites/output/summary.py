@@ -39,21 +39,15 @@ def format_expected(case: Case) -> str:
     return " or ".join(ACT_WORDS[act] for act in case.expect)
 
 
-def list_suites(report: SuiteReport) -> list[Measure]:
-    """List the measures of whole suites."""
-    names = {result.case.suite for result in report.results}
-    return [measure for measure in report.measures if measure.name in names]
-
-
-def list_common(report: SuiteReport) -> list[Measure]:
-    """List the measures over all suites."""
+def group_measures(report: SuiteReport) -> dict[str, list[Measure]]:
+    """Group the measures into those of whole `suites`, those `common` to all suites, and those of single `kinds` of
+    case."""
     suites = {result.case.suite for result in report.results}
-    return [measure for measure in report.measures if "/" not in measure.name and measure.name not in suites]
-
-
-def list_case_kinds(report: SuiteReport) -> list[Measure]:
-    """List the measures of single kinds of case."""
-    return [measure for measure in report.measures if "/" in measure.name]
+    groups: dict[str, list[Measure]] = {"suites": [], "common": [], "kinds": []}
+    for measure in report.measures:
+        group = "kinds" if "/" in measure.name else "suites" if measure.name in suites else "common"
+        groups[group].append(measure)
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +84,3 @@ def format_difference(measure: Measure) -> str:
         return ""
     value, low, high = (format_points(n, signed=True) for n in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low} to {high})"
-
-
-def choose_axis_start(report: SuiteReport) -> float:
-    """Choose the beginning of the accuracy axis: a round share below the whole curve."""
-    rights = [point.right for point in report.confidence.curve] if report.confidence else [0.0]
-    return min(0.9, int(10 * min(rights)) / 10)
-
-
-def format_curve(report: SuiteReport) -> str:
-    """Format accuracy by the share that is answered, as SVG points in a square of 100 by 100."""
-    if report.confidence is None:
-        return ""
-    low = choose_axis_start(report)
-    heights = [(point.share, (point.right - low) / (1 - low)) for point in report.confidence.curve]
-    return " ".join(
-        f"{100 * answered_share:.1f},{100 - 100 * height:.1f}" for answered_share, height in heights
-    )
