@@ -192,7 +192,7 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
     beaten = []
     for name in _list_beaten(ladder_run, answered):
         dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])
-        beaten.append(f"{name} ({format_share(dev['value'])}, n = {dev['n']:,})")
+        beaten.append(f"{name} ({format_share(dev['value'])} on dev, n = {dev['n']:,})")
     if beaten:
         names = format_names(beaten)
         yield f"Only a few test rows were answered by {names}, because another method was clearly better on dev."
