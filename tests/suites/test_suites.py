@@ -9,18 +9,20 @@ import json
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from conftest import data_folder
-from etude.assistant import Assistant
+from etude.assistant import Assistant, load
 from etude.base.pages import hash_source
 from etude.cli import main
 from etude.comparison import compare
-from etude.errors import InputError
+from etude.errors import Declined, InputError
 from etude.evaluate import AnswerLog
+from etude.models.endpoint.model import EndpointModel
 from etude.runs import find_run
 from etude.stats import wilson
 from etude.suites.cases import SUITES, read_suite
@@ -262,6 +264,22 @@ def test_gates_and_suites_start_no_new_run(tmp_path: Path) -> None:
     before = {run.name for run in (task.parent / "runs").iterdir()}
     assert main(["compare", str(task), "-y"]) == 0
     assert {run.name for run in (task.parent / "runs").iterdir()} == before
+
+
+def test_questions_are_sent_to_a_service_only_after_a_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = load(real_run("answer") / "methods" / "prompt" / "assistant")
+    replace(here, model=ModelRef("https://api.example/v1#m")).save(tmp_path / "far")
+    asked, questions = [], list[str]()
+    monkeypatch.setattr(EndpointModel, "ask", lambda model, request: asked.append(request) or 1 / 0)
+    with pytest.raises(Declined):
+        run_suites(tmp_path / "far", quick=True)
+    assert not asked
+    with pytest.raises(ZeroDivisionError):
+        run_suites(tmp_path / "far", quick=True, confirm=lambda question: not questions.append(question))
+    assert asked
+    assert all("api.example" in question and "behaviour test" in question for question in questions)
 
 
 def test_saved_answers_are_not_asked_again(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def ask_suites(
     init: Annotated[
         bool, typer.Option("--init", help="Write a suite file with comments for the task, and exit.")
     ] = False,
+    yes: options.Yes = False,
 ) -> None:
     """Ask an assistant normal, unusual, tricky and sensitive questions, and compare it with its base."""
     if init:
@@ -69,7 +70,8 @@ def ask_suites(
         plant_canaries(place)
         return
     screen = create_console()
-    with RunConsole(screen).exit_on_interrupt(f"\n{STOPPED}"), show_steps("Reading") as steps:
+    console = RunConsole(screen, yes=yes)
+    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Reading") as steps:
         report = run_suites(
             place,
             run=run,
@@ -77,6 +79,7 @@ def ask_suites(
             suites=suite or [],
             quick=quick,
             on_progress=lambda name, num_done, total, _: steps.show(name, num_done, total),
+            confirm=lambda question: steps.ask(console, question),
         )
     print_report(screen, report)
     if teach:

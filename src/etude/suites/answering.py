@@ -12,6 +12,7 @@ from etude.assistant import Assistant, PromptLimit
 from etude.base.files import read_json, write_json
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.models.registry import Models
+from etude.runs.questions import Confirm, SendLimits, confirm_service
 from etude.suites.cases import Case
 from etude.types import Answer, Message, Request
 
@@ -43,6 +44,21 @@ def answer_cases(
             pace, num_left = (time.perf_counter() - started) / num_timed, len(new) - num_done
             on_answers(len(cases) - num_left, len(cases), pace * num_left)
     return [replace(answers[key], id=case.id) for key, case in zip(keys, cases, strict=True)]
+
+
+def confirm_sending(
+    assistant: Assistant, models: Models, cases: Sequence[Case], folder: Path, confirm: Confirm
+) -> None:
+    """Ask before questions that no earlier test asked are sent to a service. Raises Declined."""
+    if (service := models.find_service(assistant.model.name)) is None:
+        return
+    answers = _read_answers(assistant, models, folder)
+    if new := [case for case in cases if _hash_case(case) not in answers]:
+        model, requests = models.get(assistant.model), _build_requests(assistant, models, new)
+        tokens = sum(model.count_tokens(request.messages) for request in requests)
+        sending = SendLimits(len(requests), tokens, len(requests) * assistant.max_tokens)
+        purpose = f"will get the questions of the behaviour test, for {assistant.method}"
+        confirm_service(service, sending, purpose, lambda event: None, confirm)
 
 
 def _hash_case(case: Case) -> str:

@@ -19,7 +19,9 @@ from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.report import write_report
 from etude.runs.folder import TESTS
-from etude.suites.answering import answer_cases, drop_too_long
+from etude.runs.questions import Confirm, answer_unasked
+from etude.runs.recommended import load_endpoints
+from etude.suites.answering import answer_cases, confirm_sending, drop_too_long
 from etude.suites.cases import SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
 from etude.suites.gates import check_gates, decide_gates
 from etude.suites.judge import Judge, JudgedAnswer
@@ -63,15 +65,17 @@ def run_suites(
     quick: bool = False,
     on_progress: OnProgress = lambda name, done, total, remaining: None,
     models: Models | None = None,
+    confirm: Confirm = answer_unasked,
 ) -> SuiteReport:
     """Test the assistant at `path` (a task, a run's folder or an assistant's) and its base, and write the results.
 
     `suites` are the suites to ask; empty for all. No test row is read. Rows come from dev, on which choices were made,
     so the result of the suite `normal` is slightly too good for every method except the base. Answers are saved, so the
-    same call continues a test that was stopped. Raises RunError, InputError.
+    same call continues a test that was stopped. `confirm` is asked before questions are sent to a service. Raises
+    RunError, InputError, Declined.
     """
-    models = models or Models()
-    subject = find_subject(Path(path), run, method, models)
+    subject = find_subject(Path(path), run, method, models or Models())
+    models = models or Models(endpoints=load_endpoints(subject.assistant, subject.run))
     with subject.run.lock() if subject.run else contextlib.nullcontext():
         suite_file = read_suite(subject.task.suite) if subject.task and subject.task.suite else SuiteFile(())
         judge = _build_judge(subject, suite_file)
@@ -82,9 +86,11 @@ def run_suites(
             check_gates(subject.task)
         # 2. Answer and judge them: minutes on a CPU, each batch on disk before the next.
         sides = []
+        # The methods of a run share the answers of their base.
+        folder = (subject.run.folder / TESTS if subject.run else subject.folder) / "answers"
+        for side in (subject.base, subject.assistant):
+            confirm_sending(side, models, cases, folder, confirm)
         for name, side in ((subject.base.method, subject.base), (subject.name, subject.assistant)):
-            # The methods of a run share the answers of their base.
-            folder = (subject.run.folder / TESTS if subject.run else subject.folder) / "answers"
             answers = answer_cases(side, models, cases, folder, partial(on_progress, name))
             sides.append(judge_answers(judge, cases, answers))
         results = tuple(map(CaseResult, cases, *sides))
