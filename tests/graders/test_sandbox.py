@@ -94,7 +94,9 @@ def test_an_attack_and_an_error_end_with_the_flag(tmp_path: Path, source: str, w
     with socket.create_server(("127.0.0.1", 0)) as server:
         item = {"file": str(tmp_path / "keys.jsonl"), "port": server.getsockname()[1]}
         started = time.monotonic()
-        score, flag, detail = run_python(source, {}, item, seconds=1)
+        # Only what does not end by itself has to reach the limit of time; the others may be slow on a busy machine.
+        seconds = 1 if words in ("it has 1 s", "stopped") else 5
+        score, flag, detail = run_python(source, {}, item, seconds=seconds)
     assert (score, flag) == (0.0, FLAG)
     assert words in detail
     assert time.monotonic() - started < 10

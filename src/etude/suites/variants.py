@@ -80,8 +80,8 @@ def build_original_case(row: Example, rows: CaseRows) -> Case:
 def rewrite_rows(rows: CaseRows) -> Iterator[Case]:
     """Rewrite rows by rule, for the suite `unusual`."""
     for name, change in VARIANTS.items():
-        # All variants use the same rows, so that each row is asked in many ways.
-        for row in rows.sample("rewritten"):
+        # Each variant has rows of its own, because the cases of one row count as one unit.
+        for row in rows.sample(f"rewritten/{name}"):
             rng = random.Random(f"{rows.seed}/{name}/{row.id}")
             turns = (*row.input[:-1], replace(row.input[-1], content=change(row.input[-1].content, rng)))
             original = build_original_case(row, rows)
