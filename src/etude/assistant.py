@@ -57,8 +57,18 @@ ADAPTER = "adapter"
 SEARCH, SIMILAR, TRAINING = "search", "similar", "training"
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
 _OPTIONAL = (
-    *("enforced", "recalibration", "handover", "label_handover", "answer_confidence", "handover_sentence"),
-    *("scores_tokens", "training", "scope", "row_systems", "questions", "question_recalibrations"),
+    "enforced",
+    "recalibration",
+    "handover",
+    "label_handover",
+    "answer_confidence",
+    "handover_sentence",
+    "scores_tokens",
+    "training",
+    "scope",
+    "row_systems",
+    "questions",
+    "question_recalibrations",
 )
 """Settings that are saved only if they are not the default."""
 TOKEN_MARGIN = 32  # a prompt may have this many tokens more or fewer than its parts counted separately
@@ -445,7 +455,7 @@ class Assistant:
             stated = self.answer_confidence.apply(answer.signals)
         rated = replace(answer, confidence=stated, stated_confidence=None)
         if stated is not None and self.recalibration:
-            # Of several questions, all together are at most as surely right as the least sure one.
+            # All questions together cannot be right more often than the one with the lowest confidence.
             confidence = min(self.recalibration.apply(stated), *answer.confidences.values(), 1.0)
             rated = replace(rated, confidence=confidence, stated_confidence=stated)
         return self.hand_over(rated)

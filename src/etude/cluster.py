@@ -12,7 +12,7 @@ import socket
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -262,20 +262,21 @@ def _connect(address: str) -> None:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     named = os.environ.get("RAY_ADDRESS", "") if address == "ray" else address
-    known = named or read_own_address()
-    title, is_there = f"the Ray cluster {known}", is_reachable(known)
+    address_to_try = named or read_own_address()
+    title, is_there = f"the Ray cluster {address_to_try}", is_reachable(address_to_try)
     try:
         if named and not is_there:
             raise ConnectionError("nothing listens there")
-        if known and is_there:
+        if address_to_try and is_there:
             choice = "RAY_ADDRESS or --on ray://HOST:PORT names another"
             print(f"Connecting to {title} ({choice}) ...", file=sys.stderr, flush=True)
         if is_there:
-            with suppress(
-                *(() if named else (ConnectionError,))
-            ):  # the cluster of this machine may have ended
+            try:
                 ray.init("auto" if address == "ray" else address, **quiet)
                 return
+            except ConnectionError:  # the cluster of this machine may have ended
+                if named:
+                    raise
         title = "a Ray cluster of this command's own"
         ray.init("local", include_dashboard=False, **quiet)
     except Exception as error:  # Ray raises all kinds of errors, also Exception itself

@@ -51,8 +51,8 @@ def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path)
     text, run = file.read_text(encoding="utf-8"), compare(file).run
 
     def read_answers() -> dict[Path, bytes]:
-        files = [*run.folder.glob("methods/*/*.jsonl"), *run.folder.glob("methods/*/work/answers/*.jsonl")]
-        return {path: path.read_bytes() for path in files if not path.stem.endswith("-probe")}
+        files = [*run.folder.glob("methods/*/*.jsonl"), *run.folder.glob("methods/**/answers/*.jsonl")]
+        return {path: path.read_bytes() for path in files}
 
     answers, ladder = read_answers(), run.verdict and run.verdict.ladder
     assert describe_changes(run) == ""

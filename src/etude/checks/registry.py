@@ -153,8 +153,8 @@ def load_material(task: Task, survey: Survey | None = None, workers: Workers = T
 def check_material(
     material: Material, checks: Sequence[Check] = CHECKS, on_start: Callable[[str], None] = lambda name: None
 ) -> Findings:
-    """Run the checks over loaded rows; `on_start` is called with the number and the name of
-    each check when it starts."""
+    """Run the checks over loaded rows; `on_start` is called with the number and the name of each check when it
+    starts."""
     task = material.task
     findings: list[Finding] = []
     for number, item in enumerate(checks, start=1):

@@ -97,21 +97,14 @@ def train_values(
 ) -> None:
     """Fit one assistant for each value of a column, print the table, and how to serve them."""
     progress = printing.RunConsole(Console(stderr=True, highlight=False, soft_wrap=True), yes=yes)
-    with progress.exit_on_interrupt(printing.STOPPED), progress.screen.status("Reading ...") as status:
-
-        def show_progress(result: by_column.ValueResult, num_done: int, total: int) -> None:
-            status.update(f"{num_done:,} of {total:,}: {result.value}")
-            if not progress.screen.is_terminal:
-                progress.print_progress(f"{num_done:,} of {total:,}")
-
-        def confirm(question: str) -> bool:
-            status.stop()
-            is_agreed = answer_unasked(question) or progress.confirm(question)
-            status.start()
-            return is_agreed
-
+    with progress.exit_on_interrupt(printing.STOPPED), printing.show_steps("Reading") as steps:
         values = by_column.train_each(
-            task, column, method=method, on=on, on_result=show_progress, confirm=confirm
+            task,
+            column,
+            method=method,
+            on=on,
+            on_result=lambda _, num_done, total: steps.show(f"Values of {column}", num_done, total),
+            confirm=lambda question: answer_unasked(question) or steps.ask(progress, question),
         )
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in (

@@ -23,10 +23,8 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
     # As a share of the highest cost, so that the statistics of scores from 0 to 1 apply.
     scale = max(costs.wrong, *costs.labels.values(), costs.handover or 0.0) or 1.0
     longest = max(lines.values(), key=len)
-    positions, units = (
-        {line["id"]: row for row, line in enumerate(longest)},
-        [line["unit"] for line in longest],
-    )
+    positions = {line["id"]: row for row, line in enumerate(longest)}
+    units = [line["unit"] for line in longest]
     sorted_lines = [sorted(rows, key=lambda line: positions[line["id"]]) for rows in lines.values()]
 
     def make_sample(method: int, num_rows: int, hands_over: bool = True) -> UnitSums:

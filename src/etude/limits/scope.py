@@ -36,11 +36,11 @@ class Scope:
 
         A short last question that is only out of scope is answered if the question before it is in scope.
         """
-        asked = [list_questions(chat) for chat in chats]
-        limits = self._judge([questions[-1] for questions in asked])
+        questions_by_chat = [list_questions(chat) for chat in chats]
+        limits = self._judge([questions[-1] for questions in questions_by_chat])
         follow_ups = {
             position: questions[-2]
-            for position, (questions, limit) in enumerate(zip(asked, limits, strict=True))
+            for position, (questions, limit) in enumerate(zip(questions_by_chat, limits, strict=True))
             if limit is not None
             and limit.name == GENERAL
             and len(questions[-1].split()) <= FOLLOW_UP_WORDS

@@ -31,17 +31,10 @@ class GateResult:
 
 def check_gates(task: Task) -> None:
     """Raise InputError for gates on measures or suites that do not exist. The kinds of case are not checked."""
-    own = [entry.case.suite for entry in read_suite(task.suite).entries] if task.suite else []
-    shares = (
-        *SUITES,
-        *own,
-        bias.SUITE,
-        leaks.SUITE,
-        *(kind.name for kind in COMMON),
-        "forgetting",
-        "abilities",
-    )
-    shares = (*shares, *(f"bias_{kind}" for kind in bias.SWAPS))
+    entries = read_suite(task.suite).entries if task.suite else ()
+    suites = (*SUITES, *(entry.case.suite for entry in entries), bias.SUITE, leaks.SUITE)
+    measures = (*(kind.name for kind in COMMON), *(f"bias_{kind}" for kind in bias.SWAPS))
+    shares = (*suites, *measures, "forgetting", "abilities")
     issues = []
     for gate in task.gates:
         names = ("canaries",) if gate.relation == "=" else shares

@@ -85,8 +85,8 @@ class _EventTracker:
                     f"Nothing was sent. Leave out `track`, or unset the variables of {tool.title}."
                 )
         self.run, self.tracker = run, _open_run(self.name, run)
-        place = {"tool": self.name, "address": address, "id": self.tracker.id, "link": self.tracker.link}
-        run.update(**{KEY: place})
+        tracked = {"tool": self.name, "address": address, "id": self.tracker.id, "link": self.tracker.link}
+        run.update(**{KEY: tracked})
         self.on_event(NoteEvent(f"Tracked by {tool.title}: {self.tracker.link}"))
 
     def _track(self, tracker: Tracker, run: Run, event: Event) -> None:
