@@ -12,9 +12,9 @@ demo: $(STAMP)  ## the whole path on examples/luma, about ten minutes on two cor
 	$(BIN)/etude compare examples/luma --yes
 
 test: $(STAMP)  ## the default tests: offline, without the real model
-	$(PYTEST)
+	$(PYTEST) $(if $(DURATIONS),--durations=$(DURATIONS))
 
-check: $(STAMP)  ## formatting, lint, types, how large the modules are, how things are named
+check: $(STAMP)  ## formatting, lint, types, how large the project is, how things are named
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -1,16 +1,22 @@
 """Print the size of the project: code lines of every module and its longest function, and modules of every folder.
 
-The table is in every CI log, so growth is visible. Code lines are lines that are not blank, comment or docstring.
+Fails if src, tests or bench has more lines than pyproject.toml allows (`[tool.etude.sizes]`). The table is in every CI
+log, so growth is visible. Code lines are lines that are not blank, comment or docstring.
 """
 
 from __future__ import annotations
 
 import ast
 import statistics
+import sys
+import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1] / "src" / "etude"
+PROJECT = Path(__file__).parents[1]
+ROOT = PROJECT / "src" / "etude"
+CEILINGS = {"src": "max_source_lines", "tests": "max_test_lines", "bench": "max_bench_lines"}
 LONGEST, FOLDERS = 10, 8
 """The number of functions and folders that are listed below the table."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -43,6 +49,19 @@ def main() -> None:
     )
     for size, name in sorted(lengths, reverse=True)[:LONGEST]:
         print(f"{size:5} {name}")
+    if errors := list(check_ceilings()):
+        sys.exit("\n".join(errors))
+
+
+def check_ceilings() -> Iterator[str]:
+    """Prints the lines of src, tests and bench, and yields an error for each that is above its ceiling."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    ceilings = settings["tool"]["etude"]["sizes"]
+    for folder, key in CEILINGS.items():
+        num_lines = sum(path.read_bytes().count(b"\n") for path in (PROJECT / folder).rglob("*.py"))
+        print(f"{folder}: {num_lines} lines, at most {ceilings[key]}")
+        if num_lines > ceilings[key]:
+            yield f"{folder} has {num_lines} lines, above {key} = {ceilings[key]} in pyproject.toml: delete some."
 
 
 def code_lines(tree: ast.AST) -> set[int]:
