@@ -1,6 +1,11 @@
 """`etude compare`: a table that fills while methods run, then the verdict."""
 
 import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -59,7 +64,7 @@ def compare(
     screen = printing.create_console()
     board = CompareBoard(printing.RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
     # The run is saved after every batch, so the same command resumes it.
-    with board.console.exit_on_interrupt(), board:
+    with board.console.exit_on_interrupt(), stop_on_interrupt(board.console.print_text) as stop, board:
         result = comparison.compare(
             task,
             budget=parse_budget(budget),
@@ -70,11 +75,30 @@ def compare(
             fresh=fresh,
             on_event=board.handle_event,
             confirm=board.confirm,
+            stop=stop,
         )
     printing.print_verdict(screen, result.run, task)
     target = result.verdict.target
     if result.verdict.failures or (gate and target and target.met_by is None):
         raise typer.Exit(1)
+
+
+@contextmanager
+def stop_on_interrupt(print_text: Callable[[str], None]) -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets; the second one interrupts as usual."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print_text("Deciding with what is known, within about a minute; press Ctrl-C again to stop.")
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def parse_budget(budget: str | None) -> float | None:
@@ -95,6 +119,8 @@ class MethodLine:
     """A row of the table: one method."""
 
     dev: Estimate | None = None
+    num_dev: int = 0
+    """Dev rows answered so far by the chosen candidate."""
     test: Estimate | None = None
     state: str = ""
     """Its current activity; after a result, further figures."""
@@ -107,6 +133,8 @@ class CompareBoard:
     console: printing.RunConsole
     lines: dict[str, MethodLine] = field(default_factory=dict)
     live: Live | None = None
+    deadline: float | None = None
+    """When the budget ends, by `time.monotonic`; None without a budget."""
 
     def __enter__(self) -> "CompareBoard":
         console = self.console.screen
@@ -127,8 +155,9 @@ class CompareBoard:
         """Update the table with an event of the comparison."""
         self.console.handle_event(event)
         match event:
-            case events.MethodStarted(method, side):
+            case events.MethodStarted(method, side, seconds_left):
                 self.get_line(method).state = f"{side} ..."
+                self.deadline = None if seconds_left is None else time.monotonic() + seconds_left
             case events.BatchAnswered(method):
                 self.get_line(method).state = format_answering(event)
             case events.StepTrained(method):
@@ -162,18 +191,24 @@ class CompareBoard:
         format_cell = format_estimate if self.console.screen.width >= INTERVAL_WIDTH else format_score
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("method", no_wrap=True)
-        for heading in ("on dev", "on test"):
+        for heading in ("on dev", "n", "on test"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(self._format_time_left(), no_wrap=True, overflow="ellipsis")
         for name, line in self.lines.items():
-            table.add_row(name, format_cell(line.dev), format_cell(line.test), line.state)
+            num_dev = f"{line.num_dev:,}" if line.num_dev else ""
+            table.add_row(name, format_cell(line.dev), num_dev, format_cell(line.test), line.state)
         return table
+
+    def _format_time_left(self) -> str:
+        if self.deadline is None:
+            return ""
+        return f"{format_time(max(0.0, self.deadline - time.monotonic()))} of the budget left"
 
     def _end_method(self, event: events.MethodEnded) -> None:
         line, verbose = self.get_line(event.method), self.console.verbose
         line.state = "; ".join(format_details(event))
         if event.side == "dev":
-            line.dev = event.estimate
+            line.dev, line.num_dev = event.estimate, event.num_rows
         else:
             line.test = event.estimate
         # With a table on screen, results on dev would be printed twice.

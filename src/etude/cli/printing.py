@@ -33,7 +33,7 @@ NARROW, WIDE = 80, 103
 # Width of the column of accuracy beside macro-F1, and of the target's
 EXTRA_WIDTH = 10
 # Seconds between two lines of progress without a terminal
-PAUSE = 30.0
+PAUSE = 12.0
 # Seconds until the first line of progress without a terminal
 FIRST_PAUSE = 1.0
 # Exit code after Ctrl-C, as in shells

@@ -33,7 +33,7 @@ def train(
         str | None,
         typer.Option(
             "--budget",
-            help="Ask before a training of over this time, such as 15m, or none; overrides the task file.",
+            help="Train for at most this time, such as 15m. Without it, all epochs; the task's budget is for compare.",
         ),
     ] = None,
     track: options.Track = None,

@@ -6,6 +6,7 @@ The ladder is the list of methods that are compared, simplest first. The test is
 every choice is made on train and dev.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from etude.checks.quick_checks import run_quick_checks
 from etude.cluster import Workers, open_workers, parse_where
+from etude.comparison.clock import Clock
 from etude.comparison.evidence import (
     answer_baseline_on_equal_rows,
     answer_evidence,
@@ -25,7 +27,7 @@ from etude.comparison.outcome import (
     compute_verdict,
     report_expected_power,
 )
-from etude.comparison.prepare import make_run_plan, report_data
+from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_scope
 from etude.comparison.stored_answers import check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
@@ -40,7 +42,7 @@ from etude.methods import (
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.report import write_report
+from etude.report import report_while_running, write_report
 from etude.runs import Run
 from etude.runs.events import OnEvent
 from etude.runs.fingerprints import compute_fingerprints
@@ -82,6 +84,7 @@ def compare(
     methods: Sequence[Method] | None = None,
     on_event: OnEvent | None = None,
     confirm: Confirm = answer_unasked,
+    stop: threading.Event | None = None,
 ) -> Comparison:
     """Compare the task's methods on one sealed test and write the run folder next to the task file.
 
@@ -92,7 +95,8 @@ def compare(
     their code does not. `on` (default: the task's `where`) is local, or a Ray cluster whose workers answer rows and fit
     methods that do not build on each other; it changes no result.
 
-    Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
+    When `stop` is set, no further method is fitted, and the methods answer the test for at most a minute: the run is
+    then complete, with fewer rows. Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
 
     Raises InputError with all errors of the task and its rows, ModelError for missing weights, RunError for an
     unusable run folder, Declined if `confirm` returns False. A KeyboardInterrupt leaves a partial report.
@@ -120,7 +124,7 @@ def compare(
         fresh=fresh,
         on_event=on_event,
         confirm=confirm,
-        started=started,
+        clock=Clock(task.budget_seconds, started, stop or threading.Event()),
     )
 
 
@@ -132,18 +136,20 @@ def compare_rows(
     fresh: bool = False,
     on_event: OnEvent,
     confirm: Confirm = answer_unasked,
-    started: float | None = None,
+    clock: Clock | None = None,
     sizes: Sequence[MinRows] = (COMPARE_MIN,),
 ) -> Comparison:
-    """Compare methods on rows that are loaded; `compare` says how. The budget counts from `started` (a time of
-    `time.monotonic`; None: now). `sizes` are the smallest sizes of the sides, as in `load_split`."""
-    began = time.monotonic() if started is None else started
+    """Compare methods on rows that are loaded; `compare` says how. `clock` has the budget; None: the task's, from now
+    on. `sizes` are the smallest sizes of the sides, as in `load_split`."""
+    clock = clock or Clock(task_run.task.budget_seconds, time.monotonic())
+    began = clock.started
 
     def run_once(run: Run, on_event: OnEvent) -> None:
         earlier_seconds = run.info.get("elapsed_seconds", 0.0)
+        clock.started = began - earlier_seconds  # a resumed run gets the time that earlier attempts left
         try:
             with open_workers(where) as workers:
-                run_comparison(task_run, run, ladder, on_event, confirm, began, workers, sizes)
+                run_comparison(task_run, run, ladder, on_event, confirm, clock, workers, sizes)
         finally:
             run.update(elapsed_seconds=earlier_seconds + time.monotonic() - began)
 
@@ -157,7 +163,7 @@ def run_comparison(
     ladder: Sequence[Method],
     on_event: OnEvent,
     confirm: Confirm,
-    started: float,
+    clock: Clock,
     workers: Workers,
     sizes: Sequence[MinRows] = (COMPARE_MIN,),
 ) -> None:
@@ -171,21 +177,23 @@ def run_comparison(
     metric = choose_metric(task, split.train)
     ladder, left_out = leave_out_unfit(ladder, task, split.train.examples)
     report_data(run, task, split, metric, on_event, left_out)
-    # 3. Time a few answers and training steps, and plan how much each method gets within the budget: run.json, `plan`.
+    # 3. Check the lengths of rows, and ask before anything is sent to a service.
     models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     models.workers = workers
     start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
-    plan, timekeeper = make_run_plan(run, task, ladder, split, start, models, started, on_event, confirm)
-    methods = [method for method in ladder if method.name not in plan.left_out]
-    ladder_run = LadderRun(task, split, run, models, metric, plan, on_event, methods, timekeeper)
+    if not run.fitted_methods:
+        check_and_ask(task, ladder, split, start, models, on_event, confirm)
+    ladder_run = LadderRun(task, split, run, models, metric, on_event, ladder, clock)
+    ladder_run.on_result = report_while_running(run)
 
-    # 4. Fit every method on train and dev, simplest first: methods/NAME (almost all of the time, most of it training).
+    # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
+    # every method first has a short look; then time goes to what could still change the decision.
     fitted = ladder_run.fit_all(start)
     # 5. From dev alone, choose the headline pair: the untuned and the tuned method whose difference on the test says
     # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
-    # 6. Extra fits for the report: the baseline on as few rows as tuning used, if the budget cut those, so that both
-    # can be compared on equal terms; with `evidence: full`, more training runs.
+    # 6. Extra fits for the report: the baseline on as few rows as tuning used, if the time was too short for all, so
+    # that both can be compared on equal terms; with `evidence: full`, more training runs.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
     extra_fits = fit_evidence(ladder_run, fitted, start)
     # 7. The headline pair and all methods that did not clearly lose on dev are contenders: they answer as many test

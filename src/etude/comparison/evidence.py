@@ -1,7 +1,7 @@
 """Fits for the report that are not part of the ladder. All are made before the test is opened.
 
-- The baseline on the same number of rows as the tuned method of the headline, if a budget or `max_rows` limited the
-rows of that method. It is shown next to the ladder and does not affect the verdict.
+- The baseline on the same number of rows as the tuned method of the headline, if time or `max_rows` limited the rows
+of that method. It is shown next to the ladder and does not affect the verdict.
 - With `evidence: full`: a learning curve, and more training runs of the best tuned method. A fit that was stopped
   resumes. Weights are deleted after they have answered; the answers stay in methods/NAME/evidence.
 """
@@ -16,12 +16,10 @@ from pathlib import Path
 from etude.assistant import Assistant
 from etude.base.files import read_json, read_lines, write_json, write_lines
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import CURVE_DIVISORS, EVIDENCE, NUM_EXTRA_RUNS
 from etude.data.dataset import Dataset
 from etude.evaluate import build_sample, evaluate, get_unit, parse_outcome
 from etude.methods import FitContext, Method
 from etude.methods.baseline import METHOD as BASELINE
-from etude.methods.shared.fit_context import Effort
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.runs.events import Event, MethodStarted
 from etude.runs.record import build_prediction, read_method_records
@@ -32,7 +30,13 @@ from etude.stats.intervals import estimate_sample
 from etude.task import Task
 from etude.types import CLASSICAL
 
-EQUAL_ROWS, FIT_FILE, WORK = "equal_rows", "fit.json", "work"
+EQUAL_ROWS, FIT_FILE, WORK, EVIDENCE = "equal_rows", "fit.json", "work", "evidence"
+CURVE_DIVISORS = (4, 2)
+"""The learning curve has points at a quarter, a half and all of the training rows."""
+EQUAL_FACTOR = 4.0
+"""The baseline on equal rows is fitted if this many times its seconds are left."""
+NUM_EXTRA_RUNS = 2
+"""Training runs with other seeds than the one that is used."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
     num_rows = method_records[tuned].get("learned") if tuned and BASELINE.name in method_records else None
     if not num_rows or num_rows >= len(ladder_run.split.train):
         return None
+    # It takes about as long as the baseline on all rows, and must not take the test's time.
+    if ladder_run.clock.seconds_left < EQUAL_FACTOR * method_records[BASELINE.name]["fit_seconds"]:
+        return None
     folder = ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS
     context = FitContext(ladder_run.models, ladder_run.metric, folder, seed=ladder_run.task.seed)
     train = sample_training_rows(ladder_run.task, ladder_run.split.train, num_rows)
@@ -86,13 +93,8 @@ def fit_evidence(
 ) -> dict[Path, Assistant]:
     """Make the planned extra fits and answer dev with them. Returns folder -> assistant for those that must still
     answer the test."""
-    timekeeper = ladder_run.timekeeper
-    if (
-        timekeeper
-        and "test_answered" not in ladder_run.run.info  # then a run is continued that has its evidence
-        and timekeeper.left < ladder_run.plan.evidence_seconds + timekeeper.measured.count_kept_for_test()
-    ):
-        ladder_run.leave_out_evidence()
+    if "evidence" not in ladder_run.run.info:
+        ladder_run.run.update(evidence=_has_time(ladder_run))
     fits = list(_plan_fits(ladder_run))
     waiting = [fit for fit in fits if not fit.predictions_file.exists()]
     unanswered: dict[Path, Assistant] = {}
@@ -103,6 +105,21 @@ def fit_evidence(
         if fit.folder not in unanswered:
             shutil.rmtree(fit.folder / WORK, ignore_errors=True)
     return unanswered
+
+
+def _has_time(ladder_run: LadderRun) -> bool:
+    """Whether there is time for the learning curve and the extra training runs, besides the test, at the speed of the
+    training that was measured."""
+    name, clock = ladder_run.run.info["decided"]["tuned"], ladder_run.clock
+    if ladder_run.task.evidence != "full" or name is None or not clock.is_limited:
+        return not clock.is_limited
+    record, split = read_method_records(ladder_run.run)[name], ladder_run.split
+    num_trainings = sum(1 / divisor for divisor in CURVE_DIVISORS) + NUM_EXTRA_RUNS
+    num_answers = (len(CURVE_DIVISORS) + NUM_EXTRA_RUNS) * record["dev_rows"] + NUM_EXTRA_RUNS * len(
+        split.test
+    )
+    seconds = num_trainings * record["train_seconds"] + num_answers * (record["row_seconds"] or 0.0)
+    return bool(seconds + ladder_run.estimate_test_seconds() < clock.seconds_left)
 
 
 def _fit_all(
@@ -152,7 +169,7 @@ def answer_evidence(
 
 def _find_tuned_method(ladder_run: LadderRun) -> Method | None:
     name = ladder_run.run.info["decided"]["tuned"]
-    is_requested = ladder_run.task.evidence == "full" and ladder_run.has_time_for_evidence
+    is_requested = ladder_run.task.evidence == "full" and ladder_run.run.info["evidence"]
     return next((method for method in ladder_run.methods if is_requested and method.name == name), None)
 
 
@@ -201,7 +218,6 @@ def _fit(
     position = ladder_run.methods.index(method)
     names = [other.name for other in ladder_run.methods[:position]]
     lower = {name: fitted[name] for name in names if name in fitted}
-    effort = ladder_run.choose_effort(method)
     # The run's own dev rows, whatever the seed of this fit.
     lines = ladder_run.run.read_predictions(method.name)
     dev = ladder_run.split.dev.select(
@@ -212,7 +228,6 @@ def _fit(
         metric=ladder_run.metric,
         folder=fit.folder / WORK,
         engine=ladder_run.task.engine,
-        effort=Effort(epochs=effort.epochs, search_epochs=effort.search_epochs),
         seed=fit.seed,
         on_answers=partial(ladder_run.report_dev_rows, fit.title),
         log=TrainingLog(fit.title, fit.folder / "train.jsonl", ladder_run.on_event),

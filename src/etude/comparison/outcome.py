@@ -6,18 +6,22 @@ from dataclasses import asdict, replace
 from etude import stats
 from etude.assistant import Assistant
 from etude.base.files import Json
-from etude.base.formatting import format_interval, format_names, format_points, format_share
+from etude.base.formatting import (
+    format_interval,
+    format_names,
+    format_points,
+    format_rough_time,
+    format_share,
+)
 from etude.comparison.decide import choose_headline_pair, make_verdict
 from etude.comparison.error_costs import compare_costs
 from etude.comparison.judging import ask_judge
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import describe_effort
 from etude.comparison.prepare import compute_power, format_power
 from etude.comparison.scope_check import describe_limits
 from etude.comparison.stored_answers import score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
-from etude.methods.shared.fit_context import Effort
 from etude.methods.shared.training_run import CUT
 from etude.runs.details import Details, compute_details
 from etude.runs.events import NoteEvent
@@ -67,7 +71,7 @@ def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> N
         return
     (_, tuned), (_, untuned) = ladder_run.build_dev_samples([pair["tuned"], pair["untuned"]])
     share = stats.measure_disagreement(tuned, untuned)
-    if all(ladder_run.answers_whole_test(pair[side]) for side in ("tuned", "untuned")):
+    if all(ladder_run.is_fast(pair[side]) for side in ("tuned", "untuned")):
         rows = ladder_run.test_rows
     num_rows, num_units = len(rows), len({get_unit(example) for example in rows})
     smallest = (
@@ -99,7 +103,6 @@ def compute_verdict(
 
     `baseline` and `evidence` are only shown; `extra_runs` of the tuned method count in the headline comparison.
     """
-    plan = ladder_run.plan
     lines = {
         name: [line for line in ladder_run.run.read_predictions(name) if line["side"] == "test"]
         for name in fitted
@@ -117,9 +120,9 @@ def compute_verdict(
     if costs := ladder_run.task.costs:
         verdict = _decide_by_costs(verdict, compare_costs(costs, lines), inputs.metric.label)
     sentence, caveats = verdict.sentence, verdict.caveats
-    if plan.left_out:
-        were = "was" if len(plan.left_out) == 1 else "were"
-        sentence += f" To keep to the budget, {format_names(plan.left_out)} {were} not measured."
+    for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
+        time = f": a first look takes about {format_rough_time(seconds)}" if seconds else ""
+        sentence += f" {name} was not measured{time}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
     caveats = (*caveats, *_list_budget_caveats(ladder_run))
@@ -167,30 +170,14 @@ def _format_share(share: Estimate) -> str:
 
 
 def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
-    """Yield what the budget cut for each method, and which methods answered few rows because dev was clear enough."""
-    if ladder_run.timekeeper is None:
+    """Yield what there was no time for, and which methods answered few rows because dev was clear enough."""
+    if not ladder_run.clock.is_limited:
         return
-    run, work = ladder_run.run, ladder_run.timekeeper.allotment.work
-    sizes, answered = run.info["split"], run.info["test_answered"]
-    records = read_method_records(run)
-    efforts = {name: Effort(**effort) for name, effort in run.info["efforts"].items()}
-    for name, record in records.items():
-        # Training may have ended before it saw all rows of its share.
-        trained = record["params"].get("trained_rows")
-        if trained and name in efforts and efforts[name].train_rows:
-            efforts[name] = replace(efforts[name], train_rows=trained)
-    cuts = [text for name, effort in efforts.items() if (text := describe_effort(work, name, effort, sizes))]
-    if ladder_run.task.evidence == "full" and not ladder_run.has_time_for_evidence:
-        cuts.append("no learning curve and no extra training runs")
-    contenders = run.info["contenders"]
-    num_rows = [rows for name, rows in answered.items() if name in contenders and rows < sizes["test"]]
-    if num_rows:
-        cuts.append(f"{max(num_rows):,} of {sizes['test']:,} test rows for the slow methods")
-    run.update(plan={**run.info["plan"], "cuts": cuts})
-    if cuts:
-        yield f"Cut to fit the budget: {'; '.join(cuts)}. Without a budget the verdict may differ."
-    beaten = []
-    for name in _list_beaten(ladder_run, answered):
+    run = ladder_run.run
+    if ladder_run.task.evidence == "full" and not run.info["evidence"]:
+        yield "There was no time for the learning curve and the extra training runs."
+    records, beaten = read_method_records(run), []
+    for name in _list_beaten(ladder_run, run.info["test_answered"]):
         dev = next(trial["dev"] for trial in records[name]["candidates"] if trial["is_chosen"])
         beaten.append(f"{name} ({format_share(dev['value'])} on dev, n = {dev['n']:,})")
     if beaten:
@@ -200,8 +187,7 @@ def _list_budget_caveats(ladder_run: LadderRun) -> Iterator[str]:
 
 def _list_beaten(ladder_run: LadderRun, names: Iterable[str]) -> list[str]:
     """List the methods that answered only a few test rows, because another one was clearly better on dev."""
-    contenders = ladder_run.run.info["contenders"]
-    return [name for name in names if name not in contenders and not ladder_run.is_cheap(name)]
+    return [name for name in names if name not in ladder_run.run.info["contenders"]]
 
 
 def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
@@ -263,7 +249,9 @@ def _build_inputs(
         usage=task.usage,
         prices=task.prices,
         train_rows=sides["train"],
-        full_seconds=ladder_run.plan.full_seconds,
+        full_seconds={
+            name: record["full_seconds"] for name, record in method_records.items() if record["full_seconds"]
+        },
         num_test_rows=sides["test"],
         beaten=frozenset(_list_beaten(ladder_run, lines)),
     )

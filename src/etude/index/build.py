@@ -157,11 +157,6 @@ def _load_once(encoder: str) -> "Encoder":
     return Models().load_encoder(encoder)
 
 
-def count_missing(texts: Sequence[str], encoder: "Encoder", file: Path) -> int:
-    """Count the different texts that have no vector in `file`."""
-    return len({_hash_text(text) for text in texts} - _read_vectors(file, encoder).keys())
-
-
 def _hash_text(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
 

@@ -43,10 +43,6 @@ class Baseline(Method):
         """Use the encoder only for labels and for answers that repeat."""
         return self.keys if task.kind in ("classify", "answer") else ()
 
-    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """Return 0, because the predictors cost next to nothing."""
-        return 0
-
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:

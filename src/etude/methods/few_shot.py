@@ -7,7 +7,6 @@ from dataclasses import replace
 from etude.assistant import PromptLimit
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.methods.shared.fit_context import name_shape
-from etude.models.registry import Models
 
 DRAWS = 2
 """Draws for each number of examples: which examples are in the prompt matters as much as how many (Zhao et al. 2021,
@@ -22,10 +21,6 @@ class FewShot(Method):
     name = "few_shot"
     label = "Examples in the prompt"
 
-    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """Count every number with every draw."""
-        return DRAWS * len(choose_sizes(task, group_by_shape(start, train.examples)))
-
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
         """List every number with every draw."""
         return [candidate.assistant for candidate in self.build_candidates(task, train, start)]
@@ -38,12 +33,6 @@ class FewShot(Method):
         candidates = self.build_candidates(task, train, base)
         fitting = drop_too_long(candidates, dev, context)
         return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
-
-    def build_typical(
-        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
-    ) -> tuple[Assistant, Sequence[Example]]:
-        """Use the largest number of examples that is tried."""
-        return self.build_candidates(task, train, start)[-1].assistant, rows
 
     def build_candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
         """Build `base` with every draw of every number of examples, the fewest first; equal ones are dropped."""

@@ -3,9 +3,9 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import Issue
@@ -19,9 +19,8 @@ from etude.methods.method import (
     Method,
     RowLengths,
     Task,
-    TrainingTime,
 )
-from etude.methods.shared.fit_context import choose_max_tokens, sample_evenly
+from etude.methods.shared.fit_context import choose_max_tokens
 from etude.methods.shared.fitted_search import FittedSearch
 from etude.methods.shared.instructions import choose_instructions
 from etude.methods.shared.training_rows import find_too_long_to_train, update_max_tokens
@@ -29,19 +28,11 @@ from etude.methods.shared.training_run import (
     CHECKPOINT,
     TrainingRecord,
     TrainingRun,
-    build_token_rows,
     build_training_run,
-    choose_config,
 )
 from etude.models.registry import Models, find_backend
-from etude.models.timings import measure_once
 from etude.stats import estimate_sample
 from etude.types import ModelRef
-
-if TYPE_CHECKING:
-    from etude.training.time_box import TimeBox
-
-TIMED_ROWS = 200  # rows that are timed as a sample of all rows
 
 
 class FineTune(Method):
@@ -56,7 +47,6 @@ class FineTune(Method):
     tuned = True
     prompted = False
     keys: ClassVar[tuple[str, ...]] = ("model", "train")
-    copies = False  # whether the answer can be copied from the prompt
 
     def is_supported(self, task: Task) -> bool:
         """Whether the model has weights to train, or learns rows by itself."""
@@ -81,9 +71,8 @@ class FineTune(Method):
 
         def build_run() -> TrainingRun:
             model = context.models.get_trainable(student.model)
-            effort = context.effort
             run = build_training_run(
-                task, student, rows, dev_to_train, model, effort.epochs, context.left_out, effort.box_rows
+                task, student, rows, dev_to_train, model, context.left_out, context.effort.train_rows
             )
             context.log({"supervision": list(run.supervision)})
             return run
@@ -113,34 +102,6 @@ class FineTune(Method):
             instructions_role="system",
             max_tokens=start.max_tokens if same else choose_max_tokens(train, models, model),
         )
-
-    def measure_training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """Time training steps and measuring the loss on dev, before training and after each epoch. If the metric
-        chooses the epoch, the answers to dev are included."""
-        if learns_by_itself(task):
-            return None
-        from etude.training import estimate_speed
-        from etude.training.memory.forecast import TrainingSpeed
-
-        student = self.build_untrained(task, start, train, models)
-        model = models.get_trainable(student.model)
-        examples = sample_evenly(train, TIMED_ROWS)  # a longer set takes proportionally longer
-        rows = build_token_rows(model, student, examples)
-        config = choose_config(task, model, len(train))
-        subject = ("training", model.name, [row.ids for row in rows], config.to_dict())
-        pace = TrainingSpeed(
-            *measure_once(subject, lambda: astuple(estimate_speed(model.module, rows, config, rows)))
-        )
-        dev_answer_seconds = answer if task.train.get("dev_metric") else 0.0
-
-        def count_seconds(num_rows: int, num_dev: int, most_epochs: int | None) -> float:
-            epochs = choose_config(task, model, num_rows, most_epochs, copies=self.copies).epochs
-            steps_and_losses = pace.total_seconds(epochs, num_rows / len(examples), num_dev / len(examples))
-            return steps_and_losses + (epochs + 1) * num_dev * dev_answer_seconds
-
-        return count_seconds
 
     def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Issue]:
         """Find rows that the model cannot be trained on, and rows that it could not answer afterwards."""
@@ -190,10 +151,7 @@ def train_student(
             result = TrainingRecord({"rows": len(rows), "text": sentence, "seconds": seconds}, (note,))
         else:
             measure = partial(score_dev, student, dev, context) if task.train.get("dev_metric") else dict
-            box = _build_box(context)
-            result = build_run().train(
-                context.folder, task.model, context.log, measure, context.has_time_for, box
-            )
+            result = build_run().train(context.folder, task.model, context.log, measure, context.make_box())
         # The record is written last: with it, the training is done and its checkpoints are useless.
         write_json(record_file, asdict(result))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
@@ -201,16 +159,10 @@ def train_student(
     context.params.update(record["params"], instructions=choose_instructions(task).extent)
     context.train_seconds += record["params"]["seconds"]
     context.has_learned, context.num_trained = True, record["params"].get("trained_rows")
+    if full_seconds := record["params"].get("full_seconds"):
+        context.is_cut, context.full_seconds = True, full_seconds
     context.notes.extend(record["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
-
-
-def _build_box(context: FitContext) -> "TimeBox | None":
-    if context.box_seconds is None:
-        return None
-    from etude.training.time_box import TimeBox
-
-    return TimeBox(context.box_seconds)
 
 
 def score_dev(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:

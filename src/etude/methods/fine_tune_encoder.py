@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from etude.index.build import DEFAULT_ENCODER, load_task_encoder
+from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import fit_linear, split_columns
-from etude.methods.method import Assistant, Dataset, FitContext, Task, TrainingTime
-from etude.methods.shared.encoder_method import EncoderMethod, EncoderSpeed
-from etude.models.registry import Models
-from etude.models.timings import measure_once
+from etude.methods.method import Dataset, FitContext, Task
+from etude.methods.shared.encoder_method import EncoderMethod
 from etude.types import Example
 
 
@@ -25,25 +23,6 @@ class FineTuneEncoder(EncoderMethod):
     kind = "classify"
     weights = "classifier"
 
-    def measure_training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """Time fitting the initial head on all rows, and a step."""
-        from etude.training.classifier import RULE, measure_classifier_step
-
-        if (encoder := load_task_encoder(task, models, [])) is None:
-            return None
-        texts, labels = split_columns(train.examples)
-
-        def time_all() -> list[float]:
-            started = time.perf_counter()
-            linear = fit_linear(task, texts, labels, encoder)
-            fit_seconds = time.perf_counter() - started
-            return [fit_seconds / len(texts), measure_classifier_step(linear, texts, labels)]
-
-        head, step = measure_once(("a step", self.name, encoder.name, texts, labels), time_all)
-        return EncoderSpeed(RULE, head, step, answer).count_seconds
-
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> dict[str, Any]:
@@ -51,6 +30,7 @@ class FineTuneEncoder(EncoderMethod):
         from etude.models.classical import Linear, save_classical
         from etude.training.classifier import tune_classifier
 
+        started = time.perf_counter()
         texts, labels = split_columns(rows)
         name = task.encoder or DEFAULT_ENCODER
         dev_texts, dev_labels = split_columns(context.dev_sample(dev).examples)
@@ -62,13 +42,16 @@ class FineTuneEncoder(EncoderMethod):
         # The head starts from the logistic regression, which is better than random weights on few rows.
         linear = fit_linear(task, texts, labels, context.models.load_shared_encoder(name))
         linear = replace(linear, features=context.models.load_encoder(name))
+        folder, box = context.folder / "epochs", context.make_box(started)
         tuned, result = tune_classifier(
-            linear, texts, labels, context.seed, context.folder / "epochs", score_dev, context.log
+            linear, texts, labels, context.seed, folder, score_dev, context.log, box
         )
         # Training makes the probabilities over-confident; the temperature corrects them on dev.
         tuned = tuned.calibrate(dev_texts, dev_labels)
         save_classical(tuned, context.folder / self.weights)
-        return {**asdict(result), "rows": len(texts), "epochs": len(result.scores) - 1}
+        counts = {"rows": len(texts), "epochs": len(result.scores) - 1}
+        counts["trained_rows"] = round(result.trained_share * len(texts))
+        return {**asdict(result), **counts, "seconds": time.perf_counter() - started}
 
 
 METHOD = FineTuneEncoder()

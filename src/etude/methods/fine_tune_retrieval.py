@@ -1,12 +1,8 @@
 """fine_tune_retrieval: weights trained on prompts with a passage, and used with the passage that a search finds."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 from etude.methods.fine_tune import FineTune
-from etude.methods.method import Assistant, Dataset, Example, FitContext, Task, TrainingTime
-from etude.methods.shared.fitted_search import FittedSearch, add_any_passage, fit_search
-from etude.models.registry import Models
+from etude.methods.method import Dataset, FitContext, Task
+from etude.methods.shared.fitted_search import FittedSearch, fit_search
 
 
 class FineTuneRetrieval(FineTune):
@@ -16,26 +12,12 @@ class FineTuneRetrieval(FineTune):
 
     name = "fine_tune_retrieval"
     label = "Fine-tuned, with passages looked up"
-    copies = True
     searches = True
     keys = ("model", "train", "documents", "encoder")
 
     def missing_key(self, task: Task) -> str:
         """Require documents."""
         return "" if task.documents else "documents:"
-
-    def measure_training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """Time rows with passages."""
-        train_with_passages = replace(train, examples=tuple(add_any_passage(task, train.examples)))
-        return super().measure_training_time(task, start, train_with_passages, models, answer)
-
-    def build_typical(
-        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
-    ) -> tuple[Assistant, Sequence[Example]]:
-        """Put a passage after each question."""
-        return self.build_untrained(task, start, train, models), list(add_any_passage(task, rows))
 
     def fit_passages(self, task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
         """Fit the search, or load the one that `retrieval` has fitted."""

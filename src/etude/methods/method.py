@@ -1,7 +1,7 @@
 """The interface of a method, with the names that a method's file imports."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +15,7 @@ from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example, Side
 
-__all__ = ["Assistant", "Candidate", "Dataset", "Example", "FitContext", "Method", "Task", "TrainingTime"]
-
-TrainingTime = Callable[
-    [int, int, int | None], float
-]  # (rows, dev rows, most epochs or None) -> seconds of training
+__all__ = ["Assistant", "Candidate", "Dataset", "Example", "FitContext", "Method", "Task"]
 
 
 @dataclass(frozen=True)
@@ -94,26 +90,9 @@ class Method(ABC):
         """Return `keys`, plus those that other settings of the task make relevant."""
         return self.keys
 
-    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """Count the candidates with which `fit` would answer dev; 0 if they cost next to nothing."""
-        return len(self.list_prompts(task, train, start))
-
     def build_untrained(self, task: Task, start: Assistant, train: Dataset, models: Models) -> Assistant:
         """Build the assistant that `fit` begins with."""
         return start
-
-    def build_typical(
-        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
-    ) -> tuple[Assistant, Sequence[Example]]:
-        """Build an assistant without a search, and rows, for timing: their prompts are as long as the longest ones that
-        `fit` will try."""
-        return self.build_untrained(task, start, train, models), rows
-
-    def measure_training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """Time a few training steps; None without training. `answer` is the seconds that one answer takes."""
-        return None
 
     def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterable[Issue]:
         """Find rows that the method could not answer or be trained on, except rows that are too long for `start`."""

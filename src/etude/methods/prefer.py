@@ -12,13 +12,11 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from etude.base.files import read_json, write_json
-from etude.data.preferences import read_preferences
 from etude.errors import InputError, Issue
 from etude.methods.fine_tune import METHOD as FINE_TUNE
 from etude.methods.fine_tune import FineTune, learns_by_itself
-from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Task, TrainingTime
+from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Task
 from etude.methods.shared.training_run import CUT, TrainingRun, build_token_rows, choose_config
-from etude.models.registry import Models
 from etude.stats import estimate_sample, make_score_sample
 from etude.types import Preference, TrainableModel
 
@@ -62,21 +60,6 @@ class Prefer(FineTune):
             tuned = self.train_on_preferences(task, tuned, context)
         return context.choose([Candidate("best epoch", tuned)], dev).assistant
 
-    def measure_training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """Time a pair as two rows of fine_tune; add fine_tune itself if the task does not run it before."""
-        seconds = super().measure_training_time(task, start, train, models, answer)
-        if seconds is None or task.preferences is None:
-            return None
-        rows = 2 * len(read_preferences(task.preferences))
-
-        def count_seconds(num_rows: int, num_dev: int, most_epochs: int | None) -> float:
-            before = 0.0 if FINE_TUNE.name in task.methods else seconds(num_rows, num_dev, most_epochs)
-            return before + seconds(rows, rows // 5, EPOCHS)
-
-        return count_seconds
-
     def _fit_tuned(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
@@ -94,6 +77,7 @@ class Prefer(FineTune):
         # In the folder of fine_tune, if the run has it: its adapter and answers are then reused.
         tuned = FINE_TUNE.fit(task, train, dev, start, inner)
         context.has_learned, context.num_trained = inner.has_learned, inner.num_trained
+        context.is_cut, context.full_seconds = inner.is_cut, inner.full_seconds
         if inner.params.get("reasons", {}).get("epochs") == CUT:
             context.params["reasons"] = {"epochs": CUT}
         context.train_seconds += inner.train_seconds
@@ -108,7 +92,7 @@ class Prefer(FineTune):
             model = context.models.get_trainable(tuned.model)
             run, measure = _build_run(task, tuned, model, context)
             context.log({"supervision": list(run.supervision)})
-            result = run.train(folder, task.model, context.log, measure)
+            result = run.train(folder, task.model, context.log, measure, context.make_box())
             _merge_adapters(tuned, folder / "adapter", adapter, task)
             write_json(record_file, asdict(result))
         record = read_json(record_file)

@@ -1,17 +1,17 @@
 """retrieval: passages of the task's documents in the prompt, found by a search fitted on train."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from etude.index.documents import read_passages
 from etude.methods.few_shot import choose_shots, group_by_shape
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
-from etude.methods.shared.fitted_search import FittedSearch, add_any_passage, fit_search
-from etude.models.registry import Models
+from etude.methods.shared.fitted_search import FittedSearch, fit_search
 
 NUM_SHOTS = 4
 MAX_PASSAGES = 3  # passages of the candidate with several
+WITH_EXAMPLES = 1  # position of the candidate with examples, which is usually the best
 
 
 class Retrieval(Method):
@@ -27,25 +27,14 @@ class Retrieval(Method):
         """Require documents."""
         return "" if task.documents else "documents:"
 
-    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """Count one passage, examples with passages, several passages."""
-        return 3
-
-    def build_typical(
-        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
-    ) -> tuple[Assistant, Sequence[Example]]:
-        """Use examples, and a passage after each question."""
-        shots = choose_shots(group_by_shape(start, train.examples), NUM_SHOTS, random.Random(task.seed))
-        typical = replace(start, method=self.name, shots=tuple(add_any_passage(task, shots)))
-        return typical, list(add_any_passage(task, rows))
-
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Fit the search, then choose among the prompts."""
         fitted = fit_search(task, train, dev, context)
         base = replace(start.without_examples(), method=self.name, search=fitted.ref)
-        return context.choose(list(build_candidates(task, train, base, fitted)), dev).assistant
+        candidates = list(build_candidates(task, train, base, fitted))
+        return context.choose(candidates, dev, first=WITH_EXAMPLES).assistant
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
         """List prompts of the same lengths: one passage, examples with passages, several passages."""

@@ -12,9 +12,8 @@ from etude.index.search import Search
 from etude.limits.scope import get_question
 from etude.methods.few_shot import SHOT_NUMBERS, drop_too_long
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
-from etude.models.registry import Models
 from etude.stats import choose, make_score_sample
-from etude.types import Message, SearchRef
+from etude.types import SearchRef
 
 FOLDER = "similar"
 MAX_POOL = 5_000  # most training rows in the pool: a seeded sample if there are more
@@ -28,24 +27,6 @@ class SimilarShot(Method):
     name = "similar_shot"
     label = "Similar examples in the prompt"
     keys = ("model", "prompt_model", "encoder")
-
-    def build_typical(
-        self, task: Task, start: Assistant, train: Dataset, rows: Sequence[Example], models: Models
-    ) -> tuple[Assistant, Sequence[Example]]:
-        """Use the largest number of examples that is tried. Each row gets its own, so that the prompts share no more
-        than the instructions, which are computed only once."""
-        draw = random.Random(f"{task.seed}/typical")
-        numbers = choose_numbers(train)
-        num_more = numbers[-1] - numbers[0]
-
-        def add_examples(row: Example) -> Example:
-            shots = draw.sample(train.examples, num_more)
-            turns = [(*shot.input, Message("assistant", shot.output)) for shot in shots]
-            messages = [message for turn in turns for message in turn if message.role != "system"]
-            begin = int(row.input[0].role == "system")  # a system message of the row stays the first
-            return replace(row, input=(*row.input[:begin], *messages, *row.input[begin:]))
-
-        return self.list_prompts(task, train, start)[0], [add_examples(row) for row in rows]
 
     def list_prompts(self, task: Task, train: Dataset, start: Assistant) -> list[Assistant]:
         """List a prompt for each number of examples. Which examples it has does not matter, only its length."""

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from etude.base.formatting import format_count
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import split_columns
-from etude.methods.method import Assistant, Dataset, FitContext, Task, TrainingTime
-from etude.methods.shared.encoder_method import EncoderMethod, EncoderSpeed
+from etude.methods.method import Dataset, FitContext, Task
+from etude.methods.shared.encoder_method import EncoderMethod
 from etude.models.registry import Models
-from etude.models.timings import measure_once
 from etude.text.answer_spans import (
     AnswerShape,
     Field,
@@ -62,27 +61,6 @@ class Tag(EncoderMethod):
             return "no field has at least half of its training values word for word in the texts"
         return ""
 
-    def measure_training_time(
-        self, task: Task, start: Assistant, train: Dataset, models: Models, answer: float
-    ) -> TrainingTime | None:
-        """Time the classifiers' fit on all rows, and a step."""
-        from etude.training.tagging import RULE, measure_tagger_step
-
-        texts, answers = _parse(train.examples)
-
-        def time_all() -> list[float]:
-            started = time.perf_counter()
-            tagger, _ = _build_tagger(task, texts, answers, models)
-            fit_seconds = time.perf_counter() - started
-            return [
-                fit_seconds / len(train),
-                *measure_tagger_step(tagger, texts, [*map(collect_values, answers)]),
-            ]
-
-        subject = ("a step", self.name, task.encoder or DEFAULT_ENCODER, texts, [row.output for row in train])
-        head, step, windows = measure_once(subject, time_all)
-        return EncoderSpeed(RULE, head, step, answer, windows).count_seconds
-
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> dict[str, Any]:
@@ -104,9 +82,11 @@ class Tag(EncoderMethod):
             return compute_f1([values for values, _ in now.extract(dev_texts)], gold, now.fields)
 
         values, folder = [*map(collect_values, answers)], context.folder / "epochs"
-        result = train_tagger(tagger, texts, values, context.seed, folder, measure_f1, context.log)
+        box = context.make_box(started)
+        result = train_tagger(tagger, texts, values, context.seed, folder, measure_f1, context.log, box)
         save_classical(tagger, context.folder / self.weights)
         counts = {"rows": len(texts), "epochs": len(result.scores) - 1}
+        counts["trained_rows"] = round(result.trained_share * len(texts))
         return {**asdict(result), **counts, "seconds": time.perf_counter() - started, "notes": notes}
 
 

@@ -9,6 +9,8 @@ html        the page (template.html.j2, report.css, report.js)
 markdown    its summary for GitHub and terminals (report.md.j2)
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from etude.base.files import write_text
@@ -16,8 +18,12 @@ from etude.report.contents import Report
 from etude.report.html import render_html
 from etude.report.markdown import render_markdown
 from etude.report.read_run import read_report
+from etude.runs.folder import Run
 
-__all__ = ["Report", "read_report", "write_report"]
+__all__ = ["Report", "read_report", "report_while_running", "write_report"]
+
+PAUSE_FACTOR = 20.0
+"""While a run goes on, writing its report takes at most one part in this many of the time."""
 
 
 def write_report(run_folder: Path) -> tuple[Path, Path]:
@@ -32,3 +38,18 @@ def write_report(run_folder: Path) -> tuple[Path, Path]:
     write_text(page, render_html(report))
     write_text(text, render_markdown(report))
     return page, text
+
+
+def report_while_running(run: Run) -> Callable[[], None]:
+    """Return a function to call after each result: it writes the report anew, unless that takes too much of the
+    time."""
+    due = [0.0]
+
+    def report() -> None:
+        started = time.monotonic()
+        if started >= due[0]:
+            write_report(run.folder)
+            ended = time.monotonic()
+            due[0] = ended + PAUSE_FACTOR * (ended - started)
+
+    return report

@@ -45,6 +45,8 @@ class MethodView:
     confused: Mapping[tuple[str, str], tuple[str, ...]]
     """(right label, answered label) -> the dev rows' inputs, for classify."""
     candidates: tuple[TrialResult, ...]
+    num_candidates: int
+    """All candidates, also those for which there was no time."""
     notes: tuple[str, ...]
     prompt: str
     params: Mapping[str, Any]
@@ -76,17 +78,6 @@ class LossCurve:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanSummary:
-    """The plan made before the first fit."""
-
-    planned_minutes: float | None
-    elapsed_minutes: float | None
-    """Minutes that the run has taken, over all attempts."""
-    lines: tuple[str, ...]
-    cuts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """All numbers and texts of one report."""
 
@@ -115,7 +106,9 @@ class Report:
     they can show none)."""
     power_on_dev: float | None
     """The smallest difference of the headline pair that the test can show, estimated from their answers on dev."""
-    plan: PlanSummary
+    budget_seconds: float | None
+    elapsed_seconds: float | None
+    """Seconds that the run has taken, over all attempts."""
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     openings: int

@@ -365,13 +365,34 @@ def format_rows_to_decide(report: Report) -> str:
     return f"Test rows needed to decide: {listed}." if listed else ""
 
 
-def format_planned_time(report: Report) -> str:
-    """Format the planned and the elapsed time; empty if one is unknown."""
-    planned, elapsed = report.plan.planned_minutes, report.plan.elapsed_minutes
-    if planned is None or elapsed is None:
+def format_elapsed_time(report: Report) -> str:
+    """Format the elapsed time and the budget; empty if the time is unknown."""
+    if report.elapsed_seconds is None:
         return ""
-    times = f"Planned time: {formatting.format_time(60 * planned)}."
-    return f"{times} Actual time: {formatting.format_time(60 * elapsed)}."
+    budget = (
+        f" of a budget of {formatting.format_time(report.budget_seconds)}" if report.budget_seconds else ""
+    )
+    return f"The run took {formatting.format_time(report.elapsed_seconds)}{budget}."
+
+
+def list_effort_rows(report: Report) -> list[tuple[str, str, str, str]]:
+    """List for each fitted method: its name, candidates tried, rows learned, and dev rows answered, each of how
+    many."""
+    return [
+        (
+            method.name,
+            format_part(len(method.candidates), method.num_candidates),
+            format_train_rows(report, method.learned),
+            format_part(method.num_dev, report.split["dev"]),
+        )
+        for method in report.methods
+        if method.candidates
+    ]
+
+
+def format_part(number: int, total: int) -> str:
+    """Format a number of how many: `6`, or `2 of 6`."""
+    return f"{number:,} of {total:,}" if number < total else f"{number:,}"
 
 
 def format_openings(report: Report) -> str:

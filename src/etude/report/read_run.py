@@ -15,7 +15,7 @@ from etude.evaluate import build_sample, parse_outcome
 from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED, restore_metric
 from etude.models.registry import find_backend, get_title
-from etude.report.contents import EpochResult, LossCurve, MethodView, PlanSummary, Report
+from etude.report.contents import EpochResult, LossCurve, MethodView, Report
 from etude.runs import Run, training_log
 from etude.runs.details import list_expected, split_line
 from etude.runs.recommended import describe_failed_gates
@@ -67,7 +67,8 @@ def read_report(run_folder: Path) -> Report:
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         power_on_dev=(run.get("power_on_dev") or {}).get("difference"),
-        plan=_read_plan(run.get("plan") or {}, run.get("elapsed_seconds")),
+        budget_seconds=run.get("budget_seconds"),
+        elapsed_seconds=run.get("elapsed_seconds"),
         notes=tuple(note for note in _to_texts(run.get("notes")) if note not in split_notes),
         findings=tuple(from_json(Finding, line) for line in findings),
         openings=run.get("openings", 0),
@@ -153,6 +154,7 @@ def _read_method(
         failures=Counter(kind for line in dev for kind in set(line["failed"])),
         confused=_group_confused(dev, metric.several) if metric and metric.kind == "classify" else {},
         candidates=tuple(from_json(TrialResult, raw) for raw in method.get("candidates") or ()),
+        num_candidates=method.get("num_candidates") or len(method.get("candidates") or ()),
         notes=_to_texts(method.get("notes")),
         prompt=method.get("prompt") or "",
         params=method.get("params") or {},
@@ -166,13 +168,6 @@ def _group_confused(dev: list[Json], several: bool) -> dict[tuple[str, str], tup
             for answered in wrong:
                 groups[label, answered] = (*groups.get((label, answered), ()), line["input"])
     return groups
-
-
-def _read_plan(raw: Mapping[str, Any], taken: float | None) -> PlanSummary:
-    # A line that only repeats the cuts is left out.
-    lines, cuts = _to_texts(raw.get("lines")), _to_texts(raw.get("cuts"))
-    remaining = tuple(line for line in lines if not (cuts and all(cut in line for cut in cuts)))
-    return PlanSummary(raw.get("minutes"), taken and taken / 60, remaining, cuts)
 
 
 def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

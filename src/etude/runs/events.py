@@ -47,6 +47,8 @@ class MethodStarted:
 
     method: str
     side: Side
+    seconds_left: float | None = None
+    """Seconds until the budget ends; None without a budget."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,6 @@ from etude.errors import Declined
 from etude.models.remote import Service
 from etude.runs.events import NoteEvent, OnEvent
 
-ASK_SECONDS = 3600.0
-"""A run without a budget that takes longer than this asks the user first."""
-
 UNANSWERED = "(unanswered)"
 """Printed after a sensitive question that nobody could answer; one word, so that it is never wrapped."""
 

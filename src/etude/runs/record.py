@@ -151,10 +151,10 @@ def build_prediction(side: Side, row: ScoredAnswer) -> dict[str, Any]:
 
 
 def write_method_record(
-    run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str
+    run: Run, method: Method, assistant: Assistant, context: FitContext, prompt: str, look: str = "work"
 ) -> None:
-    """Write method.json, which marks the method as fitted, so call this last. `prompt`: that of one dev row,
-    verbatim."""
+    """Write method.json, which marks the method as fitted, so call this last. `prompt`: that of one dev row, verbatim;
+    `look`: the folder of the look that fitted it."""
     record = {
         "name": method.name,
         "label": method.label,
@@ -164,7 +164,12 @@ def write_method_record(
         "train_seconds": context.train_seconds,
         "learned": context.num_learned,
         "dev_rows": len(context.chosen_scored),
+        "look": look,
         "raced_out": context.is_raced_out,
+        "is_cut": context.is_cut,
+        "num_candidates": context.num_candidates,
+        "full_seconds": context.full_seconds,
+        "row_seconds": context.row_seconds,
         "candidates": [asdict(tried) for tried in context.trials],
         "notes": context.notes,
         "params": context.params,

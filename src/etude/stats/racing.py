@@ -12,8 +12,8 @@ from scipy.special import ndtri
 from etude.stats.ladder import compute_joint_intervals
 from etude.stats.sample import UnitSums, t_quantile
 
-# Rows of the first block. With fewer rows, one row would change a share by more than four points.
-FIRST_BLOCK = 24
+# Rows of the first block: few enough for a first figure of every method early in a budget.
+FIRST_BLOCK = 12
 # Probability that a race wrongly drops a candidate, over all of its blocks.
 ERROR_RATE = 0.01
 # The rival must score higher in at least this many units; fewer could be chance, whatever the standard error is.
@@ -21,7 +21,7 @@ MIN_DISAGREEMENTS = 6
 
 
 def iter_block_ends(num_rows: int) -> Iterator[int]:
-    """Yield the ends of a race's blocks: 24 rows, then twice as many each time, and finally all rows."""
+    """Yield the ends of a race's blocks: 12 rows, then twice as many each time, and finally all rows."""
     end = FIRST_BLOCK
     while end < num_rows:
         yield end

@@ -16,7 +16,6 @@ configure_torch()
 from etude.training.config import Output, TrainConfig, auto_config
 from etude.training.loop import train
 from etude.training.losses import Loss, supervised
-from etude.training.memory.forecast import estimate_speed
 from etude.training.rows.batches import TokenRow, make_batches
 from etude.training.step import TrainResult
 
@@ -27,7 +26,6 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "auto_config",
-    "estimate_speed",
     "make_batches",
     "supervised",
     "train",

@@ -11,6 +11,7 @@ import torch
 from etude.models.classical import Linear
 from etude.models.local.encoder import Encoder
 from etude.training.encoder_loop import EncoderLoss, EncoderTraining, LoopRule, TunedEncoder
+from etude.training.time_box import TimeBox
 
 RULE = LoopRule(32, 5e-5, min_steps=100, min_epochs=3, max_epochs=6)
 """Measured on held-out rows of banking77's train file, with 10 rows per label: 85.5% before training; at the best
@@ -75,28 +76,17 @@ def tune_classifier(
     folder: Path,
     score: Callable[[Linear], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
+    box: TimeBox | None = None,
 ) -> tuple[Linear, TunedEncoder]:
     """Train the encoder and the head of `linear`; return it with the weights of the epoch with the best `score`.
 
     The encoder changes in place. The untrained weights are never chosen, because the baseline tries them. Raises
     ValueError if there are no rows.
     """
-    classifier, training = _prepare_training(linear, texts, labels, seed)
-    result = training.train(folder, lambda: score(classifier.to_linear()), log)
-    return classifier.to_linear(), result
-
-
-def measure_classifier_step(linear: Linear, texts: Sequence[str], labels: Sequence[str]) -> float:
-    """Measure the seconds of a step of `tune_classifier`. The weights do not change."""
-    return _prepare_training(linear, texts, labels)[1].measure_step_seconds()
-
-
-def _prepare_training(
-    linear: Linear, texts: Sequence[str], labels: Sequence[str], seed: int = 0
-) -> tuple[Classifier, EncoderTraining]:
     classifier, config = Classifier(linear), RULE.choose_config(len(texts), seed)
     loss, lengths = classifier.build_loss(texts, labels)
     training = EncoderTraining(
         classifier.encoder, classifier, len(texts), lambda: loss, config, lengths, first_epoch=1
     )
-    return classifier, training
+    result = training.train(folder, lambda: score(classifier.to_linear()), log, box)
+    return classifier.to_linear(), result

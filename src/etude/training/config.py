@@ -239,11 +239,11 @@ class Output:
     """Folder of the result: an adapter in PEFT's format; for all weights, config.json and model.safetensors."""
     log: Log = lambda event: None
     on_eval: OnEval = dict
-    has_time: Callable[[float], bool] = lambda seconds: True
-    """Returns whether there is time for one more epoch, which will take this many seconds. Called after each epoch
-    except the last. Only for a single process."""
+    is_stopped: Callable[[], bool] = lambda: False
+    """Whether the user has asked to end now. Called after each step: if so, the dev loss is measured and the best
+    weights so far are the result. Only for a single process."""
     box: TimeBox | None = None
-    """Limits the seconds. The dev loss is then measured up to three times in the box, and `patience` and `has_time`
+    """Limits the seconds. The dev loss is then measured up to three times in the box, and `patience` and `is_stopped`
     are ignored."""
     base_model: str = ""
     """The name of the base that is written into the adapter; it has no other use."""

@@ -16,6 +16,7 @@ import torch
 
 from etude.models.local.encoder import Encoder
 from etude.training.encoder_loop import EncoderLoss, EncoderTraining, LoopConfig, TunedEncoder
+from etude.training.time_box import TimeBox
 
 QuestionPair = tuple[str, int]
 """A question and the position of the passage that answers it."""
@@ -49,6 +50,7 @@ def tune_encoder(
     folder: Path,
     score: Callable[[Encoder], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
+    box: TimeBox | None = None,
 ) -> TunedEncoder:
     """Train `encoder` in place, each pair once per epoch. Raises ValueError if there are no pairs."""
     module = encoder.module
@@ -59,18 +61,7 @@ def tune_encoder(
         return _build_loss(encoder, pairs, passages, config, vectors_PD.to(module.device))
 
     training = EncoderTraining(encoder, module, len(pairs), begin_epoch, config.loop)
-    return training.train(folder, lambda: score(encoder), log)
-
-
-def estimate_contrastive_seconds(
-    encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
-) -> float:
-    """Estimate the seconds of the whole training from two timed steps. The weights stay unchanged."""
-    # Zero vectors are enough: the time of a step does not depend on which passages are near.
-    vectors = torch.zeros(len({index for _, index in pairs}), encoder.module.config.hidden_size)
-    loss = _build_loss(encoder, pairs, passages, config, vectors.to(encoder.module.device))
-    training = EncoderTraining(encoder, encoder.module, len(pairs), lambda: loss, config.loop)
-    return training.measure_step_seconds() * config.loop.count_steps(len(pairs))
+    return training.train(folder, lambda: score(encoder), log, box)
 
 
 def _build_loss(

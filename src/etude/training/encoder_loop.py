@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from etude.base.files import atomic_file
 from etude.models.local.encoder import Encoder
+from etude.training.time_box import TimeBox
 
 STATE = "state.safetensors"
 ATTENTION = "eager"
@@ -59,6 +60,12 @@ class TunedEncoder:
     """The caller's score before training and after each epoch. The weights are from the best epoch."""
     best_epoch: int
     seconds: float
+    steps: int = 0
+    """The number of steps that were done."""
+    planned_steps: int = 0
+    """The number of steps of all epochs; a time box may end before."""
+    trained_share: float = 1.0
+    """The share of all rows that were in these steps."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,13 @@ class EncoderTraining:
         folder: Path,
         score: Callable[[], float],
         log: Callable[[Mapping[str, Any]], None] = lambda entry: None,
+        box: TimeBox | None = None,
     ) -> TunedEncoder:
         """Train in place. At the end the module has the weights of the first epoch with the best `score`.
 
         `folder` contains the state between epochs. `log` gets a line for each step: step, steps, loss, tokens, seconds.
-        Raises ValueError if there are no rows.
+        With a `box`, training takes at least one step and ends within the box's seconds, in the middle of an epoch if
+        need be; the learning rate falls with the used share of the box. Raises ValueError if there are no rows.
         """
         if not self.num_rows:
             raise ValueError("there are no rows to train on")
@@ -122,20 +131,24 @@ class EncoderTraining:
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
         state = _EncoderState(self.module, optimizer, folder / STATE, self.first_epoch)
         state.load()
-        total = config.count_steps(self.num_rows)
+        total, timer = config.count_steps(self.num_rows), _BoxTimer(box or TimeBox(math.inf), state)
         # Steps in which the learning rate rises; after them it falls to zero.
         rise = max(1, round(WARM_UP * total))
         with _use_training_attention(self.encoder):
             if not state.scores:
-                state.add_score(score())
+                timer.add_score(score)
             for epoch in range(len(state.scores), config.epochs + 1):
+                if timer.is_over:
+                    break
                 # The order depends only on seed and epoch, so a resumed run gets the same batches.
                 draw = random.Random(f"{config.seed}/{epoch}")
                 batches, loss = self._draw_batches(draw), self.begin_epoch()
                 for step, rows in enumerate(batches, (epoch - 1) * len(batches)):
                     step_started = time.perf_counter()
+                    # In a box, the position is the used share of it if that is further.
+                    position = max(step, timer.used_share * total)
                     for group in optimizer.param_groups:
-                        share = min((step + 1) / rise, (total - step) / max(1, total - rise))
+                        share = min((position + 1) / rise, (total - position) / max(1, total - rise))
                         group["lr"] = config.learning_rate * share
                     value, tokens = loss(rows, draw)
                     optimizer.zero_grad()
@@ -144,11 +157,18 @@ class EncoderTraining:
                     optimizer.step()
                     entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
                     log({**entry, "seconds": time.perf_counter() - step_started})
-                state.add_score(score())
+                    state.steps = step + 1
+                    if timer.is_over_after(time.perf_counter() - step_started):
+                        break
+                timer.add_score(score)
         self.module.load_state_dict(state.best_weights)
         self.module.requires_grad_(False)
         self.encoder.is_tuned = True
-        return TunedEncoder(tuple(state.scores), state.best, time.perf_counter() - started)
+        seconds, share = (
+            time.perf_counter() - started,
+            min(1.0, state.steps * config.rows_per_step / self.num_rows),
+        )
+        return TunedEncoder(tuple(state.scores), state.best, seconds, state.steps, total, share)
 
     def _draw_batches(self, draw: random.Random) -> list[list[int]]:
         order, size = draw.sample(range(self.num_rows), self.num_rows), self.config.rows_per_step
@@ -159,24 +179,6 @@ class EncoderTraining:
             draw.shuffle(batches)
         return batches
 
-    def measure_step_seconds(self) -> float:
-        """Measure the seconds of a step, the faster of two; with `lengths`, of rows of about the mean length. The
-        weights do not change."""
-        mean, size = sum(self.lengths) / max(1, len(self.lengths)), self.config.rows_per_step
-        usual_rows = sorted(range(len(self.lengths)), key=lambda row: abs(self.lengths[row] - mean))[:size]
-        self.module.requires_grad_(True)
-        loss, seconds = self.begin_epoch(), []
-        with _use_training_attention(self.encoder):
-            for attempt in range(2):
-                draw = random.Random(f"{self.config.seed}/{attempt}")
-                started = time.perf_counter()
-                rows = usual_rows or draw.sample(range(self.num_rows), min(self.num_rows, size))
-                loss(rows, draw)[0].backward()  # type: ignore[no-untyped-call]
-                seconds.append(time.perf_counter() - started)
-        self.module.requires_grad_(False).zero_grad()
-        # The optimizer is not timed; it adds a tenth.
-        return 1.1 * min(seconds)
-
 
 class _EncoderState:
     """Current and best weights, the optimizer's moments, and the scores so far; saved to one file after each epoch."""
@@ -186,6 +188,7 @@ class _EncoderState:
     ) -> None:
         self.module, self.optimizer, self.file, self.first = module, optimizer, file, first
         self.scores: list[float] = []
+        self.steps, self.used_seconds = 0, 0.0
         self.best_weights: dict[str, torch.Tensor] = {}
 
     @property
@@ -211,6 +214,7 @@ class _EncoderState:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.file) as file:
             tensors = {**now, **best, **moments, "scores": torch.tensor(self.scores, dtype=torch.float64)}
+            tensors["used"] = torch.tensor([self.steps, self.used_seconds], dtype=torch.float64)
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file)
 
     def load(self) -> None:
@@ -227,5 +231,41 @@ class _EncoderState:
             number, _, moment = name.partition(".")
             moments[int(number)][moment] = tensor
         self.scores, self.best_weights = groups["scores"][""].tolist(), groups["best"]
+        num_steps, self.used_seconds = groups["used"][""].tolist()
+        self.steps = int(num_steps)
         self.module.load_state_dict(groups["now"])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(moments)})
+
+
+class _BoxTimer:
+    """The used seconds of a time box, over all attempts; scores count, too."""
+
+    def __init__(self, box: TimeBox, state: _EncoderState) -> None:
+        self.box, self.state, self.score_seconds = box, state, 0.0
+        self.started = box.clock() - state.used_seconds
+
+    @property
+    def used(self) -> float:
+        return self.box.clock() - self.started
+
+    @property
+    def used_share(self) -> float:
+        # The learning rate of a step is always above 0.
+        return min(0.99, self.used / max(self.box.seconds - self.score_seconds, 1e-9))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the box has ended; never before the first step."""
+        return self.state.steps > 0 and self.is_over_after(0.0)
+
+    def is_over_after(self, seconds: float) -> bool:
+        """Whether a step of these seconds and the last score exceed the box."""
+        return self.box.is_stopped() or self.used + seconds + self.score_seconds > self.box.seconds
+
+    def add_score(self, score: Callable[[], float]) -> None:
+        """Score the current weights, and save the state with the seconds used so far."""
+        started = self.box.clock()
+        value = score()
+        self.score_seconds = self.box.clock() - started
+        self.state.used_seconds = self.used
+        self.state.add_score(value)

@@ -112,9 +112,7 @@ def _run_epochs(
     if not state.adapters:
         output.log({"note": _describe_full_tuning(state, module, disk, output)})
     try:
-        while not _is_finished(state, planner) and (
-            planner or progress.epoch < 1 or output.has_time(progress.seconds / progress.epoch)
-        ):
+        while not _is_finished(state, planner) and (planner or progress.epoch < 1 or not output.is_stopped()):
             if progress.epoch >= 0:  # the first pass only measures the untrained model
                 _run_epoch(state, rows, checkpointer, planner)
             _end_epoch(state, dev_rows, output)
@@ -177,6 +175,8 @@ def _run_epoch(
         if planner:
             planner.add_step()
         checkpointer.save_when_due()
+        if not planner and checkpointer.output.is_stopped():
+            break
 
 
 def _check_rise(state: TrainingState, batch: Sequence[TokenRow], loss: float) -> None:

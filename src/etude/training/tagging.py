@@ -12,6 +12,7 @@ import torch
 from etude.models.local.tagger import Tagger, Window
 from etude.text.answer_spans import Values, align
 from etude.training.encoder_loop import EncoderTraining, LoopRule, TunedEncoder
+from etude.training.time_box import TimeBox
 
 # Chosen on held-out rows of the train files of snips_intents and ncbi_disease. Value F1 on ncbi_disease after training
 # on 240 rows: 64.0; with a rate of 5e-4 59.5; with 3e-4 and 10 epochs 60.1; with 16 rows per step and 1e-4 57.8.
@@ -79,16 +80,9 @@ def train_tagger(
     folder: Path,
     score: Callable[[Tagger], float],
     log: Callable[[Mapping[str, Any]], None] = lambda line: None,
+    box: TimeBox | None = None,
 ) -> TunedEncoder:
     """Trains `tagger` in place. At the end it has the weights of the epoch with the best `score`. A killed run resumes
     from `folder`."""
     training = TaggerModule(tagger, texts, answers).prepare_training(seed)
-    return training.train(folder, lambda: score(tagger), log)
-
-
-def measure_tagger_step(
-    tagger: Tagger, texts: Sequence[str], answers: Sequence[Values]
-) -> tuple[float, float]:
-    """Measure the seconds of a step of `train_tagger`, and count the windows per text. The weights do not change."""
-    training = TaggerModule(tagger, texts, answers).prepare_training()
-    return training.measure_step_seconds(), training.num_rows / len(texts)
+    return training.train(folder, lambda: score(tagger), log, box)

@@ -29,6 +29,8 @@ class TimeBox:
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
+    is_stopped: Callable[[], bool] = lambda: False
+    """Whether the user has asked to end now: the training then takes no further step."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,8 @@ class BoxPlanner:
         progress = self.progress
         progress.step_seconds = [*progress.step_seconds, self._count_seconds()][-LATEST_STEPS:]
         step_seconds = statistics.median(progress.step_seconds)
-        if progress.box_used + step_seconds + progress.dev_seconds > self.box.seconds:
+        is_over = progress.box_used + step_seconds + progress.dev_seconds > self.box.seconds
+        if is_over or self.box.is_stopped():
             self._plan(progress.steps, 1.0)
         elif progress.steps % PLAN_STEPS == 0:
             num_left = max(1, self.num_measurements + 1 - len(progress.measured_steps))

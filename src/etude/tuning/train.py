@@ -5,14 +5,14 @@ task.yaml + examples  ->  a run folder with an assistant, train.jsonl, report.ht
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from etude.assistant import Assistant
 from etude.base.files import Json, read_json
-from etude.base.formatting import format_count
+from etude.base.formatting import format_count, format_size
 from etude.base.processes import World, join_processes
 from etude.checks.quick_checks import list_label_notes, run_quick_checks
 from etude.checks.rows.whole_set import USUAL_SIZES
@@ -28,11 +28,10 @@ from etude.data.dataset import (
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined, InputError, Issue
-from etude.estimates import training_needs
-from etude.estimates.row_checks import check_lengths
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
-from etude.methods.shared.fit_context import FitContext, initial_assistant
+from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
+from etude.methods.shared.row_checks import check_lengths
 from etude.methods.shared.training_rows import list_left_out, sample_share
 from etude.methods.shared.training_run import CHECKPOINT, TrainingRun, build_training_run
 from etude.metrics import choose_metric
@@ -49,10 +48,7 @@ from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task, TrackerName
 from etude.tracking import track_events
-
-if TYPE_CHECKING:
-    from etude.training.config import TrainConfig
-
+from etude.tuning import needs
 
 METHOD = FineTune()
 NAME = METHOD.name
@@ -93,8 +89,8 @@ def train(
 
     Rows are split as in `compare`, and no test row is answered or shown. If there are too few rows for a verdict, all
     of them are used to train or to choose the epoch. The result is that of the method fine_tune in a comparison
-    without a budget. `confirm` is called once if the run would need more than the available memory or more than
-    `budget` (seconds; None: the task's budget, or an hour if it has none). The same call on the same inputs resumes a
+    without a budget, unless `budget` (seconds) ends the training earlier; the task's own budget is for comparisons.
+    `confirm` is called if the run would need more than the available memory. The same call on the same inputs resumes a
     stopped training, ends with the same weights, and returns at once if the training had finished; `fresh` starts
     again. `track` overrides the task's tracker. Under torchrun all processes call this function: the first one
     reports, the others compute their share of the steps, and all return the same run.
@@ -102,11 +98,14 @@ def train(
     Raises InputError with all errors of the task and its rows, ModelError for weights and for a loss that is NaN or a
     spike, RunError for the run folder, Declined if `confirm` says no, Parted if another process has exited.
     """
+    budget = None if budget is None or math.isinf(budget) else budget
     with join_processes() as world:
         if world.is_leader:
-            task_run = open_training_task(task_file, budget)
-            check_processes(task_run.task, world)
-            work = partial(_train, task_run, world, confirm)
+            task_run = open_training_task(task_file)
+            if budget is not None:
+                task_run = replace(task_run, inputs={**task_run.inputs, "budget": f"{budget:g} s"})
+            check_processes(task_run.task, world, budget)
+            work = partial(_train, task_run, world, budget, confirm)
             on_event = track_events(track or task_run.task.track, on_event or choose_reporter(), confirm)
             run = run_to_end(task_run, work, write_report, fresh=fresh, on_event=on_event)
             world.broadcast({"over": str(run.folder.absolute())})
@@ -116,11 +115,9 @@ def train(
         return Training(Run(Path(run_jobs(world))))
 
 
-def open_training_task(
-    task_file: Path | str, budget: float | None = None, least: MinRows = TRAIN_MIN
-) -> TaskRun:
+def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> TaskRun:
     """Load the task and its rows. Raises InputError with all errors, including one for fewer rows than `least`."""
-    task, dataset, test = load_task_rows(task_file, budget, least)
+    task, dataset, test = load_task_rows(task_file, None, least)
     task = replace(task, methods=(NAME,))
     unused = unused_keys(METHOD, task)
     hashes = compute_fingerprints(task, dataset, test).items()
@@ -135,14 +132,21 @@ def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 
 
-def check_processes(task: Task, world: World) -> None:
+def check_processes(task: Task, world: World, budget: float | None = None) -> None:
     """Raise InputError if the processes of `world` cannot train together as the task asks."""
+    if world.size > 1 and budget is not None:
+        remedy = "leave --budget out, or train in one process"
+        raise InputError(
+            [Issue("--budget", f"not possible with {world.size} processes", f"{budget:g} s", remedy)]
+        )
     if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
         message = f"dev_metric needs the whole model in one process, but fsdp splits it over {world.size}"
         raise InputError([Issue("train: dev_metric", message, "true", "remove one of the two")])
 
 
-def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event: OnEvent) -> None:
+def _train(
+    task_run: TaskRun, world: World, seconds: float | None, confirm: Confirm, run: Run, on_event: OnEvent
+) -> None:
     task, dataset, test = task_run.task, task_run.dataset, task_run.test
     # 1. Check the rows, then split them: split.json, findings.jsonl. Nothing below gets a test row.
     checked = run_quick_checks(run, task, dataset, test, on_event, confirm)
@@ -158,12 +162,8 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
         metric=metric,
         folder=run.method_folder(NAME) / "work",
         seed=task.seed,
-        log=TrainingLog(
-            NAME,
-            run.method_folder(NAME) / "train.jsonl",
-            on_event,
-            lambda: run.info.get("plan", {}).get("seconds"),
-        ),
+        effort=Effort(train_seconds=seconds),
+        log=TrainingLog(NAME, run.method_folder(NAME) / "train.jsonl", on_event),
     )
     share = sample_share(METHOD, task, split.train)
     rows, context.num_read = share.examples, len(share)
@@ -171,20 +171,17 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
     if context.left_out:
         context.notes.append(f"trained on {len(share):,} of {len(split.train):,} rows")
 
-    # 3. Estimate and ask, only before the first step. A resumed run has its plan in run.json.
+    # 3. Check memory and disk, only before the first step. A resumed run has what it needs in run.json.
     def prepare_run() -> TrainingRun:
         model = models.get_trainable(student.model)
         training_run = build_training_run(task, student, rows, split.dev, model, left_out=context.left_out)
         training_run = replace(training_run, world=world)
         defaults = training_run.config.defaults
         on_event(TrainingPrepared(training_run.supervision, training_run.settings, defaults))
-        if not run.info.get("plan"):
-            disk = training_needs.format_disk_space(training_run, context.folder / CHECKPOINT)
+        if not run.info.get("needs"):
+            disk = needs.format_disk_space(training_run, context.folder / CHECKPOINT)
             on_event(NoteEvent(disk, detail=True))
-            _confirm_memory(training_run, confirm)
-            on_event(NoteEvent("Timing a few steps ...", detail=True))
-            expected = training_needs.measure_training_needs(task, training_run, student, split.dev, models)
-            _confirm_needs(run, task, expected, training_run.config, on_event, confirm)
+            run.update(needs=_confirm_memory(training_run, on_event, confirm))
         return training_run
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
@@ -230,26 +227,20 @@ def _warn_of_few_rows(task: Task, split: Split) -> list[str]:
     ]
 
 
-def _confirm_memory(training: TrainingRun, confirm: Confirm) -> None:
-    """Ask if less memory is available than the run needs, before a timed step allocates it."""
+def _confirm_memory(training: TrainingRun, on_event: OnEvent, confirm: Confirm) -> Json:
+    """Ask if less memory is available than the run needs: first before a timed step allocates it, then by what a few
+    steps have used. Returns the measured memory. Raises Declined."""
     from etude.training.memory.usage import suggest_less_memory
 
-    if (
-        question := training_needs.format_memory_question(training_needs.compute_memory_at_rest(training))
-    ) and not confirm(question):
+    at_rest = needs.compute_memory_at_rest(training)
+    if (question := needs.format_memory_question(at_rest, " before its first step")) and not confirm(
+        question
+    ):
         raise Declined(f"Nothing was trained. {suggest_less_memory(training.config, before_start=True)}")
-
-
-def _confirm_needs(
-    run: Run, task: Task, expected: Json, config: TrainConfig, on_event: OnEvent, confirm: Confirm
-) -> None:
-    """Report what the run needs and ask if that is too much; record it, so a resumed run does not ask again."""
-    first, *details = expected["lines"]
-    on_event(NoteEvent(first))
-    for line in details:
-        on_event(NoteEvent(line, detail=True))
-    if (message := training_needs.format_question(expected, task.budget_seconds)) and not confirm(message):
-        raise Declined(
-            f"Nothing was trained. {training_needs.format_remedy(expected, task.budget_seconds, config)}"
-        )
-    run.update(plan=expected)
+    measured = needs.measure_memory(training)
+    if measured["memory"] and measured["available_memory"]:
+        memory, available = format_size(measured["memory"]), format_size(measured["available_memory"])
+        on_event(NoteEvent(f"Memory: about {memory} ({available} available)."))
+    if (question := needs.format_memory_question(measured)) and not confirm(question):
+        raise Declined(f"Nothing was trained. {suggest_less_memory(training.config)}")
+    return measured

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import ModelError
@@ -15,31 +15,7 @@ from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Meth
 from etude.models.weights import find_weights
 from etude.types import CLASSICAL, Example, ModelRef
 
-if TYPE_CHECKING:
-    from etude.training.encoder_loop import LoopRule
-
 RECORD = "trained.json"
-
-
-@dataclass(frozen=True)
-class EncoderSpeed:
-    """What a training's time depends on."""
-
-    rule: LoopRule
-    head_seconds: float
-    """Seconds per row of fitting the head from which training starts."""
-    step_seconds: float
-    answer_seconds: float
-    """Seconds of answering one dev row, which is done before training and after every epoch."""
-    windows: float = 1.0
-    """Windows per row: a long text is trained on as several."""
-
-    def count_seconds(self, num_rows: int, num_dev: int, epochs: int | None) -> float:
-        """Estimate the seconds of a training; `epochs` are not limited by a budget."""
-        num_windows = max(1, round(num_rows * self.windows))
-        config = self.rule.choose_config(num_windows)
-        steps = self.step_seconds * config.count_steps(num_windows)
-        return num_rows * self.head_seconds + steps + (config.epochs + 1) * num_dev * self.answer_seconds
 
 
 class EncoderMethod(Method):
@@ -80,7 +56,10 @@ class EncoderMethod(Method):
         record = read_json(record_file)
         context.train_seconds += record["seconds"]
         context.params.update(record)
-        context.has_learned = True
+        context.has_learned, context.num_trained = True, record["trained_rows"]
+        if record["steps"] < record["planned_steps"]:
+            context.is_cut = True
+            context.full_seconds = record["seconds"] * record["planned_steps"] / record["steps"]
         context.notes.extend(record.get("notes", ()))
         assistant = replace(
             start.without_examples(),
@@ -95,4 +74,5 @@ class EncoderMethod(Method):
     def train_encoder(
         self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
     ) -> dict[str, Any]:
-        """Train, save the weights, and return the record: `seconds`, settings, and `notes` for the user."""
+        """Train, save the weights, and return the record: `seconds`, `steps`, `planned_steps`, `trained_rows`,
+        settings, and `notes` for the user."""

@@ -8,9 +8,8 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,24 +25,34 @@ from etude.task.contract import Contract, list_of_labels
 from etude.task.questions import find_labels, require_answers
 from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, Side
 
+if TYPE_CHECKING:
+    from etude.training.time_box import TimeBox
+
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What a method may use under a budget. None means no limit."""
+    """What a method may use in one look. None means no limit."""
 
-    candidates: int | None = None  # at most this many candidates are tried on dev, the simplest first
-    dev_rows: int | None = None  # candidates are compared on this many dev rows
-    train_rows: int | None = None  # a method trains on this many rows
-    epochs: int | None = None  # weights of a language model are trained for at most this many epochs
-    search_epochs: int | None = None
-    """The encoder of a search is trained for at most this many epochs, and not a second time with the held-out
-    passages."""
-    box: float | None = None  # weights of a language model are trained for at most this many seconds
-    box_rows: int | None = (
-        None  # about how many rows they are trained on in this time; it chooses the batch size
-    )
+    candidates: int | None = None
+    """At most this many candidates are tried on dev, the one that is usually best first."""
+    dev_rows: int | None = None
+    """Candidates are compared on this many dev rows."""
+    train_seconds: float | None = None
+    """Weights are trained for at most this many seconds."""
+    train_rows: int | None = None
+    """About how many rows a language model is trained on in this time; it chooses the batch size."""
+    search_seconds: float | None = None
+    """The encoder of a search is trained for at most this many seconds; with 0, not at all."""
+
+
+class LookStopped(Exception):  # noqa: N818 - not an error
+    """A look has too few answers to be of use: the user has asked to end, or it takes too long."""
+
+    def __init__(self, needed_seconds: float | None = None) -> None:
+        super().__init__()
+        self.needed_seconds = needed_seconds
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,11 @@ class FitContext:
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Called with each line of search.jsonl: a training step of the encoder."""
     has_time_for: Callable[[float], bool] = lambda seconds: True
-    """Whether the method's share of the budget has time for this many seconds more: for an epoch, or a block of dev
-    rows."""
+    """Whether the look has time for this many seconds more, for a block of dev rows."""
+    is_overdue: Callable[[], bool] = lambda: False
+    """Whether the look takes so long that it is given up if its first block of dev rows is not answered."""
+    is_stopped: Callable[[], bool] = lambda: False
+    """Whether the user has asked to end now."""
     trials: list[TrialResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
@@ -118,8 +130,6 @@ class FitContext:
     """Rows that the encoder of its search was trained on."""
     num_dev_learned: int = 0
     """Dev rows that were also trained on, after the choices on dev."""
-    box_seconds: float | None = None
-    """Seconds that training may take; None for no limit (training/time_box.py)."""
     train_seconds: float = 0.0
     """Seconds of training, without answering dev for choices."""
     answer_seconds: float = 0.0
@@ -140,6 +150,14 @@ class FitContext:
     """None: every candidate answers all dev rows."""
     is_raced_out: bool = False
     """Whether all candidates are clearly worse than the best method so far."""
+    num_candidates: int = 0
+    """All candidates that could be tried."""
+    is_cut: bool = False
+    """Whether more time could change the result: not all candidates, dev rows or training steps were possible."""
+    full_seconds: float | None = None
+    """Seconds of the whole training at the speed that was measured, if it was cut."""
+    row_seconds: float | None = None
+    """Seconds of a dev row, as the latest rows took; None if all answers were already known."""
 
     @property
     def num_learned(self) -> int | None:
@@ -154,29 +172,43 @@ class FitContext:
         """Total seconds of fitting."""
         return self.train_seconds + self.answer_seconds
 
+    def make_box(self, started: float | None = None) -> "TimeBox":
+        """Make the time box of a training, whose seconds may be infinite. The seconds since `started`, a time of
+        `time.perf_counter`, count."""
+        from etude.training.time_box import TimeBox
+
+        seconds = self.effort.train_seconds
+        used = time.perf_counter() - started if started and seconds is not None else 0.0
+        return TimeBox(math.inf if seconds is None else max(0.0, seconds - used), is_stopped=self.is_stopped)
+
     def dev_sample(self, dev: Dataset) -> Dataset:
         """Sample the dev rows that choices are based on, the same for every method."""
         return sample_rows(dev, self.effort.dev_rows, self.seed)
 
-    def choose(self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False) -> Candidate:
+    def choose(
+        self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False, first: int = 0
+    ) -> Candidate:
         """Answer dev with the candidates and choose one of them by the one-standard-error rule.
 
-        `candidates` are ordered from the simplest to the most complex. Unless they are `cheap`, `effort` may drop the
-        last ones, which a note reports.
+        `candidates` are ordered from the simplest to the most complex. `first` is the index of the one that is usually
+        best: unless they are `cheap`, a short look tries only this one.
         """
         # 1. Answer dev with each candidate: this is most of the time of a prompt.
-        tried_candidates = list(candidates)[: None if cheap else self.effort.candidates]
-        if len(tried_candidates) < len(candidates):
-            skipped = ", ".join(candidate.name for candidate in candidates[len(tried_candidates) :])
-            self.notes.append(f"not tried, to keep to the budget: {skipped}")
-        if self.race and not cheap:
-            results = self._run_race(tried_candidates, dev, self.race)
+        self.num_candidates = len(candidates)
+        race = self.race or (Race(math.inf) if self.is_stopped() else None)
+        if race and not cheap:
+            order = [first, *(index for index in range(len(candidates)) if index != first)]
+            order = order[: self.effort.candidates]
+            results_by_index = self._run_race({index: candidates[index] for index in order}, dev, race)
         else:
-            rows, total = self.dev_sample(dev), len(tried_candidates)
-            results = [
-                self.evaluate(candidate.assistant, rows, Trial(number, total))
-                for number, candidate in enumerate(tried_candidates, 1)
-            ]
+            rows, total = self.dev_sample(dev), len(candidates)
+            results_by_index = {
+                index: self.evaluate(candidate.assistant, rows, Trial(index + 1, total))
+                for index, candidate in enumerate(candidates)
+            }
+        tried_candidates = [candidates[index] for index in sorted(results_by_index)]
+        results = [results_by_index[index] for index in sorted(results_by_index)]
+        self.is_cut |= len(results) < len(candidates)
         # 2. Of the candidates still in the race, the simplest within one standard error of the best is chosen.
         samples = [build_sample(self.metric, [row.outcome for row in result]) for result in results]
         names = [candidate.name for candidate in tried_candidates]
@@ -200,40 +232,52 @@ class FitContext:
         return tried_candidates[chosen]
 
     def _run_race(
-        self, candidates: Sequence[Candidate], dev: Dataset, race: Race
-    ) -> list[list[ScoredAnswer]]:
-        """Answer dev in growing blocks of one seeded order, while there is time. A candidate that is clearly worse
-        answers no further block."""
-        order = order_rows(dev, self.seed)[: self.effort.dev_rows]
-        ends = list(iter_block_ends(len(order)))
-        results: list[list[ScoredAnswer]] = [[] for _ in candidates]
-        running, begin, row_seconds = list(range(len(candidates))), 0, 0.0
+        self, candidates: Mapping[int, Candidate], dev: Dataset, race: Race
+    ) -> dict[int, list[ScoredAnswer]]:
+        """Answer dev in growing blocks of one seeded order, while there is time. The first candidate answers the first
+        block in any case. A candidate that is clearly worse answers no further block."""
+        order = order_rows(dev, self.seed)
+        all_ends = list(iter_block_ends(len(order)))
+        ends = list(iter_block_ends(len(order[: self.effort.dev_rows])))
+        results: dict[int, list[ScoredAnswer]] = {}
+        running, begin, total = list(candidates), 0, self.num_candidates
         for end in ends:
-            if begin and not self.has_time_for(row_seconds * (end - begin) * len(running)):
-                self.notes.append(
-                    f"the candidates answered {begin:,} of {len(order):,} dev rows, to keep to the budget"
-                )
-                break
-            started = time.perf_counter()
             block = dev.select(order[begin:end], f"dev rows {begin + 1:,} to {end:,} of the race")
-            for index in running:
-                trial = Trial(index + 1, len(candidates))
-                results[index] += self.evaluate(candidates[index].assistant, block, trial)
-            row_seconds = (time.perf_counter() - started) / (len(block) * len(running))
-            begin = end
+            block_seconds = len(block) * (self.row_seconds or 0.0)
+            # Only whole rounds are comparable: later candidates join in the first one or not at all.
+            if begin and not self.has_time_for(block_seconds * len(running)):
+                break
+            answers: dict[int, list[ScoredAnswer]] = {}
+            try:
+                for index in running:
+                    if not begin and answers and not self.has_time_for(block_seconds):
+                        break
+                    trial = Trial(index + 1, total)
+                    answers[index] = self.evaluate(candidates[index].assistant, block, trial)
+                    block_seconds = len(block) * (self.row_seconds or 0.0)
+            except LookStopped:
+                if not (begin or answers):
+                    raise
+                if begin:
+                    break
+            results |= {index: [*results.get(index, ()), *rows] for index, rows in answers.items()}
+            running, begin = [index for index in running if index in results], end
             outcomes = [[row.outcome for row in results[index]] for index in running]
             ids = [row.example.id for row in results[running[0]]]
             if all(row in race.best for row in ids):
                 outcomes.append([race.best[row] for row in ids])
             samples = [build_sample(self.metric, rows) for rows in outcomes]
-            beaten = find_beaten(samples, race.margin, len(ends))
-            rest = [index for position, index in enumerate(running) if position not in beaten]
-            if not rest:
+            beaten = find_beaten(samples, race.margin, len(all_ends))
+            contenders = [index for position, index in enumerate(running) if position not in beaten]
+            if not contenders:
                 self.is_raced_out = True
                 break
-            running = rest if end < len(order) else running
+            running = contenders if end < len(order) else running
+        self.is_cut |= begin < len(order) and not self.is_raced_out
         positions = {row.id: position for position, row in enumerate(dev)}
-        return [sorted(result, key=lambda row: positions[row.example.id]) for result in results]
+        return {
+            index: sorted(rows, key=lambda row: positions[row.example.id]) for index, rows in results.items()
+        }
 
     def evaluate(self, assistant: Assistant, rows: Dataset, trial: Trial = Trial()) -> list[ScoredAnswer]:
         """Answer and score `rows`, resumable through a log in the folder. If a simpler method answered all of them with
@@ -242,10 +286,22 @@ class FitContext:
         logs = (open_answer_log(folder, assistant, rows) for folder in self.lower_folders)
         finished_log = next((log for log in logs if log.num_requests == len(rows) * assistant.samples), None)
         log = finished_log or open_answer_log(self.folder, assistant, rows)
-        on_batch = partial(self.on_answers, trial) if self.on_answers else None
-        scored = evaluate(assistant, self.models, rows, self.metric, log, on_batch)
+        was_stopped, started = self.is_stopped(), time.perf_counter()
+
+        def report(batch: Sequence[ScoredAnswer], done: int, total: int, remaining: float) -> None:
+            if self.on_answers:
+                self.on_answers(trial, batch, done, total, remaining)
+            if done < total and self.is_stopped() and not was_stopped:
+                raise LookStopped
+            if done < total and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
+                raise LookStopped((time.perf_counter() - started) * total / done)
+
+        num_known = log.num_requests // assistant.samples
+        scored = evaluate(assistant, self.models, rows, self.metric, log, report)
         if finished_log is None:
             self.answer_seconds += sum(row.answer.seconds for row in scored)
+        if num_new := len(rows) - num_known:
+            self.row_seconds = (time.perf_counter() - started) / num_new
         return scored
 
 

@@ -2,17 +2,17 @@
 
 The passage that answers a training row is found from its question and answer (`find_gold_passages`). If enough rows
 have such a passage, the encoder is trained on them. Some passages are held out of this training, so that the best epoch
-is also good for passages that no example asks about. Then the encoder is trained on all rows for as many epochs, if the
-budget allows.
+is also good for passages that no example asks about. Then, without a time limit, the encoder is trained on all rows for
+as many epochs. A first look does not train the encoder.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,12 @@ from etude.assistant import add_passages
 from etude.base.files import read_json, write_json
 from etude.base.formatting import format_count, format_share
 from etude.data.dataset import Dataset
-from etude.index.build import Vectors, count_missing, embed_texts, load_task_encoder, vectors_path
+from etude.index.build import Vectors, embed_texts, load_task_encoder, vectors_path
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
 from etude.index.search import Search, find_gold_passages, load_search
 from etude.limits.scope import get_question
 from etude.methods.shared.fit_context import FitContext
-from etude.models.registry import Models
-from etude.models.timings import measure_once
 from etude.stats import choose, estimate, estimate_sample, make_score_sample
 from etude.task import Task
 from etude.types import Example, SearchRef
@@ -42,7 +40,6 @@ FOLDER, FACTS, ROW_IDS = "search", "search.json", "search_rows.json"
 MIN_PAIRS, MIN_PASSAGES = 60, 10
 """The encoder is trained if at least this many rows have a known passage, and this many of the passages differ."""
 HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
-TIMED_TEXTS = 32  # passages whose embedding is timed for the plan
 DEPTH = 10  # ranks that are looked at; a passage further down has a reciprocal rank of 0
 RECALL_AT = 5  # ranks up to which a passage counts as found
 
@@ -70,7 +67,7 @@ class FittedSearch:
 
 def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> FittedSearch:
     """Fit the search for the task's documents, or load the one that a simpler method of the run has fitted on rows of
-    `train`.
+    `train`. A search of a first look is loaded only in a first look.
 
     The searches that were tried are recorded in the context's `params`. Raises InputError for documents that cannot be
     read.
@@ -89,6 +86,7 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_format_notes(facts)])
         context.params["search"] = facts
+    context.is_cut |= facts["is_quick"] or facts["tuning"].get("is_cut", False)
     ref = SearchRef(folder / FOLDER, facts["fingerprint"])
     return FittedSearch(
         ref, context.models.load_once(ref, lambda: load_search(ref.folder, context.models.load_encoder))
@@ -99,11 +97,18 @@ def _find_fitted(train: Dataset, context: FitContext) -> Path | None:
     """Find the folder of a search that was fitted only on rows of `train`, or on any rows if the context allows it."""
     ids = {row.id for row in train}
     for folder in (*context.lower_folders, context.folder):
-        if (folder / FACTS).exists() and (
-            context.takes_any_search or ids.issuperset(read_json(folder / ROW_IDS)["ids"])
+        if not (folder / FACTS).exists() or (
+            read_json(folder / FACTS)["is_quick"] and not _is_quick(context)
         ):
+            continue
+        if context.takes_any_search or ids.issuperset(read_json(folder / ROW_IDS)["ids"]):
             return folder
     return None
+
+
+def _is_quick(context: FitContext) -> bool:
+    """Whether the look has no time to train an encoder."""
+    return context.effort.search_seconds == 0
 
 
 def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -123,52 +128,6 @@ def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def add_any_passage(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
-    """Append some passage to each question, to get rows of a realistic length."""
-    assert task.documents is not None
-    for row, passage in zip(rows, cycle(read_passages(task.documents)), strict=False):
-        yield replace(row, input=add_passages(row.input, [passage]))
-
-
-def measure_search_time(task: Task, train: Dataset, models: Models) -> Callable[[int | None], float]:
-    """Time reading, two training steps and some embeddings. Returns (max epochs or None) -> seconds of fitting."""
-    from etude.training.contrastive import ContrastiveConfig, estimate_contrastive_seconds
-
-    assert task.documents is not None
-    started = time.perf_counter()
-    search = Search(read_passages(task.documents))
-    pairs, encoder = find_known_pairs(search, train.examples), load_task_encoder(task, models, [])
-    read_seconds = time.perf_counter() - started
-    texts, config = [passage.text for passage in search.passages], ContrastiveConfig()
-    if encoder is None:
-        return lambda epochs: read_seconds
-
-    def time_encoder() -> list[float]:
-        """Time a text embedded, and an epoch of training if there are enough pairs."""
-        sample = texts[:TIMED_TEXTS]  # each text takes about as long
-        started = time.perf_counter()
-        encoder.embed(sample)
-        seconds = [(time.perf_counter() - started) / len(sample)]
-        if has_enough_pairs(pairs):
-            seconds.append(estimate_contrastive_seconds(encoder, pairs, texts, config) / config.epochs)
-        return seconds
-
-    text_seconds, *rest = measure_once(("search", encoder.name, texts, pairs), time_encoder)
-    embed_seconds = text_seconds * len(texts)
-    missing_seconds = text_seconds * count_missing(texts, encoder, vectors_path(task))
-    if not rest:
-        return lambda epochs: read_seconds + missing_seconds
-    (epoch_seconds,) = rest
-
-    def count_seconds(epochs: int | None) -> float:
-        # Passages are embedded before the first epoch, after each epoch, and for both candidates (`etude index` may
-        # already have done the first). Without a limit the encoder is trained twice.
-        num = 2 * config.epochs if epochs is None else min(epochs, config.epochs)
-        return read_seconds + missing_seconds + num * epoch_seconds + (2 * num + 3) * embed_seconds
-
-    return count_seconds
-
-
 def has_enough_pairs(pairs: Sequence[tuple[str, int]]) -> bool:
     """Whether there are enough pairs (question, position of its passage) to train an encoder."""
     return len(pairs) >= MIN_PAIRS and len({position for _, position in pairs}) >= MIN_PASSAGES
@@ -185,11 +144,14 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
     by_keyword = candidates["keywords"]
     pairs, dev_pairs = (find_known_pairs(by_keyword, side.examples) for side in (train, dev))
     tuning: dict[str, Any] = {}
+    is_quick = False
     if encoder is not None:
         vectors, _ = embed_texts(texts, encoder, vectors_path(task))
         candidates |= _build_with_encoder(by_keyword, encoder, vectors, "meaning")
         # Minutes on a CPU for some thousand pairs; the encoder as published stays a candidate.
-        if has_enough_pairs(pairs) and dev_pairs:
+        is_trainable = has_enough_pairs(pairs) and bool(dev_pairs)
+        is_quick = is_trainable and _is_quick(context)
+        if is_trainable and not is_quick:
             tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context)
             candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     # The simplest of the best searches is saved: an equal score does not justify embeddings.
@@ -201,6 +163,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         "passages": len(passages),
         "known": {"train": len(pairs), "dev": len(dev_pairs)},
         "tuning": tuning,
+        "is_quick": is_quick,
         "fingerprint": candidates[name].fingerprint,
         "seconds": time.perf_counter() - started,
         "notes": notes,
@@ -293,11 +256,13 @@ def train_encoder(
     """Train the encoder `name` on the pairs of train; returns it with facts for the record.
 
     Some passages are held out, and the epochs are compared on their pairs and the pairs of dev. Then, unless
-    `search_epochs` is limited, the encoder starts again and is trained on all pairs for the best number of epochs.
+    `search_seconds` is limited, the encoder starts again and is trained on all pairs for the best number of epochs.
     """
     from etude.training.contrastive import ContrastiveConfig, tune_encoder
+    from etude.training.time_box import TimeBox
 
-    texts, max_epochs = [passage.text for passage in passages], context.effort.search_epochs
+    texts, seconds = [passage.text for passage in passages], context.effort.search_seconds
+    box = TimeBox(math.inf if seconds is None else seconds, is_stopped=context.is_stopped)
     known_positions = sorted({position for _, position in pairs})
     num_held_out = max(1, round(HELD_OUT * len(known_positions)))
     held_out = set(random.Random(f"{context.seed}/held").sample(known_positions, num_held_out))
@@ -318,23 +283,21 @@ def train_encoder(
             return float(np.mean([np.mean(side_ranks) for side_ranks in ranks]))
 
         encoder, config = context.models.load_encoder(name), ContrastiveConfig(epochs, seed=context.seed)
-        result = tune_encoder(
-            encoder, rows, texts, config, context.folder / folder_name, score, context.search_log
-        )
+        folder = context.folder / folder_name
+        result = tune_encoder(encoder, rows, texts, config, folder, score, context.search_log, box)
         return encoder, result
 
-    epochs = ContrastiveConfig.epochs
-    encoder, result = train_on(
-        train_pairs, (dev_pairs, held_out_pairs), min(epochs, max_epochs or epochs), "encoder"
-    )
+    judged_pairs = (dev_pairs, held_out_pairs)
+    encoder, result = train_on(train_pairs, judged_pairs, ContrastiveConfig.epochs, "encoder")
     facts = {
         "pairs": len(train_pairs),
         "held_out": len(held_out),
         "scores": list(result.scores),
         "best_epoch": result.best_epoch,
         "seconds": result.seconds,
+        "is_cut": result.steps < result.planned_steps,
     }
-    if max_epochs is None and result.best_epoch:
+    if seconds is None and not box.is_stopped() and result.best_epoch:
         encoder, again = train_on(pairs, (dev_pairs,), result.best_epoch, "encoder_on_all")
         facts |= {
             "pairs": len(pairs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,6 @@ from etude.types import Example, Message, TrainableModel
 if TYPE_CHECKING:
     from etude.training.config import TrainConfig
     from etude.training.losses import Loss
-    from etude.training.memory.forecast import TrainingForecast
     from etude.training.rows.batches import TokenRow
     from etude.training.step import TrainResult
     from etude.training.time_box import TimeBox
@@ -77,13 +77,13 @@ class TrainingRun:
 
         return choose_rows_to_show(self.rows, number, self.silent_rows)
 
-    def estimate(self) -> TrainingForecast:
-        """Estimate seconds and memory from a few timed steps."""
+    def measure_memory(self) -> int:
+        """Measure the peak bytes of a few steps; 0 if the system does not report them."""
         from etude.training.distributed.workers import WorkerJob, send_job
-        from etude.training.memory.forecast import forecast_training
+        from etude.training.memory.forecast import measure_training_memory
 
-        send_job(self.world, WorkerJob("forecast", self.model.name, self.rows, self.dev_rows, self.config))
-        return forecast_training(self.model.module, self.rows, self.dev_rows, self.config, self.world)
+        send_job(self.world, WorkerJob("measure", self.model.name, self.rows, self.dev_rows, self.config))
+        return measure_training_memory(self.model.module, self.rows, self.dev_rows, self.config, self.world)
 
     def train(
         self,
@@ -91,11 +91,10 @@ class TrainingRun:
         name: str,
         log: Log,
         on_eval: Callable[[], Mapping[str, Any]],
-        more: Callable[[float], bool] = lambda seconds: True,
         box: TimeBox | None = None,
     ) -> TrainingRecord:
         """Train, from the last checkpoint if there is one, and write adapter/ and rows.jsonl to `folder`. With a `box`,
-        training ends within its seconds.
+        training ends within its seconds, and soon after it is stopped.
 
         `name` is recorded in the adapter as the name of the base. Raises the errors of `etude.training.loop.train`.
         """
@@ -113,7 +112,11 @@ class TrainingRun:
         send_job(
             self.world, WorkerJob("train", self.model.name, self.rows, self.dev_rows, self.config, checkpoint)
         )
-        output = Output(checkpoint, folder / "adapter", self._add_totals(log), on_eval, more, box, name)
+        is_stopped = box.is_stopped if box else bool
+        finite_box = box if box and math.isfinite(box.seconds) else None
+        output = Output(
+            checkpoint, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box, name
+        )
         loss = self.loss or supervised  # cross-entropy
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
         if self.config.weights == "full":  # whole models are loaded with their own tokenizer
@@ -134,6 +137,7 @@ class TrainingRun:
         from etude.training.rows.supervision import split_spans
 
         decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
+        full_seconds = result.seconds * self.steps / max(1, result.steps)
         return {
             "settings": {**self.config.to_dict(), **self.extra_settings},
             "reasons": self._reasons | cut,
@@ -147,7 +151,8 @@ class TrainingRun:
             "base": str(self.model.folder),
             "processes": self.world.size,
             "rows": len(self.rows),
-            **({"trained_rows": result.num_trained} if result.plans else {}),
+            **({"trained_rows": result.num_trained} if result.plans or cut else {}),
+            **({"full_seconds": full_seconds} if cut else {}),
             "dev_rows": len(self.dev_rows),
             "best_epoch": result.best_epoch,
             "dev_losses": list(result.dev_losses),
@@ -172,13 +177,11 @@ def build_training_run(
     rows_to_train: Sequence[Example],
     dev: Dataset,
     model: TrainableModel,
-    most_epochs: int | None = None,
     left_out: Sequence[str] = (),
     box_rows: int | None = None,
 ) -> TrainingRun:
-    """Build the run that trains `student` on `rows_to_train` for at most `most_epochs`; `left_out` are the locations of
-    the other training rows, and `box_rows` the number of rows for which a time limit is enough: with few, batches are
-    small.
+    """Build the run that trains `student` on `rows_to_train`; `left_out` are the locations of the other training rows,
+    and `box_rows` is the number of rows for which a time limit is enough: with few, batches are small.
 
     Raises InputError with every row that cannot be learned: rows that are too long, have no learned token, or have an
     answer whose end of turn is not learned.
@@ -189,7 +192,7 @@ def build_training_run(
 
     rows, dev_rows = build_token_rows(model, student, rows_to_train), build_token_rows(model, student, dev)
     num_rows = min(len(rows), box_rows or len(rows))
-    config = choose_config(task, model, num_rows, most_epochs, copies=student.search is not None)
+    config = choose_config(task, model, num_rows, copies=student.search is not None)
     check_rows(rows, dev_rows, config.max_tokens)
     counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     # Sentences for the report: what is learned, what is skipped, and with which prompt.
@@ -230,12 +233,10 @@ def build_token_rows(
     return rows
 
 
-def choose_config(
-    task: Task, model: TrainableModel, num_rows: int, most_epochs: int | None = None, *, copies: bool = False
-) -> TrainConfig:
+def choose_config(task: Task, model: TrainableModel, num_rows: int, *, copies: bool = False) -> TrainConfig:
     """Choose the settings for training on `num_rows` rows; the user's overrides win.
 
-    A model that `copies` from passages in its prompt is trained for one epoch. `most_epochs` is the limit of the plan.
+    A model that `copies` from passages in its prompt is trained for one epoch.
     Raises InputError for overrides that are impossible, contradict each other or choose more layers than there are, and
     ModelError for `targets` that the model does not have.
     """
@@ -245,10 +246,8 @@ def choose_config(
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
     config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
-    # The user's epochs win over both limits.
-    if "epochs" not in task.train:
-        config = _limit_epochs(config, 1 if copies else None, COPIED)
-        config = _limit_epochs(config, most_epochs, CUT)
+    if copies and config.epochs > 1 and "epochs" not in task.train:
+        config = replace(config, epochs=1, reasons={**config.reasons, "epochs": COPIED})
     if config.weights == "lora":
         find_targets(model.module, config)
     if "seed" in task.train:
@@ -258,12 +257,6 @@ def choose_config(
 
 CUT = "cut to fit the budget"
 COPIED = "the answers are in the passages, and one epoch is enough to learn to copy them"
-
-
-def _limit_epochs(config: TrainConfig, max_epochs: int | None, reason: str) -> TrainConfig:
-    if max_epochs is None or config.epochs <= max_epochs:
-        return config
-    return replace(config, epochs=max_epochs, reasons={**config.reasons, "epochs": reason})
 
 
 def _count_silent(example: Example) -> int:
@@ -362,10 +355,11 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
         yield f"training was stopped by the budget after {result.num_trained:,} of {run.num_rows:,} rows"
     elif result.plans and num_epochs < config.epochs:
         yield f"training was stopped by the budget after {num_epochs:.1f} of {config.epochs} epochs"
-    elif not result.plans and last < config.epochs:
+    elif _is_out_of_time(result, run):
+        yield f"training was stopped after {result.num_trained:,} of {run.num_rows:,} rows"
+    elif last < config.epochs:
         no_gain = f"{config.patience} epochs brought no improvement"
-        reason = "there was no time for another epoch" if _is_out_of_time(result, run) else no_gain
-        yield f"stopped after epoch {last} of {config.epochs}: {reason}"
+        yield f"stopped after epoch {last} of {config.epochs}: {no_gain}"
     if has_risen_at_once(result.dev_losses):
         period = "part of the training" if result.plans else "epoch"
         yield (
@@ -384,7 +378,8 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
 
 
 def _is_out_of_time(result: TrainResult, run: TrainingRun) -> bool:
-    last, config = len(result.dev_losses) - 1, run.config
-    if result.plans:
-        return result.steps < run.steps
-    return last < config.epochs and last - result.best_epoch < config.patience
+    """Whether a time box or the user ended the training, and not the last epoch or `patience`."""
+    is_patience_over = (
+        not result.plans and len(result.dev_losses) - 1 - result.best_epoch >= run.config.patience
+    )
+    return result.steps < run.steps and not is_patience_over

@@ -14,7 +14,7 @@ from etude.errors import InputError, ModelError
 from etude.models.registry import Models
 from etude.training.config import Output, TrainConfig
 from etude.training.loop import train
-from etude.training.memory.forecast import forecast_training
+from etude.training.memory.forecast import measure_training_memory
 from etude.training.rows.batches import TokenRow
 from etude.types import ModelRef
 
@@ -23,7 +23,7 @@ from etude.types import ModelRef
 class WorkerJob:
     """Work that all processes do together."""
 
-    work: Literal["forecast", "train"]
+    work: Literal["measure", "train"]
     model: str
     """The name with which every process loads the base."""
     rows: Sequence[TokenRow]
@@ -71,8 +71,8 @@ def run_jobs(world: World) -> Any:
         job = parse_job(message)
         module = models.get_trainable(ModelRef(job.model)).module
         with suppress(InputError, ModelError):
-            if job.work == "forecast":
-                forecast_training(module, job.rows, job.dev_rows, job.config, world)
+            if job.work == "measure":
+                measure_training_memory(module, job.rows, job.dev_rows, job.config, world)
             else:
                 output = Output(job.checkpoint, adapter=Path())
                 train(module, job.rows, job.dev_rows, job.config, output, world)

@@ -1,6 +1,5 @@
-"""Estimate the time, memory and disk space of a training run before it starts."""
+"""Measure the memory and compute the disk space of a training run before it starts."""
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +17,11 @@ from etude.training.config import TrainConfig
 from etude.training.layers.lora import find_targets
 from etude.training.memory.buffer import compute_buffer_bytes
 from etude.training.memory.usage import memory_in_use, peak_memory, release_freed_memory, reset_peak_memory
-from etude.training.rows.batches import MICRO_BATCH_COST, TokenRow, compute_work, make_batches
+from etude.training.rows.batches import TokenRow, compute_work, make_batches
 from etude.training.step import TrainingState, measure_dev_loss, start_training, train_step
 
 OVERHEAD = 2**18
 """Bytes on disk for headers and settings."""
-TIMED_STEPS = 2
 MAX_NAMED = 3
 """The maximum of damaged weights that a message lists."""
 NEAR_MAX = 0.9
@@ -38,29 +36,6 @@ class DiskSpace:
     result: int
     checkpoints: int
     """Two checkpoints: the old one and the next while it is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingForecast:
-    """The estimated needs of a run."""
-
-    seconds: float
-    """Seconds of all epochs, and of the dev loss before the first epoch and after each."""
-    memory: int
-    """Peak bytes; 0 if the system does not report them."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSpeed:
-    """The seconds of one pass over the training rows and of one pass over the dev rows."""
-
-    epoch_seconds: float
-    dev_seconds: float
-
-    def total_seconds(self, epochs: int, rows: float = 1.0, dev_rows: float = 1.0) -> float:
-        """Compute the seconds of `epochs` epochs, with the dev loss before the first and after each. `rows` and
-        `dev_rows` are factors: the number of rows divided by the number of timed rows."""
-        return rows * epochs * self.epoch_seconds + dev_rows * (epochs + 1) * self.dev_seconds
 
 
 def count_trained(module: PreTrainedModel, config: TrainConfig) -> tuple[int, set[torch.dtype]]:
@@ -120,54 +95,21 @@ def compute_base_memory(module: PreTrainedModel, config: TrainConfig, world: Wor
     return compute_buffer_bytes(-(-numel // num_shards), types)
 
 
-def forecast_training(
+def measure_training_memory(
     module: PreTrainedModel,
     rows: Sequence[TokenRow],
     dev_rows: Sequence[TokenRow],
     config: TrainConfig,
     world: World = SINGLE,
-) -> TrainingForecast:
-    """Estimate the time, memory and disk space of `train` on these rows. All processes must call it together.
-
-    Raises ModelError if a weight of the model is NaN or infinite.
-    """
-    check_weights(module)
-    memory = _measure_memory(module, rows, dev_rows, config, world)
-    seconds = estimate_speed(module, rows, config, dev_rows, world).total_seconds(config.epochs)
-    return TrainingForecast(seconds, memory and max(memory, peak_memory(module.device)))
-
-
-def check_weights(module: PreTrainedModel) -> None:
-    """Raise ModelError with the names of weights that contain a NaN or an infinity, which no row or setting can
-    cause."""
-    damaged = [
-        name
-        for name, weight in module.named_parameters()
-        # torch.isfinite of a whole weight would need the same memory again.
-        if weight.is_floating_point()
-        and weight.numel()
-        and not all(torch.isfinite(end) for end in torch.aminmax(weight.detach()))
-    ]
-    if damaged:
-        rest = f" and {len(damaged) - MAX_NAMED:,} more" if len(damaged) > MAX_NAMED else ""
-        raise ModelError(
-            f"The weights of {module.config.name_or_path or type(module).__name__} are damaged: NaN or infinity "
-            f"in {', '.join(damaged[:MAX_NAMED])}{rest}. Download them again or use another model."
-        )
-
-
-def _measure_memory(
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    dev_rows: Sequence[TokenRow],
-    config: TrainConfig,
-    world: World,
 ) -> int:
-    """Measure peak bytes with a part of the rows.
+    """Measure the peak bytes of `train` on these rows with a few steps; 0 if the system does not report them. All
+    processes must call it together.
 
     Memory is proportional to the number of rows of one length. So half of the rows of the largest micro-batch are
-    measured, and the rest is extrapolated. All dev rows are measured: without gradients they need little memory.
+    measured, and the rest is extrapolated. All dev rows are measured: without gradients they need little memory. Raises
+    ModelError if a weight of the model is NaN or infinite.
     """
+    check_weights(module)
     with start_training(module, config, len(rows), world) as state:
         micro_batches = list_micro_batches(
             state, make_batches(rows, config.rows_per_step, config.seed, epoch=1)
@@ -193,44 +135,31 @@ def _measure_memory(
     return max(round(peak + slope * (max_work - work(half))), peak_dev)
 
 
+def check_weights(module: PreTrainedModel) -> None:
+    """Raise ModelError with the names of weights that contain a NaN or an infinity, which no row or setting can
+    cause."""
+    damaged = [
+        name
+        for name, weight in module.named_parameters()
+        # torch.isfinite of a whole weight would need the same memory again.
+        if weight.is_floating_point()
+        and weight.numel()
+        and not all(torch.isfinite(end) for end in torch.aminmax(weight.detach()))
+    ]
+    if damaged:
+        rest = f" and {len(damaged) - MAX_NAMED:,} more" if len(damaged) > MAX_NAMED else ""
+        raise ModelError(
+            f"The weights of {module.config.name_or_path or type(module).__name__} are damaged: NaN or infinity "
+            f"in {', '.join(damaged[:MAX_NAMED])}{rest}. Download them again or use another model."
+        )
+
+
 def _reset_memory(state: TrainingState) -> int:
     """Release freed memory, restart the measurement of the peak, and return the bytes in use."""
     device = state.module.device
     release_freed_memory()
     reset_peak_memory(device)
     return memory_in_use(device)
-
-
-def estimate_speed(
-    module: PreTrainedModel,
-    rows: Sequence[TokenRow],
-    config: TrainConfig,
-    dev_rows: Sequence[TokenRow] = (),
-    world: World = SINGLE,
-) -> TrainingSpeed:
-    """Estimate the speed of `train` on these rows, with an error of about 15% on an idle machine.
-
-    After one untimed step, two steps and a micro-batch of dev rows are timed, with a temporary adapter. At the end
-    `module` and the random state are unchanged. All processes of a `world` must call it together.
-    """
-    batches = make_batches(rows, config.rows_per_step, config.seed, epoch=1)
-    # The first step is not timed, because it also loads code and allocates memory.
-    timed = (batches * (TIMED_STEPS + 1))[1 : TIMED_STEPS + 1]
-    with start_training(module, config, len(rows), world) as state:
-        dev_batches = list_micro_batches(state, [dev_rows])
-        timed_dev = repeat_for_processes(dev_batches[len(dev_batches) // 2], world) if dev_batches else []
-        train_step(state, batches[0])
-        started = time.perf_counter()
-        for batch in timed:
-            train_step(state, batch)
-        steps_ended = time.perf_counter()
-        if timed_dev:
-            measure_dev_loss(state.placement, timed_dev, config.micro_tokens)
-        dev_ended = time.perf_counter()
-        # Scale the times by the work of all rows.
-        dev_factor = _sum_work(state, [dev_rows]) / _sum_work(state, [timed_dev]) if timed_dev else 0.0
-        epoch_factor = _sum_work(state, batches) / _sum_work(state, timed)
-    return TrainingSpeed((steps_ended - started) * epoch_factor, (dev_ended - steps_ended) * dev_factor)
 
 
 def list_micro_batches(
@@ -244,10 +173,3 @@ def list_micro_batches(
 def repeat_for_processes(rows: Sequence[TokenRow], world: World) -> list[TokenRow]:
     """Make a batch in which every process computes `rows`."""
     return [row for row in rows for _ in range(world.size)]
-
-
-def _sum_work(state: TrainingState, batches: Iterable[Sequence[TokenRow]]) -> float:
-    is_packed = state.placement.is_packed
-    return sum(
-        compute_work(rows, is_packed) + MICRO_BATCH_COST for rows in list_micro_batches(state, batches)
-    )

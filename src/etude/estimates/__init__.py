@@ -1,1 +1,0 @@
-"""Estimates before a run: time, memory, and rows that are too long."""
