@@ -150,8 +150,7 @@ class Run:
     @property
     def beaten(self) -> set[str]:
         """Methods that were clearly worse on dev under a budget; they are not compared on the test."""
-        in_race = {*self.info["contenders"], *self.info["plan"]["cheap"]}
-        return {m.name for m in self.own} - in_race
+        return {m.name for m in self.own} - {*self.info["contenders"]}
 
     @property
     def copying(self) -> set[str]:

@@ -1,7 +1,6 @@
 """Whole comparisons with the fake model: what is written, what is said, what is counted."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -301,66 +300,6 @@ def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
         lines = [line for line in run.read_predictions(name) if line["side"] == "dev"]
         answers = assistant.answer([[Message("user", line["input"])] for line in lines], models)
         assert [answer.text for answer in answers] == [line["answer"] for line in lines]
-
-
-@pytest.mark.real
-def test_a_budget_shrinks_the_plan_and_says_so(tmp_path: Path) -> None:
-    task = write_task(tmp_path, model="fake:delay=0.04", more="methods: [baseline, prompt, few_shot]\n")
-    run, events = events_of(task, budget=0.4)
-    texts = " ".join(event.text for event in events if isinstance(event, NoteEvent))
-    assert "without prompt" in texts
-    assert run.info["plan"]["left_out"]
-
-
-@pytest.mark.real
-def test_a_no_to_the_question_runs_nothing(tmp_path: Path) -> None:
-    task = write_task(tmp_path, model="fake:delay=0.2", more="methods: [baseline, prompt]\n")
-    with pytest.raises(Declined, match="Nothing was run"):
-        compare(task, budget=0.01, confirm=lambda question: False)
-    assert not list((tmp_path / "runs").glob("*/methods"))
-
-
-@dataclass(frozen=True)
-class Slow(Prompt):
-    """A step that says it will try this many prompts."""
-
-    number: int = 1
-
-    def count_candidates(self, task: Task, train: Dataset, start: Assistant) -> int:
-        """As many as it was made with."""
-        return self.number
-
-
-HOURS = 50_000
-"""So many tries of 30 dev rows take over two hours where 8 rows take 50 ms."""
-
-
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("number", "budget", "questions"),
-    [
-        (1, None, []),
-        (1, 3600.0, []),
-        (HOURS, 3600.0, []),
-        (HOURS, None, ["This takes"]),
-        (HOURS, math.inf, ["This takes"]),
-        (1, 1e-9, ["The budget of"]),
-    ],
-)
-def test_a_question_is_asked_once_where_a_limit_is_exceeded_and_else_never(
-    number: int, budget: float | None, questions: list[str], tmp_path: Path
-) -> None:
-    asked: list[str] = []
-
-    def confirm(question: str) -> bool:
-        asked.append(question)
-        return True
-
-    task, methods = write_task(tmp_path, model="fake:delay=0.05"), [METHODS[0], Slow(number)]
-    for _ in range(2):  # a run that has begun is gone on with unasked
-        compare(task, budget=budget, methods=methods, confirm=confirm)
-    assert len(asked) == len(questions)
-    assert all(told.startswith(begin) for told, begin in zip(asked, questions, strict=True))
 
 
 def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path) -> None:

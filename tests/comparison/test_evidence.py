@@ -9,9 +9,7 @@ from test_rescore import check_rescored
 from etude.base.files import read_lines
 from etude.comparison import compare
 from etude.comparison.evidence import _sample_part
-from etude.comparison.plan import MethodWork, Workload, make_plan
 from etude.data.dataset import Dataset
-from etude.methods.shared.fit_context import Effort
 from etude.report.read_run import read_report
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded
@@ -82,17 +80,6 @@ def _answers(run: Run) -> list[tuple[str, str, float]]:
     files = sorted(run.folder.glob("methods/fine_tune/evidence/*/predictions.jsonl"))
     assert len(files) == 4
     return [(file.parent.name, line["id"], line["score"]) for file in files for line in read_lines(file)]
-
-
-def test_the_plan_foresees_it_and_a_budget_cuts_it_first() -> None:
-    tuned = MethodWork("fine_tune", 1, 0.1, lambda rows, dev, epochs: 1.0 * rows, has_epochs=True)
-    methods = {"prompt": MethodWork("prompt", 1, 0.1), "fine_tune": tuned}
-    work = Workload(methods, 100, 20, 40, evidence_for=["fine_tune"])
-    plan = make_plan(work, None)
-    assert plan.evidence_seconds == pytest.approx(25 + 50 + 2 * 100 + 0.1 * (4 * 20 + 2 * 40))
-    cut = make_plan(work, plan.total - 1)
-    assert cut.evidence_seconds == 0
-    assert set(cut.efforts.values()) <= {Effort(), Effort(box=cut.efforts["fine_tune"].box)}
 
 
 def test_parts_are_nested_and_keep_groups_whole() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etude.assistant import Assistant
-from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import (
-    BLOCK_ROWS,
-    MIN_BEATEN_ROWS,
-    Allotment,
-    MethodWork,
-    Plan,
-    Timekeeper,
-    Workload,
-)
+from etude.comparison.clock import CLOSING_SECONDS, Clock
+from etude.comparison.ladder_run import BLOCK_ROWS, LadderRun
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import split
 from etude.evaluate import ScoredAnswer
@@ -28,6 +20,7 @@ from etude.methods import get_methods
 from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
+from etude.stats.racing import FIRST_BLOCK
 from etude.task import load_task
 from etude.task.definition import ErrorCosts
 from etude.types import Answer, ModelRef, Score
@@ -39,19 +32,32 @@ SPEEDS = {"baseline": 0.0, "prompt": 0.5, "few_shot": 0.7, "fine_tune_encoder": 
 class ClockedRun(LadderRun):
     """Answers take time by a clock of the test's own; scores are whatever `right` draws."""
 
-    now: list[float]
+    seconds: list[float]
     right: random.Random
     rows: dict[str, list[str]]
+
+    def _list_fitted(self) -> list[str]:
+        return list(SPEEDS)
+
+    def _find_unbeaten(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name != "few_shot"]
+
+    def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
+        return False
+
+    def work_folder(self, name: str) -> Path:
+        """None is needed."""
+        return Path(name)
 
     def answer_rows(
         self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
     ) -> list[ScoredAnswer]:
         """Advance the clock."""
-        self.now[0] += SPEEDS[title] * len(rows)
+        self.seconds[0] += SPEEDS[title] * len(rows)
         self.rows.setdefault(title, []).extend(row.id for row in rows)
         score = Score(float(self.right.random() < 0.5), None, None)
         answers = [Answer(row.id, "any", title, None, (), None, 0, 0, 0, 0.0, False) for row in rows]
-        return [ScoredAnswer(row, given, score, 0) for row, given in zip(rows, answers, strict=True)]
+        return [ScoredAnswer(row, answer, score, 0) for row, answer in zip(rows, answers, strict=True)]
 
     def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
         """Keep the files out of it."""
@@ -64,59 +70,57 @@ def prepare_run(folder: Path) -> ClockedRun:
     run.update(format=1)
     methods = get_methods(list(SPEEDS))
     metric = choose_metric(task, parts.train)
-    return ClockedRun(task, parts, run, Models(), metric, Plan(), lambda event: None, methods)
+    return ClockedRun(task, parts, run, Models(), metric, lambda event: None, methods)
 
 
 def answer(
-    ladder: ClockedRun, seconds: float, seed: int
+    ladder: ClockedRun, budget: float | None, seed: int, before: Mapping[str, int] | None = None
 ) -> tuple[dict[str, int], dict[str, list[str]], float]:
     """Answer the test in so many seconds; returns rows of each method, their ids, and the seconds it took."""
-    ladder.now, ladder.right, ladder.rows = [0.0], random.Random(seed), {}
-    work = Workload({n: MethodWork(n, row_seconds=s) for n, s in SPEEDS.items()}, 700, 100, 200)
-    allotment = Allotment(work, seconds, ("baseline",))
-    ladder.run.update(first_block=None, test_answered={})
-    ladder.timekeeper = Timekeeper(allotment, seconds, lambda: ladder.now[0], {})
+    ladder.seconds, ladder.right, ladder.rows = [0.0], random.Random(seed), {}
+    ladder.run.update(first_block=None, test_answered=before or {})
+    budget = budget and budget + CLOSING_SECONDS
+    ladder.clock, ladder.row_seconds = Clock(budget, 0.0, now=lambda: ladder.seconds[0]), dict(SPEEDS)
     fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
-    ladder.answer_test(fitted, ["baseline", "prompt", "fine_tune_encoder", "fine_tune"])
-    return ladder.run.info["test_answered"], ladder.rows, ladder.now[0]
+    ladder.answer_test(fitted, ladder.find_contenders([]))
+    return ladder.run.info["test_answered"], ladder.rows, ladder.seconds[0]
 
 
 def test_the_clock_decides_how_many_rows_and_no_answer_does(tmp_path: Path) -> None:
     ladder = prepare_run(tmp_path)
+    total = len(ladder.split.test)
 
     @settings(max_examples=25)
     @given(st.floats(20, 400), st.integers(0, 99), st.integers(0, 99))
-    def depends_on_time_alone(seconds: float, seed: int, other: int) -> None:
-        answered, rows, taken = answer(ladder, seconds, seed)
-        assert answer(ladder, seconds, other)[:2] == (answered, rows)
-        assert answered["baseline"] == len(ladder.split.test), "what takes no time answers everything"
-        if seconds >= 80:
-            assert answered["fine_tune_encoder"] == len(ladder.split.test), (
-                "its 4 s are at most 5% of the time"
-            )
-        assert (
-            answered["prompt"] == answered["fine_tune"] >= (BLOCK_ROWS if seconds >= 100 else MIN_BEATEN_ROWS)
-        )
-        assert MIN_BEATEN_ROWS <= answered["few_shot"] <= BLOCK_ROWS
-        assert taken <= seconds or answered["prompt"] == MIN_BEATEN_ROWS
+    def depends_on_time_alone(budget: float, seed: int, other: int) -> None:
+        answered, rows, taken = answer(ladder, budget, seed)
+        assert answer(ladder, budget, other)[:2] == (answered, rows)
+        assert answered["baseline"] == total, "what takes no time answers everything"
+        if budget >= 80:
+            assert answered["fine_tune_encoder"] == total, "its 4 s are at most 5% of the time"
+        assert answered["prompt"] == answered["fine_tune"] >= (BLOCK_ROWS if budget >= 100 else FIRST_BLOCK)
+        assert answered["few_shot"] >= FIRST_BLOCK
+        if answered["few_shot"] > BLOCK_ROWS:
+            assert answered["prompt"] == total, "the contenders come first"
+        assert taken <= budget or answered["prompt"] == FIRST_BLOCK
+        assert sum(answered.values()) == 5 * total or taken + 50 > budget, "no time is left unused"
         order = [row.id for row in ladder.test_rows]
         assert all(ids == order[: len(ids)] for ids in rows.values())
 
     depends_on_time_alone()
 
 
+def test_without_a_budget_all_rows_are_answered_until_the_user_asks_to_end(tmp_path: Path) -> None:
+    ladder = prepare_run(tmp_path)
+    assert set(answer(ladder, None, 0)[0].values()) == {len(ladder.split.test)}
+
+
 def test_a_continued_run_keeps_the_number_of_rows(tmp_path: Path) -> None:
     ladder = prepare_run(tmp_path)
     answered, rows, _ = answer(ladder, 150, 0)
     assert answered["prompt"] < len(ladder.split.test)
-    ladder.run.update(test_answered=answered)
-    assert ladder.timekeeper is not None
-    ladder.rows, ladder.timekeeper.deadline = {}, ladder.now[0] + 1000
-    fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
-    contenders = ["baseline", "prompt", "fine_tune_encoder", "fine_tune"]
-    assert ladder.count_expected_rows(contenders) == answered["prompt"]
-    ladder.answer_test(fitted, contenders)
-    assert (ladder.run.info["test_answered"], ladder.rows) == (answered, rows)
+    assert ladder.count_expected_rows(ladder.find_contenders([])) == answered["prompt"]
+    assert answer(ladder, 1000, 0, answered)[:2] == (answered, rows)
 
 
 def test_no_method_is_let_off_the_test_if_costs_decide(tmp_path: Path) -> None:

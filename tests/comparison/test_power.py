@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from etude.comparison.plan import BLOCK_ROWS
 
 from etude.base.formatting import format_points
 from etude.comparison import compare
-from etude.comparison.plan import BLOCK_ROWS
 from etude.runs.events import Event, MethodStarted, NoteEvent
 from etude.stats import (
     make_score_sample,

@@ -24,7 +24,15 @@ from etude.methods.clear_prompt import ClearPrompt
 from etude.methods.few_shot import MAX_SHOTS, FewShot, choose_shots, choose_sizes, group_by_shape
 from etude.methods.fine_tune import FineTune
 from etude.methods.prompt import Prompt
-from etude.methods.shared.fit_context import Candidate, Effort, FitContext, initial_assistant, sample_rows
+from etude.methods.shared.fit_context import (
+    Candidate,
+    Effort,
+    FitContext,
+    LookStopped,
+    Race,
+    initial_assistant,
+    sample_rows,
+)
 from etude.methods.shared.instructions import choose_instructions, first_sentence
 from etude.metrics import choose_metric
 from etude.models.classical import Constant, Linear, Nearest, Predictor, load, save_classical
@@ -82,7 +90,7 @@ def test_examples_are_counted_as_they_stand_in_the_prompt_and_no_draw_comes_twic
     found = FewShot().build_candidates(task, rows, base)
     assert [int(each.name.split()[0]) for each in found] == [len(each.assistant.shots) for each in found]
     shown = {tuple(shot.id for shot in each.assistant.shots) for each in found}
-    assert len(shown) == len(found) <= FewShot().count_candidates(task, rows, base)
+    assert len(shown) == len(found)
 
 
 def test_two_rows_of_each_label_are_one_number_of_examples() -> None:
@@ -164,16 +172,6 @@ def test_own_wordings_without_a_contract_stand_behind_the_one_as_given(tmp_path:
     assert [each.name for each in found] == ["as given", "your wording 1", "as given, in the user's turn"]
 
 
-def test_a_budget_keeps_what_the_user_wrote_and_drops_what_we_wrote_first(tmp_path: Path) -> None:
-    file = write_task(tmp_path, "answer", more='wordings: ["Name a book."]\n')
-    task, data = load_dataset(load_task(file))
-    bench = context(task, data, tmp_path / "work", Effort(candidates=2))
-    ClearPrompt().fit(
-        task, data, sample_rows(data, 20, 0), initial_assistant(task, data, bench.models), bench
-    )
-    assert [tried.name for tried in bench.trials] == ["as given", "your wording 1"]
-
-
 def test_wordings_that_a_model_reads_alike_are_measured_once_and_that_is_said(tmp_path: Path) -> None:
     """Without a system turn, rules in the user's turn are no other prompt; nor is an own wording given again."""
 
@@ -223,15 +221,34 @@ def test_what_a_lower_step_has_asked_is_not_asked_again(tmp_path: Path) -> None:
     )
 
 
-def test_an_effort_limit_leaves_out_the_most_complex_and_says_so(tmp_path: Path) -> None:
+def test_a_short_look_tries_the_candidate_that_is_usually_best(tmp_path: Path) -> None:
     task, data = load_dataset(load_task(write_task(tmp_path)))
-    bench = context(task, data, tmp_path / "work", Effort(candidates=2, dev_rows=12))
+    start = initial_assistant(task, data, Models())
+    candidates = [Candidate(str(n), start) for n in range(4)]
+    first = context(task, data, tmp_path / "work", Effort(candidates=1, dev_rows=24))
+    first.race = Race(task.margin)
+    first.choose(candidates, data, first=2)
+    assert [(tried.name, tried.dev.n) for tried in first.trials] == [("2", 24)]
+    assert (first.num_candidates, first.is_cut) == (4, True)
+    longer = context(task, data, tmp_path / "work")
+    longer.race, seconds = Race(task.margin), iter([True, True, False])
+    longer.has_time_for = lambda more: next(seconds, False)
+    longer.choose(candidates, data, first=2)
+    assert [(tried.name, tried.dev.n) for tried in longer.trials] == [("0", 12), ("1", 12), ("2", 12)]
+    assert longer.is_cut
+
+
+@pytest.mark.parametrize("reason", ["is_overdue", "is_stopped"])
+def test_a_look_that_cannot_end_its_first_block_says_how_long_it_takes(reason: str, tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    bench = context(task, data, tmp_path / "work", Effort(candidates=1, dev_rows=24))
+    calls = iter([False] if reason == "is_stopped" else [])
+    bench.race = Race(task.margin)
+    setattr(bench, reason, lambda: next(calls, True))
     start = initial_assistant(task, data, bench.models)
-    bench.choose([Candidate(str(n), start) for n in range(4)], data)
-    assert [tried.name for tried in bench.trials] == ["0", "1"]
-    assert bench.trials[0].dev.n == 12
-    assert {name: len(rows) for name, rows in bench.scored_by_candidate.items()} == {"0": 12, "1": 12}
-    assert bench.notes == ["not tried, to keep to the budget: 2, 3"]
+    with pytest.raises(LookStopped) as stop:
+        bench.choose([Candidate("only", replace(start, max_tokens=7))], data)
+    assert (stop.value.needed_seconds is not None) == (reason == "is_overdue")
 
 
 @pytest.mark.parametrize("kind", ["answer", "classify"])

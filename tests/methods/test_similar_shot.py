@@ -61,16 +61,3 @@ def test_examples_that_do_not_fit_are_left_out_the_farthest_first(tmp_path: Path
     assert whole.shots_dropped == 8 - shown
     few = replace(assistant, num_similar=shown).build_requests([dev[0].input], bench.models)[0]
     assert few.messages == whole.messages
-
-
-def test_timed_prompts_are_as_long_as_the_longest_and_share_little(tmp_path: Path) -> None:
-    task, data = load_dataset(load_task(write_task(tmp_path)))
-    models = Models()
-    start = initial_assistant(task, data, models)
-    typical, rows = SimilarShot().build_typical(task, start, data, data.examples[:20], models)
-    prompts = [
-        request.messages[1:] for request in typical.build_requests([row.input for row in rows], models)
-    ]
-    assert {len(prompt) for prompt in prompts} == {2 * 8 + 1}
-    assert [prompt[-1] for prompt in prompts] == [row.input[-1] for row in data.examples[:20]]
-    assert len({prompt[4:6] for prompt in prompts}) > 10, "after the first two examples, prompts differ"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from etude.base.files import read_json
 from etude.comparison import compare
 from etude.comparison.evidence import EQUAL_ROWS, fit_baseline_on_equal_rows
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.plan import Plan
 from etude.data.dataset import Dataset, count_reads, load_dataset
 from etude.data.splits import Split, input_key, split
 from etude.methods import Method, get_methods, resolve_methods
-from etude.methods.shared.fit_context import Effort, initial_assistant
+from etude.methods.shared.fit_context import initial_assistant
 from etude.methods.shared.training_rows import sample_training_rows
 from etude.methods.tag import METHOD as TAG
 from etude.metrics import Metric, choose_metric
@@ -37,7 +36,7 @@ from etude.types import Example, Message
 from small_task import KINDS, library, output, pairs, write_task
 from tiny import save_tiny_model
 
-LIMITED = {"fine_tune": asdict(Effort(train_rows=30))}
+LIMITED = {"max_rows": 30}
 WORDS = st.text(min_size=1, max_size=60).filter(str.strip)
 
 
@@ -49,7 +48,7 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     metric = choose_metric(task, parts.train)
     methods = resolve_methods(get_methods(task.methods), task, is_explicit=False)
     run.update(format=1, methods=[method.name for method in methods])
-    climb = LadderRun(task, parts, run, models, metric, Plan(), lambda event: None, methods)
+    climb = LadderRun(task, parts, run, models, metric, lambda event: None, methods)
     climb.fit_all(initial_assistant(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
@@ -215,7 +214,7 @@ def fit_on_ids(
     run, (start, metric) = Run(folder), fixed
     methods = [*resolve_methods(get_methods(task.methods), task, is_explicit=False), *more]
     run.update(format=1, methods=[method.name for method in methods])
-    ladder_run = ShareRun(task, parts, run, Models(), metric, Plan(), lambda event: None, methods)
+    ladder_run = ShareRun(task, parts, run, Models(), metric, lambda event: None, methods)
     ladder_run.share_ids = ids
     ladder_run.fit_all(start)
     folders = [*folder.glob("methods/*/assistant"), folder / "methods" / "baseline" / "work"]
@@ -279,9 +278,9 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
     files = []
     for name in ("run", "other"):
         run, methods = Run(tmp_path / name), get_methods(["baseline", "fine_tune"])
-        run.update(format=1, methods=["baseline", "fine_tune"], efforts=LIMITED)
-        plan, metric = Plan(), choose_metric(task, parts.train)
-        ladder_run = LadderRun(task, parts, run, Models(), metric, plan, lambda event: None, methods)
+        run.update(format=1, methods=["baseline", "fine_tune"])
+        metric, limited = choose_metric(task, parts.train), replace(task, train=LIMITED)
+        ladder_run = LadderRun(limited, parts, run, Models(), metric, lambda event: None, methods)
         ladder_run.fit_all(start)
         run.update(decided={"untuned": "baseline", "tuned": "fine_tune"})
         fitted = fit_baseline_on_equal_rows(ladder_run, start)
@@ -300,14 +299,14 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
     assert files[0] == files[1] != {}
 
 
-def test_the_plan_limits_what_trains_and_the_record_counts_it(tmp_path: Path) -> None:
+def test_max_rows_limits_what_trains_and_the_record_counts_it(tmp_path: Path) -> None:
     task_file = write_task(tmp_path / "task", "classify", num=150)
     task, dataset = load_dataset(load_task(task_file))
     parts, models = split(dataset, task.kind, task.seed), Models()
     run, methods = Run(tmp_path / "run"), get_methods(["baseline", "few_shot", "fine_tune"])
-    run.update(format=1, methods=[method.name for method in methods], efforts=LIMITED)
-    plan, metric = Plan(), choose_metric(task, parts.train)
-    ladder_run = LadderRun(task, parts, run, models, metric, plan, lambda event: None, methods)
+    run.update(format=1, methods=[method.name for method in methods])
+    metric, limited = choose_metric(task, parts.train), replace(task, train=LIMITED)
+    ladder_run = LadderRun(limited, parts, run, models, metric, lambda event: None, methods)
     ladder_run.fit_all(initial_assistant(task, parts.train, models))
     records = {name: read_json(run.method_folder(name) / "method.json") for name in run.fitted_methods}
     learned = {name: record["learned"] for name, record in records.items()}

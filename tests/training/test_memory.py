@@ -25,7 +25,7 @@ from etude.training.memory.forecast import (
     OVERHEAD,
     compute_base_memory,
     compute_disk_space,
-    forecast_training,
+    measure_training_memory,
 )
 from etude.training.memory.usage import memory_in_use, release_freed_memory
 from etude.training.step import start_training
@@ -133,7 +133,7 @@ def test_nan_weights_are_reported_before_any_row(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"damaged.* in model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight\."
     ):
-        forecast_training(module, token_rows(8), token_rows(2), CONFIG)
+        measure_training_memory(module, token_rows(8), token_rows(2), CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def measured() -> tuple[int, int]:
     config = replace(CONFIG, rows_per_step=8, micro_tokens=2048, epochs=1)
     release_freed_memory()
     before = memory_in_use(module.device)
-    found = forecast_training(module, rows, dev, config)
+    foreseen = measure_training_memory(module, rows, dev, config)
     with tempfile.TemporaryDirectory() as folder:
         output = Output(Path(folder) / "checkpoint", Path(folder) / "adapter", every_step=True)
         result = train(module, rows, dev, config, output)
-    return found.memory - before, result.peak_memory - before
+    return foreseen - before, result.peak_memory - before
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from etude.training import (
     TrainConfig,
     TrainResult,
     auto_config,
-    estimate_speed,
     flat,
     make_batches,
     train,
@@ -468,21 +467,6 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert measure_dev_loss(Placement(tuned), rows, 1000) == pytest.approx(min(result.dev_losses), rel=1e-6)
 
 
-def test_no_epoch_is_begun_for_which_there_is_no_time(tmp_path: Path) -> None:
-    estimates: list[float] = []
-
-    def more(seconds: float) -> bool:
-        estimates.append(seconds)
-        return len(estimates) < 2
-
-    config = TrainConfig(rank=4, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
-    output = Output(tmp_path / "c", tmp_path / "a", has_time=more)
-    result = train(tiny_model(), token_rows(18), token_rows(4), config, output)
-    assert (result.steps, len(result.dev_losses)) == (2 * 5, 3)
-    assert estimates[1] == pytest.approx(result.seconds / 2)
-    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
-
-
 def test_a_run_that_makes_it_worse_keeps_the_base_and_says_so_at_once(tmp_path: Path) -> None:
     """Every trained row answers with one token, every dev row with another."""
 
@@ -603,24 +587,6 @@ def test_the_learning_rate_rises_then_falls_to_zero(schedule: Any) -> None:
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert 0 < rates[0] < 0.2
     assert rates[100] == pytest.approx(0, abs=1e-12)
-
-
-def test_speed_is_estimated_and_leaves_no_trace() -> None:
-    module, rows = tiny_model(), token_rows(20)
-    layers, weights = dict(module.named_modules()), snapshot(module)
-    torch.manual_seed(7)
-    state = torch.get_rng_state()
-    without_dev = estimate_speed(module, rows, CONFIG)
-    assert 0 < without_dev.total_seconds(1) < 60
-    short_speed = estimate_speed(module, rows[:1], CONFIG, rows[:3])
-    assert short_speed.total_seconds(1) == pytest.approx(
-        short_speed.epoch_seconds + 2 * short_speed.dev_seconds
-    )
-    assert torch.equal(torch.get_rng_state(), state)
-    assert snapshot(module) == weights
-    assert all(layer is layers[name] for name, layer in module.named_modules())
-    assert all(parameter.requires_grad for parameter in module.parameters())
-    assert not module.training
 
 
 def one_answer_rows(num: int) -> list[TokenRow]:
@@ -1039,3 +1005,16 @@ def test_the_real_model_learns_from_a_few_rows(tmp_path: Path) -> None:
     assert measure_dev_loss(Placement(tuned), dev, 2048) == pytest.approx(
         min(result.dev_losses), rel=0.005
     ), "attention rounds differently"
+
+
+def test_a_training_that_is_stopped_measures_dev_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    news: list[Mapping[str, Any]] = []
+    config = TrainConfig(rank=4, learning_rate=3e-2, epochs=8, rows_per_step=4, patience=8)
+    output = Output(
+        tmp_path / "c", tmp_path / "a", news.append, is_stopped=lambda: len(news) > 7
+    )  # in the second epoch
+    result = train(tiny_model(), token_rows(18), token_rows(4), config, output)
+    assert 5 < result.steps < 10
+    assert len(result.dev_losses) == 3, "the part of the epoch is measured, too"
+    assert (result.num_trained, result.best_epoch > 0) == (18, True)
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()

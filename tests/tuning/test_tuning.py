@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,15 +29,11 @@ from etude.base.files import read_lines, write_lines
 from etude.base.formatting import format_loss_change
 from etude.base.processes import SINGLE, World
 from etude.cli import main
-from etude.cli.printing import RunConsole
 from etude.cli.training import bracket_trained, print_rows, print_settings, style_piece
 from etude.comparison import compare
 from etude.data.dataset import load_dataset
 from etude.errors import Declined, InputError, ModelError
-from etude.estimates.training_needs import format_question, format_remedy
 from etude.evaluate import build_sample, evaluate
-from etude.methods.fine_tune import FineTune
-from etude.methods.shared.fit_context import initial_assistant
 from etude.methods.shared.training_run import _describe_result, _list_notes
 from etude.metrics import choose_metric
 from etude.models.registry import Models
@@ -140,19 +135,6 @@ def test_what_is_learned_is_told_before_the_first_step(trained: tuple[Path, Run,
     assert f"{sum(row.get('learned', 0) for row in rows):,} tokens are learned" in text
 
 
-@pytest.mark.parametrize(
-    ("budget", "limit"), [(900.0, "the budget of 15 min"), (None, "the limit of 60 min without a budget")]
-)
-def test_a_yes_beforehand_says_in_one_line_what_it_accepts(budget: float | None, limit: str) -> None:
-    screen = io.StringIO()
-    asked = format_question({"seconds": 7200.0, "memory": 0, "available_memory": 0}, budget)
-    assert asked
-    assert RunConsole(Console(width=200, file=screen), yes=True).confirm(asked)
-    [line] = screen.getvalue().splitlines()
-    assert f"takes about 2 h, more than {limit}" in line
-    assert "(yes, by --yes)" in line
-
-
 def test_no_test_row_is_answered_or_opened(trained: tuple[Path, Run, list[Event]]) -> None:
     task, run, _ = trained
     test = set(json.loads((run.folder / "split.json").read_text())["test"])
@@ -205,31 +187,11 @@ def test_the_epoch_of_the_best_metric_is_kept_and_is_what_the_assistant_reaches(
     assert found.value == pytest.approx(max(scores), abs=0.04), "one row of dev may turn by rounding"
 
 
-def test_a_plan_counts_the_answers_by_which_the_epoch_is_chosen(tmp_path: Path) -> None:
-    task, rows = load_dataset(load_task(tiny_task(tmp_path, train="epochs: 2, dev_metric: true")))
-    models = Models()
-    start, plain = initial_assistant(task, rows, models), replace(task, train={"epochs": 2})
-    measured, without = (
-        FineTune().measure_training_time(each, start, rows, models, 1000.0) for each in (task, plain)
-    )
-    assert measured is not None
-    assert without is not None
-    assert 1000 * 3 * 50 < measured(300, 50, None) < 1000 * 3 * 50 + 600
-    assert 0 < without(300, 50, None) < 600
-
-
 def test_the_metric_on_dev_is_refused_where_no_process_holds_the_model(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, more="train: {dev_metric: true, data_parallel: fsdp}\n"))
     check_processes(task, SINGLE)
     with pytest.raises(InputError, match=r"train: dev_metric: .* fsdp splits it over 2"):
         check_processes(task, World(rank=0, size=2))
-
-
-def test_a_no_trains_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    task = tiny_task(tmp_path)
-    with pytest.raises(Declined):
-        train(task, budget=0.001, confirm=lambda question: "more than the budget" not in question)
-    assert not find_runs(task.parent / "runs")
 
 
 def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it(
@@ -238,19 +200,14 @@ def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it
     monkeypatch.setattr("etude.training.memory.usage.available_memory", lambda device: 1000)
     monkeypatch.setattr("etude.training.memory.forecast.start_training", None)  # which would take it
     told: list[Event] = []
-    with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}") as caught:
+    with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}"):
         train(
             tiny_task(tmp_path),
             on_event=told.append,
             confirm=lambda asked: "before its first step" not in asked,
         )
-    assert "max_rows" not in str(caught.value)
-    expected = {"seconds": 10.0, "memory": 2000, "available_memory": 1000}
-    assert "max_rows" not in format_remedy(expected, None, TrainConfig())
-    assert "micro_tokens: 1024" in format_remedy(expected, None, TrainConfig())
-    assert "weights: lora" in format_remedy(expected, None, TrainConfig(weights="full"))
-    assert "max_rows" in format_remedy(expected, 5.0, TrainConfig())
-    assert "memory" not in format_remedy({**expected, "memory": 10}, 5.0, TrainConfig())
+    assert told, "nothing was asked before the rows were read"
+    assert not find_runs(tmp_path / "runs")
 
 
 def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:

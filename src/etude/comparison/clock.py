@@ -54,7 +54,7 @@ class Clock:
     """When the budget began, by `now`; earlier than the start of the process if the run was resumed."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the user asks to end: the methods then answer what the test needs for a verdict."""
-    now: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = lambda: time.monotonic()  # looked up at each call, so that tests can replace it
     _stopped_at: float | None = None
 
     @property

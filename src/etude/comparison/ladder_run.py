@@ -376,13 +376,14 @@ class LadderRun:
         never an answer.
         """
         scored: dict[str, list[ScoredAnswer]] = {name: [] for name in fitted}
+        before = self.run.info.get("test_answered", {})
         for name, assistant in fitted.items():
             if self.is_fast(name):
                 self._answer_block(name, assistant, len(self.test_rows), scored)
             elif name not in contenders:
-                self._answer_block(
-                    name, assistant, self.clock.count_beaten_rows(self._get_row_seconds(name)), scored
-                )
+                # A continued run keeps the number of rows, and with it the verdict.
+                rows = self.clock.count_beaten_rows(self._get_row_seconds(name))
+                self._answer_block(name, assistant, before.get(name, rows), scored)
         slow = [name for name in fitted if len(scored[name]) < len(self.test_rows)]
         leading = {name: fitted[name] for name in slow if name in contenders}
         self._take_turns(leading, scored, self._count_first_block(leading), is_sure=True)
@@ -421,7 +422,6 @@ class LadderRun:
         self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
     ) -> bool:
         before = self.run.info.get("test_answered", {})
-        # A continued run keeps the number of rows, and with it the verdict.
         if any(name in before for name in assistants):
             return all(len(scored[name]) < before.get(name, 0) for name in assistants)
         if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
