@@ -82,7 +82,7 @@ def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
     assert run.is_complete
     assert ended == Counter(look.partition("/")[0] for look in run.info["looks"])
     assert before["looks"].items() <= run.info["looks"].items()
-    assert run.info["elapsed_seconds"] > before["elapsed_seconds"] > 0, "all attempts together"
+    assert run.info["elapsed_seconds"] > before["elapsed_seconds"], "all attempts together"
     check_rescored(run.folder)
 
 
