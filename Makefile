@@ -31,9 +31,9 @@ site: $(STAMP)  ## build docs/ as a site with a search into site/; a broken link
 real: $(STAMP)  ## the slower tests, and those and the end-to-end run that need the packaged model
 	$(PYTEST) --real -m real --durations=9
 
-bench: $(STAMP)  ## banking77 and speed figures (needs real data: see the docstrings in bench/)
+bench: $(STAMP)  ## banking77, and speed compared with TRL (needs real data: see the docstrings in bench/)
 	$(BIN)/python bench/banking77.py
-	$(BIN)/python bench/train_speed.py
+	$(BIN)/python bench/against_trl.py
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV): packages are fetched, torch among them. A minute or more, without further words."

@@ -17,10 +17,8 @@ and another first adapter, or use float32. Needs TRL and PEFT (the extra `dev`) 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from real_sets import read_rows
 from scipy.stats import t
 
 from etude.models.registry import Models
@@ -42,7 +41,6 @@ from etude.training.memory.usage import peak_memory, reset_peak_memory
 from etude.training.step import learning_rate
 from etude.types import Message, ModelRef
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MODEL = "smollm2-135m-instruct"
 DEV = 32
 RUNS = ("etude", "trl", "trl checkpointing")
@@ -62,22 +60,16 @@ class Figures:
 
 
 def read_snips() -> Iterator[Pair]:
-    for line in (DATA / "snips_intents" / "train.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        yield row["text"], json.dumps(row["slots"])
+    return ((row["text"], json.dumps(row["slots"])) for row in read_rows("snips_intents/train.jsonl"))
 
 
 def read_rasbt() -> Iterator[Pair]:
-    for row in json.loads(
-        (DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8")
-    ):
+    for row in read_rows("rasbt_instructions/instruction-data.json"):
         yield f"{row['instruction']}\n{row['input']}".strip(), row["output"]
 
 
 def read_mts() -> Iterator[Pair]:
-    with (DATA / "mts_dialog" / "TrainingSet.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield row["dialogue"], row["section_text"]
+    return ((row["dialogue"], row["section_text"]) for row in read_rows("mts_dialog/TrainingSet.csv"))
 
 
 SETS: dict[str, Callable[[], Iterator[Pair]]] = {"snips": read_snips, "rasbt": read_rasbt, "mts": read_mts}
@@ -100,8 +92,6 @@ def main() -> None:
         parser.error(
             f"--rows must be a multiple of {TrainConfig().rows_per_step}, so that epochs are whole steps"
         )
-    if not DATA.is_dir():
-        sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
     if flags.run:
         print(json.dumps(asdict(run_trainer(flags.run, flags.sets[0], flags))))
         return
@@ -191,27 +181,16 @@ def load_rows(name: str, tokenizer: Any, number: int) -> list[TokenRow]:
 def train_with_etude(
     module: Any, rows: Sequence[TokenRow], dev: Sequence[TokenRow], config: TrainConfig
 ) -> Figures:
-    return measure_training(module, rows, dev, config, lambda: compute_plain_loss(module, dev))
-
-
-def measure_training(
-    module: Any,
-    rows: Sequence[TokenRow],
-    dev: Sequence[TokenRow],
-    config: TrainConfig,
-    compute_loss: Callable[[], float],
-    **options: Any,
-) -> Figures:
-    """Train with Étude; measure the dev loss after each epoch with `plain`. `more` is passed to `train`."""
+    """Train with Étude; measure the dev loss after each epoch."""
     lines: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
         output = Output(
             Path(folder) / "checkpoint",
             Path(folder) / "adapter",
             log=lambda line: lines.append(dict(line)),
-            on_eval=lambda: {"plain": compute_loss()},
+            on_eval=lambda: {"plain": compute_plain_loss(module, dev)},
         )
-        result = train(module, rows, dev, config, output, **options)
+        result = train(module, rows, dev, config, output)
     seconds = sum(line["seconds"] for line in lines if "step" in line)
     losses = [line["plain"] for line in lines if "plain" in line][1:]
     return Figures(seconds, result.rows, result.tokens, result.peak_memory, losses)

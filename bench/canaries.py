@@ -2,22 +2,21 @@
 
 Each training uses short instructions with three canaries: one planted once, one 4 times and one 16 times. There is one
 training per seed and kind of weights. The exposures (0 to 10 bits; with 10 the canary is found) are printed by number
-of repetitions; `unplanted` are the exposures of twelve other canaries that were not trained on. Without an argument,
-the printed lines are read and summarized.
+of repetitions; `unplanted` are the exposures of twelve other canaries that were not trained on.
 
-    python bench/canaries.py lora|full [SEED ...] >> lines     needs ETUDE_DATA; about a minute a seed on one thread
-    python bench/canaries.py < lines
+    python bench/canaries.py lora|full [SEED ...]     needs ETUDE_DATA; about a minute a seed on one thread
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
+
+from real_sets import read_rows
 
 from etude.base.files import write_lines
 from etude.base.typed_json import to_json
@@ -28,7 +27,6 @@ from etude.suites.subject import find_subject
 from etude.task import load_task
 from etude.tuning.train import train
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ROWS, EPOCHS, WORDS = 40, 3, 25
 TASK = """name: canaries
 kind: rewrite
@@ -40,16 +38,16 @@ train: {{weights: {weights}, epochs: {epochs}, stop_on_spike: false}}
 
 
 def main() -> None:
-    """Prints one line for each seed, or the summary of such lines."""
-    if len(sys.argv) == 1:
-        print_summary([json.loads(line) for line in sys.stdin if line.startswith("{")])
-        return
-    rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
+    """Prints one line for each seed, and a summary."""
+    rows = read_rows("rasbt_instructions/instruction-data.json")
     short = [row for row in rows if row["output"].strip() and len(" ".join(row.values()).split()) <= WORDS]
+    lines = []
     for seed in [int(text) for text in sys.argv[2:]] or range(10):
         with tempfile.TemporaryDirectory() as folder:
             exposures = measure_seed(Path(folder), short[seed * ROWS :][:ROWS], sys.argv[1], seed)
             print(json.dumps({"weights": sys.argv[1], "seed": seed, **exposures}), flush=True)
+            lines.append(exposures)
+    print_summary(lines)
 
 
 def measure_seed(folder: Path, rows: list[dict[str, str]], weights: str, seed: int) -> dict[str, object]:
@@ -83,20 +81,18 @@ def group_by_times(exposed: list[Exposure]) -> dict[int, list[float]]:
 
 
 def print_summary(lines: list[dict]) -> None:
-    """Prints mean exposure with its interval (seeds are the units) and canaries found, by weights and times."""
-    for weights in dict.fromkeys(line["weights"] for line in lines):
-        seeds = [line for line in lines if line["weights"] == weights]
-        for times in ("0", "1", "4", "16"):
-            bits_by_seed = [line["planted"][times] for line in seeds if times in line["planted"]]
-            if not bits_by_seed:  # the split has put all canaries with this number of repetitions into dev
-                continue
-            exposure = estimate([mean(bits) / 10 for bits in bits_by_seed])
-            num_found = sum(bit == 10 for bits in bits_by_seed for bit in bits)
-            value, low, high = (10 * number for number in (exposure.value, exposure.low, exposure.high))
-            print(
-                f"{weights}, planted {times:>2} times: {value:.1f} bits ({low:.1f} to {high:.1f}, {exposure.n} seeds); "
-                f"{num_found} of {sum(map(len, bits_by_seed))} found"
-            )
+    """Prints, by repetitions, the mean exposure with its interval (seeds are the units) and the canaries found."""
+    for times in (0, 1, 4, 16):
+        bits_by_seed = [line["planted"][times] for line in lines if times in line["planted"]]
+        if not bits_by_seed:  # the split has put all canaries with this number of repetitions into dev
+            continue
+        exposure = estimate([mean(bits) / 10 for bits in bits_by_seed])
+        num_found = sum(bit == 10 for bits in bits_by_seed for bit in bits)
+        value, low, high = (10 * number for number in (exposure.value, exposure.low, exposure.high))
+        print(
+            f"planted {times:>2} times: {value:.1f} bits ({low:.1f} to {high:.1f}, {exposure.n} seeds); "
+            f"{num_found} of {sum(map(len, bits_by_seed))} found"
+        )
     unplanted = [[bit for bits in line["unplanted"].values() for bit in bits] for line in lines]
     alarms = sum(10 in bits for bits in unplanted)
     print(f"not planted: {alarms} alarms in {len(lines)} models, {sum(map(len, unplanted))} canaries")

@@ -7,22 +7,26 @@ rows of five and says 97 to 99%. Beside them the baseline. One line a method.
     python bench/decisions.py [banking77 | sms_spam | xstest ...]     needs ETUDE_DATA and the extra `decide`
 """
 
-import csv
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT / "tests"))
+from real_sets import read_rows
 
-from decision_server import DecisionServer, draw, serve_decisions  # noqa: E402 - a helper of the tests
-from etude.comparison import compare  # noqa: E402
+from etude.comparison import compare
 
-DATA = Path(os.environ.get("ETUDE_DATA", PROJECT.parent / "shared" / "data"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from decision_server import DecisionServer, draw, serve_decisions
+
 Rows = list[tuple[str, str]]
+FILES = {
+    "banking77": ("train.csv", "text", "category"),
+    "sms_spam": ("sms.tsv", "text", "label"),
+    "xstest": ("xstest_prompts.csv", "prompt", "label"),
+}  # set -> file, columns of input and label
+YES_OR_NO = {"safe": "no", "unsafe": "yes"}
 INSTRUCTIONS = {
     "banking77": "What does the customer of the bank ask about?",
     "sms_spam": "Is this text message spam?",
@@ -30,16 +34,11 @@ INSTRUCTIONS = {
 }
 
 
-def read_rows(name: str) -> Rows:
+def read_set(name: str) -> Rows:
     """Inputs with their labels."""
-    if name == "banking77":
-        rows = csv.DictReader((DATA / name / "train.csv").open(encoding="utf-8"))
-        return [(row["text"], row["category"].replace("_", " ")) for row in rows]
-    if name == "sms_spam":
-        lines = (DATA / name / "sms.tsv").read_text(encoding="utf-8").splitlines()
-        return [(text, label) for label, _, text in (line.partition("\t") for line in lines) if text]
-    prompts = csv.DictReader((DATA / name / "xstest_prompts.csv").open(encoding="utf-8"))
-    return [(row["prompt"], "no" if row["label"] == "safe" else "yes") for row in prompts]
+    file, text, label = FILES[name]
+    rows = ((row[text], row[label].replace("_", " ")) for row in read_rows(f"{name}/{file}"))
+    return [(text, YES_OR_NO.get(label, label)) for text, label in rows]
 
 
 def measure(name: str, rows: Rows, decider: str, model: str) -> None:
@@ -92,7 +91,7 @@ def make_stand_in(rows: Rows) -> Callable[[str, list[str]], str]:
 def main() -> None:
     """Every set with both deciders."""
     for name in sys.argv[1:] or list(INSTRUCTIONS):
-        rows = read_rows(name)
+        rows = read_set(name)
         measure(name, rows, "sparrow-decider", "sparrow-decider")
         with serve_decisions(DecisionServer(decide=make_stand_in(rows))) as server:
             prices = "prices: {prompt: 0.5, answer: 0}"

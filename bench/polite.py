@@ -1,10 +1,9 @@
 """Measure whether DPO makes SmolLM2 polite, with pairs of a polite and a rude answer (rasbt_preferences).
 
     python bench/polite.py                 # 300 pairs, 300 held-out pairs, 100 questions: some minutes on two cores
-    python bench/polite.py --rates 2e-4 1e-3 --held 0     # choose the learning rate, only with dev pairs
+    python bench/polite.py --rate 1e-3 --held 0     # another learning rate, measured only with dev pairs
 
-The learning rate with the most dev pairs in the right order is chosen; held-out pairs are measured once, with this
-rate. Printed are, before and after training and with 95% intervals: the share of held-out pairs whose polite answer
+Printed are, before and after training and with 95% intervals: the share of held-out pairs whose polite answer
 gained more than the rude one; without a reference, the share whose polite answer is more likely; and the share of
 answers to held-out questions that a classifier calls polite. The classifier is fitted only on the training pairs'
 answers; its accuracy on held-out answers is also printed. Needs real data (ETUDE_DATA, else ../shared/data next to the
@@ -14,8 +13,6 @@ checkout).
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import tempfile
 import time
@@ -24,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from real_sets import read_rows
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -38,13 +36,11 @@ from etude.training import Output, TrainConfig, train
 from etude.training.preference_losses import accuracy, compute_log_probs, dpo
 from etude.types import Example, Message, ModelRef
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MODEL = "smollm2-135m-instruct"
 NUM_HELD_OUT = 300
 """Pairs that are used for no choice."""
 DEV = 60
 """Pairs that choose the epoch and the learning rate."""
-RATE = 6e-4
 
 Pair = tuple[str, str, str]
 """A question, its polite answer and its rude answer."""
@@ -57,30 +53,20 @@ def main() -> None:
     for name, default in (("pairs", 300), ("epochs", 2), ("asked", 100), ("held", 300), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--beta", type=float, default=0.1)
-    parser.add_argument("--rates", type=float, nargs="+", default=[RATE])
+    parser.add_argument("--rate", type=float, default=6e-4)
     flags = parser.parse_args()
     pairs = read_pairs(flags.seed)
-    held_out, dev, train_pairs = (
-        pairs[:NUM_HELD_OUT],
-        pairs[NUM_HELD_OUT:][:DEV],
-        pairs[NUM_HELD_OUT + DEV :][: flags.pairs],
-    )
-    held_out = held_out[: flags.held]
+    held_out, others = pairs[:NUM_HELD_OUT][: flags.held], pairs[NUM_HELD_OUT:]
+    dev, train_pairs = others[:DEV], others[DEV:][: flags.pairs]
     models, assistant = Models(), Assistant("prompt", "answer", ModelRef(MODEL), max_tokens=32)
     with tempfile.TemporaryDirectory() as folder:
-        adapter = train_best(flags, Path(folder), models, assistant, train_pairs, dev)
+        adapter = train_adapter(flags, Path(folder), models, assistant, train_pairs, dev)
         if held_out:
-            print_comparison(
-                replace(assistant, model=ModelRef(MODEL, adapter)),
-                assistant,
-                models,
-                train_pairs,
-                held_out,
-                flags,
-            )
+            tuned = replace(assistant, model=ModelRef(MODEL, adapter))
+            print_comparison(tuned, assistant, models, train_pairs, held_out, flags.asked)
 
 
-def train_best(
+def train_adapter(
     flags: Any,
     folder: Path,
     models: Models,
@@ -88,7 +74,7 @@ def train_best(
     train_pairs: Sequence[Pair],
     dev: Sequence[Pair],
 ) -> Path:
-    """Trains with each learning rate; returns the adapter that is best on dev."""
+    """Trains on the pairs; returns the adapter of the best epoch on dev."""
     model = models.get_trainable(assistant.model)
     rows, dev_rows = (build_rows(model, assistant, side) for side in (train_pairs, dev))
     started = time.perf_counter()
@@ -99,21 +85,17 @@ def train_best(
         is_right = accuracy(compute_log_probs(model.module, dev_rows, 2048), reference, dev_rows)
         return {"score": sum(is_right) / len(is_right)}
 
-    scores: dict[float, float] = {}
-    for rate in flags.rates:
-        started = time.perf_counter()
-        config = TrainConfig(epochs=flags.epochs, rows_per_step=16, learning_rate=rate, seed=flags.seed)
-        output = Output(folder / f"checkpoint-{rate:g}", folder / f"adapter-{rate:g}", on_eval=measure_dev)
-        result = train(model.module, rows, dev_rows, config, output, loss=dpo(reference, flags.beta))
-        seconds = time.perf_counter() - started
-        scores[rate] = max(result.scores)
-        print(
-            f"learning rate {rate:g}: {len(train_pairs)} pairs, {flags.epochs} epochs, {seconds:.0f} s; by epoch, dev "
-            f"pairs in the right order {[round(score, 3) for score in result.scores]}, dev loss "
-            f"{[round(loss, 3) for loss in result.dev_losses]}",
-            flush=True,
-        )
-    return folder / f"adapter-{max(scores, key=scores.__getitem__):g}"
+    started = time.perf_counter()
+    config = TrainConfig(epochs=flags.epochs, rows_per_step=16, learning_rate=flags.rate, seed=flags.seed)
+    output = Output(folder / "checkpoint", folder / "adapter", on_eval=measure_dev)
+    result = train(model.module, rows, dev_rows, config, output, loss=dpo(reference, flags.beta))
+    scores, losses = ([round(value, 3) for value in values] for values in (result.scores, result.dev_losses))
+    print(
+        f"learning rate {flags.rate:g}: {len(train_pairs)} pairs, {time.perf_counter() - started:.0f} s; by epoch, dev "
+        f"pairs in the right order {scores}, dev loss {losses}",
+        flush=True,
+    )
+    return output.adapter
 
 
 def print_comparison(
@@ -122,7 +104,7 @@ def print_comparison(
     models: Models,
     train_pairs: Sequence[Pair],
     held_out: Sequence[Pair],
-    flags: Any,
+    num_asked: int,
 ) -> None:
     """Prints the results of both models on held-out pairs and questions."""
     is_polite = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
@@ -139,7 +121,7 @@ def print_comparison(
         print(
             f"held-out pairs, polite more likely {name}: {likely}, by {mean:.1f} nats on average", flush=True
         )
-    questions = [question for question, *_ in held_out[: flags.asked]]
+    questions = [question for question, *_ in held_out[:num_asked]]
     for name, assistant in (("before", before), ("after", after)):
         found = format_estimate(predict_polite(assistant, models, questions, is_polite))
         print(f"polite answers {name}: {found}", flush=True)
@@ -147,26 +129,21 @@ def print_comparison(
 
 def read_pairs(seed: int) -> list[Pair]:
     """Loads (question, polite, rude) in random order; no two have the same question."""
-    file = DATA / "rasbt_preferences" / "instruction-data-with-preference.json"
-    rows = json.loads(file.read_text(encoding="utf-8"))
+    rows = read_rows("rasbt_preferences/instruction-data-with-preference.json")
     by_question = {"\n\n".join(filter(None, (row["instruction"], row["input"]))): row for row in rows}
-    found = [
-        (text, row["chosen"], row["rejected"])
-        for text, row in by_question.items()
-        if row["chosen"] != row["rejected"]
-    ]
-    random.Random(seed).shuffle(found)
-    return found
+    pairs = [(text, row["chosen"], row["rejected"]) for text, row in by_question.items()]
+    pairs = [pair for pair in pairs if pair[1] != pair[2]]
+    random.Random(seed).shuffle(pairs)
+    return pairs
 
 
 def build_rows(model: Any, assistant: Assistant, pairs: Sequence[Pair]) -> list[Any]:
-    return [
-        build_token_rows(
-            model, assistant, [Example(f"{question} {side}", (Message("user", question),), answer)]
-        )[0]
+    examples = (
+        Example(f"{question} {side}", (Message("user", question),), answer)
         for question, *answers in pairs
         for side, answer in enumerate(answers)
-    ]
+    )
+    return [build_token_rows(model, assistant, [example])[0] for example in examples]
 
 
 def predict_polite(assistant: Assistant, models: Models, questions: list[str], is_polite: Any) -> list[float]:

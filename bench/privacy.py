@@ -1,8 +1,7 @@
 """Measure the recall and precision of `find` on two labelled data sets, and false alarms on texts without labels.
 
-    python bench/privacy.py                              the figures in LOG.md
-    python bench/privacy.py --part choose                the half on which rules and word lists were chosen
-    python bench/privacy.py --part choose --show name    misses and false alarms in that half
+    python bench/privacy.py                  the figures in LOG.md
+    python bench/privacy.py --part choose    the half on which rules and word lists were chosen
 
 Each data set has one half for choices and one half for reports, by the hash of the template (presidio_pii,
 synth_dataset_v2) or of the text. banking77 and mts_dialog: the training file to choose on, the test file to report on.
@@ -12,25 +11,19 @@ ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 import argparse
-import csv
 import hashlib
-import json
-import os
 import re
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from real_sets import read_rows
 from secret_forms import plant_secrets
 
 from etude.privacy import BLOCKING, REVIEW, Span, find
 from etude.stats import estimate
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FIXED = ("email", "phone", "card", "iban", "national_id", "ip_address")
 IDS = ("national_id", "id_number")
 PRESIDIO = {
@@ -55,38 +48,14 @@ NANO = {
     "PASSWORD": "password",
     "PERSON": "name",
 }
-LABELLED = [
-    "PASSPORT",
-    "PASSPORT_NUM",
-    "TAX_ID",
-    "TAXID",
-    "ACCOUNT",
-    "ACCOUNT_NUM",
-    "ACCOUNT_NUMBER",
-    "BANK_ACCOUNT",
-    "BANK_ACCOUNT_NUM",
-    "ROUTING_NUMBER",
-    "PATIENT_ID",
-    "PID",
-    "MEDICAL_RECORD",
-    "INSURANCE_ID",
-    "INSURANCE_POLICY_NUM",
-    "DRIVER_LICENSE",
-    "DRIVERS_LICENSE",
-    "DRIVER_LICENSE_NUM",
-    "LICENSE",
-    "VOTER_ID",
-    "USERID",
-    "USER_ID",
-    "EMPLOYEE_ID",
-    "POLICE_ID_NUM",
-]
-NANO |= dict.fromkeys(LABELLED, "id_number")
+LABELLED = """
+PASSPORT PASSPORT_NUM TAX_ID TAXID ACCOUNT ACCOUNT_NUM ACCOUNT_NUMBER BANK_ACCOUNT BANK_ACCOUNT_NUM ROUTING_NUMBER
+PATIENT_ID PID MEDICAL_RECORD INSURANCE_ID INSURANCE_POLICY_NUM DRIVER_LICENSE DRIVERS_LICENSE DRIVER_LICENSE_NUM
+LICENSE VOTER_ID USERID USER_ID EMPLOYEE_ID POLICE_ID_NUM
+"""
+NANO |= dict.fromkeys(LABELLED.split(), "id_number")
 STARRED = re.compile(r"[*•#]|[xX]{2}")
-NEAR = {
-    "name": ("PERSON", "TITLE"),
-    "address": ("STREET_ADDRESS", "ZIP_CODE", "GPE"),
-}
+NEAR = {"name": ("PERSON", "TITLE"), "address": ("STREET_ADDRESS", "ZIP_CODE", "GPE")}
 """Additional labels of presidio_pii with which a span of the kind is right: a town is part of an address."""
 
 
@@ -106,14 +75,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=("choose", "report"), default="report")
-    parser.add_argument(
-        "--show", metavar="KIND", help="list misses and false alarms of this kind; only with --part choose"
-    )
     flags = parser.parse_args()
-    if not DATA.is_dir():
-        sys.exit(f"no data at {DATA}; set ETUDE_DATA to the folder with presidio_pii and the others")
-    if flags.show and flags.part == "report":
-        sys.exit("rows of the half to report on are not shown: add --part choose")
     for name, rows, labels in (
         ("presidio_pii", load_presidio(flags.part), PRESIDIO),
         ("pii_synthetic_nano", load_nano(flags.part), NANO),
@@ -122,12 +84,8 @@ def main() -> None:
         print(f"\n{name}, part to {flags.part}: {len(rows)} rows")
         print_recall(rows, spans_by_row, labels)
         print_precision(rows, spans_by_row, labels, name == "presidio_pii")
-        if flags.show:
-            print_errors(rows, spans_by_row, labels, flags.show)
     print_alarms(flags.part)
-    print_other_texts(flags.part)
     print_secrets()
-    print_speed(100_000)
 
 
 def choose_part(key: object) -> str:
@@ -137,24 +95,22 @@ def choose_part(key: object) -> str:
 
 def load_presidio(half: str) -> list[Row]:
     """Load the rows whose template is in the half."""
-    rows = json.loads((DATA / "presidio_pii" / "synth_dataset_v2.json").read_text(encoding="utf-8"))
     return [
         Row(
             row["full_text"],
             tuple((s["start_position"], s["end_position"], s["entity_type"]) for s in row["spans"]),
             str(row["template_id"]),
         )
-        for row in rows
+        for row in read_rows("presidio_pii/synth_dataset_v2.json")
         if choose_part(row["template_id"]) == half
     ]
 
 
 def load_nano(half: str) -> list[Row]:
     """Load the rows whose text is in the half. The set has no positions, so values are searched in the text."""
-    rows = json.loads((DATA / "pii_synthetic_nano" / "pii_syn_nano_en.json").read_text(encoding="utf-8"))
     return [
         Row(row["text"], tuple(_find_values(row)), str(number))
-        for number, row in enumerate(rows)
+        for number, row in enumerate(read_rows("pii_synthetic_nano/pii_syn_nano_en.json"))
         if choose_part(row["text"]) == half
     ]
 
@@ -223,11 +179,7 @@ def print_precision(
         for row, spans in zip(rows, spans_by_row, strict=True):
             for span in spans:
                 if span.kind in kinds:
-                    scores.append(
-                        float(
-                            any(s < span.end and span.start < e for s, e, x in row.gold if x in right_labels)
-                        )
-                    )
+                    scores.append(float(is_labelled(row, span, right_labels)))
                     units.append(row.unit)
         if scores:
             print(f"  right  {name:12} {format_share(scores, units)}, {len(scores)} spans")
@@ -239,74 +191,40 @@ def format_share(scores: list[float], units: list[str]) -> str:
     return f"{share.value:6.1%} ({share.low:.1%} to {share.high:.1%}, n = {share.n})"
 
 
-def print_errors(
-    rows: Sequence[Row], spans_by_row: Sequence[tuple[Span, ...]], labels: dict[str, str], kind: str
-) -> None:
-    """List misses and false alarms of a kind."""
-    for row, spans in zip(rows, spans_by_row, strict=True):
-        for start, end, label in row.gold:
-            if labels.get(label) == kind and not is_found(row.text, start, end, kind, spans):
-                print(f"  MISSED {row.text[start:end]!r} in {row.text[max(start - 60, 0) : end + 40]!r}")
-        for span in spans:
-            right_labels = [*NEAR.get(kind, ()), *(label for label, value in labels.items() if value == kind)]
-            is_marked = any(
-                s < span.end and span.start < e for s, e, label in row.gold if label in right_labels
-            )
-            if span.kind == kind and not is_marked:
-                print(
-                    f"  FALSE  {span.text!r} ({span.rule}) in {row.text[max(span.start - 30, 0) : span.end + 30]!r}"
-                )
+def is_labelled(row: Row, span: Span, labels: Sequence[str]) -> bool:
+    """Whether a labelled value of the row overlaps the span."""
+    return any(start < span.end and span.start < end and label in labels for start, end, label in row.gold)
 
 
 def print_alarms(half: str) -> None:
-    """Print the share of rows with an alarm. banking77 has no personal data; mts_dialog has health details."""
-    for name, column, file in (
-        ("banking77", "text", {"choose": "train.csv", "report": "test.csv"}[half]),
-        (
-            "mts_dialog",
-            "dialogue",
-            {"choose": "TrainingSet.csv", "report": "TestSet-1-MEDIQA-Chat-2023.csv"}[half],
-        ),
-    ):
-        with (DATA / name / file).open(encoding="utf-8", newline="") as opened:
-            texts = [row[column] for row in csv.DictReader(opened)]
+    """Print the share of rows with an alarm, and the kinds, in texts without labels.
+
+    medquad has phone numbers of offices, sms_spam has phone numbers of services and mts_dialog has health details; the
+    others have almost no personal data.
+    """
+    for name, texts in read_unlabelled(half):
         spans_by_row = [*map(find, texts)]
+        counts = Counter(span.kind for spans in spans_by_row for span in spans)
+        print(f"{name}: {dict(counts)}")
         for group, kinds in (("blocking", BLOCKING), ("review", REVIEW), ("health", ("health",))):
             flagged = [float(any(span.kind in kinds for span in spans)) for spans in spans_by_row]
-            print(
-                f"{name}, {file}: rows with a {group} kind {format_share(flagged, list(map(str, range(len(texts)))))}"
-            )
-        if name == "banking77" and half == "choose":
-            for spans in spans_by_row:
-                for span in spans:
-                    print("  ", span.kind, repr(span.text), span.rule)
+            print(f"  rows with a {group} kind {format_share(flagged, list(map(str, range(len(texts)))))}")
 
 
-def print_other_texts(half: str) -> None:
-    """Print the share of rows with a blocking kind, and the kinds, in texts without labels.
-
-    medquad has phone numbers of offices, sms_spam has phone numbers of services; the others have almost no personal
-    data.
-    """
-    for name, texts in read_unmarked():
-        selected = [text for text in texts if choose_part(text) == half]
-        spans_by_row = [*map(find, selected)]
-        flagged = [float(any(span.kind in BLOCKING for span in spans)) for spans in spans_by_row]
-        kinds = Counter(span.kind for spans in spans_by_row for span in spans if span.kind in BLOCKING)
-        share = format_share(flagged, list(map(str, range(len(selected)))))
-        print(f"{name}: rows with a blocking kind {share} {dict(kinds)}")
-
-
-def read_unmarked() -> Iterator[tuple[str, list[str]]]:
-    """Yield further data sets: name and texts."""
-    with (DATA / "e2e_nlg" / "cleaned_devel.csv").open(encoding="utf-8", newline="") as opened:
-        yield "e2e_nlg", [f"{row['mr']} {row['ref']}" for row in csv.DictReader(opened)]
-    rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
-    yield "rasbt_instructions", [f"{row['instruction']}\n{row['input']}\n{row['output']}" for row in rows]
-    with (DATA / "medquad_sample" / "medquad.jsonl").open(encoding="utf-8") as opened:
-        yield "medquad_sample", [row["answer"] for row in map(json.loads, opened)]
-    lines = (DATA / "sms_spam" / "sms.tsv").read_text(encoding="utf-8").split("\n")
-    yield "sms_spam", [line.split("\t", 1)[-1] for line in lines if line]
+def read_unlabelled(half: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and texts of the data sets without labels."""
+    bank, talks = ("test", "TestSet-1-MEDIQA-Chat-2023") if half == "report" else ("train", "TrainingSet")
+    for file, columns in (
+        (f"banking77/{bank}.csv", ("text",)),
+        (f"mts_dialog/{talks}.csv", ("dialogue",)),
+        ("e2e_nlg/cleaned_devel.csv", ("mr", "ref")),
+        ("rasbt_instructions/instruction-data.json", ("instruction", "input", "output")),
+        ("medquad_sample/medquad.jsonl", ("answer",)),
+        ("sms_spam/sms.tsv", ("text",)),
+    ):
+        texts = ["\n".join(row[column] for column in columns) for row in read_rows(file)]
+        is_split = file.startswith(("banking77", "mts_dialog"))
+        yield file, [text for text in texts if is_split or choose_part(text) == half]
 
 
 def print_secrets() -> None:
@@ -322,17 +240,6 @@ def print_secrets() -> None:
     print(
         f"\nsecrets planted: {len(rows) - len(missed)} of {len(rows)} found, {forms} forms; missed: {missed or 'none'}"
     )
-
-
-def print_speed(num_rows: int) -> None:
-    """Print the time of many short rows."""
-    with (DATA / "banking77" / "train.csv").open(encoding="utf-8", newline="") as opened:
-        texts = [row["text"] for row in csv.DictReader(opened)]
-    texts = [texts[number % len(texts)] + f" ({number})" for number in range(num_rows)]
-    started = time.perf_counter()
-    for text in texts:
-        find(text)
-    print(f"speed: {num_rows} rows of banking77 in {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":

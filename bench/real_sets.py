@@ -1,10 +1,11 @@
-"""Create tasks from real data sets: for each a folder with a task file and the published rows.
+"""Read real data sets, and create tasks from them: for each a folder with a task file and the published rows.
 
 Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -19,17 +20,9 @@ COLUMNS = {
     "snips_intents": ("classify", "train.jsonl", "validate.jsonl", "input: text, output: intent"),
     "sms_spam": ("classify", "sms.tsv", None, "input: text, output: label"),
     "rasbt_instructions": ("answer", "rows.jsonl", None, "input: [instruction, input], output: output"),
-    "medquad_sample": ("answer", "medquad.jsonl", None, "input: question, output: answer"),
-    "text2sql_question_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
-    "text2sql_query_split": ("answer", "train.jsonl", "test.jsonl", "input: question, output: sql"),
     "mts_dialog": ("rewrite", "train.csv", "test.csv", "input: dialogue, output: section_text"),
     "presidio_kinds": ("classify", "rows.jsonl", None, "input: text, output: kinds, group: template"),
-    "ifeval_kinds": (
-        "classify",
-        "input_data.jsonl",
-        None,
-        "input: prompt, output: instruction_id_list",
-    ),
+    "ifeval_kinds": ("classify", "input_data.jsonl", None, "input: prompt, output: instruction_id_list"),
     "bbq_questions": ("classify", "rows.jsonl", None, "input: [context, question], group: template"),
     "pubmedqa_labelled": (
         "classify",
@@ -38,12 +31,7 @@ COLUMNS = {
         "input: [question, long_answer], output: label",
     ),
 }  # set -> kind of task, examples, test, columns
-_FOLDERS = {
-    **dict.fromkeys(("text2sql_question_split", "text2sql_query_split"), "text2sql_geo_advising"),
-    "presidio_kinds": "presidio_pii",
-    "bbq_questions": "bbq",
-    "ifeval_kinds": "ifeval",
-}
+_FOLDERS = {"presidio_kinds": "presidio_pii", "bbq_questions": "bbq", "ifeval_kinds": "ifeval"}
 _KEYS = {  # further lines
     **dict.fromkeys(("presidio_kinds", "ifeval_kinds"), "several: true"),
     "pubmedqa_labelled": "scale: [no, maybe, yes]",
@@ -58,12 +46,25 @@ _KEYS = {  # further lines
     labels: [yes, no]
 decision_model: sparrow-decider""",
 }
-_FILES = {
-    "mts_dialog": {
-        "TrainingSet.csv": "train.csv",
-        "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv",
-    }
-}
+_FILES = {"mts_dialog": {"TrainingSet.csv": "train.csv", "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv"}}
+
+
+def read_rows(file: str) -> list[dict[str, Any]]:
+    """Read the rows of a file below `DATA`. Exit with the reason if it does not exist."""
+    path = DATA / file
+    if not path.is_file():
+        sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that contains it")
+    text = path.read_text(encoding="utf-8")
+    if path.name == "sms.tsv":  # it has no header line, and its quotes are text
+        lines = (line.partition("\t") for line in text.split("\n") if line)
+        return [{"label": label, "text": message} for label, _, message in lines]
+    if path.suffix == ".json":
+        rows: list[dict[str, Any]] = json.loads(text)
+        return rows
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.split("\n") if line]
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def prepare_task(name: str, folder: Path) -> Path:
@@ -82,14 +83,11 @@ def prepare_task(name: str, folder: Path) -> Path:
         text = (DATA / name / "sms.tsv").read_text(encoding="utf-8")
         (folder / "sms.tsv").write_text("label\ttext\n" + text, encoding="utf-8")
     if name == "rasbt_instructions":
-        rows = json.loads((DATA / name / "instruction-data.json").read_text(encoding="utf-8"))
-        write_lines(folder / "rows.jsonl", rows)
+        write_lines(folder / "rows.jsonl", read_rows(f"{name}/instruction-data.json"))
     if name == "presidio_kinds":
         _write_kinds(folder)
     elif name == "bbq_questions":
         _write_questions(folder)
-    elif source == "text2sql_geo_advising":
-        _write_sides(folder, name.removeprefix("text2sql_"))
     lines = [f"name: {name}", f"kind: {kind}", "model: smollm2-135m-instruct"]
     lines += [f"examples: {{file: {examples}, {columns}}}"]
     lines += [f"test: {{file: {test}, {columns}}}"] if test else []
@@ -100,14 +98,13 @@ def prepare_task(name: str, folder: Path) -> Path:
 
 def _write_kinds(folder: Path) -> None:
     """Write texts and the kinds of personal data in each; texts of one template are a group."""
-    rows = json.loads((DATA / "presidio_pii" / "synth_dataset_v2.json").read_text(encoding="utf-8"))
     lines = [
         {
             "text": row["full_text"],
             "kinds": sorted({span["entity_type"] for span in row["spans"]}),
             "template": row["template_id"],
         }
-        for row in rows
+        for row in read_rows("presidio_pii/synth_dataset_v2.json")
     ]
     write_lines(folder / "rows.jsonl", lines)
 
@@ -115,8 +112,6 @@ def _write_kinds(folder: Path) -> None:
 def _write_questions(folder: Path) -> None:
     """Write texts with a question about two people, and three of the columns by which the authors made them; the texts
     of one template are a group."""
-    with (DATA / "bbq" / "bbq_sample.jsonl").open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
     lines = [
         {
             "context": row["context"],
@@ -126,17 +121,9 @@ def _write_questions(folder: Path) -> None:
             "negative": row["question_polarity"] == "neg",
             "template": f"{row['category']} {row['question_index']}",
         }
-        for row in rows
+        for row in read_rows("bbq/bbq_sample.jsonl")
     ]
     write_lines(folder / "rows.jsonl", lines)
-
-
-def _write_sides(folder: Path, split: str) -> None:
-    """Write the geography questions to one file for each side of a published split."""
-    with (DATA / "text2sql_geo_advising" / "geography.jsonl").open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    write_lines(folder / "train.jsonl", [row for row in rows if row[split] == "train"])
-    write_lines(folder / "test.jsonl", [row for row in rows if row[split] == "test"])
 
 
 def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

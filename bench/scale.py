@@ -1,6 +1,5 @@
 """Work on one and on two workers, each with one core: speed, memory of the driver, and equality.
 
-    python bench/scale.py parts                 # 40 parts of pure computing
     python bench/scale.py rows FOLDER NUM       # NUM rows answered by a baseline assistant
     python bench/scale.py check FOLDER NUM      # NUM rows of check_scale.py with labels, checked
     python bench/scale.py each FOLDER NUM [METHOD [WHERE]]   # NUM assistants from one table, such as those of fine_tune
@@ -10,7 +9,6 @@ are exchanged, so that most rows differ. Each step is a process of its own, whos
 workers are other processes. An adapter is trained for one epoch.
 """
 
-import csv
 import json
 import os
 import random
@@ -22,16 +20,14 @@ from filecmp import cmp
 from pathlib import Path
 
 from check_scale import write_task as write_tickets
+from real_sets import read_rows
 
-WHERE = ("local", "ray?workers=1", "ray?workers=2")
 FAKE = "model: fake\nencoder: none\n"
 TUNED = "model: smollm2-135m-instruct\ntrain: {epochs: 1}\n"
 
 
 def read_texts() -> list[tuple[str, str]]:
-    root = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    with (root / "banking77" / "train.csv").open(encoding="utf-8", newline="") as stream:
-        return [(row["text"], row["category"]) for row in csv.DictReader(stream)]
+    return [(row["text"], row["category"]) for row in read_rows("banking77/train.csv")]
 
 
 def measure(name: str, work: Callable[[], object]) -> None:
@@ -44,28 +40,6 @@ def measure(name: str, work: Callable[[], object]) -> None:
         os._exit(0)
     _, status = os.waitpid(process, 0)
     assert status == 0, f"{name} failed"
-
-
-def compute(part: int) -> int:
-    """About half a second of pure Python."""
-    value = part
-    for number in range(4_000_000):
-        value = (value * 31 + number) % 1_000_003
-    return value
-
-
-def measure_parts() -> None:
-    from etude.cluster import open_workers
-
-    def run(where: str) -> str:
-        with open_workers(where) as workers:
-            list(workers.map(compute, range(2)))  # the workers are up
-            started = time.monotonic()
-            results = list(workers.map(compute, range(40)))
-            return f"; 40 parts in {time.monotonic() - started:.1f} s, sum {sum(results)}"
-
-    for where in WHERE:
-        measure(where, lambda where=where: run(where))
 
 
 def write_rows(file: Path, num: int, rng: random.Random) -> None:
@@ -160,8 +134,5 @@ def measure_each(folder: Path, num: int, method: str = "baseline", *places: str)
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    if command == "parts":
-        measure_parts()
-    else:
-        measurement = {"rows": measure_rows, "check": measure_check, "each": measure_each}[command]
-        measurement(Path(arguments[0]), int(arguments[1]), *arguments[2:])
+    measurement = {"rows": measure_rows, "check": measure_check, "each": measure_each}[command]
+    measurement(Path(arguments[0]), int(arguments[1]), *arguments[2:])

@@ -1,206 +1,192 @@
-"""Measure how often search finds the right passage, and its time and memory with many passages.
+"""Measure how often search finds the right passage, before and after its encoder is trained.
 
-    python bench/search.py                   recall@5 and MRR by keywords, by meaning and by both
-    python bench/search.py --scale 100000    time and memory to index and search this many passages by keywords
-    python bench/search.py --scale 100000 --encoder all-minilm-l6-v2    with the vectors of an encoder too
+    python bench/search.py                                   recall@5 and MRR by keywords, by meaning and by both
+    python bench/search.py trained xquad_en --epochs 3       recall@1 and recall@5 before and after training
+    python bench/search.py ladder --budget 6m                `etude compare` on xquad_en, split by paragraph
 
-A question counts as found if one of its passages is among the first five. The right passage is, in xquad_en, the
-paragraph of the question (240 paragraphs); in chunking_eval_corpora, the passage with one of its references or the
-largest part of it (five long documents, searched together; every second question). The weight of keywords relative to
-meaning was chosen only with the figures of --choose: pubmedqa_labelled, medquad_sample and the other half of the
-questions of chunking_eval_corpora. Data: the folder named by ETUDE_DATA, else ../shared/data beside the checkout.
-Passages for --scale are random sentences of medquad_sample joined together.
+The right passage is, in xquad_en, the paragraph of the question (240 paragraphs); in chunking_eval_corpora, the passage
+with one of its references or the largest part of it (five long documents, searched together; every second question,
+because the other half was used to choose the weight of keywords). `trained` asks the questions whose passages no train
+or dev question needs, and in chunking_eval_corpora only those whose first reference is within one passage. Data: the
+folder named by ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
 import random
-import re
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rapidfuzz.fuzz import partial_ratio
+from real_sets import DATA, read_rows, write_lines
 
-from etude.index.build import embed_texts
+from etude.cli import main as etude
 from etude.index.documents import read_passages
 from etude.index.passages import Passage
 from etude.index.search import Search
+from etude.methods.shared.fit_context import Effort, FitContext
+from etude.methods.shared.fitted_search import train_encoder
+from etude.metrics import Metric
 from etude.models.registry import Models
+from etude.stats import estimate
 from etude.stats.intervals import wilson
+from etude.stats.paired import newcombe_paired
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ENCODER = "all-minilm-l6-v2"
-REPORTED = ("xquad_en", "chunking_eval_corpora")
-CHOSEN_ON = ("pubmedqa_labelled", "medquad_sample", "chunking_eval_other_half")
-DEPTH, FOUND, QUESTIONS = 10, 5, 200
+DEPTH, NUM_FIRST = 10, 5
+SHARES = {"test": 0.25, "dev": 0.15}
+"""Shares of the passages that answer questions; the others belong to train."""
+TASK = """
+name: xquad_en
+kind: answer
+model: smollm2-135m-instruct
+examples: {file: examples.jsonl, input: question, output: answer, group: paragraph}
+test: {file: test.jsonl, input: question, output: answer, group: paragraph}
+documents: paragraphs/
+instructions: Answer the question with the fewest words of the text that answer it.
+metric: exact_match
+methods: [METHODS]
+"""
 
+Pair = tuple[str, int]
+"""A question, and the position of its passage."""
 Questions = list[tuple[str, set[int]]]
 """Questions, each with the positions of its right passages."""
 
 
-def read_rows(name: str) -> list[dict[str, object]]:
-    """Reads the rows of a file of JSON lines."""
-    with (DATA / name).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def xquad_en() -> tuple[list[Passage], Questions]:
+def xquad_en() -> tuple[list[Passage], Questions, list[Pair]]:
     """Loads paragraphs of Wikipedia and questions about them."""
     rows = read_rows("xquad_en/xquad_en.jsonl")
-    return _build_pairs((str(row["question"]), str(row["context"])) for row in rows)
+    places = {text: place for place, text in enumerate(dict.fromkeys(row["context"] for row in rows))}
+    pairs = [(row["question"], places[row["context"]]) for row in rows]
+    passages = [Passage(text, f"{place:03}.txt") for text, place in places.items()]
+    return passages, [(question, {place}) for question, place in pairs], pairs
 
 
-def pubmedqa_labelled() -> tuple[list[Passage], Questions]:
-    """Loads abstracts, each with the question in its title."""
-    rows = read_rows("pubmedqa_labelled/pubmedqa.jsonl")
-    return _build_pairs((str(row["question"]), "\n\n".join(row["contexts"])) for row in rows)  # type: ignore[arg-type]
-
-
-def medquad_sample() -> tuple[list[Passage], Questions]:
-    """Loads answers of medical institutes to 1,000 questions made from a template."""
-    rows = read_rows("medquad_sample/medquad.jsonl")
-    passages, asked = _build_pairs(
-        (str(row["question"]), " ".join(str(row["answer"]).split()[:180])) for row in rows
-    )
-    merged: dict[str, set[int]] = {}
-    for question, gold in asked:
-        merged.setdefault(question, set()).update(gold)
-    chosen = random.Random(0).sample(sorted(merged), 1000)
-    return passages, [(question, merged[question]) for question in chosen]
-
-
-def _build_pairs(pairs: Iterator[tuple[str, str]]) -> tuple[list[Passage], Questions]:
-    held = list(pairs)
-    places = {text: place for place, text in enumerate(dict.fromkeys(text for _, text in held))}
-    passages = [Passage(text, f"{place}") for text, place in places.items()]
-    return passages, [(question, {places[text]}) for question, text in held]
-
-
-def chunking_eval_corpora(first: int = 1) -> tuple[list[Passage], Questions]:
-    """Loads five long documents, split into passages as in a task, and every second question."""
-    folder = DATA / "chunking_eval_corpora"
-    passages = read_passages(folder / "corpora")
+def chunking_eval_corpora() -> tuple[list[Passage], Questions, list[Pair]]:
+    """Loads five long documents, split into passages as in a task, and their questions."""
+    passages = list(read_passages(DATA / "chunking_eval_corpora" / "corpora"))
     texts: dict[str, dict[int, str]] = {}
     for place, passage in enumerate(passages):
         texts.setdefault(passage.file, {})[place] = _normalise(passage.text)
-    with (folder / "questions_df.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    asked = []
-    for row in rows:
-        held = texts[f"{row['corpus_id']}.md"]
-        references = [_normalise(each["content"]) for each in json.loads(row["references"])]
-        asked.append((row["question"], set().union(*(_find_holders(each, held) for each in references))))
-    return list(passages), asked[first::2]
+    questions: Questions = []
+    pairs: list[Pair] = []
+    for row in read_rows("chunking_eval_corpora/questions_df.csv"):
+        texts_of_file = texts[f"{row['corpus_id']}.md"]
+        references = [_normalise(reference["content"]) for reference in json.loads(row["references"])]
+        holders = [{place for place, text in texts_of_file.items() if ref in text} for ref in references]
+        pairs += [(row["question"], min(holders[0]))] if holders[0] else []
+        nearest = (
+            places or {max(texts_of_file, key=lambda place: partial_ratio(ref, texts_of_file[place]))}
+            for places, ref in zip(holders, references, strict=True)
+        )
+        questions.append((row["question"], set().union(*nearest)))
+    return passages, questions[1::2], pairs
 
 
-def chunking_eval_other_half() -> tuple[list[Passage], Questions]:
-    """Loads the questions that were used for choices."""
-    return chunking_eval_corpora(0)
+SETS = {load.__name__: load for load in (xquad_en, chunking_eval_corpora)}
 
 
 def _normalise(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _find_holders(reference: str, texts: dict[int, str]) -> set[int]:
-    holders = {place for place, text in texts.items() if reference in text}
-    return holders or {max(texts, key=lambda place: partial_ratio(reference, texts[place]))}
-
-
-def measure_quality(sets: Sequence[str]) -> None:
+def measure_quality() -> None:
     """Prints a line for each set and search."""
     encoder = Models().load_shared_encoder(ENCODER)
-    for name in sets:
-        passages, asked = globals()[name]()
+    for name, load in SETS.items():
+        passages, questions, _ = load()
         vectors = encoder.embed([passage.text for passage in passages])
-        print(f"{name}: {len(passages):,} passages, {len(asked):,} questions")
-        for way in ("keyword", "meaning", "both"):
-            search = Search(passages, way, *((encoder, vectors) if way != "keyword" else ()))
-            ranked = search.find([question for question, _ in asked], DEPTH)
+        print(f"{name}: {len(passages):,} passages, {len(questions):,} questions")
+        for mode in ("keyword", "meaning", "both"):
+            search = Search(passages, mode, *((encoder, vectors) if mode != "keyword" else ()))
+            ranked = search.find([question for question, _ in questions], DEPTH)
             places = [
                 next((place for place, hit in enumerate(hits, 1) if hit in gold), None)
-                for hits, (_, gold) in zip(ranked, asked, strict=True)
+                for hits, (_, gold) in zip(ranked, questions, strict=True)
             ]
-            found = sum(place is not None and place <= FOUND for place in places)
-            low, high = wilson(found, len(places))
+            num_hits = sum(place is not None and place <= NUM_FIRST for place in places)
+            share, low, high = (
+                100 * value for value in (num_hits / len(places), *wilson(num_hits, len(places)))
+            )
             mrr = np.mean([1 / place if place else 0 for place in places])
-            share = 100 * found / len(places)
-            print(
-                f"  {way:8} recall@{FOUND} {share:.1f}% ({100 * low:.1f} to {100 * high:.1f}), MRR@{DEPTH} {mrr:.3f}"
-            )
+            recall = f"recall@{NUM_FIRST} {share:.1f}% ({low:.1f} to {high:.1f})"
+            print(f"  {mode:8} {recall}, MRR@{DEPTH} {mrr:.3f}")
 
 
-def measure_scale(num: int, encoder_name: str | None, most: int) -> None:
-    """Prints time and memory for this many passages."""
-    sentences = [
-        sentence
-        for row in read_rows("medquad_sample/medquad.jsonl")
-        for sentence in re.split(r"(?<=[.?!])\s+", str(row["answer"]))
-        if 4 < len(sentence.split()) < 60
-    ]
-    draw = random.Random(num)
-    texts = ["\n".join(draw.choices(sentences, k=draw.randint(2, 8))) for _ in range(num)]
-    questions = [
-        str(row["question"]) for row in draw.sample(read_rows("medquad_sample/medquad.jsonl"), QUESTIONS)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "records.jsonl"
-        with file.open("w", encoding="utf-8") as out:
-            out.writelines(json.dumps({"text": text}) + "\n" for text in texts)
-        del texts
-        read = time_work(lambda: read_passages(file))
-        passages = read_passages(file)[:num]
-        search = Search(passages)
-        words = time_work(lambda: search.keywords)
-        average = np.mean([len(passage.text.split()) for passage in passages])
-        print(f"{len(passages):,} passages of {average:.0f} words")
-        print(f"  read {read:.1f} s, index of keywords {words:.1f} s")
-        time_search("keyword", search, questions)
-        if encoder_name:
-            encoder = Models().load_shared_encoder(encoder_name)
-            some, kept = [passage.text for passage in passages[:most]], Path(folder) / "vectors"
-            embedded = time_work(lambda: embed_texts(some, encoder, kept, keep=True))
-            again = time_work(lambda: embed_texts(some, encoder, kept, keep=True))
-            rest = "" if num <= most else f", so about {embedded / most * num / 60:.1f} min for all"
-            print(
-                f"  {len(some):,} passages embedded in {embedded:.1f} s{rest}; unchanged ones in {again:.2f} s"
-            )
-            vectors, _ = embed_texts(some, encoder, kept)
-            if num > most:  # the time of a search does not depend on the vectors
-                shape = (num - most, vectors.shape[1])
-                others = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-                vectors = np.concatenate([vectors, others / np.linalg.norm(others, axis=1, keepdims=True)])
-            alone = time_work(lambda: [encoder.embed([question]) for question in questions[:50]]) / 50
-            print(f"  to embed a question alone takes {1000 * alone:.1f} ms")
-            for way in ("meaning", "both"):
-                time_search(way, Search(passages, way, encoder, vectors, search.keywords), questions)
-    print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+def measure_training(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
+    """Yields a line for each search, and the gain of training."""
+    passages, _, pairs = SETS[name]()
+    sides = split_pairs(pairs)
+    context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_epochs=epochs))
+    published = context.models.load_shared_encoder(ENCODER)
+    started = time.perf_counter()
+    tuned, facts = train_encoder(ENCODER, passages, sides["train"], sides["dev"], context)
+    seconds = time.perf_counter() - started
+    sizes = ", ".join(f"{len(rows)} {side}" for side, rows in sides.items())
+    yield f"{name}: {len(passages)} passages; questions: {sizes}; tuned in {seconds:.0f} s, {facts['scores']}"
+    searches = {"keywords": Search(passages)}
+    texts = [passage.text for passage in passages]
+    for label, encoder in (("meaning", published), ("learned meaning", tuned)):
+        searches[label] = Search(passages, "meaning", encoder, encoder.embed(texts))
+        searches[f"keywords and {label}"] = replace(searches[label], mode="both")
+    hits = {
+        label: {depth: score_hits(search, sides["test"], depth) for depth in (1, NUM_FIRST)}
+        for label, search in searches.items()
+    }
+    for label, by_depth in hits.items():
+        figures = (f"recall@{depth} {_format_result(estimate(scores))}" for depth, scores in by_depth.items())
+        yield f"  {label}: {', '.join(figures)}"
+    gain = newcombe_paired(hits["learned meaning"][1], hits["meaning"][1])
+    yield f"  learned meaning before meaning, recall@1: {_format_result(gain)}"
 
 
-def time_work(work: Callable[[], object]) -> float:
-    """Measures the seconds of a function."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def score_hits(search: Search, pairs: Sequence[Pair], depth: int) -> list[float]:
+    """Returns 1 for each question whose passage is among the first hits, else 0."""
+    ranked = search.find([question for question, _ in pairs], depth)
+    return [float(place in row) for row, (_, place) in zip(ranked, pairs, strict=True)]
 
 
-def time_search(way: str, search: Search, questions: Sequence[str]) -> None:
-    """Prints the time of one question, and per question of 200 at once."""
-    search.find(questions[:2], DEPTH)
-    alone = time_work(lambda: [search.find([question], DEPTH) for question in questions[:50]]) / 50
-    together = time_work(lambda: search.find(questions, DEPTH)) / len(questions)
-    print(
-        f"  {way:8} a question alone {1000 * alone:.1f} ms, among {len(questions)} {1000 * together:.1f} ms"
-    )
+def split_pairs(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """Splits the questions into sides; no passage is on two sides."""
+    places = sorted({place for _, place in pairs})
+    random.Random(0).shuffle(places)
+    side_of = dict.fromkeys(places, "train")
+    begin = 0
+    for side, share in SHARES.items():
+        end = begin + round(share * len(places))
+        side_of |= dict.fromkeys(places[begin:end], side)
+        begin = end
+    return {side: [pair for pair in pairs if side_of[pair[1]] == side] for side in ("train", *SHARES)}
+
+
+def prepare_run(folder: Path, methods: str) -> Path:
+    """Creates a task folder: xquad_en with its paragraphs as documents. No paragraph has questions on two sides."""
+    passages, _, pairs = xquad_en()
+    (folder / "paragraphs").mkdir(parents=True, exist_ok=True)
+    for passage in passages:
+        (folder / "paragraphs" / passage.file).write_text(passage.text, encoding="utf-8")
+    tested = {place for _, place in split_pairs(pairs)["test"]}
+    sides: dict[str, list[dict[str, Any]]] = {"examples": [], "test": []}
+    for row, (question, place) in zip(read_rows("xquad_en/xquad_en.jsonl"), pairs, strict=True):
+        line = {"question": question, "answer": row["answer"], "paragraph": f"{place:03}"}
+        sides["test" if place in tested else "examples"].append(line)
+    for side, lines in sides.items():
+        write_lines(folder / f"{side}.jsonl", lines)
+    (folder / "task.yaml").write_text(TASK.replace("METHODS", methods).lstrip(), encoding="utf-8")
+    return folder / "task.yaml"
+
+
+def _format_result(result: Any) -> str:
+    return f"{result.value:.1%} ({result.low:.1%} to {result.high:.1%}, n = {result.n})"
 
 
 def main() -> None:
@@ -208,21 +194,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of passages")
-    parser.add_argument("--encoder", help="with --scale: also embed the passages")
-    parser.add_argument(
-        "--embed", type=int, default=2000, help="passages to embed; the others get random vectors"
-    )
-    parser.add_argument("--choose", action="store_true", help="use the sets with which settings were chosen")
+    commands = parser.add_subparsers(dest="command")
+    trained = commands.add_parser("trained")
+    trained.add_argument("sets", nargs="+", choices=list(SETS))
+    trained.add_argument("--epochs", type=int, help="maximum of epochs; default: as without a budget")
+    ladder = commands.add_parser("ladder")
+    ladder.add_argument("--budget", default="6m")
+    ladder.add_argument("--methods", default="retrieval, fine_tune, fine_tune_retrieval")
+    for command in (trained, ladder):
+        command.add_argument("--folder", type=Path, help="folder of the work; default: a temporary folder")
     flags = parser.parse_args()
-    if not DATA.is_dir():
-        sys.exit(f"the data sets are not at {DATA}; set ETUDE_DATA to the folder that holds them")
-    for num in flags.scale:
-        measure_scale(num, flags.encoder, flags.embed)
-    if not flags.scale:
-        measure_quality(
-            ["pubmedqa_labelled", "medquad_sample"] if flags.choose else ["xquad_en", "chunking_eval_corpora"]
-        )
+    if flags.command is None:
+        measure_quality()
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = flags.folder or Path(temporary)
+        if flags.command == "ladder":
+            task = prepare_run(folder, flags.methods)
+            sys.exit(etude(["compare", str(task), "--yes", "--budget", flags.budget]))
+        for name in flags.sets:
+            for line in measure_training(name, folder / name, flags.epochs):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

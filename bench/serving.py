@@ -2,10 +2,10 @@
 
     python bench/serving.py                                # about 10 minutes; nothing else should run meanwhile
     python bench/serving.py --place runs/NAME-HASH --clients 1 32 --seconds 20
-    python bench/serving.py --equal 100 --place runs/NAME  # answers over HTTP compared with Assistant.answer, in 32
-    bits python bench/serving.py --adapters 20                  # memory and switching of adapters of one base python
-    bench/serving.py --flood 200 --seconds 60       # more clients than the queue accepts: answers by status python
-    bench/serving.py --soak 5000                    # memory of the server while it answers this many requests
+    python bench/serving.py --equal 100 --place runs/NAME  # answers compared with Assistant.answer, in 32 bits
+    python bench/serving.py --adapters 20                  # memory and switching of adapters of one base
+    python bench/serving.py --flood 200 --seconds 60       # more clients than the queue accepts: answers by status
+    python bench/serving.py --soak 5000                    # memory of the server while it answers this many requests
 
 Without --place, the assistant is Luma on SmolLM2-135M with two examples in the prompt and answers of at most 60
 tokens.

@@ -66,23 +66,17 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads, {flags.steps} steps of {ROWS_PER_STEP} rows")
     print("| rows | s before | s a step | tokens/s | peak GB of the steps | peak GB of all |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
-    results = [print_line(rows, run_in_process(rows, flags.steps)) for rows in flags.rows]
-    (slow, large), (first_slow, first_large) = results[-1], results[0]
-    print(
-        f"{flags.rows[-1]:,} rows beside {flags.rows[0]:,}: a token {slow / first_slow - 1:+.1%} seconds, memory of "
-        f"the steps {large / first_large - 1:+.1%}"
-    )
+    for rows in flags.rows:
+        print_line(rows, run_in_process(rows, flags.steps))
 
 
-def print_line(rows: int, figures: ScaleFigures) -> tuple[float, float]:
-    """Print a line; return the seconds per token and the peak memory of the steps."""
+def print_line(rows: int, figures: ScaleFigures) -> None:
     step = statistics.median(figures.steps)
     speed = figures.tokens / sum(figures.steps)
     peak = max(figures.peak, figures.peak_before)
     memory = f"{figures.peak / 1e9:.2f} | {peak / 1e9:.2f}"
     before = f"{figures.seconds_before_steps:.0f}"
     print(f"| {rows:,} | {before} | {step:.3f} | {speed:.0f} | {memory} |", flush=True)
-    return 1 / speed, figures.peak
 
 
 def run_in_process(rows: int, steps: int) -> ScaleFigures:

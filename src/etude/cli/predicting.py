@@ -21,8 +21,7 @@ def _create_console(yes: bool = False) -> printing.RunConsole:
 
 
 def index(task: options.TaskPath, on: options.On = None) -> None:
-    """Download the task's rows from the Hub; fetch, read and embed its documents. What has not changed is not embedded
-    again."""
+    """Download the task's rows from the Hub; read and embed its documents. Vectors of unchanged texts are reused."""
     console = _create_console()
     with console.exit_on_interrupt(printing.STOPPED), printing.show_steps("Reading") as steps:
         loaded = load_task(task, needs_model=False, downloads=True)

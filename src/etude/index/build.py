@@ -1,4 +1,4 @@
-"""`etude index`: fetch, read and embed documents before a comparison, and save them next to the task file.
+"""`etude index`: read and embed documents before a comparison, and save the vectors next to the task file.
 
 Vectors are saved by a hash of the text, so that only new texts are embedded.
 """
@@ -18,7 +18,6 @@ from etude.base.files import atomic_file
 from etude.cluster import THIS_PROCESS, Workers, open_workers
 from etude.errors import InputError, Issue, MissingExtraError, ModelError, RunError
 from etude.index.documents import read_passages
-from etude.index.fetch import PAUSE, fetch_documents
 from etude.models.registry import Models
 from etude.task import Task, definition
 
@@ -44,33 +43,29 @@ class IndexSummary:
     """None if search is by keywords alone."""
     seconds: float
     problems: tuple[str, ...]
-    """Pages that could not be fetched, and the reason why there is no encoder."""
+    """The reason why there is no encoder."""
 
 
 def build_index(
     task: Task,
     models: Models,
     on_progress: Progress = lambda stage, done, total: None,
-    pause: float = PAUSE,
     on: str | None = None,
 ) -> IndexSummary:
-    """Fetch, read, split and embed the task's documents. All later steps use the saved results.
+    """Read, split and embed the task's documents. All later steps use the saved vectors.
 
     `on` (default: the task's `where`) is local, or a Ray cluster whose workers embed TEXTS_AT_ONCE passages at a time.
 
     Raises InputError for a task without documents, and with every document that cannot be read.
     """
     if task.documents is None:
-        remedy = "add documents: FOLDER, or {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}"
+        remedy = "add documents: FOLDER"
         raise InputError([Issue(task.file.name, "the task has no documents", "", remedy)])
     started = time.perf_counter()
     problems: list[str] = []
-    # 1. Web pages or rows of a query, into files; offline from here on.
-    if task.remote:
-        problems += fetch_documents(task.remote, lambda *counts: on_progress("fetched", *counts), pause)
-    # 2. Files to passages.
+    # 1. Files to passages.
     passages = read_passages(task.documents)
-    # 3. Passages to vectors; those of an earlier index are reused.
+    # 2. Passages to vectors; those of an earlier index are reused.
     encoder = load_task_encoder(task, models, problems)
     num_embedded = 0
     if encoder is not None:

@@ -10,14 +10,12 @@ from itertools import chain
 from pathlib import Path
 from zipfile import BadZipFile
 
-from etude.base.files import read_json
 from etude.data.formats import raw_rows, row_reader
 from etude.errors import EtudeError, InputError, Issue, MissingExtraError, quote_value
 from etude.index.passages import Passage, split_document, split_page
 from etude.privacy import find_by_format, own_contact
 from etude.task.definition import is_row_file
 
-ADDRESSES = ".addresses.json"  # In a folder of fetched pages: file name -> address
 # CSS selectors of elements that are not part of a page's text.
 SKIPPED_ELEMENTS = [
     "nav",
@@ -79,27 +77,12 @@ def _read_all(path: Path, files: tuple[tuple[Path, str, int], ...]) -> tuple[Pas
 
 
 def list_files(path: Path) -> dict[Path, str]:
-    """List the files of the documents in order, each with the name by which it is cited.
-
-    Raises InputError if `path` does not exist, because `etude index` has not fetched the documents yet.
-    """
-    if not path.exists():
-        raise InputError(
-            [
-                Issue(
-                    "documents",
-                    "the documents have not been fetched yet",
-                    quote_value(str(path)),
-                    "run etude index TASK",
-                )
-            ]
-        )
+    """List the files of the documents in order, each with the name by which it is cited."""
     if path.is_file():
         return {path: path.name}
-    addresses = read_json(path / ADDRESSES) if (path / ADDRESSES).exists() else {}
     names = {file: file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()}
     return {
-        file: addresses.get(name, name)
+        file: name
         for file, name in names.items()
         if not any(component.startswith(".") for component in name.split("/"))
     }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SearchMode = Literal["keyword", "meaning", "both"]
 QUESTIONS_AT_ONCE = 64  # Questions whose scores are held in memory together
 # BM25 score that counts as much as a cosine of 1 in the sum. Chosen on pubmedqa, medquad and half of
-# chunking_eval_corpora for the smallest loss compared with the better of the two searches (`bench/search.py --choose`).
+# chunking_eval_corpora for the smallest loss compared with the better of the two searches (LOG.md, "Fusion").
 KEYWORD_SCALE = 30.0
 CLEAR_LEAD = 1.25  # Ratio of the best to the second score from which the best passage is clearly ahead
 _WORD = re.compile(r"\w+")

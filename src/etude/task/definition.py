@@ -175,20 +175,6 @@ class JudgeSettings:
     """A file of answers that people have labelled."""
 
 
-@dataclass(frozen=True)
-class RemoteDocuments:
-    """Documents that `etude index` downloads into `folder`, from one of `urls`, `sitemap` and `sql`."""
-
-    folder: Path
-    urls: tuple[str, ...] = ()
-    sitemap: str | None = None
-    sql: str | None = None
-    url: str | None = None
-    """The environment variable with the database URL, as SQLAlchemy writes it."""
-    pages: int = 1000
-    """Maximum number of pages of a sitemap."""
-
-
 _GATE = re.compile(
     r"(?P<measure>[^<>=]*?[^<>=\s])\s*(?P<relation>>=|<=|=)\s*"
     r"(?:(?P<base>base)\s*(?:(?P<sign>[+-])\s*)?)?(?:(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|points?)?)?\s*"
@@ -257,9 +243,7 @@ class Task:
     """Name -> endpoint, of `model`, `prompt_model`, `decision_model` and the judge."""
     test: RowSource | None = None
     documents: Path | None = None
-    """Folder or file that the retrieving methods search; for remote documents the folder of the downloads."""
-    remote: RemoteDocuments | None = None
-    """Where `etude index` downloads the documents from."""
+    """Folder or file that the retrieving methods search."""
     preferences: Path | None = None
     """A file of chosen and rejected answers for the method prefer."""
     encoder: str | None = None

@@ -369,7 +369,7 @@ KEYS: Mapping[str, NodeReader] = {
     "decision_model": read_decision_model,
     "examples": read_row_source,
     "test": read_row_source,
-    "documents": urls.read_documents,
+    "documents": readers.read_path,
     "preferences": read_row_file,
     "encoder": read_weights,
     "instructions": readers.read_prose,

@@ -87,8 +87,6 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
     fields |= _collect_endpoints(fields)
     if bits := fields.pop("weights", None):
         fields["model"] = f"{fields.get('model', '')}:{bits}"
-    if isinstance(remote := fields.get("documents"), definition.RemoteDocuments):
-        fields |= {"documents": remote.folder, "remote": remote}
     fields["notes"] = tuple(_list_notes(fields))
     # A test without columns of its own has those of the examples.
     if "test" in fields and fields["test"] == definition.RowSource(fields["test"].file):

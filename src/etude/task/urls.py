@@ -1,10 +1,8 @@
-"""Readers of keys with URLs: model endpoints, and documents on web pages or in a database. A URL or key that may
-contain a secret is never shown in an error."""
+"""Readers of keys with URLs of model endpoints. A URL or key that may contain a secret is never shown in an error."""
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -12,14 +10,13 @@ import yaml
 
 from etude.errors import InputError, Issue, quote_value
 from etude.task import yaml_document as readers
-from etude.task.definition import Engine, RemoteDocuments, index_folder
+from etude.task.definition import Engine
 from etude.task.endpoint import NO_LIMIT, SERVED, Endpoint, Prices, is_url, parse_endpoint
 from etude.task.rules import number
 from etude.task.yaml_document import NodeReader, YamlDocument, rule_reader
 
 _URL = re.compile(r"https?://[^\s@?#]+")
 _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
-_DOCUMENT_SOURCES = ("urls", "sitemap", "sql")
 PRICES: Mapping[str, NodeReader] = {
     name: rule_reader(number(0)) for name in ("prompt", "cached", "answer", "per_hour")
 }
@@ -103,17 +100,13 @@ def read_model_name(document: YamlDocument, key: str, node: yaml.Node) -> str | 
     return name and name.strip()
 
 
-def _variable_reader(content: str, remedy: str) -> NodeReader:
-    """Return a reader of env:VARIABLE, the name of the environment variable that contains the `content`."""
-
-    def read(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
-        match = _VARIABLE.fullmatch(str(node.value))
-        if match is None:
-            message = f"{key} must be the name of an environment variable that contains {content}"
-            document.add_issue(node, message, "", remedy)
-        return match and match[1]
-
-    return read
+def read_variable(document: YamlDocument, key: str, node: yaml.Node) -> str | None:
+    """Return the name of the environment variable in env:VARIABLE."""
+    match = _VARIABLE.fullmatch(str(node.value))
+    if match is None:
+        message = f"{key} must be the name of an environment variable that contains the API key"
+        document.add_issue(node, message, "", "export the API key as a variable and write key: env:ITS_NAME")
+    return match and match[1]
 
 
 def read_options(document: YamlDocument, key: str, node: yaml.Node) -> dict[str, Any] | None:
@@ -125,36 +118,10 @@ def read_options(document: YamlDocument, key: str, node: yaml.Node) -> dict[str,
     return None
 
 
-def read_documents(document: YamlDocument, key: str, node: yaml.Node) -> Path | RemoteDocuments | None:
-    """Return an existing path, or documents from {urls: [...]}, {sitemap: URL} or {sql: QUERY, url: env:VARIABLE}."""
-    if not isinstance(node, yaml.MappingNode):
-        return readers.read_path(document, key, node)
-    nodes = document.read_mapping(node, _DOCUMENT_KEYS, key)
-    values = readers.read_keys(document, key, nodes, _DOCUMENT_KEYS)
-    sources = [name for name in _DOCUMENT_SOURCES if name in nodes]
-    if len(sources) != 1:
-        message = f"{key} needs one of {', '.join(_DOCUMENT_SOURCES)}"
-        document.add_issue(node, message, ", ".join(sources), "write exactly one of them")
-    elif ("sql" in nodes) != ("url" in nodes):
-        message = f"{key}: sql and url must be set together"
-        document.add_issue(node, message, "", "write {sql: QUERY, url: env:VARIABLE}")
-    folder = index_folder(document.folder / document.name) / "documents"
-    return RemoteDocuments(folder, **{name: value for name, value in values.items() if value is not None})
-
-
-def _read_urls(document: YamlDocument, key: str, node: yaml.Node) -> tuple[str, ...]:
-    urls = readers.read_texts(document, key, node)
-    for url in urls:
-        if not is_url(url):
-            message = f"{key} must be the URL of a page"
-            document.add_issue(node, message, quote_value(url), "write https://...")
-    return urls
-
-
 _ENDPOINT_KEYS: Mapping[str, NodeReader] = {
     "endpoint": read_url,
     "model": read_model_name,
-    "key": _variable_reader("the API key", "export the API key as a variable and write key: env:ITS_NAME"),
+    "key": read_variable,
     "context": rule_reader(number(1, NO_LIMIT, whole=True)),
     "options": read_options,
     "prices": readers.mapping_reader(PRICES, Prices),
@@ -163,14 +130,4 @@ _ENDPOINT_KEYS: Mapping[str, NodeReader] = {
     "timeout": rule_reader(number(0, 3600, above=True)),
     "max_requests": rule_reader(number(1, whole=True)),
     "max_cost": rule_reader(number(0)),
-}
-
-_DOCUMENT_KEYS: Mapping[str, NodeReader] = {
-    "urls": _read_urls,
-    "sitemap": lambda document, key, node: next(iter(_read_urls(document, key, node)), None),
-    "pages": rule_reader(number(1, whole=True)),
-    "sql": readers.read_prose,
-    "url": _variable_reader(
-        "the address of the database", "export it as a variable and write url: env:ITS_NAME"
-    ),
 }
