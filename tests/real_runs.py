@@ -6,13 +6,32 @@ import atexit
 import functools
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 from etude.comparison import compare
 from small_task import write_task
 
-LEAST = 0.001
-"""A budget in seconds that cuts the plan as far as it goes."""
+SHORT = 60.0
+"""A budget in seconds of a simulated clock, in which a batch of answers takes a second: too short for everything."""
+
+
+@contextmanager
+def simulate_time() -> Iterator[None]:
+    """Only the delays of the fake model take time, and these do not."""
+    now = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def read() -> float:
+        return now[0]
+
+    with mock.patch.multiple(time, sleep=sleep, monotonic=read, perf_counter=read):
+        yield
 
 
 @functools.cache
@@ -20,4 +39,8 @@ def real_run(kind: str = "answer", num: int = 150, budget: float | None = None, 
     """The folder of a complete run, not to be changed: copy it first. `more` is added to the task file."""
     folder = Path(tempfile.mkdtemp(prefix="etude-run-"))
     atexit.register(shutil.rmtree, folder)
-    return compare(write_task(folder, kind, num=num, more=more), budget=budget).run.folder
+    if budget is None:
+        return compare(write_task(folder, kind, num=num, more=more)).run.folder
+    with simulate_time():
+        task = write_task(folder, kind, "fake:delay=1", num, more)
+        return compare(task, budget=budget).run.folder

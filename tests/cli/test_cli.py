@@ -530,7 +530,7 @@ def test_shares_of_form_and_check_are_shown_in_percent() -> None:
     console.print(board.render())
     assert isinstance(console.file, io.StringIO)
     assert re.search(
-        r"few_shot +31.0% \(20.0 to 44.0\) +contract 100%, check 31%; 40 s", console.file.getvalue()
+        r"few_shot +31.0% \(20.0 to 44.0\) +50 +contract 100%, check 31%; 40 s", console.file.getvalue()
     )
 
 

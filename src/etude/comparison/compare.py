@@ -124,7 +124,7 @@ def compare(
         fresh=fresh,
         on_event=on_event,
         confirm=confirm,
-        clock=Clock(task.budget_seconds, started, stop or threading.Event()),
+        clock=Clock(task.budget_seconds, started, stop),
     )
 
 
@@ -177,14 +177,17 @@ def run_comparison(
     metric = choose_metric(task, split.train)
     ladder, left_out = leave_out_unfit(ladder, task, split.train.examples)
     report_data(run, task, split, metric, on_event, left_out)
-    # 3. Check the lengths of rows, and ask before anything is sent to a service.
+    # 3. Fit the methods that take seconds, for a first figure before the language model is loaded. Then check the
+    # lengths of rows, and ask before anything is sent to a service.
     models = Models(endpoints=task.endpoints, journal=run.folder / REQUESTS)
     models.workers = workers
-    start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
-    if not run.fitted_methods:
-        check_and_ask(task, ladder, split, start, models, on_event, confirm)
     ladder_run = LadderRun(task, split, run, models, metric, on_event, ladder, clock)
     ladder_run.on_result = report_while_running(run)
+    ladder_run.fit_quick(initial_assistant(task, split.train, None))
+    start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
+    if "asked" not in run.info:
+        check_and_ask(task, ladder, split, start, models, on_event, confirm)
+        run.update(asked=True)
 
     # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
     # every method first has a short look; then time goes to what could still change the decision.

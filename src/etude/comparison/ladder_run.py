@@ -91,6 +91,12 @@ class LadderRun:
     on_result: Callable[[], None] = lambda: None
     """Called after each look."""
 
+    def fit_quick(self, start: Assistant) -> None:
+        """Fit the methods that take seconds."""
+        for method in self.methods:
+            if is_quick(method) and method.name not in self.run.fitted_methods:
+                self._take_first_look(method, start)
+
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
         """Fit every method, simplest first, each on the best prompt so far. Returns method -> assistant."""
         if self.run.info.get("failures"):
@@ -125,7 +131,7 @@ class LadderRun:
         another one on dev. A resumed run keeps the list."""
         if self.clock.budget is None:
             return []
-        if "longer_looks" not in self.run.info and not self.clock.stop.is_set():
+        if "longer_looks" not in self.run.info and not self.clock.is_stopped:
             records = read_method_records(self.run)
             names = [name for name in self._find_unbeaten(self._list_fitted()) if records[name]["is_cut"]]
             self.run.update(longer_looks=names)
@@ -137,9 +143,9 @@ class LadderRun:
         fitted if there is a method already."""
         name, to_come = method.name, self._order_looks()
         to_come = to_come[to_come.index(method) :]
-        if self.clock.stop.is_set() and self.run.fitted_methods:
+        if self.clock.is_stopped and self.run.fitted_methods:
             return
-        seconds = None if _is_quick(method) else self.clock.share_first_looks(method, to_come)
+        seconds = None if is_quick(method) else self.clock.share_first_looks(method, to_come)
         if seconds is not None and (needed := self._find_too_slow(method)):
             self._skip(name, needed)
             return
@@ -189,7 +195,7 @@ class LadderRun:
         )
         effort = self._make_longer_effort(method, record, seconds)
         effort, recorded = self._record_look(f"{name}/longer", effort, round(seconds, 1))
-        if (recorded or 0.0) < MIN_LOOK_SECONDS or self.clock.stop.is_set():
+        if (recorded or 0.0) < MIN_LOOK_SECONDS or self.clock.is_stopped:
             return
         with suppress(LookStopped), self.continue_without(name):
             self._fit(method, start, part, effort, recorded, record["train_seconds"])
@@ -591,7 +597,7 @@ class LadderRun:
 
         def log_step(line: Mapping[str, Any]) -> None:
             log(line)
-            if clock.stop.is_set() and clock.now() - begin < first_seconds:
+            if clock.is_stopped and clock.now() - begin < first_seconds:
                 raise LookStopped  # the first look has trained for longer
 
         return FitContext(
@@ -604,10 +610,10 @@ class LadderRun:
             log=log_step,
             search_log=TrainingLog(name, folder / "search.jsonl", self.on_event),
             has_time_for=lambda more: (
-                not clock.stop.is_set() and (seconds is None or clock.now() + more <= begin + seconds)
+                not clock.is_stopped and (seconds is None or clock.now() + more <= begin + seconds)
             ),
             is_overdue=lambda: clock.now() - begin > limit,
-            is_stopped=clock.stop.is_set,
+            is_stopped=lambda: clock.is_stopped,
             engine=self.task.engine,
             race=None if seconds is None else self._start_race(name),
             preferences=self.preferences if "preferences" in method.keys else {},
@@ -675,9 +681,9 @@ class LadderRun:
         write_lines(self.run.method_folder(name) / "predictions.jsonl", [*other_lines, *lines])
 
 
-def _is_quick(method: Method) -> bool:
-    """Whether a method takes seconds, because it trains no weights and asks no language model."""
-    return not (method.tuned or method.asks_model)
+def is_quick(method: Method) -> bool:
+    """Whether a method takes seconds, because it trains no weights and asks no language or decision model."""
+    return not (method.tuned or method.asks_model or "decision_model" in method.keys)
 
 
 def _stands_alone(method: Method) -> bool:
