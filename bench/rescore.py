@@ -46,6 +46,7 @@ from scipy import stats
 BATCHES = 25
 RESAMPLES = 2000
 PATTERNS = 4095
+LEVEL = 0.95
 RARE = 1e-4
 CLOSED = 1e-9
 EQUAL = 1e-6  # smaller differences of scores and smaller standard errors count as 0
@@ -54,6 +55,7 @@ SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 MIN_ROWS = 150
+MARGIN = 0.02  # for choices among the candidates of a method
 MAX_ROWS = 100_000
 AGGREGATES = ("macro_f1", "micro_f1", "kappa", "question_mean")  # metrics that are not means over rows
 
@@ -108,12 +110,14 @@ def print_table(checks: Sequence[Check]) -> None:
 
 @dataclass(frozen=True)
 class Method:
-    """One method's method.json and its lines by row id: of both sides, and of each candidate on dev."""
+    """One method's method.json and its lines by row id: of both sides, of each candidate on dev, and of each candidate
+    in cross-validation."""
 
     name: str
     info: Json
     sides: Mapping[str, Mapping[str, Json]]
     tried: Mapping[str, Mapping[str, Json]]
+    held_out: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,10 +205,17 @@ def read_method(folder: Path) -> Method:
     sides: dict[str, dict[str, Json]] = {"dev": {}, "test": {}}
     for line in read_lines(folder / "predictions.jsonl"):
         sides[line["side"]][line["id"]] = line
-    tried: dict[str, dict[str, Json]] = {}
-    for line in read_lines(folder / "tried.jsonl"):
-        tried.setdefault(line.pop("candidate"), {})[line["id"]] = line
-    return Method(folder.name, read_json(folder / "method.json"), sides, tried)
+    tried = read_candidates(folder / "tried.jsonl")
+    held_out = read_candidates(folder / "work" / "cross_validation.jsonl")
+    return Method(folder.name, read_json(folder / "method.json"), sides, tried, held_out)
+
+
+def read_candidates(file: Path) -> dict[str, dict[str, Json]]:
+    """Read the lines of each candidate by row id; none without the file."""
+    candidates: dict[str, dict[str, Json]] = {}
+    for line in read_lines(file) if file.exists() else ():
+        candidates.setdefault(line.pop("candidate"), {})[line["id"]] = line
+    return candidates
 
 
 def read_stored(folder: Path, model: str, num_rows: int) -> Method:
@@ -994,9 +1005,29 @@ def check_p(p: Recomputed, stored: float) -> Check:
 # Choices on dev
 
 
-def choose(samples: Mapping[str, Sample]) -> str | None:
-    """Return the first (simplest) candidate whose paired distance to the best is at most one standard error."""
-    return next(iter(list_near(samples)), None)
+def choose(samples: Mapping[str, Sample], margin: float) -> str | None:
+    """Return the first (simplest) candidate whose paired difference to the best is surely above minus the margin, else
+    the best; of equal ones the first."""
+    names = list(samples)
+    if not names:
+        return None
+    best = max(names, key=lambda name: (round(samples[name].value, DIGITS), -names.index(name)))
+    simpler = names[: names.index(best)]
+    near = [name for name in simpler if paired_interval(samples[name], samples[best])[0].mean > -margin]
+    return next(iter(near), best)
+
+
+def paired_interval(a: Sample, b: Sample) -> tuple[Recomputed, Recomputed]:
+    """Compute the ends of the 95% interval of a - b."""
+    if a.binary and b.binary:
+        low, high = (Recomputed(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
+        return low, high
+    low, high = difference(a, b).bounds(student(a.effective_units))
+    if a.units < a.rows and not a.macro:  # grouped rows: no wider than the two intervals allow
+        (low_a, high_a), (low_b, high_b) = estimate(a), estimate(b)
+        low = Recomputed(np.maximum(low.values, low_a.mean - high_b.mean))
+        high = Recomputed(np.minimum(high.values, high_a.mean - low_b.mean))
+    return low, high
 
 
 def list_near(samples: Mapping[str, Sample]) -> list[str]:
@@ -1014,7 +1045,7 @@ def choose_candidate(samples: Mapping[str, Sample], tried: Mapping[str, Mapping[
     """Choose among the candidates of an extraction by exact match: of those within one standard error of the best, by
     F1 over the values of all fields."""
     near = list_near(samples)
-    return choose({name: sample_values(sort_lines(tried[name])) for name in near})
+    return choose({name: sample_values(sort_lines(tried[name])) for name in near}, MARGIN)
 
 
 def sample_values(rows: Sequence[Json]) -> Sample:
@@ -1061,7 +1092,8 @@ def check_dev(run: Run, scorer: Scorer) -> Iterator[Check]:
         group = [m for m in group if not m.info.get("raced_out")] or group
         ids = set.intersection(*(set(m.sides["dev"]) for m in group)) if group else set()
         lines = {m.name: {key: m.sides["dev"][key] for key in ids} for m in group}
-        best = choose({name: build_sample(scorer, rows, 1) for name, rows in lines.items()})
+        candidates = {name: build_sample(scorer, rows, 1) for name, rows in lines.items()}
+        best = choose(candidates, run.info["margin"])
         yield Check(f"decided on dev: {side}", run.info["decided"][side], best)
     for method in run.methods:
         yield from check_candidates(run, scorer, method)
@@ -1079,7 +1111,11 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
     num_rows = max((len(lines) for lines in method.tried.values()), default=0)
     in_race = {name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows}
     is_extraction = run.task["kind"] == "extract" and scorer.metric == "exact_match"
-    best = choose_candidate(in_race, method.tried) if is_extraction else choose(in_race)
+    if method.held_out:
+        in_race = {name: build_sample(scorer, lines, 1) for name, lines in method.held_out.items()}
+        best = choose(in_race, run.info["margin"])
+    else:
+        best = choose_candidate(in_race, method.tried) if is_extraction else choose(in_race, MARGIN)
     chosen = [candidate["name"] for candidate in candidates if candidate["is_chosen"]]
     yield Check(f"{method.name}: chosen on dev", chosen, [best] if best is not None else [])
     if best is not None:
@@ -1101,22 +1137,31 @@ class Ladder:
     pairs: Mapping[tuple[str, str], tuple[Sample, Sample]]
     differences: Mapping[tuple[str, str], Difference]
 
-    @cached_property
-    def critical(self) -> Recomputed:
-        """Compute the 95% quantile of the largest |t| over pairs, raised for few units; one for each batch."""
+    def check_critical(self, stored: float | None) -> Check:
+        """Check the 95% quantile of the largest |t| over pairs, raised for few units.
+
+        The quantile of one bootstrap lies between two quantiles of all batches together, whose levels are those of an
+        order statistic (Beta), whatever the distribution. This also holds where the quantile is raised to the lowest.
+        """
         units = min((a.units for a, _ in self.pairs.values()), default=2)
         if not self.differences:
             units = next(iter(self.samples.values())).units
         lowest = float(student(units))
         if not self.differences:
-            return Recomputed(np.array([lowest]))
+            return Check("critical value", stored, lowest, CLOSED)
         ts = [
             np.abs(self.pairs[pair][0].replicates - self.pairs[pair][1].replicates)
             / self.differences[pair].error[:, None]
             for pair in itertools.combinations(self.samples, 2)
         ]
-        quantiles = np.quantile(np.max(ts, axis=0), 0.95, axis=1)
-        return Recomputed(np.maximum(student(units, quantiles), lowest))
+        rank, ends = LEVEL * RESAMPLES, np.array([RARE / 2, 0.5, 1 - RARE / 2])
+        levels = stats.beta.ppf(ends, rank, RESAMPLES + 1 - rank)
+        levels = np.minimum(LEVEL + (levels - LEVEL) * math.sqrt(1 + 1 / BATCHES), 1.0)
+        quantiles = np.quantile(np.max(ts, axis=0), levels)
+        low, middle, high = np.maximum(student(units, quantiles), lowest)
+        return Check(
+            "critical value", stored, float(middle), CLOSED + float(max(high - middle, middle - low))
+        )
 
 
 def build_ladder(run: Run, scorer: Scorer) -> Ladder:
@@ -1148,16 +1193,8 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
     if run.verdict["evidence"]:
         return
     a, b = ladder.pairs[tuned, untuned]
-    if a.binary and b.binary:
-        test = "exact McNemar"
-        low, high = (Recomputed(np.array([end])) for end in newcombe(a.sums[:, 0], b.sums[:, 0]))
-    else:
-        test = "swaps" if a.macro else "sign flips"
-        low, high = ladder.differences[tuned, untuned].bounds(student(a.effective_units))
-        if a.units < a.rows and not a.macro:  # grouped rows: no wider than the two intervals allow
-            (low_a, high_a), (low_b, high_b) = estimate(a), estimate(b)
-            low = Recomputed(np.maximum(low.values, low_a.mean - high_b.mean))
-            high = Recomputed(np.minimum(high.values, high_a.mean - low_b.mean))
+    test = "exact McNemar" if a.binary and b.binary else "swaps" if a.macro else "sign flips"
+    low, high = paired_interval(a, b)
     yield Check("headline: value", gap["value"], a.value - b.value, CLOSED)
     yield low.check("headline: low", gap["low"])
     yield high.check("headline: high", gap["high"])
@@ -1167,9 +1204,9 @@ def check_headline(run: Run, ladder: Ladder) -> Iterator[Check]:
 
 
 def check_pairs(run: Run, ladder: Ladder) -> Iterator[Check]:
-    """Check the simultaneous intervals; for means in closed form, with the stored critical value."""
+    """Check the simultaneous intervals, with the stored critical value."""
     stored = run.verdict["critical"]
-    yield ladder.critical.check("critical value", stored)
+    yield ladder.check_critical(stored)
     names = [(pair["a"], pair["b"]) for pair in run.verdict["pairs"]]
     yield Check("pairs: which", names, list(itertools.combinations(ladder.samples, 2)))
     for pair in run.verdict["pairs"]:
@@ -1177,7 +1214,7 @@ def check_pairs(run: Run, ladder: Ladder) -> Iterator[Check]:
         label = f"{pair['a']} - {pair['b']}"
         yield Check(f"{label}: value", stored_gap["value"], gap.value, CLOSED)
         yield Check(f"{label}: n", stored_gap["n"], gap.units)
-        ends = gap.bounds(stored if gap.error.size == 1 else ladder.critical.values)
+        ends = gap.bounds(math.inf if stored is None else stored)
         for name, end in zip(("low", "high"), ends, strict=True):
             yield end.check(f"{label}: {name}", stored_gap[name])
 
@@ -1208,18 +1245,20 @@ def count_rows_to_decide(run: Run, ladder: Ladder, name: str, rivals: Iterable[s
     distance = abs(run.info["margin"] + gap.value)
     if distance < 1e-12:
         return None
-    critical = run.verdict["critical"] if gap.error.size == 1 else ladder.critical.values
+    critical = run.verdict["critical"]
     num_rows = ladder.pairs[name, rival][0].rows
     rows = np.ceil(num_rows * ((critical + Z_POWER) * gap.error / distance) ** 2 - 1e-9)
     rows = np.maximum(rows, num_rows + 1)
     return None if rows.mean() > MAX_ROWS else Recomputed(rows)
 
 
-def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
-    """Check each method's estimate, status and rows to decide, and the recommended method."""
-    margin, values = run.info["margin"], {name: sample.value for name, sample in ladder.samples.items()}
+def check_ladder(run: Run, scorer: Scorer, ladder: Ladder) -> Iterator[Check]:
+    """Check each method's estimate, status and rows to decide, and the decision."""
+    values = {name: sample.value for name, sample in ladder.samples.items()}
     own = [method.name for method in run.own if method.name not in run.beaten]
-    is_open = run.has_too_few_rows or not any(values[name] for name in own)
+    names = [name for name in own if name not in run.copying] or own
+    is_open = run.has_too_few_rows or not any(values[name] for name in names)
+    statuses = {}
     for row in run.verdict["ladder"]:
         name = row["method"]
         if name in ladder.beaten:
@@ -1228,34 +1267,91 @@ def check_ladder(run: Run, ladder: Ladder) -> Iterator[Check]:
             yield Check(f"{name}: status", row["status"], status)
             continue
         yield from check_estimate(name, row["estimate"], ladder.samples[name])
-        rivals = own if name in own else list(values)
+        rivals = names if name in names else list(values)
         status = "undecided" if is_open else decide_status(run, name, set(values) - set(rivals))
         is_part = name in run.partly_trained and status != "among the best"
         is_open_part = is_part and not is_open
-        yield Check(f"{name}: status", row["status"], "not measured enough" if is_open_part else status)
+        statuses[name] = "not measured enough" if is_open_part else status
+        yield Check(f"{name}: status", row["status"], statuses[name])
         is_countable = not is_open and not is_part and status == "undecided"
         rows = count_rows_to_decide(run, ladder, name, rivals) if is_countable else None
         label, stored = f"{name}: rows to decide", row["rows_to_decide"]
         yield Check(label, stored, None) if rows is None else rows.check(label, stored)
-    names = [name for name in own if name not in run.copying] or own
-    excluded = set(values) - set(names)
-    best = [name for name in names if not is_open and decide_status(run, name, excluded) == "among the best"]
-    recommended = best[0] if best and set(own) - run.copying else None
     if run.task.get("costs"):
         yield from check_costs(run)
         return
-    yield Check("recommended", run.verdict["recommended"], recommended)
-    # Without a recommendation: the simplest within the margin of the best; two if one is exactly on the margin.
-    gaps = {
-        name: max((-ladder.differences[name, other].value for other in names if other != name), default=0.0)
-        for name in names
-    }
-    nearest = min(names, key=lambda name: gaps[name])
-    claims = [
-        next((name for name in names if gaps[name] <= margin + slack), nearest) for slack in (-CLOSED, CLOSED)
-    ]
-    leaning, claims = run.verdict["leaning"], [recommended] if recommended else claims
-    yield Check("leaning", leaning, leaning if leaning in claims else claims[0])
+    yield from check_most_frequent(run, scorer)
+    method, basis = decide(run, scorer, names, {name: statuses[name] for name in names}, values)
+    yield Check("basis", run.verdict["basis"], basis)
+    yield Check("leaning", run.verdict["leaning"], method)
+    is_reason = basis in ("among the best", "not beaten", "alone")
+    yield Check("recommended", run.verdict["recommended"], method if is_reason else None)
+
+
+def score_most_frequent(run: Run, scorer: Scorer, ids: Iterable[str]) -> Sample | None:
+    """Score the most frequent training answer, as the verdict states it, on some test rows."""
+    stored = run.verdict["most_frequent"]
+    if stored is None:
+        return None
+    rows = {key: line for method in run.own for key, line in method.sides["test"].items()}
+    lines = {key: {**rows[key], "answer": stored["answer"], "value": None} for key in ids}
+    return build_sample(
+        scorer, {key: {**line, "score": scorer.score(line)["score"]} for key, line in lines.items()}
+    )
+
+
+def check_most_frequent(run: Run, scorer: Scorer) -> Iterator[Check]:
+    """Check what the most frequent answer would score on all rows that were answered."""
+    longest = max((method.sides["test"] for method in run.own), key=len)
+    if (sample := score_most_frequent(run, scorer, longest)) is not None:
+        yield from check_estimate("most frequent answer", run.verdict["most_frequent"]["estimate"], sample)
+
+
+def decide(
+    run: Run, scorer: Scorer, names: Sequence[str], statuses: Mapping[str, str], values: Mapping[str, float]
+) -> tuple[str, str]:
+    """Decide which of the methods `names`, which may be recommended, is used, and why."""
+    tests = {method.name: method.sides["test"] for method in run.own}
+    better = set()  # pairs: the first is shown to be better, and not surely within the margin
+    for pair in run.verdict["pairs"]:
+        low, high = pair["difference"]["low"], pair["difference"]["high"]
+        better |= {(pair["a"], pair["b"])} if low > 0 and high > run.info["margin"] else set()
+        better |= {(pair["b"], pair["a"])} if high < 0 and -low > run.info["margin"] else set()
+    better = {(a, b) for a, b in better if a in names and b in names}
+    useful = {}
+    for name in names:
+        sample = score_most_frequent(run, scorer, tests[name])
+        useful[name] = sample is None or values[name] > sample.value
+    best = max(names, key=lambda name: (values[name], -names.index(name)))
+    today = find_unbeaten(tests, names, better, dict.fromkeys(names, True)) or best
+    if run.has_too_few_rows:
+        return today, "few rows"
+    if not set(names) - run.copying:
+        writers = [name for name in tests if name not in run.copying]
+        return max(writers, key=lambda name: len(tests[name]), default=today), "copies"
+    if not any(values[name] for name in names):
+        return today, "nothing right"
+    for name in names:
+        if useful[name] and statuses[name] == "among the best":
+            return name, "among the best"
+    chosen = find_unbeaten(tests, names, better, useful)
+    return (chosen, "alone" if len(names) == 1 else "not beaten") if chosen else (today, "one answer")
+
+
+def find_unbeaten(
+    tests: Mapping[str, Any], names: Sequence[str], better: set[tuple[str, str]], useful: Mapping[str, bool]
+) -> str | None:
+    """Find the simplest method that no other is shown to beat, of those that answered at least half as many rows as
+    any; only if there is none, of those with fewer rows that are shown to beat one of them."""
+    others = [*names]
+    while others:
+        most = max(len(tests[name]) for name in others)
+        measured = [name for name in others if 2 * len(tests[name]) >= most]
+        for name in measured:
+            if useful[name] and not any((other, name) in better for other in names):
+                return name
+        others = [n for n in others if n not in measured and any((n, m) in better for m in measured)]
+    return None
 
 
 def check_costs(run: Run) -> Iterator[Check]:
@@ -1275,7 +1371,8 @@ def check_costs(run: Run) -> Iterator[Check]:
         yield Check(f"{method.name}: cost of a question", value, means[method.name], CLOSED)
     if len({len(method.sides["test"]) for method in run.own}) == 1:
         yield Check("leaning, by cost", means[run.verdict["leaning"]], min(means.values()), CLOSED)
-    yield Check("recommended, by cost", run.verdict["recommended"] is not None, stored["is_sure"])
+    recommended = None if run.has_too_few_rows else stored["cheapest"]
+    yield Check("recommended, by cost", run.verdict["recommended"], recommended)
 
 
 def check_test_rows(run: Run) -> Iterator[Check]:
@@ -1300,7 +1397,7 @@ def check_run(run: Run, scorer: Scorer) -> Iterator[Check]:
     yield from check_dev(run, scorer)
     ladder = build_ladder(run, scorer)
     yield from check_headline(run, ladder)
-    yield from check_ladder(run, ladder)
+    yield from check_ladder(run, scorer, ladder)
     yield from check_pairs(run, ladder)
     yield from check_test_rows(run)
 

@@ -83,7 +83,7 @@ def test_the_cheapest_is_named_and_surely_so_only_if_it_is() -> None:
     assert equal.cheapest == "one"  # the simplest of equals
     alone = compare_costs(COSTS, {"good": good})
     assert not alone.is_sure
-    assert "nothing to compare it with" in alone.text
+    assert "no other method to compare it with" in alone.text
 
 
 def test_a_rare_expensive_error_can_decide_against_the_more_accurate() -> None:
@@ -163,7 +163,7 @@ def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
     assert verdict.error_costs is not None
     assert verdict.leaning == verdict.error_costs.cheapest == "baseline"
     assert "By your costs" in verdict.sentence
-    assert "If costs are ignored (" in verdict.sentence
+    assert "The statuses are by share of right labels, without costs." in verdict.sentence
     lines = [line for line in run.read_predictions("few_shot") if line["side"] == "test"]
     handed_over = sum(bool(line.get("handed_over")) for line in lines) / len(lines)
     assert verdict.error_costs.methods["few_shot"].handed_over == pytest.approx(handed_over)
@@ -177,7 +177,7 @@ def test_sentences_are_about_the_method_that_costs_recommend(tmp_path: Path) -> 
     more = "costs: {wrong: 1}\nhandover: 0.5\nmargin: 0.5\nmethods: [prompt, few_shot]\n"
     verdict = compare(write_task(tmp_path, "classify", num=300, more=more)).run.verdict
     assert verdict is not None
-    assert "If costs are ignored (share of right labels): Use prompt" in verdict.sentence
+    assert verdict.sentence.startswith("By your costs, use few_shot now, but it is too close to call")
     assert verdict.leaning == "few_shot"
     assert any(caveat.startswith("Handing over: few_shot") for caveat in verdict.caveats)
 

@@ -51,7 +51,8 @@ def compare(
     on: options.On = None,
     fresh: options.Fresh = False,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit with 1 if no method is sure to reach the target.")
+        bool,
+        typer.Option("--gate", help="Exit with 1 if the recommended method is not sure to reach the target."),
     ] = False,
     agree: Annotated[int, typer.Option("--agree", hidden=True)] = 0,
     verbose: options.Verbose = False,
@@ -78,8 +79,7 @@ def compare(
             stop=stop,
         )
     printing.print_verdict(screen, result.run, task)
-    target = result.verdict.target
-    if result.verdict.failures or (gate and target and target.met_by is None):
+    if result.verdict.failures or (gate and not result.verdict.reaches_target):
         raise typer.Exit(1)
 
 

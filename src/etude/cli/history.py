@@ -54,7 +54,7 @@ def summarize_run(run: Run) -> list[str]:
     modified = datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime)
     verdict = run.verdict
     result = format_losses(run) if run.command == "train" else format_headline_pair(verdict)
-    recommended = (verdict.usable if verdict else None) or ""
+    recommended = (verdict.recommended if verdict else None) or ""
     return [run.name, f"{modified:%Y-%m-%d %H:%M}", run.status, recommended, result]
 
 

@@ -19,12 +19,15 @@ from etude.data.splits.sides import TEST_SHARE
 from etude.metrics import MEAN_ERROR
 from etude.runs.verdict import (
     BaselineOnEqualRows,
+    Basis,
     ContractRates,
+    Decision,
     Evidence,
     HeadlinePair,
     HeadlineResult,
     LadderRow,
     MethodResult,
+    MostFrequentAnswer,
     RowsAnswered,
     Status,
     TagEstimate,
@@ -35,6 +38,7 @@ from etude.runs.verdict import (
 )
 from etude.stats import JointIntervals, UnitSums, estimate_sample
 from etude.stats.intervals import Z, scale_estimate
+from etude.task import Task
 from etude.text.label_lists import split_labels
 from etude.types import Estimate, MethodPair
 
@@ -42,16 +46,18 @@ LABEL = "label"  # The expected label is listed among the tags under this name.
 TAG_SUFFIX = " (tag)"  # Added to a tag of the user's that has the same name.
 
 
-def choose_headline_pair(methods: Sequence[tuple[str, bool, UnitSums]]) -> HeadlinePair:
-    """Choose the best untuned and the best tuned method from their dev rows alone, by the one-standard-error rule.
+def choose_headline_pair(
+    methods: Sequence[tuple[str, bool, UnitSums]], margin: float = Task.margin
+) -> HeadlinePair:
+    """Choose the best untuned and the best tuned method from their dev rows alone, as `etude.stats.choose` does.
 
     `methods`: (name, tuned, dev sample), simplest first. The samples of all untuned methods have the same rows, and so
-    do those of all tuned methods. See `etude.stats.choose`.
+    do those of all tuned methods.
     """
     names, reasons = [], []
     for is_tuned in (False, True):
         group = [(name, sample) for name, tuned, sample in methods if tuned is is_tuned]
-        choice = stats.choose(group) if group else None
+        choice = stats.choose(group, margin) if group else None
         names.append(group[choice.index][0] if choice else None)
         reasons += [choice.reason] if choice else []
     return HeadlinePair(names[0], names[1], tuple(reasons))
@@ -74,13 +80,14 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
     )
     estimates = [estimate_sample(sample) for sample in samples]
     ladder = _make_ladder(inputs, inputs.methods, estimates, joint)
-    if inputs.stored_answers:
-        # Étude's methods get their statuses from the comparisons with each other alone.
-        own = [index for index, method in enumerate(inputs.methods) if not method.is_stored]
-        methods = [inputs.methods[index] for index in own]
-        own_ladder = _make_ladder(inputs, methods, [estimates[index] for index in own], joint.select(own))
-        for index, row in zip(own, own_ladder, strict=True):
-            ladder[index] = row
+    # Methods that may be recommended get their statuses from the comparisons with each other alone.
+    names = inputs.candidates or [method.name for method in inputs.methods if not method.is_stored]
+    indices = [inputs.index(name) for name in names]
+    joint_candidates = joint.select(indices)
+    methods = [inputs.methods[index] for index in indices]
+    rows = _make_ladder(inputs, methods, [estimates[index] for index in indices], joint_candidates)
+    for index, row in zip(indices, rows, strict=True):
+        ladder[index] = row
     # 2. The one comparison that was declared on dev: tuned minus untuned.
     headline = _compare_headline(inputs)
     error = _compute_headline_error(inputs, headline, joint)
@@ -90,33 +97,72 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         headline = replace(headline, gains=False, undecided="few rows")
     elif headline is not None and headline.tuned in inputs.partly_trained and not headline.gains:
         headline = replace(headline, undecided="cut")
-    is_overridden = num_to_collect is not None or sentences.is_nothing_right(_list_own(ladder))
-    if is_overridden:
+    if num_to_collect is not None or sentences.is_nothing_right(rows):
         ladder = [replace(row, status="undecided", rows_to_decide=None) for row in ladder]
-    # 4. The recommended method, and everything that is shown next to it.
-    candidates, leaning = _list_candidates(inputs, ladder, joint, is_overridden)
-    ladder = [*ladder]  # the candidates may be this list
     for index, method in enumerate(all_inputs.methods):
         if method.name in all_inputs.beaten:
             estimate = estimate_sample(all_inputs.build_sample(method))
             is_part = method.name in all_inputs.partly_trained
             status: Status = "not measured enough" if is_part else "worse on dev"
             ladder.insert(index, _make_row(method, estimate, status))
-    return _assemble_verdict(all_inputs, ladder, candidates, leaning, headline, error, joint, num_to_collect)
+    # 4. The decision, and everything that is shown next to it.
+    candidates = [row for row in ladder if row.method in names]
+    decision = Decision(*_decide(all_inputs, candidates, joint_candidates, num_to_collect is not None))
+    if num_to_collect is None:
+        questions = sentences.list_open_questions(all_inputs, ladder, headline, decision)
+        decision = replace(decision, open=tuple(questions))
+    return _assemble_verdict(all_inputs, ladder, candidates, decision, headline, error, joint, num_to_collect)
+
+
+def _decide(
+    inputs: VerdictInputs, candidates: Sequence[LadderRow], joint: JointIntervals, has_few_rows: bool
+) -> tuple[str, Basis]:
+    """Decide what to use today, and why. `candidates` and `joint`: the methods in the race that may be recommended, or
+    all of Étude's if none may."""
+    if inputs.error_costs:
+        return inputs.error_costs.cheapest, "few rows" if has_few_rows else "costs"
+    num_rows = [row.rows for row in candidates]
+    # Shown to be better: not just by so little that the other is surely within the margin.
+    beats = (joint.differences - joint.reach_down > 0) & (
+        joint.differences + joint.reach_down.T > inputs.margin
+    )
+    is_any = [True] * len(candidates)
+    today = stats.choose_unbeaten(num_rows, beats, is_any)
+    if today is None:
+        today = int(np.argmax([row.estimate.value for row in candidates]))
+    if has_few_rows:
+        return candidates[today].method, "few rows"
+    if not inputs.in_race.candidates:
+        writers = [inputs.get_method(name) for name in inputs.candidates]
+        best = max(writers, key=lambda method: len(method.scores), default=None)
+        return best.name if best else candidates[today].method, "copies"
+    if sentences.is_nothing_right(candidates):
+        return candidates[today].method, "nothing right"
+    is_useful = [row.estimate.value > sentences.measure_most_frequent(inputs, row.rows) for row in candidates]
+    useful_today = stats.choose_unbeaten(num_rows, beats, is_useful)
+    among_best = [
+        row.method
+        for row, useful in zip(candidates, is_useful, strict=True)
+        if useful and row.status == "among the best"
+    ]
+    if among_best:
+        return among_best[0], "among the best"
+    if useful_today is None:
+        return candidates[today].method, "one answer"
+    return candidates[useful_today].method, "alone" if len(candidates) == 1 else "not beaten"
 
 
 def _assemble_verdict(
     inputs: VerdictInputs,
     ladder: Sequence[LadderRow],
     candidates: Sequence[LadderRow],
-    leaning: LadderRow,
+    decision: Decision,
     headline: HeadlineResult | None,
     error: float,
     joint: JointIntervals,
     num_to_collect: int | None,
 ) -> Verdict:
     inputs = replace(inputs, evidence=_add_run_results(inputs))
-    recommended = next((row.method for row in candidates if row.status == "among the best"), None)
     contract_rates = {method.name: _measure_contract(inputs, method) for method in inputs.methods}
     other_metrics = {method.name: _estimate_other_metrics(inputs, method) for method in inputs.methods}
     # With too few rows, the only report on tuning is how many rows to collect.
@@ -125,32 +171,35 @@ def _assemble_verdict(
         sentence = sentences.write_too_few(
             inputs, num_to_collect, _min_difference_of_interest(inputs, headline)
         )
-    elif sentences.is_nothing_right(_list_own(ladder)):
-        sentence = sentences.write_nothing_right(inputs, contract_rates, other_metrics)
+    elif decision.basis == "nothing right":
+        sentence = sentences.write_nothing_right(inputs, contract_rates, other_metrics, decision)
     else:
-        sentence = sentences.write_verdict_sentence(inputs, candidates, headline, recommended, leaning)
+        sentence = sentences.write_verdict_sentence(inputs, candidates, headline, decision)
+    in_race = inputs.in_race
     for model in inputs.stored_answers:
-        in_race = inputs.in_race
-        difference = joint.difference(in_race.index(leaning.method), in_race.index(model))
-        sentence += f" {sentences.write_replacement(leaning.method, model, difference, inputs.margin)}"
+        if decision.method not in inputs.beaten:
+            difference = joint.difference(in_race.index(decision.method), in_race.index(model))
+            sentence += f" {sentences.write_replacement(decision.method, model, difference, inputs.margin)}"
     break_even = compute_break_even(inputs, reported) if reported is not None else None
     baseline = _compare_equal_rows(inputs, reported) if reported is not None else None
     num_answered = len(inputs.rows.ids)
     return Verdict(
         sentence=sentence,
         caveats=sentences.list_caveats(
-            inputs, candidates, reported, recommended, contract_rates, error, baseline
+            inputs, candidates, reported, decision, contract_rates, error, baseline
         ),
-        advice=sentences.list_advice(inputs, break_even),
-        recommended=recommended,
-        leaning=recommended or leaning.method,
+        advice=sentences.list_advice(inputs, break_even, decision),
+        recommended=decision.recommended,
+        leaning=decision.method,
+        basis=decision.basis,
+        open=decision.open,
         test_rows=RowsAnswered(num_answered, inputs.num_test_rows or num_answered),
         headline=headline,
-        target=_check_target(inputs, _list_own(ladder)),
+        target=_check_target(inputs, _list_own(ladder), decision),
         ladder=tuple(ladder),
         pairs=tuple(
             MethodPair(first.name, second.name, joint.difference(a, b))
-            for (a, first), (b, second) in combinations(enumerate(inputs.in_race.methods), 2)
+            for (a, first), (b, second) in combinations(enumerate(in_race.methods), 2)
         ),
         critical=joint.critical if math.isfinite(joint.critical) else None,
         break_even=break_even,
@@ -165,34 +214,20 @@ def _assemble_verdict(
         train_rows=inputs.train_rows,
         baseline_on_equal_rows=baseline,
         evidence=inputs.evidence,
+        error_costs=inputs.error_costs,
+        most_frequent=_estimate_most_frequent(inputs),
     )
+
+
+def _estimate_most_frequent(inputs: VerdictInputs) -> MostFrequentAnswer | None:
+    if (result := inputs.most_frequent) is None:
+        return None
+    return MostFrequentAnswer(result.name, estimate_sample(inputs.build_sample(result)))
 
 
 def _list_own(ladder: Sequence[LadderRow]) -> list[LadderRow]:
     """List the rows of Étude's methods, without stored answers."""
     return [row for row in ladder if not row.is_stored]
-
-
-def _list_candidates(
-    inputs: VerdictInputs, ladder: Sequence[LadderRow], joint: JointIntervals, is_overridden: bool
-) -> tuple[Sequence[LadderRow], LadderRow]:
-    """Return the methods that may be recommended, with statuses from comparing only them unless these are overridden,
-    and the leaning one."""
-    own = [index for index, row in enumerate(ladder) if not row.is_stored]
-    indices = [index for index in own if ladder[index].method not in inputs.copying_methods] or own
-    candidates = ladder
-    if len(indices) < len(ladder):
-        candidates, joint = [ladder[index] for index in indices], joint.select(indices)
-        if not is_overridden:
-            methods = [inputs.methods[index] for index in indices]
-            candidates = _make_ladder(inputs, methods, [row.estimate for row in candidates], joint)
-    # The simplest method whose observed difference to every other is within the margin. There may be none if methods
-    # answered different rows; then the one whose worst difference is the smallest.
-    worst = joint.differences.min(axis=1)
-    # the tolerance covers rounding: a difference of exactly the margin counts as near
-    is_near = worst >= -inputs.margin - 1e-12
-    leaning = int(np.argmax(is_near if is_near.any() else worst))
-    return candidates, candidates[leaning]
 
 
 def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> BaselineOnEqualRows | None:
@@ -313,11 +348,15 @@ def _count_rows_to_decide(
     return stats.rows_to_decide(num_rows, joint.critical, float(joint.errors[index, rival]), distance)
 
 
-def _check_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) -> TargetResult | None:
+def _check_target(
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision
+) -> TargetResult | None:
     if inputs.target is None:
         return None
     met_by = next((row.method for row in ladder if row.estimate.low >= inputs.target), None)
-    return TargetResult(inputs.target, met_by, sentences.write_target(inputs.target, met_by, ladder))
+    return TargetResult(
+        inputs.target, met_by, sentences.write_target(inputs.target, met_by, ladder, decision)
+    )
 
 
 def _measure_contract(inputs: VerdictInputs, method: MethodResult) -> ContractRates:

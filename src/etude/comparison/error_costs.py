@@ -45,7 +45,10 @@ def compare_costs(costs: ErrorCosts, lines: Mapping[str, Sequence[Json]]) -> Cos
     }
     names = list(lines)
     joint = compute_nested_intervals(make_sample, [len(rows) for rows in sorted_lines], units)
-    best = int(np.argmin(joint.differences.max(axis=1)))
+    # A method that answered a few rows is not the cheapest by chance.
+    num_rows = np.array([len(rows) for rows in sorted_lines])
+    worst = np.where(2 * num_rows >= num_rows.max(), joint.differences.max(axis=1), np.inf)
+    best = int(np.argmin(worst))
     gaps = {
         name: scale_estimate(joint.difference(index, best), scale)
         for index, name in enumerate(names)
@@ -75,14 +78,14 @@ def _write_text(
     cost = methods[best].cost
     amount = f"a question costs {format_estimate_decimal(cost)}"
     if not gaps:
-        text = f"By your costs, with {best} {amount}. It is the only method, so there is nothing to compare it with."
+        text = f"By your costs, use {best} now: {amount}. There is no other method to compare it with."
     elif not is_sure:
         rivals = {name: gap for name, gap in gaps.items() if gap.low <= 0}
         rival = min(rivals, key=lambda name: rivals[name].value)
         text = (
-            f"By your costs, it is too close to call between {best} and {rival}. With {best}, {amount}; with {rival}, "
-            f"it costs {format_decimal(gaps[rival].value)} more (95% interval {format_decimal(gaps[rival].low)} to "
-            f"{format_decimal(gaps[rival].high)})."
+            f"By your costs, use {best} now, but it is too close to call between {best} and {rival}. With {best}, "
+            f"{amount}; with {rival}, it costs {format_decimal(gaps[rival].value)} more (95% interval "
+            f"{format_decimal(gaps[rival].low)} to {format_decimal(gaps[rival].high)})."
         )
     else:
         least = format_decimal(min(gap.low for gap in gaps.values()))

@@ -1,5 +1,6 @@
 """From the predictions in the run folder to the headline pair on dev, and to the verdict."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -23,11 +24,11 @@ from etude.comparison.stored_answers import score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
 from etude.methods.shared.training_run import CUT
+from etude.metrics import predicted_label
 from etude.runs.details import Details, compute_details
 from etude.runs.events import NoteEvent
 from etude.runs.record import read_method_records
 from etude.runs.verdict import (
-    CostResult,
     Evidence,
     HeadlinePair,
     MethodResult,
@@ -37,7 +38,8 @@ from etude.runs.verdict import (
     build_scored_rows,
 )
 from etude.stats.sample import UnitSums
-from etude.types import Estimate
+from etude.task.contract import Contract
+from etude.types import Answer, Estimate
 
 SHIFT = 0.1  # A difference between dev and test that is reported if every method has at least this much.
 RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
@@ -52,7 +54,7 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
         ]
         names = ladder_run.find_in_race(names)
         samples += [(name, is_tuned, sample) for name, sample in ladder_run.build_dev_samples(names)]
-    return asdict(choose_headline_pair(samples))
+    return asdict(choose_headline_pair(samples, ladder_run.task.margin))
 
 
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
@@ -108,17 +110,17 @@ def compute_verdict(
         for name in fitted
     }
     stored = score_stored_answers(ladder_run)
-    inputs = _build_inputs(ladder_run, lines, stored)
+    contract = next(iter(fitted.values())).contract
+    inputs = _build_inputs(ladder_run, contract, lines, stored)
     inputs = replace(
         inputs,
         openings=openings,
         baseline_on_equal_rows=baseline,
         evidence=evidence,
         extra_runs=extra_runs,
+        error_costs=compare_costs(costs, lines) if (costs := ladder_run.task.costs) else None,
     )
     verdict = make_verdict(inputs)
-    if costs := ladder_run.task.costs:
-        verdict = _decide_by_costs(verdict, compare_costs(costs, lines), inputs.metric.label)
     sentence, caveats = verdict.sentence, verdict.caveats
     for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
         time = f": a first look takes about {format_rough_time(seconds)}" if seconds else ""
@@ -145,12 +147,6 @@ def compute_verdict(
         judge=judge,
         failures=ladder_run.failures,
     )
-
-
-def _decide_by_costs(verdict: Verdict, result: CostResult, metric: str) -> Verdict:
-    sentence = f"{result.text} If costs are ignored ({metric}): {verdict.sentence}"
-    recommended, leaning = result.cheapest if result.is_sure else None, result.cheapest
-    return replace(verdict, sentence=sentence, recommended=recommended, leaning=leaning, error_costs=result)
 
 
 def _describe_handover(name: str, details: Details) -> Iterator[str]:
@@ -211,7 +207,10 @@ def _describe_shift(ladder_run: LadderRun, verdict: Verdict) -> Iterator[str]:
 
 
 def _build_inputs(
-    ladder_run: LadderRun, lines: Mapping[str, Sequence[Json]], stored: Mapping[str, Sequence[Json]]
+    ladder_run: LadderRun,
+    contract: Contract | None,
+    lines: Mapping[str, Sequence[Json]],
+    stored: Mapping[str, Sequence[Json]],
 ) -> VerdictInputs:
     task, pair = ladder_run.task, ladder_run.run.info["decided"]
     sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
@@ -238,6 +237,7 @@ def _build_inputs(
     return VerdictInputs(
         rows=rows,
         methods=methods,
+        most_frequent=_score_most_frequent(ladder_run, contract, rows.ids),
         pair=HeadlinePair(pair["untuned"], pair["tuned"], tuple(pair["reasons"])),
         metric=ladder_run.metric,
         model=task.model,
@@ -255,3 +255,18 @@ def _build_inputs(
         num_test_rows=sides["test"],
         beaten=frozenset(_list_beaten(ladder_run, lines)),
     )
+
+
+def _score_most_frequent(
+    ladder_run: LadderRun, contract: Contract | None, ids: Sequence[str]
+) -> MethodResult | None:
+    """Score the most frequent training answer as the answer to each of the test rows `ids`; its name is the answer.
+    None if nothing checks whether an answer is right."""
+    if ladder_run.metric.contract_only:
+        return None
+    ((text, _),) = Counter(row.output for row in ladder_run.split.train).most_common(1)
+    value, keeps_contract = (contract.parse(text), not contract.check(text)) if contract else (text, None)
+    answer = Answer("", text, value, keeps_contract, (), None, 0, 0, 0, 0.0, False)
+    by_id = {row.id: row for row in ladder_run.test_rows}
+    scores = [ladder_run.metric.score(by_id[row], answer).value for row in ids]
+    return MethodResult(text, False, scores, [predicted_label(answer)] * len(ids))

@@ -15,6 +15,7 @@ from etude.base.formatting import (
     round_up_rows,
 )
 from etude.data.dataset import MIN_VERDICT_ROWS
+from etude.errors import quote_value
 from etude.metrics import LABELS, MEAN_ERROR
 from etude.models.registry import find_backend, get_title
 from etude.runs.verdict import (
@@ -22,6 +23,7 @@ from etude.runs.verdict import (
     BaselineOnEqualRows,
     BreakEven,
     ContractRates,
+    Decision,
     Evidence,
     HeadlineResult,
     LadderRow,
@@ -48,39 +50,87 @@ def write_verdict_sentence(
     inputs: VerdictInputs,
     ladder: Sequence[LadderRow],
     headline: HeadlineResult | None,
-    recommended: str | None,
-    leaning: LadderRow,
+    decision: Decision,
 ) -> str:
-    """Write the verdict: which method to use, and what tuning gained. `ladder`: the methods that may be recommended."""
-    is_tuned_best = headline is not None and headline.gains and recommended == headline.tuned
-    tuning = [] if headline is None else [_report_tuning(inputs, headline, is_tuned_best, recommended)]
+    """Write the verdict: what to use, what tuning gained, and what is open. `ladder`: the methods that may be
+    recommended."""
+    is_tuned_best = headline is not None and headline.gains and decision.recommended == headline.tuned
+    sentences = [*_report_missed_target(inputs, ladder), _write_use(inputs, ladder, decision, is_tuned_best)]
+    if headline is not None and headline.undecided != "cut":
+        sentences.append(_report_tuning(inputs, headline, is_tuned_best, decision))
     if headline is not None and headline.gains and not is_tuned_best:
-        tuning += _report_better_untuned(inputs, ladder, headline)
-    best, target = max(ladder, key=lambda row: row.estimate.value), inputs.target
+        sentences += _report_better_untuned(inputs, ladder, headline)
+    return _add_opening(inputs, [*sentences, *_report_open(decision)])
+
+
+def _report_missed_target(inputs: VerdictInputs, ladder: Sequence[LadderRow]) -> Iterator[str]:
+    target = inputs.target
     if target is not None and all(row.estimate.high < target for row in ladder):
+        best = max(ladder, key=lambda row: row.estimate.value)
         numbers = f"{format_share(best.estimate.value)} (95% interval {format_interval(best.estimate)})"
         goal = f"the target of {format_share(target)}"
-        sentences = [
-            f"No method is good enough: the best one, {best.method}, scores {numbers}, below {goal}.",
-            *tuning,
+        yield f"No method is good enough: the best one, {best.method}, scores {numbers}, below {goal}."
+
+
+def _write_use(
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision, is_tuned_best: bool
+) -> str:
+    """Write which method to use and why, or why none is recommended."""
+    name, best = decision.method, max(ladder, key=lambda row: row.estimate.value)
+    shares = {row.method: format_share(row.estimate.value) for row in ladder}
+    if decision.basis == "copies":
+        copies = f"{format_names(sorted(inputs.copying_methods))} only copies example answers"
+        few = f", and {name} answered only {len(inputs.get_method(name).scores):,} test rows"
+        return f"No method is recommended: {copies}{'' if name in inputs.copying_methods else few}."
+    if decision.basis == "one answer" and inputs.most_frequent:
+        share = format_share(inputs.build_sample(inputs.most_frequent).value)
+        answer = quote_value(inputs.most_frequent.name)
+        return (
+            f"No method beats the answer {answer} to every row ({share}). The best one, {best.method}, scores "
+            f"{shares[best.method]}."
+        )
+    if inputs.error_costs:
+        return f"{inputs.error_costs.text} The statuses are by {inputs.metric.label}, without costs."
+    use = f"Use {name} now ({shares[name]})"
+    if decision.basis == "alone":
+        others = "does more than copy example answers" if inputs.copying_methods else "was compared with it"
+        return f"{use}: no other method {others}."
+    if decision.basis == "not beaten":
+        rivals = [
+            row.method
+            for row in ladder
+            if row.method == name or row.status not in ("worse", "not measured enough")
         ]
-    elif len(ladder) == 1:
-        is_only = "does more than copy example answers" if inputs.copying_methods else "was run"
-        alone = "" if inputs.stored_answers else ", so there is nothing to compare it with"
-        sentences = [f"Only {leaning.method} {is_only}{alone}.", *tuning]
-    elif recommended is None:
-        sentences = [_report_too_close(inputs, ladder, leaning), *tuning]
-    elif is_tuned_best:
-        claim = ""
-        if not inputs.get_method(recommended).has_language_model:
-            is_needless = _needs_no_language_model(inputs, recommended)
-            claim = "; no language model is needed" if is_needless else ", which uses no language model"
-        sentences = [f"Use {recommended}{claim}.", *tuning]
-    elif headline is not None and not headline.gains and headline.tuned in inputs.partly_trained:
-        sentences = [*tuning, f"Until it is fully trained, use {_recommend(inputs, recommended)}"]
-    else:
-        sentences = [f"Use {_recommend(inputs, recommended)}", *tuning]
-    return _add_opening(inputs, sentences)
+        ahead = f" ({name} is slightly ahead)" if best.method == name and len(rivals) > 1 else ""
+        close = f"it is too close to call between {format_names(rivals)}{ahead}"
+        return f"{use}; {close if len(rivals) > 1 else 'no other method is shown to beat it'}."
+    return (use if decision.open else f"Use {name}") + _recommend(inputs, name, is_tuned_best)
+
+
+def _report_open(decision: Decision) -> list[str]:
+    return [f"Open: {'; '.join(decision.open)}."] if decision.open else []
+
+
+def list_open_questions(
+    inputs: VerdictInputs,
+    ladder: Sequence[LadderRow],
+    headline: HeadlineResult | None,
+    decision: Decision,
+) -> Iterator[str]:
+    """Yield what could change the decision, each with what would settle it."""
+    for row in ladder:
+        is_cut = headline is not None and headline.undecided == "cut" and headline.tuned == row.method
+        if row.method in inputs.partly_trained and (is_cut or row.status != "among the best"):
+            part, seconds = _write_training_part(inputs, row.method), inputs.full_seconds.get(row.method)
+            if headline and is_cut:
+                part += f" and {_write_claim(inputs, headline, decision)}"
+            time = format_rough_time(seconds) if seconds else "its full training"
+            yield f"{row.method} was trained {part}; {time} would settle it"
+    if decision.basis == "not beaten":
+        row = next(row for row in ladder if row.method == decision.method)
+        if row.status == "undecided":
+            best = f"within {format_points(inputs.margin)} points of the best"
+            yield f"whether {row.method} is {best}; {_write_rows_needed(inputs, row)}"
 
 
 def write_too_few(inputs: VerdictInputs, num_to_collect: int, min_difference: float) -> str:
@@ -105,6 +155,7 @@ def write_nothing_right(
     inputs: VerdictInputs,
     contract_rates: Mapping[str, ContractRates],
     other_metrics: Mapping[str, Mapping[str, Estimate]],
+    decision: Decision,
 ) -> str:
     """Write the verdict if every method scored 0, with the best method for each other measure that is above 0."""
     best: dict[str, tuple[str, float]] = {}
@@ -122,7 +173,8 @@ def write_nothing_right(
     rows = f"{len(inputs.rows.ids):,} rows"
     nothing = f"scored above 0 on any of {rows}" if inputs.metric.graded else f"got any of {rows} right"
     measures = [f"Best {label}: {format_share(value)} ({name})." for label, (name, value) in best.items()]
-    return _add_opening(inputs, [f"No method {nothing}.", *measures])
+    none = "No method that writes its own answers" if inputs.copying_methods else "No method"
+    return _add_opening(inputs, [f"{none} {nothing}.", *measures, *_report_open(decision)])
 
 
 def write_replacement(method: str, model: str, difference: Estimate, margin: float) -> str:
@@ -141,14 +193,16 @@ def write_replacement(method: str, model: str, difference: Estimate, margin: flo
     return f"Whether {method} can replace {model} is not decided: {method} minus its stored answers is {gap}."
 
 
-def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow]) -> str:
+def write_target(target: float, met_by: str | None, ladder: Sequence[LadderRow], decision: Decision) -> str:
     """Write the simplest method that is sure to reach the target, or how close the best method comes."""
     winner = next((row for row in ladder if row.method == met_by), None)
     row = winner or max(ladder, key=lambda row: row.estimate.low)
     value, interval = format_share(row.estimate.value), format_interval(row.estimate)
     numbers = f"{value} (95% interval {interval}, n = {row.estimate.n:,})"
     if winner is not None:
-        return f"{row.method} reaches the {format_share(target)} target: {numbers}."
+        used = next(row for row in ladder if row.method == decision.method)
+        other = "" if used.estimate.low >= target else f" {used.method} is not sure to reach it."
+        return f"{row.method} reaches the {format_share(target)} target: {numbers}.{other}"
     return (
         f"No method is sure to reach the {format_share(target)} target; {row.method} is closest: {numbers}."
     )
@@ -158,7 +212,7 @@ def list_caveats(
     inputs: VerdictInputs,
     ladder: Sequence[LadderRow],
     headline: HeadlineResult | None,
-    recommended: str | None,
+    decision: Decision,
     contract_rates: Mapping[str, ContractRates],
     error: float,
     baseline: BaselineOnEqualRows | None,
@@ -166,16 +220,17 @@ def list_caveats(
     """List what limits the verdict. `error` is the standard error of the headline difference."""
     texts = [CALLS_ONLY] if inputs.metric.name == "calls" else []
     texts += [*_caveats_on_models(inputs), *_caveats_on_test(inputs)]
-    texts += _caveats_on_rows(inputs, ladder, headline, baseline)
+    texts += _caveats_on_rows(inputs, headline, baseline)
+    texts += _caveats_on_most_frequent(inputs, ladder, decision)
     if headline is not None and not headline.gains:
         texts += _caveats_on_headline(headline, error)
     for row in ladder:
-        if recommended is None or row.method == recommended:
+        if decision.basis != "among the best" or row.method == decision.method:
             break
         if row.status == "undecided":
             margin = f"within {format_points(inputs.margin)} points of the best"
             needed = _write_rows_needed(inputs, row)
-            texts.append(f"{row.method} may also be among the best ({margin}). {needed}")
+            texts.append(f"{row.method} may also be among the best ({margin}); {needed}.")
     truncated = [
         f"{rates.truncated:,} of {len(inputs.get_method(name).scores):,} by {name}"
         for name, rates in contract_rates.items()
@@ -186,13 +241,16 @@ def list_caveats(
     return tuple(texts)
 
 
-def list_advice(inputs: VerdictInputs, break_even: BreakEven | None) -> tuple[Advice, ...]:
+def list_advice(
+    inputs: VerdictInputs, break_even: BreakEven | None, decision: Decision
+) -> tuple[Advice, ...]:
     """List the advice that follows from the task's `usage:`."""
     items = []
     if inputs.usage.facts_change in ("monthly", "daily"):
         change = inputs.usage.facts_change
+        learner = f"train {decision.method}" if inputs.get_method(decision.method).tuned else "fine-tune"
         text = (
-            f"For facts that change {change}, use documents (retrieval); fine-tune only for form and style."
+            f"For facts that change {change}, use documents (retrieval); {learner} only for form and style."
         )
         items.append(Advice(text, f"usage.facts_change: {change}"))
     if inputs.usage.requests_per_month is not None and break_even is not None:
@@ -211,29 +269,32 @@ def _add_opening(inputs: VerdictInputs, sentences: Sequence[str]) -> str:
 
 
 def _report_tuning(
-    inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool, recommended: str | None
+    inputs: VerdictInputs, headline: HeadlineResult, is_tuned_best: bool, decision: Decision
 ) -> str:
+    claim, caution = _write_claim(inputs, headline, decision), ""
+    subject = "it" if is_tuned_best else headline.tuned  # "It" follows "Use {tuned}."
+    if not headline.gains and decision.recommended == headline.tuned and headline.difference.high > 0:
+        # The tuned method is among the best; whether the simpler one is too is undecided.
+        caution = f" But {headline.untuned} may be too far below the best."
+    if headline.tuned in inputs.partly_trained:
+        return f"Trained {_write_training_part(inputs, headline.tuned)}, {subject} {claim}."
+    return f"{'It' if is_tuned_best else subject} {claim}.{caution}"
+
+
+def _write_claim(inputs: VerdictInputs, headline: HeadlineResult, decision: Decision) -> str:
+    """Write what the tuned method of the headline gained or lost, without its name."""
     tuned, untuned, gap = headline.tuned, headline.untuned, headline.difference
-    caution = ""
     if headline.gains:
         claim = f"scores {format_gap(gap, f' more than {untuned}')}"
     elif gap.high < 0 and headline.p <= ALPHA:
         claim = f"scores {format_gap(scale_estimate(gap, -1), f' less than {untuned}')}"
-    elif recommended == tuned:
-        # The tuned method is among the best; whether the simpler one is too is undecided.
+    elif decision.recommended == tuned:
         claim = f"is not clearly better than {untuned}: {format_gap(gap, signed=True)}"
-        caution = f" But {untuned} may be too far below the best."
     else:
         claim = f"did not beat {untuned}: {format_gap(gap, signed=True)}"
-    if inputs.extra_runs:
-        claim += f", averaged over {1 + len(inputs.extra_runs)} training runs"
-    # "It" follows "Use {tuned}."
-    if tuned not in inputs.partly_trained:
-        return f"{'It' if is_tuned_best else tuned} {claim}.{caution}"
-    if headline.gains:
-        part = _write_training_part(inputs, tuned)
-        return f"Trained {part}, {'it' if is_tuned_best else tuned} {claim}."
-    return f"Not decided: {tuned} was trained {_write_training_part(inputs, tuned, time=True)} and {claim}."
+    return claim + (
+        f", averaged over {1 + len(inputs.extra_runs)} training runs" if inputs.extra_runs else ""
+    )
 
 
 def _report_better_untuned(
@@ -250,28 +311,31 @@ def _report_better_untuned(
         yield f"But {best.method} is at least as good without tuning: {scores}."
 
 
-def _write_training_part(inputs: VerdictInputs, name: str, time: bool = False) -> str:
+def _write_training_part(inputs: VerdictInputs, name: str) -> str:
     method = inputs.get_method(name)
     num_rows = inputs.train_rows if method.learned is None else method.learned
-    only = "only " if time else ""
-    part = f"on {only}{num_rows:,} of {inputs.train_rows:,} rows"
     if method.weights_rows is not None and method.weights_rows < num_rows:
         search = f" (its search was trained on {num_rows:,})"
-        part = f"on {only}{method.weights_rows:,} of {inputs.train_rows:,} rows{search}"
-    elif num_rows == inputs.train_rows:
-        part = f"on all {num_rows:,} rows in fewer epochs than without a budget"
-    seconds = inputs.full_seconds.get(name) if time else None
-    return part + (f" (its full training would take {format_rough_time(seconds)})" if seconds else "")
+        return f"on {method.weights_rows:,} of {inputs.train_rows:,} rows{search}"
+    if num_rows == inputs.train_rows:
+        return f"on all {num_rows:,} rows in fewer epochs than without a budget"
+    return f"on {num_rows:,} of {inputs.train_rows:,} rows"
 
 
-def _recommend(inputs: VerdictInputs, recommended: str) -> str:
+def _recommend(inputs: VerdictInputs, name: str, is_tuned_best: bool) -> str:
+    """Write why a method among the best is recommended, to follow its name."""
+    is_needless = _needs_no_language_model(inputs, name)
     best, others = "the best", "no method"
     if inputs.copying_methods:
         best, others = "the best of those that write their own answers", "none of them"
     margin = f"{others} is more than {format_points(inputs.margin)} points better"
-    if _needs_no_language_model(inputs, recommended):
-        return f"{recommended}: it is among {best} ({margin}), and no language model is needed."
-    return f"{recommended}, the simplest method among {best} ({margin})."
+    if is_tuned_best:
+        has_none = not inputs.get_method(name).has_language_model
+        claim = ", which uses no language model" if has_none else ""
+        return f"{'; no language model is needed' if is_needless else claim}."
+    if is_needless:
+        return f": it is among {best} ({margin}), and no language model is needed."
+    return f", the simplest method among {best} ({margin})."
 
 
 def _needs_no_language_model(inputs: VerdictInputs, recommended: str) -> bool:
@@ -282,35 +346,16 @@ def _needs_no_language_model(inputs: VerdictInputs, recommended: str) -> bool:
     return is_tuned_fully and not inputs.get_method(recommended).has_language_model
 
 
-def _report_too_close(inputs: VerdictInputs, ladder: Sequence[LadderRow], leaning: LadderRow) -> str:
-    rivals = [
-        row.method for row in ladder if row is leaning or row.status not in ("worse", "not measured enough")
-    ]
-    margin = f"within {format_points(inputs.margin)} points of the best"
-    is_ahead = all(leaning.estimate.value > row.estimate.value for row in ladder if row is not leaning)
-    ahead = (
-        f"{leaning.method} is slightly ahead"
-        if is_ahead
-        else f"leaning to {leaning.method}, the simplest one {margin}"
-    )
-    start = f"Too close to call between {format_names(rivals)} ({ahead})."
-    if len(rivals) == 1:
-        start = f"Too close to call: {leaning.method} may or may not be {margin}."
-    if leaning.method in inputs.partly_trained:
-        return f"{start} Training it fully would decide."
-    return f"{start} {_write_rows_needed(inputs, leaning)}"
-
-
 def _write_rows_needed(inputs: VerdictInputs, row: LadderRow) -> str:
     num_answered, total = len(inputs.get_method(row.method).scores), inputs.num_test_rows or 0
     if not row.rows_to_decide:
-        return f"Even {MOST_ADVISED:,} test rows would probably not decide this."
+        return f"even {MOST_ADVISED:,} test rows would probably not settle it"
     if is_many(row.rows_to_decide, num_answered):
-        return f"Deciding would take many more than {num_answered:,} test rows."
-    needed = f"Deciding would take {format_about(row.rows_to_decide)} test rows"
+        return f"many more than {num_answered:,} test rows would settle it"
+    needed = f"{format_about(row.rows_to_decide)} test rows would settle it"
     if num_answered < row.rows_to_decide <= total:
-        return f"{needed}. The test has {total:,}, and a larger budget would use them."
-    return f"{needed}."
+        return f"{needed} (the test has {total:,}, and a larger budget would use them)"
+    return needed
 
 
 def _caveats_on_models(inputs: VerdictInputs) -> Iterator[str]:
@@ -368,11 +413,26 @@ def _caveats_on_test(inputs: VerdictInputs) -> Iterator[str]:
         )
 
 
+def _caveats_on_most_frequent(
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], decision: Decision
+) -> Iterator[str]:
+    """Yield which methods score less than the most frequent answer would."""
+    values = {row.method: (row.estimate.value, measure_most_frequent(inputs, row.rows)) for row in ladder}
+    below = [name for name, (value, most_frequent) in values.items() if value < most_frequent]
+    if below and inputs.most_frequent:
+        share = format_share(inputs.build_sample(inputs.most_frequent).value)
+        answer = quote_value(inputs.most_frequent.name)
+        yield f"The answer {answer} to every row would score {share}, more than {format_names(below)}."
+
+
+def measure_most_frequent(inputs: VerdictInputs, num_rows: int) -> float:
+    """Measure what the most frequent answer would score on the first test rows; -1 if that is not known."""
+    result = inputs.most_frequent
+    return -1.0 if result is None else inputs.build_sample(result, num_rows).value
+
+
 def _caveats_on_rows(
-    inputs: VerdictInputs,
-    ladder: Sequence[LadderRow],
-    headline: HeadlineResult | None,
-    baseline: BaselineOnEqualRows | None,
+    inputs: VerdictInputs, headline: HeadlineResult | None, baseline: BaselineOnEqualRows | None
 ) -> Iterator[str]:
     if baseline is not None and headline is not None:
         result = f"{format_share(baseline.estimate.value)} (n = {baseline.estimate.n:,})"
@@ -381,16 +441,10 @@ def _caveats_on_rows(
             f"Trained on the same {baseline.rows:,} rows, {baseline.method} reaches {result}; {headline.tuned} minus "
             f"{baseline.method} is {gap}."
         )
-    # The verdict's sentence already reports this for the tuned method of the headline.
-    reported = headline.tuned if headline and not is_nothing_right(ladder) else None
-    for row in ladder:
-        if row.method in inputs.partly_trained - {reported} and row.status != "among the best":
-            part = _write_training_part(inputs, row.method, time=True)
-            yield f"{row.method} was trained {part}, so whether it is among the best is not decided."
     for name in sorted(inputs.copying_methods):
         yield (
-            f"{name} copies example answers. Nothing checks these answers, so it is not recommended. The statuses of "
-            "the other methods also compare with it."
+            f"{name} copies example answers. Nothing checks these answers, so it is not recommended, and other methods "
+            "are not compared with it."
         )
 
 

@@ -20,6 +20,10 @@ from etude.types import CLASSICAL, Estimate, MethodPair, PricedCost
 COST_KEYS = ("prompt_tokens", "cached_tokens", "answer_tokens", "seconds")
 Status = Literal["among the best", "worse", "worse on dev", "undecided", "not measured enough"]
 TargetMark = Literal["met", "missed", "not sure"]
+Basis = Literal[
+    "among the best", "not beaten", "alone", "costs", "few rows", "nothing right", "one answer", "copies"
+]
+"""Why a method is used. With the last four, it is used but not recommended."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +187,9 @@ class VerdictInputs:
     beaten: frozenset[str] = frozenset()
     """Methods that another one clearly beat on dev, so they answered only a few test rows, under a budget. They are
     shown, but not compared on the test: dev is enough for that, and a few rows would show less."""
+    most_frequent: MethodResult | None = None
+    """What the most frequent training answer would score as the answer to every row; None if copies are not scored."""
+    error_costs: "CostResult | None" = None
     resamples: int = RESAMPLES
 
     def index(self, name: str) -> int:
@@ -241,6 +248,15 @@ class VerdictInputs:
         return frozenset(method.name for method in self.methods if unchecked and method.model == CLASSICAL)
 
     @property
+    def candidates(self) -> list[str]:
+        """Methods that may be recommended: neither stored answers nor copies."""
+        return [
+            method.name
+            for method in self.methods
+            if not method.is_stored and method.name not in self.copying_methods
+        ]
+
+    @property
     def stored_answers(self) -> list[str]:
         """Names of other models whose stored answers are on the ladder; they are never recommended."""
         return [method.name for method in self.methods if method.is_stored]
@@ -293,6 +309,23 @@ class LadderRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What to use today, why, and what is still open. Everything that names a method to use comes from here."""
+
+    method: str
+    """The method whose assistant answers in `load`, `chat` and `serve`."""
+    basis: Basis
+    open: tuple[str, ...] = ()
+    """What could change the decision, each with what would settle it."""
+
+    @property
+    def recommended(self) -> str | None:
+        """The method, unless the basis is no reason to recommend it."""
+        is_reason = self.basis in ("among the best", "not beaten", "alone", "costs")
+        return self.method if is_reason else None
+
+
+@dataclass(frozen=True, slots=True)
 class BreakEven:
     """The number of requests after which tuning has paid back its cost."""
 
@@ -325,6 +358,7 @@ class CostResult:
 
     text: str
     cheapest: str
+    """The cheapest of the methods that answered at least half as many rows as any."""
     is_sure: bool
     """Whether the intervals show that the cheapest method is cheaper than every other one."""
     methods: Mapping[str, MethodCost]
@@ -371,6 +405,14 @@ class BaselineOnEqualRows:
 
 
 @dataclass(frozen=True, slots=True)
+class MostFrequentAnswer:
+    """What the most frequent training answer would score as the answer to every test row."""
+
+    answer: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class RowsAnswered:
     """The number of test rows answered by the method that answered most, and the number of all test rows."""
 
@@ -386,9 +428,13 @@ class Verdict:
     caveats: tuple[str, ...]
     advice: tuple[Advice, ...]
     recommended: str | None
-    """The simplest method among the best; None if no method is."""
+    """The method to use today; None if there are too few rows, or if no method is worth using."""
     leaning: str
-    """`recommended`, or else the simplest method whose observed difference to the best is within the margin."""
+    """`recommended`, or else the method whose assistant answers all the same."""
+    basis: Basis
+    """Why this method."""
+    open: tuple[str, ...]
+    """What could change the decision, each with what would settle it."""
     test_rows: RowsAnswered
     headline: HeadlineResult | None
     target: TargetResult | None
@@ -410,16 +456,17 @@ class Verdict:
     evidence: Evidence | None = None
     judge: JudgeResult | None = None
     error_costs: CostResult | None = None
-    """Set with `costs:` in the task; then `recommended` and `leaning` are decided by cost."""
+    """Set with `costs:` in the task; then cost decides which method to use."""
+    most_frequent: MostFrequentAnswer | None = None
+    """None if nothing checks whether an answer is right."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Method -> why it failed. Failed methods are not on the ladder; the same command tries them again."""
 
     @property
-    def usable(self) -> str | None:
-        """`recommended`, unless it misses the target."""
+    def reaches_target(self) -> bool:
+        """Whether the recommended method is sure to reach the target."""
         row = next((row for row in self.ladder if row.method == self.recommended), None)
-        misses = row is not None and self.target is not None and self.target.mark(row.estimate) == "missed"
-        return None if misses else self.recommended
+        return row is not None and self.target is not None and self.target.mark(row.estimate) == "met"
 
     def _repr_html_(self) -> str:
         """Return the sentence and the ladder for notebooks."""

@@ -9,14 +9,15 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from etude.base.formatting import format_points, format_share
+from etude.base.formatting import format_gap, format_points, format_share
 from etude.stats.intervals import Z
-from etude.stats.paired import measure_spread, standard_error_of_difference
+from etude.stats.paired import estimate_difference, measure_spread, standard_error_of_difference
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
 # Values are compared after rounding to this many digits, so that rounding errors do not decide.
 DIGITS = 12
+MARGIN = 0.02  # the default margin of a task
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,31 +141,55 @@ def _join_pairs(
     return JointIntervals(values, differences, errors, down, critical, units)
 
 
-def choose(candidates: Sequence[tuple[str, UnitSums]]) -> Choice:
-    """The simplest candidate that is within one standard error of the best, on the same (dev) rows.
+def choose(
+    candidates: Sequence[tuple[str, UnitSums]], margin: float = MARGIN, rows: str = "on dev"
+) -> Choice:
+    """The simplest candidate that is not worse than the best by more than the margin, on the same rows.
 
-    `candidates` are ordered from the simplest to the most complex, each with its name. The standard error is that
-    of the paired difference to the best (the rule of Breiman et al. 1984, sharpened by pairing). Among
-    equal values the simpler one is the best. Raises ValueError for no candidates.
+    `candidates` are ordered from the simplest to the most complex, each with its name; `rows` says in words which rows
+    they answered. A simpler one is taken only if the paired 95% interval of its difference to the best is above minus
+    the margin, or if both are equal: with few rows, noise is no reason for the simpler one. Raises ValueError for no
+    candidates.
     """
     if not candidates:
         raise ValueError("choose needs at least one candidate")
-    near = list_near_best([sample for _, sample in candidates])
-    best, index = near[0], min(near)
-    (name, sample), (best_name, top) = candidates[index], candidates[best]
+    best = int(np.argmax(np.round([sample.value for _, sample in candidates], DIGITS)))
+    best_name, top = candidates[best]
+    gaps = [estimate_difference(sample, top) for _, sample in candidates[:best]]
+    index = next((index for index, gap in enumerate(gaps) if gap.low > -margin), best)
+    name, sample = candidates[index]
     share = format_share(sample.value)
     if index != best:
-        gap, error = map(format_points, (top.value - sample.value, standard_error_of_difference(top, sample)))
+        gap = gaps[index]
         reason = (
-            f"{name} ({share} on dev) is {gap} points below {best_name}, within one standard error ({error} points, "
-            f"n = {sample.units}), and is simpler"
+            f"{name} ({share} {rows}) is simpler than {best_name}, and not worse by more than {format_points(margin)} "
+            f"points ({format_gap(gap, signed=True)})"
         )
     elif len(candidates) == 1:
         reason = f"{name} was the only choice"
     else:
-        simpler = "no simpler candidate is within one standard error" if best else "is the simplest"
-        reason = f"{name} is best on dev ({share}, n = {sample.units}), and {simpler}"
+        simpler = "no simpler candidate is sure to be as good" if best else "is the simplest"
+        reason = f"{name} is best {rows} ({share}, n = {sample.units:,}), and {simpler}"
     return Choice(index, reason)
+
+
+def choose_unbeaten(
+    num_rows: Sequence[int], beats: npt.NDArray[np.bool_], may_be_chosen: Sequence[bool]
+) -> int | None:
+    """Choose the simplest of the methods with the most evidence that no other method has been shown to beat.
+
+    `num_rows`: the rows that each method answered, the simplest method first. `beats[a, b]`: a is shown to be better
+    than b. A method on fewer rows than half of the most is chosen only if it is shown to beat one on more rows, and no
+    unbeaten one has more rows.
+    """
+    methods = list(range(len(num_rows)))
+    while methods:
+        measured = [method for method in methods if 2 * num_rows[method] >= max(num_rows[m] for m in methods)]
+        for method in measured:
+            if may_be_chosen[method] and not beats[:, method].any():
+                return method
+        methods = [m for m in methods if m not in measured and beats[m, measured].any()]
+    return None
 
 
 def list_near_best(samples: Sequence[UnitSums]) -> list[int]:

@@ -49,13 +49,20 @@ def compare_paired(tuned: UnitSums, untuned: UnitSums) -> PairedTest:
     over units, or with swaps of predictions for macro-F1 and kappa.
     """
     if tuned.right_wrong and untuned.right_wrong:
-        a, b = tuned.sums[:, 0], untuned.sums[:, 0]
-        return PairedTest(newcombe_paired(a, b), mcnemar_exact(a, b), EXACT)
+        p = mcnemar_exact(tuned.sums[:, 0], untuned.sums[:, 0])
+        return PairedTest(estimate_difference(tuned, untuned), p, EXACT)
     if tuned.aggregate != "mean":
         p, test = compute_swap_p(tuned, untuned), "swaps"
     else:
         p, test = compute_sign_flip_p(tuned.sums[:, 0] - untuned.sums[:, 0]), "sign flips"
-    return PairedTest(bootstrap_difference(tuned, untuned), p, test)
+    return PairedTest(estimate_difference(tuned, untuned), p, test)
+
+
+def estimate_difference(a: UnitSums, b: UnitSums) -> Estimate:
+    """Value of `a` minus value of `b` on the same rows, with its 95% interval: that of `compare_paired`."""
+    if a.right_wrong and b.right_wrong:
+        return newcombe_paired(a.sums[:, 0], b.sums[:, 0])
+    return bootstrap_difference(a, b)
 
 
 def newcombe_paired(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:

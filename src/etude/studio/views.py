@@ -190,7 +190,7 @@ def _summarize_run(run: Run) -> dict[str, Any]:
     summary = {"name": run.name, "status": "", "recommended": "", "has_report": False}
     try:
         verdict, has_report = run.verdict, (run.folder / "report.html").exists()
-        recommended = (verdict.usable or "none") if verdict else ""
+        recommended = (verdict.recommended or "none") if verdict else ""
         return summary | {"status": run.status, "recommended": recommended, "has_report": has_report}
     except RunError as error:
         return summary | {"status": str(error)}
