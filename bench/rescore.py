@@ -140,14 +140,13 @@ class Run:
         """Tuned methods whose training was cut by a budget or `max_rows`."""
         num_rows = self.verdict["train_rows"]
         learned = {row["method"]: row["learned"] for row in self.verdict["ladder"]}
-        epochs = {m.name: (m.info["params"].get("reasons") or {}).get("epochs") for m in self.methods}
         return {
             m.name
             for m in self.methods
             if m.info["tuned"]
             and (
                 (learned[m.name] is not None and learned[m.name] < num_rows)
-                or epochs[m.name] == "cut to fit the budget"
+                or m.info["full_seconds"] is not None
             )
         }
 

@@ -214,3 +214,8 @@ def format_decimal(value: float) -> str:
     digits = 2 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
     text = f"{value:,.{max(0, digits)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_part(number: int, total: int) -> str:
+    """Format a number of how many: `6`, or `2 of 6`; "" for 0."""
+    return f"{number:,} of {total:,}" if 0 < number < total else f"{number:,}" if number else ""

@@ -18,7 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from etude.base.files import read_json
-from etude.base.formatting import format_command, format_interval, format_percent, format_rows, format_time
+from etude.base.formatting import (
+    format_command,
+    format_interval,
+    format_part,
+    format_percent,
+    format_rows,
+    format_time,
+)
 from etude.base.progress import listen_to_progress
 from etude.runs import Run, events, questions
 from etude.runs.recommended import describe_failed_gates
@@ -152,6 +159,7 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     sizes = {row.estimate.n for row in verdict.ladder}
     width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target) + (len(sizes) > 1))
     has_rows, has_costs = width_left >= NARROW, width_left >= WIDE
+    is_cut = any(row.num_tried < row.num_candidates for row in verdict.ladder)
     table = Table(box=None, padding=(0, 2, 0, 0))
     test = f"on test\n(n = {max(sizes):,})" if len(sizes) == 1 else "on test"
     num = ("n",) if len(sizes) > 1 else ()
@@ -160,6 +168,7 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         table.add_column(heading, justify=justify, no_wrap=True)
     for heading in (
         *(("accuracy",) if shares else ()),
+        *(("tried",) if has_rows and is_cut else ()),
         *(("learned from", "rows to decide") if has_rows else ()),
     ):
         table.add_column(heading, justify="right")
@@ -182,7 +191,8 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
             step.status,
             *([target.mark(estimate)] if target else []),
             *([format_percent(shares[step.method].value)] if shares else []),
-            *([f"{step.learned:,}" if step.learned else "", decide] if has_rows else []),
+            *([format_part(step.num_tried, step.num_candidates)] if has_rows and is_cut else []),
+            *([format_part(step.learned or 0, verdict.train_rows), decide] if has_rows else []),
             *(costs if has_costs else []),
         )
     for name in verdict.failures:

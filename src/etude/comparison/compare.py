@@ -96,7 +96,9 @@ def compare(
     methods that do not build on each other; it changes no result.
 
     When `stop` is set, no further method is fitted, and the methods answer the test for at most a minute: the run is
-    then complete, with fewer rows. Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
+    then complete, with fewer rows.
+
+    Without `on_event`, progress is printed in a terminal or a notebook, and nowhere else.
 
     Raises InputError with all errors of the task and its rows, ModelError for missing weights, RunError for an
     unusable run folder, Declined if `confirm` returns False. A KeyboardInterrupt leaves a partial report.

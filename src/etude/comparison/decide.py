@@ -333,7 +333,15 @@ def _make_row(
     # A search may have learned from more rows than the weights.
     learned = method.learned if method.weights_rows is None else method.weights_rows
     return LadderRow(
-        method.name, estimate, status, rows_to_decide, learned, len(method.scores), method.is_stored
+        method.name,
+        estimate,
+        status,
+        rows_to_decide,
+        learned,
+        len(method.scores),
+        method.is_stored,
+        method.num_tried,
+        method.num_candidates,
     )
 
 

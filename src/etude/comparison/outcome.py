@@ -23,7 +23,6 @@ from etude.comparison.scope_check import describe_limits
 from etude.comparison.stored_answers import score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
-from etude.methods.shared.training_run import CUT
 from etude.metrics import predicted_label
 from etude.runs.details import Details, compute_details
 from etude.runs.events import NoteEvent
@@ -42,7 +41,13 @@ from etude.task.contract import Contract
 from etude.types import Answer, Estimate
 
 SHIFT = 0.1  # A difference between dev and test that is reported if every method has at least this much.
-RECORD_KEYS = ("tuned", "model", "train_seconds", "learned")  # Keys of method.json that the verdict needs.
+RECORD_KEYS = (
+    "tuned",
+    "model",
+    "train_seconds",
+    "learned",
+    "num_candidates",
+)  # Keys of method.json that the verdict needs.
 
 
 def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> Json:
@@ -222,8 +227,9 @@ def _build_inputs(
             name,
             lines[name],
             rows.ids,
-            fewer_epochs=method_records[name]["params"].get("reasons", {}).get("epochs") == CUT,
+            fewer_epochs=method_records[name]["full_seconds"] is not None,
             weights_rows=method_records[name]["params"].get("trained_rows"),
+            num_tried=len(method_records[name]["candidates"]),
             **{key: method_records[name].get(key) for key in RECORD_KEYS},
         )
         for name in lines

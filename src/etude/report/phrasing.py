@@ -353,8 +353,7 @@ def format_status(method: MethodView) -> str:
 
 def format_train_rows(report: Report, rows: int | None) -> str:
     """Format how many rows a method was trained on: `1,440`, or `456 of 1,440`."""
-    total = report.split["train"]
-    return "" if rows is None else f"{rows:,} of {total:,}" if rows < total else f"{rows:,}"
+    return formatting.format_part(rows or 0, report.split["train"])
 
 
 def format_rows_to_decide(report: Report) -> str:
@@ -381,18 +380,13 @@ def list_effort_rows(report: Report) -> list[tuple[str, str, str, str]]:
     return [
         (
             method.name,
-            format_part(len(method.candidates), method.num_candidates),
+            formatting.format_part(len(method.candidates), method.num_candidates),
             format_train_rows(report, method.learned),
-            format_part(method.num_dev, report.split["dev"]),
+            formatting.format_part(method.num_dev, report.split["dev"]),
         )
         for method in report.methods
         if method.candidates
     ]
-
-
-def format_part(number: int, total: int) -> str:
-    """Format a number of how many: `6`, or `2 of 6`."""
-    return f"{number:,} of {total:,}" if number < total else f"{number:,}"
 
 
 def format_openings(report: Report) -> str:

@@ -63,10 +63,13 @@ class MethodResult:
     learned: int | None = None
     """Rows it was trained on; None if there are none."""
     fewer_epochs: bool = False
-    """Whether a budget cut its epochs."""
+    """Whether its training was ended before its last epoch."""
     weights_rows: int | None = None
     """Rows that its weights were trained on, if a budget ended training early. `learned` may be larger, because a
     search may have been trained on more rows."""
+    num_tried: int = 0
+    """Candidates that it tried on dev, of `num_candidates`."""
+    num_candidates: int = 0
     is_stored: bool = False
     """Whether these are the stored answers of another model, not answers of a method."""
 
@@ -306,6 +309,9 @@ class LadderRow:
     """Test rows that it answered."""
     is_stored: bool = False
     """Whether these are stored answers of another model."""
+    num_tried: int = 0
+    """Candidates that it tried on dev, of `num_candidates`."""
+    num_candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
