@@ -800,6 +800,8 @@ def test_verdict_json_has_these_keys(tmp_path: Path) -> None:
         "estimate",
         "status",
         "rows_to_decide",
+        "num_tried",
+        "num_candidates",
         "learned",
         "rows",
         "is_stored",

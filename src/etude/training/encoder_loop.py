@@ -144,7 +144,7 @@ class EncoderTraining:
                 draw = random.Random(f"{config.seed}/{epoch}")
                 batches, loss = self._draw_batches(draw), self.begin_epoch()
                 for step, rows in enumerate(batches, (epoch - 1) * len(batches)):
-                    step_started = time.perf_counter()
+                    step_started, used_before = time.perf_counter(), timer.used
                     # In a box, the position is the used share of it if that is further.
                     position = max(step, timer.used_share * total)
                     for group in optimizer.param_groups:
@@ -157,8 +157,8 @@ class EncoderTraining:
                     optimizer.step()
                     entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
                     log({**entry, "seconds": time.perf_counter() - step_started})
-                    state.steps = step + 1
-                    if timer.is_over_after(time.perf_counter() - step_started):
+                    timer.add_step(used_before)
+                    if timer.is_over:
                         break
                 timer.add_score(score)
         self.module.load_state_dict(state.best_weights)
@@ -188,7 +188,7 @@ class _EncoderState:
     ) -> None:
         self.module, self.optimizer, self.file, self.first = module, optimizer, file, first
         self.scores: list[float] = []
-        self.steps, self.used_seconds = 0, 0.0
+        self.steps, self.used_seconds, self.step_seconds, self.score_seconds = 0, 0.0, 0.0, 0.0
         self.best_weights: dict[str, torch.Tensor] = {}
 
     @property
@@ -214,7 +214,8 @@ class _EncoderState:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.file) as file:
             tensors = {**now, **best, **moments, "scores": torch.tensor(self.scores, dtype=torch.float64)}
-            tensors["used"] = torch.tensor([self.steps, self.used_seconds], dtype=torch.float64)
+            used = [self.steps, self.used_seconds, self.step_seconds, self.score_seconds]
+            tensors["used"] = torch.tensor(used, dtype=torch.float64)
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file)
 
     def load(self) -> None:
@@ -231,8 +232,8 @@ class _EncoderState:
             number, _, moment = name.partition(".")
             moments[int(number)][moment] = tensor
         self.scores, self.best_weights = groups["scores"][""].tolist(), groups["best"]
-        num_steps, self.used_seconds = groups["used"][""].tolist()
-        self.steps = int(num_steps)
+        steps, self.used_seconds, self.step_seconds, self.score_seconds = groups["used"][""].tolist()
+        self.steps = int(steps)
         self.module.load_state_dict(groups["now"])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(moments)})
 
@@ -241,7 +242,7 @@ class _BoxTimer:
     """The used seconds of a time box, over all attempts; scores count, too."""
 
     def __init__(self, box: TimeBox, state: _EncoderState) -> None:
-        self.box, self.state, self.score_seconds = box, state, 0.0
+        self.box, self.state = box, state
         self.started = box.clock() - state.used_seconds
 
     @property
@@ -251,21 +252,23 @@ class _BoxTimer:
     @property
     def used_share(self) -> float:
         # The learning rate of a step is always above 0.
-        return min(0.99, self.used / max(self.box.seconds - self.score_seconds, 1e-9))
+        return min(0.99, self.used / max(self.box.seconds - self.state.score_seconds, 1e-9))
 
     @property
     def is_over(self) -> bool:
-        """Whether the box has ended; never before the first step."""
-        return self.state.steps > 0 and self.is_over_after(0.0)
+        """Whether there is no time for one more step and a score; one step is always made."""
+        needed = self.state.step_seconds + self.state.score_seconds
+        is_late = self.box.is_stopped() or self.used + needed > self.box.seconds
+        return is_late and self.state.steps > 0
 
-    def is_over_after(self, seconds: float) -> bool:
-        """Whether a step of these seconds and the last score exceed the box."""
-        return self.box.is_stopped() or self.used + seconds + self.score_seconds > self.box.seconds
+    def add_step(self, started: float) -> None:
+        """Count a step that began when `started` seconds were used."""
+        self.state.steps += 1
+        self.state.step_seconds = self.used - started
 
     def add_score(self, score: Callable[[], float]) -> None:
         """Score the current weights, and save the state with the seconds used so far."""
-        started = self.box.clock()
+        started = self.used
         value = score()
-        self.score_seconds = self.box.clock() - started
-        self.state.used_seconds = self.used
+        self.state.score_seconds, self.state.used_seconds = self.used - started, self.used
         self.state.add_score(value)
