@@ -41,10 +41,10 @@ from etude.methods import (
 )
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import choose_metric
-from etude.models.registry import Models
+from etude.models.registry import Models, get_title
 from etude.report import report_while_running, write_report
 from etude.runs import Run
-from etude.runs.events import OnEvent
+from etude.runs.events import NoteEvent, OnEvent
 from etude.runs.fingerprints import compute_fingerprints
 from etude.runs.folder import REQUESTS
 from etude.runs.lifecycle import TaskRun, load_task_rows, run_to_end
@@ -186,6 +186,8 @@ def run_comparison(
     ladder_run = LadderRun(task, split, run, models, metric, on_event, ladder, clock)
     ladder_run.on_result = report_while_running(run)
     ladder_run.fit_quick(initial_assistant(task, split.train, None))
+    if needs_model(ladder):
+        on_event(NoteEvent(f"Loading {get_title(task.prompt_model or task.model)} ..."))
     start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
     if "asked" not in run.info:
         check_and_ask(task, ladder, split, start, models, on_event, confirm)
