@@ -21,3 +21,9 @@ def real_run(kind: str = "answer", num: int = 150, budget: float | None = None, 
     folder = Path(tempfile.mkdtemp(prefix="etude-run-"))
     atexit.register(shutil.rmtree, folder)
     return compare(write_task(folder, kind, num=num, more=more), budget=budget).run.folder
+
+
+def copy_task(folder: Path, kind: str = "answer", more: str = "") -> Path:
+    """The task file of a complete run, copied with the run, which may be changed."""
+    shutil.copytree(real_run(kind, more=more).parent.parent, folder, dirs_exist_ok=True)
+    return folder / "task.yaml"
