@@ -44,3 +44,9 @@ def real_run(kind: str = "answer", num: int = 150, budget: float | None = None, 
     with simulate_time():
         task = write_task(folder, kind, "fake:delay=1", num, more)
         return compare(task, budget=budget).run.folder
+
+
+def copy_task(folder: Path, kind: str = "answer", more: str = "") -> Path:
+    """The task file of a complete run, copied with the run, which may be changed."""
+    shutil.copytree(real_run(kind, more=more).parent.parent, folder, dirs_exist_ok=True)
+    return folder / "task.yaml"

@@ -79,15 +79,6 @@ def test_a_complete_log_needs_no_weights(tmp_path: Path) -> None:
     assert models.asked == asked
 
 
-def test_lines_of_an_earlier_version_are_answered_again(tmp_path: Path) -> None:
-    file = tmp_path / "answers.jsonl"
-    first = texts(OneFake(), AnswerLog(file))
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    del lines[0]["facts"]
-    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert texts(OneFake(), AnswerLog(file)) == first
-
-
 def test_a_log_broken_in_the_middle_names_the_line(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     texts(OneFake(), AnswerLog(file))

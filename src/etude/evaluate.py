@@ -90,9 +90,8 @@ class AnswerLog:
         if self.file is None or not self.file.exists():
             return
         for line in read_lines(self.file):
-            if "facts" in line:  # an earlier version wrote lines without them; these rows are answered again
-                batch = _parse_batch(line)
-                self._batches[batch.number] = batch
+            batch = _parse_batch(line)
+            self._batches[batch.number] = batch
 
     @property
     def batches(self) -> Sequence[Batch]:

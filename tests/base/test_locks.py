@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,22 +9,6 @@ import pytest
 
 from etude.base import locks
 from etude.base.locks import lock_file
-
-# What Windows lacks of the modules that Étude uses, and a lock of one byte as msvcrt has it.
-AS_ON_WINDOWS = """
-import fcntl, os, signal, subprocess, sys, types
-
-def locking(descriptor, mode, num_bytes):
-    fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if mode else fcntl.LOCK_NB), num_bytes)
-
-sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=0, LK_LOCK=1, locking=locking)
-sys.modules["fcntl"] = sys.modules["resource"] = sys.modules["pwd"] = sys.modules["termios"] = None
-for name in ("nice", "tcgetpgrp", "getpgrp", "sched_getaffinity", "fork", "getloadavg"):
-    delattr(os, name)
-del signal.SIGKILL, signal.SIGHUP
-from etude.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def test_a_lock_keeps_others_out_until_it_is_closed(tmp_path: Path) -> None:
@@ -63,21 +45,3 @@ def test_without_fcntl_a_byte_behind_the_content_is_locked(
         assert file.tell() == 4
     assert calls == [(0, 1), (1, 1)]
     assert (tmp_path / "lock").stat().st_size == 4
-
-
-@pytest.mark.real
-def test_init_check_and_compare_run_without_what_windows_lacks(tmp_path: Path) -> None:
-    from small_task import write_task
-
-    task = write_task(tmp_path, "classify")
-    for command in ("check", "compare"):
-        words = [
-            sys.executable,
-            "-c",
-            AS_ON_WINDOWS,
-            command,
-            str(task),
-            *(["--yes"] if command == "compare" else []),
-        ]
-        result = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr

@@ -947,20 +947,6 @@ def test_texts_without_a_word_break_no_statistics(tmp_path: Path, kind: str) -> 
     check_pairs(tmp_path, list(zip(questions, records if kind == "extract" else answer, strict=True)), kind)
 
 
-def test_flipped_labels_are_found_and_counted(tmp_path: Path) -> None:
-    pairs = [
-        (f"{question} Item {n}.", question.split()[6]) for n in range(5) for question, _ in create_pairs()
-    ]
-    assert not check_pairs(tmp_path, pairs, "classify").select_kinds("wrong_label")
-    draw = random.Random(1)
-    flipped = draw.sample(range(len(pairs)), 20)
-    for row in flipped:
-        pairs[row] = (pairs[row][0], TOPICS[(TOPICS.index(pairs[row][1]) + draw.randint(1, 9)) % len(TOPICS)])
-    (finding,) = check_pairs(tmp_path, pairs, "classify").select_kinds("wrong_label")
-    assert len(flipped) / 2 <= len(finding.locations) <= len(flipped)
-    assert {f"rows.jsonl:{row + 1}" for row in flipped}.issuperset(finding.locations)
-
-
 def test_other_programs_read_every_finding_with_its_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,6 @@ import math
 import re
 import runpy
 import shlex
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -41,9 +40,8 @@ from etude.runs.recommended import choose_method
 from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef
-from real_runs import real_run
+from real_runs import copy_task, real_run
 from small_task import rows, write_task
-from tiny import save_tiny_model
 
 
 def test_notes_on_the_test_file_are_reported_and_saved(tmp_path: Path) -> None:
@@ -175,7 +173,7 @@ def compared_on(terminal: bool, task: Path, monkeypatch: pytest.MonkeyPatch, *fl
 def test_a_comparison_is_shown_on_every_kind_of_screen(
     verbose: bool, terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_task(tmp_path, more="methods: [baseline, prompt, few_shot]\n")
+    write_task(tmp_path, more="methods: [baseline, prompt]\n")
     monkeypatch.chdir(tmp_path)
     output = compared_on(terminal, Path("task.yaml"), monkeypatch, *(["-v"] if verbose else []))
     (run,) = find_runs(tmp_path / "runs")
@@ -203,33 +201,16 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     assert "Talk to it: etude chat task.yaml" in end
 
 
-@pytest.mark.real
-def test_a_whole_comparison_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("a socket was opened")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
-    model = save_tiny_model(tmp_path / "model", max_position_embeddings=1024)
-    extra = "max_tokens: 2\ntrain: {max_rows: 12, epochs: 1}\nmethods: [baseline, prompt, fine_tune]\n"
-    task = write_task(tmp_path / "task", model=str(model), num=105, more=extra)
-    assert main(["compare", str(task), "--yes"]) == 0
-    assert list(tmp_path.glob("task/runs/*/report.html"))
-
-
-@pytest.mark.parametrize(
-    ("target", "gate", "code"),
-    [("0.01", True, 0), ("1.0", True, 1), ("1.0", False, 0), (None, True, 2), (None, False, 0)],
-)
+@pytest.mark.parametrize(("target", "code"), [("0.01", 0), ("1.0", 1), (None, 2)])
 def test_the_gate_and_nothing_else_turns_a_missed_target_into_exit_code_1(
-    target: str | None, gate: bool, code: int, tmp_path: Path
+    target: str | None, code: int, tmp_path: Path
 ) -> None:
     # No method is surely all right on 50 rows, and one of them gets more than 1 in 100 right.
     extra = f"target: {target}\n" if target else ""
     task = write_task(tmp_path, more=f"methods: [baseline, prompt]\n{extra}")
-    flags = ["--gate"] if gate else []
-    assert main(["compare", str(task), *flags]) == code
-    assert main(["compare", str(task), *flags]) == code, "a finished run answers alike"
+    assert main(["compare", str(task), "--gate"]) == code
+    assert main(["compare", str(task)]) == 0
+    assert main(["compare", str(task), "--gate"]) == code, "a finished run answers alike"
 
 
 def test_two_runs_are_compared_by_their_shared_test_rows(
@@ -490,29 +471,6 @@ def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
     assert words.format(run.name, run.name) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (
-            "examples: exmples.jsonl",
-            "task.yaml:1: examples: this path does not exist (got 'exmples.jsonl'). Did",
-        ),
-        ("check: chek.py:fits", "Did you mean 'check.py'?"),
-        ("check: check.py:fit", "Write 'fits'"),
-    ],
-)
-def test_a_file_or_function_that_is_not_there_is_answered_with_the_nearest_name(
-    wrong: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = write_task(tmp_path)
-    (tmp_path / "check.py").write_text("def fits(example, answer):\n    return True\n")
-    key = wrong.partition(":")[0]
-    rest = [line for line in task.read_text().splitlines() if not line.startswith(f"{key}:")]
-    task.write_text("\n".join([wrong, *rest]))
-    assert main(["compare", str(task)]) == 2
-    assert words in capsys.readouterr().err
-
-
 def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
     write_task(tmp_path)
     (tmp_path / "new").mkdir()
@@ -562,10 +520,10 @@ def test_chat_uses_the_recommended_method_then_the_leaning(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task = write_task(tmp_path, more="methods: [baseline, prompt]\n")
-    result = compare(task)
-    run = result.run
-    write_verdict(run.folder / "verdict.json", replace(result.verdict, **changes))
+    task = copy_task(tmp_path, more="methods: [baseline, prompt]\n")
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.verdict is not None
+    write_verdict(run.folder / "verdict.json", replace(run.verdict, **changes))
     assert choose_method(run)[0] == expected
     if expected in run.fitted_methods:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Have you a book about trains?\n"))
@@ -581,8 +539,8 @@ def test_chat_uses_the_recommended_method_then_the_leaning(
 def test_without_a_verdict_the_best_on_dev_answers(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, kind, more="methods: [baseline, prompt]\n")
-    run = compare(task).run
+    task = copy_task(tmp_path, kind, "methods: [baseline, prompt]\n")
+    (run,) = find_runs(tmp_path / "runs")
     (run.folder / "verdict.json").unlink()
     dev = {
         name: [line["score"] for line in run.read_predictions(name) if line["side"] == "dev"]
@@ -630,8 +588,7 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
 def test_chat_offers_the_functions_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task, file = write_task(tmp_path, more="methods: [prompt]\n"), tmp_path / "tools.json"
-    compare(task)
+    task, file = copy_task(tmp_path, more="methods: [prompt]\n"), tmp_path / "tools.json"
     functions = [{"type": "function", "function": {"name": "find_book", "parameters": {"type": "object"}}}]
     file.write_text(json.dumps(functions), encoding="utf-8")
     prompts: list[str] = []
@@ -650,8 +607,7 @@ def test_chat_offers_the_functions_of_a_file(
 
 
 def test_chat_without_any_input_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = write_task(tmp_path, more="methods: [baseline]\n")
-    compare(task)
+    task = copy_task(tmp_path, more="methods: [baseline]\n")
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["chat", str(task)]) == 0
 

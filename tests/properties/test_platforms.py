@@ -61,10 +61,10 @@ def run_without(code: str, task: Path, first: str = "") -> str:
 
 
 @pytest.mark.real
-def test_a_comparison_and_a_lock_need_nothing_of_one_system(tmp_path: Path) -> None:
+def test_a_check_a_comparison_and_a_lock_need_nothing_of_one_system(tmp_path: Path) -> None:
     code = (
-        "import json\nfrom etude.comparison import compare\n"
-        "run = compare(sys.argv[1]).run\n"
+        "from etude.checks import check\nfrom etude.comparison import compare\n"
+        "check(sys.argv[1])\nrun = compare(sys.argv[1]).run\n"
         "import etude.jobs.worker, etude.web.connections, etude.cli.printing\n"
         "print(run.is_complete, run.info['machine']['memory_gb'], etude.cli.printing._is_in_foreground())\n"
     )

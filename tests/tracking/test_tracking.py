@@ -248,11 +248,6 @@ def run_audited(task: Path, tracker: str, **variables: str) -> list[list[str]]:
 
 
 @pytest.mark.real
-def test_no_socket_opens_without_a_tracker(tmp_path: Path) -> None:
-    assert run_audited(write_task(tmp_path, more=METHODS), "") == []
-
-
-@pytest.mark.real
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_local_tracker_asks_no_other_machine(tool: str, tmp_path: Path) -> None:
     skip_without(tool)

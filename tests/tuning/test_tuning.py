@@ -6,10 +6,8 @@ import hashlib
 import io
 import json
 import os
-import random
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -395,29 +393,6 @@ def killed(task: Path, steps: Sequence[int]) -> int:
     return struck
 
 
-FORKS = """
-import os, signal, sys, time
-from pathlib import Path
-import torch, transformers
-from etude.tuning import train
-task, struck = Path(sys.argv[1]), 0
-for step in map(int, sys.argv[2:]):
-    child = os.fork()
-    if not child:
-        train(task)
-        os._exit(0)
-    while not os.waitpid(child, os.WNOHANG)[0]:
-        time.sleep(0.05)
-        logs = list(task.parent.glob("runs/*/methods/fine_tune/train.jsonl"))
-        if logs and logs[0].read_bytes().count(b'"step"') >= step:
-            os.kill(child, signal.SIGKILL)
-            struck += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-            break
-print(struck)
-"""
-"""Kills a training as it reaches each of the steps given, all from one process that has loaded torch."""
-
-
 @pytest.mark.real
 def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]], tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
@@ -433,17 +408,6 @@ def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]]
         assert run.info["status"] == "interrupted"
         assert "is not finished" in (run.folder / "report.html").read_text(encoding="utf-8")
     assert weights(train(task).run) == weights(trained[1])
-
-
-@pytest.mark.real
-def test_five_kills_of_a_training_change_nothing(tmp_path: Path) -> None:
-    one, two = (tiny_task(tmp_path / name, train="max_rows: 60, epochs: 3") for name in ("one", "two"))
-    steps = map(str, sorted(random.Random(0).sample(range(1, 40), 5)))
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS, two, *steps], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) >= 3
-    assert weights(train(two).run) == weights(train(one).run)
 
 
 @pytest.mark.real

@@ -43,26 +43,8 @@ LOCATION_FIELDS = (
 """Fields of a Task that are paths or names; the content there counts instead."""
 EXCLUDED_FIELDS = (
     *LOCATION_FIELDS,
-    "notes",
-    "remote",
-    "endpoints",
-    "budget_seconds",
-    "own_system",
-    "row_systems",
-    "suite",
-    "gates",
-    "handover",
-    "limits",
-    "engine",
-    "where",
-    "track",
-    "evidence",
-    "costs",
-    "decision_model",
-    "several",
-    "scale",
-    "questions",
-    "judge",
+    *("notes", "endpoints", "budget_seconds", "own_system", "row_systems"),
+    *("suite", "gates", "where", "track", "judge"),
 )
 """Fields of a Task whose own value does not count."""
 
@@ -94,19 +76,8 @@ def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> 
         and _hash_files(documents if documents.is_dir() else documents.parent, list_files(documents)),
         "preferences": task.preferences and _hash_file(task.preferences),
         "version of Étude": __version__,
-        # Only if set: earlier runs have no such keys.
-        **({"handover": task.handover} if task.handover else {}),
-        **({"decision_model": task.decision_model} if task.decision_model else {}),
-        **({"costs": task.costs} if task.costs else {}),
-        **({"limits": [asdict(limit) for limit in task.limits]} if task.limits else {}),
-        **({"engine": task.engine} if task.engine != "local" else {}),
-        **({"several": True} if task.several else {}),
-        **({"scale": task.scale} if task.scale else {}),
-        **({"questions": list(map(asdict, task.questions))} if task.questions else {}),
-        **({"evidence": task.evidence} if task.evidence == "full" else {}),
+        "judge": judge and [judge.endpoint.name, judge.rubric, judge.labels and _hash_file(judge.labels)],
     }
-    if judge:
-        inputs["judge"] = [judge.endpoint.name, judge.rubric, judge.labels and _hash_file(judge.labels)]
     return {key: _hash_bytes(json.dumps(value, default=_to_json).encode()) for key, value in inputs.items()}
 
 
