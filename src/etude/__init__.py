@@ -6,7 +6,24 @@
     print(result.verdict.sentence)
     print(etude.load(result.run.folder).answer("Something about dragons, age 7").text)
 
-These are the public names. Each is imported when it is first used, so `import etude` loads neither torch nor numpy.
+The public names, each with its own help, such as help(etude.compare):
+
+    load_task    read a task file
+    check        check the examples
+    fix          repair rows where no judgement is needed
+    compare      compare methods on one sealed test
+    train        fine-tune on the training rows
+    train_each   fine-tune for each value of a column
+    load         load the recommended assistant of a run
+    predict      answer a file of inputs
+    Assistant    what `load` returns; it answers questions
+    RowAnswerer  answers rows in the workers of a data framework
+    Verdict      which method to use, with the numbers
+    Finding      one result of a check
+    Method       the base class of a method of your own
+    errors       all exceptions
+
+Each is imported when it is first used, so `import etude` loads neither torch nor numpy.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from rich.text import Text
 from scipy.stats import binomtest
 
 from etude.assistant import Assistant, PromptLimit
+from etude.base.formatting import format_percent
 from etude.cli import COMMANDS, _format_error, main
 from etude.cli.chatting import Conversation, chat
 from etude.cli.compare_board import CompareBoard, format_answering, format_method_result
@@ -266,7 +267,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
 def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
+    task = write_task(tmp_path, "classify", more="methods: [baseline]\nmetric: macro_f1\n")
     first = compare(task).run
     assert main(["runs", "compare", str(task), first.name, first.name]) == 2
     assert f"{first.name} is given twice" in capsys.readouterr().err
@@ -276,7 +277,11 @@ def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     assert main(["runs", "compare", str(task), first.name, second.name]) == 0
     output = capsys.readouterr().out
     tested = [line for line in first.read_predictions("baseline") if line["side"] == "test"]
-    assert re.search(rf" 0\.0 +identical on all {len(tested)} rows *$", output, re.MULTILINE), output
+    assert first.verdict
+    value = re.escape(format_percent(first.verdict.ladder[0].estimate.value))
+    same = rf"{value} +{value} +0\.0 +identical on all {len(tested)} rows *$"
+    assert re.search(same, output, re.MULTILINE), output
+    assert "Metric: macro-F1 over the labels" in output
     assert "Skipped" not in output
 
     wrong = tested[3]
@@ -405,6 +410,7 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
         (("compare", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
         (("chat", "tsk.yaml"), "Did you mean {}/task.yaml? Otherwise give a task file"),
         (("compare", "old"), "Did you mean {}/older? Otherwise give a task file"),
+        (("compare", "settings/zz.yaml"), "Give a task file, or create one with etude init FILE"),
     ],
 )
 def test_a_wrong_path_is_answered_with_the_next_command(
@@ -414,6 +420,8 @@ def test_a_wrong_path_is_answered_with_the_next_command(
     write_task(tmp_path / "older")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "rows.csv").write_text("input,output\na,b\n")
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "package.json").write_text('{"name": "no rows"}')
     assert main([arguments[0], str(tmp_path / arguments[1])]) == 2
     assert remedy.format(tmp_path) in capsys.readouterr().err
 

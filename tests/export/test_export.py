@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from etude.assistant import Assistant
+from etude.base.files import read_json
 from etude.errors import ModelError
 from etude.export import describe_losses, export_weights
 from etude.export.targets import build_modelfile
@@ -239,12 +240,22 @@ def test_a_modelfile_has_the_prompt_word_for_word(tuned: Assistant, models: Mode
 
 
 @pytest.mark.parametrize("target", ["adapter", "vllm"])
-def test_the_base_is_named_as_other_programs_find_it(target: str, tuned: Assistant, tmp_path: Path) -> None:
-    packaged = replace(tuned, model=replace(tuned.model, name="smollm2-135m-instruct"))
-    written = export_weights(packaged, target, tmp_path / target)
-    config = json.loads((written.path / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert config["base_model_name_or_path"] in written.instructions
+def test_the_base_that_is_named_is_the_one_that_was_trained_on(
+    target: str, tuned: Assistant, tmp_path: Path
+) -> None:
+    """The weights in the folder that is named are those of the GGUF file. A hub id is named as it is."""
+    written = export_weights(tuned, target, tmp_path / target)
+    base = read_json(written.path / "adapter_config.json")["base_model_name_or_path"]
+    assert base in written.instructions
+    named, trained = (Models().get_trainable(ModelRef(name)) for name in (base, tuned.model.name))
+    expected = trained.module.state_dict()
+    for key, tensor in named.module.state_dict().items():
+        assert torch.equal(tensor, expected[key]), key
+    weights = written.path / "adapter_model.safetensors"
+    assert weights.stat().st_mode == (written.path / "prompt.json").stat().st_mode
+    hub = export_weights(replace(tuned, model=replace(tuned.model, name="a/b")), target, tmp_path / "hub")
+    assert read_json(hub.path / "adapter_config.json")["base_model_name_or_path"] == "a/b"
+    assert "a/b" in hub.instructions
 
 
 def test_an_export_says_what_the_weights_lack_and_how_the_prompt_is_made(

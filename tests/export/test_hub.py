@@ -20,6 +20,7 @@ pytest.importorskip("gguf")
 
 import torch
 from safetensors.torch import save_file
+from test_export import adapter, tiny_gguf
 
 from etude.assistant import Assistant, load
 from etude.base.files import read_json, write_json
@@ -132,6 +133,27 @@ def test_the_card_is_one_that_the_hub_reads(tuned_run: Run, tmp_path: Path) -> N
     assert str(tmp_path) not in (tmp_path / "hub" / "adapter_config.json").read_text(encoding="utf-8")
     assert "base_model" not in card.data.to_dict()
     assert "publish it too" in result.instructions
+
+
+def test_an_adapter_over_a_gguf_file_is_published_merged_and_names_no_other_base(
+    tuned_run: Run, tmp_path: Path
+) -> None:
+    folder = tuned_run.assistant_folder(METHOD)
+    gguf = tiny_gguf(tmp_path / "base.gguf")
+    replace(load(folder), model=ModelRef(str(gguf), adapter(tmp_path / "own"))).save(folder)
+    record = tuned_run.method_folder(METHOD) / "method.json"
+    write_json(record, read_json(record) | {"model": str(gguf)})
+    tuned = load(folder)
+    result = export_for_hub(tuned_run, tuned, tmp_path / "hub", "me/luma")
+    assert result.model == ModelRef(str(tmp_path / "hub")), "what is measured is what the card loads"
+    head = read_head(tmp_path / "hub" / "README.md")
+    assert (head["library_name"], "base_model" in head) == ("transformers", False)
+    card = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    assert "AutoModelForCausalLM.from_pretrained('me/luma')" in card
+    assert "PeftModel" not in card
+    assert "on base.gguf, for a task" in card
+    assert not (tmp_path / "hub" / "adapter_config.json").exists()
+    assert "publish it too" not in result.instructions
 
 
 def test_licences_are_read_where_they_are_known(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import yaml
 
 from etude.cli import main
 from etude.errors import InputError
-from etude.launch import LAUNCHERS, JobSettings, write_job_file
+from etude.launch import LAUNCHERS, JobSettings, count_gpus, describe_copy, write_job_file
+from etude.launch.bucket import list_snapshots, run_in_copy
 from etude.launch.job_files import render_job_file
 from etude.task import Task, load_task
 from small_task import write_task
@@ -52,7 +56,11 @@ def test_skypilot_gets_a_task_whose_folder_outlives_the_machine(task: Task) -> N
     job = yaml.safe_load(render_job_file(task, "skypilot", LARGE))
     assert set(job) == {"name", "num_nodes", "resources", "file_mounts", "setup", "run"}
     assert (job["num_nodes"], job["resources"]) == (2, {"accelerators": "L4:4"})
-    assert job["file_mounts"]["/task"] == {"name": "me/a-bucket", "source": str(task.folder), "mode": "MOUNT"}
+    assert job["file_mounts"]["/bucket"] == {
+        "name": "me/a-bucket",
+        "source": str(task.folder),
+        "mode": "MOUNT",
+    }
     assert job["file_mounts"][f"/tmp/{Path(__file__).name}"] == str(Path(__file__).resolve())
     check_torchrun(find_torchrun(job["run"]), "2", "2")
     for launcher in ("skypilot", "slurm"):
@@ -62,7 +70,53 @@ def test_skypilot_gets_a_task_whose_folder_outlives_the_machine(task: Task) -> N
         )
     single = yaml.safe_load(render_job_file(task, "skypilot", replace(WHOLE, gpus=0, command="compare")))
     assert single["resources"] == {"instance_type": "L4"}
-    assert single["run"] == "cd /task\ntimeout 4h etude compare task.yaml\n"
+    words = shlex.split(single["run"])
+    assert words[:3] == ["python", "-m", "etude.launch.bucket"]
+    assert words[3:] == ["/bucket", "$HOME/etude-task", "timeout", "4h", "etude", "compare", "task.yaml"]
+
+
+def test_a_run_in_a_bucket_is_only_ever_written_whole_and_continues_after_a_kill(tmp_path: Path) -> None:
+    """The bucket is watched by Python's audit hook, because no test can mount one: no file in it is appended to,
+    changed in place or renamed. Each attempt appends a line and waits for a snapshot; the second is killed."""
+    bucket, folder = tmp_path / "bucket", tmp_path / "disk"
+    (bucket / "data").mkdir(parents=True)
+    (bucket / "data" / "rows.csv").write_text("a,b\n", encoding="utf-8")
+    folder.mkdir()
+    script = (
+        "import pathlib, sys, time\n"
+        "log = pathlib.Path('runs/a/log.jsonl'); log.parent.mkdir(parents=True, exist_ok=True)\n"
+        "assert pathlib.Path('data/rows.csv').exists()\n"
+        "with log.open('a') as stream: stream.write('line\\n')\n"
+        f"saved = pathlib.Path({str(bucket)!r})\n"
+        "while not [*saved.glob('runs-*.size')]: time.sleep(0.01)\n"
+        "time.sleep(float(sys.argv[1]))\n"
+    )
+    changes: list[object] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        is_ours = any(str(argument).startswith(str(bucket)) for argument in arguments)
+        if is_ours and event == "open" and isinstance(arguments[1], str) and {*arguments[1]} & {*"a+"}:
+            changes.append(arguments)
+        elif is_ours and event in ("os.rename", "os.truncate", "os.chmod", "os.utime"):
+            changes.append((event, *arguments))
+
+    sys.addaudithook(watch)
+    command = [sys.executable, "-c", script]
+    assert run_in_copy(bucket, folder, [*command, "0"], save_seconds=0.05) == 0
+    log = bucket / "runs" / "a" / "log.jsonl"
+    assert (log.read_text(), [*bucket.glob("runs-*")]) == ("line\n", [])
+    killed = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from pathlib import Path; from etude.launch.bucket import *\n"
+         "run_in_copy(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:], 0.05)", bucket, tmp_path / "second",
+         *command, "60"], start_new_session=True,
+    )  # fmt: skip
+    while not any(b"line\nline\n" in snapshot.read_bytes() for snapshot in list_snapshots(bucket)):
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert run_in_copy(bucket, tmp_path / "third", [*command, "0"], save_seconds=0.05) == 0
+    assert log.read_text() == 3 * "line\n"
+    assert not changes
 
 
 def test_skypilots_own_parser_reads_the_file(task: Task, tmp_path: Path) -> None:
@@ -89,6 +143,7 @@ def test_kubeflow_gets_a_train_job_with_the_claim_mounted(task: Task) -> None:
         "replicatedJobs"
     ]
     pod = replicated["template"]["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {"fsGroup": 10001}
     assert pod["volumes"][0]["name"] == pod["containers"][0]["volumeMounts"][0]["name"]
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "me/a-bucket"}
     assert "resourcesPerNode" not in yaml.safe_load(render_job_file(task, "kubeflow", replace(WHOLE, gpus=0)))
@@ -152,8 +207,9 @@ def test_the_hubs_own_client_reads_the_job(settings: JobSettings, task: Task) ->
     printed = re.sub(r"\s+", " ", result.stdout)
     assert f"image {settings.image} " in printed
     assert f"flavor {settings.gpu} " in printed
-    assert "etude.cli train /task/task.yaml" in printed
-    assert "hf://buckets/me/a-bucket:/task" in printed
+    assert "etude.launch.bucket /bucket /tmp/etude-task" in printed
+    assert "etude.cli train task.yaml" in printed
+    assert "hf://buckets/me/a-bucket:/bucket" in printed
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -184,6 +240,28 @@ def test_a_file_answers_no_question_with_yes_and_keeps_no_text_out_of_quotes(
         subprocess.run([bash, "-n"], input=text, text=True, check=True)
     else:
         yaml.safe_load(text)
+
+
+def test_a_number_in_the_kind_of_gpu_is_the_number_of_gpus() -> None:
+    assert count_gpus("skypilot", "L4:8", None) == count_gpus("slurm", "L4:8", 8) == ("L4", 8)
+    assert count_gpus("slurm", "", None) == ("", 1)
+    assert count_gpus("skypilot", "m5.large", 0) == ("m5.large", 0)
+    assert count_gpus("hf-jobs", "l4x4", None) == ("l4x4", 4)
+    assert count_gpus("hf-jobs", "cpu-basic", None) == ("cpu-basic", 1)
+    with pytest.raises(InputError, match="another number"):
+        count_gpus("skypilot", "L4:8", 4)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_rows_outside_the_folder_are_refused_if_only_the_folder_is_copied(launcher: str, task: Task) -> None:
+    outside = replace(task, examples=replace(task.examples, file=task.folder.parent / "rows.jsonl"))
+    if not LAUNCHERS[launcher].uploads:
+        write_job_file(outside, launcher, WHOLE)
+        assert describe_copy(task, launcher) == ""
+        return
+    assert str(task.folder) in describe_copy(task, launcher)
+    with pytest.raises(InputError, match="outside the task's folder"):
+        write_job_file(outside, launcher, WHOLE)
 
 
 def test_the_command_writes_the_file_once_and_starts_nothing(

@@ -35,7 +35,12 @@ from real_runs import real_run
 from small_task import rows, write_task
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "AGENTS.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 PAGES += sorted((ROOT / "examples").glob("*/README.md"))
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 TASK_PAGE = ROOT / "docs" / "task-file.md"

@@ -26,6 +26,8 @@ NAMES = {
 def test_the_public_names_are_these_and_each_is_there() -> None:
     assert set(etude.__all__) == NAMES
     assert set(dir(etude)) >= NAMES
+    assert etude.__doc__
+    assert {*etude.__doc__.split()} >= NAMES, "help(etude) lists them"
     for name in NAMES:
         assert getattr(etude, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'tune'"):
@@ -57,6 +59,9 @@ def test_the_whole_path_from_rows_to_answers(tmp_path: Path) -> None:
     assert etude.load_task(task).kind == "classify"
     assert all(isinstance(finding, etude.Finding) for finding in etude.check(task))
     result = etude.compare(task)
+    shown = repr(result)
+    assert all(f"{row.method} " in shown for row in result.verdict.ladder)
+    assert result.verdict.sentence in shown
     assistant = etude.load(result.run.folder)
     inputs = [str(row["input"]) for row in rows("classify", 3)]
     answers = assistant.answer(inputs)

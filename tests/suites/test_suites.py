@@ -250,9 +250,12 @@ def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     output = capsys.readouterr().out
     assert "passed: normal >= 1%" in output
     assert "failed: sensitive >= 99%" in output
-    assert (
-        main(["test", str(task), "--quick", "--suite", "unusual"]) == 1
-    )  # what was not asked has not passed
+    # what was not asked has not passed
+    assert main(["test", str(task), "--quick", "--suite", "unusual"]) == 1
+    capsys.readouterr()
+    task = copy_task("answer", tmp_path / "d", "gates: [normal >= 75%]\n")
+    assert main(["test", str(task), "--quick"]) == 1
+    assert "is undecided: too few cases, 0 of 1 gates passed. Run without --quick." in capsys.readouterr().out
     task = copy_task("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 2
     assert not list((tmp_path / "c").glob("runs/*/tests/answers/*"))  # before any question is asked

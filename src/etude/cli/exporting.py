@@ -23,7 +23,7 @@ from etude.export import (
     measure_loss,
     upload_folder,
 )
-from etude.launch import LAUNCHERS, JobSettings, write_job_file
+from etude.launch import LAUNCHERS, JobSettings, count_gpus, job_files, write_job_file
 from etude.models.weights import CARD_FILE, HUB_ID
 from etude.runs.questions import SensitiveQuestion
 from etude.runs.recommended import find_run_at, find_run_of, load
@@ -130,10 +130,16 @@ def launch(
     to: Annotated[str, typer.Option("--to", help="skypilot, kubeflow, slurm or hf-jobs.")],
     command: Annotated[str, typer.Option("--command", help="train or compare.")] = "train",
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")] = 1,
-    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each machine.")] = 1,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", min=0, help="GPUs of each machine. Default: the number in --gpu, or 1."),
+    ] = None,
     gpu: Annotated[
         str,
-        typer.Option("--gpu", help="The launcher's name for the kind of GPU; with hf-jobs, the flavor."),
+        typer.Option(
+            "--gpu",
+            help="The launcher's name for the kind of GPU, such as L4 or L4:8; with hf-jobs, the flavor.",
+        ),
     ] = "",
     hours: Annotated[int, typer.Option("--hours", min=1, help="Hours after which the job is stopped.")] = 4,
     image: Annotated[
@@ -154,6 +160,9 @@ def launch(
     for name, value, choices in (("--to", to, tuple(LAUNCHERS)), ("--command", command, LAUNCHED)):
         if value not in choices:
             raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
-    settings = JobSettings(command, nodes, gpus, gpu, hours, image, wheel, volume)
-    file, start = write_job_file(load_task(task, needs_model=False), to, settings, output)
-    typer.echo(f"Wrote {file}. Nothing was started. To start the job: {start}")
+    kind, num_gpus = count_gpus(to, gpu, gpus)
+    settings = JobSettings(command, nodes, num_gpus, kind, hours, image, wheel, volume)
+    loaded = load_task(task, needs_model=False)
+    file, start = write_job_file(loaded, to, settings, output)
+    upload = job_files.describe_copy(loaded, to)
+    typer.echo(f"Wrote {file}. Nothing was started. To start the job: {start}{upload}")

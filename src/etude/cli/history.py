@@ -86,7 +86,8 @@ def compare_two(
     for row in comparison.methods:
         table.add_row(row.method, *format_row(row))
     screen.print(table)
-    screen.print(Text("Mean row scores; intervals are not adjusted for the number of methods."))
+    screen.print(Text(f"Metric: {comparison.metric}, on the test rows that both runs have answered."))
+    screen.print(Text("The intervals are not adjusted for the number of methods."))
     if comparison.skipped:
         screen.print(Text(comparison.skipped))
     printing.print_line(screen, f"Page: {printing.shorten_path(write_page(comparison))}")

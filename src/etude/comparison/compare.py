@@ -71,6 +71,10 @@ class Comparison:
         assert verdict is not None, "a finished comparison has a verdict"
         return verdict
 
+    def __repr__(self) -> str:
+        """The ladder as a table, the sentence, and the report's path."""
+        return f"{self.verdict}\n\nReport: {self.run.folder / 'report.html'}"
+
 
 def compare(
     task_file: Path | str,

@@ -15,8 +15,10 @@ from etude.models.weights import (
     CARD_FILE,
     CONFIG_FILE,
     LICENCE_FILES,
+    describe_base,
     find_hub_id,
     find_licence_folder,
+    is_gguf,
     read_licence,
 )
 from etude.runs import Run
@@ -41,42 +43,43 @@ tokenizer = AutoTokenizer.from_pretrained({repo!r})
 
 def export_for_hub(run: Run, assistant: Assistant, path: Path, repo: str = "") -> ExportResult:
     """Write a folder that `hf upload` takes: the adapter or all tuned weights, the tokenizer, the base's licence, the
-    prompt and the card. The card loads the weights from `repo` (default: the folder's name).
+    prompt and the card. The card loads the weights from `repo` (default: the folder's name). The Hub does not have the
+    base of an adapter over a GGUF file, so such an adapter is merged.
 
     Nothing is sent. After an error, the folder is removed. Raises ModelError if there are no tuned weights, RunError if
     the run has no assistant, OSError.
     """
     adapter, base = assistant.model.adapter, assistant.model.name
-    base_name = find_hub_id(base) or Path(base).name
-    is_whole = adapter is not None and (adapter / "config.json").exists()
+    is_tuned_whole = adapter is not None and (adapter / "config.json").exists()
+    is_whole = adapter is not None and (is_tuned_whole or is_gguf(base))
     result = export_weights(assistant, "merged" if is_whole else "adapter", path)
     try:
         if not is_whole:
             Models().get_trainable(assistant.model).tokenizer.save_pretrained(path)
             # a path on this machine is not for a repository that others read
             config = read_json(path / CONFIG_FILE)
-            write_json(path / CONFIG_FILE, config | {"base_model_name_or_path": base_name})
+            write_json(path / CONFIG_FILE, config | {"base_model_name_or_path": describe_base(base)})
         folder = find_licence_folder(base)
         for file in sorted(folder.glob(LICENCE_FILES)) if folder else ():
             copy(file, path / file.name)
         repo = repo or path.name
         template = _LOAD_WHOLE if is_whole else _LOAD_ADAPTER
-        code = template.format(base=base_name, repo=repo)
+        code = template.format(base=describe_base(base), repo=repo)
         usage = _USAGE.format(code=code, repo=repo, losses=describe_losses(assistant))
         write_card(run, assistant.method, path / CARD_FILE, usage)
     except BaseException:
         remove_folder(path)
         raise
     command = shlex.join(["hf", "upload", repo, str(path), ".", "--private"])
-    return replace(result, instructions="\n".join([command, *describe_gaps(base)]))
+    return replace(result, instructions="\n".join([command, *describe_gaps(base, is_whole)]))
 
 
-def describe_gaps(base: str) -> list[str]:
-    """Describe what the publisher must still do: name the base's licence, publish the base."""
+def describe_gaps(base: str, is_whole: bool) -> list[str]:
+    """Describe what the publisher must still do: name the base's licence; publish the base, unless all weights are."""
     gaps = []
     if not read_licence(base):
         gaps.append(f"The licence of {base} is unknown: add `license:` to {CARD_FILE}.")
-    if find_hub_id(base) is None:
+    if not is_whole and find_hub_id(base) is None:
         gaps.append(f"{base} is not on the Hub: publish it too, and add `base_model:` to {CARD_FILE}.")
     return gaps
 

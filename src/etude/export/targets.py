@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import copytree
+from shutil import copymode, copytree
 
 from etude.assistant import Assistant
 from etude.base.files import atomic_folder, write_json, write_text
 from etude.errors import ModelError
 from etude.models.registry import Models
-from etude.models.weights import CONFIG_FILE, find_hub_id, split_bits
+from etude.models.weights import CONFIG_FILE, describe_base, find_hub_id, is_gguf, split_bits
 from etude.types import Message, ModelRef
 
 PLACEHOLDER = "THE-QUESTION"
@@ -44,6 +44,8 @@ def export_weights(assistant: Assistant, target: str, path: Path, kind: str = "q
     ]
     file = path / PROMPT_FILE if path.is_dir() else path.with_suffix(f".{PROMPT_FILE}")
     write_json(file, {"messages": messages, "max_tokens": assistant.max_tokens, "temperature": 0})
+    for weights in path.glob("*.safetensors"):  # the library lets only the owner read them
+        copymode(file, weights)
     return result
 
 
@@ -68,15 +70,19 @@ def describe_losses(assistant: Assistant) -> str:
 
 
 def export_adapter(assistant: Assistant, path: Path, kind: str) -> ExportResult:
-    """Export the adapter in PEFT's format."""
+    """Export the adapter in PEFT's format, with the base that it was trained on."""
     adapter = _get_adapter(assistant)
     if (adapter / "config.json").exists():
         raise ModelError("All weights were tuned, so there is no adapter. Export --to merged.")
+    base = find_base(assistant)
     with atomic_folder(path) as folder:
         copytree(adapter, folder, dirs_exist_ok=True)
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": _name_base(assistant)})
-    usage = f"PEFT's format, over {_name_base(assistant)}: PeftModel.from_pretrained(base, {path})"
+        write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": base})
+    origin = (
+        f" (unpacked from {describe_base(assistant.model.name)})" if is_gguf(assistant.model.name) else ""
+    )
+    usage = f"PEFT's format, over {base}{origin}: PeftModel.from_pretrained(base, {path})"
     return ExportResult(path, ModelRef(assistant.model.name, path), usage)
 
 
@@ -131,7 +137,8 @@ def export_vllm(assistant: Assistant, path: Path, kind: str) -> ExportResult:
     """Export PEFT's adapter, and return the command with which vLLM serves it."""
     result = export_adapter(assistant, path, kind)
     config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
-    command = ["vllm", "serve", _name_base(assistant), "--enable-lora", "--max-lora-rank", str(config["r"])]
+    base = config["base_model_name_or_path"]
+    command = ["vllm", "serve", base, "--enable-lora", "--max-lora-rank", str(config["r"])]
     usage = shlex.join([*command, "--lora-modules", f"{path.name}={path}"])
     return replace(result, instructions=usage)
 
@@ -168,9 +175,11 @@ def _escape_template(text: str) -> str:
     return text.replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
 
 
-def _name_base(assistant: Assistant) -> str:
-    """Return the base as other programs load it: a hub id or a path."""
-    return find_hub_id(assistant.model.name) or assistant.model.name
+def find_base(assistant: Assistant) -> str:
+    """Find the weights that an adapter was trained on, as other programs load them: a hub id or a folder. For a GGUF
+    file this is the folder in Étude's cache with its unpacked weights."""
+    name = assistant.model.name
+    return str(Models().get_trainable(ModelRef(name)).folder) if is_gguf(name) else find_hub_id(name) or name
 
 
 def _get_adapter(assistant: Assistant) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from etude.base.files import write_text
+from etude.base.formatting import format_count, format_size
 from etude.base.pages import create_environment
 from etude.errors import InputError, Issue
 from etude.models.weights import ENCODERS, PACKAGED
@@ -45,6 +46,8 @@ class Launcher:
     start: str  # a command, before the file's path
     needs: Mapping[str, str]  # the name of a setting that may not be empty -> an example of it
     max_nodes: int | None = None
+    uploads: bool = False  # whether the start copies the task's folder to a bucket
+    count_mark: str = ":"  # what separates a GPU's name from a number of GPUs
 
 
 LAUNCHERS: Mapping[str, Launcher] = {
@@ -56,6 +59,7 @@ LAUNCHERS: Mapping[str, Launcher] = {
             "wheel": "--wheel dist/etude-0.1.0-py3-none-any.whl",
             "volume": "--volume my-bucket",
         },
+        uploads=True,
     ),
     "kubeflow": Launcher(
         ".trainjob.yaml", "kubectl create -f", {"image": "--image IMAGE", "volume": "--volume my-claim"}
@@ -66,6 +70,8 @@ LAUNCHERS: Mapping[str, Launcher] = {
         "sh",
         {"gpu": "--gpu l4x1", "image": "--image IMAGE", "volume": "--volume me/my-bucket"},
         max_nodes=1,
+        uploads=True,
+        count_mark="x",
     ),
 }
 
@@ -81,7 +87,7 @@ def write_job_file(
     """
     entry = LAUNCHERS[launcher]
     file = file or task.file.with_name(f"{task.file.stem}{entry.suffix}")
-    if issues := [*check_settings(launcher, entry, settings)]:
+    if issues := [*check_settings(launcher, entry, settings), *check_paths(task, launcher, entry)]:
         raise InputError(issues)
     if file.exists():
         raise InputError(
@@ -108,6 +114,45 @@ def render_job_file(task: Task, launcher: str, settings: JobSettings) -> str:
         "is_distributed": settings.num_processes > 1,
     }
     return templates.get_template(f"{launcher}.j2").render(values).rstrip("\n") + "\n"
+
+
+def count_gpus(launcher: str, gpu: str, gpus: int | None) -> tuple[str, int]:
+    """Return the kind of GPU without a number, and the number of GPUs of a machine (default: 1): `L4:8` names both. A
+    flavor of the Hub keeps its number. Raises InputError for two different numbers."""
+    mark = LAUNCHERS[launcher].count_mark
+    kind, _, number = gpu.rpartition(mark)
+    if not (kind and number.isdecimal()):
+        return gpu, 1 if gpus is None else gpus
+    if gpus not in (None, int(number)):
+        raise InputError([Issue("--gpus", f"--gpu {gpu} has another number", str(gpus), "leave out --gpus")])
+    return kind if mark == ":" else gpu, int(number)
+
+
+def describe_copy(task: Task, launcher: str) -> str:
+    """Describe what the start of a job copies to a bucket; "" if nothing."""
+    if not LAUNCHERS[launcher].uploads:
+        return ""
+    files = [path for path in task.folder.rglob("*") if path.is_file()]
+    size = format_size(sum(path.stat().st_size for path in files))
+    return f" The start uploads {format_count(len(files), 'file')} ({size}): all of {task.folder}."
+
+
+def check_paths(task: Task, launcher: str, entry: Launcher) -> list[Issue]:
+    """List what the task names outside its folder, if only the folder is copied to the machine."""
+    paths: dict[str, Path | None] = {
+        "examples": task.examples.file,
+        "test": task.test.file if task.test else None,
+        "check": task.check.file if task.check else None,
+        "documents": task.documents,
+        "preferences": task.preferences,
+        "model": Path(task.model) if Path(task.model).exists() else None,
+    }
+    message = f"is outside the task's folder, the only one that --to {launcher} copies"
+    return [
+        Issue(f"{task.file.name}: {key}", message, str(path), f"move it into {task.folder}")
+        for key, path in paths.items()
+        if entry.uploads and path and not path.resolve().is_relative_to(task.folder.resolve())
+    ]
 
 
 def check_settings(launcher: str, entry: Launcher, settings: JobSettings) -> list[Issue]:

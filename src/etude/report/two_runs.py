@@ -9,9 +9,11 @@ from markupsafe import Markup
 from etude.base import files, formatting, pages
 from etude.base import formatting as wording
 from etude.errors import RunError, quote_value
+from etude.evaluate import build_sample, parse_outcome
+from etude.metrics import Metric, restore_metric
 from etude.report import pictures
 from etude.runs import Run, fingerprints
-from etude.stats import PairedTest, compare_paired, make_score_sample, sample
+from etude.stats import PairedTest, compare_paired, sample
 
 EXCERPT = 40  # Characters of a row that are shown in a sentence.
 MAX_ROWS = 50  # Dev rows of a method that the page shows.
@@ -20,7 +22,7 @@ BY_LABEL = ("accuracy", "macro_f1")  # Metrics that score a row in the same way:
 
 @dataclass(frozen=True)
 class MethodInTwoRuns:
-    """One method in both runs: mean row scores on the test rows that both have answered."""
+    """One method in both runs: the metric on the test rows that both have answered."""
 
     method: str
     first: sample.UnitSums
@@ -51,6 +53,8 @@ class TwoRuns:
 
     first: Run
     second: Run
+    metric: str
+    """The metric of both ladders in words; accuracy if one of them shows macro-F1."""
     methods: list[MethodInTwoRuns]
     changed_inputs: list[str]
     """Parts of the task that differ."""
@@ -64,6 +68,15 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
     Test rows whose expected answer differs between the runs are skipped and counted. Raises RunError if they share no
     test row, or if their metrics score a row differently.
     """
+    records = [run.info["metric"] for run in (first, second)]
+    names = [record["name"] for record in records]
+    if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
+        raise RunError(
+            f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with the "
+            "same metric."
+        )
+    record = records[1] if names[0] == names[1] else {"name": BY_LABEL[0]}
+    metric = restore_metric(record, second.info["kind"])
     shared = [name for name in first.fitted_methods if name in second.fitted_methods]
     altered = sorted(set().union(*(_find_altered(first, second, name) for name in shared)))
     skipped = (
@@ -72,17 +85,11 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
         if altered
         else ""
     )
-    methods = [comparison for name in shared if (comparison := _compare_method(first, second, name))]
+    methods = [comparison for name in shared if (comparison := _compare_method(first, second, name, metric))]
     if not methods:
         raise RunError(f"{first.name} and {second.name} have no test row in common. {skipped}".rstrip())
-    names = [run.info["metric"]["name"] for run in (first, second)]
-    if len({BY_LABEL if name in BY_LABEL else name for name in names}) > 1:
-        raise RunError(
-            f"{first.name} and {second.name} score rows by {' and by '.join(names)}. Run both comparisons with the "
-            "same metric."
-        )
     inputs = fingerprints.list_changes(first.info["inputs"], second.info["inputs"])
-    return TwoRuns(first, second, methods, inputs, skipped)
+    return TwoRuns(first, second, metric.label, methods, inputs, skipped)
 
 
 def write_page(runs: TwoRuns) -> Path:
@@ -107,12 +114,11 @@ def write_page(runs: TwoRuns) -> Path:
     return file
 
 
-def _compare_method(first: Run, second: Run, method: str) -> MethodInTwoRuns | None:
+def _compare_method(first: Run, second: Run, method: str, metric: Metric) -> MethodInTwoRuns | None:
     pairs = list(_pair_rows(first, second, method, "test"))
     if not pairs:
         return None
-    units = [line["unit"] for line, _ in pairs]
-    before, after = (make_score_sample([pair[side]["score"] for pair in pairs], units) for side in (0, 1))
+    before, after = (build_sample(metric, [parse_outcome(pair[side]) for pair in pairs]) for side in (0, 1))
     changes = [line["score"] - earlier["score"] for earlier, line in pairs]
     dev = [pair for pair in _pair_rows(first, second, method, "dev") if pair[0]["score"] != pair[1]["score"]]
     return MethodInTwoRuns(

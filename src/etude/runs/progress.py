@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from etude.base.formatting import format_percent, format_time
 from etude.runs import events
@@ -16,12 +17,17 @@ def choose_reporter() -> events.OnEvent:
     return ProgressPrinter() if is_watched else lambda event: None
 
 
-class ProgressPrinter:
-    """Prints notes and results as they come, and progress at most once in PAUSE seconds, to standard error."""
+def print_line(text: str) -> None:
+    """Print a line to standard error."""
+    print(text, file=sys.stderr, flush=True)
 
-    def __init__(self) -> None:
-        """Start to print."""
-        self._next_line = time.monotonic() + PAUSE
+
+class ProgressPrinter:
+    """Writes notes and results as they come, and progress at most once in PAUSE seconds."""
+
+    def __init__(self, write: Callable[[str], None] = print_line) -> None:
+        """Start to write lines of progress with `write`."""
+        self.write, self._next_line = write, time.monotonic() + PAUSE
 
     def __call__(self, event: events.Event) -> None:
         """Print an event that users should see."""
@@ -44,5 +50,5 @@ class ProgressPrinter:
                 self._print(f"{event.method}: {done}, {left}")
 
     def _print(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        self.write(text)
         self._next_line = time.monotonic() + PAUSE

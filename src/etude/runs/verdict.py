@@ -474,14 +474,23 @@ class Verdict:
         row = next((row for row in self.ladder if row.method == self.recommended), None)
         return row is not None and self.target is not None and self.target.mark(row.estimate) == "met"
 
+    def __str__(self) -> str:
+        """The ladder as a table, and the sentence."""
+        rows = self._list_cells()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows]
+        return "\n".join([*lines, "", self.sentence])
+
     def _repr_html_(self) -> str:
         """Return the sentence and the ladder for notebooks."""
-        rows: list[tuple[str, ...]] = [
+        return f"<p><strong>{escape(self.sentence)}</strong></p>{format_html_table(self._list_cells())}"
+
+    def _list_cells(self) -> list[tuple[str, ...]]:
+        rows = [
             (row.method, format_percent(row.estimate.value), format_interval(row.estimate), row.status)
             for row in self.ladder
         ]
-        rows += [(name, "", "", "failed") for name in self.failures]
-        return f"<p><strong>{escape(self.sentence)}</strong></p>{format_html_table(rows)}"
+        return [*rows, *((name, "", "", "failed") for name in self.failures)]
 
 
 def write_verdict(file: Path, verdict: Verdict) -> None:

@@ -11,7 +11,7 @@ from etude.base import formatting as wording
 from etude.base.files import Json, read_json, read_lines, write_text
 from etude.base.pages import create_environment
 from etude.base.typed_json import from_json
-from etude.models.weights import find_hub_id, read_licence, split_bits
+from etude.models.weights import describe_base, find_hub_id, is_gguf, read_licence, split_bits
 from etude.runs import Run
 from etude.runs.folder import TESTS
 from etude.runs.recommended import choose_method
@@ -60,8 +60,7 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
         "info": info,
         "name": name,
         "record": record,
-        # a path on this machine is not for a page that may be published
-        "base": find_hub_id(record["model"]) or Path(split_bits(record["model"])[0]).name,
+        "base": describe_base(record["model"]),
         "bits": split_bits(record["model"])[1],
         "assistant": assistant,
         "verdict": verdict,
@@ -76,15 +75,17 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
 def build_metadata(info: Json, assistant: Assistant, record: Json, score: Estimate | None) -> dict[str, Any]:
     """Build the metadata at the head of a card.
 
-    A base that is a file on this machine is not named, and a licence that is unknown is left out.
+    A base that the Hub does not have is not named, and a licence that is unknown is left out. Over a GGUF file the
+    adapter is published merged, so transformers loads it.
     """
     name, adapter = assistant.method, assistant.model.adapter
     task = {"type": "text-classification" if info["kind"] == "classify" else "text-generation"}
     base = find_hub_id(record["model"])
+    is_adapter = adapter is not None and (adapter / "adapter_config.json").exists()
     metadata: dict[str, Any] = {
         **({"base_model": base} if base else {}),
         **read_licence(record["model"]),
-        "library_name": "peft" if adapter and (adapter / "adapter_config.json").exists() else "transformers",
+        "library_name": "peft" if is_adapter and not is_gguf(record["model"]) else "transformers",
         "pipeline_tag": task["type"],
         "tags": ["etude", info["kind"], name],
     }

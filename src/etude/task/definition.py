@@ -68,10 +68,23 @@ def is_row_file(path: Path) -> bool:
     return path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES, *BINARY_SUFFIXES)
 
 
+def _begins_list(file: Path) -> bool:
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            return stream.read(1_000).lstrip().startswith("[")
+    except (OSError, ValueError):
+        return False
+
+
 def format_row_files(folder: Path) -> str:
     """List the files of rows in a folder, quoted for a shell, as the end of a sentence; "" if there are none."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [shlex.quote(str(path)) for path in paths if is_row_file(path)]
+    # Many folders hold .json files of settings; rows are a list.
+    files = [
+        shlex.quote(str(path))
+        for path in paths
+        if is_row_file(path) and (path.suffix.lower() != ".json" or _begins_list(path))
+    ]
     more = f" or one of {len(files) - 5} more" if len(files) > 5 else ""
     return " or ".join(files[:5]) + more
 

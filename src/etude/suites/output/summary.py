@@ -22,9 +22,13 @@ def format_headline(report: SuiteReport) -> str:
     if passed == len(gates):
         which = "its gate" if passed == 1 else f"all {passed} gates"
         return f"{report.subject.name} passes {which}: {_format_overall(report)}"
-    open_gates = sum(gate.outcome == "too few cases" for gate in gates)
-    undecided = f", {open_gates} undecided because of too few cases" if open_gates else ""
-    return f"{report.subject.name} is not ready: {passed} of {len(gates)} gates passed{undecided}"
+    num_open = sum(gate.outcome == "too few cases" for gate in gates)
+    counts = f"{passed} of {len(gates)} gates passed"
+    if passed + num_open == len(gates):
+        remedy = ". Run without --quick" if report.quick else ""
+        return f"{report.subject.name} is undecided: too few cases, {counts}{remedy}"
+    undecided = f", {num_open} undecided because of too few cases" if num_open else ""
+    return f"{report.subject.name} is not ready: {counts}{undecided}"
 
 
 def _format_overall(report: SuiteReport) -> str:
