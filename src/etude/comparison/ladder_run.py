@@ -63,6 +63,8 @@ from etude.types import Preference, Side
 
 BLOCK_ROWS, LARGE_BLOCK_ROWS = 50, 200
 """Test rows that a method answers before it is the next method's turn: under a budget, and without one."""
+MIN_ROUND = 5
+"""The last rows for which there is time are answered if they are at least so many."""
 FIRST, WORK = "first", "work"
 """Folders of a method's unfinished work: that of its first look under a budget, and of its longer look."""
 MIN_LOOK_SECONDS = 5.0
@@ -418,29 +420,36 @@ class LadderRun:
                 for name, assistant in assistants.items()
                 if name not in self.failures and len(scored[name]) < min(round_end, total)
             }
-            if not (is_sure or self._has_time_for_round(running, scored, round_end)):
-                break
+            end = round_end if is_sure else self._limit_round(running, scored, round_end)
             is_sure = False
             for name, assistant in running.items():
-                self._answer_block(name, assistant, round_end, scored)
+                self._answer_block(name, assistant, end, scored)
+            if end < round_end:
+                break
 
-    def _has_time_for_round(
+    def _limit_round(
         self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
-    ) -> bool:
+    ) -> int:
+        """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
         before = self.run.info.get("test_answered", {})
         if any(name in before for name in assistants):
-            return all(len(scored[name]) < before.get(name, 0) for name in assistants)
+            return min(end, max(before.get(name, 0) for name in assistants))
         if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
-            return True
-        num_rows = min(end, len(self.test_rows))
-        seconds = sum(self._get_row_seconds(name) * (num_rows - len(scored[name])) for name in assistants)
-        return seconds <= self.clock.seconds_left
+            return end
+        begin = max((len(scored[name]) for name in assistants), default=0)
+        row_seconds = sum(map(self._get_row_seconds, assistants))
+        num_rows = self.clock.seconds_left / row_seconds if row_seconds > 0 else math.inf
+        if num_rows >= end - begin:
+            return end
+        return begin + int(num_rows) if num_rows >= MIN_ROUND else 0
 
     def _answer_block(
         self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
     ) -> None:
         """Answer the test rows up to `end` that a method has not answered."""
         begin = len(scored[name])
+        if end <= begin:
+            return
         block, is_known = self._select_rows(begin, end), self._has_answered(name, assistant, begin, end)
         started = self.clock.now()
         with self.continue_without(name):
