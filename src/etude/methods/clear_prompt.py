@@ -40,7 +40,8 @@ class ClearPrompt(Method):
             context.notes.append(
                 f"not tried, because their prompts equal those of a simpler wording: {skipped}"
             )
-        return context.choose(unequal, dev).assistant
+        # The first one is the prompt as given, which the method `prompt` measures.
+        return context.choose(unequal, dev, first=min(1, len(unequal) - 1)).assistant
 
     def find_too_long(self, task: Task, start: Assistant, rows: RowLengths) -> Iterator[Issue]:
         """Find test rows that are too long for a wording that fits with every row of train and dev."""

@@ -32,7 +32,12 @@ class FewShot(Method):
         base = replace(start, method=self.name, shots=())
         candidates = self.build_candidates(task, train, base)
         fitting = drop_too_long(candidates, dev, context)
-        return context.choose(fitting or [Candidate("no example fits", base)], dev).assistant
+        # Most examples are usually best: on pubmedqa and snips slots, and equal on sms_spam and Luma.
+        largest = max((len(candidate.assistant.shots) for candidate in fitting), default=0)
+        first = next(
+            (n for n, candidate in enumerate(fitting) if len(candidate.assistant.shots) == largest), 0
+        )
+        return context.choose(fitting or [Candidate("no example fits", base)], dev, first=first).assistant
 
     def build_candidates(self, task: Task, train: Dataset, base: Assistant) -> list[Candidate]:
         """Build `base` with every draw of every number of examples, the fewest first; equal ones are dropped."""
