@@ -247,12 +247,6 @@ def test_what_can_be_no_group_is_never_proposed(
     assert "# group:" not in text
 
 
-def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
-    rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
-    proposed(rows, tmp_path)
-    assert load_task(tmp_path).examples.output == "wish"
-
-
 @pytest.mark.parametrize(("column", "kind"), [("Label", "classify"), ("note", "answer")])
 def test_few_rows_are_labelled_where_their_column_says_so(column: str, kind: Kind, tmp_path: Path) -> None:
     rows = [{"text": words(9), column: LABELS[n % 4]} for n in range(12)]

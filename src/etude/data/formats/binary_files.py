@@ -121,14 +121,9 @@ def _check_head(reader: RowReader, sheets: Mapping[str, Any]) -> None:
     tables = [name for name in others if max(filled[name]) > 1]
     if max(filled[first]) > 1 and filled[first][0] == 1:
         line = next(number for number, num_cells in enumerate(filled[first], 1) if num_cells > 1)
-        message, value = (
-            f"the first row of the sheet {first!r} is a title, not column names",
-            sheets[first][0],
-        )
-        value, remedy = (
-            next(filter(None, value)),
-            f"delete the rows above row {line}, or save the table as CSV",
-        )
+        message = f"the first row of the sheet {first!r} is a title, not column names"
+        value = next(filter(None, sheets[first][0]))
+        remedy = f"delete the rows above row {line}, or save the table as CSV"
     elif max(filled[first]) == 1 and tables:
         message, value = "the first sheet has notes, not a table", first
         remedy = f"move the sheet {' or '.join(map(repr, tables))} to the first place, or save it as CSV"
