@@ -432,10 +432,14 @@ def test_code_links_and_records_are_no_places(text: str, tmp_path: Path) -> None
     )
 
 
-def test_places_that_most_rows_have_are_mentioned_and_marks_of_masked_data_are_none(tmp_path: Path) -> None:
+def test_places_that_a_third_of_the_rows_have_are_slots_and_marks_of_masked_data_are_none(
+    tmp_path: Path,
+) -> None:
     pairs = [(question, f"Hello {{{{name}}}}, {answer}") for question, answer in create_pairs()]
-    (finding,) = check_pairs(tmp_path, [*pairs, *create_pairs(90)[80:]]).select_kinds("placeholder")
-    assert (finding.severity, len(finding.rows)) == ("note", 80)
+    for num_slots, severity in ((30, "note"), (20, "warning")):
+        rows = [*pairs[:num_slots], *create_pairs()[num_slots:]]
+        (finding,) = check_pairs(tmp_path, rows).select_kinds("placeholder")
+        assert (finding.severity, len(finding.rows)) == (severity, num_slots)
     masked = [
         (f"{asked} I am [NAME_1].", f"{given} [ACCOUNT_1] or [CUSTOMER_ID_2].")
         for asked, given in create_pairs(20)

@@ -399,7 +399,7 @@ def test_the_message_of_a_stopped_comparison_is_true(first: type, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (("compare", "examples.jsonl"), "Create a task file for it with etude init {}/examples.jsonl"),
+        (("index", "examples.jsonl"), "Create a task file for it with etude init {}/examples.jsonl"),
         (("compare", "new"), "Give a task file, or create one with etude init {}/new/rows.csv"),
         (("init", "new"), "a folder, not a file of rows. Give a file: {}/new/rows.csv"),
         (("init", "."), "a folder, not a file of rows. Give a file: {}/examples.jsonl"),
@@ -435,7 +435,7 @@ def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
     task.with_name("examples.jsonl").rename(tmp_path / "my rows" / "my mails.jsonl")
     task.unlink()
     assert main(["check", "my rows"]) == 2
-    assert main(["check", "my rows/my mails.jsonl"]) == 2
+    assert main(["index", "my rows/my mails.jsonl"]) == 2
     output = capsys.readouterr().err
     assert output.count("etude init 'my rows/my mails.jsonl'") == 2, output
     assert main(["init", "my rows/my mails.jsonl"]) == 0

@@ -122,8 +122,8 @@ def test_a_folder_saved_by_datasets_is_read(tmp_path: Path) -> None:
         read(tmp_path / "empty")
 
 
-def workbook(file: Path, rows: list[list[Any]]) -> None:
-    """A workbook of one sheet, as small as the format allows."""
+def workbook(file: Path, rows: list[list[Any]], *more: list[list[Any]]) -> None:
+    """A workbook of one or more sheets, as small as the format allows."""
     import zipfile
     from xml.sax.saxutils import escape
 
@@ -132,7 +132,12 @@ def workbook(file: Path, rows: list[list[Any]]) -> None:
             return f'<c t="inlineStr"><is><t>{escape(value)}</t></is></c>'
         return f"<c><v>{value}</v></c>"
 
-    sheet = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    tables = ["".join(f"<row>{''.join(map(cell, row))}</row>" for row in table) for table in (rows, *more)]
+    numbers = range(1, len(tables) + 1)
+    sheets = "".join(f'<sheet name="Rows{n}" sheetId="{n}" r:id="r{n}"/>' for n in numbers)
+    links = "".join(
+        f'<Relationship Id="r{n}" Type="{{}}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in numbers
+    )
     main_ns = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -150,18 +155,15 @@ def workbook(file: Path, rows: list[list[Any]]) -> None:
         )
         book.writestr(
             "xl/workbook.xml",
-            f'<workbook xmlns="{main_ns}" xmlns:r="{rel}"><sheets><sheet name="Rows" sheetId="1" r:id="r1"/>'
-            "</sheets></workbook>",
+            f'<workbook xmlns="{main_ns}" xmlns:r="{rel}"><sheets>{sheets}</sheets></workbook>',
         )
         book.writestr(
             "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{rel}/worksheet" '
-            'Target="worksheets/sheet1.xml"/></Relationships>',
+            f'<Relationships xmlns="{package}">{links.replace("{}", rel)}</Relationships>',
         )
-        book.writestr(
-            "xl/worksheets/sheet1.xml",
-            f'<worksheet xmlns="{main_ns}"><sheetData>{sheet}</sheetData></worksheet>',
-        )
+        for n, table in zip(numbers, tables, strict=True):
+            data = f'<worksheet xmlns="{main_ns}"><sheetData>{table}</sheetData></worksheet>'
+            book.writestr(f"xl/worksheets/sheet{n}.xml", data)
 
 
 def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
@@ -172,6 +174,17 @@ def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
         ("Ein <Buch>?", "3", "t.xlsx:2"),
         ("Zwei", "ja", "t.xlsx:4"),
     ]
+    table = [["text", "label"], ["Ein Buch", "ja"]]
+    workbook(tmp_path / "title.xlsx", [["Tickets of March", ""], ["", ""], *table])
+    with pytest.raises(
+        InputError, match=r"'Rows1' is a title, not column names .*Delete the rows above row 3"
+    ):
+        read(tmp_path / "title.xlsx")
+    workbook(tmp_path / "notes.xlsx", [["Read this first."], ["By Ann."]], table)
+    with pytest.raises(
+        InputError, match=r"the first sheet has notes, not a table .*Move the sheet 'Rows2' to the"
+    ):
+        read(tmp_path / "notes.xlsx")
     (tmp_path / "bad.xlsx").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(InputError, match="the workbook cannot be read"):
         read(tmp_path / "bad.xlsx")

@@ -6,8 +6,12 @@ import csv
 import json
 import random
 import re
+import socket
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import cycle
 from pathlib import Path
 
@@ -18,14 +22,17 @@ from jsonschema import Draft202012Validator
 
 from conftest import data_folder
 from etude.cli import main
+from etude.comparison import compare
 from etude.data.dataset import Dataset, load_dataset
-from etude.data.formats import peek_rows, read_rows
+from etude.data.formats import read_rows
 from etude.data.splits import split
-from etude.data.starter import MAX_ROWS, StarterResult, infer_fields, infer_schema, write_starter
-from etude.data.starter.guess_columns import ColumnRoles, guess_roles
+from etude.data.starter import StarterResult, infer_fields, infer_schema, write_starter
+from etude.data.starter.guess_columns import guess_roles
+from etude.data.starter.local_models import find_local_models
 from etude.data.starter.task_text import EDGE_SHARE, MIN_EDGE_WORDS, find_common_edge
-from etude.errors import InputError
+from etude.errors import InputError, ModelError
 from etude.metrics import choose_metric
+from etude.runs.lifecycle import load_task_rows
 from etude.task import RowSource, Task, load_task
 from etude.task.contract import Contract
 from etude.text.near_duplicates import cluster_near_duplicates
@@ -45,7 +52,7 @@ def test_one_row_is_told_in_the_singular(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"input": "a", "output": '{"b": 1}'}), encoding="utf-8")
     result = write_starter(tmp_path / "rows.jsonl")
     assert "# Written by etude init from 1 row of rows.jsonl." in result.text
-    assert result.guesses[0] == "kind: extract, from 1 of 1 output, which is JSON"
+    assert result.guesses[2] == "kind: extract, from 1 of 1 output, which is JSON"
     assert "contract: json_schema, from 1 output" in result.guesses
 
 
@@ -79,7 +86,7 @@ def tickets(n: int = 240) -> list[dict[str, object]]:
             "customer_id": f"C{number % 50}",
             "channel": ("mail", "phone", "chat")[number % 3],
             "message": words(12),
-            "queue": ("billing", "technical", "refund", "other")[number % 4],
+            "category": ("billing", "technical", "refund", "other")[number % 4],
         }
         for number in range(n)
     ]
@@ -88,7 +95,7 @@ def tickets(n: int = 240) -> list[dict[str, object]]:
 def test_labels_group_and_tags_of_a_table_of_tickets(tmp_path: Path) -> None:
     result, task = write_and_load(write_table(tmp_path / "tickets.csv", tickets()))
     assert task.kind == "classify"
-    assert (task.examples.input, task.examples.output) == (("message",), "queue")
+    assert (task.examples.input, task.examples.output) == (("message",), "category")
     assert (task.examples.group, task.examples.tags) == ("customer_id", ("channel",))
     assert task.contract == Contract(labels=("billing", "other", "refund", "technical"))
     assert task.instructions == "Classify the message into one of: billing, other, refund, technical."
@@ -188,11 +195,6 @@ def owned(name: str, shape: tuple[int, int, int, str]) -> list[dict[str, object]
     ]
 
 
-def guess(file: Path) -> ColumnRoles:
-    """The columns that init guesses."""
-    return guess_roles(file, peek_rows(file, MAX_ROWS))
-
-
 def flat(text: str) -> str:
     """A task file with its remarks unwrapped."""
     return " ".join(text.replace("\n#", "").split())
@@ -245,12 +247,6 @@ def test_what_can_be_no_group_is_never_proposed(
     assert "# group:" not in text
 
 
-def test_an_id_is_no_label_where_another_column_can_be(tmp_path: Path) -> None:
-    rows = [{"store id": f"S{n % 40:03}", "said": words(9), "wish": LABELS[n % 4]} for n in range(200)]
-    proposed(rows, tmp_path)
-    assert load_task(tmp_path).examples.output == "wish"
-
-
 @pytest.mark.parametrize(("column", "kind"), [("Label", "classify"), ("note", "answer")])
 def test_few_rows_are_labelled_where_their_column_says_so(column: str, kind: Kind, tmp_path: Path) -> None:
     rows = [{"text": words(9), column: LABELS[n % 4]} for n in range(12)]
@@ -261,19 +257,10 @@ HEADINGS = [
     ("question", "answer"),
     ("Frage", "Antwort"),
     ("Question", "Réponse"),
-    ("Pregunta", "Respuesta"),
     ("DOMANDA", "Risposta"),
-    ("vraag", "antwoord"),
-    ("Pergunta", "Resposta"),
-    ("Customer wrote", "We wrote"),
-    ("Kundenfragen", "Unsere Antworten"),
     ("body", "reply"),
-    ("customerMessage", "agentReply"),
-    ("Question de l'agent", "Réponse au client"),
-    ("dialogue", "section_text"),
-    ("our letter", "Zusammenfassung"),
-    ("Question", "SQL query"),
-    ("Message", "Resolution"),
+    ("dialogue", "summary"),
+    ("input_text", "outputText"),
     ("Problem", "Solución"),
 ]
 LONGER = list(zip(HEADINGS, cycle(("asked", "answered")), strict=False))
@@ -294,99 +281,269 @@ def test_what_is_asked_and_answered_is_told_by_the_heading_whatever_stands_besid
         }
         for number in range(30)
     ]
-    source = guess(write_table(tmp_path / "rows.csv", rows)).source
-    assert (source.input, source.output) == ((heading[0],), heading[1])
-
-
-@pytest.mark.parametrize("heading", HEADINGS, ids=str)
-def test_a_heading_of_any_letters_is_written_so_that_it_is_read_again(
-    tmp_path: Path, heading: tuple[str, str]
-) -> None:
-    rows = [dict(zip(heading, (words(24), words(6)), strict=True)) for _ in range(30)]
     source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
     assert (source.input, source.output) == ((heading[0],), heading[1])
-
-
-def test_a_label_that_stands_before_a_message_and_its_resolution_is_not_the_answer(tmp_path: Path) -> None:
-    rows = [
-        {"Status": ("open", "closed")[n % 2], "Message": words(9), "Resolution": words(20)} for n in range(40)
-    ]
-    task = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file)
-    assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("Message",), "Resolution")
-
-
-def test_a_reply_goes_before_longer_notes_of_who_wrote_it_and_a_label_beside_them_changes_nothing(
-    tmp_path: Path,
-) -> None:
-    rows = [
-        {
-            "Agent notes": words(30),
-            "Kunde": words(20),
-            "Kundenfrage": words(5),
-            "Agent reply": words(9),
-            "topic": "ab"[n % 2],
-        }
-        for n in range(40)
-    ]
-    source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
-    assert (source.input, source.output) == (("Kundenfrage",), "Agent reply")
 
 
 @pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=str)
-@pytest.mark.parametrize("lengths", [(4, 40), (40, 4), (9, 9), (1, 1)])
-@pytest.mark.parametrize("heading", ["col {}", "answer {}", "Frage {}"])
-def test_a_heading_that_tells_nothing_is_read_in_its_order_or_by_questions(
-    tmp_path: Path, heading: str, lengths: tuple[int, int], beside: tuple[str, ...]
+@pytest.mark.parametrize("lengths", [(4, 40), (1, 1)])
+@pytest.mark.parametrize(
+    "heading", [("col a", "col b"), ("answer a", "answer b"), ("mr", "ref"), ("name", "blurb")]
+)
+def test_two_columns_whose_names_tell_nothing_are_read_in_their_order(
+    tmp_path: Path, heading: tuple[str, str], lengths: tuple[int, int], beside: tuple[str, ...]
 ) -> None:
-    def texts(marks: str) -> list[dict[str, object]]:
-        return [
-            {
-                **dict(zip(beside, (number, f"T-{number:04}"), strict=False)),
-                **{heading.format("ab"[n]): f"{words(lengths[n])}{marks[n].strip()}" for n in (0, 1)},
-            }
-            for number in range(30)
-        ]
-
-    for marks, asked in (("  ", 0), ("??", 0), (" ?", 0 if lengths == (1, 1) else 1)):
-        roles = guess(write_table(tmp_path / "rows.csv", texts(marks)))
-        assert roles.source.input == (heading.format("ab"[asked]),)
-        assert roles.source.output == heading.format("ab"[1 - asked])
-        assert "Swap them if wrong" in roles.reasons["columns"]
-
-
-@pytest.mark.parametrize("beside", [(), ("",), ("Nr",)], ids=len)
-@pytest.mark.parametrize("heading", [("mr", "ref"), ("name", "blurb"), ("key", "number")], ids=" ".join)
-def test_texts_under_a_heading_of_ids_are_read_in_their_order(
-    tmp_path: Path, heading: tuple[str, str], beside: tuple[str, ...]
-) -> None:
-    said = [words(6) for _ in range(15)]
     rows = [
-        {
-            **dict.fromkeys(beside, n),
-            heading[0]: said[n % 15],
-            heading[1]: words(1 + 8 * ("key" not in heading)),
-        }
-        for n in range(60)
+        {**dict.fromkeys(beside, number), **dict(zip(heading, map(words, lengths), strict=True))}
+        for number in range(30)
     ]
-    source = load_task(write_starter(write_table(tmp_path / "rows.csv", rows)).task_file).examples
-    assert (source.input, source.output) == ((heading[0],), heading[1])
+    roles = guess_roles(RowSource(tmp_path / "rows.csv"), rows)
+    assert (roles.source.input, roles.source.output) == ((heading[0],), heading[1])
+    assert "Swap them if wrong" in roles.reasons["input"]
 
 
-def test_columns_that_cannot_be_told_are_refused_with_a_task_file_that_works(tmp_path: Path) -> None:
-    rows = [{name: words(1) for name in ("red", "green", "blue")} for _ in range(30)]
-    with pytest.raises(InputError) as caught:
+TEAMS, PEOPLE = (
+    ("Billing", "Returns", "Tech Support", "Other"),
+    ("Anna Schmidt", "Jonas Weber", "Priya Patel"),
+)
+
+
+def pick(values: Sequence[str]) -> str:
+    return DRAW.choice(values)
+
+
+# An export of some program: the columns of its rows, the columns that are guessed, and what is asked otherwise.
+EXPORTS: dict[str, tuple[Callable[[int], dict[str, object]], tuple[str, str], list[str]]] = {
+    "dates": (
+        lambda n: {"Date": f"2026-{1 + n % 12:02}-{1 + n % 28:02}", "Ticket": words(9), "Team": pick(TEAMS)},
+        ("Ticket", "Team"),
+        [],
+    ),
+    "names of people": (
+        lambda n: {
+            "created": f"2026-03-{1 + n % 30:02}T10:{n % 60:02}:00Z",
+            "body": words(9),
+            "agent": pick(PEOPLE),
+            "Done": pick(PEOPLE),
+            "queue": pick(TEAMS),
+        },
+        ("body", "queue"),
+        [],
+    ),
+    "ids and a title": (
+        lambda n: {
+            "Issue key": f"AB-{n // 3}",
+            "Titel": words(4),
+            "Kundentext": words(20),
+            "Bearbeiter": pick(PEOPLE),
+            "Angelegt": f"{1 + n % 28}. März 2026 9:00",
+            "Abteilung": pick(TEAMS),
+        },
+        ("Kundentext", "Abteilung"),
+        ["Titel (texts", "Kundentext (texts"],
+    ),
+    "several labels": (
+        lambda n: {
+            "Opened": f"{1 + n % 12}/{1 + n % 28}/26 9:00 AM",
+            "Case Number": str(DRAW.randint(1, 300)),
+            "Short text": words(9),
+            "Channel": pick(("mail", "chat")),
+            "Priority": str(DRAW.randint(1, 3)),
+            "Area": pick(TEAMS),
+        },
+        ("Short text", "Area"),
+        ["Channel (2 values: chat, mail)", "Priority (3 values: 1, 2, 3)", "Area (4 values: Billing"],
+    ),
+    "a summary": (
+        lambda n: {
+            "Summary": words(4),
+            "Description": words(20),
+            "Issue Type": pick(TEAMS),
+            "Assigned to": pick(PEOPLE),
+        },
+        ("Description", "Issue Type"),
+        ["Issue Type (4 values: Billing, Other, Returns, ...)", "Summary (texts"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_dates_ids_and_people_are_never_the_answer_and_what_is_unclear_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    make_row, expected, asked = EXPORTS[name]
+    file = write_table(tmp_path / "rows.csv", [make_row(number) for number in range(300)])
+    options: list[str] = []
+
+    def choose(question: str, choices: Sequence[str]) -> int:
+        assert "rows.csv" in question
+        options.extend(choices)
+        return next(n for n, choice in enumerate(choices) if choice.split(" (")[0] in expected)
+
+    source = load_task(write_starter(file, tmp_path / "chosen.yaml", choose=choose).task_file).examples
+    assert (source.input, source.output) == ((expected[0],), expected[1])
+    assert len(options) == len(asked)
+    assert all(map(str.startswith, options, asked))
+    # Without a terminal: an error that lists the choices, with the command that names them.
+    assert main(["init", str(file)]) == (2 if asked else 0)
+    error = capsys.readouterr().err
+    assert all(choice in error for choice in asked)
+    assert bool(asked) == ("--answer COLUMN" in error)
+    command = [
+        "init",
+        str(file),
+        "-o",
+        f"{tmp_path}/named.yaml",
+        "--input",
+        expected[0],
+        "--answer",
+        expected[1],
+    ]
+    assert main(command) == 0
+    named = load_task(tmp_path / "named.yaml").examples
+    assert (named.input, named.output) == (source.input, source.output)
+
+
+@pytest.mark.parametrize("key", ["labels", "emotions"])
+@pytest.mark.parametrize("extra", [{}, {"id": "{}"}, {"id": "{}", "annotator": "Anna Schmidt"}], ids=len)
+def test_json_lines_with_a_list_of_labels_are_read(tmp_path: Path, key: str, extra: dict[str, str]) -> None:
+    rows = [
+        {name: value.format(n) for name, value in extra.items()}
+        | {"text": words(9), key: DRAW.sample(("joy", "anger", "fear"), DRAW.randint(key == "labels", 2))}
+        for n in range(200)
+    ]
+    task = load_task(write_starter(write_table(tmp_path / "rows.jsonl", rows)).task_file)
+    assert (task.examples.input, task.examples.output, task.examples.several) == (("text",), key, True)
+
+
+def test_a_chat_log_with_a_row_for_each_message_is_named_with_the_way_out(tmp_path: Path) -> None:
+    rows = [
+        {"conversation_id": f"c{n // 4}", "sender": ("customer", "agent")[n % 2], "message": words(9)}
+        for n in range(200)
+    ]
+    with pytest.raises(InputError, match=r"each row is one message .* for each conversation_id.*messages"):
         write_starter(write_table(tmp_path / "rows.csv", rows))
-    (issue,) = caught.value.issues
-    line = re.search(r"examples: \{.*?\}", issue.remedy)
+
+
+def test_a_file_of_rows_has_one_task_file_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`compare FILE` and `check FILE` write it once, say what was guessed, and use it the next time."""
+    file = write_table(tmp_path / "tickets.csv", tickets())
+    assert main(["check", str(file)]) in (0, 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert "Guessed from tickets.csv, and written to task.yaml with comments:" in lines
+    keys = [line.split(":")[0] for line in lines if line.startswith("  ")]
+    assert keys == ["  input", "  output", "  kind", "  test", "  metric"]
+    text = (tmp_path / "task.yaml").read_text().replace("smollm2-135m-instruct", "fake")
+    (tmp_path / "task.yaml").write_text(text.replace("methods: all", "methods: [baseline]"))
+    assert main(["compare", "-y", str(file)]) == 0
+    assert "task.yaml is used, the task file beside tickets.csv" in capsys.readouterr().out
+    # Other rows in the same folder need a task file of their own.
+    other = write_table(tmp_path / "other.csv", tickets(120))
+    with pytest.raises(InputError, match=r"already exists.*etude init .*other.csv --output FILE"):
+        load_task_rows(other, None)
+    write_starter(other, tmp_path / "other.yaml")
+    task, rows, _ = load_task_rows(other, None)
+    assert (task.file.name, len(rows), task.notes[0][:18]) == ("other.yaml", 120, "other.yaml is used")
+
+
+@pytest.fixture
+def serve_models() -> Iterator[Callable[[str | None], int]]:
+    """Starts a server whose list of models is a text, or that never answers; returns its port."""
+    servers: list[HTTPServer | socket.socket] = []
+
+    def start(content: str | None) -> int:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                is_right = self.path == "/v1/models" and not self.headers.get("Content-Length")
+                self.send_response(200 if is_right else 400)
+                self.end_headers()
+                self.wfile.write((content or "").encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        if content is None:
+            hanging = socket.create_server(("127.0.0.1", 0))
+            servers.append(hanging)
+            return int(hanging.getsockname()[1])
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_port
+
+    yield start
+    for server in servers:
+        if isinstance(server, HTTPServer):
+            server.shutdown()
+            server.server_close()
+        else:
+            server.close()
+
+
+def list_models_as(*names: str, owner: str = "library") -> str:
+    return json.dumps({"object": "list", "data": [{"id": name, "owned_by": owner} for name in names]})
+
+
+def test_models_of_this_machine_are_proposed_and_never_used(
+    tmp_path: Path,
+    serve_models: Callable[[str | None], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    contents = {
+        "Ollama": list_models_as("llama3.1:8b", "qwen3:4b"),
+        "LM Studio": list_models_as("text-embedding-nomic", "google/gemma-3-4b"),
+        "llama.cpp": list_models_as("C:\\models\\big: one.gguf"),
+        "hanging": None,
+        "page": "<html>Hello</html>",
+        "etude": list_models_as("ticket-desk", owner="etude"),
+        "forged": list_models_as("a\nmodel: b"),
+    }
+    servers = {serve_models(content): name for name, content in contents.items()}
+    begun = time.monotonic()
+    models = find_local_models(servers, max_seconds=3)
+    assert time.monotonic() - begun < 4
+    names = ["llama3.1:8b", "google/gemma-3-4b", "C:\\models\\big: one.gguf"]
+    assert [(model.server, model.name) for model in models] == list(
+        zip(list(contents)[:3], names, strict=True)
+    )
+    file = write_table(tmp_path / "rows.csv", tickets())
+    text = write_starter(file, local_models=models).text
+    assert load_task(tmp_path).prompt_model is None
+    lines = [line for line in text.splitlines() if line.startswith("# prompt_model:")]
+    assert len(lines) == 3
+    for line, model in zip(lines, models, strict=True):
+        (tmp_path / "task.yaml").write_text(text.replace(line, line.removeprefix("# ")))
+        task = load_task(tmp_path)
+        (endpoint,) = task.endpoints.values()
+        assert (endpoint.url, endpoint.model) == (f"http://127.0.0.1:{model.port}/v1", model.name)
+    monkeypatch.setattr("etude.data.starter.local_models.SERVERS", dict(list(servers.items())[:1]))
+    monkeypatch.setattr("etude.data.starter.local_models.MAX_SECONDS", 3)
+    assert main(["init", str(file), "-o", str(tmp_path / "new.yaml")]) == 0
+    said = "Ollama on this machine has llama3.1:8b. To also compare prompts on it, remove the # before its"
+    assert said in capsys.readouterr().out
+
+
+def test_the_name_of_an_ollama_model_is_answered_with_the_line_to_write(tmp_path: Path) -> None:
+    write_starter(write_table(tmp_path / "rows.csv", tickets()))
+    text = (tmp_path / "task.yaml").read_text()
+    (tmp_path / "task.yaml").write_text(f"{text}\nprompt_model: llama3.1:8b\n")
+    with pytest.raises(ModelError, match=r"For Ollama, write \{endpoint: ") as caught:
+        compare(tmp_path / "task.yaml")
+    line = re.search(r"\{endpoint: .*\}", str(caught.value))
     assert line
-    assert "kind: answer" in issue.remedy
-    columns = line[0].replace("input: COLUMN", "input: red").replace("output: COLUMN", "output: blue")
-    (tmp_path / "task.yaml").write_text(f"{columns}\nkind: answer\n", encoding="utf-8")
-    assert main(["check", str(tmp_path)]) in (0, 1)
-    renamed = [{"input": row["red"], "green": "", "output": row["blue"]} for row in rows]
-    assert write_starter(
-        write_table(tmp_path / "named.csv", renamed), tmp_path / "named.yaml"
-    ).task_file.is_file()
+    (tmp_path / "task.yaml").write_text(f"{text}\nprompt_model: {line[0]}\n")
+    assert [endpoint.model for endpoint in load_task(tmp_path).endpoints.values()] == ["llama3.1:8b"]
+
+
+def test_columns_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
+    rows = [{name: words(1) for name in ("red", "green", "blue")} for _ in range(30)]
+    with pytest.raises(
+        InputError, match=r"unclear which column is the input .*red .*--input COLUMN --answer COLUMN"
+    ):
+        write_starter(write_table(tmp_path / "rows.csv", rows))
 
 
 def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
@@ -397,7 +554,7 @@ def test_rows_with_empty_cells_are_left_out_and_named_and_the_task_is_written(
         for n in range(200)
     ]
     path = write_table(tmp_path / "rows.csv", rows)
-    assert main(["init", str(path)]) == 0
+    assert main(["init", str(path), "--answer", "Queue!!"]) == 0
     told = capsys.readouterr().out
     assert "rows: 4 rows are left out here (Queue!! is empty): rows.csv:2, rows.csv:52, " in told
     task = str(tmp_path / "task.yaml")
@@ -451,7 +608,7 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
     )
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
-    assert "columns: messages = conversations" in told
+    assert "output: the last turn of conversations" in told
     for line, what in enumerate(
         [
             "does not begin with the user",
@@ -727,7 +884,7 @@ def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
         ("rows.csv", "", "contains no rows"),
         ("rows.jsonl", '{"text": "a", "label": "b"}\n{"text": \n', "rows.jsonl:2: not JSON"),
         ("rows.csv", "ham,how are you today my dear friend\n" * 9, "the first line looks like a row"),
-        ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "which columns are the input and the output"),
+        ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "no column looks like the input"),
         ("rows.xls", "x", "Save the sheet as .xlsx"),
     ],
 )
@@ -918,7 +1075,9 @@ def real(tmp_path: Path, name: str) -> Path:
 def test_real_sets_are_read_as_they_are_meant(
     tmp_path: Path, name: str, kind: str, inputs: tuple[str, ...], output: str
 ) -> None:
-    result = write_starter(real(tmp_path, name), tmp_path / "task.yaml")
+    asked = name in ("paradetox", "mts_dialog")
+    source = RowSource(real(tmp_path, name), *((inputs, output) if asked else ()))
+    result = write_starter(source, tmp_path / "task.yaml")
     task, dataset = load_dataset(load_task(result.task_file))
     assert (task.kind, task.examples.input, task.examples.output) == (kind, inputs, output)
     test = {row.id for row in split(dataset, task.kind, task.seed).test}
@@ -926,23 +1085,17 @@ def test_real_sets_are_read_as_they_are_meant(
     assert not [row.location for row in read if task.contract and task.contract.check(row.output)]
 
 
-def test_a_test_file_is_written_with_its_own_columns_where_they_differ(tmp_path: Path) -> None:
+def test_a_test_file_has_the_columns_of_the_examples(tmp_path: Path) -> None:
     rows = tickets()
     examples = write_table(tmp_path / "rows.csv", rows[:180])
     same = write_table(tmp_path / "same.csv", rows[180:])
-    renamed = [
-        {"nr": n, "question": row["message"], "topic": row["queue"]} for n, row in enumerate(rows[180:])
-    ]
+    renamed = [{"question": row["message"], "topic": row["category"]} for row in rows[180:]]
     other = write_table(tmp_path / "other.csv", renamed)
-    assert "test: same.csv" in write_starter(examples, tmp_path / "a.yaml", same).text.splitlines()
-    result = write_starter(examples, tmp_path / "b.yaml", other)
-    assert (
-        "test: other.csv, input = question, output = topic, the columns whose content is most similar to the examples"
-        in result.guesses
-    )
-    task = load_task(tmp_path / "b.yaml")
-    assert task.test
-    assert (task.test.input, task.test.output) == (("question",), "topic")
+    result = write_starter(examples, tmp_path / "a.yaml", same)
+    assert "test: same.csv" in result.text.splitlines()
+    assert "test: 60 rows of same.csv" in result.guesses
+    with pytest.raises(InputError, match=r"no column 'message'.*input: question, output: topic"):
+        write_starter(examples, tmp_path / "b.yaml", other)
     assert main(["init", str(examples), "--test", str(same), "-o", str(tmp_path / "c.yaml")]) == 0
 
 
@@ -965,24 +1118,6 @@ def test_preferences_of_single_turns_are_answers(tmp_path: Path) -> None:
     ]
     _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("conversations",), "chosen")
-
-
-def test_the_columns_of_a_test_are_those_with_the_content_of_the_examples(tmp_path: Path) -> None:
-    def row(number: int, names: Sequence[str]) -> dict[str, str]:
-        topic = ("delivery", "refund", "account")[number % 3]
-        question = f"When will my {topic} arrive, and who can tell me about {words(3)}?"
-        answer = f"Dear customer, your {topic} is on its way. We wrote to {words(4)}. Kind regards."
-        return dict(zip(names, (topic, question, answer), strict=True))
-
-    train = [row(number, ("topic", "input_text", "output_text")) for number in range(200)]
-    test = [row(number, ("category", "message", "reference_answer")) for number in range(60)]
-    path = write_table(tmp_path / "train.csv", train)
-    result = write_starter(path, test=write_table(tmp_path / "own.csv", test))
-    task = load_task(result.task_file)
-    assert task.test is not None
-    assert (task.examples.input, task.examples.output) == (("input_text",), "output_text")
-    assert (task.test.input, task.test.output) == (("message",), "reference_answer")
-    assert "content is most similar" in " ".join(result.guesses)
 
 
 def test_the_draft_names_what_answers_share_and_not_the_columns(tmp_path: Path) -> None:
@@ -1066,17 +1201,16 @@ def test_near_duplicates_are_searched_for_once(tmp_path: Path, monkeypatch: pyte
 def test_the_metric_is_that_of_a_comparison_also_if_answers_hardly_repeat(
     tmp_path: Path, copies: int
 ) -> None:
-    """Columns that say who speaks are input and output, although answers repeat and a third column has labels."""
     draw = random.Random(copies)
     words = [f"{begin}{end}" for begin in ("bo", "ti", "ra", "fu") for end in "klmnpst"]
     answers = [" ".join(draw.sample(words, 10)) for _ in range(400 // (copies + 1))]
     rows = [
-        {"Customer asks": f"{' '.join(draw.sample(words, 7))}?", "We say": text, "Section": f"s{number % 9}"}
+        {"question": f"{' '.join(draw.sample(words, 7))}?", "answer": text, "Section": f"s{number % 9}"}
         for number, text in enumerate(answers)
         for _ in range(number % copies + 1)
     ]
     result, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
-    assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("Customer asks",), "We say")
+    assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("question",), "answer")
     train = split(load_dataset(task)[1], "answer", task.seed).train
     assert f"# metric: {choose_metric(task, train).name}\n" in result.text
     assert "#     examples:\n#       - I want to make a complaint.\n" in result.text

@@ -88,7 +88,10 @@ def test_requests_keep_to_the_pace_and_to_the_number_at_once(server: ScriptedSer
         ),
         ({"key": "ETUDE_WRONG_KEY"}, r"HTTP 401.*does not accept the key in ETUDE_WRONG_KEY"),
         ({"key": "ETUDE_NO_KEY"}, r"is not set. Run: export ETUDE_NO_KEY=YOUR_KEY"),
-        ({"url": "http://127.0.0.1:9/v1"}, r"did not answer in 3 attempts \(ConnectError"),
+        (
+            {"url": "http://127.0.0.1:9/v1"},
+            r"did not answer in 3 attempts \(ConnectError.*\)\. Is the server running\?$",
+        ),
     ],
 )
 def test_what_no_retry_mends_is_said_at_once(
@@ -106,9 +109,7 @@ def test_an_endpoint_that_never_answers_is_given_up(
     server.troubles, server.share = ("500",), 1.0
     endpoint = replace(Endpoint(server.url, "big"), key="ETUDE_TEST_KEY")
     monkeypatch.setenv("ETUDE_TEST_KEY", KEY)
-    with pytest.raises(
-        ModelError, match=r"8 attempts \(HTTP 500.*\*\*\*.*Run the same command again"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"8 attempts \(HTTP 500.*\*\*\*[^)]*\)\.$") as caught:
         EndpointModel(endpoint, first_wait=0.001).generate([build_request(1)])
     assert KEY not in str(caught.value)
 

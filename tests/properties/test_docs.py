@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +23,7 @@ import etude
 from etude import errors
 from etude.base.formatting import format_setting
 from etude.cli import main
+from etude.data.formats import read_rows
 from etude.models import registry
 from etude.models.registry import Models
 from etude.task import BINARY_SUFFIXES, JSON_SUFFIXES, METHOD_NAMES, TABLE_SUFFIXES, load_task
@@ -137,6 +139,19 @@ def test_the_python_of_both_pages_is_the_files_that_run() -> None:
 # The page on the task file
 
 
+def test_the_script_for_chat_logs_writes_rows_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    senders = ["customer", "customer", "agent", "customer"]
+    lines = [f"c{chat},{sender},said {n}\n" for chat in range(3) for n, sender in enumerate(senders)]
+    Path("log.csv").write_text("conversation_id,sender,message\n" + "".join(lines))
+    script = next(block for block in find_blocks(TASK_PAGE, "python") if "log.csv" in block)
+    subprocess.run([sys.executable, "-c", script], check=True)
+    chats = [example.input for example in read_rows(RowSource(Path("chats.jsonl"))).examples]
+    assert [[turn.content for turn in chat] for chat in chats] == [["said 0\nsaid 1"]] * 3
+
+
 def write_whole_task(folder: Path) -> str:
     """The page's task file, in a folder with all that it names."""
     write_task(folder)
@@ -144,7 +159,7 @@ def write_whole_task(folder: Path) -> str:
     (folder / "catalogue").mkdir()
     (folder / "pairs.jsonl").touch()
     (folder / "tickets.csv").write_text("body,category,customer\nA,b,c\n", encoding="utf-8")
-    [check] = find_blocks(TASK_PAGE, "python")
+    check = next(block for block in find_blocks(TASK_PAGE, "python") if "def fits" in block)
     (folder / "checks.py").write_text(check, encoding="utf-8")
     return next(block for block in find_blocks(TASK_PAGE, "yaml") if "kind:" in block)
 

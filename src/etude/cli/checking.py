@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from etude import repair
 from etude.base.files import write_text
@@ -22,6 +23,7 @@ from etude.checks.output import html_page, machine, terminal
 from etude.checks.registry import load_material, validate_gates
 from etude.checks.safety import personal, sensitive
 from etude.cli import options, printing
+from etude.cli.preparing import open_task
 from etude.cluster import open_workers
 from etude.data.dataset import Dataset
 from etude.errors import InputError, Issue, quote_value
@@ -44,7 +46,7 @@ _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/(?:self|\d+)/fd/\d
 
 
 def check(
-    task: options.TaskPath,
+    task: options.TaskOrRowsPath,
     fail_on: Annotated[
         list[str] | None,
         typer.Option("--fail-on", help="Exit with 1 on findings of this kind or severity; may be repeated."),
@@ -82,6 +84,7 @@ def check(
     _check_flags(
         fix, undo, only, {"--fail-on": fail_on, "--format": format_name, "--output": output}, worklist
     )
+    task = open_task(task, Console(stderr=True, highlight=False))
     try:
         if undo:
             loaded = load_task(task, needs_model=False)

@@ -18,6 +18,7 @@ from rich.text import Text
 from etude import comparison
 from etude.base.formatting import format_interval, format_percent, format_time
 from etude.cli import options, printing
+from etude.cli.preparing import open_task
 from etude.errors import InputError, Issue, quote_value
 from etude.runs import events
 from etude.task import load_task, yaml_document
@@ -30,7 +31,7 @@ INTERVAL_WIDTH = 110
 
 
 def compare(
-    task: options.TaskPath,
+    task: options.TaskOrRowsPath,
     yes: options.Yes = False,
     budget: Annotated[
         str | None,
@@ -58,11 +59,12 @@ def compare(
     verbose: options.Verbose = False,
 ) -> None:
     """Compare methods on one sealed test and recommend one."""
+    screen = printing.create_console()
+    task = open_task(task, screen)
     # Checked before a run that may take hours.
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
         raise InputError([Issue("--gate", "the task has no target", "", remedy)])
-    screen = printing.create_console()
     board = CompareBoard(printing.RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
     # The run is saved after every batch, so the same command resumes it.
     with board.console.exit_on_interrupt(), stop_on_interrupt(board.console.print_text) as stop, board:

@@ -8,6 +8,12 @@ import typer
 from etude.task import TrackerName
 
 TaskPath = Annotated[Path, typer.Argument(help="A task file, or a folder with a task.yaml.")]
+TaskOrRowsPath = Annotated[
+    Path,
+    typer.Argument(
+        help="A task file or its folder, or a file of examples, for which a task file is written."
+    ),
+]
 AssistantPath = Annotated[
     Path, typer.Argument(help="A task file, a run, or a saved assistant.", metavar="TASK|RUN")
 ]

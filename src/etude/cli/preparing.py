@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from etude.base.formatting import format_command, format_count
 from etude.cli import printing
 from etude.data.formats import write
-from etude.data.starter import write_starter
+from etude.data.starter import open_task_file, write_starter
+from etude.data.starter.local_models import find_local_models
 from etude.hosted.import_openai import import_openai
+from etude.task import RowSource
 
 import_app = typer.Typer(
     help="Write a task file from data saved from another service.",
@@ -38,13 +41,24 @@ def init(
             "--test", help="A file of rows for the test only. Default: split off from the examples."
         ),
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="COLUMN", help="Column with the input; may be repeated."),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="COLUMN", help="Column with the right answer.")
+    ] = None,
 ) -> None:
     """Look at a file of examples and write a task file that explains itself."""
-    with printing.show_steps(f"Looking at {examples.name}"):
-        result = write_starter(examples, output, test)
+    source = RowSource(examples, input=tuple(inputs or ()), output=answer)
+    with printing.show_steps(f"Looking at {examples.name}") as steps:
+        choose, models = steps.get_choose(), find_local_models()
+        result = write_starter(source, output, test, choose=choose, local_models=models)
     typer.echo(f"Read {examples}:")
     for guess in result.guesses:
         typer.echo(f"  {guess}")
+    for proposal in result.proposals:
+        typer.echo(proposal)
     typer.echo(f"\nWrote {result.task_file}. Read it, correct wrong guesses, then run:")
     purposes = {
         "check": "find errors in the rows",
@@ -54,6 +68,16 @@ def init(
     lines = {format_command(verb, result.task_file): purpose for verb, purpose in purposes.items()}
     for line, purpose in lines.items():
         typer.echo(f"  {line:{max(map(len, lines))}}  # {purpose}")
+
+
+def open_task(path: Path, screen: Console) -> Path:
+    """Return the task file for a file of rows, found beside it or written, and print which; any other path is returned
+    as it is."""
+    with printing.show_steps(f"Looking at {path.name}") as steps:
+        task_file, lines = open_task_file(path, steps.get_choose())
+    for line in lines:
+        printing.print_line(screen, line)
+    return task_file
 
 
 def convert(

@@ -4,13 +4,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any, TextIO, cast
 
+import click
 import typer
 from rich.console import Console, JustifyMethod
 from rich.status import Status
@@ -299,6 +300,20 @@ class StepClock:
         answer = console.confirm(question)
         self.status.start()
         return answer
+
+    def get_choose(self) -> Callable[[str, Sequence[str]], int] | None:
+        """Return a function that asks the user to choose by number; None if nobody can be asked."""
+        return self._choose if sys.stderr.isatty() and _is_in_foreground() else None
+
+    def _choose(self, question: str, options: Sequence[str]) -> int:
+        assert self.status is not None
+        self.status.stop()
+        typer.echo(question, err=True)
+        for number, option in enumerate(options, 1):
+            typer.echo(f"  {number}. {option}", err=True)
+        number = click.prompt("Number", type=click.IntRange(1, len(options)), err=True)
+        self.status.start()
+        return int(number) - 1
 
     def update(self, share: float) -> None:
         """Take over the share that is done; a smaller one than before is that of another pass over the rows."""

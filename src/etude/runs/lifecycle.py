@@ -18,6 +18,7 @@ from pathlib import Path
 from etude.assistant import ADAPTER, FILE
 from etude.base.files import read_json, read_lines
 from etude.data.dataset import COMPARE_MIN, Dataset, MinRows, load_dataset, load_test
+from etude.data.starter import open_task_file
 from etude.errors import RUN_REMEDY, EtudeError, RunError
 from etude.models.registry import find_backend
 from etude.runs.events import EventLog, NoteEvent, OnEvent, RunEnded, RunOpened
@@ -54,11 +55,14 @@ class TaskRun:
 def load_task_rows(
     task_file: Path | str, budget: float | None, minimum: MinRows = COMPARE_MIN
 ) -> tuple[Task, Dataset, Dataset | None]:
-    """Load a task with a budget in seconds (None: the task's own, infinity: none), its rows, and its own test.
+    """Load a task with a budget in seconds (None: the task's own, infinity: none), its rows, and its own test. For a
+    file of rows, the task file beside it is used, or a new one is written; the task's notes say so.
 
     Raises InputError with all errors; fewer rows than `minimum` is one.
     """
-    task = set_budget(load_task(Path(task_file)), budget)
+    file, notes = open_task_file(Path(task_file))
+    task = set_budget(load_task(file), budget)
+    task = replace(task, notes=(*map(str.strip, notes), *task.notes))
     if not task.encoder and "learn" in find_backend(task.model).can:
         task = replace(
             task, encoder="none"

@@ -10,7 +10,6 @@ from etude.checks.excerpts import CharSpan, list_spans
 from etude.checks.kinds import FREE, TEXTS, FindingKind, finds
 from etude.checks.material import MAX_EXCERPTS, Material, format_rows
 from etude.checks.rows import damaged_text
-from etude.checks.rows.damaged_text import MAX_LEFTOVER_SHARE
 from etude.text.lexicon import EMPTY_ANSWERS, POINTERS
 from etude.text.normal_forms import to_canonical
 from etude.types import Excerpt, Finding
@@ -67,6 +66,7 @@ PLACEHOLDER = re.compile(
     r"|\b(?:lorem ipsum dolor)\b",
     re.MULTILINE,
 )
+MIN_SLOT_SHARE = 1 / 3  # share of rows with a placeholder from which on placeholders are deliberate slots
 # A blank instead of a name. Only answers are searched, because an input often asks to fill in a blank.
 BLANK = re.compile(
     r"\b(?:dear|hi|hello|mrs?\.?|ms\.?|name is|from|regards,|sincerely,)\s_{4,12}(?!\w)", re.IGNORECASE
@@ -188,8 +188,8 @@ def _changes_any(material: Material, rows: Sequence[int], repair: Callable[[str]
     quick=True,
 )
 def check_placeholders(material: Material) -> Iterator[Finding]:
-    """Find placeholders such as {{name}}. The finding is a note if most rows have one, because they may be
-    templates."""
+    """Find placeholders such as {{name}}. The finding is a note if a third of the rows have one, because these are
+    slots that a program fills in."""
     is_extract = material.task.kind == "extract"
 
     def find_in_answer(text: str) -> list[CharSpan]:
@@ -197,16 +197,17 @@ def check_placeholders(material: Material) -> Iterator[Finding]:
 
     rows, excerpts = _find_rows(material, lambda text: _find_placeholders(text, PLACEHOLDER), find_in_answer)
     if rows:
-        is_leftover = len(rows) <= MAX_LEFTOVER_SHARE * len(material.rows)
+        is_leftover = len(rows) < MIN_SLOT_SHARE * len(material.rows)
+        kind = "an unfilled placeholder" if is_leftover else "a slot"
         yield material.finding(
             "placeholder",
             "warning" if is_leftover else "note",
             rows,
-            f"{format_rows('contain', len(rows), len(material.rows))} an unfilled placeholder, such as "
+            f"{format_rows('contain', len(rows), len(material.rows))} {kind}, such as "
             f"{_most_frequent_span(excerpts)!r}{'; the others contain none' if is_leftover else ''}.",
             "Fill in the placeholders, or delete the rows."
             if is_leftover
-            else "A model learns to write the placeholders themselves: keep them only if your program fills them in.",
+            else "A model learns to write the slots themselves: keep them if your program fills them in.",
             excerpts=excerpts,
         )
 

@@ -13,6 +13,7 @@ from etude.data.formats.row_reader import RawRow, RowReader
 from etude.errors import InputError, Issue, MissingExtraError, quote_value
 from etude.task import BINARY_SUFFIXES, format_row_files
 
+_HEAD = 20  # first rows of a sheet that show where its table begins
 _STATE = "state.json"  # lists the files of one split in a folder of `datasets`
 
 
@@ -94,6 +95,7 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
         ) from error
     if not sheets:
         return
+    _check_head(reader, sheets)
     name, (header, *records) = next(iter(sheets.items()))
     if len(sheets) > 1:
         reader.notes.append(
@@ -107,6 +109,27 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
             yield RawRow(number, number, cells)
         else:
             reader.counts["empty rows"] += 1
+
+
+def _check_head(reader: RowReader, sheets: Mapping[str, Any]) -> None:
+    """Raise InputError if the first sheet has notes, or a title above the names of the columns."""
+    filled = {
+        name: [sum(str(cell).strip() != "" for cell in row) for row in rows[:_HEAD]]
+        for name, rows in sheets.items()
+    }
+    first, *others = filled
+    tables = [name for name in others if max(filled[name]) > 1]
+    if max(filled[first]) > 1 and filled[first][0] == 1:
+        line = next(number for number, num_cells in enumerate(filled[first], 1) if num_cells > 1)
+        message = f"the first row of the sheet {first!r} is a title, not column names"
+        value = next(filter(None, sheets[first][0]))
+        remedy = f"delete the rows above row {line}, or save the table as CSV"
+    elif max(filled[first]) == 1 and tables:
+        message, value = "the first sheet has notes, not a table", first
+        remedy = f"move the sheet {' or '.join(map(repr, tables))} to the first place, or save it as CSV"
+    else:
+        return
+    raise InputError([Issue(f"{reader.file.name}:1", message, quote_value(value), remedy)])
 
 
 def format_cell(value: Any) -> str:

@@ -45,10 +45,9 @@ def read_names(*lists: str) -> tuple[str, ...]:
     return tuple(name for key in lists for name in NAME_LISTS[key].split())
 
 
-_INPUTS, _OUTPUTS = (
-    read_names("inputs", "input_nouns"),
-    read_names("outputs", "output_nouns", "other_outputs"),
-)
+_INPUTS = read_names("inputs", "input_nouns")
+_OUTPUTS = read_names("outputs", "output_nouns", "other_outputs", "doubtful_outputs")
+_DOUBTFUL_OUTPUTS = frozenset(read_names("doubtful_outputs"))
 
 
 def guess_columns(rows: RawCells, source: RowSource, by_order: bool = True) -> ColumnGuess:
@@ -97,6 +96,12 @@ def guess_input_columns(names: Sequence[str], rows: RawCells) -> tuple[str, ...]
         if name in names and _has_chats(rows, name):
             return (name,)
     return _add_context(_find_known(_INPUTS, names, ()), names, "")
+
+
+def is_output_name(name: str | None, is_doubtful: bool = False) -> bool:
+    """Whether a name is usual for the output; if `is_doubtful`, whether it is also usual for a part of the input, such
+    as the summary of a ticket."""
+    return name is not None and split_words(name) in (_DOUBTFUL_OUTPUTS if is_doubtful else _OUTPUTS)
 
 
 def find_preference_columns(names: Iterable[str]) -> tuple[str, str] | tuple[()]:
@@ -214,7 +219,8 @@ def _add_context(column: str | None, names: Sequence[str], output: str | None) -
 
 
 def _find_known(known: Sequence[str], names: Sequence[str], excluded: Collection[str | None]) -> str | None:
-    by_name = {split_words(name): name for name in names if name not in excluded}
+    exact = {split_words(name): name for name in names if name not in excluded}
+    by_name = {words.removesuffix(" text"): name for words, name in exact.items()} | exact
     return next((by_name[name] for name in known if name in by_name), None)
 
 
@@ -224,6 +230,12 @@ def _guess_by_order(names: Sequence[str], rows: RawCells, source: RowSource) -> 
     if source.input or source.output or len(free) != 2 or _looks_like_row(names, rows):
         return None
     return replace(source, input=(free[0],), output=free[1])
+
+
+def is_unusable(names: Sequence[str], rows: RawCells) -> bool:
+    """Whether a file whose columns are unclear needs a change that is not a choice of columns."""
+    has_chats = any(_has_chats(rows, name) for name in names)
+    return bool(len(names) < 2 or has_chats or find_preference_columns(names) or _looks_like_row(names, rows))
 
 
 def _looks_like_row(names: Sequence[str], rows: RawCells) -> bool:
@@ -250,6 +262,6 @@ def _unknown_columns_issue(names: Sequence[str], rows: RawCells, source: RowSour
     else:
         remedy = (
             f"rename them to input and output in the file, or write {examples}, input: COLUMN, output: COLUMN}} in the "
-            "task file; if there is no task file yet, create one with this line and kind: answer"
+            f"task file; without one, run etude init {source.file.name} --input COLUMN --answer COLUMN"
         )
     return Issue(f"{source.file.name}:1", message, quote_value(", ".join(names)), remedy)

@@ -19,7 +19,7 @@ from etude.data import dataset, formats, splits
 from etude.data.formats import tools
 from etude.data.formats.read import find_shared
 from etude.data.starter.guess_columns import ColumnRoles
-from etude.data.starter.label_forms import describe_question, guess_labels, guess_scale
+from etude.data.starter.label_forms import LABEL_NAMES, describe_question, guess_labels, guess_scale
 from etude.errors import InputError
 from etude.privacy import find_by_format
 from etude.task import RowSource
@@ -32,8 +32,6 @@ from etude.types import Example, Kind
 
 SEED = 0  # the seed of a new task, which decides its split
 MIN_SHARE = 0.95  # share of the outputs that must fit a kind or a contract for it to be proposed
-# Column names that suggest labels. Such values need to occur only twice on average, instead of four times.
-_LABEL_NAMES = frozenset(("label", "category", "class", "intent", "topic", "sentiment"))
 # Different values as a share of the rows above which they do not count as labels.
 MAX_LABEL_SHARE = 0.5
 _MIN_OBJECTS = 20  # objects from which a key that only one object has is ignored
@@ -50,7 +48,8 @@ class TaskDraft:
     rows: formats.LoadedRows
     target: Path
     roles: ColumnRoles
-    test: RowSource | None = None  # the user's own test, if there is one
+    test: Path | None = None  # the user's own test, if there is one
+    num_own_test_rows: int = 0
 
     @property
     def columns(self) -> RowSource:
@@ -76,6 +75,27 @@ class TaskDraft:
         """The sizes of a split that a comparison would refuse; "" if it accepts the rows."""
         sides = self._split_by_labels if self._has_labels else self._split
         return sides if isinstance(sides, str) else ""
+
+    @property
+    def num_test_rows(self) -> int:
+        """The rows of the test; 0 if the rows are too few to split."""
+        return self.num_own_test_rows if self.test else len(self.examples) - len(self.readable)
+
+    @cached_property
+    def metric(self) -> str:
+        """The metric that a comparison chooses if the task file sets none."""
+        if self.columns.questions:
+            return "question_mean"
+        if self.scale or self.labels_of_lists:
+            return "kappa" if self.scale else "sample_f1"
+        if self.kind[0] == "classify":
+            counts = Counter(self.train_outputs).values()
+            return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
+        if self.kind[0] == "extract":
+            return "exact_match"
+        if not self.measures_likeness:
+            return "passes"
+        return "calls" if self.calls else "exact_match" if self.repeats_answers else "chrf"
 
     @property
     def _has_labels(self) -> bool:
@@ -137,8 +157,8 @@ class TaskDraft:
                 "extract",
                 f"{num_json:,} of {formatting.format_count(num_rows, 'output')}, which {verb} JSON",
             )
-        # The name of the column is used as evidence if there are few outputs.
-        min_repeats = 2 if column.casefold() in _LABEL_NAMES else 4
+        # Under a name of labels, values need to occur only twice on average, instead of four times.
+        min_repeats = 2 if column.casefold() in LABEL_NAMES else 4
         is_short = all(len(label.split()) <= 8 and len(label) <= 80 for label in labels)
         if 2 <= len(labels) <= num_rows / min_repeats and is_short:
             name = f", and the name {column}" if len(labels) > num_rows / 4 else ""
@@ -161,7 +181,7 @@ class TaskDraft:
     @cached_property
     def labels_of_lists(self) -> list[str]:
         """The labels, if an answer is a list of them."""
-        return guess_labels(self._unlabelled)
+        return guess_labels(self._unlabelled, self.columns.output or "")
 
     @cached_property
     def questions(self) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,6 @@ from etude.data import dataset
 from etude.data.formats.turns import mask_turn_numbers
 from etude.data.starter.draft import TaskDraft, to_contract_key
 from etude.errors import quote_value
-from etude.task import RowSource
 
 SIMILARITY_NOTE = (
     "Without check: or contract:, answers are scored by their similarity to the example's answer (chrF). A right "
@@ -26,18 +25,21 @@ _MAX_LOCATIONS = 5
 
 
 def list_guesses(draft: TaskDraft) -> Iterator[str]:
-    """What was guessed, one sentence each."""
-    columns = draft.columns
+    """What was guessed, one sentence each, beginning with input, output, kind, test and metric."""
+    columns, reasons = draft.columns, draft.roles.reasons
+    text, answer = " + ".join(columns.input), columns.output or " + ".join(columns.answer_columns)
+    if columns.messages:
+        text, answer = (
+            f"the turns of {columns.messages} before the last",
+            f"the last turn of {columns.messages}",
+        )
+    yield f"input: {text}, from {reasons['input']}"
+    yield f"output: {answer}, from {reasons['output']}"
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
-    yield f"columns: {_format_columns(columns)}, from {draft.roles.reasons['columns']}"
+    yield f"test: {_describe_test(draft)}"
+    yield f"metric: {draft.metric}"
     if draft.questions:
         yield f"questions: {format_questions(draft)}"
-    if draft.test:
-        same = _format_columns(draft.test) == _format_columns(columns)
-        yield (
-            f"test: {draft.test.file.name}, {_format_columns(draft.test)}, "
-            f"{'as in the examples' if same else 'the columns whose content is most similar to the examples'}"
-        )
     if draft.refusal and columns.group:
         values = format_count(len({row.group for row in draft.examples} - {None}), "value")
         yield (
@@ -79,11 +81,12 @@ def get_likeness_note(draft: TaskDraft) -> str:
     return CALLS_NOTE if draft.calls else REPEATS_NOTE if draft.repeats_answers else SIMILARITY_NOTE
 
 
-def _format_columns(source: RowSource) -> str:
-    if source.messages:
-        return f"messages = {source.messages}"
-    output = source.output or " + ".join(source.answer_columns)
-    return f"input = {' + '.join(source.input)}, output = {output}"
+def _describe_test(draft: TaskDraft) -> str:
+    if draft.test:
+        return f"{format_count(draft.num_test_rows, 'row')} of {draft.test.name}"
+    if draft.refusal:
+        return f"none, because the rows cannot be split ({draft.refusal})"
+    return f"{draft.num_test_rows:,} of {format_count(len(draft.examples), 'row')}, split off and sealed"
 
 
 def _list_left_out(draft: TaskDraft) -> Iterator[str]:

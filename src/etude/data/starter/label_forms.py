@@ -8,6 +8,10 @@ from typing import Any
 from etude.text.label_lists import YES_OR_NO, split_labels
 from etude.types import Example
 
+# Column names that suggest labels.
+LABEL_NAMES = frozenset(
+    ("label", "category", "categorie", "class", "classe", "intent", "topic", "sentiment", "tag")
+)
 MAX_WORDS, MAX_CHARACTERS = 8, 80  # of a label
 MIN_REPEATS = 4  # times that a label must occur on average
 MIN_LISTS = 0.1  # share of rows that must have more than one label
@@ -19,8 +23,11 @@ SCORE_NAMES = re.compile(
 )
 
 
-def guess_labels(examples: Sequence[Example]) -> list[str]:
-    """The labels of rows whose answers are lists of labels, sorted; empty if the answers are not such lists."""
+def guess_labels(examples: Sequence[Example], column: str) -> list[str]:
+    """The labels of rows whose answers are lists of labels, sorted; empty if the answers are not such lists.
+
+    Labels that occur in their texts are values of an extraction, unless the column has the name of labels.
+    """
     lists = [split_labels(example.output) for example in examples]
     counts = Counter(label for labels in lists for label in labels)
     num_lists = sum(len(labels) > 1 for labels in lists)
@@ -31,6 +38,8 @@ def guess_labels(examples: Sequence[Example]) -> list[str]:
     # Labels that always occur together are one label with a comma in it.
     if len(counts) >= len({frozenset(labels) for labels in lists}) or min(counts.values()) < 2:
         return []
+    if column.casefold().removesuffix("s") in LABEL_NAMES:
+        return sorted(counts)
     num_copied = sum(
         label.casefold() in example.text.casefold()
         for labels, example in zip(lists, examples, strict=True)

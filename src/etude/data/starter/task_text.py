@@ -3,10 +3,9 @@
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Template
@@ -18,8 +17,9 @@ from etude.data.formats.tools import CALL_TAG
 from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
 from etude.data.starter import guess_notes
 from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
+from etude.data.starter.local_models import ModelProposal
 from etude.privacy import find_by_format
-from etude.task import RowSource, Task
+from etude.task import Task
 
 MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged model
 # What is said for each limit, until the user writes a better sentence.
@@ -33,23 +33,12 @@ DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
 # Names of a file next to the examples that is suggested for `test:`.
 _TEST_STEMS = ("test", "test_set", "testset")
-_PLAIN_INPUTS = {"input", "prompt", "text", "body", "content", "query", "source", "request", "utterance"}
-_PLAIN_OUTPUTS = {"output", "completion", "answer", "response", "target", "reply", "result", "label"}
-_FILLERS = {
-    "text",
-    "reference",
-    "gold",
-    "raw",
-    "clean",
-    "cleaned",
-    "expected",
-}  # words of a column's name that say little
 EDGE_SHARE = 0.6  # share of answers with the same beginning or end from which the instructions mention it
 MIN_EDGE_WORDS, MAX_EDGE_WORDS = 2, 12
 _WIDTH = 100
 
 
-def render_task_file(draft: TaskDraft) -> str:
+def render_task_file(draft: TaskDraft, local_models: Sequence[ModelProposal] = ()) -> str:
     """The whole task file, from the template `task.yaml.j2`. In the template, a line that begins with ## is a remark,
     which is wrapped, and a line that begins with # is a key that is displayed but not set."""
     contract = to_contract_key(draft.contract[0])
@@ -61,6 +50,7 @@ def render_task_file(draft: TaskDraft) -> str:
     suggested_test = _relative_path(test_file, draft.target) if test_file else "test.jsonl"
     text = _load_template().render(
         draft=draft,
+        local_models=local_models,
         notes=guess_notes,
         rows=formatting.format_count(len(draft.examples), "row"),
         unread=f"{num_unread:,}" if num_unread else "",
@@ -69,14 +59,14 @@ def render_task_file(draft: TaskDraft) -> str:
         columns={"file": _relative_path(draft.columns.file, draft.target), **to_task_columns(draft.columns)},
         split_sentence=_describe_split(len(draft.examples)),
         test_file=None if draft.test else test_file,
-        test=_format_test(draft) if draft.test else suggested_test,
+        test=_relative_path(draft.test, draft.target) if draft.test else suggested_test,
         instructions=_write_instructions(draft),
         contract=contract if contract["contract"] else None,
         contract_set=contract["contract"] and not (draft.measures_likeness or draft.num_hidden_labels),
         contract_sentence=_describe_contract(draft),
         likeness=guess_notes.get_likeness_note(draft),
         documents=_relative_path(documents, draft.target) if documents else "",
-        metric=_choose_metric(draft),
+        metric=draft.metric,
         limits=LIMIT_SENTENCES,
         margin=Task.margin,
         seed=SEED,
@@ -123,13 +113,6 @@ def _describe_split(num_rows: int) -> str:
     return f"Without this line, {rule} of the {num_rows:,} rows are split off and sealed."
 
 
-def _format_test(draft: TaskDraft) -> str | Mapping[str, Any]:
-    """The test in the format of the task file: with its columns only if they differ from those of the examples."""
-    source = draft.test or draft.columns
-    file, columns = _relative_path(source.file, draft.target), to_task_columns(source)
-    return file if columns == to_task_columns(draft.columns) else {"file": file, **columns}
-
-
 def _write_instructions(draft: TaskDraft) -> str:
     contract = draft.contract[0]
     schema, verb = contract.json_schema or {}, "Classify the message into one of"
@@ -153,23 +136,10 @@ def _write_instructions(draft: TaskDraft) -> str:
         case "rewrite":
             first = "Rewrite the text. Keep its meaning."
         case _:
-            first = _answer_sentence(draft.columns)
+            first = (
+                "Follow the instruction." if "instruction" in draft.columns.input else "Answer the message."
+            )
     return " ".join([first, *_list_rules(contract.fields, draft.outputs)])
-
-
-def _answer_sentence(columns: RowSource) -> str:
-    names = [_to_noun(name) for name in columns.input]
-    output = _to_noun(columns.output or "output")
-    text = " and ".join(name for name in names if name not in _PLAIN_INPUTS) or "message"
-    if output not in _PLAIN_OUTPUTS:
-        return f"Read the {text} and write the {output}."
-    return "Follow the instruction." if "instruction" in names else f"Answer the {text}."
-
-
-def _to_noun(column: str) -> str:
-    """The name of a column as a noun for a sentence: "answer" for `reference_answer`, "output" for `output_text`."""
-    words = column.replace("_", " ").lower().split()
-    return " ".join([word for word in words if word not in _FILLERS] or words)
 
 
 def find_common_edge(texts: Sequence[str], at_end: bool = False) -> str:
@@ -218,22 +188,6 @@ def _describe_contract(draft: TaskDraft) -> str:
     if draft.calls:
         return f"Not set, because answers call functions.{optional}"
     return f"Not set, because only a length could be guessed, which nearly every answer keeps ({reason}).{optional}"
-
-
-def _choose_metric(draft: TaskDraft) -> str:
-    if draft.questions:
-        return "question_mean"
-    if draft.scale or draft.labels_of_lists:
-        return "kappa" if draft.scale else "sample_f1"
-    if draft.kind[0] == "classify":
-        counts = Counter(draft.train_outputs).values()
-        # The same rule by which the metric is chosen if `metric:` is not set.
-        return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
-    if draft.kind[0] == "extract":
-        return "exact_match"
-    if not draft.measures_likeness:
-        return "passes"
-    return "calls" if draft.calls else "exact_match" if draft.repeats_answers else "chrf"
 
 
 def _relative_path(file: Path, target: Path) -> str:

@@ -18,7 +18,6 @@ import httpx2
 
 from etude.base.files import Json, parse_json
 from etude.errors import ModelError, ServiceError, quote_value
-from etude.models.remote import RESUME
 from etude.task import Endpoint
 
 COMPLETIONS = "chat/completions"  # path of a request below the endpoint's URL
@@ -94,8 +93,10 @@ class Client:
                 with self._lock:
                     self._next_turn = max(self._next_turn, time.monotonic() + failure.wait)
             self._sleep(random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2**attempt)))
+        remedy = " Is the server running?" if num_attempts == CONNECT_ATTEMPTS else ""
+        reason = self._mask_key(str(failure))
         raise ServiceError(
-            f"{self.endpoint.title} did not answer in {attempt + 1} attempts ({self._mask_key(str(failure))}). {RESUME}"
+            f"{self.endpoint.title} did not answer in {attempt + 1} attempts ({reason}).{remedy}"
         )
 
     def stream(self, body: Json) -> Iterator[str]:
@@ -158,12 +159,12 @@ class Client:
 
     def _format_refusal(self, status: int, reason: str) -> str:
         endpoint = self.endpoint
-        remedy = f"Correct the task file. {RESUME}"
+        remedy = "Correct the task file."
         if status in (401, 403):
             credential = f"the key in {endpoint.key}" if endpoint.key else "requests without a key"
-            remedy = f"It does not accept {credential}. Set a valid key. {RESUME}"
+            remedy = f"It does not accept {credential}. Set a valid key."
         elif status == 429:
-            remedy = f"The account's quota is used up. Raise it. {RESUME}"
+            remedy = "The account's quota is used up. Raise it."
         elif status == 404:
             names = ", ".join(quote_value(name) for name in self.list_models()[:20])
             hint = (
@@ -173,7 +174,7 @@ class Client:
             )
             remedy = f"It may not have {endpoint.model}: {hint}"
         elif "context" in reason.casefold():
-            remedy = f"Set `context:`, next to `endpoint:`, to the largest number of tokens that it accepts. {RESUME}"
+            remedy = "Set `context:`, next to `endpoint:`, to the largest number of tokens that it accepts."
         return f"{endpoint.title} refuses the request ({reason}). {remedy}"
 
     def list_models(self) -> list[str]:
@@ -211,7 +212,7 @@ class Client:
 
     def _sleep(self, seconds: float) -> None:
         if self.stopped.wait(max(0.0, seconds)):
-            raise ServiceError(f"Stopped while waiting for {self.endpoint.title}. {RESUME}")
+            raise ServiceError(f"Stopped while waiting for {self.endpoint.title}.")
 
 
 def read_chunk_text(chunk: Json) -> str:

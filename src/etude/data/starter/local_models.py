@@ -1,0 +1,82 @@
+"""Find models of servers on this machine, such as Ollama, to propose them as `prompt_model:`."""
+
+import http.client
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import yaml
+
+from etude.base.files import parse_json
+
+# The usual ports of servers with OpenAI's API.
+SERVERS: Mapping[int, str] = {11434: "Ollama", 1234: "LM Studio", 8080: "llama.cpp", 8000: "vLLM"}
+HOST = "127.0.0.1"
+MAX_SECONDS = 0.3  # for all ports together
+_MAX_BYTES, _MAX_LENGTH = 2**20, 200  # of a list of models, and characters of a name
+
+
+@dataclass(frozen=True)
+class ModelProposal:
+    """The first model in the list of a server."""
+
+    server: str
+    port: int
+    name: str
+
+    @property
+    def setting(self) -> str:
+        """The model as a value of the task file."""
+        value = {"endpoint": f"http://{HOST}:{self.port}/v1", "model": self.name}
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
+
+    def format_sentence(self, task_file: Path) -> str:
+        """A sentence on how to use the model."""
+        return (
+            f"{self.server} on this machine has {self.name}. To also compare prompts on it, remove the # before its "
+            f"prompt_model: in {task_file.name}."
+        )
+
+
+def find_local_models(
+    servers: Mapping[int, str] | None = None, max_seconds: float | None = None
+) -> list[ModelProposal]:
+    """The models of the servers that answer in time, in the order of SERVERS. The only request is GET /v1/models."""
+    servers, max_seconds = servers or SERVERS, max_seconds or MAX_SECONDS
+    answers = SimpleQueue[tuple[int, str]]()
+
+    def ask(port: int) -> None:
+        answers.put((port, _read_first_model(port, max_seconds)))
+
+    for port in servers:
+        # Daemon threads, so that a server that hangs delays neither the command nor its end.
+        threading.Thread(target=ask, args=(port,), daemon=True).start()
+    deadline, names = time.monotonic() + max_seconds, dict[int, str]()
+    while len(names) < len(servers):
+        try:
+            port, name = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            break
+        names[port] = name
+    return [ModelProposal(server, port, names[port]) for port, server in servers.items() if names.get(port)]
+
+
+def _read_first_model(port: int, timeout: float) -> str:
+    """The name of the first model that a server lists, except models for embeddings; "" without one."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
+    try:
+        connection.request("GET", "/v1/models")
+        response = connection.getresponse()
+        content: Any = parse_json(response.read(_MAX_BYTES).decode()) if response.status == 200 else {}
+        models = [model for model in content["data"] if model.get("owned_by") != "etude"]
+        names = [model["id"] for model in models if "embed" not in model["id"].casefold()]
+        # A name is written into a comment of the task file, so a line break in it would set keys.
+        return next((name for name in names if name.isprintable() and len(name) <= _MAX_LENGTH), "")
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    finally:
+        connection.close()
