@@ -394,7 +394,7 @@ class LadderRun:
         ]
         write_lines(folder / "tried.jsonl", lines)
         notes = list(describe_dropped_context(assistant, "dev", dev))
-        if self.task.kind == "classify":
+        if self.task.kind in ("classify", "extract"):
             notes += describe_same_answer(name, dev)
         context.notes += self._publish([*notes, *handover_notes])
         request = assistant.build_requests([self.split.dev[0].input], self.models)[0]
@@ -536,7 +536,7 @@ def describe_dropped_context(assistant: Assistant, side: Side, rows: Sequence[Sc
 
 
 def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield a note if a classifier gives one label to nearly all dev rows, and fewer rows have it."""
+    """Yield a note if a method gives one answer to nearly all dev rows, and fewer rows have it."""
     if not rows:
         return
     outcomes = [row.outcome for row in rows]
@@ -545,5 +545,5 @@ def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[
     if num_answered >= SAME_ANSWER_SHARE * len(rows) and num_answered > num_expected:
         yield (
             f"{method} answers {quote_value(label)} to {num_answered / len(rows):.0%} of {len(rows):,} dev rows, but "
-            f"only {num_expected / len(rows):.0%} have that label"
+            f"only {num_expected / len(rows):.0%} have that answer"
         )

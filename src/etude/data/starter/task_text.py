@@ -230,7 +230,7 @@ def _choose_metric(draft: TaskDraft) -> str:
         # The same rule by which the metric is chosen if `metric:` is not set.
         return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
     if draft.kind[0] == "extract":
-        return "exact_match"
+        return "value_f1"
     if not draft.measures_likeness:
         return "passes"
     return "calls" if draft.calls else "exact_match" if draft.repeats_answers else "chrf"
