@@ -160,7 +160,9 @@ def compare(
         [(name, population.tuned[name], population.build_sample(dev[name])) for name in in_race]
     )
     contenders = {name for name in dev if name not in beaten} | {pair.untuned, pair.tuned}
-    rows = build_scored_rows(next(iter(test.values())), labels=population.info["kind"] == "classify")
+    rows = build_scored_rows(
+        next(iter(test.values())), labels=population.info["kind"] in ("classify", "extract")
+    )
     methods = [
         build_method_result(
             name,

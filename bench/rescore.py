@@ -57,7 +57,13 @@ Z_POWER = 0.84
 MIN_ROWS = 150
 MARGIN = 0.02  # for choices among the candidates of a method
 MAX_ROWS = 100_000
-AGGREGATES = ("macro_f1", "micro_f1", "kappa", "question_mean")  # metrics that are not means over rows
+AGGREGATES = (
+    "macro_f1",
+    "micro_f1",
+    "kappa",
+    "question_mean",
+    "value_f1",
+)  # metrics that are not means over rows
 
 Json = dict[str, Any]
 
@@ -463,6 +469,7 @@ class Scorer:
         metrics: dict[str, Callable[[], float]] = {
             "passes": lambda: 0.0 if kept is False else 1.0 if checked is None else checked,
             "exact_match": lambda: exact_match(answer, outputs),
+            "value_f1": lambda: value_f1(answer, outputs),
             "chrf": lambda: chrf(answer, outputs),
             "calls": lambda: calls(answer, outputs),
             "token_f1": lambda: max(squad_f1(answer, output) for output in outputs),
@@ -748,6 +755,10 @@ def select_aggregate(scorer: Scorer) -> Scorer | None:
 def build_label_sums(rows: Sequence[Json], scorer: Scorer) -> np.ndarray:
     """Build (rows, 3C): right, predicted and expected for each of the C labels that at least one row expects; for
     micro-F1 (rows, 3): their numbers over all labels."""
+    if scorer.metric == "value_f1":
+        answers = [row["answer"] if row["score"] < 1 else row["expected"] for row in rows]
+        pairs = zip(answers, (row["expected"] for row in rows), strict=True)
+        return np.array([count_hits(answer, [expected]) for answer, expected in pairs], float)
     if scorer.several:
         right = [read_list(row["expected"]) for row in rows]
         answers = [scorer.list_labels(row) for row in rows]
@@ -1052,15 +1063,25 @@ def sample_values(rows: Sequence[Json]) -> Sample:
     expected."""
     sample, counts = sample_rows(rows), np.zeros((len(rows), 3))
     for number, row in enumerate(rows):
-        answered, outputs = list_values(row["answer"]), [row["expected"], *row["references"]]
-        hits = [
-            ((answered & right).total(), answered.total(), right.total())
-            for right in map(list_values, outputs)
-        ]
-        counts[number] = max(hits, key=lambda hit: 2 * hit[0] - hit[2])
+        counts[number] = count_hits(row["answer"], [row["expected"], *row["references"]])
     sums = np.zeros((sample.units, 3))
     np.add.at(sums, np.searchsorted(sample.names, [row["unit"] for row in rows]), counts)
     return replace(sample, sums=sums, macro=True, key=1)
+
+
+def count_hits(answer: str, outputs: Sequence[str]) -> tuple[int, int, int]:
+    """Count the values that are right, answered and expected, against the most similar right output."""
+    answered = list_values(answer)
+    hits = [
+        ((answered & right).total(), answered.total(), right.total()) for right in map(list_values, outputs)
+    ]
+    return max(hits, key=lambda hit: 2 * hit[0] - hit[2])
+
+
+def value_f1(answer: str, outputs: Sequence[str]) -> float:
+    """F1 over the values of one row; 1 without any."""
+    right, answered, expected = count_hits(answer, outputs)
+    return 2 * right / (answered + expected) if answered + expected else 1.0
 
 
 def list_values(text: str) -> Counter[str]:

@@ -72,6 +72,7 @@ def test_skewed_labels_are_judged_by_macro_f1(largest: int, name: str) -> None:
     ("kind", "parts", "name", "why", "form_only"),
     [
         ("extract", {}, "exact_match", "because the task is to extract", False),
+        ("extract", {"metric": "value_f1"}, "value_f1", "because the task file sets it", False),
         ("answer", {"contract": Contract(max_words=5)}, "passes", "because the task has a contract", True),
         ("rewrite", {}, "chrf", "because the task has neither contract nor check", True),
         ("rewrite", {"metric": "exact_match"}, "exact_match", "because the task file sets it", False),
@@ -83,6 +84,22 @@ def test_the_kind_decides_unless_the_task_does(
 ) -> None:
     metric = choose_metric(task(kind, **parts), labelled({"a": 2, "b": 2}))
     assert (metric.name, metric.reason, metric.contract_only) == (name, why, form_only)
+
+
+def test_extraction_is_headed_by_f1_over_values_so_finding_nothing_scores_nothing() -> None:
+    """Entities: 139 of 200 rows have none, so the empty answer is right as a whole for 69.5% of them."""
+    train = Dataset((row('{"names": ["Ada"]}'),))
+    metric = choose_metric(task("extract"), train)
+    assert metric.name == "value_f1"
+    expected = ['{"names": []}'] * 139 + ['{"names": ["Ada", "Eve"]}'] * 61
+    scores, samples = {}, {}
+    for name, text in (("nothing", '{"names": []}'), ("some", '{"names": ["Ada"]}')):
+        rows = [metric.score(row(output), answer(text)) for output in expected]
+        scores[name] = [score.other_metrics["exact_match"] for score in rows]
+        samples[name] = metric.sample([score.value for score in rows], None, expected, [text] * 200)
+    assert (np.mean(scores["nothing"]), np.mean(scores["some"])) == (0.695, 0)
+    assert samples["nothing"].value == 0
+    assert samples["some"].value == pytest.approx(2 * 61 / (200 + 122))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +184,8 @@ def test_other_metrics_stand_beside_the_headline() -> None:
     passes = Metric("passes", "answer").score(row("yes"), answer("Yes"))
     assert passes.other_metrics == {"exact_match": 1.0, "token_f1": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
     assert Metric("exact_match", "extract").score(row("1"), answer("1")).other_metrics == {
-        "right_fields": 1.0
+        "right_fields": 1.0,
+        "value_f1": 1.0,
     }
     assert Metric("accuracy", "classify").score(row("a"), answer("a")).other_metrics == {"macro_f1": 1.0}
     assert Metric("macro_f1", "classify").score(row("a"), answer("b")).other_metrics == {"accuracy": 0.0}

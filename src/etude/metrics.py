@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,7 @@ LABELS: Mapping[str, str] = {
     "micro_f1": "micro-F1 over the labels",
     "question_mean": "mean over the questions of each question's metric",
     ALL_RIGHT: "share of rows with the right answer to every question",
+    "value_f1": "F1 over the values of all fields",
     "exact_match": "share of answers equal to the expected one",
     "passes": "share of answers that pass",
     "chrf": "chrF, likeness to the expected answer",
@@ -59,7 +60,10 @@ LABELS: Mapping[str, str] = {
     "right_fields": "share of right fields",
 }
 # Metrics under which a row scores anything from 0 to 1. A check may grade too; that is not known beforehand.
-GRADED = ("kappa", "sample_f1", "micro_f1", "question_mean", "chrf", "token_f1", "sari", "right_fields")
+GRADED = (
+    *("kappa", "sample_f1", "micro_f1", "question_mean"),
+    *("value_f1", "chrf", "token_f1", "sari", "right_fields"),
+)
 # If chrF is not the headline, it reads only this many characters of each text: at most 10 ms a row; 30,000 took 200 ms.
 CHRF_CHARACTERS = 5_000
 
@@ -197,8 +201,8 @@ class Metric:
         predicted: Sequence[str | None] = (),
         name: str = "",
     ) -> UnitSums:
-        """Make the sample of some rows under this metric, or the one called `name`: F1 over labels and kappa are
-        computed from labels, all others from scores.
+        """Make the sample of some rows under this metric, or the one called `name`: F1 over labels or values and kappa
+        are computed from labels or answers, all others from scores.
 
         There an answer that is right by another right label (score 1) counts as the row's first label, so that all
         metrics call the same answers right.
@@ -206,10 +210,16 @@ class Metric:
         name = name or self.name
         if self.parts and name != ALL_RIGHT:
             return self._sample_questions(scores, units, expected, predicted, name)
-        if name not in ("macro_f1", "micro_f1", "kappa"):
+        if name not in ("macro_f1", "micro_f1", "kappa", "value_f1"):
             return make_score_sample(scores, units)
         rows = zip(np.asarray(scores), expected, predicted, strict=True)
         predicted = [label if score == 1 else prediction for score, label, prediction in rows]
+        if name == "value_f1":
+            rights = [
+                _count_right_values(answer or "", right)
+                for answer, right in zip(predicted, expected, strict=True)
+            ]
+            return make_f1_sample(rights, units)
         if name == "kappa":
             positions = [self.scale.index(label) for label in expected]
             answered = list(map(self._find_position, predicted, positions))
@@ -270,8 +280,8 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
 
     classify: accuracy, or macro-F1 if the largest class has over five times the rows of the smallest; with a scale
     kappa, with several labels a row the F1 of its labels, and with several questions the mean of their metrics.
-    extract: exact match. answer, rewrite: passes; with neither contract nor check the calls of functions if any answer
-    has some, exact match if answers of `answer` repeat, else chrF.
+    extract: F1 over values, or exact match if no answer has values. answer, rewrite: passes; with neither contract nor
+    check the calls of functions if any answer has some, exact match if answers of `answer` repeat, else chrF.
     """
     check = task.check.load() if task.check else None
     if task.questions:
@@ -313,16 +323,10 @@ def to_label(value: Any, text: str) -> str:
 
 def _choose_by_kind(task: Task, train: Dataset) -> tuple[MetricName, str]:
     if task.kind == "extract":
-        return "exact_match", "because the task is to extract"
+        has_values = any(_count_values(example.output) for example in train)
+        return "value_f1" if has_values else "exact_match", "because the task is to extract"
     if task.kind in ("answer", "rewrite"):
-        keys = [key for key in ("contract", "check") if getattr(task, key)]
-        if keys:
-            return "passes", f"because the task has a {' and a '.join(keys)}"
-        if any(split_calls(example.output)[1] for example in train):
-            return "calls", "because answers call functions"
-        if task.kind == "answer" and are_repeated([example.output for example in train]):
-            return "exact_match", "because answers repeat, so the task is to choose among known answers"
-        return "chrf", "because the task has neither contract nor check"
+        return _choose_for_texts(task, train)
     if task.scale:
         return "kappa", "because the labels are scores on a scale"
     if task.several:
@@ -334,6 +338,17 @@ def _choose_by_kind(task: Task, train: Dataset) -> tuple[MetricName, str]:
     if max(sizes) > SKEWED * min(sizes):
         return "macro_f1", f"because the largest class has {ratio} times the rows of the smallest"
     return "accuracy", f"because no class has over {SKEWED} times the rows of another (at most {ratio})"
+
+
+def _choose_for_texts(task: Task, train: Dataset) -> tuple[MetricName, str]:
+    keys = [key for key in ("contract", "check") if getattr(task, key)]
+    if keys:
+        return "passes", f"because the task has a {' and a '.join(keys)}"
+    if any(split_calls(example.output)[1] for example in train):
+        return "calls", "because answers call functions"
+    if task.kind == "answer" and are_repeated([example.output for example in train]):
+        return "exact_match", "because answers repeat, so the task is to choose among known answers"
+    return "chrf", "because the task has neither contract nor check"
 
 
 def _list_right_outputs(example: Example) -> tuple[str, ...]:
@@ -349,6 +364,22 @@ def _score_exact_match(example: Example, answer: Answer) -> float:
     """1 if the answer equals a right output, as JSON if both are JSON, else as text."""
     canonical = _to_canonical(answer.text)
     return float(any(canonical == _to_canonical(output) for output in _list_right_outputs(example)))
+
+
+def _score_values(example: Example, answer: Answer) -> float:
+    """F1 of the values of one row; 1 if there are none in the answer and in the right output."""
+    right, answered, expected = max(
+        (_count_right_values(answer.text, output) for output in _list_right_outputs(example)),
+        key=lambda hits: 2 * hits.right - hits.expected,
+    )
+    return 2 * right / (answered + expected) if answered + expected else 1.0
+
+
+@lru_cache(maxsize=100_000)
+def _count_right_values(answer: str, output: str) -> ValueHits:
+    """Count the values of all fields that are right, answered and expected."""
+    hits = count_value_hits(answer, [output]).values()
+    return ValueHits(*(sum(counts) for counts in zip((0, 0, 0), *hits, strict=True)))
 
 
 def _score_calls(example: Example, answer: Answer) -> float:
@@ -456,6 +487,7 @@ RowScore = Callable[[Example, Answer], float]
 _ROW_SCORES: Mapping[str, RowScore] = {
     "accuracy": _score_label,
     "macro_f1": _score_label,
+    "value_f1": _score_values,
     "exact_match": _score_exact_match,
     "chrf": _score_chrf,
     "token_f1": _score_token_f1,
@@ -473,7 +505,7 @@ _SCALE_METRICS = ("kappa", MEAN_ERROR)
 # Shown in addition to the headline, which is left out of these lists.
 OTHER_METRICS: Mapping[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
-    "extract": ("exact_match", "right_fields"),
+    "extract": ("value_f1", "exact_match", "right_fields"),
     "answer": ("exact_match", "token_f1", "chrf"),
     "rewrite": ("exact_match", "chrf", "sari"),
 }

@@ -119,7 +119,9 @@ def test_further_right_labels_are_counted_alike(metric: str, tmp_path: Path) -> 
 
 
 def test_a_run_in_which_nothing_is_right_is_reached_again(tmp_path: Path) -> None:
-    task = write_task(tmp_path, "extract", more="methods: [baseline, prompt, fine_tune]\n")
+    task = write_task(
+        tmp_path, "extract", more="methods: [baseline, prompt, fine_tune]\nmetric: exact_match\n"
+    )
     examples = tmp_path / "examples.jsonl"
     rows = [json.loads(line) for line in examples.read_text().splitlines()]
     for place, row in enumerate(rows):

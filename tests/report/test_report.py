@@ -334,17 +334,16 @@ def test_a_verdict_without_its_optional_parts_can_be_shown(tmp_path: Path) -> No
     assert "None" not in text.read_text(encoding="utf-8").replace("None.", "")
 
 
-def test_a_method_that_misses_the_target_is_called_best_and_not_recommended(tmp_path: Path) -> None:
+def test_the_method_to_use_has_one_badge_whether_or_not_it_reaches_the_target(tmp_path: Path) -> None:
     write_run_folder(tmp_path)
     file = tmp_path / "verdict.json"
     verdict = json.loads(file.read_text(encoding="utf-8"))
-    for target, word, other in ((0.001, "recommended", "best"), (0.999, "best", "recommended")):
+    for target in (0.001, 0.999):
         verdict["target"]["target"] = target
         file.write_text(json.dumps(verdict), encoding="utf-8")
         page, text = write_report(tmp_path)
-        pills = re.findall(r'pill strong">(\w+)<', page.read_text(encoding="utf-8"))
-        assert (pills.count(word), pills.count(other)) == (1, 0)
-        assert f"{word.capitalize()}: **" in text.read_text(encoding="utf-8")
+        assert re.findall(r'pill strong">(\w+)<', page.read_text(encoding="utf-8")) == ["recommended"]
+        assert "Recommended: **" in text.read_text(encoding="utf-8")
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path: Path) -> None:

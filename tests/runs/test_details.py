@@ -200,7 +200,7 @@ def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_p
     text = task_file.read_text(encoding="utf-8")
     task_file.write_text(text.replace("required: [theme, age]", "required: [d]"), encoding="utf-8")
     verdict = compare(task_file).verdict
-    assert """baseline gives every row the same answer: '{"d": []}'.""" in verdict.sentence
+    assert """baseline gives at least 95% of the rows the same answer: '{"d": []}'.""" in verdict.sentence
     scores = verdict.details["baseline"].values
     assert scores is not None
     assert (scores.precision, scores.recall and scores.recall.value) == (None, 0.0)

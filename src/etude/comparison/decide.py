@@ -397,7 +397,7 @@ def _estimate_by_tag(inputs: VerdictInputs) -> Iterator[TagEstimate]:
     for index, tags in enumerate(rows.tags or [{}] * len(rows.expected)):
         pairs = dict(tags)
         labels: Sequence[str] = ()
-        if rows.expected:
+        if rows.expected and inputs.metric.kind == "classify":
             # A user's tag must not be mistaken for the expected label, and two tags must not become one.
             pairs = {
                 tag + TAG_SUFFIX if tag.replace(TAG_SUFFIX, "") == LABEL else tag: value

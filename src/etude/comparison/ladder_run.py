@@ -433,7 +433,7 @@ class LadderRun:
         """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
         before = self.run.info.get("test_answered", {})
         if any(name in before for name in assistants):
-            return min(end, max(before.get(name, 0) for name in assistants))
+            return min(end, *(int(before.get(name, 0)) for name in assistants))
         if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
             return end
         begin = max((len(scored[name]) for name in assistants), default=0)
@@ -578,7 +578,7 @@ class LadderRun:
         ]
         write_lines(folder / "tried.jsonl", lines)
         notes = list(describe_dropped_context(assistant, "dev", dev))
-        if self.task.kind == "classify":
+        if self.task.kind in ("classify", "extract"):
             notes += describe_same_answer(name, dev)
         context.notes += self._publish([*notes, *handover_notes])
         request = assistant.build_requests([self.split.dev[0].input], self.models)[0]
@@ -742,7 +742,7 @@ def describe_dropped_context(assistant: Assistant, side: Side, rows: Sequence[Sc
 
 
 def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[str]:
-    """Yield a note if a classifier gives one label to nearly all dev rows, and fewer rows have it."""
+    """Yield a note if a method gives one answer to nearly all dev rows, and fewer rows have it."""
     if not rows:
         return
     outcomes = [row.outcome for row in rows]
@@ -751,5 +751,5 @@ def describe_same_answer(method: str, rows: Sequence[ScoredAnswer]) -> Iterator[
     if num_answered >= SAME_ANSWER_SHARE * len(rows) and num_answered > num_expected:
         yield (
             f"{method} answers {quote_value(label)} to {num_answered / len(rows):.0%} of {len(rows):,} dev rows, but "
-            f"only {num_expected / len(rows):.0%} have that label"
+            f"only {num_expected / len(rows):.0%} have that answer"
         )

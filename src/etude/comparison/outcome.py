@@ -24,7 +24,7 @@ from etude.comparison.stored_answers import score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
 from etude.metrics import predicted_label
-from etude.runs.details import Details, compute_details
+from etude.runs.details import SAME_SHARE, Details, compute_details
 from etude.runs.events import NoteEvent
 from etude.runs.record import read_method_records
 from etude.runs.verdict import (
@@ -141,8 +141,11 @@ def compute_verdict(
     notes = read_method_records(ladder_run.run)[verdict.leaning]["notes"]
     extremes = [note for note in notes if note.startswith(("hands over nothing", "hands over everything"))]
     caveats = (*caveats, *(f"{verdict.leaning} {note}." for note in extremes))
-    if (answer := details[verdict.leaning].constant) is not None:
-        sentence += f" {verdict.leaning} gives every row the same answer: {quote_value(answer)}."
+    for name, rows in details.items():
+        if rows.constant is not None:
+            same = f"{name} gives at least {SAME_SHARE:.0%} of the rows the same answer: {quote_value(rows.constant)}."
+            sentence += f" {same}" if name == verdict.leaning else ""
+            caveats = (*caveats, *([] if name == verdict.leaning else [same]))
     judge = ask_judge(ladder_run)
     return replace(
         verdict,
@@ -220,7 +223,7 @@ def _build_inputs(
     task, pair = ladder_run.task, ladder_run.run.info["decided"]
     sides = {side: len(getattr(ladder_run.split, side)) for side in ("train", "dev", "test")}
     longest = max(lines, key=lambda name: len(lines[name]))
-    rows = build_scored_rows(lines[longest], labels=task.kind == "classify")
+    rows = build_scored_rows(lines[longest], labels=task.kind in ("classify", "extract"))
     method_records = read_method_records(ladder_run.run)
     methods = [
         build_method_result(

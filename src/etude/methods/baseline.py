@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from etude.base.files import read_json
+import numpy as np
+from numpy.typing import NDArray
+
+from etude.base.files import read_json, write_lines
+from etude.evaluate import ScoredAnswer, build_sample, get_unit
 from etude.index.build import load_task_encoder
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
+from etude.methods.shared.fit_context import Trial, TrialResult
+from etude.stats import choose, estimate_sample
 from etude.text.answer_spans import NestedListError, parse_answers
 from etude.text.likeness import are_repeated
-from etude.types import CLASSICAL, ModelRef
+from etude.types import CLASSICAL, ModelRef, Request
 
 if TYPE_CHECKING:
     from etude.models.classical import Linear, Predictor, Prepared
     from etude.models.gazetteer import Gazetteer
     from etude.models.local.encoder import Encoder
 
+FOLDS = 5
+MAX_CROSS_VALIDATED = 5_000  # with more rows, a fit is slower and dev is large enough
+CROSS_VALIDATION = "cross_validation.jsonl"
 Fit = Callable[[Sequence[str], Sequence[str]], "Predictor | None"]
 """(texts, outputs) -> a fitted predictor; None if it cannot answer as these outputs do."""
 
 
 class Baseline(Method):
-    """The best on dev among: the most frequent answer; the answer of the nearest example, by words and, if answers
-    repeat, by meaning; for classify TF-IDF + linear SVM and sentence embeddings + logistic regression; for extract the
-    values of the training answers, looked up in the text.
+    """The best, in cross-validation on train and dev, among: the most frequent answer; the answer of the nearest
+    example, by words and, if answers repeat, by meaning; for classify TF-IDF + linear SVM and sentence embeddings +
+    logistic regression; for extract the values of the training answers, looked up in the text.
 
     The best is fitted again on train and dev together. The reported dev results are those of the fit on train alone.
     """
@@ -62,12 +71,14 @@ class Baseline(Method):
     def fit_on_train(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> tuple[Candidate, Predictor, Fit]:
-        """Choose on dev among the predictors fitted on `train` alone. Also return what fits the chosen one."""
+        """Choose among the predictors fitted on `train` alone: by cross-validation on train and dev, or on dev if there
+        are many rows. Also return what fits the chosen one."""
         from etude.models.classical import Linear
 
         started = time.perf_counter()
         texts, outputs = split_columns(train.examples)
-        fits = list_fits(task, outputs, context)
+        encoder = load_encoder_if_used(task, outputs, context)
+        fits = list_fits(task, outputs, encoder)
         predictors = {name: predictor for name, fit in fits.items() if (predictor := fit(texts, outputs))}
         for name, predictor in predictors.items():
             if isinstance(predictor, Linear):
@@ -78,7 +89,16 @@ class Baseline(Method):
             Candidate(name, self._build_assistant(start, name, predictor, context))
             for name, predictor in predictors.items()
         ]
-        candidate = context.choose(candidates, dev, cheap=True)
+        rows = [*train.examples, *dev.examples]
+        if len(candidates) > 1 and len(rows) <= MAX_CROSS_VALIDATED:
+            known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
+            fits_by_fold = list_fits(task, outputs, cast("Encoder | None", known))
+            held_out = cross_validate(
+                {name: fits_by_fold[name] for name in predictors}, rows, candidates, context
+            )
+            candidate = record_choice(candidates, held_out, dev, task.margin, context)
+        else:
+            candidate = context.choose(candidates, dev, cheap=True)
         return candidate, predictors[candidate.name], fits[candidate.name]
 
     def _build_assistant(
@@ -111,7 +131,99 @@ def _predictor_folder(folder: Path, name: str) -> Path:
     return folder / name.replace(" ", "-")
 
 
-def list_fits(task: Task, outputs: Sequence[str], context: FitContext) -> dict[str, Fit]:
+class KnownVectors:
+    """An encoder for texts whose vectors are computed once."""
+
+    def __init__(self, encoder: Encoder, texts: Sequence[str]) -> None:
+        self.name, self.is_tuned = encoder.name, encoder.is_tuned
+        self.vectors = dict(zip(texts, encoder.embed(texts), strict=True))
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector for each text."""
+        return np.stack([self.vectors[text] for text in texts])
+
+
+def cross_validate(
+    fits: Mapping[str, Fit], rows: Sequence[Example], candidates: Sequence[Candidate], context: FitContext
+) -> dict[str, list[ScoredAnswer]]:
+    """Answer each row with each candidate's predictor, fitted without the row's fold (5 folds of units)."""
+    from etude.models.classical import ClassicalModel, Constant, Linear
+
+    started = time.perf_counter()
+    names, codes = np.unique([get_unit(row) for row in rows], return_inverse=True)
+    fold_of = (np.random.default_rng(context.seed).permutation(len(names)) % FOLDS)[codes]
+    held_out: dict[str, list[ScoredAnswer]] = {candidate.name: [] for candidate in candidates}
+    for fold in np.unique(fold_of):
+        positions = np.flatnonzero(fold_of == fold).tolist()
+        learned = split_columns([rows[row] for row in np.flatnonzero(fold_of != fold).tolist()])
+        answered = split_columns([rows[row] for row in positions])
+        for candidate in candidates:
+            predictor = fits[candidate.name](*learned) or Constant.fit(learned[1])
+            if isinstance(predictor, Linear):
+                predictor = predictor.calibrate(*answered)
+            requests = [Request(rows[row].input, 0) for row in positions]
+            completions = ClassicalModel(predictor).complete(requests)
+            answers = candidate.assistant.finish([rows[row].id for row in positions], completions)
+            held_out[candidate.name] += [
+                ScoredAnswer(rows[row], answer, context.metric.score(rows[row], answer), int(fold))
+                for row, answer in zip(positions, answers, strict=True)
+            ]
+    context.train_seconds += time.perf_counter() - started
+    return held_out
+
+
+def record_choice(
+    candidates: Sequence[Candidate],
+    held_out: Mapping[str, Sequence[ScoredAnswer]],
+    dev: Dataset,
+    margin: float,
+    context: FitContext,
+) -> Candidate:
+    """Choose a candidate by the answers to rows that it did not learn from, and answer dev with all, for the record."""
+    samples = {
+        name: build_sample(context.metric, [row.outcome for row in scored])
+        for name, scored in held_out.items()
+    }
+    num_rows = len(held_out[candidates[0].name])
+    choice = choose([*samples.items()], margin, f"in cross-validation on {num_rows:,} rows of train and dev")
+    for number, candidate in enumerate(candidates):
+        scored = context.evaluate(candidate.assistant, dev, Trial(number + 1, len(candidates)))
+        sample = build_sample(context.metric, [row.outcome for row in scored])
+        is_chosen = number == choice.index
+        context.scored_by_candidate[candidate.name] = scored
+        context.chosen_scored = scored if is_chosen else context.chosen_scored
+        reason = choice.reason if is_chosen else ""
+        context.trials.append(TrialResult(candidate.name, estimate_sample(sample), is_chosen, reason))
+    lines = [
+        {
+            "candidate": name,
+            "id": row.example.id,
+            "unit": get_unit(row.example),
+            "expected": row.example.output,
+            "references": list(row.example.references),
+            "answer": row.answer.text,
+            "value": row.answer.value,
+            "score": row.score.value,
+        }
+        for name, scored in held_out.items()
+        for row in scored
+    ]
+    write_lines(context.folder / CROSS_VALIDATION, lines)
+    return candidates[choice.index]
+
+
+def load_encoder_if_used(task: Task, outputs: Sequence[str], context: FitContext) -> Encoder | None:
+    """Load the encoder if a candidate uses it."""
+    is_used = len(set(outputs)) > 1 if task.kind == "classify" else is_choice(task, outputs)
+    return load_task_encoder(task, context.models, context.notes) if is_used else None
+
+
+def is_choice(task: Task, outputs: Sequence[str]) -> bool:
+    """Whether answers repeat, so the task is to choose among known answers."""
+    return task.kind == "answer" and are_repeated(outputs)
+
+
+def list_fits(task: Task, outputs: Sequence[str], encoder: Encoder | None) -> dict[str, Fit]:
     """List what fits each classical model for this kind of task, the simplest model first."""
     from etude.models.classical import Constant, Nearest
 
@@ -119,16 +231,14 @@ def list_fits(task: Task, outputs: Sequence[str], context: FitContext) -> dict[s
         "most frequent answer": lambda texts, outputs: Constant.fit(outputs),
         "nearest example": Nearest,
     }
-    # If answers repeat, the task is to choose among known answers.
-    is_choice = task.kind == "answer" and are_repeated(outputs)
-    if is_choice and (encoder := load_task_encoder(task, context.models, context.notes)):
+    if encoder and is_choice(task, outputs):
         fits["nearest example by meaning"] = partial(Nearest, encoder=encoder)
     if task.kind == "extract":
         fits["known values in the text"] = _fit_gazetteer
     # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
         fits["TF-IDF + linear SVM"] = partial(fit_linear, task)
-        if encoder := load_task_encoder(task, context.models, context.notes):
+        if encoder:
             fits["embeddings + logistic regression"] = partial(fit_linear, task, encoder=encoder)
         if task.hands_over:
             # Its answers have no probability, so it could hand over nothing: being simple does not count for it.

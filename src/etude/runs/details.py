@@ -28,6 +28,7 @@ from etude.task.questions import split_answers
 from etude.text.label_lists import split_labels
 from etude.types import Estimate, Kind
 
+SAME_SHARE = 0.95  # a method that gives one answer to at least this share of the rows is reported
 NO_LABEL = "(no label)"  # an answer without a label
 MAX_RISK_POINTS = 60  # points of the curve that are kept
 STATED = "stated_confidence"  # key of predictions.jsonl: the confidence before it was recalibrated
@@ -132,7 +133,7 @@ class Details:
     values: ValueScores | None = None
     """For extract: over the values of all fields."""
     constant: str | None = None
-    """The answer that every row got; None if answers differ, or if all rows have the same right answer."""
+    """The answer that nearly all rows got; None if answers differ, or if it is right for all of these rows."""
     handover: HandoverResult | None = None
     """If the task allows a share of wrong answers, and the method has a confidence."""
     unanswerable: UnanswerableResult | None = None
@@ -185,9 +186,9 @@ def _count_unanswerable(rows: Sequence[Json], handover: Handover) -> Unanswerabl
 
 
 def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
-    constant = rows[0]["answer"] if len({row["answer"] for row in rows}) == 1 else None
-    if len({row["expected"] for row in rows}) == 1:
-        constant = None
+    ((answer, num_answered),) = Counter(row["answer"] for row in rows).most_common(1)
+    is_excess = num_answered > sum(row["expected"] == answer for row in rows)
+    constant = answer if num_answered >= SAME_SHARE * len(rows) and is_excess else None
     if kind == "classify":
         lines = [line for row in rows for line in split_line(row)]
         of_rows = _measure_calibration(rows) if len(lines) > len(rows) else None

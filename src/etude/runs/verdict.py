@@ -35,7 +35,7 @@ class ScoredRows:
     units: Sequence[str] | None = None
     """Each row's unit; None if every row is a unit of its own."""
     expected: Sequence[str] = ()
-    """The expected labels (classify); empty for other kinds."""
+    """The expected labels (classify) or answers (extract); empty for other kinds."""
     tags: Sequence[Mapping[str, str]] = ()
 
 
@@ -48,7 +48,7 @@ class MethodResult:
     tuned: bool
     scores: Sequence[float]
     predicted: Sequence[str | None] = ()
-    """The answered labels (classify); empty for other kinds."""
+    """The answered labels, or for other kinds the answers."""
     keeps_contract: Sequence[bool | None] = ()
     check: Sequence[float | None] = ()
     other_metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -511,7 +511,8 @@ def read_verdict(file: Path) -> Verdict | None:
 
 
 def build_scored_rows(lines: Iterable[Mapping[str, Any]], *, labels: bool) -> ScoredRows:
-    """Build the rows of one side from lines of predictions.jsonl; `labels`: whether the task is to classify."""
+    """Build the rows of one side from lines of predictions.jsonl; `labels`: whether statistics need the expected
+    answers, for classify and extract."""
     lines = list(lines)
     return ScoredRows(
         ids=[line["id"] for line in lines],

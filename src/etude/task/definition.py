@@ -22,6 +22,7 @@ MetricName = Literal[
     "subset_accuracy",
     "micro_f1",
     "question_mean",
+    "value_f1",
     "exact_match",
     "passes",
     "chrf",

@@ -23,7 +23,7 @@ _METRIC_KEYS: Mapping[str, str] = {
 }
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1", *_METRIC_KEYS),
-    "extract": ("exact_match", "passes", "chrf"),
+    "extract": ("value_f1", "exact_match", "passes", "chrf"),
     "answer": ("passes", "exact_match", "chrf", "token_f1", "calls"),
     "rewrite": ("passes", "exact_match", "chrf", "sari"),
 }

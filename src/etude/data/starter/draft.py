@@ -92,7 +92,7 @@ class TaskDraft:
             counts = Counter(self.train_outputs).values()
             return "macro_f1" if max(counts) / min(counts) > 5 else "accuracy"
         if self.kind[0] == "extract":
-            return "exact_match"
+            return "value_f1"
         if not self.measures_likeness:
             return "passes"
         return "calls" if self.calls else "exact_match" if self.repeats_answers else "chrf"
