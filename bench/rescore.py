@@ -55,7 +55,6 @@ SEED = 7_654_321
 Z = float(stats.norm.ppf(0.975))
 Z_POWER = 0.84
 MIN_ROWS = 150
-MARGIN = 0.02  # for choices among the candidates of a method
 MAX_ROWS = 100_000
 AGGREGATES = (
     "macro_f1",
@@ -1040,35 +1039,6 @@ def paired_interval(a: Sample, b: Sample) -> tuple[Recomputed, Recomputed]:
     return low, high
 
 
-def list_near(samples: Mapping[str, Sample]) -> list[str]:
-    """List in order the best candidate and those within one standard error of it."""
-    if not samples:
-        return []
-    names = list(samples)
-    best = max(names, key=lambda name: (round(samples[name].value, DIGITS), -names.index(name)))
-    gaps = {name: difference(samples[best], samples[name]) for name in names if name != best}
-    near = {name for name, gap in gaps.items() if round(gap.value - float(gap.error.mean()), DIGITS) <= 0}
-    return [name for name in names if name == best or name in near]
-
-
-def choose_candidate(samples: Mapping[str, Sample], tried: Mapping[str, Mapping[str, Json]]) -> str | None:
-    """Choose among the candidates of an extraction by exact match: of those within one standard error of the best, by
-    F1 over the values of all fields."""
-    near = list_near(samples)
-    return choose({name: sample_values(sort_lines(tried[name])) for name in near}, MARGIN)
-
-
-def sample_values(rows: Sequence[Json]) -> Sample:
-    """Build the sample whose value is F1 over values, from the values of each row that are right, answered and
-    expected."""
-    sample, counts = sample_rows(rows), np.zeros((len(rows), 3))
-    for number, row in enumerate(rows):
-        counts[number] = count_hits(row["answer"], [row["expected"], *row["references"]])
-    sums = np.zeros((sample.units, 3))
-    np.add.at(sums, np.searchsorted(sample.names, [row["unit"] for row in rows]), counts)
-    return replace(sample, sums=sums, macro=True, key=1)
-
-
 def count_hits(answer: str, outputs: Sequence[str]) -> tuple[int, int, int]:
     """Count the values that are right, answered and expected, against the most similar right output."""
     answered = list_values(answer)
@@ -1130,12 +1100,9 @@ def check_candidates(run: Run, scorer: Scorer, method: Method) -> Iterator[Check
             yield from check_estimate(f"{method.name}: dev, {candidate['name']}", candidate["dev"], sample)
     num_rows = max((len(lines) for lines in method.tried.values()), default=0)
     in_race = {name: samples[name] for name, lines in method.tried.items() if len(lines) == num_rows}
-    is_extraction = run.task["kind"] == "extract" and scorer.metric == "exact_match"
     if method.held_out:
         in_race = {name: build_sample(scorer, lines, 1) for name, lines in method.held_out.items()}
-        best = choose(in_race, run.info["margin"])
-    else:
-        best = choose_candidate(in_race, method.tried) if is_extraction else choose(in_race, MARGIN)
+    best = choose(in_race, run.info["margin"])
     chosen = [candidate["name"] for candidate in candidates if candidate["is_chosen"]]
     yield Check(f"{method.name}: chosen on dev", chosen, [best] if best is not None else [])
     if best is not None:

@@ -505,7 +505,7 @@ class LadderRun:
         if not names:
             return start
         names = self.find_in_race(names)
-        return fitted[names[choose(self.build_dev_samples(names)).index]].without_handover()
+        return fitted[names[choose(self.build_dev_samples(names), self.task.margin).index]].without_handover()
 
     def build_dev_samples(self, names: Iterable[str]) -> list[tuple[str, UnitSums]]:
         """Return each method's results on the dev rows that all of them answered, from predictions.jsonl."""
@@ -615,6 +615,7 @@ class LadderRun:
             folder=folder / part,
             effort=effort,
             seed=self.task.seed,
+            margin=self.task.margin,
             on_answers=partial(self.report_dev_rows, name),
             log=log_step,
             search_log=TrainingLog(name, folder / "search.jsonl", self.on_event),

@@ -79,7 +79,7 @@ class SimilarShot(Method):
             else:  # the share of characters in common, 0 to 1
                 scores = [ratio(answer, expected) / 100 for answer, expected in pairs]
             samples.append((name, make_score_sample(scores)))
-        name = samples[choose(samples).index][0]
+        name = samples[choose(samples, context.margin).index][0]
         context.notes.append(f"similar rows are found by {name}")
         return searches[name]
 

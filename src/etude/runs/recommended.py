@@ -166,5 +166,5 @@ def choose_on_dev(run: Run) -> tuple[str, str]:
         (name, build_sample(metric, [parse_outcome(lines[row]) for row in rows]))
         for name, lines in answered.items()
     ]
-    choice = choose(samples)
+    choice = choose(samples, run.info["margin"])
     return methods[choice.index], choice.reason

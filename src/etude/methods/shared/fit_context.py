@@ -11,14 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from etude.assistant import Assistant, with_engine
 from etude.data.dataset import Dataset
-from etude.evaluate import RowOutcome, ScoredAnswer, build_sample, evaluate, get_unit, open_answer_log
-from etude.metrics import Metric, count_value_hits
+from etude.evaluate import RowOutcome, ScoredAnswer, build_sample, evaluate, open_answer_log
+from etude.metrics import Metric
 from etude.models.registry import Models
-from etude.stats import UnitSums, choose, estimate_sample, list_near_best, make_f1_sample
+from etude.stats import choose, estimate_sample
 from etude.stats.racing import find_beaten, iter_block_ends
 from etude.task import Task
 from etude.task.contract import Contract, list_of_labels
@@ -105,6 +103,8 @@ class FitContext:
     """A folder for this method only; it may contain files of an earlier attempt, which can be reused."""
     effort: Effort = Effort()
     seed: int = 0
+    margin: float = 0.02
+    """The task's: a simpler candidate that is not worse by more is chosen."""
     on_answers: OnAnswers | None = None
     log: Callable[[Mapping[str, Any]], None] = lambda line: None  # called with each line of train.jsonl
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
@@ -188,7 +188,7 @@ class FitContext:
     def choose(
         self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False, first: int = 0
     ) -> Candidate:
-        """Answer dev with the candidates and choose one of them by the one-standard-error rule.
+        """Answer dev with the candidates and choose one of them by the rule of `stats.choose`.
 
         `candidates` are ordered from the simplest to the most complex. `first` is the index of the one that is usually
         best: unless they are `cheap`, a short look tries only this one.
@@ -209,25 +209,19 @@ class FitContext:
         tried_candidates = [candidates[index] for index in sorted(results_by_index)]
         results = [results_by_index[index] for index in sorted(results_by_index)]
         self.is_cut |= len(results) < len(candidates)
-        # 2. Of the candidates still in the race, the simplest within one standard error of the best is chosen.
+        # 2. Of the candidates still in the race, the simplest that is not worse by more than the margin is chosen.
         samples = [build_sample(self.metric, [row.outcome for row in result]) for result in results]
         names = [candidate.name for candidate in tried_candidates]
         num_rows = max(map(len, results))
         in_race = [index for index, result in enumerate(results) if len(result) == num_rows]
-        contenders, measured, measure = in_race, samples, ""
-        near = [in_race[position] for position in list_near_best([samples[index] for index in in_race])]
-        if self.metric.kind == "extract" and self.metric.name == "exact_match" and len(near) > 1:
-            # Few rows are right as a whole, so it is the values that tell candidates near the best apart.
-            contenders, measure = sorted(near), ", by F1 over values"
-            measured = [_build_value_sample(result) for result in results]
-        choice = choose([(names[index], measured[index]) for index in contenders])
-        chosen = contenders[choice.index]
+        choice = choose([(names[index], samples[index]) for index in in_race], self.margin)
+        chosen = in_race[choice.index]
         # 3. Keep every result, for the report and for tried.jsonl.
         self.scored_by_candidate |= zip(names, results, strict=True)
         self.chosen_scored = results[chosen]
         for index, (name, sample) in enumerate(zip(names, samples, strict=True)):
             is_out = f"clearly worse after {len(results[index]):,} rows" if index not in in_race else ""
-            reason = choice.reason + measure if index == chosen else is_out
+            reason = choice.reason if index == chosen else is_out
             self.trials.append(TrialResult(name, estimate_sample(sample), index == chosen, reason))
         return tried_candidates[chosen]
 
@@ -303,13 +297,6 @@ class FitContext:
         if num_new := len(rows) - num_known:
             self.row_seconds = (time.perf_counter() - started) / num_new
         return scored
-
-
-def _build_value_sample(rows: Sequence[ScoredAnswer]) -> UnitSums:
-    """Build the sample of F1 over the values of all fields."""
-    hits = [count_value_hits(row.answer.text, [row.example.output, *row.example.references]) for row in rows]
-    totals = [np.sum([(0, 0, 0), *fields.values()], axis=0) for fields in hits]
-    return make_f1_sample(totals, [get_unit(row.example) for row in rows])
 
 
 def sample_rows(rows: Dataset, size: int | None, seed: int) -> Dataset:

@@ -155,7 +155,7 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
             tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context)
             candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     # The simplest of the best searches is saved: an equal score does not justify embeddings.
-    name, tried = _choose_search(candidates, dev_pairs)
+    name, tried = _choose_search(candidates, dev_pairs, context.margin)
     candidates[name].save(context.folder / FOLDER)
     return {
         "chosen": name,
@@ -220,7 +220,7 @@ def compute_reciprocal_ranks(search: Search, pairs: Sequence[tuple[str, int]]) -
 
 
 def _choose_search(
-    candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]]
+    candidates: dict[str, Search], dev_pairs: Sequence[tuple[str, int]], margin: float
 ) -> tuple[str, list[dict[str, Any]]]:
     """Choose the search by its ranks on dev, and describe all. Without known passages on dev, choose the last one,
     which is the most capable."""
@@ -229,7 +229,7 @@ def _choose_search(
         return name, [{"name": candidate, "chosen": candidate == name} for candidate in candidates]
     ranks = {name: compute_reciprocal_ranks(search, dev_pairs) for name, search in candidates.items()}
     samples = [(name, make_score_sample(scores)) for name, scores in ranks.items()]
-    best = samples[choose(samples).index][0]
+    best = samples[choose(samples, margin).index][0]
     trials = []
     for name, sample in samples:
         mrr = estimate_sample(sample)
