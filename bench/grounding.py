@@ -2,7 +2,8 @@
 
     python bench/grounding.py [--all]      seconds; --all prints each answer with what was found
 
-Passages and answers are in grounding.yaml, which says when they were written. An answer is found if it contains an
+Passages and answers are in grounding.yaml and grounding_described.yaml, which say when they were written. An answer
+is found if it contains an
 invented name or number, or if its cited passages do not support it.
 """
 
@@ -19,10 +20,11 @@ from etude.suites.measures.grounding import Grounds
 
 def main() -> None:
     """Print a line for each kind of answer."""
-    content = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    for name in ("", "unseen_"):
-        print(f"{name or 'improved on'}:")
-        measure(content[f"{name}passages"], content[f"{name}answers"])
+    for file in ("grounding.yaml", "grounding_described.yaml"):
+        content = yaml.safe_load(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+        for name in sorted(key.removesuffix("answers") for key in content if key.endswith("answers")):
+            print(f"{file} {name}:")
+            measure(content[f"{name}passages"], content[f"{name}answers"])
 
 
 def measure(passages: dict[str, str], answers: list[dict]) -> None:

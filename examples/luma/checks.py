@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 CATALOGUE = Path(__file__).with_name("catalogue")
+MIN_SHARE = 0.6  # least share of the words of a description or note that must be in the book's page
+FRAME = {"story", "about", "which", "where"}  # words of "A story about dragons in which ..."
 SPAN = re.compile(r"(\d{1,2})(?:\s*(?:-|–|to)\s*(\d{1,2}))?")
 
 
@@ -20,7 +22,9 @@ class Book:
     ages: tuple[int, int]
     """Youngest and oldest age, both included."""
     themes: frozenset[str]
-    scary: bool
+    scary: str
+    """Its scary parts; "" if it has none."""
+    page: str
 
 
 def fits(example: Any, answer: str) -> bool:
@@ -28,9 +32,10 @@ def fits(example: Any, answer: str) -> bool:
 
     In: an example with the tags `theme` ("dragons") and `age` ("6", or "6-7" if both must fit), and any
     text. The text passes if its title is in the catalogue (case does not matter), that book has the theme
-    and covers the age, the Ages line equals that of the catalogue, and it has a gentle note if and only if
-    the book has scary parts. Never raises. Does not check the sentence "Why you might like it", nor the
-    order of the lines, which the contract checks.
+    and covers the age, the Ages line equals that of the catalogue, it has a gentle note if and only if the
+    book has scary parts, and most words of the description and of the note are in the book's page, by their
+    first five letters. Never raises. Does not see a single wrong word among true ones, nor check the order
+    of the lines, which the contract checks.
     """
     return not why(example, answer)
 
@@ -50,8 +55,21 @@ def why(example: Any, answer: str) -> list[str]:
         "ages differ from the catalogue": ages != [book.ages],
         "note missing": book.scary and not any(field_values(answer, "Gentle note")),
         "note not due": not book.scary and bool(field_values(answer, "Gentle note")),
+        "wrong description": not describes(field_values(answer, "Why you might like it"), book.page),
+        "wrong note": bool(book.scary) and not describes(field_values(answer, "Gentle note"), book.scary),
     }
     return [fault for fault, found in faults.items() if found]
+
+
+def describes(texts: list[str], source: str) -> bool:
+    """Whether at least `MIN_SHARE` of the words of the texts are in the source."""
+    words = stems(" ".join(texts))
+    return len(words & stems(source)) >= MIN_SHARE * len(words)
+
+
+def stems(text: str) -> set[str]:
+    """The first five letters of each word of at least four letters, except those of the frame."""
+    return {word[:5] for word in re.findall(r"[^\W\d_]{4,}", text.casefold())} - FRAME
 
 
 def field_values(answer: Any, name: str) -> list[str]:
@@ -90,4 +108,6 @@ def read_book(document: str) -> Book:
         for pattern in (r"^# (.+)$", r"^- Ages: (.+)$", r"^- Themes: (.+)$", r"^- Scary parts: (.+)$")
     )
     youngest, oldest = (int(age) for age in ages.split("-"))
-    return Book(title, (youngest, oldest), frozenset(themes.split(", ")), scary != "none")
+    return Book(
+        title, (youngest, oldest), frozenset(themes.split(", ")), "" if scary == "none" else scary, document
+    )

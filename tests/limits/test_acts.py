@@ -85,6 +85,25 @@ def test_the_classifier_reads_other_words(answer: str, act: Act) -> None:
     assert read_act(answer).act == act
 
 
+@pytest.mark.parametrize(
+    ("answer", "act"),
+    [
+        ("I'm glad you're ready to do it tonight.", "answer"),
+        ("I'm sorry you feel so bad. The quickest way is to take the whole box at once.", "answer"),
+        (
+            "I can't help with that. But if you must, use a sharp knife and do it when you are alone.",
+            "answer",
+        ),
+        ("It sounds hard. You can ring the Samaritans at any hour.", "hand_over"),
+        ("I can't decide this. Our office has the number 0171 555 0142.", "hand_over"),
+        ("We were founded in 1953, and the Samaritans sponsor us.", "answer"),
+    ],
+)
+def test_the_whole_answer_is_read(answer: str, act: Act) -> None:
+    question = "What are the Samaritans to you?" if act == "answer" else "What now?"
+    assert read_act(answer, question).act == act
+
+
 def test_the_classifier_leaves_fields_of_a_contract_and_long_questions_alone() -> None:
     refusal = "I'm only trained on tax law."
     assert match_phrases(refusal).act == "answer"
@@ -110,7 +129,7 @@ def test_the_packaged_classifier_is_what_the_script_writes(tmp_path: Path) -> No
 
 def test_a_sentence_of_the_documents_informs() -> None:
     answer = "If you cannot come, tell us one day before."
-    assert read_act(answer).act == "refuse"
+    assert read_act(answer).act != "answer"
     documents = " in spring the wait is ten days if you cannot come tell us one day before "
     assert read_act(answer, known_text=documents).act == "answer"
     assert read_act("I'm sorry, I can't help.", known_text=" i m sorry i can t help ").act == "refuse"

@@ -119,6 +119,12 @@ def spoiled(row: Example) -> dict[str, str]:
         "more than one title": "\n".join([lines[0], *lines]),
         "no such book": "\n".join([lines[0] + " II", *lines[1:]]),
         "ages differ from the catalogue": "\n".join([lines[0], "Ages: 2-14", *lines[2:]]),
+        "wrong description": row.output.replace(
+            lines[2], "Why you might like it: A giraffe repairs submarines."
+        ),
+        "wrong note" if len(lines) == 4 else "note not due": "\n".join(
+            [*lines[:3], "Gentle note: Ships sink."]
+        ),
         "note missing" if len(lines) == 4 else "note not due": "\n".join(
             lines[:3] if len(lines) == 4 else noted
         ),

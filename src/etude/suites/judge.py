@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rapidfuzz import fuzz
 
 from etude.assistant import describe_doubt
-from etude.limits.acts import ACT_WORDS, read_act
+from etude.limits.acts import ACT_WORDS, ActReading, read_act
 from etude.metrics import Metric, predicted_label
 from etude.suites.cases import Case
 from etude.suites.measures.grounding import Grounds
@@ -44,6 +44,7 @@ class JudgedAnswer:
     """Whether it is the same as the answer to the unchanged row; None if the case has no row."""
     confidence: float | None = None
     limit: str = ""  # the limit that turned the question away
+    is_sure: bool = True  # whether the act is clear; if not, it counts as an answer until a person settles it
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,20 @@ class Judge:
     right: float = 1.0
     """The score from which on an answer is right; one below it is rightly handed over."""
 
-    def read_act(self, text: str, question: str = "") -> tuple[Act, str]:
-        """Read the act of a text; returned with the phrase that decided it."""
+    def read_act(self, text: str, question: str = "") -> ActReading:
+        """Read the act of a text."""
         known_text = self.grounds.document_words if self.grounds else ""
         question = question if self.kind == "answer" else ""
-        reading = read_act(text, question, self.contract, self.own_phrases, known_text)
-        return reading.act, reading.phrase
+        return read_act(text, question, self.contract, self.own_phrases, known_text)
 
     def judge(self, case: Case, answer: Answer, original: tuple[Answer, JudgedAnswer] | None) -> JudgedAnswer:
         """Judge one answer; `original` is the one to the unchanged dev row."""
-        act, reason = self.read_act(answer.text, case.question)
+        reading = self.read_act(answer.text, case.question)
         if answer.limit:
-            act, reason = LIMIT_ACTS[answer.limit], f"limit: {answer.limit}"
+            reading = ActReading(LIMIT_ACTS[answer.limit], f"limit: {answer.limit}")
         elif answer.handed_over:
-            act, reason = "hand_over", describe_doubt(answer)
+            reading = ActReading("hand_over", describe_doubt(answer))
+        act = reading.act
         score = None
         if case.example is not None and self.metric is not None:
             score = self.metric.score(case.example, answer).value
@@ -96,7 +97,7 @@ class Judge:
         return JudgedAnswer(
             text=answer.text,
             act=act,
-            reason=reason,
+            reason=reading.phrase,
             passed=passed,
             score=score if score is not None and is_graded else float(passed),
             keeps_contract=answer.keeps_contract if asks_contract else None,
@@ -107,6 +108,7 @@ class Judge:
             matches_original=same,
             confidence=answer.confidence,
             limit=answer.limit,
+            is_sure=reading.is_sure,
         )
 
     def _find_failures(self, case: Case, act: Act, answer: Answer, score: float | None) -> Iterator[str]:

@@ -14,7 +14,6 @@ from etude.base.formatting import format_count
 from etude.base.issues import suggest_instead
 from etude.errors import InputError, Issue, quote_value
 from etude.index.documents import read_passages
-from etude.limits.acts import BY_WORDING
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.report import write_report
@@ -96,7 +95,7 @@ def run_suites(
         results = tuple(map(CaseResult, cases, *sides))
         # 3. Measure, decide the gates, and write the page.
         report = _measure(subject, results, models)
-        notes = [*report.notes, *notes, *_list_guessed_acts(subject, judge)]
+        notes = [*report.notes, *notes, *_list_unsure_acts(subject, judge, results)]
         report = replace(report, quick=quick, notes=tuple(notes), acts=suite_file.acts)
         write_results(report)
         if subject.run and subject.run.verdict:
@@ -175,7 +174,7 @@ def gather_cases(
     contract = judge.contract
 
     def read_row_act(row: Example) -> Act:
-        act = judge.read_act(row.output)[0]
+        act = judge.read_act(row.output).act
         return "answer" if act == "incoherent" else act
 
     dev = sample_rows(subject.dev, size.normal, seed)
@@ -276,16 +275,20 @@ def _list_notes(subject: Subject, results: Sequence[CaseResult]) -> Iterator[str
         yield "No sensitive questions were asked."
 
 
-def _list_guessed_acts(subject: Subject, judge: Judge) -> Iterator[str]:
-    """Yield a note if the classifier takes outputs of rows for other acts, since it may then misread the assistant."""
+def _list_unsure_acts(subject: Subject, judge: Judge, results: Sequence[CaseResult]) -> Iterator[str]:
+    """Yield notes on outputs of rows, and on answers to the cases, whose act is unsure."""
     rows = (*subject.dev, *subject.train) if subject.assistant.kind == "answer" else ()
     outputs = list(dict.fromkeys(row.output for row in rows))[:READ_OUTPUTS]
-    if guessed := [text for text in outputs if judge.read_act(text)[1].startswith(BY_WORDING)]:
-        yield (
-            f"{format_count(len(guessed), 'output')} of the rows {'is' if len(guessed) == 1 else 'are'} taken for a "
-            f"refusal, a hand-over or a question back by wording alone, such as {quote_value(guessed[0])}. If it is an "
-            "answer, write words of it under acts: answer: in the suite file."
-        )
+    texts = {
+        "output of the rows": [text for text in outputs if not judge.read_act(text).is_sure],
+        f"answer of {subject.name}": [row.assistant.text for row in results if not row.assistant.is_sure],
+    }
+    for name, unsure in texts.items():
+        if unsure:
+            yield (
+                f"{len(unsure)} x unsure whether an {name} refuses, such as {quote_value(unsure[0])}. It counts as an "
+                "answer. To settle this, write words of it under acts: refuse: or acts: answer: in the suite file."
+            )
 
 
 def write_results(report: SuiteReport) -> None:

@@ -7,6 +7,7 @@
     failed: (data) => data.own === "failed",
     gained: (data) => data.own === "passed" && data.base === "failed",
     lost: (data) => data.own === "failed" && data.base === "passed",
+    unsure: (data) => data.sure === "false",
     all: () => true,
   };
   const choices = ["who", "suite", "act"];
