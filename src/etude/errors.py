@@ -81,7 +81,12 @@ class MissingExtraError(EtudeError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the extra '{extra}'. Run: pip install {_find_source()}[{extra}]'")
+        super().__init__(f"{feature} needs the extra '{extra}'. Run: {format_install(extra)}")
+
+
+def format_install(extra: str) -> str:
+    """Format the command that installs an extra."""
+    return f"pip install {_find_source()}[{extra}]'"
 
 
 def _find_source() -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from etude.assistant import Assistant, load
 from etude.cli import main
+from etude.cli.exporting import check_loss
 from etude.comparison import compare
 from etude.errors import RunError
 from etude.export import export_weights, measure_loss
@@ -89,6 +90,12 @@ def test_rows_that_have_changed_are_not_answered(run: Run) -> None:
     assistant = load(run.assistant_folder("few_shot"))
     with pytest.raises(RunError, match="have changed"):
         measure_loss(run, assistant, assistant.model)
+
+
+def test_an_export_of_a_training_has_no_test_to_lose(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.update(command="train")
+    check_loss(run.folder, load(run.assistant_folder("prompt")), ModelRef("fake"), None)
+    assert "was not measured" in capsys.readouterr().out
 
 
 def test_the_command_checks_an_engine(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

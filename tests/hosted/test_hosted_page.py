@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import openai
 import pytest
 from test_encoder import tiny_encoder
 from test_fine_tuning import chat_rows
-from test_import_openai import TUNED, save_export
+from test_import_openai import TUNED, read_export_scripts, save_export, set_client, to_chat
 
 from etude.assistant import Assistant
 from etude.cli import main
@@ -19,6 +22,7 @@ from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
 from serving import serve_as, serving
+from small_task import rows
 from tiny import save_tiny_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "hosted.md"
@@ -62,15 +66,56 @@ def test_the_page_asks_for_responses_decisions_and_embeddings(
 def test_the_page_goes_from_saved_evals_to_a_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     monkeypatch.chdir(tmp_path)
     save_export(Path("saved"))
+    assert run_shell_lines(PAGE) == ["import", "compare"]
+    assert f"can replace {TUNED}" in " ".join(capsys.readouterr().out.split())
+
+
+def run_shell_lines(page: Path) -> list[str]:
+    """Run the page's lines, with the fake model in the task that the first one writes; return their commands."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     for words in lines:
         assert words.pop(0) == ".venv/bin/etude"
         assert main(words) == 0
         task = Path("saved/etude/task.yaml")
         text = task.read_text(encoding="utf-8").replace("smollm2-135m-instruct", "fake")
         task.write_text(text, encoding="utf-8")
-    assert [words[0] for words in lines] == ["import", "compare"]
-    assert f"can replace {TUNED}" in " ".join(capsys.readouterr().out.split())
+    return [words[0] for words in lines]
+
+
+@pytest.mark.real
+def test_a_job_and_the_answers_of_its_model_are_saved_and_compared_by_the_lines_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/from-openai.md, with this server in place of OpenAI's."""
+    monkeypatch.chdir(tmp_path)
+    stores = HostedStores(tmp_path / "jobs", {"gpt-4o-mini": str(save_tiny_model(tmp_path / "tiny"))})
+    chats = [json.dumps(to_chat(row)).encode() for row in rows("classify", 200)]
+    with serving(hosted=stores) as url:
+        set_client(monkeypatch, url)
+        client = openai.OpenAI()
+        files = [
+            client.files.create(file=("rows.jsonl", b"\n".join(lines)), purpose="fine-tune").id
+            for lines in (chats[:120], chats[120:])
+        ]
+        job = client.fine_tuning.jobs.create(
+            model="gpt-4o-mini",
+            training_file=files[0],
+            validation_file=files[1],
+            hyperparameters={"n_epochs": 1},
+        )
+        while not job.finished_at:
+            time.sleep(0.2)
+            job = client.fine_tuning.jobs.retrieve(job.id)
+        jobs_script, _, answers_script = read_export_scripts()
+        exec(compile(jobs_script + answers_script, "from-openai.md", "exec"), {})
+    for file in Path("saved").glob(
+        "file-*"
+    ):  # the tiny model also answers with characters that no file may have
+        file.write_text(file.read_text(encoding="utf-8").replace("\\u0000", ""), encoding="utf-8")
+    assert run_shell_lines(PAGE.with_name("from-openai.md")) == ["import", "check", "compare"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "of the job's validation_file, with stored answers" in printed
+    assert f"can replace {job.fine_tuned_model}" in printed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def save_export(
     return folder
 
 
+def read_export_scripts() -> list[str]:
+    """The scripts of docs/from-openai.md: jobs, evals, answers of a tuned model."""
+    page = Path(__file__).parents[2] / "docs" / "from-openai.md"
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def set_client(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+
 def load_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
@@ -134,10 +146,12 @@ def test_the_check_grades_as_the_eval_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(tmp_path: Path) -> None:
-    """The same answers, graded by a run of this server's evals and by `etude compare`: one share, one interval."""
+def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same answers, graded by a run of this server's evals and by `etude compare`: one share, one interval. The
+    scripts of docs/from-openai.md save them."""
     saved, every_row = tmp_path / "saved", rows("answer", 100)
-    saved.mkdir()
     items = [
         {"item": {"question": row["input"], "answer": row["output"]}, "sample": {"output_text": text}}
         for number, row in enumerate(every_row)
@@ -151,9 +165,9 @@ def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(tmp_path: Path)
             name="books", data_source_config=source, testing_criteria=[EXACT, LIKE]
         )
         done = run(client, evaluation.id, inline(items))
-        outputs = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id, limit=100)
-        for name, page in (("eval", evaluation), ("run", done), ("items", outputs)):
-            (saved / f"{name}.json").write_text(page.to_json(), encoding="utf-8")
+        set_client(monkeypatch, url)
+        monkeypatch.chdir(tmp_path)
+        exec(compile("".join(read_export_scripts()[:2]), "from-openai.md", "exec"), {})
     write_json_lines(saved / "file-1.jsonl", list(map(to_chat, rows("answer", 100, seed=9))))
     job = {"object": "fine_tuning.job", "id": "ftjob-1", "training_file": "file-1", "status": "succeeded"}
     (saved / "job.json").write_text(json.dumps(job))

@@ -179,3 +179,14 @@ def test_candidates_answer_no_further_block_when_the_time_is_used_up(tmp_path: P
     bench.choose([Candidate("the prompt", prompts[0])], dev)
     assert len(bench.chosen_scored) == FIRST_BLOCK
     assert bench.is_cut
+
+
+def test_a_missing_extra_is_reported_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = load_task(write_task(tmp_path, "classify"))
+    monkeypatch.setattr("etude.methods.shared.encoder_method.find_spec", lambda name: None)
+    named = get_methods(["baseline", "fine_tune_encoder"])
+    assert [method.name for method in resolve_methods(named, task, is_explicit=False)] == ["baseline"]
+    with pytest.raises(InputError, match=r"fine_tune_encoder: it needs the extra 'train' \(pip install "):
+        resolve_methods(named, task, is_explicit=True)

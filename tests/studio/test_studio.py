@@ -29,6 +29,7 @@ from etude.studio.sign_in import SignIn, invite_person
 from etude.studio.studio import Studio
 from etude.studio.views import build_studio_app
 from etude.suites.run import run_suites
+from etude.task.contract import Contract
 from etude.types import Excerpt, Finding, Message
 from small_task import rows, write_task
 from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send, write_requests
@@ -155,6 +156,30 @@ def test_a_correction_that_breaks_the_contract_is_not_kept_and_not_lost(task: Pa
     assert "missing field: Title" in response.text
     assert ">\nDragons at Dawn</textarea>" in response.text
     assert not read_feedback_lines(task)
+
+
+def test_a_right_refusal_is_accepted_without_a_new_row_and_a_limit_is_named(task: Path) -> None:
+    studio, client = open_studio(task, "One")
+    refusal = "I only recommend books."
+    turns = (Message("user", "Will it rain?"),)
+    item = ReviewItem(
+        "requests", turns, studio.name, refusal, failures=("missing field: Title",), limit="weather"
+    )
+    studio.queue.replace_source("requests", [item])
+    page = client.get("/review").text
+    assert "The limit “weather” turned this input away" in page
+    assert send(client, "accept", page).status_code == 200
+    [entry] = read_feedback_lines(task)
+    assert (entry["thumb"], "correction" in entry) == ("up", False)
+
+
+def test_an_accepted_label_replaces_the_label_that_it_contradicts(task: Path) -> None:
+    studio, _ = open_studio(task, "One")
+    studio.task = replace(studio.task, contract=Contract(labels=("card", "refund")))
+    item = ReviewItem("dev", (Message("user", "Two"),), studio.name, "card", expected="refund")
+    assert studio.save_review(item, "ana", "entry-1", accepted=True) == []
+    [entry] = read_feedback_lines(task)
+    assert entry["correction"] == "card"
 
 
 def test_what_is_sent_twice_is_kept_once_and_back_takes_its_place(task: Path) -> None:

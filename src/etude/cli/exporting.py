@@ -112,7 +112,13 @@ def check_loss(
 ) -> None:
     """Answer `rows` test rows (None: all) with exported weights; print the difference, and append it to the card. Exit
     with 1 if they lose more than the task's margin."""
-    result = measure_loss(find_run_at(place), tuned, model, rows)
+    run = find_run_at(place)
+    if run.command == "train":
+        typer.echo(
+            "A training has no test, so what the export loses was not measured. Run etude compare for that."
+        )
+        return
+    result = measure_loss(run, tuned, model, rows)
     typer.echo(result.sentence)
     if card:
         write_text(card, f"{card.read_text(encoding='utf-8')}\n## After the export\n\n{result.sentence}\n")

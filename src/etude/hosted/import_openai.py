@@ -133,7 +133,7 @@ def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
 def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows]) -> tuple[Json, list[str]]:
     """Write examples.jsonl, and test.jsonl if there is one. Return the keys of the task file, and sentences."""
     rows = [{"id": f"item-{number}", **row} for number, row in enumerate(items.rows)] if items else []
-    columns: Json = {"messages": "messages", "id": "id"}
+    columns: Json = {"messages": "messages", **({"id": "id"} if items else {})}
     columns |= {"answers": ["answers"]} if items and items.models else {}
     training, validation = (files.get(param, []) for param in FILES)
     if not files:
@@ -156,8 +156,12 @@ def _write_rows(target: Path, items: ItemRows | None, files: dict[str, JobRows])
         sentences.append(f"Examples left out because their input is also in the test: {num_shared:,}.")
     if test:
         write_lines(target / "test.jsonl", test)
-        sources["test"] = {"file": "test.jsonl", **columns} if rows else "test.jsonl"
-        origin = "of the eval" if rows else "of the job's validation_file, without stored answers"
+        # Users may add answers of the old model to the lines of the file: docs/from-openai.md.
+        has_answers = not rows and all("answers" in line for line in test)
+        columns |= {"answers": ["answers"]} if has_answers else {}
+        sources["test"] = {"file": "test.jsonl", **columns} if rows or has_answers else "test.jsonl"
+        stored = "with" if has_answers else "without"
+        origin = "of the eval" if rows else f"of the job's validation_file, {stored} stored answers"
         sentences.append(f"Test: {format_count(len(test), 'row')} {origin}.")
     return sources, sentences
 

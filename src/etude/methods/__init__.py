@@ -42,7 +42,7 @@ def resolve_methods(methods: Sequence[Method], task: Task, *, is_explicit: bool)
     Raises InputError if the methods were chosen explicitly and the task lacks a key that one of them needs.
     """
     # By default, a method whose requirements are missing is skipped; if the user chose it, this is an error.
-    remedy = "add it to the task file, or leave the method out"
+    remedy = "add it, or leave the method out"
     missing = {method.name: key for method in methods if (key := method.missing_key(task))}
     if missing and is_explicit:
         raise InputError(

@@ -79,7 +79,7 @@ class Method(ABC):
         """Build on `start`, the best assistant of the simpler methods, and return a new one."""
 
     def missing_key(self, task: Task) -> str:
-        """Name the key that the task file lacks for this method, such as `documents:`; "" if it lacks none."""
+        """Name what this method lacks: a key of the task file such as `documents:`, or an extra; "" if nothing."""
         return ""
 
     def find_obstacle(self, task: Task, rows: Sequence[Example]) -> str:

@@ -60,6 +60,7 @@ def answer_items(items: Sequence[ReviewItem], assistant: Assistant, models: Mode
             failures=(failures := list_failures(answer)),
             citations=answer.citations,
             confidence=answer.confidence,
+            limit=answer.limit,
             urgency=compute_urgency(failures, answer.confidence),
         )
         for item, answer in zip(items, answers, strict=True)

@@ -73,6 +73,7 @@ class ReviewItem:
     citations: tuple[str, ...] = ()
     confidence: float | None = None
     urgency: float = 1.0  # the lowest is reviewed first
+    limit: str = ""  # name of the limit that turned the input away
 
     @property
     def id(self) -> str:
@@ -295,6 +296,7 @@ def _count_reviews(database: sqlite3.Connection, input_hashes: Iterable[str]) ->
 def _encode_body(item: ReviewItem) -> str:
     body: Json = {"input": _encode_turns(item.input), "assistant": item.assistant, "expected": item.expected}
     body |= {"failures": item.failures, "citations": item.citations, "confidence": item.confidence}
+    body["limit"] = item.limit
     return json.dumps(body)
 
 

@@ -201,12 +201,15 @@ class Studio:
         """Save feedback on an item. It replaces the reviewer's earlier entry. A second call with the same id changes
         nothing.
 
-        `accepted` means that the answer is right: for a new request it becomes the right answer, for a dev row it is
-        only a thumb up. Returns the errors of a correction; if there are any, nothing is saved.
+        `accepted` means that the answer is right. It becomes the right answer of a new request, unless it breaks the
+        contract, as a refusal may; and that of a dev row with another label, because two labels cannot both be right.
+        Otherwise it is only a thumb up. Returns the errors of a correction; if there are any, nothing is saved.
         """
         if content.pop("accepted", False):
-            is_request = item.source == "requests"
-            content |= {"correction": item.answer} if is_request else {"thumb": "up"}
+            labels = self.task.contract.labels if self.task.contract else ()
+            replaces = item.source == "requests" or (bool(labels) and item.expected is not None)
+            is_valid = not self.check_correction(item.answer or "")
+            content |= {"correction": item.answer} if replaces and is_valid else {"thumb": "up"}
         correction = content.get("correction")
         if isinstance(correction, str):
             correction = self.tidy_correction(correction)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from etude.base.files import read_json, write_json
-from etude.errors import ModelError
+from etude.errors import ModelError, format_install
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Method, Task
 from etude.models.weights import find_weights
@@ -29,9 +29,11 @@ class EncoderMethod(Method):
     weights: ClassVar[str]  # the folder of its weights
 
     def missing_key(self, task: Task) -> str:
-        """Require the kind of task that the method is for, and an encoder."""
+        """Require the kind of task that the method is for, the packages that train, and an encoder."""
         if task.kind != self.kind:
             return f"kind: {self.kind}"
+        if find_spec("torch") is None:
+            return f"the extra 'train' ({format_install('train')})"
         return "an encoder:" if task.encoder == "none" else ""
 
     def is_supported(self, task: Task) -> bool:
@@ -42,7 +44,7 @@ class EncoderMethod(Method):
             find_weights(DEFAULT_ENCODER)
         except ModelError:
             return False
-        return find_spec("torch") is not None
+        return True
 
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
