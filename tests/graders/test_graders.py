@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz import fuzz
 
 from etude.errors import InputError, ModelError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
@@ -110,6 +112,33 @@ def test_similarity_is_between_0_and_1_and_1_for_equal_words(text: str, other: s
         assert rouge_l(text, text) == gleu(text, text) == 1
 
 
+ORDER = ("rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l", "gleu", "meteor")
+PUBLISHED: dict[tuple[str, str], tuple[float, ...]] = {
+    ("", ""): (0, 0, 0, 0, 0, 0, 0, 0),
+    ("yes", ""): (0, 0, 0, 0, 0, 0, 0, 0),
+    ("", "yes"): (0, 0, 0, 0, 0, 0, 0, 0),
+    ("yes", "no"): (0, 0, 0, 0, 0, 0, 0, 0),
+    ("yes", "yes"): (1, 0, 0, 0, 0, 1, 1, 0.5),
+    ("yes", "yes sir"): (0.666667, 0, 0, 0, 0, 0.666667, 0.333333, 0.263158),
+    ("a b", "b a"): (1, 0, 0, 0, 0, 0.5, 0.666667, 0.5),
+    ("no no no", "no"): (0.5, 0, 0, 0, 0, 0.5, 0.166667, 0.416667),
+    ("a b c d", "a b c d e f"): (0.8, 0.75, 0.666667, 0.5, 0, 0.8, 0.555556, 0.684267),
+    ("a b c d e", "a b c d e"): (1, 1, 1, 1, 1, 1, 1, 0.996),
+}
+"""Text and reference -> the values of rouge-score 0.1.2 and NLTK 3.10.4 (METEOR without stems and synonyms)."""
+
+
+@pytest.mark.parametrize("pair", PUBLISHED)
+def test_similarity_is_that_of_the_reference_libraries(pair: tuple[str, str]) -> None:
+    assert [MEASURES[name](*pair) for name in ORDER] == pytest.approx(PUBLISHED[pair], abs=1e-6)
+    assert MEASURES["bleu"](*pair) == pytest.approx(sentence_bleu(*pair) / 100)
+    assert MEASURES["fuzzy_match"](*pair) == fuzz.WRatio(*pair) / 100
+
+
+def sentence_bleu(text: str, reference: str) -> float:
+    return float(sacrebleu.sentence_bleu(text, [reference], use_effective_order=True).score)
+
+
 def test_similarity_by_hand() -> None:
     text, reference = "the cat sat on the mat", "the cat is on the mat"
     assert rouge_n(text, reference, 1) == pytest.approx(5 / 6)
@@ -134,7 +163,7 @@ def test_a_threshold_decides_what_passes() -> None:
 
 
 def asking(reply: str) -> Tools:
-    return Tools(ask=lambda model, messages, schema: reply, models=frozenset({"judge"}))
+    return Tools(ask=lambda *_: reply, models=frozenset({"judge"}))
 
 
 SCORER = {
@@ -169,7 +198,7 @@ def test_a_model_that_labels(reply: str, passed: bool) -> None:
 
 
 def test_a_grading_model_that_cannot_be_asked_is_a_flag_and_no_exception() -> None:
-    def fail(model: str, messages: object, schema: object) -> str:
+    def fail(*_: object) -> str:
         raise ModelError("The endpoint is gone.")
 
     result = grade(SCORER, ITEM, SAMPLE, Tools(ask=fail, models=frozenset({"judge"})))

@@ -14,6 +14,7 @@ import pytest
 from test_encoder import tiny_encoder
 
 from etude.assistant import Assistant
+from etude.hosted.batches import BatchStore, RequestBatch
 from etude.hosted.stores import HostedStores
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
@@ -22,6 +23,7 @@ from serving import serve_as, serving
 
 SECONDS = 30
 ECHO = Assistant("prompt", "answer", ModelRef("fake"))
+FIELDS = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": None}
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def wait(client: openai.OpenAI, batch_id: str) -> openai.types.Batch:
 def read(client: openai.OpenAI, file_id: str | None) -> dict[str, Any]:
     assert file_id is not None
     text = client.files.content(file_id).text
-    return {body["custom_id"]: body for body in map(json.loads, text.splitlines())}
+    return {body["custom_id"]: body for body in map(json.loads, filter(None, text.split("\n")))}
 
 
 def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.OpenAI) -> None:
@@ -90,11 +92,19 @@ def test_every_request_is_answered_once_as_it_would_be_alone(client: openai.Open
         ([line("a", url="/v1/embeddings")], "invalid_url", 1),
         ([{**line("a"), "custom_id": None}], "missing_required_parameter", 1),
         ([line("a", body={"model": "gpt-9", "messages": []})], "model_not_found", 1),
-        ([line("a", body={"model": "luma", "stream": True})], "streaming_unsupported", 1),
+        ([line("a", body={"model": "luma", "messages": [], "stream": True})], "streaming_unsupported", 1),
+        ([line("a", body={"messages": []})], "missing_required_parameter", 1),
+        ([line("a", body={"model": "luma"})], "missing_required_parameter", 1),
+        ([line("\ud800")], "invalid_json_line", 1),
+        ([line("a", body={"model": "\ud800", "messages": []})], "invalid_json_line", 1),
     ],
 )
-def test_an_invalid_file_fails_whole(client: openai.OpenAI, lines: list[Any], code: str, number: int) -> None:
-    batch = wait(client, start(client, upload(client, [line("good"), *lines])).id)
+def test_an_invalid_file_fails_whole_and_the_next_batch_runs(
+    client: openai.OpenAI, lines: list[Any], code: str, number: int
+) -> None:
+    bad = start(client, upload(client, [line("good"), *lines]))
+    assert wait(client, start(client, upload(client, [line("next")])).id).status == "completed"
+    batch = wait(client, bad.id)
     assert batch.status == "failed"
     assert batch.errors is not None
     assert batch.errors.data is not None
@@ -113,19 +123,66 @@ def test_what_the_api_refuses_at_once(client: openai.OpenAI) -> None:
         client.batches.cancel(done.id)
 
 
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("broken"), "failed"), (OSError(28, "full"), "completed")]
+)
+def test_a_batch_that_cannot_be_run_delays_no_other(
+    client: openai.OpenAI,
+    stores: HostedStores,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: str,
+) -> None:
+    """It ends as failed; after a disk error it is tried again, and the others run meanwhile."""
+    validate, damaged = stores.batches.validate, stores.batches.create(FIELDS | {"input_file_id": "file-x"})
+    (damaged.folder / "state.json").write_text("{")
+    bad_file, good_file = (upload(client, [line(name)]) for name in ("bad", "good"))
+    is_broken = True
+
+    def fail(batch: RequestBatch, models: Any) -> bool:
+        if is_broken and batch.request["input_file_id"] == bad_file:
+            raise error
+        return validate(batch, models)
+
+    monkeypatch.setattr(BatchStore, "validate", lambda self, batch, models: fail(batch, models))
+    bad = start(client, bad_file)
+    assert wait(client, start(client, good_file).id).status == "completed"
+    is_broken = False
+    assert wait(client, bad.id).status == status
+    assert {batch.id for batch in client.batches.list()} >= {bad.id}
+
+
+def test_a_repeated_request_makes_one_batch(client: openai.OpenAI) -> None:
+    file_id, key = upload(client, [line("a")]), {"Idempotency-Key": "k"}
+    fields: Any = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    first = client.batches.create(**fields, extra_headers=key)
+    assert client.batches.create(**fields, extra_body={"idempotency_key": "k"}).id == first.id
+    with pytest.raises(openai.ConflictError, match="Conflict"):
+        client.batches.create(**fields | {"metadata": {"a": "b"}}, extra_headers=key)
+
+
+def test_a_byte_order_mark_and_blank_lines_mean_nothing(client: openai.OpenAI) -> None:
+    text = "\ufeff" + "\r\n\r\n".join(
+        json.dumps(line(name), ensure_ascii=False) for name in ("a", "b\u2028", "c")
+    )
+    file = client.files.create(file=("batch.jsonl", text.encode()), purpose="batch")
+    batch = wait(client, start(client, file.id).id)
+    assert set(read(client, batch.output_file_id)) == {"a", "b\u2028", "c"}
+
+
+def test_a_cancelled_batch_says_when(client: openai.OpenAI, stores: HostedStores) -> None:
+    batch = start(client, upload(client, [line(f"q{n}") for n in range(200)]))
+    assert isinstance(client.batches.cancel(batch.id).cancelling_at, int)
+    done = wait(client, batch.id)
+    assert (done.status, type(done.cancelling_at), type(done.cancelled_at)) == ("cancelled", int, int)
+
+
 def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: Path) -> None:
     """Lines that have a response are not asked again by the next server on the same folder."""
     with serving(serve_as("luma", ECHO), hosted=stores) as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         file_id = upload(client, [line(f"q{n}") for n in range(8)])
-    batch = stores.batches.create(
-        {
-            "input_file_id": file_id,
-            "endpoint": "/v1/chat/completions",
-            "completion_window": "24h",
-            "metadata": None,
-        }
-    )
+    batch = stores.batches.create(FIELDS | {"input_file_id": file_id})
     batch.change_state("in_progress", total=8)
     batch.add_line("q3", 200, "earlier", {"choices": []})
     again = HostedStores(tmp_path / "data", {})

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Semaphore
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from endpoint_server import ScriptedServer, serve_script
 from etude.assistant import Assistant
-from etude.graders.grade import Tools, grade
-from etude.hosted.stores import HostedStores, build_tools
+from etude.graders.grade import Grade, Tools, grade
+from etude.hosted.evals import EvalStore
+from etude.hosted.file_store import FileStore
+from etude.hosted.stores import GRADER_THREADS, HostedStores, build_tools
 from etude.types import ModelRef
 from serving import serve_as, serving
 
@@ -47,7 +57,7 @@ LABEL = {
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[openai.OpenAI]:
-    tools = Tools(ask=lambda model, messages, schema: '{"label": "good"}', models=frozenset({"judge"}))
+    tools = Tools(ask=lambda *_: '{"label": "good"}', models=frozenset({"judge"}))
     stores = HostedStores(tmp_path / "data", {}, tools=tools)
     with serving(serve_as("luma", FAKE), hosted=stores) as url:
         yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -161,8 +171,8 @@ def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
         for sample in (completion.model_dump(), call)
     ]
     done = run(client, evaluation.id, inline(items))
-    shares = [(each.passed, each.failed) for each in done.per_testing_criteria_results]
-    assert shares == [(1, 1), (1, 1), (1, 1)]
+    shares = [(each.passed, each.failed, each.errored) for each in done.per_testing_criteria_results]  # type: ignore[attr-defined]
+    assert shares == [(1, 1, 0), (1, 0, 1), (1, 0, 1)]  # the first sample is no JSON and has no calls
     assert completion.usage is not None
     assert done.per_model_usage[0].total_tokens == 2 * completion.usage.total_tokens
     output = client.evals.runs.output_items.list(done.id, eval_id=evaluation.id).data[0].sample.output
@@ -242,6 +252,80 @@ def test_evals_are_listed_changed_and_deleted(client: openai.OpenAI) -> None:
     client.evals.delete(evaluation.id)
     with pytest.raises(openai.NotFoundError):
         client.evals.retrieve(evaluation.id)
+
+
+GRADES = st.builds(
+    Grade, st.just(0.5), st.booleans(), errors=st.sampled_from([(), ("invalid_variable_error",)])
+).filter(lambda result: not (result.passed and result.errors))
+
+
+@given(st.lists(st.tuples(st.booleans(), GRADES, GRADES), min_size=1, max_size=6))
+def test_counts_add_up_and_an_errored_item_passes_nothing(items: list[tuple[bool, Grade, Grade]]) -> None:
+    with TemporaryDirectory() as folder:
+        store = EvalStore(Path(folder), FileStore(Path(folder), 0), Tools())
+        config = {"type": "custom", "item_schema": {}}
+        names = [{**EXACT, "name": name, "reference": "x"} for name in "ab"]
+        fields = {"data_source_config": config, "testing_criteria": names, "name": None, "metadata": None}
+        source = inline([{"item": {"question": "q"}} for _ in items])
+        eval_id = store.create(fields)["id"]
+        run = store.create_run(eval_id, {"data_source": source, "name": None, "metadata": None})
+        for number, (is_answered, *grades) in enumerate(items):
+            sample = {
+                "output_text": "x",
+                "error": None if is_answered else {"code": "context_length_exceeded"},
+            }
+            results = grades if is_answered else store.grade_item(run, {}, sample)
+            run.add_result(number, {"item": {}}, sample, results)
+        run.change_state("completed")
+        described, statuses = run.describe(), [result["status"] for result in run.results]
+    counts = described["result_counts"]
+    assert counts["passed"] + counts["failed"] + counts["errored"] == counts["total"] == len(items)
+    assert min(counts.values()) >= 0
+    assert described["etude"]["pass_rate"]["value"] == counts["passed"] / len(items)
+    for position, shares in enumerate(described["per_testing_criteria_results"]):
+        assert shares["passed"] + shares["failed"] + shares["errored"] == len(items)
+        answered = [grades[position] for is_answered, *grades in items if is_answered]
+        assert shares["passed"] == sum(result.passed for result in answered)
+    for status, (is_answered, *grades) in zip(statuses, items, strict=True):
+        is_errored = not is_answered or any(result.errors for result in grades)
+        assert (status == "error") is is_errored
+
+
+def test_a_slow_judge_delays_no_chat_and_stops_for_a_client_that_left(tmp_path: Path) -> None:
+    num_running, is_released = Semaphore(0), Event()
+
+    def wait(model: str, messages: Any, schema: Any, is_wanted: Callable[[], bool]) -> str:
+        num_running.release()
+        while is_wanted() and not is_released.is_set():
+            time.sleep(0.01)
+        return '{"label": "good"}'
+
+    stores = HostedStores(tmp_path / "data", {}, tools=Tools(ask=wait, models=frozenset({"judge"})))
+    body = {"grader": LABEL, "model_sample": "x", "item": {"question": "q"}}
+    with serving(serve_as("luma", FAKE), hosted=stores) as url, ExitStack() as stack:
+        stack.callback(is_released.set)
+        address, text = urlsplit(url), json.dumps(body).encode()
+        head = f"POST /v1/fine_tuning/alpha/graders/run HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        head += f"Content-Length: {len(text)}\r\n\r\n"
+        leaving = stack.enter_context(ExitStack())
+        for _ in range(2 * GRADER_THREADS):
+            connection = leaving.enter_context(socket.create_connection(("127.0.0.1", address.port or 0)))
+            connection.sendall(head.encode() + text)
+        for _ in range(GRADER_THREADS):
+            assert num_running.acquire(timeout=SECONDS)
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=SECONDS)
+        assert client.chat.completions.create(model="luma", messages=[{"role": "user", "content": "q"}])
+        assert client.models.list().data
+        assert run(client, create_eval(client, EXACT).id, inline(list_items([True]))).status == "completed"
+        leaving.close()
+        deadline = time.monotonic() + SECONDS
+        while stores.grader_threads._pool._work_queue.qsize():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        is_released.set()
+        assert client.fine_tuning.alpha.graders.run(
+            grader=LABEL, model_sample="x", item={"question": "q"}
+        ).reward
 
 
 def test_graders_alone(client: openai.OpenAI) -> None:

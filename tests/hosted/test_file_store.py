@@ -41,7 +41,10 @@ def test_a_file_is_described_read_listed_and_deleted(store: FileStore) -> None:
     [
         (LINE, "rows.csv", "fine-tune", "Must be .jsonl"),
         (b"[1]\n", "rows.jsonl", "fine-tune", "Line 1 is not a dictionary"),
-        (LINE + b"no json\n", "rows.jsonl", "batch", "Line 2"),
+        (LINE + b"no json\n", "rows.jsonl", "fine-tune", "Line 2"),
+        (b"\n" + LINE + b"no json\n", "rows.jsonl", "fine-tune", "Line 3"),
+        (b"no json\n" + LINE, "rows.jsonl", "batch", "Line 1"),
+        (b'{"a": "\\ud800"}\n', "rows.jsonl", "fine-tune", "half of a character"),
         (b"", "rows.jsonl", "fine-tune", "empty"),
         (LINE, "rows.jsonl", "training", "'training' is not one of"),
         (b"[" * 100_000, "rows.jsonl", "fine-tune", "larger than"),

@@ -15,10 +15,12 @@ import openai
 import pytest
 
 from etude.base.files import read_lines, write_json, write_lines
+from etude.errors import InputError
 from etude.hosted.fine_tuning import FineTuningJob
 from etude.hosted.stores import HostedStores
-from etude.hosted.worker import _store_metrics
+from etude.hosted.worker import _describe_error, _store_metrics
 from etude.jobs.job import list_jobs
+from etude.training.rows.batches import TokenRow, check_rows
 from serving import serving
 from tiny import save_tiny_model
 
@@ -218,6 +220,20 @@ def test_wrong_content_fails_the_job_and_says_where(
     assert words in done.error.message
 
 
+def test_a_row_that_is_too_long_is_reported_once_with_what_a_client_can_do(
+    client: openai.OpenAI, stores: HostedStores
+) -> None:
+    created = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=upload(client, chat_rows(12)))
+    client.fine_tuning.jobs.cancel(created.id)
+    row = TokenRow("training.jsonl:13", tuple(range(9)), (True,) * 9)
+    with pytest.raises(InputError) as caught:
+        check_rows([row], [row], max_tokens=8)
+    message = _describe_error(stores.fine_tuning.get(created.id), caught.value)["message"]
+    assert message.count("rows.jsonl:13: ") == 1
+    assert "Shorten the row or leave it out" in message
+    assert "max_tokens" not in message
+
+
 def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
     file = upload(client, chat_rows(12))
     with pytest.raises(openai.BadRequestError, match="invalid training_file: file-nope"):
@@ -292,6 +308,8 @@ def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedS
     assert (
         create(model="gpt-4o-mini", training_file=file, extra_headers={"Idempotency-Key": "k"}).id == first.id
     )
+    with pytest.raises(openai.ConflictError, match="Conflict"):
+        create(model="gpt-4o-mini", training_file=file, seed=3, extra_headers={"Idempotency-Key": "k"})
     retried = create(model="gpt-4o-mini", training_file=file, extra_headers={"x-stainless-retry-count": "1"})
     assert retried.id == first.id
     assert create(model="gpt-4o-mini", training_file=file).id != first.id

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -281,6 +282,83 @@ def test_thousands_of_requests_to_the_new_routes_are_answered_or_refused(
     assert data <= {"files", "fine_tuning", "batches", "evals", "responses"}, data
     names = {path.name for folder in (tmp_path / "data" / "files").iterdir() for path in folder.iterdir()}
     assert names <= {"file.json", "content"}, names
+
+
+HALF = "\ud800"
+MESSAGES = [{"role": "user", "content": "hi", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]
+CHAT = {
+    "model": "luma",
+    "messages": MESSAGES,
+    "stop": ["x"],
+    "tools": [{"function": {"name": "f"}}],
+    "user": "u",
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["a"]}}}
+QUESTION = {"type": "choice", "name": "q", "instructions": "?", "choices": [{"value": "a"}, {"value": "b"}]}
+
+
+def list_bodies(maker: RequestMaker) -> dict[str, list[Any]]:
+    """Right bodies for every route that reads one."""
+    return {
+        "/v1/chat/completions": [CHAT | {"response_format": FORMAT}],
+        "/v1/completions": [{"model": "luma", "prompt": ["a"], "suffix": "b"}],
+        "/v1/responses": [
+            {"model": "luma", "input": [{"role": "user", "content": "a"}], "metadata": {"a": "b"}}
+        ],
+        "/v1/decisions": [{"model": "luma", "input": "x", "questions": [QUESTION]}],
+        "/v1/embeddings": [{"model": "luma", "input": ["a"]}],
+        "/v1/feedback": [{"id": "x", "thumb": "up", "correction": "y", "reason": "z", "user": "u"}],
+        "/v1/uploads": [{"filename": "a.jsonl", "purpose": "batch", "bytes": 3, "mime_type": "text"}],
+        "/v1/uploads/upload_x/complete": [{"part_ids": ["a"], "md5": "b"}],
+        "/v1/batches": [maker.make_batch() | {"metadata": {"a": "b"}, "idempotency_key": "k"}],
+        "/v1/fine_tuning/jobs": [maker.make_job() for _ in range(4)],
+        "/v1/evals": [maker.make_eval() for _ in range(4)],
+        "/v1/evals/eval_x": [{"name": "n", "metadata": {"a": "b"}}],
+        "/v1/evals/eval_x/runs": [maker.make_run() for _ in range(4)],
+        "/v1/fine_tuning/alpha/graders/run": [maker.make_grading() for _ in range(4)],
+        "/v1/fine_tuning/alpha/graders/validate": [maker.make_grading() for _ in range(4)],
+    }
+
+
+def put_halves(value: Any) -> Iterator[Any]:
+    """The value once for each text and each key in it, which half a character replaces."""
+    if isinstance(value, str):
+        yield HALF
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        for spoilt in put_halves(item):
+            yield (
+                {**value, key: spoilt}
+                if isinstance(value, dict)
+                else [*value[:key], spoilt, *value[key + 1 :]]
+            )
+        if isinstance(value, dict):
+            yield {HALF if name == key else name: entry for name, entry in value.items()}
+
+
+@pytest.mark.real
+def test_half_a_character_in_any_text_of_any_route_is_refused_and_nothing_is_stuck(url: str) -> None:
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": CHAT}
+    with httpx2.Client(timeout=60) as client, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as api:
+        for path, bodies in list_bodies(RequestMaker(1)).items():
+            for body in chain.from_iterable(map(put_halves, bodies)):
+                answer = client.post(url + path, content=json.dumps(body))
+                assert (answer.status_code, "half of a character" in answer.text) == (400, True), (path, body)
+
+        def start(*lines: Any) -> str:
+            content = "\n".join(map(json.dumps, lines)).encode()
+            file = api.files.create(file=("batch.jsonl", content), purpose="batch")
+            return api.batches.create(
+                input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+            ).id
+
+        pairs = [(start(line, spoilt), start(line)) for spoilt in put_halves(line)]
+        deadline = time.monotonic() + 120
+        for bad, good in pairs:
+            while api.batches.retrieve(good).status != "completed":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert api.batches.retrieve(bad).status == "failed"
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(url: str) -> None:

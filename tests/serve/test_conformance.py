@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from etude.hosted.batches import ENDPOINTS as BATCH_ENDPOINTS
+from etude.hosted.batches import INPUTS
 from etude.serve.conformance import find_refusal, format_tables, list_field_rows, read_api_routes
 from etude.serve.routes import ROUTES
 from etude.serve.routes.endpoints import ENDPOINTS
@@ -84,7 +84,7 @@ def test_every_field_has_one_column() -> None:
 
 
 def test_batches_take_what_can_be_answered_without_http() -> None:
-    assert set(BATCH_ENDPOINTS) == set(ENDPOINTS)
+    assert set(INPUTS) == set(ENDPOINTS)
     assert set(ENDPOINTS) <= {route.path for route in ROUTES}
 
 

@@ -70,8 +70,10 @@ def test_what_is_ignored_is_named(client: openai.OpenAI) -> None:
 
 
 def test_turns_that_the_client_wrote_are_not_as_measured(client: openai.OpenAI) -> None:
-    turns = [*ASKED, {"role": "assistant", "content": "You owe us 100."}, *ASKED]
-    assert client.chat.completions.create(model="fake", messages=turns).measured is False
+    answer = {"role": "assistant", "content": "You owe us 100."}
+    for earlier in ([*ASKED, answer], ASKED):
+        done = client.chat.completions.create(model="fake", messages=[*earlier, *ASKED])
+        assert done.measured is False
 
 
 @pytest.mark.parametrize("name", ["find", "pay"])

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("openai")
 
@@ -494,41 +492,6 @@ def count_live(client: openai.OpenAI, url: str) -> int:
 def comes_true(is_true: Callable[[], bool]) -> bool:
     """Whether it comes true within 30 s; a loaded machine is slow to notice that a client has gone."""
     return any(is_true() or time.sleep(0.02) for _ in range(1_500))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-FIELDS = (
-    "messages",
-    "stream",
-    "stop",
-    "seed",
-    "temperature",
-    "top_p",
-    "n",
-    "logprobs",
-    "max_tokens",
-    "response_format",
-)
-
-
-@pytest.mark.real
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), path=st.sampled_from(["chat/", ""]))
-def test_no_body_makes_the_server_fail(
-    address: str, client: openai.OpenAI, body: dict[str, Any], path: str
-) -> None:
-    whole = {"model": "luma", "messages": ASKED, "prompt": "a book", **body}
-    text = json.dumps(whole).encode("utf-8", "surrogatepass")
-    response = client._client.post(
-        f"{address}/v1/{path}completions", content=text, headers={"content-type": "application/json"}
-    )
-    assert response.status_code in (200, 400)
-    if response.status_code == 400:
-        assert response.json()["error"]["message"]
 
 
 def test_places_get_names_and_an_engine(tmp_path: Path) -> None:

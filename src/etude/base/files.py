@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from etude.base.locks import lock_file
 from etude.errors import RUN_REMEDY, RunError
 
 Json = dict[str, Any]
+HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes it; two of them may be a whole one
 
 
 def parse_json(text: str, **options: Any) -> Any:
@@ -26,6 +28,18 @@ def parse_json(text: str, **options: Any) -> Any:
         return json.loads(text) if text.startswith("\ufeff") else _get_decoder(**options).decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def parse_storable_json(text: str) -> Any:
+    """Parse JSON with `parse_json`. Raises ValueError also for half of a character (a lone surrogate), which no file
+    can contain."""
+    value = parse_json(text)
+    if HALF_CHARACTER.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("it contains half of a character (a lone surrogate)") from error
+    return value
 
 
 @lru_cache

@@ -47,15 +47,17 @@ SCORE_FORMAT = {"type": "object", "properties": {"result": {"type": "number"}}, 
 class Tools:
     """The models that graders may use. A grader that needs a tool that is None is refused."""
 
-    ask: Callable[[str, Sequence[Json], Json], str] | None = None
-    """(model, messages, JSON schema of the reply) -> the reply. The model is one that the server's configuration
-    lists."""
+    ask: Callable[[str, Sequence[Json], Json, Callable[[], bool]], str] | None = None
+    """(model, messages, JSON schema of the reply, is_wanted) -> the reply. The model is one that the server's
+    configuration lists."""
     models: frozenset[str] = frozenset()
     """Models that may grade."""
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
     """Texts -> embeddings, for the metric `cosine`."""
-    run_python: Callable[[str, Json | None, Json], tuple[float, str, str]] | None = None
-    """(source, sample or None to only compile it, item) -> score, error flag, error."""
+    run_python: Callable[[str, Json | None, Json, Callable[[], bool]], tuple[float, str, str]] | None = None
+    """(source, sample or None to only compile it, item, is_wanted) -> score, error flag, error."""
+    is_wanted: Callable[[], bool] = lambda: True
+    """Whether somebody still waits for the grade; otherwise slow graders stop."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _python_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]
         yield Issue(location, NO_PYTHON, "", remedy)
     elif len(grader["source"].encode()) > MAX_SOURCE:
         yield Issue(f"{location}.source", "the source is too long", "", f"write at most {MAX_SOURCE:,} bytes")
-    elif error := tools.run_python(grader["source"], None, {})[2]:
+    elif error := tools.run_python(grader["source"], None, {}, tools.is_wanted)[2]:
         yield Issue(f"{location}.source", "the source cannot be compiled", error, "correct it")
 
 
@@ -193,7 +195,7 @@ def grade(grader: Json, item: Json, sample: Json, tools: Tools) -> Grade:
             case "python":
                 if tools.run_python is None:  # the server was restarted without it
                     return Grade(0.0, False, errors=("python_grader_server_error",), detail=NO_PYTHON)
-                score, flag, detail = tools.run_python(grader["source"], sample, item)
+                score, flag, detail = tools.run_python(grader["source"], sample, item, tools.is_wanted)
                 if flag:
                     return Grade(score, False, errors=(flag,), detail=detail)
                 return _with_threshold(grader, score)
@@ -264,6 +266,6 @@ def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> 
     if tools.ask is None or grader["model"] not in tools.models:  # the server was restarted without it
         return "", ("model_grader_server_error", f"This server has no grading model {grader['model']}.")
     try:
-        return tools.ask(grader["model"], messages, schema), ("", "")
+        return tools.ask(grader["model"], messages, schema, tools.is_wanted), ("", "")
     except EtudeError as error:
         return "", ("model_grader_server_error", str(error))

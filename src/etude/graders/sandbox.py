@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from select import select
 from typing import Any
 
-from etude.base.files import parse_json
+from etude.base.files import parse_storable_json
 
 CHILD = Path(__file__).with_name("sandbox_child.py")
 SECONDS = 120  # after which a grader is stopped, the same as OpenAI's
+POLL_SECONDS = 0.2
 MAX_SOURCE = 256_000  # bytes, the same as OpenAI's
 MAX_OUTPUT = 10_000  # bytes of the child's answer; the source could write more
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # of the system, for compiled packages
@@ -32,11 +34,15 @@ def grade(sample, item):
 
 
 def run_python(
-    source: str, sample: Mapping[str, Any] | None, item: Mapping[str, Any], seconds: int = SECONDS
+    source: str,
+    sample: Mapping[str, Any] | None,
+    item: Mapping[str, Any],
+    is_wanted: Callable[[], bool] = lambda: True,
+    seconds: int = SECONDS,
 ) -> tuple[float, str, str]:
     """Return the score of `grade(sample, item)` in `source`, the API's flag of an error or "", and the error.
 
-    Without a sample, the source is only compiled.
+    Without a sample, the source is only compiled. If it is no longer wanted, it is stopped.
     """
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = list(dict.fromkeys(sysconfig.get_path(name) for name in names))
@@ -52,10 +58,12 @@ def run_python(
         with suppress(BrokenPipeError):  # the child ended before it had read everything
             child.stdin.write(json.dumps(job).encode())
             child.stdin.close()
-        output = child.stdout.read(MAX_OUTPUT)
+        while is_wanted() and not select([child.stdout], [], [], POLL_SECONDS)[0]:
+            pass
+        output = child.stdout.read(MAX_OUTPUT) if is_wanted() else b""
         child.kill()
     try:
-        answer = parse_json(output.decode(errors="replace"))
+        answer = parse_storable_json(output.decode(errors="replace"))
         if "failure" in answer:
             detail = f"This machine cannot confine the grader ({answer['failure']})."
             return 0.0, "python_grader_server_error", detail

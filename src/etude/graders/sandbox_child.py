@@ -28,16 +28,8 @@ DISK, LARGEST_FILE, MEMORY = 64 << 20, 16 << 20, 2 << 30  # bytes
 LIMITS = {"AS": MEMORY, "FSIZE": LARGEST_FILE, "NOFILE": 64, "NPROC": 1, "CORE": 0, "MEMLOCK": 0}
 # Mounts, host name, IPC, processes and network (linux/sched.h). Only root can make them without a user namespace.
 NAMESPACES, USER_NAMESPACE = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000, 0x10000000
-READ_ONLY, NO_SETUID, NO_DEVICES, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = (
-    1,
-    2,
-    4,
-    8,
-    32,
-    4096,
-    16384,
-    1 << 18,
-)
+READ_ONLY, NO_SETUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
+REMOUNT, BIND, RECURSIVE, PRIVATE = 32, 4096, 16384, 1 << 18
 DETACH = 2
 SET_DEATH_SIGNAL, SET_SECCOMP, DROP_CAPABILITY, SET_NO_NEW_PRIVILEGES = 1, 22, 24, 38
 CAPABILITY_VERSION = 0x20080522
@@ -128,7 +120,8 @@ def run_source(job: dict[str, Any]) -> dict[str, Any]:
             return {"error": f"grade returned {score!r}, which is not a number"[:1000]}
         return {"score": float(score)}
     except BaseException as error:  # noqa: BLE001 - every error of the source is its result
-        return {"error": f"{type(error).__name__}: {error}"[:1000]}
+        message = f"{type(error).__name__}: {error}"[:1000]
+        return {"error": message.encode(errors="replace").decode()}  # it may contain half of a character
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The similarity of two texts, from 0 to 1, by the measures of OpenAI's text_similarity grader.
 
-The definitions are those of the papers. Libraries differ in tokens and smoothing, so a threshold that was chosen with
-another implementation may not fit.
+The definitions are those of the papers; a text without n-grams has a similarity of 0, as in rouge-score and NLTK.
+Libraries differ in tokens and smoothing, so a threshold that was chosen with another implementation may not fit.
 """
 
 import math
@@ -43,7 +43,7 @@ def gleu(text: str, reference: str) -> float:
     """The smaller of n-gram precision and recall, n = 1 to 4 (Wu et al. 2016, arXiv 1609.08144)."""
     ours, theirs = _all_ngrams(words_of(text)), _all_ngrams(words_of(reference))
     matches, longest = (ours & theirs).total(), max(ours.total(), theirs.total())
-    return matches / longest if longest else float(text == reference)
+    return matches / longest if longest else 0.0
 
 
 def meteor(text: str, reference: str) -> float:
@@ -112,4 +112,4 @@ def _all_ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
 
 
 def _f1(num_shared: float, num_first: int, num_second: int) -> float:
-    return 2 * num_shared / (num_first + num_second) if num_first + num_second else 1.0
+    return 2 * num_shared / (num_first + num_second) if num_first + num_second else 0.0

@@ -13,7 +13,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
-from etude.base.files import parse_json
+from etude.base.files import parse_storable_json
 from etude.errors import InputError, Issue, quote_value
 
 PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
@@ -64,7 +64,7 @@ def complete_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     }
     with suppress(ValueError):
         if isinstance(text, str) and "output_json" not in sample:
-            complete["output_json"] = parse_json(text)
+            complete["output_json"] = parse_storable_json(text)
     return complete
 
 
@@ -107,7 +107,7 @@ def _resolve(path: str, roots: Mapping[str, Any]) -> Any:
     value = roots[match[1]]
     for name, index in STEP.findall(match[2]):
         if isinstance(value, str):
-            value = json.loads(value)  # function arguments arrive as a JSON string
+            value = parse_storable_json(value)  # function arguments arrive as a JSON string
         if isinstance(value, list | Mapping) is False:
             raise LookupError(path)
         value = value[int(index)] if index else value[name]

@@ -4,13 +4,13 @@
       batch_9c1d.../
         batch.json     the client's request
         state.json     when the batch reached each status; written by rename
+        cancel         exists once the client has asked to cancel the batch
         responses.jsonl, errors.jsonl    a line for each request that was answered or refused
 
 A kill loses at most the requests in progress: a request with a line is not answered again.
 """
 
 import hashlib
-import json
 import re
 import secrets
 import time
@@ -19,13 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.base.files import Json, append_line, read_json, read_lines, write_json
-from etude.hosted.file_store import FileStore
+from etude.base.files import Json, append_line, parse_storable_json, read_json, read_lines, write_json
+from etude.errors import quote_value
+from etude.hosted.file_store import FileStore, hash_fields, is_repeated, skip_unreadable
 from etude.web.api_errors import ApiError
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
 EMBEDDINGS = "/v1/embeddings"
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/decisions", EMBEDDINGS)
+INPUTS = {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/responses": "input",
+    "/v1/decisions": "input",
+    EMBEDDINGS: "input",
+}
+"""Endpoint of a batch -> the field that its requests must have besides the model."""
 FINISHED = ("completed", "failed", "cancelled", "expired")
 MAX_REQUESTS = 50_000
 MAX_ISSUES = 100
@@ -65,6 +73,10 @@ class RequestBatch:
         state = {**self.state, "status": status, f"{status}_at": int(time.time()), **fields}
         write_json(self.folder / "state.json", state)
 
+    def fail(self, *issues: Json, **fields: Any) -> None:
+        """Ends the batch with errors."""
+        self.change_state("failed", errors={"object": "list", "data": [*issues[:MAX_ISSUES]]}, **fields)
+
     def add_line(self, custom_id: str, status: int, request_id: str, body: Json) -> None:
         """Saves the response to one request; a status other than 200 makes it an error."""
         response = {"status_code": status, "request_id": request_id, "body": body}
@@ -72,7 +84,7 @@ class RequestBatch:
             "id": f"batch_req_{secrets.token_hex(12)}",
             "custom_id": custom_id,
             "response": response,
-            "error": None,
+            "error": body.get("error"),
         }
         append_line(self.folder / ("responses.jsonl" if status == 200 else "errors.jsonl"), line)
 
@@ -85,18 +97,17 @@ class RequestBatch:
         """Requests of the input file that have no line yet."""
         lines = [*self.list_lines("responses.jsonl"), *self.list_lines("errors.jsonl")]
         answered = {line["custom_id"] for line in lines}
-        with content.open(
-            encoding="utf-8"
-        ) as stream:  # the last line of the client's file may have no line break
-            for line in map(json.loads, filter(str.strip, stream)):
-                if line["custom_id"] not in answered:
-                    yield line
+        for _, line in _read_requests(content):
+            if line["custom_id"] not in answered:
+                yield line
 
     def describe(self) -> Json:
         """The batch as the API returns it."""
         request, state = self.request, self.state
         responses, errors = self.list_lines("responses.jsonl"), self.list_lines("errors.jsonl")
         times = {f"{status}_at": state.get(f"{status}_at") for status in TIMED}
+        if self.is_cancelled:
+            times["cancelling_at"] = int((self.folder / "cancel").stat().st_mtime)
         return {
             "id": self.folder.name,
             "object": "batch",
@@ -109,6 +120,7 @@ class RequestBatch:
             "error_file_id": state.get("error_file_id"),
             "created_at": request["created_at"],
             "expires_at": request["created_at"] + WINDOW_SECONDS,
+            "cancelling_at": None,
             **times,
             "request_counts": {
                 "total": state.get("total", 0),
@@ -120,7 +132,7 @@ class RequestBatch:
         }
 
 
-TIMED = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+TIMED = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelled")
 
 
 def _add_usage(responses: list[Json]) -> Json:
@@ -149,16 +161,24 @@ class BatchStore:
     def batches(self) -> list[RequestBatch]:
         """All batches, the newest first."""
         folders = (folder for folder in self.folder.glob("batch_*") if (folder / "state.json").exists())
-        return sorted(map(RequestBatch, folders), key=lambda batch: batch.request["submitted"], reverse=True)
+        batches = skip_unreadable(map(RequestBatch, folders))
+        return sorted(batches, key=lambda batch: batch.request["submitted"], reverse=True)
 
-    def create(self, fields: Json) -> RequestBatch:
-        """Makes a batch. Raises ApiError for an unsupported endpoint. An unknown file makes the batch fail."""
-        if fields["endpoint"] not in ENDPOINTS:
-            message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, ENDPOINTS))}."
+    def create(self, fields: Json, idempotency_key: str = "") -> RequestBatch:
+        """Makes a batch, unless the request repeats an earlier one with the same key.
+
+        Raises ApiError for an unsupported endpoint. An unknown file makes the batch fail."""
+        digest = hash_fields(fields)
+        for earlier in self.batches if idempotency_key else ():
+            if is_repeated(earlier.request, idempotency_key, digest):
+                return earlier
+        if fields["endpoint"] not in INPUTS:
+            message = f"Invalid value: '{fields['endpoint']}'. Supported values are: {', '.join(map(repr, INPUTS))}."
             raise ApiError(400, message, "endpoint", "invalid_value")
         batch = RequestBatch(self.folder / f"batch_{secrets.token_hex(12)}")
-        created = {"created_at": int(time.time()), "submitted": time.time()}
-        write_json(batch.folder / "batch.json", {**fields, **created})
+        times = {"created_at": int(time.time()), "submitted": time.time()}
+        keys = {"idempotency_key": idempotency_key, "digest": digest}
+        write_json(batch.folder / "batch.json", {**fields, **times, **keys})
         write_json(batch.folder / "state.json", {"status": "validating"})
         return batch
 
@@ -186,10 +206,10 @@ class BatchStore:
             issues = [_issue("invalid_request", f"Cannot find file {request['input_file_id']}.", None, None)]
             total = 0
         else:
-            lines = content.read_text(encoding="utf-8", errors="replace").splitlines()
-            issues, total = list(_check_lines(lines, request["endpoint"], models)), len(lines)
+            requests = list(_read_requests(content))
+            issues, total = list(_check_requests(requests, request["endpoint"], models)), len(requests)
         if issues:
-            batch.change_state("failed", errors={"object": "list", "data": issues[:MAX_ISSUES]}, total=total)
+            batch.fail(*issues, total=total)
             return False
         batch.change_state("in_progress", total=total)
         return True
@@ -205,7 +225,7 @@ class BatchStore:
                     ids[key] = self._store_result(batch.folder / name)
         except ApiError as error:
             issue = _issue("quota_exceeded", f"The results cannot be stored. {error.message}", None, None)
-            batch.change_state("failed", errors={"object": "list", "data": [issue]}, **ids)
+            batch.fail(issue, **ids)
         else:
             batch.change_state(status, **ids)
 
@@ -224,22 +244,33 @@ def _issue(code: str, message: str, param: str | None, line: int | None) -> Json
     return {"code": code, "message": message, "param": param, "line": line}
 
 
-def _check_lines(lines: list[str], endpoint: str, models: Collection[str]) -> Iterator[Json]:
+def _read_requests(content: Path) -> Iterator[tuple[int, Any]]:
+    """Yields the number and the value of each line that is not blank; the error of a line that cannot be read."""
+    with content.open(encoding="utf-8-sig", errors="replace", newline="\n") as stream:
+        for number, text in enumerate(stream, start=1):
+            try:
+                if text.strip():
+                    yield number, parse_storable_json(text)
+            except ValueError as error:
+                yield number, error
+
+
+def _check_requests(
+    requests: list[tuple[int, Any]], endpoint: str, models: Collection[str]
+) -> Iterator[Json]:
     """Yields the errors of an input file in OpenAI's words."""
-    if not lines:
+    if not requests:
         yield _issue("empty_file", "The input file is empty.", None, None)
-    if len(lines) > MAX_REQUESTS:
+    if len(requests) > MAX_REQUESTS:
         yield _issue("too_many_requests", f"A batch has at most {MAX_REQUESTS:,} requests.", None, None)
     seen: set[str] = set()
-    for number, text in enumerate(lines, start=1):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            line = None
-        if not isinstance(line, dict):
-            yield _issue("invalid_json_line", "This line is not parseable as valid JSON.", None, number)
-            continue
-        yield from _check_line(line, number, endpoint, models, seen)
+    for number, line in requests:
+        if isinstance(line, dict):
+            yield from _check_line(line, number, endpoint, models, seen)
+        else:
+            reason = f": {line}" if isinstance(line, ValueError) else ", or it is not an object"
+            message = f"This line is not parseable as valid JSON{reason}."
+            yield _issue("invalid_json_line", message, None, number)
 
 
 def _check_line(
@@ -251,15 +282,21 @@ def _check_line(
             yield _issue("missing_required_parameter", message, param, number)
             return
     custom_id, body = line["custom_id"], line["body"]
+    for param in ("model", INPUTS[endpoint]):
+        if param not in body:
+            message = f"Missing required parameter: '{param}' in the body."
+            yield _issue("missing_required_parameter", message, f"body.{param}", number)
     if custom_id in seen:
         message = f"The custom_id '{custom_id}' has already been used in this batch."
         yield _issue("duplicate_custom_id", message, "custom_id", number)
     seen.add(custom_id)
     if line["url"] != endpoint or line["method"] != "POST":
-        message = f"The url and method of each request must be those of the batch: POST {endpoint}."
+        message = (
+            f"The url and method of this request do not match the endpoint of the batch: POST {endpoint}."
+        )
         yield _issue("invalid_url", message, "url", number)
     if body.get("stream"):
-        yield _issue("streaming_unsupported", "Streaming is not supported in batches.", "stream", number)
-    if not isinstance(body.get("model"), str) or body["model"] not in models:
-        message = f"The provided model '{body.get('model')}' is not served here."
+        yield _issue("streaming_unsupported", "Streaming is not supported in batches.", "body.stream", number)
+    if "model" in body and not (isinstance(body["model"], str) and body["model"] in models):
+        message = f"The provided model {quote_value(body['model'])} is not supported by this server."
         yield _issue("model_not_found", message, "body.model", number)

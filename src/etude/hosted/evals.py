@@ -12,7 +12,6 @@
 A kill loses at most the items in progress.
 """
 
-import json
 import re
 import secrets
 import time
@@ -25,10 +24,11 @@ from uuid import uuid4
 
 import jsonschema
 
-from etude.base.files import Json, append_line, read_json, read_lines, remove_folder, write_json, write_lines
+from etude.base import files as disk
+from etude.base.files import Json, append_line, read_json, read_lines, write_json
 from etude.errors import InputError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
-from etude.hosted.file_store import FileStore
+from etude.hosted.file_store import FileStore, skip_unreadable
 from etude.stats import intervals, paired
 from etude.web.api_errors import ApiError
 
@@ -36,6 +36,7 @@ EVAL_ID, RUN_ID = re.compile(r"eval_[0-9a-f]{24}"), re.compile(r"evalrun_[0-9a-f
 FINISHED = ("completed", "failed", "canceled")
 SOURCES = ("jsonl", "completions", "responses")
 MAX_ITEMS = 50_000
+NOT_SAMPLED = Grade(0.0, False, errors=("sample_parse_error",), detail="The item has no answer to grade.")
 USAGE = ("invocation_count", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
 
 
@@ -77,12 +78,19 @@ class EvalRun:
         """Whether the run has ended."""
         return self.state["status"] in FINISHED
 
+    def fail(self, error: Json) -> None:
+        """Ends the run with an error."""
+        self.change_state("failed", error)
+
     def change_state(self, status: str, error: Json | None = None) -> None:
         """Changes the status."""
         write_json(self.folder / "state.json", {"status": status, "error": error})
 
     def add_result(self, number: int, line: Json, sample: Json, grades: Sequence[Grade]) -> None:
-        """Saves the grades of one item."""
+        """Saves the grades of one item. Its status is pass, fail, or error if there is no answer or a grader could not
+        grade it."""
+        is_errored = bool(sample.get("error")) or any(result.errors for result in grades)
+        status = "error" if is_errored else "pass" if all(result.passed for result in grades) else "fail"
         criteria = self.evaluation["testing_criteria"]
         results = [
             {
@@ -106,7 +114,7 @@ class EvalRun:
                 "datasource_item": line["item"],
                 "results": results,
                 "sample": sample,
-                "status": "pass" if all(result.passed for result in grades) else "fail",
+                "status": status,
             },
         )
 
@@ -115,26 +123,18 @@ class EvalRun:
         difference from the previous run on the same items."""
         request, state, results = self.request, self.state, self.results
         counts = Counter(result["status"] for result in results)
-        # Neither passed nor failed: there is no answer, or a grader could not grade it.
-        num_errored = sum(
-            bool(result["sample"].get("error")) or any(grade["sample"] for grade in result["results"])
-            for result in results
-        )
         criteria = []
-        for criterion in self.evaluation["testing_criteria"]:
-            passed = [
-                entry["passed"]
-                for line in results
-                for entry in line["results"]
-                if entry["name"] == criterion["id"]
-            ]
-            share = asdict(intervals.estimate([float(value) for value in passed])) if passed else None
+        for position, criterion in enumerate(self.evaluation["testing_criteria"]):
+            entries = [line["results"][position] for line in results]
+            passed = [float(entry["passed"]) for entry in entries]
+            num_errored = sum(entry["sample"] is not None for entry in entries)
             criteria.append(
                 {
                     "testing_criteria": criterion["id"],
-                    "passed": sum(passed),
-                    "failed": len(passed) - sum(passed),
-                    "etude": {"pass_rate": share},
+                    "passed": int(sum(passed)),
+                    "failed": len(entries) - num_errored - int(sum(passed)),
+                    "errored": num_errored,
+                    "etude": {"pass_rate": asdict(intervals.estimate(passed)) if passed else None},
                 }
             )
         return {
@@ -148,8 +148,8 @@ class EvalRun:
             "report_url": f"/v1/evals/{self.folder.parent.name}/runs/{self.folder.name}/output_items",
             "result_counts": {
                 "total": len(self.items),
-                "errored": num_errored,
-                "failed": counts["fail"] - num_errored,
+                "errored": counts["error"],
+                "failed": counts["fail"],
                 "passed": counts["pass"],
             },
             "per_model_usage": _add_usage(results),
@@ -245,7 +245,7 @@ class EvalStore:
     def delete(self, eval_id: str) -> None:
         """Removes an eval with its runs."""
         self.get(eval_id)
-        remove_folder(self.folder / eval_id)
+        disk.remove_folder(self.folder / eval_id)
 
     def create_run(self, eval_id: str, fields: Json) -> EvalRun:
         """Makes a run with its items. Raises ApiError for an unsupported source and for items that do not match the
@@ -266,7 +266,7 @@ class EvalStore:
             raise ApiError(400, message, "data_source", "invalid_value")
         items = self._read_items(_read_object(source.get("source")), evaluation)
         run = EvalRun(self.folder / eval_id / f"evalrun_{secrets.token_hex(12)}")
-        write_lines(run.folder / "items.jsonl", items)
+        disk.write_lines(run.folder / "items.jsonl", items)
         request = {
             "name": fields["name"] or run.folder.name,
             "metadata": fields["metadata"] or {},
@@ -286,28 +286,38 @@ class EvalStore:
             raise ApiError(404, f"Eval run not found: {run_id}", "run_id")
         return EvalRun(folder)
 
+    def cancel_run(self, eval_id: str, run_id: str) -> EvalRun:
+        """Cancels a run. Raises ApiError if it has ended."""
+        run = self.get_run(eval_id, run_id)
+        if run.is_finished:
+            raise ApiError(400, f"The run has already ended: {run.state['status']}.", "run_id")
+        run.change_state("canceled")
+        return run
+
     def list_runs(self, eval_id: str) -> list[EvalRun]:
         """The runs of an eval, the oldest first."""
         self.get(eval_id)
         folders = (
             path for path in (self.folder / eval_id).glob("evalrun_*") if (path / "state.json").exists()
         )
-        return sorted(map(EvalRun, folders), key=lambda run: run.request["submitted"])
+        return sorted(skip_unreadable(map(EvalRun, folders)), key=lambda run: run.request["submitted"])
 
     def delete_run(self, eval_id: str, run_id: str) -> None:
         """Removes a run."""
-        remove_folder(self.get_run(eval_id, run_id).folder)
+        disk.remove_folder(self.get_run(eval_id, run_id).folder)
 
     def list_unfinished(self) -> list[EvalRun]:
         """Runs of all evals that have not ended, the oldest first."""
-        runs = [EvalRun(file.parent) for file in self.folder.glob("eval_*/evalrun_*/state.json")]
+        files = self.folder.glob("eval_*/evalrun_*/state.json")
+        runs = skip_unreadable(EvalRun(file.parent) for file in files)
         return sorted((run for run in runs if not run.is_finished), key=lambda run: run.request["submitted"])
 
     def grade_item(self, run: EvalRun, item: Json, sample: Json) -> list[Grade]:
-        """The grades of one item by all criteria."""
-        return [
-            grade(criterion, item, sample, self.tools) for criterion in run.evaluation["testing_criteria"]
-        ]
+        """The grades of one item by all criteria. Without an answer there is nothing to grade."""
+        criteria = run.evaluation["testing_criteria"]
+        if sample.get("error"):
+            return [NOT_SAMPLED] * len(criteria)
+        return [grade(criterion, item, sample, self.tools) for criterion in criteria]
 
     def _read_items(self, source: Json, evaluation: Json) -> list[Json]:
         """The lines of a source, each checked against the schema. Raises ApiError for the first that does not
@@ -315,8 +325,7 @@ class EvalStore:
         if source.get("type") == "file_content":
             lines = source.get("content")
         elif source.get("type") == "file_id":
-            text = self.files.read_path(str(source.get("id"))).read_text(encoding="utf-8", errors="replace")
-            lines = _parse_lines(text)
+            lines = _parse_lines(self.files.read_path(str(source.get("id"))))
         else:
             message = "data_source.source.type must be file_content or file_id."
             raise ApiError(400, message, "data_source.source", "not_supported")
@@ -337,16 +346,15 @@ def _read_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _parse_lines(text: str) -> list[Any]:
-    lines = []
-    for number, line in enumerate(text.splitlines(), start=1):
+def _parse_lines(file: Path) -> list[Any]:
+    lines, text = [], file.read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                lines.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise ApiError(
-                    400, f"Line {number} is not JSON.", "data_source.source", "invalid_value"
-                ) from error
+                lines.append(disk.parse_storable_json(line))
+            except ValueError as error:
+                message = f"Line {number} is not JSON: {error}."
+                raise ApiError(400, message, "data_source.source", "invalid_value") from error
     return lines
 
 

@@ -6,6 +6,7 @@ FILES/
     content       the bytes; the client's file name is never used as a path
 """
 
+import hashlib
 import json
 import re
 import secrets
@@ -14,11 +15,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from etude.base.files import Json, atomic_folder, read_json, write_json
+from etude.base.files import Json, atomic_folder, parse_storable_json, read_json, write_json
+from etude.errors import RunError
 from etude.web.api_errors import ApiError
 
 FILE_ID = re.compile(r"file-[0-9a-f]{24}")
@@ -73,8 +76,8 @@ class FileStore:
         with self.lock, atomic_folder(self.folder / file_id) as folder:
             room = min(MAX_FILE, self.count_room() + num_freed)
             size = copy_within(content, folder / "content", room)
-            if purpose in ("fine-tune", "batch"):
-                _check_lines(folder / "content")
+            if purpose in ("fine-tune", "batch"):  # a batch reports the errors of its other lines itself
+                _check_lines(folder / "content", 1 if purpose == "batch" else None)
             description = {
                 "id": file_id,
                 "object": "file",
@@ -166,22 +169,28 @@ def count_part_bytes(parts: Iterable[Path]) -> int:
     return total
 
 
-def _check_lines(file: Path) -> None:
-    """Raises ApiError for the first line that is not a JSON object, and for a file without lines."""
-    number = 0
+def _check_lines(file: Path, max_lines: int | None) -> None:
+    """Raises ApiError for the first line, of at most `max_lines`, that is not a JSON object, and for a file without
+    lines."""
+    is_empty = True
     with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
+        lines = ((number, line) for number, line in enumerate(stream, start=1) if line.strip())
+        for number, line in islice(lines, max_lines):
+            is_empty, reason = False, ""
             try:
-                is_object = isinstance(json.loads(line), dict)
-            except (ValueError, RecursionError):
-                is_object = False
-            if line.strip() and not is_object:
-                message = "Expected file to have JSONL format, where every line is a valid JSON dictionary."
-                preview = line[:80].decode(errors="replace").strip()
-                message = f"{message} Line {number} is not a dictionary (starts with: {json.dumps(preview)})."
-                raise ApiError(400, message, "file", "invalid_jsonl")
-    if not number:
-        raise ApiError(400, "The file is empty.", "file", "empty_file")
+                if isinstance(parse_storable_json(line.decode("utf-8-sig")), dict):
+                    continue
+            except ValueError as error:
+                reason = f": {error}"
+            message = (
+                "Invalid file format. Expected a JSONL file, where every line is a valid JSON dictionary."
+            )
+            preview = json.dumps(line[:80].decode(errors="replace").strip())
+            message = f"{message} Line {number} is not a dictionary{reason} (starts with: {preview})."
+            raise ApiError(400, message, "file", "invalid_jsonl")
+    if is_empty:
+        message = "Invalid file format. Expected a JSONL file; this file is empty."
+        raise ApiError(400, message, "file", "empty_file")
 
 
 def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
@@ -198,6 +207,29 @@ def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
     first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
     has_more = start + limit < len(objects)
     return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": has_more}
+
+
+def skip_unreadable(objects: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches or runs whose files can be read, so that a damaged one does not hide the others."""
+    for item in objects:
+        with suppress(RunError):
+            _ = item.request, item.state
+            yield item
+
+
+def hash_fields(fields: Json) -> str:
+    """Hash the fields of a request."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def is_repeated(earlier: Json, idempotency_key: str, digest: str) -> bool:
+    """Whether an earlier request had the same key. Raises ApiError if its fields were different."""
+    if earlier["idempotency_key"] != idempotency_key:
+        return False
+    if earlier["digest"] != digest:
+        message = "Conflict: an earlier request with this idempotency key had other fields. Use a new key."
+        raise ApiError(409, message, code="idempotency_conflict")
+    return True
 
 
 def iter_chunks(file: Path) -> Iterator[bytes]:

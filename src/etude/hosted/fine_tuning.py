@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from etude.assistant import load
 from etude.base.files import Json, append_line, read_json, read_lines, write_json
-from etude.hosted.file_store import FileStore
+from etude.hosted.file_store import FileStore, hash_fields, is_repeated
 from etude.jobs import Job, JobQueue
 from etude.web.api_errors import ApiError
 
@@ -173,12 +173,15 @@ class FineTuningJob:
                 "fine_tuned_model_checkpoint": self.name_checkpoint(step),
                 "fine_tuning_job_id": self.folder.name,
                 "step_number": step,
-                "metrics": {"step": step, "train_loss": epochs[step]["train_loss"]}
-                | (
-                    {}
-                    if epochs[step]["valid_loss"] is None
-                    else {"full_valid_loss": epochs[step]["valid_loss"]}
-                ),
+                "metrics": {
+                    name: value
+                    for name, key in (
+                        ("step", "step"),
+                        ("train_loss", "train_loss"),
+                        ("full_valid_loss", "valid_loss"),
+                    )
+                    if (value := epochs[step][key]) is not None
+                },
             }
             for step in steps
             if step in epochs
@@ -233,15 +236,8 @@ class FineTuningJob:
             if (epoch := epochs.get(step)) and epoch["valid_loss"] is not None:
                 message += f", full validation loss={epoch['valid_loss']:.2f}"
                 data["full_valid_loss"] = epoch["valid_loss"]
-            events.append(
-                {
-                    "key": f"step {step}",
-                    "level": "info",
-                    "message": message,
-                    "data": data,
-                    "created_at": line["created_at"],
-                }
-            )
+            event = {"key": f"step {step}", "level": "info", "message": message, "data": data}
+            events.append(event | {"created_at": line["created_at"]})
         return events
 
     def _estimate_finish(self) -> int | None:
@@ -264,9 +260,8 @@ class FineTuningStore:
         """Continues the jobs that an earlier server left unfinished."""
         self.folder, self.files, self.bases, self.result_files = folder, files, bases, result_files
         self.queue = JobQueue(folder / "queue")
-        for (
-            job
-        ) in self.jobs:  # a server may have been killed after it made the folder and before it queued the job
+        # A server may have been killed after it made the folder and before it queued the job.
+        for job in self.jobs:
             if not job.result and job.wish == "run" and job.find_queued(self.queue) is None:
                 self.queue.submit(WORKER, [str(job.folder)])
 
@@ -280,10 +275,10 @@ class FineTuningStore:
     def create(self, fields: Json, idempotency_key: str, is_retry: bool) -> Json:
         """Makes a job, unless the request repeats an earlier one.
 
-        Raises ApiError for unknown files and models. The worker validates the content of the files: an error there
-        makes the job fail.
+        Raises ApiError for unknown files and models, and for the idempotency key of a request with other fields.
+        The worker validates the content of the files: an error there makes the job fail.
         """
-        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        digest = hash_fields(fields)
         if job := self._find_repeated(digest, idempotency_key, is_retry):
             return job.describe(self.queue)
         for param in ("training_file", "validation_file"):
@@ -363,10 +358,8 @@ class FineTuningStore:
         """Tuned models and checkpoints that clients can use: name -> folder of the assistant."""
         models: dict[str, Path] = {}
         for job in self.jobs:
-            names = [job.model_name]
-            names += [
-                job.name_checkpoint(int(path.name.partition("-")[2])) for path in job.checkpoint_folders
-            ]
+            steps = (int(path.name.partition("-")[2]) for path in job.checkpoint_folders)
+            names = [job.model_name, *map(job.name_checkpoint, steps)]
             models |= {name: folder for name in names if (folder := job.find_assistant(name))}
         return models
 
@@ -394,7 +387,7 @@ class FineTuningStore:
     def _find_repeated(self, digest: str, idempotency_key: str, is_retry: bool) -> FineTuningJob | None:
         for job in self.jobs:
             request = job.request
-            if idempotency_key and request["idempotency_key"] == idempotency_key:
+            if idempotency_key and is_repeated(request, idempotency_key, digest):
                 return job
             is_recent = time.time() - request["submitted"] < RETRY_SECONDS
             if is_retry and is_recent and request["digest"] == digest:

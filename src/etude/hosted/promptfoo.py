@@ -6,7 +6,7 @@ from typing import Any
 
 from etude.base.files import Json
 from etude.errors import quote_value
-from etude.hosted.saved_evals import read_text
+from etude.graders.templates import read_content
 from etude.hosted.saved_objects import PROMPTFOO, RESULTS, SavedFolder, SavedObject
 
 OPERATIONS = {"equals": "eq", "not-equals": "ne", "contains": "like", "icontains": "ilike"}
@@ -81,7 +81,7 @@ def _convert_prompt(prompt: Any) -> list[Json]:
     except ValueError:
         chat = None
     turns = map(_read_mapping, chat if isinstance(chat, list) else [{"role": "user", "content": text}])
-    return [turn | {"content": _rename_variables(read_text(turn.get("content")))} for turn in turns]
+    return [turn | {"content": _rename_variables(read_content(turn.get("content")))} for turn in turns]
 
 
 def _convert_assertion(assertion: Json, item: Json, is_own: bool) -> Json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from etude.base.files import Json
 from etude.errors import InputError, quote_value
-from etude.graders.templates import render_template
+from etude.graders.templates import read_content, render_template
 from etude.hosted.saved_objects import SavedFolder, SavedObject
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -103,20 +103,13 @@ def _read_output(sample: Json) -> str | None:
     if isinstance(sample.get("output_text"), str):
         return str(sample["output_text"])
     turns = [turn for turn in sample.get("output") or [] if isinstance(turn, dict)]
-    return read_text(turns[-1].get("content")) if turns else None
-
-
-def read_text(content: Any) -> str:
-    """Return the text of a turn: a string, an object with a text, or a list of these."""
-    if isinstance(content, list):
-        return "\n".join(map(read_text, content))
-    return str(content.get("text", "") if isinstance(content, dict) else content or "")
+    return read_content(turns[-1].get("content")) if turns else None
 
 
 def _read_turns(turns: Any) -> list[Json]:
     """Convert to messages with the roles of rows; empty unless the last message is the user's."""
     messages = [
-        {"role": ROLES[turn["role"]], "content": read_text(turn.get("content"))}
+        {"role": ROLES[turn["role"]], "content": read_content(turn.get("content"))}
         for turn in (turns if isinstance(turns, list) else [])
         if isinstance(turn, dict) and turn.get("role") in ROLES
     ]
@@ -130,7 +123,7 @@ def _render(saved: SavedFolder, run: Json, item: Json, location: str) -> list[Js
         if reference := messages.get("item_reference"):
             return _read_turns(json.loads(render_template(f"{{{{{reference}}}}}", item, {})))
         turns = messages.get("template") or []
-        texts = [render_template(read_text(turn.get("content")), item, {}) for turn in turns]
+        texts = [render_template(read_content(turn.get("content")), item, {}) for turn in turns]
     except (InputError, ValueError) as error:
         remedy = "save the output items of the run, which contain the messages"
         saved.add_issue(

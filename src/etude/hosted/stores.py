@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from etude.index.build import DEFAULT_ENCODER
 from etude.jobs.job import is_locked
 from etude.models.registry import Models
 from etude.types import Message, ModelRef, Request, Sampling
+from etude.web.threads import WorkThreads
 
 NO_TOOLS = Tools()
+FILE_THREADS, GRADER_THREADS, EVAL_THREADS = 4, 4, 4
 MAX_GRADE_TOKENS = 1024  # of a grading model's reply
 QUOTA_GB = 10.0
 """Gigabytes of all files together, unless the user sets another quota."""
@@ -57,6 +59,9 @@ class HostedStores:
         self.batches = batches.BatchStore(folder / "batches", self.files)
         self.evals = evals.EvalStore(folder / "evals", self.files, tools)
         self.responses = response_store.ResponseStore(folder / "responses")
+        self.file_threads = WorkThreads("files", FILE_THREADS)  # read and write this folder
+        self.grader_threads = WorkThreads("graders", GRADER_THREADS)  # grade while a client waits
+        self.eval_threads = WorkThreads("evals", EVAL_THREADS)  # grade in the background
 
     def close(self) -> None:
         """Starts no more jobs; the running job continues."""
@@ -83,11 +88,16 @@ def build_tools(graders: Mapping[str, str], python_graders: bool = False) -> Too
     `python_graders` a sandbox for code of clients."""
     models = Models()
 
-    def ask(model: str, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> str:
+    def ask(
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        schema: Mapping[str, Any],
+        is_wanted: Callable[[], bool],
+    ) -> str:
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
         request, sampling = Request(turns, MAX_GRADE_TOKENS), Sampling(json_schema=json.dumps(schema))
         judge = models.get_concurrent(ModelRef(graders[model]))
-        return judge.write(request, sampling, lambda piece: False)[0].text
+        return judge.write(request, sampling, lambda piece: not is_wanted())[0].text
 
     def embed(texts: Sequence[str]) -> list[list[float]]:
         return [list(map(float, row)) for row in models.load_shared_encoder(DEFAULT_ENCODER).embed(texts)]

@@ -48,6 +48,10 @@ SETTINGS = {"n_epochs": "epochs", "batch_size": "rows_per_step", "beta": "beta"}
 rate."""
 
 
+SERVER_ADVICE = re.compile(r", leave it out, or set train: \{max_tokens: \d+\}")
+"""What a client cannot do about a row that is too long."""
+
+
 class JobFailed(Exception):  # noqa: N818 - an outcome of the job
     """The job cannot succeed. The client gets the message."""
 
@@ -63,19 +67,10 @@ def run_fine_tuning(folder: str) -> int:
         return 0
     try:
         fields = _run(job)
-    except JobFailed as failure:
-        fields = {"status": "failed", "error": failure.error}
-    except TrainingDiverged as error:
-        fields = {
-            "status": "failed",
-            "error": {"code": "training_diverged", "message": str(error), "param": None},
-        }
-    except InputError as error:
-        fields = {"status": "failed", "error": _describe_input_error(job, error)}
-    except EtudeError as error:
-        fields = {"status": "failed", "error": {"code": "server_error", "message": str(error), "param": None}}
-    if fields["status"] == "failed":
-        job.add_event("end", fields["error"]["message"], "error")
+    except (JobFailed, EtudeError) as error:
+        failure = _describe_error(job, error)
+        job.add_event("end", failure["message"], "error")
+        fields = {"status": "failed", "error": failure}
     if job.wish == "run":
         job.write_result(**fields)
     return 0
@@ -218,16 +213,24 @@ def _require_examples(num_examples: int) -> None:
         raise JobFailed("invalid_n_examples", message, "training_file")
 
 
-def _describe_input_error(job: FineTuningJob, error: InputError) -> Json:
+def _describe_error(job: FineTuningJob, error: Exception) -> Json:
     """Returns the error of a job as the API has it: about one of the client's files, or about the server."""
-    file = error.issues[0].location.partition(":")[0]
-    param = next((param for param, name in FILES.items() if name == file), None)
-    if param is None:
-        return {"code": "server_error", "message": str(error), "param": None}
-    message = (
-        f"The job failed due to an invalid {param.replace('_', ' ')}. {_use_client_names(job, str(error))}"
-    )
-    return {"code": f"invalid_{param}", "message": message, "param": param}
+    if isinstance(error, JobFailed):
+        return error.error
+    code, param, message = "server_error", None, str(error)
+    if isinstance(error, TrainingDiverged):
+        code = "training_diverged"
+    elif isinstance(error, InputError):
+        file = error.issues[0].location.partition(":")[0]
+        param = next((param for param, name in FILES.items() if name == file), None)
+    if isinstance(error, InputError) and param:
+        issues = InputError(
+            list(dict.fromkeys(error.issues))
+        )  # without a validation file, rows are checked twice
+        message = SERVER_ADVICE.sub(" or leave it out", _use_client_names(job, str(issues)))
+        message = f"The job failed due to an invalid {param.replace('_', ' ')}. {message}"
+        code = f"invalid_{param}"
+    return {"code": code, "message": message, "param": param}
 
 
 def _use_client_names(job: FineTuningJob, text: str) -> str:

@@ -6,9 +6,10 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Scope
 
@@ -18,12 +19,12 @@ from etude.serve.background import run_batches, run_evals
 from etude.serve.catalogue import ServedModel
 from etude.serve.conformance import find_refusal
 from etude.serve.engine import ServingEngine
-from etude.serve.routes import ROUTES
+from etude.serve.routes import MEDIUM_BODY, ROUTES, ApiRoute
 from etude.serve.schemas import ErrorBody
 from etude.serve.server import Server, ServerMetrics, ServerSettings
 from etude.web.api_errors import ApiError, add_error_handlers, to_api_error
-from etude.web.api_keys import KeyRing, require_scope
-from etude.web.body_guard import BodyGuard
+from etude.web.api_keys import KeyRing
+from etude.web.body_guard import BodyGuard, build_route_class
 from etude.web.shell import LOOPBACK, Shell
 
 LOG = logging.getLogger("etude.serve")
@@ -76,16 +77,30 @@ def build_app(
         on_answered=log_request,
     )
     for route in ROUTES:
-        app.add_api_route(
+        app.router.add_api_route(
             route.path,
             route.handler,
             methods=[route.method],
-            dependencies=[Depends(require_scope(keys, route.scope))] if route.scope else [],
+            route_class_override=build_route_class(partial(_check_request, server, keys, route)),
             responses=ERRORS if route.path.startswith("/v1/") else {},
             response_model=None,
             max_body_size=route.max_body or settings.limits.body_bytes,
         )
     return app
+
+
+async def _check_request(server: Server, keys: KeyRing, route: ApiRoute, request: Request) -> None:
+    """Check key, scope and quota before the body is read. Raises ApiError."""
+    if route.scope:
+        keys.check_request(request, route.scope)
+    if route.is_upload and server.hosted:
+        length = request.headers.get("content-length")
+        if length is None:
+            raise ApiError(411, "Send the header Content-Length with an upload.")
+        room = await server.hosted.file_threads.run(server.hosted.files.count_room)
+        if int(length) > room + MEDIUM_BODY:
+            message = f"The body has {int(length):,} bytes; this server can still store {max(0, room):,}."
+            raise ApiError(413, f"{message} Delete files, or start the server with a larger --quota.", "file")
 
 
 @asynccontextmanager

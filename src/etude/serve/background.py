@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from etude.base.files import parse_json
-from etude.errors import InputError
+from etude.base.files import parse_storable_json
+from etude.errors import EtudeError, InputError
 from etude.graders.templates import complete_sample, read_content, render_template
 from etude.hosted.batches import EMBEDDINGS, WINDOW_SECONDS, RequestBatch
 from etude.hosted.evals import EvalRun
@@ -22,8 +24,10 @@ from etude.web.api_errors import ApiError, to_api_error
 LOG = logging.getLogger("etude.serve")
 CONCURRENT = 4  # requests of a batch, or items of an eval, that are worked on together
 POLL_SECONDS = 0.5
+FAILED = "The server failed to finish this. Its log says why."
 Work = TypeVar("Work", RequestBatch, EvalRun)
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 async def run_batches(server: Server) -> None:
@@ -44,19 +48,33 @@ async def run_evals(server: Server) -> None:
 async def _run_all(
     server: Server, list_unfinished: Callable[[], list[Work]], run: Callable[[Server, Work], Awaitable[None]]
 ) -> None:
-    """Run one after another, the oldest first, for ever."""
+    """Run one after another, the oldest first, for ever. After a disk error, one is tried again behind the others;
+    after any other error, it ends as failed."""
+    num_failures = Counter[Path]()
     while True:
-        unfinished = await asyncio.to_thread(list_unfinished)
+        unfinished = await _run_in_files(server, list_unfinished)
         if not unfinished or not server.is_ready:
             await asyncio.sleep(POLL_SECONDS)
             continue
+        work = min(unfinished, key=lambda entry: num_failures[entry.folder])
         try:
-            await run(server, unfinished[0])
-        except Exception:  # such as a full disk: try again later
-            folder = unfinished[0].folder
-            if (folder / "state.json").exists():  # else the client has deleted it meanwhile
-                LOG.exception("%s failed and is tried again", folder.name)
+            await run(server, work)
+        except Exception as error:
+            if not (work.folder / "state.json").exists():  # the client has deleted it meanwhile
+                continue
+            LOG.exception("%s failed", work.folder.name)
+            num_failures[work.folder] += 1
+            if isinstance(error, OSError) or (isinstance(error, ExceptionGroup) and error.subgroup(OSError)):
                 await asyncio.sleep(POLL_SECONDS * 10)
+                continue
+            with suppress(EtudeError, OSError):
+                work.fail({"code": "internal_error", "message": FAILED, "param": None, "line": None})
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _run_in_files(server: Server, work: Callable[..., Result], *arguments: Any) -> Result:
+    assert server.hosted is not None
+    return await server.hosted.file_threads.run(work, *arguments)
 
 
 async def _work_through(
@@ -75,7 +93,9 @@ async def _work_through(
             if queue:
                 await work(queue.pop())
 
-    await asyncio.gather(*(take_items() for _ in range(CONCURRENT)))
+    async with asyncio.TaskGroup() as tasks:  # after an error, it ends all of them
+        for _ in range(CONCURRENT):
+            tasks.create_task(take_items())
 
 
 async def _run_batch(server: Server, batch: RequestBatch) -> None:
@@ -90,20 +110,22 @@ async def _run_batch(server: Server, batch: RequestBatch) -> None:
         else:
             status, body = await _answer(server, endpoint, line["body"])
         async with lock:  # one line is appended at a time
-            await asyncio.to_thread(batch.add_line, line["custom_id"], status, uuid4().hex, body)
+            await _run_in_files(server, batch.add_line, line["custom_id"], status, uuid4().hex, body)
 
     if batch.state["status"] == "validating":
-        names = await asyncio.to_thread(_list_names, server, endpoint)
-        if not await asyncio.to_thread(store.validate, batch, names):
+        names = await _run_in_files(server, _list_names, server, endpoint)
+        if not await _run_in_files(server, store.validate, batch, names):
             return
     if batch.state["status"] == "in_progress":
         content = store.files.find(batch.request["input_file_id"])
         lines = (
-            [] if content is None else await asyncio.to_thread(lambda: list(batch.iter_unanswered(content)))
+            []
+            if content is None
+            else await _run_in_files(server, lambda: list(batch.iter_unanswered(content)))
         )
         await _work_through(server, lines, lambda: not batch.is_cancelled, answer_line)
     status = "cancelled" if batch.is_cancelled else "expired" if _is_expired(batch) else "completed"
-    await asyncio.to_thread(store.finish, batch, status)
+    await _run_in_files(server, store.finish, batch, status)
 
 
 async def _answer(server: Server, endpoint: str, body: Json) -> tuple[int, Json]:
@@ -134,14 +156,14 @@ def _list_names(server: Server, endpoint: str) -> set[str]:
 
 async def _run_eval(server: Server, run: EvalRun) -> None:
     assert server.hosted is not None
-    store, lock = server.hosted.evals, asyncio.Lock()
+    store, lock, threads = server.hosted.evals, asyncio.Lock(), server.hosted.eval_threads
 
     async def grade_item(item: tuple[int, Json]) -> None:
         number, line = item
         sample = await _build_sample(server, run.request["data_source"], line)
-        grades = await asyncio.to_thread(store.grade_item, run, line["item"], sample)
+        grades = await threads.run(store.grade_item, run, line["item"], sample)
         async with lock:  # one line is appended at a time
-            await asyncio.to_thread(run.add_result, number, line, sample, grades)
+            await _run_in_files(server, run.add_result, number, line, sample, grades)
 
     def is_in_progress() -> bool:
         return run.folder.exists() and bool(run.state["status"] == "in_progress")
@@ -193,7 +215,7 @@ def _build_messages(source: Json, item: Json) -> list[Json]:
     if "item_reference" in source:
         text = render_template(f"{{{{{source['item_reference']}}}}}", item, {})
         with suppress(ValueError):
-            if isinstance(messages := parse_json(text), list):
+            if isinstance(messages := parse_storable_json(text), list):
                 return messages
         return [{"role": "user", "content": text}]
     return [

@@ -117,12 +117,11 @@ def build_chat_request(
         new_tools,
     )
     request = replace(request, is_call=bool(call_schema), has_tools=bool(tools))
-    if any(message.role in ("assistant", "tool") for message in body.messages):
+    if sum(message.role not in ("system", "developer") for message in body.messages) > 1:
         reason = (
-            request.unmeasured_reason
-            or "the request contains earlier answers, which may not be the assistant's"
+            "the request contains earlier turns, which may not be those of a conversation with the assistant"
         )
-        request = replace(request, unmeasured_reason=reason)
+        request = replace(request, unmeasured_reason=request.unmeasured_reason or reason)
     return request
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
-from etude.serve.schemas import ChatRequest, Json, JsonObject, Metadata, RequestBody, Text
+from etude.serve.schemas import ChatRequest, Json, Metadata, RequestBody
 from etude.web.api_errors import ApiError
 
 LOGPROBS = "message.output_text.logprobs"  # the value of `include` that requests log-probabilities
@@ -32,12 +32,12 @@ class ContentBlock(RequestBody):
     """A text in a message, or objects that the model reads as JSON."""
 
     type: Literal["input_text", "output_text", "text", "refusal", "input_json"]
-    text: Text = ""
-    refusal: Text = ""
-    data: JsonObject | list[JsonObject] | None = None
+    text: str = ""
+    refusal: str = ""
+    data: Json | list[Json] | None = None
 
 
-Content = Text | list[ContentBlock]
+Content = str | list[ContentBlock]
 
 
 class Item(RequestBody):
@@ -46,9 +46,9 @@ class Item(RequestBody):
     type: Literal["message", "function_call", "function_call_output"] = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: Content | None = None
-    call_id: Text | None = None
-    name: Text | None = None
-    arguments: Text | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
     output: Content | None = None
 
     @model_validator(mode="after")
@@ -59,7 +59,7 @@ class Item(RequestBody):
         return self
 
 
-Input = Text | Annotated[list[Item], Field(min_length=1)]
+Input = str | Annotated[list[Item], Field(min_length=1)]
 ITEMS: TypeAdapter[list[Item]] = TypeAdapter(list[Item])
 
 
@@ -132,8 +132,8 @@ def list_chat_fields(body: RequestBody) -> list[str]:
 class Option(RequestBody):
     """One option of a question: a choice has a value, a level has a label."""
 
-    value: Text | bool | None = None
-    label: Text | None = None
+    value: str | bool | None = None
+    label: str | None = None
 
 
 class Question(RequestBody):
@@ -142,7 +142,7 @@ class Question(RequestBody):
     own, `name` chooses one."""
 
     type: Literal["predicate", "choice", "score"]
-    name: Text | None = None
+    name: str | None = None
     instructions: Content
     choices: Annotated[list[Option], Field(min_length=2, max_length=255)] | None = None
     levels: Annotated[list[Option], Field(min_length=2, max_length=10)] | None = None
@@ -160,7 +160,7 @@ class DecisionRequest(RequestBody):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model: Text
+    model: str
     input: Input
     questions: Annotated[list[Question], Field(min_length=1, max_length=400)]
 
@@ -169,8 +169,8 @@ class TextFormat(RequestBody):
     """The format of the answer's text."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
-    name: Text | None = None
-    schema_: Annotated[JsonObject | None, Field(alias="schema")] = None
+    name: str | None = None
+    schema_: Annotated[Json | None, Field(alias="schema")] = None
 
 
 class TextSettings(RequestBody):
@@ -184,18 +184,18 @@ class CreateResponseRequest(RequestBody):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model: Text
+    model: str
     input: Input
-    instructions: Text | None = None
-    previous_response_id: Text | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
-    include: list[Text] | None = None
+    include: list[str] | None = None
     text: TextSettings = TextSettings()
-    tools: list[JsonObject] | None = None
-    tool_choice: Literal["none", "auto", "required"] | JsonObject | None = None
+    tools: list[Json] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Json | None = None
     metadata: Metadata | None = None
     store: bool | None = None
     stream: bool | None = None

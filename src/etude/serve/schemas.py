@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from etude.data.formats.tools import format_tool_turn, format_tools
 from etude.data.formats.turns import uses_tools
@@ -14,24 +14,9 @@ Json = dict[str, Any]
 MAX_STOPS, MAX_CHOICES, MAX_LOGPROBS = 4, 8, 20
 MAX_NAMED = 20  # ignored fields that a response names
 INT64 = 2**63
+Stop = Annotated[str, Field(min_length=1)]
 
 
-def _check_surrogates(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("contains half of a character (a lone surrogate)") from error
-    return text
-
-
-def _check_json(value: Any) -> Any:
-    _check_surrogates(json.dumps(value, ensure_ascii=False))
-    return value
-
-
-Text = Annotated[str, AfterValidator(_check_surrogates)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json)]
-Stop = Annotated[Text, Field(min_length=1)]
 Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
@@ -58,16 +43,16 @@ class TextPart(RequestBody):
     """A part of a message; only text is accepted."""
 
     type: Literal["text"]
-    text: Text
+    text: str
 
 
 class ChatMessage(RequestBody):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = None
-    tool_calls: list[JsonObject] | None = None
-    tool_call_id: Text | None = None
+    content: str | list[TextPart] | None = None
+    tool_calls: list[Json] | None = None
+    tool_call_id: str | None = None
 
     @model_validator(mode="after")
     def _check_content(self) -> ChatMessage:
@@ -97,7 +82,7 @@ class GenerationRequest(RequestBody):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model: Text
+    model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
@@ -130,7 +115,7 @@ class GenerationRequest(RequestBody):
 class NamedFunction(RequestBody):
     """A function that the answer must call."""
 
-    name: Text
+    name: str
 
 
 class NamedChoice(RequestBody):
@@ -143,7 +128,7 @@ class NamedChoice(RequestBody):
 class NamedSchema(RequestBody):
     """A JSON schema."""
 
-    schema_: Annotated[JsonObject, Field(alias="schema")]
+    schema_: Annotated[Json, Field(alias="schema")]
 
 
 class ResponseFormat(RequestBody):
@@ -168,7 +153,7 @@ class ChatRequest(GenerationRequest):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
-    tools: list[JsonObject] | None = None
+    tools: list[Json] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
 
     @property
@@ -209,7 +194,7 @@ class ChatRequest(GenerationRequest):
 class CompletionRequest(GenerationRequest):
     """The body of /v1/completions; each prompt is a user's turn."""
 
-    prompt: Text | Annotated[list[Text] | list[int] | list[list[int]], Field(min_length=1)]
+    prompt: str | Annotated[list[str] | list[int] | list[list[int]], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
     @property
@@ -224,12 +209,12 @@ class CompletionRequest(GenerationRequest):
 class FeedbackRequest(RequestBody):
     """The body of /v1/feedback: what a user says about an answer."""
 
-    id: Text  # of the response
+    id: str  # of the response
     index: int = 0  # which answer of the response
     thumb: Literal["up", "down"] | None = None
-    correction: Text | None = None  # the right answer
-    reason: Text = ""
-    user: Text = "anonymous"  # who gives the feedback, if no API key says so
+    correction: str | None = None  # the right answer
+    reason: str = ""
+    user: str = "anonymous"  # who gives the feedback, if no API key says so
 
 
 class ErrorDetail(BaseModel):

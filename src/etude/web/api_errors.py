@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +14,10 @@ from starlette.exceptions import HTTPException
 from etude.errors import EtudeError, GrammarError, InputError, ModelError
 
 LOG = logging.getLogger("etude.serve")
-ERROR_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
+ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 """Other statuses below 500 are `invalid_request_error`."""
+TYPE_STEP = re.compile(r".*\[.*|str|list|constrained-\w+")
+"""The steps of pydantic's path of a value of several types that name the tried type."""
 NOT_RETRIED = (408, 501, 507)
 """OpenAI's clients would retry these at once, in vain, and slow the server down further."""
 
@@ -83,13 +82,20 @@ def to_api_error(error: Exception) -> ApiError:
 
 def to_body_error(issues: Sequence[Any], num_prefix: int = 0) -> ApiError:
     """Converts pydantic's errors of a body to one error, about the most deeply nested value. `num_prefix`: the number
-    of leading steps in each path that are not part of the body."""
+    of leading steps in each path that are not part of the body.
+
+    For a value of several types, such as 'auto' or a number from 1 to 50, the error is about the type that it has."""
     deepest = max(issues, key=lambda issue: len(issue["loc"]))
     if deepest["type"] == "json_invalid":
         return ApiError(400, f"The body is not JSON: {deepest['ctx']['error']}.", code="invalid_json")
-    # For a value of several types, pydantic's path also contains the type that it tried.
-    steps = [str(step) for step in deepest["loc"][num_prefix:]]
-    param = ".".join(step for step in steps if "[" not in step and step not in ("str", "list"))
+
+    def get_param(issue: Any) -> str:
+        steps = [str(step) for step in issue["loc"][num_prefix:]]
+        return ".".join(step for step in steps if not TYPE_STEP.fullmatch(step))
+
+    param = get_param(deepest)
+    about = [issue for issue in issues if get_param(issue) == param]
+    deepest = max(about, key=lambda issue: not issue["type"].endswith(("literal_error", "_type")))
     return ApiError(400, f"{param or 'body'}: {deepest['msg']}.", param or None, "invalid_value")
 
 

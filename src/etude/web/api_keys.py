@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -115,8 +115,12 @@ class KeyRing:
         return (*self._own, *self._read)
 
     def check(self, token: str, address: str) -> ApiKey:
-        """Return the key with this token. Raises ApiError for a wrong token, and for every token after MAX_WRONG wrong
-        ones."""
+        """Return the key with this token. Raises ApiError for a wrong token.
+
+        After MAX_WRONG wrong ones, an address has to wait before it is told that another one is wrong. Right tokens are
+        accepted meanwhile, because many clients may share the address."""
+        if key := find_key(self.list_keys(), token):
+            return key
         now = time.monotonic()
         times = self._wrong.get(address, deque())
         while times and now - times[0] > WRONG_SECONDS:
@@ -125,8 +129,6 @@ class KeyRing:
             seconds = math.ceil(times[0] + WRONG_SECONDS - now)
             message = f"Too many wrong keys from {address}. Try again in {seconds} s."
             raise ApiError(429, message, code="too_many_wrong_keys", retry_after=seconds)
-        if key := find_key(self.list_keys(), token):
-            return key
         self._wrong.pop(address, None)
         self._wrong[address] = times
         times.append(now)
@@ -138,19 +140,19 @@ class KeyRing:
             code="invalid_api_key",
         )
 
-
-def require_scope(keys: KeyRing, scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """Return a FastAPI dependency that refuses requests whose key lacks the scope."""
-
-    async def check_key(request: Request) -> None:
-        if keys.is_open:
+    def check_request(self, request: Request, scope: Scope) -> None:
+        """Raises ApiError if the server needs keys and the request's key lacks the scope."""
+        if self.is_open:
             return
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         address = request.client.host if request.client else ""
-        key = keys.check(token.strip() if kind.casefold() == "bearer" else "", address)
-        request.state.key = key.name
-        if scope not in key.scopes:
-            allowed = ", ".join(key.scopes)
-            raise ApiError(403, f"This key does not allow {scope}. It allows {allowed}.")
+        key = self.check(token.strip() if kind.casefold() == "bearer" else "", address)
+        request.state.key, request.state.scopes = key.name, key.scopes
+        require_scope(request, scope)
 
-    return check_key
+
+def require_scope(request: Request, scope: Scope) -> None:
+    """Raises ApiError if the key of a checked request lacks the scope."""
+    scopes = getattr(request.state, "scopes", SCOPES)  # a server without keys allows everything
+    if scope not in scopes:
+        raise ApiError(403, f"This key does not allow {scope}. It allows {', '.join(scopes)}.")

@@ -1,11 +1,19 @@
-"""The checks of a request's body: its content type, the time it may take, and its size."""
+"""The checks before and while a request's body is read: who sends it, its content type, the time it may take, its size,
+and half characters."""
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from etude.base.files import parse_storable_json
 from etude.web.api_errors import ApiError
 
 MIN_RATE = 65_536  # bytes per second that a client must send after the first seconds
@@ -13,6 +21,33 @@ TOO_LARGE = ApiError(
     413,
     "The body is too large for this route. Start the server with --limit body_bytes=N to allow larger chats.",
 )
+
+
+def build_route_class(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
+    """Return a class of routes that call `check` before they read the body; FastAPI's dependencies run after that."""
+
+    class CheckedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def check_then_handle(request: Request) -> Response:
+                await check(request)
+                return await handle(StorableRequest(request.scope, request.receive))
+
+            return check_then_handle
+
+    return CheckedRoute
+
+
+class StorableRequest(Request):
+    """A request whose JSON contains nothing that no file can store."""
+
+    async def json(self) -> Any:
+        """Parse the body. Raises JSONDecodeError."""
+        try:
+            return parse_storable_json((await self.body()).decode())
+        except ValueError as error:
+            raise json.JSONDecodeError(str(error), "", 0) from error
 
 
 class BodyGuard:

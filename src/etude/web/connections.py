@@ -10,6 +10,7 @@ try:
 except ImportError:  # on Windows, which has no limit of open files
     resource = None  # type: ignore[assignment]
 
+MAX_PATIENCE = 3
 SPARE_FILES = 256  # files that a server has open besides its connections
 
 
@@ -30,29 +31,33 @@ class LimitedProtocol(H11Protocol):
     """uvicorn's protocol of one connection, with two limits, which a subclass sets.
 
     A connection that has not sent the head of a request within `head_seconds` is closed. If there are more than
-    `max_connections`, the oldest that still waits for a head is closed; if none waits, the new connection is closed.
+    `max_connections`, one of those that wait for their client is closed: first those that have never sent a request,
+    then those between two requests, then those whose body is not complete; of these, the one silent for longest. If all
+    others are being answered, the new connection is closed.
     """
 
     max_connections, head_seconds = 1_000, 20.0
     _timer: asyncio.TimerHandle | None = None
-    _opened_at = 0.0
+    _heard_at = 0.0
 
     def connection_made(self, transport: Any) -> None:
         """Note when the connection was opened, and make room for it."""
         super().connection_made(transport)
-        self._opened_at = self.loop.time()
+        self._heard_at = self.loop.time()
         self._watch()
         if len(self.connections) > self.max_connections:
-            waiting = [
-                item for item in self.connections if isinstance(item, LimitedProtocol) and item._is_waiting
+            others = [
+                item for item in self.connections if isinstance(item, LimitedProtocol) and item is not self
             ]
             # a connection that has already sent a request probably belongs to an honest client
-            oldest = min(waiting, key=lambda item: (item.cycle is not None, item._opened_at))
-            self.connections.discard(oldest)
-            oldest.transport.abort()
+            longest = min(others, key=lambda item: (item._patience, item._heard_at), default=self)
+            longest = self if longest._patience == MAX_PATIENCE else longest
+            self.connections.discard(longest)
+            longest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
+        self._heard_at = self.loop.time()
         super().data_received(data)
         self._watch()
 
@@ -66,6 +71,13 @@ class LimitedProtocol(H11Protocol):
     def _is_waiting(self) -> bool:
         """Whether no request is being read or answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _patience(self) -> int:
+        """How late the connection is closed to make room; MAX_PATIENCE while its request is being answered."""
+        if self._is_waiting:
+            return int(self.cycle is not None)
+        return 2 if self.cycle.more_body else MAX_PATIENCE
 
     def _watch(self) -> None:
         """Start the timer for a head, or stop it once the head has arrived."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from etude.base.files import Json, parse_json
+from etude.base.files import Json, parse_json, parse_storable_json
 from etude.errors import ModelError, ServiceError, quote_value
 from etude.task import Endpoint
 
@@ -114,7 +114,7 @@ class Client:
                 for event in httpx2.EventSource(response):
                     if is_done := event.data.strip() == "[DONE]":
                         break
-                    chunk = parse_json(event.data)
+                    chunk = parse_storable_json(event.data)
                     read_chunk_text(chunk)  # raises if it is not a chunk
                     yield chunk
         except (httpx2.HTTPError, RetryableError, ValueError, AttributeError, TypeError) as error:
@@ -139,7 +139,7 @@ class Client:
                 content = content.replace(self._key.encode(), b"***")
             self._check_status(response, content)
         try:
-            answer = parse_json(content.decode())
+            answer = parse_storable_json(content.decode())
             read(answer)
         except (ValueError, KeyError, IndexError, TypeError):
             reason = f"the answer does not fit {path}: {quote_value(content[:80])}"

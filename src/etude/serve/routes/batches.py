@@ -1,8 +1,8 @@
 """/v1/batches: files of requests that are answered in the background, as OpenAI's API has them."""
 
-import asyncio
 from typing import Literal
 
+from fastapi import Request
 from pydantic import BaseModel
 
 from etude.hosted.file_store import paginate
@@ -18,25 +18,27 @@ class CreateBatchRequest(BaseModel):
     endpoint: str
     completion_window: Literal["24h"]
     metadata: Metadata | None = None
+    idempotency_key: str = ""
 
 
-async def create_batch(body: CreateBatchRequest, hosted: HostedState) -> Json:
-    """Make a batch and return at once."""
-    fields = body.model_dump()
-    return (await asyncio.to_thread(hosted.batches.create, fields)).describe()
+async def create_batch(body: CreateBatchRequest, request: Request, hosted: HostedState) -> Json:
+    """Make a batch and return at once. A request with the idempotency key of an earlier one returns its batch."""
+    fields = body.model_dump(exclude={"idempotency_key"})
+    key = body.idempotency_key or request.headers.get("idempotency-key", "")
+    return await hosted.file_threads.run(lambda: hosted.batches.create(fields, key).describe())
 
 
 async def list_batches(hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
     """List batches, the newest first."""
-    batches = await asyncio.to_thread(lambda: [batch.describe() for batch in hosted.batches.batches])
+    batches = await hosted.file_threads.run(lambda: [batch.describe() for batch in hosted.batches.batches])
     return paginate(batches, after, limit)
 
 
 async def get_batch(batch_id: str, hosted: HostedState) -> Json:
     """Describe a batch."""
-    return await asyncio.to_thread(lambda: hosted.batches.get(batch_id).describe())
+    return await hosted.file_threads.run(lambda: hosted.batches.get(batch_id).describe())
 
 
 async def cancel_batch(batch_id: str, hosted: HostedState) -> Json:
     """Cancel a batch. Its output file contains the requests answered so far."""
-    return await asyncio.to_thread(lambda: hosted.batches.cancel(batch_id).describe())
+    return await hosted.file_threads.run(lambda: hosted.batches.cancel(batch_id).describe())

@@ -12,20 +12,20 @@ from pydantic import Field
 from etude.index.build import Vectors
 from etude.models.registry import Models
 from etude.serve.answering import CLIENT_CLOSED_REQUEST, run_unless_gone
-from etude.serve.schemas import Json, RequestBody, Text
+from etude.serve.schemas import Json, RequestBody
 from etude.serve.server import Server, ServerState
 from etude.web.api_errors import ApiError, to_api_error
 
 TEXTS_AT_ONCE = 16  # texts that are embedded between two tokens of running answers
 
 
-EmbeddedText = Annotated[Text, Field(min_length=1)]
+EmbeddedText = Annotated[str, Field(min_length=1)]
 
 
 class EmbeddingRequest(RequestBody):
     """The body of /v1/embeddings."""
 
-    model: Text
+    model: str
     input: EmbeddedText | Annotated[list[EmbeddedText], Field(min_length=1, max_length=2048)]
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] = "float"

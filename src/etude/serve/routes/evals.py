@@ -1,20 +1,27 @@
 """/v1/evals and /v1/fine_tuning/alpha/graders: evals, their runs and results, and graders alone."""
 
-import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from threading import Event
 from typing import Any, Literal
 
-from fastapi.responses import JSONResponse
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from etude.errors import InputError
-from etude.graders.grade import grade, validate_grader
+from etude.graders.grade import Tools, grade, validate_grader
 from etude.graders.templates import complete_sample
 from etude.hosted.file_store import paginate
+from etude.hosted.stores import HostedStores
+from etude.serve.answering import CLIENT_CLOSED_REQUEST, run_unless_gone
 from etude.serve.routes.fine_tuning import Limit
 from etude.serve.schemas import Json, Metadata
 from etude.serve.server import HostedState
 from etude.web.api_errors import ApiError
+from etude.web.api_keys import require_scope
 
 ERROR_FLAGS = (
     *(
@@ -69,37 +76,41 @@ class GraderRequest(BaseModel):
 
 async def create_eval(body: CreateEvalRequest, hosted: HostedState) -> JSONResponse:
     """Make an eval."""
-    return JSONResponse(await asyncio.to_thread(hosted.evals.create, body.model_dump()), 201)
+    return JSONResponse(await hosted.file_threads.run(hosted.evals.create, body.model_dump()), 201)
 
 
 async def list_evals(
     hosted: HostedState, after: str | None = None, limit: Limit = 20, order: Order = "asc"
 ) -> Json:
     """List evals, the oldest first unless `order` is desc."""
-    evals = await asyncio.to_thread(hosted.evals.list_evals)
+    evals = await hosted.file_threads.run(hosted.evals.list_evals)
     return paginate(evals if order == "asc" else evals[::-1], after, limit)
 
 
 async def get_eval(eval_id: str, hosted: HostedState) -> Json:
     """Describe an eval."""
-    return hosted.evals.get(eval_id)
+    return await hosted.file_threads.run(hosted.evals.get, eval_id)
 
 
 async def update_eval(eval_id: str, body: UpdateEvalRequest, hosted: HostedState) -> Json:
     """Change the name or the metadata of an eval."""
-    return await asyncio.to_thread(hosted.evals.update, eval_id, body.model_dump())
+    return await hosted.file_threads.run(hosted.evals.update, eval_id, body.model_dump())
 
 
 async def delete_eval(eval_id: str, hosted: HostedState) -> Json:
     """Delete an eval with its runs."""
-    await asyncio.to_thread(hosted.evals.delete, eval_id)
+    await hosted.file_threads.run(hosted.evals.delete, eval_id)
     return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
 
 
-async def create_run(eval_id: str, body: CreateRunRequest, hosted: HostedState) -> JSONResponse:
-    """Make a run and return at once."""
-    fields = body.model_dump()
-    run = await asyncio.to_thread(lambda: hosted.evals.create_run(eval_id, fields).describe())
+async def create_run(
+    eval_id: str, body: CreateRunRequest, request: Request, hosted: HostedState
+) -> JSONResponse:
+    """Make a run and return at once. Its items may be in a file only if the key allows to read files."""
+    fields, source = body.model_dump(), body.data_source.get("source")
+    if isinstance(source, dict) and source.get("type") == "file_id":
+        require_scope(request, "files")
+    run = await hosted.file_threads.run(lambda: hosted.evals.create_run(eval_id, fields).describe())
     return JSONResponse(run, 201)
 
 
@@ -112,28 +123,24 @@ async def list_runs(
     status: str | None = None,
 ) -> Json:
     """List the runs of an eval, the oldest first unless `order` is desc."""
-    runs = await asyncio.to_thread(lambda: [run.describe() for run in hosted.evals.list_runs(eval_id)])
+    runs = await hosted.file_threads.run(lambda: [run.describe() for run in hosted.evals.list_runs(eval_id)])
     chosen = [run for run in runs if status in (None, run["status"])]
     return paginate(chosen if order == "asc" else chosen[::-1], after, limit)
 
 
 async def get_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
     """Describe a run."""
-    return await asyncio.to_thread(lambda: hosted.evals.get_run(eval_id, run_id).describe())
+    return await hosted.file_threads.run(lambda: hosted.evals.get_run(eval_id, run_id).describe())
 
 
 async def cancel_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
     """Cancel a run. Raises ApiError if it has ended."""
-    run = hosted.evals.get_run(eval_id, run_id)
-    if run.is_finished:
-        raise ApiError(400, f"The run has already ended: {run.state['status']}.", "run_id")
-    run.change_state("canceled")
-    return await asyncio.to_thread(run.describe)
+    return await hosted.file_threads.run(lambda: hosted.evals.cancel_run(eval_id, run_id).describe())
 
 
 async def delete_run(eval_id: str, run_id: str, hosted: HostedState) -> Json:
     """Delete a run."""
-    await asyncio.to_thread(hosted.evals.delete_run, eval_id, run_id)
+    await hosted.file_threads.run(hosted.evals.delete_run, eval_id, run_id)
     return {"object": "eval.run.deleted", "deleted": True, "run_id": run_id}
 
 
@@ -144,30 +151,60 @@ async def list_output_items(
     after: str | None = None,
     limit: Limit = 20,
     order: Order = "asc",
-    status: Literal["pass", "fail"] | None = None,
+    status: Literal["pass", "fail", "error"] | None = None,
 ) -> Json:
     """List the results of a run by item."""
-    results = await asyncio.to_thread(lambda: hosted.evals.get_run(eval_id, run_id).results)
+    results = await hosted.file_threads.run(lambda: hosted.evals.get_run(eval_id, run_id).results)
     chosen = [result for result in results if status in (None, result["status"])]
     return paginate(chosen if order == "asc" else chosen[::-1], after, limit)
 
 
 async def get_output_item(eval_id: str, run_id: str, item_id: str, hosted: HostedState) -> Json:
     """Describe the result of one item."""
-    results = await asyncio.to_thread(lambda: hosted.evals.get_run(eval_id, run_id).results)
+    results = await hosted.file_threads.run(lambda: hosted.evals.get_run(eval_id, run_id).results)
     for result in results:
         if result["id"] == item_id:
             return result
     raise ApiError(404, f"Output item not found: {item_id}", "output_item_id")
 
 
-async def run_grader(body: GraderRequest, hosted: HostedState) -> Json:
+async def run_grader(body: GraderRequest, request: Request, hosted: HostedState) -> Response:
     """Grade one sample."""
-    tools, started = hosted.evals.tools, time.perf_counter()
-    await check_grader(body, hosted)
+    return await _respond_if_wanted(request, hosted, partial(_grade, body))
+
+
+async def check_grader(body: GraderRequest, request: Request, hosted: HostedState) -> Response:
+    """Validate a grader. Returns it, or an error that lists everything wrong in it."""
+    return await _respond_if_wanted(request, hosted, partial(_validate, body))
+
+
+async def _respond_if_wanted(
+    request: Request, hosted: HostedStores, work: Callable[[Tools], Json]
+) -> Response:
+    """Respond with the result of the work, which runs in a grader's thread and stops if the client goes away."""
+    is_gone = Event()
+    tools = replace(hosted.evals.tools, is_wanted=lambda: not is_gone.is_set())
+    try:
+        content = await run_unless_gone(request, hosted.grader_threads.run(work, tools))
+    finally:
+        is_gone.set()
+    return Response(status_code=CLIENT_CLOSED_REQUEST) if content is None else JSONResponse(content)
+
+
+def _validate(body: GraderRequest, tools: Tools) -> Json:
+    try:
+        validate_grader(body.grader, tools)
+    except InputError as error:
+        raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
+    return {"grader": body.grader}
+
+
+def _grade(body: GraderRequest, tools: Tools) -> Json:
+    started = time.perf_counter()
+    _validate(body, tools)
     choice = {"message": {"role": "assistant", "content": body.model_sample}}
     sample = complete_sample({"choices": [choice]})
-    result = await asyncio.to_thread(grade, body.grader, body.item or {}, sample, tools)
+    result = grade(body.grader, body.item or {}, sample, tools)
     errors: Json = {flag: flag in result.errors for flag in ERROR_FLAGS}
     for name, flag in ERROR_DETAILS.items():
         errors[name] = result.detail if flag in result.errors else None
@@ -185,12 +222,3 @@ async def run_grader(body: GraderRequest, hosted: HostedState) -> Json:
         "sub_rewards": dict(result.sub_scores),
         "model_grader_token_usage_per_model": {},
     }
-
-
-async def check_grader(body: GraderRequest, hosted: HostedState) -> Json:
-    """Validate a grader. Returns it, or an error that lists everything wrong in it."""
-    try:
-        await asyncio.to_thread(validate_grader, body.grader, hosted.evals.tools)
-    except InputError as error:
-        raise ApiError(400, str(error), error.issues[0].location, "invalid_value") from error
-    return {"grader": body.grader}

@@ -1,6 +1,5 @@
 """/v1/files: uploads and results, as OpenAI's API has them."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import File, Form, Request, UploadFile
@@ -21,7 +20,7 @@ async def create_file(
     seconds = (await request.form()).get("expires_after[seconds]")
     expires_after = int(seconds) if isinstance(seconds, str) and seconds.isdecimal() else None
     add = hosted.files.add
-    return await asyncio.to_thread(add, file.file, file.filename or "upload", purpose, expires_after)
+    return await hosted.file_threads.run(add, file.file, file.filename or "upload", purpose, expires_after)
 
 
 async def list_files(
@@ -32,23 +31,23 @@ async def list_files(
     order: str = "desc",
 ) -> Json:
     """Lists files, the newest first unless `order` is asc."""
-    files = await asyncio.to_thread(hosted.files.list)
+    files = await hosted.file_threads.run(hosted.files.list)
     chosen = [file for file in files if purpose in (None, file["purpose"])]
     return paginate(chosen if order == "desc" else chosen[::-1], after, limit)
 
 
 async def get_file(file_id: str, hosted: HostedState) -> Json:
     """Describes a file."""
-    return hosted.files.get(file_id)
+    return await hosted.file_threads.run(hosted.files.get, file_id)
 
 
 async def get_content(file_id: str, hosted: HostedState) -> Response:
     """The bytes of a file."""
-    path = hosted.files.read_path(file_id)
+    path = await hosted.file_threads.run(hosted.files.read_path, file_id)
     return StreamingResponse(iter_chunks(path), media_type="application/octet-stream")
 
 
 async def delete_file(file_id: str, hosted: HostedState) -> Json:
     """Deletes a file."""
-    await asyncio.to_thread(hosted.files.delete, file_id)
+    await hosted.file_threads.run(hosted.files.delete, file_id)
     return {"id": file_id, "object": "file", "deleted": True}

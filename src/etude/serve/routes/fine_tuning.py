@@ -1,6 +1,5 @@
 """/v1/fine_tuning/jobs: jobs, their events and checkpoints, as OpenAI's API has them."""
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
@@ -80,7 +79,7 @@ async def create_job(body: CreateJobRequest, request: Request, hosted: HostedSta
     """Makes a job and returns at once. A retry of the same request returns the job that the first one made."""
     is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
     key = request.headers.get("idempotency-key", "")
-    return await asyncio.to_thread(hosted.fine_tuning.create, body.to_fields(), key, is_retry)
+    return await hosted.file_threads.run(hosted.fine_tuning.create, body.to_fields(), key, is_retry)
 
 
 async def list_jobs(
@@ -98,33 +97,33 @@ async def list_jobs(
         jobs = (job for job in store.jobs if wanted.items() <= job.request["metadata"].items())
         return [job.describe(store.queue) for job in jobs]
 
-    return paginate(await asyncio.to_thread(describe), after, limit)
+    return paginate(await hosted.file_threads.run(describe), after, limit)
 
 
 async def get_job(job_id: str, hosted: HostedState) -> Json:
     """Describes a job."""
     store = hosted.fine_tuning
-    return await asyncio.to_thread(lambda: store.get(job_id).describe(store.queue))
+    return await hosted.file_threads.run(lambda: store.get(job_id).describe(store.queue))
 
 
 async def cancel_job(job_id: str, hosted: HostedState) -> Json:
     """Cancels a job."""
-    return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "cancel")
+    return await hosted.file_threads.run(hosted.fine_tuning.change, job_id, "cancel")
 
 
 async def pause_job(job_id: str, hosted: HostedState) -> Json:
     """Pauses a job; it keeps its latest checkpoint."""
-    return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "pause")
+    return await hosted.file_threads.run(hosted.fine_tuning.change, job_id, "pause")
 
 
 async def resume_job(job_id: str, hosted: HostedState) -> Json:
     """Resumes a paused job."""
-    return await asyncio.to_thread(hosted.fine_tuning.change, job_id, "run")
+    return await hosted.file_threads.run(hosted.fine_tuning.change, job_id, "run")
 
 
 async def list_events(job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 20) -> Json:
     """Lists the events of a job, the newest first."""
-    events = await asyncio.to_thread(lambda: hosted.fine_tuning.get(job_id).list_events())
+    events = await hosted.file_threads.run(lambda: hosted.fine_tuning.get(job_id).list_events())
     return paginate(events, after, limit)
 
 
@@ -132,5 +131,5 @@ async def list_checkpoints(
     job_id: str, hosted: HostedState, after: str | None = None, limit: Limit = 10
 ) -> Json:
     """Lists the checkpoints of a job that clients can use as models, the newest first."""
-    checkpoints = await asyncio.to_thread(lambda: hosted.fine_tuning.get(job_id).list_checkpoints())
+    checkpoints = await hosted.file_threads.run(lambda: hosted.fine_tuning.get(job_id).list_checkpoints())
     return paginate(checkpoints, after, limit)

@@ -45,7 +45,7 @@ async def get_response(response_id: str, hosted: HostedState, stream: bool = Fal
     """Return a stored response."""
     if stream:
         raise ApiError(501, "A stored response cannot be streamed.", "stream", "not_supported")
-    return (await asyncio.to_thread(hosted.responses.get, response_id))[0]
+    return (await hosted.file_threads.run(hosted.responses.get, response_id))[0]
 
 
 async def list_input_items(
@@ -56,14 +56,14 @@ async def list_input_items(
     order: Literal["asc", "desc"] = "desc",
 ) -> Json:
     """List the whole conversation before a stored response, the latest item first unless `order` is asc."""
-    _, items = await asyncio.to_thread(hosted.responses.get, response_id)
+    _, items = await hosted.file_threads.run(hosted.responses.get, response_id)
     formatted = format_input_items(ITEMS.validate_python(items), response_id)
     return paginate(formatted if order == "asc" else formatted[::-1], after, limit)
 
 
 async def delete_response(response_id: str, hosted: HostedState) -> Json:
     """Delete a stored response."""
-    await asyncio.to_thread(hosted.responses.delete, response_id)
+    await hosted.file_threads.run(hosted.responses.delete, response_id)
     return {"id": response_id, "object": "response", "deleted": True}
 
 

@@ -20,7 +20,7 @@ async def get_model(name: str, server: ServerState) -> Json:
 
 async def delete_model(name: str, hosted: HostedState) -> Json:
     """Delete the weights of a tuned model."""
-    await asyncio.to_thread(hosted.fine_tuning.delete_model, name)
+    await hosted.file_threads.run(hosted.fine_tuning.delete_model, name)
     return {"id": name, "object": "model", "deleted": True}
 
 

@@ -1,6 +1,5 @@
 """/v1/uploads: files that are uploaded in parts, as in OpenAI's API."""
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import File, UploadFile
@@ -37,19 +36,21 @@ class CompleteUploadRequest(BaseModel):
 async def create_upload(body: CreateUploadRequest, hosted: HostedState) -> Json:
     """Begins an upload."""
     seconds = body.expires_after.seconds if body.expires_after else None
-    return await asyncio.to_thread(hosted.uploads.create, body.filename, body.purpose, body.bytes, seconds)
+    return await hosted.file_threads.run(
+        hosted.uploads.create, body.filename, body.purpose, body.bytes, seconds
+    )
 
 
 async def add_part(upload_id: str, hosted: HostedState, data: Annotated[UploadFile, File()]) -> Json:
     """Stores a part."""
-    return await asyncio.to_thread(hosted.uploads.add_part, upload_id, data.file)
+    return await hosted.file_threads.run(hosted.uploads.add_part, upload_id, data.file)
 
 
 async def complete_upload(upload_id: str, body: CompleteUploadRequest, hosted: HostedState) -> Json:
     """Joins the parts to a file."""
-    return await asyncio.to_thread(hosted.uploads.complete, upload_id, body.part_ids, body.md5)
+    return await hosted.file_threads.run(hosted.uploads.complete, upload_id, body.part_ids, body.md5)
 
 
 async def cancel_upload(upload_id: str, hosted: HostedState) -> Json:
     """Deletes the parts."""
-    return await asyncio.to_thread(hosted.uploads.cancel, upload_id)
+    return await hosted.file_threads.run(hosted.uploads.cancel, upload_id)
