@@ -130,6 +130,19 @@ class Metric:
 
         Raises InputError when the check function fails; see `CheckRef.load`.
         """
+        headline = self.score_headline(example, answer)
+        if self.parts:
+            return headline
+        others = _SEVERAL_METRICS if self.several else OTHER_METRICS[self.kind]
+        other_metrics = {
+            name: self._score_row(name, _OTHER_ROW_SCORES, example, answer)
+            for name in (*others, *(_SCALE_METRICS if self.scale else ()))
+            if name != self.name
+        }
+        return replace(headline, other_metrics=other_metrics)
+
+    def score_headline(self, example: Example, answer: Answer) -> Score:
+        """Score one answer by the headline metric alone, which takes less time."""
         check_score = None if self.check is None else float(self.check(example, answer.text))
         if self.parts:
             return self._score_questions(example, answer, check_score)
@@ -138,13 +151,7 @@ class Metric:
             if self.name == "passes"
             else self._score_row(self.name, _ROW_SCORES, example, answer)
         )
-        others = _SEVERAL_METRICS if self.several else OTHER_METRICS[self.kind]
-        other_metrics = {
-            name: self._score_row(name, _OTHER_ROW_SCORES, example, answer)
-            for name in (*others, *(_SCALE_METRICS if self.scale else ()))
-            if name != self.name
-        }
-        return Score(value, answer.keeps_contract, check_score, other_metrics)
+        return Score(value, answer.keeps_contract, check_score)
 
     def _score_questions(self, example: Example, answer: Answer, check_score: float | None) -> Score:
         """Score every question; a row is right if all are. Another right output counts only as a whole."""

@@ -77,7 +77,10 @@ class Baseline(Method):
 
         started = time.perf_counter()
         texts, outputs = split_columns(train.examples)
-        encoder = load_encoder_if_used(task, outputs, context)
+        encoder, rows = load_encoder_if_used(task, outputs, context), [*train.examples, *dev.examples]
+        known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
+        if encoder and known:
+            encoder.remember(texts, known.embed(texts))
         fits = list_fits(task, outputs, encoder)
         predictors = {name: predictor for name, fit in fits.items() if (predictor := fit(texts, outputs))}
         for name, predictor in predictors.items():
@@ -89,9 +92,7 @@ class Baseline(Method):
             Candidate(name, self._build_assistant(start, name, predictor, context))
             for name, predictor in predictors.items()
         ]
-        rows = [*train.examples, *dev.examples]
         if len(candidates) > 1 and len(rows) <= MAX_CROSS_VALIDATED:
-            known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
             fits_by_fold = list_fits(task, outputs, cast("Encoder | None", known))
             held_out = cross_validate(
                 {name: fits_by_fold[name] for name in predictors}, rows, candidates, context
@@ -165,7 +166,7 @@ def cross_validate(
             completions = ClassicalModel(predictor).complete(requests)
             answers = candidate.assistant.finish([rows[row].id for row in positions], completions)
             held_out[candidate.name] += [
-                ScoredAnswer(rows[row], answer, context.metric.score(rows[row], answer), int(fold))
+                ScoredAnswer(rows[row], answer, context.metric.score_headline(rows[row], answer), int(fold))
                 for row, answer in zip(positions, answers, strict=True)
             ]
     context.train_seconds += time.perf_counter() - started

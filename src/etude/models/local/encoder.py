@@ -67,6 +67,11 @@ class Encoder:
             del self.remembered[oldest]
         return self.remembered[key].copy()
 
+    def remember(self, texts: Sequence[str], vectors: Vectors) -> None:
+        """Remember the vectors of a list of texts that were computed in a longer one."""
+        if self.remembered is not None and len(texts) >= MIN_REMEMBERED:
+            self.remembered.setdefault(tuple(texts), vectors)
+
     def _embed(self, texts: Sequence[str], on_batch: Callable[[int, int], None]) -> Vectors:
         ids = self.encode(texts)
         vectors = np.zeros((len(ids), self.dimensions), dtype=np.float32)
