@@ -567,6 +567,10 @@ class LadderRun:
             self.run.folder / TRAINING,
         )
         context.chosen_scored = dev
+        if method.tuned and first_seconds and self._is_worse_than_first(name, dev):
+            self._add_notes(name, [f"{name}: a longer training was worse on dev, so the first one is kept"])
+            self.release_weights(assistant)
+            return
         chosen = next(trial.name for trial in reversed(context.trials) if trial.is_chosen)
         context.scored_by_candidate[chosen] = dev
         assistant.save(folder / "assistant")
@@ -589,6 +593,18 @@ class LadderRun:
         self.release_weights(assistant)
         self.report_side(name, "dev", dev, context.seconds)
         self.on_result()
+
+    def _is_worse_than_first(self, name: str, rows: Sequence[ScoredAnswer]) -> bool:
+        """Whether a method scores lower than in its first look, on the dev rows that both looks answered."""
+        first = {
+            line["id"]: parse_outcome(line)
+            for line in self.run.read_predictions(name)
+            if line["side"] == "dev"
+        }
+        shared = [row.outcome for row in rows if row.example.id in first]
+        before = [first[row.example.id] for row in rows if row.example.id in first]
+        samples = [build_sample(self.metric, outcomes) for outcomes in (shared, before)]
+        return bool(shared) and samples[0].value < samples[1].value
 
     def get_share(self, method: Method) -> Dataset:
         """The training rows that a method gets: all, or as many as the task allows."""
