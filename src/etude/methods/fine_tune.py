@@ -61,7 +61,7 @@ class FineTune(Method):
     ) -> Assistant:
         """Train, from the last checkpoint if an earlier attempt was stopped."""
         rows: Sequence[Example] = train.examples[:]
-        dev_rows = context.dev_sample(dev)
+        dev_rows = context.loss_sample(dev)
         student, dev_to_train = self.build_untrained(task, start, train, context.models), dev_rows
         # A method with passages fits its search first; then training uses the passages that the search will find.
         if fitted := self.fit_passages(task, train, dev, context):

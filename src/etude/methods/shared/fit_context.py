@@ -26,6 +26,8 @@ from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, 
 if TYPE_CHECKING:
     from etude.training.time_box import TimeBox
 
+MAX_LOSS_ROWS = 48
+"""Dev rows on which a loss is measured in limited time: before training and after it, at least."""
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
 
 
@@ -184,6 +186,11 @@ class FitContext:
     def dev_sample(self, dev: Dataset) -> Dataset:
         """Sample the dev rows that choices are based on, the same for every method."""
         return sample_rows(dev, self.effort.dev_rows, self.seed)
+
+    def loss_sample(self, dev: Dataset) -> Dataset:
+        """Sample the dev rows on which the loss of a language model is measured: fewer if its time is limited."""
+        is_limited = self.effort.train_seconds is not None
+        return sample_rows(self.dev_sample(dev), MAX_LOSS_ROWS if is_limited else None, self.seed)
 
     def choose(
         self, candidates: Sequence[Candidate], dev: Dataset, *, cheap: bool = False, first: int = 0
