@@ -81,7 +81,7 @@ class LadderRun:
                 if method.name in self.failures:
                     continue
                 # An earlier attempt may have saved it with limits, which are added only after the measurement.
-                fitted[method.name] = replace(load(self.run.assistant_folder(method.name)), scope=None)
+                fitted[method.name] = load(self.run.assistant_folder(method.name)).without_limits()
                 self._note_speed(method.name)
         return fitted
 
