@@ -1,10 +1,11 @@
 """Measure how many people in danger the limit `danger` finds, and how many other questions it takes for danger.
 
     python bench/danger.py               # the project's questions by other authors than the clauses', and public sets
-    python bench/danger.py FILE.yaml     # also your own: `danger` and `look_alikes`, each a list of sentences
+    python bench/danger.py FILE.yaml     # also your own: names and lists of questions, or of [first turn, second turn]
 
-No model answers, and nothing was chosen on these questions. "In a request" puts the sentence before a request for a
-book; "second turn" asks it after an answered request. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
+The limit is fitted on Luma's rows. No model answers, and nothing was chosen on these questions. "In a request" puts the
+sentence before a request for a book; "second turn" asks it after an answered request. Needs the data sets of
+../shared/data (ETUDE_DATA elsewhere).
 """
 
 import csv
@@ -18,12 +19,15 @@ from pathlib import Path
 
 import yaml
 
+from etude.data.dataset import load_dataset
 from etude.index.build import DEFAULT_ENCODER
 from etude.limits.clauses import find_clause_limits
+from etude.limits.fit import fit_danger
 from etude.models.registry import Models
 from etude.stats import wilson
 from etude.suites.cases import read_suite
 from etude.suites.run import PACKS
+from etude.task import load_task
 from etude.task.definition import Limit
 from etude.types import Message
 
@@ -39,25 +43,29 @@ Chat = tuple[Message, ...]
 def main() -> None:
     """Print a table."""
     encoder = Models().load_shared_encoder(DEFAULT_ENCODER)
+    task, rows = load_dataset(load_task(ROOT / "examples" / "luma"))
+    danger, notes = fit_danger(Limit("danger", "Call."), task, list(rows), encoder)
+    print(*notes, sep="\n")
     print(
         "| questions | n | taken for danger | in a request | second turn | ms |\n| --- | --- | --- | --- | --- | --- |"
     )
     for name, questions in read_sets().items():
+        single = [text for text in questions if isinstance(text, str)]
         forms = {
-            "alone": [(Message("user", text),) for text in questions],
-            "in a request": [(Message("user", REQUEST.format(end(text))),) for text in questions],
+            "alone": [to_chat(text) for text in questions],
+            "in a request": [(Message("user", REQUEST.format(end(text))),) for text in single],
             "second turn": [
                 (
                     Message("user", "A book about kites, please."),
                     Message("assistant", BOOK),
                     Message("user", text),
                 )
-                for text in questions
+                for text in single
             ],
         }
         began, cells = time.perf_counter(), list[str]()
         for chats in forms.values():
-            limits = find_clause_limits([Limit("danger", "Call.")], chats, encoder)
+            limits = find_clause_limits([danger], chats, encoder)
             low, high = wilson(num := sum(map(bool, limits)), len(chats))
             cells.append(f"{num / len(chats):.1%} ({low:.1%} to {high:.1%})")
             if "--list" in sys.argv and len(cells) == 1:
@@ -65,8 +73,15 @@ def main() -> None:
                     *(f"  {bool(limit):d} {text}" for text, limit in zip(questions, limits, strict=True)),
                     sep="\n",
                 )
-        milliseconds = 1000 * (time.perf_counter() - began) / (3 * len(questions))
+        milliseconds = 1000 * (time.perf_counter() - began) / sum(map(len, forms.values()))
         print(f"| {name} | {len(questions)} | {' | '.join(cells)} | {milliseconds:.0f} |", flush=True)
+
+
+def to_chat(question: str | list[str]) -> Chat:
+    """Returns a chat of one turn, or of two with an answer between them."""
+    if isinstance(question, str):
+        return (Message("user", question),)
+    return Message("user", question[0]), Message("assistant", BOOK), Message("user", question[1])
 
 
 def end(text: str) -> str:
@@ -74,7 +89,7 @@ def end(text: str) -> str:
     return text if text[-1] in ".!?" else f"{text}."
 
 
-def read_sets() -> dict[str, list[str]]:
+def read_sets() -> dict[str, list[str | list[str]]]:
     """Returns the name of each set -> its questions; at most SIZE of a public set."""
     entries = [
         entry
@@ -103,7 +118,7 @@ def read_sets() -> dict[str, list[str]]:
         "suites: look-alikes": asked[frozenset(HARMLESS)],
         "xstest: safe": [row["prompt"] for row in prompts if row["label"] == "safe"],
         "xstest: unsafe": [row["prompt"] for row in prompts if row["label"] == "unsafe"],
-        "luma: test rows": sample(luma),
+        "luma: test rows": luma,
         "banking77: test rows": sample([row["text"] for row in banking]),
         "snips: test rows": sample(snips),
     }

@@ -16,10 +16,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from etude.base.word_lists import read_table
 from etude.index.build import DEFAULT_ENCODER
 from etude.limits import clauses
+from etude.limits.fit import read_danger_clauses
 from etude.models.registry import Models
 
 MIN_RECALL, MAX_ALARMS = 0.9, 0.01
-URGENT = ("danger to oneself", "violence and abuse", "emergencies")  # subjects of generic.yaml
 INVERSE_PENALTY = 3.0
 DIGITS = 3  # of a weight
 
@@ -27,29 +27,20 @@ DIGITS = 3  # of a weight
 def main() -> None:
     """Prints recall for each class, and writes the model."""
     encoder = Models().load_shared_encoder(DEFAULT_ENCODER)
-    danger, subjects, generic = (
-        read_table(clauses.__file__, f"{name}.yaml") for name in ("danger", "subjects", "generic")
-    )
-    lines = {name: [line for group in table.values() for line in group] for name, table in danger.items()}
-    lines["danger"] += [line for subject in URGENT for line in generic["to_person"][subject]]
-    general = [line for group in generic["out_of_scope"].values() for line in group]
+    subjects = read_table(clauses.__file__, "subjects.yaml")
+    danger, look_alikes, general = read_danger_clauses()
     frames, harmless = subjects.pop("frames"), subjects.pop("harmless")
     framed = {
         name: [(frame.format(phrase), phrase) for phrase in phrases for frame in frames]
         for name, phrases in {**subjects, "harmless": harmless}.items()
     }
-    rows = {
-        "danger": (
-            [(line, line) for line in lines["danger"]],
-            [(line, line) for line in lines["look_alikes"] + general],
-        )
-    }
+    rows = {"danger": ([(line, line) for line in danger], [(line, line) for line in look_alikes + general])}
     rows |= {
         name: (
             framed[name],
             [
                 *(pair for other in framed if other != name for pair in framed[other]),
-                *((line, line) for line in lines["look_alikes"] + general),
+                *((line, line) for line in look_alikes + general),
             ],
         )
         for name in subjects

@@ -18,12 +18,13 @@ from etude.base.word_lists import read_table
 from etude.index.build import DEFAULT_ENCODER
 from etude.limits import clauses
 from etude.limits.clauses import find_clause_limits, list_known_subjects, split_clauses
+from etude.limits.fit import fit_danger, read_danger_clauses
 from etude.models.registry import Models
 from etude.suites.cases import read_suite
 from etude.suites.run import PACKS
 from etude.task import load_task
 from etude.task.definition import Limit
-from etude.types import Message, ModelRef
+from etude.types import Example, Message, ModelRef
 from small_task import write_task
 
 DANGER = Limit("danger", "Call somebody.", ("The mast falls on us.",))
@@ -76,6 +77,26 @@ def test_danger_is_handed_over_before_any_model_is_asked(tmp_path: Path) -> None
     requests = assistant.prepare([(Message("user", SAID),)], Models().get(ModelRef("fake")), searches)
     (answer,) = assistant.finish(["a"], [request.reply for request in requests if request.reply])
     assert (answer.limit, answer.text, answer.handed_over) == ("danger", "Call somebody.", True)
+
+
+class SideEncoder:
+    """The first number says whether a text is a packaged clause in danger."""
+
+    def embed_layers(self, texts: Sequence[str], layers: Sequence[int]) -> npt.NDArray[np.float32]:
+        hits = set(read_danger_clauses()[0])
+        return np.array([[1.0 if text in hits else -1.0, len(text) / 1e4] for text in texts], np.float32)
+
+
+def test_danger_is_fitted_on_rows_that_are_to_be_answered(tmp_path: Path) -> None:
+    """A row in danger is harmless if it is answered, and no evidence if it is handed over."""
+    task, said = load_task(write_task(tmp_path, "answer")), read_danger_clauses()[0][0]
+    books = [Example(str(number), (Message("user", f"A kite, {number}?"),), "Up.") for number in range(20)]
+    for output, finds in (("Please ask your doctor.", True), ("Up and away.", False)):
+        rows = [*books, Example("x", (Message("user", said),), output)]
+        limit, _ = fit_danger(replace(DANGER, examples=()), task, rows, SideEncoder())  # type: ignore[arg-type]
+        chats = [(Message("user", text),) for text in (said, "A kite?")]
+        hits = find_clause_limits([limit], chats, SideEncoder())  # type: ignore[arg-type]
+        assert hits == [limit if finds else None, None]
 
 
 def test_limits_of_clauses_are_read(tmp_path: Path) -> None:

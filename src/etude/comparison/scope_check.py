@@ -10,7 +10,7 @@ from etude.base.word_lists import read_table
 from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import get_unit
 from etude.limits.acts import read_act
-from etude.limits.clauses import choose_clause_limits
+from etude.limits.clauses import fit_clause_limits
 from etude.models.registry import Models
 from etude.runs.events import NoteEvent
 from etude.stats import estimate
@@ -25,7 +25,7 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
     The ladder is measured without the scope, so limits do not change the comparison.
     """
     task, scope = ladder_run.task, None
-    clause_limits, notes = choose_clause_limits(task)
+    clause_limits, notes = fit_clause_limits(task, ladder_run.split, ladder_run.models)
     if task.scope_limits:
         from etude.limits.fit import fit_task_scope
 

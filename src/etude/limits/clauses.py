@@ -2,7 +2,8 @@
 
 A question may hide a clause in the form of the task ("I am 12 and I cut my arms. A book about that?"), so every clause
 of every turn of the user is judged by itself, whatever the form of the whole. A clause is read by logistic regressions
-on vectors of `LAYERS` of MiniLM (clause_model.json, written by tools/danger.py from danger.yaml and subjects.yaml).
+on vectors of `LAYERS` of MiniLM. That of danger is fitted for each task (fit.py); those of subjects, and of
+danger without a task, are packaged (clause_model.json, written by tools/danger.py from danger.yaml and subjects.yaml).
 A clause nearly equal to an example of the user belongs to the example's limit. English only, except for the examples.
 docs/trust.md reports what this misses.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from etude.data.splits import Split
 from etude.errors import ModelError
 from etude.index.build import DEFAULT_ENCODER
 from etude.limits.scope import list_questions
@@ -30,6 +32,7 @@ from etude.types import Message
 
 if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
+    from etude.models.registry import Models
 
 MODEL_FILE = Path(__file__).with_name("clause_model.json")
 LAYERS = (2, 4, 6)
@@ -43,8 +46,9 @@ _SENTENCE = re.compile(r"(?<=[.!?;:\n])\s+|\n+")
 _CLAUSE = re.compile(r"[,()–—]\s*|\s+-+\s+|\s+(?:and|but|because|so|or|when|since|while|although)\s+", re.I)
 
 
-def choose_clause_limits(task: Task) -> tuple[tuple[Limit, ...], list[str]]:
-    """Return the task's limits of clauses, or none without the encoder, and notes on what is not recognised."""
+def fit_clause_limits(task: Task, split: Split, models: Models) -> tuple[tuple[Limit, ...], list[str]]:
+    """Return the task's limits of clauses, or none without the encoder, and notes. Danger is fitted on train and
+    dev."""
     limits, problem = task.clause_limits, ""
     try:
         find_weights(DEFAULT_ENCODER)
@@ -55,7 +59,14 @@ def choose_clause_limits(task: Task) -> tuple[tuple[Limit, ...], list[str]]:
     if limits and problem:
         names = " and ".join(limit.name for limit in limits)
         return (), [f"limits: {names} cannot be recognised without the encoder {DEFAULT_ENCODER}. {problem}"]
-    return limits, []
+    notes = list[str]()
+    if limits and limits[0].name == "danger":
+        from etude.limits.fit import fit_danger  # scikit-learn takes a second to import
+
+        rows = [*split.train.examples, *split.dev.examples]
+        danger, notes = fit_danger(limits[0], task, rows, models.load_shared_encoder(DEFAULT_ENCODER))
+        limits = (danger, *limits[1:])
+    return limits, notes
 
 
 def find_clause_limits(
@@ -108,6 +119,9 @@ def _judge(limit: Limit, vectors: npt.NDArray[np.float32], encoder: Encoder) -> 
     model, examples = _load_model(), [text for text in limit.examples if text not in _load_model()]
     names = ["danger"] if limit.name == "danger" else [name for name in limit.examples if name in model]
     hits = np.zeros(len(vectors), dtype=bool)
+    if limit.weights:
+        weights = np.array(limit.weights, np.float32)
+        hits, names = vectors @ weights[:-1] + weights[-1] >= 0, []
     for name in names:
         hits |= vectors @ model[name]["weights"] + model[name]["intercept"] >= model[name]["threshold"]
     if examples:

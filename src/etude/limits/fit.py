@@ -5,19 +5,23 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.class_weight import compute_sample_weight
 
 from etude.base.formatting import format_count, format_share
 from etude.base.word_lists import read_table
 from etude.data.splits import Split
 from etude.index.documents import read_passages
 from etude.limits.acts import has_declined
+from etude.limits.clauses import LAYERS, split_clauses
 from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel, count_features
-from etude.limits.scope import FOLLOW_UP_WORDS, Scope, get_question
+from etude.limits.scope import FOLLOW_UP_WORDS, Scope, get_question, list_questions
 from etude.stats import wilson
 from etude.stats.calibration import choose_floor
 from etude.task import Task
@@ -25,6 +29,9 @@ from etude.task.definition import Handover, Limit
 from etude.text.normal_forms import normalise
 from etude.text.variants import VARIANTS
 from etude.types import Example
+
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
 
 MAX_TURNED_AWAY = 0.01  # largest share of real questions that may be turned away, with a confidence of 95%
 MIN_KEPT_OUT = 0.95  # share of the questions outside that are turned away, if the rows allow it
@@ -35,6 +42,9 @@ MIN_ROWS = 20
 PATTERN_SIMILARITY = 0.6  # Jaccard similarity of letters from which two questions have the same pattern
 MAX_PATTERN_CHARACTERS = 400  # most characters of a question that are compared
 MIN_PATTERNS = 20  # with fewer, the threshold comes from the generic questions
+URGENT = ("danger to oneself", "violence and abuse", "emergencies")  # subjects of generic.yaml
+MAX_DANGER_ROWS, DANGER_INVERSE_PENALTY, DIGITS = 400, 3.0, 3
+MAX_ALARMS = 0.02, 0.01  # shares of packaged look-alikes, and of rows of the task, that are taken for danger
 
 
 @cache
@@ -223,3 +233,59 @@ def _list_missed_examples(limits: Sequence[Limit], model: QuestionModel, thresho
                 f"such as {answered[0]!r}"
             )
     return notes
+
+
+def read_danger_clauses() -> tuple[list[str], list[str], list[str]]:
+    """Read the packaged clauses: in danger, look-alikes, and general ones."""
+    table, generic = read_table(__file__, "danger.yaml"), read_generic_questions()
+    hits, look_alikes = ([line for group in table[side].values() for line in group] for side in table)
+    hits += [text for text, _, subject in generic if subject in URGENT]
+    return hits, look_alikes, [text for text, name, _ in generic if name == "out_of_scope"]
+
+
+def fit_danger(
+    limit: Limit, task: Task, rows: Iterable[Example], encoder: "Encoder"
+) -> tuple[Limit, list[str]]:
+    """Fit the weights of `danger` on packaged clauses and on those of up to `MAX_DANGER_ROWS` rows that are to be
+    answered, which are harmless.
+
+    The threshold is the lowest that keeps both `MAX_ALARMS`, scored by models that were fitted without these clauses
+    (5 folds; rows of a pattern are left out together). Without such rows, the packaged model is used.
+    """
+    rng = np.random.default_rng(task.seed)
+    own = list(dict.fromkeys("\n".join(list_questions(row.input)) for row in list_answered(task, rows)))
+    if not own:
+        return limit, []
+    own = [own[index] for index in rng.permutation(len(own))[:MAX_DANGER_ROWS]]
+    danger, *harmless = read_danger_clauses()
+    # A part of a clause in danger ("when I come home") may be harmless, so these are learned whole.
+    clauses = [[line] for line in danger] + [
+        split_clauses(line) for part in (*harmless, own) for line in part
+    ]
+    starts = np.cumsum([len(danger), *map(len, harmless)])
+    groups = np.concatenate([np.arange(starts[-1]), starts[-1] + number_patterns(own)])
+    line_of = np.repeat(np.arange(len(clauses)), [len(parts) for parts in clauses])
+    texts, positions = np.unique([clause for parts in clauses for clause in parts], return_inverse=True)
+    vectors = encoder.embed_layers(texts.tolist(), LAYERS)[positions]
+    folds = (rng.permutation(len(clauses))[groups] % FOLDS)[line_of]
+    sides = np.digitize(line_of, [starts[0], starts[-1]])  # danger, packaged harmless, own
+    row_weights = compute_sample_weight("balanced", sides) * np.where(sides == 0, 2, 1)
+    scores = np.full(len(clauses), -np.inf)
+    for fold in range(FOLDS + 1):  # the last model is fitted on all clauses
+        fitted, left_out = folds != fold, folds == fold
+        model = LogisticRegression(C=DANGER_INVERSE_PENALTY, max_iter=3000)
+        model.fit(vectors[fitted], sides[fitted] == 0, sample_weight=row_weights[fitted])
+        if left_out.any():
+            np.maximum.at(scores, line_of[left_out], model.decision_function(vectors[left_out]))
+    hits, look_alikes, _, rows_of_task = np.split(scores, starts)
+    levels = [
+        np.quantile(side, 1 - share, method="higher")
+        for side, share in zip((look_alikes, rows_of_task), MAX_ALARMS, strict=True)
+    ]
+    found, *wrong = (format_share(np.mean(side > max(levels))) for side in (hits, look_alikes, rows_of_task))
+    weights = (*model.coef_[0], model.intercept_[0] - max(levels))
+    return replace(limit, weights=tuple(round(float(weight), DIGITS) for weight in weights)), [
+        f"limits: danger finds {found} of our {len(hits)} clauses in danger, and takes {wrong[0]} of our "
+        f"{len(look_alikes)} look-alikes and {wrong[1]} of {len(own)} rows for danger, each judged by a model that had "
+        "not learned it"
+    ]

@@ -245,6 +245,8 @@ class Limit:
     say: str
     examples: tuple[str, ...] = ()
     """Questions; of `subjects`, the names of the subjects."""
+    weights: tuple[float, ...] = ()
+    """Of a fitted `danger`: weights of a clause's vector, and the intercept; a sum of at least 0 is danger."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from etude.data.splits import Split
 from etude.errors import Declined, InputError, Issue
 from etude.estimates import training_needs
 from etude.estimates.row_checks import check_lengths
-from etude.limits.clauses import choose_clause_limits
+from etude.limits.clauses import fit_clause_limits
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import FitContext, initial_assistant
@@ -190,7 +190,7 @@ def _train(task_run: TaskRun, world: World, confirm: Confirm, run: Run, on_event
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
     tuned = train_student(task, student, rows, split.dev, context, prepare_run)
-    clause_limits, notes = choose_clause_limits(task)
+    clause_limits, notes = fit_clause_limits(task, split, models)
     scoped = replace(tuned, clause_limits=clause_limits)
     if task.scope_limits:
         from etude.limits.fit import fit_task_scope
