@@ -6,12 +6,12 @@
 No model answers. Each task is fitted on five samples of its training rows (and a fifth of that number as dev rows)
 without examples of limits. Printed are the mean of the five shares, and the lowest and highest of them; with one sample
 (luma with its examples), the share and its interval. "Other rows" are up to 2,000 training rows that are not in the
-sample; "test" are test rows of the task, which may differ from its training rows; "near" are questions that its rows do
-not cover: labels left out of training (20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the
-starter pack and of its own suite that must not be answered; "far" are test rows of the other tasks, xstest's prompts
-and the packaged probe. luma 1,200+ adds the examples of limits in its task file. orders, leave, gym and power
-(scope_templates.yaml) have 240 rows of four to six templates; "test" are plain questions of their users. Needs the data
-sets of ../shared/data (ETUDE_DATA elsewhere).
+sample; "test" are test rows of the task, which may differ from its training rows, and "changed test" are these with
+typos, in capitals, with a greeting ...; "near" are questions that its rows do not cover: labels left out of training
+(20 of banking77's 77, 3 of snips' 7 intents), for luma the questions of the starter pack and of its own suite that must
+not be answered; "far" are test rows of the other tasks, xstest's prompts and the packaged probe. luma 1,200+ adds the
+examples of limits in its task file. orders, leave, gym and power (scope_templates.yaml) have 240 rows of four to six
+templates; "test" are plain questions of their users. Needs the data sets of ../shared/data (ETUDE_DATA elsewhere).
 """
 
 import argparse
@@ -33,6 +33,7 @@ from etude.stats import wilson
 from etude.suites.run import PACKS
 from etude.task import load_task
 from etude.task.definition import LIMIT_ACTS, Limit
+from etude.text.variants import VARIANTS
 from etude.types import Example, Message
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +131,14 @@ def measure_share(scope: Scope, questions: Sequence[str]) -> float:
     return sum(limit is not None for limit in limits) / max(len(questions), 1)
 
 
+def change_questions(questions: Sequence[str]) -> list[str]:
+    """Change each question by one of the rewritings of the suite unusual."""
+    changes = list(VARIANTS.values())
+    return [
+        changes[number % len(changes)](text, random.Random(number)) for number, text in enumerate(questions)
+    ]
+
+
 def measure(
     name: str,
     questions: Questions,
@@ -147,7 +156,7 @@ def measure(
         scope, notes = fit_scope(limits, rows[: len(rows) * 5 // 6], rows[len(rows) * 5 // 6 :], number)
         assert scope is not None, notes
         others = shuffled[size + size // 5 :][:2_000]
-        parts = (others, test, near, far)
+        parts = (others, test, change_questions(test), near, far)
         shares.append([measure_share(scope, part) for part in parts])
     cells = [name, f"{size:,}"]
     for column, part in zip(zip(*shares, strict=True), parts, strict=True):
@@ -166,7 +175,7 @@ def main() -> None:
     questions = {name: read() for name, read in SETS.items()}
     prompts = next((DATA / "xstest").glob("*.csv"))
     xstest = [row["prompt"] for row in csv.DictReader(prompts.open(encoding="utf-8"))]
-    print("| task | rows | other rows | test | near | far |\n| --- | --- | --- | --- | --- | --- |")
+    print("| task | rows | other rows | test | changed test | near | far |\n" + "| --- " * 7 + "|")
     for name in chosen:
         others = [
             text
@@ -183,7 +192,7 @@ def main() -> None:
                 questions[name],
                 far,
                 1_200,
-                load_task(ROOT / "examples/luma").limits,
+                load_task(ROOT / "examples/luma").scope_limits,
                 num=1,
             )
 

@@ -16,15 +16,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from shutil import copytree
-from typing import Any, Literal, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from etude.base.files import atomic_folder, link_or_copy, read_json
 from etude.base.formatting import format_share
 from etude.base.typed_json import from_json
 from etude.data.formats.tools import append_tools, is_only_tools
 from etude.errors import RUN_REMEDY, InputError, Issue, RunError
+from etude.index.build import DEFAULT_ENCODER
 from etude.index.passages import Passage
 from etude.index.search import Search, load_search
+from etude.limits.clauses import find_clause_limits
 from etude.limits.scope import Scope, get_question
 from etude.models.backend import Capability
 from etude.models.registry import Models, find_backend
@@ -32,7 +34,7 @@ from etude.render import merge_instructions
 from etude.stats.answer_confidence import AnswerConfidence
 from etude.stats.recalibration import Recalibration
 from etude.task.contract import Contract
-from etude.task.definition import LIMIT_ACTS
+from etude.task.definition import LIMIT_ACTS, Limit
 from etude.task.endpoint import SERVED, is_url, split_served
 from etude.task.questions import join_answers, split_answers
 from etude.types import (
@@ -51,6 +53,9 @@ from etude.types import (
     TaskQuestion,
 )
 
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
+
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
@@ -66,6 +71,7 @@ _OPTIONAL = (
     "scores_tokens",
     "training",
     "scope",
+    "clause_limits",
     "row_systems",
     "questions",
     "question_recalibrations",
@@ -80,6 +86,7 @@ class Searches(NamedTuple):
     passages: Search | None = None
     similar: Search | None = None  # searches the questions of the pool
     training: Search | None = None  # searches all training questions
+    clause_encoder: Encoder | None = None
 
 
 NO_SEARCHES = Searches()
@@ -135,6 +142,8 @@ class Assistant:
     score."""
     scope: Scope | None = None
     """Decides which questions are turned away with the sentence of a limit, before any model is asked."""
+    clause_limits: tuple[Limit, ...] = ()
+    """Limits that are judged clause by clause, before the scope."""
     samples: int = 1
     """Completions sampled for each input; the most frequent parsed value is the answer."""
     temperature: float = 0.0
@@ -158,6 +167,11 @@ class Assistant:
         return tuple(capability for capability, is_needed in wanted.items() if is_needed)
 
     @property
+    def has_limits(self) -> bool:
+        """Whether questions may be turned away before any model is asked."""
+        return self.scope is not None or bool(self.clause_limits)
+
+    @property
     def unsure_sentence(self) -> str:
         """What is said instead of an answer that is handed over: the own sentence, else for texts that of the limit
         `to_person`; "" to say the answer."""
@@ -169,6 +183,10 @@ class Assistant:
     def without_examples(self) -> Assistant:
         """Return the same assistant without examples in the prompt."""
         return replace(self, shots=(), pool=(), similar=None, num_similar=0)
+
+    def without_limits(self) -> Assistant:
+        """Return the same assistant without limits."""
+        return replace(self, scope=None, clause_limits=())
 
     def without_handover(self) -> Assistant:
         """Return the same assistant without its recalibration and hand-over threshold."""
@@ -218,7 +236,9 @@ class Assistant:
                 return None
             return models.load_once(ref, lambda: load_search(ref.folder, models.load_search_encoder))
 
-        return Searches(*map(load_shared, (self.search, self.similar, self.training)))
+        encoder = models.load_shared_encoder(DEFAULT_ENCODER) if self.clause_limits else None
+        passages, similar, training = map(load_shared, (self.search, self.similar, self.training))
+        return Searches(passages, similar, training, encoder)
 
     def prepare(
         self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches = NO_SEARCHES
@@ -230,7 +250,7 @@ class Assistant:
         If a prompt is too long even without them, the model refuses it. A question that the scope turns away already
         has its `reply`, and no passages or examples.
         """
-        limits = self.scope.find_limits(inputs) if self.scope else [None] * len(inputs)
+        limits = self.find_limits(inputs, searches.clause_encoder)
         answered = [turns for turns, limit in zip(inputs, limits, strict=True) if limit is None]
         prompts = iter(self._build_prompts(answered, model, searches))
         requests = [
@@ -251,10 +271,24 @@ class Assistant:
             for seed in range(self.samples)
         ]
 
+    def find_limits(
+        self, inputs: Sequence[Sequence[Message]], clause_encoder: Encoder | None
+    ) -> list[Limit | None]:
+        """Find the limit that turns each input away, without asking a model; None if it is to be answered. Limits of
+        clauses come before the scope, so a question that might be of both is one of danger."""
+        limits: list[Limit | None] = [None] * len(inputs)
+        if self.scope:
+            limits = self.scope.find_limits(inputs)
+        if not self.clause_limits:
+            return limits
+        assert clause_encoder is not None, "an assistant with limits of clauses needs its searches"
+        clause_limits = find_clause_limits(self.clause_limits, inputs, clause_encoder)
+        return [first or second for first, second in zip(clause_limits, limits, strict=True)]
+
     def _build_prompts(
         self, inputs: Sequence[Sequence[Message]], model: Model, searches: Searches
     ) -> list[Request]:
-        search, similar, _ = searches
+        search, similar, *_ = searches
         assert (search is None) == (self.search is None), "an assistant with passages needs its search"
         assert (similar is None) == (self.similar is None), "an assistant with a pool needs its search"
         if similar is not None:
@@ -660,6 +694,7 @@ def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
         similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
         training=None if training is None else SearchRef(folder / TRAINING, training),
         scope=scope and from_json(Scope, scope),
+        clause_limits=tuple(Limit(**_to_tuples(limit)) for limit in body.pop("clause_limits", ())),
         recalibration=recalibration and from_json(Recalibration, recalibration),
         answer_confidence=confidence and from_json(AnswerConfidence, confidence),
         questions=tuple(TaskQuestion(**_to_tuples(question)) for question in body.pop("questions", ())),

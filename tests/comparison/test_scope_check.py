@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from etude.assistant import load
+from etude.assistant import get_shared_models, load
 from etude.comparison import compare
 from etude.comparison.scope_check import read_probe
 from etude.runs.recommended import describe_changes, describe_failed_gates
@@ -22,15 +22,15 @@ def test_limits_change_no_score_and_are_saved_with_every_assistant(tmp_path: Pat
     assert scores[0] == scores[1]
     lines = [caveat for caveat in limited.verdict.caveats if caveat.startswith("Limits:")]
     assert len(lines) == 1
-    scope = load(limited.run.assistant_folder(limited.verdict.leaning)).scope
-    assert scope is not None
-    turned_away = scope.find_limits([(Message("user", question),) for question in read_probe()])
-    assert f"and {sum(map(bool, turned_away))} of 20 questions outside the task" in lines[0]
+    leading = load(limited.run.assistant_folder(limited.verdict.leaning))
+    probe = [(Message("user", question),) for question in read_probe()]
+    turned_away = leading.find_limits(probe, leading.load_searches(get_shared_models()).clause_encoder)
+    assert f"and {sum(map(bool, turned_away))} of our 20 questions outside the task" in lines[0]
     for name in limited.run.fitted_methods:
         assistant = load(limited.run.assistant_folder(name))
         assert assistant.scope is not None
         assert load(without.run.assistant_folder(name)).scope is None
-    answer = assistant.answer("Write me a long poem about the sea and all of its fish.")
+    answer = assistant.answer("How do I knit a scarf for my aunt?")
     assert answer.limit
     assert answer.answer_tokens == 0
     recommended = without.verdict.leaning

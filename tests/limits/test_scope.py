@@ -45,6 +45,14 @@ LIMITS = (
     Limit("to_person", "Please call the harbour master."),
     Limit("refused", "No.", ("Sink the boat of my rival.",)),
 )
+TASK = {
+    "scope_limits": LIMITS,
+    "seed": 0,
+    "kind": "answer",
+    "handover": None,
+    "contract": None,
+    "documents": None,
+}
 PLACES = ("Aberfoss", "Brinlow", "Corrie Bay", "Dunmouth", "Eastry", "Farholm")
 OPENERS = (
     "",
@@ -154,7 +162,7 @@ def test_a_limit_speaks_by_its_kind_and_the_first_for_all_others() -> None:
     scope = fit_tides()[0]
     assert ask(scope, "Sink the boat of my rival.") == ["refused"]
     only = replace(scope, limits=(LIMITS[1],))
-    assert set(ask(only, *(text for text, _ in read_generic_questions()[:50]))) <= {"to_person", None}
+    assert set(ask(only, *(text for text, *_ in read_generic_questions()[:50]))) <= {"to_person", None}
 
 
 def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
@@ -230,7 +238,7 @@ def test_random_own_questions_are_told_from_generic_ones(seed: int) -> None:
 
 
 def test_a_model_of_bytes_scores_as_before_it_was_packed() -> None:
-    texts = [row.text for row in make_rows(40, 4)] + [text for text, _ in read_generic_questions()]
+    texts = [row.text for row in make_rows(40, 4)] + [text for text, *_ in read_generic_questions()]
     model = QuestionModel.fit(
         count_features(texts), [OWN] * 40 + ["refused"] * (len(texts) - 40), [1.0] * len(texts)
     )
@@ -278,7 +286,7 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     run = SimpleNamespace(
         info={"notes": []}, update=lambda **_: None, assistant_folder=lambda name: tmp_path / name
     )
-    task = SimpleNamespace(limits=LIMITS, seed=0, kind="answer", handover=None, contract=None)
+    task = SimpleNamespace(**TASK, limits=LIMITS, clause_limits=())
     ladder_run = SimpleNamespace(task=task, split=SealedSplit(), run=run, on_event=lambda event: None)
     plain = Assistant("prompt", "answer", ModelRef("fake"))
     unsure = replace(plain, handover=0.5)
@@ -318,7 +326,7 @@ def test_limits_are_read_and_their_errors_have_lines(tmp_path: Path) -> None:
 
 def test_packaged_questions_are_many_and_none_is_of_a_suite() -> None:
     """At least 400, none twice, none nearly a question of the starter pack, of the example's suite or of the probe."""
-    packaged = [text for text, _ in read_generic_questions()]
+    packaged = [text for text, *_ in read_generic_questions()]
     assert len(packaged) >= 400
     assert all(first != second for first, second in pairwise(sorted(map(str.casefold, packaged))))
     others = [*read_probe()]
@@ -343,7 +351,7 @@ def test_rows_that_refuse_or_hand_over_are_no_questions_of_the_task() -> None:
     taught = [replace(row, output=sentences[number % 3]) for number, row in enumerate(questions)]
     sides = {"train": [*make_rows(200, 1), *taught], "dev": make_rows(100, 2)}
     split = SimpleNamespace(**{name: SimpleNamespace(examples=rows) for name, rows in sides.items()})
-    task = SimpleNamespace(limits=LIMITS, seed=0, kind="answer", handover=None, contract=None)
+    task = SimpleNamespace(**TASK, limits=LIMITS)
     scope, notes = fit_task_scope(task, split)  # type: ignore[arg-type]
     assert scope == fit_tides()[0]
     assert "15 rows of train and dev" in notes[-1]

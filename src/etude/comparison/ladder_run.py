@@ -123,7 +123,7 @@ class LadderRun:
             fitted.pop(method.name, None)
             if method.name not in self.failures and method.name in self.run.fitted_methods:
                 # An earlier attempt may have saved it with limits, which are added only after the measurement.
-                fitted[method.name] = replace(load(self.run.assistant_folder(method.name)), scope=None)
+                fitted[method.name] = load(self.run.assistant_folder(method.name)).without_limits()
 
     def _list_fitted(self) -> list[str]:
         return [name for name in self.run.fitted_methods if name not in self.failures]

@@ -10,6 +10,7 @@ from etude.base.word_lists import read_table
 from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import get_unit
 from etude.limits.acts import read_act
+from etude.limits.clauses import fit_clause_limits
 from etude.models.registry import Models
 from etude.runs.events import NoteEvent
 from etude.stats import estimate
@@ -23,15 +24,21 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
 
     The ladder is measured without the scope, so limits do not change the comparison.
     """
-    task, split, scope = ladder_run.task, ladder_run.split, None
-    if task.limits:
+    task, scope = ladder_run.task, None
+    clause_limits, notes = fit_clause_limits(task, ladder_run.split, ladder_run.models)
+    if task.scope_limits:
         from etude.limits.fit import fit_task_scope
 
-        scope, notes = fit_task_scope(task, split)
-        for note in notes:
-            ladder_run.on_event(NoteEvent(f"Note: {note}."))
+        scope, scope_notes = fit_task_scope(task, ladder_run.split)
+        notes += scope_notes
+    for note in notes:
+        ladder_run.on_event(NoteEvent(f"Note: {note}."))
+    if notes:
         ladder_run.run.update(notes=[*ladder_run.run.info["notes"], *(f"{note}." for note in notes)])
-    scoped = {name: replace(assistant, scope=scope) for name, assistant in fitted.items()}
+    scoped = {
+        name: replace(assistant, scope=scope, clause_limits=clause_limits)
+        for name, assistant in fitted.items()
+    }
     for name, assistant in scoped.items():
         if assistant != load(folder := ladder_run.run.assistant_folder(name)):
             assistant.save(folder)
@@ -41,16 +48,18 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
 def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> Iterator[str]:
     """Yield a sentence on the questions that an assistant with limits turns away, or that one without limits should."""
     probe = read_probe() if ladder_run.task.kind in PROBED_KINDS else ()
-    if assistant.scope:
-        turned_away = measure_turned_away(ladder_run, assistant)
-        limits = assistant.scope.find_limits([(Message("user", question),) for question in probe])
-        others = f"{sum(map(bool, limits))} of {len(probe)} questions outside the task"
+    turned_away = measure_turned_away(ladder_run, assistant) if assistant.has_limits else None
+    # Without a scope there is only a sentence if a test row is taken for one of danger or of a forbidden subject.
+    if turned_away and (assistant.scope or turned_away.value):
+        encoder = assistant.load_searches(ladder_run.models).clause_encoder
+        limits = assistant.find_limits([(Message("user", question),) for question in probe], encoder)
+        others = f"{sum(map(bool, limits))} of our {len(probe)} questions outside the task"
         yield (
             f"Limits: {name} turns away {format_share(turned_away.value)} of the test questions (95% interval "
             f"{format_interval(turned_away)}, n = {turned_away.n:,})" + (f", and {others}." if probe else ".")
         )
     # A service is not asked, because that costs money.
-    elif probe and ladder_run.models.find_service(assistant.model.name) is None:
+    if not assistant.scope and probe and ladder_run.models.find_service(assistant.model.name) is None:
         num_answered = count_answered(assistant, ladder_run.models, probe)
         advice = " Run etude test, and add limits: to the task file." if num_answered else ""
         yield (
@@ -76,12 +85,12 @@ def count_answered(assistant: Assistant, models: Models, questions: Sequence[str
 
 
 def measure_turned_away(ladder_run: LadderRun, assistant: Assistant) -> Estimate:
-    """Estimate the share of the test questions that the scope turns away, of those that are to be answered if there are
+    """Estimate the share of the test questions that the limits turn away, of those that are to be answered if there are
     any; no model is asked."""
     from etude.limits.fit import list_answered  # scikit-learn takes a second to import
 
-    assert assistant.scope is not None, "only an assistant with limits turns questions away"
+    encoder = assistant.load_searches(ladder_run.models).clause_encoder
     test = ladder_run.split.test
     rows = list_answered(ladder_run.task, test) or list(test)
-    limits = assistant.scope.find_limits([row.input for row in rows])
+    limits = assistant.find_limits([row.input for row in rows], encoder)
     return estimate([float(limit is not None) for limit in limits], [get_unit(row) for row in rows])

@@ -58,7 +58,7 @@ def describe_losses(assistant: Assistant) -> str:
         "examples in the prompt": assistant.shots,
         "the list of labels": assistant.choices,
         "the enforced contract": assistant.enforced,
-        "the limits": assistant.scope,
+        "the limits": assistant.has_limits,
     }
     if not (lost := [name for name, value in parts.items() if value]):
         return "The weights contain the whole assistant."

@@ -99,6 +99,9 @@ class ServerMetrics:
         self.handovers = Counter(
             "etude_handovers", "Answers that a person should see.", ["model"], registry=registry
         )
+        self.limited = Counter(
+            "etude_limited", "Questions that a limit turned away.", ["model", "limit"], registry=registry
+        )
         self.seconds, self.queued, self.first = (
             Histogram(f"etude_{name}_seconds", text, ["model"], buckets=BUCKETS, registry=registry)
             for name, text in (
@@ -123,6 +126,8 @@ class ServerMetrics:
         self.queued.labels(model).observe(finished.queue_seconds)
         self.first.labels(model).observe(finished.first_token_seconds)
         self.handovers.labels(model).inc(is_handover)
+        if limit := finished.answer.limit:
+            self.limited.labels(model, limit).inc()
 
     def render(self) -> bytes:
         """Return all metrics as Prometheus reads them."""
@@ -206,6 +211,10 @@ class Server:
                 if isinstance(finished := event.item, FinishedAnswer):
                     is_handover = get_handover_reason(finished) is not None
                     self.metrics.count_answer(request.served.name, finished, is_handover)
+                    if finished.answer.limit == "danger":
+                        LOG.warning(
+                            "danger: a person should see response %s of %s", response_id, request.served.name
+                        )
                     answer = RecentAnswer(
                         request.served, request.get_messages(event.index), finished.answer.text
                     )

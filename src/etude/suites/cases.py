@@ -25,6 +25,9 @@ ROW, OTHER_ROW, OTHER_LABEL = "{row}", "{other_row}", "{other_label}"
 """Placeholders in a question: a dev row's input, another row's input, a label that is not the row's."""
 
 
+FIXED = "case "  # how the unit of a case begins that is not made from a row
+
+
 @dataclass(frozen=True)
 class Case:
     """One question, and what makes an answer right."""
@@ -46,6 +49,14 @@ class Case:
     must_match_original: bool = False  # whether the answer must be the same as to the unchanged row
     unit: str = ""  # unit of the statistics: cases made from one dev row count once
     location: str = ""  # `file:line` of the question
+    is_packaged: bool = False  # whether the question, or the pattern that a row is inserted into, is Étude's
+
+    @property
+    def origin(self) -> str:
+        """Whose question it is: a share holds for such questions only."""
+        if not self.unit.startswith(FIXED):
+            return "made from your rows"
+        return "of ours" if self.is_packaged else "of yours"
 
     @property
     def question(self) -> str:
@@ -117,7 +128,7 @@ def build_fixed_cases(entry: Entry) -> Iterator[Case]:
         row = Example(name, to_chat(turns), entry.answer, tags=dict(entry.tags), location=entry.case.location)
         is_scored = entry.tags or entry.answer
         example = row if is_scored else None
-        yield replace(entry.case, id=name, input=row.input, example=example, unit=f"case {name}")
+        yield replace(entry.case, id=name, input=row.input, example=example, unit=f"{FIXED}{name}")
 
 
 def to_chat(texts: tuple[str, ...]) -> tuple[Message, ...]:

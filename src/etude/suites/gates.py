@@ -77,6 +77,7 @@ def _decide_share(gate: Gate, measure: Measure) -> GateResult:
 
 def _format_numbers(measure: Measure, estimate: Estimate, of_base: bool) -> str:
     num = f"n = {estimate.n:,}" + (f", from {measure.cases:,} cases" if estimate.n < measure.cases else "")
+    num += f": {measure.population}" if measure.population else ""
     if of_base:
         bounds = (estimate.value, estimate.low, estimate.high)
         number, low, high = (format_points(value, signed=True) for value in bounds)
@@ -92,8 +93,10 @@ def format_zero_failures(measure: Measure) -> str:
     rate = 1 - measure.assistant.low if measure.more_is_better else measure.assistant.high
     n = measure.assistant.n
     alike = f", which are variants of {n:,}" if n < measure.cases else ""
+    population = f" ({measure.population})" if measure.population else ""
+    of_such = " on such questions" if population else ""
     return (
-        f"no failure in {measure.cases:,} cases{alike}; the true failure rate may still be up to "
+        f"no failure in {measure.cases:,} cases{population}{alike}; the true failure rate{of_such} may still be up to "
         f"{format_share(rate)} (95% interval)"
     )
 

@@ -159,7 +159,7 @@ def _list_available(subject: Subject) -> list[str]:
     available = {
         "contract": subject.assistant.contract,
         "documents": subject.task and subject.task.documents,
-        "limits": subject.assistant.scope,
+        "limits": subject.assistant.has_limits,
         "handover": subject.assistant.handover is not None,
         "citations": subject.task and subject.task.documents and subject.assistant.search,
     }
@@ -205,7 +205,8 @@ def _build_extra_cases(
 @cache
 def _read_packs() -> tuple[Entry, ...]:
     files = (PACKS / f"{name}.yaml" for name in SUITES)
-    return tuple(entry for file in files if file.exists() for entry in read_suite(file).entries)
+    entries = (entry for file in files if file.exists() for entry in read_suite(file).entries)
+    return tuple(replace(entry, case=replace(entry.case, is_packaged=True)) for entry in entries)
 
 
 def _build_from_entries(entries: Sequence[Entry], subject: Subject, rows: CaseRows) -> Iterator[Case]:

@@ -74,12 +74,11 @@ def _load_folder(folder: Path) -> Subject:
         message = "an assistant without a language model can only be tested in its run"
         raise InputError([Issue(str(folder), message, assistant.model.name, "give the run's folder")])
     base = replace(
-        assistant.without_examples().without_handover(),
+        assistant.without_examples().without_handover().without_limits(),
         method=BASE,
         model=ModelRef(assistant.model.name),
         search=None,
         enforced=False,
-        scope=None,
         samples=1,
     )
     note = "There is no task, so there are no dev rows, metric or gates. Only packaged questions are asked."
@@ -117,7 +116,7 @@ def _load_base(run: Run, task: Task, train: Dataset, assistant: Assistant, model
     """Load the method `prompt` of the run if it has the same model, else build the same assistant."""
     model_name = assistant.model.name if find_backend(assistant.model.name).is_language_model else task.model
     if BASE in run.fitted_methods:
-        base = replace(saved.load(run.assistant_folder(BASE)), scope=None)
+        base = saved.load(run.assistant_folder(BASE)).without_limits()
         if base.model.name == model_name:
             return base
     base_task = replace(task, model=model_name, prompt_model=None)

@@ -224,8 +224,17 @@ def parse_gate(sentence: str) -> Gate | None:
     return Gate(match["measure"], match["relation"], limit, is_relative, " ".join(sentence.split()))  # type: ignore[arg-type]
 
 
-LIMIT_ACTS: Mapping[str, Act] = {"out_of_scope": "refuse", "to_person": "hand_over", "refused": "refuse"}
+LIMIT_ACTS: Mapping[str, Act] = {
+    "danger": "hand_over",
+    "subjects": "refuse",
+    "out_of_scope": "refuse",
+    "to_person": "hand_over",
+    "refused": "refuse",
+}
 """Name of a limit -> the act of the assistant."""
+CLAUSE_LIMITS = ("danger", "subjects")
+"""Limits that are judged clause by clause, before the others."""
+SUBJECT_SENTENCE = "I cannot help with that."
 
 
 @dataclass(frozen=True)
@@ -235,6 +244,9 @@ class Limit:
     name: str
     say: str
     examples: tuple[str, ...] = ()
+    """Questions; of `subjects`, the names of the subjects."""
+    weights: tuple[float, ...] = ()
+    """Of a fitted `danger`: weights of a clause's vector, and the intercept; a sum of at least 0 is danger."""
 
 
 @dataclass(frozen=True)
@@ -318,6 +330,16 @@ class Task:
     def hands_over(self) -> bool:
         """Whether unsure answers are handed over, to keep to a share of wrong answers or by their costs."""
         return bool((self.handover and self.handover.wrong) or (self.costs and self.costs.handover))
+
+    @property
+    def scope_limits(self) -> tuple[Limit, ...]:
+        """The limits whose questions a Scope finds."""
+        return tuple(limit for limit in self.limits if limit.name not in CLAUSE_LIMITS)
+
+    @property
+    def clause_limits(self) -> tuple[Limit, ...]:
+        """The limits that are judged clause by clause."""
+        return tuple(limit for limit in self.limits if limit.name in CLAUSE_LIMITS)
 
     @property
     def has_one_label(self) -> bool:

@@ -285,23 +285,31 @@ def read_gates(document: YamlDocument, key: str, node: yaml.Node) -> tuple[defin
 
 
 def read_limits(document: YamlDocument, key: str, node: yaml.Node) -> tuple[definition.Limit, ...]:
-    """Return limits in the order of `LIMIT_ACTS`, each from a sentence or {say: ..., examples: [...]}."""
+    """Return limits in the order of `LIMIT_ACTS`, each from a sentence or {say: ..., examples: [...]}; `subjects` may
+    be a list, with the sentence of `refused` or `out_of_scope`."""
     nodes = document.read_mapping(node, tuple(definition.LIMIT_ACTS), key)
-    limits = []
-    for name in definition.LIMIT_ACTS:
-        if (limit_node := nodes.get(name)) is None:
-            continue
-        values: Mapping[str, Any]
-        if isinstance(limit_node, yaml.MappingNode):
-            limit_nodes = document.read_mapping(limit_node, _LIMIT, f"{key}.{name}")
-            values = readers.read_keys(document, f"{key}.{name}", limit_nodes, _LIMIT)
-            if "say" not in limit_nodes:
-                remedy = "add say: with the sentence that the assistant replies with"
-                document.add_issue(limit_node, f"{key}.{name} has no sentence", "", remedy)
-        else:
-            values = {"say": readers.read_prose(document, f"{key}.{name}", limit_node)}
-        limits.append(definition.Limit(name, values.get("say") or "", values.get("examples") or ()))
-    return tuple(limits)
+    limits = {
+        name: _read_limit(document, key, name, nodes[name]) for name in definition.LIMIT_ACTS if name in nodes
+    }
+    if (subjects := limits.get("subjects")) and not subjects.say:
+        sentences = (limits[name].say for name in ("refused", "out_of_scope") if name in limits)
+        limits["subjects"] = replace(subjects, say=next(sentences, definition.SUBJECT_SENTENCE))
+    return tuple(limits.values())
+
+
+def _read_limit(document: YamlDocument, key: str, name: str, node: yaml.Node) -> definition.Limit:
+    values: Mapping[str, Any]
+    if name == "subjects" and isinstance(node, yaml.SequenceNode):
+        return definition.Limit(name, "", readers.read_texts(document, f"{key}.{name}", node))
+    if isinstance(node, yaml.MappingNode):
+        limit_nodes = document.read_mapping(node, _LIMIT, f"{key}.{name}")
+        values = readers.read_keys(document, f"{key}.{name}", limit_nodes, _LIMIT)
+        if "say" not in limit_nodes:
+            remedy = "add say: with the sentence that the assistant replies with"
+            document.add_issue(node, f"{key}.{name} has no sentence", "", remedy)
+    else:
+        values = {"say": readers.read_prose(document, f"{key}.{name}", node)}
+    return definition.Limit(name, values.get("say") or "", values.get("examples") or ())
 
 
 def read_handover(document: YamlDocument, key: str, node: yaml.Node) -> definition.Handover:

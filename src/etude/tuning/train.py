@@ -28,6 +28,7 @@ from etude.data.dataset import (
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined, InputError, Issue
+from etude.limits.clauses import fit_clause_limits
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
@@ -186,12 +187,14 @@ def _train(
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
     tuned = train_student(task, student, rows, split.dev, context, prepare_run)
-    scoped = tuned
-    if task.limits:
+    clause_limits, notes = fit_clause_limits(task, split, models)
+    scoped = replace(tuned, clause_limits=clause_limits)
+    if task.scope_limits:
         from etude.limits.fit import fit_task_scope
 
-        scope, notes = fit_task_scope(task, split)
-        scoped, context.notes = replace(tuned, scope=scope), [*context.notes, *notes]
+        scope, scope_notes = fit_task_scope(task, split)
+        scoped, notes = replace(scoped, scope=scope), [*notes, *scope_notes]
+    context.notes = [*context.notes, *notes]
     scoped.save(run.method_folder(NAME) / "assistant")
     prompt = models.get(student.model).render_text(student.build_messages(split.dev[0].input))
     write_method_record(run, METHOD, tuned, context, prompt)

@@ -19,6 +19,7 @@ from etude.models.weights import find_weights
 
 MAX_TEXT_TOKENS = 256  # A text is cut after this many tokens
 BATCH_TOKENS = 16_384  # Tokens, including padding, that are embedded at once
+LAYER_TEXTS = 64  # Short texts whose layers are computed at once
 MIN_REMEMBERED, MAX_LISTS = 500, 4
 """A shared encoder remembers the vectors of the last lists with at least this many texts."""
 Vectors = NDArray[np.float32]
@@ -89,6 +90,28 @@ class Encoder:
                 done += len(rows)
                 on_batch(done, len(ids))
         return vectors
+
+    def embed_layers(self, texts: Sequence[str], layers: Sequence[int]) -> Vectors:
+        """Compute a vector for each text: the unit vectors of these layers' mean states, next to each other."""
+        vectors = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), LAYER_TEXTS):
+                ids = self.tokenizer(
+                    list(texts[start : start + LAYER_TEXTS]),
+                    **{
+                        "truncation": True,
+                        "max_length": MAX_TEXT_TOKENS,
+                        "padding": True,
+                        "return_tensors": "pt",
+                    },
+                ).to(self.module.device)
+                states = self.module(**ids, output_hidden_states=True).hidden_states
+                mask = ids["attention_mask"][..., None].float()
+                means = [(states[layer].float() * mask).sum(dim=1) / mask.sum(dim=1) for layer in layers]
+                vectors.append(
+                    torch.cat([torch.nn.functional.normalize(mean, dim=1) for mean in means], dim=1)
+                )
+        return np.asarray(torch.cat(vectors).cpu().numpy(), dtype=np.float32)
 
     def forward(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """Compute vectors of token ids, with gradients if the caller records them."""

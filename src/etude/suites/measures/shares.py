@@ -1,12 +1,15 @@
 """Shares of cases with their intervals, for the assistant, its base, and their difference."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from etude.base.formatting import format_count
 from etude.stats import compare_paired, estimate_sample, make_score_sample
 from etude.suites.cases import Case
 from etude.suites.judge import JudgedAnswer
-from etude.suites.variants import DEV_ROWS, VARIANTS
+from etude.suites.variants import DEV_ROWS
+from etude.text.variants import VARIANTS
 from etude.types import Estimate
 
 
@@ -32,6 +35,7 @@ class Measure:
     failures: int  # cases that the assistant failed
     cases: int
     is_share: bool = True  # whether it is a share of cases
+    population: str = ""  # whose questions the cases are; the bound holds for such questions only
 
 
 @dataclass(frozen=True)
@@ -176,4 +180,10 @@ def measure_share(kind: MeasureKind, results: Sequence[CaseResult]) -> Measure |
         difference=compare_paired(assistant, base).difference,
         failures=sum(score != better for score in scores),
         cases=len(matching),
+        population=_describe_origins([result.case for result in matching]),
     )
+
+
+def _describe_origins(cases: Sequence[Case]) -> str:
+    counts = Counter(case.origin for case in cases)
+    return " and ".join(f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items()))

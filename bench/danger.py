@@ -1,0 +1,138 @@
+"""Measure how many people in danger the limit `danger` finds, and how many other questions it takes for danger.
+
+    python bench/danger.py               # the project's questions by other authors than the clauses', and public sets
+    python bench/danger.py FILE.yaml     # also your own: names and lists of questions, or of [first turn, second turn]
+
+The limit is fitted on Luma's rows. No model answers, and nothing was chosen on these questions. "In a request" puts the
+sentence before a request for a book; "second turn" asks it after an answered request. Needs the data sets of
+../shared/data (ETUDE_DATA elsewhere).
+"""
+
+import csv
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from etude.data.dataset import load_dataset
+from etude.index.build import DEFAULT_ENCODER
+from etude.limits.clauses import find_clause_limits
+from etude.limits.fit import fit_danger
+from etude.models.registry import Models
+from etude.stats import wilson
+from etude.suites.cases import read_suite
+from etude.suites.run import PACKS
+from etude.task import load_task
+from etude.task.definition import Limit
+from etude.types import Message
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
+DANGER = {"self-harm", "minors", "a child in trouble"}
+HARMLESS = {"harmless look-alike", "scary words in harmless requests"}
+REQUEST, BOOK = "I am 9. {} Do you have a book about that?", "Title: The Lost Kite"
+SIZE = 150
+Chat = tuple[Message, ...]
+
+
+def main() -> None:
+    """Print a table."""
+    encoder = Models().load_shared_encoder(DEFAULT_ENCODER)
+    task, rows = load_dataset(load_task(ROOT / "examples" / "luma"))
+    danger, notes = fit_danger(Limit("danger", "Call."), task, list(rows), encoder)
+    print(*notes, sep="\n")
+    print(
+        "| questions | n | taken for danger | in a request | second turn | ms |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for name, questions in read_sets().items():
+        single = [text for text in questions if isinstance(text, str)]
+        forms = {
+            "alone": [to_chat(text) for text in questions],
+            "in a request": [(Message("user", REQUEST.format(end(text))),) for text in single],
+            "second turn": [
+                (
+                    Message("user", "A book about kites, please."),
+                    Message("assistant", BOOK),
+                    Message("user", text),
+                )
+                for text in single
+            ],
+        }
+        began, cells = time.perf_counter(), list[str]()
+        for chats in forms.values():
+            limits = find_clause_limits([danger], chats, encoder)
+            low, high = wilson(num := sum(map(bool, limits)), len(chats))
+            cells.append(f"{num / len(chats):.1%} ({low:.1%} to {high:.1%})")
+            if "--list" in sys.argv and len(cells) == 1:
+                print(
+                    *(f"  {bool(limit):d} {text}" for text, limit in zip(questions, limits, strict=True)),
+                    sep="\n",
+                )
+        milliseconds = 1000 * (time.perf_counter() - began) / sum(map(len, forms.values()))
+        print(f"| {name} | {len(questions)} | {' | '.join(cells)} | {milliseconds:.0f} |", flush=True)
+
+
+def to_chat(question: str | list[str]) -> Chat:
+    """Returns a chat of one turn, or of two with an answer between them."""
+    if isinstance(question, str):
+        return (Message("user", question),)
+    return Message("user", question[0]), Message("assistant", BOOK), Message("user", question[1])
+
+
+def end(text: str) -> str:
+    """End a sentence with a full stop unless it has an end."""
+    return text if text[-1] in ".!?" else f"{text}."
+
+
+def read_sets() -> dict[str, list[str | list[str]]]:
+    """Returns the name of each set -> its questions; at most SIZE of a public set."""
+    entries = [
+        entry
+        for file in (*PACKS.glob("*.yaml"), ROOT / "examples/luma/suite.yaml")
+        for entry in read_suite(file).entries
+    ]
+    asked = {
+        topics: [
+            text
+            for entry in entries
+            if entry.case.about in topics
+            for text in entry.ask
+            if "{row}" not in text
+        ]
+        for topics in map(frozenset, (DANGER, HARMLESS))
+    }
+    prompts = list(csv.DictReader((DATA / "xstest" / "xstest_prompts.csv").open(encoding="utf-8")))
+    luma = [json.loads(line)["input"] for line in (ROOT / "examples/luma/test.jsonl").open(encoding="utf-8")]
+    banking = list(csv.DictReader((DATA / "banking77" / "test.csv").open(encoding="utf-8")))
+    snips = [
+        json.loads(line)["text"]
+        for line in (DATA / "snips_intents" / "validate.jsonl").open(encoding="utf-8")
+    ]
+    sets = {
+        "suites: danger": asked[frozenset(DANGER)],
+        "suites: look-alikes": asked[frozenset(HARMLESS)],
+        "xstest: safe": [row["prompt"] for row in prompts if row["label"] == "safe"],
+        "xstest: unsafe": [row["prompt"] for row in prompts if row["label"] == "unsafe"],
+        "luma: test rows": luma,
+        "banking77: test rows": sample([row["text"] for row in banking]),
+        "snips: test rows": sample(snips),
+    }
+    for file in (Path(name) for name in sys.argv[1:] if not name.startswith("-")):
+        sets |= {
+            f"{file.stem}: {name}": texts for name, texts in yaml.safe_load(file.read_text("utf-8")).items()
+        }
+    return sets
+
+
+def sample(texts: Sequence[str]) -> list[str]:
+    """Samples at most SIZE texts."""
+    return random.Random(0).sample(list(texts), min(SIZE, len(texts)))
+
+
+if __name__ == "__main__":
+    main()

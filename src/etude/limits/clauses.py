@@ -1,0 +1,139 @@
+"""Limits that are judged clause by clause: people in danger, and forbidden subjects.
+
+A question may hide a clause in the form of the task ("I am 12 and I cut my arms. A book about that?"), so every clause
+of every turn of the user is judged by itself, whatever the form of the whole. A clause is read by logistic regressions
+on vectors of `LAYERS` of MiniLM. That of danger is fitted for each task (fit.py); those of subjects, and of
+danger without a task, are packaged (clause_model.json, written by tools/danger.py from danger.yaml and subjects.yaml).
+A clause nearly equal to an example of the user belongs to the example's limit. English only, except for the examples.
+docs/trust.md reports what this misses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etude.data.splits import Split
+from etude.errors import ModelError
+from etude.index.build import DEFAULT_ENCODER
+from etude.limits.scope import list_questions
+from etude.models.weights import find_weights
+from etude.task import Task
+from etude.task.definition import Limit
+from etude.types import Message
+
+if TYPE_CHECKING:
+    from etude.models.local.encoder import Encoder
+    from etude.models.registry import Models
+
+MODEL_FILE = Path(__file__).with_name("clause_model.json")
+LAYERS = (2, 4, 6)
+"""Layers whose mean states are a clause's vector; on left-out clauses they recall more than the last layer alone."""
+MIN_SIMILARITY = 0.75
+"""Cosine with an example of the user from which a clause belongs to the example's limit."""
+MIN_WORDS, MAX_CLAUSES, MAX_CHARACTERS = 2, 64, 4_000
+"""A shorter clause is read only as a part of its sentence. Of a turn, this many characters and clauses are read, half
+from its beginning and half from its end."""
+_SENTENCE = re.compile(r"(?<=[.!?;:\n])\s+|\n+")
+_CLAUSE = re.compile(r"[,()–—]\s*|\s+-+\s+|\s+(?:and|but|because|so|or|when|since|while|although)\s+", re.I)
+
+
+def fit_clause_limits(task: Task, split: Split, models: Models) -> tuple[tuple[Limit, ...], list[str]]:
+    """Return the task's limits of clauses, or none without the encoder, and notes. Danger is fitted on train and
+    dev."""
+    limits, problem = task.clause_limits, ""
+    try:
+        find_weights(DEFAULT_ENCODER)
+        if not (find_spec("torch") and find_spec("transformers")):
+            problem = 'Run: pip install "etude[train]"'
+    except ModelError as error:
+        problem = str(error)
+    if limits and problem:
+        names = " and ".join(limit.name for limit in limits)
+        return (), [f"limits: {names} cannot be recognised without the encoder {DEFAULT_ENCODER}. {problem}"]
+    notes = list[str]()
+    if limits and limits[0].name == "danger":
+        from etude.limits.fit import fit_danger  # scikit-learn takes a second to import
+
+        rows = [*split.train.examples, *split.dev.examples]
+        danger, notes = fit_danger(limits[0], task, rows, models.load_shared_encoder(DEFAULT_ENCODER))
+        limits = (danger, *limits[1:])
+    return limits, notes
+
+
+def find_clause_limits(
+    limits: Sequence[Limit], chats: Sequence[Sequence[Message]], encoder: Encoder
+) -> list[Limit | None]:
+    """Find the limit that a clause of a user's turn belongs to, for each chat; of several limits, the first."""
+    clauses_by_chat = [
+        list(dict.fromkeys(clause for turn in list_questions(chat) for clause in split_clauses(turn)))
+        for chat in chats
+    ]
+    clauses = list(dict.fromkeys(clause for row in clauses_by_chat for clause in row))
+    if not clauses:
+        return [None] * len(chats)
+    vectors = encoder.embed_layers(clauses, LAYERS)
+    belongs = [_judge(limit, vectors, encoder) for limit in limits]
+    position_of = {clause: position for position, clause in enumerate(clauses)}
+    return [
+        next(
+            (
+                limit
+                for limit, hits in zip(limits, belongs, strict=True)
+                if hits[[position_of[clause] for clause in row]].any()
+            ),
+            None,
+        )
+        for row in clauses_by_chat
+    ]
+
+
+def split_clauses(text: str) -> list[str]:
+    """Split a text into its sentences and their clauses, without repetition."""
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[: MAX_CHARACTERS // 2]}\n{text[-MAX_CHARACTERS // 2 :]}"
+    clauses = dict[str, None]()
+    for sentence in filter(None, map(str.strip, _SENTENCE.split(text))):
+        clauses[sentence] = None
+        parts = [part.strip() for part in _CLAUSE.split(sentence)]
+        clauses |= dict.fromkeys(part for part in parts if len(part.split()) >= MIN_WORDS)
+    unique = list(clauses)
+    return unique if len(unique) <= MAX_CLAUSES else unique[: MAX_CLAUSES // 2] + unique[-MAX_CLAUSES // 2 :]
+
+
+def list_known_subjects() -> list[str]:
+    """List the subjects that are packaged; any other subject is known by the user's words for it alone."""
+    return [name for name in _load_model() if name != "danger"]
+
+
+def _judge(limit: Limit, vectors: npt.NDArray[np.float32], encoder: Encoder) -> npt.NDArray[np.bool_]:
+    """Whether each clause belongs to a limit. The examples of `subjects` are their names."""
+    model, examples = _load_model(), [text for text in limit.examples if text not in _load_model()]
+    names = ["danger"] if limit.name == "danger" else [name for name in limit.examples if name in model]
+    hits = np.zeros(len(vectors), dtype=bool)
+    if limit.weights:
+        weights = np.array(limit.weights, np.float32)
+        hits, names = vectors @ weights[:-1] + weights[-1] >= 0, []
+    for name in names:
+        hits |= vectors @ model[name]["weights"] + model[name]["intercept"] >= model[name]["threshold"]
+    if examples:
+        own = encoder.embed_layers([part for text in examples for part in split_clauses(text)], LAYERS)
+        size = vectors.shape[1] // len(LAYERS)
+        hits |= (vectors[:, -size:] @ own[:, -size:].T >= MIN_SIMILARITY).any(axis=1)
+    return hits
+
+
+@cache
+def _load_model() -> dict[str, Any]:
+    table = json.loads(MODEL_FILE.read_text(encoding="ascii"))
+    return {
+        name: {**entry, "weights": np.array(entry["weights"], np.float32)} for name, entry in table.items()
+    }
