@@ -17,6 +17,7 @@ import random
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ from etude.methods.baseline import (
 from etude.methods.shared.fit_context import FitContext, initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models
-from etude.stats import list_near_best
+from etude.stats.ladder import DIGITS
+from etude.stats.paired import standard_error_of_difference
+from etude.stats.sample import UnitSums
 from etude.task import RowSource, Task
 from etude.types import Example, Message
 
@@ -160,6 +163,17 @@ def main() -> None:
             f"{seconds.mean():.0f}",
         )
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def list_near_best(samples: Sequence[UnitSums]) -> list[int]:
+    """List the positions of the best sample, of equal ones the first, and of all within one standard error of it."""
+    values = [sample.value for sample in samples]
+    best = int(np.argmax(np.round(values, DIGITS)))
+    gaps = [
+        values[best] - values[index] - standard_error_of_difference(samples[best], sample)
+        for index, sample in enumerate(samples)
+    ]
+    return [best, *(index for index, gap in enumerate(gaps) if index != best and round(gap, DIGITS) <= 0)]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from etude.stats import (
     estimate,
     estimate_known,
     estimate_sample,
-    list_near_best,
     make_kappa_sample,
     make_label_sample,
     make_score_sample,
@@ -560,19 +559,6 @@ def test_noise_is_no_reason_for_the_simpler_candidate() -> None:
     assert choice.reason.startswith(
         "simple (75% on dev) is simpler than better, and not worse by more than 2 points ("
     )
-
-
-def test_near_the_best_is_who_is_within_one_standard_error_of_it() -> None:
-    rng = np.random.default_rng(17)
-    for _ in range(20):
-        samples = [
-            make_score_sample((rng.random(40) < share).astype(float)) for share in (0.5, 0.7, 0.7, 0.9)
-        ]
-        near, values = list_near_best(samples), [sample.value for sample in samples]
-        assert near[0] == int(np.argmax(values))
-        top = samples[near[0]]
-        gaps = [top.value - sample.value - standard_error_of_difference(top, sample) for sample in samples]
-        assert {number for number, gap in enumerate(gaps) if round(gap, 12) <= 0} == {*near}
 
 
 def test_of_equal_candidates_the_first_is_taken() -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import flat_training as flat
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,7 +32,6 @@ from etude.training import (
     TrainConfig,
     TrainResult,
     auto_config,
-    flat,
     make_batches,
     train,
 )

@@ -9,7 +9,6 @@ from etude.stats.ladder import (
     choose_unbeaten,
     compute_joint_intervals,
     compute_nested_intervals,
-    list_near_best,
 )
 from etude.stats.paired import (
     ALPHA,
@@ -62,7 +61,6 @@ __all__ = [
     "estimate_known",
     "estimate_sample",
     "kappa",
-    "list_near_best",
     "make_average_sample",
     "make_f1_sample",
     "make_kappa_sample",

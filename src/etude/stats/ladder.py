@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from etude.base.formatting import format_gap, format_points, format_share
 from etude.stats.intervals import Z
-from etude.stats.paired import estimate_difference, measure_spread, standard_error_of_difference
+from etude.stats.paired import estimate_difference, measure_spread
 from etude.stats.sample import RESAMPLES, SEED, FloatArray, UnitSums, resample_units, t_quantile
 from etude.types import Estimate
 
@@ -190,17 +190,6 @@ def choose_unbeaten(
                 return method
         methods = [m for m in methods if m not in measured and beats[m, measured].any()]
     return None
-
-
-def list_near_best(samples: Sequence[UnitSums]) -> list[int]:
-    """List the positions of the best sample, of equal ones the first, and of all within one standard error of it."""
-    values = [sample.value for sample in samples]
-    best = int(np.argmax(np.round(values, DIGITS)))
-    gaps = [
-        values[best] - values[index] - standard_error_of_difference(samples[best], sample)
-        for index, sample in enumerate(samples)
-    ]
-    return [best, *(index for index, gap in enumerate(gaps) if index != best and round(gap, DIGITS) <= 0)]
 
 
 def _compute_deviations(samples: Sequence[UnitSums], weights: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """The training loop: LoRA or all weights, the best epoch by dev loss, and exact resume after a kill.
 
-Read `flat.py` first: it does the same in one plain script and reaches the same losses.
+Read `examples/flat_training.py` first: it does the same in one plain script and reaches the same losses.
 
 `train` does not depend on run folders and methods: it gets token rows and a loss, logs events, and calls `on_eval`
 after each dev loss. No random state is carried from step to step (the order of rows comes from seed and epoch, dropout

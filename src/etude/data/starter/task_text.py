@@ -2,7 +2,6 @@
 
 import os
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,6 @@ from etude.data.splits.sides import MAX_TEST_ROWS, TEST_SHARE
 from etude.data.starter import guess_notes
 from etude.data.starter.draft import SEED, TaskDraft, to_contract_key
 from etude.data.starter.local_models import ModelProposal
-from etude.privacy import find_by_format
 from etude.task import Task
 
 MODEL = "smollm2-135m-instruct"  # the model of a new task: the packaged model
@@ -33,8 +31,6 @@ DOCUMENTS = (".md", ".markdown", ".html", ".pdf", ".docx")
 _PLAIN_STEMS = {"train", "training", "trainingset", "trainset", "data", "examples", "rows", "all", "dataset"}
 # Names of a file next to the examples that is suggested for `test:`.
 _TEST_STEMS = ("test", "test_set", "testset")
-EDGE_SHARE = 0.6  # share of answers with the same beginning or end from which the instructions mention it
-MIN_EDGE_WORDS, MAX_EDGE_WORDS = 2, 12
 _WIDTH = 100
 
 
@@ -142,20 +138,6 @@ def _write_instructions(draft: TaskDraft) -> str:
     return " ".join([first, *_list_rules(contract.fields, draft.outputs)])
 
 
-def find_common_edge(texts: Sequence[str], at_end: bool = False) -> str:
-    """The longest run of words with which most texts begin (or end), at least MIN_EDGE_WORDS; "" if there is none."""
-    edges = [text.split()[::-1] if at_end else text.split() for text in texts]
-    counts = Counter(
-        tuple(words[:size])
-        for words in edges
-        for size in range(MIN_EDGE_WORDS, 1 + min(len(words), MAX_EDGE_WORDS))
-    )
-    common = [edge for edge, number in counts.items() if number >= EDGE_SHARE * len(texts)]
-    edge = max(common, key=len, default=())
-    text = " ".join(edge[::-1] if at_end else edge)
-    return "" if find_by_format(text) or any(map(str.isdigit, text)) else text
-
-
 def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     """Sentences on the fields and the length of an answer."""
     if fields:
@@ -165,10 +147,6 @@ def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
         yield f"Leave out {', '.join(optional)} where it does not apply."
     if any(CALL_TAG in output for output in outputs):
         return
-    if not fields:
-        for verb, at_end in (("Begin", False), ("End", True)):
-            if edge := find_common_edge(outputs, at_end):
-                yield f'{verb} with "{edge}"{"" if edge.endswith((".", "!", "?")) else "."}'
     lengths = sorted(len(output.split()) for output in outputs)
     # Deciles: the length is mentioned only if most outputs have about the same length.
     low, usual, high = (lengths[len(lengths) * decile // 10] for decile in (1, 5, 9))

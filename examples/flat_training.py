@@ -1,11 +1,11 @@
 """Fine-tuning in one plain file; read it from top to bottom before the real loop.
 
-    python -m etude.training.flat rows.jsonl --model smollm2-135m-instruct
+    python examples/flat_training.py rows.jsonl --model smollm2-135m-instruct
 
 Each line of the file is {"input": text, "output": text}; every tenth row is held out. LoRA adds
 two products to each frozen matrix. The loss is torch's own, over all logits, one row at a time. The real loop
-(`loop.py`) reaches the same losses on the same rows; a test compares them. There are no checkpoints, no best epoch and
-no adapter file: nothing is saved.
+(`src/etude/training/loop.py`) reaches the same losses on the same rows; a test compares them. There are no checkpoints,
+no best epoch and no adapter file: nothing is saved.
 """
 
 import argparse
