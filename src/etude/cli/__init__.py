@@ -70,7 +70,6 @@ class _LazyGroup(TyperGroup):
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
@@ -140,7 +139,6 @@ def _merge_issues(issues: Sequence[Issue]) -> Iterator[str]:
 
 
 def _format_disk_error(error: OSError) -> str:
-    """Format an error with the path of the file, or of its .part file if that one exists."""
     name = str(error.filename2 or error.filename or "")
     path = f" ({name if Path(name).exists() else name.removesuffix('.part')})" if name else ""
     remedy = _REMEDIES.get(

@@ -67,7 +67,6 @@ class _TrimmedStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write text without the spaces before line breaks."""
         return self.stream.write(re.sub(r" +(?=\n)", "", text))
 
     def __getattr__(self, name: str) -> Any:

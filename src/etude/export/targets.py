@@ -171,7 +171,6 @@ def build_modelfile(assistant: Assistant, models: Models) -> str:
 
 
 def _escape_template(text: str) -> str:
-    """Escape a text for a Go template between triple quotes."""
     return text.replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')
 
 

@@ -258,7 +258,6 @@ def _build_cells(
 
 
 def _format_turns(chat: Sequence[Message], column: str, template: EditableRow) -> list[Json]:
-    """Format turns with the keys and the roles of `template`."""
     turns = unwrap_turns(template.cells[column])
     role_key, text_key = find_key(turns[0], ROLE_KEYS), find_key(turns[0], TEXT_KEYS)
     roles = {role: SHAREGPT_ROLES[role] if role_key == "from" else role for role in SHAREGPT_ROLES}
@@ -267,7 +266,6 @@ def _format_turns(chat: Sequence[Message], column: str, template: EditableRow) -
 
 
 def _encode_turns(items: Sequence[Json], column: str, template: EditableRow) -> Any:
-    """Return turns as a list, or as JSON in a text if `template` has them in this form."""
     is_text = template.table or column in template.encoded_turns
     return json.dumps(items, ensure_ascii=False) if is_text else items
 

@@ -102,7 +102,6 @@ def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest)
 
 
 def _keep_latest(entries: Sequence[Feedback], gathered: GatheredFeedback) -> list[Feedback]:
-    """Keep the last of each reviewer's entries on the same answer, or on the same two answers."""
     latest: dict[object, Feedback] = {}
     for entry in entries:
         answers = frozenset((entry.answer, entry.other)) if entry.choice else entry.answer
@@ -187,7 +186,6 @@ def _choose_correction(
 
 
 def _find_preferences(entries: Sequence[Feedback], gathered: GatheredFeedback) -> Iterator[Preference]:
-    """Yield preferences: a correction over the answer it replaces, and the better of two answers."""
     ordered = [(entry, pair) for entry in entries if (pair := _order_answers(entry))]
     for _, group in _group_by(ordered, lambda item: (_key_of(item[0]), frozenset(item[1]))):
         majority = max((items for _, items in _group_by(group, lambda item: item[1])), key=len)
@@ -254,7 +252,6 @@ def _key_of(entry: Feedback) -> str:
 
 
 def _group_by(items: Iterable[T], key: Callable[[T], object]) -> list[tuple[Any, list[T]]]:
-    """Group items by a key, in the order in which the keys first occur."""
     groups: dict[object, list[T]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)

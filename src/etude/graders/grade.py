@@ -121,7 +121,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _value_issues(grader: Json, tools: Tools, location: str) -> Iterator[Issue]:
-    """Errors in the values of a grader that has all its keys."""
     match grader["type"]:
         case "string_check" if grader["operation"] not in OPERATIONS:
             remedy = "use eq, ne, like (contains) or ilike (contains, in any case)"
@@ -255,7 +254,6 @@ def _ask_for_label(grader: Json, item: Json, sample: Json, tools: Tools) -> Grad
 
 
 def _ask(grader: Json, item: Json, sample: Json, tools: Tools, schema: Json) -> tuple[str, tuple[str, str]]:
-    """Return the model's reply, and the error flag and detail if it could not be asked."""
     messages = [
         {
             "role": turn.get("role", "user"),

@@ -258,7 +258,6 @@ def _read_requests(content: Path) -> Iterator[tuple[int, Any]]:
 def _check_requests(
     requests: list[tuple[int, Any]], endpoint: str, models: Collection[str]
 ) -> Iterator[Json]:
-    """Yields the errors of an input file in OpenAI's words."""
     if not requests:
         yield _issue("empty_file", "The input file is empty.", None, None)
     if len(requests) > MAX_REQUESTS:

@@ -111,7 +111,6 @@ def _choose_eval(saved: SavedFolder, evals: Sequence[SavedEval], wanted: str | N
 
 
 def _read_job(saved: SavedFolder, models: Sequence[str]) -> dict[str, JobRows]:
-    """Return the rows of a job's files: the job whose model the eval used, else the latest successful job."""
     jobs = sorted(saved.get("fine_tuning.job"), key=lambda job: job.body.get("created_at") or 0)
     jobs.sort(
         key=lambda job: (job.body.get("fine_tuned_model") in models, job.body.get("status") == "succeeded")
@@ -191,7 +190,6 @@ def _guess_kind(target: Path, items: ItemRows | None, has_test: bool) -> str:
 
 
 def _find_issues(task_file: Path) -> Iterator[Issue]:
-    """Find the errors with which a comparison would stop."""
     try:
         task, rows = load_dataset(load_task(task_file, needs_model=False))
         test = load_test(task)

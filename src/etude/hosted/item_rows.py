@@ -186,7 +186,6 @@ def _convert_criteria(evaluation: SavedEval, answer_field: str) -> tuple[list[Js
 def _describe_models(
     models: Sequence[str], items: Sequence[EvalItem], rows: Sequence[Json], criteria: Sequence[Json]
 ) -> Iterator[str]:
-    """Yield how many stored answers passed the imported criteria: as recorded, and as graded here."""
     for model in models:
         pairs = []
         for item, row in zip(items, rows, strict=True):

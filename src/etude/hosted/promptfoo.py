@@ -60,7 +60,6 @@ def add_promptfoo(saved: SavedFolder) -> None:
 
 
 def _list_tests(saved: SavedFolder, config: SavedObject) -> list[Json]:
-    """Return the tests in the configuration or in the .jsonl file to which it refers."""
     tests: Any = config.body["tests"]
     if isinstance(tests, str):
         named = (file for file in saved.row_files if file.name == tests.rpartition("/")[2])

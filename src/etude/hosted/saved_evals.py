@@ -68,7 +68,6 @@ def read_evals(saved: SavedFolder) -> list[SavedEval]:
 def _add_run(
     saved: SavedFolder, evaluation: SavedEval, run: SavedObject | None, outputs: Sequence[SavedObject]
 ) -> None:
-    """Adds the items of a run, with the answers of its model."""
     body: Json = run.body if run else {"data_source": {}}
     lines = [({**output.body, "item": output.body["datasource_item"]}, output.location) for output in outputs]
     if run and not lines:
@@ -89,7 +88,6 @@ def _add_run(
 
 
 def _iter_source(saved: SavedFolder, run: SavedObject) -> Iterator[Json]:
-    """Yield lines {"item": ..., "sample": ...} of a run's data source, for runs whose output items were not saved."""
     source = run.body["data_source"].get("source") or {}
     lines: Any = source.get("content") or []
     if source.get("type") == "file_id":

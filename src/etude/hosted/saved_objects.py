@@ -137,7 +137,6 @@ def _find_kind(body: Any) -> str | None:
 
 
 def _add(saved: SavedFolder, file: Path, line: int, body: Any) -> None:
-    """Adds an object of a known kind, or the errors of its fields."""
     kind, location = _find_kind(body), f"{file.relative_to(saved.folder)}:{line}"
     required = REQUIRED.get(kind or "", {})
     wrong = [key for key, of_type in required.items() if not isinstance(body.get(key), of_type)]

@@ -135,7 +135,6 @@ class UploadStore:
         return upload
 
     def _prune(self) -> None:
-        """Delete the parts of uploads that have expired, and later what is left of any upload."""
         with self.lock:
             for file in self.folder.glob("upload_*/upload.json"):
                 if self._read(file.parent.name)["expires_at"] < time.time() - LIFETIME:

@@ -195,7 +195,6 @@ def _link_files(job: FineTuningJob) -> None:
 
 
 def _write_task(job: FineTuningJob, settings: Mapping[str, Any]) -> Path:
-    """Writes the task file of the job."""
     request = job.request
     seed = {} if request["seed"] is None else {"seed": request["seed"]}
     chosen = {name: value for name, value in request["hyperparameters"].items() if value != "auto"}
@@ -214,7 +213,6 @@ def _require_examples(num_examples: int) -> None:
 
 
 def _describe_error(job: FineTuningJob, error: Exception) -> Json:
-    """Returns the error of a job as the API has it: about one of the client's files, or about the server."""
     if isinstance(error, JobFailed):
         return error.error
     code, param, message = "server_error", None, str(error)
@@ -234,7 +232,6 @@ def _describe_error(job: FineTuningJob, error: Exception) -> Json:
 
 
 def _use_client_names(job: FineTuningJob, text: str) -> str:
-    """Returns the text with the names under which the client uploaded the files."""
     names = {FILES[param]: name for param, name in job.request["filenames"].items()}
     return re.sub(
         r"(?<![\w.-])(training|validation)\.jsonl", lambda match: names.get(match[0], match[0]), text
@@ -285,7 +282,6 @@ def _train(
 
 
 def _scale_rate(job: FineTuningJob, task: Task, model: TrainableModel, num_rows: int) -> Task:
-    """Returns the task with the default learning rate times the client's multiplier, if there is one."""
     multiplier = job.request["hyperparameters"].get("learning_rate_multiplier", "auto")
     if multiplier == "auto":
         return task
@@ -294,7 +290,6 @@ def _scale_rate(job: FineTuningJob, task: Task, model: TrainableModel, num_rows:
 
 
 def _save_epoch(job: FineTuningJob, module: Any, student: Assistant, step: int) -> None:
-    """Saves the adapters under training as an assistant, and removes all but the latest few."""
     from etude.training.layers.lora import Adapter, save_adapter
 
     adapters = [layer for layer in module.modules() if isinstance(layer, Adapter)]

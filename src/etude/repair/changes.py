@@ -145,7 +145,6 @@ class _PersonalValues:
             self._occurrences.extend((draft.original.line, number))
 
     def close(self) -> None:
-        """Choose the values that are masked in every row, without the organisation's own contact data."""
         own_numbers = set()
         for (kind, text), number in self._numbers.items():
             if self._own_contact.is_own(Span(0, len(text), kind, text, "")):
@@ -158,17 +157,14 @@ class _PersonalValues:
         del self._occurrences[:]
 
     def mask(self, draft: RowDraft) -> None:
-        """Mask the row's own values and the values of all rows."""
         if self.kinds:
             search = draft.original.line in self._masked_lines or draft.has_markup
             draft.mask(self.select_spans, self._known_values, self._masker, search)
 
     def select_spans(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        """Return the spans of the wanted kinds that are neither surrogates nor the organisation's own contact data."""
         return self._skip_surrogates(text, (span for span in spans if not self._own_contact.is_own(span)))
 
     def _skip_surrogates(self, text: str, spans: Iterable[Span]) -> list[Span]:
-        """Return the spans of the wanted kinds that overlap no surrogate."""
         candidates = [span for span in spans if span.kind in self.kinds]
         if not candidates:
             return []
@@ -197,7 +193,6 @@ class _RowFixer:
     """Hashes of the rows that stay."""
 
     def fix_batch(self, batch: list[RowDraft]) -> None:
-        """Correct, mask and leave out rows, in the order of `FIXABLE_KINDS`."""
         for draft in batch:
             if draft.issue_kind and self.is_wanted(draft.issue_kind):
                 draft.leave_out(draft.issue_kind)
@@ -222,7 +217,6 @@ class _RowFixer:
         self._leave_out_test_inputs([draft for draft in examples if draft.current is not draft.original])
 
     def _leave_out_test_inputs(self, drafts: Iterable[RowDraft]) -> None:
-        """Leave out examples whose current input is a near-duplicate of a test input."""
         active = [draft for draft in drafts if not draft.is_left_out]
         if self.test_inputs and active:
             for row, *_ in find_near_matches([draft.input_text for draft in active], self.test_inputs):

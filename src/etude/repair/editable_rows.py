@@ -179,7 +179,6 @@ def _list_answer_paths(cells: Mapping[str, Any], columns: RowSource) -> Iterator
 
 
 def _list_turn_paths(cells: Mapping[str, Any], name: str, selection: slice) -> Iterator[CellPath]:
-    """Yield the paths of texts in some turns of a chat, without system messages and function calls."""
     turns = turn_format.unwrap_turns(cells.get(name))
     if not isinstance(turns, list):
         return
@@ -264,7 +263,6 @@ def convert_cell(text: str, example: Any) -> Any:
 
 
 def _dump_like(value: Any, template: str) -> str:
-    """Encode a value as JSON, with the spaces and escapes of another JSON text."""
     separators = (", ", ": ") if '": ' in template else (",", ":")
     text = json.dumps(value, ensure_ascii=template.isascii(), separators=separators)
     try:

@@ -193,7 +193,6 @@ def _key_by_line(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
 
 
 def _key_by_content(changes: Iterable[Change]) -> Iterator[tuple[str, int]]:
-    """Yield each row with the number of equal rows changed before it."""
     counts: Counter[str] = Counter()
     for change in changes:
         yield change.before, counts[change.before]

@@ -154,7 +154,6 @@ class RowDraft:
     def _assign_spans(
         self, texts: Mapping[CellPath, str], spans: Sequence[Span]
     ) -> dict[CellPath, list[Span]]:
-        """Return the spans of joined texts by the text that contains them, with their positions in it."""
         spans_by_path: dict[CellPath, list[Span]] = {}
         start = 0
         for path, text in texts.items():
@@ -171,7 +170,6 @@ class RowDraft:
         return self.current.joint.join(texts)
 
     def _write(self, texts: Mapping[CellPath, str], kinds: Iterable[str]) -> None:
-        """Set texts of the row, if the file format can hold them."""
         row = self.current.with_texts(texts)
         if row is None:
             self.has_unwritten = True
@@ -181,7 +179,6 @@ class RowDraft:
 
 
 def _repair_text(text: str, repairs: Sequence[Repair]) -> tuple[str, list[str]]:
-    """Return the text after all repairs, and the kinds of those that changed it."""
     kinds: list[str] = []
     for _ in range(MAX_ROUNDS):
         before = text

@@ -95,7 +95,6 @@ async def _format_events(
 
 
 async def _collect_answers(events: AsyncIterator[StreamEvent]) -> list[FinishedAnswer]:
-    """Return all answers in the order of their index."""
     answers = {event.index: event.item async for event in events if isinstance(event.item, FinishedAnswer)}
     return [answers[index] for index in sorted(answers)]
 

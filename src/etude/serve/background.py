@@ -83,7 +83,6 @@ async def _work_through(
     goes_on: Callable[[], bool],
     work: Callable[[Item], Awaitable[None]],
 ) -> None:
-    """Work on the items, a few at a time."""
     queue = list(items)[::-1]
 
     async def take_items() -> None:
@@ -145,7 +144,6 @@ def _is_expired(batch: RequestBatch) -> bool:
 
 
 def _list_names(server: Server, endpoint: str) -> set[str]:
-    """The models that answer at an endpoint."""
     assert server.hosted is not None
     jobs = server.hosted.fine_tuning
     if endpoint == EMBEDDINGS:
@@ -178,7 +176,6 @@ async def _run_eval(server: Server, run: EvalRun) -> None:
 
 
 async def _build_sample(server: Server, source: Json, line: Json) -> Json:
-    """Build the sample of an item: its own, or the answer of a served model."""
     if source["type"] == "jsonl":
         sample = line.get("sample")
         empty: Json = {"input": [], "output": [], "error": None, "usage": {}, "model": ""}
@@ -228,7 +225,6 @@ def _build_messages(source: Json, item: Json) -> list[Json]:
 
 
 def _build_settings(parameters: Json) -> Json:
-    """The fields of a chat for the sampling parameters of both sources, `completions` and `responses`."""
     names = ("temperature", "top_p", "seed", "response_format")
     settings = {name: parameters[name] for name in names if parameters.get(name) is not None}
     # OpenAI's notebooks also use the second name.

@@ -336,7 +336,6 @@ class ServingEngine:
         return prefix if is_shorter and tuple(generation.prompt[: len(prefix)]) == prefix else ()
 
     def _compute_prefix(self, assistant: Assistant, shots_dropped: int) -> tuple[int, ...]:
-        """Return the tokens shared by the prompts of two inputs that differ in their first character."""
         live, num_shots = self.models.get_live(assistant.model), len(assistant.shots) - shots_dropped
         first, second = (
             live.create_generation(

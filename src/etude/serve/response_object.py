@@ -75,7 +75,6 @@ class ResponseBuilder:
         return response
 
     def _build_output(self, finished: FinishedAnswer, message_id: str) -> list[Json]:
-        """Build the items of the answer: its text, then its calls."""
         content, finish = responses.build_message(finished, self.request.has_tools)
         output: list[Json] = []
         if content["content"] or "tool_calls" not in content:

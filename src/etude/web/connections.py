@@ -80,7 +80,6 @@ class LimitedProtocol(H11Protocol):
         return 2 if self.cycle.more_body else MAX_PATIENCE
 
     def _watch(self) -> None:
-        """Start the timer for a head, or stop it once the head has arrived."""
         if self._timer and not self._is_waiting:
             self._timer.cancel()
             self._timer = None

@@ -64,7 +64,6 @@ class Shell:
                 self.on_answered(scope, status, time.perf_counter() - started)
 
     def _find_refusal(self, headers: Headers) -> str:
-        """Return why a request is refused, "" if it is not."""
         host, origin = headers.get("host", ""), headers.get("origin", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].casefold()
         if self.hosts is not None and name not in self.hosts:

@@ -165,7 +165,6 @@ def _refuse_message_rows(source: RowSource, profiles: Mapping[str, ColumnProfile
 
 
 def _follows_answers(cells: RawCells, source: RowSource, column: ColumnProfile) -> bool:
-    """Whether the column has one value for each answer, and answers repeat or are as many as its values."""
     answers = []
     for row in cells:
         value = turns.parse_turns(row.get(source.messages or source.output or ""))

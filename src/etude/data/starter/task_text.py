@@ -83,7 +83,6 @@ def _load_template() -> Template:
 
 
 def _find_documents(file: Path) -> Path | None:
-    """The first folder next to the rows that contains documents."""
     for folder in sorted(file.absolute().parent.iterdir()):
         if os.access(folder, os.R_OK | os.X_OK) and any(
             path.suffix.lower() in DOCUMENTS for path in folder.glob("*")
@@ -139,7 +138,6 @@ def _write_instructions(draft: TaskDraft) -> str:
 
 
 def _list_rules(fields: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
-    """Sentences on the fields and the length of an answer."""
     if fields:
         yield f"Write these lines: {', '.join(name.removesuffix('?') for name in fields)}."
     optional = [name.removesuffix("?") for name in fields if name.endswith("?")]

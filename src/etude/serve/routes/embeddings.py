@@ -69,7 +69,6 @@ async def embed_texts(server: Server, body: EmbeddingRequest) -> Json:
 
 
 def _embed(models: Models, name: str, texts: list[str], dimensions: int | None) -> tuple[Vectors, int]:
-    """Return the vectors and the number of tokens."""
     encoder = models.load_shared_encoder(name)
     if dimensions not in (None, encoder.dimensions):
         message = f"{name} has {encoder.dimensions} dimensions and does not support fewer."

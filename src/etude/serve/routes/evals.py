@@ -181,7 +181,6 @@ async def check_grader(body: GraderRequest, request: Request, hosted: HostedStat
 async def _respond_if_wanted(
     request: Request, hosted: HostedStores, work: Callable[[Tools], Json]
 ) -> Response:
-    """Respond with the result of the work, which runs in a grader's thread and stops if the client goes away."""
     is_gone = Event()
     tools = replace(hosted.evals.tools, is_wanted=lambda: not is_gone.is_set())
     try:

@@ -101,7 +101,6 @@ def prepare_response(server: Server, body: CreateResponseRequest) -> PreparedAns
 
 
 def _read_earlier(store: ResponseStore | None, response_id: str | None) -> list[Item]:
-    """Read the conversation up to a response, including its output."""
     if response_id is None:
         return []
     if store is None:
