@@ -7,14 +7,12 @@ escapes the user's texts; the rows for side-by-side reading are JSON that cannot
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from etude.base import files, pages
-from etude.base import formatting as wording
+from etude.metrics import MEAN_ERROR
 from etude.report import contents, pictures
 from etude.report import phrasing as words
 from etude.runs.verdict import Verdict
@@ -26,7 +24,6 @@ TEXT_CAPS = (20_000, 8_000, 4_000, 2_000, 1_000, 600, 400, 250, 120)
 MANY_VALUES = 12  # A tag with more values than this is collapsed at first.
 
 _HASH = re.compile(r"[0-9a-f]{12}(-\d+)?")  # the id of a row that has none of its own
-_HERE = Path(__file__).parent
 GetIndex = Callable[[str], int]
 _INSIDE_SCRIPT = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -35,49 +32,23 @@ _INSIDE_SCRIPT = str.maketrans(
 
 def render_html(report: contents.Report) -> str:
     """Render the whole page as text."""
-    css, script = pages.read_asset("report.css"), pages.read_asset("report.js")
-    axis = pictures.make_ladder_axis(report)
-    failures = words.count_failures(report)
-    evidence = report.verdict.evidence if report.verdict else None
-    break_even = report.verdict.break_even if report.verdict else None
-    return (
-        _load_templates()
-        .get_template("template.html.j2")
-        .render(
-            report=report,
-            verdict=report.verdict,
-            words=words,
-            axis=axis,
-            on_test=any(method.test for method in report.methods),
-            best=pictures.find_best_value(report),
-            share_axis=pictures.SHARES,
-            decides=any(method.rows_to_decide for method in report.methods),
-            drawing=pictures.draw_loss(report.curve) if report.curve else None,
-            evidence=evidence,
-            learning=pictures.draw_learning_curve(evidence) if evidence else None,
-            costs=pictures.draw_costs(break_even) if break_even else None,
-            draw_risk=pictures.draw_risk,
-            tags=_group_by_tag(report.verdict) if report.verdict else {},
-            failures=failures,
-            labels={method.name: method.label for method in report.methods},
-            many_values=MANY_VALUES,
-            rows=Markup(encode_rows(report)),
-            css=Markup(css),
-            script=Markup(script),
-            css_hash=pages.hash_source(css),
-            script_hash=pages.hash_source(script),
-        )
+    return pages.render_page(
+        Path(__file__).parent,
+        "template.html.j2",
+        *("report.css", "report.js"),
+        report=report,
+        verdict=report.verdict,
+        words=words,
+        pictures=pictures,
+        axis=pictures.make_ladder_axis(report),
+        best=pictures.find_best_value(report),
+        tags=_group_by_tag(report.verdict) if report.verdict else {},
+        failures=words.count_failures(report),
+        labels={method.name: method.label for method in report.methods},
+        many_values=MANY_VALUES,
+        mean_error=MEAN_ERROR,
+        rows=Markup(encode_rows(report)),
     )
-
-
-@cache
-def _load_templates() -> Environment:
-    templates = pages.create_environment(_HERE)
-    templates.filters["seconds"] = words.format_seconds
-    templates.filters["tick"] = words.format_tick
-    templates.filters["price"] = words.format_price
-    templates.globals["wording"] = wording
-    return templates
 
 
 # Tag -> value -> method -> its result on the test.

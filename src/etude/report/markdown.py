@@ -11,7 +11,6 @@ from pathlib import Path
 from jinja2 import Template
 from markupsafe import Markup
 
-from etude.base import formatting as wording
 from etude.base import pages
 from etude.report import contents
 from etude.report import phrasing as words
@@ -22,9 +21,7 @@ BAR_WIDTH = 25  # Characters of the picture of an interval.
 
 def render_markdown(report: contents.Report) -> str:
     """Render the whole page as text."""
-    text = _load_template().render(
-        report=report, verdict=report.verdict, on_test=any(method.test for method in report.methods)
-    )
+    text = _load_template().render(report=report, verdict=report.verdict)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -33,7 +30,7 @@ def _load_template() -> Template:
     templates = pages.create_environment(Path(__file__).parent)
     templates.finalize = lambda value: value if isinstance(value, Markup) else Markup(escape(value))
     templates.filters["picture"] = render_interval
-    templates.globals.update(words=words, wording=wording)
+    templates.globals.update(words=words)
     return templates.get_template("report.md.j2")
 
 

@@ -1,15 +1,13 @@
 """Texts and table rows of the report, for report.html and report.md."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etude.base import formatting
-from etude.base import formatting as wording
-from etude.metrics import LABELS, MEAN_ERROR
+from etude.metrics import LABELS
 from etude.report.contents import MethodView, Report
 from etude.runs.details import ClassResult, Details
-from etude.runs.verdict import Evidence, HeadlineResult, JudgeResult, Verdict
+from etude.runs.verdict import HeadlineResult, Verdict
 from etude.stats import ALPHA
 from etude.stats.intervals import scale_estimate
 from etude.types import Estimate
@@ -31,43 +29,11 @@ TARGET_MARKS = {
     "not sure": "? target uncertain",
 }
 TRUNCATED = "cut at the length limit"  # The kind of failure of a truncated answer.
-CALIBRATION_NOTE = (
-    "On test, for answers that have a probability. The calibration error is the average distance between the share of "
-    "right labels and their probability, over 15 bins with equally many rows; with few rows, chance alone makes it "
-    "larger than 0. The Brier score is the mean squared distance of the probability from right (1) or wrong (0). The "
-    "other columns show how many answers are right if only the rows with the highest probability are answered and the "
-    "others are left to people."
-)
 MIN_EXCESS = 0.02  # over- or under-confidence is only reported if its whole interval is at least this large
 MAX_PAIRS, MAX_EXAMPLE = 10, 160  # pairs of labels that are listed, and characters of an example
-PAIRS_HEADER = ("Right label", "Answered", "Test rows", "Dev rows", "Examples from dev")
-RELIABILITY_NOTE = (
-    "Each point is a tenth of the test rows. Horizontal axis: their mean probability. Vertical axis: the share that is "
-    "right, with its 95% interval. Points below the dotted line are over-confident. Hollow points show the "
-    "probabilities before recalibration on dev."
-)
 COSTS_HEADER = ("Method", "Cost of a question", "If all were answered", "Handed over")
 HANDOVER_HEADER = ("Method", "Answered", "Wrong among its answers", "More confident if right")
-HANDOVER_NOTE = (
-    "On test. A method hands over questions if it is not confident enough, so that few of its answers are wrong. The "
-    "last column shows how often a right answer has more confidence than a wrong one (AUROC); 50% is chance."
-)
-RISK_NOTE = (
-    "Horizontal axis: share of the test rows that are answered, the most confident first. Vertical axis: share of "
-    "these answers that are wrong. The point is the threshold chosen on dev, with its 95% interval; the dotted line is "
-    "the share that the task allows."
-)
 UNANSWERABLE_HEADER = ("Method", "Answered, but not in the documents", "Not answered, but in the documents")
-CLASSES_NOTE = (
-    "On test. For each label: the share of its rows that were answered with it, and the wrong labels that its other "
-    "rows got, with their numbers."
-)
-FIELDS_NOTE = (
-    "On test. Precision is the share of answered values that are right; recall is the share of expected values that "
-    "were answered. Each item of a list is one value of its field, in any order; an empty field has no value. n counts "
-    "the rows with a value in the answer or in the expected answer. The second table shows F1 for each field, the "
-    "worst first."
-)
 CHECKS_NOTE = (
     "Only the quick checks of the rows were run here. etude check TASK also finds labels that look wrong, values "
     "that are not in the text, and mixed style; such errors lower every result."
@@ -81,28 +47,12 @@ UNDECIDED = {
     "cut": "Training was limited to fewer rows or epochs, so this is not decided.",
     "few rows": "There are too few rows for a verdict on fine-tuning.",
 }
-JUDGE_HEADER = ("Method", "Judged right", "Corrected for judge errors")
-EVIDENCE_HEADER = ("Fit", "Training rows", "Result")
-# Setting -> the instructions in the prompt of a tuned model.
-INSTRUCTIONS_IN_PROMPT = {
-    "whole": "the whole instructions, word for word",
-    "first_sentence": "only the first sentence of the instructions; the weights learn the rest",
-    "none": "no instructions; the weights learn them",
-}
 
 
 def format_estimate(estimate: Estimate) -> str:
     """Format a value with its interval: `82.5% (78.1 to 86.4, n = 400)`."""
     interval = formatting.format_interval(estimate)
     return f"{formatting.format_percent(estimate.value)} ({interval}, n{EQUALS}{estimate.n:,})"
-
-
-def format_measure(name: str, estimate: Estimate) -> str:
-    """Format a measure beside the headline; a mean error in steps of the scale: `0.45 (0.38 to 0.52, n = 400)`."""
-    if name != MEAN_ERROR:
-        return format_estimate(estimate)
-    interval = f"{estimate.low:.2f} to {estimate.high:.2f}"
-    return f"{estimate.value:.2f} ({interval}, n{EQUALS}{estimate.n:,})"
 
 
 def format_difference(difference: Estimate) -> str:
@@ -171,67 +121,6 @@ def _read_headline(headline: HeadlineResult) -> str:
     return f"The whole interval is {side} zero: {headline.tuned} {outcome}."
 
 
-def format_judge(judge: JudgeResult) -> str:
-    """Describe who judged, how far it agrees with people, and which answers of the headline pair it prefers."""
-    if judge.kappa is None:
-        agreement = (
-            f"not checked against people ({judge.labelled:,} answers have people's labels; 30 are needed)"
-        )
-    else:
-        kappa = f"{judge.kappa.value:.2f} (95% interval {judge.kappa.low:.2f} to {judge.kappa.high:.2f})"
-        agreement = f"its agreement with people on {judge.labelled:,} answers is kappa {kappa}"
-    text = f"Judged by {judge.judge}: {agreement}. The judge does not affect the verdict."
-    if pair := judge.pair:
-        text += (
-            f" Each pair of answers was shown in both orders. The judge prefers {pair.tuned} on {pair.wins:,} test "
-            f"rows and {pair.untuned} on {pair.losses:,}; on {pair.ties:,} it has no preference."
-        )
-    if judge.unread:
-        text += f" Replies left out because they were neither yes nor no: {judge.unread:,}."
-    return text
-
-
-def list_judge_rows(judge: JudgeResult) -> list[tuple[str, str, str]]:
-    """List each method, the share that the judge calls right, and that share corrected for the judge's errors."""
-    unchecked = "not checked against people" if judge.kappa is None else "the judge is no better than chance"
-    return [
-        (
-            share.method,
-            format_estimate(share.uncorrected),
-            format_estimate(share.corrected) if share.corrected else unchecked,
-        )
-        for share in judge.shares
-    ]
-
-
-def format_evidence(evidence: Evidence) -> str:
-    """Describe the extra fits, their time, and the gain from the last doubling of the rows."""
-    text = (
-        f"{evidence.method} was also fitted on parts of its training rows and with other seeds. These extra fits took "
-        f"{formatting.format_time(evidence.seconds)}. The fit on the ladder is the last point of the curve and the "
-        "first training run. With retrieval, all fits use the search of the fit on the ladder."
-    )
-    if evidence.doubling is not None:
-        text += (
-            f" Doubling the training rows to {evidence.curve[-1].rows:,} changed the dev score by "
-            f"{format_difference(evidence.doubling)}."
-        )
-    return text
-
-
-def list_curve_rows(evidence: Evidence) -> list[str]:
-    """List the numbers of rows of the learning curve's points."""
-    return [f"{point.rows:,}" for point in evidence.curve]
-
-
-def list_evidence_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """List all fits, each with a title, its number of rows and its result."""
-    num_rows = list_curve_rows(evidence)[-1]
-    curve = [("on dev", f"{point.rows:,}", format_estimate(point.estimate)) for point in evidence.curve]
-    runs = [(f"on test, seed {run.seed}", num_rows, format_estimate(run.estimate)) for run in evidence.runs]
-    return curve + runs
-
-
 def count_test_rows(report: Report) -> str:
     """Count the answered test rows: `400 test rows`, `300 of 400 test rows`, or `50 to 400 test rows (column n)`."""
     total, most = report.split["test"], report.num_test_answered
@@ -239,27 +128,6 @@ def count_test_rows(report: Report) -> str:
     if min(counts, default=most) < most:
         return f"{min(counts):,} to {most:,} test rows (column n)"
     return f"{most:,} of {total:,} test rows" if most < total else f"{total:,} test rows"
-
-
-def list_power_rows(report: Report) -> list[tuple[str, str]]:
-    """List shares of disagreement between two methods, each with the smallest difference that the test can show."""
-    rows = []
-    for disagree, difference in report.power:
-        spread = (
-            f"{100 * math.sqrt(disagree):.0f} points" if report.graded else f"{100 * disagree:.0f}% of rows"
-        )
-        rows.append((spread, "none" if difference is None else f"{100 * difference:.1f} points"))
-    return rows
-
-
-def format_power_on_dev(report: Report) -> str:
-    """Format the smallest difference of the headline pair that the test can show; empty if it is unknown."""
-    if report.power_on_dev is None:
-        return ""
-    pair, difference = f"{report.tuned} and {report.untuned}", formatting.format_points(report.power_on_dev)
-    return (
-        f"Judging by how {pair} differ on dev, it can show a difference of {difference} points between them."
-    )
 
 
 def count_failures(report: Report) -> dict[str, dict[str, int]]:
@@ -275,67 +143,10 @@ def count_failures(report: Report) -> dict[str, dict[str, int]]:
     return {kind: counts[kind] for kind in kinds} | ({TRUNCATED: truncated} if truncated else {})
 
 
-def format_failure_note(report: Report) -> str:
-    """Explain a graded metric, and report if there is no failure; empty if there is nothing to explain."""
-    has_failures = bool(count_failures(report))
-    if not report.graded:
-        return "" if has_failures else "No failure on dev."
-    graded = f"The metric ({report.metric_label}) grades answers, so there is no count of wrong answers here."
-    return graded if has_failures else f"{graded} There is no other failure on dev."
-
-
-def format_tuned_prompt(report: Report) -> str:
-    """Describe which instructions a tuned model's prompt contains; empty if nothing was tuned."""
-    settings = [m.params["instructions"] for m in report.methods if "instructions" in m.params]
-    return (
-        f"The fine-tuned model's prompt contains {INSTRUCTIONS_IN_PROMPT[settings[0]]}." if settings else ""
-    )
-
-
 def get_training_outcome(report: Report) -> str:
     """Return the result of `etude train` in a sentence."""
     texts = [method.params["text"] for method in report.methods if "text" in method.params]
     return str(texts[0]) if texts else "The training is not finished."
-
-
-def list_epochs(report: Report) -> list[tuple[str, ...]]:
-    """List the epochs of a training as table rows, the heading first."""
-    epochs = report.curve.epochs if report.curve else ()
-    has_scores = any(epoch.score for epoch in epochs)
-    metric = ("Metric on dev",) if has_scores else ()
-    header = ("Epoch", "After step", "Loss in training", "Loss on dev", *metric, "State")
-    rows: list[tuple[str, ...]] = [header]
-    for epoch in epochs:
-        train = "" if epoch.train_loss is None else wording.format_loss(epoch.train_loss)
-        score = ((format_estimate(epoch.score) if epoch.score else ""),) if has_scores else ()
-        states = ("kept" if epoch.best else "", "overfits" if epoch.overfits else "")
-        state = ", ".join(filter(None, states)) or ("before training" if epoch.epoch == 0 else "")
-        dev = wording.format_loss(epoch.dev_loss)
-        rows.append((f"{epoch.epoch}", f"{epoch.step:,}", train, dev, *score, state))
-    return rows
-
-
-def list_settings(report: Report) -> list[tuple[str, str, str]]:
-    """List the training settings that were chosen or set by the user: (name, value, reason)."""
-    params = report.trained_params
-    reasons = params.get("reasons") or {}
-    return [
-        (name, wording.format_setting(params["settings"].get(name)), why) for name, why in reasons.items()
-    ]
-
-
-def format_defaults(report: Report) -> str:
-    """Format the other training settings in one line; empty if nothing was tuned."""
-    defaults = report.trained_params.get("defaults")
-    return "" if defaults is None else wording.format_defaults(defaults)
-
-
-def get_role(report: Report, method: MethodView) -> str:
-    """Return whether a method uses no language model, and whether it was chosen on dev as the best untuned or tuned
-    one; empty if neither."""
-    roles = {report.untuned: "best untuned on dev", report.tuned: "best tuned on dev"}
-    model = "" if method.has_language_model else "no language model"
-    return ", ".join(filter(None, (model, roles.get(method.name))))
 
 
 def format_best_small(report: Report) -> str:
@@ -374,21 +185,6 @@ def format_elapsed_time(report: Report) -> str:
     return f"The run took {formatting.format_time(report.elapsed_seconds)}{budget}."
 
 
-def list_effort_rows(report: Report) -> list[tuple[str, str, str, str]]:
-    """List for each fitted method: its name, candidates tried, rows learned, and dev rows answered, each of how
-    many."""
-    return [
-        (
-            method.name,
-            formatting.format_part(len(method.candidates), method.num_candidates),
-            format_train_rows(report, method.learned),
-            formatting.format_part(method.num_dev, report.split["dev"]),
-        )
-        for method in report.methods
-        if method.candidates
-    ]
-
-
 def format_openings(report: Report) -> str:
     """Format how often the test was opened."""
     if report.openings == 0:
@@ -409,13 +205,6 @@ def list_items(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = f"{value:,}"
         pairs.append((key.replace("_", " "), str(value)))
     return pairs
-
-
-def list_surest_headings(verdict: Verdict) -> list[str]:
-    """List the headings of the surest rows."""
-    calibrations = [details.calibration for details in verdict.details.values() if details.calibration]
-    surest = calibrations[0].surest if calibrations else ()
-    return [f"Right among the most confident {wording.format_share(row.share)}" for row in surest]
 
 
 def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> list[tuple[str, ...]]:
@@ -510,11 +299,6 @@ def list_calibration_sentences(report: Report) -> list[str]:
                 f"{format_estimate(of_rows.calibration_error)} and a Brier score of {of_rows.brier.value:.3f}."
             )
     return sentences
-
-
-def format_confusions(result: ClassResult) -> str:
-    """Format the other labels that a label's rows were given: "refund 3, transfer 1"."""
-    return ", ".join(f"{label} {number:,}" for label, number in result.confused_with.items())
 
 
 def list_fields(verdict: Verdict | None) -> list[str]:

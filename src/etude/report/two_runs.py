@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup
-
 from etude.base import files, formatting, pages
-from etude.base import formatting as wording
 from etude.errors import RunError, quote_value
 from etude.evaluate import build_sample, parse_outcome
 from etude.metrics import Metric, restore_metric
@@ -94,20 +91,18 @@ def compare_runs(first: Run, second: Run) -> TwoRuns:
 
 def write_page(runs: TwoRuns) -> Path:
     """Write the page of two runs next to their folders, and return its path."""
-    css = pages.read_asset("report.css")
     bounds = [
         end
         for method in runs.methods
         for end in (method.difference.difference.low, method.difference.difference.high)
     ]
-    templates = pages.create_environment(Path(__file__).parent)
-    templates.globals["wording"] = wording
-    page = templates.get_template("two_runs.html.j2").render(
+    page = pages.render_page(
+        Path(__file__).parent,
+        "two_runs.html.j2",
+        "report.css",
         runs=runs,
         axis=pictures.make_axis([0.0, *bounds], -1.0, 1.0),
         max_rows=MAX_ROWS,
-        css=Markup(css),
-        css_hash=pages.hash_source(css),
     )
     file = runs.first.folder.parent / f"{runs.first.name}--{runs.second.name}.html"
     files.write_text(file, page)

@@ -69,11 +69,7 @@ SECURITY_HEADERS = {
 """A page loads only the studio's own files."""
 REPORT_HEADERS = {"content-security-policy": "frame-ancestors 'none'"}  # a report contains its own policy
 _FOLDER = Path(__file__).parent
-_STATIC: dict[str, tuple[Callable[[], str], str]] = {
-    "report.css": (lambda: read_asset("report.css"), "text/css"),
-    "studio.css": (lambda: (_FOLDER / "static" / "studio.css").read_text(encoding="utf-8"), "text/css"),
-    "studio.js": (lambda: (_FOLDER / "static" / "studio.js").read_text(encoding="utf-8"), "text/javascript"),
-}
+_STATIC = {"report.css": "text/css", "studio.css": "text/css", "studio.js": "text/javascript"}
 _SOURCES: dict[Source, str] = {
     "requests": "New requests",
     "dev": "Answers that counted as wrong",
@@ -156,8 +152,7 @@ def send_static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _STATIC:
         return PlainTextResponse("There is no such file.", 404)
-    load, media_type = _STATIC[name]
-    return Response(load(), media_type=media_type)
+    return Response(read_asset(name, _FOLDER / "static"), media_type=_STATIC[name])
 
 
 def format_method(name: str) -> str:
@@ -355,9 +350,9 @@ class Pages:
         if entry.correction and (failures := self.studio.check_correction(entry.correction)):
             hidden = {name: value for name, value in form.items() if name not in ("say", "correction")}
             values: Json = {"hidden": hidden, "correction": entry.correction, "failures": failures}
-            return self._render_fragment("opinion", request, "Chat", status=422, buttons={}, **values)
+            return self._render("opinion", request, 422, "Chat", buttons={}, **values)
         self.studio.log.add(entry)
-        return HTMLResponse('<p class="note" role="status">Saved. Thank you.</p>')
+        return self._render("saved", request)
 
     def show_data(self, request: Request, num_changed: int | None = None) -> Response:
         """The filtered rows that may be displayed, and the number of changed rows."""
@@ -535,12 +530,10 @@ class Pages:
         self.studio.refresh()
         runs = find_task_runs(self.studio.task.file)
         latest = runs[0] if runs else None
-        return self._render_fragment(
+        return self._render(
             "ladder",
             request,
-            "Compare",
-            "refresh",
-            "All methods answer the same sealed test rows. A stopped comparison can be resumed.",
+            heading="Compare",
             latest=latest,
             is_busy=latest is not None and latest.is_running,
             progress=read_progress(latest) if latest else RunProgress(),
@@ -665,10 +658,10 @@ class Pages:
         number, row = judged[:2] if judged else numbered_row or (0, None)
         first, second = comparison.methods if comparison else ("", "")
         choices = comparison.choices if comparison else []
-        return self._render_fragment(
+        return self._render(
             "pair",
             request,
-            "Which is better?",
+            heading="Which is better?",
             comparison=comparison,
             row=row,
             number=number,
@@ -688,10 +681,10 @@ class Pages:
     ) -> Response:
         question = conversation.select_turns(self.studio.assistant, turns)
         continued = [*turns, *(Message("assistant", answer.text) for answer in answers[:1])]
-        return self._render_fragment(
+        return self._render(
             "talk",
             request,
-            "Chat",
+            heading="Chat",
             turns=turns,
             answers=answers,
             question=conversation.format_turns(question),
@@ -712,26 +705,15 @@ class Pages:
         cookie_name = parse_qs(request.cookies.get(NAME_COOKIE, "")).get("n", [""])[0].strip()
         return request.state.person.name or cookie_name or self.owner
 
-    def _render_fragment(
-        self,
-        fragment: str,
-        request: Request,
-        heading: str,
-        kind: str = "fragment",
-        lead: str = "",
-        status: int = 200,
-        **values: Any,
-    ) -> Response:
-        """Render only the fragment if the script requests it, else the whole page."""
-        if "x-fragment" in request.headers:
-            return self._render(fragment, request, status, **values)
-        return self._render(
-            "around", request, status, fragment=fragment, heading=heading, kind=kind, lead=lead, **values
-        )
-
-    def _render(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
-        template = _load_templates().get_template(f"{name}.html.j2")
+    def _render(
+        self, name: str, request: Request, status: int = 200, heading: str = "", **values: Any
+    ) -> HTMLResponse:
+        """Render a page; with a heading, a fragment, which the script requests alone."""
+        is_whole = heading and "x-fragment" not in request.headers
+        template = _load_templates().get_template(f"{'around' if is_whole else name}.html.j2")
         html = template.render(
+            fragment=name,
+            heading=heading,
             studio=self.studio,
             token=self.keys.form_token(self.keys.read_key(request)),
             person=request.state.person,

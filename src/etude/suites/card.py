@@ -35,7 +35,7 @@ def write_card(run: Run, method: str | None = None, file: Path | None = None, us
     name, own_file = method or choose_method(run)[0], run.folder / FILE
     file = file or own_file
     templates = create_environment(Path(__file__).parent, autoescape=False)
-    templates.globals.update(wording=wording, watts=WATTS_PER_CORE)
+    templates.globals.update(watts=WATTS_PER_CORE)
     template = templates.get_template("card.md.j2")
     write_text(file, template.render(_collect_facts(run, name), usage=usage))
     if file == own_file:

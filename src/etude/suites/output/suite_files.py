@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from markupsafe import Markup
-
 from etude import __version__
-from etude.base import formatting as wording
-from etude.base.pages import create_environment, hash_source, read_asset
+from etude.base.pages import render_page
 from etude.base.typed_json import to_json
 from etude.limits.acts import ACT_WORDS
 from etude.report.pictures import SHARES
@@ -18,7 +15,6 @@ from etude.suites.output import summary
 from etude.suites.results import SuiteReport
 from etude.types import ACTS
 
-_HERE = Path(__file__).parent
 _NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -87,22 +83,14 @@ def _remove_controls(text: str) -> str:
 
 def to_html(report: SuiteReport) -> str:
     """Render the page."""
-    css = read_asset("report.css") + (_HERE / "page.css").read_text(encoding="utf-8")
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
-    page = create_environment(_HERE).get_template("page.html.j2")
-    return page.render(
+    return render_page(
+        Path(__file__).parent,
+        "page.html.j2",
+        *("report.css", "page.css", "page.js"),
         report=report,
         subject=report.subject,
         words=summary,
-        wording=wording,
         axis=SHARES,
-        bars=list(summary.build_bars(report)),
-        measures=summary.group_measures(report),
-        shown=summary.sort_results(report.results),
         acts=ACTS,
         act_words=ACT_WORDS,
-        css=Markup(css),
-        css_hash=hash_source(css),
-        script=Markup(script),
-        script_hash=hash_source(script),
     )

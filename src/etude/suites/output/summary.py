@@ -1,16 +1,9 @@
-"""Sentences, tables and charts of a finished test, for its page and for the terminal."""
-
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+"""Sentences and groups of measures of a finished test, for its page and for the terminal."""
 
 from etude.base.formatting import format_count, format_points
-from etude.limits.acts import ACT_WORDS
-from etude.suites.cases import Case
 from etude.suites.measures.bias import SUITE as BIAS
-from etude.suites.measures.shares import CaseResult, Measure
+from etude.suites.measures.shares import Measure
 from etude.suites.results import SuiteReport
-from etude.types import ACTS, Act
 
 
 def format_headline(report: SuiteReport) -> str:
@@ -38,11 +31,6 @@ def _format_overall(report: SuiteReport) -> str:
     return f"{num_own:,} of {format_count(len(results), 'case')} as expected (base: {num_base:,})"
 
 
-def format_expected(case: Case) -> str:
-    """Format what a right answer does."""
-    return " or ".join(ACT_WORDS[act] for act in case.expect)
-
-
 def group_measures(report: SuiteReport) -> dict[str, list[Measure]]:
     """Group the measures into those of whole `suites`, those `common` to all suites, and those of single `kinds` of
     case."""
@@ -52,33 +40,6 @@ def group_measures(report: SuiteReport) -> dict[str, list[Measure]]:
         group = "kinds" if "/" in measure.name else "suites" if measure.name in suites else "common"
         groups[group].append(measure)
     return groups
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """The acts of one side in one suite, for the chart."""
-
-    suite: str
-    label: str
-    slices: tuple[tuple[Act, int, float, float], ...]
-    """(act, number of cases, left edge and width in per cent)."""
-    total: int
-
-
-def build_bars(report: SuiteReport) -> Iterator[Bar]:
-    """Build two bars for each suite: the base's, then the assistant's."""
-    for suite in dict.fromkeys(result.case.suite for result in report.results):
-        suite_results = [result for result in report.results if result.case.suite == suite]
-        for side, label in (("base", "base"), ("assistant", report.subject.name)):
-            acts = sorted((getattr(result, side).act for result in suite_results), key=ACTS.index)
-            width, counts = 100 / len(acts), Counter(acts)
-            slices = tuple((act, num, width * acts.index(act), width * num) for act, num in counts.items())
-            yield Bar(suite, label, slices, len(acts))
-
-
-def sort_results(results: Sequence[CaseResult]) -> list[CaseResult]:
-    """Sort failures of the assistant first, then of the base, each in the order asked."""
-    return sorted(results, key=lambda result: (result.assistant.passed, result.base.passed))
 
 
 def format_difference(measure: Measure) -> str:
