@@ -83,7 +83,7 @@ def test_an_agent_that_knows_only_the_tools_gets_from_a_csv_to_a_verdict(tmp_pat
     (tmp_path / "pets.csv").write_text("\n".join(["question,label", *rows]), encoding="utf-8")
     written = json.loads(call("write_task_file", {"examples": str(tmp_path / "pets.csv")})[1])
     task = written["task"]
-    assert written["guesses"][0].startswith("kind: classify")
+    assert any("kind: classify" in line for line in written["guesses"])
     fake = yaml.safe_load(written["text"]) | {
         "model": "fake",
         "encoder": "none",

@@ -175,7 +175,7 @@ def test_costs_decide_between_methods_and_are_reported(tmp_path: Path) -> None:
 
 def test_sentences_are_about_the_method_that_costs_recommend(tmp_path: Path) -> None:
     more = "costs: {wrong: 1}\nhandover: 0.5\nmargin: 0.5\nmethods: [prompt, few_shot]\n"
-    verdict = compare(write_task(tmp_path, "classify", num=300, more=more)).run.verdict
+    verdict = compare(write_task(tmp_path, "classify", num=240, more=more)).run.verdict
     assert verdict is not None
     assert verdict.sentence.startswith("By your costs, use few_shot now, but it is too close to call")
     assert verdict.leaning == "few_shot"
@@ -222,4 +222,3 @@ def test_costs_of_texts_are_refused_and_costs_name_a_run(tmp_path: Path) -> None
     ]
     prints = [compute_fingerprints(task, Dataset(()), None) for task in tasks]
     assert list_changes(*prints) == ["costs"]
-    assert "costs" not in prints[0]

@@ -59,7 +59,9 @@ def test_changed_limits_continue_the_run_and_count_as_an_opening(tmp_path: Path)
     folder = run.folder / "tests" / "prompt"
     folder.mkdir(parents=True)
     gates = [{"gate": "contract >= 98%", "outcome": "failed"}]
-    (folder / "test.json").write_text(json.dumps({"gates": gates, "limits": None}), encoding="utf-8")
+    (folder / "test.json").write_text(
+        json.dumps({"gates": gates, "limits": run.info["inputs"].get("limits")}), encoding="utf-8"
+    )
     assert "other limits" not in describe_failed_gates(run, "prompt")
     for openings, say in ((2, "I only know these rows."), (3, "")):
         limits = f"\nlimits: {{out_of_scope: {say}}}\n" if say else ""

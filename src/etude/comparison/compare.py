@@ -6,6 +6,7 @@ The ladder is the list of methods that are compared, simplest first. The test is
 every choice is made on train and dev.
 """
 
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_scope
 from etude.comparison.stored_answers import check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
+from etude.errors import Declined, InputError, ModelError
 from etude.methods import (
     Method,
     check_methods,
@@ -192,10 +194,15 @@ def run_comparison(
     ladder_run.fit_quick(initial_assistant(task, split.train, None))
     if needs_model(ladder):
         on_event(NoteEvent(f"Loading {get_title(task.prompt_model or task.model)} ..."))
-    start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
-    if "asked" not in run.info:
-        check_and_ask(task, ladder, split, start, models, on_event, confirm)
-        run.update(asked=True)
+    try:
+        start = initial_assistant(task, split.train, models if needs_model(ladder) else None)
+        if "asked" not in run.info:
+            check_and_ask(task, ladder, split, start, models, on_event, confirm)
+            run.update(asked=True)
+    except (InputError, ModelError, Declined):
+        if "asked" not in run.info:  # with other rows or another model, nothing of this run can be used
+            shutil.rmtree(run.folder / "methods", ignore_errors=True)
+        raise
 
     # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
     # every method first has a short look; then time goes to what could still change the decision.

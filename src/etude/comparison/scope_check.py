@@ -10,10 +10,10 @@ from etude.base.word_lists import read_table
 from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import get_unit
 from etude.limits.acts import read_act
-from etude.limits.clauses import fit_clause_limits
 from etude.models.registry import Models
 from etude.runs.events import NoteEvent
 from etude.stats import estimate
+from etude.task.definition import Limit
 from etude.types import Estimate, Message
 
 PROBED_KINDS = ("classify", "answer")  # The inputs of the other kinds are texts to process, not questions.
@@ -25,7 +25,11 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
     The ladder is measured without the scope, so limits do not change the comparison.
     """
     task, scope = ladder_run.task, None
-    clause_limits, notes = fit_clause_limits(task, ladder_run.split, ladder_run.models)
+    clause_limits, notes = tuple[Limit, ...](), list[str]()
+    if task.clause_limits:
+        from etude.limits.fit import fit_clause_limits  # scikit-learn takes a second to import
+
+        clause_limits, notes = fit_clause_limits(task, ladder_run.split, ladder_run.models)
     if task.scope_limits:
         from etude.limits.fit import fit_task_scope
 

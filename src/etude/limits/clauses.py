@@ -14,25 +14,18 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etude.data.splits import Split
-from etude.errors import ModelError
-from etude.index.build import DEFAULT_ENCODER
 from etude.limits.scope import list_questions
-from etude.models.weights import find_weights
-from etude.task import Task
 from etude.task.definition import Limit
 from etude.types import Message
 
 if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
-    from etude.models.registry import Models
 
 MODEL_FILE = Path(__file__).with_name("clause_model.json")
 LAYERS = (2, 4, 6)
@@ -44,29 +37,6 @@ MIN_WORDS, MAX_CLAUSES, MAX_CHARACTERS = 2, 64, 4_000
 from its beginning and half from its end."""
 _SENTENCE = re.compile(r"(?<=[.!?;:\n])\s+|\n+")
 _CLAUSE = re.compile(r"[,()–—]\s*|\s+-+\s+|\s+(?:and|but|because|so|or|when|since|while|although)\s+", re.I)
-
-
-def fit_clause_limits(task: Task, split: Split, models: Models) -> tuple[tuple[Limit, ...], list[str]]:
-    """Return the task's limits of clauses, or none without the encoder, and notes. Danger is fitted on train and
-    dev."""
-    limits, problem = task.clause_limits, ""
-    try:
-        find_weights(DEFAULT_ENCODER)
-        if not (find_spec("torch") and find_spec("transformers")):
-            problem = 'Run: pip install "etude[train]"'
-    except ModelError as error:
-        problem = str(error)
-    if limits and problem:
-        names = " and ".join(limit.name for limit in limits)
-        return (), [f"limits: {names} cannot be recognised without the encoder {DEFAULT_ENCODER}. {problem}"]
-    notes = list[str]()
-    if limits and limits[0].name == "danger":
-        from etude.limits.fit import fit_danger  # scikit-learn takes a second to import
-
-        rows = [*split.train.examples, *split.dev.examples]
-        danger, notes = fit_danger(limits[0], task, rows, models.load_shared_encoder(DEFAULT_ENCODER))
-        limits = (danger, *limits[1:])
-    return limits, notes
 
 
 def find_clause_limits(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,14 @@ from sklearn.utils.class_weight import compute_sample_weight
 from etude.base.formatting import format_count, format_share
 from etude.base.word_lists import read_table
 from etude.data.splits import Split
+from etude.errors import ModelError
+from etude.index.build import DEFAULT_ENCODER
 from etude.index.documents import read_passages
 from etude.limits.acts import has_declined
 from etude.limits.clauses import LAYERS, split_clauses
 from etude.limits.question_model import EXAMPLE_WEIGHT, OWN, QuestionModel, count_features
 from etude.limits.scope import FOLLOW_UP_WORDS, Scope, get_question, list_questions
+from etude.models.weights import find_weights
 from etude.stats import wilson
 from etude.stats.calibration import choose_floor
 from etude.task import Task
@@ -32,6 +36,7 @@ from etude.types import Example
 
 if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
+    from etude.models.registry import Models
 
 MAX_TURNED_AWAY = 0.01  # largest share of real questions that may be turned away, with a confidence of 95%
 MIN_KEPT_OUT = 0.95  # share of the questions outside that are turned away, if the rows allow it
@@ -241,6 +246,27 @@ def read_danger_clauses() -> tuple[list[str], list[str], list[str]]:
     hits, look_alikes = ([line for group in table[side].values() for line in group] for side in table)
     hits += [text for text, _, subject in generic if subject in URGENT]
     return hits, look_alikes, [text for text, name, _ in generic if name == "out_of_scope"]
+
+
+def fit_clause_limits(task: Task, split: Split, models: "Models") -> tuple[tuple[Limit, ...], list[str]]:
+    """Return the task's limits of clauses, or none without the encoder, and notes. Danger is fitted on train and
+    dev."""
+    limits, problem = task.clause_limits, ""
+    try:
+        find_weights(DEFAULT_ENCODER)
+        if not (find_spec("torch") and find_spec("transformers")):
+            problem = 'Run: pip install "etude[train]"'
+    except ModelError as error:
+        problem = str(error)
+    if limits and problem:
+        names = " and ".join(limit.name for limit in limits)
+        return (), [f"limits: {names} cannot be recognised without the encoder {DEFAULT_ENCODER}. {problem}"]
+    notes = list[str]()
+    if limits and limits[0].name == "danger":
+        rows = [*split.train.examples, *split.dev.examples]
+        danger, notes = fit_danger(limits[0], task, rows, models.load_shared_encoder(DEFAULT_ENCODER))
+        limits = (danger, *limits[1:])
+    return limits, notes
 
 
 def fit_danger(

@@ -28,7 +28,6 @@ from etude.data.dataset import (
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
 from etude.errors import Declined, InputError, Issue
-from etude.limits.clauses import fit_clause_limits
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
@@ -48,6 +47,7 @@ from etude.runs.record import write_data_record, write_method_record
 from etude.runs.split import count_sides, load_split
 from etude.runs.training_log import TrainingLog
 from etude.task import Task, TrackerName
+from etude.task.definition import Limit
 from etude.tracking import track_events
 from etude.tuning import needs
 
@@ -187,7 +187,11 @@ def _train(
 
     # 4. Train: minutes to hours, with checkpoints in work/. Then save assistant/ and method.json.
     tuned = train_student(task, student, rows, split.dev, context, prepare_run)
-    clause_limits, notes = fit_clause_limits(task, split, models)
+    clause_limits, notes = tuple[Limit, ...](), list[str]()
+    if task.clause_limits:
+        from etude.limits.fit import fit_clause_limits  # scikit-learn takes a second to import
+
+        clause_limits, notes = fit_clause_limits(task, split, models)
     scoped = replace(tuned, clause_limits=clause_limits)
     if task.scope_limits:
         from etude.limits.fit import fit_task_scope
