@@ -373,7 +373,8 @@ def test_nearness_is_part_of_what_is_handed_over_everywhere(tmp_path: Path) -> N
     for line in lines:
         score = line["confidence"] * line["nearness"] ** 0.5
         assert bool(line.get("handed_over")) == (score < (assistant.handover or 0)), line["side"]
-    test = [line for line in lines if line["side"] == "test"][:5]
+    # The same list as in the run: in another batch, the rounding of a vector would differ.
+    test = [line for line in lines if line["side"] == "test"]
     for line, answer in zip(test, assistant.answer([line["input"] for line in test]), strict=True):
         assert answer.nearness == pytest.approx(line["nearness"], abs=1e-5)
     files = [path for path in (folder / "training").rglob("*") if path.is_file()]

@@ -115,7 +115,7 @@ def test_the_wheel_has_the_source_alone_and_the_sdist_the_whole_project(tmp_path
     }
     source = {name for name in source if "__pycache__" not in name}
     suffixes = {Path(name).suffix for name in source}
-    assert suffixes == {".py", ".yaml", ".j2", ".css", ".js", ".txt", ".typed"}
+    assert suffixes == {".py", ".yaml", ".j2", ".css", ".js", ".json", ".txt", ".typed"}
     assert in_wheel == source
     assert source <= in_sdist
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")} <= in_sdist

@@ -54,7 +54,7 @@ os.open, os.stat = hide(os.open), hide(os.stat)
 
 def run_without(code: str, task: Path, first: str = "") -> str:
     """Runs code on such a system, after the imports of other packages, and returns what it prints."""
-    command = [sys.executable, "-c", first + ABSENT + code, str(task)]
+    command = [sys.executable, "-c", f"import joblib.externals.loky\n{first}" + ABSENT + code, str(task)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
-import flat_training as flat
 import pytest
 import torch
 from hypothesis import given, settings
@@ -502,8 +502,9 @@ def test_the_flat_script_reaches_the_same_losses(tmp_path: Path) -> None:
     news: list[Mapping[str, Any]] = []
     run(tmp_path, news.append, seed=seed, epochs=3, patience=9)
     plain = [[(list(row.ids), list(row.trained)) for row in token_rows(*which)] for which in ((18,), (6, 1))]
+    script = run_path(str(Path(__file__).parents[2] / "examples" / "flat_training.py"))
     figures = list(
-        flat.train(
+        script["train"](
             tiny_model(), *plain, rank=4, alpha=8.0, highest=1e-2, epochs=3, rows_per_step=4, seed=seed
         )
     )
