@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from etude.methods import Method
@@ -112,7 +112,10 @@ class Clock:
         return self._share(self.seconds_left - kept, method, to_come, searches=searches)
 
     def _share(self, seconds: float, method: Method, to_come: Sequence[Method], *, searches: bool) -> float:
-        weights = weigh(to_come, searches)
+        weights = {other.name: TUNED_WEIGHT if other.tuned else 1.0 for other in to_come}
+        # If a search is to be trained, the first method with one does it for all.
+        if searches and (first := next((other.name for other in to_come if other.searches), "")):
+            weights[first] += SEARCH_WEIGHT
         return max(0.0, seconds) * weights[method.name] / sum(weights.values())
 
     def make_first_effort(self, seconds: float | None) -> Effort:
@@ -130,12 +133,3 @@ class Clock:
     def is_fast(self, row_seconds: float, num_rows: int) -> bool:
         """Whether answering the whole test takes little of the time."""
         return row_seconds * num_rows <= FAST_SHARE * self.span
-
-
-def weigh(methods: Sequence[Method], searches: bool) -> Mapping[str, float]:
-    """Weigh the methods that share time. If they train a search, the first one does it for all."""
-    weights = {method.name: TUNED_WEIGHT if method.tuned else 1.0 for method in methods}
-    first = next((method.name for method in methods if method.searches), "")
-    if searches and first:
-        weights[first] += SEARCH_WEIGHT
-    return weights

@@ -90,7 +90,7 @@ class LadderRun:
     """Method -> why it failed, in this attempt."""
     row_seconds: dict[str, float] = field(default_factory=dict)
     """Method -> seconds of a row, as the latest rows took."""
-    on_result: Callable[[], None] = lambda: None
+    on_result: Callable[[], object] = list
     """Called after each look."""
 
     def fit_quick(self, start: Assistant) -> None:
@@ -241,7 +241,7 @@ class LadderRun:
         """Return a copy without test rows and loaded models, whose events are dropped."""
         sealed = replace(self.split, test=self.split.test.select([], "sealed"))
         copy = replace(
-            self, split=sealed, models=Models(), on_event=_ignore_event, clock=Clock(), on_result=_do_nothing
+            self, split=sealed, models=Models(), on_event=_ignore_event, clock=Clock(), on_result=list
         )
         copy.preferences = self.preferences  # which rows are left out depends on the test
         return copy
@@ -720,10 +720,6 @@ def _stands_alone(method: Method) -> bool:
 
 def _ignore_event(event: Event) -> None:
     """Drop an event."""
-
-
-def _do_nothing() -> None:
-    """Do nothing."""
 
 
 def _fit_on_worker(

@@ -32,7 +32,7 @@ class FewShot(Method):
         base = replace(start, method=self.name, shots=())
         candidates = self.build_candidates(task, train, base)
         fitting = drop_too_long(candidates, dev, context)
-        # Most examples are usually best: on pubmedqa and snips slots, and equal on sms_spam and Luma.
+        # Most examples are usually best.
         largest = max((len(candidate.assistant.shots) for candidate in fitting), default=0)
         first = next(
             (n for n, candidate in enumerate(fitting) if len(candidate.assistant.shots) == largest), 0
