@@ -101,7 +101,7 @@ class LadderRun:
 
     def fit_all(self, start: Assistant) -> dict[str, Assistant]:
         """Fit every method, simplest first, each on the best prompt so far. Returns method -> assistant."""
-        if self.run.info.get("failures"):
+        if self.run.info.get("failures") and not self.failures:
             self.run.update(failures={})  # failed methods of an earlier attempt are tried again
         fitted: dict[str, Assistant] = {}
         for methods in self._group_methods():
@@ -274,7 +274,7 @@ class LadderRun:
             # Written last, so an earlier attempt has fitted the method.
             if (self.run.method_folder(method.name) / "method.json").exists():
                 self.on_event(NoteEvent(f"{method.name}: already fitted", detail=True))
-            else:
+            elif method.name not in self.failures:
                 waiting.append(method)
         if len(waiting) < 2:
             for method in waiting:

@@ -128,8 +128,9 @@ def compute_verdict(
     verdict = make_verdict(inputs)
     sentence, caveats = verdict.sentence, verdict.caveats
     for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
-        time = f": a first look takes about {format_rough_time(seconds)}" if seconds else ""
-        sentence += f" {name} was not measured{time}."
+        if name not in fitted:
+            time = f": a first look takes about {format_rough_time(seconds)}" if seconds else ""
+            sentence += f" {name} was not measured{time}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
     caveats = (*caveats, *_list_budget_caveats(ladder_run))
