@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.comparison.decide import choose_headline_pair, make_verdict
-from etude.comparison.ladder_run import BLOCK_ROWS
+from etude.comparison.sealed_test import BLOCK_ROWS
 from etude.evaluate import build_sample, parse_outcome
 from etude.metrics import Metric, restore_metric
 from etude.runs import Run

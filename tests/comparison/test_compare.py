@@ -20,7 +20,7 @@ from etude.cli import main
 from etude.cli.history import summarize_run
 from etude.cli.printing import create_console, print_verdict
 from etude.comparison import compare
-from etude.comparison.ladder_run import describe_same_answer
+from etude.comparison.looks import describe_same_answer
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
 from etude.evaluate import ScoredAnswer

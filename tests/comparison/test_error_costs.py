@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 
 from etude.assistant import Assistant, load
 from etude.comparison import compare
-from etude.comparison.error_costs import compare_costs
+from etude.comparison.costs import compare_costs
 from etude.comparison.handover import add_cost_handover, rate_rows
 from etude.data.dataset import Dataset
 from etude.errors import InputError

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from etude.assistant import Assistant
 from etude.comparison.clock import CLOSING_SECONDS, Clock
-from etude.comparison.ladder_run import BLOCK_ROWS, LadderRun
+from etude.comparison.ladder_run import LadderRun
+from etude.comparison.sealed_test import BLOCK_ROWS, SealedTest
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import split
 from etude.evaluate import ScoredAnswer
@@ -36,14 +37,11 @@ class ClockedRun(LadderRun):
     right: random.Random
     rows: dict[str, list[str]]
 
-    def _list_fitted(self) -> list[str]:
+    def list_fitted(self) -> list[str]:
         return list(SPEEDS)
 
-    def _find_unbeaten(self, names: Sequence[str]) -> list[str]:
+    def find_unbeaten(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name != "few_shot"]
-
-    def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
-        return False
 
     def work_folder(self, name: str) -> Path:
         """None is needed."""
@@ -59,8 +57,15 @@ class ClockedRun(LadderRun):
         answers = [Answer(row.id, "any", title, None, (), None, 0, 0, 0, 0.0, False) for row in rows]
         return [ScoredAnswer(row, answer, score, 0) for row, answer in zip(rows, answers, strict=True)]
 
+
+class ClockedTest(SealedTest):
+    """Keeps the files out of it."""
+
+    def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
+        return False
+
     def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
-        """Keep the files out of it."""
+        """Write nothing."""
 
 
 def prepare_run(folder: Path) -> ClockedRun:
@@ -82,7 +87,7 @@ def answer(
     budget = budget and budget + CLOSING_SECONDS
     ladder.clock, ladder.row_seconds = Clock(budget, 0.0, now=lambda: ladder.seconds[0]), dict(SPEEDS)
     fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
-    ladder.answer_test(fitted, ladder.find_contenders([]))
+    ClockedTest(ladder).answer(fitted, ladder.find_contenders([]))
     return ladder.run.info["test_answered"], ladder.rows, ladder.seconds[0]
 
 
@@ -119,7 +124,7 @@ def test_a_continued_run_keeps_the_number_of_rows(tmp_path: Path) -> None:
     ladder = prepare_run(tmp_path)
     answered, rows, _ = answer(ladder, 150, 0)
     assert answered["prompt"] < len(ladder.split.test)
-    assert ladder.count_expected_rows(ladder.find_contenders([])) == answered["prompt"]
+    assert ClockedTest(ladder).count_expected_rows(ladder.find_contenders([])) == answered["prompt"]
     assert answer(ladder, 1000, 0, answered)[:2] == (answered, rows)
 
 

@@ -15,7 +15,7 @@ from test_verdict import make_ladder, make_scores
 
 from etude.comparison.compare import compare
 from etude.comparison.decide import make_verdict
-from etude.comparison.stored_answers import FILE
+from etude.comparison.sealed_test import FILE
 from etude.data.formats import read_rows
 from etude.errors import InputError
 from etude.report.markdown import escape

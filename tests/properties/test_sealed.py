@@ -20,6 +20,7 @@ from etude.base.files import read_json
 from etude.comparison import compare
 from etude.comparison.evidence import EQUAL_ROWS, fit_baseline_on_equal_rows
 from etude.comparison.ladder_run import LadderRun
+from etude.comparison.looks import Looks
 from etude.data.dataset import Dataset, count_reads, load_dataset
 from etude.data.splits import Split, input_key, split
 from etude.methods import Method, get_methods, resolve_methods
@@ -49,7 +50,7 @@ def fitted_bytes(parts: Split, task_file: Path, folder: Path) -> dict[str, bytes
     methods = resolve_methods(get_methods(task.methods), task, is_explicit=False)
     run.update(format=1, methods=[method.name for method in methods])
     climb = LadderRun(task, parts, run, models, metric, lambda event: None, methods)
-    climb.fit_all(initial_assistant(task, parts.train, models))
+    Looks(climb).fit_all(initial_assistant(task, parts.train, models))
     files = sorted(path for path in folder.glob("methods/*/assistant/**/*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -216,7 +217,7 @@ def fit_on_ids(
     run.update(format=1, methods=[method.name for method in methods])
     ladder_run = ShareRun(task, parts, run, Models(), metric, lambda event: None, methods)
     ladder_run.share_ids = ids
-    ladder_run.fit_all(start)
+    Looks(ladder_run).fit_all(start)
     folders = [*folder.glob("methods/*/assistant"), folder / "methods" / "baseline" / "work"]
     files = sorted(path for root in folders for path in root.rglob("*") if path.is_file())
     files = [path for path in files if "answers" not in path.parts]  # they hold times
@@ -281,7 +282,7 @@ def test_the_baseline_on_as_few_rows_is_fitted_on_them_alone(tmp_path: Path) -> 
         run.update(format=1, methods=["baseline", "fine_tune"])
         metric, limited = choose_metric(task, parts.train), replace(task, train=LIMITED)
         ladder_run = LadderRun(limited, parts, run, Models(), metric, lambda event: None, methods)
-        ladder_run.fit_all(start)
+        Looks(ladder_run).fit_all(start)
         run.update(decided={"untuned": "baseline", "tuned": "fine_tune"})
         fitted = fit_baseline_on_equal_rows(ladder_run, start)
         assert fitted is not None
@@ -307,7 +308,7 @@ def test_max_rows_limits_what_trains_and_the_record_counts_it(tmp_path: Path) ->
     run.update(format=1, methods=[method.name for method in methods])
     metric, limited = choose_metric(task, parts.train), replace(task, train=LIMITED)
     ladder_run = LadderRun(limited, parts, run, models, metric, lambda event: None, methods)
-    ladder_run.fit_all(initial_assistant(task, parts.train, models))
+    Looks(ladder_run).fit_all(initial_assistant(task, parts.train, models))
     records = {name: read_json(run.method_folder(name) / "method.json") for name in run.fitted_methods}
     learned = {name: record["learned"] for name, record in records.items()}
     assert learned == {"baseline": len(parts.train) + len(parts.dev), "few_shot": None, "fine_tune": 30}

@@ -23,6 +23,7 @@ from etude.comparison.evidence import (
     fit_evidence,
 )
 from etude.comparison.ladder_run import LadderRun
+from etude.comparison.looks import Looks
 from etude.comparison.outcome import (
     choose_pair_on_dev,
     compute_verdict,
@@ -30,7 +31,7 @@ from etude.comparison.outcome import (
 )
 from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_scope
-from etude.comparison.stored_answers import check_stored_answers
+from etude.comparison.sealed_test import SealedTest, check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
 from etude.errors import Declined, InputError, ModelError
 from etude.methods import (
@@ -191,7 +192,7 @@ def run_comparison(
     models.workers = workers
     ladder_run = LadderRun(task, split, run, models, metric, on_event, ladder, clock)
     ladder_run.on_result = report_while_running(run)
-    ladder_run.fit_quick(initial_assistant(task, split.train, None))
+    Looks(ladder_run).fit_quick(initial_assistant(task, split.train, None))
     if needs_model(ladder):
         on_event(NoteEvent(f"Loading {get_title(task.prompt_model or task.model)} ..."))
     try:
@@ -206,7 +207,7 @@ def run_comparison(
 
     # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
     # every method first has a short look; then time goes to what could still change the decision.
-    fitted = ladder_run.fit_all(start)
+    fitted = Looks(ladder_run).fit_all(start)
     # 5. From dev alone, choose the headline pair: the untuned and the tuned method whose difference on the test says
     # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
@@ -225,7 +226,7 @@ def run_comparison(
     run.update(openings=num_openings)
     # 9. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
-    ladder_run.answer_test(fitted, contenders)
+    SealedTest(ladder_run).answer(fitted, contenders)
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
     # 10. Let the assistants turn away questions outside the task (`limits:`). This changes no answer of step 9, because

@@ -73,19 +73,20 @@ class Baseline(Method):
     ) -> tuple[Candidate, Predictor, Fit]:
         """Choose among the predictors fitted on `train` alone: by cross-validation on train and dev, or on dev if there
         are many rows. Also return what fits the chosen one."""
-        from etude.models.classical import Linear
-
         started = time.perf_counter()
         texts, outputs = split_columns(train.examples)
+        plain = fit_predictors(list_fits(task, outputs, None), {}, train, dev)
+        if plain:  # a figure before the encoder is loaded
+            name, predictor = list(plain.items())[-1]
+            first = context.evaluate(self._build_assistant(start, name, predictor, context), dev)
+            context.scored_by_candidate[name] = first
+            context.on_first(name, first)
         encoder, rows = load_encoder_if_used(task, outputs, context), [*train.examples, *dev.examples]
         known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
         if encoder and known:
             encoder.remember(texts, known.embed(texts))
         fits = list_fits(task, outputs, encoder)
-        predictors = {name: predictor for name, fit in fits.items() if (predictor := fit(texts, outputs))}
-        for name, predictor in predictors.items():
-            if isinstance(predictor, Linear):
-                predictors[name] = predictor.calibrate(*split_columns(dev.examples))
+        predictors = fit_predictors(fits, plain, train, dev)
         context.train_seconds += time.perf_counter() - started
         context.has_learned = True
         candidates = [
@@ -188,7 +189,9 @@ def record_choice(
     num_rows = len(held_out[candidates[0].name])
     choice = choose([*samples.items()], margin, f"in cross-validation on {num_rows:,} rows of train and dev")
     for number, candidate in enumerate(candidates):
-        scored = context.evaluate(candidate.assistant, dev, Trial(number + 1, len(candidates)))
+        scored = context.scored_by_candidate.pop(candidate.name, None) or context.evaluate(
+            candidate.assistant, dev, Trial(number + 1, len(candidates))
+        )
         sample = build_sample(context.metric, [row.outcome for row in scored])
         is_chosen = number == choice.index
         context.scored_by_candidate[candidate.name] = scored
@@ -211,6 +214,22 @@ def record_choice(
     ]
     write_lines(context.folder / CROSS_VALIDATION, lines)
     return candidates[choice.index]
+
+
+def fit_predictors(
+    fits: Mapping[str, Fit], fitted: Mapping[str, Predictor], train: Dataset, dev: Dataset
+) -> dict[str, Predictor]:
+    """Fit on `train` what is not in `fitted`; the probabilities of linear models are calibrated on dev."""
+    from etude.models.classical import Linear
+
+    predictors: dict[str, Predictor] = {}
+    for name, fit in fits.items():
+        predictor = fitted.get(name) or fit(*split_columns(train.examples))
+        if isinstance(predictor, Linear) and name not in fitted:
+            predictor = predictor.calibrate(*split_columns(dev.examples))
+        if predictor:
+            predictors[name] = predictor
+    return predictors
 
 
 def load_encoder_if_used(task: Task, outputs: Sequence[str], context: FitContext) -> Encoder | None:

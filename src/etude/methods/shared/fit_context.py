@@ -26,7 +26,7 @@ from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, 
 if TYPE_CHECKING:
     from etude.training.time_box import TimeBox
 
-MAX_LOSS_ROWS = 48
+MAX_LOSS_ROWS = 24
 """Dev rows on which a loss is measured in limited time: before training and after it, at least."""
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
 
@@ -108,6 +108,8 @@ class FitContext:
     margin: float = 0.02
     """The task's: a simpler candidate that is not worse by more is chosen."""
     on_answers: OnAnswers | None = None
+    on_first: Callable[[str, Sequence[ScoredAnswer]], None] = lambda candidate, rows: None
+    """Called with the dev rows of a candidate whose figure is shown before the others are fitted."""
     log: Callable[[Mapping[str, Any]], None] = lambda line: None  # called with each line of train.jsonl
     search_log: Callable[[Mapping[str, Any]], None] = lambda line: None
     """Called with each line of search.jsonl: a training step of the encoder."""

@@ -1,0 +1,205 @@
+"""The sealed test of a comparison: how many rows there is time for, and the answers, block by block.
+
+Stored answers of other models (`answers:` under `examples:` or `test:`) are scored beside them. No model is asked for
+them, and they cannot be served, so they are never recommended; the verdict says whether a method can replace them.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from etude.assistant import Assistant
+from etude.base.files import Json, write_lines
+from etude.base.issues import raise_issues
+from etude.comparison.ladder_run import LadderRun, describe_dropped_context
+from etude.data.dataset import Dataset
+from etude.errors import Issue, quote_value
+from etude.evaluate import ScoredAnswer, open_answer_log
+from etude.methods.shared.fit_context import resolve_contract
+from etude.runs.record import build_prediction
+from etude.stats.racing import FIRST_BLOCK
+from etude.task import Task
+from etude.types import CLASSICAL, Completion, ModelRef
+
+BLOCK_ROWS, LARGE_BLOCK_ROWS = 50, 200
+"""Test rows that a method answers before it is the next method's turn: under a budget, and without one."""
+FILE = "stored_answers.jsonl"
+"""File in the run folder: a line for each stored answer to a test row, as in predictions.jsonl, with its `model`."""
+MIN_ROUND = 5
+"""The last rows for which there is time are answered if they are at least so many."""
+
+
+@dataclass(frozen=True)
+class SealedTest:
+    """Opened once, after all choices."""
+
+    ladder: LadderRun
+
+    def count_expected_rows(self, contenders: Collection[str]) -> int:
+        """Estimate how many test rows the contenders will answer in the time that is left."""
+        total = len(self.ladder.split.test)
+        slow = [name for name in contenders if not self.ladder.is_fast(name)]
+        if not self.ladder.clock.is_limited or not slow:
+            return total
+        if num_rows := self._count_rows_answered_before(slow):
+            return num_rows
+        rows = self._count_rows_in_time(slow)
+        return rows if rows == total else max(rows - rows % BLOCK_ROWS, min(total, rows, BLOCK_ROWS))
+
+    def _count_rows_in_time(self, names: Iterable[str]) -> int:
+        """Count the rows that these methods can answer until the deadline, at least those of a first block of dev."""
+        seconds = sum(map(self.ladder.get_row_seconds, names))
+        total = len(self.ladder.test_rows)
+        rows = self.ladder.clock.seconds_left / seconds if seconds > 0 else math.inf
+        return total if rows >= total else min(total, max(FIRST_BLOCK, int(rows)))
+
+    def _count_rows_answered_before(self, names: Collection[str]) -> int:
+        """Count the test rows that these methods answered when the test was last answered to its end; 0 if it was
+        not."""
+        answered = self.ladder.run.info.get("test_answered", {})
+        return max((answered.get(name, 0) for name in names), default=0)
+
+    def answer(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
+        """Answer the test with every method, into predictions.jsonl.
+
+        Fast methods answer all rows, and methods that are clearly worse on dev a few rows. Then the contenders take
+        turns, one block each, while there is time, and after them the others. Only the clock limits the number of rows,
+        never an answer.
+        """
+        scored: dict[str, list[ScoredAnswer]] = {name: [] for name in fitted}
+        before = self.ladder.run.info.get("test_answered", {})
+        for name, assistant in fitted.items():
+            if self.ladder.is_fast(name):
+                self._answer_block(name, assistant, len(self.ladder.test_rows), scored)
+            elif name not in contenders:
+                # A continued run keeps the number of rows, and with it the verdict.
+                rows = self.ladder.clock.count_beaten_rows(self.ladder.get_row_seconds(name))
+                self._answer_block(name, assistant, before.get(name, rows), scored)
+        slow = [name for name in fitted if len(scored[name]) < len(self.ladder.test_rows)]
+        leading = {name: fitted[name] for name in slow if name in contenders}
+        self._take_turns(leading, scored, self._count_first_block(leading), is_sure=True)
+        # If time is left, the figures of the others become surer.
+        self._take_turns({name: fitted[name] for name in slow if name not in leading}, scored, BLOCK_ROWS)
+        for name, assistant in fitted.items():
+            if name not in self.ladder.failures:
+                self._write_test(name, assistant, scored[name])
+        answered = {name: len(rows) for name, rows in scored.items() if name not in self.ladder.failures}
+        self.ladder.run.update(test_answered=answered)
+
+    def _take_turns(
+        self,
+        assistants: Mapping[str, Assistant],
+        scored: dict[str, list[ScoredAnswer]],
+        end: int,
+        *,
+        is_sure: bool = False,
+    ) -> None:
+        """Answer the rows up to `end` and further blocks, all of the assistants in each round, while there is time. If
+        `is_sure`, the first round is not asked for its time."""
+        size, total = (
+            BLOCK_ROWS if self.ladder.clock.is_limited else LARGE_BLOCK_ROWS,
+            len(self.ladder.test_rows),
+        )
+        for round_end in [*range(end, total, size), total]:
+            running = {
+                name: assistant
+                for name, assistant in assistants.items()
+                if name not in self.ladder.failures and len(scored[name]) < min(round_end, total)
+            }
+            end = round_end if is_sure else self._limit_round(running, scored, round_end)
+            is_sure = False
+            for name, assistant in running.items():
+                self._answer_block(name, assistant, end, scored)
+            if end < round_end:
+                break
+
+    def _limit_round(
+        self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
+    ) -> int:
+        """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
+        before = self.ladder.run.info.get("test_answered", {})
+        if any(name in before for name in assistants):
+            return min(end, *(int(before.get(name, 0)) for name in assistants))
+        if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
+            return end
+        begin = max((len(scored[name]) for name in assistants), default=0)
+        row_seconds = sum(map(self.ladder.get_row_seconds, assistants))
+        num_rows = self.ladder.clock.seconds_left / row_seconds if row_seconds > 0 else math.inf
+        if num_rows >= end - begin:
+            return end
+        return begin + int(num_rows) if num_rows >= MIN_ROUND else 0
+
+    def _answer_block(
+        self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
+    ) -> None:
+        """Answer the test rows up to `end` that a method has not answered."""
+        begin = len(scored[name])
+        if end <= begin:
+            return
+        block, is_known = self._select_rows(begin, end), self._has_answered(name, assistant, begin, end)
+        started = self.ladder.clock.now()
+        with self.ladder.continue_without(name):
+            scored[name] += self.ladder.answer_rows(assistant, block, name, self.ladder.work_folder(name))
+        if not is_known:
+            self.ladder.row_seconds[name] = (self.ladder.clock.now() - started) / max(1, len(block))
+
+    def _count_first_block(self, names: Collection[str]) -> int:
+        """Count the rows of the first block, which is shorter if time is short. A resumed run keeps the number, so that
+        it reuses the answers."""
+        if names and self.ladder.clock.is_limited and not self.ladder.run.info.get("first_block"):
+            self.ladder.run.update(first_block=min(BLOCK_ROWS, self._count_rows_in_time(names)))
+        return self.ladder.run.info.get("first_block") or LARGE_BLOCK_ROWS
+
+    def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
+        """Whether an earlier attempt has answered this block."""
+        block = self._select_rows(begin, end)
+        log = open_answer_log(self.ladder.work_folder(name), assistant, block)
+        return log.num_requests == len(block) * assistant.samples
+
+    def _select_rows(self, begin: int, end: int) -> Dataset:
+        end = min(end, len(self.ladder.test_rows))
+        return self.ladder.test_rows.select(range(begin, end), f"test rows {begin + 1:,} to {end:,}")
+
+    def _write_test(self, name: str, assistant: Assistant, scored: Sequence[ScoredAnswer]) -> None:
+        self.ladder.write_predictions(name, "test", scored)
+        self.ladder.add_notes(name, describe_dropped_context(assistant, "test", scored))
+        self.ladder.report_side(name, "test", scored, sum(row.answer.seconds for row in scored))
+
+
+def list_stored_models(test: Dataset) -> list[str]:
+    """List the models that have stored answers in the test rows."""
+    return list(dict.fromkeys(name for row in test for name in row.answers))
+
+
+def check_stored_answers(task: Task, test: Dataset, methods: Collection[str]) -> None:
+    """Raise InputError with every test row without an answer of a model that has answers in other rows, and with every
+    model that has the name of a method."""
+    models, file = list_stored_models(test), (task.test or task.examples).file
+    message, remedy = "a column of stored answers has the name of a method", "rename it"
+    issues = [Issue(file.name, message, quote_value(name), remedy) for name in models if name in methods]
+    message, remedy = "the test row has no stored answer of this model", "add it, or leave the model out"
+    for row in test:
+        missing = [name for name in models if name not in row.answers]
+        issues += [Issue(row.location or row.id, message, quote_value(name), remedy) for name in missing]
+    raise_issues(issues, file)
+
+
+def score_stored_answers(ladder_run: LadderRun) -> dict[str, list[Json]]:
+    """Score every stored answer to the test like an answer of a method. Return model -> lines as in
+    predictions.jsonl."""
+    task, rows = ladder_run.task, ladder_run.test_rows
+    contract = resolve_contract(task, ladder_run.split.train)
+    reader = Assistant("stored", task.kind, ModelRef(CLASSICAL), contract=contract)
+    lines: dict[str, list[Json]] = {}
+    for model in list_stored_models(rows):
+        completions = [Completion(row.answers[model], "stop", 0, 0, 0, 0.0, None) for row in rows]
+        answers = reader.finish([row.id for row in rows], completions)
+        scored = [
+            ScoredAnswer(row, answer, ladder_run.metric.score(row, answer), 0)
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+        lines[model] = [build_prediction("test", row) for row in scored]
+    if lines:
+        every_line = [{"model": model, **line} for model in lines for line in lines[model]]
+        write_lines(ladder_run.run.folder / FILE, every_line)
+    return lines
