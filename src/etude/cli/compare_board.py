@@ -137,6 +137,9 @@ class CompareBoard:
     live: Live | None = None
     deadline: float | None = None
     """When the budget ends, by `time.monotonic`; None without a budget."""
+    method: str = ""
+    """The method of the latest event."""
+    _has_ended: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "CompareBoard":
         console = self.console.screen
@@ -145,17 +148,27 @@ class CompareBoard:
                 console=console, get_renderable=self.render, refresh_per_second=4, transient=True
             )
             self.live.start()
+        else:
+            threading.Thread(target=self._break_silence, daemon=True).start()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._has_ended.set()
         if self.live:
             # After an error the table stays, because no verdict replaces it.
             self.live.transient = error is None
             self.live.stop()
 
+    def _break_silence(self) -> None:
+        """Without a table, print a line if nothing was printed for a while, such as when a model is loaded."""
+        while not self._has_ended.wait(1.0):
+            state = self.get_line(self.method).state if self.method else ""
+            self.console.print_progress(f"{self.method}: {state}" if state else "Still working ...")
+
     def handle_event(self, event: events.Event) -> None:
         """Update the table with an event of the comparison."""
         self.console.handle_event(event)
+        self.method = getattr(event, "method", self.method)
         match event:
             case events.MethodStarted(method, side, seconds_left):
                 self.get_line(method).state = f"{side} ..."

@@ -36,7 +36,7 @@ BEATEN_SHARE = 0.02
 """A method that is clearly worse on dev first answers test rows for this share of the budget."""
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
-TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 2.0
+TUNED_WEIGHT, SEARCH_WEIGHT = 8.0, 4.0
 """Weights when time is shared: of training a model, and of training the search. A prompt has weight 1."""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""

@@ -161,10 +161,11 @@ class Looks:
         seconds = self.ladder.clock.share_rest(
             method, waiting, self._is_search_waiting, self.ladder.estimate_test_seconds()
         )
-        effort = self._make_longer_effort(method, record, seconds)
-        effort, recorded = self._record_look(f"{name}/longer", effort, round(seconds, 1))
-        if (recorded or 0.0) < MIN_LOOK_SECONDS or self.ladder.clock.is_stopped:
+        key, effort = f"{name}/longer", self._make_longer_effort(method, record, seconds)
+        has_begun = key in self.ladder.run.info.get("looks", {})
+        if self.ladder.clock.is_stopped or (seconds < MIN_LOOK_SECONDS and not has_begun):
             return
+        effort, recorded = self._record_look(key, effort, round(seconds, 1))
         with suppress(LookStopped), self.ladder.continue_without(name):
             self._fit(method, start, part, effort, recorded, record["train_seconds"])
 

@@ -126,6 +126,7 @@ class TrainingLog:
         # The first steps are slower, so the estimate is better until there are enough of them.
         if self.steps_here < MIN_STEPS and (expected := self.expected_seconds()):
             remaining = expected * (line["steps"] - line["step"]) / line["steps"]
+        remaining = min(remaining, line.get("seconds_left", remaining))  # of a time box
         self.on_event(
             StepTrained(
                 method=self.method,

@@ -156,7 +156,8 @@ class EncoderTraining:
                     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                     optimizer.step()
                     entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
-                    log({**entry, "seconds": time.perf_counter() - step_started})
+                    seconds = time.perf_counter() - step_started
+                    log({**entry, "seconds": seconds, **timer.box.log_left(timer.used)})
                     timer.add_step(used_before)
                     if timer.is_over:
                         break

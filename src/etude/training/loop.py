@@ -62,7 +62,7 @@ def train(
     - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and the values from `on_eval`.
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
     - a plan of a time box: {"planned_steps", "after_step", "share_used"}; in a box, steps also have "steps", the
-    planned number, and "epoch" of a dev loss is a fraction;
+    planned number, and "seconds_left", and "epoch" of a dev loss is a fraction;
     - {"resumed_at_step"}; {"note"}: the memory and disk that tuning all weights needs; {"warning"}: too little disk
     for checkpoints, the first checkpoint that could not be written, or a worse dev loss after the first epoch.
 
@@ -166,9 +166,9 @@ def _run_epoch(
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        position = {"step": progress.steps, "epoch": epoch}
+        position: dict[str, float] = {"step": progress.steps, "epoch": epoch}
         if planner:
-            position["steps"] = planner.num_planned
+            position |= {"steps": planner.num_planned, **planner.box.log_left(progress.box_used)}
         costs = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(state.module.device)}
         checkpointer.output.log({**position, **figures, **costs})
         _check_rise(state, batch, figures["loss"])

@@ -6,6 +6,7 @@ with the finished share of all epochs if they end before the box. Between two pl
 Every plan is part of the run's progress, so a resumed run has the plans before its checkpoint.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,12 @@ class TimeBox:
     clock: Callable[[], float] = time.monotonic
     is_stopped: Callable[[], bool] = lambda: False
     """Whether the user has asked to end now: the training then takes no further step."""
+
+    def log_left(self, used: float) -> dict[str, float]:
+        """Return {"seconds_left": ...} for the line of a step; {} without a limit."""
+        return (
+            {"seconds_left": round(max(0.0, self.seconds - used), 1)} if math.isfinite(self.seconds) else {}
+        )
 
 
 @dataclass(slots=True)
