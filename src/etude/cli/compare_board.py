@@ -162,8 +162,9 @@ class CompareBoard:
     def _break_silence(self) -> None:
         """Without a table, print a line if nothing was printed for a while, such as when a model is loaded."""
         while not self._has_ended.wait(1.0):
-            state = self.get_line(self.method).state if self.method else ""
-            self.console.print_progress(f"{self.method}: {state}" if state else "Still working ...")
+            self.console.print_progress(
+                f"{self.method}: still working ..." if self.method else "Starting ..."
+            )
 
     def handle_event(self, event: events.Event) -> None:
         """Update the table with an event of the comparison."""

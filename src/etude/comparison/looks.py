@@ -139,8 +139,8 @@ class Looks:
         self.ladder.run.update(
             not_measured={**self.ladder.run.info.get("not_measured", {}), name: needed_seconds}
         )
-        time = f": a first look takes about {format_rough_time(needed_seconds)}" if needed_seconds else ""
-        self.ladder.on_event(NoteEvent(f"{name} is not measured{time}."))
+        takes = f", which takes {format_rough_time(needed_seconds)}" if needed_seconds else ""
+        self.ladder.on_event(NoteEvent(f"{name} is not measured: there is no time for a first look{takes}."))
 
     def _record_look(self, key: str, effort: Effort, seconds: float | None) -> tuple[Effort, float | None]:
         """Write the effort and the seconds of a look to run.json; return those of an earlier attempt, if any."""
@@ -330,6 +330,7 @@ class Looks:
     ) -> FitContext:
         name, begin, clock = method.name, self.ladder.clock.now(), self.ladder.clock
         folder = self.ladder.run.method_folder(name)
+        is_known = (folder / "method.json").exists()
         simpler = self.ladder.methods[: self.ladder.methods.index(method)]
         lower = [
             self.ladder.run.method_folder(other.name) / look for other in simpler for look in (WORK, FIRST)
@@ -350,6 +351,7 @@ class Looks:
             seed=self.ladder.task.seed,
             margin=self.ladder.task.margin,
             on_answers=partial(self.ladder.report_dev_rows, name),
+            row_seconds=self.ladder.get_row_seconds(name) or None if is_known else None,
             on_first=partial(self._report_first, name),
             log=log_step,
             search_log=TrainingLog(name, folder / "search.jsonl", self.ladder.on_event),

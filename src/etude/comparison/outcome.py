@@ -129,7 +129,11 @@ def compute_verdict(
     sentence, caveats = verdict.sentence, verdict.caveats
     for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
         if name not in fitted:
-            time = f": a first look takes about {format_rough_time(seconds)}" if seconds else ""
+            time = (
+                f": there was no time for a first look, which takes {format_rough_time(seconds)}"
+                if seconds
+                else ""
+            )
             sentence += f" {name} was not measured{time}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"

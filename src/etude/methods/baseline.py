@@ -133,6 +133,21 @@ def _predictor_folder(folder: Path, name: str) -> Path:
     return folder / name.replace(" ", "-")
 
 
+class WordFeatures:
+    """TF-IDF features of the latest texts, for all predictors that are fitted on them."""
+
+    texts: Sequence[str] = ()
+    prepared: Prepared
+
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        """Fit the features on the texts, unless these are the latest ones."""
+        from etude.models.classical import prepare_features
+
+        if texts is not self.texts:
+            self.texts, self.prepared = texts, prepare_features(texts, None)
+        return self.prepared
+
+
 class KnownVectors:
     """An encoder for texts whose vectors are computed once."""
 
@@ -223,8 +238,9 @@ def fit_predictors(
     from etude.models.classical import Linear
 
     predictors: dict[str, Predictor] = {}
+    texts, outputs = split_columns(train.examples)
     for name, fit in fits.items():
-        predictor = fitted.get(name) or fit(*split_columns(train.examples))
+        predictor = fitted.get(name) or fit(texts, outputs)
         if isinstance(predictor, Linear) and name not in fitted:
             predictor = predictor.calibrate(*split_columns(dev.examples))
         if predictor:
@@ -247,9 +263,10 @@ def list_fits(task: Task, outputs: Sequence[str], encoder: Encoder | None) -> di
     """List what fits each classical model for this kind of task, the simplest model first."""
     from etude.models.classical import Constant, Nearest
 
+    words = WordFeatures()
     fits: dict[str, Fit] = {
         "most frequent answer": lambda texts, outputs: Constant.fit(outputs),
-        "nearest example": Nearest,
+        "nearest example": lambda texts, outputs: Nearest(texts, outputs, prepared=words.prepare(texts)),
     }
     if encoder and is_choice(task, outputs):
         fits["nearest example by meaning"] = partial(Nearest, encoder=encoder)
@@ -257,7 +274,9 @@ def list_fits(task: Task, outputs: Sequence[str], encoder: Encoder | None) -> di
         fits["known values in the text"] = _fit_gazetteer
     # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
-        fits["TF-IDF + linear SVM"] = partial(fit_linear, task)
+        fits["TF-IDF + linear SVM"] = lambda texts, outputs: fit_linear(
+            task, texts, outputs, prepared=words.prepare(texts)
+        )
         if encoder:
             fits["embeddings + logistic regression"] = partial(fit_linear, task, encoder=encoder)
         if task.hands_over:
@@ -279,7 +298,7 @@ def fit_linear(
     from etude.models.question_heads import QuestionHeads, select_answers
 
     if task.questions:
-        prepared = prepare_features(texts, encoder)
+        prepared = prepared or prepare_features(texts, encoder)
         heads = {
             name: fit_linear(question, texts, select_answers(outputs, name), encoder, prepared)
             for name, question in task.split_questions().items()
