@@ -23,8 +23,8 @@ STOP_SECONDS = 60.0
 """Seconds for the test after the user has asked to end."""
 FIRST_LOOKS = 1 / 3
 """Share of the budget in which every method has its first look."""
-FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.5
-"""A first look is given up if it takes longer than its share and this share of the budget; after half of the budget, no
+FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.7
+"""A first look is given up if it takes longer than its share and this share of the budget; after 70% of the budget, no
 first look is started."""
 FIRST_TRAINING = 0.06
 """The first training of a method takes at most this share of the budget: a longer one may start again."""

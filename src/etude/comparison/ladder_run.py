@@ -143,7 +143,23 @@ class LadderRun:
         if not self.clock.is_limited or self.task.costs:
             return fitted
         unbeaten = self.find_unbeaten(fitted)
-        return [name for name in fitted if name in unbeaten or name in pair or self.is_fast(name)]
+        contenders = [name for name in fitted if name in unbeaten or name in pair or self.is_fast(name)]
+        if self.run.info.get("whole_test") is None:  # a resumed run keeps them
+            self.run.update(whole_test=self._find_whole(contenders))
+        return contenders
+
+    def _find_whole(self, names: Iterable[str]) -> list[str]:
+        """Find the methods that can answer the whole test in their share of the time that is left, the fastest first:
+        time that one does not need goes to the others."""
+        seconds, whole = self.clock.seconds_left, list[str]()
+        order = sorted(names, key=self.get_row_seconds)
+        for position, name in enumerate(order):
+            needed = self.get_row_seconds(name) * len(self.test_rows)
+            if needed > seconds / (len(order) - position):
+                break
+            whole.append(name)
+            seconds -= needed
+        return whole
 
     def get_row_seconds(self, name: str) -> float:
         """Return the seconds of a row, as the method's latest rows took; 0 if unknown."""
@@ -152,8 +168,9 @@ class LadderRun:
         return self.row_seconds[name]
 
     def is_fast(self, name: str) -> bool:
-        """Whether a method answers the whole test at once, because this takes little of the time."""
-        return self.clock.is_fast(self.get_row_seconds(name), len(self.test_rows))
+        """Whether a method answers the whole test at once, because this takes little of the time, or its share."""
+        is_whole = name in (self.run.info.get("whole_test") or ())
+        return is_whole or self.clock.is_fast(self.get_row_seconds(name), len(self.test_rows))
 
     def estimate_test_seconds(self) -> float:
         """Estimate the seconds of the whole test, for the methods that are not clearly worse on dev, at the speed that
