@@ -137,8 +137,8 @@ class CompareBoard:
     live: Live | None = None
     deadline: float | None = None
     """When the budget ends, by `time.monotonic`; None without a budget."""
-    method: str = ""
-    """The method of the latest event."""
+    activity: str = "starting"
+    """The method of the latest event, or what the latest note says is done now."""
     _has_ended: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "CompareBoard":
@@ -162,15 +162,15 @@ class CompareBoard:
     def _break_silence(self) -> None:
         """Without a table, print a line if nothing was printed for a while, such as when a model is loaded."""
         while not self._has_ended.wait(1.0):
-            self.console.print_progress(
-                f"{self.method}: still working ..." if self.method else "Starting ..."
-            )
+            self.console.print_progress(f"Still busy: {self.activity} ...")
 
     def handle_event(self, event: events.Event) -> None:
         """Update the table with an event of the comparison."""
         self.console.handle_event(event)
-        self.method = getattr(event, "method", self.method)
+        self.activity = getattr(event, "method", self.activity)
         match event:
+            case events.NoteEvent(text) if text.endswith(" ..."):
+                self.activity = text.removesuffix(" ...")
             case events.MethodStarted(method, side, seconds_left):
                 self.get_line(method).state = f"{side} ..."
                 self.deadline = None if seconds_left is None else time.monotonic() + seconds_left
