@@ -88,15 +88,18 @@ class Looks:
 
     def _list_waiting(self) -> list[Method]:
         """List the methods whose result more time could change: cut in their first look, and not clearly worse than
-        another one on dev. A resumed run keeps the list."""
+        another one on dev; after a training that was cut, that says nothing. A resumed run keeps the list."""
         if self.ladder.clock.budget is None:
             return []
         if "longer_looks" not in self.ladder.run.info and not self.ladder.clock.is_stopped:
             records = read_method_records(self.ladder.run)
+            unbeaten = self.ladder.find_unbeaten(self.ladder.list_fitted())
             names = [
                 name
-                for name in self.ladder.find_unbeaten(self.ladder.list_fitted())
-                if records[name]["is_cut"]
+                for name, record in records.items()
+                if name not in self.ladder.failures
+                and record["is_cut"]
+                and (name in unbeaten or record["full_seconds"])
             ]
             self.ladder.run.update(longer_looks=names)
         names = self.ladder.run.info.get("longer_looks", [])
