@@ -26,6 +26,8 @@ from etude.types import Estimate
 
 # Maximum number of characters of a sample answer
 ANSWER_WIDTH = 100
+# Seconds after which a line is printed in any case: longer than the pause between two lines of progress.
+MAX_SILENCE = 14.0
 # Minimum width of a terminal at which the table shows intervals
 INTERVAL_WIDTH = 110
 
@@ -162,7 +164,8 @@ class CompareBoard:
     def _break_silence(self) -> None:
         """Without a table, print a line if nothing was printed for a while, such as when a model is loaded."""
         while not self._has_ended.wait(1.0):
-            self.console.print_progress(f"Still busy: {self.activity} ...")
+            if time.monotonic() - self.console.last_printed >= MAX_SILENCE:
+                self.console.print_text(f"Still busy: {self.activity} ...")
 
     def handle_event(self, event: events.Event) -> None:
         """Update the table with an event of the comparison."""
