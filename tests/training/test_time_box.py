@@ -17,6 +17,7 @@ from test_train import tiny_model, token_rows
 
 from etude.methods.shared.training_run import CUT, TrainingRun
 from etude.training import Output, TokenRow, TrainConfig, TrainResult, make_batches, train
+from etude.training.config import EarlierTraining
 from etude.training.time_box import NUM_MEASUREMENTS, BoxPlanner, TimeBox
 
 NUM_ROWS, DEV_SECONDS = 60, 1.0
@@ -62,6 +63,21 @@ def train_boxed(folder: Path, machine: Machine, seconds: float | None) -> TrainR
     box = None if seconds is None else TimeBox(seconds, lambda: machine.now)
     output = Output(folder / "c", folder / "a", machine.log, box=box, every_step=True)
     return train(tiny_model(), token_rows(NUM_ROWS), token_rows(6, seed=1), CONFIG, output)
+
+
+def test_a_longer_box_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
+    machine = Machine(MACHINES["constant"])
+    first = train_boxed(tmp_path / "first", machine, 8.0)
+    earlier = EarlierTraining(tmp_path / "first" / "a", first.steps, first.seconds)
+    box = TimeBox(machine.now + 12.0, lambda: machine.now)
+    output = Output(tmp_path / "c", tmp_path / "a", machine.log, box=box, earlier=earlier)
+    longer = train(tiny_model(), token_rows(NUM_ROWS), token_rows(6, seed=1), CONFIG, output)
+    assert longer.dev_losses[0] == pytest.approx(first.dev_losses[first.best_epoch], rel=1e-4)
+    assert min(longer.dev_losses) < longer.dev_losses[0]
+    num_steps = first.steps + longer.steps
+    assert longer.num_trained == min(NUM_ROWS, CONFIG.rows_per_step * num_steps), (
+        "no row is repeated before all are seen"
+    )
 
 
 def read_weights(folder: Path) -> bytes:

@@ -36,8 +36,9 @@ BEATEN_SHARE = 0.02
 """A method that is clearly worse on dev first answers test rows for this share of the budget."""
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
-TUNED_WEIGHT, SEARCH_WEIGHT = 8.0, 4.0
-"""Weights when time is shared: of training a model, and of training the search. A prompt has weight 1."""
+FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 8.0, 4.0
+"""Weights when time is shared: of training a model, in first looks and later, and of training the search. A prompt has
+weight 1."""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""
 FIRST_ROWS = 100
@@ -96,7 +97,7 @@ class Clock:
         if self.budget is None:
             return None
         left = self.started + FIRST_LOOKS * self.budget - self.now()
-        return self._share(left, method, to_come, searches=False)
+        return self._share(left, method, to_come, FIRST_TUNED_WEIGHT)
 
     @property
     def seconds_for_first_looks(self) -> float:
@@ -109,10 +110,18 @@ class Clock:
         """Compute the seconds of a longer look. `searches`: whether the search is to be fitted, too; `test_seconds`:
         the time that the test would need."""
         kept = min(test_seconds, TEST_SHARE * self.span)
-        return self._share(self.seconds_left - kept, method, to_come, searches=searches)
+        return self._share(self.seconds_left - kept, method, to_come, TUNED_WEIGHT, searches=searches)
 
-    def _share(self, seconds: float, method: Method, to_come: Sequence[Method], *, searches: bool) -> float:
-        weights = {other.name: TUNED_WEIGHT if other.tuned else 1.0 for other in to_come}
+    def _share(
+        self,
+        seconds: float,
+        method: Method,
+        to_come: Sequence[Method],
+        weight: float,
+        *,
+        searches: bool = False,
+    ) -> float:
+        weights = {other.name: weight if other.tuned else 1.0 for other in to_come}
         # If a search is to be trained, the first method with one does it for all.
         if searches and (first := next((other.name for other in to_come if other.searches), "")):
             weights[first] += SEARCH_WEIGHT

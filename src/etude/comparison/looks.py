@@ -365,6 +365,7 @@ class Looks:
             is_stopped=lambda: clock.is_stopped,
             engine=self.ladder.task.engine,
             race=None if seconds is None else self._start_race(name),
+            first_look=folder / FIRST if part == WORK and is_known else None,
             preferences=self.ladder.preferences if "preferences" in method.keys else {},
             # A longer look reuses the answers of the first one.
             lower_folders=[

@@ -1,11 +1,13 @@
 """fine_tune: weights trained on the training rows."""
 
+from __future__ import annotations
+
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import Issue
@@ -33,6 +35,12 @@ from etude.methods.shared.training_run import (
 from etude.models.registry import Models, find_backend
 from etude.stats import estimate_sample
 from etude.types import ModelRef
+
+if TYPE_CHECKING:
+    from etude.training.config import EarlierTraining, TrainConfig
+
+ADAPTER_SETTINGS = ("weights", "rank", "alpha", "rslora", "targets", "lora_layers", "epochs", "seed")
+"""The settings that a training must share with one that it continues."""
 
 
 class FineTune(Method):
@@ -151,7 +159,9 @@ def train_student(
             result = TrainingRecord({"rows": len(rows), "text": sentence, "seconds": seconds}, (note,))
         else:
             measure = partial(score_dev, student, dev, context) if task.train.get("dev_metric") else dict
-            result = build_run().train(context.folder, task.model, context.log, measure, context.make_box())
+            run = build_run()
+            run = replace(run, earlier=find_earlier(run.config, context))
+            result = run.train(context.folder, task.model, context.log, measure, context.make_box())
         # The record is written last: with it, the training is done and its checkpoints are useless.
         write_json(record_file, asdict(result))
         shutil.rmtree(context.folder / CHECKPOINT, ignore_errors=True)
@@ -163,6 +173,22 @@ def train_student(
         context.is_cut, context.full_seconds = True, full_seconds
     context.notes.extend(record["notes"])
     return replace(student, model=replace(student.model, adapter=adapter))
+
+
+def find_earlier(config: TrainConfig, context: FitContext) -> EarlierTraining | None:
+    """Find the training of the method's first look, if adapters with these settings can go on from it in their time."""
+    from etude.training.config import EarlierTraining
+
+    record_file = context.first_look / "trained.json" if context.first_look else None
+    if record_file is None or not record_file.exists() or context.effort.train_seconds is None:
+        return None
+    params = read_json(record_file)["params"]
+    own, settings = {**config.to_dict(), "targets": list(config.targets)}, params.get("settings", {})
+    is_same = all(settings.get(name) == own[name] for name in ADAPTER_SETTINGS)
+    if not (is_same and config.weights == "lora" and params["best_epoch"] and "full_seconds" in params):
+        return None
+    num_steps = -(-params["trained_rows"] // config.rows_per_step)
+    return EarlierTraining(record_file.with_name("adapter"), num_steps, params["seconds"])
 
 
 def score_dev(student: Assistant, dev: Dataset, context: FitContext) -> Mapping[str, Any]:

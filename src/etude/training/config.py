@@ -230,6 +230,16 @@ if scores are equal. Otherwise the best epoch has the lowest dev loss. Among equ
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierTraining:
+    """A shorter training on the same rows. A longer one goes on from its weights, with a schedule of its own."""
+
+    adapter: Path
+    steps: int
+    """Its steps. Their rows are the first ones in the order of rows, and are not repeated."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """The folders of a run and the functions that it calls."""
 
@@ -245,6 +255,8 @@ class Output:
     box: TimeBox | None = None
     """Limits the seconds. The dev loss is then measured up to three times in the box, and `patience` and `is_stopped`
     are ignored."""
+    earlier: EarlierTraining | None = None
+    """The training that this one continues; only in a box."""
     base_model: str = ""
     """The name of the base that is written into the adapter; it has no other use."""
     every_step: bool = False

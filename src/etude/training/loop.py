@@ -75,7 +75,8 @@ def train(
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
     release_freed_memory()
     # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
-    with start_training(module, config, len(rows), world, loss) as state:
+    saved, num_done = (output.earlier.adapter, output.earlier.steps) if output.earlier else (None, 0)
+    with start_training(module, config, len(rows), world, loss, saved) as state:
         # Before the shards, a GPU may have had the whole model, so the peak is measured from here.
         reset_peak_memory(state.module.device)
         loss.check_model(module)
@@ -85,13 +86,13 @@ def train(
         checkpointer.restore()
         planner = None
         if output.box:
-            planner = BoxPlanner(output.box, state.progress, state.total_steps, output.log)
+            planner = BoxPlanner(output.box, state.progress, state.total_steps - num_done, output.log)
         # 4. Train each epoch, or each part of a time box. Each ends with a dev loss and a checkpoint.
         if not _is_finished(state, planner):
             _run_epochs(state, module, rows, dev_rows, checkpointer, planner)
         # 5. Write the weights of the best epoch.
         _write_best(state, module, output)
-        state.progress.num_trained = _count_trained(state, rows, planner)
+        state.progress.num_trained = _count_trained(state, rows, planner, num_done)
         state.progress.peak_memory = peak_memory(state.module.device)
         return state.progress
 
@@ -141,10 +142,12 @@ def _make_epoch(
     return make_batches(rows, config.rows_per_step, config.seed, epoch, group_size, is_stratified)
 
 
-def _count_trained(state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None) -> int:
-    """Count the distinct rows of all steps."""
+def _count_trained(
+    state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None, num_done: int
+) -> int:
+    """Count the distinct rows of all steps, those of an earlier training included."""
     batches = _make_epoch(state, rows, 1, planner is not None)
-    return len({row.id for batch in batches[: state.progress.steps] for row in batch})
+    return len({row.id for batch in batches[: num_done + state.progress.steps] for row in batch})
 
 
 def _run_epoch(
@@ -153,11 +156,13 @@ def _run_epoch(
     """Run the steps until the next dev loss: to the end of the epoch, or until the planner requires a measurement."""
     progress, epoch_steps, epoch = state.progress, state.total_steps // state.config.epochs, 0
     batches: list[tuple[TokenRow, ...]] = []
+    num_done = checkpointer.output.earlier.steps if checkpointer.output.earlier else 0
     while not (planner.is_due if planner else progress.batch == epoch_steps):
         # A resumed epoch skips its finished batches. Their order depends only on seed and epoch.
-        if epoch != (epoch := progress.steps // epoch_steps + 1):
+        position = num_done + progress.steps
+        if epoch != (epoch := position // epoch_steps + 1):
             batches = _make_epoch(state, rows, epoch, planner is not None)
-        batch, started = batches[progress.steps % epoch_steps], time.perf_counter()
+        batch, started = batches[position % epoch_steps], time.perf_counter()
         figures = train_step(state, batch)
         seconds = time.perf_counter() - started
         tokens = count_tokens(batch)
@@ -166,11 +171,11 @@ def _run_epoch(
         progress.tokens += tokens
         progress.rows += len(batch)
         progress.seconds += seconds
-        position: dict[str, float] = {"step": progress.steps, "epoch": epoch}
+        numbers: dict[str, float] = {"step": progress.steps, "epoch": epoch}
         if planner:
-            position |= {"steps": planner.num_planned, **planner.box.log_left(progress.box_used)}
+            numbers |= {"steps": planner.num_planned, **planner.box.log_left(progress.box_used)}
         costs = {"tokens": tokens, "seconds": seconds, "memory": peak_memory(state.module.device)}
-        checkpointer.output.log({**position, **figures, **costs})
+        checkpointer.output.log({**numbers, **figures, **costs})
         _check_rise(state, batch, figures["loss"])
         if planner:
             planner.add_step()

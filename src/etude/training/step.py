@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -165,8 +166,10 @@ def start_training(
     num_rows: int,
     world: World = SINGLE,
     loss: Loss = supervised,
+    saved: Path | None = None,
 ) -> Iterator[TrainingState]:
-    """Context manager: prepare a new run over `module`, with adapters, placement, buffer and optimizer.
+    """Context manager: prepare a new run over `module`, with adapters, placement, buffer and optimizer. The adapters
+    start with those in the folder `saved`, if it is given.
 
     At the end the module is restored, and so is the random state of the CPU and of the module's device. Raises
     ModelError if memory runs out, also within the `with`.
@@ -178,7 +181,7 @@ def start_training(
         torch.random.fork_rng(devices),
         # Fused layers have references to weights, which shards replace.
         nullcontext() if is_sharded else fuse_layers(module),
-        _select_weights(module, config) as (adapters, parameters),
+        _select_weights(module, config, saved) as (adapters, parameters),
         _place_weights(module, parameters, world, is_sharded, loss) as (placement, own_parameters),
         use_buffer(own_parameters) as buffer,
     ):
@@ -205,13 +208,13 @@ def _place_weights(
 
 @contextmanager
 def _select_weights(
-    module: PreTrainedModel, config: TrainConfig
+    module: PreTrainedModel, config: TrainConfig, saved: Path | None
 ) -> Iterator[tuple[list[Adapter], list[nn.Parameter]]]:
     if config.weights == "full":
         with unfreeze_weights(module) as parameters:
             yield [], parameters
         return
-    with add_adapters(module, config) as adapters:
+    with add_adapters(module, config, saved) as adapters:
         yield adapters, [parameter for adapter in adapters for parameter in (adapter.a, adapter.b)]
 
 

@@ -144,6 +144,8 @@ class FitContext:
     """Better and worse answers to learn from (train) and to choose by (dev); never of test rows."""
     lower_folders: Sequence[Path] = ()
     """Folders of the methods that were fitted before; their answers are reused."""
+    first_look: Path | None = None
+    """Folder of the method's first look, whose training a longer one continues."""
     takes_any_search: bool = False
     """Whether a search in them may have been fitted on other rows: for a learning curve of the weights only."""
     chosen_scored: list[ScoredAnswer] = field(default_factory=list)

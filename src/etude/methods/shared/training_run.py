@@ -21,7 +21,7 @@ from etude.task.settings import DATA_SETTINGS, SETTINGS
 from etude.types import Example, Message, TrainableModel
 
 if TYPE_CHECKING:
-    from etude.training.config import TrainConfig
+    from etude.training.config import EarlierTraining, TrainConfig
     from etude.training.losses import Loss
     from etude.training.rows.batches import TokenRow
     from etude.training.step import TrainResult
@@ -50,6 +50,7 @@ class TrainingRun:
     """Settings of the user that the loop does not know: `max_rows`, `dev_metric`."""
     world: World = SINGLE  # the processes that train together; this is the leader
     loss: Loss | None = None  # the loss in place of the cross-entropy; only with one process
+    earlier: EarlierTraining | None = None  # the training that this one continues in a time box
 
     @property
     def num_rows(self) -> int:
@@ -60,6 +61,11 @@ class TrainingRun:
     def steps(self) -> int:
         """Number of steps of all epochs."""
         return self.config.epochs * -(-len(self.rows) // self.config.rows_per_step)
+
+    @property
+    def num_done(self) -> int:
+        """Number of steps of the training that this one continues."""
+        return self.earlier.steps if self.earlier else 0
 
     @property
     def settings(self) -> list[tuple[str, object, str]]:
@@ -115,7 +121,8 @@ class TrainingRun:
         is_stopped = box.is_stopped if box else bool
         finite_box = box if box and math.isfinite(box.seconds) else None
         output = Output(
-            checkpoint, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box, name
+            *(checkpoint, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box),
+            *(self.earlier, name),
         )
         loss = self.loss or supervised  # cross-entropy
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
@@ -137,12 +144,14 @@ class TrainingRun:
         from etude.training.rows.supervision import split_spans
 
         decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
-        full_seconds = result.seconds * self.steps / max(1, result.steps)
+        seconds = result.seconds + (self.earlier.seconds if self.earlier else 0.0)
+        num_steps = self.num_done + result.steps
+        full_seconds = seconds * self.steps / max(1, num_steps)
         return {
             "settings": {**self.config.to_dict(), **self.extra_settings},
             "reasons": self._reasons | cut,
             "defaults": self.config.defaults,
-            "text": _describe_result(result, len(self.dev_rows)),
+            "text": _describe_result(result, len(self.dev_rows), self.num_done),
             "supervision": list(self.supervision),
             "shown_rows": [
                 {"row": row.id, "reason": reason, "spans": split_spans(decoder, row)}
@@ -158,7 +167,8 @@ class TrainingRun:
             "dev_losses": list(result.dev_losses),
             "train_losses": list(result.train_losses),
             "tokens": result.tokens,
-            "seconds": result.seconds,
+            "steps": num_steps,
+            "seconds": seconds,
             "peak_memory_gb": round(result.peak_memory / 1e9, 2),
         }
 
@@ -303,7 +313,7 @@ def _describe_template(model: TrainableModel, student: Assistant, chosen: Sequen
     )
 
 
-def _describe_result(result: TrainResult, num_dev: int) -> str:
+def _describe_result(result: TrainResult, num_dev: int, num_done: int) -> str:
     before, after = result.dev_losses[0], result.dev_losses[result.best_epoch]
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
@@ -313,6 +323,8 @@ def _describe_result(result: TrainResult, num_dev: int) -> str:
     point = _name_point(result, result.best_epoch)
     of_all = result.steps if result.plans else len(result.dev_losses) - 1
     numbers = f"{change} {format_loss_change(before, after)}; the weights of {point} of {of_all:,} are kept."
+    if num_done:
+        numbers += f" The training went on from a first one of {num_done:,} steps."
     if _is_tied(result):
         return f"The metric on {rows} stayed the same. The loss {numbers}"
     return f"The loss on {rows} {numbers}"
@@ -344,7 +356,8 @@ def _name_point(result: TrainResult, number: int) -> str:
 def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
     from etude.training.early_stopping import has_risen_at_once, is_overfitting
 
-    config, num_epochs = run.config, result.steps * run.config.epochs / run.steps
+    config, num_steps = run.config, run.num_done + result.steps
+    num_epochs = num_steps * config.epochs / run.steps
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
         yield f"training {_describe_failure(result)} on dev, so the untrained weights were kept"
@@ -382,4 +395,4 @@ def _is_out_of_time(result: TrainResult, run: TrainingRun) -> bool:
     is_patience_over = (
         not result.plans and len(result.dev_losses) - 1 - result.best_epoch >= run.config.patience
     )
-    return result.steps < run.steps and not is_patience_over
+    return run.num_done + result.steps < run.steps and not is_patience_over

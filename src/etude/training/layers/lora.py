@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from etude.base.files import write_bytes
 from etude.errors import InputError, Issue, ModelError
-from etude.models.local.adapters import PREFIX, WEIGHTS_FILE, fold_adapter
+from etude.models.local.adapters import PREFIX, WEIGHTS_FILE, fold_adapter, read_adapter_pairs
 from etude.models.local.quantized import QuantizedLinear
 from etude.models.weights import CONFIG_FILE
 from etude.task.settings import ALL, TOP_LAYERS
@@ -145,12 +145,16 @@ def find_targets(module: nn.Module, config: TrainConfig) -> list[tuple[str, nn.L
 
 
 @contextmanager
-def add_adapters(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapter]]:
+def add_adapters(
+    module: nn.Module, config: TrainConfig, saved: Path | None = None
+) -> Iterator[list[Adapter]]:
     """Context manager: replace each targeted linear layer by an adapter over the frozen base.
 
-    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. At the end the
-    model is restored. Raises the errors of `find_targets`.
+    New adapters do not change the model's answers: A starts Kaiming-uniform from the seed, B at zero. With `saved`,
+    the folder of an adapter of the same shape, they start with its weights. At the end the model is restored. Raises
+    the errors of `find_targets`.
     """
+    pairs = read_adapter_pairs(saved) if saved else {}
     generator = torch.Generator().manual_seed(config.seed)
     adapters = [Adapter(name, base, config) for name, base in find_targets(module, config)]
     with preserve_modes(module):
@@ -161,6 +165,9 @@ def add_adapters(module: nn.Module, config: TrainConfig) -> Iterator[list[Adapte
                 bound = 1 / math.sqrt(adapter.base.in_features)
                 start = torch.empty(adapter.a.shape).uniform_(-bound, bound, generator=generator)
                 adapter.a.data.copy_(start)
+                if adapter.name in pairs:
+                    for weight, value in zip((adapter.a, adapter.b), pairs[adapter.name], strict=True):
+                        weight.data.copy_(value)
             yield adapters
         finally:
             for adapter in adapters:
