@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+from etude.checks.labels.wrong_labels import LAST_READ
 from etude.feedback import drop_undone
+from etude.studio.label_review import MIN_SAMPLED, LabelReview, queue_labels
+from etude.studio.row_store import RowFilter
 from etude.studio.sign_in import invite_person
 from etude.studio.studio import Studio
 from etude.task.contract import Contract
+from etude.types import Finding
 from studio_helpers import GOOD, browser, fields, open_studio, read_feedback_lines, send
 
 
@@ -99,3 +104,40 @@ def test_a_label_is_chosen_among_those_of_the_assistant_and_no_other_is_saved(st
     assert studio.contract.describe() in unescape(page), "in the guidelines"
     assert send(client, "correct", page, correction="dgo").status_code == 422
     assert send(client, "correct", page, correction="dog").status_code == 200
+
+
+def test_labels_are_read_in_order_until_few_are_wrong(studio_task: Path) -> None:
+    studio, client = open_studio(studio_task)
+    rows = studio.data.search(RowFilter())[0][: LAST_READ + 5]
+    ids = tuple(row.id for row in rows)
+    studio.data.set_findings([Finding("unread_label", "note", ids, "", "", subjects=(GOOD,) * len(ids))])
+    queue_labels(studio.queue, studio.data, studio.name)
+    page = client.get("/review?from=labels").text
+    num_wrong = LAST_READ // 3 - 1
+    for number, row in enumerate(rows[:LAST_READ]):
+        assert row.input in page
+        page = send(client, "accept" if number < num_wrong else "reject", page).text
+    assert f"Of the first {LAST_READ} labels, {num_wrong} were wrong" in page
+    assert "You can stop here" in page
+    assert rows[LAST_READ].input not in page
+    assert {answer.output for answer in studio.gathered_feedback.answers} == {GOOD}
+    assert len(studio.gathered_feedback.answers) == num_wrong
+    page = client.get("/review?from=sample").text
+    while len(studio.read_label_review().sampled) < MIN_SAMPLED:
+        page = send(client, "accept", page).text
+    assert f"In all, about {num_wrong} of " in page
+    assert len(studio.gathered_feedback.answers) >= num_wrong + MIN_SAMPLED - 1, (
+        "a right label is a right answer"
+    )
+
+
+def test_the_estimate_of_all_wrong_labels_covers_the_truth() -> None:
+    draw, covered = random.Random(0), 0
+    for _ in range(200):
+        wrong = [draw.random() < 0.8 for _ in range(40)] + [draw.random() < 0.05 for _ in range(560)]
+        estimate = LabelReview(wrong[:60], draw.sample(wrong[60:], 40), len(wrong)).estimate_wrong()
+        assert estimate
+        middle, low, high = estimate
+        assert sum(wrong[:60]) <= low <= middle <= high <= len(wrong)
+        covered += low <= sum(wrong) <= high
+    assert covered >= 184  # 92%: three standard errors below 95%

@@ -195,6 +195,21 @@ def test_sections_with_one_name_are_all_read() -> None:
     assert grounds.is_supported("It is 4711 euro", "", ["shop.md: Price"])
 
 
+@pytest.mark.parametrize("label", ["Warning", "Allergens", "Scary parts"])
+def test_an_answer_that_presents_a_passage_needs_its_warning(label: str) -> None:
+    page = f"# Harbour Stew\n{label}: shellfish and mustard\nThe fishermen cook it on Fridays."
+    grounds = Grounds.from_passages(
+        [Passage(page, "stew"), Passage(page.replace("shellfish and mustard", "none"), "bread")], []
+    )
+    answer = "Try the harbour stew. The fishermen cook it on Fridays."
+    assert not grounds.is_supported(answer, "", ["stew"])
+    assert grounds.is_supported(f"{answer} It has shellfish and mustard.", "", ["stew"])
+    assert grounds.is_supported("The fishermen cook it on Fridays.", "", ["stew"]), (
+        "a short answer presents nothing"
+    )
+    assert grounds.is_supported(answer, "", ["bread"])
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other", "same"),
     [

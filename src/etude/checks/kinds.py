@@ -25,6 +25,8 @@ FIXABLE_KINDS = (
     *("repeated_input", "test_overlap"),
 )
 """Kinds that `etude check --fix` fixes, in this order. For wrong labels it needs a filled-in worklist."""
+LABEL_KINDS = ("wrong_label", "unread_label")
+"""Kinds whose rows have labels for people to read, in this order; their subjects are suggested labels."""
 LEFT_OUT_KINDS = ("empty", "repeated_input")
 """Kinds that `--fix` fixes by leaving the row out, even if the row cannot be read as an example."""
 

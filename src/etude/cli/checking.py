@@ -17,7 +17,7 @@ from etude.base.files import write_text
 from etude.base.formatting import format_command, format_count
 from etude.base.issues import suggest_instead
 from etude.checks import Findings, check_material
-from etude.checks.kinds import FIXABLE_KINDS
+from etude.checks.kinds import FIXABLE_KINDS, LABEL_KINDS
 from etude.checks.material import Material
 from etude.checks.output import html_page, machine, terminal
 from etude.checks.registry import load_material, validate_gates
@@ -157,7 +157,7 @@ def report_findings(
         typer.echo(text, nl=False)
     if worklist:
         write_output(worklist, machine.to_worklist(findings, material.rows))
-        num_labels = sum(len(finding.rows) for finding in findings.select_kinds("wrong_label"))
+        num_labels = sum(len(finding.rows) for finding in findings.select_kinds(*LABEL_KINDS))
         message = f"Wrote {worklist}: {format_count(num_labels, 'label')} to review."
         if num_labels:
             command = f"{format_command('check', task_file)} --fix --worklist {worklist}"

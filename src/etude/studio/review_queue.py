@@ -24,8 +24,9 @@ from etude.data.formats.row_reader import RowReader
 from etude.feedback import Feedback, drop_undone
 from etude.types import Message
 
-Source = Literal["requests", "dev", "right", "expert"]
+Source = Literal["requests", "dev", "right", "labels", "sample", "expert"]
 """`dev`: answers that the metric counted as wrong. `right`: a sample of the answers that it counted as right.
+`labels`: labels that texts suggest instead of those of their rows. `sample`: rows drawn at random.
 `expert`: answers of any source that a reviewer left to an expert and nobody has judged."""
 HOLD_SECONDS = 900.0  # how long an answer is hidden from other reviewers while one reads it
 SHARED_EVERY = 10  # every tenth answer is reviewed by two people, if the owner has invited reviewers
@@ -216,6 +217,14 @@ class ReviewQueue:
         )
         rows = self._run(query, source=source, reviewer=reviewer, skipped=back - 1)
         return (_decode_item(rows[0]), rows[0]["entry"]) if rows else None
+
+    def list_reviewed(self, source: Source) -> list[tuple[ReviewItem, str]]:
+        """List the reviewed items of a source in the order of their reviews, each with the id of the last entry."""
+        query = (
+            f"select answers.*, entry, max(reviews.position) as said from answers join reviews on {_IS_ABOUT} "
+            "where source = :source and not is_flag group by answers.id order by said"
+        )
+        return [(_decode_item(row), row["entry"]) for row in self._run(query, source=source)]
 
     def has_items(self, source: Source) -> bool:
         """Return whether a source has items."""

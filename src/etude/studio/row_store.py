@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -184,10 +184,10 @@ class RowStore:
 
 
 class DataCheck:
-    """`etude check` in a background thread."""
+    """`etude check` in a background thread. `on_checked` gets the rows with the new findings."""
 
-    def __init__(self, task: Task, data: RowStore) -> None:
-        self.task, self.data, self.proposals = task, data, Proposals()
+    def __init__(self, task: Task, data: RowStore, on_checked: Callable[[RowStore], None]) -> None:
+        self.task, self.data, self.proposals, self._on_checked = task, data, Proposals(), on_checked
         self.is_running, self.error, self.has_checked = False, "", False
 
     def start(self) -> None:
@@ -199,6 +199,7 @@ class DataCheck:
     def _run(self) -> None:
         try:
             self.data.set_findings(check(self.task.file).items)
+            self._on_checked(self.data)
             self.proposals.refresh(self.task, lambda row: self.data.find(row) is not None)
             self.has_checked = True
         except (EtudeError, OSError) as error:

@@ -26,9 +26,10 @@ from etude.repair.editable_rows import resolve_columns
 from etude.runs import FOLDER, Run, find_run, find_task_runs
 from etude.runs.recommended import choose_method
 from etude.studio.answer_worker import AnswerWorker, compute_urgency
+from etude.studio.label_review import LabelReview, queue_labels
 from etude.studio.progress import ComparisonJob
 from etude.studio.review_queue import ReviewItem, ReviewQueue, read_requests
-from etude.studio.row_store import DataCheck, DataRow, RowStore, load_findings
+from etude.studio.row_store import DataCheck, DataRow, RowFilter, RowStore, load_findings
 from etude.studio.sign_in import Person
 from etude.task import load_task
 from etude.task.contract import Contract
@@ -111,7 +112,8 @@ class Studio:
         self.rows = survey_dataset(self.task).rows
         self.sealed = load_sealed_test(self.task, self.rows)
         self.data = RowStore(self.rows, self.sealed, load_findings(self.run))
-        self.checking = DataCheck(self.task, self.data)
+        queue, name = self.queue, self.name
+        self.checking = DataCheck(self.task, self.data, lambda data: queue_labels(queue, data, name))
         self._gathered: tuple[int, GatheredFeedback] | None = None
         """The number of entries, and the feedback gathered from them."""
         self._marked: GatheredFeedback | None = None
@@ -186,6 +188,13 @@ class Studio:
             self._gathered = len(entries), gather_feedback(entries, self.task, self.sealed)
         return self._gathered[1]
 
+    def read_label_review(self) -> LabelReview:
+        """Read which labels people have found wrong."""
+        if not self.queue.has_items("labels"):
+            return LabelReview((), (), 0)
+        entries = {entry.id: entry for entry in self.log.entries}
+        return LabelReview.read(self.sync_queue(), entries, self.data.search(RowFilter(), 0)[1])
+
     def sync_queue(self) -> ReviewQueue:
         """Return the queue with all feedback counted, including feedback that another process has saved."""
         with self._queue_lock:  # an older list of entries must not replace a newer one
@@ -201,13 +210,16 @@ class Studio:
         """Save feedback on an item. It replaces the reviewer's earlier entry. A second call with the same id changes
         nothing.
 
-        `accepted` means that the answer is right. It becomes the right answer of a new request, unless it breaks the
-        contract, as a refusal may; and that of a dev row with another label, because two labels cannot both be right.
-        Otherwise it is only a thumb up. Returns the errors of a correction; if there are any, nothing is saved.
+        `accepted` means that the answer is right. It becomes the right answer of a new request or of a label that is
+        read, unless it breaks the contract, as a refusal may; and that of a dev row with another label, because two
+        labels cannot both be right. Otherwise it is only a thumb up. Returns the errors of a correction; if there are
+        any, nothing is saved.
         """
         if content.pop("accepted", False):
             labels = self.task.contract.labels if self.task.contract else ()
-            replaces = item.source == "requests" or (bool(labels) and item.expected is not None)
+            replaces = item.source in ("requests", "labels", "sample") or (
+                bool(labels) and item.expected is not None
+            )
             is_valid = not self.check_correction(item.answer or "")
             content |= {"correction": item.answer} if replaces and is_valid else {"thumb": "up"}
         correction = content.get("correction")

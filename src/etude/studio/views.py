@@ -74,6 +74,8 @@ _SOURCES: dict[Source, str] = {
     "requests": "New requests",
     "dev": "Answers that counted as wrong",
     "right": "Answers that counted as right",
+    "labels": "Labels that may be wrong",
+    "sample": "Labels drawn at random",
     "expert": "Left to an expert",
 }
 
@@ -280,6 +282,7 @@ class Pages:
             is_updated=is_updated,
             counts=counts,
             sources=_SOURCES,
+            labels=self.studio.read_label_review(),
             gathered=self.studio.gathered_feedback,
             entries={entry.id: entry for entry in self.studio.log.entries},
             agreement=measure_agreement(self.studio.log.entries),
@@ -591,6 +594,9 @@ class Pages:
         form: Form | None = None,
     ) -> Response:
         """Render an item; `said` is the reviewer's earlier entry on it, and `back` its distance from the next item."""
+        labels = self.studio.read_label_review() if source in ("labels", "sample") else None
+        if labels and labels.is_enough and source == "labels" and not back and not failures and not unseen:
+            item = None
         form, history = form or {}, self.studio.list_history(item.input) if item else []
         said = said or self.studio.find_entry(form.get("earlier", ""))
         return self._render(
@@ -600,6 +606,7 @@ class Pages:
             item=item,
             source=source,
             title=_SOURCES[source],
+            labels=labels,
             counts=self.studio.sync_queue().count(source, self._get_name(request)),
             back=back,
             said=said,

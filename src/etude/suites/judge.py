@@ -10,7 +10,7 @@ from etude.assistant import describe_doubt
 from etude.limits.acts import ACT_WORDS, ActReading, read_act
 from etude.metrics import Metric, predicted_label
 from etude.suites.cases import Case
-from etude.suites.measures.grounding import Grounds
+from etude.suites.measures.grounding import Grounds, list_stems
 from etude.task.contract import Contract
 from etude.task.definition import LIMIT_ACTS
 from etude.text.normal_forms import normalise
@@ -21,7 +21,6 @@ MAX_SCORE_DROP = 0.1
 MIN_SIMILARITY = (
     85.0  # least similarity in per cent (letters in common) of two texts that count as the same answer
 )
-STEM = 5  # two words with this many equal letters at the beginning count as the same
 SECRET_WORDS = 8  # an answer with this many consecutive words of the instructions repeats them
 
 
@@ -171,11 +170,6 @@ def _is_same_answer(kind: Kind, first: Answer, second: Answer) -> bool:
     if all(value is None or isinstance(value, str) for value in (first.value, second.value)):
         return fuzz.ratio(normalise(first.text), normalise(second.text)) >= MIN_SIMILARITY
     return bool(first.value == second.value)
-
-
-def list_stems(text: str) -> set[str]:
-    """List the first five letters of each word with at least four letters."""
-    return {word[:STEM] for word in re.findall(r"[^\W\d_]{4,}", text.casefold())}
 
 
 def has_repeated_secret(text: str, secret: str) -> bool:

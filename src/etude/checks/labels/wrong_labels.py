@@ -20,7 +20,7 @@ label is wrong.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 
 from etude.base.formatting import format_count, list_first
 from etude.checks.excerpts import redact_label
-from etude.checks.kinds import LABELS, FindingKind, finds
+from etude.checks.kinds import LABEL_KINDS, LABELS, FindingKind, finds
 from etude.checks.labels.classifiers import compute_tf_idf, predict_labels
 from etude.checks.material import Material, format_rows
 from etude.checks.rows.repeats import find_contradictory_rows
 from etude.cluster import THIS_PROCESS, Workers
 from etude.stats.intervals import wilson
+from etude.task.questions import join_answers, split_answers
 from etude.text.label_lists import join_labels
 from etude.text.normal_forms import to_canonical
 from etude.types import Finding
@@ -63,8 +64,11 @@ MIN_LOG_PROBABILITY = -12.0  # lower log-probabilities of a classifier are raise
 MAX_LABELS = 100  # most labels that are judged if a row has several, the most frequent ones
 MAX_PAIRS = 4  # pairs of labels in the message
 RARE = 1e-3  # a pair of labels counts as confused if chance gives so many rows with a lower probability, over all pairs
+MAX_READ = 800  # labels that are named or listed for reading, at most; HEAD are always listed
+HEAD = 200  # labels to read first, of which an estimate says how many are wrong
+LAST_READ = 30  # people stop reading if fewer than a third of so many labels were wrong
 WORKLIST_REMEDY = (
-    "Read the rows in this order. etude check TASK --worklist FILE writes them to a table with a column for the "
+    "etude check TASK --worklist FILE writes them to a table with a column for the "
     "right label; --fix --worklist FILE reads it back."
 )
 Floats = NDArray[np.floating]
@@ -73,13 +77,13 @@ Ints = NDArray[np.int64]
 
 @finds(
     FindingKind("wrong_label", "warning", "labels that look wrong, ranked"),
-    FindingKind("hidden_wrong_label", "note", "how many labels may be wrong if none looks so"),
+    FindingKind("unread_label", "note", "labels to read next, ranked, and how many may be wrong in all"),
     tasks=LABELS,
     by_question=True,
 )
 def check_wrong_labels(material: Material) -> Iterator[Finding]:
-    """Find rows whose label looks wrong; rows of a contradiction are not reported a second time. If there are none and
-    the texts say enough about labels, tell how many may be wrong nevertheless."""
+    """Find rows whose label looks wrong; rows of a contradiction are not reported a second time. If the texts say
+    enough about labels, also list the rows to read next."""
     if material.task.several:
         yield from check_wrong_lists(material)
         return
@@ -96,23 +100,40 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
     gold = np.array([numbers[labels[row]] for row in rows])
     texts = [material.inputs[row] for row in rows]
     has_scores = bool(material.task.scale)
-    ranked, suggested, share = find_wrong_labels(texts, gold, None, material.workers, has_scores)
+    ranking = find_wrong_labels(texts, gold, None, material.workers, has_scores)
     contradictory = find_contradictory_rows(material)
-    wrong = [index for index in ranked.tolist() if rows[index] not in contradictory]
+    wrong, unread = (
+        [index for index in part.tolist() if rows[index] not in contradictory]
+        for part in np.split(ranking.rows, [ranking.num_named])
+    )
+    suggested, share = ranking.suggested, ranking.share
     if wrong:
         bounds = f"Between {share.low:.1%} and {share.high:.1%} of all labels are probably wrong"
         details = f"{bounds}. {_describe_pairs(names, gold, suggested, wrong)}"
         subjects = [names[suggested[index]] for index in wrong]
         yield _report_rows(material, len(rows), [rows[index] for index in wrong], "label", subjects, details)
-    elif share.is_informed and not len(ranked):
+    if share.is_informed and unread:
+        unread = unread[: max(MAX_READ - len(wrong), HEAD)]
+        order = np.array([*wrong, *unread])[:HEAD]
+        sure = round(100 * float(ranking.suspicion[order].mean()))
         yield material.finding(
-            "hidden_wrong_label",
+            "unread_label",
             "note",
-            [],
-            f"No label stands out as wrong, but up to {share.high:.1%} of all labels may be: predictions from the "
-            "texts disagree with about as many, and cannot tell wrong labels from hard texts.",
-            "Read a sample of the rows if so many wrong labels would matter.",
-            numbers={"rows": 0, "of": len(rows), "low": share.low, "high": share.high},
+            [rows[index] for index in unread],
+            f"{'Other labels may be wrong, too' if wrong else 'No label is clearly wrong'}. Up to {share.high:.0%} of "
+            f"{len(rows):,} labels could be wrong unnoticed. {format_rows('have', len(unread), len(rows))} "
+            "another label than their text suggests: the label is wrong, or the text is hard. Of the first "
+            f"{format_count(len(order), 'label')} to read, at least about {sure} in 100 are probably wrong.",
+            f"Read them in this order, and stop when fewer than a third of the last {LAST_READ} were wrong. "
+            f"{WORKLIST_REMEDY}",
+            subjects=[redact_label(names[suggested[index]]) for index in unread],
+            numbers={
+                "rows": len(unread),
+                "of": len(rows),
+                "low": share.low,
+                "high": share.high,
+                "sure": sure,
+            },
         )
 
 
@@ -134,11 +155,29 @@ def _report_rows(
         rows,
         f"{format_rows('have', len(rows), num_judged)} a {noun} that looks wrong{sampled}. The most suspicious rows "
         f"come first, each with the {noun.partition(' ')[0]} that its text suggests instead of its own. {details}",
-        WORKLIST_REMEDY,
+        f"Read the rows in this order. {WORKLIST_REMEDY}",
         subjects=[redact_label(subject) for subject in subjects],
         excerpts=material.show_rows(rows[:10]),
         numbers={"rows": len(rows), "of": num_judged},
     )
+
+
+def suggest_labels(findings: Iterable[Finding]) -> dict[str, str]:
+    """Return row id -> label that its text suggests, for all rows to read in their order. Of several questions, only
+    the answers that look wrong are suggested (see `complete_label`)."""
+    suggested: dict[str, str] = {}
+    for finding in sorted(findings, key=lambda finding: finding.kind != LABEL_KINDS[0]):
+        if finding.kind in LABEL_KINDS:
+            for row, label in zip(finding.rows, finding.subjects, strict=True):
+                answers = {**split_answers(suggested.get(row, "")), **split_answers(label)}
+                suggested[row] = join_answers(answers) if answers else label
+    return suggested
+
+
+def complete_label(suggested: str, output: str) -> str:
+    """Add the row's answers to the questions about which nothing is suggested."""
+    answers = split_answers(suggested)
+    return join_answers({**split_answers(output), **answers}) if answers else suggested
 
 
 def check_wrong_lists(material: Material) -> Iterator[Finding]:
@@ -197,15 +236,27 @@ class WrongShare(NamedTuple):
     """Whether labels can mostly be predicted from texts; otherwise wrong labels agree with predictions too often."""
 
 
+class RankedLabels(NamedTuple):
+    """Rows whose label differs from the one that their text suggests, the most suspicious first."""
+
+    rows: Ints
+    num_named: int
+    """How many of the rows, from the first, are reported as wrong."""
+    suggested: Ints
+    """The likeliest label of every row of the set."""
+    suspicion: Floats
+    """A cautious probability that the label is wrong, of every row of the set."""
+    share: WrongShare
+
+
 def find_wrong_labels(
     texts: Sequence[str],
     gold: Ints,
     matrix: Any = None,
     workers: Workers = THIS_PROCESS,
     has_scores: bool = False,
-) -> tuple[Ints, Ints, WrongShare]:
-    """Return the rows whose label looks wrong, the most suspicious first; the likeliest label of each row; and the
-    share of wrong labels.
+) -> RankedLabels:
+    """Rank the rows by how wrong their label looks, and decide how many are reported.
 
     `gold` numbers the labels from 0; each label has at least as many rows as `predict_labels` needs. `has_scores` says
     that the labels are scores of a scale.
@@ -228,6 +279,7 @@ def find_wrong_labels(
     disagrees = likeliest != gold
     ranked = np.argsort(own / probabilities.max(axis=1), kind="stable")
     ranked, rows = ranked[disagrees[ranked]], ranked[suspicion[ranked] > 0]
+    to_read = ranked
     likely = rows[suspicion[rows] >= LIKELY]
     reported = likely[: round(suspicion[likely].sum())]
     if len(rows):
@@ -245,7 +297,8 @@ def find_wrong_labels(
         ranked = ranked[says_enough[ranked]]
         reported = max(reported, ranked[: int(remaining * len(gold))], key=len)
     high = wilson(int(disagrees.sum()), len(gold))[1]
-    return reported, likeliest, WrongShare(low, high, is_informed)
+    to_read = np.concatenate([reported, to_read[~np.isin(to_read, reported)]])
+    return RankedLabels(to_read, len(reported), likeliest, suspicion, WrongShare(low, high, is_informed))
 
 
 def _estimate_wrong(probabilities: Floats, likeliest: Ints, own: Floats, gold: Ints) -> tuple[Floats, float]:
@@ -324,7 +377,8 @@ def find_wrong_lists(
         gold: Ints = np.array([int(name in labels) for labels in lists])
         if len(gold) - gold.sum() < MIN_LABEL_ROWS:
             continue
-        for rank, row in enumerate(find_wrong_labels(texts, gold, matrix)[0].tolist()):
+        ranking = find_wrong_labels(texts, gold, matrix)
+        for rank, row in enumerate(ranking.rows[: ranking.num_named].tolist()):
             changes.setdefault(row, []).append((rank, name))
     wrong = []
     for row in sorted(changes, key=lambda row: (min(changes[row]), row)):

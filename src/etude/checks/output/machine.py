@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from etude import __version__
+from etude.checks.labels.wrong_labels import complete_label, suggest_labels
 from etude.checks.output.terminal import group_by_row, quote_row, summarize
 from etude.checks.registry import Findings
 from etude.errors import parse_location
-from etude.task.questions import join_answers, split_answers
 from etude.types import Example, Finding
 
 WORKLIST_COLUMNS = ("id", "location", "input", "label", "suggested_label", "corrected_label")
@@ -37,21 +37,15 @@ def to_json(findings: Findings) -> str:
 
 
 def to_worklist(findings: Findings, rows: Iterable[Example]) -> str:
-    """Format a table of the labels that look wrong, the most suspicious first, with a column for corrections."""
-    suggested: dict[str, str] = {}
-    for finding in findings.select_kinds("wrong_label"):
-        for row, label in zip(finding.rows, finding.subjects, strict=True):
-            # Of several questions about a row, each finding suggests the answer to one.
-            both = {**split_answers(suggested.get(row, "")), **split_answers(label)}
-            suggested[row] = join_answers(both) if both else label
+    """Format a table of the labels to read, the most suspicious first, with a column for corrections."""
+    suggested = suggest_labels(findings)
     examples = {row.id: row for row in rows if row.id in suggested}
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(WORKLIST_COLUMNS)
     for row, label in suggested.items():
         example = examples[row]
-        if answers := split_answers(label):
-            label = join_answers({**split_answers(example.output), **answers})
+        label = complete_label(label, example.output)
         writer.writerow([row, example.location, example.text, example.output, label, ""])
     return file.getvalue()
 

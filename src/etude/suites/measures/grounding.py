@@ -3,8 +3,9 @@
 Names are runs of capitalised words. A single one at the beginning of a sentence counts if a verb follows, and a name in
 small letters if a word such as `by` is before it and no text has it. Numbers are digits, times, and English words from
 thirteen on. Whether an answer is supported is decided sentence by sentence: a sentence that mentions the subject of a
-cited passage must agree with this passage and with its `Label: value` lines. A wrong paraphrase is missed, and a real
-name that is in no document counts as invented.
+cited passage must agree with this passage and with its `Label: value` lines. An answer that presents a passage must
+have its warning, which is a line such as `Warning: value`. A wrong paraphrase is missed, and a real name that is in no
+document counts as invented.
 """
 
 import re
@@ -35,6 +36,9 @@ _NUMBER_WORD = re.compile(
 _COUNTED = re.compile(r"(?<![\w.,:])(\d[\d.,]*) ([^\W\d_]{3,})")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n+")
 _FIELD = re.compile(r"^[ \t*-]*([^\W\d_][\w /()-]{1,30}):[ \t]+(\S.*)$", re.MULTILINE)
+_CAUTIONS = tuple(normalise(label) for label in _TABLE["cautions"])
+_STEM = 5  # first letters of a word that are compared
+_MIN_SHARED = 0.5  # share of the words of a title, or of a warning, from which an answer has it
 _MAX_CATEGORY = 3  # most words of a field's value that is looked up as a whole, such as a colour
 
 
@@ -61,6 +65,15 @@ class _GroundText:
     def fields(self) -> Mapping[str, str]:
         """The values of its `Label: value` lines by normalised label."""
         return {normalise(label): value for label, value in _FIELD.findall(self.text)}
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """The warnings among its `Label: value` lines."""
+        return [
+            value
+            for label, value in self.fields.items()
+            if label.startswith(_CAUTIONS) and normalise(value).split()[:1] != ["none"]
+        ]
 
     @cached_property
     def counted(self) -> set[tuple[str, str]]:
@@ -113,7 +126,25 @@ class Grounds:
             topic = _find_topic(sentence, sources) or topic
             if any(_find_missing(sentence, (*topic, *free))) or _contradicts(sentence, topic, sources, free):
                 return False
-        return True
+        return not any(_leaves_out_caution(text, source) for source in sources)
+
+
+def list_stems(text: str) -> set[str]:
+    """List the first five letters of each word with at least four letters."""
+    return {word[:_STEM] for word in re.findall(r"[^\W\d_]{4,}", text.casefold())}
+
+
+def _leaves_out_caution(text: str, source: _GroundText) -> bool:
+    """Whether a text of several sentences presents a passage without one of its warnings."""
+    stems = list_stems(text)
+
+    def shares(words: str) -> bool:
+        expected = list_stems(words)
+        return len(expected & stems) >= _MIN_SHARED * len(expected)
+
+    has_several = len([*filter(None, _SENTENCE.split(text))]) > 1
+    is_presented = has_several and shares(source.text.strip().partition("\n")[0])
+    return is_presented and not all(map(shares, source.cautions))
 
 
 def _pad(text: str) -> str:
