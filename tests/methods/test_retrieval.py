@@ -121,9 +121,9 @@ def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_
     finished: tuple[Path, Run],
 ) -> None:
     assistant, models = load(finished[1].assistant_folder("retrieval")), Models()
-    talk = [("user", "about dragons"), ("assistant", "Yes."), ("user", "and for my brother?")]
+    talk = [("user", "about trains"), ("assistant", "Yes."), ("user", "and for my brother?")]
     turns = [{"role": role, "content": content} for role, content in talk]
-    first, last, alone = assistant.answer(["about dragons", turns, "and for my brother?"], models)
+    first, last, alone = assistant.answer(["about trains", turns, "and for my brother?"], models)
     assert last.citations == first.citations != alone.citations
 
 

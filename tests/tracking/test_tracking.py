@@ -113,7 +113,7 @@ def test_nothing_goes_to_another_machine_without_a_yes(
 ) -> None:
     tracker = MemoryTracker()
     use(monkeypatch, tracker, "https://tracker.example")
-    task = write_task(tmp_path, more=METHODS)
+    task = write_task(tmp_path, more="methods: [baseline]\n")
     with pytest.raises(Declined):
         compare(task, track="trackio")
     assert not tracker.opened
