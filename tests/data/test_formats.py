@@ -166,6 +166,22 @@ def test_a_chat_keeps_its_turns_and_gives_its_system_message_apart(tmp_path: Pat
     assert any("keys other than role, content and weight" in note for note in rows.notes)
 
 
+def test_what_the_assistant_says_before_the_user_is_left_out(tmp_path: Path) -> None:
+    """As in OpenAI's own toy file, whose fourth chat has no user at all."""
+    greeting = {"role": "assistant", "content": "You're great!"}
+    system = {"role": "system", "content": "s"}
+    chats = [[system, greeting], [system, greeting, *TALK], TALK]
+    rows = read(tmp_path, "chat.jsonl", "\n".join(json.dumps({"messages": chat}) for chat in chats))
+    assert [row.location for row in rows.examples] == ["chat.jsonl:2", "chat.jsonl:3"]
+    assert rows.examples[0].input == rows.examples[1].input
+    assert rows.systems == ("s", None)
+    told = "\n".join(rows.notes)
+    assert "chats without a turn of the user, which are left out: 1" in told
+    assert "assistant turns before the user's first turn, which are left out: 1" in told
+    with pytest.raises(InputError, match="no rows: chats without a turn of the user"):
+        read(tmp_path, "chat.jsonl", json.dumps({"messages": chats[0]}))
+
+
 def test_a_turn_of_weight_0_is_kept_and_not_learned(tmp_path: Path) -> None:
     turns = [("user", "a", 1), ("assistant", " b ", 0), ("user", "c", 1), ("assistant", "d", 1)]
     row = {"messages": [{"role": role, "content": said, "weight": weight} for role, said, weight in turns]}

@@ -30,7 +30,7 @@ from etude.limits.fit import (
     read_generic_questions,
 )
 from etude.limits.question_model import OWN, QuestionModel, count_features
-from etude.limits.scope import Scope
+from etude.limits.scope import Scope, get_question
 from etude.models.registry import Models
 from etude.stats.calibration import choose_floor
 from etude.suites.run import PACKS
@@ -177,6 +177,35 @@ def test_a_short_follow_up_is_read_with_the_question_before_it() -> None:
         Message("user", "Write a poem about the washing of dishes in a hotel, please."),
     )
     assert scope.find_limits([unrelated]) != [None]
+
+
+def build_chat(*questions: str) -> list[Message]:
+    turns = [turn for text in questions for turn in (Message("user", text), Message("assistant", "Yes."))]
+    return turns[:-1]
+
+
+def test_a_question_without_its_subject_is_searched_for_with_the_questions_before_it() -> None:
+    first, second = "Something about dragons, age 7", "and for my little brother, he is 4?"
+    assert get_question(build_chat(first, second)) == f"{first}\n{second}"
+    assert get_question(build_chat(first, second, "And for the other one?")) == "\n".join(
+        (first, second, "And for the other one?")
+    )
+    for question in (
+        first,
+        "And one about trains?",
+        "What about trains?",
+        "And for " + "very " * 9 + "old people?",
+    ):
+        assert get_question(build_chat(second, question)) == question
+    assert get_question(build_chat(second)) == second
+
+
+def test_a_third_short_question_is_not_turned_away() -> None:
+    scope = fit_tides()[0]
+    chat = build_chat(
+        "When is high water at Brinlow? (77)", "And the day after?", "And for the one after that?"
+    )
+    assert scope.find_limits([chat]) == [None]
 
 
 def test_the_result_of_a_function_is_no_question() -> None:

@@ -117,6 +117,16 @@ def test_a_method_without_its_documents_is_an_error_and_all_leaves_it_out(tmp_pa
     assert not {*LOOKED_UP} & {*run.fitted_methods}
 
 
+def test_a_question_without_its_subject_gets_the_passage_of_the_question_before_it(
+    finished: tuple[Path, Run],
+) -> None:
+    assistant, models = load(finished[1].assistant_folder("retrieval")), Models()
+    talk = [("user", "about trains"), ("assistant", "Yes."), ("user", "and for my brother?")]
+    turns = [{"role": role, "content": content} for role, content in talk]
+    first, last, alone = assistant.answer(["about trains", turns, "and for my brother?"], models)
+    assert last.citations == first.citations != alone.citations
+
+
 def test_passages_that_do_not_fit_the_context_are_left_out(finished: tuple[Path, Run]) -> None:
     _, run = finished
     assistant, models = load(run.assistant_folder("retrieval")), Models()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from test_studio_browser import CHROMIUM, requests_file, served
@@ -53,7 +53,12 @@ def test_a_draft_survives_esc_and_back_shows_what_was_said(
     page.get_by_text("Saved at").wait_for()
     assert len(read_feedback_lines(studio_task)) == 2
     page.keyboard.press("?")
-    page.wait_for_url("**/keys")
+    page.locator("dialog").get_by_text("Go back to the answer").wait_for()
+    page.keyboard.press("a")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+    assert urlsplit(page.url).path == "/review", "the review is still there"
+    assert len(read_feedback_lines(studio_task)) == 2
 
 
 def test_enter_sends_in_the_chat_and_a_reload_keeps_the_conversation(opened: tuple[Any, Any, str]) -> None:

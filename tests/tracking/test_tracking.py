@@ -113,7 +113,7 @@ def test_nothing_goes_to_another_machine_without_a_yes(
 ) -> None:
     tracker = MemoryTracker()
     use(monkeypatch, tracker, "https://tracker.example")
-    task = write_task(tmp_path, more=METHODS)
+    task = write_task(tmp_path, more="methods: [baseline]\n")
     with pytest.raises(Declined):
         compare(task, track="trackio")
     assert not tracker.opened
@@ -122,6 +122,7 @@ def test_nothing_goes_to_another_machine_without_a_yes(
     compare(task, track="trackio", confirm=lambda question: questions.append(question) is None)
     assert "https://tracker.example will get" in questions[0]
     assert tracker.closed == [True]
+    assert tracker.saved.keys() == {"report.html", "report.md", "verdict.json"}, "the assistant contains rows"
 
 
 def test_a_run_that_was_tracked_here_goes_to_another_machine_only_after_a_yes(

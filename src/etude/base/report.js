@@ -2,7 +2,7 @@
 // Displays two methods' answers to dev rows side by side. All texts are inserted as text, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data-rows").textContent);
-  const PAGE = 25;
+  const PAGE = 5;
   const LONG = 700;
   const SHOWN = 520;
   const KEYS = ["left", "right", "filter", "q", "tag", "failure", "by", "page"];
@@ -217,6 +217,11 @@
       if (fromAddress()) { show(); by("side-by-side").scrollIntoView(); }
     });
   };
+
+  // A link to a folded section opens it, and so does printing.
+  const unfold = (within) => within?.querySelectorAll(".fold").forEach((fold) => { fold.open = true; });
+  for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => unfold(document.querySelector(link.hash)));
+  addEventListener("beforeprint", () => unfold(document));
 
   if (!data.rows.length || !names.length) return;
   by("reader").hidden = false;

@@ -142,10 +142,10 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     console.print(Text(verdict.sentence, "bold"))
     if verdict.target:
         console.print(Text(verdict.target.text))
-    failed_gates = describe_failed_gates(run, verdict.leaning)
-    print_bullets(
-        console, [*filter(None, [failed_gates]), *verdict.caveats, *(line.text for line in verdict.advice)]
-    )
+    judge = verdict.judge
+    unread = f"The judge replied neither yes nor no {judge.unread:,} times." if judge and judge.unread else ""
+    notes = filter(None, [describe_failed_gates(run, verdict.leaning), unread])
+    print_bullets(console, [*notes, *verdict.caveats, *(line.text for line in verdict.advice)])
     print_paths(console, run, task)
 
 

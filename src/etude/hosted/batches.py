@@ -290,9 +290,7 @@ def _check_line(
         yield _issue("duplicate_custom_id", message, "custom_id", number)
     seen.add(custom_id)
     if line["url"] != endpoint or line["method"] != "POST":
-        message = (
-            f"The url and method of this request do not match the endpoint of the batch: POST {endpoint}."
-        )
+        message = f"This request does not match the url and method of the batch's endpoint: POST {endpoint}."
         yield _issue("invalid_url", message, "url", number)
     if body.get("stream"):
         yield _issue("streaming_unsupported", "Streaming is not supported in batches.", "body.stream", number)

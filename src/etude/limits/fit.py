@@ -18,7 +18,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from etude.base.formatting import format_count, format_share
 from etude.base.word_lists import read_table
 from etude.data.splits import Split
-from etude.errors import ModelError
+from etude.errors import ModelError, format_install
 from etude.index.build import DEFAULT_ENCODER
 from etude.index.documents import read_passages
 from etude.limits.acts import has_declined
@@ -255,7 +255,7 @@ def fit_clause_limits(task: Task, split: Split, models: "Models") -> tuple[tuple
     try:
         find_weights(DEFAULT_ENCODER)
         if not (find_spec("torch") and find_spec("transformers")):
-            problem = 'Run: pip install "etude[train]"'
+            problem = f"Run: {format_install('train')}"
     except ModelError as error:
         problem = str(error)
     if limits and problem:

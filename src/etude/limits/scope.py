@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,14 @@ GENERAL, LEAD = "out_of_scope", 1.0
 FOLLOW_UP_WORDS = 6
 """A last question of at most this many words, such as "and for a boy of nine?", may be a follow-up of the one before
 it."""
+ELLIPSIS_WORDS = 10
+ELLIPSIS = re.compile(
+    r"(and|but|or|also|then|what about|how about)\W+"
+    r"(for|in|on|at|with|without|from|to|he|she|it|they|this|that|these|those|my|his|her|their|our|the)\b",
+    re.IGNORECASE,
+)
+"""A question of at most `ELLIPSIS_WORDS` words that begins so, such as "and for my brother, he is 4?", leaves out its
+subject."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +43,19 @@ class Scope:
     def find_limits(self, chats: Sequence[Sequence[Message]]) -> list[Limit | None]:
         """Find the limit that turns each chat away, by its last question; None if it is to be answered.
 
-        A short last question that is only out of scope is answered if the question before it is in scope.
+        A short last question that is only out of scope is answered if the last one before it that is not short is in
+        scope.
         """
         questions_by_chat = [list_questions(chat) for chat in chats]
         limits = self._judge([questions[-1] for questions in questions_by_chat])
         follow_ups = {
-            position: questions[-2]
+            position: next(
+                (text for text in reversed(questions[:-1]) if not _is_follow_up(text)), questions[0]
+            )
             for position, (questions, limit) in enumerate(zip(questions_by_chat, limits, strict=True))
             if limit is not None
             and limit.name == GENERAL
-            and len(questions[-1].split()) <= FOLLOW_UP_WORDS
+            and _is_follow_up(questions[-1])
             and len(questions) > 1
         }
         for position, limit in zip(follow_ups, self._judge(list(follow_ups.values())), strict=True):
@@ -78,8 +90,19 @@ def list_questions(chat: Sequence[Message]) -> list[str]:
 
 
 def get_question(chat: Sequence[Message]) -> str:
-    """Return the text by which a chat is searched for and compared with others: the user's last question."""
-    return list_questions(chat)[-1]
+    """Return the text by which a chat is searched for and compared with others: the user's last question and, if it
+    leaves out its subject, the questions before it, back to one that does not."""
+    questions = list_questions(chat)
+    begin = next((n for n in reversed(range(len(questions))) if not _is_elliptic(questions[n])), 0)
+    return "\n".join(questions[begin:])
+
+
+def _is_elliptic(question: str) -> bool:
+    return len(question.split()) <= ELLIPSIS_WORDS and ELLIPSIS.match(question.strip()) is not None
+
+
+def _is_follow_up(question: str) -> bool:
+    return len(question.split()) <= FOLLOW_UP_WORDS or _is_elliptic(question)
 
 
 @lru_cache(maxsize=16)

@@ -20,6 +20,7 @@ __all__ = [
     "FitContext",
     "Method",
     "check_methods",
+    "format_method",
     "get_methods",
     "leave_out_unfit",
     "needs_model",
@@ -34,6 +35,12 @@ METHODS: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD f
 def get_methods(names: Sequence[str]) -> list[Method]:
     """Return the methods with these names, in the order of the ladder."""
     return [method for method in METHODS if method.name in names]
+
+
+def format_method(name: str) -> str:
+    """Format a method's label with its name. A method of the user has only its name."""
+    label = next((method.label for method in METHODS if method.name == name), "")
+    return f"{label} ({name})" if label else name
 
 
 def resolve_methods(methods: Sequence[Method], task: Task, *, is_explicit: bool) -> list[Method]:

@@ -51,7 +51,7 @@ class FineTune(Method):
     """
 
     name = "fine_tune"
-    label = "Fine-tuned"
+    label = "Tuned small model"
     tuned = True
     prompted = False
     keys: ClassVar[tuple[str, ...]] = ("model", "train")

@@ -19,7 +19,7 @@ class FineTuneEncoder(EncoderMethod):
     baseline; the epoch with the best score on dev is kept. No language model is used."""
 
     name = "fine_tune_encoder"
-    label = "Fine-tuned encoder"
+    label = "Tuned text classifier"
     kind = "classify"
     weights = "classifier"
 

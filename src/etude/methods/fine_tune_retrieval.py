@@ -11,7 +11,7 @@ class FineTuneRetrieval(FineTune):
     copy well from one passage, but are bad at choosing among several."""
 
     name = "fine_tune_retrieval"
-    label = "Fine-tuned, with passages looked up"
+    label = "Tuned small model with your documents"
     searches = True
     keys = ("model", "train", "documents", "encoder")
 

@@ -39,7 +39,7 @@ class Prefer(FineTune):
     before this training, can be kept too."""
 
     name = "prefer"
-    label = "Fine-tuned, then on preferences"
+    label = "Tuned small model, then on preferences"
     same_rows_as = "fine_tune"
     keys = ("model", "train", "preferences")
 

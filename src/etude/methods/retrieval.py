@@ -19,7 +19,7 @@ class Retrieval(Method):
     each, or several passages are tried on dev."""
 
     name = "retrieval"
-    label = "Passages looked up"
+    label = "Model with your documents"
     searches = True
     keys = ("model", "prompt_model", "documents", "encoder")
 

@@ -1,6 +1,7 @@
 """The report of a run: `report.html`, one self-contained page, and `report.md` with what belongs in a
 pull request.
 
+headline    whether the best method is ready, its score, and the next step
 contents    the values of a report
 read_run    reads them from a run folder
 phrasing    its sentences and table rows

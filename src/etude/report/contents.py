@@ -7,6 +7,7 @@ from typing import Any
 from etude.base.files import Json
 from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED
+from etude.report.headline import Headline
 from etude.runs.verdict import TargetMark, Verdict
 from etude.types import Estimate, Finding, PricedCost
 
@@ -100,6 +101,7 @@ class Report:
     """Test rows that the methods answer; fewer than all if a budget limits them."""
     failed_gates: str
     """Which gates the last test of the recommended method failed, as a sentence; "" if none."""
+    headline: Headline
     split_notes: tuple[str, ...]
     power: tuple[tuple[float, float | None], ...]
     """(share of rows on which two methods disagree, smallest difference that the answered test rows can show; None if

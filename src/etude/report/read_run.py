@@ -16,6 +16,7 @@ from etude.methods.shared.fit_context import TrialResult
 from etude.metrics import GRADED, restore_metric
 from etude.models.registry import find_backend, get_title
 from etude.report.contents import EpochResult, LossCurve, MethodView, Report
+from etude.report.headline import read_headline
 from etude.runs import Run, training_log
 from etude.runs.details import list_expected, split_line
 from etude.runs.recommended import describe_failed_gates
@@ -64,6 +65,7 @@ def read_report(run_folder: Path) -> Report:
         split={side: split.get(side, 0) for side in ("train", "dev", "test")},
         num_test_answered=num_answered,
         failed_gates=describe_failed_gates(Run(run_folder), verdict.leaning) if verdict else "",
+        headline=read_headline(Run(run_folder)),
         split_notes=split_notes,
         power=tuple((line["disagree"], line["difference"]) for line in run.get("power") or ()),
         power_on_dev=(run.get("power_on_dev") or {}).get("difference"),

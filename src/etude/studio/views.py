@@ -27,8 +27,9 @@ from etude.feedback.agreement import measure_agreement
 from etude.feedback.apply import EXCLUDED, apply_feedback
 from etude.feedback.entry import utc_now
 from etude.limits.acts import ACT_WORDS
-from etude.methods import METHODS
+from etude.methods import format_method
 from etude.repair.fix_file import format_source_line
+from etude.report.headline import read_headline
 from etude.runs import Run, find_run, find_task_runs
 from etude.studio import conversation
 from etude.studio.blind import BlindComparison
@@ -157,12 +158,6 @@ def send_static(request: Request) -> Response:
     return Response(read_asset(name, _FOLDER / "static"), media_type=_STATIC[name])
 
 
-def format_method(name: str) -> str:
-    """Format a method's label with its name. A method of the user has only its name."""
-    label = next((method.label for method in METHODS if method.name == name), "")
-    return f"{label} ({name})" if label else name
-
-
 @cache
 def _load_templates() -> Environment:
     templates = create_environment(_FOLDER / "templates")
@@ -170,6 +165,7 @@ def _load_templates() -> Environment:
         count=format_count,
         command=format_command,
         format_method=format_method,
+        read_headline=read_headline,
         split_excerpt=split_excerpt,
         act_words=ACT_WORDS,
         new_id=new_id,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from etude.assistant import load
 from etude.errors import Declined, InputError, Issue, MissingExtraError, ServiceError, quote_value
 from etude.runs import Run
 from etude.runs.events import (
@@ -20,7 +21,7 @@ from etude.runs.questions import Confirm, SensitiveQuestion
 from etude.runs.recommended import choose_method
 from etude.task import TrackerName
 from etude.tracking.tools import TOOLS, Tool, Tracker
-from etude.types import Estimate
+from etude.types import CLASSICAL, Estimate
 
 KEY = "tracked"
 """Key of run.json: the tracker, its address ("" for this machine), and the id and link of the run there."""
@@ -77,8 +78,8 @@ class _EventTracker:
         address = tool.find_remote()
         if address and not _find_tracked(run, self.name):
             question = (
-                f"{tool.title} at {address} will get the figures of this run, its trained weights and its report, "
-                "which has texts of your examples. Continue?"
+                f"{tool.title} at {address} will get the figures of this run, its report, which has texts of your "
+                "examples, and the assistant if it has no texts of rows. Continue?"
             )
             if not self.confirm(SensitiveQuestion(question)):
                 raise Declined(
@@ -99,7 +100,20 @@ class _EventTracker:
             self.tracker, is_complete = None, event.status == "complete"
             for name, path in _list_files(run) if is_complete else ():
                 tracker.save(name, path)
+            if is_complete:
+                self._save_assistant(tracker, run)
             tracker.close(is_complete)
+
+    def _save_assistant(self, tracker: Tracker, run: Run) -> None:
+        # Texts of rows or documents stay on this machine.
+        method = choose_method(run)[0]
+        assistant = load(folder := run.assistant_folder(method))
+        texts = (assistant.shots, assistant.pool, assistant.similar, assistant.training, assistant.search)
+        if run.info[KEY]["address"] and (assistant.model.name == CLASSICAL or any(texts)):
+            message = f"{method} was not sent, because it contains texts of your rows or documents."
+            self.on_event(NoteEvent(f"{message} It is in {folder}."))
+        else:
+            tracker.save(method, folder)
 
 
 def list_figures(event: StepTrained | EpochEnded | MethodEnded) -> Iterator[tuple[str, float]]:
@@ -132,8 +146,6 @@ def _split_estimate(name: str, estimate: Estimate | None) -> Iterator[tuple[str,
 
 def _list_files(run: Run) -> Iterator[tuple[str, Path]]:
     yield from ((name, run.folder / name) for name in FILES if (run.folder / name).exists())
-    method = choose_method(run)[0]
-    yield method, run.assistant_folder(method)
 
 
 def _find_tool(name: str) -> Tool:

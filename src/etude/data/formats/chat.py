@@ -78,12 +78,31 @@ def read_turns(cells: Cells, column: str, last: Role) -> tuple[Message, ...]:
     messages = tools.join_results(turn for turn in turns if turn is not None)
     if None in turns:
         return ()
+    messages = _leave_out_opening(cells, messages)
     problem = _find_order_problem([turn.role for turn in messages], last)
     if problem:
         roles = " ".join(turn.role for turn in messages)
         cells.add_issue(f"{column}: {problem[0]}", roles, problem[1], "roles")
         return ()
     return messages
+
+
+def _leave_out_opening(cells: Cells, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Leave out what the assistant says before the user's first turn: no input is there that it could answer."""
+    first = next((number for number, turn in enumerate(messages) if turn.role == "user"), 0)
+    opening = [turn for turn in messages[:first] if turn.role == "assistant"]
+    if opening:
+        cells.reader.counts["assistant turns before the user's first turn, which are left out"] += len(
+            opening
+        )
+    return tuple(turn for number, turn in enumerate(messages) if number >= first or turn.role != "assistant")
+
+
+def has_no_user(cell: object) -> bool:
+    """Whether a cell is a chat in which only the assistant speaks, after a system message or without one."""
+    turns = keys.unwrap_turns(cell)
+    speakers = {keys.parse_speaker(turn) if isinstance(turn, dict) else None for turn in turns or ()}
+    return isinstance(turns, list) and "assistant" in speakers and speakers <= {"system", "assistant"}
 
 
 def read_turn(cells: Cells, location: str, item: Any) -> Message | None:

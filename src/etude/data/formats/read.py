@@ -19,7 +19,7 @@ from etude.data.formats import columns as guess
 from etude.data.formats import raw_rows
 from etude.data.formats import turns as keys
 from etude.data.formats.cells import Cells
-from etude.data.formats.chat import read_input, read_turn, read_turns
+from etude.data.formats.chat import has_no_user, read_input, read_turn, read_turns
 from etude.data.formats.row_reader import RawRow, RowReader
 from etude.data.formats.tools import format_tools, list_tool_names
 from etude.data.spool import Examples, Spool
@@ -140,6 +140,8 @@ def _load(reader: RowReader, source: RowSource) -> LoadedRows:
         reader.columns.update(row.cells.keys() - {thumb})
         if thumb and guess.is_thumbs_down(row.cells.get(thumb)):
             reader.counts[f"rows with {thumb}: false, whose answers are not used"] += 1
+        elif columns and columns.messages and has_no_user(row.cells.get(columns.messages)):
+            reader.counts["chats without a turn of the user, which are left out"] += 1
         elif columns is not None:
             _read_example(reader, row, columns)
     # Issues and notes that concern the whole file: its encoding, absent columns, no rows.
@@ -197,7 +199,7 @@ def _report_no_rows(reader: RowReader) -> None:
     # The most specific reason wins.
     reason = "all lines are blank" if reader.file.stat().st_size else "it is empty"
     reason = "its list is empty" if reader.is_list else reason
-    reason = "all rows are thumbs-down" if reader.columns else reason
+    reason = "; ".join(reader.counts) if reader.columns else reason
     reader.add_issue(1, f"the file contains no rows: {reason}", "", "check the name, or add rows to the file")
 
 

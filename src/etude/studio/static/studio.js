@@ -77,8 +77,24 @@
   document.addEventListener("keydown", (event) => {
     const typing = ["TEXTAREA", "INPUT", "SELECT"].includes(event.target.tagName);
     if (typing || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+    if (document.querySelector("dialog")) return;
     const button = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
     if (button) { event.preventDefault(); button.click(); }
+  });
+
+  // The list of keys opens over the page, which stays as it is.
+  document.querySelector('[data-key="?"]').addEventListener("click", async (event) => {
+    event.preventDefault();
+    const response = await fetch(event.currentTarget.href).catch(() => null);
+    if (!response?.ok) return;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const [dialog, close] = [document.createElement("dialog"), document.createElement("button")];
+    close.textContent = "Close";
+    close.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.append(...page.querySelectorAll("main > :is(h1, h2, .scroll)"), close);
+    document.body.append(dialog);
+    dialog.showModal();
   });
 
   const review = document.getElementById("review");

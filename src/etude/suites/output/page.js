@@ -29,6 +29,10 @@
     if (given.has(id) && [...by(id).options].some((option) => option.value === given.get(id))) by(id).value = given.get(id);
     by(id).addEventListener("change", show);
   }
+  const open = (fold) => { if (fold) fold.open = true; };
+  for (const link of document.querySelectorAll("nav a"))
+    link.addEventListener("click", () => open(document.querySelector(`${link.hash} > .fold`)));
+  if (choices.some((id) => given.has(id))) open(document.querySelector("#cases > .fold"));
   by("controls").hidden = false;
   show();
 })();

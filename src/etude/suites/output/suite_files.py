@@ -9,6 +9,7 @@ from etude import __version__
 from etude.base.pages import render_page
 from etude.base.typed_json import to_json
 from etude.limits.acts import ACT_WORDS
+from etude.methods import format_method
 from etude.report.pictures import SHARES
 from etude.suites.measures.shares import CaseResult
 from etude.suites.output import summary
@@ -90,6 +91,7 @@ def to_html(report: SuiteReport) -> str:
         report=report,
         subject=report.subject,
         words=summary,
+        format_method=format_method,
         axis=SHARES,
         acts=ACTS,
         act_words=ACT_WORDS,

@@ -1,0 +1,88 @@
+"""The headline of a run for a reader who decides: whether the best method is ready, its score, and what to do next.
+
+The report, the page of a test and the home page of the studio all begin with it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from etude.base.formatting import format_interval, format_percent, format_share
+from etude.runs import Run
+from etude.runs.folder import TESTS
+from etude.runs.recommended import describe_failed_gates
+from etude.runs.verdict import LadderRow, Verdict
+
+NOT_YET = "Ready: not yet, because"
+_WITHOUT_RECOMMENDATION = {
+    "few rows": ("there are too few rows for a verdict", "Collect more rows."),
+    "nothing right": ("no method got a test row right", "Read the answers: etude studio {task}"),
+    "one answer": (
+        "no method is better than one answer to every row",
+        "Read the answers: etude studio {task}",
+    ),
+    "copies": ("nothing checks whether its answers are right", "Add a check function to {task}."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What a reader needs in the first seconds. Without a verdict, the last three are empty."""
+
+    ready: str
+    action: str
+    method: str = ""
+    score: str = ""
+    target: str = ""
+
+
+def read_headline(run: Run, passes_gates: bool = False) -> Headline:
+    """Read the headline from a run folder. It is ready if the score surely reaches the target, measures whether answers
+    are right, and no gate of the last test failed. With `passes_gates`, that test is not read."""
+    verdict, task = run.verdict, str(run.info.get("task_file", "task.yaml"))
+    if verdict is None:
+        return Headline(f"{NOT_YET} no comparison is finished.", f"Compare: etude compare {task}")
+    row = next(row for row in verdict.ladder if row.method == verdict.leaning)
+    estimate, target = row.estimate, verdict.target
+    interval = f"95% interval {format_interval(estimate)}"
+    score = f"{format_percent(estimate.value)} on {estimate.n:,} test rows ({interval})"
+    is_tested = passes_gates or (run.folder / TESTS / row.method / "test.json").exists()
+    step = "Serve it: etude serve" if is_tested else "Test its behaviour: etude test"
+    failed_gates = "" if passes_gates else describe_failed_gates(run, row.method)
+    reason, action = next(_list_obstacles(run, verdict, row, failed_gates), ("", f"{step} {task}"))
+    return Headline(
+        f"{NOT_YET} {reason}." if reason else "Ready: yes.",
+        action.format(task=task),
+        row.method,
+        score,
+        f"{format_share(target.target)}, {target.mark(estimate)}" if target else "none",
+    )
+
+
+def _list_obstacles(
+    run: Run, verdict: Verdict, row: LadderRow, failed_gates: str
+) -> Iterator[tuple[str, str]]:
+    """Yield reasons why the method is not ready, with what to do; the most basic one first."""
+    if verdict.basis in _WITHOUT_RECOMMENDATION:
+        yield _WITHOUT_RECOMMENDATION[verdict.basis]
+    if run.info["metric"]["contract_only"]:
+        yield _WITHOUT_RECOMMENDATION["copies"]
+    if failed_gates:
+        yield "it failed its last behaviour test", "Read the failed cases: etude studio {task}"
+    target = verdict.target
+    if target is None:
+        yield "the task sets no target", "Add the score that you need to {task}, such as target: 0.9"
+    elif (mark := target.mark(row.estimate)) != "met":
+        goal = f"the {format_share(target.target)} target"
+        reason = f"the score {'is' if mark == 'missed' else 'may be'} below {goal}"
+        skipped = {*run.info["methods"]} - {line.method for line in verdict.ladder}
+        has_cut = skipped or any(
+            line.learned and line.learned < verdict.train_rows for line in verdict.ladder
+        )
+        if target.met_by:
+            yield reason, f"Use {target.met_by}: etude serve {{task}} --method {target.met_by}"
+        elif has_cut or (mark == "not sure" and row.rows < verdict.test_rows.total):
+            yield reason, "Give it more time: etude compare {task} --budget 1h"
+        elif mark == "missed":
+            yield reason, "Read the wrong answers, then correct or add rows: etude studio {task}"
+        else:
+            yield reason, "Add test rows, which make the interval narrower."
