@@ -12,7 +12,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
 from shutil import copytree
@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
-SEARCH, SIMILAR, TRAINING = "search", "similar", "training"
+TRAINING = "training"
+SEARCHES = ("search", "similar", TRAINING)
+"""Fields with a search, each saved in a folder of its name."""
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
 _OPTIONAL = (
     "enforced",
@@ -173,8 +175,8 @@ class Assistant:
 
     @property
     def unsure_sentence(self) -> str:
-        """What is said instead of an answer that is handed over: the own sentence, else for texts that of the limit
-        `to_person`; "" to say the answer."""
+        """What the user reads instead of an answer that is handed over; "" if the answer itself. It is
+        `handover_sentence`, or else, for texts, the sentence of the limit `to_person`."""
         hands_over_texts = self.handover is not None and self.kind != "classify"
         limits = self.scope.limits if self.scope and hands_over_texts else ()
         to_person = next((limit.say for limit in limits if limit.name == "to_person"), "")
@@ -515,8 +517,7 @@ class Assistant:
 
         The bytes depend only on the assistant, not on time or path.
         """
-        searches = {SEARCH: self.search, SIMILAR: self.similar, TRAINING: self.training}
-        folders = {name: ref.folder for name, ref in searches.items() if ref}
+        folders = {name: ref.folder for name in SEARCHES if (ref := getattr(self, name))}
         if self.model.adapter is not None:
             folders[ADAPTER] = self.model.adapter
         with atomic_folder(folder) as temporary:
@@ -529,9 +530,7 @@ class Assistant:
         body["contract"] = asdict(self.contract) if self.contract else None
         if self.contract and not self.contract.descriptions:
             del body["contract"]["descriptions"]
-        body["search"] = self.search and self.search.fingerprint
-        body["similar"] = self.similar and self.similar.fingerprint
-        body["training"] = self.training and self.training.fingerprint
+        body |= {name: body[name] and body[name]["fingerprint"] for name in SEARCHES}
         # Settings of unused features are left out, so that new features do not change fingerprints.
         default = Assistant("", self.kind, self.model)
         unused = [name for name in _OPTIONAL if getattr(self, name) == getattr(default, name)]
@@ -678,37 +677,11 @@ def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple
 
 
 def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
-    adapter, search, similar = folder / ADAPTER, body.pop("search", None), body.pop("similar", None)
-    scope, training = body.pop("scope", None), body.pop("training", None)
-    recalibration, confidence = body.pop("recalibration", None), body.pop("answer_confidence", None)
-    contract = body.pop("contract")
-    if contract is not None:
-        contract = Contract(**_to_tuples(contract))
-    return Assistant(
-        model=ModelRef(body.pop("model"), adapter if adapter.is_dir() else None),
-        shots=tuple(map(_parse_shot, body.pop("shots"))),
-        choices=tuple(body.pop("choices")),
-        contract=contract,
-        pool=tuple(map(_parse_shot, body.pop("pool", ()))),
-        search=None if search is None else SearchRef(folder / SEARCH, search),
-        similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
-        training=None if training is None else SearchRef(folder / TRAINING, training),
-        scope=scope and from_json(Scope, scope),
-        clause_limits=tuple(Limit(**_to_tuples(limit)) for limit in body.pop("clause_limits", ())),
-        recalibration=recalibration and from_json(Recalibration, recalibration),
-        answer_confidence=confidence and from_json(AnswerConfidence, confidence),
-        questions=tuple(TaskQuestion(**_to_tuples(question)) for question in body.pop("questions", ())),
-        question_recalibrations={
-            name: Recalibration(**values) for name, values in body.pop("question_recalibrations", {}).items()
-        },
-        **body,
-    )
-
-
-def _to_tuples(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
-
-
-def _parse_shot(body: Mapping[str, Any]) -> Example:
-    turns = tuple(Message(**message) for message in body["input"])
-    return Example(**{**body, "input": turns, "references": tuple(body["references"])})
+    if unknown := body.keys() - {setting.name for setting in fields(Assistant)}:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    adapter = folder / ADAPTER
+    body["model"] = {"name": body["model"], "adapter": str(adapter) if adapter.is_dir() else None}
+    for name in SEARCHES:
+        if body.get(name) is not None:
+            body[name] = {"folder": str(folder / name), "fingerprint": body[name]}
+    return from_json(Assistant, body)
