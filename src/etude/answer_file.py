@@ -255,7 +255,6 @@ class RowAnswerer:
         self._input, self._usual_input = tuple(input), read_input_columns(find_run_of(Path(path)))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Answer the rows of a batch."""
         columns = {
             name: getattr(values, "tolist", lambda values=values: [*values])()
             for name, values in batch.items()

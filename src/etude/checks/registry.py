@@ -86,7 +86,6 @@ class Findings(Sequence[Finding]):
 
     @property
     def file(self) -> str:
-        """Name of the file of examples."""
         return self.files[0].name
 
     def resolve_path(self, file: str) -> Path:

@@ -465,7 +465,6 @@ class LadderRun:
         return self.run.info.get("first_block") or LARGE_BLOCK_ROWS
 
     def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:
-        """Whether an earlier attempt has answered this block."""
         block = self._select_rows(begin, end)
         log = open_answer_log(self.work_folder(name), assistant, block)
         return log.num_requests == len(block) * assistant.samples
@@ -495,7 +494,6 @@ class LadderRun:
 
     @cached_property
     def preferences(self) -> Mapping[Side, Sequence[Preference]]:
-        """The task's preferences by the side of their input."""
         file = self.task.preferences
         return group_by_side(read_preferences(file, self.task.instructions), self.split) if file else {}
 

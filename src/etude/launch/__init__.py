@@ -3,10 +3,7 @@
 from etude.launch.job_files import (
     LAUNCHERS,
     JobSettings,
-    Launcher,
     count_gpus,
     describe_copy,
     write_job_file,
 )
-
-__all__ = ["LAUNCHERS", "JobSettings", "Launcher", "count_gpus", "describe_copy", "write_job_file"]

@@ -15,8 +15,6 @@ from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example, Side
 
-__all__ = ["Assistant", "Candidate", "Dataset", "Example", "FitContext", "Method", "Task"]
-
 
 @dataclass(frozen=True)
 class RowLengths:
@@ -27,12 +25,10 @@ class RowLengths:
 
     @property
     def train(self) -> Dataset:
-        """The training rows."""
         return self._split.train
 
     @property
     def dev(self) -> Dataset:
-        """The dev rows."""
         return self._split.dev
 
     def find_too_long(

@@ -60,7 +60,6 @@ class Journal:
                 self._count(line["request"], Completion(**line["completion"]))
 
     def __len__(self) -> int:
-        """The number of answered requests."""
         return self._num_answered
 
     def get(self, key: str) -> Completion | None:

@@ -69,7 +69,6 @@ class LimitedProtocol(H11Protocol):
 
     @property
     def _is_waiting(self) -> bool:
-        """Whether no request is being read or answered."""
         return self.cycle is None or self.cycle.response_complete
 
     @property

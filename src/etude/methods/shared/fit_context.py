@@ -171,7 +171,6 @@ class FitContext:
 
     @property
     def seconds(self) -> float:
-        """Total seconds of fitting."""
         return self.train_seconds + self.answer_seconds
 
     def make_box(self, started: float | None = None) -> "TimeBox":

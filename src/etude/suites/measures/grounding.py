@@ -35,7 +35,7 @@ _NUMBER_WORD = re.compile(
 _COUNTED = re.compile(r"(?<![\w.,:])(\d[\d.,]*) ([^\W\d_]{3,})")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|\n+")
 _FIELD = re.compile(r"^[ \t*-]*([^\W\d_][\w /()-]{1,30}):[ \t]+(\S.*)$", re.MULTILINE)
-_MAX_CATEGORY = 3  # most words of a field's value that is looked up as a whole, such as a colour
+_MAX_CATEGORY = 3  # maximum number of words of a field's value that is looked up as a whole, such as a colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,6 @@ class _GroundText:
 
     @cached_property
     def subject(self) -> set[str]:
-        """The words of its first line, as of a heading."""
         return set(_pad(self.text.strip().partition("\n")[0]).split())
 
     @cached_property

@@ -30,7 +30,7 @@ from etude.text.normal_forms import normalise
 from etude.types import ACTS, Example, Message, ModelRef, Request
 
 SUITE = "leaks"
-MAX_ROWS = 5_000  # most training rows that are searched for personal data
+MAX_ROWS = 5_000  # maximum number of training rows that are searched for personal data
 FILE = "canaries.jsonl"
 # How often each canary is planted; canaries that are not planted show the effect of chance.
 TIMES = (0, 1, 4, 16)
