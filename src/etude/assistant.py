@@ -12,7 +12,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from shutil import copytree
@@ -132,7 +132,7 @@ class Assistant:
     handover: float | None = None
     """Hand-over score below which the answer is handed over to a person; None means never."""
     label_handover: Mapping[str, float] = field(default_factory=dict)
-    """Label -> its own threshold, if wrong answers with it cost more or less than others."""
+    """Label -> its own threshold, for labels whose wrong answers cost more or less than those of other labels."""
     answer_confidence: AnswerConfidence | None = None
     """Computes the confidence of a text; None for labels, and if nothing is handed over."""
     handover_sentence: str = ""
@@ -469,8 +469,8 @@ class Assistant:
         return self.rate(answer, answer.confidence)
 
     def recalibrate_questions(self, answer: Answer) -> Answer:
-        """Return an answer whose confidences are those that the model states with recalibrated ones, and the
-        probability that all questions are answered rightly: their product."""
+        """Replace the confidences that the model states by recalibrated ones. Their product is the probability that all
+        questions are answered rightly."""
         if not answer.confidences:
             return answer
         confidences, maps = dict(answer.confidences), self.question_recalibrations
@@ -485,8 +485,8 @@ class Assistant:
         return {name: math.exp(stated[key]) for name, key in keys.items() if key in stated}
 
     def rate(self, answer: Answer, stated: float | None) -> Answer:
-        """Return the answer with its confidence, computed from the probability that the model states (None without
-        one) or from the signals of a text, and whether it is handed over."""
+        """Return the answer with its confidence, and with the decision to hand it over. The confidence is computed from
+        `stated`, the probability that the model states, or from the signals of a text."""
         if self.answer_confidence is not None:
             stated = self.answer_confidence.apply(answer.signals)
         rated = replace(answer, confidence=stated, stated_confidence=None)
@@ -658,7 +658,7 @@ def load(folder: Path | str) -> Assistant:
     """
     folder = Path(folder).absolute()  # a worker on a cluster has another working directory
     body = read_json(folder / FILE)
-    if body.pop("format", None) != FORMAT:
+    if body.get("format") != FORMAT:
         raise RunError(f"{folder / FILE} was written by an incompatible version of Étude. {RUN_REMEDY}")
     try:
         assistant = _parse_assistant(body, folder)
@@ -677,11 +677,12 @@ def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple
 
 
 def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
-    if unknown := body.keys() - {setting.name for setting in fields(Assistant)}:
-        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
     adapter = folder / ADAPTER
-    body["model"] = {"name": body["model"], "adapter": str(adapter) if adapter.is_dir() else None}
+    values = body | {"model": {"name": body["model"], "adapter": str(adapter) if adapter.is_dir() else None}}
     for name in SEARCHES:
         if body.get(name) is not None:
-            body[name] = {"folder": str(folder / name), "fingerprint": body[name]}
-    return from_json(Assistant, body)
+            values[name] = {"folder": str(folder / name), "fingerprint": body[name]}
+    assistant = from_json(Assistant, values)
+    if json.loads(assistant._to_json()) != body:
+        raise ValueError("settings are unknown or missing")
+    return assistant
