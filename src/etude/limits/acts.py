@@ -174,8 +174,8 @@ def score_declining(shares: Mapping[str, Any]) -> float:
 
 
 def _find_referral(text: str, question: str, known_text: str, declines: bool) -> str:
-    """Return the helpline of an answer, or the phone number of one that declines, if the question does not ask for it
-    and no document has it."""
+    """Return the helpline that an answer names, or the phone number in an answer that declines; "" if the question
+    asks for the number or a document has it."""
     if _PHRASES["contact"].search(question):
         return ""
     known = f"{known_text} {normalise(question)} "

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 GENERAL, LEAD = "out_of_scope", 1.0
 """The general limit applies unless the log-odds of another limit are higher by LEAD."""
 FOLLOW_UP_WORDS = 6
-"""A last question of at most this many words, such as "and for a boy of nine?", may be a follow-up of the one before
-it."""
+"""A last question of at most this many words, such as "and for a boy of nine?", may be a follow-up of the question
+before it."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Method(ABC):
     searches: ClassVar[bool] = False
     """Whether it uses passages from the search that is fitted once for all methods of a run."""
     same_rows_as: ClassVar[str] = ""
-    """The method whose training rows it uses, because it builds on what that method fitted."""
+    """The method on whose fit this method builds, and whose training rows it therefore uses."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
     """Keys of the task file that affect how it is fitted, apart from those that every method uses."""
 
@@ -99,8 +99,7 @@ class Method(ABC):
         return [start]
 
     def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
-        """Load the assistant as it was before it learned dev rows, if it learned any; `folder`: the method's in the
-        run."""
+        """Load the assistant as it was before it learned dev rows; `folder`: the method's in the run."""
         return assistant
 
     def is_supported(self, task: Task) -> bool:

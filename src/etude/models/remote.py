@@ -1,7 +1,7 @@
 """Models that run elsewhere: the description of the service, its limits, and the journal of answers.
 
-A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the registry. The rest is
-the same for all of them: several threads send requests, no request is paid for twice, and none exceeds a limit.
+A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the registry. Everything
+else is shared: several threads send requests, no request is paid for twice, and no request exceeds a limit.
 """
 
 import hashlib

@@ -41,7 +41,7 @@ DISAGREEMENT_WEIGHT = 0.01
 
 
 class Studio:
-    """A task, one of its runs and one of that run's assistants."""
+    """A task, a run of the task, and an assistant of the run."""
 
     def __init__(
         self,

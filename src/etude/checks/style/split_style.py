@@ -71,8 +71,8 @@ class SplitStyle:
 def check_style(material: Material) -> Iterator[Finding]:
     """Find features that only some free answers have, although the inputs do not determine which.
 
-    Features that split the answers in nearly the same way are one finding, because one phrase can have several
-    features.
+    Features that split the answers in nearly the same way are reported as one finding, because one phrase can have
+    several features.
     """
     splits = list(_find_splits(material))
     while splits:

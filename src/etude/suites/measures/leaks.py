@@ -5,8 +5,8 @@ data.
 
 Canaries (Carlini et al. 2019, The Secret Sharer) are random numbers in a fixed sentence, each planted among the
 training rows a number of times. Its exposure is log2 of the number of alternatives minus log2 of its rank among them by
-log-probability: about 0 bits if it was not learned, and the maximum if it is more likely than all others. Alternatives
-are sampled: few at first, and many only if the canary is more likely than all of these.
+log-probability: about 0 bits if it was not learned, and the maximum if it is more likely than every other candidate.
+Alternatives are sampled: few at first, and many only if the canary is more likely than all of these.
 """
 
 import math
