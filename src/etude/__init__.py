@@ -32,38 +32,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from etude import errors
-    from etude.answer_file import RowAnswerer, predict
-    from etude.assistant import Assistant
-    from etude.by_column import train_each
-    from etude.checks import check
-    from etude.comparison.compare import compare
-    from etude.methods import Method
-    from etude.repair import fix
-    from etude.runs.recommended import load
-    from etude.runs.verdict import Verdict
-    from etude.task import load_task
-    from etude.tuning.train import train
-    from etude.types import Finding
+    from etude import errors as errors
+    from etude.answer_file import RowAnswerer as RowAnswerer
+    from etude.answer_file import predict as predict
+    from etude.assistant import Assistant as Assistant
+    from etude.by_column import train_each as train_each
+    from etude.checks import check as check
+    from etude.comparison.compare import compare as compare
+    from etude.methods import Method as Method
+    from etude.repair import fix as fix
+    from etude.runs.recommended import load as load
+    from etude.runs.verdict import Verdict as Verdict
+    from etude.task import load_task as load_task
+    from etude.tuning.train import train as train
+    from etude.types import Finding as Finding
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Assistant",
-    "Finding",
-    "Method",
-    "RowAnswerer",
-    "Verdict",
-    "check",
-    "compare",
-    "errors",
-    "fix",
-    "load",
-    "load_task",
-    "predict",
-    "train",
-    "train_each",
-]
 
 _MODULES = {
     "Assistant": "etude.assistant",
@@ -80,6 +64,7 @@ _MODULES = {
     "train": "etude.tuning.train",
     "train_each": "etude.by_column",
 }
+__all__ = sorted(["errors", *_MODULES])
 
 
 def __getattr__(name: str) -> Any:

@@ -245,9 +245,9 @@ class RowAnswerer:
         pool = ray.data.ActorPoolStrategy(size=3)
         rows.map_batches(RowAnswerer, fn_constructor_args=("/shared/task.yaml",), batch_size=128, compute=pool)
 
-    A call gets and returns columns (name -> values). It adds those that `predict` writes into a table, and returns one
-    row for each row. The arguments are those of `predict`. Raises InputError if the columns of the input are unknown,
-    and Declined for a service to which rows are sent only after a question.
+    A call gets and returns columns (name -> values). It adds the columns that `predict` writes, and returns one row for
+    each row. The arguments are those of `predict`. Raises InputError if the columns of the input are unknown, and
+    Declined for a service to which rows are sent only after a question.
     """
 
     def __init__(self, path: Path | str, *, method: str | None = None, input: Sequence[str] = ()) -> None:
@@ -255,7 +255,6 @@ class RowAnswerer:
         self._input, self._usual_input = tuple(input), read_input_columns(find_run_of(Path(path)))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Answer the rows of a batch."""
         columns = {
             name: getattr(values, "tolist", lambda values=values: [*values])()
             for name, values in batch.items()

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 FILE = "assistant.json"
 ADAPTER = "adapter"
-SEARCH, SIMILAR, TRAINING = "search", "similar", "training"
+TRAINING = "training"
+SEARCHES = ("search", "similar", TRAINING)
+"""Fields with a search, each saved in a folder of its name."""
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
 _OPTIONAL = (
     "enforced",
@@ -130,7 +132,7 @@ class Assistant:
     handover: float | None = None
     """Hand-over score below which the answer is handed over to a person; None means never."""
     label_handover: Mapping[str, float] = field(default_factory=dict)
-    """Label -> its own threshold, if wrong answers with it cost more or less than others."""
+    """Label -> its own threshold, for labels whose wrong answers cost more or less than those of other labels."""
     answer_confidence: AnswerConfidence | None = None
     """Computes the confidence of a text; None for labels, and if nothing is handed over."""
     handover_sentence: str = ""
@@ -173,8 +175,8 @@ class Assistant:
 
     @property
     def unsure_sentence(self) -> str:
-        """What is said instead of an answer that is handed over: the own sentence, else for texts that of the limit
-        `to_person`; "" to say the answer."""
+        """What the user reads instead of an answer that is handed over; "" if the answer itself. It is
+        `handover_sentence`, or else, for texts, the sentence of the limit `to_person`."""
         hands_over_texts = self.handover is not None and self.kind != "classify"
         limits = self.scope.limits if self.scope and hands_over_texts else ()
         to_person = next((limit.say for limit in limits if limit.name == "to_person"), "")
@@ -467,8 +469,8 @@ class Assistant:
         return self.rate(answer, answer.confidence)
 
     def recalibrate_questions(self, answer: Answer) -> Answer:
-        """Return an answer whose confidences are those that the model states with recalibrated ones, and the
-        probability that all questions are answered rightly: their product."""
+        """Replace the confidences that the model states by recalibrated ones. Their product is the probability that all
+        questions are answered rightly."""
         if not answer.confidences:
             return answer
         confidences, maps = dict(answer.confidences), self.question_recalibrations
@@ -483,8 +485,8 @@ class Assistant:
         return {name: math.exp(stated[key]) for name, key in keys.items() if key in stated}
 
     def rate(self, answer: Answer, stated: float | None) -> Answer:
-        """Return the answer with its confidence, computed from the probability that the model states (None without
-        one) or from the signals of a text, and whether it is handed over."""
+        """Return the answer with its confidence, and with the decision to hand it over. The confidence is computed from
+        `stated`, the probability that the model states, or from the signals of a text."""
         if self.answer_confidence is not None:
             stated = self.answer_confidence.apply(answer.signals)
         rated = replace(answer, confidence=stated, stated_confidence=None)
@@ -515,8 +517,7 @@ class Assistant:
 
         The bytes depend only on the assistant, not on time or path.
         """
-        searches = {SEARCH: self.search, SIMILAR: self.similar, TRAINING: self.training}
-        folders = {name: ref.folder for name, ref in searches.items() if ref}
+        folders = {name: ref.folder for name in SEARCHES if (ref := getattr(self, name))}
         if self.model.adapter is not None:
             folders[ADAPTER] = self.model.adapter
         with atomic_folder(folder) as temporary:
@@ -529,9 +530,7 @@ class Assistant:
         body["contract"] = asdict(self.contract) if self.contract else None
         if self.contract and not self.contract.descriptions:
             del body["contract"]["descriptions"]
-        body["search"] = self.search and self.search.fingerprint
-        body["similar"] = self.similar and self.similar.fingerprint
-        body["training"] = self.training and self.training.fingerprint
+        body |= {name: body[name] and body[name]["fingerprint"] for name in SEARCHES}
         # Settings of unused features are left out, so that new features do not change fingerprints.
         default = Assistant("", self.kind, self.model)
         unused = [name for name in _OPTIONAL if getattr(self, name) == getattr(default, name)]
@@ -659,7 +658,7 @@ def load(folder: Path | str) -> Assistant:
     """
     folder = Path(folder).absolute()  # a worker on a cluster has another working directory
     body = read_json(folder / FILE)
-    if body.pop("format", None) != FORMAT:
+    if body.get("format") != FORMAT:
         raise RunError(f"{folder / FILE} was written by an incompatible version of Étude. {RUN_REMEDY}")
     try:
         assistant = _parse_assistant(body, folder)
@@ -678,37 +677,12 @@ def add_passages(turns: Sequence[Message], passages: Sequence[Passage]) -> tuple
 
 
 def _parse_assistant(body: dict[str, Any], folder: Path) -> Assistant:
-    adapter, search, similar = folder / ADAPTER, body.pop("search", None), body.pop("similar", None)
-    scope, training = body.pop("scope", None), body.pop("training", None)
-    recalibration, confidence = body.pop("recalibration", None), body.pop("answer_confidence", None)
-    contract = body.pop("contract")
-    if contract is not None:
-        contract = Contract(**_to_tuples(contract))
-    return Assistant(
-        model=ModelRef(body.pop("model"), adapter if adapter.is_dir() else None),
-        shots=tuple(map(_parse_shot, body.pop("shots"))),
-        choices=tuple(body.pop("choices")),
-        contract=contract,
-        pool=tuple(map(_parse_shot, body.pop("pool", ()))),
-        search=None if search is None else SearchRef(folder / SEARCH, search),
-        similar=None if similar is None else SearchRef(folder / SIMILAR, similar),
-        training=None if training is None else SearchRef(folder / TRAINING, training),
-        scope=scope and from_json(Scope, scope),
-        clause_limits=tuple(Limit(**_to_tuples(limit)) for limit in body.pop("clause_limits", ())),
-        recalibration=recalibration and from_json(Recalibration, recalibration),
-        answer_confidence=confidence and from_json(AnswerConfidence, confidence),
-        questions=tuple(TaskQuestion(**_to_tuples(question)) for question in body.pop("questions", ())),
-        question_recalibrations={
-            name: Recalibration(**values) for name, values in body.pop("question_recalibrations", {}).items()
-        },
-        **body,
-    )
-
-
-def _to_tuples(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
-
-
-def _parse_shot(body: Mapping[str, Any]) -> Example:
-    turns = tuple(Message(**message) for message in body["input"])
-    return Example(**{**body, "input": turns, "references": tuple(body["references"])})
+    adapter = folder / ADAPTER
+    values = body | {"model": {"name": body["model"], "adapter": str(adapter) if adapter.is_dir() else None}}
+    for name in SEARCHES:
+        if body.get(name) is not None:
+            values[name] = {"folder": str(folder / name), "fingerprint": body[name]}
+    assistant = from_json(Assistant, values)
+    if json.loads(assistant._to_json()) != body:
+        raise ValueError("settings are unknown or missing")
+    return assistant

@@ -115,7 +115,8 @@ def train_each(
 
 
 def _add_tag(source: RowSource, column: str) -> RowSource:
-    """Read the column as a tag of each row. Rows that it groups are those of one value, so it no longer groups them."""
+    """Read the column as a tag of each row. The column no longer groups rows, because all rows of a task have the same
+    value."""
     group = None if source.group == column else source.group
     return replace(source, tags=tuple(dict.fromkeys((*source.tags, column))), group=group)
 

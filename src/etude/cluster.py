@@ -197,7 +197,6 @@ class _MapState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every part was taken and its result yielded."""
         return self.is_exhausted and self.num_yielded == self.num_taken
 
     def pop_results(self) -> Iterator[Any]:
@@ -208,8 +207,6 @@ class _MapState:
 
 
 class _Actor:
-    """Runs in a worker process."""
-
     def get_ready(self) -> None:
         """Return when the process is up."""
 

@@ -224,7 +224,7 @@ def _run_batches(
 
 @dataclass(frozen=True)
 class _OtherBatches(Collection[int]):
-    """The numbers of the batches that are not in one part of `num_parts`: those that are done, and other parts'."""
+    """Batches to skip: finished ones, and those of other workers."""
 
     done: frozenset[int]
     part: int

@@ -102,7 +102,6 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """The metric in words."""
         if self.question:
             return f"{self.question.name}: {LABELS[self.name]}"
         if self.name != "passes":
@@ -309,8 +308,7 @@ def choose_metric(task: Task, train: Dataset) -> Metric:
 
 
 def predicted_label(answer: Answer) -> str:
-    """Return the label of an answer, or its list of labels as one text; without one, its whole text, which is no
-    label."""
+    """Return the label of an answer, or its list of labels as one text. An answer without a label gives its text."""
     return to_label(answer.value, answer.text)
 
 
@@ -409,7 +407,7 @@ def _score_token_f1(example: Example, answer: Answer) -> float:
 
 
 def _score_sari(example: Example, answer: Answer) -> float:
-    """The input, rewritten as all right outputs together have it. See `sari`."""
+    """SARI of the answer against the input and all right outputs. See `sari`."""
     return sari(example.text, answer.text, _list_right_outputs(example))
 
 

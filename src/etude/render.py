@@ -244,7 +244,7 @@ def _split_at_answers(
 ) -> Iterator[tuple[str, Message | None]]:
     """Split `text` into segments, each with the turn whose answer it is, or None.
 
-    If the template renders an earlier turn differently from the last one, the rest is one segment.
+    If the template renders an earlier turn differently from the last turn, all text from there on is one segment.
     """
     begin = 0
     for position, message in enumerate(messages):

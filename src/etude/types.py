@@ -368,7 +368,6 @@ class Preference:
 
     @property
     def text(self) -> str:
-        """The input as one text, like `Example.text`."""
         return join_turns(self.input)
 
 

@@ -36,7 +36,7 @@ from etude.task import RowSource, Task, load_task
 from etude.task.contract import Contract
 from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Kind
-from question_task import WORDS, make_question_rows
+from question_task import make_question_rows
 
 DRAW = random.Random(0)
 
@@ -134,9 +134,9 @@ def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
         assert block.startswith("# "), block
 
 
-@pytest.mark.parametrize("shape", ["classify", "extract", "answer", "rewrite", "questions"])
+@pytest.mark.parametrize("shape", ["classify", "extract", "answer", "rewrite"])
 def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
-    rows = {**SHAPES, "questions": make_question_rows(200)}[shape]
+    rows = SHAPES[shape]
     text = write_starter(write_table(tmp_path / "rows.jsonl", rows)).text
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
     keys = (
@@ -1129,42 +1129,13 @@ def test_the_draft_names_what_answers_share_and_not_the_columns(tmp_path: Path) 
     assert task.instructions.strip() == ("Answer the message. Use about 28 words.")
 
 
-def test_yes_or_no_is_no_person_and_urgency_is_a_score(tmp_path: Path) -> None:
+def test_further_columns_of_answers_are_tags_and_named(tmp_path: Path) -> None:
     names = {"urgent": "account", "stars": "urgency"}
     rows = [{names.get(key, key): value for key, value in row.items()} for row in make_question_rows(200)]
-    _, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
-    assert {one.name: one.labels for one in task.questions if one.is_score} == {"urgency": tuple("12345")}
-    assert [one.name for one in task.questions] == ["topic", "account", "urgency"]
-    assert not task.examples.tags
-
-
-def test_columns_that_judge_the_same_text_are_questions(tmp_path: Path) -> None:
-    """Only if the texts say something about them: yes and no beside them may also be facts about the customer."""
-    rows = [
-        row | {"paying": "yes" if number % 3 else "no", "channel": ("mail", "chat")[number % 2]}
-        for number, row in enumerate(make_question_rows(200))
-    ]
     result, task = write_and_load(write_table(tmp_path / "rows.csv", rows))
-    assert [(one.name, one.labels, one.is_score) for one in task.questions] == [
-        ("topic", tuple(sorted(WORDS)), False),
-        ("urgent", ("yes", "no"), False),
-        ("stars", tuple("12345"), True),
-    ]
-    assert task.examples.tags == ("paying", "channel")
-    assert any(
-        guess.endswith("To predict paying, write another task file with output: paying")
-        for guess in result.guesses
-    )
-    (note,) = [guess for guess in result.guesses if guess.startswith("questions: topic, urgent, stars")]
-    assert "write output: topic under examples:" in note
-    assert "# metric: question_mean" in result.text
-    single = [
-        {**row, "urgent": None if n == 7 else row["urgent"], "stars": n % 5} for n, row in enumerate(rows)
-    ]
-    other = load_task(write_starter(write_table(tmp_path / "b.jsonl", single), tmp_path / "b.yaml").task_file)
-    assert (other.questions, other.examples.output) == ((), "topic")
-    test = write_table(tmp_path / "test.csv", rows[:60])
-    assert load_task(write_starter(tmp_path / "rows.csv", tmp_path / "c.yaml", test).task_file).test
+    assert (task.examples.output, task.examples.tags) == ("topic", ("account", "urgency"))
+    (note,) = [guess for guess in result.guesses if guess.startswith("tags:")]
+    assert "To predict account or urgency" in note
 
 
 def test_near_duplicates_are_searched_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -176,3 +177,17 @@ def test_no_two_modules_import_each_other() -> None:
     imports = {name: list_imported_modules(path) & names.keys() for name, path in names.items()}
     pairs = [(first, second) for first in imports for second in imports[first] if first in imports[second]]
     assert not pairs
+
+
+def test_a_public_method_that_is_no_property_has_a_docstring() -> None:
+    bare = [
+        f"{path.relative_to(SOURCE)}:{method.lineno} {method.name}"
+        for path in SOURCE.rglob("*.py")
+        for owner in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(owner, ast.ClassDef) and not owner.name.startswith("_")
+        for method in owner.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and not method.name.startswith("_")
+        if not re.search("property|overload|override", " ".join(map(ast.unparse, method.decorator_list)))
+        if ast.get_docstring(method) is None
+    ]
+    assert not bare

@@ -58,7 +58,7 @@ def describe_conversion(is_utf16: bool, table: bool) -> str:
 
 def raise_issues(issues: Sequence[Issue], file: Path) -> None:
     """Raise InputError if there are issues. Those with one cause are merged; the first `MAX_ISSUES` are listed."""
-    # If the whole file has another encoding, report one issue for all its lines, and no other issues of these lines.
+    # If the whole file has another encoding, report this as one issue instead of several for each line.
     undecoded = [issue for issue in issues if issue.message == NOT_UTF8]
     if len(undecoded) > MAX_LINE_ISSUES:
         first = replace(undecoded[0], message=f"{len(undecoded):,} lines are {NOT_UTF8}")

@@ -52,7 +52,7 @@ def _parse(kind: Any, body: Any, path: str) -> Any:
         return tuple(_parse(inner[0], item, path) for item in _check_type(list, body, path))
     if kind is Path:
         return Path(_check_type(str, body, path))
-    return body if kind is object else _check_type((int, float) if kind is float else kind, body, path)
+    return body if kind in (object, Any) else _check_type((int, float) if kind is float else kind, body, path)
 
 
 def _parse_fields(kind: Any, body: Mapping[str, Any], path: str) -> Any:

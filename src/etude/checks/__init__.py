@@ -7,17 +7,3 @@ run.
 from etude.checks.kinds import FREE, LABELS, TEXTS, Check, FindingKind, finds
 from etude.checks.material import Material
 from etude.checks.registry import CHECKS, Findings, check, check_material
-
-__all__ = [
-    "CHECKS",
-    "FREE",
-    "LABELS",
-    "TEXTS",
-    "Check",
-    "FindingKind",
-    "Findings",
-    "Material",
-    "check",
-    "check_material",
-    "finds",
-]

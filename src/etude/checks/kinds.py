@@ -69,7 +69,6 @@ class Check:
         return self.run.__name__.removeprefix("check_")
 
     def __call__(self, material: Material) -> Iterator[Finding]:
-        """Yield the findings in these rows."""
         if material.task.kind not in self.tasks:
             return
         if not (self.by_question and material.task.questions):

@@ -85,37 +85,30 @@ class Material:
 
     @property
     def inputs(self) -> DiskTexts:
-        """The inputs, each as one text."""
         return self._columns[0]
 
     @property
     def outputs(self) -> DiskTexts:
-        """The expected answers."""
         return self._columns[1]
 
     @cached_property
     def canonical_inputs(self) -> DiskTexts:
-        """The canonical forms of the inputs."""
         return DiskTexts(self.map_rows(to_canonical, self.inputs))
 
     @cached_property
     def plain_inputs(self) -> DiskTexts:
-        """The normalised inputs."""
         return DiskTexts(map(normalise, self.inputs))
 
     @cached_property
     def plain_outputs(self) -> DiskTexts:
-        """The normalised answers."""
         return DiskTexts(map(normalise, self.outputs))
 
     @cached_property
     def input_languages(self) -> "TextLanguages":
-        """The languages of the inputs."""
         return TextLanguages(self.inputs, self.map_rows)
 
     @cached_property
     def output_languages(self) -> "TextLanguages":
-        """The languages of the answers."""
         return TextLanguages(self.outputs, self.map_rows)
 
     def answer_language(self, row: int) -> str | None:
@@ -179,7 +172,6 @@ class Material:
 
     @property
     def is_free_text(self) -> bool:
-        """Whether answers are free text: neither labels nor JSON."""
         return self.task.kind in ("answer", "rewrite")
 
     def finding(

@@ -86,7 +86,6 @@ class Findings(Sequence[Finding]):
 
     @property
     def file(self) -> str:
-        """Name of the file of examples."""
         return self.files[0].name
 
     def resolve_path(self, file: str) -> Path:
@@ -113,7 +112,7 @@ class Findings(Sequence[Finding]):
         )
 
     def select_kinds(self, *kinds: str) -> tuple[Finding, ...]:
-        """Return the findings that have one of these kinds, or have one among their other kinds."""
+        """Return the findings with one of these kinds, as their kind or among their other kinds."""
         return tuple(item for item in self.items if not {item.kind, *item.other_kinds}.isdisjoint(kinds))
 
     def select_failing(self, gates: Sequence[str]) -> tuple[Finding, ...]:

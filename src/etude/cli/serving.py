@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
     from etude.graders.grade import Tools
     from etude.serve.engine import ServingLimits
 
-# A client of `etude mcp` -> the file of its settings, and the key there for servers
-MCP_CLIENTS = {
-    "claude-code": (".mcp.json", "mcpServers"),
-    "claude-desktop": ("claude_desktop_config.json", "mcpServers"),
-    "codex": ("~/.codex/config.toml", "mcp_servers"),
-    "cursor": (".cursor/mcp.json", "mcpServers"),
-    "gemini": (".gemini/settings.json", "mcpServers"),
-    "vscode": (".vscode/mcp.json", "servers"),
-    "windsurf": ("~/.codeium/windsurf/mcp_config.json", "mcpServers"),
-    "zed": (".zed/settings.json", "context_servers"),
-}
 # Test rows that `--check` answers
 CHECKED_ROWS = 200
 Places = Annotated[
@@ -304,12 +292,16 @@ def studio(
         from etude.studio.sign_in import SignIn, invite_person
         from etude.studio.studio import Studio
         from etude.studio.views import build_studio_app
+        from etude.web.connections import open_listener
         from etude.web.shell import LOOPBACK
     except ImportError as error:
         raise MissingExtraError("etude studio", "serve") from error
+    if host in ("0.0.0.0", "::", ""):
+        message, remedy = "a browser cannot open this address", "give the name or address that people open"
+        raise InputError([Issue("--host", message, host, remedy)])
     # Invitations and the port are checked before the model is loaded, which takes seconds.
     people = [invite_person(text) for text in invite or []]
-    with _open_socket(host, port) as server_socket:
+    with open_listener(host, port) as server_socket:
         opened = Studio(task, requests, input or [], run, method)
         app = build_studio_app(opened, who or getpass.getuser(), host)
         link = f"http://{host}:{server_socket.getsockname()[1]}/enter?key="
@@ -342,58 +334,20 @@ def _is_on_desktop() -> bool:
     return is_local and (sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}))
 
 
-def _open_socket(host: str, port: int) -> socket.socket:
-    if host in ("0.0.0.0", "::", ""):
-        message, remedy = "a browser cannot open this address", "give the name or address that people open"
-        raise InputError([Issue("--host", message, host, remedy)])
-    # Opened here to report a port in use as an error of --port.
-    server_socket = socket.socket()
-    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server_socket.bind((host, port))
-        server_socket.listen()  # a browser then waits until the pages are ready
-    except OSError as error:
-        server_socket.close()
-        message = f"port {port} of {host} cannot be used ({error.strerror})"
-        raise InputError(
-            [Issue("--port", message, "", "choose another port; 0 chooses a free one")]
-        ) from error
-    return server_socket
-
-
 def mcp(
     print_config: Annotated[
-        str | None,
-        typer.Option(
-            "--print-config",
-            metavar="CLIENT",
-            help=f"Print the setting with which a client starts this command: {', '.join(MCP_CLIENTS)}.",
-        ),
-    ] = None,
+        bool,
+        typer.Option("--print-config", help="Print the setting with which a client starts this command."),
+    ] = False,
 ) -> None:
     """Offer Étude's functions as tools of the Model Context Protocol, on stdin and stdout."""
     if not find_spec("mcp"):
         raise MissingExtraError("etude mcp", "mcp")
-    if print_config is not None:
-        print_client_config(print_config)
+    if print_config:
+        # Editors do not know the environment of this terminal, so they get the path of its Python.
+        server = {"command": sys.executable, "args": ["-m", "etude", "mcp"]}
+        typer.echo(json.dumps({"mcpServers": {"etude": server}}, indent=2))
         return
     from etude.mcp_server import build_server
 
     build_server().run()
-
-
-def print_client_config(client: str) -> None:
-    """Print a client's setting to stdout, and the file for it to stderr. Raises InputError for an unknown client."""
-    if client not in MCP_CLIENTS:
-        remedy = issues.suggest_instead(client, MCP_CLIENTS)
-        raise InputError([Issue("--print-config", "unknown client", client, remedy)])
-    file, key = MCP_CLIENTS[client]
-    # Editors do not know the environment of this terminal, so they get the path of its Python.
-    server = {"command": sys.executable, "args": ["-m", "etude", "mcp"]}
-    if file.endswith(".toml"):  # a JSON string or list is also one in TOML
-        lines = [f"[{key}.etude]", *(f"{name} = {json.dumps(value)}" for name, value in server.items())]
-        text = "\n".join(lines)
-    else:
-        text = json.dumps({key: {"etude": server}}, indent=2)
-    typer.echo(f"Add this to {file}:", err=True)
-    typer.echo(text)

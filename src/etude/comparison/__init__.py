@@ -3,6 +3,4 @@
 `compare` runs a whole comparison; compare.py has its steps in order.
 """
 
-from etude.comparison.compare import Comparison, compare
-
-__all__ = ["Comparison", "compare"]
+from etude.comparison.compare import compare

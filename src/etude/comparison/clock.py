@@ -65,7 +65,6 @@ class Clock:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the user has asked to end."""
         return self.stop is not None and self.stop.is_set()
 
     @property
@@ -75,7 +74,6 @@ class Clock:
 
     @property
     def deadline(self) -> float:
-        """When the test ends, by `now`."""
         end = math.inf if self.budget is None else self.started + self.budget - CLOSING_SECONDS
         if not self.is_stopped:
             return end

@@ -69,7 +69,6 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Which method to use and why."""
         verdict = self.run.verdict
         assert verdict is not None, "a finished comparison has a verdict"
         return verdict

@@ -62,8 +62,8 @@ def choose_handover(
 def add_recalibration(
     assistant: Assistant, dev: Sequence[ScoredAnswer], seed: int
 ) -> tuple[Assistant, Sequence[ScoredAnswer], list[str]]:
-    """Return the assistant with a recalibration of its confidence if that helps on dev; the dev rows with recalibrated
-    confidences in questions, if there are several, from which that in all of them follows; and notes."""
+    """Recalibrate the assistant's confidence in each question if this lowers the Brier score on dev. Returns the
+    assistant, the dev rows with their new confidences, and notes."""
     notes, recalibrations = [], {}
     for question in assistant.questions:
         answers = [select_answer(row.answer, question) for row in dev]

@@ -194,7 +194,6 @@ class LadderRun:
 
     @cached_property
     def preferences(self) -> Mapping[Side, Sequence[Preference]]:
-        """The task's preferences by the side of their input."""
         file = self.task.preferences
         return group_by_side(read_preferences(file, self.task.instructions), self.split) if file else {}
 

@@ -55,7 +55,8 @@ def group_by_side(
     preferences: Sequence[Preference], split: splits.Split
 ) -> Mapping[Side, Sequence[Preference]]:
     """Preferences for train and for dev. Inputs of the split, and near-duplicates of them, go to the same side; those
-    of the test are left out. Of all other inputs, one in ten, by its hash, goes to dev, and the rest to train.
+    of the test are left out. Of all other inputs, one in ten goes to dev (the hash of the input decides), and nine to
+    train.
     """
     by_side: dict[Side, list[Preference]] = {"train": [], "dev": [], "test": []}
     texts = [preference.text for preference in preferences]

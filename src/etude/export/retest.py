@@ -34,7 +34,6 @@ class Retest:
 
     @property
     def sentence(self) -> str:
-        """The result in words."""
         before, after = format_percent(self.score_before), format_percent(self.score_after)
         difference = format_difference(self.difference.value)
         interval = format_difference_interval(self.difference)

@@ -55,7 +55,6 @@ class Feedback:
 
     @property
     def text(self) -> str:
-        """The input as one text, like `Example.text`."""
         return join_turns(self.input)
 
     @property
@@ -73,7 +72,6 @@ class Feedback:
 
     @property
     def line(self) -> Json:
-        """The entry as a line of the file."""
         turns = [{"role": turn.role, "content": turn.content} for turn in self.input]
         body = {item.name: getattr(self, item.name) for item in fields(self)}
         body["input"] = turns[0]["content"] if len(turns) == 1 else turns

@@ -240,7 +240,7 @@ def _list_reviewers(entries: Iterable[Feedback]) -> tuple[str, ...]:
 
 
 def hash_input(turns: tuple[Message, ...]) -> str:
-    """Hash an input: its `input_key`, or, if it has its own system message, a hash that depends on both."""
+    """Hash an input: its `input_key`; with an own system message, a hash of `input_key` and message."""
     key = input_key(Example("", turns, ""))
     if turns[0].role != "system":
         return key

@@ -27,8 +27,8 @@ class SealedTest:
         return _short_key(text) in self.keys
 
     def find_overlaps(self, inputs: Sequence[Sequence[Message]]) -> list[bool]:
-        """Return for each input whether it, or one of its user turns, is a test row's input or a near-duplicate of
-        one."""
+        """Return for each input whether it repeats a test row: the whole input or a user turn equals, or nearly equals,
+        the input of a test row."""
         texts = [
             (number, text)
             for number, turns in enumerate(inputs)

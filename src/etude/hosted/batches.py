@@ -60,12 +60,10 @@ class RequestBatch:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the batch has ended."""
         return self.state["status"] in FINISHED
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the client has asked to cancel it."""
         return (self.folder / "cancel").exists()
 
     def change_state(self, status: str, **fields: Any) -> None:
@@ -159,7 +157,6 @@ class BatchStore:
 
     @property
     def batches(self) -> list[RequestBatch]:
-        """All batches, the newest first."""
         folders = (folder for folder in self.folder.glob("batch_*") if (folder / "state.json").exists())
         batches = skip_unreadable(map(RequestBatch, folders))
         return sorted(batches, key=lambda batch: batch.request["submitted"], reverse=True)

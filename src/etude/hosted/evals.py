@@ -58,7 +58,6 @@ class EvalRun:
 
     @property
     def evaluation(self) -> Json:
-        """The eval that the run belongs to."""
         return read_json(self.folder.parent / "eval.json")
 
     @property
@@ -75,7 +74,6 @@ class EvalRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has ended."""
         return self.state["status"] in FINISHED
 
     def fail(self, error: Json) -> None:

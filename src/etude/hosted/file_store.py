@@ -124,7 +124,6 @@ class FileStore:
 
     @property
     def uploads(self) -> Path:
-        """The folder of files that are uploaded in parts."""
         return self.folder.with_name("uploads")
 
     def count_room(self) -> int:

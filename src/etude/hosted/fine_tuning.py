@@ -276,7 +276,6 @@ class FineTuningStore:
 
     @property
     def jobs(self) -> list[FineTuningJob]:
-        """All jobs, the newest first."""
         folders = (folder for folder in self.folder.glob("ftjob-*") if (folder / "wish.json").exists())
         jobs = [FineTuningJob(folder) for folder in folders]
         return sorted(jobs, key=lambda job: (job.request["submitted"], job.folder.name), reverse=True)

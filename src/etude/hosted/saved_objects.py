@@ -126,7 +126,6 @@ def read_saved_folder(folder: Path, excluded: Path) -> SavedFolder:
 
 
 def _find_kind(body: Any) -> str | None:
-    """Return the kind of an object; None for any other value."""
     fields = body if isinstance(body, dict) else {}
     if fields.get("object") in REQUIRED:
         return str(fields["object"])

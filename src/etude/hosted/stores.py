@@ -69,8 +69,8 @@ class HostedStores:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed server had not finished. A worker may still be running: its own files are left as they are,
-    because it writes them again if it resumes."""
+    """Remove what a killed server had not finished. The files of a worker, which may still be running, are not removed:
+    a resumed worker writes them again."""
     unfinished = [path for pattern in UNFINISHED for path in folder.glob(pattern)]
     for pattern, last in LAST_WRITTEN.items():
         unfinished += [path for path in folder.glob(pattern) if not (path / last).exists()]

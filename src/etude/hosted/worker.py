@@ -408,7 +408,6 @@ class StepLog:
         self.last_step = 0
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Receives one line of the training log."""
         if "resumed_at_step" in line:
             self.last_step = line["resumed_at_step"]
         elif "step" in line:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-# Most words of a passage, unless one paragraph is longer: about the 256 tokens that a small encoder reads.
+# Maximum number of words of a passage, unless one paragraph is longer: about the 256 tokens that a small encoder reads.
 MAX_WORDS = 180
 # Characters that count as at least one word, because not every script has spaces between words.
 CHARACTERS_PER_WORD = 12
@@ -27,7 +27,6 @@ class Passage:
 
     @property
     def name(self) -> str:
-        """File and section, as an answer cites it."""
         return f"{self.file}: {self.section}" if self.section else self.file
 
 

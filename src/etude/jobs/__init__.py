@@ -1,5 +1,3 @@
 """Long jobs in child processes, one after another. They survive a kill of the server or of the child."""
 
-from etude.jobs.job import Job, JobQueue, State
-
-__all__ = ["Job", "JobQueue", "State"]
+from etude.jobs.job import Job, JobQueue

@@ -40,7 +40,6 @@ class Job:
 
     @property
     def state(self) -> State:
-        """The current state; for a finished job, how it ended."""
         status, is_at_work = self.status, is_locked(self.folder.parent)
         if not is_at_work:  # it may have ended between the two
             status = self.status
@@ -53,29 +52,24 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the job has ended and will not run again."""
         return self.state not in ("queued", "running")
 
     @property
     def status(self) -> Json:
-        """status.json; empty before the first attempt."""
         file = self.folder / "status.json"
         return read_json(file) if file.exists() else {}
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments of the target."""
         arguments: list[str] = read_json(self.folder / "job.json")["arguments"]
         return arguments
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether somebody has asked to cancel the job."""
         return (self.folder / "cancel").exists()
 
     @property
     def output(self) -> str:
-        """The output of all attempts, including errors."""
         file = self.folder / "output.log"
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
@@ -152,7 +146,6 @@ class JobQueue:
 
     @property
     def jobs(self) -> list[Job]:
-        """All jobs in the order of their submission."""
         return list_jobs(self.root)
 
     def submit(self, target: str, arguments: Sequence[str] = ()) -> Job:

@@ -44,7 +44,7 @@ ACT_WORDS: Mapping[Act, str] = {
     "incoherent": "incoherent",
 }
 OPENING = 2  # sentences in which an answer refuses or hands over, by phrases
-SHORT = 60  # most words of an answer that only asks back or hands over
+SHORT = 60  # maximum number of words of an answer that only asks back or hands over
 LOOP, LOOP_WORDS = 0.4, 12
 """An answer of at least LOOP_WORDS words is a loop if the share LOOP of its three-word phrases is repeated."""
 MODEL_FILE = Path(__file__).with_name("act_model.txt")
@@ -174,8 +174,8 @@ def score_declining(shares: Mapping[str, Any]) -> float:
 
 
 def _find_referral(text: str, question: str, known_text: str, declines: bool) -> str:
-    """Return the helpline of an answer, or the phone number of one that declines, if the question does not ask for it
-    and no document has it."""
+    """Return the helpline that an answer names, or the phone number in an answer that declines; "" if the question
+    asks for the number or a document has it."""
     if _PHRASES["contact"].search(question):
         return ""
     known = f"{known_text} {normalise(question)} "

@@ -42,10 +42,10 @@ MAX_TURNED_AWAY = 0.01  # largest share of real questions that may be turned awa
 MIN_KEPT_OUT = 0.95  # share of the questions outside that are turned away, if the rows allow it
 PASSAGE_CHARACTERS = 300  # of a passage of the documents that are read
 FOLDS = 5
-MAX_ROWS = 2_000  # most training rows that are read; more rows take seconds and do not improve the model
+MAX_ROWS = 2_000  # maximum number of training rows that are read; more rows take seconds and do not improve the model
 MIN_ROWS = 20
 PATTERN_SIMILARITY = 0.6  # Jaccard similarity of letters from which two questions have the same pattern
-MAX_PATTERN_CHARACTERS = 400  # most characters of a question that are compared
+MAX_PATTERN_CHARACTERS = 400  # maximum number of characters of a question that are compared
 MIN_PATTERNS = 20  # with fewer, the threshold comes from the generic questions
 URGENT = ("danger to oneself", "violence and abuse", "emergencies")  # subjects of generic.yaml
 MAX_DANGER_ROWS, DANGER_INVERSE_PENALTY, DIGITS = 400, 3.0, 3
@@ -138,10 +138,11 @@ def fit_scope(
     `passages` count as in scope.
 
     The threshold is set from both sides, by scores of models that were fitted without these questions: it is the
-    loosest that turns away `MIN_KEPT_OUT` of the questions outside (packaged ones and examples, subjects left out
-    together), but never turns away more than `MAX_TURNED_AWAY` of the rows, one question of each pattern
-    (`number_patterns`): users ask in words that are in no row. With fewer than `MIN_PATTERNS`, real questions in other
-    words may score as low as questions outside. So the threshold then turns away only what is nearly one of these.
+    loosest threshold that turns away `MIN_KEPT_OUT` of the questions outside the scope (packaged questions and
+    examples, subjects left out together). It never turns away more than `MAX_TURNED_AWAY` of the rows, counting one
+    question of each pattern (`number_patterns`): users ask in words that are in no row. With fewer than `MIN_PATTERNS`,
+    real questions in other words may score as low as questions outside. So the threshold then turns away only what is
+    nearly one of these.
     """
     rng = np.random.default_rng(seed)
     own = list(dict.fromkeys(get_question(row.input) for row in train))
@@ -216,8 +217,8 @@ def _describe_forms(questions: Sequence[str], is_turned_away: npt.NDArray[np.boo
 
 
 def number_patterns(questions: Sequence[str]) -> npt.NDArray[np.int32]:
-    """Number the patterns of questions, from 0: those that differ little except in numbers, and those that differ
-    little from these, have the same pattern."""
+    """Number the patterns of questions, from 0: questions that differ little, apart from numbers, have the same
+    pattern, also in chains: A like B, and B like C."""
     openings = [re.sub(r"\d+", "0", text[:MAX_PATTERN_CHARACTERS]) for text in questions]
     letters = count_features(openings)[1].sign()
     sizes, shared = letters.sum(axis=1).A1, (letters @ letters.T).tocoo()

@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 OWN = "own"  # the class of the task's own questions
 NUM_FEATURES = 2**15  # of words, and as many of letters
 INVERSE_PENALTY = 10.0
-MAX_CHARACTERS = 2_000  # most characters of a question that are read
+MAX_CHARACTERS = 2_000  # maximum number of characters of a question that are read
 EXAMPLE_WEIGHT = 5.0  # weight of the user's example of a limit; a generic question has weight 1
 _OPTIONS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},

@@ -14,20 +14,6 @@ from etude.task import METHOD_NAMES as NAMES
 from etude.task import VERDICT_KEYS, Task
 from etude.types import Example
 
-__all__ = [
-    "METHODS",
-    "Candidate",
-    "FitContext",
-    "Method",
-    "check_methods",
-    "format_method",
-    "get_methods",
-    "leave_out_unfit",
-    "needs_model",
-    "resolve_methods",
-    "unused_keys",
-]
-
 METHODS: tuple[Method, ...] = tuple(import_module(f"{__name__}.{name}").METHOD for name in NAMES)
 """In the order of the effort that a user needs for them."""
 

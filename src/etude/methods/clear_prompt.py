@@ -25,8 +25,8 @@ class ClearPrompt(Method):
     def fit(
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
-        """Choose among the wordings, without those that are too long for the context with some row, and those whose
-        prompts equal those of a simpler wording."""
+        """Choose among the wordings. Left out are wordings that exceed the context with some row, and wordings
+        whose prompts equal those of a simpler wording."""
         candidates = self.build_candidates(task, replace(start, method=self.name))
         model = context.models.get(start.model)
         # Lengths are checked on all rows, equal prompts only on those that choose.

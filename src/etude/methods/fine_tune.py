@@ -12,26 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from etude.base.files import read_json, write_json
 from etude.errors import Issue
 from etude.evaluate import build_sample, evaluate
-from etude.methods.method import (
-    Assistant,
-    Candidate,
-    Dataset,
-    Example,
-    FitContext,
-    Method,
-    RowLengths,
-    Task,
-)
+from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, RowLengths, Task
 from etude.methods.shared.fit_context import choose_max_tokens
 from etude.methods.shared.fitted_search import FittedSearch
 from etude.methods.shared.instructions import choose_instructions
 from etude.methods.shared.training_rows import find_too_long_to_train, update_max_tokens
-from etude.methods.shared.training_run import (
-    CHECKPOINT,
-    TrainingRecord,
-    TrainingRun,
-    build_training_run,
-)
+from etude.methods.shared.training_run import CHECKPOINT, TrainingRecord, TrainingRun, build_training_run
 from etude.models.registry import Models, find_backend
 from etude.stats import estimate_sample
 from etude.types import ModelRef

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import fit_linear, split_columns
 from etude.methods.method import Dataset, FitContext, Task
-from etude.methods.shared.encoder_method import EncoderMethod
+from etude.methods.shared.encoder_method import EncoderMethod, Trained
 from etude.types import Example
 
 
@@ -24,13 +22,12 @@ class FineTuneEncoder(EncoderMethod):
     weights = "classifier"
 
     def train_encoder(
-        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
-    ) -> dict[str, Any]:
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext, started: float
+    ) -> Trained:
         """Train from the logistic regression, and keep the epoch whose answers to dev score best."""
         from etude.models.classical import Linear, save_classical
         from etude.training.classifier import tune_classifier
 
-        started = time.perf_counter()
         texts, labels = split_columns(rows)
         name = task.encoder or DEFAULT_ENCODER
         dev_texts, dev_labels = split_columns(context.dev_sample(dev).examples)
@@ -49,9 +46,7 @@ class FineTuneEncoder(EncoderMethod):
         # Training makes the probabilities over-confident; the temperature corrects them on dev.
         tuned = tuned.calibrate(dev_texts, dev_labels)
         save_classical(tuned, context.folder / self.weights)
-        counts = {"rows": len(texts), "epochs": len(result.scores) - 1}
-        counts["trained_rows"] = round(result.trained_share * len(texts))
-        return {**asdict(result), **counts, "seconds": time.perf_counter() - started}
+        return result, len(texts), {}
 
 
 METHOD = FineTuneEncoder()

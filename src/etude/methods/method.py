@@ -15,8 +15,6 @@ from etude.models.registry import Models
 from etude.task import Task
 from etude.types import Example, Side
 
-__all__ = ["Assistant", "Candidate", "Dataset", "Example", "FitContext", "Method", "Task"]
-
 
 @dataclass(frozen=True)
 class RowLengths:
@@ -27,12 +25,10 @@ class RowLengths:
 
     @property
     def train(self) -> Dataset:
-        """The training rows."""
         return self._split.train
 
     @property
     def dev(self) -> Dataset:
-        """The dev rows."""
         return self._split.dev
 
     def find_too_long(
@@ -68,7 +64,7 @@ class Method(ABC):
     searches: ClassVar[bool] = False
     """Whether it uses passages from the search that is fitted once for all methods of a run."""
     same_rows_as: ClassVar[str] = ""
-    """The method whose training rows it uses, because it builds on what that method fitted."""
+    """The method on whose fit this method builds, and whose training rows it therefore uses."""
     keys: ClassVar[tuple[str, ...]] = ("model", "prompt_model")
     """Keys of the task file that affect how it is fitted, apart from those that every method uses."""
 
@@ -103,8 +99,7 @@ class Method(ABC):
         return [start]
 
     def load_before_dev(self, assistant: Assistant, folder: Path) -> Assistant:
-        """Load the assistant as it was before it learned dev rows, if it learned any; `folder`: the method's in the
-        run."""
+        """Load the assistant as it was before it learned dev rows; `folder`: the method's in the run."""
         return assistant
 
     def is_supported(self, task: Task) -> bool:

@@ -174,7 +174,7 @@ def _build_pairs(
 def _build_answers(
     tuned: Assistant, model: TrainableModel, preferences: Sequence[Preference], max_tokens: float = inf
 ) -> list[TokenRow]:
-    """Build a row for each answer that fits, first those that people prefer or like, then the others."""
+    """Build a row for each answer that fits: first the answers that people prefer or like, then the other answers."""
     rows = []
     for side in (BETTER, WORSE):
         for number, preference in enumerate(preferences):

@@ -18,7 +18,7 @@ from etude.types import SearchRef
 FOLDER = "similar"
 USUAL_NUMBER = 1
 """Position of the number of examples that is usually best: 4 of 2, 4 and 8, on sms_spam, pubmedqa and snips slots."""
-MAX_POOL = 5_000  # most training rows in the pool: a seeded sample if there are more
+MAX_POOL = 5_000  # maximum number of training rows in the pool: a seeded sample if there are more
 
 
 class SimilarShot(Method):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from etude.base.formatting import format_count
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import split_columns
 from etude.methods.method import Dataset, FitContext, Task
-from etude.methods.shared.encoder_method import EncoderMethod
+from etude.methods.shared.encoder_method import EncoderMethod, Trained
 from etude.models.registry import Models
 from etude.text.answer_spans import (
     AnswerShape,
@@ -62,13 +61,12 @@ class Tag(EncoderMethod):
         return ""
 
     def train_encoder(
-        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
-    ) -> dict[str, Any]:
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext, started: float
+    ) -> Trained:
         """Train on the rows whose answers are JSON objects, and keep the epoch with the best F1."""
         from etude.models.classical import save_classical
         from etude.training.tagging import train_tagger
 
-        started = time.perf_counter()
         texts, answers = _parse(rows)
         tagger, notes = _build_tagger(task, texts, answers, context.models)
         if num_skipped := len(rows) - len(texts):
@@ -85,9 +83,7 @@ class Tag(EncoderMethod):
         box = context.make_box(started)
         result = train_tagger(tagger, texts, values, context.seed, folder, measure_f1, context.log, box)
         save_classical(tagger, context.folder / self.weights)
-        counts = {"rows": len(texts), "epochs": len(result.scores) - 1}
-        counts["trained_rows"] = round(result.trained_share * len(texts))
-        return {**asdict(result), **counts, "seconds": time.perf_counter() - started, "notes": notes}
+        return result, len(texts), {"notes": notes}
 
 
 METHOD = Tag()

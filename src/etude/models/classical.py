@@ -237,8 +237,8 @@ class Linear:
     def calibrate(self, texts: Sequence[str], labels: Sequence[str]) -> Linear:
         """Return the classifier with what is fitted on held-out rows, if there are any: here the temperature.
 
-        If more than the temperature is fitted, answers to these rows are given by what is fitted on the other half of
-        them, so that they measure the classifier fairly.
+        If more than the temperature is fitted, each half of these rows is answered by what was fitted on the other
+        half, so that their answers measure the classifier fairly.
         """
         if not texts:
             return self
@@ -262,7 +262,7 @@ class Linear:
         return replace(self, temperature=self.fit_temperature(margins, labels))
 
     def copy_calibration(self, other: Linear) -> Self:
-        """Return this classifier with what another one of its kind has fitted on held-out rows."""
+        """Return this classifier with the calibration of another classifier of its kind."""
         return replace(self, **{name: getattr(other, name) for name in self.calibrated})
 
     def fit_temperature(self, margins: NDArray[np.float32], labels: Sequence[str]) -> float:

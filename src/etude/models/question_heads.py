@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class QuestionHeads(Linear):
     """The classifiers of all questions. The answer is the JSON object of their answers, as if they were independent.
 
-    `coefficients` and `intercepts` are those of all heads, one below the other; the heads' own ones are not used. The
-    labels are JSON objects of one question and one of its labels.
+    `coefficients` and `intercepts` are those of all heads, one below the other; the arrays inside the heads are not
+    used. A label is a JSON object with a question and one label.
     """
 
     kind: ClassVar[str] = "question_heads"
@@ -42,7 +42,7 @@ class QuestionHeads(Linear):
 
     @property
     def chooses_rules(self) -> bool:
-        """Whether that is so for one of the questions."""
+        """Whether held-out rows decide this for one of the questions."""
         return any(head.chooses_rules for head in self.heads.values())
 
     def list_targets(self, outputs: Sequence[str]) -> list[tuple[slice, NDArray[Any]]]:

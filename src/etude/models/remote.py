@@ -1,7 +1,7 @@
 """Models that run elsewhere: the description of the service, its limits, and the journal of answers.
 
-A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the registry. The rest is
-the same for all of them: several threads send requests, no request is paid for twice, and none exceeds a limit.
+A remote backend is a `RemoteModel` with one method, `ask`, and a `Service` in its entry of the registry. Everything
+else is shared: several threads send requests, no request is paid for twice, and no request exceeds a limit.
 """
 
 import hashlib
@@ -60,7 +60,6 @@ class Journal:
                 self._count(line["request"], Completion(**line["completion"]))
 
     def __len__(self) -> int:
-        """The number of answered requests."""
         return self._num_answered
 
     def get(self, key: str) -> Completion | None:

@@ -4,5 +4,3 @@ from etude.privacy.find import find, find_by_format
 from etude.privacy.mask.masking import Masker
 from etude.privacy.own_contact import OwnContact
 from etude.privacy.spans import BLOCKING, GRAVE, KINDS, REVIEW, Span
-
-__all__ = ["BLOCKING", "GRAVE", "KINDS", "REVIEW", "Masker", "OwnContact", "Span", "find", "find_by_format"]

@@ -52,7 +52,6 @@ class _Token:
 
     @property
     def quote(self) -> int:
-        """Length of the quotes at each end."""
         return int(self.token_type in ("string", "key"))
 
 

@@ -29,7 +29,7 @@ UNSPACED_LETTERS = (
 Thai, Lao, Burmese, Khmer."""
 NO_LETTER_BEFORE = rf"(?<![^\W{UNSPACED_LETTERS}])"
 NO_LETTER_AFTER = rf"(?![^\W{UNSPACED_LETTERS}])"
-"""Patterns for the edges of a value: no letter or digit that could belong to it is before it, or after it."""
+"""Patterns for the edges of a value: no letter or digit before or after the span could belong to it."""
 _LIST_SEPARATOR = re.compile(r"[ ,;/&]{0,3}(?:and|or|und|oder|et|ou|y|e)?[ ,;/&]{1,3}")
 # Letters that match ASCII ones in a pattern that ignores case
 _AS_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")

@@ -75,13 +75,11 @@ class FixFiles:
 
     @property
     def fixed_file(self) -> Path:
-        """The fixed rows."""
         stem = self.stem or f"{self.source.stem}.fixed"
         return self.source.with_name(stem + self.source.suffix)
 
     @property
     def log(self) -> Path:
-        """The changes."""
         return log_path(self.fixed_file)
 
     @property

@@ -21,7 +21,7 @@ from etude.repair.change_log import Change
 from etude.repair.editable_rows import CellPath, EditableRow, read_editable_rows
 from etude.task import Task
 
-# Most times that a text is repaired or masked again while it still changes
+# Maximum number of times that a text is repaired or masked again while it still changes
 MAX_ROUNDS = 5
 # Returns the spans of a text that are to be masked
 SelectSpans = Callable[[str, Iterable[Span]], list[Span]]
@@ -58,7 +58,6 @@ class RowDraft:
 
     @property
     def input_text(self) -> str:
-        """The input as one text."""
         return self._join(map(self.current.get_text, self.current.input_paths))
 
     @property

@@ -21,8 +21,6 @@ from etude.report.markdown import render_markdown
 from etude.report.read_run import read_report
 from etude.runs.folder import Run
 
-__all__ = ["Report", "read_report", "report_while_running", "write_report"]
-
 PAUSE_FACTOR = 20.0
 """While a run goes on, writing its report takes at most one part in this many of the time."""
 

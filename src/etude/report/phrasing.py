@@ -228,8 +228,8 @@ def list_confused_pairs(classes: Sequence[ClassResult], method: MethodView) -> l
 
 
 def list_cost_rows(report: Report) -> list[tuple[str, ...]]:
-    """List each method with what a question costs with it, what it would cost if all were answered, and the share that
-    is handed over, and last what it costs to hand over every question; empty without `costs:`."""
+    """List the costs: for each method, the cost of a question, the cost if no question were handed over, and the share
+    handed over. The last row is the cost of handing over every question; empty without `costs:`."""
     result = report.verdict.error_costs if report.verdict else None
     handover = result.handover if result else None
     no_method = () if handover is None else (("no method", formatting.format_decimal(handover), "", "100%"),)

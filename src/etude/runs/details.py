@@ -207,8 +207,8 @@ def _compute_by_kind(kind: Kind, rows: Sequence[Json]) -> Details:
 
 
 def split_line(line: Json) -> Sequence[Json]:
-    """Return the line of predictions.jsonl as if each of its questions had been asked in a row of its own, with the
-    names of the questions before the labels; the line itself if its row is a single question."""
+    """Split a line of predictions.jsonl into one line per question. The question's name is put before its labels. A
+    row with one question is returned as it is."""
     expected = split_answers(line["expected"])
     answered = split_answers(line["answer"]) if expected else {}
     return [

@@ -202,7 +202,6 @@ class EventLog:
         self.next_progress = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Publish one event."""
         is_progress, now = isinstance(event, BatchAnswered | StepTrained), time.monotonic()
         if not is_progress or now >= self.next_progress:
             # Progress that comes too fast is left out of the file, but not off the screen.

@@ -22,38 +22,19 @@ from etude.index.documents import list_files
 from etude.models import registry, weights
 from etude.runs.folder import FOLDER
 from etude.task import Task
+from etude.task.keys import KEYS
 from etude.task.settings import SETTINGS_WITHOUT_EFFECT
 
 HASH_DIGITS = 16
 """Hexadecimal digits of each hash."""
 DATA_SUFFIXES, MAX_DATA_BYTES = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".yaml", ".yml"), 1_000_000
 """Suffixes and maximum size of the data files of a check function that count."""
-LOCATION_FIELDS = (
-    "folder",
-    "file",
-    "examples",
-    "test",
-    "model",
-    "prompt_model",
-    "check",
-    "documents",
-    "preferences",
-    "encoder",
-)
-"""Fields of a Task that are paths or names; the content there counts instead."""
-EXCLUDED_FIELDS = (
-    *LOCATION_FIELDS,
-    *("notes", "endpoints", "budget_seconds", "own_system", "row_systems"),
-    *("suite", "gates", "where", "track", "judge"),
-)
-"""Fields of a Task whose own value does not count."""
 
 
 def compute_fingerprints(task: Task, dataset: Dataset, test: Dataset | None) -> dict[str, str]:
     """Compute a hash for each key of the task file. Equal hashes mean the same run."""
-    settings = {
-        field.name: getattr(task, field.name) for field in fields(task) if field.name not in EXCLUDED_FIELDS
-    }
+    by_value = {name for name, key in KEYS.items() if key.identity == "value"}
+    settings = {field.name: getattr(task, field.name) for field in fields(task) if field.name in by_value}
     # Only settings that change the weights. If the rows have their own instructions, that decides one setting.
     train = {name: value for name, value in task.train.items() if name not in SETTINGS_WITHOUT_EFFECT}
     train = {"instructions": "of the rows"} | train if task.own_system else train

@@ -40,7 +40,6 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
         return self.folder.name
 
     @property
@@ -58,7 +57,6 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the verdict has been reached, or the training has ended."""
         if not all((self.folder / name).exists() for name in ("run.json", "split.json")):
             return False
         # A training has no verdict; only run.json shows that it ended.
@@ -84,7 +82,6 @@ class Run:
 
     @property
     def task_file(self) -> Path:
-        """The task file of the run; it may have been deleted."""
         return self.folder.parent.parent / str(self.info["task_file"])
 
     def method_folder(self, name: str) -> Path:

@@ -1,7 +1,7 @@
 """The lifecycle of a run, the same for a comparison and a training: open, lock, start or resume, end.
 
-A run is identified by its inputs: the same call with the same inputs opens the same folder, resumes where an earlier
-attempt stopped, and does nothing if the run is complete.
+A run is identified by its inputs: a second call with the same inputs opens the same folder and resumes where the first
+call stopped; it does nothing if the run is complete.
 """
 
 import contextlib

@@ -30,7 +30,6 @@ class ProgressPrinter:
         self.write, self._next_line = write, time.monotonic() + PAUSE
 
     def __call__(self, event: events.Event) -> None:
-        """Print an event that users should see."""
         match event:
             case events.NoteEvent(text, detail) if not detail:
                 self._print(text)

@@ -58,8 +58,8 @@ def find_assistant_folder(path: Path, method: str | None = None) -> Path:
 
 
 def find_run_at(path: Path, prefer_complete: bool = False) -> Run:
-    """Find the run of a path, as in `load`. With `prefer_complete`, the run of a task is its latest complete one, if
-    there is one."""
+    """Find the run of a path, as in `load`. With `prefer_complete`, the latest complete run of a task is preferred to a
+    later run that is not complete."""
     if (path / "run.json").exists():
         return Run(path)
     if path.exists():

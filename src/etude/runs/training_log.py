@@ -78,7 +78,6 @@ class TrainingLog:
         self.log = LineLog(file)
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Write and publish one line."""
         notes = [NoteEvent(text, detail=True) for text in line.get("supervision", ())]
         notes += [NoteEvent(str(line[key])) for key in ("note", "warning") if key in line]
         for note in notes:

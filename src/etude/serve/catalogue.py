@@ -76,7 +76,6 @@ def load_saved(name: str, folder: Path) -> ServedModel:
 
 
 def _explain_unmeasured(run: Run | None) -> str:
-    """Return why a run has not measured its assistants; "" if it has."""
     if run is None:
         return "no run has measured this assistant"
     return "" if run.verdict else f"run {run.name} has not been measured on its test rows yet"

@@ -126,7 +126,6 @@ class ServingEngine:
 
     @property
     def num_live(self) -> int:
-        """Answers that are being generated."""
         return len(self._live) + self._num_threads
 
     @property

@@ -44,7 +44,6 @@ class AnswerRequest:
 
     @property
     def num_per_input(self) -> int:
-        """The number of answers to each input."""
         return len(self.samplings) // len(self.inputs)
 
     def get_messages(self, index: int) -> tuple[Message, ...]:

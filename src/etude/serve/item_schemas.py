@@ -138,8 +138,8 @@ class Option(RequestBody):
 
 class Question(RequestBody):
     """A question: how likely a label is, which label is right, or which value of a scale of labels is right. An
-    assistant reads only the input, so `instructions` does not change the answer. If it has several questions of its
-    own, `name` chooses one."""
+    assistant reads only the input, so `instructions` does not change the answer. If the assistant answers several
+    questions, `name` chooses one."""
 
     type: Literal["predicate", "choice", "score"]
     name: str | None = None

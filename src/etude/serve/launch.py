@@ -1,14 +1,13 @@
 """Start a server and run it until SIGTERM or Ctrl-C."""
 
 import logging
-import socket
 import sys
 from collections.abc import Sequence
 
 import uvicorn
 from fastapi import FastAPI
 
-from etude.errors import InputError, Issue, RunError
+from etude.errors import InputError, Issue
 from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
 from etude.runs.recommended import describe_changes, describe_failed_gates, load_endpoints
@@ -17,7 +16,7 @@ from etude.serve.catalogue import load_catalogue
 from etude.serve.engine import ServingEngine, ServingLimits
 from etude.serve.server import ServerSettings
 from etude.task import Endpoint
-from etude.web.connections import LimitedProtocol, limit_connections
+from etude.web.connections import LimitedProtocol, limit_connections, open_listener
 from etude.web.shell import LOOPBACK
 
 
@@ -33,7 +32,7 @@ def run_server(
     """Serve the assistants of these places until SIGTERM or Ctrl-C, then answer the requests still in the queue.
 
     Port 0 chooses a free port. Prints the address on stdout and a JSON line for every request on stderr. Raises
-    InputError if the host is not localhost and there are no keys, RunError if the port cannot be used.
+    InputError if the host is not localhost and there are no keys, and if the port cannot be used.
     """
     if host not in LOOPBACK and not (settings.keys or settings.key_file):
         remedy = (
@@ -41,7 +40,7 @@ def run_server(
         )
         raise InputError([Issue("--host", "any host other than localhost needs API keys", host, remedy)])
     catalogue = load_catalogue(places, method, engine)
-    listener = _open_socket(host, port)
+    listener = open_listener(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("etude.serve").setLevel(logging.INFO)
     endpoints: dict[str, Endpoint] = {}
@@ -73,17 +72,3 @@ def build_config(app: FastAPI, limits: ServingLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app, http=Protocol, log_level="warning", access_log=False, lifespan="on", server_header=False
     )
-
-
-def _open_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
-        # asyncio sets this only for sockets that name their protocol; without it every response waits 40 ms for an
-        # acknowledgement between its head and its body.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        raise RunError(
-            f"Port {port} of {host} cannot be used ({error.strerror}). --port 0 uses a free port."
-        ) from error

@@ -94,7 +94,6 @@ class GenerationRequest(RequestBody):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The stop sequences."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
@@ -139,7 +138,6 @@ class ResponseFormat(RequestBody):
 
     @property
     def schema_text(self) -> str:
-        """The schema as JSON; "" for plain text."""
         if self.type == "text":
             return ""
         return json.dumps(self.json_schema.schema_ if self.json_schema else {"type": "object"})

@@ -3,7 +3,6 @@
 from etude.stats.agreement import kappa
 from etude.stats.intervals import estimate, estimate_known, estimate_sample, wilson
 from etude.stats.ladder import (
-    Choice,
     JointIntervals,
     choose,
     choose_unbeaten,
@@ -28,8 +27,6 @@ from etude.stats.power import (
     smallest_ever_detectable,
 )
 from etude.stats.sample import (
-    RESAMPLES,
-    SEED,
     UnitSums,
     make_average_sample,
     make_f1_sample,
@@ -38,39 +35,3 @@ from etude.stats.sample import (
     make_label_sample,
     make_score_sample,
 )
-
-__all__ = [
-    "ALPHA",
-    "DETECT",
-    "EXACT",
-    "MOST_ADVISED",
-    "RESAMPLES",
-    "SEED",
-    "TWO_LEVELS",
-    "Choice",
-    "JointIntervals",
-    "PairedTest",
-    "UnitSums",
-    "choose",
-    "choose_unbeaten",
-    "compare_paired",
-    "compare_runs_paired",
-    "compute_joint_intervals",
-    "compute_nested_intervals",
-    "estimate",
-    "estimate_known",
-    "estimate_sample",
-    "kappa",
-    "make_average_sample",
-    "make_f1_sample",
-    "make_kappa_sample",
-    "make_label_lists_sample",
-    "make_label_sample",
-    "make_score_sample",
-    "measure_disagreement",
-    "rows_to_decide",
-    "smallest_detectable",
-    "smallest_difference",
-    "smallest_ever_detectable",
-    "wilson",
-]

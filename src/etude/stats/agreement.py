@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etude.stats.intervals import Z, standard_error
+from etude.stats.paired import count_agreement
 from etude.stats.sample import EQUAL, RESAMPLES, SEED, FloatArray, UnitSums
 from etude.types import Estimate
 
@@ -70,14 +71,8 @@ def correct_share(judged: UnitSums, people: npt.ArrayLike, judge: npt.ArrayLike)
 
 def _count_table(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     """(2, 2) numbers of rows by the two answers, no before yes."""
-    first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ValueError(
-            f"both need the same rows, at least one (got shapes {first.shape} and {second.shape})"
-        )
-    return np.array(
-        [[np.sum((first == i) & (second == j)) for j in (0, 1)] for i in (0, 1)], dtype=np.float64
-    )
+    both, only_a, only_b, neither = count_agreement(a, b)
+    return np.array([[neither, only_b], [only_a, both]], dtype=np.float64)
 
 
 def _compute_kappas(tables: FloatArray) -> FloatArray:

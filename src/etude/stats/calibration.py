@@ -205,11 +205,12 @@ def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors
 def choose_floor(scores: npt.ArrayLike, max_share: float) -> tuple[float, float]:
     """Return a floor for scores, and the maximum share of further scores below it, with probability 95%.
 
-    The floor is the k-th lowest of n exchangeable scores, with the largest k for which that share is at most
-    `max_share` (Wilks 1941: the share below is Beta(k, n - k + 1)), so k depends only on n. If there are too few scores
-    for any such k, it is the largest k for which the average share k / (n + 1) is at most `max_share`, and at least 1;
-    then the returned share is larger than `max_share`, and the floor is lower if normal scores would be below it too
-    often (the one-sided prediction interval of one further score).
+    The floor is the k-th lowest of n exchangeable scores. The share of further scores below it is Beta(k, n - k + 1)
+    (Wilks 1941); k is the largest number for which this share is at most `max_share` with 95%, so k depends only on n.
+
+    With too few scores for any k, k is the largest number for which the average share k / (n + 1) is at most
+    `max_share`, and at least 1. Then the returned share is larger than `max_share`. The floor is lowered if normally
+    distributed scores would be below it too often (the one-sided prediction interval of one further score).
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     shares = betaincinv(np.arange(1, len(ordered) + 1), np.arange(len(ordered), 0, -1), 0.95)

@@ -179,8 +179,8 @@ def choose_unbeaten(
     """Choose the simplest of the methods with the most evidence that no other method has been shown to beat.
 
     `num_rows`: the rows that each method answered, the simplest method first. `beats[a, b]`: a is shown to be better
-    than b. A method on fewer rows than half of the most is chosen only if it is shown to beat one on more rows, and no
-    unbeaten one has more rows.
+    than b. A method that answered fewer than half as many rows as another method is chosen only if it clearly beats a
+    method with more rows, and if no unbeaten method has more rows.
     """
     methods = list(range(len(num_rows)))
     while methods:

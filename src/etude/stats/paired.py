@@ -71,7 +71,7 @@ def newcombe_paired(a: npt.ArrayLike, b: npt.ArrayLike) -> Estimate:
     Newcombe 1998 (Stat. Med. 17, 2635), method 10: Wilson's limits of both shares, joined under the
     correlation phi with its continuity correction. Never of zero width; swapping a and b mirrors it.
     """
-    num_both, num_a, num_b, num_neither = _count_agreement(a, b)
+    num_both, num_a, num_b, num_neither = count_agreement(a, b)
     n = num_both + num_a + num_b + num_neither
     share_a, share_b = (num_both + num_a) / n, (num_both + num_b) / n
     low_a, high_a = wilson(num_both + num_a, n)
@@ -88,7 +88,7 @@ def mcnemar_exact(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
     Binomial over the rows on which they disagree; 1 when they never do.
     """
-    _, only_a, only_b, _ = _count_agreement(a, b)
+    _, only_a, only_b, _ = count_agreement(a, b)
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
@@ -303,7 +303,7 @@ def _fair_binomial(count: int) -> FloatArray:
     return law
 
 
-def _count_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, int]:
+def count_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[int, int, int, int]:
     """Rows right by both, by a only, by b only, by neither."""
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or not first.size:

@@ -57,11 +57,11 @@ class RecalibrationChoice(NamedTuple):
 def choose_recalibration(
     confidence: npt.ArrayLike, right: npt.ArrayLike, units: Sequence[Hashable] | None = None, seed: int = 0
 ) -> RecalibrationChoice | None:
-    """Choose the map that lowers the Brier score by more than noise and still tells sure answers from unsure ones; None
-    if none does, or for few units.
+    """Choose the map that lowers the Brier score by more than noise and still distinguishes sure from unsure answers.
+    Returns None if no map does so, or if there are few units.
 
-    Each map is compared with the best simpler one, which is no map at first, on rows that it was not fitted on (5 folds
-    of units): the mean gain has to be above 0 with 95% confidence, one-sided.
+    The maps are tried from the simplest on. Each must beat the best map before it (at first: no map) on rows that it
+    was not fitted on, in 5 folds of units. The mean gain must be above 0 with 95% confidence, one-sided.
     """
     confidences, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     names = [str(unit) for unit in (range(len(hits)) if units is None else units)]

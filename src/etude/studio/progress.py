@@ -99,7 +99,6 @@ class ComparisonJob:
 
     @property
     def is_running(self) -> bool:
-        """Whether a comparison is queued or running."""
         return self._job is not None and not self._job.is_finished
 
     def has_new_run(self) -> bool:

@@ -78,7 +78,6 @@ class ReviewItem:
 
     @property
     def id(self) -> str:
-        """A hash of the source, the assistant and the input."""
         return _hash([self.source, self.assistant, _encode_turns(self.input)])
 
     @property

@@ -36,13 +36,13 @@ from etude.task.contract import Contract
 from etude.types import Message
 
 QUEUE_FILE = "studio.sqlite"  # beside the runs
-NUM_RIGHT = 20  # most dev rows counted as right that are reviewed; the metric can be wrong
+NUM_RIGHT = 20  # maximum number of dev rows counted as right that are reviewed; the metric can be wrong
 DISAGREEMENT_WEIGHT = 0.01
 """Each different answer of another method lowers the urgency by this, so the row is reviewed earlier."""
 
 
 class Studio:
-    """A task, one of its runs and one of that run's assistants."""
+    """A task, a run of the task, and an assistant of the run."""
 
     def __init__(
         self,
@@ -167,7 +167,6 @@ class Studio:
 
     @property
     def name(self) -> str:
-        """The assistant, as RUN/METHOD."""
         return f"{self.run.name}/{self.method}"
 
     @property
@@ -177,7 +176,6 @@ class Studio:
 
     @property
     def people(self) -> list[Person]:
-        """Everyone who was invited."""
         return [Person(name, role, hash) for name, role, hash in self.queue.people]  # type: ignore[arg-type]
 
     @property

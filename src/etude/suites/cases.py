@@ -60,7 +60,6 @@ class Case:
 
     @property
     def question(self) -> str:
-        """The last turn, which is the user's."""
         return self.input[-1].content
 
     @property
@@ -84,7 +83,6 @@ class Entry:
 
     @property
     def patterns(self) -> list[tuple[str, ...]]:
-        """The turns of each question."""
         return [self.turns] if self.turns else [(text,) for text in self.ask]
 
     @property

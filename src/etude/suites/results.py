@@ -31,5 +31,4 @@ class SuiteReport:
 
     @property
     def page(self) -> Path:
-        """The page of the test."""
         return self.subject.folder / "report.html"

@@ -34,7 +34,9 @@ from etude.suites.variants import DEV_ROWS, CaseRows, build_original_case, fill_
 from etude.types import Act, Answer, Example
 
 PACKS = Path(__file__).with_name("packs")
-READ_OUTPUTS = 1_000  # most outputs of rows whose acts are read for a note, which takes under a second
+READ_OUTPUTS = (
+    1_000  # maximum number of outputs of rows whose acts are read for a note, which takes under a second
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Size:
     normal: int  # dev rows that are asked unchanged; other cases with a row use the same rows
     rows_per_pattern: int  # rows for each pattern or rewriting
     suite: int | None
-    """Most cases of a suite, counted separately for the starter pack and for the user's own cases; None for all."""
+    """Maximum number of cases of a suite, counted separately for the starter pack and for own cases; None for all."""
     bias: int  # rows that are asked in the names of two groups; only for classifiers
 
 

@@ -12,9 +12,7 @@ from etude.task.definition import (
     METHOD_NAMES,
     ROW_TOKENS,
     TABLE_SUFFIXES,
-    VERDICT_KEYS,
     EvidenceLevel,
-    FactsChange,
     JudgeSettings,
     MetricName,
     RowSource,
@@ -24,29 +22,6 @@ from etude.task.definition import (
     format_row_files,
 )
 from etude.task.endpoint import Endpoint, Prices
+from etude.task.keys import VERDICT_KEYS
 from etude.task.load import load_task
 from etude.task.yaml_document import parse_duration
-
-__all__ = [
-    "BINARY_SUFFIXES",
-    "JSON_SUFFIXES",
-    "METHOD_NAMES",
-    "ROW_TOKENS",
-    "TABLE_SUFFIXES",
-    "VERDICT_KEYS",
-    "CheckFunction",
-    "CheckRef",
-    "Endpoint",
-    "EvidenceLevel",
-    "FactsChange",
-    "JudgeSettings",
-    "MetricName",
-    "Prices",
-    "RowSource",
-    "Task",
-    "TrackerName",
-    "Usage",
-    "format_row_files",
-    "load_task",
-    "parse_duration",
-]

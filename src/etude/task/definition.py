@@ -42,13 +42,6 @@ METHOD_NAMES = (
     *("tag", "fine_tune_encoder", "fine_tune", "fine_tune_retrieval", "prefer"),
 )
 
-VERDICT_KEYS = (
-    *("metric", "check", "methods", "margin", "target", "usage", "prices", "budget", "evidence", "judge"),
-    *("documents", "handover", "costs", "limits", "suite", "gates", "engine", "where", "track"),
-)
-"""Keys for comparing and judging methods. They do not affect how a method is fitted, unless they are in its `keys`: the
-retrieving methods read `documents`."""
-
 # Maximum number of tokens of a training row, unless the task sets `train: {max_tokens: ...}`.
 ROW_TOKENS = 2048
 

@@ -89,7 +89,6 @@ class Endpoint:
 
     @property
     def title(self) -> str:
-        """Its name in messages."""
         return f"{self.model} at {self.url}"
 
     @property

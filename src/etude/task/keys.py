@@ -3,9 +3,9 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -369,43 +369,63 @@ _TRAIN: Mapping[str, NodeReader] = {
     name: readers.rule_reader(rule) for name, rule in {**settings.SETTINGS, **settings.DATA_SETTINGS}.items()
 }
 
-KEYS: Mapping[str, NodeReader] = {
-    "name": readers.read_text,
-    "kind": readers.rule_reader(one_of(*get_args(Kind))),
-    "model": read_model,
-    "prompt_model": read_model,
-    "decision_model": read_decision_model,
-    "examples": read_row_source,
-    "test": read_row_source,
-    "documents": readers.read_path,
-    "preferences": read_row_file,
-    "encoder": read_weights,
-    "instructions": readers.read_prose,
-    "wordings": readers.read_texts,
-    "contract": read_contract,
-    "several": readers.rule_reader(SWITCH),
-    "scale": read_scale,
-    "questions": read_questions,
-    "check": read_check,
-    "metric": readers.rule_reader(one_of(*get_args(definition.MetricName))),
-    "judge": read_judge,
-    "methods": read_methods,
-    "margin": readers.rule_reader(number(0, 0.5, share=True)),
-    "target": readers.rule_reader(number(0, 1, share=True)),
-    "budget": readers.read_budget,
-    "where": read_where,
-    "weights": readers.rule_reader(one_of("8bit", "4bit")),
-    "engine": urls.read_engine,
-    "evidence": readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))),
-    "track": readers.rule_reader(one_of(*get_args(definition.TrackerName))),
-    "usage": readers.mapping_reader(_USAGE, definition.Usage),
-    "prices": readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),
-    "seed": readers.rule_reader(settings.SEED),
-    "train": read_train,
-    "max_tokens": readers.rule_reader(number(1, 32768, whole=True)),
-    "handover": read_handover,
-    "costs": readers.mapping_reader(_COSTS, definition.ErrorCosts),
-    "limits": read_limits,
-    "suite": readers.read_file,
-    "gates": read_gates,
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the task file. The field of `Task` with the same name documents its value."""
+
+    read: NodeReader
+    is_for_verdict: bool = False
+    """Whether it only compares and judges methods. It then does not affect how a method is fitted, unless it is in the
+    method's `keys`: the retrieving methods read `documents`."""
+    identity: Literal["value", "content", "none"] = "value"
+    """What identifies a run: the key's value, the content of the files or the model that it names, or nothing."""
+
+
+KEYS: Mapping[str, Key] = {
+    "name": Key(readers.read_text),
+    "kind": Key(readers.rule_reader(one_of(*get_args(Kind)))),
+    "model": Key(read_model, identity="content"),
+    "prompt_model": Key(read_model, identity="content"),
+    "decision_model": Key(read_decision_model),
+    "examples": Key(read_row_source, identity="content"),
+    "test": Key(read_row_source, identity="content"),
+    "documents": Key(readers.read_path, is_for_verdict=True, identity="content"),
+    "preferences": Key(read_row_file, identity="content"),
+    "encoder": Key(read_weights, identity="content"),
+    "instructions": Key(readers.read_prose),
+    "wordings": Key(readers.read_texts),
+    "contract": Key(read_contract),
+    "several": Key(readers.rule_reader(SWITCH)),
+    "scale": Key(read_scale),
+    "questions": Key(read_questions),
+    "check": Key(read_check, is_for_verdict=True, identity="content"),
+    "metric": Key(readers.rule_reader(one_of(*get_args(definition.MetricName))), is_for_verdict=True),
+    "judge": Key(read_judge, is_for_verdict=True, identity="content"),
+    "methods": Key(read_methods, is_for_verdict=True),
+    "margin": Key(readers.rule_reader(number(0, 0.5, share=True)), is_for_verdict=True),
+    "target": Key(readers.rule_reader(number(0, 1, share=True)), is_for_verdict=True),
+    "budget": Key(readers.read_budget, is_for_verdict=True),
+    "where": Key(read_where, is_for_verdict=True, identity="none"),
+    "weights": Key(readers.rule_reader(one_of("8bit", "4bit"))),
+    "engine": Key(urls.read_engine, is_for_verdict=True),
+    "evidence": Key(readers.rule_reader(one_of(*get_args(definition.EvidenceLevel))), is_for_verdict=True),
+    "track": Key(
+        readers.rule_reader(one_of(*get_args(definition.TrackerName))), is_for_verdict=True, identity="none"
+    ),
+    "usage": Key(readers.mapping_reader(_USAGE, definition.Usage), is_for_verdict=True),
+    "prices": Key(
+        readers.mapping_reader({**urls.PRICES, "data": readers.rule_reader(number(0))}, Prices),
+        is_for_verdict=True,
+    ),
+    "seed": Key(readers.rule_reader(settings.SEED)),
+    "train": Key(read_train),
+    "max_tokens": Key(readers.rule_reader(number(1, 32768, whole=True))),
+    "handover": Key(read_handover, is_for_verdict=True),
+    "costs": Key(readers.mapping_reader(_COSTS, definition.ErrorCosts), is_for_verdict=True),
+    "limits": Key(read_limits, is_for_verdict=True),
+    "suite": Key(readers.read_file, is_for_verdict=True, identity="none"),
+    "gates": Key(read_gates, is_for_verdict=True, identity="none"),
 }
+
+VERDICT_KEYS = tuple(name for name, key in KEYS.items() if key.is_for_verdict)

@@ -69,7 +69,7 @@ def load_task(path: Path | str, needs_model: bool = True, downloads: bool = Fals
     document = yaml_document.YamlDocument(file.name, file.resolve().parent, needs_model, downloads)
     root = yaml_document.parse_yaml(document, file)
     nodes = document.read_mapping(root, keys.KEYS, _TOP_LEVEL, settings.suggest_train_key)
-    values = {key: keys.KEYS[key](document, key, node) for key, node in nodes.items()}
+    values = {key: keys.KEYS[key].read(document, key, node) for key, node in nodes.items()}
     for key, remedy in _REQUIRED.items() if isinstance(root, yaml.MappingNode) else ():
         is_needed = needs_model or key != "model"
         if is_needed and key not in nodes:
@@ -171,7 +171,6 @@ def _find_label_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str,
 
 
 def _resolve_labels(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that follow from `several`, `scale` or `questions`."""
     contract, several, scale = (
         fields.get("contract", Contract()),
         fields.get("several"),

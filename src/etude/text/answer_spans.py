@@ -101,7 +101,6 @@ class AnswerShape:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The fields in order."""
         return tuple(shape.path for shape in self.field_shapes)
 
     @classmethod

@@ -165,13 +165,14 @@ class _ShingleParts:
             yield from _pair_long_run(run, self.rows, labels)
 
     def _select_sharing(self, stage: int, part: int, firsts: Ints, seconds: Ints) -> Iterator[Pairs]:
-        """Yield the pairs that share enough parts and none that is looked up before this one."""
+        """Yield the pairs that share enough parts. Pairs with an earlier part in common were yielded before."""
         num = self.hashes.shape[1]
         step = max(MAX_BLOCK // num, 1)
         for begin in range(0, len(firsts), step):
             first, second = firsts[begin : begin + step], seconds[begin : begin + step]
             is_same = self.hashes[first] == self.hashes[second]
-            # Most shingles in which two near-duplicates of these sizes differ; the addend allows for rounding errors.
+            # The maximum number of shingles by which near-duplicates of these sizes can differ. 1e-9 guards against
+            # rounding.
             total = self.sizes[first] + self.sizes[second]
             limit = np.floor((1 - self.threshold) / (1 + self.threshold) * total + 1e-9).astype(np.int64)
             enough = is_same.sum(axis=1) >= num - limit

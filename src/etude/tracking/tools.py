@@ -121,8 +121,6 @@ def _find_wandb() -> str:
 
 
 class _MlflowRun:
-    """A run of MLflow."""
-
     def __init__(self, client: Any, run_id: str, link: str) -> None:
         self.client, self.id, self.link = client, run_id, link
 

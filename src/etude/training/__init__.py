@@ -15,18 +15,6 @@ configure_torch()
 
 from etude.training.config import Output, TrainConfig, auto_config
 from etude.training.loop import train
-from etude.training.losses import Loss, supervised
+from etude.training.losses import Loss
 from etude.training.rows.batches import TokenRow, make_batches
 from etude.training.step import TrainResult
-
-__all__ = [
-    "Loss",
-    "Output",
-    "TokenRow",
-    "TrainConfig",
-    "TrainResult",
-    "auto_config",
-    "make_batches",
-    "supervised",
-    "train",
-]

@@ -66,7 +66,8 @@ class TrainConfig:
     learning_rate: float = 2e-3
     """The highest learning rate, reached after warm-up."""
     schedule: Schedule = "linear"
-    """How the learning rate falls from its highest value to zero, which it would reach one step after the last."""
+    """How the learning rate falls from its highest value to zero; zero would be reached one step after the last
+    step."""
     warmup: float = 0.06
     """Share of all steps in which the learning rate rises linearly to its highest value; at least one step."""
     epochs: int = 3

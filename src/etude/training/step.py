@@ -150,12 +150,10 @@ class TrainingState:
 
     @property
     def module(self) -> PreTrainedModel:
-        """The model that computes."""
         return self.placement.module
 
     @property
     def world(self) -> World:
-        """The processes that train together."""
         return self.placement.world
 
 

@@ -58,12 +58,10 @@ class BoxPlanner:
 
     @property
     def num_planned(self) -> int:
-        """The total number of planned steps."""
         return int(self.progress.plans[-1][1])
 
     @property
     def is_finished(self) -> bool:
-        """Whether all planned steps are done and measured."""
         return self.progress.steps >= self.num_planned and self.progress.measured_steps[-1:] == [
             self.progress.steps
         ]

@@ -127,8 +127,8 @@ def open_training_task(task_file: Path | str, least: MinRows = TRAIN_MIN) -> Tas
 
 
 def choose_min_sizes(task_run: TaskRun) -> tuple[MinRows, ...]:
-    """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows to train on, else
-    those of a training, which needs no test. The split uses the first sizes for which there are enough rows."""
+    """Choose the smallest sizes of the sides: those of a comparison if its split leaves enough rows to train on;
+    otherwise those of a training without a test. The split uses the first sizes for which there are enough rows."""
     num_train = len(task_run.dataset) - MIN_DEV_ROWS - (0 if task_run.test else MIN_TEST_ROWS)
     return (COMPARE_MIN, TRAIN_MIN) if num_train >= MIN_TRAIN_ROWS_WITH_TEST else (TRAIN_MIN,)
 

@@ -40,7 +40,6 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The JSON body of the response."""
         default = "invalid_request_error" if self.status < 500 else "server_error"
         kind = ERROR_TYPES.get(self.status, default)
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}

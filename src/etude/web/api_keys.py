@@ -117,7 +117,7 @@ class KeyRing:
     def check(self, token: str, address: str) -> ApiKey:
         """Return the key with this token. Raises ApiError for a wrong token.
 
-        After MAX_WRONG wrong ones, an address has to wait before it is told that another one is wrong. Right tokens are
+        After MAX_WRONG wrong keys, an address has to wait for the answer to its next wrong key. Right tokens are
         accepted meanwhile, because many clients may share the address."""
         if key := find_key(self.list_keys(), token):
             return key

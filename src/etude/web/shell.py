@@ -35,7 +35,6 @@ class Shell:
         self.headers, self.on_answered = headers or {}, on_answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

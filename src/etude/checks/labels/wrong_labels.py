@@ -41,7 +41,9 @@ from etude.types import Finding
 
 MIN_ROWS = 200  # rows below which nothing is reported
 MIN_LABEL_ROWS = 10  # different inputs of a label below which its rows are not judged
-MAX_ROWS = 30_000  # most rows that are judged, to limit time and memory; an even sample of a larger set
+MAX_ROWS = (
+    30_000  # maximum number of rows that are judged, to limit time and memory; larger sets are sampled evenly
+)
 # Share of the predictions of a label that count as its most confident ones; up to half of them if there are few rows.
 SUREST = 0.25
 MIN_SUREST = 200  # most confident predictions of all labels together, at least
@@ -61,7 +63,7 @@ LIKELY = 0.3  # lowest probability of a wrong label at which a row is counted
 MIN_WRONG = 0.5  # lowest probability of a wrong label at which further rows are reported
 SMOOTHING = 1e-4  # added to probabilities
 MIN_LOG_PROBABILITY = -12.0  # lower log-probabilities of a classifier are raised to this one
-MAX_LABELS = 100  # most labels that are judged if a row has several, the most frequent ones
+MAX_LABELS = 100  # maximum number of labels that are judged if a row has several, the most frequent ones
 MAX_PAIRS = 4  # pairs of labels in the message
 RARE = 1e-3  # a pair of labels counts as confused if chance gives so many rows with a lower probability, over all pairs
 MAX_READ = 800  # labels that are named or listed for reading, at most; HEAD are always listed
@@ -138,7 +140,6 @@ def check_wrong_labels(material: Material) -> Iterator[Finding]:
 
 
 def _sample_rows(material: Material) -> list[int]:
-    """List the rows that are judged."""
     total = len(material.rows)
     return list(map(int, np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(np.int64))))
 

@@ -27,14 +27,14 @@ from etude.privacy.mask.known_values import encode_json_string
 from etude.text.normal_forms import normalise
 from etude.types import Column, Excerpt, Finding
 
-MAX_ROWS = 20_000  # most rows that are checked; an even sample of a larger set
+MAX_ROWS = 20_000  # maximum number of rows that are checked; larger sets are sampled evenly
 # Share of the rows above which nothing is reported: the texts are not about their records.
 MAX_UNSUPPORTED = 0.5
 MAX_NAMES = 4  # fields in the message
 MAX_LIFT = 1.0  # largest ratio of a value's probability with and without its text at which it is unsupported
 # Share of a field's values that must be in their texts for the other values to count as unsupported.
 VERBATIM_SHARE = 0.95
-MAX_VALUES = 50  # most different values of a field that can be learned
+MAX_VALUES = 50  # maximum number of different values of a field that can be learned
 MIN_VALUE_ROWS = 8  # rows with a value below which nothing is learned about it
 MIN_FIELD_ROWS = 50  # rows with a field below which nothing is learned about it
 MIN_RECORDS = 50  # different records that are needed to keep rows with the same record in one fold
@@ -90,7 +90,6 @@ def check_unsupported(material: Material) -> Iterator[Finding]:
 
 
 def _read_records(material: Material) -> RecordTexts | None:
-    """Read the records and texts of a task; None if it has too few."""
     column: Column = "output" if material.task.kind == "extract" else "input"
     sample = range(0, len(material.rows), -(-len(material.rows) // MAX_ROWS))
     sources, texts = material.inputs, material.outputs

@@ -25,13 +25,14 @@ ENDINGS = tuple(
 MIN_TEXTS = 20  # answers below which nothing is reported
 # Share of answers that must end with one of `ENDINGS` for the other answers to count as cut.
 ENDED_SHARE = 0.8
-MIN_ENDED = 10  # the same as a number of answers
-WELL_ENDED_SHARE = 0.95  # the same share, for learning from the set which words never end a sentence
+MIN_ENDED = 10  # minimum number of such answers
+WELL_ENDED_SHARE = 0.95  # minimum share of such answers to learn which words never end a sentence
 MAX_WARNING_SHARE = 0.2  # share of cut answers above which they are an error
 LONG_WORDS = 8  # words from which an answer without a sentence end is not just a phrase
 MIN_WITHIN = 20  # times that words must occur within sentences, and never at the end, to count as a cut
 MIN_BEGUN = 3  # times that a word with this beginning must follow the same word to count as a cut
-# Most complete answers that are read to learn which words end a sentence; an even sample of more.
+# Maximum number of complete answers from which we learn which words end a sentence. If there are more answers, they are
+# sampled evenly.
 MAX_TEXTS = 5_000
 MAX_TEXT = 2_000  # characters of each
 _TOKEN = re.compile(rf"([{UNSPACED}]|(?:(?![{UNSPACED}])\w)+(?:['’]\w+)?)([^\w]*)")

@@ -34,7 +34,7 @@ def find_unclosed(texts: Sequence[str]) -> list[int]:
 def is_unclosed(text: str) -> bool | None:
     """Whether the last fence (```) of a text is open, by the rules of Markdown; None if it has no fence.
 
-    A fence is closed by one of the same character, at least as long, with nothing after it.
+    The closing fence has the same character, is at least as long, and nothing follows it on its line.
     """
     fence, has_fence = "", False
     for match in _FENCE.finditer(text):

@@ -76,7 +76,6 @@ def _find_readable(rows: Examples, issues: Sequence[Issue]) -> dict[str, str]:
 
 
 def _count_rows(rows: Examples, issues: Sequence[Issue]) -> int:
-    """Count the rows of a file, including those that cannot be read."""
     lines = {issue.location for issue in issues if parse_location(issue.location)[1]}
     return len(rows) + len(lines.difference(_find_readable(rows, issues)))
 

@@ -91,7 +91,6 @@ def _check_thumbs(material: Material, column: str) -> Iterator[Finding]:
 
 
 def _count_answers(material: Material, column: str) -> int:
-    """Count the rows with an answer in a column; the answer of a chat is its last turn."""
     values = formats.read_values(material.task.examples.file, column)
     line, value, number = 0, None, 0
     for row in material.rows:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from etude.privacy import OwnContact, Span, find, find_by_format, own_contact
 from etude.privacy.mask.known_values import KnownValues, is_word_password
 
-# Most rows that are searched for the kinds of REVIEW, which takes three times as long; an even sample of more rows.
+# Maximum number of rows that are searched for the kinds of REVIEW, which takes three times as long. More rows are
+# sampled evenly.
 MAX_REVIEWED = 20_000
 
 

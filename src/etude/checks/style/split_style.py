@@ -24,7 +24,7 @@ MIN_MINORITY = 0.1
 MIN_ROWS = 40  # answers below which nothing is reported
 MAX_AUC = 0.7  # area plus margin from which the inputs seem to determine the side
 MARGIN_ERRORS = 1.28  # standard errors in the margin
-MAX_ROWS = 4_000  # most answers whose inputs are read; an even sample of more
+MAX_ROWS = 4_000  # maximum number of answers whose inputs are read; more are sampled evenly
 MIN_INPUTS = 10  # different inputs below which nothing can be measured
 MAX_TEXT = 2_000  # characters of an input that are read
 FOLDS = 4
@@ -71,8 +71,8 @@ class SplitStyle:
 def check_style(material: Material) -> Iterator[Finding]:
     """Find features that only some free answers have, although the inputs do not determine which.
 
-    Features that split the answers in nearly the same way are one finding, because one phrase can have several
-    features.
+    Features that split the answers in nearly the same way are reported as one finding, because one phrase can have
+    several features.
     """
     splits = list(_find_splits(material))
     while splits:

@@ -13,17 +13,5 @@ Files are UTF-8, with or without a byte order mark, and are read line by line, o
 error is collected; a row is either read completely or reported.
 """
 
-from etude.data.formats.columns import ColumnGuess, find_preference_columns, guess_columns
+from etude.data.formats.columns import find_preference_columns, guess_columns
 from etude.data.formats.read import LoadedRows, check_encoding, peek_rows, read_rows, read_values, survey_rows
-
-__all__ = [
-    "ColumnGuess",
-    "LoadedRows",
-    "check_encoding",
-    "find_preference_columns",
-    "guess_columns",
-    "peek_rows",
-    "read_rows",
-    "read_values",
-    "survey_rows",
-]

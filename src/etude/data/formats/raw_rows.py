@@ -78,8 +78,7 @@ def read_json_lines(reader: RowReader) -> Iterator[RawRow]:
 
 
 def read_json_list(reader: RowReader, text: str) -> Iterator[RawRow]:
-    """The objects of a list, each with the line on which it begins; an object on the same line as the one before it
-    gets the next number."""
+    """The objects of a list, each with the line on which it begins; a second object on a line gets the next number."""
     reader.is_list = True
     decoder, line, number, end = json.JSONDecoder(), 1, 0, text.index("[")
     # The values are decoded one by one: json.loads of the whole list would lose their lines.

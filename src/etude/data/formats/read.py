@@ -100,9 +100,9 @@ def find_input_columns(
 ) -> tuple[list[str], int, tuple[str, ...]]:
     """The names of a file's columns, its number of rows, and the columns of the input.
 
-    The columns of the input are the `wanted` ones, else the `usual` ones if the file has them all, else a guess by
-    names, else the only column. Raises InputError for all rows that cannot be read, if there are no rows, and if the
-    columns of the input are unknown.
+    The columns of the input are, in this order of preference: `wanted`; `usual` if the file has all of them; a guess by
+    names; the only column. Raises InputError for all rows that cannot be read, if there are no rows, and if the columns
+    of the input are unknown.
     """
     reader, names, head, num_rows = RowReader(file), dict[str, None](), list[Mapping[str, Any]](), 0
     for row in raw_rows.read_raw_rows(reader):

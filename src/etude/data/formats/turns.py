@@ -81,5 +81,5 @@ def parse_turns(value: Any) -> Any:
 
 
 def mask_turn_numbers(message: str) -> str:
-    """A message about a turn without its number, so that the same error of many rows is counted as one."""
+    """The message without the number of the turn, so that one error in many rows is counted once."""
     return re.sub(r"\[\d+\]", "[…]", message)

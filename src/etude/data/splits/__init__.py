@@ -2,5 +2,3 @@
 
 from etude.data.splits.clusters import input_key
 from etude.data.splits.sides import Split, split
-
-__all__ = ["Split", "input_key", "split"]

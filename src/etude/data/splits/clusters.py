@@ -22,7 +22,6 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """Its number of rows."""
         return len(self.rows)
 
 

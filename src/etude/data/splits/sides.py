@@ -69,8 +69,8 @@ def split(
     group with a row of the user's `test`, or are near-duplicates of one, are dropped; a finding lists them.
 
     `previous` is the `assignments` of an earlier split. Its rows keep their side, even if their outputs changed. If a
-    new row joins two old clusters, the merged cluster goes to the first of test, dev and train that one of them had,
-    and a finding reports it. If that would affect over 10% of the rows (because another `group:` ties most of them
+    new row joins two old clusters on different sides, the merged cluster goes to test before dev, and to dev before
+    train. A finding reports this. If that would affect over 10% of the rows (because another `group:` ties most of them
     together), the earlier split is dropped and all rows are split again; a finding lists the earlier test rows that are
     no longer in the test. Without `previous`, only the inputs and, for classify, the labels affect the split: a
     corrected label can move a few rows of the old and the new label. The outputs of other kinds are not read.

@@ -24,8 +24,6 @@ from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
 from etude.task.definition import is_row_file
 
-__all__ = ["Choose", "StarterResult", "infer_fields", "infer_schema", "open_task_file", "write_starter"]
-
 NUM_MAIN = 5  # guesses on input, output, kind, test and metric
 MAX_ROWS = 100_000  # rows from which columns are guessed
 # Kinds of error whose rows are left out, because the other rows are enough to guess the task.
@@ -110,7 +108,6 @@ def find_task_file(rows: Path) -> Path | None:
 
 
 def _read_examples(task_file: Path) -> Path | None:
-    """The file of examples that a task file names; None for any other file."""
     try:
         examples = yaml.safe_load(task_file.read_text(encoding="utf-8"))["examples"]
         name = examples["file"] if isinstance(examples, dict) else examples

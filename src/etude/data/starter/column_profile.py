@@ -63,7 +63,6 @@ class ColumnProfile:
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """The number of rows of each value."""
         return Counter(self.values)
 
     @cached_property
@@ -77,7 +76,6 @@ class ColumnProfile:
 
     @cached_property
     def mean_words(self) -> float:
-        """The mean number of words of a value."""
         return sum(len(value.split()) for value in self.values) / max(len(self.values), 1)
 
     @property
@@ -152,11 +150,6 @@ class ColumnProfile:
     def is_tag(self) -> bool:
         """Whether the values are a few repeated labels, by which results can be broken down."""
         return self.is_label and len(self.counts) <= 20
-
-    @property
-    def is_filled_tag(self) -> bool:
-        """Whether every row has one of a few repeated labels."""
-        return self.is_tag and len(self.values) == self.num_rows
 
     @property
     def has_answer_form(self) -> bool:

@@ -19,12 +19,11 @@ from etude.data import dataset, formats, splits
 from etude.data.formats import tools
 from etude.data.formats.read import find_shared
 from etude.data.starter.guess_columns import ColumnRoles
-from etude.data.starter.label_forms import LABEL_NAMES, describe_question, guess_labels, guess_scale
+from etude.data.starter.label_forms import LABEL_NAMES, guess_labels, guess_scale
 from etude.errors import InputError
 from etude.privacy import find_by_format
 from etude.task import RowSource
 from etude.task.contract import Contract
-from etude.task.questions import split_answers
 from etude.text.label_lists import split_labels
 from etude.text.likeness import are_repeated
 from etude.text.normal_forms import normalise
@@ -53,12 +52,10 @@ class TaskDraft:
 
     @property
     def columns(self) -> RowSource:
-        """The columns as they were read."""
         return self.rows.source
 
     @cached_property
     def examples(self) -> tuple[Example, ...]:
-        """All rows."""
         return tuple(self.rows.examples)
 
     @cached_property
@@ -84,8 +81,6 @@ class TaskDraft:
     @cached_property
     def metric(self) -> str:
         """The metric that a comparison chooses if the task file sets none."""
-        if self.columns.questions:
-            return "question_mean"
         if self.scale or self.labels_of_lists:
             return "kappa" if self.scale else "sample_f1"
         if self.kind[0] == "classify":
@@ -100,11 +95,10 @@ class TaskDraft:
     @property
     def _has_labels(self) -> bool:
         """Whether an answer is one label, so that the labels affect the split."""
-        return self.kind[0] == "classify" and not (self.labels_of_lists or self.columns.questions)
+        return self.kind[0] == "classify" and not self.labels_of_lists
 
     @cached_property
     def _split(self) -> splits.Split | str:
-        """The split without labels."""
         return self._try_split("answer")
 
     @cached_property
@@ -126,7 +120,6 @@ class TaskDraft:
 
     @cached_property
     def outputs(self) -> list[str]:
-        """The answers that may be read."""
         return [example.output for example in self.readable]
 
     @cached_property
@@ -140,8 +133,6 @@ class TaskDraft:
         """The kind of task, and the reason of the guess."""
         if self.calls:
             return "answer", "answers that call functions"
-        if questions := self.columns.questions:
-            return "classify", f"{len(questions)} columns with labels for the same text"
         if self.labels_of_lists:
             return "classify", f"{len(self.labels_of_lists)} short labels, several of which a row may have"
         examples, column = self._unlabelled, self.columns.output or ""
@@ -184,21 +175,6 @@ class TaskDraft:
         return guess_labels(self._unlabelled, self.columns.output or "")
 
     @cached_property
-    def questions(self) -> dict[str, dict[str, Any]]:
-        """The questions, if a row answers several, as the task file writes them."""
-        described = {}
-        for question in self.columns.questions:
-            known, every = (
-                sorted({split_answers(row.output)[question.name] for row in rows})
-                for rows in (self.readable, self.examples)
-            )
-            described[question.name] = describe_question(question.column, known)
-            # A label that occurs only in the test must be neither listed nor an error.
-            if known != every or any(map(find_by_format, known)):
-                described[question.name] = {"ask": described[question.name]["ask"]}
-        return described
-
-    @cached_property
     def scale(self) -> list[str]:
         """The scores from the lowest to the highest, if labels are scores."""
         is_one = self.kind[0] == "classify" and not self.labels_of_lists
@@ -212,8 +188,6 @@ class TaskDraft:
     @cached_property
     def contract(self) -> tuple[Contract, str]:
         """The contract, and the reason of the guess."""
-        if self.questions:
-            return Contract(), "each question has its own labels"
         if self.scale:
             return Contract(), "the labels are already in scale:"
         if self.labels_of_lists:
@@ -242,7 +216,6 @@ class TaskDraft:
 
     @cached_property
     def calls(self) -> bool:
-        """Whether answers call functions."""
         return any(tools.split_calls(row.output)[1] for row in self._unlabelled)
 
     @cached_property

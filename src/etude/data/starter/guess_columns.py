@@ -1,24 +1,19 @@
 """The roles of columns: from their names if these are usual, then from their values; what stays unclear is asked."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from etude.base.formatting import format_command
 from etude.data.formats import columns, turns
 from etude.data.formats.columns import RawCells
-from etude.data.starter.column_profile import MIN_GROUPS, ColumnProfile
+from etude.data.starter.column_profile import ColumnProfile
 from etude.errors import InputError, Issue, quote_value
 from etude.task import RowSource
-from etude.types import TaskQuestion
 
 Choose = Callable[[str, Sequence[str]], int]
 """Asks the user a question with several answers, and returns the position of the chosen answer."""
 _BY_NAME = "the names of the columns"
 _BY_USER = "your choice"
-# Cohen's kappa of labels predicted from held-out texts, minus two standard errors, from which on texts say something
-# about a column; and the texts that are read for it.
-_MIN_KAPPA, _MAX_TEXTS = 0.1, 1_000
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,15 @@ def guess_roles(source: RowSource, cells: RawCells, choose: Choose | None = None
     ids = [column.name for column in free if column.is_id]
     if ids and not source.id:
         source, reasons["id"] = replace(source, id=ids[0]), "its name, and because no value repeats"
-    answers = _find_answers(cells, source, [*profiles.values()], free)
-    tags = [column for column in free if column.is_tag and column.name not in answers]
+    tags = [column for column in free if column.is_tag]
     if tags and not source.tags:
         source = replace(source, tags=tuple(column.name for column in tags))
         reasons["tags"] = "their few, repeated values"
         if others := [column.name for column in tags if column.has_answer_form]:
             reasons["tags"] += (
-                f". To predict {' or '.join(others)}, write another task file with output: {others[0]}"
+                f". To predict {' or '.join(others)}, write another task file with output: {others[0]}, or list all "
+                "columns to predict under questions:"
             )
-    if answers:
-        questions = tuple(TaskQuestion(name, column=name) for name in answers)
-        source, reasons["questions"] = replace(source, output=None, questions=questions), source.output or ""
     return ColumnRoles(source, reasons)
 
 
@@ -119,8 +111,8 @@ def _choose_input(
 def _choose_output(
     source: RowSource, free: Sequence[ColumnProfile], choose: Choose | None
 ) -> tuple[ColumnProfile, str]:
-    """Choose the only column that has labels, texts, lists or objects, but no names of people; without one, the only
-    column that is left."""
+    """Choose the only column with labels, texts, lists or objects, without names of people. If there is none, choose
+    the only free column."""
     candidates = [c for c in free if c.is_text or c.is_structured or (c.is_label and not c.has_names)]
     candidates = candidates or [column for column in free if column.is_full and not column.has_names]
     if any(column.is_label for column in candidates):  # then a title is not the output
@@ -175,34 +167,3 @@ def _follows_answers(cells: RawCells, source: RowSource, column: ColumnProfile) 
     return len(pairs) == num_answers and (
         num_answers <= len(answers) / 4 or num_answers == len({value for _, value in pairs})
     )
-
-
-def _find_answers(
-    cells: RawCells, source: RowSource, profiles: Sequence[ColumnProfile], free: Sequence[ColumnProfile]
-) -> list[str]:
-    """The columns of several answers to one text, in their order; empty without clear evidence: the output and free
-    columns that are named like one have few values, and texts say something about each of them."""
-    named = [source.output, *(column.name for column in free if column.has_answer_form)]
-    columns = [column for column in profiles if column.name in named and column.is_filled_tag]
-    if len(columns) < 2:
-        return []
-    texts = [" ".join(str(row.get(name)) for name in source.input) for row in cells]
-    names = [column.name for column in columns if _is_predictable(texts, column.values)]
-    return names if source.output in names and len(names) > 1 else []
-
-
-def _is_predictable(texts: Sequence[str], values: Sequence[str]) -> bool:
-    """Whether the words of held-out texts predict the values clearly better than chance; equal texts count once."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import RidgeClassifier
-    from sklearn.metrics import cohen_kappa_score
-    from sklearn.model_selection import KFold, cross_val_predict
-
-    pairs = list(dict(zip(texts, values, strict=True)).items())[:_MAX_TEXTS]
-    rows, gold = zip(*pairs, strict=True)
-    if not any(re.search(r"\w\w", text) for text in rows) or len(pairs) < MIN_GROUPS:
-        return False
-    folds = KFold(3, shuffle=True, random_state=0)
-    features = TfidfVectorizer(sublinear_tf=True).fit_transform(rows)
-    predicted = cross_val_predict(RidgeClassifier(class_weight="balanced"), features, gold, cv=folds)
-    return bool(cohen_kappa_score(gold, predicted) - 2 / len(pairs) ** 0.5 > _MIN_KAPPA)

@@ -27,7 +27,7 @@ _MAX_LOCATIONS = 5
 def list_guesses(draft: TaskDraft) -> Iterator[str]:
     """What was guessed, one sentence each, beginning with input, output, kind, test and metric."""
     columns, reasons = draft.columns, draft.roles.reasons
-    text, answer = " + ".join(columns.input), columns.output or " + ".join(columns.answer_columns)
+    text, answer = " + ".join(columns.input), columns.output or ""
     if columns.messages:
         text, answer = (
             f"the turns of {columns.messages} before the last",
@@ -38,8 +38,6 @@ def list_guesses(draft: TaskDraft) -> Iterator[str]:
     yield f"kind: {draft.kind[0]}, from {draft.kind[1]}"
     yield f"test: {_describe_test(draft)}"
     yield f"metric: {draft.metric}"
-    if draft.questions:
-        yield f"questions: {format_questions(draft)}"
     if draft.refusal and columns.group:
         values = format_count(len({row.group for row in draft.examples} - {None}), "value")
         yield (
@@ -105,14 +103,6 @@ def _list_left_out(draft: TaskDraft) -> Iterator[str]:
             f"{list_first(locations, _MAX_LOCATIONS)}. In a comparison, such rows are errors. "
             f"{remedy or f'Correct {pronoun}'}"
         )
-
-
-def format_questions(draft: TaskDraft) -> str:
-    """Return the note on several questions, and the alternative."""
-    return (
-        f"{', '.join(draft.questions)}, because their values are few and the texts say something about each. If a row "
-        f"has only one label, delete questions: and write output: {draft.roles.reasons['questions']} under examples:"
-    )
 
 
 def format_missing_system(draft: TaskDraft) -> str:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from etude.text.label_lists import YES_OR_NO, split_labels
 from etude.types import Example
@@ -16,7 +15,7 @@ MAX_WORDS, MAX_CHARACTERS = 8, 80  # of a label
 MIN_REPEATS = 4  # times that a label must occur on average
 MIN_LISTS = 0.1  # share of rows that must have more than one label
 MAX_COPIED = 0.5  # largest share of labels that occur in their text; more would be values of an extraction
-MAX_SCORES = 11  # most scores of a scale, such as 0 to 10
+MAX_SCORES = 11  # maximum number of scores of a scale, such as 0 to 10
 SCORE_NAMES = re.compile(
     r"scor|rating|stars?|grade|level|rank|severity|priority|quality|likert|urgen|importan|satisf|difficult|risk",
     re.IGNORECASE,
@@ -51,17 +50,6 @@ def guess_labels(examples: Sequence[Example], column: str) -> list[str]:
 def is_binary(labels: Collection[str]) -> bool:
     """Whether the labels are yes and no, true and false, or 1 and 0."""
     return {label.casefold() for label in labels} in ({"yes", "no"}, {*YES_OR_NO}, {"0", "1"})
-
-
-def describe_question(column: str, labels: Sequence[str]) -> dict[str, Any]:
-    """The question that a column answers, as the task file writes it, with a draft of its words."""
-    name, words = column.replace("_", " "), {label.casefold() for label in labels}
-    if scale := guess_scale(labels, column):
-        return {"ask": f"{name}, from {scale[0]} to {scale[-1]}?", "scale": list(map(int, scale))}
-    if words == {*YES_OR_NO}:
-        labels = list(YES_OR_NO.values())
-    ask = f"{name}: yes or no?" if is_binary(labels) else f"What is the {name}?"
-    return {"ask": ask, "labels": list(labels)}
 
 
 def guess_scale(labels: Sequence[str], column: str) -> list[str]:

@@ -112,8 +112,6 @@ def _write_instructions(draft: TaskDraft) -> str:
     contract = draft.contract[0]
     schema, verb = contract.json_schema or {}, "Classify the message into one of"
     match draft.kind[0]:
-        case "classify" if draft.questions:
-            return "Answer every question about the message."
         case "classify" if draft.scale:
             return f"Score the message from {draft.scale[0]} to {draft.scale[-1]}."
         case "classify" if not contract.labels:

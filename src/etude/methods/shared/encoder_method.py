@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from etude.base.files import read_json, write_json
 from etude.errors import ModelError, format_install
@@ -15,7 +16,12 @@ from etude.methods.method import Assistant, Candidate, Dataset, FitContext, Meth
 from etude.models.weights import find_weights
 from etude.types import CLASSICAL, Example, ModelRef
 
+if TYPE_CHECKING:
+    from etude.training.encoder_loop import TunedEncoder
+
 RECORD = "trained.json"
+Trained = tuple["TunedEncoder", int, Mapping[str, object]]
+"""The result of a training, the number of its rows, and further facts for the record, such as `notes` for the user."""
 
 
 class EncoderMethod(Method):
@@ -54,7 +60,12 @@ class EncoderMethod(Method):
         record_file, folder = context.folder / RECORD, context.folder / self.weights
         rows = train.examples[:]
         if not record_file.exists():
-            write_json(record_file, self.train_encoder(task, rows, dev, context))
+            started = time.perf_counter()
+            result, num_rows, facts = self.train_encoder(task, rows, dev, context, started)
+            counts = {"rows": num_rows, "epochs": len(result.scores) - 1}
+            counts["trained_rows"] = round(result.trained_share * num_rows)
+            seconds = {"seconds": time.perf_counter() - started}
+            write_json(record_file, {**asdict(result), **counts, **seconds, **facts})
         record = read_json(record_file)
         context.train_seconds += record["seconds"]
         context.params.update(record)
@@ -74,7 +85,6 @@ class EncoderMethod(Method):
 
     @abstractmethod
     def train_encoder(
-        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
-    ) -> dict[str, Any]:
-        """Train, save the weights, and return the record: `seconds`, `steps`, `planned_steps`, `trained_rows`,
-        settings, and `notes` for the user."""
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext, started: float
+    ) -> Trained:
+        """Train and save the weights. The seconds since `started` are part of the time of the training."""

@@ -175,7 +175,6 @@ class FitContext:
 
     @property
     def seconds(self) -> float:
-        """Total seconds of fitting."""
         return self.train_seconds + self.answer_seconds
 
     def make_box(self, started: float | None = None) -> "TimeBox":

@@ -59,7 +59,6 @@ class TrainingRun:
 
     @property
     def steps(self) -> int:
-        """Number of steps of all epochs."""
         return self.config.epochs * -(-len(self.rows) // self.config.rows_per_step)
 
     @property

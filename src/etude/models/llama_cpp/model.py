@@ -1,8 +1,8 @@
 """A Model that runs GGUF weights in llama.cpp through xllamacpp. Requests are sent as token ids.
 
 `llama_cpp:NAME` is the GGUF file that NAME means, with a tuned adapter if there is one. Several requests are answered
-at once; llama.cpp's prompt cache computes their common beginning once. All adapters for one base share its weights,
-and each request selects its adapter.
+at once; llama.cpp's prompt cache computes their common beginning once. All adapters share the weights of their base,
+and a request selects an adapter.
 """
 
 import json

@@ -29,7 +29,6 @@ class CausalModel:
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
         return next(self.module.parameters()).device  # type: ignore[no-any-return]
 
     def new_cache(self) -> Any:

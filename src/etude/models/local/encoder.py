@@ -40,7 +40,6 @@ class Encoder:
 
     @property
     def dimensions(self) -> int:
-        """The length of a vector."""
         return int(self.module.config.hidden_size)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -134,7 +133,6 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights."""
         digest = hashlib.sha256()
         for key, tensor in sorted(self.module.state_dict().items()):
             digest.update(key.encode())

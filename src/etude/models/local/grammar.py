@@ -42,7 +42,6 @@ class GrammarMatcher:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is complete."""
         return self._matcher.is_stopped()
 
     def mask_logits(self, logits: Tensor, num_remaining: int) -> Tensor:

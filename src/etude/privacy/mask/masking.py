@@ -91,7 +91,6 @@ class Masker:
 
     @property
     def surrogates(self) -> Collection[str]:
-        """All surrogates so far."""
         return self._originals.keys()
 
     def save_key(self, file: Path) -> None:

@@ -1,11 +1,11 @@
 """Whether the names and numbers of an answer are in the documents, in the question, or in a passage that it cites.
 
-Names are runs of capitalised words. A single one at the beginning of a sentence counts if a verb follows, and a name in
-small letters if a word such as `by` is before it and no text has it. Numbers are digits, times, and English words from
-thirteen on. Whether an answer is supported is decided sentence by sentence: a sentence that mentions the subject of a
-cited passage must agree with this passage and with its `Label: value` lines. An answer that presents a passage must
-have its warning, which is a line such as `Warning: value`. A wrong paraphrase is missed, and a real name that is in no
-document counts as invented.
+Names are runs of capitalised words. A single capitalised word at the beginning of a sentence counts if a verb follows.
+A name in small letters counts if a word such as `by` is before it and no text contains the name. Numbers are digits,
+times, and English words from thirteen on. Whether an answer is supported is decided sentence by sentence: a sentence
+that mentions the subject of a cited passage must agree with this passage and with its `Label: value` lines. An answer
+that presents a passage must have its warning, which is a line such as `Warning: value`. A wrong paraphrase is missed,
+and a real name that is in no document counts as invented.
 """
 
 import re
@@ -39,7 +39,7 @@ _FIELD = re.compile(r"^[ \t*-]*([^\W\d_][\w /()-]{1,30}):[ \t]+(\S.*)$", re.MULT
 _CAUTIONS = tuple(normalise(label) for label in _TABLE["cautions"])
 _STEM = 5  # first letters of a word that are compared
 _MIN_SHARED = 0.5  # share of the words of a title, or of a warning, from which an answer has it
-_MAX_CATEGORY = 3  # most words of a field's value that is looked up as a whole, such as a colour
+_MAX_CATEGORY = 3  # maximum number of words of a field's value that is looked up as a whole, such as a colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,6 @@ class _GroundText:
 
     @cached_property
     def subject(self) -> set[str]:
-        """The words of its first line, as of a heading."""
         return set(_pad(self.text.strip().partition("\n")[0]).split())
 
     @cached_property
@@ -117,7 +116,7 @@ class Grounds:
         """Whether the names and numbers of an answer are in a passage that it cites, or in the question, and each
         sentence agrees with the passages that it is about.
 
-        A sentence that mentions no subject is about the same passages as the one before it, or as the question.
+        A sentence that mentions no subject is about the passages of the sentence before it, or of the question.
         """
         sources = [self.passages[name] for name in cited if name in self.passages]
         free = (_GroundText(self.task_words), _GroundText(question))

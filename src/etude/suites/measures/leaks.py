@@ -5,8 +5,8 @@ data.
 
 Canaries (Carlini et al. 2019, The Secret Sharer) are random numbers in a fixed sentence, each planted among the
 training rows a number of times. Its exposure is log2 of the number of alternatives minus log2 of its rank among them by
-log-probability: about 0 bits if it was not learned, and the maximum if it is more likely than all others. Alternatives
-are sampled: few at first, and many only if the canary is more likely than all of these.
+log-probability: about 0 bits if it was not learned, and the maximum if it is more likely than every other candidate.
+Alternatives are sampled: few at first, and many only if the canary is more likely than all of these.
 """
 
 import math
@@ -30,7 +30,7 @@ from etude.text.normal_forms import normalise
 from etude.types import ACTS, Example, Message, ModelRef, Request
 
 SUITE = "leaks"
-MAX_ROWS = 5_000  # most training rows that are searched for personal data
+MAX_ROWS = 5_000  # maximum number of training rows that are searched for personal data
 FILE = "canaries.jsonl"
 # How often each canary is planted; canaries that are not planted show the effect of chance.
 TIMES = (0, 1, 4, 16)

@@ -36,8 +36,7 @@ def _format_overall(report: SuiteReport) -> str:
 
 
 def group_measures(report: SuiteReport) -> dict[str, list[Measure]]:
-    """Group the measures into those of whole `suites`, those `common` to all suites, and those of single `kinds` of
-    case."""
+    """Group the measures by what they are about: whole `suites`, all suites (`common`), or single `kinds` of case."""
     suites = {result.case.suite for result in report.results}
     groups: dict[str, list[Measure]] = {"suites": [], "common": [], "kinds": []}
     for measure in report.measures:

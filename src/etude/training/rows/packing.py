@@ -39,7 +39,6 @@ class Packing:
 
     @property
     def positions(self) -> Tensor:
-        """(1, N): the position of each token in its own row."""
         return (self.slots % self.shape[1])[None]
 
     def to_padded(self, tokens_NF: Tensor) -> Tensor:
