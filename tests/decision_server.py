@@ -60,11 +60,7 @@ class DecisionServer:
         if question["type"] == "predicate":
             holds = self.decide(text, ["yes", "no"]) == "yes"
             sure = self.sure(text)
-            return {
-                "type": "predicate",
-                "name": question["name"],
-                "probability": sure if holds else 1 - sure,
-            }
+            return {"type": "predicate", "name": question["name"], "probability": sure if holds else 1 - sure}
         choices = [choice["value"] for choice in question["choices"]]
         label, sure = self.decide(text, choices), self.sure(text)
         rest = (1 - sure) / (len(choices) - 1)

@@ -177,12 +177,7 @@ def _cut_incomplete_row(stream: BinaryIO, layout: "Layout") -> int:
 
 
 def _answer_rows(
-    assistant: Assistant,
-    models: Models,
-    workers: Workers,
-    file: Path,
-    columns: Sequence[str],
-    first_row: int,
+    assistant: Assistant, models: Models, workers: Workers, file: Path, columns: Sequence[str], first_row: int
 ) -> Iterator[list[tuple[RawRow, Json]]]:
     """Answer the rows from `first_row` on, in chunks, each with its answer columns."""
     source, taken = islice(read_raw_rows(RowReader(file)), first_row, None), deque[list[RawRow]]()

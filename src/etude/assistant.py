@@ -335,10 +335,7 @@ class Assistant:
         return self._build_request(turns, limit.count_shots(turns))
 
     def finish(
-        self,
-        ids: Sequence[str],
-        completions: Sequence[Completion],
-        facts: Sequence[PromptFacts] = (),
+        self, ids: Sequence[str], completions: Sequence[Completion], facts: Sequence[PromptFacts] = ()
     ) -> list[Answer]:
         """Build the answer to each id from its `samples` completions; `facts` of the requests are in the same order as
         the completions, or empty if they are unknown."""

@@ -153,11 +153,7 @@ def _fit_value(part: tuple[str, TaskRun], method: str, confirm: Confirm) -> Valu
         return replace(result, problem=f"at least {min_rows} rows")
     try:
         comparison = compare_rows(
-            task_run,
-            get_methods([method]),
-            on_event=lambda event: None,
-            confirm=confirm,
-            sizes=(MIN_SIZES,),
+            task_run, get_methods([method]), on_event=lambda event: None, confirm=confirm, sizes=(MIN_SIZES,)
         )
     except OSError:  # a full disk stops all values
         raise

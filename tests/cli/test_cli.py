@@ -361,11 +361,7 @@ def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> No
     assert [
         console.confirm(questions)
         for questions in ("Long?", SensitiveQuestion("Keys?"), SensitiveQuestion("Send?"))
-    ] == [
-        True,
-        True,
-        False,
-    ]
+    ] == [True, True, False]
     assert screen.getvalue().splitlines() == [
         "Long? (no terminal to ask: yes)",
         "Keys? (yes, by --agree)",

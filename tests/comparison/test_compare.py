@@ -346,8 +346,7 @@ def test_a_fault_after_a_resume_leaves_the_work_of_the_earlier_attempt(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("error", "budget"),
-    [(ModelError("The loss is NaN.\nMore."), None), (MemoryError("out of memory"), 60.0)],
+    ("error", "budget"), [(ModelError("The loss is NaN.\nMore."), None), (MemoryError("out of memory"), 60.0)]
 )
 def test_a_method_that_fails_is_left_out_and_tried_again(
     error: Exception, budget: float | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -106,10 +106,7 @@ def test_an_object_without_an_answer_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (
-            "several: true",
-            "cannot be used together. Write two task files for the same rows, or a yes-or-no",
-        ),
+        ("several: true", "cannot be used together. Write two task files for the same rows, or a yes-or-no"),
         ("costs: {labels: {tone: 5}}", "costs.labels and questions cannot be used together"),
         ("contract: {labels: [a, b]}", "contract.labels and questions cannot be used together"),
         ("metric: accuracy", "metric and questions cannot be used together"),

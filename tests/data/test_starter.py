@@ -595,12 +595,7 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
 ) -> None:
     human, gpt = {"from": "human", "value": words(9)}, {"from": "gpt", "value": words(9)}
     call = {"from": "function_call", "value": "{}"}
-    talks = [[human, gpt]] * 60 + [
-        [human, gpt, human],
-        [human, call, gpt],
-        [],
-        [human, {"from": "gpt"}],
-    ]
+    talks = [[human, gpt]] * 60 + [[human, gpt, human], [human, call, gpt], [], [human, {"from": "gpt"}]]
     path = write_table(
         tmp_path / "rows.jsonl", [{"id": str(n), "conversations": t} for n, t in enumerate(talks)]
     )
@@ -608,13 +603,7 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
     told = capsys.readouterr().out
     assert "output: the last turn of conversations" in told
     for line, what in enumerate(
-        [
-            "is not the assistant's",
-            r"calls cannot be read \(.*\)",
-            "contains no turns",
-            "must be a text",
-        ],
-        61,
+        ["is not the assistant's", r"calls cannot be read \(.*\)", "contains no turns", "must be a text"], 61
     ):
         assert re.search(rf"1 row is left out here \(.*{what}\): rows.jsonl:{line}\. .*Correct it", told), (
             told
@@ -908,29 +897,17 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
             ["r.csv:1: an Excel workbook", "bytes 0x50 0x4B", "save the sheet as CSV"],
         ),
         ("r.csv", TABLE.encode("utf-16"), ["r.csv:1: this is UTF-16", "0xFF 0xFE", "iconv -f UTF-16"]),
-        (
-            "r.csv",
-            TABLE.encode("utf-16-be"),
-            ["r.csv:1: this is UTF-16", "0x00 0x74", "iconv -f UTF-16"],
-        ),
+        ("r.csv", TABLE.encode("utf-16-be"), ["r.csv:1: this is UTF-16", "0x00 0x74", "iconv -f UTF-16"]),
         ("r.jsonl", "\n".join(LINES).encode("utf-16-le"), ["r.jsonl:1: this is UTF-16", "0x7B 0x00"]),
         ("r.csv", b"", ["r.csv:1: the file contains no rows: it is empty"]),
         ("r.jsonl", b"\n\n", ["r.jsonl:1: the file contains no rows: all lines are blank"]),
-        (
-            "r.csv",
-            b"text,label\n",
-            ["only column names (got 'text, label')", "Add rows below them"],
-        ),
+        ("r.csv", b"text,label\n", ["only column names (got 'text, label')", "Add rows below them"]),
         (
             "r.csv",
             b"text\nhello you\n",
             ["only one column", "(got 'text')", "Add a column with the right answers"],
         ),
-        (
-            "r.jsonl",
-            b'[\n {"text": "a"},\n {"text": "b"}\n]\n',
-            ["only one column", "(got 'text')"],
-        ),
+        ("r.jsonl", b'[\n {"text": "a"},\n {"text": "b"}\n]\n', ["only one column", "(got 'text')"]),
         ("r.jsonl", b'{\n "text": "a"\n}\n', ["a JSON value spans several lines", "jq -c . FILE"]),
     ],
 )

@@ -61,11 +61,7 @@ def weather_turns(town: str) -> list[dict[str, Any]]:
     """A chat of OpenAI's: a question, a call of two functions, what they gave back, an answer."""
     return [
         {"role": "user", "content": f"How is it in {town}?"},
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [call({"town": town}), call({}, "today", 1)],
-        },
+        {"role": "assistant", "content": None, "tool_calls": [call({"town": town}), call({}, "today", 1)]},
         {"role": "tool", "tool_call_id": "call_0", "content": "12 degrees"},
         {"role": "tool", "tool_call_id": "call_1", "content": "Monday"},
         {"role": "assistant", "content": f"12 degrees in {town} on Monday."},
@@ -95,10 +91,7 @@ def test_calls_and_results_become_the_text_of_turns(tmp_path: Path) -> None:
             '<tool_call>\n{"name": "weather", "arguments": {"town": "Oslo"}}\n</tool_call>\n'
             '<tool_call>\n{"name": "today", "arguments": {}}\n</tool_call>',
         ),
-        (
-            "user",
-            "<tool_response>\n12 degrees\n</tool_response>\n<tool_response>\nMonday\n</tool_response>",
-        ),
+        ("user", "<tool_response>\n12 degrees\n</tool_response>\n<tool_response>\nMonday\n</tool_response>"),
     ]
     assert row.output == "12 degrees in Oslo on Monday."
 
@@ -324,10 +317,7 @@ def chats(draw: st.DrawFn) -> list[dict[str, Any]]:
 @settings(max_examples=25)
 @given(rows=st.lists(chats(), min_size=1, max_size=3), offered=st.booleans())
 def test_what_is_written_is_read_again_to_the_same_rows(
-    shape: str,
-    rows: list[list[dict[str, Any]]],
-    offered: bool,
-    tmp_path_factory: pytest.TempPathFactory,
+    shape: str, rows: list[list[dict[str, Any]]], offered: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if shape == "parquet":
         pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")

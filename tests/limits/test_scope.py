@@ -22,13 +22,7 @@ from etude.assistant import Assistant, load
 from etude.comparison.scope_check import add_scope, read_probe
 from etude.errors import InputError
 from etude.evaluate import AnswerLog, answer_in_batches
-from etude.limits.fit import (
-    fit_scope,
-    fit_task_scope,
-    list_answered,
-    number_patterns,
-    read_generic_questions,
-)
+from etude.limits.fit import fit_scope, fit_task_scope, list_answered, number_patterns, read_generic_questions
 from etude.limits.question_model import OWN, QuestionModel, count_features
 from etude.limits.scope import Scope, get_question
 from etude.models.registry import Models

@@ -48,10 +48,7 @@ class AdapterServer:
         with self.lock:
             model = self.models.get(ModelRef(str(self.weights), self.adapters.get(body["model"])))
             [completion] = model.generate([Request(messages, body["max_tokens"], choices)])
-        usage = {
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.answer_tokens,
-        }
+        usage = {"prompt_tokens": completion.prompt_tokens, "completion_tokens": completion.answer_tokens}
         tokens = [{"token": completion.text, "logprob": completion.logprob}] if choices else []
         choice = {
             "message": {"content": completion.text},

@@ -129,8 +129,7 @@ def test_a_number_has_one_surrogate_whatever_its_kind(kinds: tuple[str, ...]) ->
 
 
 @given(
-    st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True),
-    st.integers(1, 5),
+    st.lists(st.integers(0, 99).map("{:02d}".format), min_size=1, max_size=40, unique=True), st.integers(1, 5)
 )
 def test_unmasking_is_exact_if_surrogates_are_scarce(numbers: list[str], secret: int) -> None:
     text = " ".join(numbers) + "."

@@ -227,11 +227,7 @@ def fit_on_ids(
 @pytest.mark.parametrize("kind", ["answer", "classify", "extract"])
 @pytest.mark.parametrize(
     "weights",
-    [
-        "fake",
-        pytest.param("encoder", marks=pytest.mark.real),
-        pytest.param("model", marks=pytest.mark.real),
-    ],
+    ["fake", pytest.param("encoder", marks=pytest.mark.real), pytest.param("model", marks=pytest.mark.real)],
 )
 def test_random_text_outside_the_share_changes_no_assistant(
     kind: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

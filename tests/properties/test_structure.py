@@ -29,17 +29,7 @@ ORDER = (
         "metrics",
         "graders",
     ),
-    *(
-        "render",
-        "models",
-        "index",
-        "limits",
-        "assistant",
-        "evaluate",
-        "training",
-        "methods",
-        "runs",
-    ),
+    *("render", "models", "index", "limits", "assistant", "evaluate", "training", "methods", "runs"),
     *(
         "checks",
         "repair",

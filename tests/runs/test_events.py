@@ -144,9 +144,7 @@ def test_of_progress_a_line_a_second_is_written_and_all_of_it_passed_on(tmp_path
     assert len(saved) < 20
 
 
-@given(
-    st.one_of(*(built(kind) for kind in EVENT_TYPES.values() if kind is not TrainingPrepared)),
-)
+@given(st.one_of(*(built(kind) for kind in EVENT_TYPES.values() if kind is not TrainingPrepared)))
 def test_every_event_is_read_as_it_was_written(event: Event) -> None:
     assert from_json(type(event), to_json(event)) == event
 

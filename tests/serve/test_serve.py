@@ -656,10 +656,7 @@ def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
     run = compare(task).run
     (served,) = load_catalogue([str(task)], "retrieval").values()
     lines = [line for line in run.read_predictions("retrieval") if line["side"] == "test"][:12]
-    with (
-        serving(served) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with serving(served) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         for line in lines:
             (choice,) = client.chat.completions.create(
                 model="small", messages=[{"role": "user", "content": line["input"]}]

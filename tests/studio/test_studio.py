@@ -320,11 +320,7 @@ def test_two_assistants_answer_side_by_side_and_a_choice_is_kept(task: Path) -> 
     again = client.post("/chat", data={**form, "turns": last, "question": "Trains?", "second": ""}).text
     given = {name: unescape(value) for name, value in fields(again).items()}
     client.post("/feedback", data={**given, "say": "correct", "correction": GOOD})
-    assert [turn["role"] for turn in read_feedback_lines(task)[1]["input"]] == [
-        "user",
-        "assistant",
-        "user",
-    ]
+    assert [turn["role"] for turn in read_feedback_lines(task)[1]["input"]] == ["user", "assistant", "user"]
     assert read_feedback_lines(task)[1]["correction"] == GOOD
 
 

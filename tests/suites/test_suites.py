@@ -213,12 +213,7 @@ def build_measure(right: int, cases: int) -> Measure:
 @pytest.mark.parametrize(
     ("right", "cases", "outcome", "detail"),
     [
-        (
-            200,
-            200,
-            "passed",
-            "no failure in 200 cases; the true failure rate may still be up to 1.9%",
-        ),
+        (200, 200, "passed", "no failure in 200 cases; the true failure rate may still be up to 1.9%"),
         (30, 30, "too few cases", "about 1.. such cases would pass"),
         (29, 30, "too few cases", "it would probably fail"),
         (10, 30, "failed", "33.3%"),

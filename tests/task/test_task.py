@@ -391,10 +391,7 @@ def test_a_schema_may_stand_in_a_file(folder: Path) -> None:
 def test_a_schema_file_that_is_no_json_is_refused(folder: Path, body: str | bytes) -> None:
     (folder / "schema.json").write_bytes(body if isinstance(body, bytes) else body.encode())
     with pytest.raises(InputError, match=r"task\.yaml:4: .*schema\.json is not JSON"):
-        read(
-            folder,
-            "kind: extract\nmodel: m\nexamples: rows.jsonl\ncontract: {json_schema: schema.json}\n",
-        )
+        read(folder, "kind: extract\nmodel: m\nexamples: rows.jsonl\ncontract: {json_schema: schema.json}\n")
 
 
 @given(st.sets(st.sampled_from(("prompt", "cached", "answer", "per_hour")), min_size=1))

@@ -26,15 +26,7 @@ from torch import nn
 from etude.errors import InputError, ModelError, RunError, TrainingDiverged
 from etude.models.local.adapters import apply_adapter, fold_adapter
 from etude.task import settings as task_settings
-from etude.training import (
-    Output,
-    TokenRow,
-    TrainConfig,
-    TrainResult,
-    auto_config,
-    make_batches,
-    train,
-)
+from etude.training import Output, TokenRow, TrainConfig, TrainResult, auto_config, make_batches, train
 from etude.training.checkpoints import CHECKPOINT_FILE, open_checkpoint, save_checkpoint
 from etude.training.distributed.placement import Placement
 from etude.training.early_stopping import spike_limit

@@ -342,7 +342,7 @@ def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> T
 
 def test_the_result_of_a_training_is_described() -> None:
     config = TrainConfig(epochs=1, learning_rate=0.02)
-    run: Any = SimpleNamespace(config=config, steps=1, num_rows=1)
+    run: Any = SimpleNamespace(config=config, steps=1, num_done=0, num_rows=1)
     tied = result([0.0, 0.0, 0.0], [3.0, 2.0, 1.0], best=2)
     assert _describe_result(tied, 30).startswith(
         "The metric on 30 dev rows stayed the same. The loss fell from 3.000 to 1"

@@ -22,8 +22,7 @@ MethodName = Annotated[
     typer.Option("--method", "-m", help="Method whose assistant is used. Default: the recommended one."),
 ]
 RunName = Annotated[
-    str | None,
-    typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run."),
+    str | None, typer.Option("--run", help="Name of a run, or its beginning. Default: the latest run.")
 ]
 On = Annotated[
     str | None,

@@ -115,8 +115,7 @@ def from_openai(
         str | None, typer.Option("--eval", help="Name or id of the eval, if there are several.")
     ] = None,
     input_fields: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="Field of an item with the question; may be repeated."),
+        list[str] | None, typer.Option("--input", help="Field of an item with the question; may be repeated.")
     ] = None,
     answer_field: Annotated[
         str | None,

@@ -31,8 +31,7 @@ from etude.task import load_task
 
 def ask_suites(
     place: Annotated[
-        Path,
-        typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder."),
+        Path, typer.Argument(help="A task file or its folder, a run's folder, or an assistant's folder.")
     ],
     method: options.MethodName = None,
     run: options.RunName = None,
@@ -50,8 +49,7 @@ def ask_suites(
         ),
     ] = False,
     canaries: Annotated[
-        bool,
-        typer.Option("--canaries", help="Write a copy of the examples with planted secrets, and exit."),
+        bool, typer.Option("--canaries", help="Write a copy of the examples with planted secrets, and exit.")
     ] = False,
     init: Annotated[
         bool, typer.Option("--init", help="Write a suite file with comments for the task, and exit.")

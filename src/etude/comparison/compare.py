@@ -24,24 +24,13 @@ from etude.comparison.evidence import (
 )
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.looks import Looks
-from etude.comparison.outcome import (
-    choose_pair_on_dev,
-    compute_verdict,
-    report_expected_power,
-)
+from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report_expected_power
 from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_scope
 from etude.comparison.sealed_test import SealedTest, check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
 from etude.errors import Declined, InputError, ModelError
-from etude.methods import (
-    Method,
-    check_methods,
-    get_methods,
-    leave_out_unfit,
-    needs_model,
-    resolve_methods,
-)
+from etude.methods import Method, check_methods, get_methods, leave_out_unfit, needs_model, resolve_methods
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import choose_metric
 from etude.models.registry import Models, get_title

@@ -13,14 +13,7 @@ import numpy as np
 from etude.base.files import Json
 from etude.base.formatting import format_count, format_decimal, format_estimate_decimal, format_time
 from etude.models.registry import find_service
-from etude.runs.verdict import (
-    BreakEven,
-    CostResult,
-    HeadlineResult,
-    MethodCost,
-    MethodResult,
-    VerdictInputs,
-)
+from etude.runs.verdict import BreakEven, CostResult, HeadlineResult, MethodCost, MethodResult, VerdictInputs
 from etude.stats import compute_nested_intervals, estimate_sample, make_score_sample
 from etude.stats.intervals import scale_estimate
 from etude.stats.sample import UnitSums

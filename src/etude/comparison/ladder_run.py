@@ -145,13 +145,15 @@ class LadderRun:
         unbeaten = self.find_unbeaten(fitted)
         contenders = [name for name in fitted if name in unbeaten or name in pair or self.is_fast(name)]
         if self.run.info.get("whole_test") is None:  # a resumed run keeps them
-            self.run.update(whole_test=self._find_whole(contenders))
+            speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
+            seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
+            self.run.update(whole_test=self._find_whole(contenders, self.clock.seconds_left - seconds))
         return contenders
 
-    def _find_whole(self, names: Iterable[str]) -> list[str]:
-        """Find the methods that can answer the whole test in their share of the time that is left, the fastest first:
-        time that one does not need goes to the others."""
-        seconds, whole = self.clock.seconds_left, list[str]()
+    def _find_whole(self, names: Iterable[str], seconds: float) -> list[str]:
+        """Find the methods that can answer the whole test in their share of the time, the fastest first: time that one
+        does not need goes to the others."""
+        whole = list[str]()
         order = sorted(names, key=self.get_row_seconds)
         for position, name in enumerate(order):
             needed = self.get_row_seconds(name) * len(self.test_rows)

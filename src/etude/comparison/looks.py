@@ -33,10 +33,7 @@ from etude.methods import FitContext, Method
 from etude.methods.shared.fit_context import Effort, LookStopped, Race
 from etude.methods.shared.fitted_search import FACTS as SEARCH_FACTS
 from etude.methods.shared.training_rows import fit_on_share, list_left_out
-from etude.runs.events import (
-    Event,
-    NoteEvent,
-)
+from etude.runs.events import Event, NoteEvent
 from etude.runs.record import build_prediction, read_method_records, write_method_record
 from etude.runs.training_log import TrainingLog
 from etude.stats.intervals import estimate_sample

@@ -128,12 +128,7 @@ def confirm_sending(
 
 
 def confirm_deciding(
-    task: Task,
-    methods: Sequence[Method],
-    split: Split,
-    models: Models,
-    on_event: OnEvent,
-    confirm: Confirm,
+    task: Task, methods: Sequence[Method], split: Split, models: Models, on_event: OnEvent, confirm: Confirm
 ) -> None:
     """Report what the decision model is sent, and ask before the first request. Raises Declined."""
     name = task.decision_model

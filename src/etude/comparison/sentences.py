@@ -47,10 +47,7 @@ MONTHS_TO_PAY_BACK = 12  # Tuning should pay back its cost within this many mont
 
 
 def write_verdict_sentence(
-    inputs: VerdictInputs,
-    ladder: Sequence[LadderRow],
-    headline: HeadlineResult | None,
-    decision: Decision,
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], headline: HeadlineResult | None, decision: Decision
 ) -> str:
     """Write the verdict: what to use, what tuning gained, and what is open. `ladder`: the methods that may be
     recommended."""
@@ -112,10 +109,7 @@ def _report_open(decision: Decision) -> list[str]:
 
 
 def list_open_questions(
-    inputs: VerdictInputs,
-    ladder: Sequence[LadderRow],
-    headline: HeadlineResult | None,
-    decision: Decision,
+    inputs: VerdictInputs, ladder: Sequence[LadderRow], headline: HeadlineResult | None, decision: Decision
 ) -> Iterator[str]:
     """Yield what could change the decision, each with what would settle it."""
     for row in ladder:

@@ -38,11 +38,7 @@ def export_rows(gathered: GatheredFeedback, format: str) -> Iterator[Json]:
                 [format_turn(Message("assistant", text))] for text in (pair.chosen, pair.rejected)
             )
             messages = [format_turn(turn) for turn in pair.input]
-            yield {
-                "input": {"messages": messages},
-                "preferred_output": better,
-                "non_preferred_output": worse,
-            }
+            yield {"input": {"messages": messages}, "preferred_output": better, "non_preferred_output": worse}
     else:
         for judgement in gathered.judgements:
             completion = _format_answer(judgement.input, judgement.answer)

@@ -92,11 +92,7 @@ def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest)
     latest = {(_key_of(entry), entry.answer): entry for entry in entries if not entry.choice}
     flagged = [entry for entry in latest.values() if entry.flag]
     gathered.add_finding(
-        "feedback_flagged",
-        "note",
-        flagged,
-        "flagged for an expert",
-        "Experts review them in the studio",
+        "feedback_flagged", "note", flagged, "flagged for an expert", "Experts review them in the studio"
     )
     return gathered
 

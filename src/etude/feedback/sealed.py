@@ -32,10 +32,7 @@ class SealedTest:
         texts = [
             (number, text)
             for number, turns in enumerate(inputs)
-            for text in {
-                join_turns(turns),
-                *(turn.content for turn in turns if turn.role == "user"),
-            }
+            for text in {join_turns(turns), *(turn.content for turn in turns if turn.role == "user")}
         ]
         matches = find_near_matches([text for _, text in texts], self.texts)
         overlapping = {texts[index][0] for index, *_ in matches}

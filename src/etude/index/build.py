@@ -47,10 +47,7 @@ class IndexSummary:
 
 
 def build_index(
-    task: Task,
-    models: Models,
-    on_progress: Progress = lambda stage, done, total: None,
-    on: str | None = None,
+    task: Task, models: Models, on_progress: Progress = lambda stage, done, total: None, on: str | None = None
 ) -> IndexSummary:
     """Read, split and embed the task's documents. All later steps use the saved vectors.
 

@@ -39,10 +39,7 @@ class AnswerConfidence:
 
 
 def fit_confidence(
-    rows: Sequence[Mapping[str, float]],
-    right: npt.ArrayLike,
-    units: Sequence[Hashable],
-    seed: int = 0,
+    rows: Sequence[Mapping[str, float]], right: npt.ArrayLike, units: Sequence[Hashable], seed: int = 0
 ) -> tuple[AnswerConfidence, list[float]]:
     """Fit the confidence on the signals of answers (at least one) that are right (1) or wrong (0). Also return the
     confidence of each row by a fit without the rows of its fold (5 folds of units)."""

@@ -46,10 +46,7 @@ def cluster_near_duplicates(
 
 
 def find_near_matches(
-    texts: Sequence[str],
-    others: Sequence[str],
-    threshold: float = THRESHOLD,
-    are_canonical: bool = False,
+    texts: Sequence[str], others: Sequence[str], threshold: float = THRESHOLD, are_canonical: bool = False
 ) -> list[tuple[int, int, float]]:
     """Find for each of `texts` the most similar near-duplicate among `others`.
 

@@ -312,7 +312,7 @@ def _describe_template(model: TrainableModel, student: Assistant, chosen: Sequen
     )
 
 
-def _describe_result(result: TrainResult, num_dev: int, num_done: int) -> str:
+def _describe_result(result: TrainResult, num_dev: int, num_done: int = 0) -> str:
     before, after = result.dev_losses[0], result.dev_losses[result.best_epoch]
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
