@@ -62,5 +62,5 @@ def test_progress_is_a_line_in_five_seconds(
         "prompt: 5 of 12 rows, 3 s left",
         "prompt: 10 of 12 rows, 3 s left",
         "prompt failed: No memory.",
-        "fine_tune: step 3 of 9, loss 0.500, 3 s left",
+        "fine_tune: step 3/9, loss 0.500, 10 tokens/s, 3 s left",
     ]

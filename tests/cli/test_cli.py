@@ -27,7 +27,7 @@ from etude.assistant import Assistant, PromptLimit
 from etude.base.formatting import format_percent
 from etude.cli import COMMANDS, _format_error, main
 from etude.cli.chatting import Conversation, chat
-from etude.cli.compare_board import CompareBoard, format_answering, format_method_result
+from etude.cli.compare_board import CompareBoard, format_method_result
 from etude.cli.printing import RunConsole, build_ladder_table, create_console, print_bullets
 from etude.comparison import compare
 from etude.data.formats.tools import format_tools
@@ -36,6 +36,7 @@ from etude.methods.fine_tune import FineTune
 from etude.models.fake import FakeModel
 from etude.runs import Run, find_runs
 from etude.runs.events import BatchAnswered, Event, MethodEnded, MethodStarted, NoteEvent
+from etude.runs.progress import format_progress
 from etude.runs.questions import SensitiveQuestion
 from etude.runs.recommended import choose_method
 from etude.runs.verdict import write_verdict
@@ -329,7 +330,7 @@ def test_progress_shows_which_candidate_answers(tmp_path: Path) -> None:
     on_dev = [trial for trial in few_shot if trial is not None]
     assert len(on_dev) < len(few_shot), "the test is answered by the chosen one alone"
     assert [trial.number for trial in dict.fromkeys(on_dev)] == list(range(1, on_dev[0].total + 1))
-    lines = [(event.method, format_answering(event)) for event in answered]
+    lines = [(event.method, format_progress(event)) for event in answered]
     assert any(line.startswith(f"candidate 2 of {on_dev[0].total}: 8 of ") for _, line in lines)
     assert not any("candidate" in line for method, line in lines if method == "prompt")
     assert lines[-1] == ("few_shot", "50 of 50 rows")

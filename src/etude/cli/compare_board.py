@@ -21,6 +21,7 @@ from etude.cli import options, printing
 from etude.cli.preparing import open_task
 from etude.errors import InputError, Issue, quote_value
 from etude.runs import events
+from etude.runs.progress import format_progress
 from etude.task import load_task, yaml_document
 from etude.types import Estimate
 
@@ -177,10 +178,8 @@ class CompareBoard:
             case events.MethodStarted(method, side, seconds_left):
                 self.get_line(method).state = f"{side} ..."
                 self.deadline = None if seconds_left is None else time.monotonic() + seconds_left
-            case events.BatchAnswered(method):
-                self.get_line(method).state = format_answering(event)
-            case events.StepTrained(method):
-                self.get_line(method).state = format_step(event)
+            case events.BatchAnswered(method) | events.StepTrained(method):
+                self.get_line(method).state = format_progress(event)
             case events.MethodEnded():
                 self._end_method(event)
             case events.MethodFailed(method, reason):
@@ -235,24 +234,6 @@ class CompareBoard:
             self.console.print_text(format_method_result(event))
         if verbose and event.sample:
             self.console.print_text(f"    {format_sample(event.sample)}")
-
-
-def format_answering(event: events.BatchAnswered) -> str:
-    """Format progress: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for this
-    candidate`."""
-    trial = event.trial if event.trial and event.trial.total > 1 else None
-    words = f"candidate {trial.number} of {trial.total}: " if trial else ""
-    words += f"{event.num_answered:,} of {event.num_rows:,} rows"
-    if event.num_answered < event.num_rows:
-        words += f", {format_time(event.remaining_seconds)} left{' for this candidate' if trial else ''}"
-    return words
-
-
-def format_step(event: events.StepTrained) -> str:
-    """Format progress of training: `step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
-    remaining = format_time(event.remaining_seconds)
-    speed = f"{event.tokens_per_second:,.0f} tokens/s"
-    return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {remaining} left"
 
 
 def format_method_result(event: events.MethodEnded) -> str:

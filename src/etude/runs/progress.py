@@ -22,6 +22,20 @@ def print_line(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def format_progress(event: events.BatchAnswered | events.StepTrained) -> str:
+    """Format how far a method is: `16 of 1,030 rows, 80 s left`, `candidate 2 of 6: 16 of 30 rows, 80 s left for this
+    candidate`, `step 12/90, loss 0.731, 812 tokens/s, 40 s left`."""
+    left = f"{format_time(event.remaining_seconds)} left"
+    if isinstance(event, events.StepTrained):
+        speed = f"{event.tokens_per_second:,.0f} tokens/s"
+        return f"step {event.step}/{event.steps}, loss {event.loss:.3f}, {speed}, {left}"
+    trial = event.trial if event.trial and event.trial.total > 1 else None
+    words = f"candidate {trial.number} of {trial.total}: " if trial else ""
+    words += f"{event.num_answered:,} of {event.num_rows:,} rows"
+    is_finished = event.num_answered >= event.num_rows
+    return words if is_finished else f"{words}, {left}{' for this candidate' if trial else ''}"
+
+
 class ProgressPrinter:
     """Writes notes and results as they come, and progress at most once in PAUSE seconds."""
 
@@ -40,13 +54,7 @@ class ProgressPrinter:
             case events.MethodFailed(method, reason):
                 self._print(f"{method} failed: {reason}")
             case events.BatchAnswered() | events.StepTrained() if time.monotonic() >= self._next_line:
-                left = f"{format_time(event.remaining_seconds)} left"
-                done = (
-                    f"{event.num_answered:,} of {event.num_rows:,} rows"
-                    if isinstance(event, events.BatchAnswered)
-                    else f"step {event.step:,} of {event.steps:,}, loss {event.loss:.3f}"
-                )
-                self._print(f"{event.method}: {done}, {left}")
+                self._print(f"{event.method}: {format_progress(event)}")
 
     def _print(self, text: str) -> None:
         self.write(text)

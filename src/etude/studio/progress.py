@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etude.base.formatting import format_interval, format_percent, format_time
+from etude.base.formatting import format_interval, format_percent
 from etude.errors import RunError
 from etude.jobs import Job, JobQueue
 from etude.runs import Run, events
+from etude.runs.progress import format_progress
 from etude.runs.questions import UNANSWERED
 
 JOBS = "jobs"  # the folder of jobs beside the runs
@@ -41,14 +42,8 @@ class RunProgress:
             case events.MethodStarted(name, side):
                 activity = "being fitted" if side == "dev" else "answering the test"
                 self._get_method(name).activity = activity
-            case events.BatchAnswered():
-                answered = f"answered {event.num_answered:,} of {event.num_rows:,}"
-                remaining = format_time(event.remaining_seconds)
-                self._get_method(event.method).activity = f"{answered}, {remaining} left"
-            case events.StepTrained():
-                step = f"training: step {event.step:,} of {event.steps:,}"
-                remaining = format_time(event.remaining_seconds)
-                self._get_method(event.method).activity = f"{step}, {remaining} left"
+            case events.BatchAnswered() | events.StepTrained():
+                self._get_method(event.method).activity = format_progress(event)
             case events.MethodEnded(name, side, estimate):
                 interval = format_interval(estimate)
                 result = f"{format_percent(estimate.value)} ({interval}, n = {estimate.n:,})"
