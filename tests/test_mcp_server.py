@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 import etude
 from etude.assistant import Assistant
 from etude.cli import main
+from etude.cli.serving import MCP_CLIENTS
 from etude.mcp_server import build_server
 from etude.runs.events import RunEnded, read_events
 from etude.runs.folder import find_task_runs
@@ -239,12 +241,18 @@ def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_printed_setting_starts_the_server(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["mcp", "--print-config"]) == 0
-    command = json.loads(capsys.readouterr().out)["mcpServers"]["etude"]
+def test_the_printed_setting_of_a_client_starts_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = []
+    for client, (file, key) in MCP_CLIENTS.items():
+        assert main(["mcp", "--print-config", client]) == 0
+        printed = capsys.readouterr()
+        assert file in printed.err
+        settings = tomllib.loads(printed.out) if file.endswith(".toml") else json.loads(printed.out)
+        commands.append(settings[key]["etude"])
+    assert all(command == commands[0] for command in commands)
 
     async def list_names() -> set[str]:
-        async with Client(stdio_client(StdioServerParameters(**command))) as client:
+        async with Client(stdio_client(StdioServerParameters(**commands[0]))) as client:
             return {tool.name for tool in (await client.list_tools()).tools}
 
     assert asyncio.run(list_names()) == TOOLS

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from etude.assistant import Assistant
 from etude.comparison.clock import CLOSING_SECONDS, Clock
 from etude.comparison.ladder_run import LadderRun
-from etude.comparison.sealed_test import BLOCK_ROWS, SealedTest
+from etude.comparison.sealed_test import BLOCK_ROWS, AnswerRounds
 from etude.data.dataset import Dataset, load_dataset
 from etude.data.splits import split
 from etude.evaluate import ScoredAnswer
@@ -58,7 +58,7 @@ class ClockedRun(LadderRun):
         return [ScoredAnswer(row, answer, score, 0) for row, answer in zip(rows, answers, strict=True)]
 
 
-class ClockedTest(SealedTest):
+class ClockedTest(AnswerRounds):
     """Keeps the files out of it."""
 
     def _has_answered(self, name: str, assistant: Assistant, begin: int, end: int) -> bool:

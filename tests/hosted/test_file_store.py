@@ -77,7 +77,7 @@ def test_an_expired_file_is_gone(store: FileStore, monkeypatch: pytest.MonkeyPat
 
 
 UNFINISHED = (
-    *("files/file-1.part/content", "uploads/upload_1/upload.json.part", "batches/batch_1/batch.json"),
+    *("files/file-1.part/content", "batches/batch_1/batch.json"),
     *(
         "fine_tuning/ftjob-1/job.json",
         "fine_tuning/queue/.0-1/job.json",
@@ -88,11 +88,9 @@ UNFINISHED = (
 
 def test_a_start_removes_what_a_kill_left_unfinished(tmp_path: Path) -> None:
     first = HostedStores(tmp_path, {})
-    upload_id = first.uploads.create("a.txt", "user_data", 9, None)["id"]
-    part = first.uploads.add_part(upload_id, io.BytesIO(b"x"))["id"]
     file = first.files.add(io.BytesIO(b"x"), "a.txt", "user_data")
     complete = {path for path in tmp_path.rglob("*") if path.is_file()}
-    for name in (*UNFINISHED, f"uploads/{upload_id}/new_{part}", f"uploads/{upload_id}/upload.json.part"):
+    for name in UNFINISHED:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     with (tmp_path / "fine_tuning/queue/lock").open("w") as lock:

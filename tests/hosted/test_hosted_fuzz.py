@@ -309,8 +309,6 @@ def list_bodies(maker: RequestMaker) -> dict[str, list[Any]]:
         "/v1/decisions": [{"model": "luma", "input": "x", "questions": [QUESTION]}],
         "/v1/embeddings": [{"model": "luma", "input": ["a"]}],
         "/v1/feedback": [{"id": "x", "thumb": "up", "correction": "y", "reason": "z", "user": "u"}],
-        "/v1/uploads": [{"filename": "a.jsonl", "purpose": "batch", "bytes": 3, "mime_type": "text"}],
-        "/v1/uploads/upload_x/complete": [{"part_ids": ["a"], "md5": "b"}],
         "/v1/batches": [maker.make_batch() | {"metadata": {"a": "b"}, "idempotency_key": "k"}],
         "/v1/fine_tuning/jobs": [maker.make_job() for _ in range(4)],
         "/v1/evals": [maker.make_eval() for _ in range(4)],

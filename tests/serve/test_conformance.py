@@ -30,7 +30,6 @@ BODIES = {
     "/fine_tuning/jobs": "fine_tuning.job_create_params.JobCreateParams",
     "/batches": "batch_create_params.BatchCreateParams",
     "/evals": "eval_create_params.EvalCreateParams",
-    "/uploads": "upload_create_params.UploadCreateParams",
 }
 
 

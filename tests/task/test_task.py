@@ -165,7 +165,7 @@ def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> Non
             "max_rows": 3,
             "dev_metric": True,
             "instructions": "whole",
-            "preference_loss": "ipo",
+            "preference_loss": "kto",
             "beta": 0.2,
         },
     }

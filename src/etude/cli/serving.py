@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from etude.graders.grade import Tools
     from etude.serve.engine import ServingLimits
 
+# A client of `etude mcp` -> the file of its settings, and the key there for servers
+MCP_CLIENTS = {
+    "claude-code": (".mcp.json", "mcpServers"),
+    "claude-desktop": ("claude_desktop_config.json", "mcpServers"),
+    "codex": ("~/.codex/config.toml", "mcp_servers"),
+    "cursor": (".cursor/mcp.json", "mcpServers"),
+    "gemini": (".gemini/settings.json", "mcpServers"),
+    "vscode": (".vscode/mcp.json", "servers"),
+    "windsurf": ("~/.codeium/windsurf/mcp_config.json", "mcpServers"),
+    "zed": (".zed/settings.json", "context_servers"),
+}
 # Test rows that `--check` answers
 CHECKED_ROWS = 200
 Places = Annotated[
@@ -336,18 +347,37 @@ def _is_on_desktop() -> bool:
 
 def mcp(
     print_config: Annotated[
-        bool,
-        typer.Option("--print-config", help="Print the setting with which a client starts this command."),
-    ] = False,
+        str | None,
+        typer.Option(
+            "--print-config",
+            metavar="CLIENT",
+            help=f"Print the setting with which a client starts this command: {', '.join(MCP_CLIENTS)}.",
+        ),
+    ] = None,
 ) -> None:
     """Offer Étude's functions as tools of the Model Context Protocol, on stdin and stdout."""
     if not find_spec("mcp"):
         raise MissingExtraError("etude mcp", "mcp")
-    if print_config:
-        # Editors do not know the environment of this terminal, so they get the path of its Python.
-        server = {"command": sys.executable, "args": ["-m", "etude", "mcp"]}
-        typer.echo(json.dumps({"mcpServers": {"etude": server}}, indent=2))
+    if print_config is not None:
+        print_client_config(print_config)
         return
     from etude.mcp_server import build_server
 
     build_server().run()
+
+
+def print_client_config(client: str) -> None:
+    """Print a client's setting to stdout, and the file for it to stderr. Raises InputError for an unknown client."""
+    if client not in MCP_CLIENTS:
+        remedy = issues.suggest_instead(client, MCP_CLIENTS)
+        raise InputError([Issue("--print-config", "unknown client", client, remedy)])
+    file, key = MCP_CLIENTS[client]
+    # Editors do not know the environment of this terminal, so they get the path of its Python.
+    server = {"command": sys.executable, "args": ["-m", "etude", "mcp"]}
+    if file.endswith(".toml"):  # a JSON string or list is also one in TOML
+        lines = [f"[{key}.etude]", *(f"{name} = {json.dumps(value)}" for name, value in server.items())]
+        text = "\n".join(lines)
+    else:
+        text = json.dumps({key: {"etude": server}}, indent=2)
+    typer.echo(f"Add this to {file}:", err=True)
+    typer.echo(text)

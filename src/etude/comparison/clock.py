@@ -37,8 +37,7 @@ BEATEN_SHARE = 0.02
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
 FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 8.0, 4.0
-"""Weights when time is shared: of training a model, in first looks and later, and of training the search. A prompt has
-weight 1."""
+"""Shares, if a prompt has 1: of training a model, in first looks and later, and of training the search."""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""
 FIRST_ROWS = 100

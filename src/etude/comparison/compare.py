@@ -27,7 +27,7 @@ from etude.comparison.looks import Looks
 from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report_expected_power
 from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_scope
-from etude.comparison.sealed_test import SealedTest, check_stored_answers
+from etude.comparison.sealed_test import AnswerRounds, check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
 from etude.errors import Declined, InputError, ModelError
 from etude.methods import Method, check_methods, get_methods, leave_out_unfit, needs_model, resolve_methods
@@ -214,7 +214,7 @@ def run_comparison(
     run.update(openings=num_openings)
     # 9. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
-    SealedTest(ladder_run).answer(fitted, contenders)
+    AnswerRounds(ladder_run).answer(fitted, contenders)
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
     # 10. Let the assistants turn away questions outside the task (`limits:`). This changes no answer of step 9, because

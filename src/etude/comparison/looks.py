@@ -321,8 +321,7 @@ class Looks:
 
     def _report_first(self, name: str, candidate: str, rows: Sequence[ScoredAnswer]) -> None:
         estimate = estimate_sample(build_sample(self.ladder.metric, [row.outcome for row in rows]))
-        share, interval = format_percent(estimate.value), format_interval(estimate)
-        figure = f"{share} on dev (95% interval {interval}, n = {estimate.n:,})"
+        figure = f"{format_percent(estimate.value)} on dev ({format_interval(estimate)}, n = {estimate.n:,})"
         self.ladder.on_event(NoteEvent(f"First figure: {name} ({candidate}) scores {figure}."))
 
     def _make_context(

@@ -20,7 +20,7 @@ from etude.comparison.judging import ask_judge
 from etude.comparison.ladder_run import LadderRun
 from etude.comparison.prepare import compute_power, format_power
 from etude.comparison.scope_check import describe_limits
-from etude.comparison.sealed_test import SealedTest, score_stored_answers
+from etude.comparison.sealed_test import AnswerRounds, score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
 from etude.metrics import predicted_label
@@ -65,7 +65,7 @@ def choose_pair_on_dev(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -
 def report_expected_power(ladder_run: LadderRun, contenders: Sequence[str]) -> None:
     """Report the smallest difference that the test can show, given how often the headline pair disagrees on dev and how
     many test rows there is time for. If that is not all of them, the power of this part is written to run.json."""
-    pair, num_rows = ladder_run.run.info["decided"], SealedTest(ladder_run).count_expected_rows(contenders)
+    pair, num_rows = ladder_run.run.info["decided"], AnswerRounds(ladder_run).count_expected_rows(contenders)
     rows, metric = ladder_run.test_rows, ladder_run.metric
     if num_rows < len(rows):
         rows = rows.select(range(num_rows), "test rows that there is time for")

@@ -30,7 +30,7 @@ MIN_ROUND = 5
 
 
 @dataclass(frozen=True)
-class SealedTest:
+class AnswerRounds:
     """Opened once, after all choices."""
 
     ladder: LadderRun

@@ -46,20 +46,16 @@ class FileStore:
     def add(self, content: BinaryIO, filename: str, purpose: str, expires_after: int | None = None) -> Json:
         """Stores a whole file, or nothing if there is an error. Returns its description.
 
-        Raises ApiError for an unknown purpose, a file that is too large for the quota, and a file for
-        fine-tuning whose lines are not JSON objects.
+        Raises ApiError for an unknown purpose, a name that does not fit it, a file that is too large for the quota,
+        and a file for fine-tuning whose lines are not JSON objects.
         """
-        self.check(filename, purpose)
-        return self.store(content, filename, purpose, expires_after)
-
-    def check(self, filename: str, purpose: str) -> None:
-        """Raises ApiError for an unknown purpose, and for a name that does not fit it."""
         if purpose not in PURPOSES:
             message = f"'{purpose}' is not one of {list(PURPOSES)}"
             raise ApiError(400, message, "purpose", "invalid_value")
         if purpose == "fine-tune" and not filename.endswith(".jsonl"):
             message = "Invalid file format for Fine-Tuning API. Must be .jsonl"
             raise ApiError(400, message, "file", "invalid_file_format")
+        return self.store(content, filename, purpose, expires_after)
 
     def store(
         self,
@@ -68,14 +64,11 @@ class FileStore:
         purpose: str,
         expires_after: int | None = None,
         file_id: str | None = None,
-        num_freed: int = 0,
     ) -> Json:
-        """Like `add`, for files that need no check: results of the server, and uploads, which were checked when they
-        began. Without `file_id`, the file gets a new id. `num_freed`: bytes of parts that are deleted afterwards."""
+        """Like `add`, for results of the server, which need no check. Without `file_id`, the file gets a new id."""
         file_id, created = file_id or f"file-{secrets.token_hex(12)}", int(time.time())
         with self.lock, atomic_folder(self.folder / file_id) as folder:
-            room = min(MAX_FILE, self.count_room() + num_freed)
-            size = copy_within(content, folder / "content", room)
+            size = copy_within(content, folder / "content", min(MAX_FILE, self.count_room()))
             if purpose in ("fine-tune", "batch"):  # a batch reports the errors of its other lines itself
                 _check_lines(folder / "content", 1 if purpose == "batch" else None)
             description = {
@@ -122,14 +115,10 @@ class FileStore:
         self.get(file_id)
         shutil.rmtree(self.folder / file_id)
 
-    @property
-    def uploads(self) -> Path:
-        return self.folder.with_name("uploads")
-
     def count_room(self) -> int:
-        """Bytes of the quota that neither files nor parts of uploads use; negative after the quota was lowered."""
+        """Bytes of the quota that no file uses; negative after the quota was lowered."""
         num_bytes: int = sum(description["bytes"] for description in self.list())
-        return self.quota - num_bytes - count_part_bytes(self.uploads.glob("upload_*/*part_*"))
+        return self.quota - num_bytes
 
     def _read(self, file_id: str) -> Json | None:
         file = self.folder / file_id / "file.json"
@@ -157,15 +146,6 @@ def copy_within(content: BinaryIO, target: Path, room: int) -> int:
                 )
             out.write(chunk)
     return size
-
-
-def count_part_bytes(parts: Iterable[Path]) -> int:
-    """Bytes of parts, some of which another request may delete meanwhile."""
-    total = 0
-    for part in parts:
-        with suppress(FileNotFoundError):
-            total += part.stat().st_size
-    return total
 
 
 def _check_lines(file: Path, max_lines: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from etude.graders.grade import Tools
 from etude.graders.sandbox import run_python
-from etude.hosted import batches, evals, file_store, fine_tuning, response_store, upload_store
+from etude.hosted import batches, evals, file_store, fine_tuning, response_store
 from etude.index.build import DEFAULT_ENCODER
 from etude.jobs.job import is_locked
 from etude.models.registry import Models
@@ -22,12 +22,16 @@ MAX_GRADE_TOKENS = 1024  # of a grading model's reply
 QUOTA_GB = 10.0
 """Gigabytes of all files together, unless the user sets another quota."""
 UNFINISHED = (
-    *("uploads/*/*.part", "uploads/*/new_part_*", "uploads/*/joined_part_files", "responses/*.part"),
-    *("batches/*/*.part", "evals/**/*.part", "evals/**/.deleted-*", "fine_tuning/queue/.*"),
+    *(
+        "responses/*.part",
+        "batches/*/*.part",
+        "evals/**/*.part",
+        "evals/**/.deleted-*",
+        "fine_tuning/queue/.*",
+    ),
 )
 """Patterns of files and folders that are renamed when they are complete."""
 LAST_WRITTEN = {
-    "uploads/upload_*": "upload.json",
     "fine_tuning/ftjob-*": "wish.json",
     "batches/batch_*": "state.json",
     "evals/eval_*": "eval.json",
@@ -52,7 +56,6 @@ class HostedStores:
         self.folder = folder = folder.absolute()
         _remove_unfinished(folder)
         self.files = file_store.FileStore(folder / "files", int(quota_gb * 1e9))
-        self.uploads = upload_store.UploadStore(self.files.uploads, self.files)
         self.fine_tuning = fine_tuning.FineTuningStore(
             folder / "fine_tuning", self.files, bases, result_files, tools
         )

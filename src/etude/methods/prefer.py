@@ -132,7 +132,7 @@ def _build_run(
         epochs=min(EPOCHS, int(task.train.get("epochs", EPOCHS))),
         dropout=0.0,
     )
-    # Log-probabilities of the weights before this training; every loss except orpo compares with them.
+    # Log-probabilities of the weights before this training; the loss compares with them.
     reference = compute_log_probs(model.module, [*rows, *dev_rows], config.micro_tokens)
     loss = _build_loss(task, reference, [*learned, *chosen_by])
     unit, rows_per_unit = ("answers", 1) if is_kto else ("pairs", 2)
@@ -188,20 +188,17 @@ def _build_answers(
 
 
 def _build_loss(task: Task, reference: Mapping[str, float], answers: Sequence[TokenRow]) -> Loss:
-    from etude.training.preference_losses import BETA, dpo, ipo, kto, orpo
+    from etude.training.preference_losses import BETA, dpo, kto
 
     beta = float(task.train.get("beta", BETA))
-    name = task.train.get("preference_loss", "dpo")
-    if name == "orpo":
-        return orpo(beta)
-    if name == "kto":
+    if task.train.get("preference_loss") == "kto":
         good = {row.id: row.id.rsplit(" ", 2)[1] == BETTER for row in answers}
         num_good = max(1, sum(good.values()))
         num_bad = max(1, len(good) - num_good)
         # The rarer kind weighs more, so both kinds weigh the same.
         weights = max(1.0, num_bad / num_good), max(1.0, num_good / num_bad)
         return kto(reference, good, beta, weights)
-    return ipo(reference, beta) if name == "ipo" else dpo(reference, beta)
+    return dpo(reference, beta)
 
 
 def _measure_pairs(

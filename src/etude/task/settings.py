@@ -18,7 +18,7 @@ Weights = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 DataParallel = Literal["ddp", "fsdp"]
 InstructionsMode = Literal["first_sentence", "whole", "none"]
-PreferenceLoss = Literal["dpo", "ipo", "orpo", "kto"]
+PreferenceLoss = Literal["dpo", "kto"]
 
 ALL = "all"
 TOP_LAYERS = re.compile(r"top-([1-9]\d*)")  # n of `top-N`, the last N decoder layers

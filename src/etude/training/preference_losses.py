@@ -51,33 +51,6 @@ def dpo(reference: Reference, beta: float = BETA) -> Loss:
     return Loss(f"dpo, beta {beta:g}", total, _get_weight, group_size=2)
 
 
-def ipo(reference: Reference, beta: float = BETA) -> Loss:
-    """Identity preference optimisation: the mean gains per token should differ by 1 / (2 beta). Azar et al. 2023, arXiv
-    2310.12036; gains are divided by the length of the answer, as in the authors' code."""
-
-    def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
-        better, worse = _split_pairs(
-            _compute_gains(module, batch, hidden_BTD, reference) / _count_trained(batch, hidden_BTD)
-        )
-        return ((better - worse - 1 / (2 * beta)) ** 2).sum()
-
-    return Loss(f"ipo, beta {beta:g}", total, _get_weight, group_size=2)
-
-
-def orpo(beta: float = BETA) -> Loss:
-    """Odds ratio preference optimisation, which needs no reference: the mean loss of the better answer's tokens, minus
-    beta * log sigmoid(log of the odds ratio). Hong et al. 2024, arXiv 2403.07691. The question's tokens are not
-    trained on, as everywhere in Étude; the authors' code trains on them."""
-
-    def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
-        means = compute_row_log_probs(module, batch, hidden_BTD) / _count_trained(batch, hidden_BTD)
-        better, worse = _split_pairs(means)
-        odds = better - worse - (_log_one_minus(better) - _log_one_minus(worse))
-        return -(better + beta * functional.logsigmoid(odds)).sum()
-
-    return Loss(f"orpo, beta {beta:g}", total, _get_weight, group_size=2)
-
-
 def kto(
     reference: Reference,
     good: Mapping[str, bool],
@@ -147,19 +120,5 @@ def _compute_gains(
     return now - now.new_tensor([reference[row.id] for row in batch.rows])
 
 
-def _count_trained(batch: MicroBatch, like: Tensor) -> Tensor:
-    return torch.tensor([row.num_trained for row in batch.rows], device=like.device)
-
-
 def _split_pairs(values: Tensor) -> tuple[Tensor, Tensor]:
     return values[0::2], values[1::2]
-
-
-def _log_one_minus(log_p: Tensor) -> Tensor:
-    # log(1 - p), accurate for p near 0 and near 1.
-    near_one = log_p > -0.6931
-    return torch.where(
-        near_one,
-        torch.log(-torch.expm1(log_p.clamp(max=-1e-7))),
-        torch.log1p(-torch.exp(log_p.clamp(max=-0.6931))),
-    )

@@ -68,9 +68,6 @@ async def drive_items_async(address: str) -> list[str]:
 
 
 assert drive_items(client) == asyncio.run(drive_items_async(f"{sys.argv[1]}/v1"))
-uploaded = client.uploads.create(bytes=8, filename="a.jsonl", mime_type="text/jsonl", purpose="batch")
-parts = [client.uploads.parts.create(uploaded.id, data=data).id for data in (b'{"a"', b":1", b"}\n")]
-assert client.uploads.complete(uploaded.id, part_ids=parts).file.bytes == 8
 if hasattr(client, "decisions"):  # since 3.50
     choices = [{"value": "card"}, {"value": "refund"}]
     question = {"type": "choice", "name": "topic", "instructions": "Which?", "choices": choices}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from etude.hosted.file_store import MAX_FILE
-from etude.hosted.upload_store import MAX_PART
 from etude.serve.routes import (
     batches,
     chat,
@@ -18,14 +17,12 @@ from etude.serve.routes import (
     health,
     model_responses,
     models,
-    uploads,
 )
 from etude.web.api_keys import Scope
 
 LARGE_BODY = 16_000_000  # bytes; for a run with its items
 MEDIUM_BODY = 64_000  # bytes; for a job's description
 UPLOAD = MAX_FILE + MEDIUM_BODY  # bytes; for a file and the form around it
-PART = MAX_PART + MEDIUM_BODY  # bytes; for a part of a file and the form around it
 SMALL_BODY = 1_000  # bytes; enough for requests whose body is not read
 
 
@@ -45,7 +42,7 @@ class ApiRoute:
     @property
     def is_upload(self) -> bool:
         """Whether the body is stored as a file."""
-        return self.max_body in (UPLOAD, PART)
+        return self.max_body == UPLOAD
 
 
 ROUTES = (
@@ -68,10 +65,6 @@ ROUTES = (
     ApiRoute("GET", "/v1/files/{file_id}", files.get_file, "files"),
     ApiRoute("DELETE", "/v1/files/{file_id}", files.delete_file, "files"),
     ApiRoute("GET", "/v1/files/{file_id}/content", files.get_content, "files"),
-    ApiRoute("POST", "/v1/uploads", uploads.create_upload, "files", MEDIUM_BODY),
-    ApiRoute("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part, "files", PART),
-    ApiRoute("POST", "/v1/uploads/{upload_id}/complete", uploads.complete_upload, "files", MEDIUM_BODY),
-    ApiRoute("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel_upload, "files"),
     ApiRoute("POST", "/v1/fine_tuning/jobs", fine_tuning.create_job, "train", MEDIUM_BODY),
     ApiRoute("GET", "/v1/fine_tuning/jobs", fine_tuning.list_jobs, "train"),
     ApiRoute("GET", "/v1/fine_tuning/jobs/{job_id}", fine_tuning.get_job, "train"),
