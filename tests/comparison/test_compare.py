@@ -129,20 +129,6 @@ def test_openings_of_one_test_are_counted_across_runs(tmp_path: Path) -> None:
     assert any("3 times" in caveat for caveat in third.verdict.caveats)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("change", ["shuffled", "corrected", "shortened"])
-def test_a_test_that_is_touched_up_is_still_the_same_test(change: str, tmp_path: Path) -> None:
-    task, _ = copy_run(tmp_path)
-    file = tmp_path / "examples.jsonl"
-    lines = file.read_text().splitlines(keepends=True)
-    changed = {
-        "shuffled": lines[::-1],
-        "corrected": [line.replace("Ages: 7", "Ages: 8") for line in lines],
-        "shortened": lines[30:],
-    }
-    file.write_text("".join(changed[change]))
-    assert events_of(task)[0].info["openings"] == 2
-
-
 def test_other_rows_are_another_test(tmp_path: Path) -> None:
     task, _ = copy_run(tmp_path)
     write_json_lines(tmp_path / "examples.jsonl", rows("answer", 150, seed=8))
