@@ -60,20 +60,16 @@ class DecisionServer:
         if question["type"] == "predicate":
             holds = self.decide(text, ["yes", "no"]) == "yes"
             sure = self.sure(text)
-            return {"type": "predicate", "name": question["name"], "probability": sure if holds else 1 - sure}
+            probability = sure if holds else 1 - sure
+            return {"type": "predicate", "name": question["name"], "probability": probability}
         choices = [choice["value"] for choice in question["choices"]]
         label, sure = self.decide(text, choices), self.sure(text)
         rest = (1 - sure) / (len(choices) - 1)
         probabilities = [
             {"value": choice, "probability": sure if choice == label else rest} for choice in choices
         ]
-        return {
-            "type": "choice",
-            "name": question["name"],
-            "choice": label,
-            "confidence": 2 * sure - 1,
-            "probabilities": probabilities,
-        }
+        decision = {"type": "choice", "name": question["name"], "choice": label}
+        return {**decision, "confidence": 2 * sure - 1, "probabilities": probabilities}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import uvicorn
@@ -51,6 +52,23 @@ def serving(
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def open_client(*served: ServedModel, **options: Any) -> Iterator[Any]:
+    """A client of OpenAI's, connected to a server of these assistants; `options` are those of `serving`."""
+    import openai
+
+    with (
+        serving(*served, **options) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        yield client
+
+
+def get_address(client: Any) -> str:
+    """The address of the server that a client is connected to."""
+    return str(client.base_url).removesuffix("/v1/")
 
 
 def serve_as(name: str, assistant: Assistant, feedback: Path = Path("/nowhere")) -> ServedModel:

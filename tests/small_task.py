@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 THEMES = ("dragons", "trains", "the sea", "ghosts", "cooking", "space", "music", "winter")
 OPENINGS = ("Please find", "We want", "Have you got", "Is there", "Show us", "My class would like")
@@ -39,13 +43,18 @@ def output(kind: str, theme: str, age: int) -> str:
     }[kind]
 
 
+def write_json_lines(file: Path, rows: Iterable[object]) -> Path:
+    """Writes each row as a line of JSON and returns the file."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
 def write_task(
     folder: Path, kind: str = "answer", model: str = "fake", num: int = 150, more: str = ""
 ) -> Path:
     """Writes examples.jsonl and task.yaml into a new folder and returns the task file."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(row) + "\n" for row in rows(kind, num))
-    (folder / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_json_lines(folder / "examples.jsonl", rows(kind, num))
     task = folder / "task.yaml"
     own = SETTINGS[kind] + ("" if "encoder:" in more else "encoder: none\n")
     task.write_text(
@@ -56,12 +65,24 @@ def write_task(
     return task
 
 
+def compare_until(task: Path, is_last: Callable[[Any], bool], **options: Any) -> None:
+    """A comparison that Ctrl-C ends at the first event of which `is_last` holds."""
+    from etude.comparison import compare
+
+    def stop(event: object) -> None:
+        if is_last(event):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(task, on_event=stop, **options)
+
+
 def pairs(folder: Path) -> str:
     """Better and worse answers to 24 further inputs; the line of the task file that names them."""
     answers = {"chosen": "Title: Polite\nAges: 5", "rejected": "Title: Rude\nAges: 5"}
     lines = ({"prompt": row["input"], **answers} for row in rows("answer", 24, seed=3))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_json_lines(folder / "pairs.jsonl", lines)
     return "preferences: pairs.jsonl\n"
 
 

@@ -43,11 +43,8 @@ def asked(number: int) -> Iterator[dict[str, str]]:
     """Rows of a file of inputs."""
     for row in range(number):
         theme = ("dragons", "trains", 'the "wild" sea')[row % 3]
-        yield {
-            "nr": str(row),
-            "question": f"Please find a book,\nnumber {row}, about {theme}",
-            "answer": "gold",
-        }
+        question = f"Please find a book,\nnumber {row}, about {theme}"
+        yield {"nr": str(row), "question": question, "answer": "gold"}
 
 
 def written(file: Path, number: int) -> Path:
@@ -69,11 +66,9 @@ def table(file: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 def test_a_table_keeps_its_columns_and_gains_answer_fields_and_form(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
+    source, target = written(tmp_path / "in.csv", 200), tmp_path / "new" / "out.csv"
     found = predict(
-        saved(tmp_path),
-        written(tmp_path / "in.csv", 200),
-        tmp_path / "new" / "out.csv",
-        on_progress=lambda done, total, left: told.append((done, total)),
+        saved(tmp_path), source, target, on_progress=lambda done, total, left: told.append((done, total))
     )
     rows = table(found.file)
     assert [row["nr"] for row in rows] == [str(number) for number in range(200)]
@@ -125,11 +120,8 @@ def test_a_classifier_gives_label_and_confidence(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_answered_are_kept_and_say_why(tmp_path: Path) -> None:
     place = saved(tmp_path, "fake:context=400", max_tokens=20)
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "about trains"}]
-    lines = [
-        {"messages": chat},
-        {"messages": [*chat, {"role": "assistant", "content": "no"}]},
-        {"messages": []},
-    ]
+    turns = (chat, [*chat, {"role": "assistant", "content": "no"}], [])
+    lines = [{"messages": messages} for messages in turns]
     lines.append({"messages": [{"role": "user", "content": "word " * 500}]})
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = predict(place, tmp_path / "in.jsonl", tmp_path / "out.jsonl")

@@ -21,16 +21,9 @@ from etude.models.registry import Models
 from etude.task.contract import Contract
 from etude.types import Example, Message, Model, ModelRef
 
+TEXTS = [f"row {n} of words" for n in range(37)]
 ROWS = Dataset(
-    tuple(
-        Example(
-            id=str(n),
-            input=(Message("user", f"row {n} of words"),),
-            output=f"row {n} of words",
-            location=f"a:{n}",
-        )
-        for n in range(37)
-    )
+    tuple(Example(str(n), (Message("user", text),), text, location=f"a:{n}") for n, text in enumerate(TEXTS))
 )
 METRIC = Metric("exact_match", "answer")
 SHOT = Example(id="s", input=(Message("user", "what"),), output="that", references=("this",), tags={"a": "b"})
@@ -249,8 +242,6 @@ def test_a_saved_schema_keeps_the_order_in_which_it_is_put_into_words(
     saved.save(tmp_path / "one")
     loaded = load(tmp_path / "one")
     assert loaded.contract is not None
-    assert (loaded.contract.describe(), loaded.contract.skeleton()) == (
-        contract.describe(),
-        contract.skeleton(),
-    )
+    assert loaded.contract.describe() == contract.describe()
+    assert loaded.contract.skeleton() == contract.skeleton()
     assert loaded.fingerprint == saved.fingerprint

@@ -27,14 +27,9 @@ from etude.runs.folder import find_task_runs
 from etude.runs.openings import read_openings
 from etude.types import ModelRef
 
-TOOLS = {
-    "write_task_file",
-    "check_examples",
-    "compare_methods",
-    "show_verdict",
-    "run_behaviour_test",
-    "ask_assistant",
-}
+TOOLS = set(
+    "write_task_file check_examples compare_methods show_verdict run_behaviour_test ask_assistant".split()
+)
 
 
 @pytest.fixture
@@ -84,11 +79,8 @@ def test_an_agent_that_knows_only_the_tools_gets_from_a_csv_to_a_verdict(tmp_pat
     written = json.loads(call("write_task_file", {"examples": str(tmp_path / "pets.csv")})[1])
     task = written["task"]
     assert any("kind: classify" in line for line in written["guesses"])
-    fake = yaml.safe_load(written["text"]) | {
-        "model": "fake",
-        "encoder": "none",
-        "methods": ["baseline", "prompt"],
-    }
+    fake = {"model": "fake", "encoder": "none", "methods": ["baseline", "prompt"]}
+    fake = yaml.safe_load(written["text"]) | fake
     Path(task).write_text(yaml.safe_dump(fake), encoding="utf-8")  # the packaged model takes minutes
     failed, reply = call("check_examples", {"task": task})
     assert (failed, json.loads(reply)["num_findings"]) == (False, len(json.loads(reply)["findings"]))

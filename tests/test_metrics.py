@@ -34,19 +34,7 @@ def row(output: str, *references: str) -> Example:
 
 def answer(text: str, value: Any = None, form: bool | None = None) -> Answer:
     parsed = text if value is None else value
-    return Answer(
-        id="r1",
-        text=text,
-        value=parsed,
-        keeps_contract=form,
-        failures=(),
-        confidence=None,
-        prompt_tokens=0,
-        cached_tokens=0,
-        answer_tokens=0,
-        seconds=0.0,
-        truncated=False,
-    )
+    return Answer("r1", text, parsed, form, (), None, 0, 0, 0, seconds=0.0, truncated=False)
 
 
 def task(kind: Kind, **parts: Any) -> Task:
@@ -183,10 +171,8 @@ def test_chrf_is_sacrebleus_against_the_likest_right_output() -> None:
 def test_other_metrics_stand_beside_the_headline() -> None:
     passes = Metric("passes", "answer").score(row("yes"), answer("Yes"))
     assert passes.other_metrics == {"exact_match": 1.0, "token_f1": 1.0, "chrf": pytest.approx(0.4, abs=0.4)}
-    assert Metric("exact_match", "extract").score(row("1"), answer("1")).other_metrics == {
-        "right_fields": 1.0,
-        "value_f1": 1.0,
-    }
+    score = Metric("exact_match", "extract").score(row("1"), answer("1"))
+    assert score.other_metrics == {"right_fields": 1.0, "value_f1": 1.0}
     assert Metric("accuracy", "classify").score(row("a"), answer("a")).other_metrics == {"macro_f1": 1.0}
     assert Metric("macro_f1", "classify").score(row("a"), answer("b")).other_metrics == {"accuracy": 0.0}
 

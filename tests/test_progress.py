@@ -8,16 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import etude
 from etude.checks import check
 from etude.comparison import compare
 from etude.runs import progress
 from etude.runs.events import BatchAnswered, MethodFailed, StepTrained
 from small_task import write_task
-
-
-def test_the_package_shows_its_public_names_alone() -> None:
-    assert set(dir(etude)) == {"__version__", *etude.__all__}
 
 
 def test_findings_are_a_sequence_and_a_table(tmp_path: Path) -> None:

@@ -145,12 +145,8 @@ def test_without_a_system_turn_instructions_stand_on_top_of_the_first_question(n
 
 
 def test_without_a_template_turns_are_labelled_lines() -> None:
-    messages = [
-        Message("system", "Rules."),
-        Message("user", "q"),
-        Message("assistant", "a"),
-        Message("user", "r"),
-    ]
+    system, user, assistant = Message("system", "Rules."), Message("user", "q"), Message("assistant", "a")
+    messages = [system, user, assistant, Message("user", "r")]
     expected = "Rules.\n\nUser:\nq\n\nAssistant:\na<|endoftext|>\n\nUser:\nr\n\nAssistant:\n"
     assert render_text(PLAIN, messages) == expected
 

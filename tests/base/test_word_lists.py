@@ -37,10 +37,8 @@ def test_form(file: Path) -> None:
 
 def test_every_scalar_is_text(tmp_path: Path) -> None:
     (tmp_path / "words.yaml").write_text("no: yes no on\nphrases: [at last, 'no']\n", encoding="utf-8")
-    assert read_words(str(tmp_path / "module.py"), "words.yaml") == {
-        "no": {"yes", "no", "on"},
-        "phrases": {"at last", "no"},
-    }
+    words = read_words(str(tmp_path / "module.py"), "words.yaml")
+    assert words == {"no": {"yes", "no", "on"}, "phrases": {"at last", "no"}}
     assert parse_words("one two") == parse_words(["one", "two"])
 
 

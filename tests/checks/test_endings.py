@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -38,13 +39,8 @@ def create_answers(frame: str, num: int = 160) -> list[str]:
 def find_truncated(outputs: list[str]) -> list[Finding]:
     """The findings in these answers; `where` holds their positions."""
     rows = tuple(
-        Example(
-            str(position),
-            (Message("user", f"Question {position}?"),),
-            text,
-            location=f"rows.jsonl:{position}",
-        )
-        for position, text in enumerate(outputs)
+        Example(str(n), (Message("user", f"Question {n}?"),), text, location=f"rows.jsonl:{n}")
+        for n, text in enumerate(outputs)
     )
     task = Task("t", "answer", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
     return list(check_material(Material(task, Dataset(rows)), (check_truncated,)))
@@ -70,26 +66,19 @@ def test_answers_cut_in_the_middle_are_named_in_any_language(language: str, more
 
 def test_many_last_words_cost_time_in_proportion() -> None:
     whole = "We saw the lake, " + "and the other one of the two " * 30 + "in the end."
-    opened = [
-        f"We saw that nobody but them had been near the pump{a}{b}"
-        for a in ascii_lowercase[:20]
-        for b in ascii_lowercase[:20]
-    ]
+    ends = product(ascii_lowercase[:20], repeat=2)
+    opened = [f"We saw that nobody but them had been near the pump{a}{b}" for a, b in ends]
     began = time.process_time()
     assert list_rows(find_truncated([whole] * 1600 + opened)) == set()
     assert time.process_time() - began < 5, "last words times the words of all answers take half a minute"
 
 
 def test_words_of_english_that_end_sentences_elsewhere_are_no_cut() -> None:
-    german = [
-        *create_answers(FRAMES["German"][0]),
-        "Das Update fängt kurz nach Mitternacht auf Ihrem Gerät von allein an",
-    ]
+    whole = "Das Update fängt kurz nach Mitternacht auf Ihrem Gerät von allein an"
+    german = [*create_answers(FRAMES["German"][0]), whole]
     assert not find_truncated(german)
-    english = [
-        *create_answers(FRAMES["English"][0]),
-        "The update of the pump will then begin by itself with an",
-    ]
+    cut = "The update of the pump will then begin by itself with an"
+    english = [*create_answers(FRAMES["English"][0]), cut]
     english.append("To put the pump back into its place you have to do the following:")
     assert list_rows(find_truncated(english)) == {160, 161}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -53,11 +54,8 @@ def test_nothing_is_told_of_single_words_and_code(text: str, code: str) -> None:
 @pytest.mark.parametrize("language", [name for name in SENTENCES if name != "English"])
 def test_a_text_in_another_language_is_named_in_its_part(language: str) -> None:
     foreign = SENTENCES[language]
-    pairs = [
-        *create_pairs(40),
-        (foreign, "We will tell you when it is here."),
-        (create_pairs()[50][0], foreign),
-    ]
+    answer = "We will tell you when it is here."
+    pairs = [*create_pairs(40), (foreign, answer), (create_pairs()[50][0], foreign)]
     findings = find_in(pairs, check_language)
     assert [finding.excerpts[0].column for finding in findings] == ["input", "output"]
     assert find_rows(findings) == {40, 41}
@@ -154,9 +152,8 @@ def create_replies(num: int = 40) -> list[tuple[str, str]]:
         "Spanish": "Ya está en su casa.",
     }
     return [
-        (f"{SENTENCES[language]} {position}", f"{SENTENCES[language] if position % 2 else text} {position}")
-        for position in range(num)
-        for language, text in short.items()
+        (f"{SENTENCES[language]} {n}", f"{SENTENCES[language] if n % 2 else text} {n}")
+        for n, (language, text) in product(range(num), short.items())
     ]
 
 

@@ -20,35 +20,19 @@ from etude.task import RowSource, Task
 from etude.types import Example, Finding, Message
 
 Pair = tuple[str, str]
-WORDS = [
-    "otter",
-    "bridge",
-    "comet",
-    "violin",
-    "bakery",
-    "lantern",
-    "orchid",
-    "tunnel",
-    "glacier",
-    "mill",
-    "harvest",
-    "library",
-    "ferry",
-    "market",
-]
+WORDS = (
+    "otter bridge comet violin bakery lantern orchid tunnel glacier mill harvest library ferry market"
+).split()
 BY_NAME = {style.name: style for style in STYLES}
 
 
 def create_pairs(num: int = 120) -> list[Pair]:
     """Questions, and answers that are all written alike."""
-    draw = random.Random(7)
-    return [
-        (
-            f"Tell of the {entry} and the {other}.",
-            f"The {entry} near the {other} is old, and the {draw.choice(WORDS)} beside it is older.",
-        )
-        for entry, other in (draw.sample(WORDS, 2) for _ in range(num))
-    ]
+    draw, pairs = random.Random(7), []
+    for entry, other in (draw.sample(WORDS, 2) for _ in range(num)):
+        answer = f"The {entry} near the {other} is old, and the {draw.choice(WORDS)} beside it is older."
+        pairs.append((f"Tell of the {entry} and the {other}.", answer))
+    return pairs
 
 
 def find_styles(rows: Sequence[Pair]) -> dict[str, Finding]:
@@ -193,19 +177,10 @@ ASKED = {
 
 
 GREETINGS = (
-    "Hallo!",
-    "Guten Tag, Frau Roth!",
-    "Liebe Frau Kern,",
-    "Bonjour,",
-    "Chère madame Petit,",
-    "¡Hola!",
-    "Estimada señora:",
-    "Buongiorno,",
-    "Goedemorgen,",
-    "Beste mevrouw Smit,",
-    "Olá,",
-    "Bom dia!",
-)
+    "Hallo!|Guten Tag, Frau Roth!|Liebe Frau Kern,|Bonjour,|Chère madame Petit,|¡Hola!|Estimada señora:"
+    "|Buongiorno,|Goedemorgen,|Beste mevrouw Smit,|Olá,|Bom dia!"
+).split("|")
+DATES = "12. März 2026|12 mars 2026|1er mai 2026|12 de marzo de 2026|12 marzo 2026|12 maart 2026".split("|")
 
 
 @pytest.mark.parametrize("greeting", GREETINGS)
@@ -223,17 +198,7 @@ def test_words_of_greeting_within_a_sentence_are_none(text: str) -> None:
     assert BY_NAME["greeting"].find_side(text) == 1
 
 
-@pytest.mark.parametrize(
-    "date",
-    [
-        "12. März 2026",
-        "12 mars 2026",
-        "1er mai 2026",
-        "12 de marzo de 2026",
-        "12 marzo 2026",
-        "12 maart 2026",
-    ],
-)
+@pytest.mark.parametrize("date", DATES)
 def test_a_date_with_the_name_of_its_month_is_known_in_other_languages(date: str) -> None:
     form = [form.phrase for form in BY_NAME["date"].forms].index("like 12 March 2024")
     assert BY_NAME["date"].find_side(f"x {date}, x") == form
@@ -246,15 +211,10 @@ def test_what_the_input_asks_for_is_no_finding(name: str) -> None:
     plain = create_pairs()
     other = {text for _, text in PLANTED[name]} - {text for _, text in plain}
     excerpts = min(other, key=len) if name == "date" else ""
-    rows = [
-        (
-            f"{question} {ASKED[name]}"
-            if _find_first_side(name, text, plain[position][1], excerpts)
-            else question,
-            text,
-        )
-        for position, (question, text) in enumerate(PLANTED[name])
-    ]
+    rows = []
+    for (question, text), (_, unchanged) in zip(PLANTED[name], plain, strict=True):
+        is_asked = _find_first_side(name, text, unchanged, excerpts)
+        rows.append((f"{question} {ASKED[name]}" if is_asked else question, text))
     assert f"style_{name}" not in find_styles(rows)
 
 

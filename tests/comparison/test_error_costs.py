@@ -33,14 +33,8 @@ def make_line(number: int, expected: str, answered: str, handed_over: bool = Fal
     """A test line of predictions.jsonl."""
     more = {"handed_over": True} if handed_over else {}
     score = float(expected == answered)
-    return {
-        "id": str(number),
-        "unit": str(number),
-        "value": answered,
-        "answer": answered,
-        "score": score,
-        **more,
-    }
+    name = str(number)
+    return {"id": name, "unit": name, "value": answered, "answer": answered, "score": score, **more}
 
 
 def draw_lines(seed: int, accuracy: float, num: int = 300) -> list[dict[str, object]]:
@@ -121,11 +115,8 @@ def test_an_expensive_label_needs_a_surer_answer() -> None:
     rows = []
     for number in range(800):
         confidence, label = draw.uniform(0.3, 1), draw.choice(LABELS)
-        right = (
-            label
-            if draw.random() < confidence
-            else draw.choice([other for other in LABELS if other != label])
-        )
+        others = [other for other in LABELS if other != label]
+        right = label if draw.random() < confidence else draw.choice(others)
         rows.append(make_row(number, right, label, confidence))
     base = Assistant("baseline", "classify", ModelRef("fake"), "", choices=LABELS)
     found, (note,) = add_cost_handover(base, COSTS, rows)
@@ -183,15 +174,10 @@ def test_sentences_are_about_the_method_that_costs_recommend(tmp_path: Path) -> 
 
 
 def test_recalibration_and_thresholds_survive_saving(tmp_path: Path) -> None:
-    saved = Assistant(
-        "baseline",
-        "classify",
-        ModelRef("fake"),
-        choices=LABELS,
-        recalibration=Recalibration("Platt", 0.5, -0.1),
-        handover=0.4,
-        label_handover={"refund": 0.9},
-    )
+    thresholds = {"handover": 0.4, "label_handover": {"refund": 0.9}}
+    maps = Recalibration("Platt", 0.5, -0.1)
+    model = ModelRef("fake")
+    saved = Assistant("baseline", "classify", model, choices=LABELS, recalibration=maps, **thresholds)
     saved.save(tmp_path / "one")
     assert load(tmp_path / "one") == saved
     assert saved.without_handover() == Assistant("baseline", "classify", ModelRef("fake"), choices=LABELS)

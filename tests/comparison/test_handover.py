@@ -31,7 +31,7 @@ from etude.task import load_task
 from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score, SearchRef
 from real_runs import real_run
-from small_task import SETTINGS, write_task
+from small_task import SETTINGS, write_json_lines, write_task
 
 
 def drawn(num: int, seed: int, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -138,15 +138,11 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
 
 
 def test_a_task_without_handover_is_the_run_it_was(tmp_path: Path) -> None:
-    text = (
-        find_run(real_run("classify").parents[1]).assistant_folder("baseline") / "assistant.json"
-    ).read_text(encoding="utf-8")
-    assert "handover" not in text
+    folder = find_run(real_run("classify").parents[1]).assistant_folder("baseline")
+    assert "handover" not in (folder / "assistant.json").read_text(encoding="utf-8")
     task = load_task(write_task(tmp_path, "classify"))
-    prints = [
-        compute_fingerprints(each, Dataset(()), None)
-        for each in (task, replace(task, handover=Handover(0.1)))
-    ]
+    tasks = (task, replace(task, handover=Handover(0.1)))
+    prints = [compute_fingerprints(each, Dataset(()), None) for each in tasks]
     assert list_changes(*prints) == ["handover"]
 
 
@@ -169,19 +165,16 @@ def make_rows(num: int, seed: int, signal: float, lowest: float = 0.0) -> list[S
 
 def test_texts_are_handed_over_if_their_signals_are_low(tmp_path: Path) -> None:
     more = "handover: {wrong: 0.1, say: A person will answer.}\n"
-    task, base = (
-        load_task(write_task(tmp_path, "rewrite", more=more)),
-        Assistant("x", "rewrite", ModelRef("fake")),
-    )
+    task = load_task(write_task(tmp_path, "rewrite", more=more))
+    base = Assistant("x", "rewrite", ModelRef("fake"))
     assert task.handover is not None
     broken = 0
     for seed in range(8):
         assistant, rated, notes = add_answer_confidence(base, task.handover, make_rows(300, seed, 4), 0)
         assert not notes
         assistant, _ = add_handover(assistant, task, rated)
-        test = [
-            (assistant.rate(row.answer, None), row.score.value) for row in make_rows(1000, 1000 + seed, 4)
-        ]
+        others = make_rows(1000, 1000 + seed, 4)
+        test = [(assistant.rate(row.answer, None), row.score.value) for row in others]
         answered = [value for answer, value in test if not answer.handed_over]
         broken += np.mean(answered) < 0.9
         assert 0.5 < len(answered) / len(test) < 0.95
@@ -234,9 +227,7 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
     assert result.curve[-1].share == 1
     shares = [point.share for point in result.curve]
     assert shares == sorted(shares)
-    (tmp_path / "new.jsonl").write_text(
-        "".join(json.dumps({"input": line["input"]}) + "\n" for line in lines), encoding="utf-8"
-    )
+    write_json_lines(tmp_path / "new.jsonl", ({"input": line["input"]} for line in lines))
     predict(task, tmp_path / "new.jsonl", tmp_path / "out.jsonl", method="similar_shot")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["handed_over"] for row in rows] == handed_over
@@ -249,9 +240,8 @@ def test_a_text_is_handed_over_everywhere(tmp_path: Path, capsys: pytest.Capture
     assert page.count("loss-line") >= len(shares) - 1
     assert "| similar_shot | " in (run.folder / "report.md").read_text(encoding="utf-8")
     assert main(["test", str(task), "--quick", "-m", "similar_shot"]) == 0
-    assert "handed over" in (run.folder / "tests" / "similar_shot" / "report.html").read_text(
-        encoding="utf-8"
-    )
+    report = run.folder / "tests" / "similar_shot" / "report.html"
+    assert "handed over" in report.read_text(encoding="utf-8")
     assert "A person will answer" not in capsys.readouterr().out
     turns = [Message("user", lines[handed_over.index(True)]["input"])]
     assert print_answer(assistant, turns, Models()) == "A person will answer."
@@ -280,15 +270,10 @@ def test_answers_that_are_not_in_the_documents_have_rates_of_their_own() -> None
             **{"confidence": None, "score": 1.0, "value": answer, "references": []},
         }
 
-    pairs = [
-        *(("not in the  documents", "Not in the documents."),) * 6,
-        *(("Not in the documents.", "Yes."),) * 2,
-        *(("Yes.", "Yes."),) * 9,
-        *(("Yes.", "NOT IN THE DOCUMENTS"),) * 1,
-    ]
-    rates = compute_details(
-        "answer", [line(at, *pair) for at, pair in enumerate(pairs)], handover
-    ).unanswerable
+    pairs = [("not in the  documents", "Not in the documents.")] * 6 + [("Not in the documents.", "Yes.")] * 2
+    pairs += [("Yes.", "Yes.")] * 9 + [("Yes.", "NOT IN THE DOCUMENTS")]
+    lines = [line(at, *pair) for at, pair in enumerate(pairs)]
+    rates = compute_details("answer", lines, handover).unanswerable
     assert rates is not None
     assert rates.answered is not None
     assert rates.refused is not None
@@ -306,7 +291,7 @@ def test_the_report_shows_both_rates_of_not_in_the_documents(tmp_path: Path) -> 
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     for row in rows[::4]:
         row |= {"input": f"Who wrote it? {row['input']}", "output": sentence}
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_json_lines(file, rows)
     run = compare(task).run
     assert run.verdict is not None
     rates = run.verdict.details["similar_shot"].unanswerable
@@ -315,9 +300,8 @@ def test_the_report_shows_both_rates_of_not_in_the_documents(tmp_path: Path) -> 
     assert rates is not None
     assert rates.answered is not None
     assert rates.answered.value == pytest.approx(np.mean([line["answer"] != sentence for line in expected]))
-    assert any(
-        caveat.startswith("Not in the documents: similar_shot answers") for caveat in run.verdict.caveats
-    )
+    said = "Not in the documents: similar_shot answers"
+    assert any(caveat.startswith(said) for caveat in run.verdict.caveats)
     heading = "| Answered, but not in the documents | Not answered, but in the documents |"
     assert heading in (run.folder / "report.md").read_text(encoding="utf-8")
     assert "Not in the documents</h3>" in (run.folder / "report.html").read_text(encoding="utf-8")
@@ -386,8 +370,8 @@ def test_nearness_is_part_of_what_is_handed_over_everywhere(tmp_path: Path) -> N
 @pytest.mark.real
 def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None:
     """It repeats words, and cannot spell backwards: in a comparison, the report, a file of answers and a server."""
-    openai = pytest.importorskip("openai")
-    from serving import serve_as, serving
+    pytest.importorskip("openai")
+    from serving import open_client, serve_as
 
     draw, sentence = random.Random(0), "A person will answer."
     words = ["lamp", "river", "stone", "candle", "garden", "window", "bottle", "ladder", "pepper", "mirror"]
@@ -416,16 +400,11 @@ def test_the_packaged_model_hands_over_what_it_cannot_do(tmp_path: Path) -> None
     assert "Wrong answers of" in (run.folder / "report.html").read_text(encoding="utf-8")
     asked = [test[handed_over.index(is_over)] for is_over in (True, False)]
     expected = [sentence, asked[1]["answer"]]
-    (tmp_path / "new.jsonl").write_text(
-        "".join(json.dumps({"input": line["input"]}) + "\n" for line in asked), encoding="utf-8"
-    )
+    write_json_lines(tmp_path / "new.jsonl", ({"input": line["input"]} for line in asked))
     predict(task, tmp_path / "new.jsonl", tmp_path / "out.jsonl")
     answers = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["answer"] for line in answers] == expected
-    with (
-        serving(serve_as("unsure", load(run.assistant_folder("few_shot")))) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with open_client(serve_as("unsure", load(run.assistant_folder("few_shot")))) as client:
         for line, text in zip(asked, expected, strict=True):
             chat = [{"role": "user", "content": line["input"]}]
             message = client.chat.completions.create(model="unsure", messages=chat).choices[0].message

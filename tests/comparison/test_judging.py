@@ -32,13 +32,10 @@ def strict(body: Body) -> str:
 
 def judged(folder: Path, url: str, labels: Sequence[bool] = (), say: str = "") -> Run:
     """A comparison with a judge, and with so many answers labelled by people; the first half has a title."""
+    answers = ["Title: A" if n < len(labels) / 2 else "No" for n in range(len(labels))]
     lines = [
-        {
-            "prompt": f"Which book, {n}?",
-            "completion": "Title: A" if n < len(labels) / 2 else "No",
-            "label": good,
-        }
-        for n, good in enumerate(labels)
+        {"prompt": f"Which book, {n}?", "completion": answer, "label": good}
+        for n, (answer, good) in enumerate(zip(answers, labels, strict=True))
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "people.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -53,10 +53,8 @@ def test_the_smallest_difference_is_that_of_the_rows_to_be_answered(
 
 def test_too_few_rows_of_disagreement_are_said_to_show_nothing(tmp_path: Path) -> None:
     said = " ".join(list_notes(write_task(tmp_path, num=220), None))
-    assert (
-        "Smallest difference that this test can show: none if two methods disagree on only 10% of rows, 17."
-        in said
-    )
+    shown = "Smallest difference that this test can show: "
+    assert f"{shown}none if two methods disagree on only 10% of rows, 17." in said
     (run,) = (tmp_path / "runs").glob("small-*")
     page, text = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     assert re.search(r"10% of rows</th><td[^>]*>none</td>", page)

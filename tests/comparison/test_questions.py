@@ -57,15 +57,10 @@ def test_columns_objects_and_chats_are_read_alike(tmp_path: Path) -> None:
     rows = make_question_rows(60)
     columns = load_dataset(load_task(write_question_task(tmp_path / "columns", rows)))[1]
     objects: list[dict[str, Any]] = [{"text": row["text"], "output": to_object(row)} for row in rows]
-    chats = [
-        {
-            "messages": [
-                {"role": "user", "content": row["text"]},
-                {"role": "assistant", "content": json.dumps(to_object(row))},
-            ]
-        }
-        for row in rows
-    ]
+    chats = []
+    for row in rows:
+        answer = {"role": "assistant", "content": json.dumps(to_object(row))}
+        chats.append({"messages": [{"role": "user", "content": row["text"]}, answer]})
     for name, other, source in (
         ("objects", objects, "input: text, output: output"),
         ("guessed", objects, "input: text"),
@@ -361,11 +356,8 @@ def test_a_row_with_an_unsure_answer_is_handed_over_and_the_promise_is_kept(tmp_
         assert is_unsure == bool(line.get("handed_over"))
     answered = [line for line in lines if line["side"] == "test" and not line.get("handed_over")]
     assert 0.5 < len(answered) / sum(line["side"] == "test" for line in lines) < 0.8
-    assert (
-        np.mean([line["score"] == 1 for line in answered])
-        > 0.9
-        > np.mean([line["score"] == 1 for line in lines])
-    )
+    right, right_of_all = (np.mean([line["score"] == 1 for line in part]) for part in (answered, lines))
+    assert right > 0.9 > right_of_all
     asked = answered[0]["input"]
     assert assistant.answer(asked).confidence == pytest.approx(answered[0]["confidence"])
     bare = replace(assistant, recalibration=None, question_recalibrations={}).answer(asked)

@@ -17,6 +17,7 @@ from etude.data.formats.read import LoadedRows
 from etude.data.formats.write import FORMATS, write_rows
 from etude.errors import InputError
 from etude.task import RowSource
+from small_task import write_json_lines, write_task
 
 pytest.importorskip("pyarrow", reason="to run: pip install 'etude[tables]'")
 
@@ -66,9 +67,7 @@ def test_what_is_written_is_read_again_to_the_same_examples(
     folder = tmp_path_factory.mktemp("rows")
     if single or shape == "alpaca":
         rows = [{**row, "turns": row["turns"][:1]} for row in rows]
-    (folder / "rows.jsonl").write_text(
-        "".join(json.dumps(chat(row)) + "\n" for row in rows), encoding="utf-8"
-    )
+    write_json_lines(folder / "rows.jsonl", (chat(row) for row in rows))
     first = read(folder / "rows.jsonl")
     written = folder / f"again{FORMATS[shape].suffix}"
     write_rows(first, shape, written)
@@ -193,34 +192,17 @@ def test_an_excel_sheet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
 def test_dates_and_numbers_of_cells_are_written_as_in_csv() -> None:
     from etude.data.formats.binary_files import format_cell
 
-    assert [format_cell(each) for each in (3.0, 2.5, True, date(2026, 11, 27), "x")] == [
-        "3",
-        "2.5",
-        "true",
-        "2026-11-27",
-        "x",
-    ]
+    assert [
+        format_cell(each) for each in (3.0, 2.5, True, date(2026, 11, 27), "x")
+    ] == "3 2.5 true 2026-11-27 x".split()
 
 
 def test_a_task_trains_on_parquet_and_fix_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from small_task import write_task
-
     task = write_task(tmp_path, "classify", num=200, more="methods: [baseline, few_shot]\n")
-    assert (
-        main(
-            [
-                "convert",
-                str(tmp_path / "examples.jsonl"),
-                "--to",
-                "parquet",
-                "-o",
-                str(tmp_path / "e.parquet"),
-            ]
-        )
-        == 0
-    )
+    source, target = str(tmp_path / "examples.jsonl"), str(tmp_path / "e.parquet")
+    assert main(["convert", source, "--to", "parquet", "-o", target]) == 0
     task.write_text(task.read_text().replace("examples.jsonl", "e.parquet"))
     (tmp_path / "examples.jsonl").unlink()
     assert main(["compare", str(task), "--yes"]) == 0

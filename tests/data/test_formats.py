@@ -19,6 +19,7 @@ from etude.data.formats import LoadedRows, guess_columns, peek_rows, read_rows, 
 from etude.errors import InputError, MissingExtraError
 from etude.task import RowSource
 from etude.types import Example, Message
+from small_task import write_json_lines
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).filter(
     str.strip
@@ -60,9 +61,7 @@ def test_what_is_written_reads_back_the_same(
 ) -> None:
     rows = examples(drawn)
     file = tmp_path_factory.getbasetemp() / "rows.jsonl"
-    file.write_text(
-        "".join(f"{json.dumps(asdict(row) | {'input': row.text, 'system': system})}\n" for row in rows)
-    )
+    write_json_lines(file, (asdict(row) | {"input": row.text, "system": system} for row in rows))
     columns = {"references": ("references",), "group": "group", "tags": ("tags",), "system": "system"}
     back = read_rows(RowSource(file, ("input",), "output", id="id", **columns))
     assert to_tuples(back) == [
@@ -214,11 +213,8 @@ TALK = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
 )
 def test_a_system_message_is_known_by_each_of_its_names(tmp_path: Path, row: dict[str, Any]) -> None:
     rows = read(tmp_path, "rows.jsonl", json.dumps(row))
-    assert (rows.systems, rows.examples[0].input, rows.examples[0].output) == (
-        ("s",),
-        (Message("user", "a"),),
-        "b",
-    )
+    (example,) = rows.examples
+    assert (rows.systems, example.input, example.output) == (("s",), (Message("user", "a"),), "b")
 
 
 def test_two_system_messages_of_one_row_are_an_error(tmp_path: Path) -> None:
@@ -285,14 +281,8 @@ def test_a_text_that_holds_no_turns_is_no_chat(tmp_path: Path, text: str) -> Non
 
 def test_mapped_columns_and_the_rest_is_said(tmp_path: Path) -> None:
     text = "nr,subject,body,team,who,colour,extra\n1,s,b,billing,anna,red,x\n2,,c,refund,,,y\n"
-    columns = {
-        "input": ("subject", "body"),
-        "output": "team",
-        "id": "nr",
-        "group": "who",
-        "tags": ("colour",),
-    }
-    rows = read(tmp_path, "t.csv", text, **columns)
+    named = {"id": "nr", "group": "who", "tags": ("colour",)}
+    rows = read(tmp_path, "t.csv", text, input=("subject", "body"), output="team", **named)
     assert [(r.id, r.text, r.output, r.group, r.tags) for r in rows.examples] == [
         ("1", "s\n\nb", "billing", "anna", {"colour": "red"}),
         ("2", "c", "refund", None, {}),
@@ -467,10 +457,8 @@ def test_what_comes_of_another_encoding_is_not_told_beside_it(
     lines = [f"Où est le n° {n} ?,{('Entrée', 'Sortie')[n % 2]}" for n in range(60)]
     (tmp_path / "rows.csv").write_bytes("\n".join(["texte,catégorie", *lines]).encode("cp1252"))
     examples = "{file: rows.csv, input: texte, output: catégorie}"
-    (tmp_path / "task.yaml").write_text(
-        f"kind: classify\nmodel: fake\nexamples: {examples}\ncontract: {{labels: [Entrée, Sortie]}}\n",
-        "utf-8",
-    )
+    text = f"kind: classify\nmodel: fake\nexamples: {examples}\ncontract: {{labels: [Entrée, Sortie]}}\n"
+    (tmp_path / "task.yaml").write_text(text, "utf-8")
     for arguments in (
         ["check", str(tmp_path)],
         ["init", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "t.yaml")],

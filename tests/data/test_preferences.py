@@ -16,13 +16,8 @@ from etude.errors import InputError
 from etude.task import RowSource
 from etude.types import Message
 
-WORSE = {
-    "texts": "rejected",
-    "chats": "rejected",
-    "single turns": "rejected",
-    "whole chats": "rejected",
-    "hosted": "non_preferred_output",
-}
+WORSE = dict.fromkeys(("texts", "chats", "single turns", "whole chats"), "rejected")
+WORSE["hosted"] = "non_preferred_output"
 """Shape -> column of the worse answer."""
 
 
@@ -141,8 +136,6 @@ def test_answers_with_a_thumbs_down_are_listed(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
     (finding,) = find_preferences(tmp_path)
-    assert (finding.kind, finding.locations) == (
-        "preference",
-        ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7"),
-    )
+    assert finding.kind == "preference"
+    assert finding.locations == ("rows.jsonl:1", "rows.jsonl:4", "rows.jsonl:7")
     assert "3 rows (33.3%) have label: false" in finding.message

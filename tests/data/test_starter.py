@@ -7,13 +7,14 @@ import json
 import random
 import re
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from itertools import cycle
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,9 @@ from etude.task import RowSource, Task, load_task
 from etude.task.contract import Contract
 from etude.text.near_duplicates import cluster_near_duplicates
 from etude.types import Kind
+from local_server import serve_handler
 from question_task import make_question_rows
+from small_task import write_json_lines
 
 DRAW = random.Random(0)
 
@@ -107,7 +110,7 @@ def test_a_folder_of_documents_beside_the_rows_is_named(tmp_path: Path) -> None:
     rows = [
         {"question": f"What is {number}?", "answer": f"It is the number {number}."} for number in range(60)
     ]
-    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_json_lines(tmp_path / "qa.jsonl", rows)
     (tmp_path / "leaflets").mkdir()
     (tmp_path / "leaflets" / "one.md").write_text("# One")
     assert main(["init", str(tmp_path / "qa.jsonl")]) == 0
@@ -138,25 +141,11 @@ def test_every_key_has_a_comment_above_it(tmp_path: Path) -> None:
 def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
     rows = SHAPES[shape]
     text = write_starter(write_table(tmp_path / "rows.jsonl", rows)).text
-    blocks = [block.splitlines() for block in text.strip().split("\n\n")]
-    keys = (
-        "test",
-        "wordings",
-        "contract",
-        "metric",
-        "target",
-        "usage",
-        "prices",
-        "check",
-        "prompt_model",
-        "max_tokens",
-    )
+    keys = "test|wordings|contract|metric|target|usage|prices|check|prompt_model|max_tokens"
     bare: list[str] = []
-    for lines in blocks:
-        shown = [
-            number for number, line in enumerate(lines) if line.startswith(tuple(f"# {key}:" for key in keys))
-        ]
-        bare += [line.removeprefix("# ") for line in lines[shown[0] :]] if shown else lines
+    for block in text.strip().split("\n\n"):
+        offer = re.search(rf"^# (?:{keys}):.*", block, re.MULTILINE | re.DOTALL)
+        bare.append(re.sub("^# ", "", offer[0], flags=re.MULTILINE) if offer else block)
     (tmp_path / "test.jsonl").touch()
     (tmp_path / "checks.py").write_text("def fits(example, answer):\n    return True\n")
     task = tmp_path / "all.yaml"
@@ -164,16 +153,8 @@ def test_every_key_that_is_shown_can_be_set(tmp_path: Path, shape: str) -> None:
     assert load_task(task).target == 0.95
 
 
-GROUP_NAMES = (
-    "Cust-ID",
-    "customer",
-    "ticket thread",
-    "customerId",
-    "userid",
-    "Patient No.",
-    "conversation_id",
-)
-DOUBTFUL_NAMES = ("store id", "order_number", "external customer ref")
+GROUP_NAMES = "Cust-ID|customer|ticket thread|customerId|userid|Patient No.|conversation_id".split("|")
+DOUBTFUL_NAMES = ["store id", "order_number", "external customer ref"]
 LABELS = tuple("abcdefg")
 
 
@@ -215,10 +196,7 @@ def test_a_repeating_id_with_a_telling_name_is_the_group(
     rows = owned(name, shape)
     group, text, _ = proposed(rows, tmp_path_factory.getbasetemp())
     assert group == name
-    values = len({row[name] for row in rows})
-    assert f"GUESS of group from its name, and {values} values in" in " ".join(
-        text.replace("\n#", "").split()
-    )
+    assert f"GUESS of group from its name, and {len({row[name] for row in rows})} values in" in flat(text)
 
 
 @pytest.mark.parametrize(
@@ -301,10 +279,8 @@ def test_two_columns_whose_names_tell_nothing_are_read_in_their_order(
     assert "Swap them if wrong" in roles.reasons["input"]
 
 
-TEAMS, PEOPLE = (
-    ("Billing", "Returns", "Tech Support", "Other"),
-    ("Anna Schmidt", "Jonas Weber", "Priya Patel"),
-)
+TEAMS = ("Billing", "Returns", "Tech Support", "Other")
+PEOPLE = ("Anna Schmidt", "Jonas Weber", "Priya Patel")
 
 
 def pick(values: Sequence[str]) -> str:
@@ -388,19 +364,10 @@ def test_dates_ids_and_people_are_never_the_answer_and_what_is_unclear_is_asked(
     error = capsys.readouterr().err
     assert all(choice in error for choice in asked)
     assert bool(asked) == ("--answer COLUMN" in error)
-    command = [
-        "init",
-        str(file),
-        "-o",
-        f"{tmp_path}/named.yaml",
-        "--input",
-        expected[0],
-        "--answer",
-        expected[1],
-    ]
-    assert main(command) == 0
-    named = load_task(tmp_path / "named.yaml").examples
-    assert (named.input, named.output) == (source.input, source.output)
+    named = ["--input", expected[0], "--answer", expected[1]]
+    assert main(["init", str(file), "-o", f"{tmp_path}/named.yaml", *named]) == 0
+    own = load_task(tmp_path / "named.yaml").examples
+    assert (own.input, own.output) == (source.input, source.output)
 
 
 @pytest.mark.parametrize("key", ["labels", "emotions"])
@@ -450,35 +417,24 @@ def test_a_file_of_rows_has_one_task_file_beside_it(
 @pytest.fixture
 def serve_models() -> Iterator[Callable[[str | None], int]]:
     """Starts a server whose list of models is a text, or that never answers; returns its port."""
-    servers: list[HTTPServer | socket.socket] = []
+    with ExitStack() as servers:
 
-    def start(content: str | None) -> int:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                is_right = self.path == "/v1/models" and not self.headers.get("Content-Length")
-                self.send_response(200 if is_right else 400)
-                self.end_headers()
-                self.wfile.write((content or "").encode())
+        def start(content: str | None) -> int:
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self) -> None:
+                    is_right = self.path == "/v1/models" and not self.headers.get("Content-Length")
+                    self.send_response(200 if is_right else 400)
+                    self.end_headers()
+                    self.wfile.write((content or "").encode())
 
-            def log_message(self, *_: object) -> None:
-                pass
+                def log_message(self, *_: object) -> None:
+                    pass
 
-        if content is None:
-            hanging = socket.create_server(("127.0.0.1", 0))
-            servers.append(hanging)
-            return int(hanging.getsockname()[1])
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server.server_port
+            if content is None:
+                return int(servers.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+            return urlsplit(servers.enter_context(serve_handler(Handler))).port or 0
 
-    yield start
-    for server in servers:
-        if isinstance(server, HTTPServer):
-            server.shutdown()
-            server.server_close()
-        else:
-            server.close()
+        yield start
 
 
 def list_models_as(*names: str, owner: str = "library") -> str:
@@ -539,9 +495,8 @@ def test_the_name_of_an_ollama_model_is_answered_with_the_line_to_write(tmp_path
 
 def test_columns_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
     rows = [{name: words(1) for name in ("red", "green", "blue")} for _ in range(30)]
-    with pytest.raises(
-        InputError, match=r"unclear which column is the input .*red .*--input COLUMN --answer COLUMN"
-    ):
+    told = r"unclear which column is the input .*red .*--input COLUMN --answer COLUMN"
+    with pytest.raises(InputError, match=told):
         write_starter(write_table(tmp_path / "rows.csv", rows))
 
 
@@ -595,19 +550,21 @@ def test_chats_that_cannot_be_learned_are_left_out_and_named_by_what_is_wrong(
 ) -> None:
     human, gpt = {"from": "human", "value": words(9)}, {"from": "gpt", "value": words(9)}
     call = {"from": "function_call", "value": "{}"}
-    talks = [[human, gpt]] * 60 + [[human, gpt, human], [human, call, gpt], [], [human, {"from": "gpt"}]]
-    path = write_table(
-        tmp_path / "rows.jsonl", [{"id": str(n), "conversations": t} for n, t in enumerate(talks)]
-    )
+    wrong = {
+        "is not the assistant's": [human, gpt, human],
+        r"calls cannot be read \(.*\)": [human, call, gpt],
+        "contains no turns": [],
+        "must be a text": [human, {"from": "gpt"}],
+    }
+    talks = [*([human, gpt] for _ in range(60)), *wrong.values()]
+    rows = [{"id": str(number), "conversations": talk} for number, talk in enumerate(talks)]
+    path = write_table(tmp_path / "rows.jsonl", rows)
     assert main(["init", str(path)]) == 0
     told = capsys.readouterr().out
     assert "output: the last turn of conversations" in told
-    for line, what in enumerate(
-        ["is not the assistant's", r"calls cannot be read \(.*\)", "contains no turns", "must be a text"], 61
-    ):
-        assert re.search(rf"1 row is left out here \(.*{what}\): rows.jsonl:{line}\. .*Correct it", told), (
-            told
-        )
+    for line, what in enumerate(wrong, 61):
+        said = rf"1 row is left out here \(.*{what}\): rows.jsonl:{line}\. .*Correct it"
+        assert re.search(said, told), told
     assert main(["check", str(path.with_name("task.yaml")), "--fail-on", "tools"]) == 1
 
 
@@ -786,22 +743,6 @@ def test_a_contract_that_every_answer_keeps_is_offered_and_likeness_measured(
         assert "answers are scored by their similarity to the example's answer" in told
 
 
-def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
-    rows = [
-        {
-            "messages": [
-                {"role": "system", "content": "You are Luma."},
-                {"role": "user", "content": words(8)},
-                {"role": "assistant", "content": words(9)},
-            ]
-        }
-        for _ in range(40)
-    ]
-    result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
-    assert task.instructions == "You are Luma."
-    assert "have a system message, which is used" in " ".join(result.text.replace("\n# ", " ").split())
-
-
 def test_values_that_yaml_would_misread_come_back_as_they_were(tmp_path: Path) -> None:
     labels = ("yes", "no", "12", "null", "a: b", "- c", "#d", "'e'", "1e5", "ünï")
     rows = [{"text": words(8), "label": labels[n % len(labels)]} for n in range(80)]
@@ -820,7 +761,7 @@ def test_the_task_may_stand_in_another_folder(tmp_path: Path) -> None:
 def test_a_test_file_beside_the_examples_is_offered(tmp_path: Path) -> None:
     write_table(tmp_path / "test.jsonl", SHAPES["answer"])
     text = write_starter(write_table(tmp_path / "train.jsonl", SHAPES["answer"])).text
-    assert "test.jsonl is next to the examples" in text.replace("\n# ", " ")
+    assert "test.jsonl is next to the examples" in flat(text)
 
 
 def test_rows_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
@@ -836,10 +777,8 @@ def test_init_and_compare_name_one_limit_for_few_rows(
     count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Below 100 rows both say what is lacking to 100, from there to 149 what a verdict on tuning takes."""
-    path = write_table(
-        tmp_path / "rows.jsonl", [{"text": words(9), "label": "ab"[n % 2]} for n in range(count)]
-    )
-    assert main(["init", str(path)]) == 0
+    rows = [{"text": words(9), "label": "ab"[n % 2]} for n in range(count)]
+    assert main(["init", str(write_table(tmp_path / "rows.jsonl", rows))]) == 0
     guessed = capsys.readouterr().out
     text = (tmp_path / "task.yaml").read_text().replace("model: smollm2-135m-instruct", "model: fake")
     (tmp_path / "task.yaml").write_text(text.replace("methods: all", "methods: [prompt]"))
@@ -968,21 +907,30 @@ def test_differing_system_messages_are_counted_and_belong_to_their_rows(
 
 @pytest.mark.parametrize("have", [1, 60])
 def test_a_system_message_that_half_the_rows_or_fewer_have_stays_theirs(tmp_path: Path, have: int) -> None:
-    rows = [
-        {"input": words(9), "output": words(5), "system": "Be kind." if n < have else ""} for n in range(120)
-    ]
+    systems = ["Be kind."] * have + [""] * (120 - have)
+    rows = [{"input": words(9), "output": words(5), "system": system} for system in systems]
     result, task = write_and_load(write_table(tmp_path / "r.csv", rows))
     said = f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}). Each row"
     assert said in " ".join(result.guesses)
     assert said in flat(result.text)
     _, dataset = load_dataset(load_task(result.task_file))
-    assert [row.input[0].content == "Be kind." for row in dataset] == [n < have for n in range(120)]
+    assert [row.input[0].content == "Be kind." for row in dataset] == [bool(system) for system in systems]
     assert "Be kind." not in task.instructions
 
 
-@pytest.mark.parametrize("bare", [1, 40])
+def test_a_system_message_of_the_rows_is_not_drafted_over(tmp_path: Path) -> None:
+    rows = [{"input": words(8), "output": words(9), "system": "You are Luma."} for _ in range(40)]
+    result, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
+    assert task.instructions == "You are Luma."
+    assert "have a system message, which is used" in flat(result.text)
+
+
+@pytest.mark.parametrize(
+    ("bare", "have"),
+    [(1, "1 row has no system message (at r.jsonl:1)"), (40, "40 rows have no system message (the first at")],
+)
 def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], bare: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bare: int, have: str
 ) -> None:
     def row(number: int) -> dict[str, object]:
         told = [("system", "Be kind.")] if number >= bare else []
@@ -992,11 +940,6 @@ def test_a_system_message_that_only_some_rows_have_is_taken_for_all_and_told(
     path = write_table(tmp_path / "r.jsonl", [row(number) for number in range(120)])
     result, task = write_and_load(path)
     assert task.instructions == "Be kind."
-    have = (
-        "1 row has no system message (at r.jsonl:1)"
-        if bare == 1
-        else "40 rows have no system message (the first at"
-    )
     said = f"the system message of {120 - bare} of 120 rows is used as the instructions for all rows. {have}"
     for told in (flat(result.text), " ".join(result.guesses), " ".join(task.notes)):
         assert said in told
@@ -1082,26 +1025,21 @@ def test_groups_that_are_too_few_to_split_are_told(tmp_path: Path) -> None:
 
 
 def test_preferences_of_single_turns_are_answers(tmp_path: Path) -> None:
+    def turn(role: str) -> dict[str, str]:
+        return {"from": role, "value": words(7)}
+
     rows = [
-        {
-            "conversations": [{"from": "human", "value": words(9)}],
-            "chosen": {"from": "gpt", "value": words(6)},
-            "rejected": {"from": "gpt", "value": words(6)},
-        }
-        for _ in range(120)
+        {"conversations": [turn("human")], "chosen": turn("gpt"), "rejected": turn("gpt")} for _ in range(120)
     ]
     _, task = write_and_load(write_table(tmp_path / "rows.jsonl", rows))
     assert (task.kind, task.examples.input, task.examples.output) == ("answer", ("conversations",), "chosen")
 
 
 def test_the_draft_names_what_answers_share_and_not_the_columns(tmp_path: Path) -> None:
-    rows = [
-        {
-            "input_text": f"Where is {words(7)}?",
-            "output_text": f"Hi there, thank you. {words(20)} Kind regards, your team",
-        }
-        for _ in range(120)
-    ]
+    def answer() -> str:
+        return f"Hi there, thank you. {words(20)} Kind regards, your team"
+
+    rows = [{"input_text": f"Where is {words(7)}?", "output_text": answer()} for _ in range(120)]
     _, task = write_and_load(write_table(tmp_path / "r.jsonl", rows))
     assert task.instructions.strip() == ("Answer the message. Use about 28 words.")
 
@@ -1123,11 +1061,8 @@ def test_near_duplicates_are_searched_for_once(tmp_path: Path, monkeypatch: pyte
         return cluster_near_duplicates(texts, **options)
 
     monkeypatch.setattr("etude.data.dataset.cluster_near_duplicates", search)
-    rows = [
-        f'{{"text": "note {n} on {"cats" if n % 2 else "dogs"}", "label": "{n % 2}"}}' for n in range(200)
-    ]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    assert "kind: classify" in write_starter(tmp_path / "rows.jsonl").text
+    rows = [{"text": f"note {n} on {('dogs', 'cats')[n % 2]}", "label": str(n % 2)} for n in range(200)]
+    assert "kind: classify" in write_starter(write_table(tmp_path / "rows.jsonl", rows)).text
     assert searches == [200]
 
 

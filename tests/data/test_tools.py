@@ -50,11 +50,8 @@ STOCKS = "tool_calling/stock_toolcall_training.jsonl"
 
 
 def call(arguments: Any, name: str = "weather", number: int = 0) -> dict[str, Any]:
-    return {
-        "id": f"call_{number}",
-        "type": "function",
-        "function": {"name": name, "arguments": json.dumps(arguments)},
-    }
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    return {"id": f"call_{number}", "type": "function", "function": function}
 
 
 def weather_turns(town: str) -> list[dict[str, Any]]:
@@ -138,17 +135,13 @@ def test_an_assistant_has_one_set_of_functions(tmp_path: Path) -> None:
     assert shared.tools == format_tools(TOOLS)
     assert list_tool_names(shared.tools) == ["weather"]
     assert shared.notes[-2].endswith("are listed below the instructions: weather")
-    assert shared.notes[-1].endswith(
-        "rows without functions, which are asked with the functions of the other rows: 1"
-    )
+    told = "rows without functions, which are asked with the functions of the other rows: 1"
+    assert shared.notes[-1].endswith(told)
 
 
 TIDES = {"type": "function", "function": {"name": "tides", "parameters": {"type": "object"}}}
-OWN_SYSTEMS = st.lists(
-    st.tuples(st.sampled_from(["", "Be kind.", "Be brief."]), st.sampled_from([[], TOOLS, [TIDES]])),
-    min_size=20,
-    max_size=24,
-)
+OWN = st.tuples(st.sampled_from(["", "Be kind.", "Be brief."]), st.sampled_from([[], TOOLS, [TIDES]]))
+OWN_SYSTEMS = st.lists(OWN, min_size=20, max_size=24)
 
 
 @given(own=OWN_SYSTEMS, instructions=st.sampled_from(["", "Answer."]))
@@ -179,9 +172,8 @@ def test_functions_and_system_messages_of_a_row_belong_to_the_row(
         assert heads == ["\n\n".join(filter(None, expected))] * any(expected)
         assert row.text == raw["messages"][-2]["content"]
         assert not raw["messages"][-2]["content"].startswith("You may call")
-        body = ChatRequest.model_validate(
-            {"model": "luma", "messages": cell.cells["messages"], "tools": tools}
-        )
+        asked = {"model": "luma", "messages": cell.cells["messages"], "tools": tools}
+        body = ChatRequest.model_validate(asked)
         request = build_chat_request(served, body, ServingLimits(), strict=True)
         question = read_question(Cells(RowReader(tmp_path), cell), ["messages"], row_systems=True)
         for turns in (request.inputs[0], question):
@@ -225,33 +217,24 @@ def test_the_task_offers_the_functions_and_measures_the_calls(tmp_path: Path) ->
         load_test(task)
 
 
+def write_call(arguments: dict[str, Any]) -> str:
+    return format_tool_turn({"tool_calls": [call(arguments)]}, None)
+
+
+CALL_IN_OTHER_ORDER = '<tool_call>{"name": "weather", "arguments": {"b": [2.0], "a": 1}}</tool_call>'
+
+
 @pytest.mark.parametrize(
     ("wanted", "answer", "right"),
     [
-        (
-            format_tool_turn({"tool_calls": [call({"a": 1, "b": [2]})]}, None),
-            'Sure. <tool_call>{"name": "weather", "arguments": {"b": [2.0], "a": 1}}</tool_call>',
-            1.0,
-        ),
-        (
-            format_tool_turn({"tool_calls": [call({"a": 1})]}, None),
-            '{"name": "weather", "arguments": {"a": 1}}',
-            0.0,
-        ),
-        (format_tool_turn({"tool_calls": [call({"a": 1})]}, None), "<tool_call>weather</tool_call>", 0.0),
-        (
-            format_tool_turn({"tool_calls": [call({"a": 1})]}, None),
-            format_tool_turn({"tool_calls": [call({"a": True})]}, None),
-            0.0,
-        ),
+        (write_call({"a": 1, "b": [2]}), f"Sure. {CALL_IN_OTHER_ORDER}", 1.0),
+        (write_call({"a": 1}), '{"name": "weather", "arguments": {"a": 1}}', 0.0),
+        (write_call({"a": 1}), "<tool_call>weather</tool_call>", 0.0),
+        (write_call({"a": 1}), write_call({"a": True}), 0.0),
         ("Which town?", "Which one?", 1.0),
         ("Which town?", "<tool_call>weather</tool_call>", 0.0),
-        (
-            format_tool_turn({"tool_calls": [call({"a": 1})]}, None),
-            format_tool_turn({"tool_calls": [call({"a": 1})]}, None) + "\n<tool_call>\n{",
-            0.0,
-        ),
-        ("Which town?", format_tool_turn({"tool_calls": [call({})]}, None), 0.0),
+        (write_call({"a": 1}), write_call({"a": 1}) + "\n<tool_call>\n{", 0.0),
+        ("Which town?", write_call({}), 0.0),
     ],
 )
 def test_an_answer_is_right_by_the_functions_that_it_calls(wanted: str, answer: str, right: float) -> None:
@@ -380,17 +363,15 @@ def test_a_correction_of_a_call_is_written_into_the_new_file(tmp_path: Path) -> 
     task = task_of(tmp_path, [calling(number) for number in range(1, 60)])
     row = read(tmp_path / "rows.jsonl").examples[0]
     log = FeedbackLog(tmp_path / "feedback.jsonl")
-    log.add(
-        Feedback("one", "2026-01-01T00:00:00Z", "ann", "m", row.input, row.output, correction="I cannot.")
-    )
+    when = "2026-01-01T00:00:00Z"
+    log.add(Feedback("one", when, "ann", "m", row.input, row.output, correction="I cannot."))
     done = apply_feedback(load_task(task, needs_model=False))
     assert not done.unwritable
     assert read(tmp_path / "rows.jsonl").examples[0].output == row.output
     corrected, *others = read(done.files.fixed_file).examples
     assert (corrected.input, corrected.output) == (row.input, "I cannot.")
-    assert [other.output for other in others] == [
-        other.output for other in read(tmp_path / "rows.jsonl").examples[1:]
-    ]
+    before = read(tmp_path / "rows.jsonl").examples[1:]
+    assert [other.output for other in others] == [other.output for other in before]
 
 
 def test_a_file_of_a_hosted_service_is_read_and_written_back(tmp_path: Path) -> None:

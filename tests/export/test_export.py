@@ -173,11 +173,8 @@ def test_adapters_over_one_base_share_it_and_switch_with_each_request(
 ) -> None:
     pytest.importorskip("xllamacpp")
     name = f"llama_cpp:{tuned.model.name}"
-    refs = [
-        ModelRef(name, tuned.model.adapter),
-        ModelRef(name, adapter(tmp_path / "other", seed=6)),
-        ModelRef(name),
-    ]
+    adapters = (tuned.model.adapter, adapter(tmp_path / "other", seed=6), None)
+    refs = [ModelRef(name, each) for each in adapters]
     together = Models(dtype="float32")
     together.expected = refs
     alone = [first(models.get(ref), ASKED[0])[1][0] for ref in refs]

@@ -7,9 +7,8 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from etude.models.registry import Models
 from etude.models.weights import find_licence_folder, read_licence
 from etude.runs import Run
 from etude.types import ModelRef
+from local_server import serve_handler
 from real_runs import real_run
 from tiny import save_tiny_model
 
@@ -63,9 +63,8 @@ def tuned_run(tmp_path: Path) -> Run:
     shutil.copytree(original.parents[1], tmp_path / "task")
     run = Run(tmp_path / "task" / "runs" / original.name)
     base = save_tiny_model(tmp_path / "base")
-    (base / "README.md").write_text(
-        "---\nlicense: other\nlicense_name: tiny\nlicense_link: LICENSE\n---\n# A base\n", encoding="utf-8"
-    )
+    head = "license: other\nlicense_name: tiny\nlicense_link: LICENSE"
+    (base / "README.md").write_text(f"---\n{head}\n---\n# A base\n", encoding="utf-8")
     (base / "LICENSE").write_text("Do what is right.", encoding="utf-8")
     folder = run.assistant_folder(METHOD)
     tuned = replace(load(folder), model=ModelRef(str(base), save_adapter(tmp_path / "lora")))
@@ -121,9 +120,8 @@ def test_the_card_is_one_that_the_hub_reads(tuned_run: Run, tmp_path: Path) -> N
     assert measured.metric_value == pytest.approx(estimate.value, abs=1e-4)
     assert measured.metric_args["n"] == estimate.n
     assert measured.metric_args["low"] == pytest.approx(estimate.low, abs=1e-4)
-    assert f"(95% interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}, n = {estimate.n})" in str(
-        measured.metric_name
-    )
+    interval = f"95% interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    assert f"({interval}, n = {estimate.n})" in str(measured.metric_name)
     assert measured.dataset_split == "test"
     text = card.text
     assert "from_pretrained(base, 'me/luma')" in text
@@ -225,11 +223,8 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     HubHandler.files, HubHandler.created = {}, []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), HubHandler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serve_handler(HubHandler) as url:
+        yield url.removesuffix("/v1")
 
 
 def test_an_upload_sends_every_file_to_a_private_repository(hub_server: str, tmp_path: Path) -> None:
@@ -252,22 +247,22 @@ def test_nothing_is_uploaded_without_a_yes(
     tuned_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sent: list[tuple[Path, str]] = []
-    monkeypatch.setattr(
-        "etude.cli.exporting.upload_folder", lambda folder, repo: sent.append((folder, repo)) or "URL"
-    )
+
+    def upload(folder: Path, repo: str) -> str:
+        sent.append((folder, repo))
+        return "URL"
+
+    monkeypatch.setattr("etude.cli.exporting.upload_folder", upload)
     words = ["export", str(tuned_run.folder), "--to", "hub", "-m", METHOD, "--no-test", "--repo", "me/luma"]
     assert main([*words, "-o", str(tmp_path / "a")]) == 1
     printed = capsys.readouterr()
     assert not sent
-    assert "with the task's instructions, to me/luma on the Hugging Face Hub?" in " ".join(
-        printed.out.split()
-    )
+    asked = "with the task's instructions, to me/luma on the Hugging Face Hub?"
+    assert asked in " ".join(printed.out.split())
     assert "Nothing was uploaded" in printed.err
     assert main([*words, "-o", str(tmp_path / "b"), "--yes"]) == 0
     assert sent == [(tmp_path / "b", "me/luma")]
     for wrong in (["--to", "adapter", "--repo", "me/luma"], ["--to", "hub", "--repo", "luma"]):
         assert main(["export", str(tuned_run.folder), "-m", METHOD, "-o", str(tmp_path / "c"), *wrong]) == 2
-    assert (
-        main(["export", str(tuned_run.assistant_folder(METHOD)), "--to", "hub", "-o", str(tmp_path / "d")])
-        == 0
-    )
+    folder = str(tuned_run.assistant_folder(METHOD))
+    assert main(["export", folder, "--to", "hub", "-o", str(tmp_path / "d")]) == 0

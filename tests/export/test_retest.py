@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from etude.export import export_weights, measure_loss
 from etude.runs import Run
 from etude.types import ModelRef
 from real_runs import real_run
-from small_task import SETTINGS, rows, write_task
+from small_task import SETTINGS, rows, write_json_lines, write_task
 from tiny import save_tiny_model
 
 
@@ -34,12 +33,8 @@ def test_the_same_weights_lose_nothing(run: Run) -> None:
     assistant = load(run.assistant_folder("few_shot"))
     found = measure_loss(run, assistant, assistant.model)
     num = sum(line["side"] == "test" for line in run.read_predictions("few_shot"))
-    assert (found.score_before, found.difference.value, found.num_equal, found.difference.n) == (
-        found.score_after,
-        0.0,
-        num,
-        num,
-    )
+    assert found.score_before == found.score_after
+    assert (found.difference.value, found.num_equal, found.difference.n) == (0.0, num, num)
     assert not found.is_worse
     assert measure_loss(run, assistant, assistant.model, 20).difference.n == 20
 
@@ -68,7 +63,7 @@ def test_a_template_that_was_swapped_is_caught(tmp_path: Path) -> None:
     task = write_task(tmp_path / "task", "answer", str(model), more="methods: [prompt]\nmax_tokens: 6\n")
     text = task.read_text().replace("You are a librarian. ", "")
     task.write_text(text.replace(SETTINGS["answer"], ""))
-    (task.parent / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json_lines(task.parent / "examples.jsonl", lines)
     run = compare(task).run
     assistant = load(run.assistant_folder("prompt"))
     written = export_weights(assistant, "merged", tmp_path / "merged")

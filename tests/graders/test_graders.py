@@ -23,13 +23,8 @@ SAMPLE = {"output_text": "paris", "output_tools": [{"function": {"name": "f", "a
 
 
 def check(operation: str, reference: str = "{{item.answer}}") -> dict[str, str]:
-    return {
-        "type": "string_check",
-        "name": "check",
-        "input": "{{ sample.output_text }}",
-        "reference": reference,
-        "operation": operation,
-    }
+    compared = {"input": "{{ sample.output_text }}", "reference": reference, "operation": operation}
+    return {"type": "string_check", "name": "check", **compared}
 
 
 @pytest.mark.parametrize(
@@ -150,14 +145,9 @@ def test_similarity_by_hand() -> None:
 
 
 def test_a_threshold_decides_what_passes() -> None:
-    grader = {
-        "type": "text_similarity",
-        "name": "like",
-        "input": "{{sample.output_text}}",
-        "reference": "paris in spring",
-        "evaluation_metric": "rouge_1",
-        "pass_threshold": 0.5,
-    }
+    compared = {"input": "{{sample.output_text}}", "reference": "paris in spring"}
+    measure = {"evaluation_metric": "rouge_1", "pass_threshold": 0.5}
+    grader = {"type": "text_similarity", "name": "like", **compared, **measure}
     assert grade(grader, ITEM, SAMPLE, Tools()).passed
     assert not grade({**grader, "pass_threshold": 0.6}, ITEM, SAMPLE, Tools()).passed
 
@@ -166,12 +156,8 @@ def asking(reply: str) -> Tools:
     return Tools(ask=lambda *_: reply, models=frozenset({"judge"}))
 
 
-SCORER = {
-    "type": "score_model",
-    "name": "s",
-    "model": "judge",
-    "input": [{"role": "user", "content": "{{item.answer}}"}],
-}
+ASKED = [{"role": "user", "content": "{{item.answer}}"}]
+SCORER = {"type": "score_model", "name": "s", "model": "judge", "input": ASKED}
 LABELLER = SCORER | {"type": "label_model", "labels": ["good", "bad"], "passing_labels": ["good"]}
 
 
@@ -202,11 +188,8 @@ def test_a_grading_model_that_cannot_be_asked_is_a_flag_and_no_exception() -> No
         raise ModelError("The endpoint is gone.")
 
     result = grade(SCORER, ITEM, SAMPLE, Tools(ask=fail, models=frozenset({"judge"})))
-    assert (result.score, result.errors, result.detail) == (
-        0.0,
-        ("model_grader_server_error",),
-        "The endpoint is gone.",
-    )
+    assert (result.score, result.errors) == (0.0, ("model_grader_server_error",))
+    assert result.detail == "The endpoint is gone."
 
 
 def test_a_multi_grader_calculates() -> None:

@@ -77,13 +77,10 @@ def test_an_expired_file_is_gone(store: FileStore, monkeypatch: pytest.MonkeyPat
 
 
 UNFINISHED = (
-    *("files/file-1.part/content", "batches/batch_1/batch.json"),
-    *(
-        "fine_tuning/ftjob-1/job.json",
-        "fine_tuning/queue/.0-1/job.json",
-        "evals/eval_1/evalrun_1/items.jsonl",
-    ),
-)
+    "files/file-1.part/content batches/batch_1/batch.json "
+    "fine_tuning/ftjob-1/job.json fine_tuning/queue/.0-1/job.json "
+    "evals/eval_1/evalrun_1/items.jsonl"
+).split()
 
 
 def test_a_start_removes_what_a_kill_left_unfinished(tmp_path: Path) -> None:

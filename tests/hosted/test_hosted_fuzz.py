@@ -28,37 +28,18 @@ from etude.hosted.stores import HostedStores
 from serving import serve_as, serving
 from tiny import save_tiny_model
 
+ZEROS = "0" * 24
 TRICKS = [
     *("..", "../../etc/passwd", "/etc/passwd", "file-../../x", "a/b", "\\..\\x", "\0", "%2e%2e%2f", "."),
-    *(
-        "file-" + "0" * 24,
-        "ftjob-" + "f" * 24,
-        "batch_" + "0" * 24,
-        "eval_" + "0" * 24,
-        "evalrun_" + "0" * 24,
-    ),
-    *("x" * 3000, "🙂", "file-" + "0" * 23 + "G", "file-" + "0" * 24 + "\n", " ", "con", "~root", "$(id)"),
+    *(f"file-{ZEROS}", "ftjob-" + "f" * 24, f"batch_{ZEROS}", f"eval_{ZEROS}", f"evalrun_{ZEROS}"),
+    *("x" * 3000, "🙂", "file-" + "0" * 23 + "G", f"file-{ZEROS}\n", " ", "con", "~root", "$(id)"),
 ]
 """Ids and names that a careless server would use as a path."""
 VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        0,
-        -1,
-        2**70,
-        1e308,
-        float("nan"),
-        "",
-        "x",
-        "\ud800",
-        "{{item.a}}",
-        "{{sample",
-        [],
-        {},
-        [[]],
-    ),
-    *({"type": "object"}, {"$ref": "http://nowhere.example"}, "a" * 5000, {"": None}, [None, {"item": 1}]),
+    *(None, True, 0, -1, 2**70, 1e308, float("nan")),
+    *("", "x", "\ud800", "{{item.a}}", "{{sample", "a" * 5000),
+    *([], {}, [[]], {"": None}, [None, {"item": 1}]),
+    *({"type": "object"}, {"$ref": "http://nowhere.example"}),
 ]
 CRITERIA: list[Any] = [
     EXACT,
@@ -100,10 +81,8 @@ class RequestMaker:
                     sorted(target) if isinstance(target, dict) else range(len(target))
                 )
                 if not isinstance(target[key], dict | list) or not target[key] or self.random.random() < 0.3:
-                    value = self.random.choice(VALUES)
-                    target[key] = (
-                        deepcopy(value) if self.random.random() < 0.8 else self.random.choice(TRICKS)
-                    )
+                    values = VALUES if self.random.random() < 0.8 else TRICKS
+                    target[key] = deepcopy(self.random.choice(values))
                     break
                 target = target[key]
         return body
@@ -111,11 +90,8 @@ class RequestMaker:
     def make_eval(self) -> Any:
         schema = {"type": "object", "properties": {"question": {"type": "string"}}}
         source = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
-        return {
-            "name": "e",
-            "data_source_config": source,
-            "testing_criteria": self.random.sample(CRITERIA, 2),
-        }
+        criteria = self.random.sample(CRITERIA, 2)
+        return {"name": "e", "data_source_config": source, "testing_criteria": criteria}
 
     def make_run(self) -> Any:
         content = list_items([True, False, True])
@@ -134,10 +110,8 @@ class RequestMaker:
         return {"name": "r", "data_source": self.random.choice(sources)}
 
     def make_job(self) -> Any:
-        body = {
-            "model": self.random.choice(["gpt-4o-mini", "gpt-4o"]),
-            "training_file": self.choose_id("file"),
-        }
+        model = self.random.choice(["gpt-4o-mini", "gpt-4o"])
+        body = {"model": model, "training_file": self.choose_id("file")}
         extras: list[Any] = [
             {"hyperparameters": {"n_epochs": 1, "batch_size": "auto"}},
             {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}},
@@ -156,78 +130,45 @@ class RequestMaker:
         return body | {"input_file_id": self.choose_id("file")}
 
     def make_grading(self) -> Any:
-        return {
-            "grader": self.random.choice(CRITERIA),
-            "model_sample": "the red book",
-            "item": {"answer": "x"},
-        }
+        grader = self.random.choice(CRITERIA)
+        return {"grader": grader, "model_sample": "the red book", "item": {"answer": "x"}}
 
     def make_file(self) -> tuple[bytes, str, str]:
         """Content, name and purpose."""
         line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions"}
         line["body"] = {"model": "luma", "messages": [{"role": "user", "content": "x"}]}  # type: ignore[assignment]
         contents = [
-            *(
-                b"",
-                b"\0\xff\xfe",
-                b"[" * 2000,
-                b"{}\n",
-                chat_rows(2),
-                json.dumps(self.spoil(line)).encode() + b"\n",
-            ),
+            *(b"", b"\0\xff\xfe", b"[" * 2000, b"{}\n", chat_rows(2)),
+            json.dumps(self.spoil(line)).encode() + b"\n",
             "\n".join(json.dumps(self.spoil(item)) for item in list_items([True, False])).encode(),
         ]
         names = ["rows.jsonl", "rows.jsonl", *TRICKS]
-        return (
-            self.random.choice(contents),
-            self.random.choice(names),
-            self.random.choice(["fine-tune", "batch", "evals", "x"]),
-        )
+        purposes = ["fine-tune", "batch", "evals", "x"]
+        content, name, purpose = map(self.random.choice, (contents, names, purposes))
+        return content, name, purpose
 
     def make_request(self) -> tuple[str, str, Any]:
         """Method, path and body; a tuple as body is a file to upload."""
         file, job, batch, evaluation, run = map(self.choose_id, ("file", "ftjob", "batch", "eval", "evalrun"))
-        quoted = {
-            name: quote(value, safe="")
-            for name, value in zip("fjber", (file, job, batch, evaluation, run), strict=True)
-        }
-        f, j, b, e, r = quoted.values()
-        query = self.random.choice(
-            ["", "?limit=2", f"?after={f}", "?limit=0", "?limit=x", "?limit=-1&after=", "?order=up"]
-        )
+        f, j, b, e, r = (quote(name, safe="") for name in (file, job, batch, evaluation, run))
+        queries = ["", "?limit=2", f"?after={f}", "?limit=0", "?limit=x", "?limit=-1&after=", "?order=up"]
+        query = self.random.choice(queries)
         runs = f"/v1/evals/{e}/runs"
         posts: list[tuple[str, Callable[[], Any]]] = [
-            *(
-                ("/v1/evals", self.make_eval),
-                (f"/v1/evals/{e}", lambda: {"name": "n", "metadata": {"a": "b"}}),
-            ),
-            *(
-                (runs, self.make_run),
-                (runs, self.make_run),
-                (f"{runs}/{r}", dict),
-                ("/v1/batches", self.make_batch),
-            ),
-            *(("/v1/fine_tuning/jobs", self.make_job), (f"/v1/batches/{b}/cancel", dict)),
+            ("/v1/evals", self.make_eval),
+            (f"/v1/evals/{e}", lambda: {"name": "n", "metadata": {"a": "b"}}),
+            *((runs, self.make_run), (runs, self.make_run), (f"{runs}/{r}", dict)),
+            *(("/v1/batches", self.make_batch), (f"/v1/batches/{b}/cancel", dict)),
+            ("/v1/fine_tuning/jobs", self.make_job),
             *((f"/v1/fine_tuning/jobs/{j}/{verb}", dict) for verb in ("cancel", "pause", "resume")),
             *((f"/v1/fine_tuning/alpha/graders/{verb}", self.make_grading) for verb in ("run", "validate")),
         ]
+        jobs = f"/v1/fine_tuning/jobs/{j}"
         gets = [
-            *(
-                "/v1/files",
-                f"/v1/files/{f}",
-                f"/v1/files/{f}/content",
-                "/v1/batches",
-                f"/v1/batches/{b}",
-                "/v1/evals",
-            ),
-            *("/v1/fine_tuning/jobs", f"/v1/fine_tuning/jobs/{j}", f"/v1/fine_tuning/jobs/{j}/events", runs),
-            *(
-                f"/v1/fine_tuning/jobs/{j}/checkpoints",
-                f"/v1/evals/{e}",
-                f"{runs}/{r}",
-                f"{runs}/{r}/output_items",
-            ),
-            f"{runs}/{r}/output_items/{f}",
+            *("/v1/files", f"/v1/files/{f}", f"/v1/files/{f}/content", "/v1/batches", f"/v1/batches/{b}"),
+            *("/v1/fine_tuning/jobs", jobs, f"{jobs}/events", f"{jobs}/checkpoints"),
+            *("/v1/evals", f"/v1/evals/{e}", runs, f"{runs}/{r}"),
+            *(f"{runs}/{r}/output_items", f"{runs}/{r}/output_items/{f}"),
         ]
         deletes = [f"/v1/files/{f}", f"/v1/evals/{e}", f"{runs}/{r}", f"/v1/models/{quote('ft:x', safe='')}"]
         match self.random.random():

@@ -56,11 +56,8 @@ def test_skypilot_gets_a_task_whose_folder_outlives_the_machine(task: Task) -> N
     job = yaml.safe_load(render_job_file(task, "skypilot", LARGE))
     assert set(job) == {"name", "num_nodes", "resources", "file_mounts", "setup", "run"}
     assert (job["num_nodes"], job["resources"]) == (2, {"accelerators": "L4:4"})
-    assert job["file_mounts"]["/bucket"] == {
-        "name": "me/a-bucket",
-        "source": str(task.folder),
-        "mode": "MOUNT",
-    }
+    mount = {"name": "me/a-bucket", "source": str(task.folder), "mode": "MOUNT"}
+    assert job["file_mounts"]["/bucket"] == mount
     assert job["file_mounts"][f"/tmp/{Path(__file__).name}"] == str(Path(__file__).resolve())
     check_torchrun(find_torchrun(job["run"]), "2", "2")
     for launcher in ("skypilot", "slurm"):
@@ -139,9 +136,8 @@ def test_kubeflow_gets_a_train_job_with_the_claim_mounted(task: Task) -> None:
     assert job["spec"]["activeDeadlineSeconds"] == 4 * 3600
     assert trainer["command"][0] == "torchrun"
     check_torchrun(["--nnodes=2", "--nproc-per-node=4", *trainer["command"][1:]], "2", "4")
-    [replicated] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"][
-        "replicatedJobs"
-    ]
+    patch = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]
+    [replicated] = patch["template"]["spec"]["replicatedJobs"]
     pod = replicated["template"]["spec"]["template"]["spec"]
     assert pod["securityContext"] == {"fsGroup": 10001}
     assert pod["volumes"][0]["name"] == pod["containers"][0]["volumeMounts"][0]["name"]
@@ -182,12 +178,8 @@ def test_slurm_runs_torchrun_on_every_machine(task: Task, tmp_path: Path) -> Non
     directives = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", file.read_text(encoding="utf-8"), re.M))
     assert directives["cpus-per-task"] == "32"
     assert file.read_text(encoding="utf-8").endswith("\n")
-    assert {key: directives[key] for key in ("nodes", "ntasks-per-node", "gpus-per-node", "time")} == {
-        "nodes": "2",
-        "ntasks-per-node": "1",
-        "gpus-per-node": "L4:4",
-        "time": "4:00:00",
-    }
+    expected = {"nodes": "2", "ntasks-per-node": "1", "gpus-per-node": "L4:4", "time": "4:00:00"}
+    assert directives.items() >= expected.items()
 
 
 @pytest.mark.parametrize("settings", [replace(WHOLE, gpu="l4x4", gpus=4), replace(WHOLE, gpu="cpu-basic")])
@@ -218,10 +210,7 @@ def test_what_a_launcher_lacks_is_reported_together(launcher: str, task: Task) -
     with pytest.raises(InputError) as raised:
         write_job_file(task, launcher, wrong)
     locations = [issue.location for issue in raised.value.issues]
-    expected = {f"--{name}" for name in LAUNCHERS[launcher].needs if name != "wheel"} | {
-        "--command",
-        "--wheel",
-    }
+    expected = {f"--{name}" for name in LAUNCHERS[launcher].needs} | {"--command", "--wheel"}
     assert set(locations) == expected | ({"--nodes"} if launcher == "hf-jobs" else set())
     assert not list(task.folder.glob(f"*{LAUNCHERS[launcher].suffix}"))
 

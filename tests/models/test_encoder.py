@@ -33,15 +33,8 @@ PAIRS = [
 
 def tiny_encoder() -> Encoder:
     torch.manual_seed(0)
-    vocabulary = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        *ANIMALS,
-        *NOISES,
-        *["the", "is", "here", "who", "says", "now"],
-    ]
+    words = ["the", "is", "here", "who", "says", "now"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *ANIMALS, *NOISES, *words]
     core = Tokenizer(
         models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]")
     )

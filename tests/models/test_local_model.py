@@ -59,14 +59,16 @@ def build_requests(choices: tuple[str, ...] = (), number: int = 12, max_tokens: 
     return [Request((SYSTEM, Message("user", text)), max_tokens, choices) for text in texts]
 
 
+def build_shots(number: int) -> tuple[Example, ...]:
+    asked = [(Message("user", f"where is my card {n}"),) for n in range(number)]
+    return tuple(Example(str(n), turns, LABELS[n % 6]) for n, turns in enumerate(asked))
+
+
 @pytest.mark.parametrize("template", [build_tokenizer().chat_template, None])
 def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str | None) -> None:
     tokenizer = build_tokenizer(template)
     short = LocalModel("tiny", build_module(max_position_embeddings=256), tokenizer)
-    shots = tuple(
-        Example(id=str(n), input=(Message("user", f"where is my card {n}"),), output=LABELS[n % 6])
-        for n in range(12)
-    )
+    shots = build_shots(12)
     assistant = Assistant(
         "few_shot", "answer", ModelRef("tiny"), SYSTEM.content, "user", shots, max_tokens=20
     )
@@ -81,11 +83,7 @@ def test_as_many_examples_as_fit_are_shown_and_no_token_too_many(template: str |
 
 
 def test_one_row_with_fewer_examples_costs_the_others_no_shared_prefix(llama: LocalModel) -> None:
-    shots = tuple(
-        Example(id=str(n), input=(Message("user", f"where is my card {n}"),), output=LABELS[n % 6])
-        for n in range(6)
-    )
-    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), "", "system", shots, max_tokens=8)
+    assistant = Assistant("few_shot", "answer", ModelRef("tiny"), "", "system", build_shots(6), max_tokens=8)
     asked = [[Message("user", f"refund {n}" + " the transfer" * (60 if n == 3 else 1))] for n in range(9)]
     llama.context = 200
     prepared = assistant.prepare(asked, llama)
@@ -135,29 +133,22 @@ def test_a_batch_answers_as_transformers_generate(llama: LocalModel) -> None:
     asked = build_requests()
     for request, answer in zip(asked, llama.generate(asked), strict=True):
         ids = torch.tensor([render(TOKENIZER, request.messages)])
+        ends = {"eos_token_id": sorted(llama.end_tokens), "max_new_tokens": request.max_tokens}
         own = llama.module.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=request.max_tokens,
-            do_sample=False,
-            eos_token_id=sorted(llama.end_tokens),
-            pad_token_id=0,
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **ends
         )
         assert answer.text == TOKENIZER.decode(own[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def test_some_rows_end_early_and_some_are_cut(llama: LocalModel) -> None:
     # Without this the tests above would not exercise rows that leave a batch.
-    likely = {
-        tokens[2] for tokens, _ in (generate_without_cache(llama, request) for request in build_requests())
-    }
-    llama.end_tokens = llama.end_tokens | {min(likely)}
     asked = build_requests()
+    likely = min(generate_without_cache(llama, request)[0][2] for request in asked)
+    llama.end_tokens = llama.end_tokens | {likely}
     answers = llama.generate(asked)
     assert {answer.finish for answer in answers} == {"stop", "length"}
-    assert [answer.answer_tokens for answer in answers] == [
-        len(generate_without_cache(llama, r)[0]) for r in asked
-    ]
+    lengths = [len(generate_without_cache(llama, request)[0]) for request in asked]
+    assert [answer.answer_tokens for answer in answers] == lengths
 
 
 @pytest.mark.parametrize("choices", [(), LABELS], ids=["free", "restricted"])
@@ -165,9 +156,8 @@ def test_batches_do_not_depend_on_what_is_done(llama: LocalModel, choices: tuple
     asked = build_requests(choices, number=70, max_tokens=3)
     whole = {batch.number: strip_seconds(list(batch.completions)) for batch in llama.batches(asked)}
     assert len(whole) > 2
-    left = {
-        batch.number: strip_seconds(list(batch.completions)) for batch in llama.batches(asked, done={0, 2})
-    }
+    batches = llama.batches(asked, done={0, 2})
+    left = {batch.number: strip_seconds(list(batch.completions)) for batch in batches}
     assert left == {number: whole[number] for number in whole if number not in (0, 2)}
     assert list(llama.batches(asked, done=set(whole))) == []
 
@@ -199,9 +189,8 @@ def test_pieces_of_a_stream_make_the_answer_and_never_break_a_character(model: L
 def test_a_request_over_the_context_is_refused_with_its_length(llama: LocalModel) -> None:
     asked = [Request((Message("user", "card " * 600),), 5)]
     length = llama.count_tokens(asked[0].messages)
-    with pytest.raises(
-        ModelError, match=f"Request 0 has {length} tokens and its answer may have 5;.*most 512"
-    ):
+    told = f"Request 0 has {length} tokens and its answer may have 5;.*most 512"
+    with pytest.raises(ModelError, match=told):
         llama.generate(asked)
 
 
@@ -250,16 +239,12 @@ def test_a_single_choice_is_certain(llama: LocalModel) -> None:
 def test_forks_of_the_tree_tell_every_choice_apart(beginnings: set[tuple[int, ...]]) -> None:
     sequences = [(*beginning, 0) for beginning in sorted(beginnings)]
     trie = build_trie(sequences)
-    reached = [
-        tuple(
-            f"{f.position}-{t}"
-            for f in trie.forks
-            for t, to in zip(f.tokens, f.choices, strict=True)
-            if n in to
-        )
-        for n in range(len(sequences))
-    ]
-    assert len(set(reached)) == len(sequences)
+    ways: list[list[tuple[int, int]]] = [[] for _ in sequences]
+    for fork in trie.forks:
+        for token, choices in zip(fork.tokens, fork.choices, strict=True):
+            for choice in choices:
+                ways[choice].append((fork.position, token))
+    assert len(set(map(tuple, ways))) == len(sequences)
     assert all(len(fork.tokens) > 1 for fork in trie.forks)
     # Nothing is computed that leads to no fork, and every place sees just its way from the prompt.
     used = {place for way in trie.list_branches() for place in way if place}

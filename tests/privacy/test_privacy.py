@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import sys
@@ -33,6 +32,8 @@ from etude.types import Example, Finding, Message
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 from secret_forms import FORMS, plant_secrets
+
+from small_task import write_json_lines
 
 AROUND = ("my {} is gone", "please check {}, thanks", "{}", "see ({}) again.")
 """Free text without any label."""
@@ -398,9 +399,7 @@ def test_review_kinds_are_notes_and_block_nothing(tmp_path: Path) -> None:
         "Der Hund und die Katze sind mit der Maus auf dem Berg, und Guten Tag Anton Huber ist nicht da.",
         "Where is my order?",
     ]
-    (tmp_path / "rows.jsonl").write_text(
-        "".join(json.dumps({"input": text, "output": "ok"}) + "\n" for text in findings)
-    )
+    write_json_lines(tmp_path / "rows.jsonl", ({"input": text, "output": "ok"} for text in findings))
     (tmp_path / "task.yaml").write_text("name: t\nkind: answer\nmodel: fake\nexamples: rows.jsonl\n")
     spans = check(tmp_path / "task.yaml", (check_personal_data, check_review))
     assert {finding.kind: len(finding.rows) for finding in spans} == {
@@ -462,14 +461,15 @@ def test_a_passage_to_review_is_short_and_covers_what_else_is_personal() -> None
 
 
 def write_rows(file: Path, inputs: Sequence[str]) -> None:
-    file.write_text("".join(json.dumps({"input": text, "output": "Title: a"}) + "\n" for text in inputs))
+    write_json_lines(file, ({"input": text, "output": "Title: a"} for text in inputs))
 
 
 def find_kinds(folder: Path, kind: str, rows: list[tuple[str, str]]) -> dict[str, Finding]:
     """Kind -> what the checks of personal data find in such rows."""
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps({"input": input_text, "output": answer}) + "\n" for input_text, answer in rows)
-    (folder / "rows.jsonl").write_text(text)
+    write_json_lines(
+        folder / "rows.jsonl", ({"input": input_text, "output": answer} for input_text, answer in rows)
+    )
     (folder / "task.yaml").write_text(f"name: t\nkind: {kind}\nmodel: fake\nexamples: rows.jsonl\n")
     return {
         finding.kind: finding for finding in check(folder / "task.yaml", (check_personal_data, check_review))
@@ -535,41 +535,11 @@ def test_labels_are_searched_for_format_kinds(tmp_path: Path) -> None:
     assert not finding.fix
 
 
-PIECES = [
-    "1 ",
-    "4111 1111 ",
-    "+49",
-    "a@",
-    "@",
-    "a.b@c.",
-    "GB29",
-    "eyJ",
-    "eyJabc.",
-    "password ",
-    "token: ",
-    "sk-",
-    "://",
-]
-PIECES += [
-    "-----BEGIN PRIVATE KEY-----",
-    "x" * 30,
-    "1.",
-    ":a",
-    "account ",
-    "'",
-    "Anna ",
-    "Zorbax y@z.com ",
-    "12 Main ",
-    "a-",
-    "aws key ",
-    "(01) 2",
-    "0 ",
-    "12-34 ",
-    "tel 12, ",
-    "4*",
-    "GB29 *",
-    "my number is ",
-]
+PIECES = (
+    "1 |4111 1111 |+49|a@|@|a.b@c.|GB29|eyJ|eyJabc.|password |token: |sk-|://|-----BEGIN PRIVATE KEY-----|1.|:a"
+    "|account |'|Anna |Zorbax y@z.com |12 Main |a-|aws key |(01) 2|0 |12-34 |tel 12, |4*|GB29 *|my number is "
+    "|xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+).split("|")
 
 
 PIECES += ["<pass>", "<a_pass>b", "$6$a$", "$argon2id$a", '"auth": "', "1 + ", "your_", "a_password"]

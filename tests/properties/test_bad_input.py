@@ -90,18 +90,13 @@ def key(name: str, value: str, got: str, remedy: str, line: int = 6, **files: st
     """A bad value of one key; a key that good files lack stands on line 6."""
     lines = {given: number for number, given in enumerate(GOOD_KEYS, 1)}
     named = {file.replace("_", "."): text for file, text in files.items()}
-    return Case(
-        f"{name}={value[:20]}", f"task.yaml:{lines.get(name, line)}", got, remedy, {name: value}, named
-    )
+    location = f"task.yaml:{lines.get(name, line)}"
+    return Case(f"{name}={value[:20]}", location, got, remedy, {name: value}, named)
 
 
 def unknown_keys() -> Iterator[Case]:
-    for word, known in (
-        ("knd", "kind"),
-        ("exmples", "examples"),
-        ("modle", "model"),
-        ("Instructions", "instructions"),
-    ):
+    words = {"knd": "kind", "exmples": "examples", "modle": "model", "Instructions": "instructions"}
+    for word, known in words.items():
         yield Case(word, "task.yaml:6", repr(word), f"Write '{known}'", {word: "x"})
     yield key("metrics", "accuracy", "'metrics'", "Write 'metric'")
     yield key("contract", "{lables: [a]}", "'lables'", "Write 'labels'")
@@ -121,9 +116,8 @@ def wrong_types() -> Iterator[Case]:
     yield key("contract", "short", "'short'", "Write key: value lines")
     yield key("wordings", "{a: b}", "a mapping", "Write wordings: [first, second]")
     yield key("budget", "15", "'15'", "Write 90s, 15m, 2h")
-    yield key(
-        "usage", "{facts_change: sometimes}", "'sometimes'", "Write one of: never, yearly, monthly, daily"
-    )
+    often = "Write one of: never, yearly, monthly, daily"
+    yield key("usage", "{facts_change: sometimes}", "'sometimes'", often)
 
 
 def out_of_range() -> Iterator[Case]:
@@ -149,13 +143,9 @@ def missing_files() -> Iterator[Case]:
     yield key("documents", "catalogue/", "'catalogue/'", "relative to the folder of the task file")
     yield key("model", "weights.gguf", "'weights.gguf'", "relative to the folder of the task file")
     yield key("prompt_model", "./big-model", "'./big-model'", "relative to the folder of the task file")
-    yield Case(
-        "contract schema",
-        "task.yaml:6",
-        "'schema.json'",
-        "relative to the folder of the task file",
-        {"kind": "extract", "contract": "{json_schema: schema.json}"},
-    )
+    keys: dict[str, str | None] = {"kind": "extract", "contract": "{json_schema: schema.json}"}
+    relative = "relative to the folder of the task file"
+    yield Case("contract schema", "task.yaml:6", "'schema.json'", relative, keys)
 
 
 def bad_checks() -> Iterator[Case]:
@@ -167,13 +157,8 @@ def bad_checks() -> Iterator[Case]:
     yield key("check", "checks.py:fits", "'checks.py'", "relative to the folder of the task file")
     yield key("check", "check.py:fits", "'check.py'", "Did you mean 'checks.py'", checks_py=fits)
     yield key("check", "checks.py:fit", "'fit'", "Write 'fits'", checks_py=fits)
-    yield key(
-        "check",
-        "checks.py:fits",
-        "fits(answer)",
-        "Write def fits(example, answer)",
-        checks_py="def fits(answer):\n    return True\n",
-    )
+    one = "def fits(answer):\n    return True\n"
+    yield key("check", "checks.py:fits", "fits(answer)", "Write def fits(example, answer)", checks_py=one)
     yield key("check", "checks.py:fits", "fits", "Correct checks.py:2", checks_py="\ndef fits(:\n")
     yield key("check", "[checks.py, fits]", "a list", "Write check: some text")
 
@@ -188,13 +173,11 @@ def bad_json_rows() -> Iterator[Case]:
     yield row("a list", '[{"input": "a", "output": "b"}]', "[{", "without a list around them")
     yield row("two objects", '{"input": "a"} {"input": "b"}', "Extra data", "Write one whole object")
     yield row("NaN", '{"input": "a", "output": NaN}', "NaN", "Correct the line")
-    yield row(
-        "key twice", '{"input": "a", "input": "b", "output": "c"}', "'input' occurs twice", "Correct the line"
-    )
+    twice = '{"input": "a", "input": "b", "output": "c"}'
+    yield row("key twice", twice, "'input' occurs twice", "Correct the line")
     yield row("no output", {"input": "a"}, "no 'output'", "Fill it in, or delete the row")
-    yield row(
-        "misspelt output", {"input": "a", "outptu": "b"}, "input, outptu", "Rename 'outptu' to 'output'"
-    )
+    misspelt = {"input": "a", "outptu": "b"}
+    yield row("misspelt output", misspelt, "input, outptu", "Rename 'outptu' to 'output'")
     yield row("number as input", {"input": 3, "output": "billing"}, "got 3", "Write it in quotes")
 
 
@@ -202,39 +185,21 @@ def bad_tables() -> Iterator[Case]:
     def rows(name: str, line: int, text: bytes, got: str, remedy: str, examples: str = "rows.csv") -> Case:
         return Case(name, f"rows.csv:{line}", got, remedy, {"examples": examples}, {"rows.csv": text})
 
-    yield rows(
-        "too many values",
-        32,
-        table("a,b,c"),
-        "3 values for 2 columns",
-        "Quote values that contain the separator",
-    )
+    quote = "Quote values that contain the separator"
+    yield rows("too many values", 32, table("a,b,c"), "3 values for 2 columns", quote)
     yield rows("too few values", 32, table("alone"), "1 value for 2 columns", "add missing values")
     yield rows("quote never closed", 32, table('"open,billing'), "end of data", "Close the quote")
     yield rows("quote inside", 32, table('"a "word" here",billing'), "expected after", "Write a quote inside")
-    yield rows(
-        "after a long row", 36, table('"one\ntwo\n\nthree",billing', "a,b,c"), "3 values", "Quote values"
-    )
+    tall = table('"one\ntwo\n\nthree",billing', "a,b,c")
+    yield rows("after a long row", 36, tall, "3 values", "Quote values")
     yield rows("columns with one name", 1, table(header="input,input"), "'input'", "Rename one of them")
-    yield rows(
-        "mapped column",
-        1,
-        table(),
-        "'ouput'",
-        "Write 'output'",
-        "{file: rows.csv, input: input, output: ouput}",
-    )
+    mapped = "{file: rows.csv, input: input, output: ouput}"
+    yield rows("mapped column", 1, table(), "'ouput'", "Write 'output'", mapped)
     yield rows("tag column", 1, table(), "'colour'", "Write", "{file: rows.csv, tags: [colour]}")
-    yield rows(
-        "names that say nothing",
-        1,
-        table(header="alpha,beta,gamma").replace(b"message", b"x,message"),
-        "alpha, beta, gamma",
-        "input: COLUMN, output: COLUMN",
-    )
-    yield rows(
-        "no header", 1, table(header="where is my money,billing"), "looks like a row", "the column names"
-    )
+    unclear = table(header="alpha,beta,gamma").replace(b"message", b"x,message")
+    yield rows("names that say nothing", 1, unclear, "alpha, beta, gamma", "input: COLUMN, output: COLUMN")
+    bare = table(header="where is my money,billing")
+    yield rows("no header", 1, bare, "looks like a row", "the column names")
 
 
 def bad_chats() -> Iterator[Case]:
@@ -254,9 +219,7 @@ def bad_chats() -> Iterator[Case]:
     yield chat("no turns", [], "[]", 'Write [{"role": "user"')
     yield chat("a text", "hello", "'hello'", 'Write [{"role": "user"')
     yield chat("empty content", [user, {"role": "assistant", "content": " "}], "' '", "Write the turn")
-    yield chat(
-        "no text", [user, {"role": "assistant", "content": None}], "None", "Write the turn as one text"
-    )
+    yield chat("no text", [user, {**answer, "content": None}], "None", "Write the turn as one text")
 
 
 def bad_bytes() -> Iterator[Case]:
@@ -265,87 +228,47 @@ def bad_bytes() -> Iterator[Case]:
 
     latin = '{"input": "café", "output": "billing"}'.encode("latin-1")
     yield rows("Latin-1", 31, jsonl(latin), "byte 0xE9 at position 15", "Save the file as UTF-8")
-    yield rows(
-        "Latin-1 table", 32, table("café,billing".encode("latin-1")), "byte 0xE9", "as UTF-8", "rows.csv"
-    )
+    cells = table("café,billing".encode("latin-1"))
+    yield rows("Latin-1 table", 32, cells, "byte 0xE9", "as UTF-8", "rows.csv")
     yield rows("UTF-16", 1, jsonl().decode().encode("utf-16"), "UTF-16", "Save the file as UTF-8")
     yield rows("NUL byte", 31, jsonl(b'{"input": "a\0", "output": "billing"}'), "byte 0x00", "Delete it")
-    yield rows(
-        "NUL in a table", 32, table(b"a\0b,billing"), "byte 0x00 at position 2", "Delete it", "rows.csv"
-    )
+    cells = table(b"a\0b,billing")
+    yield rows("NUL in a table", 32, cells, "byte 0x00 at position 2", "Delete it", "rows.csv")
     yield rows("NUL escape", 31, jsonl({"input": "a\0", "output": "billing"}), "position 2", "Delete it")
     half = '{"input": "a\\ud800", "output": "billing"}'
     yield rows("half a character", 31, jsonl(half), "\\ud800 at position 2", "Write the whole character")
-    yield rows(
-        "empty input", 31, jsonl({"input": " ", "output": "billing"}), "' '", "Fill it in, or delete the row"
-    )
+    empty = jsonl({"input": " ", "output": "billing"})
+    yield rows("empty input", 31, empty, "' '", "Fill it in, or delete the row")
     yield rows("empty output", 32, table("a,"), "''", "Fill it in, or delete the row", "rows.csv")
-    yield Case(
-        "task in Latin-1",
-        "task.yaml:2",
-        "byte 0xE9",
-        "Save the file as UTF-8",
-        {},
-        {"task.yaml": "kind: classify\nname: café\n".encode("latin-1")},
-    )
+    task: Files = {"task.yaml": "kind: classify\nname: café\n".encode("latin-1")}
+    yield Case("task in Latin-1", "task.yaml:2", "byte 0xE9", "Save the file as UTF-8", {}, task)
 
 
 def conflicts() -> Iterator[Case]:
-    labels = "{labels: [billing, technical, refund]}"
-    foreign = {"rows.jsonl": jsonl({"input": "a", "output": "biling"})}
+    labels: dict[str, str | None] = {"contract": "{labels: [billing, technical, refund]}"}
+    rows = jsonl({"input": "a", "output": "biling"})
+    add = "Write 'billing', or add it"
+    yield Case("foreign label", "rows.jsonl:31", "'biling'", add, labels, {"rows.jsonl": rows})
+    own = {**labels, "test": "test.jsonl"}
     yield Case(
-        "foreign label",
-        "rows.jsonl:31",
-        "'biling'",
-        "Write 'billing', or add it",
-        {"contract": labels},
-        foreign,
+        "foreign test label", "test.jsonl:31", "'biling'", "Write 'billing'", own, {"test.jsonl": rows}
     )
     yield Case(
-        "foreign test label",
-        "test.jsonl:31",
-        "'biling'",
-        "Write 'billing'",
-        {"contract": labels, "test": "test.jsonl"},
-        {"test.jsonl": foreign["rows.jsonl"]},
-    )
-    yield Case(
-        "labels for answers",
-        "task.yaml:6",
-        "answer",
-        "Write kind: classify",
-        {"kind": "answer", "contract": labels},
+        "labels for answers", "task.yaml:6", "answer", "Write kind: classify", labels | {"kind": "answer"}
     )
     yield key("contract", "{regex: '['}", "'['", "Correct it")
     yield key("contract", "{labels: [a, b], regex: '(?P<'}", "'(?P<'", "Correct it")
     wordy = [{"input": f"a {number}", "output": "two words"} for number in range(30)]
-    yield Case(
-        "answers break it",
-        "rows.jsonl:2",
-        "over 1 words",
-        "change contract",
-        {"kind": "answer", "contract": "{max_words: 1}"},
-        {"rows.jsonl": jsonl(*wordy, before=1)},
-    )
-    yield Case(
-        "too few rows",
-        "rows.jsonl",
-        "5 rows",
-        "Collect at least 95 more rows, or set test: to a test file of your own",
-        {},
-        {"rows.jsonl": jsonl(before=5)},
-    )
+    keys: dict[str, str | None] = {"kind": "answer", "contract": "{max_words: 1}"}
+    files: Files = {"rows.jsonl": jsonl(*wordy, before=1)}
+    yield Case("answers break it", "rows.jsonl:2", "over 1 words", "change contract", keys, files)
+    collect = "Collect at least 95 more rows, or set test: to a test file of your own"
+    yield Case("too few rows", "rows.jsonl", "5 rows", collect, {}, {"rows.jsonl": jsonl(before=5)})
     free = [{"input": f"a {n}", "output": f"free text {n}"} for n in range(30)]
     yield key("engine", "cuda", "'cuda'", "local, llama_cpp")
     yield key("limits", "{refused: {examples: [a]}}", "limits.refused", "Add say:")
-    yield Case(
-        "texts as labels",
-        "rows.jsonl",
-        "30 labels in 30 rows",
-        "Set kind: answer",
-        {},
-        {"rows.jsonl": jsonl(*free, before=0)},
-    )
+    files = {"rows.jsonl": jsonl(*free, before=0)}
+    yield Case("texts as labels", "rows.jsonl", "30 labels in 30 rows", "Set kind: answer", {}, files)
 
 
 KINDS: tuple[Callable[[], Iterator[Case]], ...] = (
@@ -404,39 +327,13 @@ def far_rows(num: int, *more: object) -> bytes:
 
 
 LONG = good_row(7) | {"input": "word " * 9000}
+FEW, MANY, LONGER = ({"rows.jsonl": rows} for rows in (far_rows(60), far_rows(180), far_rows(180, LONG)))
+CHECKED = {"kind": "answer", "check": "checks.py:fits"}
 LATE = [
-    Case(
-        "rows that cannot be split",
-        "rows.jsonl",
-        "60 rows",
-        "Collect at least 40 more",
-        {},
-        {"rows.jsonl": far_rows(60)},
-    ),
-    Case(
-        "a row beyond the context",
-        "rows.jsonl:181",
-        "tokens",
-        "Shorten the row",
-        {},
-        {"rows.jsonl": far_rows(180, LONG)},
-    ),
-    Case(
-        "a model that is not there",
-        "nosuch",
-        "nosuch",
-        "",
-        {"model": "nosuch"},
-        {"rows.jsonl": far_rows(180)},
-    ),
-    Case(
-        "a check that gives 3",
-        "checks.py",
-        "got 3",
-        "Correct fits",
-        {"kind": "answer", "check": "checks.py:fits"},
-        {"rows.jsonl": far_rows(180), "checks.py": CHECK},
-    ),
+    Case("rows that cannot be split", "rows.jsonl", "60 rows", "Collect at least 40 more", {}, FEW),
+    Case("a row beyond the context", "rows.jsonl:181", "tokens", "Shorten the row", {}, LONGER),
+    Case("a model that is not there", "nosuch", "nosuch", "", {"model": "nosuch"}, MANY),
+    Case("a check that gives 3", "checks.py", "got 3", "Correct fits", CHECKED, MANY | {"checks.py": CHECK}),
 ]
 
 

@@ -104,12 +104,8 @@ class Transport:
         assert path == "/api/chat"
         self.sent.append(body)
         content = body["messages"][-1]["content"].upper()
-        return {
-            "message": {"content": content},
-            "model": body["model"],
-            "eval_count": 3,
-            "prompt_eval_count": 9,
-        }
+        counts = {"eval_count": 3, "prompt_eval_count": 9}
+        return {"message": {"content": content}, "model": body["model"], **counts}
 
 
 TRANSPORT = Transport()
@@ -124,11 +120,8 @@ class Ollama(RemoteModel):
         options = {"num_predict": request.max_tokens, "temperature": 0}
         body = {"model": self.name[7:], "messages": messages, "options": options, "stream": False}
         reply = TRANSPORT.post("/api/chat", body)
-        text, prompt_tokens, num_tokens = (
-            reply["message"]["content"],
-            reply["prompt_eval_count"],
-            reply["eval_count"],
-        )
+        text, num_tokens = reply["message"]["content"], reply["eval_count"]
+        prompt_tokens = reply["prompt_eval_count"]
         return Completion(text, "stop", prompt_tokens, 0, num_tokens, 0.01, None), reply["model"]
 
 

@@ -19,7 +19,7 @@ from etude.runs.fingerprints import compute_fingerprints, list_changes
 from etude.runs.lifecycle import set_budget
 from etude.task import load_task
 from etude.task.keys import KEYS
-from small_task import rows, write_task
+from small_task import compare_until, rows, write_task
 
 FULL = """\
 methods: [baseline, prompt]
@@ -70,19 +70,8 @@ CHANGES = {
 """A line of the task file in place of the one with the same key."""
 CLASSIFIERS = ("handover", "costs", "decision_model", "several", "scale", "questions")
 """Keys for classifiers (test_handover.py, test_error_costs.py, test_decide.py, test_questions.py)."""
-FILES = (
-    "examples",
-    "test",
-    "documents",
-    "preferences",
-    "judge",
-    "suite",
-    "gates",
-    "track",
-    "where",
-    "weights",
-    *CLASSIFIERS,
-)
+OTHERS = ("judge", "suite", "gates", "track", "where", "weights")
+FILES = ("examples", "test", "documents", "preferences", *OTHERS, *CLASSIFIERS)
 """Keys of files, whose contents count; `judge` needs an endpoint (test_judge.py); `suite`, `gates`, `track` and `where`
 bear on no run (test_suites.py, test_tracking.py, test_cluster.py); `weights` are a part of the model
 (test_quantized.py)."""
@@ -101,10 +90,9 @@ def full_task(folder: Path) -> Path:
     (folder / "notes.txt").write_text("Dragons are shelved under D.")
     (folder / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"}\n')
     (folder / "helper.py").write_text("LONGEST = 80\n")
-    functions = (
-        "def fits(example, answer):\n    return True\n\n\ndef other(example, answer):\n    return False\n"
-    )
-    (folder / "checks.py").write_text(functions)
+    functions = {"fits": True, "other": False}
+    lines = [f"def {name}(example, answer):\n    return {value}\n" for name, value in functions.items()]
+    (folder / "checks.py").write_text("\n\n".join(lines))
     return task
 
 
@@ -151,11 +139,8 @@ def test_a_changed_key_changes_its_part_alone(key: str, tmp_path: Path) -> None:
 def test_a_changed_file_changes_its_part_alone(file: str, part: str, tmp_path: Path) -> None:
     task = full_task(tmp_path)
     text = (tmp_path / file).read_text()
-    more = (
-        json.dumps({"input": "Anything else?", "output": "Title: No\nAges: 3"})
-        if file.endswith("l")
-        else "# x"
-    )
+    row = json.dumps({"input": "Anything else?", "output": "Title: No\nAges: 3"})
+    more = row if file.endswith("l") else "# x"
     assert differences(task, tmp_path / file, f"{text}{more}\n") == [part]
 
 
@@ -318,12 +303,7 @@ def test_a_new_run_says_what_has_changed(tmp_path: Path) -> None:
 def interrupted(task: Path) -> Run:
     """A run stopped after its first method."""
 
-    def stop(event: Event) -> None:
-        if isinstance(event, MethodEnded):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        compare(task, on_event=stop)
+    compare_until(task, lambda event: isinstance(event, MethodEnded))
     (folder,) = [file.parent for file in task.parent.glob("runs/*/run.json")]
     return Run(folder)
 

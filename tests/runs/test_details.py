@@ -17,7 +17,7 @@ from etude.runs import Run
 from etude.runs.details import NO_LABEL, Details, compute_details
 from etude.stats.calibration import BINS, brier_score, iter_surest, measure_calibration_error
 from real_runs import real_run
-from small_task import write_task
+from small_task import write_json_lines, write_task
 
 ROWS = st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=2, max_size=200)
 
@@ -73,16 +73,9 @@ def test_the_surest_rows_are_right_more_often() -> None:
 
 def line(number: int, wanted: str, given_label: str | None, sure: float | None = None) -> dict[str, Any]:
     right = float(given_label == wanted)
-    return {
-        "id": str(number),
-        "unit": f"row {number}",
-        "expected": wanted,
-        "references": [],
-        "answer": given_label or "well",
-        "value": given_label,
-        "score": right,
-        "confidence": sure,
-    }
+    row = {"id": str(number), "unit": f"row {number}", "expected": wanted, "references": []}
+    answer = {"answer": given_label or "well", "value": given_label}
+    return {**row, **answer, "score": right, "confidence": sure}
 
 
 LABELS = ("a", "b", "c")
@@ -194,9 +187,7 @@ def test_a_leaning_method_that_answers_all_rows_alike_is_reported_to_do_so(tmp_p
         {"input": f"Row {n} of {n * n}", "output": json.dumps({"d": [] if n % 3 else [f"v{n}"]})}
         for n in range(110)
     ]
-    (tmp_path / "examples.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
-    )
+    write_json_lines(tmp_path / "examples.jsonl", rows)
     text = task_file.read_text(encoding="utf-8")
     task_file.write_text(text.replace("required: [theme, age]", "required: [d]"), encoding="utf-8")
     verdict = compare(task_file).verdict

@@ -18,7 +18,7 @@ from etude.models.registry import Models
 from etude.stats.recalibration import Recalibration
 from etude.task.contract import Contract, list_of_labels
 from etude.types import CLASSICAL, ModelRef
-from serving import serve_as, serving
+from serving import open_client, serve_as
 from tiny import save_tiny_model
 
 LABELS = ("card", "refund", "transfer")
@@ -54,8 +54,8 @@ def sorters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Assistant]:
 
 @pytest.fixture(scope="module")
 def client(sorters: dict[str, Assistant]) -> Iterator[openai.OpenAI]:
-    with serving(*(serve_as(name, sorter) for name, sorter in sorters.items())) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(*(serve_as(name, sorter) for name, sorter in sorters.items())) as client:
+        yield client
 
 
 @pytest.mark.parametrize("name", ["linear", "local", "fake"])

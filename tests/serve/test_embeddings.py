@@ -16,7 +16,7 @@ from test_encoder import PASSAGES, tiny_encoder
 from etude.hosted.stores import HostedStores
 from etude.models.local.encoder import Encoder, load_encoder
 from etude.serve.server import ServerSettings
-from serving import serving
+from serving import open_client
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def encoder(folder: Path) -> Encoder:
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[openai.OpenAI]:
     stores = HostedStores(folder.parent / "data", {"text-embedding-3-small": str(folder)})
-    with serving(settings=ServerSettings(encoder=str(folder)), hosted=stores) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(settings=ServerSettings(encoder=str(folder)), hosted=stores) as client:
+        yield client
 
 
 def embed(client: openai.OpenAI, texts: Any, **options: Any) -> Any:

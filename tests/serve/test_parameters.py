@@ -14,7 +14,7 @@ import pytest
 from etude.assistant import Assistant
 from etude.serve.catalogue import load_catalogue, with_engine
 from etude.types import ModelRef
-from serving import serve_as, serving
+from serving import open_client, serve_as
 from tiny import save_tiny_model
 
 FAKE = Assistant("prompt", "answer", ModelRef("fake"))
@@ -37,10 +37,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     pytest.importorskip("torch")
     folder = save_tiny_model(tmp_path_factory.mktemp("tiny"), max_position_embeddings=2048)
     tiny = replace(FAKE, model=ModelRef(str(folder)), max_tokens=60)
-    with (
-        serving(serve_as("fake", FAKE), serve_as("sorter", SORTER), serve_as("tiny", tiny)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with open_client(serve_as("fake", FAKE), serve_as("sorter", SORTER), serve_as("tiny", tiny)) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ import pytest
 from etude.assistant import Assistant
 from etude.hosted.stores import HostedStores
 from etude.types import ModelRef
-from serving import serve_as, serving
+from serving import open_client, serve_as, serving
 from tiny import save_tiny_model
 
 CHOICES = {"type": "object", "properties": {"a": {"enum": ["card", "refund"]}}, "required": ["a"]}
@@ -34,8 +34,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     folder = tmp_path_factory.mktemp("server")
     model = ModelRef(str(save_tiny_model(folder / "tiny", max_position_embeddings=4096)))
     tiny = Assistant("prompt", "answer", model, "Be short.", max_tokens=60)
-    with serving(serve_as("tiny", tiny), hosted=HostedStores(folder / "data", {})) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(serve_as("tiny", tiny), hosted=HostedStores(folder / "data", {})) as client:
+        yield client
 
 
 def chat(client: openai.OpenAI, messages: list[Any], **options: Any) -> Any:

@@ -50,7 +50,7 @@ from etude.task.contract import Contract
 from etude.task.definition import Limit
 from etude.types import Example, Message, ModelRef, SearchRef
 from etude.web.api_keys import ApiKey, find_key, read_keys
-from serving import serve_as, serving
+from serving import get_address, open_client, serve_as, serving
 from small_task import library, write_task
 from tiny import save_tiny_model
 
@@ -104,10 +104,7 @@ def test_an_answer_that_is_handed_over_is_replaced_by_the_sentence_of_the_task()
     sure = replace(unsure, handover=0.1)
     assert unsure.answer(ASKED).text == LUMA.answer(ASKED).text
     assert list(unsure.stream(ASKED)) == ["Please ask Kim."]
-    with (
-        serving(serve_as("unsure", unsure), serve_as("sure", sure)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with open_client(serve_as("unsure", unsure), serve_as("sure", sure)) as client:
         message = client.chat.completions.create(model="unsure", messages=ASKED).choices[0].message
         assert message.content == "Please ask Kim."
         assert message.handover is True
@@ -165,11 +162,8 @@ def test_a_label_comes_with_its_confidence(client: openai.OpenAI) -> None:
 def test_a_system_message_is_added_and_no_longer_measured(client: openai.OpenAI) -> None:
     asked = [{"role": "system", "content": "Be very brief."}, *ASKED]
     plain, added = (client.chat.completions.create(model="luma", messages=each) for each in (ASKED, asked))
-    assert (plain.measured_reason, added.measured, added.measured_reason) == (
-        None,
-        False,
-        "the request has a system message",
-    )
+    assert plain.measured_reason is None
+    assert (added.measured, added.measured_reason) == (False, "the request has a system message")
     assert added.usage.prompt_tokens == plain.usage.prompt_tokens + 3
     with serving(serve_as("luma", LUMA), settings=ServerSettings(strict=True)) as url:
         strict = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
@@ -200,10 +194,7 @@ FINDER = Assistant(
 
 def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() -> None:
     asked: list[Any] = [{"role": "user", "content": "A book about trains"}]
-    with (
-        serving(serve_as("finder", FINDER)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
-    ):
+    with open_client(serve_as("finder", FINDER)) as client:
         ask = partial(client.chat.completions.create, model="finder", tools=TOOLS)
         done = ask(messages=asked)
         (call,) = done.choices[0].message.tool_calls
@@ -216,11 +207,8 @@ def test_a_client_offers_functions_gets_calls_and_gives_back_what_they_gave() ->
         given = {"role": "tool", "tool_call_id": call.id, "content": "shelf 4"}
         turns = [*asked, done.choices[0].message.model_dump(exclude_none=True), given]
         last = ask(messages=turns).choices[0]
-        assert (last.message.content, last.message.tool_calls, last.finish_reason) == (
-            "On shelf 4.",
-            None,
-            "stop",
-        )
+        assert (last.message.content, last.finish_reason) == ("On shelf 4.", "stop")
+        assert last.message.tool_calls is None
         plain = client.chat.completions.create(model="finder", messages=asked)
         assert (plain.choices[0].message.content, plain.choices[0].finish_reason) == (CALL, "stop")
         other = [{"type": "function", "function": {"name": "other", "parameters": {"type": "object"}}}]
@@ -260,10 +248,7 @@ def test_limits_and_searches_see_only_the_words_of_the_user(
         {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "trains", "arguments": "{}"}}]},
         {"role": "tool", "tool_call_id": "1", "content": texts["trains"]},
     ]
-    with (
-        serving(serve_as("luma", assistant)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with open_client(serve_as("luma", assistant)) as client:
         for question, expected in (
             ("Where are the boots?", ("boots", ["boots"], None)),
             ("When do trains leave?", ("trains", ["trains"], None)),
@@ -337,13 +322,6 @@ def test_other_errors_have_the_statuses_of_the_api(client: openai.OpenAI, addres
     assert response.json()["error"]["code"] == "invalid_json"
 
 
-def test_unknown_fields_are_ignored(client: openai.OpenAI) -> None:
-    done = client.chat.completions.create(
-        model="luma", messages=ASKED, extra_body={"verbosity": "low", "user": "x"}
-    )
-    assert done.choices[0].message.content
-
-
 def test_health_ready_and_figures(client: openai.OpenAI, address: str) -> None:
     http = client._client
     assert http.get(f"{address}/health").json() == {"status": "ok"}
@@ -369,10 +347,7 @@ def test_pages_of_other_origins_are_refused_on_the_loopback(client: openai.OpenA
 
 
 def test_an_answer_longer_than_was_measured_is_not_as_measured() -> None:
-    with (
-        serving(serve_as("luma", LUMA), serve_as("short", replace(LUMA, max_tokens=4))) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
-    ):
+    with open_client(serve_as("luma", LUMA), serve_as("short", replace(LUMA, max_tokens=4))) as client:
         for name, measured in (("luma", True), ("short", False)):
             create = partial(client.chat.completions.create, model=name, messages=ASKED, max_tokens=999)
             done = create()
@@ -548,25 +523,19 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(tmp_path: Path, capsys: pytest
 
 def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
     file = tmp_path / "feedback.jsonl"
-    with (
-        serving(serve_as("luma", LUMA, file)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
-    ):
+    with open_client(serve_as("luma", LUMA, file)) as client:
         done = client.chat.completions.create(model="luma", messages=ASKED)
         streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
         said = {"id": done.id, "correction": "Title: Trains\nAges: 9", "reason": "another age", "user": "ana"}
-        assert send_feedback(client, url, said) == (200, True)
-        assert send_feedback(client, url, said) == (200, False)
-        assert send_feedback(client, url, {"id": streamed[0].id, "thumb": "up"}) == (200, True)
-        assert send_feedback(client, url, {"id": done.id})[0] == 400
-        assert send_feedback(client, url, {"id": done.id, "thumb": "sideways"})[0] == 400
-        assert send_feedback(client, url, {"id": "chatcmpl-nothing", "thumb": "up"})[0] == 404
+        assert send_feedback(client, said) == (200, True)
+        assert send_feedback(client, said) == (200, False)
+        assert send_feedback(client, {"id": streamed[0].id, "thumb": "up"}) == (200, True)
+        assert send_feedback(client, {"id": done.id})[0] == 400
+        assert send_feedback(client, {"id": done.id, "thumb": "sideways"})[0] == 400
+        assert send_feedback(client, {"id": "chatcmpl-nothing", "thumb": "up"})[0] == 404
     first, second = FeedbackLog(file).entries
-    assert (first.text, first.reviewer, first.correction) == (
-        ASKED[0]["content"],
-        "ana",
-        "Title: Trains\nAges: 9",
-    )
+    assert (first.text, first.reviewer) == (ASKED[0]["content"], "ana")
+    assert first.correction == "Title: Trains\nAges: 9"
     assert first.answer == second.answer == "Title: All about trains\nAges: 7"
     assert (second.thumb, second.reviewer) == ("up", "anonymous")
 
@@ -574,22 +543,19 @@ def test_feedback_is_kept_once_with_its_question(tmp_path: Path) -> None:
 def test_feedback_keeps_the_system_message_and_functions_of_the_request(tmp_path: Path) -> None:
     file = tmp_path / "feedback.jsonl"
     assistant = Assistant("prompt", "answer", ModelRef("fake"), "Be kind.", row_systems=True)
-    with (
-        serving(serve_as("luma", assistant, file)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="-") as client,
-    ):
+    with open_client(serve_as("luma", assistant, file)) as client:
         for system, tools in (("Be brief.", []), ("Be brief.", TOOLS), ("Be kind.", TOOLS), ("Be kind.", [])):
             messages = [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
             done = client.chat.completions.create(model="luma", messages=messages, tools=tools or openai.omit)
-            assert send_feedback(client, url, {"id": done.id, "thumb": "up"}) == (200, True)
+            assert send_feedback(client, {"id": done.id, "thumb": "up"}) == (200, True)
             expected = append_tools("" if system == "Be kind." else system, format_tools(tools))
             own = (Message("system", expected),) if expected else ()
             assert FeedbackLog(file).entries[-1].input == (*own, Message("user", "Hi"))
 
 
-def send_feedback(client: openai.OpenAI, url: str, body: dict[str, str]) -> tuple[int, bool | None]:
+def send_feedback(client: openai.OpenAI, body: dict[str, str]) -> tuple[int, bool | None]:
     """The status, and whether it was new."""
-    response = client._client.post(f"{url}/v1/feedback", json=body)
+    response = client._client.post(f"{client.base_url}feedback", json=body)
     return response.status_code, response.json().get("new")
 
 
@@ -613,7 +579,7 @@ def test_acknowledged_feedback_outlives_kills(tmp_path: Path) -> None:
                     streamed = list(client.chat.completions.create(model="luma", messages=ASKED, stream=True))
                     reason = f"{number}/{turn}"
                     said = {"id": streamed[0].id, "thumb": "down", "reason": reason}
-                    if send_feedback(client, url, said)[0] == 200:
+                    if send_feedback(client, said)[0] == 200:
                         acknowledged.add(reason)
     kept = [entry.reason for entry in FeedbackLog(tmp_path / "place" / "feedback.jsonl").entries]
     assert len(acknowledged) > 3
@@ -637,15 +603,12 @@ def test_limits_are_set_by_name() -> None:
 
 def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
     absent = replace(LUMA, model=ModelRef("fake:delay=none"))
-    with (
-        serving(serve_as("luma", LUMA), serve_as("absent", absent)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with open_client(serve_as("luma", LUMA), serve_as("absent", absent)) as client:
         for _ in range(2):
             with pytest.raises(openai.BadRequestError, match="is not a number"):
                 client.chat.completions.create(model="absent", messages=ASKED)
             assert client.chat.completions.create(model="luma", messages=ASKED).choices[0].message.content
-        ready = client._client.get(f"{url}/ready")
+        ready = client._client.get(f"{get_address(client)}/ready")
         assert ready.status_code == 503
         assert "is not a number" in ready.json()["error"]["message"]
 
@@ -656,7 +619,7 @@ def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
     run = compare(task).run
     (served,) = load_catalogue([str(task)], "retrieval").values()
     lines = [line for line in run.read_predictions("retrieval") if line["side"] == "test"][:12]
-    with serving(served) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with open_client(served) as client:
         for line in lines:
             (choice,) = client.chat.completions.create(
                 model="small", messages=[{"role": "user", "content": line["input"]}]
@@ -683,7 +646,7 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
         assert unfinished.unmeasured_reason == "run small-later has not been measured on its test rows yet"
     (unfinished,) = load_catalogue([f"luma={later.folder}"]).values()
     assert unfinished.reason.startswith("The run has no verdict yet; of its 1 fitted methods")
-    with serving(unfinished) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+    with open_client(unfinished) as client:
         done = client.chat.completions.create(model="luma", messages=ASKED)
         assert (done.measured, done.measured_reason) == (False, unfinished.unmeasured_reason)
 
@@ -691,10 +654,7 @@ def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp
 def test_prompts_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "etude.serve")
     for wanted in (False, True):
-        with (
-            serving(serve_as("luma", LUMA), settings=ServerSettings(log_prompts=wanted)) as url,
-            openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-        ):
+        with open_client(serve_as("luma", LUMA), settings=ServerSettings(log_prompts=wanted)) as client:
             done = client.chat.completions.create(model="luma", messages=ASKED)
         lines = [json.loads(record.message) for record in caplog.records if record.name == "etude.serve"]
         logged = [line for line in lines if line.get("response") == done.id]
@@ -719,26 +679,18 @@ def test_an_endpoint_computes_what_is_served(address: str) -> None:
             )
             return [done.choices[0].message.content for done in await asyncio.gather(*asked)]
 
-    with (
-        serving(serve_as("far", asking), serve_as("sorting", sorting)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-    ):
+    with open_client(serve_as("far", asking), serve_as("sorting", sorting)) as client:
         done = client.chat.completions.create(model="far", messages=ASKED)
         assert done.choices[0].message.content == "Title: All about trains\nAges: 7"
         assert (done.choices[0].message.keeps_contract, done.choices[0].finish_reason) == (True, "stop")
         assert done.usage.prompt_tokens == LUMA.answer("Please, a book about trains").prompt_tokens
         streamed = client.chat.completions.create(model="far", messages=ASKED, stream=True)
-        assert (
-            "".join(each.choices[0].delta.content or "" for each in streamed)
-            == done.choices[0].message.content
-        )
-        assert (
-            client.chat.completions.create(model="sorting", messages=ASKED).choices[0].message.content
-            == "trains"
-        )
-        assert set(asyncio.run(ask(url))) == {
-            done.choices[0].message.content
-        }  # the fake one knows no stop sequence
+        pieces = [each.choices[0].delta.content or "" for each in streamed]
+        assert "".join(pieces) == done.choices[0].message.content
+        sorted_as = client.chat.completions.create(model="sorting", messages=ASKED)
+        assert sorted_as.choices[0].message.content == "trains"
+        texts = asyncio.run(ask(get_address(client)))
+        assert set(texts) == {done.choices[0].message.content}  # the fake one knows no stop sequence
     found = with_engine(f"{address}/v1#luma", replace(LUMA, model=ModelRef("smollm2-135m-instruct")))
     assert found.model == ModelRef(f"{address}/v1#luma")
     assert with_engine(f"{address}/v1#luma", LUMA) == LUMA

@@ -153,14 +153,9 @@ def test_what_the_hub_does_not_have_is_an_error_at_its_line(
         *(
             (f"{HUB}{wrong}", False)
             for wrong in (
-                "me/cards/train.csv",
-                "datasets/cards",
-                "datasets/../../x",
-                "datasets/me/cards/../../x",
-                "datasets/me/cards/.hidden",
-                "datasets/me/cards/",
-                "datasets/me/cards@/x",
-            )
+                "me/cards/train.csv datasets/cards datasets/../../x datasets/me/cards/../../x "
+                "datasets/me/cards/.hidden datasets/me/cards/ datasets/me/cards@/x"
+            ).split()
         ),
     ],
 )

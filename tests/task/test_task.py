@@ -87,14 +87,8 @@ def read(folder: Path, text: str) -> Task:
 
 def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     task = read(folder, WHOLE)
-    columns = RowSource(
-        folder / "rows.csv",
-        ("subject", "body"),
-        "reply",
-        references=("other",),
-        group="customer",
-        tags=("theme", "age"),
-    )
+    others = {"references": ("other",), "group": "customer", "tags": ("theme", "age")}
+    columns = RowSource(folder / "rows.csv", ("subject", "body"), "reply", **others)
     assert task.examples == columns
     assert task.test == RowSource(folder / "test.csv", *list(vars(columns).values())[1:])
     assert task.instructions == "You are Luma.\nBe kind."
@@ -109,9 +103,8 @@ def test_every_key_of_the_schema_is_read(folder: Path) -> None:
     assert task.prices == Prices(prompt=0.15, per_hour=0.1)
     assert task.train == {"rank": 8, "learning_rate": 1e-4, "lora_layers": "top-12"}
     assert task.evidence == "full"
-    assert task.judge == JudgeSettings(
-        Endpoint("http://localhost:1/v1", "m"), "It is kind.", folder / "rows.jsonl"
-    )
+    judge = Endpoint("http://localhost:1/v1", "m")
+    assert task.judge == JudgeSettings(judge, "It is kind.", folder / "rows.jsonl")
     assert task.documents == folder / "catalogue"
     assert (task.folder, task.file) == (folder, folder / "task.yaml")
 
@@ -157,18 +150,9 @@ def test_a_number_is_taken_exactly_within_its_bounds(whole: bool, above: bool, b
 
 
 def test_every_setting_of_training_may_stand_in_a_task_file(folder: Path) -> None:
-    given = {
-        **{name: TrainConfig().to_dict()[name] for name in SETTINGS},
-        **{
-            "targets": ["q_proj"],
-            "betas": [0.8, 0.9],
-            "max_rows": 3,
-            "dev_metric": True,
-            "instructions": "whole",
-            "preference_loss": "kto",
-            "beta": 0.2,
-        },
-    }
+    given = {name: TrainConfig().to_dict()[name] for name in SETTINGS}
+    given |= {"targets": ["q_proj"], "betas": [0.8, 0.9], "max_rows": 3, "dev_metric": True}
+    given |= {"instructions": "whole", "preference_loss": "kto", "beta": 0.2}
     task = read(folder, REQUIRED + json.dumps({"train": given})[1:-1])
     assert set(given) == {*SETTINGS, *DATA_SETTINGS}
     assert task.train == {**given, "targets": ("q_proj",), "betas": (0.8, 0.9)}
@@ -188,12 +172,8 @@ def test_settings_as_they_are_printed_may_be_written_back(
 ) -> None:
     config = auto_config(rows, parameters, own)
     chosen = {name: value for name, value in config.to_dict().items() if name in config.reasons}
-    for told in (
-        format_defaults(config.defaults),
-        format_defaults(chosen),
-        format_defaults(config.defaults | chosen),
-    ):
-        task = read(folder, REQUIRED + told.replace("defaults", "train"))
+    for printed in (config.defaults, chosen, config.defaults | chosen):
+        task = read(folder, REQUIRED + format_defaults(printed).replace("defaults", "train"))
         assert auto_config(rows, parameters, own | dict(task.train)) == config
 
 
@@ -427,10 +407,8 @@ def test_prices_of_tokens_beside_a_bigger_prompt_model_are_noted(
     prompt_model: str, prices: str, noted: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "rows.jsonl").touch()
-    task = read(
-        tmp_path,
-        f"kind: extract\nmodel: m\nexamples: rows.jsonl\nprompt_model: {prompt_model}\nprices: {prices}\n",
-    )
+    keys = f"prompt_model: {prompt_model}\nprices: {prices}\n"
+    task = read(tmp_path, f"kind: extract\nmodel: m\nexamples: rows.jsonl\n{keys}")
     assert any("apply only to model" in note for note in task.notes) == noted
 
 

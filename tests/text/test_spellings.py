@@ -31,10 +31,8 @@ from small_task import rows, write_task
 )
 def test_a_rarer_spelling_is_told_with_its_lines_and_the_usual_one(rare: str, usual: str, how: str) -> None:
     (finding,) = find_spellings([usual, rare, "other", usual])
-    assert (
-        finding.describe(lambda position: f"a.csv:{position + 1}")
-        == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
-    )
+    told = finding.describe(lambda position: f"a.csv:{position + 1}")
+    assert told == f"{rare!r} (1 row: a.csv:2) differs only in {how} from {usual!r} (2 rows)"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from etude.tracking.follow import list_figures
 from etude.tracking.tools import TOOLS, Tool
 from etude.tuning import train
 from etude.types import Estimate
-from small_task import write_task
+from small_task import compare_until, write_task
 from tiny import save_tiny_model
 
 METHODS = "methods: [baseline, prompt]\n"
@@ -74,11 +74,10 @@ def test_a_comparison_sends_estimates_with_intervals_files_and_its_link(
     task = write_task(tmp_path, more=METHODS + "track: trackio\n")
     result = compare(task)
     for row in result.verdict.ladder:
-        sent = [
-            tracker.figures[f"{row.method}/test_score{end}"][-1][1] for end in ("_low", "", "_high", "_n")
-        ]
-        assert sent[0] <= sent[1] <= sent[2]
-        assert sent[3] == row.estimate.n
+        names = [f"{row.method}/test_score{end}" for end in ("_low", "", "_high", "_n")]
+        low, value, high, n = (tracker.figures[name][-1][1] for name in names)
+        assert low <= value <= high
+        assert n == row.estimate.n
     assert tracker.closed == [True]
     assert {"report.html", "report.md", "verdict.json", result.verdict.leaning} <= tracker.saved.keys()
     assert "trackio: memory" in (result.run.folder / "report.html").read_text()
@@ -131,13 +130,8 @@ def test_a_run_that_was_tracked_here_goes_to_another_machine_only_after_a_yes(
     here, there = MemoryTracker(), MemoryTracker()
     task = write_task(tmp_path, more=METHODS)
 
-    def stop(event: object) -> None:
-        if isinstance(event, MethodEnded):
-            raise KeyboardInterrupt
-
     use(monkeypatch, here)
-    with pytest.raises(KeyboardInterrupt):
-        compare(task, track="trackio", on_event=stop)
+    compare_until(task, lambda event: isinstance(event, MethodEnded), track="trackio")
     use(monkeypatch, there, "https://tracker.example")
     with pytest.raises(Declined):
         compare(task, track="trackio")
@@ -154,13 +148,8 @@ def test_a_resumed_run_goes_on_where_it_was_tracked(tmp_path: Path, monkeypatch:
     tracker = MemoryTracker()
     use(monkeypatch, tracker)
 
-    def stop(event: object) -> None:
-        if isinstance(event, MethodEnded):
-            raise KeyboardInterrupt
-
     task = write_task(tmp_path, more=METHODS)
-    with pytest.raises(KeyboardInterrupt):
-        compare(task, track="trackio", on_event=stop)
+    compare_until(task, lambda event: isinstance(event, MethodEnded), track="trackio")
     compare(task, track="trackio")
     assert tracker.opened == [None, "1"]
     assert tracker.closed == [False, True]
@@ -240,11 +229,8 @@ print(json.dumps(opened))
 def run_audited(task: Path, tracker: str, **variables: str) -> list[list[str]]:
     """Compares in a process that notes every socket."""
     command = [sys.executable, "-c", AUDITED, str(task), tracker]
-    environment = {**os.environ, **variables}
-    result = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=task.parent, env=environment
-    )
-    opened: list[list[str]] = json.loads(result.stdout.splitlines()[-1])
+    printed = subprocess.check_output(command, text=True, cwd=task.parent, env={**os.environ, **variables})
+    opened: list[list[str]] = json.loads(printed.splitlines()[-1])
     return opened
 
 
@@ -256,18 +242,13 @@ def test_a_local_tracker_asks_no_other_machine(tool: str, tmp_path: Path) -> Non
         # whatever tries to leave the machine, in whichever process, would come here
         url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         variables = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), url)
-        opened = run_audited(
-            write_task(tmp_path, more=METHODS), tool, TRACKIO_DIR=str(tmp_path / "trackio"), **variables
-        )
+        variables["TRACKIO_DIR"] = str(tmp_path / "trackio")
+        opened = run_audited(write_task(tmp_path, more=METHODS), tool, **variables)
         proxy.settimeout(0.1)
         with pytest.raises(TimeoutError):
             proxy.accept()
-    outside = [
-        entry
-        for entry in opened
-        if entry[0] in ("socket.connect", "socket.getaddrinfo") and "wandb-" not in entry[1]
-    ]
-    assert not outside
+    calls = ("socket.connect", "socket.getaddrinfo")
+    assert not [entry for entry in opened if entry[0] in calls and "wandb-" not in entry[1]]
 
 
 @pytest.fixture(scope="module")

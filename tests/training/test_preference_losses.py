@@ -87,11 +87,9 @@ def trl_pairs(model: Any, rows: Rows, reference: Mapping[str, float], folder: Pa
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    columns = {
-        "prompt": [parts(row)[0] for row in rows[0::2]],
-        "chosen": [parts(row)[1] for row in rows[0::2]],
-        "rejected": [parts(row)[1] for row in rows[1::2]],
-    }
+    prompts, chosen = zip(*map(parts, rows[0::2]), strict=True)
+    rejected = [parts(row)[1] for row in rows[1::2]]
+    columns = {"prompt": [*prompts], "chosen": [*chosen], "rejected": rejected}
     settings = DPOConfig(loss_type=[loss], **trl_arguments(folder, len(rows) // 2))
     words = Dataset.from_dict(
         {name: [" ".join(map(str, ids)) for ids in values] for name, values in columns.items()}

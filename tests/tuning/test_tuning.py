@@ -87,11 +87,7 @@ def test_all_weights_tuned_answer_as_a_model_of_their_own(tmp_path: Path) -> Non
     run = compare(tiny_task(tmp_path, train="weights: full, max_rows: 16, epochs: 1")).run
     saved = run.assistant_folder("fine_tune")
     assert (saved / "adapter" / "model.safetensors").exists()
-    told = [
-        line
-        for line in read_lines(run.method_folder("fine_tune") / "predictions.jsonl")
-        if line["side"] == "test"
-    ]
+    told = [line for line in run.read_predictions("fine_tune") if line["side"] == "test"]
     inputs = [(Message("user", line["input"]),) for line in told]
     again = load(saved).answer(inputs, Models())
     assert [answer.text for answer in again] == [line["answer"] for line in told]
@@ -199,11 +195,7 @@ def test_memory_is_asked_for_before_it_is_taken_and_answered_with_what_lowers_it
     monkeypatch.setattr("etude.training.memory.forecast.start_training", None)  # which would take it
     told: list[Event] = []
     with pytest.raises(Declined, match=r"Set train: \{rank: 8, lora_layers: top-8\}"):
-        train(
-            tiny_task(tmp_path),
-            on_event=told.append,
-            confirm=lambda asked: "before its first step" not in asked,
-        )
+        train(tiny_task(tmp_path), on_event=told.append, confirm=lambda asked: "first step" not in asked)
     assert told, "nothing was asked before the rows were read"
     assert not find_runs(tmp_path / "runs")
 
@@ -222,22 +214,12 @@ def test_rows_are_shown_whole_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (task.parent / "runs").exists()
 
 
-PREVIEW = Preview(
-    (),
-    (),
-    {},
-    [
-        PreviewRow(
-            "rows.jsonl:1",
-            "shortest, 3 tokens",
-            [
-                PreviewSpan("asked", False, False),
-                PreviewSpan("wanted", True, False),
-                PreviewSpan("<e>", True, True),
-            ],
-        )
-    ],
-)
+SPANS = [
+    PreviewSpan("asked", False, False),
+    PreviewSpan("wanted", True, False),
+    PreviewSpan("<e>", True, True),
+]
+PREVIEW = Preview((), (), {}, [PreviewRow("rows.jsonl:1", "shortest, 3 tokens", SPANS)])
 
 
 @pytest.mark.parametrize(
@@ -296,11 +278,9 @@ def test_coloured_text_is_read_on_every_terminal(system: str) -> None:
         assert not style.dim
         assert (style.color is None) == (style.bgcolor is None)
         if style.color and style.bgcolor:
-            inks = [
-                colour.downgrade(ColorSystem[system]).get_truecolor()
-                for colour in (style.color, style.bgcolor)
-            ]
-            assert contrast(inks[0].hex, inks[1].hex) >= 4.5
+            colours = (style.color, style.bgcolor)
+            inks = [colour.downgrade(ColorSystem[system]).get_truecolor().hex for colour in colours]
+            assert contrast(*inks) >= 4.5
 
 
 def test_the_rule_of_spikes_is_as_stated() -> None:
@@ -331,13 +311,8 @@ def test_a_run_whose_steps_are_too_large_learns_nothing_by_heart(
 
 
 def result(scores: Sequence[float], dev_losses: Sequence[float], best: int) -> TrainResult:
-    return TrainResult(
-        steps=1,
-        best_epoch=best,
-        dev_losses=list(dev_losses),
-        scores=list(scores),
-        train_losses=[5.0] * (len(scores) - 1),
-    )
+    losses = {"dev_losses": [*dev_losses], "train_losses": [5.0] * (len(scores) - 1)}
+    return TrainResult(steps=1, best_epoch=best, scores=[*scores], **losses)
 
 
 def test_the_result_of_a_training_is_described() -> None:
@@ -350,10 +325,8 @@ def test_the_result_of_a_training_is_described() -> None:
     unmoved = result([0.0, 0.0], [3.0, 3.5], best=0)
     assert "improved neither the metric nor the loss on 30" in _describe_result(unmoved, 30)
     worse = result([-2.0, -4.0], [2.0, 4.0], best=0)
-    assert (
-        "made it worse (the loss rose from 2.000 to 4.000 at best) on 30 dev rows, so the"
-        in _describe_result(worse, 30)
-    )
+    said = "made it worse (the loss rose from 2.000 to 4.000 at best) on 30 dev rows, so the"
+    assert said in _describe_result(worse, 30)
     idle = result([-2.0, -2.001], [2.0, 2.001], best=0)
     assert "brought no improvement" in _describe_result(idle, 30)
     for found, words in ((unmoved, "improved neither the metric"), (worse, "made it worse")):
@@ -423,10 +396,8 @@ def test_the_model_without_weights_is_refused_with_the_key_to_set(
 ) -> None:
     assert main(["train", str(write_task(tmp_path)), "--show", "1"]) == 2
     told = capsys.readouterr().err
-    assert (
-        "fake cannot be trained by Étude. In the task file, set model: to a model that can (local: packaged"
-        in told
-    )
+    remedy = "In the task file, set model: to a model that can (local: packaged"
+    assert f"fake cannot be trained by Étude. {remedy}" in told
     assert "; compare, and train without --show, also work with fake." in told
 
 
@@ -537,10 +508,7 @@ def test_rows_too_few_for_a_comparison_are_trained_without_a_test_and_bind_no_la
 def test_a_test_is_sealed_only_where_a_comparison_could_come_to_a_verdict(
     num: int, more: str, train: int, tmp_path: Path
 ) -> None:
-    asked = {
-        "input": "Quite another thing is asked for here, is it not?",
-        "output": rows("answer", 1)[0]["output"],
-    }
+    asked = rows("answer", 1)[0] | {"input": "Quite another thing is asked for here, is it not?"}
     write_lines(tmp_path / "test.jsonl", [asked])
     opening = open_training_task(write_task(tmp_path, num=num, more=more))
     parts = compute_split(opening.run, opening.task, opening.dataset, opening.test, choose_min_sizes(opening))
@@ -552,10 +520,8 @@ def test_earlier_test_rows_stay_apart_where_the_rows_have_become_few(tmp_path: P
     test = set(json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))["test"])
     asked = {row.text for row in load_dataset(load_task(task))[1] if row.id in test}
     kept = rows("answer", 150)
-    left = [row for row in kept if row["input"] in asked][:5] + [
-        row for row in kept if row["input"] not in asked
-    ]
-    write_lines(tmp_path / "examples.jsonl", left)
+    tested = [row for row in kept if row["input"] in asked]
+    write_lines(tmp_path / "examples.jsonl", [row for row in kept if row not in tested[5:]])
     now = json.loads((train(task).run.folder / "split.json").read_text(encoding="utf-8"))
     learned = {*now["train"], *now["dev"]}
     assert not [row for row in load_dataset(load_task(task))[1] if row.id in learned and row.text in asked]
