@@ -28,8 +28,8 @@ FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.7
 first look is started."""
 FIRST_TRAINING = 0.06
 """The first training of a method takes at most this share of the budget: a longer one may start again."""
-TEST_SHARE = 0.2
-"""Share of the budget that is kept for the test, unless the test needs less."""
+TEST_SHARE, MIN_TEST_SHARE = 0.2, 0.05
+"""Shares of the budget: kept for the test, unless it needs less; and for the test even if the budget is used up."""
 FAST_SHARE = 0.05
 """A method that can answer the whole test in this share of the budget answers it whole."""
 BEATEN_SHARE = 0.02

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from etude.assistant import Assistant, get_shared_models
 from etude.base.files import read_json, write_json, write_lines
-from etude.comparison.clock import Clock
+from etude.comparison.clock import MIN_TEST_SHARE, Clock
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
@@ -147,7 +147,8 @@ class LadderRun:
         if self.run.info.get("whole_test") is None:  # a resumed run keeps them
             speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
             seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
-            self.run.update(whole_test=self._find_whole(contenders, self.clock.seconds_left - seconds))
+            seconds = max(self.clock.seconds_left - seconds, MIN_TEST_SHARE * self.clock.span)
+            self.run.update(whole_test=self._find_whole(contenders, seconds))
         return contenders
 
     def _find_whole(self, names: Iterable[str], seconds: float) -> list[str]:

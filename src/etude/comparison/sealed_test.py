@@ -54,8 +54,7 @@ class AnswerRounds:
         return total if rows >= total else min(total, max(FIRST_BLOCK, int(rows)))
 
     def _count_rows_answered_before(self, names: Collection[str]) -> int:
-        """Count the test rows that these methods answered when the test was last answered to its end; 0 if it was
-        not."""
+        """Count the test rows that these methods answered in an attempt that ended; 0 without one."""
         answered = self.ladder.run.info.get("test_answered", {})
         return max((answered.get(name, 0) for name in names), default=0)
 
