@@ -18,7 +18,7 @@ import pytest
 from etude.hosted.stores import HostedStores
 from etude.hosted.upload_store import UploadStore
 from etude.web.api_errors import ApiError
-from serving import serving
+from serving import open_client
 
 CONTENT = "".join(json.dumps({"row": number}) + "\n" for number in range(400)).encode()
 
@@ -30,8 +30,8 @@ def stores(tmp_path: Path) -> HostedStores:
 
 @pytest.fixture
 def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
-    with serving(hosted=stores) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(hosted=stores) as client:
+        yield client
 
 
 def begin(client: openai.OpenAI, num_bytes: int = len(CONTENT), filename: str = "rows.jsonl") -> str:

@@ -48,16 +48,10 @@ class AdapterServer:
         with self.lock:
             model = self.models.get(ModelRef(str(self.weights), self.adapters.get(body["model"])))
             [completion] = model.generate([Request(messages, body["max_tokens"], choices)])
-        usage = {
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.answer_tokens,
-        }
+        usage = {"prompt_tokens": completion.prompt_tokens, "completion_tokens": completion.answer_tokens}
         tokens = [{"token": completion.text, "logprob": completion.logprob}] if choices else []
-        choice = {
-            "message": {"content": completion.text},
-            "finish_reason": completion.finish,
-            "logprobs": {"content": tokens},
-        }
+        message, logprobs = {"content": completion.text}, {"content": tokens}
+        choice = {"message": message, "finish_reason": completion.finish, "logprobs": logprobs}
         return {"model": body["model"], "choices": [choice], "usage": usage}
 
 
