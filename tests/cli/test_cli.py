@@ -43,13 +43,13 @@ from etude.runs.verdict import write_verdict
 from etude.task import load_task
 from etude.types import Estimate, Example, Message, ModelRef
 from real_runs import copy_task, real_run
-from small_task import rows, write_task
+from small_task import rows, write_json_lines, write_task
 
 
 def test_notes_on_the_test_file_are_reported_and_saved(tmp_path: Path) -> None:
     task = write_task(tmp_path, num=120, more="test: own.jsonl\nmethods: [baseline]\n")
     lines = [{**row, "output": f" {row['output']}\n"} for row in rows("answer", 60, seed=8)]
-    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    write_json_lines(tmp_path / "own.jsonl", lines)
     events: list[Event] = []
     run = compare(task, on_event=events.append).run
     note = "own.jsonl: answers with spaces or line breaks at the ends, which were removed: 60"
@@ -107,7 +107,7 @@ def test_every_command_works_on_an_ascii_terminal(
     task = tmp_path / "tâche"
     lines = [{**row, "output": f"Ünï: {row['output']} 漢 ✓"} for row in rows("rewrite", 130)]
     task.mkdir()
-    (task / "é.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
+    write_json_lines(task / "é.jsonl", lines)
     assert ascii_terminal("init", str(task / "é.jsonl"))[0] == 0
     text = (task / "task.yaml").read_text(encoding="utf-8")
     (task / "task.yaml").write_text(
@@ -227,7 +227,7 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
     tested = {line["input"] for line in first.read_predictions("baseline") if line["side"] == "test"}
     for line in [line for line in lines if line["input"] not in tested][: len(split["train"]) * 4 // 5]:
         line["output"] = "dragons"
-    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json_lines(tmp_path / "examples.jsonl", lines)
     second = compare(task).run
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, second.name]) == 0
@@ -240,12 +240,8 @@ def test_two_runs_are_compared_by_their_shared_test_rows(
         )
         assert set(first_scores) == set(two) == tested
         before, after = (100 * sum(scores.values()) / len(tested) for scores in (first_scores, two))
-        row = re.search(
-            rf"^{name} +([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\)"
-            r" +(< 0\.001|[\d.]+) *$",
-            output,
-            re.MULTILINE,
-        )
+        figures = r"([\d.]+)% +([\d.]+)% +([-+][\d.]+) +([-+][\d.]+) to ([-+][\d.]+) \(n = (\d+)\)"
+        row = re.search(rf"^{name} +{figures} +(< 0\.001|[\d.]+) *$", output, re.MULTILINE)
         assert row, output
         *values, p = (float(value.removeprefix("< ")) for value in row.groups())
         assert values[:3] == pytest.approx([before, after, after - before], abs=0.051)
@@ -289,15 +285,13 @@ def test_identical_runs_are_reported_and_changed_expected_answers_counted(
     lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
     (row,) = (line for line in lines if line["input"] == wrong["input"])
     row["output"] = "trains" if row["output"] != "trains" else "music"
-    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json_lines(tmp_path / "examples.jsonl", lines)
     third = compare(task).run
     capsys.readouterr()
     assert main(["runs", "compare", str(task), first.name, third.name]) == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert (
-        f"Skipped 1 test row with different expected answers in the two runs, such as '{wrong['input'][:30]}"
-        in output
-    )
+    skipped = "Skipped 1 test row with different expected answers in the two runs, such as "
+    assert f"{skipped}'{wrong['input'][:30]}" in output
     assert f"all {len(tested) - 1} rows" in output
 
 
@@ -348,21 +342,17 @@ def test_the_remaining_time_of_answering_excludes_training(tmp_path: Path) -> No
     events: list[Event] = []
     compare(write_task(tmp_path), methods=[Slow()], on_event=events.append)
     answered = [event for event in events if isinstance(event, BatchAnswered)]
-    assert [event.remaining_seconds for event in answered if event.num_answered == event.num_rows] == [
-        0.0,
-        0.0,
-    ]
-    assert max(event.num_answered for event in answered if event.num_answered < event.num_rows) > 8
+    last = [event for event in answered if event.num_answered == event.num_rows]
+    assert [event.remaining_seconds for event in last] == [0.0, 0.0]
+    assert max(event.num_answered for event in answered if event not in last) > 8
     assert all(event.remaining_seconds < 0.5 for event in answered)
 
 
 def test_a_sensitive_question_is_printed_and_each_needs_a_yes_of_its_own() -> None:
     screen = io.StringIO()
     console = RunConsole(Console(file=screen, width=200), num_agreed=1)
-    assert [
-        console.confirm(questions)
-        for questions in ("Long?", SensitiveQuestion("Keys?"), SensitiveQuestion("Send?"))
-    ] == [True, True, False]
+    questions = ("Long?", SensitiveQuestion("Keys?"), SensitiveQuestion("Send?"))
+    assert [console.confirm(question) for question in questions] == [True, True, False]
     assert screen.getvalue().splitlines() == [
         "Long? (no terminal to ask: yes)",
         "Keys? (yes, by --agree)",
@@ -443,15 +433,17 @@ def test_a_command_that_is_proposed_can_be_pasted_into_a_shell(
     assert "etude compare 'my rows'\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_name_that_ends_in_a_slash_is_a_folder_for_the_task_file(
-    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("there", "output"), [(True, "new/er"), (True, "new/er/"), (False, "new/er/")]
+)  # a name without a slash is a folder if there is one
+def test_init_writes_into_the_folder_that_is_named(
+    there: bool, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_task(tmp_path / "old")
     if there:
         Path("new/er").mkdir(parents=True)
-    assert main(["init", "old/examples.jsonl", "-o", "new/er/"]) == 0
+    assert main(["init", "old/examples.jsonl", "-o", output]) == 0
     assert load_task("new/er").examples.file.resolve() == tmp_path / "old" / "examples.jsonl"
 
 
@@ -474,13 +466,6 @@ def test_an_unknown_assistant_or_run_is_answered_with_the_nearest_name(
     run = real_run(more="methods: [baseline, prompt]\n")
     assert main(["chat", str(run.parent.parent), *flags]) == 2
     assert words.format(run.name, run.name) in capsys.readouterr().err
-
-
-def test_init_writes_into_the_folder_that_is_named(tmp_path: Path) -> None:
-    write_task(tmp_path)
-    (tmp_path / "new").mkdir()
-    assert main(["init", str(tmp_path / "examples.jsonl"), "-o", str(tmp_path / "new")]) == 0
-    assert load_task(tmp_path / "new").examples.file == tmp_path / "new" / ".." / "examples.jsonl"
 
 
 def test_shares_of_form_and_check_are_shown_in_percent() -> None:
@@ -568,16 +553,12 @@ def test_chat_carries_turns_along_only_where_the_examples_have_several(
     task = write_task(tmp_path, more="methods: [prompt]\n")
     if chats:
         begin = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
-        talks = [
-            [
-                *begin,
-                {"role": "user", "content": row["input"]},
-                {"role": "assistant", "content": row["output"]},
-            ]
-            for row in rows("answer", 150)
-        ]
-        lines = (json.dumps({"messages": turns}) + "\n" for turns in talks)
-        (tmp_path / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+        talks = []
+        for row in rows("answer", 150):
+            question = {"role": "user", "content": row["input"]}
+            answer = {"role": "assistant", "content": row["output"]}
+            talks.append({"messages": [*begin, question, answer]})
+        write_json_lines(tmp_path / "examples.jsonl", talks)
     compare(task)
     questions: list[int] = []
     monkeypatch.setattr(
@@ -659,11 +640,8 @@ def test_piped_chat_says_on_stderr_who_answers_and_which_turns_it_forgets(
     assert main(["chat", str(task)]) == 0
     out, err = capsys.readouterr()
     assert "The verdict recommends no method, but leans to this one." in err
-    assert re.findall(r"turns (\d) to (\d) of this conversation, starting with '(\d)", err) == [
-        ("1", "2", "0"),
-        ("3", "4", "1"),
-        ("5", "6", "2"),
-    ]
+    forgotten = re.findall(r"turns (\d) to (\d) of this conversation, starting with '(\d)", err)
+    assert forgotten == [("1", "2", "0"), ("3", "4", "1"), ("5", "6", "2")]
     assert "Note" not in out
 
 
@@ -671,10 +649,9 @@ def test_macro_f1_is_reported_with_its_reason_and_accuracy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = write_task(tmp_path, "classify", more="methods: [baseline]\n")
-    made = [
-        {**row, "output": "rare" if i % 10 == 0 else "usual"} for i, row in enumerate(rows("classify", 220))
-    ]
-    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    labels = ["rare", *["usual"] * 9] * 22
+    made = [row | {"output": label} for row, label in zip(rows("classify", 220), labels, strict=True)]
+    write_json_lines(tmp_path / "examples.jsonl", made)
     assert main(["compare", str(task), "--verbose"]) == 0
     output = " ".join(capsys.readouterr().out.split())
     why = re.compile(r"because the largest class has [\d.]+ times the rows of the sm")

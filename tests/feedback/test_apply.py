@@ -33,14 +33,8 @@ def gather_entries(task_file: Path, *said: dict[str, object]) -> GatheredFeedbac
     log = FeedbackLog(task_file.parent / FILE)
     for body in said:
         number = len(log.entries)
-        filled = {
-            "reviewer": "ana",
-            "assistant": "",
-            "input": "Dragons?",
-            "answer": WORSE,
-            "id": f"id{number}",
-        }
-        log.add(read_feedback({**filled, **body}))
+        filled = {"reviewer": "ana", "assistant": "", "input": "Dragons?", "answer": WORSE}
+        log.add(read_feedback({**filled, "id": f"id{number}", **body}))
     return read_task_feedback(load_task(task_file, needs_model=False))[0]
 
 
@@ -75,11 +69,8 @@ def test_choices_and_thumbs(task: Path) -> None:
         {"input": "Cats?", "answer": "a", "other": "b", "choice": "neither"},
     )
     assert [(each.chosen, each.rejected) for each in found.preferences] == [(GOOD, WORSE)]
-    assert {(each.answer, each.is_good) for each in found.judgements} == {
-        (WORSE, True),
-        ("a", False),
-        ("b", False),
-    }
+    judged = {(each.answer, each.is_good) for each in found.judgements}
+    assert judged == {(WORSE, True), ("a", False), ("b", False)}
     assert not found.answers
 
 
@@ -101,20 +92,16 @@ def test_people_who_disagree_are_reported_and_a_majority_settles_it(task: Path) 
 
 
 def test_of_two_free_answers_the_last_is_taken_and_of_two_labels_none(tmp_path: Path) -> None:
-    free = gather_entries(
-        write_task(tmp_path / "free"), {"correction": GOOD}, {"reviewer": "ben", "correction": f"{GOOD}0"}
-    )
+    said = ({"correction": GOOD}, {"reviewer": "ben", "correction": f"{GOOD}0"})
+    free = gather_entries(write_task(tmp_path / "free"), *said)
     assert [each.output for each in free.answers] == [f"{GOOD}0"]
     assert kinds(free) == ["feedback_answers_differ"]
     labels = write_task(tmp_path / "labels", "classify")
-    two = (
-        {"answer": "space", "correction": "ghosts"},
-        {"reviewer": "ben", "answer": "space", "correction": "music"},
-    )
-    split = gather_entries(labels, *two)
+    asked = {"answer": "space", "correction": "ghosts"}
+    split = gather_entries(labels, asked, {"reviewer": "ben", **asked, "correction": "music"})
     assert not split.answers
     assert kinds(split) == ["feedback_contradiction"]
-    settled = gather_entries(labels, {"reviewer": "eva", "answer": "space", "correction": "ghosts"})
+    settled = gather_entries(labels, {"reviewer": "eva", **asked})
     assert [each.output for each in settled.answers] == ["ghosts"]
 
 
@@ -160,9 +147,8 @@ def test_apply_replaces_adds_and_updates_the_task_file(task: Path) -> None:
     lines = source.read_text().splitlines()
     third = json.loads(lines[2])
     gather_entries(task, {"input": third["input"], "correction": GOOD}, {"correction": GOOD, "input": "New?"})
-    task.write_text(
-        task.read_text().replace("examples: examples.jsonl", "examples: examples.jsonl  # our rows")
-    )
+    text = task.read_text()
+    task.write_text(text.replace("examples: examples.jsonl", "examples: examples.jsonl  # our rows"))
     done = apply_feedback(task, update=True)
     assert done.count("feedback_added") == done.count("feedback_replaced") == 1
     new = done.files.fixed_file.read_text().splitlines()
@@ -182,11 +168,8 @@ def test_apply_replaces_adds_and_updates_the_task_file(task: Path) -> None:
 def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path) -> None:
     task = write_task(tmp_path / "task", "classify")
     source = task.parent / "examples.jsonl"
-    shared = [
-        ("Where is my refund?", "trains"),
-        ("where is my refund", "ghosts"),
-        ("Where is my REFUND?", "ghosts"),
-    ]
+    texts = ("Where is my refund?", "where is my refund", "Where is my REFUND?")
+    shared = [*zip(texts, ("trains", "ghosts", "ghosts"), strict=True)]
     with source.open("a") as stream:
         stream.writelines(json.dumps({"input": text, "output": label}) + "\n" for text, label in shared)
     lines = source.read_text().splitlines()
@@ -196,12 +179,8 @@ def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path
     assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [*lines[:-3], *lines[-2:]]
     gather_entries(task, {"input": shared[1][0], "answer": "ghosts", "reviewer": "ben", "exclude": True})
     assert apply_feedback(task).files.fixed_file.read_text().splitlines() == [*lines[:-3], lines[-1]]
-    gather_entries(
-        task,
-        {**asked, "undo": "id0"},
-        {**asked, "reviewer": "ben", "undo": "id1"},
-        {**asked, "correction": "ghosts"},
-    )
+    gather_entries(task, {**asked, "undo": "id0"}, {**asked, "reviewer": "ben", "undo": "id1"})
+    gather_entries(task, {**asked, "correction": "ghosts"})
     done = apply_feedback(task)
     assert done.count("feedback_replaced") == 1
     labels = [json.loads(line)["output"] for line in done.files.fixed_file.read_text().splitlines()]
@@ -213,14 +192,8 @@ def test_each_of_the_rows_with_one_input_is_corrected_or_left_out(tmp_path: Path
 def test_new_rows_train_and_a_corrected_row_keeps_its_side(task: Path) -> None:
     loaded, rows = load_dataset(load_task(task))
     before = compute_split(Run(task.parent / FOLDER / "small-1"), loaded, rows, None)
-    gather_entries(
-        task,
-        {"input": before.dev[0].text, "correction": GOOD},
-        *(
-            {"input": f"{number} entirely new words {'xyz' * number}", "correction": GOOD}
-            for number in range(8)
-        ),
-    )
+    texts = [f"{number} entirely new words {'xyz' * number}" for number in range(8)]
+    gather_entries(task, *({"input": text, "correction": GOOD} for text in (before.dev[0].text, *texts)))
     done = apply_feedback(task, update=True)
     loaded, rows = load_dataset(load_task(task))
     after = compute_split(Run(task.parent / FOLDER / "small-2"), loaded, rows, None)
@@ -305,10 +278,8 @@ def test_a_new_row_has_the_system_message_and_functions_of_its_input(
 def test_a_function_call_is_corrected(tmp_path: Path, shape: str) -> None:
     call = {"name": "tides", "arguments": {"town": "Brest"}}
     if shape == "sharegpt":
-        turns = [
-            {"from": "human", "value": "High tide?"},
-            {"from": "function_call", "value": json.dumps(call)},
-        ]
+        said = {"human": "High tide?", "function_call": json.dumps(call)}
+        turns = [{"from": role, "value": text} for role, text in said.items()]
         line: dict[str, object] = {"conversations": turns, "tools": offer("tides"), "id": "a"}
     else:
         function = {**call, "arguments": json.dumps(call["arguments"])}

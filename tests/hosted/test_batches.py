@@ -19,7 +19,7 @@ from etude.hosted.stores import HostedStores
 from etude.serve.server import ServerSettings
 from etude.task.contract import Contract
 from etude.types import ModelRef
-from serving import serve_as, serving
+from serving import open_client, serve_as
 
 SECONDS = 30
 ECHO = Assistant("prompt", "answer", ModelRef("fake"))
@@ -33,8 +33,8 @@ def stores(tmp_path: Path) -> HostedStores:
 
 @pytest.fixture
 def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
-    with serving(serve_as("luma", ECHO), hosted=stores) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(serve_as("luma", ECHO), hosted=stores) as client:
+        yield client
 
 
 def line(custom_id: str, **changes: Any) -> dict[str, Any]:
@@ -179,15 +179,13 @@ def test_a_cancelled_batch_says_when(client: openai.OpenAI, stores: HostedStores
 
 def test_a_stopped_server_goes_on_where_it_was(stores: HostedStores, tmp_path: Path) -> None:
     """Lines that have a response are not asked again by the next server on the same folder."""
-    with serving(serve_as("luma", ECHO), hosted=stores) as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(serve_as("luma", ECHO), hosted=stores) as client:
         file_id = upload(client, [line(f"q{n}") for n in range(8)])
     batch = stores.batches.create(FIELDS | {"input_file_id": file_id})
     batch.change_state("in_progress", total=8)
     batch.add_line("q3", 200, "earlier", {"choices": []})
     again = HostedStores(tmp_path / "data", {})
-    with serving(serve_as("luma", replace(ECHO)), hosted=again) as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(serve_as("luma", replace(ECHO)), hosted=again) as client:
         responses = read(client, wait(client, batch.folder.name).output_file_id)
     assert len(responses) == 8
     assert responses["q3"]["response"]["request_id"] == "earlier"
@@ -197,8 +195,7 @@ def test_results_that_exceed_the_quota_fail_the_batch_once(tmp_path: Path) -> No
     lines = [line(f"q{n}") for n in range(8)]
     num_bytes = len("\n".join(map(json.dumps, lines)))
     stores = HostedStores(tmp_path / "data", {}, quota_gb=(num_bytes + 100) / 1e9)
-    with serving(serve_as("luma", ECHO), hosted=stores) as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(serve_as("luma", ECHO), hosted=stores) as client:
         batch = wait(client, start(client, upload(client, lines)).id)
     assert batch.status == "failed"
     assert batch.errors is not None
@@ -230,8 +227,7 @@ def test_batches_of_responses_decisions_and_embeddings(stores: HostedStores, tmp
     }
     served = (serve_as("luma", ECHO), serve_as("sorter", sorter))
     settings = ServerSettings(encoder=str(tmp_path / "tiny"))
-    with serving(*served, settings=settings, hosted=stores) as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(*served, settings=settings, hosted=stores) as client:
         for endpoint, body in bodies.items():
             lines = [
                 line("right", url=endpoint, body=body),

@@ -25,26 +25,15 @@ from etude.hosted.evals import EvalStore
 from etude.hosted.file_store import FileStore
 from etude.hosted.stores import GRADER_THREADS, HostedStores, build_tools
 from etude.types import ModelRef
-from serving import serve_as, serving
+from serving import open_client, serve_as, serving
 
 SECONDS = 30
 FAKE = Assistant("prompt", "answer", ModelRef("fake"))
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
-EXACT = {
-    "type": "string_check",
-    "name": "exact",
-    "input": "{{sample.output_text}}",
-    "reference": "{{item.answer}}",
-    "operation": "eq",
-}
-LIKE = {
-    "type": "text_similarity",
-    "name": "alike",
-    "input": "{{sample.output_text}}",
-    "reference": "{{item.answer}}",
-    "evaluation_metric": "rouge_1",
-    "pass_threshold": 0.5,
-}
+WANTED = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}"}
+EXACT = {"type": "string_check", "name": "exact", **WANTED, "operation": "eq"}
+SIMILAR = {"evaluation_metric": "rouge_1", "pass_threshold": 0.5}
+LIKE = {"type": "text_similarity", "name": "alike", **WANTED, **SIMILAR}
 LABEL = {
     "type": "label_model",
     "name": "judged",
@@ -59,8 +48,8 @@ LABEL = {
 def client(tmp_path: Path) -> Iterator[openai.OpenAI]:
     tools = Tools(ask=lambda *_: '{"label": "good"}', models=frozenset({"judge"}))
     stores = HostedStores(tmp_path / "data", {}, tools=tools)
-    with serving(serve_as("luma", FAKE), hosted=stores) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(serve_as("luma", FAKE), hosted=stores) as client:
+        yield client
 
 
 def create_eval(client: openai.OpenAI, *criteria: dict[str, Any], with_sample: bool = True) -> Any:
@@ -70,22 +59,16 @@ def create_eval(client: openai.OpenAI, *criteria: dict[str, Any], with_sample: b
 
 def list_items(rights: list[bool]) -> list[dict[str, Any]]:
     """Items with samples, of which some are right."""
-    return [
-        {
-            "item": {"question": f"q{n}", "answer": "the red book"},
-            "sample": {"output_text": "the red book" if is_right else "a red hat"},
-        }
-        for n, is_right in enumerate(rights)
-    ]
+    items = [{"question": f"q{n}", "answer": "the red book"} for n in range(len(rights))]
+    samples = [{"output_text": "the red book" if is_right else "a red hat"} for is_right in rights]
+    return [{"item": item, "sample": sample} for item, sample in zip(items, samples, strict=True)]
 
 
 def run(client: openai.OpenAI, eval_id: str, source: Any) -> Any:
     started = client.evals.runs.create(eval_id, data_source=source)
     deadline = time.monotonic() + SECONDS
-    while (done := client.evals.runs.retrieve(started.id, eval_id=eval_id)).status in (
-        "queued",
-        "in_progress",
-    ):
+    states = ("queued", "in_progress")
+    while (done := client.evals.runs.retrieve(started.id, eval_id=eval_id)).status in states:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return done
@@ -148,28 +131,21 @@ def test_a_served_model_is_asked_with_the_template(client: openai.OpenAI) -> Non
 
 def test_a_whole_chat_completion_is_a_sample(client: openai.OpenAI) -> None:
     """As OpenAI's notebooks send it: `{"item": ..., "sample": completion.model_dump()}`."""
-    completion = client.chat.completions.create(
-        model="luma", messages=[{"role": "user", "content": "the bear"}]
-    )
+    messages: Any = [{"role": "user", "content": "the bear"}]
+    completion = client.chat.completions.create(model="luma", messages=messages)
     text = completion.choices[0].message.content
     calls: Any = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}]
     call = completion.model_dump()
     call["choices"][0]["message"] |= {"content": '{"a": {"b": 7}}', "tool_calls": calls}
+    argument = "{{sample.output_tools[0].function.arguments.x}}"
     checks = [
         {**EXACT, "name": "text", "reference": "{{item.answer}}"},
         {**EXACT, "name": "json", "input": "{{sample.output_json.a.b}}", "reference": "7"},
-        {
-            **EXACT,
-            "name": "x",
-            "input": "{{sample.output_tools[0].function.arguments.x}}",
-            "reference": "[1]",
-        },
+        {**EXACT, "name": "x", "input": argument, "reference": "[1]"},
     ]
     evaluation = create_eval(client, *checks)
-    items = [
-        {"item": {"question": "q", "answer": text}, "sample": sample}
-        for sample in (completion.model_dump(), call)
-    ]
+    item = {"question": "q", "answer": text}
+    items = [{"item": item, "sample": sample} for sample in (completion.model_dump(), call)]
     done = run(client, evaluation.id, inline(items))
     shares = [(each.passed, each.failed, each.errored) for each in done.per_testing_criteria_results]  # type: ignore[attr-defined]
     assert shares == [(1, 1, 0), (1, 0, 1), (1, 0, 1)]  # the first sample is no JSON and has no calls
@@ -270,10 +246,8 @@ def test_counts_add_up_and_an_errored_item_passes_nothing(items: list[tuple[bool
         eval_id = store.create(fields)["id"]
         run = store.create_run(eval_id, {"data_source": source, "name": None, "metadata": None})
         for number, (is_answered, *grades) in enumerate(items):
-            sample = {
-                "output_text": "x",
-                "error": None if is_answered else {"code": "context_length_exceeded"},
-            }
+            error = None if is_answered else {"code": "context_length_exceeded"}
+            sample = {"output_text": "x", "error": error}
             results = grades if is_answered else store.grade_item(run, {}, sample)
             run.add_result(number, {"item": {}}, sample, results)
         run.change_state("completed")
@@ -323,9 +297,8 @@ def test_a_slow_judge_delays_no_chat_and_stops_for_a_client_that_left(tmp_path: 
             assert time.monotonic() < deadline
             time.sleep(0.01)
         is_released.set()
-        assert client.fine_tuning.alpha.graders.run(
-            grader=LABEL, model_sample="x", item={"question": "q"}
-        ).reward
+        graders = client.fine_tuning.alpha.graders
+        assert graders.run(grader=LABEL, model_sample="x", item={"question": "q"}).reward
 
 
 def test_graders_alone(client: openai.OpenAI) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from etude.hosted.stores import HostedStores
 from etude.hosted.worker import _describe_error, _store_metrics
 from etude.jobs.job import list_jobs
 from etude.training.rows.batches import TokenRow, check_rows
-from serving import serving
+from serving import open_client
 from tiny import save_tiny_model
 
 SECONDS = 90
@@ -66,12 +67,22 @@ def stores(tmp_path: Path) -> Iterator[HostedStores]:
 
 @pytest.fixture
 def client(stores: HostedStores) -> Iterator[openai.OpenAI]:
-    with serving(hosted=stores) as url:
-        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with open_client(hosted=stores) as client:
+        yield client
 
 
 def upload(client: openai.OpenAI, content: bytes) -> str:
     return client.files.create(file=("rows.jsonl", content), purpose="fine-tune").id
+
+
+def create_job(client: openai.OpenAI, content: bytes, model: str = "gpt-4o-mini", **settings: Any) -> Any:
+    file = upload(client, content)
+    return client.fine_tuning.jobs.create(model=model, training_file=file, **settings)
+
+
+def ask(client: openai.OpenAI, model: str | None, **settings: Any) -> Any:
+    question: Any = [{"role": "user", "content": "the word"}]
+    return client.chat.completions.create(model=model or "", messages=question, **settings)
 
 
 def wait(client: openai.OpenAI, job_id: str) -> openai.types.fine_tuning.FineTuningJob:
@@ -91,14 +102,9 @@ def list_messages(client: openai.OpenAI, job_id: str) -> list[str]:
 
 @pytest.mark.real
 def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
-    job = client.fine_tuning.jobs.create(
-        model="gpt-4o-mini",
-        training_file=upload(client, chat_rows(24)),
-        validation_file=upload(client, chat_rows(6)),
-        hyperparameters={"n_epochs": 4, "batch_size": 8},
-        suffix="my.suffix",
-        metadata={"team": "books"},
-    )
+    steps, validation = {"n_epochs": 4, "batch_size": 8}, upload(client, chat_rows(6))
+    settings = {"validation_file": validation, "suffix": "my.suffix", "metadata": {"team": "books"}}
+    job = create_job(client, chat_rows(24), hyperparameters=steps, **settings)
     assert job.status == "validating_files"
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
@@ -119,26 +125,18 @@ def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
     tuned = {done.fine_tuned_model, *(c.fine_tuned_model_checkpoint for c in checkpoints)}
     assert tuned | {"gpt-4o-mini", "babbage-002"} == names
     for name in tuned:
-        answer = client.chat.completions.create(
-            model=name, messages=[{"role": "user", "content": "the word"}]
-        )
-        assert answer.model == name
+        assert ask(client, name).model == name
     assert client.fine_tuning.jobs.list(extra_query={"metadata[team]": "books"}).data[0].id == job.id
     assert client.fine_tuning.jobs.list(extra_query={"metadata[team]": "toys"}).data == []
     client.models.delete(done.fine_tuned_model or "")
     with pytest.raises(openai.NotFoundError):
-        client.chat.completions.create(
-            model=done.fine_tuned_model or "", messages=[{"role": "user", "content": "the word"}]
-        )
+        ask(client, done.fine_tuned_model)
 
 
 @pytest.mark.real
 def test_a_dpo_job(client: openai.OpenAI) -> None:
-    job = client.fine_tuning.jobs.create(
-        model="gpt-4o-mini",
-        training_file=upload(client, pair_rows(20)),
-        method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}},
-    )
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}}
+    job = create_job(client, pair_rows(20), method=method)
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
     assert any("choose the epoch" in message for message in list_messages(client, job.id))
@@ -159,8 +157,7 @@ def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
     assert done.model == tuned.model
-    question: Any = [{"role": "user", "content": "the word"}]
-    assert client.chat.completions.create(model=done.fine_tuned_model or "", messages=question).choices
+    assert ask(client, done.fine_tuned_model).choices
 
 
 @pytest.mark.real
@@ -199,22 +196,20 @@ def find_workers(root: Path) -> list[int]:
     return found
 
 
+UNANSWERED = b'{"messages": [{"role": "user", "content": "x"}]}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
         (chat_rows(7), "invalid_n_examples", "Training file has 7 example(s)"),
-        (
-            b'{"messages": [{"role": "user", "content": "x"}]}\n' * 12,
-            "invalid_training_file",
-            "invalid training file. rows.jsonl:1:",
-        ),
+        (UNANSWERED * 12, "invalid_training_file", "invalid training file. rows.jsonl:1:"),
     ],
 )
 def test_wrong_content_fails_the_job_and_says_where(
     client: openai.OpenAI, content: bytes, code: str, words: str
 ) -> None:
-    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=upload(client, content))
-    done = wait(client, job.id)
+    done = wait(client, create_job(client, content).id)
     assert (done.status, done.error and done.error.code) == ("failed", code)
     assert done.error is not None
     assert words in done.error.message
@@ -223,7 +218,7 @@ def test_wrong_content_fails_the_job_and_says_where(
 def test_a_row_that_is_too_long_is_reported_once_with_what_a_client_can_do(
     client: openai.OpenAI, stores: HostedStores
 ) -> None:
-    created = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=upload(client, chat_rows(12)))
+    created = create_job(client, chat_rows(12))
     client.fine_tuning.jobs.cancel(created.id)
     row = TokenRow("training.jsonl:13", tuple(range(9)), (True,) * 9)
     with pytest.raises(InputError) as caught:
@@ -235,18 +230,15 @@ def test_a_row_that_is_too_long_is_reported_once_with_what_a_client_can_do(
 
 
 def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
-    file = upload(client, chat_rows(12))
     with pytest.raises(openai.BadRequestError, match="invalid training_file: file-nope"):
         client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file="file-nope")
     with pytest.raises(openai.BadRequestError, match="--base gpt-4o=MODEL"):
-        client.fine_tuning.jobs.create(model="gpt-4o", training_file=file)
+        create_job(client, chat_rows(12), "gpt-4o")
     with pytest.raises(openai.BadRequestError, match="n_epochs"):
-        client.fine_tuning.jobs.create(
-            model="gpt-4o-mini", training_file=file, hyperparameters={"n_epochs": 51}
-        )
+        create_job(client, chat_rows(12), hyperparameters={"n_epochs": 51})
     for suffix in ("../x", "a/b", "x" * 65):
         with pytest.raises(openai.BadRequestError):
-            client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, suffix=suffix)
+            create_job(client, chat_rows(12), suffix=suffix)
     with pytest.raises(openai.NotFoundError) as caught:
         client.fine_tuning.jobs.retrieve("ftjob-unknown")
     assert caught.value.code == "fine_tune_not_found"
@@ -334,15 +326,12 @@ def test_a_file_in_the_format_of_another_method_is_refused(
     client: openai.OpenAI, content: bytes, model: str, method: Any
 ) -> None:
     with pytest.raises(openai.BadRequestError, match="do not have") as caught:
-        client.fine_tuning.jobs.create(
-            model=model, training_file=upload(client, content), method={"type": method}
-        )
+        create_job(client, content, model, method={"type": method})
     assert caught.value.code == "invalid_file_format"
 
 
 def test_models_of_completions_are_tuned_on_prompts(client: openai.OpenAI) -> None:
-    job = client.fine_tuning.jobs.create(model="babbage-002", training_file=upload(client, PAIR * 7))
-    done = wait(client, job.id)
+    done = wait(client, create_job(client, PAIR * 7, "babbage-002").id)
     assert done.error is not None
     assert done.error.code == "invalid_n_examples"
 
@@ -350,29 +339,25 @@ def test_models_of_completions_are_tuned_on_prompts(client: openai.OpenAI) -> No
 def test_the_untuned_model_answers_under_the_mapped_name(client: openai.OpenAI, tmp_path: Path) -> None:
     assert {model.id for model in client.models.list()} == {"gpt-4o-mini", "babbage-002"}
     assert client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
-    answer = client.chat.completions.create(
-        model="gpt-4o-mini", messages=[{"role": "user", "content": "the word"}], max_tokens=3
-    )
+    answer = ask(client, "gpt-4o-mini", max_tokens=3)
     assert answer.model == "tiny", "the response names the model that really answered"
     assert answer.model_extra is not None
     assert answer.model_extra["measured"] is False
     assert "tiny is untuned" in answer.model_extra["measured_reason"]
     with pytest.raises(openai.NotFoundError, match="gpt-4o-mini"):
-        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "the word"}])
+        ask(client, "gpt-4o")
 
 
 def test_a_repeated_request_makes_one_job(client: openai.OpenAI, stores: HostedStores) -> None:
     file = upload(client, chat_rows(12))
-    create = client.fine_tuning.jobs.create
-    first = create(model="gpt-4o-mini", training_file=file, extra_headers={"Idempotency-Key": "k"})
-    assert (
-        create(model="gpt-4o-mini", training_file=file, extra_headers={"Idempotency-Key": "k"}).id == first.id
-    )
+    create = partial(client.fine_tuning.jobs.create, model="gpt-4o-mini", training_file=file)
+    key, retry = {"Idempotency-Key": "k"}, {"x-stainless-retry-count": "1"}
+    first = create(extra_headers=key)
+    assert create(extra_headers=key).id == first.id
     with pytest.raises(openai.ConflictError, match="Conflict"):
-        create(model="gpt-4o-mini", training_file=file, seed=3, extra_headers={"Idempotency-Key": "k"})
-    retried = create(model="gpt-4o-mini", training_file=file, extra_headers={"x-stainless-retry-count": "1"})
-    assert retried.id == first.id
-    assert create(model="gpt-4o-mini", training_file=file).id != first.id
+        create(seed=3, extra_headers=key)
+    assert create(extra_headers=retry).id == first.id
+    assert create().id != first.id
     assert len(stores.fine_tuning.jobs) == 2
 
 
@@ -396,7 +381,5 @@ def test_the_result_file_is_a_table_within_the_quota(
 
 
 def test_without_the_option_the_routes_say_so() -> None:
-    with serving() as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
-        with pytest.raises(openai.NotFoundError, match="--jobs FOLDER"):
-            client.files.list()
+    with open_client() as client, pytest.raises(openai.NotFoundError, match="--jobs FOLDER"):
+        client.files.list()

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import yaml
 from test_evals import EXACT, FAKE, LABEL, LIKE, inline, run
@@ -22,8 +21,8 @@ from etude.hosted.import_openai import import_openai
 from etude.hosted.stores import HostedStores
 from etude.task import load_task
 from etude.types import Example, Message
-from serving import serve_as, serving
-from small_task import rows
+from serving import get_address, open_client, serve_as
+from small_task import rows, write_json_lines
 
 TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc123"
 SYSTEM = {"role": "system", "content": "You are a librarian."}
@@ -34,10 +33,6 @@ def to_chat(row: dict[str, Any]) -> dict[str, Any]:
         {"role": role, "content": row[key]} for role, key in (("user", "input"), ("assistant", "output"))
     )
     return {"messages": [SYSTEM, question, answer]}
-
-
-def write_json_lines(file: Path, lines: list[Any]) -> None:
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def save_export(
@@ -59,18 +54,10 @@ def save_export(
     evaluation = {"object": "eval", "id": "eval_1", "name": "books", "testing_criteria": testing_criteria}
     (folder / "eval.json").write_text(json.dumps(evaluation, indent=1))
     template = [SYSTEM, {"role": "user", "content": "{{item.question}}"}]
-    source = {
-        "type": "completions",
-        "model": TUNED,
-        "input_messages": {"type": "template", "template": template},
-    }
-    run = {
-        "object": "eval.run",
-        "id": "evalrun_1",
-        "eval_id": "eval_1",
-        "model": TUNED,
-        "data_source": source,
-    }
+    messages = {"type": "template", "template": template}
+    source = {"type": "completions", "model": TUNED, "input_messages": messages}
+    ids = {"object": "eval.run", "id": "evalrun_1", "eval_id": "eval_1"}
+    run = {**ids, "model": TUNED, "data_source": source}
     (folder / "run.json").write_text(json.dumps(run))
     items = []
     for row in every_row[170:]:
@@ -157,8 +144,8 @@ def test_the_row_of_the_ladder_has_the_numbers_that_the_api_gave(
         for number, row in enumerate(every_row)
         for text in [row["output"] if number % 5 else "Title: no\nAges: 3"]
     ]
-    with serving(serve_as("luma", FAKE), hosted=HostedStores(tmp_path / "data", {})) as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    with open_client(serve_as("luma", FAKE), hosted=HostedStores(tmp_path / "data", {})) as client:
+        url = get_address(client)
         schema = {"type": "object", "properties": {"question": {"type": "string"}}}
         source: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
         evaluation = client.evals.create(
@@ -279,12 +266,8 @@ def test_a_name_from_the_folder_becomes_no_code_and_no_key(tmp_path: Path) -> No
     assert (task.name, task.model) == (evaluation["name"], "smollm2-135m-instruct")
     assert task.check is not None
     assert task.check.file.name == "checks.py"
-    assert [node.__class__.__name__ for node in ast.parse(code).body] == [
-        "Expr",
-        "ImportFrom",
-        "Assign",
-        "FunctionDef",
-    ]
+    kinds = [node.__class__.__name__ for node in ast.parse(code).body]
+    assert kinds == ["Expr", "ImportFrom", "Assign", "FunctionDef"]
 
 
 def test_half_a_character_is_an_error_of_its_line(tmp_path: Path) -> None:
@@ -313,14 +296,8 @@ def test_a_promptfoo_configuration_with_results_is_an_eval(tmp_path: Path) -> No
         "assert": [{"type": "icontains", "value": "TITLE"}, {"type": "llm-rubric", "value": "?"}]
     }
     (tmp_path / "promptfooconfig.yaml").write_text(yaml.safe_dump(config))
-    results = [
-        {
-            "vars": test["vars"],
-            "provider": {"id": "openai:chat:gpt-4o-mini"},
-            "response": {"output": "Title: x"},
-        }
-        for test in tests
-    ]
+    answered = {"provider": {"id": "openai:chat:gpt-4o-mini"}, "response": {"output": "Title: x"}}
+    results = [{"vars": test["vars"], **answered} for test in tests]
     (tmp_path / "output.json").write_text(json.dumps({"results": {"results": results}}))
     imported = import_openai(tmp_path)
     text = " ".join(imported.sentences)

@@ -12,7 +12,7 @@ import pytest
 from etude.errors import ModelError
 from etude.models.fake import FakeModel
 from etude.models.registry import Models
-from etude.types import Example, Message, Model, ModelRef, Request
+from etude.types import Example, Message, ModelRef, Request
 
 LABELS = ("card", "refund", "transfer")
 ROWS = [
@@ -33,12 +33,6 @@ def build_request(
 def count_right(model: FakeModel, shots: list[Example] | None = None) -> int:
     answers = model.generate([build_request(text, shots) for text in NEW])
     return sum(answer.text == label for answer, label in zip(answers, NEW.values(), strict=True))
-
-
-def test_it_is_a_model_of_the_registry() -> None:
-    models = Models()
-    assert isinstance(models.get(ModelRef("fake")), Model)
-    assert models.get(ModelRef("fake")) is models.get(ModelRef("fake"))
 
 
 def test_same_requests_same_answers() -> None:

@@ -109,11 +109,8 @@ def test_a_seed_gives_the_same_answer_whoever_else_is_there(model: LocalModel) -
     )
     [alone] = generate_pieces(model, [first], 0, [0])
     together = generate_pieces(model, [other, second], 0, [0, 2])[1]
-    assert (
-        alone
-        == together
-        != generate_pieces(model, [model.create_generation(build_request(1), Sampling())], 0, [0])[0]
-    )
+    greedy = generate_pieces(model, [model.create_generation(build_request(1), Sampling())], 0, [0])[0]
+    assert alone == together != greedy
 
 
 def test_the_smallest_temperature_draws_the_likeliest_tokens(model: LocalModel) -> None:
@@ -198,14 +195,11 @@ def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_p
     )
     texts = [f"please cancel the transfer {number}" for number in range(5)]
     engine, told = ServingEngine(models), SimpleQueue[tuple[int, StreamItem]]()
-    engine.submit(
-        *(
-            QueuedRequest(
-                assistant, "luma", (Message("user", text),), lambda item, at=at: told.put((at, item))
-            )  # type: ignore[misc]
-            for at, text in enumerate(texts)
-        )
-    )
+
+    def queue(at: int, text: str) -> QueuedRequest:
+        return QueuedRequest(assistant, "luma", (Message("user", text),), lambda item: told.put((at, item)))
+
+    engine.submit(*(queue(at, text) for at, text in enumerate(texts)))
     found = dict(told.get(timeout=20) for _ in texts)
     engine.close()
     for at, own in enumerate(assistant.answer(texts, models)):
@@ -263,13 +257,9 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
 
     def ask(name: str, assistant: Assistant, text: str) -> serving_engine.QueuedRequest:
         sampling = Sampling(temperature=2.0, seed=3) if assistant is short else Sampling()
+        turns = (Message("user", text),)
         return serving_engine.QueuedRequest(
-            assistant,
-            "",
-            (Message("user", text),),
-            lambda item: told.put((name, item)),
-            sampling,
-            streams=True,
+            assistant, "", turns, lambda item: told.put((name, item)), sampling, streams=True
         )
 
     engine.submit(ask("short", short, "my card"))
@@ -329,11 +319,9 @@ def test_a_step_that_fails_does_not_end_answers_whose_prompts_are_read(
     monkeypatch.setattr(PromptReading, "read", read_and_note)
     monkeypatch.setattr(GenerationBatch, "step", fail_while_reading)
     sampling = Sampling(temperature=2.0, seed=3)
-    engine.submit(
-        serving_engine.QueuedRequest(
-            assistant, "", (Message("user", f"{text}!"),), ask_beside, sampling, streams=True
-        )
-    )
+    turns = (Message("user", f"{text}!"),)
+    request = serving_engine.QueuedRequest(assistant, "", turns, ask_beside, sampling, streams=True)
+    engine.submit(request)
     broken, done = told.get(timeout=20), told.get(timeout=20)
     engine.close()
     assert isinstance(broken, ModelError)

@@ -106,10 +106,8 @@ def test_an_adapter_over_few_bits_answers_as_it_was_trained(tmp_path: Path) -> N
 
 
 def test_a_name_with_bits_is_the_same_weights() -> None:
-    assert split_bits("HuggingFaceTB/SmolLM2-135M-Instruct:4bit") == (
-        "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "4bit",
-    )
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert split_bits(f"{name}:4bit") == (name, "4bit")
     assert split_bits("model:latest") == ("model:latest", None)
     assert find_hub_id("smollm2-135m-instruct:8bit") == find_hub_id("smollm2-135m-instruct")
 

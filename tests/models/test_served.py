@@ -50,11 +50,8 @@ class AdapterServer:
             [completion] = model.generate([Request(messages, body["max_tokens"], choices)])
         usage = {"prompt_tokens": completion.prompt_tokens, "completion_tokens": completion.answer_tokens}
         tokens = [{"token": completion.text, "logprob": completion.logprob}] if choices else []
-        choice = {
-            "message": {"content": completion.text},
-            "finish_reason": completion.finish,
-            "logprobs": {"content": tokens},
-        }
+        message, logprobs = {"content": completion.text}, {"content": tokens}
+        choice = {"message": message, "finish_reason": completion.finish, "logprobs": logprobs}
         return {"model": body["model"], "choices": [choice], "usage": usage}
 
 

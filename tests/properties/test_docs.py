@@ -37,13 +37,8 @@ from real_runs import real_run
 from small_task import rows, write_task
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "AGENTS.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-PAGES += sorted((ROOT / "examples").glob("*/README.md"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md")]
+PAGES += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 TASK_PAGE = ROOT / "docs" / "task-file.md"
 
@@ -74,9 +69,8 @@ def test_the_shell_lines_of_the_readme_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [words for words in find_commands(ROOT / "README.md") if words[0] == ".venv/bin/etude"]
-    lines = [
-        words for words in lines if words[1] not in ("test", "serve", "studio")
-    ]  # run by tests of their own
+    others = ("test", "serve", "studio")  # run by tests of their own
+    lines = [words for words in lines if words[1] not in others]
     assert [words[1] for words in lines] == ["init", "check", "compare", "train", "chat", "predict", "runs"]
     monkeypatch.chdir(tmp_path)
     with Path("tickets.csv").open("w", encoding="utf-8", newline="") as file:
@@ -178,35 +172,28 @@ def test_the_task_file_of_the_page_is_read_with_every_key(tmp_path: Path) -> Non
 
 def test_the_other_values_that_the_page_names_are_the_ones_there_are(tmp_path: Path) -> None:
     text = write_whole_task(tmp_path)
-    comments = dict(re.findall(r"^(\w+): .*?# (.*)$", text, re.M)) | dict(
-        re.findall(r"^(metric):\s+# (.*)$", text, re.M)
-    )
+    comments = dict(re.findall(r"^(\w+): .*?# (.*)$", text, re.M))
+    comments |= dict(re.findall(r"^(metric):\s+# (.*)$", text, re.M))
     assert tuple(comments["kind"].split(" | ")) == get_args(Kind)
     assert tuple(comments["metric"].split(" | ")) == get_args(MetricName)
     assert tuple(comments["usage"].split(" | ")) == get_args(FactsChange)
     assert tuple(comments["methods"].removeprefix("or some of: ").split(", ")) == METHOD_NAMES
-    (tmp_path / "task.yaml").write_text(
-        "name: tickets\nkind: classify\nmodel: fake\nexamples: " + comments["examples"].removeprefix("or "),
-        encoding="utf-8",
-    )
-    source = load_task(tmp_path / "task.yaml").examples
-    assert source == RowSource(
-        tmp_path / "tickets.csv", input=("body",), output="category", group="customer", tags=("..",)
-    )
+    examples = comments["examples"].removeprefix("or ")
+    text = f"name: tickets\nkind: classify\nmodel: fake\nexamples: {examples}"
+    (tmp_path / "task.yaml").write_text(text, encoding="utf-8")
+    columns = {"input": ("body",), "output": "category", "group": "customer", "tags": ("..",)}
+    assert load_task(tmp_path / "task.yaml").examples == RowSource(tmp_path / "tickets.csv", **columns)
 
 
 def test_the_table_of_settings_is_what_training_takes() -> None:
     """Names, limits and defaults; those that are chosen are those that auto_config gives reasons for."""
-    lines = re.findall(
-        r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", TASK_PAGE.read_text(encoding="utf-8"), re.M
-    )
-    assert {name: limits for name, _, limits in lines} == {
-        name: rule.description for name, rule in (SETTINGS | DATA_SETTINGS).items()
-    }
+    page = TASK_PAGE.read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", page, re.M)
+    rules = {name: rule.description for name, rule in (SETTINGS | DATA_SETTINGS).items()}
+    assert {name: limits for name, _, limits in lines} == rules
     defaults = {name: default for name, default, _ in lines if name in SETTINGS}
-    assert {name for name, default in defaults.items() if default == "chosen"} == set(
-        auto_config(100, 10**9).reasons
-    )
+    chosen = {name for name, default in defaults.items() if default == "chosen"}
+    assert chosen == set(auto_config(100, 10**9).reasons)
     plain = {name: yaml.safe_load(default) for name, default in defaults.items()}
     for name, default in TrainConfig().to_dict().items():
         by_word = {"seed": "the task's", "betas": list(TrainConfig().betas)}
@@ -221,9 +208,8 @@ def test_names_of_other_tools_on_the_page_are_answered_with_ours() -> None:
         assert ours in SETTINGS
         for name in re.findall(r"`(\w+)`", " ".join(theirs)):
             assert name == ours or RENAMED[name] == ours
-    [absent] = re.findall(
-        r"^(`gradient_accumulation_steps`.*?)\. Not in\s+this version: (.*?)\.$", page, re.M | re.S
-    )
+    denial = r"^(`gradient_accumulation_steps`.*?)\. Not in\s+this version: (.*?)\.$"
+    [absent] = re.findall(denial, page, re.M | re.S)
     assert set(re.findall(r"`(\w+)`", absent[0])) - set(SETTINGS) <= set(OTHERWISE)
     assert set(re.findall(r"`(\w+)`", absent[1])) <= set(ABSENT)
 
@@ -308,9 +294,8 @@ def test_a_false_denial_is_found(sentence: str) -> None:
 
 
 def test_a_true_denial_is_not_reported() -> None:
-    assert not list_false_denials(
-        "Not in this version: `qlora`, `dora`. Preferences are what `prefer` trains on."
-    )
+    text = "Not in this version: `qlora`, `dora`. Preferences are what `prefer` trains on."
+    assert not list_false_denials(text)
 
 
 def test_the_generated_pages_are_what_the_code_says() -> None:
@@ -347,10 +332,9 @@ def test_the_readme_and_the_changelog_are_short() -> None:
 
 def test_every_error_stands_in_the_docs() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    names = [
-        name for name, value in vars(errors).items() if getattr(value, "__module__", "") == errors.__name__
-    ]
-    names = [name for name in names if name[0].isupper()]
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    names = [value.__name__ for value in classes if value.__module__ == errors.__name__]
+    assert len(names) > 5
     assert not [name for name in names if f"`{name}`" not in text]
 
 

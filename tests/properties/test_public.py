@@ -25,7 +25,7 @@ NAMES = {
 
 def test_the_public_names_are_these_and_each_is_there() -> None:
     assert set(etude.__all__) == NAMES
-    assert set(dir(etude)) >= NAMES
+    assert set(dir(etude)) == {"__version__", *NAMES}
     assert etude.__doc__
     assert {*etude.__doc__.split()} >= NAMES, "help(etude) lists them"
     for name in NAMES:

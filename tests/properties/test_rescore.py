@@ -70,11 +70,8 @@ def test_a_run_on_a_part_of_the_rows_is_reached_again(kind: str, more: str) -> N
     run = real_run(kind, more=f"{more}train: {{max_rows: 30}}\n")
     verdict = json.loads((run / "verdict.json").read_text())
     learned = {step["method"]: step["learned"] for step in verdict["ladder"]}
-    assert (learned["fine_tune"], verdict["train_rows"], verdict["baseline_on_equal_rows"]["rows"]) == (
-        30,
-        70,
-        30,
-    )
+    assert (learned["fine_tune"], verdict["train_rows"]) == (30, 70)
+    assert verdict["baseline_on_equal_rows"]["rows"] == 30
     check_rescored(run)
 
 

@@ -26,13 +26,8 @@ Floats = npt.NDArray[np.float64]
 REPEATS, FEWER = 1_000, 350
 RESAMPLES = 400
 """Of the joint bootstrap, which the headline does not use; its critical value is then right to 3%."""
-LADDER = (
-    ("prompt", False),
-    ("clear_prompt", False),
-    ("few_shot", False),
-    ("fine_tune", True),
-    ("fine_tune + retrieval", True),
-)
+UNTUNED, TUNED = ("prompt", "clear_prompt", "few_shot"), ("fine_tune", "fine_tune + retrieval")
+LADDER = tuple((name, name in TUNED) for name in (*UNTUNED, *TUNED))
 ACCURACY = Metric("accuracy", "classify")
 MACRO_F1 = Metric("macro_f1", "classify")
 
@@ -204,16 +199,11 @@ def false_gains(
     rng, gains = np.random.default_rng(7), 0
     for _ in range(repeats):
         untuned, tuned, rows = one(rng)
-        decided = choose_headline_pair(
-            [
-                (
-                    method.name,
-                    method.tuned,
-                    metric.sample(method.scores, rows.units, rows.expected, method.predicted),
-                )
-                for method in (untuned, tuned)
-            ]
-        )
+        samples = []
+        for method in (untuned, tuned):
+            sample = metric.sample(method.scores, rows.units, rows.expected, method.predicted)
+            samples.append((method.name, method.tuned, sample))
+        decided = choose_headline_pair(samples)
         verdict = make_verdict(
             VerdictInputs(rows, [untuned, tuned], decided, metric, "model", 2_000, resamples=RESAMPLES)
         )

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etude.checks import check
-from etude.checks.rows import repeats
 from etude.checks.rows.damaged_text import find_markup, find_wrong_characters, fix_encoding, remove_markup
+from etude.checks.rows.repeats import check_repeated_inputs, check_test_overlap
 from etude.checks.rows.single_rows import check_encoding
 from etude.checks.rows.unreadable import check_unreadable
 from etude.checks.safety.personal import check_personal_data
@@ -35,37 +35,10 @@ from etude.repair.fix_file import accept, format_source_line, propose
 from etude.repair.row_drafts import RowDraft
 from etude.task import RowSource, load_task
 
-WORDS = [
-    *(
-        "café",
-        "“Straße”",
-        "d’été",
-        "Ørsted",
-        "Å",
-        "señor,",
-        "niño…",
-        "œuvre",
-        "«CAFÉ»",
-        "žluťoučký",
-        "kůň",
-        "tűrő",
-    ),
-    *(
-        "Ωμέγα",
-        "λόγος",
-        "Живаго",
-        "я",
-        "漢字",
-        "5€",
-        "–",
-        "3×¼",
-        "🙂",
-        "née\u00a0:",
-        "NESCAFÉ®",
-        "l’É.",
-        "the",
-    ),
-]
+WORDS = (
+    "café “Straße” d’été Ørsted Å señor, niño… œuvre «CAFÉ» žluťoučký kůň tűrő Ωμέγα λόγος Живаго я 漢字 5€ – "
+    "3×¼ 🙂 née\u00a0: NESCAFÉ® l’É. the"
+).split(" ")
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
 BROKEN = st.text("aé \xc2\xc3\xe2\u20ac\u2122\xa9\x80\x93\xa0\x0b\x1b[0m\ufffd\x81ÃƒÂÅÄð\x9f", max_size=16)
 HTML = st.text("ab <>/&;", max_size=8).map(
@@ -91,27 +64,16 @@ def test_what_is_decoded_is_the_text_or_left_alone(text: str) -> None:
     "text", ["café", "Müller’s “Straße” – 5 €", "señor", "🙂", "na\xefve", "Größe: 3 m²"]
 )
 def test_texts_of_our_languages_are_read_again_also_twice(text: str) -> None:
-    assert fix_encoding(misread(text)) == text
-    assert fix_encoding(misread(misread(text))) == text
+    assert fix_encoding(misread(text)) == fix_encoding(misread(misread(text))) == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "«CAFÉ»",
-        "CAFÉ»",
-        "“MAÇÔ",
-        "IRMÃ…",
-        "3×¼ cup",
-        "voilà…",
-        "the Å’s banks",
-        "NESCAFÉ®",
-        "Maß±0.1",
-        "ß§ 5",
-        "viel „Spaß“ und „groß…“",
-        "QUALITÉ\xa0: bonne",
-    ],
-)
+MEANT = (
+    "«CAFÉ»|CAFÉ»|“MAÇÔ|IRMÃ…|3×¼ cup|voilà…|the Å’s banks|NESCAFÉ®|Maß±0.1|ß§ 5|viel „Spaß“ und „groß…“"
+    "|QUALITÉ\xa0: bonne"
+).split("|")
+
+
+@pytest.mark.parametrize("text", MEANT)
 def test_what_may_be_meant_stays(text: str) -> None:
     assert fix_encoding(text) == text
     assert not list(find_wrong_characters(text))
@@ -239,18 +201,15 @@ def test_a_row_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest
     rows = 'input\toutput\n5"<br>of rain\tyes\nwhat and why\t4"\n"none\tof it\n'
     file = task_of(tmp_path, rows.encode(), "rows.tsv")
     assert main(["check", str(file), "--fix"]) == 0
-    assert (
-        "by hand, because the format of rows.tsv cannot store the change: rows.tsv:2."
-        in capsys.readouterr().out
-    )
+    told = "by hand, because the format of rows.tsv cannot store the change: rows.tsv:2."
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_a_chat_that_is_written_as_json_stays_json_in_a_text(name: str, tmp_path: Path) -> None:
     question = [f'Ask "{word}" in\nthe café' for word in ("a card 4111 1111 1111 1111", "nobody", "them")]
-    chats = [
-        [{"role": "user", "content": text}, {"role": "assistant", "content": "I did."}] for text in question
-    ]
+    answer = {"role": "assistant", "content": "I did."}
+    chats = [[{"role": "user", "content": text}, answer] for text in question]
     cells = [
         {"nr": f"{n}", "messages": json.dumps(chat, ensure_ascii=n == 0)} for n, chat in enumerate(chats)
     ]
@@ -286,9 +245,7 @@ TEXT = st.sampled_from(DEFECTS) | st.text(
     st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), min_size=1, max_size=12
 ).filter(str.strip)
 ROWS = st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=8).map(
-    lambda pairs: (
-        [row(number, *pair) for number, pair in enumerate(pairs)] + [row(99, "a plain one", "is it")]
-    )
+    lambda pairs: [*(row(number, *pair) for number, pair in enumerate(pairs)), row(99, "plain", "is it")]
 )
 
 
@@ -319,12 +276,12 @@ def test_undone_it_is_the_old_file_and_done_twice_it_is_the_same(
     assert fix(task).files.fixed_file.read_bytes() == content
 
 
+FIXABLE = {"encoding", "privacy_email", "privacy_card", "repeated_input", "empty", "test_overlap"}
+
+
 def planted(folder: Path) -> Path:
     """A task with one row of each defect, an own test and plain rows between."""
-    pairs = [
-        (f"What is told of item {number} in the hall?", f"It is number {number}.") for number in range(8)
-    ]
-    plain = [row(number, *pair) for number, pair in enumerate(pairs)]
+    plain = [row(n, f"What is told of item {n} in the hall?", f"It is number {n}.") for n in range(8)]
     rows = [
         *plain[:4],
         row(10, DEFECTS[0], DEFECTS[2]),
@@ -355,14 +312,7 @@ def test_each_defect_is_fixed_and_other_rows_keep_their_bytes(tmp_path: Path) ->
     task = load_task(file)
     before, test = task.examples.file.read_bytes(), (tmp_path / "own.jsonl").read_bytes()
     result = fix(task)
-    assert result.counts == {
-        "encoding": 1,
-        "privacy_email": 2,
-        "privacy_card": 1,
-        "repeated_input": 1,
-        "empty": 1,
-        "test_overlap": 1,
-    }
+    assert result.counts == {kind: 1 + (kind == "privacy_email") for kind in FIXABLE}
     after = result.files.fixed_file.read_bytes()
     touched = {line for change in result.log.changes for line in range(change.line, change.last_line + 1)}
     kept_lines = [text for number, text in enumerate(io.BytesIO(before), 1) if number not in touched]
@@ -377,12 +327,8 @@ def test_each_defect_is_fixed_and_other_rows_keep_their_bytes(tmp_path: Path) ->
 
 
 def test_contact_data_of_the_organisation_itself_is_not_masked(tmp_path: Path) -> None:
-    question = [
-        f"Question number {number} on {'abcdefghijklmnopqrst'[number]}otters?" for number in range(20)
-    ]
-    rows = [
-        row(number, text, f"{text} Write to help@wombat-mail.com.") for number, text in enumerate(question)
-    ]
+    question = [f"Question number {n} on {letter}otters?" for n, letter in enumerate("abcdefghijklmnopqrst")]
+    rows = [row(n, text, f"{text} Write to help@wombat-mail.com.") for n, text in enumerate(question)]
     rows[3] = row(3, question[3], "Ask jane.doe@wombat-mail.com.")
     result = fix(load_task(task_of(tmp_path, lines(rows))))
     assert result.counts["privacy_email"] == 1
@@ -415,14 +361,7 @@ def test_a_batch_of_rows_is_in_memory_and_how_large_it_is_changes_nothing(
     assert most <= 2 * 7
 
 
-FIXABLE = {"encoding", "privacy_email", "privacy_card", "repeated_input", "empty", "test_overlap"}
-CHECKS = (
-    check_unreadable,
-    check_encoding,
-    repeats.check_repeated_inputs,
-    repeats.check_test_overlap,
-    check_personal_data,
-)
+CHECKS = (check_unreadable, check_encoding, check_repeated_inputs, check_test_overlap, check_personal_data)
 
 
 def fixable(file: Path) -> set[str]:
@@ -566,9 +505,8 @@ def test_no_real_value_stays_in_a_column_that_is_not_taught(write: object, tmp_p
     assert fixed_rows.count("1732579200") == 3
     masker = Masker.load_key(result.files.key)
     assert fixed_rows.count(masker.surrogate("email", "jo.doe@wombat-mail.com").casefold()) == 2
-    assert not fix(
-        load_task(task_of(tmp_path / "again", result.files.fixed_file.read_bytes(), name)), ["privacy_card"]
-    ).has_written
+    again = load_task(task_of(tmp_path / "again", result.files.fixed_file.read_bytes(), name))
+    assert not fix(again, ["privacy_card"]).has_written
     undo(task, ["all"])
     assert result.files.fixed_file.read_bytes() == content
 
@@ -597,9 +535,7 @@ def test_a_key_of_a_record_and_a_number_of_a_column_with_gaps_are_masked_where_t
     ]
     result = fix(load_task(task_of(tmp_path, lines(rows))))
     assert result.counts == {"privacy_email": 1, "privacy_phone": 1}
-    first, second = (
-        json.loads(line) for line in result.files.fixed_file.read_bytes().splitlines() if line.strip()
-    )
+    first, second = map(json.loads, filter(bytes.strip, result.files.fixed_file.read_bytes().splitlines()))
     masker = Masker.load_key(result.files.key)
     assert first["more"] == {"n": [{masker.surrogate("email", "jo.doe@wombat-mail.com"): 3}]}
     assert second["phone"] == float(masker.surrogate("phone", "4155552671")) != 4155552671.0
@@ -684,9 +620,8 @@ def test_a_task_file_may_be_given_by_its_path_and_a_column_keeps_its_form(tmp_pa
     file = tmp_path / "task.yaml"
     file.write_text(f"name: t\nkind: answer\nmodel: fake\n{source}\n", encoding="utf-8")
     assert fix(file).has_written
-    assert format_source_line(load_task(file), tmp_path / "rows.fixed.csv") == source.replace(
-        "rows", "rows.fixed"
-    )
+    line = format_source_line(load_task(file), tmp_path / "rows.fixed.csv")
+    assert line == source.replace("rows", "rows.fixed")
     assert undo(str(file), ["all"]).has_written
 
 
@@ -705,11 +640,8 @@ def test_a_fix_says_what_it_leaves_in_system_messages(
 
 
 def test_a_fix_reports_what_it_does_not_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [
-        row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street, London."),
-        row(2, "Ask", "It is."),
-    ]
-    file = task_of(tmp_path, lines(rows))
+    named = row(1, "Mr. John Smith wrote to jo@wombat-mail.com.", "He lives at 12 Baker Street, London.")
+    file = task_of(tmp_path, lines([named, row(2, "Ask", "It is.")]))
     fix_examples(file, [])
     assert "Not masked" in (output := capsys.readouterr().out)
     assert "a person's name in 1 row" in output
@@ -728,12 +660,9 @@ def test_a_list_of_objects_is_not_written_and_the_way_out_is_named(tmp_path: Pat
 
 
 def test_the_name_of_a_rows_own_address_is_masked_through_the_row(tmp_path: Path) -> None:
+    asked = "Robert Lang here, robert.lang@mail.org: where is my parcel?"
     chats = [
-        row(
-            1,
-            "Robert Lang here, robert.lang@mail.org: where is my parcel?",
-            "Dear Mr Lang, it left. The lang way.",
-        ),
+        row(1, asked, "Dear Mr Lang, it left. The lang way."),
         row(2, "Who is Robert Lang?", "A customer."),
     ]
     fixed = fix(load_task(task_of(tmp_path, lines(chats)))).files.fixed_file

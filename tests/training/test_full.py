@@ -94,13 +94,10 @@ def test_the_weights_that_decay_are_those_that_transformers_lets_decay(kind: str
 def test_steps_are_those_of_torch(weight_decay: float) -> None:
     module, rows, config = tiny_model(torch.float64), token_rows(4), replace(FULL, weight_decay=weight_decay)
     theirs = tiny_model(torch.float64)
-    groups = [
-        {
-            "params": [parameter for parameter in theirs.parameters() if (parameter.ndim > 1) == decays],
-            "weight_decay": decay,
-        }
-        for decays, decay in ((True, weight_decay), (False, 0.0))
-    ]
+    groups = []
+    for decays, decay in ((True, weight_decay), (False, 0.0)):
+        parameters = [parameter for parameter in theirs.parameters() if (parameter.ndim > 1) == decays]
+        groups.append({"params": parameters, "weight_decay": decay})
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas)
     with start_training(module, config, 16) as run:
         for step in range(3):

@@ -27,12 +27,11 @@ CPU = torch.device("cpu")
 
 
 def make_rows(lengths: Sequence[int]) -> list[TokenRow]:
-    return [
-        TokenRow(
-            str(n), tuple((7 * n + i) % 90 + 3 for i in range(length)), (False,) + (True,) * (length - 1)
-        )
-        for n, length in enumerate(lengths)
-    ]
+    rows = []
+    for n, length in enumerate(lengths):
+        ids = tuple((7 * n + i) % 90 + 3 for i in range(length))
+        rows.append(TokenRow(str(n), ids, (False,) + (True,) * (length - 1)))
+    return rows
 
 
 def compute_states(module: Any, lengths: Sequence[int], packed: bool = False) -> torch.Tensor:

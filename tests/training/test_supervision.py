@@ -61,10 +61,8 @@ def test_beginnings_of_the_text_are_counted() -> None:
     row = token_row("r", [("q", "a")])
     twice = replace(row, ids=(0, 0, *row.ids), trained=(False, False, *row.trained))
     assert count_supervision([row, twice, twice], END, start=0).start_tokens == ((0, 1), (2, 2))
-    assert any(
-        "2 in each of 2 rows" in line
-        for line in count_supervision([row, twice, twice], END, start=0).to_sentences()
-    )
+    lines = count_supervision([row, twice, twice], END, start=0).to_sentences()
+    assert any("2 in each of 2 rows" in line for line in lines)
 
 
 @given(
