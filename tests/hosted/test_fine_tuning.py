@@ -256,7 +256,7 @@ def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
     ):
         method: Any = {"type": "reinforcement", **({"reinforcement": {"grader": grader}} if grader else {})}
         with pytest.raises(openai.APIStatusError, match=told) as refused:
-            client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, method=method)
+            create_job(client, chat_rows(12), method=method)
         assert refused.value.status_code == status
 
 
