@@ -216,6 +216,7 @@ def bad_chats() -> Iterator[Case]:
     yield chat("last turn", [user], "user", "End with the assistant's turn")
     yield chat("two users", [user, user, answer], "user user assistant", "Join them into one turn")
     yield chat("late system", [user, system, answer], "user system assistant", "Keep one system turn")
+    yield chat("two answers", [user, answer, answer], "user assistant assistant", "Join them into one turn")
     yield chat("no turns", [], "[]", 'Write [{"role": "user"')
     yield chat("a text", "hello", "'hello'", 'Write [{"role": "user"')
     yield chat("empty content", [user, {"role": "assistant", "content": " "}], "' '", "Write the turn")
