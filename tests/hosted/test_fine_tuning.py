@@ -25,7 +25,7 @@ from etude.training.rows.batches import TokenRow, check_rows
 from serving import open_client
 from tiny import save_tiny_model
 
-SECONDS = 90
+SECONDS = 300
 """After which a job counts as hung."""
 
 
@@ -298,9 +298,7 @@ def test_a_reinforcement_job_trains_on_the_best_drawn_answers(
     assert measured["before"]["value"] == pytest.approx(sum(draw["share"] for draw in draws[24:]) / 6)
     assert 0 <= measured["after"]["value"] <= 1
     for threshold, told in ((0.0, "All of the answers drawn"), (1.0, "None of the answers drawn")):
-        job = client.fine_tuning.jobs.create(
-            model="gpt-4o-mini", training_file=file, method=draw_method(threshold)
-        )
+        job = create_job(client, prompt_rows(12), method=draw_method(threshold))
         failed = wait(client, job.id)
         assert (failed.status, failed.error.code) == ("failed", "no_signal")  # type: ignore[union-attr]
         assert told in failed.error.message  # type: ignore[union-attr,operator]
