@@ -244,7 +244,7 @@ def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
     assert caught.value.code == "fine_tune_not_found"
     judge = {"type": "score_model", "name": "judge", "model": "big", "input": []}
     unknown = {"type": "string_check", "name": "same", "input": "a", "reference": "b", "operation": "is"}
-    for grader, status, told in (
+    for grader, status, message in (
         (None, 400, "Add a grader"),
         (judge, 501, "cannot use score_model"),
         (
@@ -255,7 +255,7 @@ def test_what_can_never_work_is_refused_at_once(client: openai.OpenAI) -> None:
         (unknown, 400, r"grader\.operation: an unknown operation"),
     ):
         method: Any = {"type": "reinforcement", **({"reinforcement": {"grader": grader}} if grader else {})}
-        with pytest.raises(openai.APIStatusError, match=told) as refused:
+        with pytest.raises(openai.APIStatusError, match=message) as refused:
             create_job(client, chat_rows(12), method=method)
         assert refused.value.status_code == status
 
@@ -297,11 +297,11 @@ def test_a_reinforcement_job_trains_on_the_best_drawn_answers(
     measured = done.model_dump()["etude"]["held_back"]
     assert measured["before"]["value"] == pytest.approx(sum(draw["share"] for draw in draws[24:]) / 6)
     assert 0 <= measured["after"]["value"] <= 1
-    for threshold, told in ((0.0, "All of the answers drawn"), (1.0, "None of the answers drawn")):
+    for threshold, message in ((0.0, "All of the answers drawn"), (1.0, "None of the answers drawn")):
         job = create_job(client, prompt_rows(12), method=draw_method(threshold))
         failed = wait(client, job.id)
         assert (failed.status, failed.error.code) == ("failed", "no_signal")  # type: ignore[union-attr]
-        assert told in failed.error.message  # type: ignore[union-attr,operator]
+        assert message in failed.error.message  # type: ignore[union-attr,operator]
     answered = upload(client, chat_rows(12))
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=answered, method=draw_method(0.4))
     assert "rows.jsonl:1: not a prompt" in (wait(client, job.id).error.message or "")  # type: ignore[union-attr]

@@ -27,7 +27,7 @@ FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.7
 """A first look is given up if it takes longer than its share and this share of the budget; after 70% of the budget, no
 first look is started."""
 FIRST_TRAINING = 0.06
-"""The first training of a method takes at most this share of the budget: a longer one may start again."""
+"""The first training of a method takes at most this share of the budget; a longer one goes on from it."""
 TEST_SHARE, MIN_TEST_SHARE = 0.2, 0.05
 """Shares of the budget: kept for the test, unless it needs less; and for the test even if the budget is used up."""
 FAST_SHARE = 0.05

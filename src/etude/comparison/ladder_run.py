@@ -154,15 +154,15 @@ class LadderRun:
     def _find_whole(self, names: Iterable[str], seconds: float) -> list[str]:
         """Find the methods that can answer the whole test in their share of the time, the fastest first: time that one
         does not need goes to the others."""
-        whole = list[str]()
+        fast: list[str] = []
         order = sorted(names, key=self.get_row_seconds)
         for position, name in enumerate(order):
             needed = self.get_row_seconds(name) * len(self.test_rows)
             if needed > seconds / (len(order) - position):
                 break
-            whole.append(name)
+            fast.append(name)
             seconds -= needed
-        return whole
+        return fast
 
     def get_row_seconds(self, name: str) -> float:
         """Return the seconds of a row, as the method's latest rows took; 0 if unknown."""

@@ -31,7 +31,7 @@ MIN_ROUND = 5
 
 @dataclass(frozen=True)
 class AnswerRounds:
-    """Opened once, after all choices."""
+    """Rounds in which the methods answer the sealed test, after all choices."""
 
     ladder: LadderRun
 

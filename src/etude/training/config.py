@@ -232,12 +232,13 @@ if scores are equal. Otherwise the best epoch has the lowest dev loss. Among equ
 
 @dataclass(frozen=True, slots=True)
 class EarlierTraining:
-    """A shorter training on the same rows. A longer one goes on from its weights, with a schedule of its own."""
+    """A shorter training on the same rows. A longer one goes on from its weights, with a schedule of its own. Without
+    values, there was none."""
 
-    adapter: Path
-    steps: int
+    adapter: Path | None = None
+    steps: int = 0
     """Its steps. Their rows are the first ones in the order of rows, and are not repeated."""
-    seconds: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,7 @@ class Output:
     box: TimeBox | None = None
     """Limits the seconds. The dev loss is then measured up to three times in the box, and `patience` and `is_stopped`
     are ignored."""
-    earlier: EarlierTraining | None = None
+    earlier: EarlierTraining = EarlierTraining()
     """The training that this one continues; only in a box."""
     base_model: str = ""
     """The name of the base that is written into the adapter; it has no other use."""

@@ -61,8 +61,8 @@ def train(
     - a step: {"step", "epoch", "loss", "tokens", "seconds", "learning_rate", "gradient", "memory"};
     - an epoch: {"epoch", "dev_loss", "train_loss", "best", "overfits", "seconds"} and the values from `on_eval`.
       `train_loss` is the mean over its steps (absent for epoch 0), `seconds` the time of the dev loss and `on_eval`;
-    - a plan of a time box: {"planned_steps", "after_step", "share_used"}; in a box, steps also have "steps", the
-    planned number, and "seconds_left", and "epoch" of a dev loss is a fraction;
+    - a plan of a time box: {"planned_steps", "after_step", "share_used"}; in a box, steps also have "seconds_left" and
+    "steps", the planned number, and "epoch" of a dev loss is a fraction;
     - {"resumed_at_step"}; {"note"}: the memory and disk that tuning all weights needs; {"warning"}: too little disk
     for checkpoints, the first checkpoint that could not be written, or a worse dev loss after the first epoch.
 
@@ -75,8 +75,7 @@ def train(
     check_rows(rows, dev_rows, config.max_tokens, loss.weight, loss.group_size)
     release_freed_memory()
     # 2. Put adapters into the model, move the trained weights into one buffer, create the optimizer.
-    saved, num_done = (output.earlier.adapter, output.earlier.steps) if output.earlier else (None, 0)
-    with start_training(module, config, len(rows), world, loss, saved) as state:
+    with start_training(module, config, len(rows), world, loss, output.earlier.adapter) as state:
         # Before the shards, a GPU may have had the whole model, so the peak is measured from here.
         reset_peak_memory(state.module.device)
         loss.check_model(module)
@@ -86,13 +85,15 @@ def train(
         checkpointer.restore()
         planner = None
         if output.box:
-            planner = BoxPlanner(output.box, state.progress, state.total_steps - num_done, output.log)
+            planner = BoxPlanner(
+                output.box, state.progress, state.total_steps - output.earlier.steps, output.log
+            )
         # 4. Train each epoch, or each part of a time box. Each ends with a dev loss and a checkpoint.
         if not _is_finished(state, planner):
             _run_epochs(state, module, rows, dev_rows, checkpointer, planner)
         # 5. Write the weights of the best epoch.
         _write_best(state, module, output)
-        state.progress.num_trained = _count_trained(state, rows, planner, num_done)
+        state.progress.num_trained = _count_trained(state, rows, planner, output.earlier.steps)
         state.progress.peak_memory = peak_memory(state.module.device)
         return state.progress
 
@@ -156,10 +157,9 @@ def _run_epoch(
     """Run the steps until the next dev loss: to the end of the epoch, or until the planner requires a measurement."""
     progress, epoch_steps, epoch = state.progress, state.total_steps // state.config.epochs, 0
     batches: list[tuple[TokenRow, ...]] = []
-    num_done = checkpointer.output.earlier.steps if checkpointer.output.earlier else 0
     while not (planner.is_due if planner else progress.batch == epoch_steps):
         # A resumed epoch skips its finished batches. Their order depends only on seed and epoch.
-        position = num_done + progress.steps
+        position = checkpointer.output.earlier.steps + progress.steps
         if epoch != (epoch := position // epoch_steps + 1):
             batches = _make_epoch(state, rows, epoch, planner is not None)
         batch, started = batches[position % epoch_steps], time.perf_counter()

@@ -103,7 +103,7 @@ class TrainingRun:
 
         `name` is recorded in the adapter as the name of the base. Raises the errors of `etude.training.loop.train`.
         """
-        from etude.training.config import Output
+        from etude.training.config import EarlierTraining, Output
         from etude.training.distributed.workers import WorkerJob, send_job
         from etude.training.loop import train
         from etude.training.losses import supervised
@@ -121,7 +121,7 @@ class TrainingRun:
         finite_box = box if box and math.isfinite(box.seconds) else None
         output = Output(
             *(checkpoint, folder / "adapter", self._add_totals(log), on_eval, is_stopped, finite_box),
-            *(self.earlier, name),
+            *(self.earlier or EarlierTraining(), name),
         )
         loss = self.loss or supervised  # cross-entropy
         result = train(self.model.module, self.rows, self.dev_rows, self.config, output, self.world, loss)
@@ -144,8 +144,7 @@ class TrainingRun:
 
         decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
         seconds = result.seconds + (self.earlier.seconds if self.earlier else 0.0)
-        num_steps = self.num_done + result.steps
-        full_seconds = seconds * self.steps / max(1, num_steps)
+        full_seconds = seconds * self.steps / max(1, self.num_done + result.steps)
         return {
             "settings": {**self.config.to_dict(), **self.extra_settings},
             "reasons": self._reasons | cut,
@@ -166,7 +165,6 @@ class TrainingRun:
             "dev_losses": list(result.dev_losses),
             "train_losses": list(result.train_losses),
             "tokens": result.tokens,
-            "steps": num_steps,
             "seconds": seconds,
             "peak_memory_gb": round(result.peak_memory / 1e9, 2),
         }
