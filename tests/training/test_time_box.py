@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_train import tiny_model, token_rows
@@ -18,6 +19,7 @@ from test_train import tiny_model, token_rows
 from etude.methods.shared.training_run import CUT, TrainingRun
 from etude.training import Output, TokenRow, TrainConfig, TrainResult, make_batches, train
 from etude.training.config import EarlierTraining
+from etude.training.threads import TRIAL_STEPS, ThreadChoice
 from etude.training.time_box import NUM_MEASUREMENTS, BoxPlanner, TimeBox
 
 NUM_ROWS, DEV_SECONDS = 60, 1.0
@@ -220,3 +222,25 @@ def test_the_record_says_in_words_what_the_budget_left_out(seconds: float, note:
     (text,) = [text for text in record.notes if "budget" in text]
     assert re.search(note, text), text
     assert " epoch " not in record.params["text"]
+
+
+def test_steps_use_the_number_of_threads_that_is_faster_now_and_leave_it_as_it_was() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    used = []
+    with ThreadChoice(is_limited=True) as threads:
+        for step in range(8 * TRIAL_STEPS):
+            threads.begin_step()
+            used.append(torch.get_num_threads())
+            is_host_busy = step >= 4 * TRIAL_STEPS
+            threads.end_step(100, 1.0 if (used[-1] == 4) != is_host_busy else 1.5)
+    assert torch.get_num_threads() == 4
+    quiet, busy = used[: 4 * TRIAL_STEPS], used[5 * TRIAL_STEPS :]
+    assert quiet.count(4) >= 0.8 * len(quiet)
+    assert busy.count(2) >= 0.8 * len(busy)
+    with ThreadChoice(is_limited=False) as threads:
+        threads.begin_step()
+        threads.end_step(100, 1.0)
+        threads.begin_step()
+        assert torch.get_num_threads() == 4
+    torch.set_num_threads(before)

@@ -26,7 +26,7 @@ FIRST_LOOKS = 1 / 3
 FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.7
 """A first look is given up if it takes longer than its share and this share of the budget; after 70% of the budget, no
 first look is started."""
-FIRST_TRAINING = 0.06
+FIRST_TRAINING = 0.12
 """The first training of a method takes at most this share of the budget; a longer one goes on from it."""
 TEST_SHARE, MIN_TEST_SHARE = 0.2, 0.05
 """Shares of the budget: kept for the test, unless it needs less; and for the test even if the budget is used up."""
@@ -36,7 +36,7 @@ BEATEN_SHARE = 0.02
 """A method that is clearly worse on dev first answers test rows for this share of the budget."""
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
-FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 8.0, 4.0
+FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 12.0, 5.0
 """Shares, if a prompt has 1: of training a model, in first looks and later, and of training the search."""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""

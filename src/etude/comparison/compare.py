@@ -203,24 +203,24 @@ def run_comparison(
     # that both can be compared on equal terms; with `evidence: full`, more training runs.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
     extra_fits = fit_evidence(ladder_run, fitted, start)
-    # 7. The headline pair and all methods that did not clearly lose on dev are contenders: they answer as many test
+    # 7. Let the assistants turn away questions outside the task (`limits:`): assistant.json. All methods are compared
+    # without it, so this changes no answer of step 10, but it takes time of the budget.
+    limited = add_scope(ladder_run, fitted)
+    # 8. The headline pair and all methods that did not clearly lose on dev are contenders: they answer as many test
     # rows as time allows, the others only a few. Report what such a test can show.
     contenders = ladder_run.find_contenders(run.info["decided"].values())
     run.update(contenders=contenders)
     report_expected_power(ladder_run, contenders)
 
-    # 8. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.
+    # 9. Open the test and count the opening: runs/openings.jsonl. From here on no choice is made.
     num_openings = open_test(run.folder.parent, run.info["id"], ladder_run.test_rows)
     run.update(openings=num_openings)
-    # 9. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
+    # 10. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
     AnswerRounds(ladder_run).answer(fitted, contenders)
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
-    # 10. Let the assistants turn away questions outside the task (`limits:`). This changes no answer of step 9, because
-    # all methods were compared without it: assistant.json.
-    fitted = add_scope(ladder_run, fitted)
     # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if
     # there is one: verdict.json (seconds, unless a judge is asked).
-    verdict = compute_verdict(ladder_run, fitted, num_openings, baseline_result, evidence, extra_runs)
+    verdict = compute_verdict(ladder_run, limited, num_openings, baseline_result, evidence, extra_runs)
     write_verdict(run.folder / "verdict.json", verdict)

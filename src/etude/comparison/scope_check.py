@@ -37,8 +37,8 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
         notes += scope_notes
     for note in notes:
         ladder_run.on_event(NoteEvent(f"Note: {note}."))
-    if notes:
-        ladder_run.run.update(notes=[*ladder_run.run.info["notes"], *(f"{note}." for note in notes)])
+    known_notes = ladder_run.run.info["notes"]  # a resumed run has these notes already
+    ladder_run.run.update(notes=list(dict.fromkeys([*known_notes, *(f"{note}." for note in notes)])))
     scoped = {
         name: replace(assistant, scope=scope, clause_limits=clause_limits)
         for name, assistant in fitted.items()

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from etude.base.files import atomic_file
 from etude.models.local.encoder import Encoder
+from etude.training.threads import ThreadChoice
 from etude.training.time_box import TimeBox
 
 STATE = "state.safetensors"
@@ -131,10 +132,11 @@ class EncoderTraining:
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01, fused=True)
         state = _EncoderState(self.module, optimizer, folder / STATE, self.first_epoch)
         state.load()
-        total, timer = config.count_steps(self.num_rows), _BoxTimer(box or TimeBox(math.inf), state)
+        total, box = config.count_steps(self.num_rows), box or TimeBox(math.inf)
+        timer, is_limited = _BoxTimer(box, state), math.isfinite(box.seconds)
         # Steps in which the learning rate rises; after them it falls to zero.
         rise = max(1, round(WARM_UP * total))
-        with _use_training_attention(self.encoder):
+        with _use_training_attention(self.encoder), ThreadChoice(is_limited=is_limited) as threads:
             if not state.scores:
                 timer.add_score(score)
             for epoch in range(len(state.scores), config.epochs + 1):
@@ -145,6 +147,7 @@ class EncoderTraining:
                 batches, loss = self._draw_batches(draw), self.begin_epoch()
                 for step, rows in enumerate(batches, (epoch - 1) * len(batches)):
                     step_started, used_before = time.perf_counter(), timer.used
+                    threads.begin_step()
                     # In a box, the position is the used share of it if that is further.
                     position = max(step, timer.used_share * total)
                     for group in optimizer.param_groups:
@@ -157,6 +160,7 @@ class EncoderTraining:
                     optimizer.step()
                     entry = {"step": step + 1, "steps": total, "loss": value.item(), "tokens": tokens}
                     seconds = time.perf_counter() - step_started
+                    threads.end_step(tokens, seconds)
                     log({**entry, "seconds": seconds, **timer.box.log_left(timer.used)})
                     timer.add_step(used_before)
                     if timer.is_over:

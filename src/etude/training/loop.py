@@ -28,6 +28,7 @@ from etude.training.memory import forecast
 from etude.training.memory.usage import peak_memory, release_freed_memory, reset_peak_memory
 from etude.training.rows.batches import TokenRow, check_rows, count_tokens, make_batches, split_groups
 from etude.training.step import TrainingState, TrainResult, measure_dev_loss, start_training, train_step
+from etude.training.threads import ThreadChoice
 from etude.training.time_box import BoxPlanner
 
 MAX_NAMED = 5
@@ -90,7 +91,8 @@ def train(
             )
         # 4. Train each epoch, or each part of a time box. Each ends with a dev loss and a checkpoint.
         if not _is_finished(state, planner):
-            _run_epochs(state, module, rows, dev_rows, checkpointer, planner)
+            with ThreadChoice(is_limited=planner is not None) as threads:
+                _run_epochs(state, module, rows, dev_rows, checkpointer, planner, threads)
         # 5. Write the weights of the best epoch.
         _write_best(state, module, output)
         state.progress.num_trained = _count_trained(state, rows, planner, output.earlier.steps)
@@ -105,6 +107,7 @@ def _run_epochs(
     dev_rows: Sequence[TokenRow],
     checkpointer: Checkpointer,
     planner: BoxPlanner | None,
+    threads: ThreadChoice,
 ) -> None:
     """Check the disk space, then run all remaining epochs. A run that diverges writes its best trained epoch."""
     output, progress = checkpointer.output, state.progress
@@ -116,7 +119,7 @@ def _run_epochs(
     try:
         while not _is_finished(state, planner) and (planner or progress.epoch < 1 or not output.is_stopped()):
             if progress.epoch >= 0:  # the first pass only measures the untrained model
-                _run_epoch(state, rows, checkpointer, planner)
+                _run_epoch(state, rows, checkpointer, planner, threads)
             _end_epoch(state, dev_rows, output)
             if planner:
                 planner.add_measurement()
@@ -152,7 +155,11 @@ def _count_trained(
 
 
 def _run_epoch(
-    state: TrainingState, rows: Sequence[TokenRow], checkpointer: Checkpointer, planner: BoxPlanner | None
+    state: TrainingState,
+    rows: Sequence[TokenRow],
+    checkpointer: Checkpointer,
+    planner: BoxPlanner | None,
+    threads: ThreadChoice,
 ) -> None:
     """Run the steps until the next dev loss: to the end of the epoch, or until the planner requires a measurement."""
     progress, epoch_steps, epoch = state.progress, state.total_steps // state.config.epochs, 0
@@ -163,9 +170,11 @@ def _run_epoch(
         if epoch != (epoch := position // epoch_steps + 1):
             batches = _make_epoch(state, rows, epoch, planner is not None)
         batch, started = batches[position % epoch_steps], time.perf_counter()
+        tokens = count_tokens(batch)
+        threads.begin_step()
         figures = train_step(state, batch)
         seconds = time.perf_counter() - started
-        tokens = count_tokens(batch)
+        threads.end_step(tokens, seconds)
         progress.steps += 1
         progress.batch += 1
         progress.tokens += tokens

@@ -26,7 +26,7 @@ from etude.types import Estimate, Example, Kind, Message, ModelRef, Preference, 
 if TYPE_CHECKING:
     from etude.training.time_box import TimeBox
 
-MAX_LOSS_ROWS = 24
+MAX_LOSS_ROWS = 12
 """Dev rows on which a loss is measured in limited time: before training and after it, at least."""
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
 
@@ -249,7 +249,8 @@ class FitContext:
             block = dev.select(order[begin:end], f"dev rows {begin + 1:,} to {end:,} of the race")
             block_seconds = len(block) * (self.row_seconds or 0.0)
             # Only whole rounds are comparable: later candidates join in the first one or not at all.
-            if begin and not self.has_time_for(block_seconds * len(running)):
+            is_short = self.full_seconds and self.effort.dev_rows  # a training that goes on in a longer look
+            if begin and (is_short or not self.has_time_for(block_seconds * len(running))):
                 break
             answers: dict[int, list[ScoredAnswer]] = {}
             try:

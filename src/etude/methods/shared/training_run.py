@@ -199,7 +199,8 @@ def build_training_run(
 
     rows, dev_rows = build_token_rows(model, student, rows_to_train), build_token_rows(model, student, dev)
     num_rows = min(len(rows), box_rows or len(rows))
-    config = choose_config(task, model, num_rows, copies=student.search is not None)
+    row_tokens = sum(len(row.ids) for row in rows) / max(1, len(rows))
+    config = choose_config(task, model, num_rows, row_tokens, copies=student.search is not None)
     check_rows(rows, dev_rows, config.max_tokens)
     counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     # Sentences for the report: what is learned, what is skipped, and with which prompt.
@@ -240,8 +241,10 @@ def build_token_rows(
     return rows
 
 
-def choose_config(task: Task, model: TrainableModel, num_rows: int, *, copies: bool = False) -> TrainConfig:
-    """Choose the settings for training on `num_rows` rows; the user's overrides win.
+def choose_config(
+    task: Task, model: TrainableModel, num_rows: int, row_tokens: float = 0.0, *, copies: bool = False
+) -> TrainConfig:
+    """Choose the settings for training on `num_rows` rows of `row_tokens` on average; the user's overrides win.
 
     A model that `copies` from passages in its prompt is trained for one epoch.
     Raises InputError for overrides that are impossible, contradict each other or choose more layers than there are, and
@@ -252,7 +255,7 @@ def choose_config(task: Task, model: TrainableModel, num_rows: int, *, copies: b
 
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
     overrides = {key: value for key, value in task.train.items() if key in SETTINGS}
-    config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides})
+    config = auto_config(num_rows, parameters, {"seed": task.seed, **overrides}, row_tokens)
     if copies and config.epochs > 1 and "epochs" not in task.train:
         config = replace(config, epochs=1, reasons={**config.reasons, "epochs": COPIED})
     if config.weights == "lora":
