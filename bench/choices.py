@@ -1,73 +1,121 @@
 """Which of baseline's candidates is chosen, and how much the choice loses on the test.
 
-    python bench/choices.py --draws 5 --sets banking77:5 banking77:10 sms_spam:100 snips:300
+    python bench/choices.py --draws 20 --sets banking77:5 banking77:10 sms_spam:100 snips:300 pubmedqa:100
 
 A set is NAME:ROWS; for banking77, ROWS are rows per label. Each draw takes other rows, and splits off 10% as dev (at
 least 30). Compared are the rule of one standard error on dev, and cross-validation on all rows. For both, printed are
 the share of draws in which the choice is the best candidate on the test or at most the margin below, the points that
-it loses on average and at most, and the seconds of cross-validation. Data: ETUDE_DATA, else ../shared/data beside the
-checkout.
+it loses on average and at most, and the seconds of cross-validation, without those of vectors. On the test, candidates
+are fitted on all rows of the draw. Data: ETUDE_DATA, else ../shared/data beside the checkout.
 """
 
 import argparse
-import csv
-import json
-import os
 import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from real_sets import read_rows
 
 from etude.data.dataset import Dataset
-from etude.evaluate import evaluate
+from etude.evaluate import ScoredAnswer, build_sample
 from etude.methods.baseline import (
-    METHOD,
     Candidate,
     KnownVectors,
+    choose_by_cross_validation,
     cross_validate,
+    fit_predictors,
     list_fits,
-    record_choice,
     split_columns,
 )
 from etude.methods.shared.fit_context import FitContext, initial_assistant
 from etude.metrics import choose_metric
+from etude.models.classical import ClassicalModel, Nearest, Predictor
+from etude.models.local.encoder import Encoder
 from etude.models.registry import Models
 from etude.stats.ladder import DIGITS
 from etude.stats.paired import standard_error_of_difference
 from etude.stats.sample import UnitSums
 from etude.task import RowSource, Task
-from etude.types import Example, Message
+from etude.types import Example, Message, Request
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SETS = {
+    "banking77": ("banking77/train.csv", ("text",), "category"),
+    "sms_spam": ("sms_spam/sms.tsv", ("text",), "label"),
+    "snips": ("snips_intents/train.jsonl", ("text",), "intent"),
+    "pubmedqa": ("pubmedqa_labelled/pubmedqa.jsonl", ("question", "long_answer"), "label"),
+}
 TEST_ROWS, MARGIN = 1_000, 0.02
+Rows = list[tuple[str, str]]
 
 
-def read_set(name: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+@dataclass(frozen=True)
+class Draw:
+    """What the candidates do on dev and in cross-validation, and on the test if they are fitted on all rows."""
+
+    on_dev: list[UnitSums]
+    held_out: Mapping[str, Sequence[ScoredAnswer]]
+    on_test: list[float]
+    context: FitContext
+    seconds: float
+
+    def measure_losses(self) -> tuple[float, float, float]:
+        """Measure the points that each rule loses on the test, and the seconds of cross-validation."""
+        before = min(list_near_best(self.on_dev))
+        after = choose_by_cross_validation(self.held_out, MARGIN, self.context.metric).index
+        before_loss, after_loss = (max(self.on_test) - self.on_test[index] for index in (before, after))
+        return before_loss, after_loss, self.seconds
+
+
+def main() -> None:
+    """Print one line for each set."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
+    sizes = {"banking77": (5, 10, 20), "sms_spam": (100, 1000), "snips": (100, 1000), "pubmedqa": (100, 500)}
+    default = [f"{name}:{size}" for name, numbers in sizes.items() for size in numbers]
+    parser.add_argument("--sets", nargs="+", default=default)
+    flags = parser.parse_args()
+    print("| set | draws | within the margin, dev -> all rows | points lost on average | at most | seconds |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for which in flags.sets:
+        draws = draw_set(which, range(flags.first, flags.first + flags.draws))
+        before, after, seconds = np.array([draw.measure_losses() for draw in draws]).T
+        near = [f"{np.mean(losses <= MARGIN):.0%}" for losses in (before, after)]
+        means = [f"{100 * losses.mean():.1f}" for losses in (before, after)]
+        worst = [f"{100 * losses.max():.1f}" for losses in (before, after)]
+        pairs = (" -> ".join(pair) for pair in (near, means, worst))
+        print(f"| {which} | {len(draws)} | {' | '.join(pairs)} | {seconds.mean():.1f} |", flush=True)
+
+
+def draw_set(which: str, seeds: Sequence[int]) -> list[Draw]:
+    """Draw rows with each seed, and answer with all candidates. Each text is embedded once for all draws."""
+    name, _, size = which.partition(":")
+    pool, test = read_set(name)
+    draws = [draw_rows(pool, name, int(size), seed) for seed in seeds]
+    texts = list(dict.fromkeys(text for part in (test, *draws) for text, _ in part))
+    known = KnownVectors(Models().load_shared_encoder("all-minilm-l6-v2"), texts)
+    return [answer_draw(name, drawn, test, cast("Encoder", known)) for drawn in draws]
+
+
+def read_set(name: str) -> tuple[Rows, Rows]:
     """Read (text, label) of the rows to draw from, and of the test."""
-    if name == "banking77":
-        sides = []
-        for side in ("train", "test"):
-            with (DATA / name / f"{side}.csv").open(encoding="utf-8", newline="") as lines:
-                sides.append([(row["text"], row["category"]) for row in csv.DictReader(lines)])
-        random.Random(0).shuffle(sides[1])
-        return sides[0], sides[1][:TEST_ROWS]
-    if name == "sms_spam":
-        lines = (DATA / name / "sms.tsv").read_text(encoding="utf-8").splitlines()
-        rows = [(text, label) for label, _, text in (line.partition("\t") for line in lines)]
-    else:
-        lines = (DATA / "snips_intents" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        bodies = [json.loads(line) for line in lines]
-        rows = [(body["text"], body["intent"]) for body in bodies]
-    rows = list(dict.fromkeys(rows))
+    file, columns, label = SETS[name]
+    pairs = [("\n".join(row[column] for column in columns), row[label]) for row in read_rows(file)]
+    rows = list(dict.fromkeys(pairs))
     random.Random(0).shuffle(rows)
-    return rows[TEST_ROWS:], rows[:TEST_ROWS]
+    num_test = min(TEST_ROWS, len(rows) // 2)
+    return rows[num_test:], rows[:num_test]
 
 
-def draw_rows(pool: list[tuple[str, str]], name: str, size: int, seed: int) -> list[tuple[str, str]]:
+def draw_rows(pool: Rows, name: str, size: int, seed: int) -> Rows:
     """Draw rows, for banking77 the same number of each label."""
     rows = random.Random(seed).sample(pool, len(pool))
     if name != "banking77":
@@ -80,89 +128,49 @@ def draw_rows(pool: list[tuple[str, str]], name: str, size: int, seed: int) -> l
     return drawn
 
 
-def measure_draw(name: str, size: int, seed: int, folder: Path) -> tuple[float, float, float]:
-    """Measure the points that each rule loses on the test, and the seconds of cross-validation."""
-    pool, held_back = read_set(name)
-    drawn = draw_rows(pool, name, size, seed)
-
-    def make_rows(rows: list[tuple[str, str]], side: str) -> Dataset:
-        return Dataset(
-            tuple(
-                Example(f"{side}{number}", (Message("user", text),), label)
-                for number, (text, label) in enumerate(rows)
-            )
-        )
-
+def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Draw:
+    """Answer dev and test with each candidate, and all rows of the draw in cross-validation."""
     num_dev = max(30, len(drawn) // 10)
-    dev, train = make_rows(drawn[:num_dev], "dev"), make_rows(drawn[num_dev:], "train")
+    dev, train, test = (
+        make_rows(drawn[:num_dev], "dev"),
+        make_rows(drawn[num_dev:], "train"),
+        make_rows(held_back, "test"),
+    )
+    rows = Dataset((*train.examples, *dev.examples))
     task = Task(name, "classify", "fake", RowSource(Path()), Path(), Path())
-    models, metric = Models(), choose_metric(task, train)
-    context = FitContext(models, metric, folder)
+    context = FitContext(Models(), choose_metric(task, train), Path(tempfile.gettempdir()))
     start = initial_assistant(task, train, None)
-    encoder = models.load_shared_encoder("all-minilm-l6-v2")
-    texts, outputs = split_columns(train.examples)
-    predictors = {
-        fit_name: fit(texts, outputs) for fit_name, fit in list_fits(task, outputs, encoder).items()
-    }
+    fits = list_fits(task, split_columns(train.examples)[1], encoder)
+    on_train, on_all = fit_predictors(fits, {}, train, dev), fit_predictors(fits, {}, rows, dev)
     candidates = [
-        Candidate(fit_name, METHOD._build_assistant(start, fit_name, predictor, context))
-        for fit_name, predictor in predictors.items()
-        if predictor
+        Candidate(name, replace(start, choices=()) if isinstance(predictor, Nearest) else start)
+        for name, predictor in on_train.items()
     ]
-    test = make_rows(held_back, "test")
 
-    def sample(rows: Dataset, candidate: Candidate):
-        scored = evaluate(candidate.assistant, models, rows, metric)
-        outcomes = [row.outcome for row in scored]
-        return metric.sample(
-            [row.score for row in outcomes],
-            None,
-            [row.expected for row in outcomes],
-            [row.predicted for row in outcomes],
-        )
+    def sample(predictor: Predictor, candidate: Candidate, rows: Dataset) -> UnitSums:
+        completions = ClassicalModel(predictor).complete([Request(row.input, 0) for row in rows])
+        answers = candidate.assistant.finish([row.id for row in rows], completions)
+        scored = [
+            ScoredAnswer(row, answer, context.metric.score_headline(row, answer), 0)
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+        return build_sample(context.metric, [row.outcome for row in scored])
 
-    on_test = [sample(test, candidate).value for candidate in candidates]
-    before = min(list_near_best([sample(dev, candidate) for candidate in candidates]))
+    on_dev = [sample(on_train[candidate.name], candidate, dev) for candidate in candidates]
+    on_test = [sample(on_all[candidate.name], candidate, test).value for candidate in candidates]
     started = time.perf_counter()
-    rows = [*train.examples, *dev.examples]
-    fits = list_fits(task, outputs, KnownVectors(encoder, split_columns(rows)[0]))
-    chosen = record_choice(candidates, cross_validate(fits, rows, candidates, context), dev, MARGIN, context)
-    seconds = time.perf_counter() - started
-    after = candidates.index(chosen)
-    return max(on_test) - on_test[before], max(on_test) - on_test[after], seconds
+    held_out = cross_validate(fits, rows.examples, on_train, candidates, context)
+    return Draw(on_dev, held_out, on_test, context, time.perf_counter() - started)
 
 
-def main() -> None:
-    """Print one line for each set."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument(
-        "--sets",
-        nargs="+",
-        default=["banking77:5", "banking77:10", "sms_spam:100", "sms_spam:1000", "snips:100", "snips:1000"],
-    )
-    flags = parser.parse_args()
-    print("| set | draws | within the margin, dev -> all rows | points lost on average | at most | seconds |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for which in flags.sets:
-        name, _, size = which.partition(":")
-        with tempfile.TemporaryDirectory() as folder:
-            draws = [
-                measure_draw(name, int(size), seed, Path(folder) / str(seed)) for seed in range(flags.draws)
-            ]
-        before, after, seconds = np.array(draws).T
-        near = [f"{np.mean(losses <= MARGIN):.0%}" for losses in (before, after)]
-        means = [f"{100 * losses.mean():.1f}" for losses in (before, after)]
-        worst = [f"{100 * losses.max():.1f}" for losses in (before, after)]
-        cells = (
-            which,
-            len(draws),
-            *(" -> ".join(pair) for pair in (near, means, worst)),
-            f"{seconds.mean():.0f}",
+def make_rows(rows: Rows, side: str) -> Dataset:
+    """Make the Dataset of a side."""
+    return Dataset(
+        tuple(
+            Example(f"{side}{number}", (Message("user", text),), label)
+            for number, (text, label) in enumerate(rows)
         )
-        print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    )
 
 
 def list_near_best(samples: Sequence[UnitSums]) -> list[int]:

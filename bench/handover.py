@@ -9,10 +9,12 @@ times: a quarter is used for recalibration and the threshold, and errors are cou
 
     python bench/handover.py [SEED ...]     needs ETUDE_DATA (see CONTRIBUTING.md); about a minute a seed
     python bench/handover.py RUN [RIGHT]    the stored predictions of texts in a run's folder; seconds
+    python bench/handover.py SET:ROWS ...   few rows (sets of choices.py): 50 dev rows against cross-validation
 
 For texts, printed is for each method how many of the most confident answers are wrong, with confidences from rows that
 they were not fitted on, and what hand-over with several guarantees does in 200 resplits. An answer is right if its
-score is at least RIGHT (default 1).
+score is at least RIGHT (default 1). For few rows, labels are answered as labels and as texts by the baseline, in
+`NUM_DRAWS` draws with a guarantee of 5%.
 """
 
 import csv
@@ -21,19 +23,26 @@ import os
 import random
 import sys
 import tempfile
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from choices import draw_rows, make_rows, read_set
+
 from etude.assistant import Assistant, load
 from etude.base.files import read_json
 from etude.comparison import compare
-from etude.comparison.handover import add_answer_confidence, add_handover
+from etude.comparison.handover import add_answer_confidence, add_handover, choose_handover
 from etude.data.dataset import load_dataset
-from etude.evaluate import ScoredAnswer
-from etude.index.build import load_task_encoder
+from etude.evaluate import ScoredAnswer, evaluate
+from etude.index.build import DEFAULT_ENCODER, load_task_encoder
 from etude.index.passages import Passage
 from etude.index.search import Search
+from etude.methods.baseline import METHOD, KnownVectors
+from etude.methods.shared.fit_context import FitContext, initial_assistant
+from etude.metrics import choose_metric
 from etude.models.registry import Models
 from etude.runs import Run
 from etude.stats import estimate, wilson
@@ -62,12 +71,17 @@ TEXTS = Task("texts", "rewrite", "fake", RowSource(Path("rows.jsonl")), Path(), 
 PROMISES = (0.05, 0.1, 0.2, 0.3)
 SHARES = (0.25, 0.5, 0.75, 1.0)
 MIN_ROWS = 200
+NUM_DEV, NUM_DRAWS = 50, 20
 
 
 def main() -> None:
     """Prints one line for each seed, or for each method of a run."""
     if sys.argv[1:] and Path(sys.argv[1]).is_dir():
         measure_run(Run(Path(sys.argv[1])), float([*sys.argv, 1][2]))
+        return
+    if ":" in "".join(sys.argv[1:]):
+        for which in sys.argv[1:]:
+            measure_draws(which)
         return
     rows = list(csv.DictReader((DATA / "train.csv").open(encoding="utf-8")))
     for seed in [int(text) for text in sys.argv[1:]] or [0, 1, 2]:
@@ -120,6 +134,44 @@ def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: i
         "brier": brier_score(confidences, scores).value,
         "auroc_right": compute_auroc(confidences, scores),
     }
+
+
+def measure_draws(which: str) -> None:
+    """Prints for labels and texts, and for rows of dev and of cross-validation: how often a threshold is found and the
+    guarantee kept on the test, the mean share that is answered, and that of wrong answers."""
+    name, _, size = which.partition(":")
+    pool, held_back = read_set(name)
+    models, test = Models(), make_rows(held_back, "test")
+    encoder = models.load_shared_encoder(DEFAULT_ENCODER)
+    draws = [draw_rows(pool, name, int(size), seed) for seed in range(NUM_DRAWS)]
+    texts = dict.fromkeys(text for rows in (held_back, *draws) for text, _ in rows)
+    encoder.embed = KnownVectors(encoder, [*texts]).embed  # each text is embedded once
+    for kind in ("answer", "classify"):
+        results = defaultdict(list)
+        for seed, drawn in enumerate(draws):
+            dev, train = make_rows(drawn[:NUM_DEV], "dev"), make_rows(drawn[NUM_DEV:], "train")
+            task = replace(TEXTS, kind=kind, handover=Handover(PROMISE), seed=seed)
+            with tempfile.TemporaryDirectory() as folder:
+                context = FitContext(models, choose_metric(task, train), Path(folder) / "fit", seed=seed)
+                fitted = METHOD.fit(task, train, dev, initial_assistant(task, train, None), context)
+                for rows in ((), context.held_out):
+                    search = Path(folder) / "training"
+                    assistant, *_ = choose_handover(
+                        fitted, task, train, context.chosen_scored, models, search, rows
+                    )
+                    scored = evaluate(assistant, models, test, context.metric)
+                    wrong = [row.score.value < 1 for row in scored if not row.answer.handed_over]
+                    results[len(rows) or NUM_DEV].append((len(wrong), sum(wrong)))
+        for num_rows, counts in results.items():
+            answered, wrong = np.array(counts).T
+            shares = {
+                "found": np.mean(answered > 0),
+                "kept": np.mean(wrong <= PROMISE * answered),
+                "answered": np.mean(answered) / len(test),
+                "wrong": wrong.sum() / max(1, answered.sum()),
+            }
+            shares = {key: round(float(value), 3) for key, value in shares.items()}
+            print(json.dumps({"set": which, "kind": kind, "decided on": num_rows, **shares}), flush=True)
 
 
 def measure_run(run: Run, right: float) -> None:

@@ -16,7 +16,7 @@ from etude.assistant import Assistant, load
 from etude.cli import main
 from etude.cli.chatting import print_answer
 from etude.comparison import compare
-from etude.comparison.handover import add_answer_confidence, add_handover
+from etude.comparison.handover import add_answer_confidence, add_handover, measure_held_out_nearness
 from etude.data.dataset import Dataset
 from etude.errors import InputError
 from etude.evaluate import ScoredAnswer
@@ -138,6 +138,8 @@ def test_a_classifier_hands_over_below_the_threshold_everywhere(
     assert answer.handed_over == bool(lines[0].get("handed_over"))
     notes = json.loads((run.method_folder(method) / "method.json").read_text(encoding="utf-8"))["notes"]
     assert any("hands over questions below" in note or "hands over everything" in note for note in notes)
+    record = json.loads((run.method_folder("baseline") / "method.json").read_text(encoding="utf-8"))
+    assert any("hands over" in note and "train and dev rows" in note for note in record["notes"])
     result = run.verdict.details[method].handover if run.verdict else None
     assert result is not None
     assert result.answered.value == pytest.approx(np.mean([not line.get("handed_over") for line in lines]))
@@ -349,6 +351,9 @@ def test_nearness_is_the_largest_cosine_and_at_least_0() -> None:
     passages = [Passage("digest", "train")] * 2
     search = Search(passages, "meaning", Axes(), Axes().embed(["east", "north"]))  # type: ignore[arg-type]
     assert search.measure_nearness(["east", "between", "west"]) == pytest.approx([1.0, 0.8, 0.0])
+    rows = [replace(row, batch=fold) for row, fold in zip(make_rows(4, 0, 1), (0, 0, 1, 1), strict=True)]
+    vectors = Axes().embed(["east", "west", "between", "north"])
+    assert measure_held_out_nearness(rows, vectors) == pytest.approx([0.8, 0.0, 0.8, 0.0])
 
 
 @pytest.mark.real

@@ -262,6 +262,7 @@ def test_the_baseline_is_refitted_on_dev_but_reports_the_fit_on_train(kind: str,
     if bench.params["predictor"] == "nearest example":  # a refitted one knows every dev row by heart
         assert [answer.text for answer in answers] == [row.output for row in dev]
     assert [row.example.id for row in bench.chosen_scored] == [row.id for row in dev]
+    assert [row.example.id for row in bench.held_out] == [row.id for row in (*train, *dev)]
 
 
 @pytest.mark.parametrize("more", ["", "handover: 0.1\n", "costs: {handover: 0.5}\n"])
@@ -316,7 +317,7 @@ def test_cross_validation_answers_each_row_without_its_group(tmp_path: Path) -> 
 
     bench = context(task, data, tmp_path / "work")
     candidates = [Candidate("spy", initial_assistant(task, data, bench.models))]
-    held_out = cross_validate({"spy": fit}, rows, candidates, bench)["spy"]
+    held_out = cross_validate({"spy": fit}, rows, {}, candidates, bench)["spy"]
     assert sorted(row.example.id for row in held_out) == sorted(row.id for row in rows)
     assert len(learned) == 5
     for scored in held_out:

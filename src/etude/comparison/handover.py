@@ -1,10 +1,14 @@
-"""Choices on dev after a method is fitted: its confidence, and a threshold for handing over."""
+"""Choices after a method is fitted: its confidence, and a threshold for handing over. They are made on dev, or on train
+and dev if the method answered both in cross-validation."""
 
 import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from etude.assistant import Assistant
 from etude.base.files import read_json
@@ -43,62 +47,67 @@ def choose_handover(
     dev: Sequence[ScoredAnswer],
     models: Models,
     training_folder: Path,
+    held_out: Sequence[ScoredAnswer] = (),
 ) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
-    """Recalibrate on dev, or fit the confidence in texts, then choose by it what is handed over; return also the dev
-    rows as they are rated then, and notes. The vectors of the training questions are in `training_folder`."""
+    """Recalibrate on `held_out` (train and dev as answered in cross-validation; without it, on dev), or fit the
+    confidence in texts, then choose by it what is handed over; return also the dev rows as they are rated then, and
+    notes. The vectors of the training questions are in `training_folder`."""
     costs, handover = task.costs or ErrorCosts(), task.handover or Handover()
-    is_text = task.kind != "classify"
-    assistant, dev, notes = add_recalibration(assistant, dev, task.seed)
+    is_text, side = task.kind != "classify", "train and dev" if held_out else "dev"
+    assistant, rows, notes = add_recalibration(assistant, held_out or dev, task.seed, side)
     if task.hands_over:
-        if is_text or any(row.answer.confidence is not None for row in dev):
+        if is_text or any(row.answer.confidence is not None for row in rows):
             search = fit_training_search(train, task, models, training_folder)
             assistant = replace(assistant, training=search)
         else:
             notes.append("hands over nothing, because its answers have no probability")
-    rated = rate_rows(assistant, dev, models)
+    rated = rate_rows(assistant, rows, models, is_held_out=bool(held_out))
     if is_text and handover.wrong:
-        assistant, rated, notes = add_answer_confidence(assistant, handover, rated, task.seed)
-    assistant, promise_notes = add_handover(assistant, task, rated)
-    assistant, cost_notes = add_cost_handover(assistant, costs, rated)
+        assistant, rated, notes = add_answer_confidence(assistant, handover, rated, task.seed, side)
+    assistant, promise_notes = add_handover(assistant, task, rated, side)
+    assistant, cost_notes = add_cost_handover(assistant, costs, rated, side)
+    if held_out:
+        dev = [replace(row, answer=assistant.recalibrate_questions(row.answer)) for row in dev]
+        rated = rate_rows(assistant, dev, models)
     rated = [replace(row, answer=assistant.hand_over(row.answer)) for row in rated]
     return assistant, rated, [*notes, *promise_notes, *cost_notes]
 
 
 def add_recalibration(
-    assistant: Assistant, dev: Sequence[ScoredAnswer], seed: int
+    assistant: Assistant, rows: Sequence[ScoredAnswer], seed: int, side: str = "dev"
 ) -> tuple[Assistant, Sequence[ScoredAnswer], list[str]]:
-    """Recalibrate the assistant's confidence in each question if this lowers the Brier score on dev. Returns the
-    assistant, the dev rows with their new confidences, and notes."""
+    """Recalibrate the assistant's confidence in each question if this lowers the Brier score on rows of `side`. Returns
+    the assistant, the rows with their new confidences, and notes."""
     notes, recalibrations = [], {}
     for question in assistant.questions:
-        answers = [select_answer(row.answer, question) for row in dev]
+        answers = [select_answer(row.answer, question) for row in rows]
         right = [
             answer.text == select_question(row.example, question.name).output
-            for answer, row in zip(answers, dev, strict=True)
+            for answer, row in zip(answers, rows, strict=True)
         ]
-        recalibration, note = _recalibrate(dev, answers, right, seed)
+        recalibration, note = _recalibrate(rows, answers, right, seed, side)
         if recalibration:
             recalibrations[question.name] = recalibration
             notes.append(f"{question.name}: {note}")
     assistant = replace(assistant, question_recalibrations=recalibrations)
-    dev = [replace(row, answer=assistant.recalibrate_questions(row.answer)) for row in dev]
+    rows = [replace(row, answer=assistant.recalibrate_questions(row.answer)) for row in rows]
     recalibration, note = _recalibrate(
-        dev, [row.answer for row in dev], [row.score.value == 1 for row in dev], seed
+        rows, [row.answer for row in rows], [row.score.value == 1 for row in rows], seed, side
     )
     if note:
         notes.append(f"all questions together: {note}" if assistant.questions else note)
-    return replace(assistant, recalibration=recalibration), dev, notes
+    return replace(assistant, recalibration=recalibration), rows, notes
 
 
 def _recalibrate(
-    dev: Sequence[ScoredAnswer], answers: Sequence[Answer], are_right: Sequence[bool], seed: int
+    rows: Sequence[ScoredAnswer], answers: Sequence[Answer], are_right: Sequence[bool], seed: int, side: str
 ) -> tuple[Recalibration | None, str]:
     """Choose a recalibration of the answers' confidence, with a note on it; None and "" if none helps."""
-    rows = [number for number, answer in enumerate(answers) if answer.confidence is not None]
-    if not rows:
+    rated = [number for number, answer in enumerate(answers) if answer.confidence is not None]
+    if not rated:
         return None, ""
-    stated = [answers[row].confidence or 0.0 for row in rows]
-    right, units = [float(are_right[row]) for row in rows], [get_unit(dev[row].example) for row in rows]
+    stated = [answers[row].confidence or 0.0 for row in rated]
+    right, units = [float(are_right[row]) for row in rated], [get_unit(rows[row].example) for row in rated]
     choice = choose_recalibration(stated, right, units, seed)
     if choice is None:
         return None, ""
@@ -106,12 +115,12 @@ def _recalibrate(
     reason = ""
     if excess.low > 0 or excess.high < 0:
         direction = "over-confident" if excess.value > 0 else "under-confident"
-        mean, share = (format_percent(sum(values) / len(rows)) for values in (stated, right))
-        reason = f"is {direction} on dev (probabilities of {mean} on average, {share} right), so "
+        mean, share = (format_percent(sum(values) / len(rated)) for values in (stated, right))
+        reason = f"is {direction} on {side} (probabilities of {mean} on average, {share} right), so "
     change = f"{choice.brier_before:.3f} before, {choice.brier_after:.3f} after"
     note = (
         f"{reason}its probabilities are recalibrated ({choice.recalibration.kind}): Brier score {change}, in "
-        f"cross-validation on {len(rows):,} dev rows"
+        f"cross-validation on {len(rated):,} {side} rows"
     )
     return choice.recalibration, note
 
@@ -131,11 +140,27 @@ def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path
     return SearchRef(folder, read_json(folder / "search.json")["fingerprint"])
 
 
-def rate_rows(assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models) -> list[ScoredAnswer]:
+def measure_held_out_nearness(rows: Sequence[ScoredAnswer], vectors: NDArray[np.float32]) -> list[float]:
+    """Measure how near each row's question is to those of other folds, from which it was answered; from vectors of the
+    questions."""
+    folds, nearness = np.array([row.batch for row in rows]), np.zeros(len(rows))
+    for fold in np.unique(folds):
+        cosines = vectors[folds == fold] @ vectors[folds != fold].T
+        nearness[folds == fold] = cosines.max(axis=1, initial=0.0)
+    return [float(value) for value in np.minimum(nearness, 1.0)]
+
+
+def rate_rows(
+    assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models, *, is_held_out: bool = False
+) -> list[ScoredAnswer]:
     """Rate rows again that were answered before the assistant got its recalibration, threshold or training search."""
     search = assistant.load_searches(models).training
     questions = [get_question(row.example.input) for row in rows]
-    nearness = search.measure_nearness(questions) if search else [None] * len(rows)
+    nearness: Sequence[float | None] = [None] * len(rows)
+    if search and search.encoder and is_held_out:
+        nearness = measure_held_out_nearness(rows, search.encoder.embed(questions))
+    elif search:
+        nearness = search.measure_nearness(questions)
     rated = []
     for row, value in zip(rows, nearness, strict=True):
         answer = row.answer
@@ -148,7 +173,7 @@ def rate_rows(assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models
 
 
 def add_answer_confidence(
-    assistant: Assistant, handover: Handover, dev: Sequence[ScoredAnswer], seed: int
+    assistant: Assistant, handover: Handover, dev: Sequence[ScoredAnswer], seed: int, side: str = "dev"
 ) -> tuple[Assistant, list[ScoredAnswer], list[str]]:
     """Return an assistant that writes texts with its confidence, fitted on dev; the dev rows, each rated by a fit
     without it; and a note if no confidence separates right from wrong answers. Then all answers get the same
@@ -161,12 +186,12 @@ def add_answer_confidence(
         held_out = [confidence.apply({})] * len(dev)
     if not any(right):
         notes.append(
-            f"no answer to dev is right, because none scores {handover.right:g}; set right: under handover: to a lower "
-            "score"
+            f"no answer to {side} is right, because none scores {handover.right:g}; set right: under handover: to a "
+            "lower score"
         )
     elif auroc.low <= 0.5:
         notes.append(
-            f"no confidence separates right from wrong answers on dev (AUROC {auroc.value:.2f}, 95% interval "
+            f"no confidence separates right from wrong answers on {side} (AUROC {auroc.value:.2f}, 95% interval "
             f"{auroc.low:.2f} to {auroc.high:.2f}, {sum(right):,} of {len(dev):,} answers right), so it answers all "
             "questions or none"
         )
@@ -179,7 +204,7 @@ def add_answer_confidence(
 
 
 def add_handover(
-    assistant: Assistant, task: Task, dev: Sequence[ScoredAnswer]
+    assistant: Assistant, task: Task, dev: Sequence[ScoredAnswer], side: str = "dev"
 ) -> tuple[Assistant, list[str]]:
     """Return the assistant with a threshold for the task's allowed error rate (`handover:`), and a note on it.
 
@@ -200,7 +225,7 @@ def add_handover(
     min_score = choose_threshold(scores, right, handover.wrong)
     promise = f"at most {format_share(handover.wrong)} of its answers are wrong"
     assistant = replace(assistant, handover_sentence=handover.say)
-    rows = f"{len(independent_rows):,} dev rows" + (
+    rows = f"{len(independent_rows):,} {side} rows" + (
         ", one of each group" if len(independent_rows) < len(scored_rows) else ""
     )
     measure = "hand-over score" if assistant.training and task.kind == "classify" else "confidence"
@@ -209,18 +234,18 @@ def add_handover(
             f"hands over everything, because {rows} cannot show for any threshold of {measure} that {promise}"
         )
         if len(independent_rows) < (needed := count_needed_answers(handover.wrong)):
-            note += f"; even if all are right, at least {needed:,} dev rows are needed"
+            note += f"; even if all are right, at least {needed:,} {side} rows are needed"
         return replace(assistant, handover=NEVER_SURE), [note]
     share_answered = sum(score >= min_score for _, score, _ in scored_rows) / len(scored_rows)
     note = (
         f"hands over questions below a {measure} of {min_score:.3f}, so that {promise} (95% certain, from {rows}); "
-        f"it answers {format_share(share_answered)} of the dev rows itself"
+        f"it answers {format_share(share_answered)} of the {side} rows itself"
     )
     return replace(assistant, handover=min_score), [note]
 
 
 def add_cost_handover(
-    assistant: Assistant, costs: ErrorCosts, dev: Sequence[ScoredAnswer]
+    assistant: Assistant, costs: ErrorCosts, dev: Sequence[ScoredAnswer], side: str = "dev"
 ) -> tuple[Assistant, list[str]]:
     """Return the assistant with the thresholds from which on an answer is expected to cost less than a hand-over, and a
     note on them.
@@ -248,8 +273,8 @@ def add_cost_handover(
     paid = [handover if is_over else cost for is_over, cost in zip(rated, answered, strict=True)]
     before, after = (format_decimal(sum(values) / len(rows)) for values in (answered, paid))
     note = (
-        f"hands over {format_share(sum(rated) / len(rows))} of dev, whose answers would be expected to cost more: a "
-        f"question costs {after} on {len(rows):,} dev rows, and {before} if all are answered"
+        f"hands over {format_share(sum(rated) / len(rows))} of {side}, whose answers would be expected to cost more: a "
+        f"question costs {after} on {len(rows):,} {side} rows, and {before} if all are answered"
     )
     return assistant, [note]
 

@@ -276,6 +276,7 @@ class Looks:
             context.chosen_scored,
             self.ladder.models,
             self.ladder.run.folder / TRAINING,
+            context.held_out,
         )
         context.chosen_scored = dev
         if method.tuned and first_seconds and self._is_worse_than_first(name, dev):

@@ -17,7 +17,9 @@ from etude.evaluate import ScoredAnswer, build_sample, get_unit
 from etude.index.build import load_task_encoder
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.methods.shared.fit_context import Trial, TrialResult
+from etude.metrics import Metric
 from etude.stats import choose, estimate_sample
+from etude.stats.ladder import Choice
 from etude.text.answer_spans import NestedListError, parse_answers
 from etude.text.likeness import are_repeated
 from etude.types import CLASSICAL, ModelRef, Request
@@ -95,9 +97,7 @@ class Baseline(Method):
         ]
         if len(candidates) > 1 and len(rows) <= MAX_CROSS_VALIDATED:
             fits_by_fold = list_fits(task, outputs, cast("Encoder | None", known))
-            held_out = cross_validate(
-                {name: fits_by_fold[name] for name in predictors}, rows, candidates, context
-            )
+            held_out = cross_validate(fits_by_fold, rows, predictors, candidates, context)
             candidate = record_choice(candidates, held_out, dev, task.margin, context)
         else:
             candidate = context.choose(candidates, dev, cheap=True)
@@ -161,32 +161,48 @@ class KnownVectors:
 
 
 def cross_validate(
-    fits: Mapping[str, Fit], rows: Sequence[Example], candidates: Sequence[Candidate], context: FitContext
+    fits: Mapping[str, Fit],
+    rows: Sequence[Example],
+    predictors: Mapping[str, Predictor],
+    candidates: Sequence[Candidate],
+    context: FitContext,
 ) -> dict[str, list[ScoredAnswer]]:
-    """Answer each row with each candidate's predictor, fitted without the row's fold (5 folds of units)."""
+    """Answer each row with each candidate's predictor, fitted without the row's fold (5 folds of units; `batch` is the
+    fold). It is calibrated like that of `predictors`, as the one that will be used."""
     from etude.models.classical import ClassicalModel, Constant, Linear
 
     started = time.perf_counter()
     names, codes = np.unique([get_unit(row) for row in rows], return_inverse=True)
     fold_of = (np.random.default_rng(context.seed).permutation(len(names)) % FOLDS)[codes]
-    held_out: dict[str, list[ScoredAnswer]] = {candidate.name: [] for candidate in candidates}
+    held_out: dict[str, dict[int, ScoredAnswer]] = {candidate.name: {} for candidate in candidates}
     for fold in np.unique(fold_of):
         positions = np.flatnonzero(fold_of == fold).tolist()
         learned = split_columns([rows[row] for row in np.flatnonzero(fold_of != fold).tolist()])
-        answered = split_columns([rows[row] for row in positions])
         for candidate in candidates:
             predictor = fits[candidate.name](*learned) or Constant.fit(learned[1])
-            if isinstance(predictor, Linear):
-                predictor = predictor.calibrate(*answered)
+            on_train = predictors.get(candidate.name)
+            if isinstance(predictor, Linear) and isinstance(on_train, Linear):
+                predictor = predictor.copy_calibration(on_train)
             requests = [Request(rows[row].input, 0) for row in positions]
             completions = ClassicalModel(predictor).complete(requests)
             answers = candidate.assistant.finish([rows[row].id for row in positions], completions)
-            held_out[candidate.name] += [
-                ScoredAnswer(rows[row], answer, context.metric.score_headline(rows[row], answer), int(fold))
+            held_out[candidate.name] |= {
+                row: ScoredAnswer(
+                    rows[row], answer, context.metric.score_headline(rows[row], answer), int(fold)
+                )
                 for row, answer in zip(positions, answers, strict=True)
-            ]
+            }
     context.train_seconds += time.perf_counter() - started
-    return held_out
+    return {name: [scored[row] for row in range(len(rows))] for name, scored in held_out.items()}
+
+
+def choose_by_cross_validation(
+    held_out: Mapping[str, Sequence[ScoredAnswer]], margin: float, metric: Metric
+) -> Choice:
+    """Choose a candidate by the answers to rows that it did not learn from, the simplest candidate first."""
+    samples = [(name, build_sample(metric, [row.outcome for row in rows])) for name, rows in held_out.items()]
+    num_rows = len(next(iter(held_out.values())))
+    return choose(samples, margin, f"in cross-validation on {num_rows:,} rows of train and dev")
 
 
 def record_choice(
@@ -196,13 +212,9 @@ def record_choice(
     margin: float,
     context: FitContext,
 ) -> Candidate:
-    """Choose a candidate by the answers to rows that it did not learn from, and answer dev with all, for the record."""
-    samples = {
-        name: build_sample(context.metric, [row.outcome for row in scored])
-        for name, scored in held_out.items()
-    }
-    num_rows = len(held_out[candidates[0].name])
-    choice = choose([*samples.items()], margin, f"in cross-validation on {num_rows:,} rows of train and dev")
+    """Choose a candidate in cross-validation, and answer dev with all, for the record."""
+    choice = choose_by_cross_validation(held_out, margin, context.metric)
+    context.held_out = held_out[candidates[choice.index].name]
     for number, candidate in enumerate(candidates):
         scored = context.scored_by_candidate.pop(candidate.name, None) or context.evaluate(
             candidate.assistant, dev, Trial(number + 1, len(candidates))

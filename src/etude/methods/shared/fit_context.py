@@ -150,6 +150,8 @@ class FitContext:
     """Whether a search in them may have been fitted on other rows: for a learning curve of the weights only."""
     chosen_scored: list[ScoredAnswer] = field(default_factory=list)
     """Dev rows as the last chosen candidate answered them."""
+    held_out: Sequence[ScoredAnswer] = ()
+    """Rows of train and dev as it answered them in cross-validation, if it was chosen by this."""
     engine: str = "local"
     """The engine that computes the answers to dev."""
     race: Race | None = None
