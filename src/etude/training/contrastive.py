@@ -29,7 +29,7 @@ class ContrastiveConfig:
     """Settings of the training, chosen on Luma and xquad_en. Learning rate and temperature are usual for MiniLM."""
 
     epochs: int = 4
-    pairs_per_step: int = 32
+    pairs_per_step: int = 16
     num_negatives: int = 16
     """The number of wrong passages added to each batch: the nearest to its questions at the start of the epoch."""
     learning_rate: float = 1e-4

@@ -40,6 +40,10 @@ FOLDER, FACTS, ROW_IDS = "search", "search.json", "search_rows.json"
 MIN_PAIRS, MIN_PASSAGES = 60, 10
 """The encoder is trained if at least this many rows have a known passage, and this many of the passages differ."""
 HELD_OUT = 0.1  # share of the known passages that are held out of the encoder's training
+FAR, FAR_RATE = 0.5, 2e-4
+"""Below this mean reciprocal rank, the published encoder is trained with this learning rate. After 80 seconds, the first
+hit is then right for 44% of Luma's questions, and for 36% with the usual rate; xquad_en, which starts at 0.93, loses
+0.01 with it."""
 DEPTH = 10  # ranks that are looked at; a passage further down has a reciprocal rank of 0
 RECALL_AT = 5  # ranks up to which a passage counts as found
 
@@ -269,6 +273,12 @@ def train_encoder(
     train_pairs = [pair for pair in pairs if pair[1] not in held_out]
     held_out_pairs = [pair for pair in pairs if pair[1] in held_out]
 
+    published = context.models.load_encoder(name)
+    ranks = compute_reciprocal_ranks(
+        Search(passages, "meaning", published, published.embed(texts)), dev_pairs
+    )
+    learning_rate = FAR_RATE if np.mean(ranks) < FAR else ContrastiveConfig.learning_rate
+
     def train_on(
         rows: Sequence[tuple[str, int]],
         judged_pairs: Sequence[Sequence[tuple[str, int]]],
@@ -282,7 +292,8 @@ def train_encoder(
             ranks = [compute_reciprocal_ranks(search, side) for side in judged_pairs if side]
             return float(np.mean([np.mean(side_ranks) for side_ranks in ranks]))
 
-        encoder, config = context.models.load_encoder(name), ContrastiveConfig(epochs, seed=context.seed)
+        encoder = context.models.load_encoder(name)
+        config = ContrastiveConfig(epochs, learning_rate=learning_rate, seed=context.seed)
         folder = context.folder / folder_name
         result = tune_encoder(encoder, rows, texts, config, folder, score, context.search_log, box)
         return encoder, result
