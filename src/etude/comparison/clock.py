@@ -86,8 +86,10 @@ class Clock:
 
     @property
     def span(self) -> float:
-        """Seconds of which the shares of the test are parts: of the budget, or after the user's wish to end."""
-        return self.budget if self.budget is not None else STOP_SECONDS
+        """Seconds of which the shares of the test are parts: the budget, or after the user's wish to end a minute."""
+        if self.budget is None or self.is_stopped:
+            return STOP_SECONDS
+        return self.budget
 
     def share_first_looks(self, method: Method, to_come: Sequence[Method]) -> float | None:
         """Compute the seconds of a first look; None for no limit. `to_come`: methods without one, this included."""

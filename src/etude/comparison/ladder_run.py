@@ -148,7 +148,9 @@ class LadderRun:
             speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
             seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
             seconds = max(self.clock.seconds_left - seconds, MIN_TEST_SHARE * self.clock.span)
-            self.run.update(whole_test=self._find_whole(contenders, seconds))
+            total, whole = len(self.test_rows), self._find_whole(contenders, seconds)
+            slow = [name for name in whole if not self.clock.is_fast(self.get_row_seconds(name), total)]
+            self.run.update(whole_test=slow)
         return contenders
 
     def _find_whole(self, names: Iterable[str], seconds: float) -> list[str]:
@@ -257,6 +259,8 @@ class LadderRun:
     def start_event(self, name: str, side: Side) -> None:
         """Report that a method starts on a side."""
         left = self.clock.seconds_left
+        if self.clock.budget is not None:  # a run that is killed has used this time
+            self.run.update(elapsed_seconds=self.clock.now() - self.clock.started)
         self.on_event(MethodStarted(name, side, left if math.isfinite(left) else None))
 
     def report_dev_rows(

@@ -69,7 +69,7 @@ class AnswerRounds:
         before = self.ladder.run.info.get("test_answered", {})
         for name, assistant in fitted.items():
             if self.ladder.is_fast(name):
-                self._answer_block(name, assistant, len(self.ladder.test_rows), scored)
+                self._answer_whole(name, assistant, scored)
             elif name not in contenders:
                 # A continued run keeps the number of rows, and with it the verdict.
                 rows = self.ladder.clock.count_beaten_rows(self.ladder.get_row_seconds(name))
@@ -108,9 +108,23 @@ class AnswerRounds:
             end = round_end if is_sure else self._limit_round(running, scored, round_end)
             is_sure = False
             for name, assistant in running.items():
-                self._answer_block(name, assistant, end, scored)
-            if end < round_end:
+                if not (self._is_minute_over and scored[name]):
+                    self._answer_block(name, assistant, end, scored)
+            if end < round_end or self._is_minute_over:
                 break
+
+    def _answer_whole(self, name: str, assistant: Assistant, scored: dict[str, list[ScoredAnswer]]) -> None:
+        """Answer all test rows, in blocks if this takes long."""
+        total = len(self.ladder.test_rows)
+        size = BLOCK_ROWS if name in (self.ladder.run.info.get("whole_test") or ()) else total
+        for end in [*range(size, total, size), total]:
+            if not (self._is_minute_over and scored[name]):
+                self._answer_block(name, assistant, end, scored)
+
+    @property
+    def _is_minute_over(self) -> bool:
+        """Whether the user has asked to end, and the time for this is over."""
+        return self.ladder.clock.is_stopped and self.ladder.clock.seconds_left < 0
 
     def _limit_round(
         self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
@@ -118,7 +132,7 @@ class AnswerRounds:
         """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
         before = self.ladder.run.info.get("test_answered", {})
         if any(name in before for name in assistants):
-            return min(end, *(int(before.get(name, 0)) for name in assistants))
+            return min(end, *(int(before[name]) for name in assistants if name in before))
         if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
             return end
         begin = max((len(scored[name]) for name in assistants), default=0)

@@ -86,7 +86,7 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     facts = read_json(folder / FACTS)
     # Only a tuned encoder has learned from rows.
     if "learned" in facts["chosen"]:
-        context.has_learned, context.num_search_rows = True, len(read_json(folder / ROW_IDS)["ids"])
+        context.has_learned, context.num_search_rows = True, facts["tuning"]["learned_rows"]
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_format_notes(facts)])
         context.params["search"] = facts
@@ -156,7 +156,9 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         is_trainable = has_enough_pairs(pairs) and bool(dev_pairs)
         is_quick = is_trainable and _is_quick(context)
         if is_trainable and not is_quick:
-            tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context)
+            ranks = compute_reciprocal_ranks(candidates["meaning"], dev_pairs)
+            rate = FAR_RATE if np.mean(ranks) < FAR else None
+            tuned, tuning = train_encoder(encoder.name, passages, pairs, dev_pairs, context, rate)
             candidates |= _build_with_encoder(by_keyword, tuned, tuned.embed(texts), "learned meaning")
     # The simplest of the best searches is saved: an equal score does not justify embeddings.
     name, tried = _choose_search(candidates, dev_pairs, context.margin)
@@ -256,6 +258,7 @@ def train_encoder(
     pairs: Sequence[tuple[str, int]],
     dev_pairs: Sequence[tuple[str, int]],
     context: FitContext,
+    learning_rate: float | None = None,
 ) -> tuple[Encoder, dict[str, Any]]:
     """Train the encoder `name` on the pairs of train; returns it with facts for the record.
 
@@ -273,12 +276,6 @@ def train_encoder(
     train_pairs = [pair for pair in pairs if pair[1] not in held_out]
     held_out_pairs = [pair for pair in pairs if pair[1] in held_out]
 
-    published = context.models.load_encoder(name)
-    ranks = compute_reciprocal_ranks(
-        Search(passages, "meaning", published, published.embed(texts)), dev_pairs
-    )
-    learning_rate = FAR_RATE if np.mean(ranks) < FAR else ContrastiveConfig.learning_rate
-
     def train_on(
         rows: Sequence[tuple[str, int]],
         judged_pairs: Sequence[Sequence[tuple[str, int]]],
@@ -293,7 +290,8 @@ def train_encoder(
             return float(np.mean([np.mean(side_ranks) for side_ranks in ranks]))
 
         encoder = context.models.load_encoder(name)
-        config = ContrastiveConfig(epochs, learning_rate=learning_rate, seed=context.seed)
+        rate = learning_rate or ContrastiveConfig.learning_rate
+        config = ContrastiveConfig(epochs, learning_rate=rate, seed=context.seed)
         folder = context.folder / folder_name
         result = tune_encoder(encoder, rows, texts, config, folder, score, context.search_log, box)
         return encoder, result
@@ -302,6 +300,7 @@ def train_encoder(
     encoder, result = train_on(train_pairs, judged_pairs, ContrastiveConfig.epochs, "encoder")
     facts = {
         "pairs": len(train_pairs),
+        "learned_rows": round(result.trained_share * len(train_pairs)),
         "held_out": len(held_out),
         "scores": list(result.scores),
         "best_epoch": result.best_epoch,
@@ -312,6 +311,7 @@ def train_encoder(
         encoder, again = train_on(pairs, (dev_pairs,), result.best_epoch, "encoder_on_all")
         facts |= {
             "pairs": len(pairs),
+            "learned_rows": len(pairs),
             "on_all": list(again.scores),
             "seconds": result.seconds + again.seconds,
         }
