@@ -86,7 +86,8 @@ def fit_search(task: Task, train: Dataset, dev: Dataset, context: FitContext) ->
     facts = read_json(folder / FACTS)
     # Only a tuned encoder has learned from rows.
     if "learned" in facts["chosen"]:
-        context.has_learned, context.num_search_rows = True, facts["tuning"]["learned_rows"]
+        num_rows = facts["tuning"].get("num_rows") or len(read_json(folder / ROW_IDS)["ids"])
+        context.has_learned, context.num_trained, context.num_search_rows = True, 0, num_rows
     if folder == context.folder:
         context.notes.extend([*facts["notes"], *_format_notes(facts)])
         context.params["search"] = facts
@@ -300,7 +301,7 @@ def train_encoder(
     encoder, result = train_on(train_pairs, judged_pairs, ContrastiveConfig.epochs, "encoder")
     facts = {
         "pairs": len(train_pairs),
-        "learned_rows": round(result.trained_share * len(train_pairs)),
+        "num_rows": round(result.trained_share * len(train_pairs)),  # without those held out
         "held_out": len(held_out),
         "scores": list(result.scores),
         "best_epoch": result.best_epoch,
@@ -311,7 +312,7 @@ def train_encoder(
         encoder, again = train_on(pairs, (dev_pairs,), result.best_epoch, "encoder_on_all")
         facts |= {
             "pairs": len(pairs),
-            "learned_rows": len(pairs),
+            "num_rows": None,  # all
             "on_all": list(again.scores),
             "seconds": result.seconds + again.seconds,
         }
