@@ -261,15 +261,6 @@ def test_a_reloaded_assistant_answers_as_it_was_measured() -> None:
         assert [answer.text for answer in answers] == [line["answer"] for line in lines]
 
 
-def test_ctrl_c_leaves_a_partial_report_and_the_same_call_goes_on(tmp_path: Path) -> None:
-    task = write_task(tmp_path, more="methods: [clear_prompt, few_shot]\n")
-    compare_until(task, lambda event: isinstance(event, MethodEnded) and event.method == "few_shot")
-    (folder,) = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
-    assert Run(folder).info["status"] == "interrupted"
-    assert "clear_prompt" in (folder / "report.html").read_text()
-    assert compare(task).run.is_complete
-
-
 class Toiling(Prompt):
     """A first step that takes hours, keeps half of them in its folder, and is stopped as often as it is told to."""
 

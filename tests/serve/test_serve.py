@@ -51,7 +51,7 @@ from etude.task.definition import Limit
 from etude.types import Example, Message, ModelRef, SearchRef
 from etude.web.api_keys import ApiKey, find_key, read_keys
 from serving import get_address, open_client, serve_as, serving
-from small_task import library, write_task
+from small_task import write_task
 from tiny import save_tiny_model
 
 SHOTS = tuple(
@@ -131,17 +131,6 @@ def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-1].usage.total_tokens > 0
     assert len({chunk.id for chunk in chunks}) == 1
-
-
-def test_the_asynchronous_client_asks_many_at_once(address: str) -> None:
-    async def ask() -> list[str]:
-        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none") as client:
-            asked = (client.chat.completions.create(model="luma", messages=ASKED, n=2) for _ in range(10))
-            return [
-                choice.message.content for done in await asyncio.gather(*asked) for choice in done.choices
-            ]
-
-    assert set(asyncio.run(ask())) == {"Title: All about trains\nAges: 7"}
 
 
 def test_completions_and_models(client: openai.OpenAI) -> None:
@@ -611,22 +600,6 @@ def test_weights_that_cannot_be_loaded_are_said_with_every_question() -> None:
         ready = client._client.get(f"{get_address(client)}/ready")
         assert ready.status_code == 503
         assert "is not a number" in ready.json()["error"]["message"]
-
-
-@pytest.mark.real
-def test_served_equals_measured_with_its_passages(tmp_path: Path) -> None:
-    task = write_task(tmp_path / "task", more=f"{library(tmp_path / 'task')}methods: [retrieval]\n")
-    run = compare(task).run
-    (served,) = load_catalogue([str(task)], "retrieval").values()
-    lines = [line for line in run.read_predictions("retrieval") if line["side"] == "test"][:12]
-    with open_client(served) as client:
-        for line in lines:
-            (choice,) = client.chat.completions.create(
-                model="small", messages=[{"role": "user", "content": line["input"]}]
-            ).choices
-            found = (choice.message.content, choice.message.citations, choice.message.keeps_contract)
-            assert found == (line["answer"], line["citations"], line["keeps_contract"])
-    assert any(line["citations"] for line in lines)
 
 
 def test_a_complete_run_is_served_and_answers_of_another_are_not_as_measured(tmp_path: Path) -> None:

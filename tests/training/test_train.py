@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +34,6 @@ from etude.training.rows.batches import MICRO_BATCH_COST, compute_work, split_gr
 from etude.training.step import accumulate_gradients, learning_rate, measure_dev_loss
 from tiny import build_module
 
-FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-"""Where this module and its helpers are, for processes that import them."""
 VOCABULARY = 96
 SETTINGS = TrainConfig(rank=4, alpha=8.0)
 CONFIG = TrainConfig(rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, rows_per_step=4, micro_tokens=40)
@@ -94,8 +89,7 @@ def snapshot(module: nn.Module) -> dict[str, bytes]:
 
 def run(folder: Path, log: Callable[[Mapping[str, Any]], None] = ignore, **changes: Any) -> bytes:
     """One training run in `folder`; the bytes of its adapter."""
-    every = changes.pop("every_step", False)
-    output = Output(folder / "checkpoint", folder / "adapter", log, every_step=every)
+    output = Output(folder / "checkpoint", folder / "adapter", log)
     train(tiny_model(), token_rows(18), token_rows(6, seed=1), replace(CONFIG, **changes), output)
     return (folder / "adapter" / ADAPTER).read_bytes()
 
@@ -248,16 +242,6 @@ def test_dev_loss_is_weighted_by_tokens() -> None:
     with torch.no_grad():
         expected = float(plain_loss(module, rows))
     assert measure_dev_loss(Placement(module), rows, 40) == pytest.approx(expected, rel=1e-12)
-
-
-def test_padding_does_not_reach_a_real_token() -> None:
-    module = tiny_model(torch.float64)
-    short, long = token_rows(1)[0], TokenRow("long", (4,) * 40, (False,) + (True,) * 39)
-    with torch.no_grad():
-        short_loss = Placement(module).compute_loss([short])
-        padded_loss = Placement(module).compute_loss([short, long])
-        long_loss = Placement(module).compute_loss([long])
-    assert float(short_loss + long_loss) == pytest.approx(float(padded_loss), rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -717,28 +701,6 @@ def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(tmp_path
     assert run(tmp_path, stop_on_spike=False) == expected, "it changes no weight"
 
 
-@pytest.mark.real
-def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path, adapter: bytes) -> None:
-    script = (
-        "import os, sys, time; from pathlib import Path; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
-        "import test_train as t\n"
-        "t.run(Path(sys.argv[2]), lambda news: time.sleep(0.12), every_step=True)"
-    )
-    command = [sys.executable, "-c", script, os.pathsep.join(FOLDERS), str(tmp_path / "cut")]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())})
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint")
-        if checkpoint and checkpoint[1]["progress"]["steps"] >= 3:
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert checkpoint
-    assert 3 <= checkpoint[1]["progress"]["steps"] < 10
-    assert run(tmp_path / "cut") == adapter
-
-
 def test_an_unreadable_checkpoint_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / CHECKPOINT_FILE).write_bytes(b"half")
@@ -920,19 +882,6 @@ def greeting_rows(model: Any, numbers: range) -> list[TokenRow]:
         ((ids, trained),) = render_training(model.tokenizer, chat)
         rows.append(TokenRow(str(number), tuple(ids), tuple(trained)))
     return rows
-
-
-@pytest.mark.real
-def test_the_real_model_stops_at_a_hundred_times_its_learning_rate(tmp_path: Path) -> None:
-    from etude.models.registry import Models
-    from etude.types import ModelRef
-
-    model = Models().get_trainable(ModelRef("smollm2-135m-instruct"))
-    rows, dev = greeting_rows(model, range(100, 140)), greeting_rows(model, range(500, 510))
-    config = auto_config(40, 135_000_000)
-    config = replace(config, learning_rate=100 * config.learning_rate)
-    with pytest.raises(TrainingDiverged, match=r"stopped at step \d+: the loss rose and stayed high"):
-        train(model.module, rows, dev, config, Output(tmp_path / "c", tmp_path / "a"))
 
 
 @pytest.mark.real

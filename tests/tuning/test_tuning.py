@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +53,6 @@ from etude.tuning import Preview, preview, train
 from etude.tuning.preview import PreviewRow, PreviewSpan
 from etude.tuning.train import check_processes, choose_min_sizes, open_training_task
 from etude.types import Message
-from processes import start_command
 from small_task import SETTINGS as SMALL
 from small_task import rows, write_task
 from tiny import save_tiny_model
@@ -351,21 +348,6 @@ def test_settings_show_values_that_look_like_markup() -> None:
     assert re.search(r"targets +\[q_proj, v_proj\] +set \[by\] the user", screen.getvalue())
 
 
-def killed(task: Path, steps: Sequence[int]) -> int:
-    """Kills the training as it reaches each of the steps; how many kills struck."""
-    struck = 0
-    for step in steps:
-        process = start_command("train", task)
-        while process.poll() is None:
-            (log,) = [*task.parent.glob("runs/*/methods/fine_tune/train.jsonl")] or [None]
-            if log and log.read_bytes().count(b'"step"') >= step:
-                os.kill(process.pid, signal.SIGKILL)
-                struck += 1
-                break
-        process.communicate()
-    return struck
-
-
 @pytest.mark.real
 def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]], tmp_path: Path) -> None:
     task = tiny_task(tmp_path)
@@ -381,14 +363,6 @@ def test_stops_at_any_step_change_nothing(trained: tuple[Path, Run, list[Event]]
         assert run.info["status"] == "interrupted"
         assert "is not finished" in (run.folder / "report.html").read_text(encoding="utf-8")
     assert weights(train(task).run) == weights(trained[1])
-
-
-@pytest.mark.real
-def test_kills_of_a_training_of_the_real_model_change_nothing(tmp_path: Path) -> None:
-    more = "methods: [fine_tune]\nmax_tokens: 8\ntrain: {max_rows: 24, epochs: 2}\n"
-    tasks = [write_task(tmp_path / n, "classify", "smollm2-135m-instruct", 130, more) for n in ("one", "two")]
-    assert killed(tasks[1], (1, 5, 9)) == 3
-    assert weights(train(tasks[1]).run) == weights(train(tasks[0]).run)
 
 
 def test_the_model_without_weights_is_refused_with_the_key_to_set(
@@ -452,11 +426,6 @@ def test_chat_after_a_training_that_was_stopped_names_the_command_that_goes_on(
     assert main(["chat", str(task)]) == 2
     assert "etude train" in (said := " ".join(capsys.readouterr().err.split()))
     assert "etude compare" not in said
-
-
-def test_an_assistant_is_loaded_from_a_path_in_a_text(trained: tuple[Path, Run, list[Event]]) -> None:
-    folder = trained[1].assistant_folder("fine_tune")
-    assert load(str(folder)) == load(folder)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT reads it
