@@ -134,15 +134,6 @@ def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.real
-def test_a_dpo_job(client: openai.OpenAI) -> None:
-    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}}
-    job = create_job(client, pair_rows(20), method=method)
-    done = wait(client, job.id)
-    assert done.status == "succeeded", done.error
-    assert any("choose the epoch" in message for message in list_messages(client, job.id))
-
-
-@pytest.mark.real
 def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
     create = client.fine_tuning.jobs.create
     settings: Any = {"n_epochs": 1, "batch_size": 4}
@@ -151,11 +142,12 @@ def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
     model = tuned.fine_tuned_model or ""
     with pytest.raises(openai.BadRequestError, match="Only dpo"):
         create(model=model, training_file=file)
-    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1}}}
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}}
     job = create(model=model, training_file=upload(client, pair_rows(20)), method=method)
     client.models.delete(model)
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
+    assert any("choose the epoch" in message for message in list_messages(client, job.id))
     assert done.model == tuned.model
     assert ask(client, done.fine_tuned_model).choices
 

@@ -363,21 +363,6 @@ def test_predict_asks_first_and_keeps_to_the_limits_of_the_task(
 
 @pytest.mark.real
 @pytest.mark.usefixtures("_key")
-def test_a_comparison_stopped_by_a_limit_goes_on_when_it_is_raised(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
-    server.say = answer_label
-    with pytest.raises(ModelError, match="limit of 60 requests"):
-        compare(write_endpoint_task(tmp_path, server, endpoint=", max_requests: 60"))
-    assert server.answered.total() == 60
-    run = compare(write_endpoint_task(tmp_path, server, endpoint=", max_requests: 6000")).run
-    assert run.is_complete
-    assert set(server.answered.values()) == {1}
-    assert len(list((tmp_path / "runs").glob("small-*"))) == 1, "the same run"
-
-
-@pytest.mark.real
-@pytest.mark.usefixtures("_key")
 def test_ten_kills_send_nothing_twice_that_was_answered(tmp_path: Path) -> None:
     with serve_script(ScriptedServer(say=answer_label, hold_after=0)) as script:
         check_kills(tmp_path, script, kills=10)

@@ -71,7 +71,7 @@ def import_openai(
     """
     target = output or folder / "etude"
     if not folder.is_dir():
-        raise InputError([Issue(str(folder), "no such folder", "", "use the folder with the saved files")])
+        raise InputError.of(str(folder), "no such folder", "", "use the folder with the saved files")
     remedy = "delete it, or choose another folder with --output FOLDER"
     written = [target / name for name in WRITTEN]
     if present := [Issue(str(file), "already exists", "", remedy) for file in written if file.exists()]:

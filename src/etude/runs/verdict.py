@@ -75,7 +75,6 @@ class MethodResult:
 
     @property
     def has_language_model(self) -> bool:
-        """Whether a language model answered."""
         return find_backend(self.model).is_language_model
 
 

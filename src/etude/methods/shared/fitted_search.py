@@ -133,11 +133,6 @@ def _format_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def has_enough_pairs(pairs: Sequence[tuple[str, int]]) -> bool:
-    """Whether there are enough pairs (question, position of its passage) to train an encoder."""
-    return len(pairs) >= MIN_PAIRS and len({position for _, position in pairs}) >= MIN_PASSAGES
-
-
 def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[str, Any]:
     assert task.documents is not None
     started = time.perf_counter()
@@ -154,7 +149,8 @@ def _fit(task: Task, train: Dataset, dev: Dataset, context: FitContext) -> dict[
         vectors, _ = embed_texts(texts, encoder, vectors_path(task))
         candidates |= _build_with_encoder(by_keyword, encoder, vectors, "meaning")
         # Minutes on a CPU for some thousand pairs; the encoder as published stays a candidate.
-        is_trainable = has_enough_pairs(pairs) and bool(dev_pairs)
+        num_found = len({position for _, position in pairs})
+        is_trainable = len(pairs) >= MIN_PAIRS and num_found >= MIN_PASSAGES and bool(dev_pairs)
         is_quick = is_trainable and _is_quick(context)
         if is_trainable and not is_quick:
             ranks = compute_reciprocal_ranks(candidates["meaning"], dev_pairs)
@@ -266,7 +262,7 @@ def train_encoder(
     Some passages are held out, and the epochs are compared on their pairs and the pairs of dev. Then, unless
     `search_seconds` is limited, the encoder starts again and is trained on all pairs for the best number of epochs.
     """
-    from etude.training.contrastive import ContrastiveConfig, tune_encoder
+    from etude.training.contrastive import ContrastiveConfig, prepare_contrastive_training
     from etude.training.time_box import TimeBox
 
     texts, seconds = [passage.text for passage in passages], context.effort.search_seconds
@@ -285,17 +281,16 @@ def train_encoder(
     ) -> tuple[Encoder, TunedEncoder]:
         """Train the encoder as published on `rows` and keep the epoch that is best on the `judged_pairs`."""
 
-        def score(now: Encoder) -> float:
-            search = Search(passages, "meaning", now, now.embed(texts))
+        def score() -> float:
+            search = Search(passages, "meaning", encoder, encoder.embed(texts))
             ranks = [compute_reciprocal_ranks(search, side) for side in judged_pairs if side]
             return float(np.mean([np.mean(side_ranks) for side_ranks in ranks]))
 
         encoder = context.models.load_encoder(name)
         rate = learning_rate or ContrastiveConfig.learning_rate
         config = ContrastiveConfig(epochs, learning_rate=rate, seed=context.seed)
-        folder = context.folder / folder_name
-        result = tune_encoder(encoder, rows, texts, config, folder, score, context.search_log, box)
-        return encoder, result
+        training = prepare_contrastive_training(encoder, rows, texts, config)
+        return encoder, training.train(context.folder / folder_name, score, context.search_log, box)
 
     judged_pairs = (dev_pairs, held_out_pairs)
     encoder, result = train_on(train_pairs, judged_pairs, ContrastiveConfig.epochs, "encoder")
