@@ -585,6 +585,8 @@ class PromptLimit:
     assistant: Assistant
     model: Model
     _shot_tokens: dict[int, int] = field(default_factory=dict, init=False)
+    _template_bytes: dict[tuple[str, ...], int] = field(default_factory=dict, init=False)
+    """Roles of turns -> bytes that the template adds to them; rendering every prompt takes longer."""
 
     @property
     def tokens(self) -> int:
@@ -609,7 +611,17 @@ class PromptLimit:
         return num_fitting
 
     def _is_clearly_short(self, messages: Sequence[Message]) -> bool:
-        return len(self.model.render_text(messages).encode()) <= self.tokens
+        return self.is_clearly_within(messages, self.tokens)
+
+    def is_clearly_within(self, messages: Sequence[Message], tokens: int) -> bool:
+        """Whether a prompt has so few bytes that it cannot have more than `tokens`."""
+        roles = tuple(message.role for message in messages)
+        contents = sum(len(message.content.encode()) for message in messages)
+        if roles not in self._template_bytes:
+            self._template_bytes[roles] = len(self.model.render_text(messages).encode()) - contents
+        if contents + 2 * self._template_bytes[roles] + TOKEN_MARGIN <= tokens:
+            return True
+        return len(self.model.render_text(messages).encode()) <= tokens
 
     def _count_shot_tokens(self, num_shots: int) -> int:
         """Tokens that the first `num_shots` examples add to a prompt."""
