@@ -301,7 +301,10 @@ def test_the_ladder_shows_a_bigger_prompted_model_beside_the_tuned_one_with_both
     assert run.verdict.break_even.unit == "money"
     caveats = " ".join(run.verdict.caveats)
     assert f"Tuned methods ran on fake, prompted ones on big at {server.url}." in caveats
-    page = (run.folder / "report.md").read_text()
+    num, page = len(server.answered), (run.folder / "report.md").read_text()
+    sent = f"Sent to big at {server.url}: {num:,} requests with {100 * num:,} prompt tokens"
+    assert f"{sent}, answered with {10 * num:,} tokens. At your prices, this cost " in caveats
+    assert "At your prices, this cost " in page
     assert f"big at {server.url} does not accept temperature" in page
     check_estimate(asked[0], server)
     check_no_key(tmp_path)

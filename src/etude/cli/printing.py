@@ -144,8 +144,11 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     if verdict.target:
         console.print(Text(verdict.target.text))
     judge = verdict.judge
-    unread = f"The judge replied neither yes nor no {judge.unread:,} times." if judge and judge.unread else ""
-    notes = filter(None, [describe_failed_gates(run, verdict.leaning), unread])
+    notes = [text for text in [describe_failed_gates(run, verdict.leaning)] if text]
+    if judge and judge.unread:
+        notes.append(
+            f"The judge replied neither yes nor no to {judge.unread:,} of {judge.num_replies:,} answers."
+        )
     print_bullets(console, [*notes, *verdict.caveats, *(line.text for line in verdict.advice)])
     print_paths(console, run, task)
 

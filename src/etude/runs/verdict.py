@@ -153,6 +153,8 @@ class JudgeResult:
     pair: JudgedPair | None
     unread: int
     """Replies that were neither yes nor no."""
+    num_replies: int = 0
+    """All replies to single answers."""
 
 
 @dataclass(frozen=True, eq=False)
