@@ -26,7 +26,12 @@ from etude.models.registry import Models
 from etude.runs import find_run
 from etude.runs.details import compute_details
 from etude.runs.fingerprints import compute_fingerprints, list_changes
-from etude.stats.calibration import choose_threshold, compute_auroc, compute_risk_coverage
+from etude.stats.calibration import (
+    choose_threshold,
+    compute_auroc,
+    compute_risk_coverage,
+    count_needed_answers,
+)
 from etude.task import load_task
 from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score, SearchRef
@@ -103,7 +108,10 @@ def test_rows_of_one_group_are_one_proof(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_or_too_many_errors_give_no_threshold() -> None:
-    assert choose_threshold([0.9] * 20, [1] * 20, 0.05) is None
+    for share in (0.01, 0.05, 0.3):
+        needed = count_needed_answers(share)
+        assert choose_threshold([0.9] * (needed - 1), [1] * (needed - 1), share) is None
+        assert choose_threshold([0.9] * needed, [1] * needed, share) == 0.9
     assert choose_threshold([0.9] * 200, [0] * 200, 0.05) is None
     assert choose_threshold([0.9] * 200, [1] * 200, 0.05) == 0.9
 

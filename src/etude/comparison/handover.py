@@ -18,7 +18,12 @@ from etude.limits.scope import get_question
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
 from etude.stats.answer_confidence import fit_confidence, make_constant_confidence
-from etude.stats.calibration import choose_threshold, estimate_auroc, measure_overconfidence
+from etude.stats.calibration import (
+    choose_threshold,
+    count_needed_answers,
+    estimate_auroc,
+    measure_overconfidence,
+)
 from etude.stats.recalibration import EDGE, Recalibration, choose_recalibration, fit_recalibration
 from etude.task import Task
 from etude.task.definition import ErrorCosts, Handover
@@ -203,6 +208,8 @@ def add_handover(
         note = (
             f"hands over everything, because {rows} cannot show for any threshold of {measure} that {promise}"
         )
+        if len(independent_rows) < (needed := count_needed_answers(handover.wrong)):
+            note += f"; even if all are right, at least {needed:,} dev rows are needed"
         return replace(assistant, handover=NEVER_SURE), [note]
     share_answered = sum(score >= min_score for _, score, _ in scored_rows) / len(scored_rows)
     note = (

@@ -186,8 +186,7 @@ def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors
     """
     confidences, hits = _check_inputs(confidence, right)
     order = np.argsort(-confidences, kind="stable")
-    level = 0.05 / len(STARTS)
-    min_size = math.log(level) / math.log1p(-max_errors)
+    level, min_size = 0.05 / len(STARTS), count_needed_answers(max_errors)
     thresholds = []
     for start in STARTS:
         for size in (math.ceil(len(confidences) * step / STEPS) for step in range(1, STEPS + 1)):
@@ -200,6 +199,11 @@ def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_errors
                 break
             thresholds.append(float(lowest))
     return min(thresholds, default=None)
+
+
+def count_needed_answers(max_errors: float) -> int:
+    """Count the answers from which `choose_threshold` can find a threshold if none of them is wrong."""
+    return math.ceil(math.log(0.05 / len(STARTS)) / math.log1p(-max_errors))
 
 
 def choose_floor(scores: npt.ArrayLike, max_share: float) -> tuple[float, float]:
