@@ -23,7 +23,7 @@ STOP_SECONDS = 60.0
 """Seconds for the test after the user has asked to end."""
 FIRST_LOOKS = 1 / 3
 """Share of the budget in which every method has its first look."""
-FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.7
+FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.2, 0.7
 """A first look is given up if it takes longer than its share and this share of the budget; after 70% of the budget, no
 first look is started."""
 FIRST_TRAINING = 0.12

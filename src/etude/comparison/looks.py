@@ -128,6 +128,8 @@ class Looks:
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         asking = {other.name for other in self.ladder.methods if other.asks_model}
         speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
+        given_up = self.ladder.run.info.get("not_measured", {}).values()
+        speeds += [seconds / FIRST_BLOCK for seconds in given_up if seconds]
         if not method.asks_model or not speeds:
             return None
         training = FIRST_TRAINING * self.ladder.clock.budget if method.tuned else 0.0

@@ -299,7 +299,8 @@ class FitContext:
                 self.on_answers(trial, batch, done, total, remaining)
             if done < total and self.is_stopped() and not was_stopped:
                 raise LookStopped
-            if done < total and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
+            is_far = 4 * (total - done) > done  # the rest is not worth losing what is done
+            if is_far and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
                 raise LookStopped((time.perf_counter() - started) * total / done)
 
         num_known = log.num_requests // assistant.samples
