@@ -25,7 +25,7 @@ from etude.training.rows.batches import TokenRow, check_rows
 from serving import open_client
 from tiny import save_tiny_model
 
-SECONDS = 300
+SECONDS = 900
 """After which a job counts as hung."""
 
 
