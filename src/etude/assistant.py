@@ -63,9 +63,10 @@ TRAINING = "training"
 SEARCHES = ("search", "similar", TRAINING)
 """Fields with a search, each saved in a folder of its name."""
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
-_ALWAYS_SAVED = frozenset(
-    ["format", "method", "kind", "model", "instructions", "instructions_role", "shots", "choices", "contract"]
-) | {"max_tokens"}
+_ALWAYS_SAVED = {
+    *("format", "method", "kind", "model", "instructions", "instructions_role"),
+    *("shots", "choices", "contract", "max_tokens"),
+}
 _SAVED_WITH = {
     "num_passages": "search",
     "pool": "similar",
@@ -596,12 +597,14 @@ class PromptLimit:
     def fits(self, turns: Sequence[Message], num_shots: int = 0) -> bool:
         """Whether the prompt for these turns fits with the first `num_shots` examples."""
         messages = self.assistant.build_messages(turns, num_shots)
-        return self._is_clearly_short(messages) or self.model.count_tokens(messages) <= self.tokens
+        return (
+            self.is_clearly_within(messages, self.tokens) or self.model.count_tokens(messages) <= self.tokens
+        )
 
     def count_shots(self, turns: Sequence[Message]) -> int:
         """Count how many of the first examples fit before these turns; 0 also if the turns alone do not fit."""
         num_shots = len(self.assistant.shots)
-        if not num_shots or self._is_clearly_short(self.assistant.build_messages(turns)):
+        if not num_shots or self.is_clearly_within(self.assistant.build_messages(turns), self.tokens):
             return num_shots
         # Start with a low estimate from the tokens of the examples, then count whole prompts.
         room = self.tokens - self.model.count_tokens(self.assistant.build_messages(turns, 0)) - TOKEN_MARGIN
@@ -609,9 +612,6 @@ class PromptLimit:
         while num_fitting < num_shots and self.fits(turns, num_fitting + 1):
             num_fitting += 1
         return num_fitting
-
-    def _is_clearly_short(self, messages: Sequence[Message]) -> bool:
-        return self.is_clearly_within(messages, self.tokens)
 
     def is_clearly_within(self, messages: Sequence[Message], tokens: int) -> bool:
         """Whether a prompt has so few bytes that it cannot have more than `tokens`."""

@@ -56,11 +56,8 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
     assert verdict is not None
     judge = verdict.judge
     assert judge is not None
-    assert (judge.labelled, judge.unread, judge.num_replies) == (
-        40,
-        0,
-        40 + 2 * judge.shares[0].uncorrected.n,
-    )
+    num_replies = 40 + 2 * judge.shares[0].uncorrected.n
+    assert (judge.labelled, judge.unread, judge.num_replies) == (40, 0, num_replies)
     assert judge.kappa is not None
     assert judge.kappa.value == pytest.approx(0.9)
     (untuned, tuned) = judge.shares

@@ -143,13 +143,9 @@ def test_files_as_in_the_cookbook_are_trained_on_answered_and_graded(client: ope
     content = "\n".join(json.dumps({"messages": [system, *turns[n % 3]]}) for n in range(12))
     job = wait(client, create_job(client, content.encode(), hyperparameters={"n_epochs": 1}).id)
     assert job.status == "succeeded", job.error
-    body = {
-        "model": job.fine_tuned_model,
-        "temperature": 0.1,
-        "max_tokens": 9,
-        "messages": [system, turns[0][0]],
-    }
-    line = {"custom_id": "task-0", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    model, url = job.fine_tuned_model or "", "/v1/chat/completions"
+    body = {"model": model, "temperature": 0.1, "max_tokens": 9, "messages": [system, turns[0][0]]}
+    line = {"custom_id": "task-0", "method": "POST", "url": url, "body": body}
     file = client.files.create(file=("tasks.jsonl", json.dumps(line).encode()), purpose="batch").id
     batch = client.batches.create(
         input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
@@ -157,31 +153,21 @@ def test_files_as_in_the_cookbook_are_trained_on_answered_and_graded(client: ope
     item = {"item": {"ticket_text": "My screen is black", "correct_label": "Hardware"}}
     file = client.files.create(file=("items.jsonl", json.dumps(item).encode()), purpose="evals").id
     schema = {"type": "object", "properties": {key: {"type": "string"} for key in item["item"]}}
+    columns: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
     check: Any = {"type": "string_check", "name": "label", "operation": "eq"}
     check |= {"input": "{{ sample.output_text }}", "reference": "{{ item.correct_label }}"}
-    evaluation = client.evals.create(
-        name="tickets",
-        data_source_config={"type": "custom", "item_schema": schema, "include_sample_schema": True},
-        testing_criteria=[check],
-    )
+    graded = client.evals.create(name="tickets", data_source_config=columns, testing_criteria=[check]).id
     template = [{"role": "developer", "content": "Hi"}, {"role": "user", "content": "{{ item.ticket_text }}"}]
-    source: Any = {
-        "type": "responses",
-        "model": job.fine_tuned_model,
-        "source": {"type": "file_id", "id": file},
-    }
+    source: Any = {"type": "responses", "model": model, "source": {"type": "file_id", "id": file}}
     source |= {"input_messages": {"type": "template", "template": template}}
-    run = client.evals.runs.create(evaluation.id, name="tuned", data_source=source)
+    run = client.evals.runs.create(graded, name="tuned", data_source=source)
     deadline = time.monotonic() + SECONDS
     while (batch.status, run.status) != ("completed", "completed"):
         assert time.monotonic() < deadline, (batch, run)
-        batch, run = (
-            client.batches.retrieve(batch.id),
-            client.evals.runs.retrieve(run.id, eval_id=evaluation.id),
-        )
+        batch, run = client.batches.retrieve(batch.id), client.evals.runs.retrieve(run.id, eval_id=graded)
         time.sleep(0.1)
     answer = json.loads(client.files.content(batch.output_file_id or "").text)["response"]["body"]
-    assert answer["model"] == job.fine_tuned_model
+    assert answer["model"] == model
     assert (run.result_counts.total, run.result_counts.errored) == (1, 0)
 
 

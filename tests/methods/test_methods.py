@@ -411,6 +411,13 @@ def test_a_baseline_says_how_sure_it_is_where_it_gives_a_probability(kind: str, 
 
 def test_the_ladder_stands_in_order_whatever_the_order_of_the_names() -> None:
     assert [method.name for method in get_methods(("few_shot", "baseline"))] == ["baseline", "few_shot"]
+    assert [method.name for method in METHODS if method.tuned] == [
+        "tag",
+        "fine_tune_encoder",
+        "fine_tune",
+        "fine_tune_retrieval",
+        "prefer",
+    ]
 
 
 def test_a_task_may_name_every_method_and_no_other() -> None:
@@ -551,3 +558,11 @@ def test_the_rows_own_system_message_is_learned_with_word_for_word(tmp_path: Pat
     task, data = load_dataset(load_task(file))
     assert choose_instructions(task).text == ""
     assert list_changes(own, compute_fingerprints(task, data, None)) == ["train"]
+
+
+def test_room_for_an_answer_comes_from_the_training_rows(tmp_path: Path) -> None:
+    task, data = load_dataset(load_task(write_task(tmp_path)))
+    start: Assistant = initial_assistant(task, data, Models())
+    assert start.model == ModelRef("fake")
+    assert start.max_tokens % 16 == 0
+    assert start.max_tokens >= max(len(row.output.split()) for row in data)

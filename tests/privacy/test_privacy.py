@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import sys
 import time
@@ -559,6 +560,13 @@ def test_a_line_of_code_costs_time_in_proportion(piece: str) -> None:
     """Where a password stands beside it, the text is looked through for a program."""
     text = f"password := something\n{piece * (60_000 // len(piece))}x"
     assert _seconds(text, tries=1) < 2, "quadratic growth takes fifteen seconds"
+
+
+def test_random_characters_cost_time_in_proportion() -> None:
+    dice = random.Random(0)
+    text = "".join(dice.choices("abcdefghij0123456789 .-+@:/='\"\n()ABCDEF_", k=20_000))
+    find(text[:1000])
+    assert _seconds(text) < 9 * _seconds(text[:5_000]) + 0.1
 
 
 @pytest.mark.parametrize("kind", ["passwords", "numbers"])

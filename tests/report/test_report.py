@@ -203,9 +203,7 @@ def test_of_two_trainings_in_one_log_the_last_is_drawn(tmp_path: Path) -> None:
     assert curve is not None
     assert curve.method == "fine_tune"
     assert curve.steps == ((2, 0.6),)
-    assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(0, False), (2, True)], (
-        "the last best one"
-    )
+    assert [(epoch.step, epoch.best) for epoch in curve.epochs] == [(0, False), (2, True)]  # the last best
     lines = "".join(json.dumps(line) + "\n" for line in [*first, last[0]])  # stopped before the second began
     (tmp_path / "methods" / "fine_tune" / "train.jsonl").write_text(lines, encoding="utf-8")
     stopped = read_report(tmp_path).curve

@@ -93,7 +93,11 @@ SINGLE = World()
 
 def read_rank() -> int:
     """Read this process's number from torchrun; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0")) if os.environ.get("WORLD_SIZE", "1") != "1" else 0
+    return int(os.environ.get("RANK", "0")) if _read_world_size() > 1 else 0
+
+
+def _read_world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -104,7 +108,7 @@ def join_processes() -> Iterator[World]:
     process group, that group is used. Raises RunError if there are more processes than GPUs, or if that group cannot
     send CPU tensors.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if _read_world_size() == 1:
         yield SINGLE
         return
     from torch import distributed

@@ -189,10 +189,10 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         (has_costs, right("tokens out"), format_cost(lambda cost: f"{cost.answer_tokens:,.0f}")),
         (has_costs, right("time", no_wrap=True), format_cost(lambda cost: format_time(cost.seconds))),
     ]
-    shown = [(column, format_cell) for is_shown, column, format_cell in columns if is_shown]
-    table = Table(*(column for column, _ in shown), box=None, padding=(0, 2, 0, 0))
+    columns = [column for column in columns if column[0]]
+    table = create_table(*(heading for _, heading, _ in columns))
     for row in verdict.ladder:
-        table.add_row(*(format_cell(row) for _, format_cell in shown))
+        table.add_row(*(format_cell(row) for _, _, format_cell in columns))
     for name in verdict.failures:
         table.add_row(name, "", "", "failed")
     return table

@@ -97,8 +97,10 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
     """Print the outcome, the suites and measures, the gates, and the report's path."""
     console.print()
     console.print(Text(f"{format_headline(report)}.", "bold"))
-    numbers = ("base", report.subject.name, "cases")
-    table = create_table("", *numbers[:2], "95% interval", "difference", "cases", right=numbers)
+    name = report.subject.name
+    table = create_table(
+        "", "base", name, "95% interval", "difference", "cases", right=("base", name, "cases")
+    )
     # Suites of questions first, then measures over all answers.
     groups = group_measures(report)
     for row in (*groups["suites"], *groups["common"]):

@@ -197,9 +197,7 @@ def run_comparison(
     # every method first has a short look; then time goes to what could still change the decision.
     fitted = Looks(ladder_run).fit_all(start)
     if not fitted:
-        raise RunError(
-            "The run ended before a method had a result. Run the same command again, with more time."
-        )
+        raise RunError("The run ended before a method had a result. Run it again, with more time.")
     # 5. From dev alone, choose the headline pair: the untuned and the tuned method whose difference on the test says
     # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
@@ -222,13 +220,9 @@ def run_comparison(
     # 10. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
     AnswerRounds(ladder_run).answer(fitted, contenders)
-    if failed := [
-        name for name in fitted if name in ladder_run.failures
-    ]:  # chosen on dev again, without them
-        fitted, limited = (
-            {name: each[name] for name in each if name not in failed} for each in (fitted, limited)
-        )
-        run.update(decided=choose_pair_on_dev(ladder_run, fitted))
+    if not ladder_run.failures.keys().isdisjoint(limited):  # chosen on dev again, without those that failed
+        limited = {name: assistant for name, assistant in limited.items() if name not in ladder_run.failures}
+        run.update(decided=choose_pair_on_dev(ladder_run, limited))
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
     # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if

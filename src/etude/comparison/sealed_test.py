@@ -108,23 +108,16 @@ class AnswerRounds:
             end = round_end if is_sure else self._limit_round(running, scored, round_end)
             is_sure = False
             for name, assistant in running.items():
-                if not (self._is_minute_over and scored[name]):
-                    self._answer_block(name, assistant, end, scored)
-            if end < round_end or self._is_minute_over:
+                self._answer_block(name, assistant, end, scored)
+            if end < round_end:
                 break
 
     def _answer_whole(self, name: str, assistant: Assistant, scored: dict[str, list[ScoredAnswer]]) -> None:
         """Answer all test rows, in blocks if this takes long."""
         total = len(self.ladder.test_rows)
-        size = BLOCK_ROWS if name in (self.ladder.run.info.get("whole_test") or ()) else total
+        size = BLOCK_ROWS if name in self.ladder.whole_test else total
         for end in [*range(size, total, size), total]:
-            if not (self._is_minute_over and scored[name]):
-                self._answer_block(name, assistant, end, scored)
-
-    @property
-    def _is_minute_over(self) -> bool:
-        """Whether the user has asked to end, and the time for this is over."""
-        return self.ladder.clock.is_stopped and self.ladder.clock.seconds_left < 0
+            self._answer_block(name, assistant, end, scored)
 
     def _limit_round(
         self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
@@ -145,9 +138,10 @@ class AnswerRounds:
     def _answer_block(
         self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
     ) -> None:
-        """Answer the test rows up to `end` that a method has not answered."""
-        begin = len(scored[name])
-        if end <= begin:
+        """Answer the test rows up to `end` that a method has not answered; after the minute that the user's wish to end
+        leaves, only if it has answered none."""
+        begin, clock = len(scored[name]), self.ladder.clock
+        if end <= begin or (begin and clock.is_stopped and clock.seconds_left < 0):
             return
         block, is_known = self._select_rows(begin, end), self._has_answered(name, assistant, begin, end)
         started = self.ladder.clock.now()

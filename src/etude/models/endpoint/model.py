@@ -202,11 +202,12 @@ def load_endpoint(
     return build_model(find_endpoint(ref.name, models), models, build)
 
 
-def find_endpoint(name: str, models: registry.Models) -> Endpoint:
-    """Find the endpoint that a name means, with the limits of the task. Raises ModelError for any other name."""
+def find_endpoint(name: str, models: registry.Models, syntax: str = ENDPOINT_SYNTAX) -> Endpoint:
+    """Find the endpoint that a name means, with the limits of the task. Raises ModelError for any other name, with the
+    `syntax` of a right one."""
     endpoint = models.endpoints.get(name) or parse_endpoint(name)
     if endpoint is None:
-        raise ModelError(f"{name} is not the name of a model. Write it as {ENDPOINT_SYNTAX}.")
+        raise ModelError(f"{name} is not the name of a model. Write it as {syntax}.")
     return endpoint
 
 

@@ -40,7 +40,7 @@ def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
 
     Raises ModelError if all weights were tuned, ServiceError if the server cannot be reached or takes no adapter.
     """
-    endpoint = find_endpoint(split_served(ref.name)[1], models)
+    endpoint = find_endpoint(split_served(ref.name)[1], models, "engine: URL#NAME")
     if ref.adapter:
         endpoint = replace(endpoint, model=load_adapter(endpoint, ref.adapter))
     return build_model(endpoint, models, ServedWeights)
