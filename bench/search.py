@@ -1,7 +1,7 @@
 """Measure how often search finds the right passage, before and after its encoder is trained.
 
     python bench/search.py                                   recall@5 and MRR by keywords, by meaning and by both
-    python bench/search.py trained xquad_en --epochs 3       recall@1 and recall@5 before and after training
+    python bench/search.py trained xquad_en --seconds 120       recall@1 and recall@5 before and after training
     python bench/search.py ladder --budget 6m                `etude compare` on xquad_en, split by paragraph
 
 The right passage is, in xquad_en, the paragraph of the question (240 paragraphs); in chunking_eval_corpora, the passage
@@ -122,11 +122,11 @@ def measure_quality() -> None:
             print(f"  {mode:8} {recall}, MRR@{DEPTH} {mrr:.3f}")
 
 
-def measure_training(name: str, folder: Path, epochs: int | None) -> Iterator[str]:
+def measure_training(name: str, folder: Path, seconds: float | None) -> Iterator[str]:
     """Yields a line for each search, and the gain of training."""
     passages, _, pairs = SETS[name]()
     sides = split_pairs(pairs)
-    context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_epochs=epochs))
+    context = FitContext(Models(), Metric("exact_match", "answer"), folder, Effort(search_seconds=seconds))
     published = context.models.load_shared_encoder(ENCODER)
     started = time.perf_counter()
     tuned, facts = train_encoder(ENCODER, passages, sides["train"], sides["dev"], context)
@@ -197,7 +197,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     trained = commands.add_parser("trained")
     trained.add_argument("sets", nargs="+", choices=list(SETS))
-    trained.add_argument("--epochs", type=int, help="maximum of epochs; default: as without a budget")
+    trained.add_argument("--seconds", type=float, help="limit of the training; default: none")
     ladder = commands.add_parser("ladder")
     ladder.add_argument("--budget", default="6m")
     ladder.add_argument("--methods", default="retrieval, fine_tune, fine_tune_retrieval")
@@ -213,7 +213,7 @@ def main() -> None:
             task = prepare_run(folder, flags.methods)
             sys.exit(etude(["compare", str(task), "--yes", "--budget", flags.budget]))
         for name in flags.sets:
-            for line in measure_training(name, folder / name, flags.epochs):
+            for line in measure_training(name, folder / name, flags.seconds):
                 print(line, flush=True)
 
 

@@ -72,6 +72,13 @@ class ScriptedServer:
         with self._lock:
             self._at_once -= 1
 
+    def may_answer(self, question: str) -> bool:
+        """Whether this question is answered now; it counts as answered then. No two share the last place."""
+        with self._lock:
+            allowed = self.hold_after is None or self.answered.total() < self.hold_after
+            self.answered[question] += allowed
+            return allowed
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers /chat/completions and /models."""
@@ -113,12 +120,11 @@ class Handler(BaseHTTPRequestHandler):
         elif trouble := script.trouble():
             self._misbehave(trouble)
         else:
-            while script.hold_after is not None and script.answered.total() >= script.hold_after:
+            while not script.may_answer(question):
                 time.sleep(0.005)
                 if self._client_is_gone():
                     self.close_connection = True
                     return
-            script.answered[question] += 1
             self._send(200, self._completion(script, body))
 
     def _client_is_gone(self) -> bool:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Literal
 from etude import __version__
 from etude.assistant import Assistant, PromptLimit, get_shared_models
 from etude.base.files import Json
+from etude.base.issues import refuse_existing
 from etude.base.locks import lock_file
 from etude.cluster import Workers, open_workers
 from etude.data.formats.cells import Cells
@@ -30,7 +31,7 @@ from etude.data.formats.columns import guess_input_columns
 from etude.data.formats.raw_rows import read_raw_rows
 from etude.data.formats.read import find_input_columns
 from etude.data.formats.row_reader import RawRow, RowReader
-from etude.errors import InputError, Issue, RunError
+from etude.errors import InputError, RunError
 from etude.models.registry import Models
 from etude.runs.questions import Confirm, SendLimits, answer_unasked, confirm_service
 from etude.runs.recommended import (
@@ -87,11 +88,10 @@ def predict(
     RunError without an assistant or if another process writes the output, Declined if `confirm` says no.
     """
     assistant, file, output = load(path, method), Path(file), Path(output)
-    if output.exists():
-        raise InputError([Issue(str(output), "the file exists", "", "delete it, or choose another name")])
+    refuse_existing(output, "delete it, or choose another name")
     if output.suffix.lower() not in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-        raise InputError(
-            [Issue(str(output), "an unknown format", "", "use a file name that ends in .jsonl, .csv or .tsv")]
+        raise InputError.of(
+            str(output), "an unknown format", "", "use a file name that ends in .jsonl, .csv or .tsv"
         )
     run = find_run_of(Path(path))
     names, total, columns = find_input_columns(file, input, read_input_columns(run))
@@ -263,7 +263,7 @@ class RowAnswerer:
         inputs = self._input or usual or guess_input_columns(names, [row.cells for row in rows])
         if not inputs or not {*inputs} <= {*names}:
             remedy = "set input= to the names of its columns"
-            raise InputError([Issue("batch", "unclear which column is the input", ", ".join(names), remedy)])
+            raise InputError.of("batch", "unclear which column is the input", ", ".join(names), remedy)
         layout = Layout(self.assistant, names, ",")
         values = _answer_chunk(rows, self.assistant, Path("batch"), inputs, self._models)
         for key, name in layout.columns.items():

@@ -22,7 +22,7 @@ from etude.base.files import atomic_folder, link_or_copy, read_json
 from etude.base.formatting import format_share
 from etude.base.typed_json import from_json
 from etude.data.formats.tools import append_tools, is_only_tools
-from etude.errors import RUN_REMEDY, InputError, Issue, RunError
+from etude.errors import RUN_REMEDY, InputError, RunError
 from etude.index.build import DEFAULT_ENCODER
 from etude.index.passages import Passage
 from etude.index.search import Search, load_search
@@ -63,22 +63,17 @@ TRAINING = "training"
 SEARCHES = ("search", "similar", TRAINING)
 """Fields with a search, each saved in a folder of its name."""
 Input = str | Sequence[Message | Mapping[str, str]]  # a text, or a chat as a list of turns
-_OPTIONAL = (
-    "enforced",
-    "recalibration",
-    "handover",
-    "label_handover",
-    "answer_confidence",
-    "handover_sentence",
-    "scores_tokens",
-    "training",
-    "scope",
-    "clause_limits",
-    "row_systems",
-    "questions",
-    "question_recalibrations",
-)
-"""Settings that are saved only if they are not the default."""
+_ALWAYS_SAVED = {
+    *("format", "method", "kind", "model", "instructions", "instructions_role"),
+    *("shots", "choices", "contract", "max_tokens"),
+}
+_SAVED_WITH = {
+    "num_passages": "search",
+    "pool": "similar",
+    "num_similar": "similar",
+    "temperature": "samples",
+}
+"""Setting -> the setting with which it is saved. All others are saved if they are not the default."""
 TOKEN_MARGIN = 32  # a prompt may have this many tokens more or fewer than its parts counted separately
 
 
@@ -159,7 +154,6 @@ class Assistant:
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """The capabilities that the model must have."""
         wanted: dict[Capability, object] = {
             "generate": True,
             "choices": self.choices,
@@ -412,7 +406,7 @@ class Assistant:
             remedy = (
                 "leave out system messages (the assistant has its own instructions) and answers at the end"
             )
-            raise InputError([Issue("inputs", message, ", ".join(roles), remedy)])
+            raise InputError.of("inputs", message, ", ".join(roles), remedy)
         return turns
 
     def _build_request(self, turns: Sequence[Message], num_shots: int) -> Request:
@@ -530,10 +524,8 @@ class Assistant:
         body |= {name: body[name] and body[name]["fingerprint"] for name in SEARCHES}
         # Settings of unused features are left out, so that new features do not change fingerprints.
         default = Assistant("", self.kind, self.model)
-        unused = [name for name in _OPTIONAL if getattr(self, name) == getattr(default, name)]
-        unused += ["search", "num_passages"] if self.search is None else []
-        unused += ["pool", "similar", "num_similar"] if self.similar is None else []
-        unused += ["samples", "temperature"] if self.samples == 1 else []
+        owners = {name: _SAVED_WITH.get(name, name) for name in body.keys() - _ALWAYS_SAVED}
+        unused = {name for name, owner in owners.items() if getattr(self, owner) == getattr(default, owner)}
         body = {name: value for name, value in body.items() if name not in unused}
         for shot in (*body["shots"], *body.get("pool", ())):
             del shot["location"], shot["source"]
@@ -594,6 +586,8 @@ class PromptLimit:
     assistant: Assistant
     model: Model
     _shot_tokens: dict[int, int] = field(default_factory=dict, init=False)
+    _template_bytes: dict[tuple[str, ...], int] = field(default_factory=dict, init=False)
+    """Roles of turns -> bytes that the template adds to them; rendering every prompt takes longer."""
 
     @property
     def tokens(self) -> int:
@@ -603,12 +597,14 @@ class PromptLimit:
     def fits(self, turns: Sequence[Message], num_shots: int = 0) -> bool:
         """Whether the prompt for these turns fits with the first `num_shots` examples."""
         messages = self.assistant.build_messages(turns, num_shots)
-        return self._is_clearly_short(messages) or self.model.count_tokens(messages) <= self.tokens
+        return (
+            self.is_clearly_within(messages, self.tokens) or self.model.count_tokens(messages) <= self.tokens
+        )
 
     def count_shots(self, turns: Sequence[Message]) -> int:
         """Count how many of the first examples fit before these turns; 0 also if the turns alone do not fit."""
         num_shots = len(self.assistant.shots)
-        if not num_shots or self._is_clearly_short(self.assistant.build_messages(turns)):
+        if not num_shots or self.is_clearly_within(self.assistant.build_messages(turns), self.tokens):
             return num_shots
         # Start with a low estimate from the tokens of the examples, then count whole prompts.
         room = self.tokens - self.model.count_tokens(self.assistant.build_messages(turns, 0)) - TOKEN_MARGIN
@@ -617,8 +613,15 @@ class PromptLimit:
             num_fitting += 1
         return num_fitting
 
-    def _is_clearly_short(self, messages: Sequence[Message]) -> bool:
-        return len(self.model.render_text(messages).encode()) <= self.tokens
+    def is_clearly_within(self, messages: Sequence[Message], tokens: int) -> bool:
+        """Whether a prompt has so few bytes that it cannot have more than `tokens`."""
+        roles = tuple(message.role for message in messages)
+        contents = sum(len(message.content.encode()) for message in messages)
+        if roles not in self._template_bytes:
+            self._template_bytes[roles] = len(self.model.render_text(messages).encode()) - contents
+        if contents + 2 * self._template_bytes[roles] + TOKEN_MARGIN <= tokens:
+            return True
+        return len(self.model.render_text(messages).encode()) <= tokens
 
     def _count_shot_tokens(self, num_shots: int) -> int:
         """Tokens that the first `num_shots` examples add to a prompt."""

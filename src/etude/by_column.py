@@ -13,10 +13,11 @@ from pathlib import Path
 
 from etude.base.files import write_json, write_text
 from etude.base.formatting import format_interval, format_percent
+from etude.base.issues import check_known
 from etude.cluster import open_workers
 from etude.comparison.compare import compare_rows
 from etude.data.dataset import Dataset, MinRows, count_min_rows, load_dataset, load_test
-from etude.errors import EtudeError, InputError, Issue, quote_value
+from etude.errors import EtudeError
 from etude.methods import get_methods, resolve_methods
 from etude.metrics import Metric, choose_metric
 from etude.runs.fingerprints import compute_fingerprints
@@ -90,9 +91,7 @@ def train_each(
     Raises InputError for errors of the task, its rows, the column or the method.
     """
     task = load_task(Path(task_file))
-    if method not in METHOD_NAMES:
-        remedy = f"write one of: {', '.join(METHOD_NAMES)}"
-        raise InputError([Issue("--method", "unknown method", quote_value(method), remedy)])
+    check_known("--method", [method], METHOD_NAMES, "unknown method")
     task = replace(task, methods=(method,), budget_seconds=None, examples=_add_tag(task.examples, column))
     task = replace(task, test=_add_tag(task.test, column) if task.test else None)
     resolve_methods(get_methods([method]), task, is_explicit=True)
@@ -145,7 +144,6 @@ def _name_folder(text: str) -> str:
 
 
 def _fit_value(part: tuple[str, TaskRun], method: str, confirm: Confirm) -> ValueResult:
-    """Fit and measure the assistant of one value in this process."""
     value, task_run = part
     result = ValueResult(value, len(task_run.dataset), task_run.task.folder)
     min_rows, _ = count_min_rows(task_run.test is not None, MIN_SIZES)

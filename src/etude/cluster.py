@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from etude.errors import InputError, Issue, MissingExtraError, RunError, quote_value
+from etude.errors import InputError, MissingExtraError, RunError, quote_value
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ def parse_where(where: str) -> re.Match[str]:
     """Parse where to work. Raises InputError for another text."""
     if match := _WHERE.fullmatch(where):
         return match
-    raise InputError([Issue("--on", "not a place to work", quote_value(where), f"write {WHERE_SYNTAX}")])
+    raise InputError.of("--on", "not a place to work", quote_value(where), f"write {WHERE_SYNTAX}")
 
 
 class Workers:

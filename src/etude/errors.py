@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,13 @@ class InputError(EtudeError, ValueError):
         assert self.issues, "an InputError has at least one issue"
         self.count = len(self.issues) if count is None else count
         super().__init__("\n".join(str(issue) for issue in self.issues))
+
+    @classmethod
+    def of(
+        cls, location: str, message: str, value: str = "", remedy: str = "", kind: str = "unreadable"
+    ) -> Self:
+        """Build the error of a single issue."""
+        return cls([Issue(location, message, value, remedy, kind)])
 
 
 class MissingExtraError(EtudeError, ImportError):

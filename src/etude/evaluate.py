@@ -100,12 +100,10 @@ class AnswerLog:
 
     @property
     def num_requests(self) -> int:
-        """Number of answered requests in the log."""
         return sum(len(batch.indices) for batch in self._batches.values())
 
     @property
     def batch_numbers(self) -> frozenset[int]:
-        """Numbers of the batches in the log."""
         return frozenset(self._batches)
 
     def append(self, batch: Batch) -> None:

@@ -90,8 +90,10 @@ def test_ctrl_c_ends_a_run_with_a_verdict(moment: str, budget: float | None, tmp
             if started[-1] == moment:
                 stop.set()
 
-    run = compare(write_task(tmp_path, **SLOW), budget=budget, on_event=press, stop=stop).run
+    task = write_task(tmp_path, **SLOW)
+    run = compare(task, budget=budget, on_event=press, stop=stop).run
     assert run.is_complete
+    assert compare(task, budget=budget).verdict == run.verdict, "a second call shows it"
     assert run.verdict is not None
     names = ["baseline", "prompt", "few_shot", "fine_tune"]
     measured = names[: names.index(moment.split()[0]) + 1] if moment.endswith("dev") else names

@@ -19,7 +19,8 @@ from etude.checks import check
 from etude.cli import main
 from etude.cli.history import summarize_run
 from etude.cli.printing import create_console, print_verdict
-from etude.comparison import compare
+from etude.comparison import compare, sealed_test
+from etude.comparison.ladder_run import LadderRun
 from etude.comparison.looks import describe_same_answer
 from etude.data.dataset import Dataset
 from etude.errors import Declined, InputError, ModelError, RunError
@@ -329,6 +330,25 @@ def test_a_method_that_fails_is_left_out_and_tried_again(
     assert not run.verdict.failures
     assert [row.method for row in run.verdict.ladder] == ["baseline", "prompt", "fine_tune"]
     assert events_of(task, methods=methods, budget=budget)[1] == []
+
+
+def test_a_method_may_fail_on_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, answer_rows = write_task(tmp_path), LadderRun.answer_rows
+
+    def fail(self: LadderRun, assistant: Assistant, rows: Dataset, title: str, folder: Path) -> Any:
+        if title == "prompt":
+            raise ModelError("out of memory")
+        return answer_rows(self, assistant, rows, title, folder)
+
+    monkeypatch.setattr(sealed_test, "LARGE_BLOCK_ROWS", 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(LadderRun, "answer_rows", fail)
+        first = compare(task).verdict
+    assert first.failures == {"prompt": "out of memory"}
+    second = compare(task).verdict
+    assert not second.failures
+    assert {row.method for row in second.ladder} == {row.method for row in first.ladder} | {"prompt"}
+    assert len({row.estimate.n for row in second.ladder}) == 1, "all answer the whole test"
 
 
 def test_the_exit_code_says_that_a_method_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sklearn.metrics import cohen_kappa_score
 
 from endpoint_server import Body, ScriptedServer, serve_script
+from etude.cli.printing import print_verdict
 from etude.comparison import compare
 from etude.errors import Declined, InputError
 from etude.runs import Run
@@ -54,7 +56,8 @@ def test_a_checked_judge_is_shown_with_its_agreement_and_decides_nothing(tmp_pat
     assert verdict is not None
     judge = verdict.judge
     assert judge is not None
-    assert (judge.labelled, judge.unread) == (40, 0)
+    num_replies = 40 + 2 * judge.shares[0].uncorrected.n
+    assert (judge.labelled, judge.unread, judge.num_replies) == (40, 0, num_replies)
     assert judge.kappa is not None
     assert judge.kappa.value == pytest.approx(0.9)
     (untuned, tuned) = judge.shares
@@ -88,7 +91,9 @@ def test_an_unchecked_judge_is_marked(labels: list[bool], tmp_path: Path) -> Non
 
 
 @pytest.mark.real
-def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path) -> None:
+def test_a_judge_that_prefers_a_place_prefers_no_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serve_script(
         ScriptedServer(say=lambda body: "A" if "# Answer A" in str(body) else "perhaps")
     ) as server:
@@ -99,7 +104,11 @@ def test_a_judge_that_prefers_a_place_prefers_no_answer(tmp_path: Path) -> None:
     assert judge.pair is not None
     assert (judge.pair.wins, judge.pair.losses) == (0, 0)
     assert judge.shares == ()
-    assert judge.unread == 2 * judge.pair.ties
+    assert judge.unread == judge.num_replies == 2 * judge.pair.ties
+    print_verdict(Console(width=200), run, tmp_path / "task.yaml")
+    printed = capsys.readouterr().out
+    assert f"The judge replied neither yes nor no to {judge.unread} of {judge.unread} answers." in printed
+    assert f"Sent to big at {server.url}: " in printed
 
 
 def test_what_leaves_the_machine_is_asked_about_and_the_keys_are_checked(tmp_path: Path) -> None:

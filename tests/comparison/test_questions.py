@@ -215,8 +215,8 @@ def test_a_tuned_encoder_learns_the_mean_loss_of_the_questions(tmp_path: Path) -
 
     def measure_loss(part: Task, labels: Sequence[str]) -> float:
         linear = fit_linear(part, texts, labels, models.load_encoder(str(encoder)))
-        loss, _ = Classifier(linear).build_loss(texts, labels)
-        return float(loss(range(12), random.Random(0))[0].detach())
+        loss, _ = Classifier(linear, texts, labels).compute_loss(range(12), random.Random(0))
+        return float(loss.detach())
 
     alone = [
         measure_loss(part, [split_answers(output)[name] for output in outputs])

@@ -82,17 +82,6 @@ def test_a_table_of_pythons_own_writer_reads_back(
     assert [(row.text, row.output) for row in back] == rows
 
 
-@given(rows=st.lists(st.tuples(TEXT, ANSWER), min_size=1, max_size=6), ascii_only=st.booleans())
-def test_json_lines_of_pythons_own_writer_read_back(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], ascii_only: bool
-) -> None:
-    lines = [json.dumps({"prompt": a, "completion": b}, ensure_ascii=ascii_only) for a, b in rows]
-    file = tmp_path_factory.getbasetemp() / "python.jsonl"
-    file.write_bytes("\r\n".join(lines).encode())
-    back = read_rows(RowSource(file)).examples
-    assert [(row.text, row.output) for row in back] == rows
-
-
 @given(st.binary(max_size=200), st.sampled_from(["any.jsonl", "any.csv", "any.tsv"]))
 def test_any_bytes_are_rows_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str

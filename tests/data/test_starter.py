@@ -803,26 +803,6 @@ def test_a_task_file_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "task.yaml").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("rows.csv", "", "contains no rows"),
-        ("rows.jsonl", '{"text": "a", "label": "b"}\n{"text": \n', "rows.jsonl:2: not JSON"),
-        ("rows.csv", "ham,how are you today my dear friend\n" * 9, "the first line looks like a row"),
-        ("rows.csv", "a,b,c\n1,2,3\n4,5,6\n", "no column looks like the input"),
-        ("rows.xls", "x", "Save the sheet as .xlsx"),
-    ],
-)
-def test_rows_that_cannot_be_used_are_errors_and_nothing_is_written(
-    tmp_path: Path, name: str, content: str, expected: str
-) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(InputError) as caught:
-        write_starter(tmp_path / name)
-    assert expected in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
 TABLE = "text,label\n" + "".join(f"words of row {n} here,{'ab'[n % 2]}\n" for n in range(40))
 LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) for n in range(40)]
 
@@ -846,6 +826,9 @@ LINES = [json.dumps({"text": f"words of row {n} here", "label": "ab"[n % 2]}) fo
             b"text\nhello you\n",
             ["only one column", "(got 'text')", "Add a column with the right answers"],
         ),
+        ("r.csv", b"ham,how are you today my dear friend\n" * 9, ["the first line looks like a row"]),
+        ("r.csv", b"a,b,c\n1,2,3\n4,5,6\n", ["no column looks like the input"]),
+        ("r.xls", b"x", ["Save the sheet as .xlsx"]),
         ("r.jsonl", b'[\n {"text": "a"},\n {"text": "b"}\n]\n', ["only one column", "(got 'text')"]),
         ("r.jsonl", b'{\n "text": "a"\n}\n', ["a JSON value spans several lines", "jq -c . FILE"]),
     ],

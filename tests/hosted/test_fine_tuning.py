@@ -25,7 +25,7 @@ from etude.training.rows.batches import TokenRow, check_rows
 from serving import open_client
 from tiny import save_tiny_model
 
-SECONDS = 300
+SECONDS = 900
 """After which a job counts as hung."""
 
 
@@ -134,12 +134,41 @@ def test_a_supervised_job_from_upload_to_answer(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.real
-def test_a_dpo_job(client: openai.OpenAI) -> None:
-    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}}
-    job = create_job(client, pair_rows(20), method=method)
-    done = wait(client, job.id)
-    assert done.status == "succeeded", done.error
-    assert any("choose the epoch" in message for message in list_messages(client, job.id))
+def test_files_as_in_the_cookbook_are_trained_on_answered_and_graded(client: openai.OpenAI) -> None:
+    """A toy file of chats, of which one begins with the assistant; a batch of chats; an eval with a string check."""
+    system, said = {"role": "system", "content": "You are a happy assistant."}, ("user", "assistant")
+    chats = [["I fell off my bike.", "Great!"], ["I lost my book.", "Read an ebook!", "I did.", "Well done!"]]
+    turns = [[{"role": said[n % 2], "content": text} for n, text in enumerate(chat)] for chat in chats]
+    turns.append([{"role": "assistant", "content": "How are you?"}, *turns[0]])
+    content = "\n".join(json.dumps({"messages": [system, *turns[n % 3]]}) for n in range(12))
+    job = wait(client, create_job(client, content.encode(), hyperparameters={"n_epochs": 1}).id)
+    assert job.status == "succeeded", job.error
+    model, url = job.fine_tuned_model or "", "/v1/chat/completions"
+    body = {"model": model, "temperature": 0.1, "max_tokens": 9, "messages": [system, turns[0][0]]}
+    line = {"custom_id": "task-0", "method": "POST", "url": url, "body": body}
+    file = client.files.create(file=("tasks.jsonl", json.dumps(line).encode()), purpose="batch").id
+    batch = client.batches.create(
+        input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    item = {"item": {"ticket_text": "My screen is black", "correct_label": "Hardware"}}
+    file = client.files.create(file=("items.jsonl", json.dumps(item).encode()), purpose="evals").id
+    schema = {"type": "object", "properties": {key: {"type": "string"} for key in item["item"]}}
+    columns: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
+    check: Any = {"type": "string_check", "name": "label", "operation": "eq"}
+    check |= {"input": "{{ sample.output_text }}", "reference": "{{ item.correct_label }}"}
+    graded = client.evals.create(name="tickets", data_source_config=columns, testing_criteria=[check]).id
+    template = [{"role": "developer", "content": "Hi"}, {"role": "user", "content": "{{ item.ticket_text }}"}]
+    source: Any = {"type": "responses", "model": model, "source": {"type": "file_id", "id": file}}
+    source |= {"input_messages": {"type": "template", "template": template}}
+    run = client.evals.runs.create(graded, name="tuned", data_source=source)
+    deadline = time.monotonic() + SECONDS
+    while (batch.status, run.status) != ("completed", "completed"):
+        assert time.monotonic() < deadline, (batch, run)
+        batch, run = client.batches.retrieve(batch.id), client.evals.runs.retrieve(run.id, eval_id=graded)
+        time.sleep(0.1)
+    answer = json.loads(client.files.content(batch.output_file_id or "").text)["response"]["body"]
+    assert answer["model"] == model
+    assert (run.result_counts.total, run.result_counts.errored) == (1, 0)
 
 
 @pytest.mark.real
@@ -151,11 +180,12 @@ def test_dpo_trains_a_tuned_model_further(client: openai.OpenAI) -> None:
     model = tuned.fine_tuned_model or ""
     with pytest.raises(openai.BadRequestError, match="Only dpo"):
         create(model=model, training_file=file)
-    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1}}}
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 1}}}
     job = create(model=model, training_file=upload(client, pair_rows(20)), method=method)
     client.models.delete(model)
     done = wait(client, job.id)
     assert done.status == "succeeded", done.error
+    assert any("choose the epoch" in message for message in list_messages(client, job.id))
     assert done.model == tuned.model
     assert ask(client, done.fine_tuned_model).choices
 

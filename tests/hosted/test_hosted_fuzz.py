@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -25,6 +24,7 @@ from test_evals import EXACT, FAKE, LIKE, inline, list_items
 from test_fine_tuning import chat_rows
 
 from etude.hosted.stores import HostedStores
+from etude.serve.routes import ROUTES
 from serving import serve_as, serving
 from tiny import save_tiny_model
 
@@ -227,37 +227,26 @@ def test_thousands_of_requests_to_the_new_routes_are_answered_or_refused(
 
 
 HALF = "\ud800"
-MESSAGES = [{"role": "user", "content": "hi", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]
-CHAT = {
-    "model": "luma",
-    "messages": MESSAGES,
-    "stop": ["x"],
-    "tools": [{"function": {"name": "f"}}],
-    "user": "u",
-}
-FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["a"]}}}
-QUESTION = {"type": "choice", "name": "q", "instructions": "?", "choices": [{"value": "a"}, {"value": "b"}]}
+CHAT = {"model": "luma", "messages": [{"role": "user", "content": "hi"}], "stop": ["x"], "user": "u"}
+NAMES = ["luma", "hi", *(trick for trick in TRICKS if "/" not in trick and trick.strip("."))]
 
 
-def list_bodies(maker: RequestMaker) -> dict[str, list[Any]]:
-    """Right bodies for every route that reads one."""
-    return {
-        "/v1/chat/completions": [CHAT | {"response_format": FORMAT}],
-        "/v1/completions": [{"model": "luma", "prompt": ["a"], "suffix": "b"}],
-        "/v1/responses": [
-            {"model": "luma", "input": [{"role": "user", "content": "a"}], "metadata": {"a": "b"}}
-        ],
-        "/v1/decisions": [{"model": "luma", "input": "x", "questions": [QUESTION]}],
-        "/v1/embeddings": [{"model": "luma", "input": ["a"]}],
-        "/v1/feedback": [{"id": "x", "thumb": "up", "correction": "y", "reason": "z", "user": "u"}],
-        "/v1/batches": [maker.make_batch() | {"metadata": {"a": "b"}, "idempotency_key": "k"}],
-        "/v1/fine_tuning/jobs": [maker.make_job() for _ in range(4)],
-        "/v1/evals": [maker.make_eval() for _ in range(4)],
-        "/v1/evals/eval_x": [{"name": "n", "metadata": {"a": "b"}}],
-        "/v1/evals/eval_x/runs": [maker.make_run() for _ in range(4)],
-        "/v1/fine_tuning/alpha/graders/run": [maker.make_grading() for _ in range(4)],
-        "/v1/fine_tuning/alpha/graders/validate": [maker.make_grading() for _ in range(4)],
-    }
+def draw_value(draw: random.Random, schemas: Any, schema: Any, depth: int = 0) -> Any:
+    """A value that fits a schema of /openapi.json in most places."""
+    if "$ref" in schema:
+        return draw_value(draw, schemas, schemas[schema["$ref"].rpartition("/")[2]], depth)
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return draw_value(draw, schemas, draw.choice(options), depth)
+    kind, fields, again = schema.get("type"), schema.get("properties", {}), (draw, schemas)
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", draw.choice(schema.get("enum", [""])))
+    if kind == "object" and depth < 6:
+        names = [name for name in fields if name in schema.get("required", ()) or draw.random() < 0.5]
+        return {name: draw_value(*again, fields[name], depth + 1) for name in names} or {"a": "b"}
+    if kind == "array" and depth < 6:
+        return [draw_value(*again, schema.get("items", {}), depth + 1) for _ in range(draw.choice([1, 2]))]
+    simple: dict[str, list[Any]] = {"integer": [1, 2, -1], "number": [0.5, 3], "boolean": [True, False]}
+    return None if kind == "null" else draw.choice(simple.get(kind, NAMES))
 
 
 def put_halves(value: Any) -> Iterator[Any]:
@@ -278,12 +267,10 @@ def put_halves(value: Any) -> Iterator[Any]:
 
 @pytest.mark.real
 def test_half_a_character_in_any_text_of_any_route_is_refused_and_nothing_is_stuck(url: str) -> None:
+    """Routes and bodies are those of /openapi.json. Each text and key of a body is spoilt in turn. ETUDE_FUZZ sets the
+    number of requests, 5,000 by default."""
     line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": CHAT}
     with httpx2.Client(timeout=60) as client, openai.OpenAI(base_url=f"{url}/v1", api_key="none") as api:
-        for path, bodies in list_bodies(RequestMaker(1)).items():
-            for body in chain.from_iterable(map(put_halves, bodies)):
-                answer = client.post(url + path, content=json.dumps(body))
-                assert (answer.status_code, "half of a character" in answer.text) == (400, True), (path, body)
 
         def start(*lines: Any) -> str:
             content = "\n".join(map(json.dumps, lines)).encode()
@@ -293,6 +280,37 @@ def test_half_a_character_in_any_text_of_any_route_is_refused_and_nothing_is_stu
             ).id
 
         pairs = [(start(line, spoilt), start(line)) for spoilt in put_halves(line)]
+        api_description = client.get(f"{url}/openapi.json").json()
+        operations = [
+            (method.upper(), path, operation)
+            for path, methods in api_description["paths"].items()
+            for method, operation in methods.items()
+        ]
+        assert {operation[:2] for operation in operations} == {(each.method, each.path) for each in ROUTES}
+        draw, statuses = random.Random(1), Counter[int]()
+        while statuses.total() < int(os.environ.get("ETUDE_FUZZ", "5000")):
+            for method, path, operation in operations:
+                address = url + path
+                for parameter in operation.get("parameters", ()):
+                    text = quote(draw.choice([*NAMES, HALF]), safe="", errors="surrogatepass")
+                    query = f"{'&' if '?' in address else '?'}{parameter['name']}={text}"
+                    is_query = parameter["in"] == "query"
+                    address = (
+                        address + query if is_query else address.replace(f"{{{parameter['name']}}}", text)
+                    )
+                contents = operation.get("requestBody", {}).get("content", {})
+                schema = contents.get("application/json", {}).get("schema")
+                body = draw_value(draw, api_description["components"]["schemas"], schema) if schema else None
+                for spoilt in (body, *put_halves(body)):
+                    answer = client.request(method, address, content=json.dumps(spoilt) if schema else None)
+                    statuses[answer.status_code] += 1
+                    shown = (method, address[:200], str(spoilt)[:500], answer.text[:500])
+                    assert answer.status_code < 500 or answer.status_code == 501, shown
+                    if spoilt is not body:
+                        assert (answer.status_code, "half of a character" in answer.text) == (400, True), (
+                            shown
+                        )
+        assert min(statuses[200], statuses[404]) > 20, statuses
         deadline = time.monotonic() + 120
         for bad, good in pairs:
             while api.batches.retrieve(good).status != "completed":

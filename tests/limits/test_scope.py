@@ -194,14 +194,6 @@ def test_a_question_without_its_subject_is_searched_for_with_the_questions_befor
     assert get_question(build_chat(second)) == second
 
 
-def test_a_third_short_question_is_not_turned_away() -> None:
-    scope = fit_tides()[0]
-    chat = build_chat(
-        "When is high water at Brinlow? (77)", "And the day after?", "And for the one after that?"
-    )
-    assert scope.find_limits([chat]) == [None]
-
-
 def test_the_result_of_a_function_is_no_question() -> None:
     question = Message("user", "When is high water at Brinlow? (77)")
     call = Message("assistant", '<tool_call>\n{"name": "tide", "arguments": {}}\n</tool_call>')

@@ -232,7 +232,7 @@ def test_f1_counts_each_value_once() -> None:
 
 @pytest.mark.real
 def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> None:
-    from etude.training.tagging import train_tagger
+    from etude.training.tagging import TaggerModule
 
     draw = random.Random(0)
     people, towns = ("Anna", "Ben", "Carla", "Dirk"), ("Rome", "Oslo", "Lima", "Kyiv")
@@ -252,18 +252,12 @@ def test_the_tagger_learns_names_and_is_the_same_after_saving(tmp_path: Any) -> 
     gold = [collect_values(answer) for _, answer in dev]
     texts = [text for text, _ in dev]
 
-    def score(now: Tagger) -> float:
-        return compute_f1([values for values, _ in now.extract(texts)], gold, now.fields)
+    def score() -> float:
+        return compute_f1([values for values, _ in tagger.extract(texts)], gold, tagger.fields)
 
-    train_tagger(
-        tagger,
-        [text for text, _ in train],
-        [collect_values(answer) for _, answer in train],
-        0,
-        tmp_path,
-        score,
-    )
-    assert score(tagger) > 0.95
+    values = [collect_values(answer) for _, answer in train]
+    TaggerModule(tagger, [text for text, _ in train], values).prepare_training().train(tmp_path, score)
+    assert score() > 0.95
     predictions = tagger.predict(texts)
     assert json.loads(predictions[0][0]) == dev[0][1]
     again = load_predictor(save_classical(tagger, tmp_path / "saved"), models)

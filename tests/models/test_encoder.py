@@ -19,7 +19,8 @@ from etude.errors import ModelError  # noqa: E402
 from etude.index.build import embed_texts  # noqa: E402
 from etude.models.local.encoder import MAX_LISTS, MIN_REMEMBERED, Encoder, load_encoder  # noqa: E402
 from etude.models.registry import Models  # noqa: E402
-from etude.training.contrastive import ContrastiveConfig, _build_loss, tune_encoder  # noqa: E402
+from etude.training.contrastive import ContrastiveConfig, _build_loss, prepare_contrastive_training  # noqa: E402
+from etude.training.encoder_loop import EncoderTraining, TunedEncoder  # noqa: E402
 from etude.training.time_box import TimeBox  # noqa: E402
 from far_workers import FarWorkers  # noqa: E402
 
@@ -60,8 +61,12 @@ def measure_hits(encoder: Encoder) -> float:
 
 
 def tune(encoder: Encoder, folder: Path, log: Any = lambda line: None, epochs: int = 8) -> tuple[float, ...]:
-    config = ContrastiveConfig(epochs=epochs, pairs_per_step=4, num_negatives=2, learning_rate=3e-3)
-    return tune_encoder(encoder, PAIRS, PASSAGES, config, folder, measure_hits, log).scores
+    return prepare(encoder, epochs).train(folder, lambda: measure_hits(encoder), log).scores
+
+
+def prepare(encoder: Encoder, epochs: int = 8) -> EncoderTraining:
+    config = ContrastiveConfig(epochs, rows_per_step=4, num_negatives=2, learning_rate=3e-3)
+    return prepare_contrastive_training(encoder, PAIRS, PASSAGES, config)
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.0, 1), (7.0, 4), (20.0, 15), (90.0, 32)])
@@ -69,26 +74,27 @@ def test_a_time_box_ends_within_an_epoch_and_a_resumed_training_knows_its_time(
     seconds: float, steps: int, tmp_path: Path
 ) -> None:
     """A step takes a second of this clock, and so does a score."""
-    config = ContrastiveConfig(epochs=8, pairs_per_step=4, num_negatives=2, learning_rate=3e-3)
     now, lines = [0.0], list[Mapping[str, Any]]()
-
-    def score(encoder: Encoder) -> float:
-        now[0] += 1
-        return measure_hits(encoder)
 
     def log(line: Mapping[str, Any]) -> None:
         now[0] += 1
         lines.append(line)
 
-    box = TimeBox(seconds, lambda: now[0])
-    result = tune_encoder(tiny_encoder(), PAIRS, PASSAGES, config, tmp_path, score, log, box)
+    def train() -> TunedEncoder:
+        encoder = tiny_encoder()
+
+        def score() -> float:
+            now[0] += 1
+            return measure_hits(encoder)
+
+        return prepare(encoder).train(tmp_path, score, log, TimeBox(seconds, lambda: now[0]))
+
+    result = train()
     assert (result.steps, result.planned_steps) == (steps, 32)
     assert result.trained_share == min(1.0, steps * 4 / len(PAIRS))
     assert now[0] <= max(seconds, 3), "one step and two scores are always made"
     now[0] += 1000  # the process was killed and started again
-    again = tune_encoder(
-        tiny_encoder(), PAIRS, PASSAGES, config, tmp_path, score, log, TimeBox(seconds, box.clock)
-    )
+    again = train()
     assert (again.scores, again.steps) == (result.scores, steps)
     assert len(lines) == steps
 

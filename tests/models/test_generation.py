@@ -7,10 +7,12 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("fastapi")
 
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from etude.models.backend import count_shared_tokens
 from etude.models.local.generation import Generation, GenerationBatch, PromptReading
 from etude.models.local.model import LocalModel
 from etude.models.registry import Models
+from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
 from etude.types import Example, Message, ModelRef, Request, Sampling
 from tiny import save_tiny_model
 
@@ -183,11 +186,6 @@ def test_an_answer_is_kept_to_a_schema(model: LocalModel) -> None:
 
 
 def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_path: Path) -> None:
-    pytest.importorskip("fastapi")
-    from queue import SimpleQueue
-
-    from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
-
     folder = save_tiny_model(tmp_path / "m")
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
     assistant = Assistant(
@@ -210,11 +208,6 @@ def test_the_engine_computes_an_assistants_own_prompt_once(models: Models, tmp_p
 
 
 def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Models, tmp_path: Path) -> None:
-    pytest.importorskip("fastapi")
-    from queue import SimpleQueue
-
-    from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
-
     folder = save_tiny_model(tmp_path / "m", kind="gemma2")
     assistant = Assistant("prompt", "answer", ModelRef(str(folder)), max_tokens=40)
     engine, told = ServingEngine(models), SimpleQueue[StreamItem]()
@@ -244,21 +237,16 @@ def test_answers_begin_beside_others_where_the_cache_cannot_be_joined(models: Mo
 def test_running_answers_go_on_while_a_long_prompt_is_read(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("fastapi")
-    from queue import SimpleQueue
-
-    from etude.serve import engine as serving_engine
-
-    monkeypatch.setattr(serving_engine, "MAX_READ_TOKENS", 8)
+    monkeypatch.setattr("etude.serve.engine.MAX_READ_TOKENS", 8)
     ref = ModelRef(str(save_tiny_model(tmp_path / "m")))  # which reads 512 tokens
     short, long = (Assistant("prompt", "answer", ref, max_tokens=number) for number in (300, 9))
     long_text = "please cancel the transfer " * 40
-    engine, told = serving_engine.ServingEngine(models), SimpleQueue[tuple[str, serving_engine.StreamItem]]()
+    engine, told = ServingEngine(models), SimpleQueue[tuple[str, StreamItem]]()
 
-    def ask(name: str, assistant: Assistant, text: str) -> serving_engine.QueuedRequest:
+    def ask(name: str, assistant: Assistant, text: str) -> QueuedRequest:
         sampling = Sampling(temperature=2.0, seed=3) if assistant is short else Sampling()
         turns = (Message("user", text),)
-        return serving_engine.QueuedRequest(
+        return QueuedRequest(
             assistant, "", turns, lambda item: told.put((name, item)), sampling, streams=True
         )
 
@@ -272,7 +260,7 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
     engine.close()
     num_between = [name for name, _ in events].index("long")
     done = events[-1][1]
-    assert isinstance(done, serving_engine.FinishedAnswer)
+    assert isinstance(done, FinishedAnswer)
     assert (
         num_between > done.completion.prompt_tokens // 8 / 2
     )  # half of the tokens may end within a character
@@ -283,20 +271,15 @@ def test_running_answers_go_on_while_a_long_prompt_is_read(
 def test_a_step_that_fails_does_not_end_answers_whose_prompts_are_read(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("fastapi")
-    from queue import SimpleQueue
-
-    from etude.serve import engine as serving_engine
-
-    monkeypatch.setattr(serving_engine, "MAX_READ_TOKENS", 64)
+    monkeypatch.setattr("etude.serve.engine.MAX_READ_TOKENS", 64)
     assistant = Assistant("prompt", "answer", ModelRef(str(save_tiny_model(tmp_path / "m"))), max_tokens=60)
     text = "please cancel the transfer " * 20
-    engine = serving_engine.ServingEngine(models)
-    told = SimpleQueue[serving_engine.StreamItem]()
-    second = serving_engine.QueuedRequest(assistant, "", (Message("user", text),), told.put)
+    engine = ServingEngine(models)
+    told = SimpleQueue[StreamItem]()
+    second = QueuedRequest(assistant, "", (Message("user", text),), told.put)
     step, read, events = GenerationBatch.step, PromptReading.read, list[str]()
 
-    def ask_beside(item: serving_engine.StreamItem) -> None:
+    def ask_beside(item: StreamItem) -> None:
         """In the engine's thread, between two tokens of the first answer."""
         if not isinstance(item, str):
             told.put(item)
@@ -320,23 +303,18 @@ def test_a_step_that_fails_does_not_end_answers_whose_prompts_are_read(
     monkeypatch.setattr(GenerationBatch, "step", fail_while_reading)
     sampling = Sampling(temperature=2.0, seed=3)
     turns = (Message("user", f"{text}!"),)
-    request = serving_engine.QueuedRequest(assistant, "", turns, ask_beside, sampling, streams=True)
+    request = QueuedRequest(assistant, "", turns, ask_beside, sampling, streams=True)
     engine.submit(request)
     broken, done = told.get(timeout=20), told.get(timeout=20)
     engine.close()
     assert isinstance(broken, ModelError)
-    assert isinstance(done, serving_engine.FinishedAnswer)
+    assert isinstance(done, FinishedAnswer)
     assert events[:3] == ["asked", "reading", "failed"]
     monkeypatch.undo()
     assert done.answer.text == assistant.answer(text, models).text
 
 
 def test_more_answer_tokens_leave_the_prompt_as_it_is(models: Models, tmp_path: Path) -> None:
-    pytest.importorskip("fastapi")
-    from queue import SimpleQueue
-
-    from etude.serve.engine import FinishedAnswer, QueuedRequest, ServingEngine, StreamItem
-
     folder = save_tiny_model(tmp_path / "m")  # which reads 512 tokens
     shots = (Example("1", (Message("user", "where is my card"),), "card"),)
     assistant = Assistant("few_shot", "answer", ModelRef(str(folder)), shots=shots, max_tokens=9)

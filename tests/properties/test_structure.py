@@ -127,7 +127,7 @@ ALLOWED = {
     ("hosted/worker.py", "fine_tune"),  # the hosted API trains as `etude train` does
     ("hosted/worker.py", "prefer"),
     ("methods/baseline.py", "classical"),  # which fits what the backend answers with
-    ("methods/fine_tune_encoder.py", "classical"),  # likewise
+    ("methods/shared/encoder_method.py", "classical"),  # which saves it
     ("methods/tag.py", "classical"),  # likewise
     ("training/classifier.py", "classical"),  # which trains it
     ("export/targets.py", "loading"),  # as are those that are exported

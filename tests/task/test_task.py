@@ -228,10 +228,6 @@ def test_a_word_for_the_deerror_says_the_same_as_nothing(folder: Path, as_left_o
     assert name not in SETTINGS or TrainConfig(**{name: word}) == TrainConfig()
 
 
-def test_a_folder_stands_for_its_task_file(folder: Path) -> None:
-    assert read(folder, "kind: classify\nmodel: m\nexamples: rows.jsonl\n") == load_task(folder)
-
-
 def test_a_model_of_the_folder_is_found_from_anywhere(folder: Path) -> None:
     (folder / "base.gguf").write_bytes(b"")
     task = read(folder, "kind: classify\nmodel: base.gguf\nexamples: rows.jsonl\n")

@@ -64,8 +64,11 @@ def _get_decoder(**options: Any) -> json.JSONDecoder:
     )
 
 
-def read_json(file: Path) -> Json:
-    """Read the JSON object in a run's file. Raises RunError with the file's name."""
+def read_json(file: Path, default: Json | None = None) -> Json:
+    """Read the JSON object in a run's file; without a file, return the `default` if there is one. Raises RunError with
+    the file's name."""
+    if default is not None and not file.exists():
+        return default
     try:
         return _parse_object(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -193,6 +196,11 @@ def read_lines(file: Path, remedy: str = RUN_REMEDY) -> Iterator[Json]:
         raise RunError(f"{file} cannot be read ({_format_reason(error)}). {remedy}") from error
     except ValueError as error:
         raise RunError(f"{file}:{number} cannot be read ({error}). {remedy}") from error
+
+
+def list_lines(file: Path) -> list[Json]:
+    """Read all lines of a file with `read_lines`; none without a file."""
+    return list(read_lines(file)) if file.exists() else []
 
 
 def _parse_object(text: str) -> Json:

@@ -1,10 +1,10 @@
 """Issues of an input file: the nearest known word, bytes that are not UTF-8, and many issues raised as one error."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from etude.errors import InputError, Issue
+from etude.errors import InputError, Issue, quote_value
 
 MAX_ISSUES = 50  # Issues of a file that are listed; the others are counted
 MAX_LINE_ISSUES = 3  # Up to this many lines that are not UTF-8 are separate issues
@@ -29,6 +29,21 @@ def suggest_instead(word: str, known: Iterable[str]) -> str:
         return f"write {nearest!r}"
     overflow = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return f"write one of: {', '.join(names[:_MAX_NAMES])}{overflow}"
+
+
+def check_known(option: str, words: Iterable[str], known: Collection[str], message: str = "unknown") -> None:
+    """Raise InputError for the words of an option that are not `known`, each with what to write instead."""
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise InputError(
+            [Issue(option, message, quote_value(word), suggest_instead(word, known)) for word in unknown]
+        )
+
+
+def refuse_existing(file: Path, remedy: str) -> None:
+    """Raise InputError if the file exists, so that nothing is overwritten."""
+    if file.exists():
+        raise InputError.of(str(file), "the file already exists", "", remedy)
 
 
 def find_nearest_path(path: Path, fits: Callable[[Path], bool] = Path.exists) -> Path | None:

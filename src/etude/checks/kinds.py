@@ -45,7 +45,6 @@ class FindingKind:
 
     @property
     def fixable(self) -> bool:
-        """Whether `etude check --fix` can fix it."""
         return self.name in FIXABLE_KINDS
 
 

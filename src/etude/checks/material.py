@@ -115,15 +115,6 @@ class Material:
         """The language of a row's answer; if it is not identified, the language of nearly all answers."""
         return self.output_languages.identified[row] or self.output_languages.main
 
-    def is_maybe_english(self, row: int) -> bool:
-        """Whether the answer of a row may be in English."""
-        return self.answer_language(row) in (None, "English")
-
-    @property
-    def searched_answers(self) -> Sequence[str]:
-        """The answers that are searched for personal data: none if answers are labels, such as passcode_forgotten."""
-        return [] if self.task.kind == "classify" else self.outputs
-
     def list_labels(self, row: int) -> tuple[str, ...]:
         """The labels of a row of a classification."""
         return self.task.list_labels(self.outputs[row])

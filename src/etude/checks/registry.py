@@ -88,10 +88,6 @@ class Findings(Sequence[Finding]):
     def file(self) -> str:
         return self.files[0].name
 
-    def resolve_path(self, file: str) -> Path:
-        """Return the path of a file in a finding's location; the file of examples if both files have this name."""
-        return next((path for path in self.files if path.name == file), self.folder / file)
-
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.items)
 

@@ -10,7 +10,7 @@ import typer
 from etude.assistant import Assistant, PromptLimit, describe_doubt, load, stream_request
 from etude.cli import history, options
 from etude.data.formats.tools import append_tools, format_tools, split_tools
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.models.registry import Models, get_title
 from etude.runs import find_run, recommended
 from etude.types import Message
@@ -60,7 +60,7 @@ def offer_tools(assistant: Assistant, file: Path) -> Assistant:
         functions = format_tools(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         remedy = "write a list of functions, as in OpenAI's API"
-        raise InputError([Issue("--tools", f"not readable: {error}", str(file), remedy)]) from error
+        raise InputError.of("--tools", f"not readable: {error}", str(file), remedy) from error
     instructions, _ = split_tools(assistant.instructions)
     return replace(assistant, instructions=append_tools(instructions, functions))
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from etude import repair
 from etude.base.files import write_text
 from etude.base.formatting import format_command, format_count
-from etude.base.issues import suggest_instead
+from etude.base.issues import check_known
 from etude.checks import Findings, check_material
 from etude.checks.kinds import FIXABLE_KINDS, LABEL_KINDS
 from etude.checks.material import Material
@@ -134,16 +134,14 @@ def report_findings(
     on: str | None = None,
 ) -> bool:
     """Print or write the findings, and suspicious labels to a worklist. Return whether a gate in `fail_on` failed."""
-    if format_name and format_name not in FORMATS:
-        remedy = suggest_instead(format_name, FORMATS)
-        raise InputError([Issue("--format", "unknown format", quote_value(format_name), remedy)])
+    check_known("--format", [format_name] if format_name else [], FORMATS, "unknown format")
     validate_gates(fail_on)
     task = load_task(task_file, needs_model=False)
     check_gates(task)
     check_output(task, output)
     if worklist and worklist.exists():
         remedy = "choose another path: a worklist may be filled in, so it is not overwritten"
-        raise InputError([Issue("--worklist", "the file exists", quote_value(str(worklist)), remedy)])
+        raise InputError.of("--worklist", "the file exists", quote_value(str(worklist)), remedy)
     format_name = format_name or _choose_format(output)
     # Progress goes to stderr, so that stdout is the report.
     with printing.show_steps("Reading") as steps, open_workers(on or task.where) as workers:
@@ -173,7 +171,7 @@ def _choose_format(output: Path | None) -> str:
     ends = [suffix for suffix in BY_SUFFIX if output.name.lower().endswith(suffix)]
     if not ends:
         remedy = f"end the name in {', '.join(BY_SUFFIX)}, or set --format"
-        raise InputError([Issue("--output", "unknown format", quote_value(output.name), remedy)])
+        raise InputError.of("--output", "unknown format", quote_value(output.name), remedy)
     return BY_SUFFIX[max(ends, key=len)]
 
 
@@ -184,7 +182,7 @@ def check_output(task: Task, output: Path | None) -> None:
     value = quote_value(str(output))
     if output.is_dir():
         remedy = "give a file in it, such as check.html"
-        raise InputError([Issue("--output", "a folder, not a file", value, remedy)])
+        raise InputError.of("--output", "a folder, not a file", value, remedy)
     sources = (task.examples, task.test)
     task_files = [task.file, *(source.file for source in sources if source), task.check and task.check.file]
     if output.resolve() in {path.resolve() for path in task_files if path}:
@@ -192,7 +190,7 @@ def check_output(task: Task, output: Path | None) -> None:
             "the report would overwrite a file of the task",
             "choose another file, such as check.html",
         )
-        raise InputError([Issue("--output", message, value, remedy)])
+        raise InputError.of("--output", message, value, remedy)
 
 
 def is_stream(output: Path) -> bool:

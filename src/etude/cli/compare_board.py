@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ from etude import comparison
 from etude.base.formatting import format_interval, format_percent, format_time
 from etude.cli import options, printing
 from etude.cli.preparing import open_task
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.runs import events
 from etude.runs.progress import format_progress
 from etude.task import load_task, yaml_document
@@ -67,7 +67,7 @@ def compare(
     # Checked before a run that may take hours.
     if gate and load_task(task).target is None:
         remedy = "add target: to the task file, such as 0.9"
-        raise InputError([Issue("--gate", "the task has no target", "", remedy)])
+        raise InputError.of("--gate", "the task has no target", "", remedy)
     board = CompareBoard(printing.RunConsole(screen, yes=yes, num_agreed=agree, verbose=verbose))
     # The run is saved after every batch, so the same command resumes it.
     with board.console.exit_on_interrupt(), stop_on_interrupt(board.console.print_text) as stop, board:
@@ -115,7 +115,7 @@ def parse_budget(budget: str | None) -> float | None:
     seconds = yaml_document.parse_duration(budget)
     if seconds is None:
         remedy = "write 15m, 2h, 90s or none"
-        raise InputError([Issue("--budget", "not a duration", quote_value(budget), remedy)])
+        raise InputError.of("--budget", "not a duration", quote_value(budget), remedy)
     return seconds
 
 
@@ -142,7 +142,7 @@ class CompareBoard:
     """When the budget ends, by `time.monotonic`; None without a budget."""
     activity: str = "starting"
     """The method of the latest event, or what the latest note says is done now."""
-    _has_ended: threading.Event = field(default_factory=threading.Event)
+    _silence: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> "CompareBoard":
         console = self.console.screen
@@ -152,21 +152,21 @@ class CompareBoard:
             )
             self.live.start()
         else:
-            threading.Thread(target=self._break_silence, daemon=True).start()
+            self._silence.enter_context(printing.call_repeatedly(self._break_silence))
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._has_ended.set()
+        self._silence.close()
         if self.live:
             # After an error the table stays, because no verdict replaces it.
             self.live.transient = error is None
             self.live.stop()
 
-    def _break_silence(self) -> None:
+    def _break_silence(self, pause: float) -> float:
         """Without a table, print a line if nothing was printed for a while, such as when a model is loaded."""
-        while not self._has_ended.wait(1.0):
-            if time.monotonic() - self.console.last_printed >= MAX_SILENCE:
-                self.console.print_text(f"Still busy: {self.activity} ...")
+        if time.monotonic() - self.console.last_printed >= MAX_SILENCE:
+            self.console.print_text(f"Still busy: {self.activity} ...")
+        return pause
 
     def handle_event(self, event: events.Event) -> None:
         """Update the table with an event of the comparison."""

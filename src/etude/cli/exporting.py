@@ -12,7 +12,7 @@ from etude.base import formatting, issues
 from etude.base.files import write_text
 from etude.cli.options import AssistantPath, MethodName, TaskPath, Yes
 from etude.cli.printing import RunConsole
-from etude.errors import Declined, InputError, Issue, MissingExtraError
+from etude.errors import Declined, InputError, MissingExtraError
 from etude.export import (
     HUB,
     TARGETS,
@@ -80,17 +80,13 @@ def export(
 
 def check_options(to: str, kind: str, output: Path, repo: str | None) -> None:
     """Check options against each other and the disk. Raises InputError."""
-    for name, value, choices in (("--to", to, (*TARGETS, HUB)), ("--kind", kind, KINDS)):
-        if value not in choices:
-            raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
-    if output.exists():
-        raise InputError([Issue(str(output), "already exists", "", "delete it, or choose another path")])
+    issues.check_known("--to", [to], (*TARGETS, HUB))
+    issues.check_known("--kind", [kind], KINDS)
+    issues.refuse_existing(output, "delete it, or choose another path")
     if repo and to != HUB:
-        raise InputError(
-            [Issue("--repo", "only --to hub uploads", repo, "leave out --repo, or use --to hub")]
-        )
+        raise InputError.of("--repo", "only --to hub uploads", repo, "leave out --repo, or use --to hub")
     if repo and not HUB_ID.fullmatch(repo):
-        raise InputError([Issue("--repo", "not OWNER/NAME", repo, "write it as in me/luma")])
+        raise InputError.of("--repo", "not OWNER/NAME", repo, "write it as in me/luma")
 
 
 def check_exportable(tuned: assistant.Assistant, to: str, place: Path) -> None:
@@ -98,13 +94,13 @@ def check_exportable(tuned: assistant.Assistant, to: str, place: Path) -> None:
     if tuned.model.adapter is None and to != "ollama":
         message = "has no tuned weights to export"
         remedy = "serve it with etude serve, or choose a tuned method with --method"
-        raise InputError([Issue("export", message, tuned.method, remedy)])
+        raise InputError.of("export", message, tuned.method, remedy)
     if tuned.model.name == CLASSICAL:
         message = "is not a language model, so it cannot be exported"
-        raise InputError([Issue("export", message, tuned.method, "serve it with etude serve")])
+        raise InputError.of("export", message, tuned.method, "serve it with etude serve")
     if to == HUB and find_run_of(place) is None:
         message = "is not in a run, so there are no results for the card"
-        raise InputError([Issue(str(place), message, "", "give the run's folder or the task file")])
+        raise InputError.of(str(place), message, "", "give the run's folder or the task file")
 
 
 def check_loss(
@@ -163,9 +159,8 @@ def launch(
     ] = None,
 ) -> None:
     """Write the file that starts a training on other machines, and print the command that starts it. Starts nothing."""
-    for name, value, choices in (("--to", to, tuple(LAUNCHERS)), ("--command", command, LAUNCHED)):
-        if value not in choices:
-            raise InputError([Issue(name, "unknown", value, issues.suggest_instead(value, choices))])
+    issues.check_known("--to", [to], LAUNCHERS)
+    issues.check_known("--command", [command], LAUNCHED)
     kind, num_gpus = count_gpus(to, gpu, gpus)
     settings = JobSettings(command, nodes, num_gpus, kind, hours, image, wheel, volume)
     loaded = load_task(task, needs_model=False)

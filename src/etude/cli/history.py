@@ -80,9 +80,8 @@ def compare_two(
             f"{first_run.name} is given twice. Give another run: {other_names or 'there is none yet'}."
         )
     comparison = compare_runs(first_run, second_run)
-    table = printing.create_table(
-        "method", right=(first_run.name, second_run.name, "second - first", "95% interval", "p")
-    )
+    figures = (first_run.name, second_run.name, "second - first", "95% interval", "p")
+    table = printing.create_table("method", *figures, right=figures)
     for row in comparison.methods:
         table.add_row(row.method, *format_row(row))
     screen.print(table)

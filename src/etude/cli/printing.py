@@ -4,18 +4,20 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any, TextIO, cast
 
 import click
 import typer
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.status import Status
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from etude.base.files import read_json
@@ -30,7 +32,8 @@ from etude.base.formatting import (
 from etude.base.progress import listen_to_progress
 from etude.runs import Run, events, questions
 from etude.runs.recommended import describe_failed_gates
-from etude.runs.verdict import Verdict
+from etude.runs.verdict import LadderRow, Verdict
+from etude.types import PricedCost
 
 # Width of the output without a terminal and without the environment variable COLUMNS
 PLAIN_WIDTH = 110
@@ -103,13 +106,11 @@ def print_line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 
-def create_table(*headings: str, right: Iterable[str] = ()) -> Table:
-    """Create a table without lines; the columns `right` are aligned right."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in headings:
-        table.add_column(heading)
-    for heading in right:
-        table.add_column(heading, justify="right")
+def create_table(*headings: str | Column, right: Collection[str] = ()) -> Table:
+    """Create a table without lines; the columns with the headings `right` are aligned right."""
+    table = Table(*headings, box=None, padding=(0, 2, 0, 0))
+    for column in table.columns:
+        column.justify = "right" if column.header in right else column.justify
     return table
 
 
@@ -143,8 +144,11 @@ def print_verdict(console: Console, run: Run, task: Path) -> None:
     if verdict.target:
         console.print(Text(verdict.target.text))
     judge = verdict.judge
-    unread = f"The judge replied neither yes nor no {judge.unread:,} times." if judge and judge.unread else ""
-    notes = filter(None, [describe_failed_gates(run, verdict.leaning), unread])
+    notes = [text for text in [describe_failed_gates(run, verdict.leaning)] if text]
+    if judge and judge.unread:
+        notes.append(
+            f"The judge replied neither yes nor no to {judge.unread:,} of {judge.num_replies:,} answers."
+        )
     print_bullets(console, [*notes, *verdict.caveats, *(line.text for line in verdict.advice)])
     print_paths(console, run, task)
 
@@ -160,41 +164,35 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     width_left = width - EXTRA_WIDTH * (bool(shares) + bool(target) + (len(sizes) > 1))
     has_rows, has_costs = width_left >= NARROW, width_left >= WIDE
     is_cut = any(row.num_tried < row.num_candidates for row in verdict.ladder)
-    table = Table(box=None, padding=(0, 2, 0, 0))
     test = f"on test\n(n = {max(sizes):,})" if len(sizes) == 1 else "on test"
-    num = ("n",) if len(sizes) > 1 else ()
-    for heading in ("method", test, "95% interval", *num, "verdict", *(("target",) if target else ())):
-        justify: JustifyMethod = "right" if heading in (test, "n") else "left"
-        table.add_column(heading, justify=justify, no_wrap=True)
-    for heading in (
-        *(("accuracy",) if shares else ()),
-        *(("tried",) if has_rows and is_cut else ()),
-        *(("learned from", "rows to decide") if has_rows else ()),
-    ):
-        table.add_column(heading, justify="right")
-    for heading in ("tokens in", "tokens out", "time") if has_costs else ():
-        table.add_column(heading, justify="right", no_wrap=heading == "time")
-    for step in verdict.ladder:
-        estimate, cost = step.estimate, verdict.costs.get(step.method)
-        costs = (
-            [f"{cost.prompt_tokens:,.0f}", f"{cost.answer_tokens:,.0f}", format_time(cost.seconds)]
-            if cost
-            else ["", "", ""]
-        )
-        rows_to_decide, answered = step.rows_to_decide, verdict.test_rows.answered
-        decide = format_rows(rows_to_decide, answered) if rows_to_decide else ""
-        table.add_row(
-            f"{step.method}{' *' if step.method == verdict.recommended else ''}",
-            format_percent(estimate.value),
-            format_interval(estimate),
-            *([f"{estimate.n:,}"] if len(sizes) > 1 else []),
-            step.status,
-            *([target.mark(estimate)] if target else []),
-            *([format_percent(shares[step.method].value)] if shares else []),
-            *([format_part(step.num_tried, step.num_candidates)] if has_rows and is_cut else []),
-            *([format_part(step.learned or 0, verdict.train_rows), decide] if has_rows else []),
-            *(costs if has_costs else []),
-        )
+    answered, costs = verdict.test_rows.answered, verdict.costs
+
+    def format_cost(format_one: Callable[[PricedCost], str]) -> Callable[[LadderRow], str]:
+        return lambda row: format_one(costs[row.method]) if row.method in costs else ""
+
+    def format_decide(row: LadderRow) -> str:
+        return format_rows(row.rows_to_decide, answered) if row.rows_to_decide else ""
+
+    right, fixed = partial(Column, justify="right"), partial(Column, no_wrap=True)
+    columns: list[tuple[object, Column, Callable[[LadderRow], str]]] = [
+        (True, fixed("method"), lambda row: f"{row.method}{' *' * (row.method == verdict.recommended)}"),
+        (True, right(test, no_wrap=True), lambda row: format_percent(row.estimate.value)),
+        (True, fixed("95% interval"), lambda row: format_interval(row.estimate)),
+        (len(sizes) > 1, right("n", no_wrap=True), lambda row: f"{row.estimate.n:,}"),
+        (True, fixed("verdict"), attrgetter("status")),
+        (target, fixed("target"), lambda row: target.mark(row.estimate) if target else ""),
+        (shares, right("accuracy"), lambda row: format_percent(shares[row.method].value)),
+        (has_rows and is_cut, right("tried"), lambda row: format_part(row.num_tried, row.num_candidates)),
+        (has_rows, right("learned from"), lambda row: format_part(row.learned or 0, verdict.train_rows)),
+        (has_rows, right("rows to decide"), format_decide),
+        (has_costs, right("tokens in"), format_cost(lambda cost: f"{cost.prompt_tokens:,.0f}")),
+        (has_costs, right("tokens out"), format_cost(lambda cost: f"{cost.answer_tokens:,.0f}")),
+        (has_costs, right("time", no_wrap=True), format_cost(lambda cost: format_time(cost.seconds))),
+    ]
+    columns = [column for column in columns if column[0]]
+    table = create_table(*(heading for _, heading, _ in columns))
+    for row in verdict.ladder:
+        table.add_row(*(format_cell(row) for _, _, format_cell in columns))
     for name in verdict.failures:
         table.add_row(name, "", "", "failed")
     return table
@@ -335,27 +333,38 @@ def show_steps(name: str) -> Iterator[StepClock]:
     In a terminal this is a status line. Without one, a line is printed after FIRST_PAUSE seconds, and then after ever
     longer pauses of up to PAUSE seconds.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    clock, is_finished = StepClock(name), Event()
+    console, clock = Console(stderr=True, highlight=False, soft_wrap=True), StepClock(name)
 
-    def show() -> None:
+    def show(pause: float) -> float:
+        if console.is_terminal:
+            status.update(Text(clock.describe()))
+            return pause
+        console.print(Text(clock.describe()))
+        return min(2 * pause, PAUSE)
+
+    with console.status(name) as status, listen_to_progress(clock.update), call_repeatedly(show):
+        clock.status = status
+        yield clock
+
+
+@contextmanager
+def call_repeatedly(act: Callable[[float], float]) -> Iterator[None]:
+    """Context manager: call `act` in a thread after FIRST_PAUSE seconds, then after the pauses that it returns; it gets
+    the pause before."""
+    is_finished = Event()
+
+    def work() -> None:
         pause = FIRST_PAUSE
         while not is_finished.wait(pause):
-            if console.is_terminal:
-                status.update(Text(clock.describe()))
-            else:
-                console.print(Text(clock.describe()))
-                pause = min(2 * pause, PAUSE)
+            pause = act(pause)
 
-    with console.status(name) as status, listen_to_progress(clock.update):
-        clock.status = status
-        thread = Thread(target=show, daemon=True)
-        thread.start()
-        try:
-            yield clock
-        finally:
-            is_finished.set()
-            thread.join()
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_finished.set()
+        thread.join()
 
 
 def _is_in_foreground() -> bool:

@@ -19,7 +19,7 @@ import typer
 
 from etude.base import formatting, issues
 from etude.cli.options import MethodName, RunName, TaskPath
-from etude.errors import InputError, Issue, MissingExtraError
+from etude.errors import InputError, MissingExtraError
 from etude.task.endpoint import is_url
 
 if TYPE_CHECKING:
@@ -157,15 +157,12 @@ def serve(
 
     if new_key is not None:
         if keys is None:
-            raise InputError([Issue("--new-key", "no file to add the key to", new_key, "add --keys FILE")])
+            raise InputError.of("--new-key", "no file to add the key to", new_key, "add --keys FILE")
         typer.echo(api_keys.create_key(keys, new_key, scope or ["chat"]))
         return
     if not places and jobs is None:
-        raise InputError(
-            [Issue("PLACE", "nothing to serve", "", "give a task file, a run or a saved assistant")]
-        )
-    if engine not in ENGINES and not is_url(engine):
-        raise InputError([Issue("--engine", "unknown", engine, issues.suggest_instead(engine, ENGINES))])
+        raise InputError.of("PLACE", "nothing to serve", "", "give a task file, a run or a saved assistant")
+    issues.check_known("--engine", [] if is_url(engine) else [engine], ENGINES)
     if keys:
         api_keys.read_keys(keys)
     own = (api_keys.ApiKey("api-key", api_keys.hash_key(api_key), api_keys.SCOPES),) if api_key else ()
@@ -181,7 +178,7 @@ def serve(
     hosted = None
     if jobs is not None:
         if result_files not in ("base64", "plain"):
-            raise InputError([Issue("--result-files", "unknown", result_files, "use base64 or plain")])
+            raise InputError.of("--result-files", "unknown", result_files, "use base64 or plain")
         from etude.hosted.stores import HostedStores
 
         tools = open_tools(grader or [], python_graders)
@@ -196,9 +193,7 @@ def open_tools(graders: Sequence[str], python_graders: bool) -> Tools:
 
     if python_graders and (obstacle := find_obstacle()):
         remedy = "leave the option out; other types of graders do not need it"
-        raise InputError(
-            [Issue("--python-graders", "python graders cannot be confined here", obstacle, remedy)]
-        )
+        raise InputError.of("--python-graders", "python graders cannot be confined here", obstacle, remedy)
     return build_tools(
         parse_names("--grader", graders, "judge=http://localhost:8001/v1#MODEL"), python_graders
     )
@@ -227,7 +222,7 @@ def parse_bases(texts: Sequence[str]) -> dict[str, str]:
     for name, model in bases.items():
         if not {"train", "learn"} & {*find_backend(model).can}:
             remedy = "give a model whose weights are on this machine"
-            raise InputError([Issue("--base", "cannot be trained", model, remedy)])
+            raise InputError.of("--base", "cannot be trained", model, remedy)
         bases[name] = str(Path(model).absolute()) if Path(model).exists() else model
     return bases
 
@@ -238,7 +233,7 @@ def parse_names(option: str, texts: Sequence[str], example: str) -> dict[str, st
     for text in texts:
         name, _, value = text.partition("=")
         if not name or not value:
-            raise InputError([Issue(option, "not NAME=VALUE", text, f"write it as in {example}")])
+            raise InputError.of(option, "not NAME=VALUE", text, f"write it as in {example}")
         names[name] = value
     return names
 
@@ -250,12 +245,9 @@ def parse_limits(texts: Sequence[str]) -> ServingLimits:
     defaults, limits = asdict(ServingLimits()), dict[str, float]()
     for text in texts:
         name, _, value = text.partition("=")
-        if name not in defaults:
-            raise InputError([Issue("--limit", "unknown", name, issues.suggest_instead(name, defaults))])
+        issues.check_known("--limit", [name], defaults)
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
-            raise InputError(
-                [Issue("--limit", "not a number above 0", text, f"write {name}={defaults[name]}")]
-            )
+            raise InputError.of("--limit", "not a number above 0", text, f"write {name}={defaults[name]}")
         limits[name] = type(defaults[name])(
             math.ceil(float(value)) if isinstance(defaults[name], int) else value
         )
@@ -309,7 +301,7 @@ def studio(
         raise MissingExtraError("etude studio", "serve") from error
     if host in ("0.0.0.0", "::", ""):
         message, remedy = "a browser cannot open this address", "give the name or address that people open"
-        raise InputError([Issue("--host", message, host, remedy)])
+        raise InputError.of("--host", message, host, remedy)
     # Invitations and the port are checked before the model is loaded, which takes seconds.
     people = [invite_person(text) for text in invite or []]
     with open_listener(host, port) as server_socket:
@@ -368,9 +360,7 @@ def mcp(
 
 def print_client_config(client: str) -> None:
     """Print a client's setting to stdout, and the file for it to stderr. Raises InputError for an unknown client."""
-    if client not in MCP_CLIENTS:
-        remedy = issues.suggest_instead(client, MCP_CLIENTS)
-        raise InputError([Issue("--print-config", "unknown client", client, remedy)])
+    issues.check_known("--print-config", [client], MCP_CLIENTS, "unknown client")
     file, key = MCP_CLIENTS[client]
     # Editors do not know the environment of this terminal, so they get the path of its Python.
     server = {"command": sys.executable, "args": ["-m", "etude", "mcp"]}

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from etude.base.formatting import format_command, format_count, format_interval, format_percent
@@ -14,6 +13,7 @@ from etude.cli.printing import (
     STOPPED,
     RunConsole,
     create_console,
+    create_table,
     print_bullets,
     print_line,
     shorten_path,
@@ -97,10 +97,10 @@ def print_report(console: Console, report: results.SuiteReport) -> None:
     """Print the outcome, the suites and measures, the gates, and the report's path."""
     console.print()
     console.print(Text(f"{format_headline(report)}.", "bold"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "base", report.subject.name, "95% interval", "difference", "cases"):
-        is_number = heading in ("base", "cases", report.subject.name)
-        table.add_column(heading, justify="right" if is_number else "left")
+    name = report.subject.name
+    table = create_table(
+        "", "base", name, "95% interval", "difference", "cases", right=("base", name, "cases")
+    )
     # Suites of questions first, then measures over all answers.
     groups = group_measures(report)
     for row in (*groups["suites"], *groups["common"]):

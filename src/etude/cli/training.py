@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -108,14 +108,11 @@ def train_values(
             on_result=lambda _, num_done, total: steps.show(f"Values of {column}", num_done, total),
             confirm=lambda question: answer_unasked(question) or steps.ask(progress, question),
         )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in (
-        column,
-        "rows",
+    estimate, needed = (
         f"{values.metric.label}, on its own test",
         f"for ±{100 * by_column.WIDE:.0f} points it needs",
-    ):
-        table.add_column(name, justify="right" if name == "rows" else "left")
+    )
+    table = printing.create_table(column, "rows", estimate, needed, right=("rows",))
     for line in values.to_lines():
         table.add_row(*map(Text, line))
     console.print(table)
@@ -178,14 +175,6 @@ def bracket_trained(pieces: Sequence[PreviewSpan]) -> str:
     return text + ("]]" if is_open else "")
 
 
-class StepColumn(ProgressColumn):
-    """Loss, speed, memory and remaining time after the latest step."""
-
-    def render(self, task: Task) -> Text:
-        """Render the cell."""
-        return Text(task.fields.get("figures", ""), no_wrap=True, overflow="ellipsis")
-
-
 @dataclass
 class TrainingBoard:
     """Shows a training: a bar and a table of epochs; without a terminal, a line of progress now and then."""
@@ -243,10 +232,10 @@ class TrainingBoard:
             TextColumn("{task.description}"),
             BarColumn(bar_width=max(8, min(40, console.width - OTHER_COLUMNS_WIDTH))),
             TextColumn("{task.completed}/{task.total}"),
-            StepColumn(),
+            TextColumn("{task.fields[figures]}"),
         )
         self.progress = Progress(*columns, console=console, transient=True)
-        self.bar = self.progress.add_task("", total=steps)
+        self.bar = self.progress.add_task("", total=steps, figures="")
         self.progress.start()
 
     def _stop_bar(self) -> None:

@@ -23,7 +23,7 @@ STOP_SECONDS = 60.0
 """Seconds for the test after the user has asked to end."""
 FIRST_LOOKS = 1 / 3
 """Share of the budget in which every method has its first look."""
-FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.1, 0.7
+FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.2, 0.7
 """A first look is given up if it takes longer than its share and this share of the budget; after 70% of the budget, no
 first look is started."""
 FIRST_TRAINING = 0.12
@@ -86,8 +86,10 @@ class Clock:
 
     @property
     def span(self) -> float:
-        """Seconds of which the shares of the test are parts: of the budget, or after the user's wish to end."""
-        return self.budget if self.budget is not None else STOP_SECONDS
+        """Seconds of which the shares of the test are parts: the budget, or after the user's wish to end a minute."""
+        if self.budget is None or self.is_stopped:
+            return STOP_SECONDS
+        return self.budget
 
     def share_first_looks(self, method: Method, to_come: Sequence[Method]) -> float | None:
         """Compute the seconds of a first look; None for no limit. `to_come`: methods without one, this included."""

@@ -29,7 +29,7 @@ from etude.comparison.prepare import check_and_ask, report_data
 from etude.comparison.scope_check import add_scope
 from etude.comparison.sealed_test import AnswerRounds, check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
-from etude.errors import Declined, InputError, ModelError
+from etude.errors import Declined, InputError, ModelError, RunError
 from etude.methods import Method, check_methods, get_methods, leave_out_unfit, needs_model, resolve_methods
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import choose_metric
@@ -196,6 +196,8 @@ def run_comparison(
     # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
     # every method first has a short look; then time goes to what could still change the decision.
     fitted = Looks(ladder_run).fit_all(start)
+    if not fitted:
+        raise RunError("The run ended before a method had a result. Run it again, with more time.")
     # 5. From dev alone, choose the headline pair: the untuned and the tuned method whose difference on the test says
     # whether fine-tuning helps: run.json, `decided`.
     run.update(decided=choose_pair_on_dev(ladder_run, fitted))
@@ -218,6 +220,9 @@ def run_comparison(
     # 10. The methods answer the test, resumable batch by batch: methods/NAME/predictions.jsonl.
     baseline_result = answer_baseline_on_equal_rows(ladder_run, baseline)
     AnswerRounds(ladder_run).answer(fitted, contenders)
+    if not ladder_run.failures.keys().isdisjoint(limited):  # chosen on dev again, without those that failed
+        limited = {name: assistant for name, assistant in limited.items() if name not in ladder_run.failures}
+        run.update(decided=choose_pair_on_dev(ladder_run, limited))
     run.update(notes=[*run.info["notes"], *models.notes])
     evidence, extra_runs = answer_evidence(ladder_run, extra_fits)
     # 11. Compute intervals, statuses and the verdict from these files; ask a few probe questions, and the judge if

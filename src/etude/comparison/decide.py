@@ -195,7 +195,7 @@ def _assemble_verdict(
         open=decision.open,
         test_rows=RowsAnswered(num_answered, inputs.num_test_rows or num_answered),
         headline=headline,
-        target=_check_target(inputs, _list_own(ladder), decision),
+        target=_check_target(inputs, [row for row in ladder if not row.is_stored], decision),
         ladder=tuple(ladder),
         pairs=tuple(
             MethodPair(first.name, second.name, joint.difference(a, b))
@@ -223,11 +223,6 @@ def _estimate_most_frequent(inputs: VerdictInputs) -> MostFrequentAnswer | None:
     if (result := inputs.most_frequent) is None:
         return None
     return MostFrequentAnswer(result.name, estimate_sample(inputs.build_sample(result)))
-
-
-def _list_own(ladder: Sequence[LadderRow]) -> list[LadderRow]:
-    """List the rows of Étude's methods, without stored answers."""
-    return [row for row in ladder if not row.is_stored]
 
 
 def _compare_equal_rows(inputs: VerdictInputs, headline: HeadlineResult) -> BaselineOnEqualRows | None:

@@ -45,9 +45,10 @@ def confirm_judging(task: Task, split: Split, models: Models, on_event: OnEvent,
     tokens = (sum(singles) * (num_labelled + 2 * num_test) + sum(pairs) * 2 * num_test) / len(dev)
     limits = SendLimits(num_requests, round(tokens), num_requests * REPLY_TOKENS)
     service = describe_service(judge.endpoint.name, task.endpoints)
-    confirm_service(
-        service, limits, "will get the rubric, and the questions and answers of the test", on_event, confirm
+    purpose = (
+        "will get the rubric, and the test questions with the answers of the two methods of the headline"
     )
+    confirm_service(service, limits, purpose, on_event, confirm)
 
 
 def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
@@ -60,7 +61,7 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
     replies = _ask(ladder_run, requests)
     answers = [(rated.is_good, reply) for rated, reply in zip(labelled, replies, strict=True)]
     readable = [(is_good, reply == "yes") for is_good, reply in answers if reply in ("yes", "no")]
-    num_unreadable = len(replies) - len(readable)
+    num_replies, num_unreadable = len(replies), len(replies) - len(readable)
     is_checked = len(readable) >= MIN_LABELLED
     people, verdicts = zip(*readable, strict=True) if readable else ((), ())
     pair = ladder_run.run.info["decided"]
@@ -77,7 +78,7 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
             for reply, unit in zip(replies, units, strict=True)
             if reply in ("yes", "no")
         ]
-        num_unreadable += len(lines) - len(judged)
+        num_replies, num_unreadable = num_replies + len(lines), num_unreadable + len(lines) - len(judged)
         if judged:
             sample = make_score_sample(*map(list, zip(*judged, strict=True)))
             corrected = correct_share(sample, people, verdicts) if is_checked else None
@@ -89,6 +90,7 @@ def ask_judge(ladder_run: LadderRun) -> JudgeResult | None:
         tuple(shares),
         _compare_pair(ladder_run, judge, names, *test_lines) if len(names) == 2 else None,
         num_unreadable,
+        num_replies,
     )
 
 
@@ -99,8 +101,9 @@ def _compare_pair(
     untuned: Sequence[Json],
     tuned: Sequence[Json],
 ) -> JudgedPair:
-    # A win is a preference in both orders; anything else is a tie.
-    rows = list(zip(untuned, tuned, strict=True))
+    # A win is a preference in both orders; anything else is a tie. Under a budget, one method may have more answers.
+    others = {line["id"]: line for line in untuned}
+    rows = [(others[line["id"]], line) for line in tuned if line["id"] in others]
     in_order = _ask(ladder_run, [_ask_pair(judge, a["input"], a["answer"], b["answer"]) for a, b in rows])
     swapped = _ask(ladder_run, [_ask_pair(judge, a["input"], b["answer"], a["answer"]) for a, b in rows])
     replies = list(zip(in_order, swapped, strict=True))

@@ -148,21 +148,22 @@ class LadderRun:
             speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
             seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
             seconds = max(self.clock.seconds_left - seconds, MIN_TEST_SHARE * self.clock.span)
-            self.run.update(whole_test=self._find_whole(contenders, seconds))
+            whole = self._find_whole(contenders, seconds)
+            self.run.update(whole_test=[name for name in whole if not self.is_fast(name)])
         return contenders
 
     def _find_whole(self, names: Iterable[str], seconds: float) -> list[str]:
         """Find the methods that can answer the whole test in their share of the time, the fastest first: time that one
         does not need goes to the others."""
-        fast: list[str] = []
+        whole: list[str] = []
         order = sorted(names, key=self.get_row_seconds)
         for position, name in enumerate(order):
             needed = self.get_row_seconds(name) * len(self.test_rows)
             if needed > seconds / (len(order) - position):
                 break
-            fast.append(name)
+            whole.append(name)
             seconds -= needed
-        return fast
+        return whole
 
     def get_row_seconds(self, name: str) -> float:
         """Return the seconds of a row, as the method's latest rows took; 0 if unknown."""
@@ -170,10 +171,15 @@ class LadderRun:
             self.row_seconds[name] = float(read_method_records(self.run)[name].get("row_seconds") or 0.0)
         return self.row_seconds[name]
 
+    @property
+    def whole_test(self) -> Sequence[str]:
+        """The methods that are not fast, and can answer the whole test in their share of the time."""
+        return self.run.info.get("whole_test") or ()
+
     def is_fast(self, name: str) -> bool:
-        """Whether a method answers the whole test at once, because this takes little of the time, or its share."""
-        is_whole = name in (self.run.info.get("whole_test") or ())
-        return is_whole or self.clock.is_fast(self.get_row_seconds(name), len(self.test_rows))
+        """Whether a method answers the whole test before the others: this takes little of the time, or its share."""
+        num_rows = len(self.test_rows)
+        return name in self.whole_test or self.clock.is_fast(self.get_row_seconds(name), num_rows)
 
     def estimate_test_seconds(self) -> float:
         """Estimate the seconds of the whole test, for the methods that are not clearly worse on dev, at the speed that
@@ -255,8 +261,10 @@ class LadderRun:
         return folder / (WORK if (folder / WORK).exists() else FIRST)
 
     def start_event(self, name: str, side: Side) -> None:
-        """Report that a method starts on a side."""
+        """Report that a method starts on a side, and save how much of the budget is used."""
         left = self.clock.seconds_left
+        if self.clock.budget is not None:  # a run that is killed has used this time
+            self.run.update(elapsed_seconds=self.clock.now() - self.clock.started)
         self.on_event(MethodStarted(name, side, left if math.isfinite(left) else None))
 
     def report_dev_rows(

@@ -128,6 +128,8 @@ class Looks:
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         asking = {other.name for other in self.ladder.methods if other.asks_model}
         speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
+        given_up = self.ladder.run.info.get("not_measured", {}).values()
+        speeds += [seconds / FIRST_BLOCK for seconds in given_up if seconds]
         if not method.asks_model or not speeds:
             return None
         training = FIRST_TRAINING * self.ladder.clock.budget if method.tuned else 0.0
@@ -288,7 +290,6 @@ class Looks:
         chosen = next(trial.name for trial in reversed(context.trials) if trial.is_chosen)
         context.scored_by_candidate[chosen] = dev
         assistant.save(folder / "assistant")
-        self.ladder.write_predictions(name, "dev", dev)
         # tried.jsonl: the answers of all candidates to dev rows, including the chosen one.
         candidates = context.scored_by_candidate.items()
         lines = [
@@ -302,6 +303,7 @@ class Looks:
         request = assistant.build_requests([self.ladder.split.dev[0].input], self.ladder.models)[0]
         prompt = self.ladder.models.get(assistant.model).render_text(request.messages)
         look = FIRST if effort.dev_rows else WORK
+        self.ladder.write_predictions(name, "dev", dev)
         write_method_record(self.ladder.run, method, assistant, context, prompt, look)
         self.ladder.row_seconds.pop(name, None)
         self.ladder.release_weights(assistant)
@@ -309,7 +311,8 @@ class Looks:
         self.ladder.on_result()
 
     def _is_worse_than_first(self, name: str, rows: Sequence[ScoredAnswer]) -> bool:
-        """Whether a method scores lower than in its first look, on the dev rows that both looks answered."""
+        """Whether a method scores lower than in its first look, on the dev rows that both looks answered, by more than
+        the margin and by more than one row."""
         first = {
             line["id"]: parse_outcome(line)
             for line in self.ladder.run.read_predictions(name)
@@ -318,7 +321,8 @@ class Looks:
         shared = [row.outcome for row in rows if row.example.id in first]
         before = [first[row.example.id] for row in rows if row.example.id in first]
         samples = [build_sample(self.ladder.metric, outcomes) for outcomes in (shared, before)]
-        return bool(shared) and samples[0].value < samples[1].value
+        least = max(self.ladder.task.margin, 1 / max(1, len(shared)))
+        return bool(shared) and samples[0].value < samples[1].value - least - 1e-9
 
     def _report_first(self, name: str, candidate: str, rows: Sequence[ScoredAnswer]) -> None:
         estimate = estimate_sample(build_sample(self.ladder.metric, [row.outcome for row in rows]))

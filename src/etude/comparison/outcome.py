@@ -24,8 +24,11 @@ from etude.comparison.sealed_test import AnswerRounds, score_stored_answers
 from etude.errors import quote_value
 from etude.evaluate import get_unit
 from etude.metrics import predicted_label
+from etude.models.registry import Models
+from etude.models.remote import Journal
 from etude.runs.details import SAME_SHARE, Details, compute_details
 from etude.runs.events import NoteEvent
+from etude.runs.questions import describe_sent
 from etude.runs.record import read_method_records
 from etude.runs.verdict import (
     Evidence,
@@ -152,6 +155,7 @@ def compute_verdict(
             sentence += f" {same}" if name == verdict.leaning else ""
             caveats = (*caveats, *([] if name == verdict.leaning else [same]))
     judge = ask_judge(ladder_run)
+    caveats = (*caveats, *_describe_services(ladder_run.models))
     return replace(
         verdict,
         sentence=sentence,
@@ -160,6 +164,14 @@ def compute_verdict(
         judge=judge,
         failures=ladder_run.failures,
     )
+
+
+def _describe_services(models: Models) -> Iterator[str]:
+    """Yield what each service was sent in this run, and what that cost."""
+    services = [service for name in models.endpoints if (service := models.find_service(name))]
+    for service in {service.title: service for service in services}.values():
+        if journal := Journal(service, models.journal):
+            yield describe_sent(service, journal)
 
 
 def _describe_handover(name: str, details: Details) -> Iterator[str]:

@@ -37,8 +37,9 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
         notes += scope_notes
     for note in notes:
         ladder_run.on_event(NoteEvent(f"Note: {note}."))
-    known_notes = ladder_run.run.info["notes"]  # a resumed run has these notes already
-    ladder_run.run.update(notes=list(dict.fromkeys([*known_notes, *(f"{note}." for note in notes)])))
+    if notes:  # a resumed run has them already
+        known_notes = ladder_run.run.info["notes"]
+        ladder_run.run.update(notes=list(dict.fromkeys([*known_notes, *(f"{note}." for note in notes)])))
     scoped = {
         name: replace(assistant, scope=scope, clause_limits=clause_limits)
         for name, assistant in fitted.items()

@@ -69,7 +69,7 @@ class AnswerRounds:
         before = self.ladder.run.info.get("test_answered", {})
         for name, assistant in fitted.items():
             if self.ladder.is_fast(name):
-                self._answer_block(name, assistant, len(self.ladder.test_rows), scored)
+                self._answer_whole(name, assistant, scored)
             elif name not in contenders:
                 # A continued run keeps the number of rows, and with it the verdict.
                 rows = self.ladder.clock.count_beaten_rows(self.ladder.get_row_seconds(name))
@@ -112,13 +112,20 @@ class AnswerRounds:
             if end < round_end:
                 break
 
+    def _answer_whole(self, name: str, assistant: Assistant, scored: dict[str, list[ScoredAnswer]]) -> None:
+        """Answer all test rows, in blocks if this takes long."""
+        total = len(self.ladder.test_rows)
+        size = BLOCK_ROWS if name in self.ladder.whole_test else total
+        for end in [*range(size, total, size), total]:
+            self._answer_block(name, assistant, end, scored)
+
     def _limit_round(
         self, assistants: Mapping[str, Assistant], scored: Mapping[str, Sequence[ScoredAnswer]], end: int
     ) -> int:
         """Return the row up to which there is time for all assistants; 0 if it is too little for a few more rows."""
         before = self.ladder.run.info.get("test_answered", {})
         if any(name in before for name in assistants):
-            return min(end, *(int(before.get(name, 0)) for name in assistants))
+            return min(end, *(int(before[name]) for name in assistants if name in before))
         if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
             return end
         begin = max((len(scored[name]) for name in assistants), default=0)
@@ -131,9 +138,10 @@ class AnswerRounds:
     def _answer_block(
         self, name: str, assistant: Assistant, end: int, scored: dict[str, list[ScoredAnswer]]
     ) -> None:
-        """Answer the test rows up to `end` that a method has not answered."""
-        begin = len(scored[name])
-        if end <= begin:
+        """Answer the test rows up to `end` that a method has not answered; after the minute that the user's wish to end
+        leaves, only if it has answered none."""
+        begin, clock = len(scored[name]), self.ladder.clock
+        if end <= begin or (begin and clock.is_stopped and clock.seconds_left < 0):
             return
         block, is_known = self._select_rows(begin, end), self._has_answered(name, assistant, begin, end)
         started = self.ladder.clock.now()

@@ -63,7 +63,7 @@ class Dataset:
         if repeated:
             locations = ", ".join(row.location or "?" for row in self.examples if row.id == repeated[0])
             remedy = "give every row a different id"
-            raise InputError([Issue(locations, "rows have the same id", quote_value(repeated[0]), remedy)])
+            raise InputError.of(locations, "rows have the same id", quote_value(repeated[0]), remedy)
 
     def __len__(self) -> int:
         return len(self.examples)

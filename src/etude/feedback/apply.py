@@ -21,7 +21,7 @@ from etude.data.formats.tools import TOOL_COLUMNS, append_tools, parse_tools, sp
 from etude.data.formats.turns import ROLE_KEYS, TEXT_KEYS, find_key, parse_role, unwrap_turns
 from etude.data.formats.write import SHAREGPT_ROLES
 from etude.data.splits import input_key
-from etude.errors import InputError, Issue, parse_location
+from etude.errors import InputError, parse_location
 from etude.feedback.entry import FILE, Feedback, FeedbackLog
 from etude.feedback.gather import GatheredFeedback, RightAnswer, gather_feedback, hash_input, select_rows
 from etude.feedback.sealed import load_sealed_test
@@ -288,7 +288,7 @@ def update_task(task: Task, file: Path) -> None:
     edited = f"{text[: node.start_mark.index]}{quoted}{text[node.end_mark.index :]}"
     if yaml.safe_load(edited) != expected:
         remedy = f"write this line yourself: {format_source_line(task, file)}"
-        raise InputError([Issue(task.file.name, "examples: cannot be edited in place", "", remedy)])
+        raise InputError.of(task.file.name, "examples: cannot be edited in place", "", remedy)
     write_text(task.file, edited)
 
 

@@ -133,7 +133,7 @@ def _check(entry: Feedback, location: str) -> None:
 
 def _build_error(location: str, problem: str, body: Mapping[str, Any]) -> InputError:
     remedy = f"send {', '.join(REQUIRED)}, and one of thumb, correction, choice, flag, exclude and undo"
-    return InputError([Issue(location, problem, quote_value(dict(body)), remedy)])
+    return InputError.of(location, problem, quote_value(dict(body)), remedy)
 
 
 def _find_problem(entry: Feedback) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from etude.base.files import Json
+from etude.base.issues import check_known
 from etude.data.formats.write import format_turn
-from etude.errors import InputError, Issue, quote_value
 from etude.feedback.gather import GatheredFeedback
 from etude.types import Message
 
@@ -22,9 +22,7 @@ def export_rows(gathered: GatheredFeedback, format: str) -> Iterator[Json]:
 
     A chat is a list of turns, and then each answer is a list of one turn. Raises InputError for another format.
     """
-    if format not in get_args(ExportFormat):
-        remedy = f"write one of: {', '.join(get_args(ExportFormat))}"
-        raise InputError([Issue("--as", "an unknown format", quote_value(format), remedy)])
+    check_known("--as", [format], get_args(ExportFormat), "an unknown format")
     if format == "examples":
         for answer in gathered.answers:
             yield {"input": _format_input(answer.input), "output": answer.output}

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, TypeVar
 
 from etude.base.files import parse_json
@@ -74,7 +75,7 @@ def gather_feedback(entries: Sequence[Feedback], task: Task, sealed: SealedTest)
     count."""
     gathered, entries = GatheredFeedback(), drop_undone(entries)
     # 1. Drop entries on test rows, then all but the last entry of each reviewer on each answer.
-    on_test = sealed.filter_entries(entries)
+    on_test = list(compress(entries, sealed.find_overlaps([entry.input for entry in entries])))
     predicate = "left out, because the input is in the sealed test, or is a near-duplicate of a test row"
     gathered.add_finding("feedback_sealed", "warning", on_test, predicate, "Nothing to do")
     on_test_ids = {entry.id for entry in on_test}

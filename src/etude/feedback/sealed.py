@@ -7,7 +7,6 @@ from etude.base.files import read_json
 from etude.data.dataset import survey_test
 from etude.data.splits import input_key
 from etude.data.spool import Examples
-from etude.feedback.entry import Feedback
 from etude.runs import FOLDER, find_runs
 from etude.runs.openings import KEY_DIGITS, read_openings
 from etude.task import Task
@@ -39,11 +38,6 @@ class SealedTest:
         overlapping |= {number for number, text in texts if self.contains(text)}
         return [number in overlapping for number in range(len(inputs))]
 
-    def filter_entries(self, entries: Sequence[Feedback]) -> list[Feedback]:
-        """Return the entries whose input overlaps with the test."""
-        overlaps = self.find_overlaps([entry.input for entry in entries])
-        return [entry for entry, is_sealed in zip(entries, overlaps, strict=True) if is_sealed]
-
 
 def load_sealed_test(task: Task, examples: Examples) -> SealedTest:
     """Load the test rows of a task: its own test file, and the rows that its runs split off or opened.
@@ -53,8 +47,7 @@ def load_sealed_test(task: Task, examples: Examples) -> SealedTest:
     root = task.folder / FOLDER
     keys = {row for opening in read_openings(root) for row in opening.rows}
     for run in find_runs(root):
-        file = run.folder / "split.json"
-        sides = read_json(file)["assignments"] if file.exists() else {}
+        sides = read_json(run.folder / "split.json", {"assignments": {}})["assignments"]
         keys |= {key[:KEY_DIGITS] for key, side in sides.items() if side == "test"}
     test = survey_test(task)
     test_file_texts = [row.text for row in test[0]] if test else []

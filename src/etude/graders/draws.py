@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from etude.base.files import Json, append_line, read_lines
+from etude.base.files import Json, append_line, list_lines
 from etude.graders.grade import Tools, grade
 from etude.types import Model, Request, Sampling
 
@@ -17,7 +17,7 @@ def draw_best(
     """Draw answers at temperature 1, and add a line for each request to `file`: the best answer by passing and score,
     whether it passes, the share that passes, and an error of the grader. Requests that have a line are not drawn
     again. An empty answer never passes."""
-    lines: list[Json] = list(read_lines(file)) if file.exists() else []
+    lines = list_lines(file)
     for number in range(len(lines), len(requests)):
         drawn = model.generate(
             [replace(requests[number], sampling=Sampling(1.0, seed=seed)) for seed in range(NUM_DRAWS)]

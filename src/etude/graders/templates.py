@@ -139,7 +139,7 @@ def evaluate_formula(formula: str, values: Mapping[str, float], *, check_only: b
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         message = f"the formula cannot be evaluated: {error}"
         remedy = f"use + - * / ^, {', '.join(FUNCTIONS)} and the names {', '.join(sorted(values))}"
-        raise InputError([Issue("calculate_output", message, quote_value(formula), remedy)]) from error
+        raise InputError.of("calculate_output", message, quote_value(formula), remedy) from error
 
 
 def _check_nodes(tree: ast.AST, values: Mapping[str, float]) -> None:

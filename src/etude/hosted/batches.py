@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etude.base.files import Json, append_line, parse_storable_json, read_json, read_lines, write_json
+from etude.base.files import Json, append_line, list_lines, read_json, write_json
 from etude.errors import quote_value
-from etude.hosted.file_store import FileStore, hash_fields, is_repeated, skip_unreadable
+from etude.hosted.file_store import FileStore, hash_fields, is_repeated, iter_json_lines, skip_unreadable
 from etude.web.api_errors import ApiError
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{24}")
@@ -50,7 +50,6 @@ class RequestBatch:
 
     @property
     def request(self) -> Json:
-        """batch.json."""
         return read_json(self.folder / "batch.json")
 
     @property
@@ -88,14 +87,13 @@ class RequestBatch:
 
     def list_lines(self, name: str) -> list[Json]:
         """The lines of responses.jsonl or errors.jsonl."""
-        file = self.folder / name
-        return list(read_lines(file)) if file.exists() else []
+        return list_lines(self.folder / name)
 
     def iter_unanswered(self, content: Path) -> Iterator[Json]:
         """Requests of the input file that have no line yet."""
         lines = [*self.list_lines("responses.jsonl"), *self.list_lines("errors.jsonl")]
         answered = {line["custom_id"] for line in lines}
-        for _, line in _read_requests(content):
+        for _, line in iter_json_lines(content):
             if line["custom_id"] not in answered:
                 yield line
 
@@ -203,7 +201,7 @@ class BatchStore:
             issues = [_issue("invalid_request", f"Cannot find file {request['input_file_id']}.", None, None)]
             total = 0
         else:
-            requests = list(_read_requests(content))
+            requests = list(iter_json_lines(content))
             issues, total = list(_check_requests(requests, request["endpoint"], models)), len(requests)
         if issues:
             batch.fail(*issues, total=total)
@@ -239,17 +237,6 @@ class BatchStore:
 
 def _issue(code: str, message: str, param: str | None, line: int | None) -> Json:
     return {"code": code, "message": message, "param": param, "line": line}
-
-
-def _read_requests(content: Path) -> Iterator[tuple[int, Any]]:
-    """Yields the number and the value of each line that is not blank; the error of a line that cannot be read."""
-    with content.open(encoding="utf-8-sig", errors="replace", newline="\n") as stream:
-        for number, text in enumerate(stream, start=1):
-            try:
-                if text.strip():
-                    yield number, parse_storable_json(text)
-            except ValueError as error:
-                yield number, error
 
 
 def _check_requests(

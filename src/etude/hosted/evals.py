@@ -25,10 +25,10 @@ from uuid import uuid4
 import jsonschema
 
 from etude.base import files as disk
-from etude.base.files import Json, append_line, read_json, read_lines, write_json
+from etude.base.files import Json, append_line, list_lines, read_json, read_lines, write_json
 from etude.errors import InputError
 from etude.graders.grade import Grade, Tools, grade, validate_grader
-from etude.hosted.file_store import FileStore, skip_unreadable
+from etude.hosted.file_store import FileStore, iter_json_lines, skip_unreadable
 from etude.stats import intervals, paired
 from etude.web.api_errors import ApiError
 
@@ -48,12 +48,10 @@ class EvalRun:
 
     @property
     def request(self) -> Json:
-        """run.json."""
         return read_json(self.folder / "run.json")
 
     @property
     def state(self) -> Json:
-        """state.json."""
         return read_json(self.folder / "state.json")
 
     @property
@@ -68,8 +66,7 @@ class EvalRun:
     @property
     def results(self) -> list[Json]:
         """Graded items so far, in the order of the items."""
-        file = self.folder / "results.jsonl"
-        lines = {line["datasource_item_id"]: line for line in read_lines(file)} if file.exists() else {}
+        lines = {line["datasource_item_id"]: line for line in list_lines(self.folder / "results.jsonl")}
         return [lines[number] for number in sorted(lines)]
 
     @property
@@ -323,7 +320,12 @@ class EvalStore:
         if source.get("type") == "file_content":
             lines = source.get("content")
         elif source.get("type") == "file_id":
-            lines = _parse_lines(self.files.read_path(str(source.get("id"))))
+            lines = []
+            for number, line in iter_json_lines(self.files.read_path(str(source.get("id")))):
+                if isinstance(line, ValueError):
+                    message = f"Line {number} is not JSON: {line}."
+                    raise ApiError(400, message, "data_source.source", "invalid_value") from line
+                lines.append(line)
         else:
             message = "data_source.source.type must be file_content or file_id."
             raise ApiError(400, message, "data_source.source", "not_supported")
@@ -342,18 +344,6 @@ class EvalStore:
 
 def _read_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
-
-
-def _parse_lines(file: Path) -> list[Any]:
-    lines, text = [], file.read_text(encoding="utf-8-sig", errors="replace")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                lines.append(disk.parse_storable_json(line))
-            except ValueError as error:
-                message = f"Line {number} is not JSON: {error}."
-                raise ApiError(400, message, "data_source.source", "invalid_value") from error
-    return lines
 
 
 def _add_usage(results: Sequence[Json]) -> list[Json]:

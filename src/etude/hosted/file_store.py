@@ -188,6 +188,17 @@ def paginate(objects: list[Json], after: str | None, limit: int) -> Json:
     return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": has_more}
 
 
+def iter_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each line that is not blank; the error of a line that cannot be read."""
+    with file.open(encoding="utf-8-sig", errors="replace", newline="\n") as stream:
+        for number, text in enumerate(stream, start=1):
+            try:
+                if text.strip():
+                    yield number, parse_storable_json(text)
+            except ValueError as error:
+                yield number, error
+
+
 def skip_unreadable(objects: Iterable[Any]) -> Iterator[Any]:
     """Yield the batches or runs whose files can be read, so that a damaged one does not hide the others."""
     for item in objects:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from etude.assistant import load
-from etude.base.files import Json, append_line, read_json, read_lines, write_json
+from etude.base.files import Json, append_line, list_lines, read_json, write_json
 from etude.errors import InputError
 from etude.graders.grade import Tools, validate_grader
 from etude.hosted.file_store import FileStore, hash_fields, is_repeated
@@ -55,14 +55,12 @@ class FineTuningJob:
 
     @property
     def request(self) -> Json:
-        """job.json."""
         return read_json(self.folder / "job.json")
 
     @property
     def result(self) -> Json:
         """result.json; empty until the job has ended."""
-        file = self.folder / "result.json"
-        return read_json(file) if file.exists() else {}
+        return read_json(self.folder / "result.json", {})
 
     @property
     def wish(self) -> Wish:
@@ -195,7 +193,6 @@ class FineTuningJob:
 
     @property
     def checkpoint_folders(self) -> list[Path]:
-        """Folders of the saved epochs."""
         return list((self.folder / "checkpoints").glob("step-*"))
 
     @property
@@ -255,8 +252,7 @@ class FineTuningJob:
         return int(last["created_at"] + pace * (last["total_steps"] - last["step"]))
 
     def _read(self, name: str) -> list[Json]:
-        file = self.folder / name
-        return list(read_lines(file)) if file.exists() else []
+        return list_lines(self.folder / name)
 
 
 class FineTuningStore:

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from etude.base.files import Json, write_lines, write_text
-from etude.base.formatting import format_count, format_names
+from etude.base.formatting import format_command, format_count, format_names
 from etude.base.issues import raise_issues
 from etude.data.dataset import count_min_rows, load_dataset, load_test, too_few_rows
 from etude.data.formats import read_rows, survey_rows
@@ -71,7 +71,10 @@ def import_openai(
     """
     target = output or folder / "etude"
     if not folder.is_dir():
-        raise InputError([Issue(str(folder), "no such folder", "", "use the folder with the saved files")])
+        remedy = "use the folder with the saved files"
+        if folder.is_file():
+            remedy += f"; for a file of rows run {format_command('compare', folder)}"
+        raise InputError.of(str(folder), "not a folder", "", remedy)
     remedy = "delete it, or choose another folder with --output FOLDER"
     written = [target / name for name in WRITTEN]
     if present := [Issue(str(file), "already exists", "", remedy) for file in written if file.exists()]:
@@ -82,7 +85,8 @@ def import_openai(
     items = build_item_rows(saved, evaluation, input_fields, answer_field) if evaluation else None
     files = _read_job(saved, items.models if items else ())
     if not (evaluation or files or saved.issues):
-        remedy = "save evals, runs and jobs as the API returns them; for a file of rows use etude init"
+        rows = next(folder.glob("*.jsonl"), Path("FILE"))
+        remedy = f"save evals, runs and jobs as the API returns them; for rows run {format_command('compare', rows)}"
         saved.add_issue(str(folder), "the folder contains neither an eval nor a job", "", remedy)
     raise_issues(saved.issues, folder)
     target.mkdir(parents=True, exist_ok=True)

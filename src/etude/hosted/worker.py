@@ -24,7 +24,7 @@ from etude.data.dataset import Dataset, MinRows, load_dataset
 from etude.data.formats import read_rows
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.preferences import read_preferences
-from etude.errors import EtudeError, InputError, Issue, TrainingDiverged, quote_value
+from etude.errors import EtudeError, InputError, TrainingDiverged, quote_value
 from etude.graders.draws import draw_best
 from etude.hosted.file_store import FileStore
 from etude.hosted.fine_tuning import FineTuningJob
@@ -249,7 +249,7 @@ def _read_prompts(job: FineTuningJob, param: str) -> list[Json]:
         if not texts or not (item == {} or item["messages"][-1]["role"] == "user"):
             remedy = "write messages that end with the user's, and no answer"
             location = f"{FILES[param]}:{number}"
-            raise InputError([Issue(location, "not a prompt for reinforcement", quote_value(line), remedy)])
+            raise InputError.of(location, "not a prompt for reinforcement", quote_value(line), remedy)
         items += [item] if item else []
     return items
 

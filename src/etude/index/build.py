@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from etude.base.files import atomic_file
 from etude.cluster import THIS_PROCESS, Workers, open_workers
-from etude.errors import InputError, Issue, MissingExtraError, ModelError, RunError
+from etude.errors import InputError, MissingExtraError, ModelError, RunError
 from etude.index.documents import read_passages
 from etude.models.registry import Models
-from etude.task import Task, definition
+from etude.task import Task
 
 if TYPE_CHECKING:
     from etude.models.local.encoder import Encoder
@@ -57,7 +57,7 @@ def build_index(
     """
     if task.documents is None:
         remedy = "add documents: FOLDER"
-        raise InputError([Issue(task.file.name, "the task has no documents", "", remedy)])
+        raise InputError.of(task.file.name, "the task has no documents", "", remedy)
     started = time.perf_counter()
     problems: list[str] = []
     # 1. Files to passages.
@@ -87,7 +87,7 @@ def build_index(
 
 def vectors_path(task: Task) -> Path:
     """The file with the vectors of a task's passages."""
-    return definition.index_folder(task.file) / "vectors.safetensors"
+    return task.file.parent / "index" / task.file.stem / "vectors.safetensors"
 
 
 def load_task_encoder(task: Task, models: Models, notes: list[str]) -> "Encoder | None":

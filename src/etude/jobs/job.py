@@ -56,8 +56,7 @@ class Job:
 
     @property
     def status(self) -> Json:
-        file = self.folder / "status.json"
-        return read_json(file) if file.exists() else {}
+        return read_json(self.folder / "status.json", {})
 
     @property
     def arguments(self) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from etude.base.files import write_text
 from etude.base.formatting import format_count, format_size
+from etude.base.issues import refuse_existing
 from etude.base.pages import create_environment
 from etude.errors import InputError, Issue
 from etude.models.weights import ENCODERS, PACKAGED
@@ -89,10 +90,7 @@ def write_job_file(
     file = file or task.file.with_name(f"{task.file.stem}{entry.suffix}")
     if issues := [*check_settings(launcher, entry, settings), *check_paths(task, launcher, entry)]:
         raise InputError(issues)
-    if file.exists():
-        raise InputError(
-            [Issue(str(file), "already exists", "", "delete it, or choose another path with -o")]
-        )
+    refuse_existing(file, "delete it, or choose another path with -o")
     write_text(file, render_job_file(task, launcher, settings))
     return file, f"{entry.start} {shlex.quote(str(file))}"
 
@@ -124,7 +122,7 @@ def count_gpus(launcher: str, gpu: str, gpus: int | None) -> tuple[str, int]:
     if not (kind and number.isdecimal()):
         return gpu, 1 if gpus is None else gpus
     if gpus not in (None, int(number)):
-        raise InputError([Issue("--gpus", f"--gpu {gpu} has another number", str(gpus), "leave out --gpus")])
+        raise InputError.of("--gpus", f"--gpu {gpu} has another number", str(gpus), "leave out --gpus")
     return kind if mark == ":" else gpu, int(number)
 
 

@@ -79,11 +79,6 @@ def split_clauses(text: str) -> list[str]:
     return unique if len(unique) <= MAX_CLAUSES else unique[: MAX_CLAUSES // 2] + unique[-MAX_CLAUSES // 2 :]
 
 
-def list_known_subjects() -> list[str]:
-    """List the subjects that are packaged; any other subject is known by the user's words for it alone."""
-    return [name for name in _load_model() if name != "danger"]
-
-
 def _judge(limit: Limit, vectors: npt.NDArray[np.float32], encoder: Encoder) -> npt.NDArray[np.bool_]:
     """Whether each clause belongs to a limit. The examples of `subjects` are their names."""
     model, examples = _load_model(), [text for text in limit.examples if text not in _load_model()]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, hstack
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
@@ -84,10 +84,6 @@ class QuestionModel:
         """Compute the logits, (texts, classes)."""
         features = _weigh_features(count_features(texts), self.rarity.astype(np.float64) * self.rarity_scale)
         return np.asarray(features @ self._weight_matrix + np.array(self.intercepts))
-
-    def compute_probabilities(self, text: str) -> dict[str, float]:
-        """Compute the probability of each class for one text."""
-        return dict(zip(self.classes, softmax(self.compute_logits([text])[0]).tolist(), strict=True))
 
     def score(self, texts: Sequence[str]) -> FloatArray:
         """Compute the log-odds that each text is one of the task's own questions, (texts,)."""

@@ -83,7 +83,9 @@ class Baseline(Method):
             first = context.evaluate(self._build_assistant(start, name, predictor, context), dev)
             context.scored_by_candidate[name] = first
             context.on_first(name, first)
-        encoder, rows = load_encoder_if_used(task, outputs, context), [*train.examples, *dev.examples]
+        is_used = len(set(outputs)) > 1 if task.kind == "classify" else is_choice(task, outputs)
+        encoder = load_task_encoder(task, context.models, context.notes) if is_used else None
+        rows = [*train.examples, *dev.examples]
         known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
         if encoder and known:
             encoder.remember(texts, known.embed(texts))
@@ -258,12 +260,6 @@ def fit_predictors(
         if predictor:
             predictors[name] = predictor
     return predictors
-
-
-def load_encoder_if_used(task: Task, outputs: Sequence[str], context: FitContext) -> Encoder | None:
-    """Load the encoder if a candidate uses it."""
-    is_used = len(set(outputs)) > 1 if task.kind == "classify" else is_choice(task, outputs)
-    return load_task_encoder(task, context.models, context.notes) if is_used else None
 
 
 def is_choice(task: Task, outputs: Sequence[str]) -> bool:

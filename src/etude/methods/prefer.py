@@ -12,7 +12,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from etude.base.files import read_json, write_json
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.methods.fine_tune import METHOD as FINE_TUNE
 from etude.methods.fine_tune import FineTune, learns_by_itself
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Task
@@ -124,7 +124,7 @@ def _build_run(
         got = f"{len(rows) // 2} in train and {len(dev_rows) // 2} in dev"
         needed = f"at least {MIN_PREFERENCES} in train and {'four' if is_kto else 'one'} in dev"
         remedy = "collect more, or leave prefer out of methods:"
-        raise InputError([Issue("preferences", f"too few preferences: prefer needs {needed}", got, remedy)])
+        raise InputError.of("preferences", f"too few preferences: prefer needs {needed}", got, remedy)
     config = replace(
         config,
         learning_rate=config.learning_rate * RATE_SHARE,
@@ -163,8 +163,8 @@ def _build_pairs(
     """Build two rows for each pair that fits, the better answer first. Raises InputError for thumbs."""
     if thumbs := [row.location or row.id for row in preferences if not (row.chosen and row.rejected)]:
         remedy = "set train: {preference_loss: kto}"
-        raise InputError(
-            [Issue("preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy)]
+        raise InputError.of(
+            "preferences", "a rating of one answer is not a pair of answers", thumbs[0], remedy
         )
     rows = _build_answers(tuned, model, preferences)
     pairs = zip(rows[: len(preferences)], rows[len(preferences) :], strict=True)

@@ -12,7 +12,7 @@ from etude.base.formatting import format_count
 from etude.index.build import DEFAULT_ENCODER
 from etude.methods.baseline import split_columns
 from etude.methods.method import Dataset, FitContext, Task
-from etude.methods.shared.encoder_method import EncoderMethod, Trained
+from etude.methods.shared.encoder_method import EncoderMethod, PreparedTraining
 from etude.models.registry import Models
 from etude.text.answer_spans import (
     AnswerShape,
@@ -60,12 +60,11 @@ class Tag(EncoderMethod):
             return "no field has at least half of its training values word for word in the texts"
         return ""
 
-    def train_encoder(
-        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext, started: float
-    ) -> Trained:
+    def prepare_training(
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
+    ) -> PreparedTraining:
         """Train on the rows whose answers are JSON objects, and keep the epoch with the best F1."""
-        from etude.models.classical import save_classical
-        from etude.training.tagging import train_tagger
+        from etude.training.tagging import TaggerModule
 
         texts, answers = _parse(rows)
         tagger, notes = _build_tagger(task, texts, answers, context.models)
@@ -76,14 +75,12 @@ class Tag(EncoderMethod):
         dev_texts, dev_answers = _parse(context.dev_sample(dev).examples)
         gold = [*map(collect_values, dev_answers)]
 
-        def measure_f1(now: Tagger) -> float:
-            return compute_f1([values for values, _ in now.extract(dev_texts)], gold, now.fields)
+        def measure_f1() -> float:
+            return compute_f1([values for values, _ in tagger.extract(dev_texts)], gold, tagger.fields)
 
-        values, folder = [*map(collect_values, answers)], context.folder / "epochs"
-        box = context.make_box(started)
-        result = train_tagger(tagger, texts, values, context.seed, folder, measure_f1, context.log, box)
-        save_classical(tagger, context.folder / self.weights)
-        return result, len(texts), {"notes": notes}
+        module = TaggerModule(tagger, texts, [*map(collect_values, answers)])
+        training = module.prepare_training(context.seed)
+        return PreparedTraining(training, len(texts), measure_f1, lambda: tagger, {"notes": notes})
 
 
 METHOD = Tag()

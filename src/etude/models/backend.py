@@ -1,9 +1,10 @@
 """The capabilities of model backends, a base class that needs one method, and the planning of batches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Literal, Protocol
+from operator import itemgetter
+from typing import Any, Literal, Protocol
 
 from etude.errors import ModelError
 from etude.types import Batch, Completion, Message, Model, Request, Sampling, TokenScore
@@ -110,6 +111,17 @@ class StreamedText:
         piece = self.text.strip()[len(self._sent) :]
         self._sent += piece
         return piece
+
+
+def read_token_scores(tokens: Iterable[Mapping[str, Any]]) -> list[TokenScore]:
+    """Read the scores of tokens from an answer in OpenAI's format."""
+    alternatives = itemgetter("token", "logprob")
+    return [
+        TokenScore(
+            token["token"], token["logprob"], tuple(map(alternatives, token.get("top_logprobs") or ()))
+        )
+        for token in tokens
+    ]
 
 
 def plan_batches(

@@ -207,7 +207,7 @@ def unpack_gguf(
 
     Two processes may do this at once; one result remains. Raises ModelError.
     """
-    root = root or find_cache_root()
+    root = root or Path(os.environ.get("ETUDE_CACHE") or Path.home() / ".cache" / "etude")
     stat = gguf.stat()
     if stat.st_size < HASHED_BYTES:  # by content, so a reinstalled package needs no second copy
         with gguf.open("rb") as stream:
@@ -229,11 +229,6 @@ def unpack_gguf(
             f"The cache folder {root} cannot be written ({error}). Set ETUDE_CACHE to another folder."
         ) from error
     return folder
-
-
-def find_cache_root() -> Path:
-    """Return $ETUDE_CACHE, else ~/.cache/etude."""
-    return Path(os.environ.get("ETUDE_CACHE") or Path.home() / ".cache" / "etude")
 
 
 def remove_cached(folder: Path) -> None:

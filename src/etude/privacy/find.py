@@ -80,7 +80,6 @@ def _skip_tables(text: str, spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def _skip_addresses(text: str, phones: Iterable[Span]) -> Iterator[Span]:
-    """Skip digits that are inside an address."""
     address_spans: list[Span] | None = None
     for phone in phones:
         if phone.rule != "country code":

@@ -115,7 +115,6 @@ def _compose_letters(text: str) -> tuple[str, Offsets]:
 def _replace_matches(
     text: str, matches: Iterable[re.Match[str]], to_character: Callable[[str], str]
 ) -> tuple[str, Offsets]:
-    """Replace each match by one character."""
     pieces: list[str] = []
     offsets, end, length = [], 0, 0
     for match in matches:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from etude.base.disk_texts import DiskTexts
 from etude.base.files import Json, atomic_file, write_lines
-from etude.errors import InputError, Issue, RunError
+from etude.errors import InputError, RunError
 from etude.privacy.mask.surrogate_log import LOG_FORMAT, REMEDY, log_path, open_log
 
 _HEADER_KEYS = ("source", "source_hash", "fixed_hash", "earlier_hash", "surrogates", "labels")
@@ -110,7 +110,6 @@ class FixLog:
 
     @property
     def active(self) -> Iterator[Change]:
-        """The changes that were not undone."""
         return (change for number, change in enumerate(self.changes) if number not in self.undone)
 
     def to_lines(self) -> Iterator[Json]:
@@ -175,7 +174,7 @@ def check_unchanged(files: FixFiles, log: FixLog | None) -> None:
     remedy = "rename or delete it; it is not overwritten"
     if log is not None and log.source != files.source.name:
         message = f"this is the log of another file, {log.source}, not of {files.source.name}"
-        raise InputError([Issue(files.log.name, message, "", remedy)])
+        raise InputError.of(files.log.name, message, "", remedy)
     current = hash_file(files.fixed_file)
     if current and not (log is not None and current in (log.fixed_hash, log.earlier_hash)):
         message = (
@@ -183,7 +182,7 @@ def check_unchanged(files: FixFiles, log: FixLog | None) -> None:
             if log
             else "the file exists, but Étude did not write it"
         )
-        raise InputError([Issue(files.fixed_file.name, message, "", remedy)])
+        raise InputError.of(files.fixed_file.name, message, "", remedy)
 
 
 def hash_file(file: Path) -> str:

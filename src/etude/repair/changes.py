@@ -16,7 +16,7 @@ from types import MappingProxyType
 from etude.checks.rows.damaged_text import fix_encoding, is_leftover, remove_markup
 from etude.data.dataset import Survey, survey_dataset, survey_test
 from etude.data.formats.columns import list_columns
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.index.documents import find_published_contacts
 from etude.privacy import BLOCKING, Masker, OwnContact, Span
 from etude.privacy.mask import known_values, lookup
@@ -76,7 +76,7 @@ def plan_changes(
             plan.add(draft)
     if plan.num_examples and not plan.num_kept:
         remedy = "look at the rows with etude check first"
-        raise InputError([Issue(task.examples.file.name, "the fix would leave out all rows", "", remedy)])
+        raise InputError.of(task.examples.file.name, "the fix would leave out all rows", "", remedy)
     return plan
 
 

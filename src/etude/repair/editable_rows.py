@@ -19,7 +19,7 @@ from typing import Any
 from etude.base.formatting import format_command
 from etude.data.formats import binary_files, guess_columns, peek_rows, raw_rows, row_reader
 from etude.data.formats import turns as turn_format
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.privacy import find
 from etude.task import RowSource
 from etude.task.questions import split_answers
@@ -93,7 +93,7 @@ def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
     if it cannot be read."""
     if binary_files.is_binary(source.file):
         remedy = f"convert it to text first: {format_command('convert', source.file)} --to openai"
-        raise InputError([Issue(source.file.name, "--fix cannot write this kind of file", "", remedy)])
+        raise InputError.of(source.file.name, "--fix cannot write this kind of file", "", remedy)
     columns = resolve_columns(source)
     reader = row_reader.RowReader(source.file, kind)
     line = 0
@@ -103,7 +103,7 @@ def read_editable_rows(source: RowSource, kind: Kind) -> Iterator[EditableRow]:
                 message = "--fix cannot change single rows in a list of objects"
                 jq_command = f"jq -c '.[]' {shlex.quote(source.file.name)} > rows.jsonl"
                 remedy = f"write one object on each line ({jq_command}), then set examples: to that file"
-                raise InputError([Issue(source.file.name, message, "", remedy)])
+                raise InputError.of(source.file.name, message, "", remedy)
             raw = b"".join(islice(stream, row.line - 1 - line, row.last_line - line))
             line = row.last_line
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from etude.base.issues import raise_issues, suggest_instead
+from etude.base.issues import check_known, raise_issues, suggest_instead
 from etude.checks.kinds import FIXABLE_KINDS
 from etude.checks.output.machine import WORKLIST_COLUMNS
 from etude.data.dataset import Survey, survey_dataset
@@ -102,7 +102,7 @@ def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposa
     change_log.check_unchanged(files, change_log.read_log(files.log))
     if change_log.hash_file(files.source) != log.source_hash:
         message = "the file was changed after it was checked"
-        raise InputError([Issue(files.source.name, message, "", "check it again")])
+        raise InputError.of(files.source.name, message, "", "check it again")
     changes, before = ChangeList(), proposal.accepted_positions
     for number, change in enumerate(log.changes):
         is_new = number in positions and number not in before
@@ -115,13 +115,7 @@ def accept(proposal: Proposal, positions: Collection[int], note: str) -> Proposa
 def propose(task: Task | Path | str, only: Sequence[str] = (), worklist: Path | None = None) -> Proposal:
     """Return what `fix` would write; the arguments and errors are the same."""
     task = task if isinstance(task, Task) else load_task(task, needs_model=False)
-    if unknown := [kind for kind in only if kind not in FIXABLE_KINDS]:
-        message = "--fix cannot fix this kind"
-        issues = [
-            Issue("--only", message, quote_value(kind), suggest_instead(kind, FIXABLE_KINDS))
-            for kind in unknown
-        ]
-        raise InputError(issues)
+    check_known("--only", only, FIXABLE_KINDS, "--fix cannot fix this kind")
     # The previous fix, if any. It is an error if somebody has changed the fixed file.
     files = FixFiles(task.examples.file)
     before = change_log.read_log(files.log)
@@ -214,12 +208,12 @@ def undo(task: Task | Path | str, rows: Sequence[str]) -> FixResult:
     log = change_log.read_log(files.log)
     if log is None:
         message, remedy = "there is no log, so nothing was fixed", "run etude check TASK --fix first"
-        raise InputError([Issue(files.log.name, message, "", remedy)])
+        raise InputError.of(files.log.name, message, "", remedy)
     change_log.check_unchanged(files, log)
     if change_log.hash_file(files.source) != log.source_hash:
         remedy = "run etude check TASK --fix again; undone changes stay undone"
         message = "the file was changed after it was fixed"
-        raise InputError([Issue(files.source.name, message, "", remedy)])
+        raise InputError.of(files.source.name, message, "", remedy)
     log = replace(log, undone=log.undone | _select_changes(log, rows))
     return FixResult(files, change_log.write_fix(files, log), has_written=True)
 

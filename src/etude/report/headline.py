@@ -36,8 +36,8 @@ class Headline:
 
 
 def read_headline(run: Run, passes_gates: bool = False) -> Headline:
-    """Read the headline from a run folder. The best method is ready if its score surely reaches the target, if this
-    score measures right answers, and if no gate of the last behaviour test failed (`passes_gates`: not read)."""
+    """Read the headline from a run folder. The best method is ready if its score surely reaches the target, the score
+    measures right answers, and no gate of the last behaviour test failed (with `passes_gates` it is not read)."""
     verdict, task = run.verdict, str(run.info.get("task_file", "task.yaml"))
     if verdict is None:
         return Headline(f"{NOT_YET} no comparison is finished.", f"Compare: etude compare {task}")

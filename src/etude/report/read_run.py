@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from etude.base.files import Json, read_json, read_lines
+from etude.base.files import Json, list_lines, read_json
 from etude.base.typed_json import from_json
 from etude.evaluate import build_sample, parse_outcome
 from etude.methods.shared.fit_context import TrialResult
@@ -47,7 +47,7 @@ def read_report(run_folder: Path) -> Report:
     predictions = {name: _read_dev(_find_folder(run_folder, name), run) for name in names}
     metric, decided, split = (run.get(key) or {} for key in ("metric", "decided", "split"))
     split_notes = _to_texts(split.get("notes"))
-    findings = _read_lines(run_folder / "findings.jsonl") or run.get("findings") or []
+    findings = list_lines(run_folder / "findings.jsonl") or run.get("findings") or []
     num_answered = (verdict and verdict.test_rows.answered) or split.get("test", 0)
     # For each dev row that a method has answered: method -> its line.
     dev_rows = dict.fromkeys(row for lines in predictions.values() for row in lines)
@@ -88,10 +88,6 @@ def read_report(run_folder: Path) -> Report:
     )
 
 
-def _read_lines(file: Path) -> list[Json]:
-    return list(read_lines(file)) if file.exists() else []
-
-
 def _to_texts(values: Iterable[object] | None) -> tuple[str, ...]:
     return tuple(str(value) for value in values or ())
 
@@ -112,7 +108,7 @@ def _read_dev(folder: Path, run: Json) -> dict[str, Json]:
     wrong = "" if metric in (*GRADED, "passes") else WRONG.get(run.get("kind", ""), "")
     # Failures are the contract's kinds, else `check` if the check function returned 0, else `wrong` at a score of 0.
     lines = {}
-    for line in _read_lines(folder / "predictions.jsonl"):
+    for line in list_lines(folder / "predictions.jsonl"):
         if line["side"] == "dev":
             is_wrong = wrong and line["score"] == 0
             failures = line["failures"] or ([CHECK] if line["check"] == 0 else [wrong] if is_wrong else [])
@@ -128,8 +124,7 @@ def _find_folder(run_folder: Path, name: str) -> Path:
 def _read_method(
     run_folder: Path, name: str, run: Json, verdict: Verdict | None, dev: list[Json]
 ) -> MethodView:
-    file = _find_folder(run_folder, name) / "method.json"
-    method = read_json(file) if file.exists() else {}
+    method = read_json(_find_folder(run_folder, name) / "method.json", {})
     row = next((row for row in verdict.ladder if row.method == name), None) if verdict else None
     rates = verdict.contract_rates.get(name) if verdict else None
     metric = restore_metric(run["metric"], run["kind"]) if dev else None
@@ -196,7 +191,7 @@ def _list_versions(run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _read_curve(run_folder: Path, tuned: str | None) -> LossCurve | None:
     # The curve of the best tuned method, else of the first one with a log.
     files = sorted(run_folder.glob("methods/*/train.jsonl"), key=lambda file: file.parent.name != tuned)
-    logs = ((file.parent.name, _read_lines(file)) for file in files)
+    logs = ((file.parent.name, list_lines(file)) for file in files)
     method, log = next(((name, log) for name, log in logs if any("loss" in line for line in log)), ("", []))
     if not log:
         return None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.base.files import Json, read_json, read_lines, write_json
+from etude.base.files import Json, list_lines, read_json, write_json
 from etude.base.formatting import format_command
 from etude.base.issues import find_nearest
 from etude.base.locks import lock_file
@@ -101,12 +101,11 @@ class Run:
     def update(self, **values: object) -> None:
         """Set keys of run.json."""
         file = self.folder / "run.json"
-        write_json(file, {**(read_json(file) if file.exists() else {}), **values})
+        write_json(file, {**read_json(file, {}), **values})
 
     def read_predictions(self, method: str) -> list[Json]:
         """Read all lines of one method's predictions.jsonl, dev and test."""
-        file = self.method_folder(method) / "predictions.jsonl"
-        return list(read_lines(file)) if file.exists() else []
+        return list_lines(self.method_folder(method) / "predictions.jsonl")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -154,9 +154,8 @@ def check_files(run: Run) -> None:
     if not ((run.folder / "run.json").exists() or any(run.folder.glob("methods/*/method.json"))):
         return
     verdict, is_complete = run.verdict, run.is_complete
-    failures = run.info.get("failures") or {}
     methods = (
-        [name for name in run.info["methods"] if name not in failures] if is_complete else run.fitted_methods
+        list(run.info.get("test_answered") or run.info["methods"]) if is_complete else run.fitted_methods
     )
     for name in methods:
         record, folder = (

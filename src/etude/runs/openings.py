@@ -29,10 +29,6 @@ class Opening:
     """The id in the run's run.json."""
     rows: frozenset[str]
 
-    def is_of(self, test: frozenset[str]) -> bool:
-        """Whether it counts as an opening of `test`: the two share at least half of the rows of the smaller one."""
-        return 2 * len(self.rows & test) >= min(len(self.rows), len(test))
-
 
 def read_openings(root: Path) -> list[Opening]:
     """Read all openings of the runs in `root`. Raises RunError for a line that is not an opening."""
@@ -62,7 +58,8 @@ def open_test(root: Path, run_id: str, test: Iterable[Example]) -> int:
             append_line(root / OPENINGS_FILE, {"run": run_id, "rows": sorted(rows)})
             # The line is written under the lock, so that two runs cannot both count as the first.
             openings.append(Opening(run_id, rows))
-    return sum(opening.is_of(rows) for opening in openings)
+    # An opening counts if it shares at least half of the rows of the smaller test.
+    return sum(2 * len(opening.rows & rows) >= min(len(opening.rows), len(rows)) for opening in openings)
 
 
 def count_seen_as_test(root: Path, run_id: str, rows: Iterable[Example]) -> int:

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from etude.base.formatting import format_decimal, round_up_rows
+from etude.base.formatting import format_count, format_decimal, round_up_rows
 from etude.errors import Declined
-from etude.models.remote import Service
+from etude.models.remote import Journal, Service
 from etude.runs.events import NoteEvent, OnEvent
 
 UNANSWERED = "(unanswered)"
 """Printed after a sensitive question that nobody could answer; one word, so that it is never wrapped."""
+
+NO_PRICES = "The task gives no prices for it, so the cost is unknown."
 
 Confirm = Callable[[str], bool]
 """Asks the user a yes-or-no question."""
@@ -63,8 +65,21 @@ def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iter
         )
         yield f"At your prices ({per_million}), this costs at most {cost}."
     else:
-        yield "The task gives no prices for it, so the cost is unknown."
+        yield NO_PRICES
     user_limits = {"max_requests": service.max_requests, "max_cost": service.max_cost}
     # Limits that the task does not set are not mentioned.
     if texts := [f"{name}: {value:g}" for name, value in user_limits.items() if value is not None]:
         yield f"The run stops at {' or '.join(texts)}."
+
+
+def describe_sent(service: Service, journal: Journal) -> str:
+    """Say what a service was sent in a run, and what its answers cost."""
+    prompt, _, answer = journal.tokens
+    requests = format_count(len(journal), "request")
+    text = (
+        f"Sent to {service.title}: {requests} with {prompt:,} prompt tokens, answered with {answer:,} tokens."
+    )
+    prices = service.prices
+    if prices is not None and prices.has_token_prices:
+        return f"{text} At your prices, this cost {format_decimal(prices.price_tokens(*journal.tokens))}."
+    return f"{text} {NO_PRICES}" if service.needs_consent else text

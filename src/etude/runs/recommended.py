@@ -139,8 +139,7 @@ def describe_changes(run: Run) -> str:
 
 def describe_failed_gates(run: Run, method: str) -> str:
     """Describe which gates the last `etude test` of a method failed; "" if none, or without a test."""
-    file = run.folder / TESTS / method / "test.json"
-    report = read_json(file) if file.exists() else {"gates": []}
+    report = read_json(run.folder / TESTS / method / "test.json", {"gates": []})
     gates = report["gates"]
     failed = [gate["gate"] for gate in gates if gate["outcome"] == "failed"]
     if not failed:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-from etude.base.files import LineLog, read_lines
+from etude.base.files import LineLog, list_lines
 from etude.runs.events import EpochEnded, NoteEvent, OnEvent, StepTrained
 from etude.types import Estimate
 
@@ -31,13 +31,11 @@ class StepSpeed:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens of all steps divided by their seconds."""
         steps = self._find_steady()
         return sum(tokens for tokens, _ in steps) / sum(seconds for _, seconds in steps)
 
     @property
     def step_seconds(self) -> float:
-        """Mean seconds of a step."""
         steps = self._find_steady()
         return sum(seconds for _, seconds in steps) / len(steps)
 
@@ -63,7 +61,7 @@ class TrainingLog:
     ) -> None:
         """`expected_seconds`: the estimate for the whole training; None if there is none."""
         self.method, self.on_event, self.expected_seconds = method, on_event, expected_seconds
-        lines = list(read_lines(file)) if file.exists() else []
+        lines = list_lines(file)
         self.lines_before = {_line_key(line) for line in lines if "step" not in line}
         self.epochs_before = find_last_epochs(lines)
         self.published_epochs: set[float] = set()

@@ -75,7 +75,6 @@ class MethodResult:
 
     @property
     def has_language_model(self) -> bool:
-        """Whether a language model answered."""
         return find_backend(self.model).is_language_model
 
 
@@ -154,6 +153,8 @@ class JudgeResult:
     pair: JudgedPair | None
     unread: int
     """Replies that were neither yes nor no."""
+    num_replies: int = 0
+    """All replies to single answers."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from etude.serve.background import run_batches, run_evals
 from etude.serve.catalogue import ServedModel
 from etude.serve.conformance import find_refusal
 from etude.serve.engine import ServingEngine
-from etude.serve.routes import MEDIUM_BODY, ROUTES, ApiRoute
+from etude.serve.routes import MEDIUM_BODY, ROUTES, UPLOAD, ApiRoute
 from etude.serve.schemas import ErrorBody
 from etude.serve.server import Server, ServerMetrics, ServerSettings
 from etude.web.api_errors import ApiError, add_error_handlers, to_api_error
@@ -93,7 +93,7 @@ async def _check_request(server: Server, keys: KeyRing, route: ApiRoute, request
     """Check key, scope and quota before the body is read. Raises ApiError."""
     if route.scope:
         keys.check_request(request, route.scope)
-    if route.is_upload and server.hosted:
+    if route.max_body == UPLOAD and server.hosted:
         length = request.headers.get("content-length")
         if length is None:
             raise ApiError(411, "Send the header Content-Length with an upload.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from etude.assistant import FILE, Assistant, with_engine
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.runs import Run
 from etude.runs.recommended import choose_method, find_run_at, find_run_of, load
 from etude.task.endpoint import is_url
@@ -48,15 +48,8 @@ def load_catalogue(
         served = _load_served(text, method)
         if served.name in catalogue:
             remedy = f"give one of them another name: NAME={served.folder}"
-            raise InputError(
-                [
-                    Issue(
-                        str(served.folder),
-                        f"another assistant already has the name {served.name!r}",
-                        "",
-                        remedy,
-                    )
-                ]
+            raise InputError.of(
+                str(served.folder), f"another assistant already has the name {served.name!r}", "", remedy
             )
         assistant = with_engine(engine, served.assistant)
         if assistant != served.assistant:

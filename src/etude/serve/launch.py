@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import uvicorn
 from fastapi import FastAPI
 
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.hosted.stores import HostedStores
 from etude.models.registry import Models
 from etude.runs.recommended import describe_changes, describe_failed_gates, load_endpoints
@@ -38,7 +38,7 @@ def run_server(
         remedy = (
             "set ETUDE_API_KEY, or create a key with --keys FILE --new-key NAME and start with --keys FILE"
         )
-        raise InputError([Issue("--host", "any host other than localhost needs API keys", host, remedy)])
+        raise InputError.of("--host", "any host other than localhost needs API keys", host, remedy)
     catalogue = load_catalogue(places, method, engine)
     listener = open_listener(host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")

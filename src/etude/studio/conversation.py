@@ -7,7 +7,7 @@ from typing import get_args
 
 from etude.assistant import Assistant, load
 from etude.base.files import parse_json
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.feedback import Feedback, read_feedback
 from etude.feedback.entry import Choice, Thumb
 from etude.studio.answer_worker import list_failures
@@ -35,9 +35,7 @@ def parse_turns(text: str) -> list[Message]:
     try:
         return [Message(turn["role"], str(turn["content"])) for turn in parse_json(text or "[]")]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            [Issue("chat", "not a conversation", quote_value(text), "reload the page")]
-        ) from error
+        raise InputError.of("chat", "not a conversation", quote_value(text), "reload the page") from error
 
 
 def format_turns(turns: Sequence[Message]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from threading import Lock
 
-from etude.errors import EtudeError, InputError, Issue
+from etude.errors import EtudeError, InputError
 from etude.feedback.entry import utc_now
 from etude.repair import Proposal, accept, propose
 from etude.task import Task
@@ -109,8 +109,8 @@ class Proposals:
                 selected = {number for kind in kinds for number in self._by_kind.get(kind, ())}
             all_numbers = {number for numbers in self._by_kind.values() for number in numbers}
             if proposal is None or not selected or not selected <= all_numbers:
-                raise InputError(
-                    [Issue("findings", "this change no longer exists", selection, "check the rows again")]
+                raise InputError.of(
+                    "findings", "this change no longer exists", selection, "check the rows again"
                 )
             accepted = self._accepted | selected if is_accepted else self._accepted - selected
             self.proposal = accept(proposal, accepted, f"{reviewer}, {utc_now()}")

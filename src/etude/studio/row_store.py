@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from etude.base.files import read_lines
+from etude.base.files import list_lines
 from etude.base.typed_json import from_json
 from etude.checks import check
 from etude.errors import EtudeError
@@ -210,8 +210,7 @@ class DataCheck:
 
 def load_findings(run: Run) -> list[Finding]:
     """Load the findings of the quick checks before the run."""
-    file = run.folder / "findings.jsonl"
-    return [from_json(Finding, line) for line in read_lines(file)] if file.exists() else []
+    return [from_json(Finding, line) for line in list_lines(run.folder / "findings.jsonl")]
 
 
 def _format_turns(turns: Sequence[Message]) -> str:

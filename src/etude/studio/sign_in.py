@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from starlette.requests import Request
 
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.web.api_keys import find_hash, hash_key
 
 Role = Literal["reader", "reviewer", "expert", "owner"]
@@ -38,7 +38,7 @@ def invite_person(text: str) -> tuple[Person, str]:
     role = next((role for role in ROLES if role == role_name), None)
     if not name.strip() or role is None:
         remedy = f"write NAME:ROLE, with one of {', '.join(ROLES)}"
-        raise InputError([Issue("--invite", "not a person with a role", quote_value(text), remedy)])
+        raise InputError.of("--invite", "not a person with a role", quote_value(text), remedy)
     key = secrets.token_urlsafe(32)
     return Person(name.strip(), role, hash_key(key)), key
 
@@ -51,7 +51,6 @@ class SignIn:
 
     @property
     def owner_key(self) -> str:
-        """The key of the owner's sign-in link."""
         return self._derive("session")
 
     @property

@@ -11,7 +11,7 @@ from typing import Literal
 from etude.assistant import load
 from etude.base.files import Json
 from etude.data.dataset import survey_dataset
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.feedback import FILE, Feedback, FeedbackLog, drop_undone, new_id
 from etude.feedback.entry import utc_now
 from etude.feedback.gather import (
@@ -126,7 +126,7 @@ class Studio:
         self.num_sealed = sum(overlaps)
         if self.num_sealed == len(inputs):
             message = "every request is a sealed test row or a near-duplicate of one"
-            raise InputError([Issue(str(file), message, "", "use requests that are not test rows")])
+            raise InputError.of(str(file), message, "", "use requests that are not test rows")
         return [
             ReviewItem("requests", turns, self.name)
             for turns, is_sealed in zip(inputs, overlaps, strict=True)
@@ -254,7 +254,7 @@ class Studio:
         entry = self.find_entry(entry_id)
         if entry is None:
             message = "this entry does not exist"
-            raise InputError([Issue("undo", message, quote_value(entry_id), "reload the page")])
+            raise InputError.of("undo", message, quote_value(entry_id), "reload the page")
         self.log.add(Feedback(new_id(), utc_now(), reviewer, "", entry.input, entry.answer, undo=entry_id))
 
     def find_entry(self, entry_id: str) -> Feedback | None:

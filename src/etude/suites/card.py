@@ -8,7 +8,7 @@ import yaml
 from etude import assistant as saved
 from etude.assistant import Assistant
 from etude.base import formatting as wording
-from etude.base.files import Json, read_json, read_lines, write_text
+from etude.base.files import Json, list_lines, read_json, write_text
 from etude.base.pages import create_environment
 from etude.base.typed_json import from_json
 from etude.models.weights import describe_base, find_hub_id, is_gguf, read_licence, split_bits
@@ -44,10 +44,8 @@ def write_card(run: Run, method: str | None = None, file: Path | None = None, us
 
 
 def _collect_facts(run: Run, name: str) -> dict[str, Any]:
-    """Collect the variables of the template."""
     info, record, verdict = run.info, read_json(run.method_folder(name) / "method.json"), run.verdict
-    file, findings = run.folder / TESTS / name / "test.json", run.folder / "findings.jsonl"
-    tested = read_json(file) if file.exists() else None
+    tested = read_json(run.folder / TESTS / name / "test.json", {})
     measured = [from_json(Measure, row) for row in tested["measures"]] if tested else []
     scores = {step.method: step.estimate for step in verdict.ladder} if verdict else {}
     assistant = saved.load(run.assistant_folder(name))
@@ -64,7 +62,7 @@ def _collect_facts(run: Run, name: str) -> dict[str, Any]:
         "bits": split_bits(record["model"])[1],
         "assistant": assistant,
         "verdict": verdict,
-        "findings": list(read_lines(findings)) if findings.exists() else [],
+        "findings": list_lines(run.folder / "findings.jsonl"),
         "tested": tested,
         "measured": [measure for measure in measured if "/" not in measure.name],
         "weak": sorted(weak, key=lambda kind: kind.assistant.value),

@@ -85,11 +85,6 @@ class Entry:
     def patterns(self) -> list[tuple[str, ...]]:
         return [self.turns] if self.turns else [(text,) for text in self.ask]
 
-    @property
-    def has_row(self) -> bool:
-        """Whether a question contains a dev row."""
-        return any(ROW in turn for turn in (*self.ask, *self.turns))
-
 
 @dataclass(frozen=True)
 class SuiteFile:

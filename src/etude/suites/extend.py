@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from etude.base.files import write_bytes
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.repair.editable_rows import create_row, read_editable_rows, resolve_columns
 from etude.task.definition import RowSource
 
@@ -26,7 +26,7 @@ def write_extended_examples(source: RowSource, rows: Iterable[Mapping[str, objec
             )
     if not lines or None in lines:
         message = "only JSON lines and tables with one column of inputs and one of outputs can be extended"
-        raise InputError([Issue(file.name, message, "", "convert the file, or add the rows by hand")])
+        raise InputError.of(file.name, message, "", "convert the file, or add the rows by hand")
     target, content = file.with_name(f"{file.stem}.{suffix}{file.suffix}"), file.read_bytes()
     content += b"" if content.endswith(b"\n") else b"\n"
     write_bytes(target, content + b"".join(filter(None, lines)))

@@ -11,8 +11,8 @@ from pathlib import Path
 from etude.assistant import load
 from etude.base.files import read_json, write_json, write_lines, write_text
 from etude.base.formatting import format_count
-from etude.base.issues import suggest_instead
-from etude.errors import InputError, Issue, quote_value
+from etude.base.issues import check_known
+from etude.errors import quote_value
 from etude.index.documents import read_passages
 from etude.methods.shared.fit_context import sample_rows
 from etude.models.registry import Models
@@ -21,7 +21,7 @@ from etude.runs.folder import TESTS
 from etude.runs.questions import Confirm, answer_unasked
 from etude.runs.recommended import load_endpoints
 from etude.suites.answering import answer_cases, confirm_sending, drop_too_long
-from etude.suites.cases import SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
+from etude.suites.cases import ROW, SUITES, Case, Entry, SuiteFile, build_fixed_cases, read_suite
 from etude.suites.gates import check_gates, decide_gates
 from etude.suites.judge import Judge, JudgedAnswer
 from etude.suites.measures import bias, forgetting, leaks
@@ -186,8 +186,9 @@ def gather_cases(
     own_cases = list(_build_from_entries(own.entries, subject, rows))
     cases = [*_sample_cases(starter, size.suite, seed), *_sample_cases(own_cases, size.suite, seed)]
     cases += _build_extra_cases(subject, judge, rows, size, suites)
-    _check_suite_names(suites, cases)
-    order = [*SUITES, *dict.fromkeys(case.suite for case in cases)]
+    names = dict.fromkeys(case.suite for case in cases)
+    check_known("--suite", suites, [*names, bias.SUITE, leaks.SUITE], "no such suite")
+    order = [*SUITES, *names]
     asked = [case for case in cases if not suites or case.suite in (*suites, "normal")]
     return sorted(asked, key=lambda case: order.index(case.suite))
 
@@ -216,7 +217,8 @@ def _build_from_entries(entries: Sequence[Entry], subject: Subject, rows: CaseRo
     for entry in entries:
         fits = not entry.kinds or subject.assistant.kind in entry.kinds
         if fits and all(need in available for need in entry.needs):
-            yield from fill_patterns(entry, rows) if entry.has_row else build_fixed_cases(entry)
+            has_row = any(ROW in turn for turn in (*entry.ask, *entry.turns))
+            yield from fill_patterns(entry, rows) if has_row else build_fixed_cases(entry)
 
 
 def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> list[Case]:
@@ -238,17 +240,6 @@ def _sample_cases(cases: Sequence[Case], max_cases: int | None, seed: int) -> li
             num_taken[case.suite] += case.about != DEV_ROWS
             sampled.append(position)
     return [cases[position] for position in sorted(sampled)]
-
-
-def _check_suite_names(suites: Sequence[str], cases: Sequence[Case]) -> None:
-    known_names = list(dict.fromkeys(case.suite for case in cases))
-    issues = [
-        Issue("--suite", "no such suite", quote_value(name), suggest_instead(name, known_names))
-        for name in suites
-        if name not in (*known_names, bias.SUITE, leaks.SUITE)
-    ]
-    if issues:
-        raise InputError(issues)
 
 
 def judge_answers(judge: Judge, cases: Sequence[Case], answers: Sequence[Answer]) -> list[JudgedAnswer]:

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from etude.base.files import write_text
+from etude.base.issues import refuse_existing
 from etude.base.pages import create_environment
 from etude.data.dataset import load_dataset
-from etude.errors import InputError, Issue
 from etude.task import load_task
 
 NAME = "suite.yaml"
@@ -17,8 +17,7 @@ def write_suite_file(task_file: Path) -> Path:
     """Write suite.yaml next to a task file, with one of its rows as an example. Raises InputError if it exists."""
     task, rows = load_dataset(load_task(task_file, needs_model=False))
     file = task.folder / NAME
-    if file.exists():
-        raise InputError([Issue(str(file), "the file already exists", "", "edit it, or move it away first")])
+    refuse_existing(file, "edit it, or move it away first")
     templates = create_environment(Path(__file__).parent, autoescape=False)
     templates.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # JSON strings are valid YAML
     template = templates.get_template("suite_page.yaml.j2")

@@ -9,7 +9,7 @@ from etude.assistant import Assistant
 from etude.base.files import read_json
 from etude.base.formatting import format_count
 from etude.data.dataset import Dataset, load_dataset
-from etude.errors import InputError, Issue, RunError, quote_value
+from etude.errors import InputError, RunError, quote_value
 from etude.methods import get_methods
 from etude.methods.shared.fit_context import initial_assistant
 from etude.metrics import Metric, restore_metric
@@ -46,7 +46,6 @@ class Subject:
 
     @property
     def instructions(self) -> str:
-        """The instructions of both sides."""
         return self.task.instructions if self.task else self.assistant.instructions
 
 
@@ -64,7 +63,7 @@ def find_subject(path: Path, run_name: str | None, method: str | None, models: M
         return _load_from_run(Run(path), method, models)
     if not path.exists():
         remedy = "give a task file, a run's folder or an assistant's folder"
-        raise InputError([Issue(str(path), "no such file or folder", quote_value(str(path)), remedy)])
+        raise InputError.of(str(path), "no such file or folder", quote_value(str(path)), remedy)
     return _load_from_run(find_run(path, run_name), method, models)
 
 
@@ -72,7 +71,7 @@ def _load_folder(folder: Path) -> Subject:
     assistant = saved.load(folder)
     if not find_backend(assistant.model.name).is_language_model:
         message = "an assistant without a language model can only be tested in its run"
-        raise InputError([Issue(str(folder), message, assistant.model.name, "give the run's folder")])
+        raise InputError.of(str(folder), message, assistant.model.name, "give the run's folder")
     base = replace(
         assistant.without_examples().without_handover().without_limits(),
         method=BASE,

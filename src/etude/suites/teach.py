@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etude.base.files import Json, hold_lock, read_lines, write_lines
-from etude.errors import InputError, Issue, quote_value
+from etude.base.files import Json, hold_lock, list_lines, write_lines
+from etude.errors import InputError, quote_value
 from etude.suites.cases import Case
 from etude.suites.extend import write_extended_examples
 from etude.suites.measures.shares import CaseResult, must_not_refuse
@@ -48,8 +48,8 @@ def write_proposals(report: SuiteReport) -> TeachingResult:
     """
     task = report.subject.task
     if task is None:
-        raise InputError(
-            [Issue("--teach", "a task is needed", "", "give a task file, or a run in the folder of its task")]
+        raise InputError.of(
+            "--teach", "a task is needed", "", "give a task file, or a run in the folder of its task"
         )
     file = task.folder / FILE
     before = {row["input"]: row for row in read_proposals(task)}
@@ -68,8 +68,7 @@ def write_proposals(report: SuiteReport) -> TeachingResult:
 def read_proposals(task: Task) -> list[Json]:
     """Read the rows of teach.jsonl: `input`, `output`, `tags`, `approved`, and, after a decision in the studio,
     `by`."""
-    file = task.folder / FILE
-    return list(read_lines(file)) if file.exists() else []
+    return list_lines(task.folder / FILE)
 
 
 def save_decision(task: Task, question: str, output: str, approved: bool, by: str) -> list[str]:
@@ -86,7 +85,7 @@ def save_decision(task: Task, question: str, output: str, approved: bool, by: st
         row = next((row for row in rows if row["input"] == question), None)
         if row is None:
             message = "this row is no longer proposed"
-            raise InputError([Issue(FILE, message, quote_value(question), "reload the page")])
+            raise InputError.of(FILE, message, quote_value(question), "reload the page")
         row |= {"output": text or row["output"], "approved": approved, "by": by}
         write_lines(file, rows)
     return []

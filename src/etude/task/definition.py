@@ -45,16 +45,9 @@ METHOD_NAMES = (
 # Maximum number of tokens of a training row, unless the task sets `train: {max_tokens: ...}`.
 ROW_TOKENS = 2048
 
-INDEX_FOLDER = "index"  # folder beside the task file with what `etude index` writes
-
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}  # suffix of a table -> separator of its values
 BINARY_SUFFIXES = (".parquet", ".xlsx")  # suffixes of tables in binary formats
-
-
-def index_folder(file: Path) -> Path:
-    """Return the folder that `etude index` writes for a task file."""
-    return file.parent / INDEX_FOLDER / file.stem
 
 
 def is_row_file(path: Path) -> bool:
@@ -331,12 +324,10 @@ class Task:
 
     @property
     def clause_limits(self) -> tuple[Limit, ...]:
-        """The limits that are judged clause by clause."""
         return tuple(limit for limit in self.limits if limit.name in CLAUSE_LIMITS)
 
     @property
     def has_one_label(self) -> bool:
-        """Whether an answer is exactly one label."""
         return self.kind == "classify" and not (self.several or self.questions)
 
     def list_labels(self, output: str) -> tuple[str, ...]:

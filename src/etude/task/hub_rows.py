@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from etude.base.files import atomic_file, parse_json, write_json
-from etude.errors import InputError, Issue, MissingExtraError
+from etude.errors import InputError, MissingExtraError
 
 HUB = "hf://"
 SYNTAX = "hf://datasets/OWNER/NAME@REVISION/PATH"
@@ -32,7 +32,7 @@ def read_lock(folder: Path) -> dict[str, str]:
         lock = None
     if isinstance(lock, dict) and all(_COMMIT.fullmatch(str(commit)) for commit in lock.values()):
         return lock
-    raise InputError([Issue(str(file), "cannot be read", "", "delete it, and run etude index again")])
+    raise InputError.of(str(file), "cannot be read", "", "delete it, and run etude index again")
 
 
 def find_hub_file(folder: Path, url: str) -> Path | None:

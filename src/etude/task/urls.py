@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.task import yaml_document as readers
 from etude.task.definition import Engine
 from etude.task.endpoint import NO_LIMIT, SERVED, Endpoint, Prices, is_url, parse_endpoint
@@ -71,7 +71,7 @@ def parse_engine(text: str, location: str) -> str:
     endpoint = parse_endpoint(text) if is_url(text) else None
     if endpoint is None:
         remedy = "write local, llama_cpp, or URL#NAME with the base's name in the server's list"
-        raise InputError([Issue(location, "this is not an engine", quote_value(text), remedy)])
+        raise InputError.of(location, "this is not an engine", quote_value(text), remedy)
     return SERVED + endpoint.name
 
 

@@ -90,7 +90,7 @@ def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
     except yaml.YAMLError as error:
         raise InputError([_yaml_issue(document, error, text)]) from error
     except RecursionError as error:
-        raise InputError([Issue(document.name, "nested too deep", "", "reduce the nesting")]) from error
+        raise InputError.of(document.name, "nested too deep", "", "reduce the nesting") from error
     # Aliases can make a short file expand enormously, and hide the line of a value.
     if aliases:
         lines = [alias.start_mark.line + 1 if alias.start_mark else 1 for alias in aliases]
@@ -100,14 +100,14 @@ def parse_yaml(document: YamlDocument, file: Path) -> yaml.Node:
         )
     if root is None:
         remedy = "run etude init EXAMPLES to create a task file"
-        raise InputError([Issue(document.name, "the task file is empty", "", remedy)])
+        raise InputError.of(document.name, "the task file is empty", "", remedy)
     return root
 
 
 def _read_file(document: YamlDocument, file: Path) -> str:
     if definition.is_row_file(file) and file.exists():
         remedy = f"create a task file for it with {format_command('init', file)}"
-        raise InputError([Issue(str(file), "this is a file of rows, not a task file", "", remedy)])
+        raise InputError.of(str(file), "this is a file of rows, not a task file", "", remedy)
     try:
         raw = file.read_bytes()
     except OSError as error:

@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from etude.assistant import load
-from etude.errors import Declined, InputError, Issue, MissingExtraError, ServiceError, quote_value
+from etude.base.issues import check_known
+from etude.errors import Declined, MissingExtraError, ServiceError
 from etude.runs import Run
 from etude.runs.events import (
     EpochEnded,
@@ -98,9 +99,10 @@ class _EventTracker:
             tracker.log(figures, self.steps.get(event.method, 0))
         elif isinstance(event, RunEnded):
             self.tracker, is_complete = None, event.status == "complete"
-            for name, path in _list_files(run) if is_complete else ():
-                tracker.save(name, path)
             if is_complete:
+                for name in FILES:
+                    if (run.folder / name).exists():
+                        tracker.save(name, run.folder / name)
                 self._save_assistant(tracker, run)
             tracker.close(is_complete)
 
@@ -144,14 +146,8 @@ def _split_estimate(name: str, estimate: Estimate | None) -> Iterator[tuple[str,
         yield f"{name}_n", estimate.n
 
 
-def _list_files(run: Run) -> Iterator[tuple[str, Path]]:
-    yield from ((name, run.folder / name) for name in FILES if (run.folder / name).exists())
-
-
 def _find_tool(name: str) -> Tool:
-    if name not in TOOLS:
-        remedy = f"write one of: {', '.join(TOOLS)}"
-        raise InputError([Issue("track", "no such tracker", quote_value(name), remedy)])
+    check_known("track", [name], TOOLS, "no such tracker")
     tool = TOOLS[name]  # type: ignore[index]
     if find_spec(tool.module) is None:
         raise MissingExtraError(f"The tracker {tool.title}", name)

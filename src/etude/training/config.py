@@ -171,10 +171,10 @@ def _choose_rows_per_step(num_rows: int, row_tokens: float) -> tuple[Any, str]:
     if num_rows < VERY_FEW_ROWS and row_tokens >= LONG_ROW:
         return (
             SMALLEST_BATCH,
-            f"very few rows ({num_rows:,}), which are long, so a small batch to get enough steps",
+            f"very few, long rows to train on ({num_rows:,}), so a small batch to get enough steps",
         )
     if num_rows < FEW_ROWS:
-        return SMALL_BATCH, f"few training rows ({num_rows:,}), so a small batch to get enough steps"
+        return SMALL_BATCH, f"few rows to train on ({num_rows:,}), so a small batch to get enough steps"
     if num_rows < MANY_ROWS:
         return 8, f"the usual batch size for {num_rows:,} training rows"
     return 16, f"many training rows ({num_rows:,}), so a large batch for less noisy steps"

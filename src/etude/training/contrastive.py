@@ -7,16 +7,13 @@ B = questions of a step, C = passages of a step, P = passages that answer some p
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from etude.models.local.encoder import Encoder
-from etude.training.encoder_loop import EncoderLoss, EncoderTraining, LoopConfig, TunedEncoder
-from etude.training.time_box import TimeBox
+from etude.training.encoder_loop import EncoderLoss, EncoderTraining, LoopConfig
 
 QuestionPair = tuple[str, int]
 """A question and the position of the passage that answers it."""
@@ -25,34 +22,21 @@ NUM_NEAREST = 2
 
 
 @dataclass(frozen=True)
-class ContrastiveConfig:
+class ContrastiveConfig(LoopConfig):
     """Settings of the training, chosen on Luma and xquad_en. Learning rate and temperature are usual for MiniLM."""
 
     epochs: int = 4
-    pairs_per_step: int = 32
+    rows_per_step: int = 16
+    learning_rate: float = 1e-4
     num_negatives: int = 16
     """The number of wrong passages added to each batch: the nearest to its questions at the start of the epoch."""
-    learning_rate: float = 1e-4
     temperature: float = 0.05
-    seed: int = 0
-
-    @property
-    def loop(self) -> LoopConfig:
-        """The settings of the training loop."""
-        return LoopConfig(self.epochs, self.pairs_per_step, self.learning_rate, self.seed)
 
 
-def tune_encoder(
-    encoder: Encoder,
-    pairs: Sequence[QuestionPair],
-    passages: Sequence[str],
-    config: ContrastiveConfig,
-    folder: Path,
-    score: Callable[[Encoder], float],
-    log: Callable[[Mapping[str, Any]], None] = lambda line: None,
-    box: TimeBox | None = None,
-) -> TunedEncoder:
-    """Train `encoder` in place, each pair once per epoch. Raises ValueError if there are no pairs."""
+def prepare_contrastive_training(
+    encoder: Encoder, pairs: Sequence[QuestionPair], passages: Sequence[str], config: ContrastiveConfig
+) -> EncoderTraining:
+    """Prepare the training of `encoder`, with each pair once per epoch."""
     module = encoder.module
     answers = sorted({passage for _, passage in pairs})
 
@@ -60,8 +44,7 @@ def tune_encoder(
         vectors_PD = torch.from_numpy(encoder.embed([passages[index] for index in answers]))
         return _build_loss(encoder, pairs, passages, config, vectors_PD.to(module.device))
 
-    training = EncoderTraining(encoder, module, len(pairs), begin_epoch, config.loop)
-    return training.train(folder, lambda: score(encoder), log, box)
+    return EncoderTraining(encoder, module, len(pairs), begin_epoch, config)
 
 
 def _build_loss(

@@ -39,14 +39,8 @@ def spike_limit(losses: Sequence[float], untrained: float) -> float:
 
     `losses` are the losses of the latest steps; `untrained` is the dev loss before training.
     """
-    typical = typical_loss(losses, untrained)
+    typical = untrained if len(losses) < MIN_STEPS else statistics.median(losses[-WINDOW:])
     return max(SPIKE_FACTOR * typical, typical + SPIKE_NATS, UNTRAINED_SHARE * untrained)
-
-
-def typical_loss(losses: Sequence[float], untrained: float) -> float:
-    """Compute the loss with which the next is compared: the median of the latest losses, or `untrained` if there are
-    too few."""
-    return untrained if len(losses) < MIN_STEPS else statistics.median(losses[-WINDOW:])
 
 
 def is_clearly_above(loss: float, other: float) -> bool:

@@ -149,9 +149,11 @@ def _make_epoch(
 def _count_trained(
     state: TrainingState, rows: Sequence[TokenRow], planner: BoxPlanner | None, num_done: int
 ) -> int:
-    """Count the distinct rows of all steps, those of an earlier training included."""
-    batches = _make_epoch(state, rows, 1, planner is not None)
-    return len({row.id for batch in batches[: num_done + state.progress.steps] for row in batch})
+    """Count the distinct rows that the chosen weights have seen, in an earlier training too."""
+    batches, progress = _make_epoch(state, rows, 1, planner is not None), state.progress
+    is_part_kept = planner and (progress.best_epoch or num_done)
+    num_steps = progress.measured_steps[progress.best_epoch] if is_part_kept else progress.steps
+    return len({row.id for batch in batches[: num_done + num_steps] for row in batch})
 
 
 def _run_epoch(

@@ -45,8 +45,8 @@ def dpo(reference: Reference, beta: float = BETA) -> Loss:
     log-probability minus the reference's. Rafailov et al. 2023, arXiv 2305.18290."""
 
     def total(module: PreTrainedModel, batch: MicroBatch, hidden_BTD: Tensor) -> Tensor:
-        better, worse = _split_pairs(_compute_gains(module, batch, hidden_BTD, reference))
-        return -functional.logsigmoid(beta * (better - worse)).sum()
+        gains = _compute_gains(module, batch, hidden_BTD, reference)
+        return -functional.logsigmoid(beta * (gains[0::2] - gains[1::2])).sum()
 
     return Loss(f"dpo, beta {beta:g}", total, _get_weight, group_size=2)
 
@@ -118,7 +118,3 @@ def _compute_gains(
     # (B,) the log-probability of each row minus the reference's.
     now = compute_row_log_probs(module, batch, hidden_BTD)
     return now - now.new_tensor([reference[row.id] for row in batch.rows])
-
-
-def _split_pairs(values: Tensor) -> tuple[Tensor, Tensor]:
-    return values[0::2], values[1::2]

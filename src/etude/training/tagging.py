@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
 from etude.models.local.tagger import Tagger, Window
 from etude.text.answer_spans import Values, align
-from etude.training.encoder_loop import EncoderTraining, LoopRule, TunedEncoder
-from etude.training.time_box import TimeBox
+from etude.training.encoder_loop import EncoderTraining, LoopRule
 
 # Chosen on held-out rows of the train files of snips_intents and ncbi_disease. Value F1 on ncbi_disease after training
 # on 240 rows: 64.0; with a rate of 5e-4 59.5; with 3e-4 and 10 epochs 60.1; with 16 rows per step and 1e-4 57.8.
@@ -70,19 +67,3 @@ def build_rows(
         for window in windows:
             rows.append((window, torch.tensor([tags[word] for word in window.words])))
     return rows
-
-
-def train_tagger(
-    tagger: Tagger,
-    texts: Sequence[str],
-    answers: Sequence[Values],
-    seed: int,
-    folder: Path,
-    score: Callable[[Tagger], float],
-    log: Callable[[Mapping[str, Any]], None] = lambda line: None,
-    box: TimeBox | None = None,
-) -> TunedEncoder:
-    """Trains `tagger` in place. At the end it has the weights of the epoch with the best `score`. A killed run resumes
-    from `folder`."""
-    training = TaggerModule(tagger, texts, answers).prepare_training(seed)
-    return training.train(folder, lambda: score(tagger), log, box)

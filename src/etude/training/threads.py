@@ -1,7 +1,7 @@
 """How many threads a training in limited time uses: all of the process, or half of them if that is faster now.
 
 On a virtual machine whose host is busy, all threads wait for one that is not running. With SmolLM2-135M on two cores,
-two threads then trained 84 to 119 tokens a second and one 198 to 222; on a quiet host, one is up to 30% slower than two.
+two threads then trained 84 to 119 tokens a second, and one 198 to 222. On a quiet host, one is up to 30% slower.
 """
 
 from typing import Self

@@ -27,7 +27,7 @@ from etude.data.dataset import (
 )
 from etude.data.formats.columns import BY_COLUMN_NAMES
 from etude.data.splits import Split
-from etude.errors import Declined, InputError, Issue
+from etude.errors import Declined, InputError
 from etude.methods import unused_keys
 from etude.methods.fine_tune import FineTune, train_student
 from etude.methods.shared.fit_context import Effort, FitContext, initial_assistant
@@ -137,12 +137,10 @@ def check_processes(task: Task, world: World, budget: float | None = None) -> No
     """Raise InputError if the processes of `world` cannot train together as the task asks."""
     if world.size > 1 and budget is not None:
         remedy = "leave --budget out, or train in one process"
-        raise InputError(
-            [Issue("--budget", f"not possible with {world.size} processes", f"{budget:g} s", remedy)]
-        )
+        raise InputError.of("--budget", f"not possible with {world.size} processes", f"{budget:g} s", remedy)
     if world.size > 1 and task.train.get("dev_metric") and task.train.get("data_parallel") == "fsdp":
         message = f"dev_metric needs the whole model in one process, but fsdp splits it over {world.size}"
-        raise InputError([Issue("train: dev_metric", message, "true", "remove one of the two")])
+        raise InputError.of("train: dev_metric", message, "true", "remove one of the two")
 
 
 def _train(

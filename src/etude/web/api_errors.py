@@ -46,7 +46,6 @@ class ApiError(Exception):
 
     @property
     def response(self) -> JSONResponse:
-        """The response with its status."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.status in NOT_RETRIED:
             headers["x-should-retry"] = "false"

@@ -15,8 +15,9 @@ from typing import Literal, get_args
 from starlette.requests import Request
 
 from etude.base.files import read_lines, write_lines
+from etude.base.issues import check_known
 from etude.base.typed_json import from_json
-from etude.errors import InputError, Issue, RunError
+from etude.errors import InputError, RunError
 from etude.web.api_errors import ApiError
 
 LOG = logging.getLogger("etude.serve")
@@ -43,15 +44,9 @@ def create_key(file: Path, name: str, scopes: Sequence[str]) -> str:
     Raises InputError if a scope is unknown or the name already has a key.
     """
     keys = read_keys(file) if file.exists() else ()
-    unknown = [scope for scope in scopes if scope not in SCOPES]
-    if unknown:
-        raise InputError(
-            [Issue("--scope", "an unknown scope", unknown[0], f"use one of {', '.join(SCOPES)}")]
-        )
+    check_known("--scope", scopes, SCOPES, "an unknown scope")
     if any(key.name == name for key in keys):
-        raise InputError(
-            [Issue(str(file), f"{name!r} already has a key", "", "delete its line to replace it")]
-        )
+        raise InputError.of(str(file), f"{name!r} already has a key", "", "delete its line to replace it")
     token = f"etude-{secrets.token_urlsafe(32)}"
     keys = (*keys, ApiKey(name, hash_key(token), tuple(scopes)))
     write_lines(file, [asdict(key) for key in keys], private=True)
@@ -65,9 +60,9 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
         lines = read_lines(file, "Make keys with etude serve --new-key.")
         keys = tuple(from_json(ApiKey, line) for line in lines)
     except (RunError, ValueError) as error:
-        raise InputError([Issue(str(file), "not a file of keys", str(error), remedy)]) from error
+        raise InputError.of(str(file), "not a file of keys", str(error), remedy) from error
     if not keys:
-        raise InputError([Issue(str(file), "the file contains no key", "", remedy)])
+        raise InputError.of(str(file), "the file contains no key", "", remedy)
     return keys
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 
 try:
     import resource
@@ -42,7 +42,7 @@ def open_listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         message = f"port {port} of {host} cannot be used ({error.strerror})"
         remedy = "choose another port; 0 chooses a free one"
-        raise InputError([Issue("--port", message, "", remedy)]) from error
+        raise InputError.of("--port", message, "", remedy) from error
 
 
 class LimitedProtocol(H11Protocol):

@@ -347,7 +347,6 @@ def _rank_sureness(probabilities: Floats, likeliest: Ints) -> Floats:
 
 
 def _bound_share(wrong: NDArray[np.bool_]) -> float:
-    """Compute the lower bound of a share's 95% interval."""
     return wilson(int(wrong.sum()), len(wrong))[0]
 
 

@@ -120,7 +120,6 @@ def check_answer_language(material: Material) -> Iterator[Finding]:
 
 
 def _identify_unquoted(text: str) -> str | None:
-    """Identify the language of a text without its quotations."""
     return identify_language(QUOTED.sub(" ", text[: 4 * identification.MAX_CHARS]))
 
 

@@ -87,7 +87,9 @@ def _list_results(finding: Finding, findings: Findings) -> Iterator[dict[str, An
             file, line = location, 1
         if file not in uris:
             # relative to the root of its repository, percent-encoded; an absolute URI if the file is outside
-            path = findings.resolve_path(file).resolve()
+            path = next(
+                (path for path in findings.files if path.name == file), findings.folder / file
+            ).resolve()
             root = next((folder for folder in path.parents if (folder / ".git").exists()), Path.cwd())
             uris[file] = (
                 quote(path.relative_to(root).as_posix()) if path.is_relative_to(root) else path.as_uri()

@@ -63,7 +63,7 @@ def check_truncated(material: Material) -> Iterator[Finding]:
     for row in in_code:
         is_open[row] = False
     candidates = [row for row, opened in enumerate(is_open) if opened and is_prose(answers[row])]
-    cut = {row for row in candidates if _ends_with_link(answers[row], material.is_maybe_english(row))}
+    cut = {row for row in candidates if _ends_with_link(answers[row], material.answer_language(row))}
     num_ended = len(answers) - sum(is_open)
     if num_ended >= max(MIN_ENDED, ENDED_SHARE * (len(answers) - len(cut))):
         complete = [row for row, opened in enumerate(is_open) if not opened]
@@ -104,13 +104,13 @@ def is_prose(text: str) -> bool:
     return count_words(tail) >= LONG_WORDS and "\n" not in text[-40:].strip()
 
 
-def _ends_with_link(text: str, is_english: bool) -> bool:
+def _ends_with_link(text: str, language: str | None) -> bool:
     """Whether a text ends with a comma, a colon, a hyphen or an English word that never ends a sentence.
 
     Only English words count, because German sentences may end with `an`, and Danish ones with `for`.
     """
     tail = text[-200:].rstrip()
-    is_word = is_english and tail.split()[-1].casefold() in LINKING_WORDS
+    is_word = language in (None, "English") and tail.split()[-1].casefold() in LINKING_WORDS
     return is_word or tail.endswith((",", ":", "-", "–", "、", "，", "：", "،"))
 
 

@@ -213,7 +213,6 @@ def check_placeholders(material: Material) -> Iterator[Finding]:
 
 
 def _find_placeholders(text: str, *patterns: re.Pattern[str]) -> list[CharSpan]:
-    """Find placeholders outside of code."""
     spans = [span for pattern in patterns for span in list_spans(pattern.finditer(text))]
     code = [match.span() for match in _CODE.finditer(text)] if spans else []
     return [(low, high) for low, high in spans if not any(begin <= low < end for begin, end in code)]

@@ -215,7 +215,9 @@ def _search_rows(
     in_inputs, in_answers = (
         defaultdict[str, SpansByRow](lambda: defaultdict[int, set[CharSpan]](set)) for _ in range(2)
     )
-    pairs = zip(material.inputs, material.searched_answers or repeat(""), strict=False)
+    # Labels, such as passcode_forgotten, are not searched.
+    answers = repeat("") if material.task.kind == "classify" else material.outputs
+    pairs = zip(material.inputs, answers, strict=False)
     for row, pair in islice(enumerate(pairs), 0, None, step):
         source, answer = pair
         source_spans, answer_spans = (

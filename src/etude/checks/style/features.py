@@ -58,7 +58,6 @@ class Style:
 
     @property
     def phrases(self) -> tuple[str, ...]:
-        """The phrase of each side."""
         return tuple(form.phrase for form in self.forms) + ((self.lack,) if self.lack else ())
 
     def find_side(self, text: str) -> int:

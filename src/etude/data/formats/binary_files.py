@@ -10,7 +10,7 @@ from typing import Any
 
 from etude.base.files import parse_json
 from etude.data.formats.row_reader import RawRow, RowReader
-from etude.errors import InputError, Issue, MissingExtraError, quote_value
+from etude.errors import InputError, MissingExtraError, quote_value
 from etude.task import BINARY_SUFFIXES, format_row_files
 
 _HEAD = 20  # first rows of a sheet that show where its table begins
@@ -48,7 +48,7 @@ def read_arrow(file: Path, files: Iterable[Path]) -> Iterator[dict[str, Any]]:
                     yield from batch.to_pylist()
     except (ArrowException, OSError) as error:
         reason = quote_value(str(error).splitlines()[0])
-        raise InputError([Issue(str(file), "the table cannot be read", reason, "save it again")]) from error
+        raise InputError.of(str(file), "the table cannot be read", reason, "save it again") from error
 
 
 def _list_arrow_files(folder: Path) -> list[Path]:
@@ -64,12 +64,10 @@ def _list_arrow_files(folder: Path) -> list[Path]:
         else:
             files = format_row_files(folder) or "a .jsonl, .csv, .tsv, .parquet or .xlsx file"
             message, remedy = "a folder, not a file of rows", f"give a file: {files}"
-        raise InputError([Issue(str(folder), message, "", remedy)]) from None
+        raise InputError.of(str(folder), message, "", remedy) from None
     except (ValueError, KeyError, TypeError) as error:
         message = "it does not list the files of a dataset"
-        raise InputError(
-            [Issue(str(folder / _STATE), message, str(error), "save the dataset again")]
-        ) from error
+        raise InputError.of(str(folder / _STATE), message, str(error), "save the dataset again") from error
 
 
 def _drop_null(value: Any) -> Any:
@@ -90,8 +88,8 @@ def read_sheet(reader: RowReader) -> Iterator[RawRow]:
         }
     except (CalamineError, OSError) as error:
         value = quote_value(str(error))
-        raise InputError(
-            [Issue(reader.file.name, "the workbook cannot be read", value, "save it again")]
+        raise InputError.of(
+            reader.file.name, "the workbook cannot be read", value, "save it again"
         ) from error
     if not sheets:
         return
@@ -129,7 +127,7 @@ def _check_head(reader: RowReader, sheets: Mapping[str, Any]) -> None:
         remedy = f"move the sheet {' or '.join(map(repr, tables))} to the first place, or save it as CSV"
     else:
         return
-    raise InputError([Issue(f"{reader.file.name}:1", message, quote_value(value), remedy)])
+    raise InputError.of(f"{reader.file.name}:1", message, quote_value(value), remedy)
 
 
 def format_cell(value: Any) -> str:

@@ -47,7 +47,7 @@ def read_preference_rows(file: Path) -> list[PreferenceRow]:
     if not columns:
         message = "there are no columns with a better and a worse answer"
         remedy = "name these columns chosen and rejected"
-        raise InputError([Issue(file.name, message, quote_value(", ".join(names)), remedy)])
+        raise InputError.of(file.name, message, quote_value(", ".join(names)), remedy)
     source = guess.guess_columns(head, RowSource(file)).source
     is_chat = source.messages == columns[0]
     other = replace(source, messages=columns[1]) if is_chat else replace(source, output=columns[1])
@@ -76,7 +76,7 @@ def read_rated_answers(file: Path) -> list[RatedAnswer]:
     if guess.find_thumb_column(head, source) is None:
         message = "there is no column with ratings of the answers"
         remedy = "give each row a prompt, a completion and a label, true or false"
-        raise InputError([Issue(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)])
+        raise InputError.of(file.name, message, quote_value(", ".join(guess.list_names(head))), remedy)
     rows = read.read_rows(replace(source, tags=(THUMB_COLUMN,)))
     return [
         RatedAnswer(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from etude.base import files, formatting
 from etude.data.formats.binary_files import is_binary, read_binary_rows
 from etude.data.formats.row_reader import RawRow, RowReader, TableFormat
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.task import JSON_SUFFIXES, TABLE_SUFFIXES
 
 # Message of Python's json -> the same in our words.
@@ -50,9 +50,7 @@ def read_raw_rows(reader: RowReader) -> Iterator[RawRow]:
         if is_sheet
         else ("give a .jsonl, .ndjson, .csv, .tsv, .parquet or .xlsx file")
     )
-    raise InputError(
-        [Issue(reader.file.name, "this type of file is not supported", quote_value(suffix), remedy)]
-    )
+    raise InputError.of(reader.file.name, "this type of file is not supported", quote_value(suffix), remedy)
 
 
 def read_json_lines(reader: RowReader) -> Iterator[RawRow]:

@@ -143,8 +143,8 @@ def _open_rows(file: Path) -> Iterator[BinaryIO]:
         nearest = base_issues.find_nearest_path(file, is_row_file)
         hint = f"did you mean {nearest}? Otherwise, " if nearest and nearest != file else ""
         remedy = f"{hint}check the name and the permissions"
-        raise InputError(
-            [Issue(str(file), "cannot read the file of rows", error.strerror or "", remedy)]
+        raise InputError.of(
+            str(file), "cannot read the file of rows", error.strerror or "", remedy
         ) from error
     with stream:
         yield stream

@@ -11,7 +11,7 @@ from etude.data.formats import binary_files, preference_files, read
 from etude.data.formats import columns as guess
 from etude.data.formats import preference_files as preferences
 from etude.data.formats.tools import append_tools, parse_tools, to_openai_turns
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.task import RowSource
 from etude.types import Message
 
@@ -99,14 +99,11 @@ def convert(file: Path, format_name: str, output: Path | None = None) -> tuple[i
 
     Raises InputError for the format, the file and its rows, and if the new file exists.
     """
-    if format_name not in FORMATS:
-        remedy = issues.suggest_instead(format_name, FORMATS)
-        raise InputError([Issue("--to", "an unknown format", quote_value(format_name), remedy)])
+    issues.check_known("--to", [format_name], FORMATS, "an unknown format")
     suffix = FORMATS[format_name].suffix
     ending = suffix if suffix == f".{format_name}" else f".{format_name}{suffix}"
     output = output or file.with_name(f"{file.stem}{ending}")
-    if output.exists():
-        raise InputError([Issue(str(output), "the file already exists", "", "choose another with --output")])
+    issues.refuse_existing(output, "choose another with --output")
     head = read.peek_rows(file)
     if guess.find_preference_columns(guess.list_names(head)):
         return write_preferences(preferences.read_preference_rows(file), format_name, output), (), output
@@ -132,9 +129,7 @@ def write_preferences(rows: Sequence[preferences.PreferenceRow], format_name: st
     if format_preference is None:
         usable = [name for name, row_format in FORMATS.items() if row_format.format_preference]
         message = "this format cannot hold preferences"
-        raise InputError(
-            [Issue("--to", message, quote_value(format_name), f"convert to {', '.join(usable)}")]
-        )
+        raise InputError.of("--to", message, quote_value(format_name), f"convert to {', '.join(usable)}")
     lines: list[Json] = []
     for row in rows:
         texts = row.chosen.output, row.rejected
@@ -154,7 +149,7 @@ def write_rows(rows: read.LoadedRows, format_name: str, file: Path) -> None:
     dialogues = [row.location for row in rows.examples if len(row.input) > 1]
     if format_name == "alpaca" and dialogues:
         message = f"{len(dialogues):,} rows have several turns, but alpaca allows only one question per row"
-        raise InputError([Issue(dialogues[0], message, "", "convert to openai, sharegpt or trl")])
+        raise InputError.of(dialogues[0], message, "", "convert to openai, sharegpt or trl")
     # LLaMA-Factory reads functions as text, and a Parquet column has one type.
     as_text = format_name in ("sharegpt", "parquet")
 

@@ -81,7 +81,11 @@ def write_starter(
     if makes_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
-    proposals = tuple(model.format_sentence(target) for model in local_models)
+    proposals = tuple(
+        f"{model.server} on this machine has {model.name}. To also compare prompts on it, remove the # before its "
+        f"prompt_model: in {target.name}."
+        for model in local_models
+    )
     return StarterResult(target, text, tuple(list_guesses(draft)), proposals)
 
 
@@ -90,8 +94,9 @@ def open_task_file(path: Path, choose: Choose | None = None) -> tuple[Path, list
     one. Any other path is returned as it is. Raises InputError as `write_starter`."""
     if not is_row_file(path):
         return path, []
-    if task_file := find_task_file(path):
-        return task_file, [f"{task_file.name} is used, the task file beside {path.name}"]
+    for task_file in (path.with_name("task.yaml"), *sorted(path.parent.glob("*.yaml"))):
+        if _read_examples(task_file) == path.resolve():
+            return task_file, [f"{task_file.name} is used, the task file beside {path.name}"]
     result = write_starter(path, choose=choose, local_models=find_local_models())
     lines = [f"  {guess}" for guess in result.guesses[:NUM_MAIN]]
     return result.task_file, [
@@ -99,12 +104,6 @@ def open_task_file(path: Path, choose: Choose | None = None) -> tuple[Path, list
         *lines,
         *result.proposals,
     ]
-
-
-def find_task_file(rows: Path) -> Path | None:
-    """The task file beside a file of rows whose examples are these rows; task.yaml if there are several."""
-    files = [rows.with_name("task.yaml"), *sorted(rows.parent.glob("*.yaml"))]
-    return next((file for file in files if _read_examples(file) == rows.resolve()), None)
 
 
 def _read_examples(task_file: Path) -> Path | None:
@@ -125,8 +124,8 @@ def _choose_target(rows: Path, target: Path | str | None) -> tuple[Path, bool]:
     if file.exists():
         command = f"{format_command('init', rows)} --output FILE"
         remedy = f"write another one with {command}, or continue with {format_command('compare', file)}"
-        raise InputError([Issue(str(file), "the task file already exists", "", remedy)])
+        raise InputError.of(str(file), "the task file already exists", "", remedy)
     if not (makes_folder or file.parent.is_dir()):
         remedy = "create the folder first, choose another one, or end the path with a slash to create it"
-        raise InputError([Issue(str(file), "no such folder", quote_value(str(file.parent)), remedy)])
+        raise InputError.of(str(file), "no such folder", quote_value(str(file.parent)), remedy)
     return file, makes_folder

@@ -199,7 +199,9 @@ class TaskDraft:
     def measures_likeness(self) -> bool:
         """Whether answers are compared with the examples and the contract is only suggested, because it would check
         only a length, or because the answers call functions."""
-        return self.kind[0] != "classify" and (self.calls or is_length_only(self.contract[0]))
+        contract = self.contract[0]
+        has_form = contract.labels or contract.fields or contract.json_schema is not None
+        return self.kind[0] != "classify" and (self.calls or not has_form)
 
     @cached_property
     def repeats_answers(self) -> bool:
@@ -271,11 +273,6 @@ def guess_contract(kind: Kind, outputs: Sequence[str]) -> tuple[Contract, str]:
     if fields:
         reason = f"fields {', '.join(fields)}, from the lines of the outputs; {reason}"
     return Contract(fields=fields, max_words=words), reason
-
-
-def is_length_only(contract: Contract) -> bool:
-    """Whether the contract checks only a length."""
-    return not (contract.labels or contract.fields or contract.json_schema is not None)
 
 
 def to_contract_key(contract: Contract) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from etude.base.formatting import format_command
 from etude.data.formats import columns, turns
 from etude.data.formats.columns import RawCells
 from etude.data.starter.column_profile import ColumnProfile
-from etude.errors import InputError, Issue, quote_value
+from etude.errors import InputError, quote_value
 from etude.task import RowSource
 
 Choose = Callable[[str, Sequence[str]], int]
@@ -138,7 +138,7 @@ def _ask(
     message = f"unclear which column is the {role}"
     if not candidates:
         message, remedy = f"no column looks like the {role}", f"add a column with it, or {remedy}"
-    raise InputError([Issue(f"{source.file.name}:1", message, "; ".join(described), remedy)])
+    raise InputError.of(f"{source.file.name}:1", message, "; ".join(described), remedy)
 
 
 def _refuse_message_rows(source: RowSource, profiles: Mapping[str, ColumnProfile]) -> None:
@@ -153,7 +153,7 @@ def _refuse_message_rows(source: RowSource, profiles: Mapping[str, ColumnProfile
         "under Chat logs"
     )
     message = f"each row is one message of a chat, written by {speaker.name}, but a row must be a whole chat"
-    raise InputError([Issue(f"{source.file.name}:1", message, quote_value(", ".join(profiles)), remedy)])
+    raise InputError.of(f"{source.file.name}:1", message, quote_value(", ".join(profiles)), remedy)
 
 
 def _follows_answers(cells: RawCells, source: RowSource, column: ColumnProfile) -> bool:

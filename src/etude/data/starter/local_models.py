@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -33,13 +32,6 @@ class ModelProposal:
         """The model as a value of the task file."""
         value = {"endpoint": f"http://{HOST}:{self.port}/v1", "model": self.name}
         return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
-
-    def format_sentence(self, task_file: Path) -> str:
-        """A sentence on how to use the model."""
-        return (
-            f"{self.server} on this machine has {self.name}. To also compare prompts on it, remove the # before its "
-            f"prompt_model: in {task_file.name}."
-        )
 
 
 def find_local_models(

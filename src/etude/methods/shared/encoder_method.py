@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,11 +17,24 @@ from etude.models.weights import find_weights
 from etude.types import CLASSICAL, Example, ModelRef
 
 if TYPE_CHECKING:
-    from etude.training.encoder_loop import TunedEncoder
+    from etude.models.classical import Predictor
+    from etude.training.encoder_loop import EncoderTraining
 
 RECORD = "trained.json"
-Trained = tuple["TunedEncoder", int, Mapping[str, object]]
-"""The result of a training, the number of its rows, and further facts for the record, such as `notes` for the user."""
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """The training of an encoder with a head."""
+
+    training: EncoderTraining
+    num_rows: int
+    score: Callable[[], float]
+    """The score of the current weights on dev, by which the epoch is chosen."""
+    build_predictor: Callable[[], Predictor]
+    """Builds what is saved, from the weights of the best epoch."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """More facts for the record, such as `notes` for the user."""
 
 
 class EncoderMethod(Method):
@@ -57,15 +70,21 @@ class EncoderMethod(Method):
     ) -> Assistant:
         """Train on the rows of `train`; continue after the last complete epoch of an earlier attempt that was
         killed."""
+        from etude.models.classical import save_classical
+
         record_file, folder = context.folder / RECORD, context.folder / self.weights
         rows = train.examples[:]
         if not record_file.exists():
             started = time.perf_counter()
-            result, num_rows, facts = self.train_encoder(task, rows, dev, context, started)
-            counts = {"rows": num_rows, "epochs": len(result.scores) - 1}
-            counts["trained_rows"] = round(result.trained_share * num_rows)
+            prepared = self.prepare_training(task, rows, dev, context)
+            # The seconds since `started` are part of the time of the training.
+            epochs, box = context.folder / "epochs", context.make_box(started)
+            result = prepared.training.train(epochs, prepared.score, context.log, box)
+            save_classical(prepared.build_predictor(), folder)
+            counts = {"rows": prepared.num_rows, "epochs": len(result.scores) - 1}
+            counts["trained_rows"] = round(result.trained_share * prepared.num_rows)
             seconds = {"seconds": time.perf_counter() - started}
-            write_json(record_file, {**asdict(result), **counts, **seconds, **facts})
+            write_json(record_file, {**asdict(result), **counts, **seconds, **prepared.facts})
         record = read_json(record_file)
         context.train_seconds += record["seconds"]
         context.params.update(record)
@@ -84,7 +103,7 @@ class EncoderMethod(Method):
         return context.choose([Candidate("best epoch", assistant)], dev, cheap=True).assistant
 
     @abstractmethod
-    def train_encoder(
-        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext, started: float
-    ) -> Trained:
-        """Train and save the weights. The seconds since `started` are part of the time of the training."""
+    def prepare_training(
+        self, task: Task, rows: Sequence[Example], dev: Dataset, context: FitContext
+    ) -> PreparedTraining:
+        """Prepare the training of an encoder with the method's head."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_LOSS_ROWS = 12
 """Dev rows on which a loss is measured in limited time: before training and after it, at least."""
+COUNTED_ANSWERS = 1000  # at least so many of the longest answers are counted for `max_tokens`
 TOKEN_STEP = 16  # `max_tokens` is rounded up to a multiple of this if the context is large enough
 
 
@@ -300,7 +301,8 @@ class FitContext:
                 self.on_answers(trial, batch, done, total, remaining)
             if done < total and self.is_stopped() and not was_stopped:
                 raise LookStopped
-            if done < total and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
+            is_far = 4 * (total - done) > done  # the rest is not worth losing what is done
+            if is_far and self.is_overdue() and self.effort.dev_rows and not self.row_seconds:
                 raise LookStopped((time.perf_counter() - started) * total / done)
 
         num_known = log.num_requests // assistant.samples
@@ -385,10 +387,15 @@ def choose_max_tokens(train: Dataset, models: Models, model: ModelRef) -> int:
     tokenizer_model = models.get(model)
     question = (Message("user", ""),)
     bare = tokenizer_model.count_tokens(question)  # tokens of the template itself
-    lengths = sorted(
-        tokenizer_model.count_tokens((Message("user", example.output),)) - bare for example in train
-    )
+    # The percentile is among the longest answers, so only these are counted.
+    texts = sorted((example.output for example in train), key=len)
+    longest = texts[-max(COUNTED_ANSWERS, len(texts) // 10) :]
+    tokens = {
+        text: tokenizer_model.count_tokens((Message("user", text),)) - bare for text in dict.fromkeys(longest)
+    }
+    lengths, num_others = sorted(tokens[text] for text in longest), len(texts) - len(longest)
     readable = [length for length in lengths if length + bare + TOKEN_STEP < tokenizer_model.context]
-    percentile = readable[math.ceil(0.99 * len(readable)) - 1] if readable else 0
+    position = math.ceil(0.99 * (num_others + len(readable))) - 1 - num_others
+    percentile = readable[max(0, position)] if readable else 0
     rounded = TOKEN_STEP * math.ceil((1.5 * percentile + 8) / TOKEN_STEP)
     return max(min(rounded, tokenizer_model.context // 2), percentile + 1)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from etude.assistant import TOKEN_MARGIN, Assistant
+from etude.assistant import TOKEN_MARGIN, Assistant, PromptLimit
 from etude.data.dataset import Dataset, count_reads
 from etude.errors import Issue
 from etude.methods.method import Method
@@ -60,7 +60,8 @@ def find_too_long_to_train(
     enough for all of them, and ends with the `alternatives`."""
     max_tokens = min(limit, model.context)
     message = f"the row is longer than the {max_tokens} tokens that {student.method} can be trained on"
-    counts = [(row, _count_tokens_above(student, row, model, max_tokens)) for row in rows]
+    prompt_limit = PromptLimit(student, model)
+    counts = [(row, _count_tokens_above(prompt_limit, row, model, max_tokens)) for row in rows]
     long_rows = [(row, tokens) for row, tokens in counts if tokens]
     readable = [tokens for _, tokens in long_rows if tokens <= model.context]
     for row, tokens in long_rows:
@@ -83,10 +84,11 @@ def update_max_tokens(
     return replace(student, max_tokens=max_tokens)
 
 
-def _count_tokens_above(student: Assistant, row: Example, model: TrainableModel, max_tokens: int) -> int:
+def _count_tokens_above(limit: PromptLimit, row: Example, model: TrainableModel, max_tokens: int) -> int:
     """Count the tokens of the row with its answer; 0 if they are not above `max_tokens`."""
-    text = model.render_text(student.build_messages(row.input)) + row.output
-    if len(text.encode()) + TOKEN_MARGIN <= max_tokens:
+    student = limit.assistant
+    messages = student.build_messages(row.input)
+    if limit.is_clearly_within(messages, max_tokens - len(row.output.encode()) - TOKEN_MARGIN):
         return 0  # a token is at least a byte: no need to count
     tokens = max(len(token_row.ids) for token_row in build_token_rows(model, student, [row]))
     return tokens if tokens > max_tokens else 0

@@ -51,6 +51,7 @@ class TrainingRun:
     world: World = SINGLE  # the processes that train together; this is the leader
     loss: Loss | None = None  # the loss in place of the cross-entropy; only with one process
     earlier: EarlierTraining | None = None  # the training that this one continues in a time box
+    full_rows: int | None = None  # rows of all epochs of a training without a time limit; None: of this one
 
     @property
     def num_rows(self) -> int:
@@ -144,7 +145,8 @@ class TrainingRun:
 
         decoder, cut = self.model.tokenizer, {"epochs": CUT} if _is_out_of_time(result, self) else {}
         seconds = result.seconds + (self.earlier.seconds if self.earlier else 0.0)
-        full_seconds = seconds * self.steps / max(1, self.num_done + result.steps)
+        num_rows = max(1, self.num_done + result.steps) * self.config.rows_per_step
+        full_seconds = seconds * (self.full_rows or self.config.epochs * len(self.rows)) / num_rows
         return {
             "settings": {**self.config.to_dict(), **self.extra_settings},
             "reasons": self._reasons | cut,
@@ -200,7 +202,10 @@ def build_training_run(
     rows, dev_rows = build_token_rows(model, student, rows_to_train), build_token_rows(model, student, dev)
     num_rows = min(len(rows), box_rows or len(rows))
     row_tokens = sum(len(row.ids) for row in rows) / max(1, len(rows))
-    config = choose_config(task, model, num_rows, row_tokens, copies=student.search is not None)
+    copies = student.search is not None
+    config, full_config = (
+        choose_config(task, model, number, row_tokens, copies=copies) for number in (num_rows, len(rows))
+    )
     check_rows(rows, dev_rows, config.max_tokens)
     counts = count_supervision(rows, end_of_turn(model.tokenizer), model.tokenizer.bos_token_id, dev_rows)
     # Sentences for the report: what is learned, what is skipped, and with which prompt.
@@ -213,7 +218,8 @@ def build_training_run(
     silent_rows = frozenset(locate(example) for example in rows_to_train if _count_silent(example))
     extra_settings = {key: value for key, value in task.train.items() if key in DATA_SETTINGS}
     return TrainingRun(
-        model, rows, dev_rows, config, supervision, tuple(left_out), silent_rows, extra_settings
+        *(model, rows, dev_rows, config, supervision, tuple(left_out), silent_rows, extra_settings),
+        full_rows=full_config.epochs * len(rows),
     )
 
 
@@ -317,8 +323,8 @@ def _describe_result(result: TrainResult, num_dev: int, num_done: int = 0) -> st
     before, after = result.dev_losses[0], result.dev_losses[result.best_epoch]
     rows = f"{num_dev:,} dev rows"
     if not result.best_epoch:
-        failure = _describe_failure(result)
-        return f"Training {failure} on {rows}, so the untrained weights are kept; loss {format_loss(before)}."
+        failure, weights = _describe_failure(result), _name_start(num_done)
+        return f"Training {failure} on {rows}, so the {weights} are kept; loss {format_loss(before)}."
     change = "fell" if after < before else "rose" if after > before else "stayed"
     point = _name_point(result, result.best_epoch)
     of_all = result.steps if result.plans else len(result.dev_losses) - 1
@@ -328,6 +334,11 @@ def _describe_result(result: TrainResult, num_dev: int, num_done: int = 0) -> st
     if _is_tied(result):
         return f"The metric on {rows} stayed the same. The loss {numbers}"
     return f"The loss on {rows} {numbers}"
+
+
+def _name_start(num_done: int) -> str:
+    """Name the weights that a training began with."""
+    return f"weights of the first {num_done:,} steps" if num_done else "untrained weights"
 
 
 def _describe_failure(result: TrainResult) -> str:
@@ -360,7 +371,7 @@ def _list_notes(result: TrainResult, run: TrainingRun) -> Iterator[str]:
     num_epochs = num_steps * config.epochs / run.steps
     best, last = result.best_epoch, len(result.dev_losses) - 1
     if best == 0:
-        yield f"training {_describe_failure(result)} on dev, so the untrained weights were kept"
+        yield f"training {_describe_failure(result)} on dev, so the {_name_start(run.num_done)} were kept"
     elif best < last:
         later = "weights" if result.plans else "epochs"
         yield f"the result on dev was best after {_name_point(result, best)}; later {later} were dropped"

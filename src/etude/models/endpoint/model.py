@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from operator import itemgetter
+from typing import TypeVar
 
 from etude.base.files import Json
 from etude.errors import ModelError, quote_value
@@ -22,6 +22,7 @@ from etude.types import Completion, Message, ModelRef, Request, Sampling, TokenS
 
 BYTES_PER_TOKEN = 3  # Fewer than in most texts, so a prompt that seems to fit does fit
 TOKENS_PER_TURN = 4  # Approximate number of tokens that a chat template adds to a turn
+Reply = TypeVar("Reply")
 # Optional members of a request that some models reject.
 OPTIONAL_MEMBERS = ("max_tokens", "temperature", "logprobs", "stream_options", "structured_outputs")
 
@@ -46,14 +47,7 @@ class EndpointModel(remote.RemoteModel):
 
     def ask(self, request: Request) -> tuple[Completion, str]:
         """Answer one request; also return the name that the model reports."""
-        while True:
-            body = self._build_body(request, request.sampling)
-            try:
-                answer, seconds = self._client.request_answer(body)
-            except client.RefusedError as refusal:
-                self._drop_member(refusal, body)
-            else:
-                break
+        answer, seconds = self._send(request, request.sampling, self._client.request_answer)
         model = str(answer.get("model") or self.endpoint.model)
         if self.endpoint.model not in model:
             self.notes.setdefault(f"{self.endpoint.title} reports its name as {quote_value(model)}.")
@@ -77,29 +71,30 @@ class EndpointModel(remote.RemoteModel):
 
         Several threads may call this at once. `on_piece` ends the answer by returning True. Raises ModelError.
         """
+
+        def collect(body: Json) -> ChunkedAnswer:
+            answer = ChunkedAnswer()
+            with closing(self._client.stream_chunks(body)) as chunks:
+                for chunk in chunks:
+                    if (piece := answer.add_chunk(chunk)) and on_piece(piece):
+                        break
+            return answer
+
         # take a slot first: a waiting request must not count against the limits
         with self._slots, self._admit() as save:
             started = time.perf_counter()
-            chunks = self._collect_chunks(request, sampling, on_piece)
+            chunks = self._send(request, sampling, collect)
             completion = self._build_completion(request, chunks.join(), time.perf_counter() - started)
             save("", completion, "")
-        return completion, [] if sampling.top_logprobs is None else chunks.list_scores()
+        return completion, [] if sampling.top_logprobs is None else backend.read_token_scores(chunks.tokens)
 
-    def _collect_chunks(
-        self, request: Request, sampling: Sampling, on_piece: Callable[[str], bool]
-    ) -> "ChunkedAnswer":
+    def _send(self, request: Request, sampling: Sampling | None, send: Callable[[Json], Reply]) -> Reply:
         while True:
             body = self._build_body(request, sampling)
-            answer = ChunkedAnswer()
             try:
-                with closing(self._client.stream_chunks(body)) as chunks:
-                    for chunk in chunks:
-                        if (piece := answer.add_chunk(chunk)) and on_piece(piece):
-                            break
+                return send(body)
             except client.RefusedError as refusal:
                 self._drop_member(refusal, body)
-            else:
-                return answer
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Estimate the tokens of the prompt from its bytes; the estimate is too high for most texts."""
@@ -183,20 +178,8 @@ class ChunkedAnswer(backend.StreamedText):
         choice = {"message": {"content": self.text}, "finish_reason": self.finish}
         return {"choices": [{**choice, "logprobs": {"content": self.tokens}}], "usage": self.usage}
 
-    def list_scores(self) -> list[TokenScore]:
-        """List the scores of its tokens if they were requested."""
-        return [
-            TokenScore(
-                token["token"],
-                token["logprob"],
-                tuple(map(itemgetter("token", "logprob"), token.get("top_logprobs") or ())),
-            )
-            for token in self.tokens
-        ]
-
 
 def _build_sampling(sampling: Sampling) -> Json:
-    """Build the members of a request that control sampling."""
     body: Json = {"stream_options": {"include_usage": True}}
     if sampling.temperature:
         body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -216,8 +199,21 @@ def load_endpoint(
     ref: ModelRef, models: registry.Models, build: Callable[..., EndpointModel] = EndpointModel
 ) -> EndpointModel:
     """Load the model that `ref` names, with the limits of the task and the saved answers of the run."""
-    endpoint = models.endpoints.get(ref.name) or parse_endpoint(ref.name)
+    return build_model(find_endpoint(ref.name, models), models, build)
+
+
+def find_endpoint(name: str, models: registry.Models, syntax: str = ENDPOINT_SYNTAX) -> Endpoint:
+    """Find the endpoint that a name means, with the limits of the task. Raises ModelError for any other name, with the
+    `syntax` of a right one."""
+    endpoint = models.endpoints.get(name) or parse_endpoint(name)
     if endpoint is None:
-        raise ModelError(f"{ref.name} is not the name of a model. Write it as {ENDPOINT_SYNTAX}.")
-    service = describe_service(ref.name, models.endpoints)
+        raise ModelError(f"{name} is not the name of a model. Write it as {syntax}.")
+    return endpoint
+
+
+def build_model(
+    endpoint: Endpoint, models: registry.Models, build: Callable[..., EndpointModel]
+) -> EndpointModel:
+    """Build a model that asks an endpoint, with the saved answers of the run."""
+    service = describe_service(endpoint.name, {endpoint.name: endpoint})
     return build(endpoint, remote.Journal(service, models.journal), models.notes)

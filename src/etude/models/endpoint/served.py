@@ -12,11 +12,11 @@ from threading import Event
 
 from etude.base.files import Json
 from etude.errors import ModelError, ServiceError
-from etude.models import registry, remote
-from etude.models.endpoint import client, describe_service
-from etude.models.endpoint.model import EndpointModel
+from etude.models import registry
+from etude.models.endpoint import client
+from etude.models.endpoint.model import EndpointModel, build_model, find_endpoint
 from etude.task import Endpoint
-from etude.task.endpoint import parse_endpoint, split_served
+from etude.task.endpoint import split_served
 from etude.types import ModelRef, Request, Sampling
 
 
@@ -35,19 +35,15 @@ class ServedWeights(EndpointModel):
         return body
 
 
-def load(ref: ModelRef, models: registry.Models) -> ServedWeights:
+def load(ref: ModelRef, models: registry.Models) -> EndpointModel:
     """Load the model that `ref` names: the server's base, with the adapter loaded into the server if it lacks it.
 
     Raises ModelError if all weights were tuned, ServiceError if the server cannot be reached or takes no adapter.
     """
-    name = split_served(ref.name)[1]
-    endpoint = models.endpoints.get(name) or parse_endpoint(name)
-    if endpoint is None:
-        raise ModelError(f"{name} is not a server. Write engine: URL#NAME.")
+    endpoint = find_endpoint(split_served(ref.name)[1], models, "engine: URL#NAME")
     if ref.adapter:
         endpoint = replace(endpoint, model=load_adapter(endpoint, ref.adapter))
-    service = describe_service(endpoint.name, {endpoint.name: endpoint})
-    return ServedWeights(endpoint, remote.Journal(service, models.journal), models.notes)
+    return build_model(endpoint, models, ServedWeights)
 
 
 def load_adapter(endpoint: Endpoint, folder: Path) -> str:

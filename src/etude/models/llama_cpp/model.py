@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -123,14 +122,7 @@ class LlamaAnswer(backend.StreamedText):
             return True
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk["choices"]:
-            self.scores += [
-                TokenScore(
-                    token["token"],
-                    token["logprob"],
-                    tuple(map(itemgetter("token", "logprob"), token["top_logprobs"])),
-                )
-                for token in (choice.get("logprobs") or {}).get("content", ())
-            ]
+            self.scores += backend.read_token_scores((choice.get("logprobs") or {}).get("content", ()))
             if choice["finish_reason"] == "stop":
                 self.finish = "stop"
         piece = self.add("".join(choice["text"] for choice in chunk["choices"]))

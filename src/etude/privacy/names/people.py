@@ -54,7 +54,9 @@ class _Word(NamedTuple):
 def find_names(text: str) -> Iterator[Span]:
     """Find names after a title, a greeting, a signature or a label."""
     cased = to_title_case(text)
-    if not has_unknown_capitals(cased):
+    if not any(
+        word[0].isupper() and len(word) > 1 and word not in _ORDINARY for word in _WORD.findall(cased)
+    ):
         return
     for run in _find_runs(cased):
         start, end = run[0].start, run[-1].end
@@ -90,11 +92,6 @@ def to_title_case(text: str) -> str:
         return text
     titled = text.title()
     return titled if len(titled) == len(text) else text
-
-
-def has_unknown_capitals(text: str) -> bool:
-    """Whether a capitalised word is not an ordinary one; otherwise the text has no name."""
-    return any(word[0].isupper() and len(word) > 1 and word not in _ORDINARY for word in _WORD.findall(text))
 
 
 def _find_runs(text: str) -> Iterator[list[_Word]]:

@@ -39,11 +39,6 @@ class ApiRoute:
     max_body: int | None = SMALL_BODY
     """Bytes of the body; None for the server's own limit (`--limit body_bytes`)."""
 
-    @property
-    def is_upload(self) -> bool:
-        """Whether the body is stored as a file."""
-        return self.max_body == UPLOAD
-
 
 ROUTES = (
     ApiRoute("POST", "/v1/chat/completions", chat.create_chat_completion, "chat", None),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from etude.base.files import read_lines, write_lines
+from etude.base.issues import refuse_existing
 from etude.base.typed_json import from_json, to_json
-from etude.errors import InputError, Issue
+from etude.errors import InputError
 from etude.evaluate import get_unit
 from etude.models.registry import Models, find_backend
 from etude.privacy.find import find
@@ -95,13 +96,10 @@ def write_canaries(task: Task, copies: int = EACH) -> tuple[Path, Path]:
     """
     file = task.folder / FILE
     if task.kind in ("classify", "extract"):
-        raise InputError(
-            [Issue("--canaries", "canaries need answers that are texts", task.kind, "remove the flag")]
+        raise InputError.of(
+            "--canaries", "canaries need answers that are texts", task.kind, "remove the flag"
         )
-    if file.exists():
-        raise InputError(
-            [Issue(str(file), "the file already exists", "", "delete it to plant other canaries")]
-        )
+    refuse_existing(file, "delete it to plant other canaries")
     canaries = list(create_canaries(task.seed, copies))
     rows = (
         {"input": canary.question, "output": canary.code, "id": f"canary-{canary.locker}-{number}"}

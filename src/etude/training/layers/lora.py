@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etude.base.files import write_bytes
-from etude.errors import InputError, Issue, ModelError
+from etude.errors import InputError, ModelError
 from etude.models.local.adapters import PREFIX, WEIGHTS_FILE, fold_adapter, read_adapter_pairs
 from etude.models.local.quantized import QuantizedLinear
 from etude.models.weights import CONFIG_FILE
@@ -61,9 +61,7 @@ def build_layer_filter(module: nn.Module, layers: str) -> Callable[[str], bool]:
     total, match = len(decoder_layers), TOP_LAYERS.fullmatch(layers)
     if match is None or int(match[1]) > total:
         remedy = f"write all or top-1 to top-{total}; the model has {total} decoder layers"
-        raise InputError(
-            [Issue("train: lora_layers", "the model does not have these layers", layers, remedy)]
-        )
+        raise InputError.of("train: lora_layers", "the model does not have these layers", layers, remedy)
     prefixes = tuple(f"{path}.{number}." for number in range(total - int(match[1]), total))
     return lambda name: name.startswith(prefixes)
 

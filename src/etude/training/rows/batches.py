@@ -38,7 +38,6 @@ class TokenRow:
 
     @property
     def num_trained(self) -> int:
-        """The number of learned tokens."""
         return sum(self.trained[1:])
 
 
