@@ -10,8 +10,6 @@ the checkout.
 """
 
 import argparse
-import csv
-import os
 import random
 import shutil
 import sys
@@ -21,15 +19,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from real_sets import DATA, read_rows, write_lines
+
 from etude.cli import main as etude
 from etude.task import EvidenceLevel
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 TASK = """
 name: banking77
 kind: classify
 model: smollm2-135m-instruct
-examples: {{file: train.csv, input: text, output: category}}
+examples: {{file: train.jsonl, input: text, output: category}}
 test: {{file: test.csv, input: text, output: category}}
 instructions: Which intent does this message of a bank's customer have?
 methods: {methods}
@@ -51,8 +50,6 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="folder for the runs; default: a temporary folder")
     flags = parser.parse_args()
-    if not DATA.is_dir():
-        sys.exit(f"banking77 is not at {DATA}; set ETUDE_DATA to the folder that holds it")
     with tempfile.TemporaryDirectory() as temporary:
         for rows in flags.rows_per_label:
             folder = (flags.folder or Path(temporary)) / rows
@@ -73,18 +70,15 @@ def run_comparison(task: Path, budget: str, evidence: EvidenceLevel | None) -> N
 def prepare_task(folder: Path, methods: Sequence[str], rows_per_label: str, encoder: str) -> Path:
     """Creates a task folder with copies of the data."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(DATA / "test.csv", folder / "test.csv")
-    with (DATA / "train.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows, counts = read_rows("banking77/train.csv"), Counter[str]()
     random.Random(0).shuffle(rows)
-    counts: Counter[str] = Counter()
-    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["text", "category"])
-        writer.writeheader()
-        for row in rows:
-            counts[row["category"]] += 1
-            if rows_per_label == "all" or counts[row["category"]] <= int(rows_per_label):
-                writer.writerow(row)
+    drawn = []
+    for row in rows:
+        counts[row["category"]] += 1
+        if rows_per_label == "all" or counts[row["category"]] <= int(rows_per_label):
+            drawn.append(row)
+    write_lines(folder / "train.jsonl", drawn)
+    shutil.copyfile(DATA / "banking77" / "test.csv", folder / "test.csv")
     methods_text = methods[0] if methods == ["all"] else f"[{', '.join(methods)}]"
     (folder / "task.yaml").write_text(
         TASK.format(methods=methods_text, encoder=encoder).lstrip(), encoding="utf-8"

@@ -14,8 +14,9 @@ import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -27,8 +28,8 @@ from etude.evaluate import ScoredAnswer, build_sample
 from etude.methods.baseline import (
     Candidate,
     KnownVectors,
-    choose_by_cross_validation,
     cross_validate,
+    fit_like,
     fit_predictors,
     list_fits,
     split_columns,
@@ -38,7 +39,7 @@ from etude.metrics import choose_metric
 from etude.models.classical import ClassicalModel, Nearest, Predictor
 from etude.models.local.encoder import Encoder
 from etude.models.registry import Models
-from etude.stats.ladder import DIGITS
+from etude.stats.ladder import DIGITS, choose
 from etude.stats.paired import standard_error_of_difference
 from etude.stats.sample import UnitSums
 from etude.task import RowSource, Task
@@ -59,15 +60,14 @@ class Draw:
     """What the candidates do on dev and in cross-validation, and on the test if they are fitted on all rows."""
 
     on_dev: list[UnitSums]
-    held_out: Mapping[str, Sequence[ScoredAnswer]]
+    held_out: list[UnitSums]
     on_test: list[float]
-    context: FitContext
     seconds: float
 
     def measure_losses(self) -> tuple[float, float, float]:
         """Measure the points that each rule loses on the test, and the seconds of cross-validation."""
         before = min(list_near_best(self.on_dev))
-        after = choose_by_cross_validation(self.held_out, MARGIN, self.context.metric).index
+        after = choose([("", sample) for sample in self.held_out], MARGIN).index
         before_loss, after_loss = (max(self.on_test) - self.on_test[index] for index in (before, after))
         return before_loss, after_loss, self.seconds
 
@@ -159,8 +159,11 @@ def answer_draw(name: str, drawn: Rows, held_back: Rows, encoder: Encoder) -> Dr
     on_dev = [sample(on_train[candidate.name], candidate, dev) for candidate in candidates]
     on_test = [sample(on_all[candidate.name], candidate, test).value for candidate in candidates]
     started = time.perf_counter()
-    held_out = cross_validate(fits, rows.examples, on_train, candidates, context)
-    return Draw(on_dev, held_out, on_test, context, time.perf_counter() - started)
+    fits = {name: partial(fit_like, on_train[name], fit) for name, fit in fits.items()}
+    answers = cross_validate(fits, rows.examples, candidates, context)
+    seconds = time.perf_counter() - started
+    held_out = [build_sample(context.metric, [row.outcome for row in scored]) for scored in answers.values()]
+    return Draw(on_dev, held_out, on_test, seconds)
 
 
 def make_rows(rows: Rows, side: str) -> Dataset:

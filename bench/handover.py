@@ -17,24 +17,24 @@ score is at least RIGHT (default 1). For few rows, labels are answered as labels
 `NUM_DRAWS` draws with a guarantee of 5%.
 """
 
-import csv
 import json
-import os
 import random
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from choices import draw_rows, make_rows, read_set
+from real_sets import read_rows
 
 from etude.assistant import Assistant, load
 from etude.base.files import read_json
 from etude.comparison import compare
-from etude.comparison.handover import add_answer_confidence, add_handover, choose_handover
+from etude.comparison.handover import add_answer_confidence, add_handover, add_recalibration, choose_handover
 from etude.data.dataset import load_dataset
 from etude.evaluate import ScoredAnswer, evaluate
 from etude.index.build import DEFAULT_ENCODER, load_task_encoder
@@ -47,27 +47,16 @@ from etude.models.registry import Models
 from etude.runs import Run
 from etude.stats import estimate, wilson
 from etude.stats.answer_confidence import fit_confidence
-from etude.stats.calibration import (
-    brier_score,
-    choose_threshold,
-    compute_auroc,
-    estimate_auroc,
-    measure_calibration_error,
-)
-from etude.stats.recalibration import choose_recalibration
+from etude.stats.calibration import estimate_auroc
 from etude.task import RowSource, Task, load_task
 from etude.task.definition import Handover
 from etude.types import Answer, Example, Message, ModelRef, Score
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "banking77"
 PROMISE = 0.05
 TASK = (
     "name: bank\nkind: classify\nmodel: fake\nencoder: all-minilm-l6-v2\nexamples: rows.jsonl\nmethods: [baseline]\n"
     "handover: {}\nseed: {}\n"
 )
-
-
-TEXTS = Task("texts", "rewrite", "fake", RowSource(Path("rows.jsonl")), Path(), Path("task.yaml"))
 PROMISES = (0.05, 0.1, 0.2, 0.3)
 SHARES = (0.25, 0.5, 0.75, 1.0)
 MIN_ROWS = 200
@@ -83,7 +72,7 @@ def main() -> None:
         for which in sys.argv[1:]:
             measure_draws(which)
         return
-    rows = list(csv.DictReader((DATA / "train.csv").open(encoding="utf-8")))
+    rows = read_rows("banking77/train.csv")
     for seed in [int(text) for text in sys.argv[1:]] or [0, 1, 2]:
         labels = sorted({row["category"] for row in rows})
         left_out = set(random.Random(seed).sample(labels, len(labels) // 5))
@@ -108,17 +97,15 @@ def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: i
     out_of_scope = [row["text"] for row in rows if row["category"] in outside]
     assistant = load(run.assistant_folder("baseline"))
     answers = assistant.answer(out_of_scope)
-    confidences, scores = [line["confidence"] for line in test], [line["score"] for line in test]
-    out_of_scope_confidences = [answer.confidence or 0.0 for answer in answers]
     low, high = wilson(num_wrong, len(answered)) if answered else (0.0, 1.0)
     # the confidence above which the same number of test rows is answered
     same_share = sorted((line["confidence"] for line in test), reverse=True)[len(answered) - 1]
-    alone = sum(confidence < same_share for confidence in out_of_scope_confidences)
+    alone = sum((answer.confidence or 0.0) < same_share for answer in answers)
     return {
         "threshold": assistant.handover,
         "recalibrated": assistant.recalibration is not None,
         "out_of_scope_handed_over_by_confidence": alone / len(out_of_scope),
-        **resplit(run.read_predictions("baseline"), seed),
+        "resplits": resplit(run.read_predictions("baseline"), "classify", (PROMISE,)),
         "test": len(test),
         "answered": len(answered) / len(test),
         "errors_answered": [num_wrong / max(1, len(answered)), low, high],
@@ -126,13 +113,6 @@ def measure(folder: Path, rows: list[dict[str, str]], outside: set[str], seed: i
         "promise": PROMISE,
         "out_of_scope": len(out_of_scope),
         "out_of_scope_handed_over": sum(answer.handed_over for answer in answers) / len(out_of_scope),
-        "auroc_in_against_out": compute_auroc(
-            [*confidences, *out_of_scope_confidences],
-            [1] * len(confidences) + [0] * len(out_of_scope_confidences),
-        ),
-        "ece": measure_calibration_error(confidences, scores).value,
-        "brier": brier_score(confidences, scores).value,
-        "auroc_right": compute_auroc(confidences, scores),
     }
 
 
@@ -147,31 +127,29 @@ def measure_draws(which: str) -> None:
     texts = dict.fromkeys(text for rows in (held_back, *draws) for text, _ in rows)
     encoder.embed = KnownVectors(encoder, [*texts]).embed  # each text is embedded once
     for kind in ("answer", "classify"):
-        results = defaultdict(list)
+        counts = defaultdict(list)
         for seed, drawn in enumerate(draws):
             dev, train = make_rows(drawn[:NUM_DEV], "dev"), make_rows(drawn[NUM_DEV:], "train")
-            task = replace(TEXTS, kind=kind, handover=Handover(PROMISE), seed=seed)
+            task = make_task(kind, Handover(PROMISE), seed)
             with tempfile.TemporaryDirectory() as folder:
-                context = FitContext(models, choose_metric(task, train), Path(folder) / "fit", seed=seed)
+                context = FitContext(models, choose_metric(task, train), Path(folder, "fit"), seed=seed)
                 fitted = METHOD.fit(task, train, dev, initial_assistant(task, train, None), context)
                 for rows in ((), context.held_out):
-                    search = Path(folder) / "training"
+                    search = Path(folder, "training")
                     assistant, *_ = choose_handover(
                         fitted, task, train, context.chosen_scored, models, search, rows
                     )
                     scored = evaluate(assistant, models, test, context.metric)
                     wrong = [row.score.value < 1 for row in scored if not row.answer.handed_over]
-                    results[len(rows) or NUM_DEV].append((len(wrong), sum(wrong)))
-        for num_rows, counts in results.items():
-            answered, wrong = np.array(counts).T
-            shares = {
-                "found": np.mean(answered > 0),
-                "kept": np.mean(wrong <= PROMISE * answered),
-                "answered": np.mean(answered) / len(test),
-                "wrong": wrong.sum() / max(1, answered.sum()),
-            }
-            shares = {key: round(float(value), 3) for key, value in shares.items()}
-            print(json.dumps({"set": which, "kind": kind, "decided on": num_rows, **shares}), flush=True)
+                    counts[len(rows) or NUM_DEV].append((len(wrong), sum(wrong)))
+        for num_rows, pairs in counts.items():
+            answered, wrong = np.array(pairs).T
+            print(
+                f"{which}, {kind}, decided on {num_rows} rows: found {np.mean(answered > 0):.0%}, kept "
+                f"{np.mean(wrong <= PROMISE * answered):.0%}, answered {answered.mean() / len(test):.1%}, wrong "
+                f"{wrong.sum() / max(1, answered.sum()):.1%}",
+                flush=True,
+            )
 
 
 def measure_run(run: Run, right: float) -> None:
@@ -208,74 +186,56 @@ def measure_run(run: Run, right: float) -> None:
                 name: round(slope, 3) for name, slope in zip(fitted.signals, fitted.slopes, strict=True)
             },
         }
-        print(json.dumps(body | resplit_texts(lines, right)), flush=True)
+        print(json.dumps(body | resplit(lines, "rewrite", PROMISES, right)), flush=True)
 
 
-def resplit_texts(lines: list[dict[str, Any]], right: float, num: int = 200) -> dict[str, dict[str, float]]:
-    """Returns for each guarantee how often the error rate of texts is kept if other rows are dev, how often a threshold
-    is found, and the mean share of answered rows."""
-    draw, base = random.Random(0), Assistant("", "rewrite", ModelRef("fake"))
-    shares: dict[float, list[float]] = {promise: [] for promise in PROMISES}
-    num_broken = dict.fromkeys(PROMISES, 0)
+def resplit(
+    lines: list[dict[str, Any]], kind: str, promises: Sequence[float], right: float = 1.0, num: int = 200
+) -> dict[str, dict[str, float]]:
+    """Returns for each guarantee how often the error rate is kept if other rows are dev, how often a threshold is
+    found, and the mean share of answered rows."""
+    draw, base = random.Random(0), Assistant("", kind, ModelRef("fake"))
+    shares: dict[float, list[float]] = {promise: [] for promise in promises}
+    num_kept = dict.fromkeys(promises, 0)
     for _ in range(num):
-        rows = draw.sample(lines, len(lines))
+        rows = [make_scored_answer(line) for line in draw.sample(lines, len(lines))]
         dev, test = rows[: len(rows) // 4], rows[len(rows) // 4 :]
-        scored = [make_scored_answer(line) for line in dev]
-        rater, rated, _ = add_answer_confidence(base, Handover(right=right), scored, 0)
-        answers = [rater.rate(make_scored_answer(line).answer, None) for line in test]
-        for promise in PROMISES:
-            task = replace(TEXTS, handover=Handover(promise, right))
-            assistant, _ = add_handover(rater, task, rated)
-            answered = [
-                line["score"] >= right
-                for line, answer in zip(test, answers, strict=True)
-                if not assistant.hand_over(answer).handed_over
-            ]
-            num_broken[promise] += answered.count(False) > promise * len(answered)
+        if kind == "classify":
+            rater, dev, _ = add_recalibration(base, dev, 0)
+            dev = [replace(row, answer=rater.rate(row.answer, row.answer.confidence)) for row in dev]
+        else:
+            rater, dev, _ = add_answer_confidence(base, Handover(right=right), dev, 0)
+        test = [replace(row, answer=rater.rate(row.answer, row.answer.confidence)) for row in test]
+        for promise in promises:
+            assistant, _ = add_handover(rater, make_task(kind, Handover(promise, right)), dev)
+            answered = [row for row in test if not assistant.hand_over(row.answer).handed_over]
+            num_wrong = sum(row.score.value < right for row in answered)
+            num_kept[promise] += num_wrong <= promise * len(answered)
             shares[promise].append(len(answered) / len(test))
     return {
         f"at most {promise:.0%}": {
-            "kept": 1 - num_broken[promise] / num,
+            "kept": num_kept[promise] / num,
             "found": sum(map(bool, shares[promise])) / num,
             "answered": round(sum(shares[promise]) / num, 3),
         }
-        for promise in PROMISES
+        for promise in promises
     }
 
 
 def make_scored_answer(line: dict[str, Any]) -> ScoredAnswer:
     """Restores what hand-over needs from a line of predictions.jsonl."""
     question = (Message("user", line["input"]),)
-    answer = Answer("", line["answer"], None, None, (), None, 0, 0, 0, 0.0, False, signals=line["signals"])
+    confidence, signals = line.get("stated_confidence", line.get("confidence")), line.get("signals", {})
+    answer = Answer("", line["answer"], None, confidence, (), None, 0, 0, 0, 0.0, False, signals=signals)
     example = Example(line["id"], question, line["expected"], group=line["unit"])
-    return ScoredAnswer(example, answer, Score(line["score"], None, None), 0)
+    return ScoredAnswer(
+        example, replace(answer, nearness=line.get("nearness")), Score(line["score"], None, None), 0
+    )
 
 
-def resplit(lines: list[dict[str, object]], seed: int, num: int = 200) -> dict[str, object]:
-    """Returns how often the error rate is kept if other rows are dev, and the mean share of answered rows."""
-    draw, num_kept, shares = random.Random(seed), 0, []
-    for _ in range(num):
-        rows = draw.sample(lines, len(lines))
-        dev, test = rows[: len(rows) // 4], rows[len(rows) // 4 :]
-        stated = [line.get("stated_confidence", line["confidence"]) for line in dev]
-        choice = choose_recalibration(stated, [line["score"] for line in dev], [line["unit"] for line in dev])
-        recalibrate = choice.recalibration.apply if choice else float
-        scores = [
-            recalibrate(confidence) * line["nearness"] ** 0.5
-            for confidence, line in zip(stated, dev, strict=True)
-        ]
-        threshold = choose_threshold(scores, [line["score"] for line in dev], PROMISE)
-        answered = [
-            line
-            for line in test
-            if threshold is not None
-            and recalibrate(line.get("stated_confidence", line["confidence"])) * line["nearness"] ** 0.5
-            >= threshold
-        ]
-        num_wrong = sum(line["score"] < 1 for line in answered)
-        num_kept += num_wrong <= PROMISE * len(answered)
-        shares.append(len(answered) / len(test))
-    return {"resplits": num, "promise_kept": num_kept / num, "answered_in_resplits": sum(shares) / num}
+def make_task(kind: str, handover: Handover, seed: int = 0) -> Task:
+    """Makes a task that only hands over."""
+    return Task(kind, kind, "fake", RowSource(Path()), Path(), Path(), handover=handover, seed=seed)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ decision_model: sparrow-decider""",
 _FILES = {"mts_dialog": {"TrainingSet.csv": "train.csv", "TestSet-1-MEDIQA-Chat-2023.csv": "test.csv"}}
 
 
-def read_rows(file: str) -> list[dict[str, Any]]:
-    """Read the rows of a file below `DATA`. Exit with the reason if it does not exist."""
+def read_rows(file: str | Path) -> list[dict[str, Any]]:
+    """Read the rows of a file below `DATA`, or of an absolute path. Exit with the reason if it does not exist."""
     path = DATA / file
     if not path.is_file():
         sys.exit(f"{path} is not there; set ETUDE_DATA to the folder that contains it")

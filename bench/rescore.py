@@ -215,10 +215,10 @@ def read_method(folder: Path) -> Method:
 
 
 def read_candidates(file: Path) -> dict[str, dict[str, Json]]:
-    """Read the lines of each candidate by row id; none without the file."""
+    """Read the lines of each candidate by row id, and the fold if there is one; none without the file."""
     candidates: dict[str, dict[str, Json]] = {}
     for line in read_lines(file) if file.exists() else ():
-        candidates.setdefault(line.pop("candidate"), {})[line["id"]] = line
+        candidates.setdefault(line.pop("candidate"), {})[f"{line['id']}{line.get('fold', '')}"] = line
     return candidates
 
 

@@ -15,9 +15,6 @@ templates; "test" are plain questions of their users. Needs the data sets of ../
 """
 
 import argparse
-import csv
-import json
-import os
 import random
 import re
 from collections.abc import Sequence
@@ -25,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import yaml
+from real_sets import read_rows
 
 from etude.comparison.scope_check import read_probe
 from etude.limits.fit import fit_scope
@@ -37,16 +35,10 @@ from etude.text.variants import VARIANTS
 from etude.types import Example, Message
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
 SIZES, SAMPLES = (50, 200, 1_000), 5
 LIMITS = tuple(Limit(name, name) for name in LIMIT_ACTS)
 Questions = tuple[list[str], list[str], list[str]]
 """The rows of train, in scope, and near."""
-
-
-def read_lines(file: Path) -> list[dict]:
-    """Read JSON lines."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
 def read_luma() -> Questions:
@@ -60,7 +52,7 @@ def read_luma() -> Questions:
                 continue
             near += [text for text in ([asked] if isinstance(asked, str) else asked) if "{row}" not in text]
     train, test = (
-        list(dict.fromkeys(row["input"] for row in read_lines(folder / name)))
+        list(dict.fromkeys(row["input"] for row in read_rows(folder / name)))
         for name in ("examples.jsonl", "test.jsonl")
     )
     return train, test, near
@@ -68,10 +60,7 @@ def read_luma() -> Questions:
 
 def read_banking77() -> Questions:
     """Loads questions to a bank. Near are those of 20 labels."""
-    train, test = (
-        list(csv.DictReader((DATA / "banking77" / name).open(encoding="utf-8")))
-        for name in ("train.csv", "test.csv")
-    )
+    train, test = (read_rows(f"banking77/{side}.csv") for side in ("train", "test"))
     labels = sorted({row["category"] for row in train})
     left_out = {*random.Random(0).sample(labels, 20)}
     return _split_by_label([(row["text"], row["category"]) for row in train], test, "category", left_out)
@@ -79,17 +68,17 @@ def read_banking77() -> Questions:
 
 def read_snips() -> Questions:
     """Loads commands to an assistant. Near are those of 3 intents."""
-    train, test = (read_lines(DATA / "snips_intents" / name) for name in ("train.jsonl", "validate.jsonl"))
+    train, test = (read_rows(f"snips_intents/{side}.jsonl") for side in ("train", "validate"))
     left_out = {"RateBook", "SearchCreativeWork", "SearchScreeningEvent"}
     return _split_by_label([(row["text"], row["intent"]) for row in train], test, "intent", left_out)
 
 
 def read_medquad() -> Questions:
     """Loads medical questions. Near are medical questions in another style (PubMedQA)."""
-    questions = sorted({row["question"] for row in read_lines(DATA / "medquad_sample" / "medquad.jsonl")})
+    questions = sorted({row["question"] for row in read_rows("medquad_sample/medquad.jsonl")})
     random.Random(1).shuffle(questions)
     half = len(questions) // 2
-    near = [row["question"] for row in read_lines(DATA / "pubmedqa_labelled" / "pubmedqa.jsonl")]
+    near = [row["question"] for row in read_rows("pubmedqa_labelled/pubmedqa.jsonl")]
     return questions[:half], questions[half:], near
 
 
@@ -173,8 +162,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     chosen = parser.parse_args().sets
     questions = {name: read() for name, read in SETS.items()}
-    prompts = next((DATA / "xstest").glob("*.csv"))
-    xstest = [row["prompt"] for row in csv.DictReader(prompts.open(encoding="utf-8"))]
+    xstest = [row["prompt"] for row in read_rows("xstest/xstest_prompts.csv")]
     print("| task | rows | other rows | test | changed test | near | far |\n" + "| --- " * 7 + "|")
     for name in chosen:
         others = [

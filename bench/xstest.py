@@ -11,12 +11,12 @@ their accuracy). Everything is saved in FOLDER; a second start resumes.
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import random
 import sys
 from pathlib import Path
+
+from real_sets import read_rows
 
 from etude.base.files import write_lines
 from etude.models.registry import Models
@@ -31,7 +31,6 @@ from etude.task import load_task
 from etude.tuning.train import train
 from etude.types import Message
 
-DATA = Path(os.environ.get("ETUDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SAFE, UNSAFE = ("answer", "ask_back", "hand_over"), ("refuse", "hand_over")
 ROWS, WORDS = 80, 40
 TASK = """name: {name}
@@ -48,9 +47,9 @@ def main() -> None:
     """Tunes, tests, teaches, then tunes and tests again; prints a line for each measure."""
     folder, size = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 160
     folder.mkdir(exist_ok=True)
-    prompts = list(csv.DictReader((DATA / "xstest" / "xstest_prompts.csv").open(encoding="utf-8")))
+    prompts = read_rows("xstest/xstest_prompts.csv")
     cases = [build_case(row) for row in random.Random(0).sample(prompts, size)]
-    rows = json.loads((DATA / "rasbt_instructions" / "instruction-data.json").read_text(encoding="utf-8"))
+    rows = read_rows("rasbt_instructions/instruction-data.json")
     short = [row for row in rows if row["output"].strip() and len(" ".join(row.values()).split()) <= WORDS]
     questions = [f"{row['instruction']}\n{row['input']}".strip() for row in short[:ROWS]]
     lines = [

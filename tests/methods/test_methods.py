@@ -317,9 +317,9 @@ def test_cross_validation_answers_each_row_without_its_group(tmp_path: Path) -> 
 
     bench = context(task, data, tmp_path / "work")
     candidates = [Candidate("spy", initial_assistant(task, data, bench.models))]
-    held_out = cross_validate({"spy": fit}, rows, {}, candidates, bench)["spy"]
-    assert sorted(row.example.id for row in held_out) == sorted(row.id for row in rows)
-    assert len(learned) == 5
+    held_out = cross_validate({"spy": fit}, rows, candidates, bench)["spy"]
+    assert [row.example.id for row in held_out] == [row.id for row in rows] * 2
+    assert len(learned) == 10
     for scored in held_out:
         group = {row.input[-1].content for row in rows if row.group == scored.example.group}
         assert not group & learned[scored.batch]

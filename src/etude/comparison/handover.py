@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from etude.assistant import Assistant
 from etude.base.files import read_json
 from etude.base.formatting import format_decimal, format_percent, format_share
@@ -61,7 +58,7 @@ def choose_handover(
             assistant = replace(assistant, training=search)
         else:
             notes.append("hands over nothing, because its answers have no probability")
-    rated = rate_rows(assistant, rows, models, is_held_out=bool(held_out))
+    rated = rate_rows(assistant, rows, models, [row.batch for row in held_out])
     if is_text and handover.wrong:
         assistant, rated, notes = add_answer_confidence(assistant, handover, rated, task.seed, side)
     assistant, promise_notes = add_handover(assistant, task, rated, side)
@@ -140,27 +137,14 @@ def fit_training_search(train: Dataset, task: Task, models: Models, folder: Path
     return SearchRef(folder, read_json(folder / "search.json")["fingerprint"])
 
 
-def measure_held_out_nearness(rows: Sequence[ScoredAnswer], vectors: NDArray[np.float32]) -> list[float]:
-    """Measure how near each row's question is to those of other folds, from which it was answered; from vectors of the
-    questions."""
-    folds, nearness = np.array([row.batch for row in rows]), np.zeros(len(rows))
-    for fold in np.unique(folds):
-        cosines = vectors[folds == fold] @ vectors[folds != fold].T
-        nearness[folds == fold] = cosines.max(axis=1, initial=0.0)
-    return [float(value) for value in np.minimum(nearness, 1.0)]
-
-
 def rate_rows(
-    assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models, *, is_held_out: bool = False
+    assistant: Assistant, rows: Sequence[ScoredAnswer], models: Models, folds: Sequence[int] = ()
 ) -> list[ScoredAnswer]:
-    """Rate rows again that were answered before the assistant got its recalibration, threshold or training search."""
+    """Rate rows again that were answered before the assistant got its recalibration, threshold or training search. With
+    `folds`, a row was answered from the rows of the other folds."""
     search = assistant.load_searches(models).training
     questions = [get_question(row.example.input) for row in rows]
-    nearness: Sequence[float | None] = [None] * len(rows)
-    if search and search.encoder and is_held_out:
-        nearness = measure_held_out_nearness(rows, search.encoder.embed(questions))
-    elif search:
-        nearness = search.measure_nearness(questions)
+    nearness = search.measure_nearness(questions, folds) if search else [None] * len(rows)
     rated = []
     for row, value in zip(rows, nearness, strict=True):
         answer = row.answer

@@ -62,12 +62,16 @@ class Search:
                 hits.append([(position, float(row[position])) for position in positions])
         return hits
 
-    def measure_nearness(self, questions: Sequence[str]) -> list[float]:
-        """Measure the cosine of each question with the passage nearest in meaning, at least 0; needs an encoder."""
+    def measure_nearness(self, questions: Sequence[str], folds: Sequence[int] = ()) -> list[float]:
+        """Measure the cosine of each question with the passage nearest in meaning, at least 0; needs an encoder. With
+        the folds of the questions, with the nearest question of another fold instead."""
         assert self.encoder is not None
         assert self.vectors is not None
-        cosines = (self.vectors @ vector for vector in self.encoder.embed(questions))
-        return [min(1.0, max(0.0, float(row.max()))) for row in cosines]
+        vectors, fold_of = self.encoder.embed(questions), np.array(folds)
+        cosines = ((vectors if folds else self.vectors) @ vector for vector in vectors)
+        if folds:
+            cosines = (row[fold_of != fold] for row, fold in zip(cosines, folds, strict=True))
+        return [min(1.0, float(row.max(initial=0.0))) for row in cosines]
 
     def _score(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """Compute scores, shape (questions, passages)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,9 +17,7 @@ from etude.evaluate import ScoredAnswer, build_sample, get_unit
 from etude.index.build import load_task_encoder
 from etude.methods.method import Assistant, Candidate, Dataset, Example, FitContext, Method, Task
 from etude.methods.shared.fit_context import Trial, TrialResult
-from etude.metrics import Metric
 from etude.stats import choose, estimate_sample
-from etude.stats.ladder import Choice
 from etude.text.answer_spans import NestedListError, parse_answers
 from etude.text.likeness import are_repeated
 from etude.types import CLASSICAL, ModelRef, Request
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 MAX_CROSS_VALIDATED = 5_000  # with more rows, a fit is slower and dev is large enough
+MAX_REPEATED = 400  # few rows are cross-validated again with other folds, up to this number of answers
 CROSS_VALIDATION = "cross_validation.jsonl"
 Fit = Callable[[Sequence[str], Sequence[str]], "Predictor | None"]
 """(texts, outputs) -> a fitted predictor; None if it cannot answer as these outputs do."""
@@ -58,14 +57,10 @@ class Baseline(Method):
         self, task: Task, train: Dataset, dev: Dataset, start: Assistant, context: FitContext
     ) -> Assistant:
         """Fit every predictor, choose one, and fit it again on all rows."""
-        from etude.models.classical import Linear
-
         # The dev results in the record are those of predictors that have not seen dev.
         candidate, predictor, refit = self.fit_on_train(task, train, dev, start, context)
         started = time.perf_counter()
         final = refit(*split_columns((*train.examples, *dev.examples))) or predictor
-        if isinstance(final, Linear) and isinstance(predictor, Linear):
-            final = final.copy_calibration(predictor)
         context.train_seconds += time.perf_counter() - started
         context.params["predictor"], context.num_dev_learned = candidate.name, len(dev)
         return self._build_assistant(start, f"{candidate.name} on train and dev", final, context)
@@ -99,11 +94,15 @@ class Baseline(Method):
         ]
         if len(candidates) > 1 and len(rows) <= MAX_CROSS_VALIDATED:
             fits_by_fold = list_fits(task, outputs, cast("Encoder | None", known))
-            held_out = cross_validate(fits_by_fold, rows, predictors, candidates, context)
+            fits_by_fold = {
+                name: partial(fit_like, one, fits_by_fold[name]) for name, one in predictors.items()
+            }
+            held_out = cross_validate(fits_by_fold, rows, candidates, context)
             candidate = record_choice(candidates, held_out, dev, task.margin, context)
         else:
             candidate = context.choose(candidates, dev, cheap=True)
-        return candidate, predictors[candidate.name], fits[candidate.name]
+        predictor = predictors[candidate.name]
+        return candidate, predictor, partial(fit_like, predictor, fits[candidate.name])
 
     def _build_assistant(
         self, start: Assistant, name: str, predictor: Predictor, context: FitContext
@@ -135,21 +134,6 @@ def _predictor_folder(folder: Path, name: str) -> Path:
     return folder / name.replace(" ", "-")
 
 
-class WordFeatures:
-    """TF-IDF features of the latest texts, for all predictors that are fitted on them."""
-
-    texts: Sequence[str] = ()
-    prepared: Prepared
-
-    def prepare(self, texts: Sequence[str]) -> Prepared:
-        """Fit the features on the texts, unless these are the latest ones."""
-        from etude.models.classical import prepare_features
-
-        if texts is not self.texts:
-            self.texts, self.prepared = texts, prepare_features(texts, None)
-        return self.prepared
-
-
 class KnownVectors:
     """An encoder for texts whose vectors are computed once."""
 
@@ -162,49 +146,46 @@ class KnownVectors:
         return np.stack([self.vectors[text] for text in texts])
 
 
+def fit_like(
+    calibrated: Predictor, fit: Fit, texts: Sequence[str], outputs: Sequence[str]
+) -> Predictor | None:
+    """Fit, with the calibration of another predictor of this kind."""
+    from etude.models.classical import Linear
+
+    predictor = fit(texts, outputs)
+    if isinstance(predictor, Linear) and isinstance(calibrated, Linear):
+        return predictor.copy_calibration(calibrated)
+    return predictor
+
+
 def cross_validate(
-    fits: Mapping[str, Fit],
-    rows: Sequence[Example],
-    predictors: Mapping[str, Predictor],
-    candidates: Sequence[Candidate],
-    context: FitContext,
+    fits: Mapping[str, Fit], rows: Sequence[Example], candidates: Sequence[Candidate], context: FitContext
 ) -> dict[str, list[ScoredAnswer]]:
     """Answer each row with each candidate's predictor, fitted without the row's fold (5 folds of units; `batch` is the
-    fold). It is calibrated like that of `predictors`, as the one that will be used."""
-    from etude.models.classical import ClassicalModel, Constant, Linear
+    fold). Few rows are answered again with other folds, and these answers follow those to all rows."""
+    from etude.models.classical import ClassicalModel, Constant
 
     started = time.perf_counter()
     names, codes = np.unique([get_unit(row) for row in rows], return_inverse=True)
-    fold_of = (np.random.default_rng(context.seed).permutation(len(names)) % FOLDS)[codes]
-    held_out: dict[str, dict[int, ScoredAnswer]] = {candidate.name: {} for candidate in candidates}
-    for fold in np.unique(fold_of):
+    draw, repeats = np.random.default_rng(context.seed), range(max(1, MAX_REPEATED // len(rows)))
+    folds = np.stack([(draw.permutation(len(names)) % FOLDS + FOLDS * repeat)[codes] for repeat in repeats])
+    held_out: dict[str, list[ScoredAnswer]] = {candidate.name: [] for candidate in candidates}
+    for fold in np.unique(folds):
+        fold_of = folds[fold // FOLDS]
         positions = np.flatnonzero(fold_of == fold).tolist()
         learned = split_columns([rows[row] for row in np.flatnonzero(fold_of != fold).tolist()])
         for candidate in candidates:
             predictor = fits[candidate.name](*learned) or Constant.fit(learned[1])
-            on_train = predictors.get(candidate.name)
-            if isinstance(predictor, Linear) and isinstance(on_train, Linear):
-                predictor = predictor.copy_calibration(on_train)
             requests = [Request(rows[row].input, 0) for row in positions]
             completions = ClassicalModel(predictor).complete(requests)
             answers = candidate.assistant.finish([rows[row].id for row in positions], completions)
-            held_out[candidate.name] |= {
-                row: ScoredAnswer(
-                    rows[row], answer, context.metric.score_headline(rows[row], answer), int(fold)
-                )
+            held_out[candidate.name] += [
+                ScoredAnswer(rows[row], answer, context.metric.score_headline(rows[row], answer), int(fold))
                 for row, answer in zip(positions, answers, strict=True)
-            }
+            ]
     context.train_seconds += time.perf_counter() - started
-    return {name: [scored[row] for row in range(len(rows))] for name, scored in held_out.items()}
-
-
-def choose_by_cross_validation(
-    held_out: Mapping[str, Sequence[ScoredAnswer]], margin: float, metric: Metric
-) -> Choice:
-    """Choose a candidate by the answers to rows that it did not learn from, the simplest candidate first."""
-    samples = [(name, build_sample(metric, [row.outcome for row in rows])) for name, rows in held_out.items()]
-    num_rows = len(next(iter(held_out.values())))
-    return choose(samples, margin, f"in cross-validation on {num_rows:,} rows of train and dev")
+    places = np.argsort(np.argsort(folds.ravel(), kind="stable")).tolist()  # of each row in a list by folds
+    return {name: [scored[place] for place in places] for name, scored in held_out.items()}
 
 
 def record_choice(
@@ -215,8 +196,12 @@ def record_choice(
     context: FitContext,
 ) -> Candidate:
     """Choose a candidate in cross-validation, and answer dev with all, for the record."""
-    choice = choose_by_cross_validation(held_out, margin, context.metric)
-    context.held_out = held_out[candidates[choice.index].name]
+    samples = [
+        (name, build_sample(context.metric, [row.outcome for row in rows])) for name, rows in held_out.items()
+    ]
+    num_rows = len({row.example.id for row in held_out[candidates[0].name]})
+    choice = choose(samples, margin, f"in cross-validation on {num_rows:,} rows of train and dev")
+    context.held_out = held_out[candidates[choice.index].name][:num_rows]
     for number, candidate in enumerate(candidates):
         scored = context.scored_by_candidate.pop(candidate.name, None) or context.evaluate(
             candidate.assistant, dev, Trial(number + 1, len(candidates))
@@ -231,6 +216,7 @@ def record_choice(
         {
             "candidate": name,
             "id": row.example.id,
+            "fold": row.batch,
             "unit": get_unit(row.example),
             "expected": row.example.output,
             "references": list(row.example.references),
@@ -269,12 +255,15 @@ def is_choice(task: Task, outputs: Sequence[str]) -> bool:
 
 def list_fits(task: Task, outputs: Sequence[str], encoder: Encoder | None) -> dict[str, Fit]:
     """List what fits each classical model for this kind of task, the simplest model first."""
-    from etude.models.classical import Constant, Nearest
+    from etude.models.classical import Constant, Nearest, prepare_features
 
-    words = WordFeatures()
+    @lru_cache(maxsize=1)
+    def prepare(texts: tuple[str, ...]) -> Prepared:
+        return prepare_features(texts, None)
+
     fits: dict[str, Fit] = {
         "most frequent answer": lambda texts, outputs: Constant.fit(outputs),
-        "nearest example": lambda texts, outputs: Nearest(texts, outputs, prepared=words.prepare(texts)),
+        "nearest example": lambda texts, outputs: Nearest(texts, outputs, prepared=prepare(tuple(texts))),
     }
     if encoder and is_choice(task, outputs):
         fits["nearest example by meaning"] = partial(Nearest, encoder=encoder)
@@ -283,7 +272,7 @@ def list_fits(task: Task, outputs: Sequence[str], encoder: Encoder | None) -> di
     # A linear model needs two classes.
     if task.kind == "classify" and len(set(outputs)) > 1:
         fits["TF-IDF + linear SVM"] = lambda texts, outputs: fit_linear(
-            task, texts, outputs, prepared=words.prepare(texts)
+            task, texts, outputs, prepared=prepare(tuple(texts))
         )
         if encoder:
             fits["embeddings + logistic regression"] = partial(fit_linear, task, encoder=encoder)
