@@ -84,8 +84,9 @@ class Baseline(Method):
         known = KnownVectors(encoder, split_columns(rows)[0]) if encoder else None
         if encoder and known:
             encoder.remember(texts, known.embed(texts))
-        fits = list_fits(task, outputs, encoder)
+        fits = list_fits(task, outputs, cast("Encoder | None", known))
         predictors = fit_predictors(fits, plain, train, dev)
+        fits = {name: partial(fit_like, predictor, fits[name]) for name, predictor in predictors.items()}
         context.train_seconds += time.perf_counter() - started
         context.has_learned = True
         candidates = [
@@ -93,16 +94,11 @@ class Baseline(Method):
             for name, predictor in predictors.items()
         ]
         if len(candidates) > 1 and len(rows) <= MAX_CROSS_VALIDATED:
-            fits_by_fold = list_fits(task, outputs, cast("Encoder | None", known))
-            fits_by_fold = {
-                name: partial(fit_like, one, fits_by_fold[name]) for name, one in predictors.items()
-            }
-            held_out = cross_validate(fits_by_fold, rows, candidates, context)
+            held_out = cross_validate(fits, rows, candidates, context)
             candidate = record_choice(candidates, held_out, dev, task.margin, context)
         else:
             candidate = context.choose(candidates, dev, cheap=True)
-        predictor = predictors[candidate.name]
-        return candidate, predictor, partial(fit_like, predictor, fits[candidate.name])
+        return candidate, predictors[candidate.name], fits[candidate.name]
 
     def _build_assistant(
         self, start: Assistant, name: str, predictor: Predictor, context: FitContext
