@@ -126,10 +126,15 @@ class Looks:
         """Return the seconds that a first look would take if there is no time for it, at the speed of the methods that
         ask the same model."""
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
-        asking = {other.name for other in self.ladder.methods if other.asks_model}
+        is_same = self.ladder.task.prompt_model is None
+        asking = {
+            other.name
+            for other in self.ladder.methods
+            if other.asks_model and (is_same or other.tuned is method.tuned)
+        }
         speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
-        given_up = self.ladder.run.info.get("not_measured", {}).values()
-        speeds += [seconds / FIRST_BLOCK for seconds in given_up if seconds]
+        given_up = self.ladder.run.info.get("not_measured", {})
+        speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]
         if not method.asks_model or not speeds:
             return None
         training = FIRST_TRAINING * self.ladder.clock.budget if method.tuned else 0.0
