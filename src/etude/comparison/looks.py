@@ -110,7 +110,7 @@ class Looks:
         if self.ladder.clock.is_stopped and self.ladder.run.fitted_methods:
             return
         seconds = None if is_quick(method) else self.ladder.clock.share_first_looks(method, to_come)
-        if seconds is not None and (needed := self._find_too_slow(method)):
+        if seconds is not None and (needed := self._find_too_slow(method, to_come)):
             self._skip(name, needed)
             return
         effort, seconds = self._record_look(
@@ -122,9 +122,16 @@ class Looks:
         except LookStopped as stop:
             self._skip(name, stop.needed_seconds)
 
-    def _find_too_slow(self, method: Method) -> float | None:
-        """Return the seconds that a first look would take if there is no time for it, at the speed of the methods that
-        ask the same model."""
+    def _find_too_slow(self, method: Method, to_come: Sequence[Method]) -> float | None:
+        """Return the seconds that a first look would take if there is no time for it and for the short trainings after
+        it: whether training helps is the main question."""
+        needed = self._estimate_first_look(method)
+        trainings = sum(self._estimate_first_look(other) for other in to_come[1:] if other.tuned)
+        left = self.ladder.clock.seconds_for_first_looks
+        return needed if needed and needed + trainings > left else None
+
+    def _estimate_first_look(self, method: Method) -> float:
+        """Estimate the seconds of a first look, at the speed of the methods that ask the same model; 0 if unknown."""
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         is_same = self.ladder.task.prompt_model is None
         asking = {
@@ -136,10 +143,9 @@ class Looks:
         given_up = self.ladder.run.info.get("not_measured", {})
         speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]
         if not method.asks_model or not speeds:
-            return None
+            return 0.0
         training = FIRST_TRAINING * self.ladder.clock.budget if method.tuned else 0.0
-        needed = FIRST_BLOCK * max(speeds) + training
-        return None if needed <= self.ladder.clock.seconds_for_first_looks else needed
+        return FIRST_BLOCK * max(speeds) + training
 
     def _skip(self, name: str, needed_seconds: float | None) -> None:
         """Record that a method has no result, and the seconds that its first look needs, if known."""
