@@ -116,7 +116,7 @@ def test_a_method_for_whose_first_look_there_is_no_time_is_named(tmp_path: Path)
 
 
 def test_a_prompt_is_left_out_rather_than_the_first_training(tmp_path: Path) -> None:
-    run = compare(write_task(tmp_path, **SLOW), budget=8.0).run
+    run = compare(write_task(tmp_path, **SLOW), budget=16.0).run
     assert list(run.info["not_measured"]) == ["few_shot"]
     assert run.fitted_methods == ["baseline", "prompt", "fine_tune"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from etude.assistant import Assistant, get_shared_models
 from etude.base.files import read_json, write_json, write_lines
-from etude.comparison.clock import MIN_TEST_SHARE, Clock
+from etude.comparison.clock import MIN_TEST_SHARE, TEST_SHARE, Clock
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
@@ -39,7 +39,7 @@ from etude.runs.events import (
 from etude.runs.record import build_prediction, read_method_records
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
-from etude.stats.racing import find_beaten
+from etude.stats.racing import FIRST_BLOCK, find_beaten
 from etude.stats.sample import UnitSums
 from etude.task import Task
 from etude.types import Preference, Side
@@ -187,6 +187,12 @@ class LadderRun:
         dev has shown."""
         names = self.find_unbeaten(self.list_fitted())
         return sum(map(self.get_row_seconds, names)) * len(self.test_rows)
+
+    def compute_kept_seconds(self) -> float:
+        """Compute the seconds that looks leave for the test: a share of the budget, or less if the test needs less, but
+        enough for the first rows of all methods."""
+        first_rows = FIRST_BLOCK * sum(map(self.get_row_seconds, self.list_fitted()))
+        return max(first_rows, min(self.estimate_test_seconds(), TEST_SHARE * self.clock.span))
 
     def answer_rows(
         self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path

@@ -123,16 +123,21 @@ class Looks:
             self._skip(name, stop.needed_seconds)
 
     def _find_too_slow(self, method: Method, to_come: Sequence[Method]) -> float | None:
-        """Return the seconds that a first look would take if there is no time for it and for the short trainings after
-        it: whether training helps is the main question."""
-        needed = self._estimate_first_look(method)
-        trainings = sum(self._estimate_first_look(other) for other in to_come[1:] if other.tuned)
-        left = self.ladder.clock.seconds_for_first_looks
-        return needed if needed and needed + trainings > left else None
-
-    def _estimate_first_look(self, method: Method) -> float:
-        """Estimate the seconds of a first look, at the speed of the methods that ask the same model; 0 if unknown."""
+        """Return the seconds that a first look would take if there is no time for it, for the short trainings after it
+        (whether training helps is the main question), and for the first test rows of all methods."""
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
+        if not (row_seconds := self._estimate_row_seconds(method)):
+            return None
+        training = FIRST_TRAINING * self.ladder.clock.budget
+        tuned = [self._estimate_row_seconds(other) for other in to_come if other.tuned and other != method]
+        needed = FIRST_BLOCK * row_seconds + (training if method.tuned else 0.0)
+        later = len(tuned) * training + FIRST_BLOCK * sum(tuned)
+        fitted = map(self.ladder.get_row_seconds, self.ladder.list_fitted())
+        test = FIRST_BLOCK * sum([*fitted, row_seconds, *tuned])
+        return needed if needed + later + test > self.ladder.clock.seconds_left else None
+
+    def _estimate_row_seconds(self, method: Method) -> float:
+        """Estimate the seconds of a row at the speed of the methods that ask the same model; 0 if unknown."""
         is_same = self.ladder.task.prompt_model is None
         asking = {
             other.name
@@ -142,10 +147,7 @@ class Looks:
         speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
         given_up = self.ladder.run.info.get("not_measured", {})
         speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]
-        if not method.asks_model or not speeds:
-            return 0.0
-        training = FIRST_TRAINING * self.ladder.clock.budget if method.tuned else 0.0
-        return FIRST_BLOCK * max(speeds) + training
+        return max(speeds, default=0.0) if method.asks_model else 0.0
 
     def _skip(self, name: str, needed_seconds: float | None) -> None:
         """Record that a method has no result, and the seconds that its first look needs, if known."""
@@ -172,7 +174,7 @@ class Looks:
         # Answers of a first look are always reused; its training only if it was whole.
         part = WORK if method.searches or record["full_seconds"] else FIRST
         seconds = self.ladder.clock.share_rest(
-            method, waiting, self._is_search_waiting, self.ladder.estimate_test_seconds()
+            method, waiting, self._is_search_waiting, self.ladder.compute_kept_seconds()
         )
         key, effort = f"{name}/longer", self._make_longer_effort(method, record, seconds)
         has_begun = key in self.ladder.run.info.get("looks", {})
