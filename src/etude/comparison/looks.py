@@ -123,8 +123,11 @@ class Looks:
             self._skip(name, stop.needed_seconds)
 
     def _find_too_slow(self, method: Method, to_come: Sequence[Method]) -> float | None:
-        """Return the seconds that a first look would take if there is no time for it, for the short trainings after it
-        (whether training helps is the main question), and for the first test rows of all methods."""
+        """Return the seconds that a first look would take if there is no time for it and for the first test rows.
+
+        Whether training helps is the main question. So a prompt leaves time for the short trainings after it, and for
+        test rows of all methods; a training, for those of itself and of a prompt.
+        """
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         if not (row_seconds := self._estimate_row_seconds(method)):
             return None
@@ -132,12 +135,13 @@ class Looks:
         tuned = [self._estimate_row_seconds(other) for other in to_come if other.tuned and other != method]
         needed = FIRST_BLOCK * row_seconds + (training if method.tuned else 0.0)
         later = len(tuned) * training + FIRST_BLOCK * sum(tuned)
-        fitted = map(self.ladder.get_row_seconds, self.ladder.list_fitted())
-        test = FIRST_BLOCK * sum([*fitted, row_seconds, *tuned])
+        fitted = sum(map(self.ladder.get_row_seconds, self.ladder.list_fitted()))
+        test = FIRST_BLOCK * (row_seconds + (row_seconds if method.tuned else fitted + sum(tuned)))
         return needed if needed + later + test > self.ladder.clock.seconds_left else None
 
     def _estimate_row_seconds(self, method: Method) -> float:
-        """Estimate the seconds of a row at the speed of the methods that ask the same model; 0 if unknown."""
+        """Estimate the seconds of a row from the methods that ask the same model: the slowest, or the fastest if this
+        method learns from the examples instead of reading them. 0 if unknown."""
         is_same = self.ladder.task.prompt_model is None
         asking = {
             other.name
@@ -147,7 +151,8 @@ class Looks:
         speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
         given_up = self.ladder.run.info.get("not_measured", {})
         speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]
-        return max(speeds, default=0.0) if method.asks_model else 0.0
+        choose = min if method.tuned else max
+        return choose(speeds, default=0.0) if method.asks_model else 0.0
 
     def _skip(self, name: str, needed_seconds: float | None) -> None:
         """Record that a method has no result, and the seconds that its first look needs, if known."""
