@@ -79,11 +79,11 @@ def answer_baseline_on_equal_rows(
 ) -> MethodResult | None:
     """Answer as many test rows as the baseline on all rows, with the one fitted on equal rows, into its own
     predictions.jsonl."""
-    num_answers = ladder_run.count_share_rows(BASELINE.name) if ladder_run.clock.is_limited else None
-    if fit is None or num_answers == 0:
+    if fit is None or (ladder_run.clock.is_limited and not ladder_run.count_share_rows(BASELINE.name)):
         return None
     assistant, num_rows = fit
-    rows = ladder_run.test_rows.select(range(len(ladder_run.test_rows))[:num_answers], "test rows")
+    num_answers = ladder_run.count_share_rows(BASELINE.name) or len(ladder_run.test_rows)
+    rows = ladder_run.test_rows.select(range(num_answers), "test rows")
     scored = evaluate(assistant, ladder_run.models, rows, ladder_run.metric)
     lines = [build_prediction("test", row) for row in scored]
     write_lines(ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS / "predictions.jsonl", lines)

@@ -7,6 +7,7 @@ from functools import cache
 from etude.assistant import Assistant, load
 from etude.base.formatting import format_interval, format_share
 from etude.base.word_lists import read_table
+from etude.comparison.clock import CLOSING_SECONDS
 from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import get_unit
 from etude.limits.acts import read_act
@@ -65,6 +66,9 @@ def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> I
         )
     # A service is not asked, because that costs money.
     if not assistant.scope and probe and ladder_run.models.find_service(assistant.model.name) is None:
+        if len(probe) * ladder_run.get_row_seconds(name) > max(ladder_run.clock.seconds_left, CLOSING_SECONDS):
+            yield f"There was no time to ask {name} questions outside the task. Run etude test."
+            return
         num_answered = count_answered(assistant, ladder_run.models, probe)
         advice = " Run etude test, and add limits: to the task file." if num_answered else ""
         yield (
