@@ -115,6 +115,17 @@ def test_a_method_for_whose_first_look_there_is_no_time_is_named(tmp_path: Path)
     check_rescored(run.folder)
 
 
+def test_a_prompt_is_left_out_rather_than_the_first_training(tmp_path: Path) -> None:
+    run = compare(write_task(tmp_path, **SLOW), budget=16.0).run
+    assert list(run.info["not_measured"]) == ["few_shot"]
+    assert run.fitted_methods == ["baseline", "prompt", "fine_tune"]
+    only_prompt = {**SLOW, "model": "fake:delay=3", "more": "methods: [prompt]\n"}
+    verdict = compare(write_task(tmp_path / "prompt", **only_prompt), budget=40.0).verdict
+    assert (
+        verdict.caveats[-1] == "There was no time to ask prompt questions outside the task. Run etude test."
+    )
+
+
 def test_fewer_rows_are_named_in_verdict_and_ladder_with_the_baseline_on_as_many() -> None:
     folder = real_run("classify", more="train: {max_rows: 30}\n")
     run = Run(folder)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ class ClockedRun(LadderRun):
     seconds: list[float]
     right: random.Random
     rows: dict[str, list[str]]
+    delay: float = 1.0
 
     def list_fitted(self) -> list[str]:
         return list(SPEEDS)
@@ -51,7 +53,7 @@ class ClockedRun(LadderRun):
         self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path
     ) -> list[ScoredAnswer]:
         """Advance the clock."""
-        self.seconds[0] += SPEEDS[title] * len(rows)
+        self.seconds[0] += self.delay * SPEEDS[title] * len(rows)
         self.rows.setdefault(title, []).extend(row.id for row in rows)
         score = Score(float(self.right.random() < 0.5), None, None)
         answers = [Answer(row.id, "any", title, None, (), None, 0, 0, 0, 0.0, False) for row in rows]
@@ -85,7 +87,7 @@ def answer(
     ladder.seconds, ladder.right, ladder.rows = [0.0], random.Random(seed), {}
     ladder.run.update(first_block=None, test_answered=before or {})
     if before is None:
-        ladder.run.update(whole_test=None)
+        ladder.run.update(test_shares=None)
     budget = budget and budget + CLOSING_SECONDS
     ladder.clock, ladder.row_seconds = Clock(budget, 0.0, now=lambda: ladder.seconds[0]), dict(SPEEDS)
     fitted = {name: Assistant(name, "classify", ModelRef("fake")) for name in SPEEDS}
@@ -116,6 +118,18 @@ def test_the_clock_decides_how_many_rows_and_no_answer_does(tmp_path: Path) -> N
         assert all(ids == order[: len(ids)] for ids in rows.values())
 
     depends_on_time_alone()
+
+
+def test_contenders_answer_what_equal_shares_of_the_time_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etude.comparison.ladder_run.MIN_SHARE_ROWS", 60)
+    ladder = prepare_run(tmp_path)
+    answered, _, taken = answer(ladder, 90, 0)
+    assert 60 <= answered["prompt"] < answered["fine_tune"] < answered["fine_tune_encoder"]
+    assert 80 < taken <= 90
+    ladder.delay = 1.6
+    assert answer(ladder, 90, 0)[2] < 110, "slower than dev has shown: the rows become fewer"
 
 
 def test_without_a_budget_all_rows_are_answered_until_the_user_asks_to_end(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rapidfuzz import fuzz
 from scipy.special import ndtr
 
 from etude.assistant import Assistant, load
-from etude.comparison.scope_check import add_scope, read_probe
+from etude.comparison.scope_check import add_limits, fit_limits, read_probe
 from etude.errors import InputError
 from etude.evaluate import AnswerLog, answer_in_batches
 from etude.limits.fit import fit_scope, fit_task_scope, list_answered, number_patterns, read_generic_questions
@@ -308,7 +308,7 @@ def test_the_scope_sees_no_test_row(tmp_path: Path) -> None:
     fitted = {"prompt": plain, "unsure": unsure, "own": replace(unsure, handover_sentence="Ask Kim.")}
     for name, assistant in fitted.items():
         assistant.save(tmp_path / name)
-    scoped = add_scope(ladder_run, fitted)  # type: ignore[arg-type]
+    scoped = add_limits(ladder_run, fitted, fit_limits(ladder_run))  # type: ignore[arg-type]
     assert [assistant.unsure_sentence for assistant in scoped.values()] == ["", LIMITS[1].say, "Ask Kim."]
     for name, assistant in scoped.items():
         assert assistant.scope is not None

@@ -23,9 +23,8 @@ STOP_SECONDS = 60.0
 """Seconds for the test after the user has asked to end."""
 FIRST_LOOKS = 1 / 3
 """Share of the budget in which every method has its first look."""
-FIRST_LOOK_LIMIT, LAST_FIRST_LOOK = 0.2, 0.7
-"""A first look is given up if it takes longer than its share and this share of the budget; after 70% of the budget, no
-first look is started."""
+FIRST_LOOK_LIMIT = 0.2
+"""A first look is given up if it takes longer than its share and this share of the budget."""
 FIRST_TRAINING = 0.12
 """The first training of a method takes at most this share of the budget; a longer one goes on from it."""
 TEST_SHARE, MIN_TEST_SHARE = 0.2, 0.05
@@ -36,7 +35,7 @@ BEATEN_SHARE = 0.02
 """A method that is clearly worse on dev first answers test rows for this share of the budget."""
 TRAINING_SHARE = 0.75
 """Share of a look that is spent on training at most; the rest is for answering dev."""
-FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 12.0, 5.0
+FIRST_TUNED_WEIGHT, TUNED_WEIGHT, SEARCH_WEIGHT = 4.0, 12.0, 12.0
 """Shares, if a prompt has 1: of training a model, in first looks and later, and of training the search."""
 FIRST_LOOK_ROWS = 2 * FIRST_BLOCK
 """Dev rows of a first look, if there is time for the second block."""
@@ -98,18 +97,12 @@ class Clock:
         left = self.started + FIRST_LOOKS * self.budget - self.now()
         return self._share(left, method, to_come, FIRST_TUNED_WEIGHT)
 
-    @property
-    def seconds_for_first_looks(self) -> float:
-        """Seconds until no further first look is started: later, the others need the time."""
-        return self.started + LAST_FIRST_LOOK * (self.budget or math.inf) - self.now()
-
     def share_rest(
         self, method: Method, to_come: Sequence[Method], searches: bool, test_seconds: float
     ) -> float:
         """Compute the seconds of a longer look. `searches`: whether the search is to be fitted, too; `test_seconds`:
-        the time that the test would need."""
-        kept = min(test_seconds, TEST_SHARE * self.span)
-        return self._share(self.seconds_left - kept, method, to_come, TUNED_WEIGHT, searches=searches)
+        those kept for the test."""
+        return self._share(self.seconds_left - test_seconds, method, to_come, TUNED_WEIGHT, searches=searches)
 
     def _share(
         self,

@@ -26,7 +26,7 @@ from etude.comparison.ladder_run import LadderRun
 from etude.comparison.looks import Looks
 from etude.comparison.outcome import choose_pair_on_dev, compute_verdict, report_expected_power
 from etude.comparison.prepare import check_and_ask, report_data
-from etude.comparison.scope_check import add_scope
+from etude.comparison.scope_check import add_limits, fit_limits
 from etude.comparison.sealed_test import AnswerRounds, check_stored_answers
 from etude.data.dataset import COMPARE_MIN, MinRows
 from etude.errors import Declined, InputError, ModelError, RunError
@@ -193,6 +193,8 @@ def run_comparison(
             shutil.rmtree(run.folder / "methods", ignore_errors=True)
         raise
 
+    # Fit the `limits:` now: later, their seconds would be missing from the time that is kept for the test.
+    limits = fit_limits(ladder_run)
     # 4. Fit every method on train and dev: methods/NAME (almost all of the time, most of it training). Under a budget,
     # every method first has a short look; then time goes to what could still change the decision.
     fitted = Looks(ladder_run).fit_all(start)
@@ -205,9 +207,9 @@ def run_comparison(
     # that both can be compared on equal terms; with `evidence: full`, more training runs.
     baseline = fit_baseline_on_equal_rows(ladder_run, start)
     extra_fits = fit_evidence(ladder_run, fitted, start)
-    # 7. Let the assistants turn away questions outside the task (`limits:`): assistant.json. All methods are compared
-    # without it, so this changes no answer of step 10, but it takes time of the budget.
-    limited = add_scope(ladder_run, fitted)
+    # 7. Let the assistants turn away questions outside the task: assistant.json. All methods are compared without
+    # limits, so this changes no answer of step 10.
+    limited = add_limits(ladder_run, fitted, limits)
     # 8. The headline pair and all methods that did not clearly lose on dev are contenders: they answer as many test
     # rows as time allows, the others only a few. Report what such a test can show.
     contenders = ladder_run.find_contenders(run.info["decided"].values())

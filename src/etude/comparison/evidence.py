@@ -77,11 +77,14 @@ def fit_baseline_on_equal_rows(ladder_run: LadderRun, start: Assistant) -> tuple
 def answer_baseline_on_equal_rows(
     ladder_run: LadderRun, fit: tuple[Assistant, int] | None
 ) -> MethodResult | None:
-    """Answer the test rows with the baseline fitted on equal rows, into its own predictions.jsonl."""
-    if fit is None:
+    """Answer as many test rows as the baseline on all rows, with the one fitted on equal rows, into its own
+    predictions.jsonl."""
+    if fit is None or (ladder_run.clock.is_limited and not ladder_run.count_share_rows(BASELINE.name)):
         return None
     assistant, num_rows = fit
-    scored = evaluate(assistant, ladder_run.models, ladder_run.test_rows, ladder_run.metric)
+    num_answers = ladder_run.count_share_rows(BASELINE.name) or len(ladder_run.test_rows)
+    rows = ladder_run.test_rows.select(range(num_answers), "test rows")
+    scored = evaluate(assistant, ladder_run.models, rows, ladder_run.metric)
     lines = [build_prediction("test", row) for row in scored]
     write_lines(ladder_run.run.method_folder(BASELINE.name) / EQUAL_ROWS / "predictions.jsonl", lines)
     ids = [row.example.id for row in scored]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from etude.assistant import Assistant, get_shared_models
 from etude.base.files import read_json, write_json, write_lines
-from etude.comparison.clock import MIN_TEST_SHARE, Clock
+from etude.comparison.clock import MIN_TEST_SHARE, TEST_SHARE, Clock
 from etude.data.dataset import Dataset
 from etude.data.preferences import group_by_side, read_preferences
 from etude.data.splits import Split
@@ -39,11 +39,13 @@ from etude.runs.events import (
 from etude.runs.record import build_prediction, read_method_records
 from etude.stats.intervals import estimate_known, estimate_sample
 from etude.stats.ladder import choose
-from etude.stats.racing import find_beaten
+from etude.stats.racing import FIRST_BLOCK, find_beaten
 from etude.stats.sample import UnitSums
 from etude.task import Task
 from etude.types import Preference, Side
 
+MIN_SHARE_ROWS = 200
+"""A method that can answer fewer test rows in its share of the time takes turns with the other slow ones."""
 FIRST, WORK = "first", "work"
 """Folders of a method's unfinished work: that of its first look under a budget, and of its longer look."""
 
@@ -143,27 +145,29 @@ class LadderRun:
         if not self.clock.is_limited or self.task.costs:
             return fitted
         unbeaten = self.find_unbeaten(fitted)
-        contenders = [name for name in fitted if name in unbeaten or name in pair or self.is_fast(name)]
-        if self.run.info.get("whole_test") is None:  # a resumed run keeps them
+        contenders = [
+            name for name in fitted if name in unbeaten or name in pair or self.count_share_rows(name)
+        ]
+        if self.run.info.get("test_shares") is None:  # a resumed run keeps them
             speeds = [self.get_row_seconds(name) for name in fitted if name not in contenders]
             seconds = sum(speed * self.clock.count_beaten_rows(speed) for speed in speeds)
             seconds = max(self.clock.seconds_left - seconds, MIN_TEST_SHARE * self.clock.span)
-            whole = self._find_whole(contenders, seconds)
-            self.run.update(whole_test=[name for name in whole if not self.is_fast(name)])
+            self.run.update(test_shares=self._share_test(contenders, seconds))
         return contenders
 
-    def _find_whole(self, names: Iterable[str], seconds: float) -> list[str]:
-        """Find the methods that can answer the whole test in their share of the time, the fastest first: time that one
-        does not need goes to the others."""
-        whole: list[str] = []
-        order = sorted(names, key=self.get_row_seconds)
+    def _share_test(self, names: Iterable[str], seconds: float) -> dict[str, int]:
+        """Compute the test rows that methods can answer in equal shares of the time, without those that can answer only
+        a few. The fastest comes first: time that one does not need goes to the others."""
+        shares: dict[str, int] = {}
+        order, total = sorted(names, key=self.get_row_seconds), len(self.test_rows)
         for position, name in enumerate(order):
-            needed = self.get_row_seconds(name) * len(self.test_rows)
-            if needed > seconds / (len(order) - position):
+            row_seconds, share = self.get_row_seconds(name), seconds / (len(order) - position)
+            num_rows = total if row_seconds * total <= share else int(share / row_seconds)
+            if num_rows < min(total, MIN_SHARE_ROWS):
                 break
-            whole.append(name)
-            seconds -= needed
-        return whole
+            shares[name] = num_rows
+            seconds -= num_rows * row_seconds
+        return shares
 
     def get_row_seconds(self, name: str) -> float:
         """Return the seconds of a row, as the method's latest rows took; 0 if unknown."""
@@ -171,21 +175,24 @@ class LadderRun:
             self.row_seconds[name] = float(read_method_records(self.run)[name].get("row_seconds") or 0.0)
         return self.row_seconds[name]
 
-    @property
-    def whole_test(self) -> Sequence[str]:
-        """The methods that are not fast, and can answer the whole test in their share of the time."""
-        return self.run.info.get("whole_test") or ()
-
-    def is_fast(self, name: str) -> bool:
-        """Whether a method answers the whole test before the others: this takes little of the time, or its share."""
-        num_rows = len(self.test_rows)
-        return name in self.whole_test or self.clock.is_fast(self.get_row_seconds(name), num_rows)
+    def count_share_rows(self, name: str) -> int:
+        """Count the test rows that a method answers before the others take turns: all if this takes little of the time,
+        otherwise those of its share; 0 if they are few."""
+        if self.clock.is_fast(self.get_row_seconds(name), len(self.test_rows)):
+            return len(self.test_rows)
+        return int((self.run.info.get("test_shares") or {}).get(name, 0))
 
     def estimate_test_seconds(self) -> float:
         """Estimate the seconds of the whole test, for the methods that are not clearly worse on dev, at the speed that
         dev has shown."""
         names = self.find_unbeaten(self.list_fitted())
         return sum(map(self.get_row_seconds, names)) * len(self.test_rows)
+
+    def compute_kept_seconds(self) -> float:
+        """Compute the seconds that looks leave for the test: a share of the budget, or less if the test needs less, but
+        enough for the first rows of all methods."""
+        first_rows = FIRST_BLOCK * sum(map(self.get_row_seconds, self.list_fitted()))
+        return max(first_rows, min(self.estimate_test_seconds(), TEST_SHARE * self.clock.span))
 
     def answer_rows(
         self, assistant: Assistant, rows: Dataset, title: str, work_folder: Path

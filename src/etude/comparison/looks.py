@@ -110,7 +110,7 @@ class Looks:
         if self.ladder.clock.is_stopped and self.ladder.run.fitted_methods:
             return
         seconds = None if is_quick(method) else self.ladder.clock.share_first_looks(method, to_come)
-        if seconds is not None and (needed := self._find_too_slow(method)):
+        if seconds is not None and (needed := self._find_too_slow(method, to_come)):
             self._skip(name, needed)
             return
         effort, seconds = self._record_look(
@@ -122,19 +122,37 @@ class Looks:
         except LookStopped as stop:
             self._skip(name, stop.needed_seconds)
 
-    def _find_too_slow(self, method: Method) -> float | None:
-        """Return the seconds that a first look would take if there is no time for it, at the speed of the methods that
-        ask the same model."""
+    def _find_too_slow(self, method: Method, to_come: Sequence[Method]) -> float | None:
+        """Return the seconds that a first look would take if there is no time for it and for the first test rows.
+
+        Whether training helps is the main question. So a prompt leaves time for the short trainings after it, and for
+        test rows of all methods; a training, for those of itself and of a prompt.
+        """
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
-        asking = {other.name for other in self.ladder.methods if other.asks_model}
-        speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
-        given_up = self.ladder.run.info.get("not_measured", {}).values()
-        speeds += [seconds / FIRST_BLOCK for seconds in given_up if seconds]
-        if not method.asks_model or not speeds:
+        if not (row_seconds := self._estimate_row_seconds(method)):
             return None
-        training = FIRST_TRAINING * self.ladder.clock.budget if method.tuned else 0.0
-        needed = FIRST_BLOCK * max(speeds) + training
-        return None if needed <= self.ladder.clock.seconds_for_first_looks else needed
+        training = FIRST_TRAINING * self.ladder.clock.budget
+        tuned = [self._estimate_row_seconds(other) for other in to_come if other.tuned and other != method]
+        needed = FIRST_BLOCK * row_seconds + (training if method.tuned else 0.0)
+        later = len(tuned) * training + FIRST_BLOCK * sum(tuned)
+        fitted = sum(map(self.ladder.get_row_seconds, self.ladder.list_fitted()))
+        test = FIRST_BLOCK * (row_seconds + (row_seconds if method.tuned else fitted + sum(tuned)))
+        return needed if needed + later + test > self.ladder.clock.seconds_left else None
+
+    def _estimate_row_seconds(self, method: Method) -> float:
+        """Estimate the seconds of a row from the methods that ask the same model: the slowest, or the fastest if this
+        method learns from the examples instead of reading them. 0 if unknown."""
+        is_same = self.ladder.task.prompt_model is None
+        asking = {
+            other.name
+            for other in self.ladder.methods
+            if other.asks_model and (is_same or other.tuned is method.tuned)
+        }
+        speeds = [self.ladder.get_row_seconds(name) for name in self.ladder.list_fitted() if name in asking]
+        given_up = self.ladder.run.info.get("not_measured", {})
+        speeds += [given_up[name] / FIRST_BLOCK for name in asking if given_up.get(name)]
+        choose = min if method.tuned else max
+        return choose(speeds, default=0.0) if method.asks_model else 0.0
 
     def _skip(self, name: str, needed_seconds: float | None) -> None:
         """Record that a method has no result, and the seconds that its first look needs, if known."""
@@ -161,7 +179,7 @@ class Looks:
         # Answers of a first look are always reused; its training only if it was whole.
         part = WORK if method.searches or record["full_seconds"] else FIRST
         seconds = self.ladder.clock.share_rest(
-            method, waiting, self._is_search_waiting, self.ladder.estimate_test_seconds()
+            method, waiting, self._is_search_waiting, self.ladder.compute_kept_seconds()
         )
         key, effort = f"{name}/longer", self._make_longer_effort(method, record, seconds)
         has_begun = key in self.ladder.run.info.get("looks", {})

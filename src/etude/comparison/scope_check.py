@@ -7,9 +7,11 @@ from functools import cache
 from etude.assistant import Assistant, load
 from etude.base.formatting import format_interval, format_share
 from etude.base.word_lists import read_table
+from etude.comparison.clock import CLOSING_SECONDS
 from etude.comparison.ladder_run import LadderRun
 from etude.evaluate import get_unit
 from etude.limits.acts import read_act
+from etude.limits.scope import Scope
 from etude.models.registry import Models
 from etude.runs.events import NoteEvent
 from etude.stats import estimate
@@ -19,11 +21,8 @@ from etude.types import Estimate, Message
 PROBED_KINDS = ("classify", "answer")  # The inputs of the other kinds are texts to process, not questions.
 
 
-def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[str, Assistant]:
-    """Fit the scope of the task's `limits:` on train and dev, and save it with every assistant.
-
-    The ladder is measured without the scope, so limits do not change the comparison.
-    """
+def fit_limits(ladder_run: LadderRun) -> tuple[Scope | None, tuple[Limit, ...]]:
+    """Fit the scope and the clause limits of the task's `limits:` on train and dev."""
     task, scope = ladder_run.task, None
     clause_limits, notes = tuple[Limit, ...](), list[str]()
     if task.clause_limits:
@@ -40,6 +39,15 @@ def add_scope(ladder_run: LadderRun, fitted: Mapping[str, Assistant]) -> dict[st
     if notes:  # a resumed run has them already
         known_notes = ladder_run.run.info["notes"]
         ladder_run.run.update(notes=list(dict.fromkeys([*known_notes, *(f"{note}." for note in notes)])))
+    return scope, clause_limits
+
+
+def add_limits(
+    ladder_run: LadderRun, fitted: Mapping[str, Assistant], limits: tuple[Scope | None, tuple[Limit, ...]]
+) -> dict[str, Assistant]:
+    """Save every assistant with the limits. The ladder is measured without them, so they do not change the
+    comparison."""
+    scope, clause_limits = limits
     scoped = {
         name: replace(assistant, scope=scope, clause_limits=clause_limits)
         for name, assistant in fitted.items()
@@ -65,6 +73,11 @@ def describe_limits(ladder_run: LadderRun, name: str, assistant: Assistant) -> I
         )
     # A service is not asked, because that costs money.
     if not assistant.scope and probe and ladder_run.models.find_service(assistant.model.name) is None:
+        if len(probe) * ladder_run.get_row_seconds(name) > max(
+            ladder_run.clock.seconds_left, CLOSING_SECONDS
+        ):
+            yield f"There was no time to ask {name} questions outside the task. Run etude test."
+            return
         num_answered = count_answered(assistant, ladder_run.models, probe)
         advice = " Run etude test, and add limits: to the task file." if num_answered else ""
         yield (

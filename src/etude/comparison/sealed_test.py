@@ -25,6 +25,8 @@ BLOCK_ROWS, LARGE_BLOCK_ROWS = 50, 200
 """Test rows that a method answers before it is the next method's turn: under a budget, and without one."""
 FILE = "stored_answers.jsonl"
 """File in the run folder: a line for each stored answer to a test row, as in predictions.jsonl, with its `model`."""
+MAX_DELAY = 1.2
+"""A method answers no further block if it would then need more than this many times its share of the time."""
 MIN_ROUND = 5
 """The last rows for which there is time are answered if they are at least so many."""
 
@@ -38,7 +40,7 @@ class AnswerRounds:
     def count_expected_rows(self, contenders: Collection[str]) -> int:
         """Estimate how many test rows the contenders will answer in the time that is left."""
         total = len(self.ladder.split.test)
-        slow = [name for name in contenders if not self.ladder.is_fast(name)]
+        slow = [name for name in contenders if not self.ladder.count_share_rows(name)]
         if not self.ladder.clock.is_limited or not slow:
             return total
         if num_rows := self._count_rows_answered_before(slow):
@@ -61,22 +63,24 @@ class AnswerRounds:
     def answer(self, fitted: Mapping[str, Assistant], contenders: Collection[str]) -> None:
         """Answer the test with every method, into predictions.jsonl.
 
-        Fast methods answer all rows, and methods that are clearly worse on dev a few rows. Then the contenders take
-        turns, one block each, while there is time, and after them the others. Only the clock limits the number of rows,
-        never an answer.
+        Fast methods answer the rows of their share, and methods that are clearly worse on dev a few rows. Then the
+        contenders take turns, one block each, while there is time, and after them the others. Only the clock limits the
+        number of rows, never an answer.
         """
         scored: dict[str, list[ScoredAnswer]] = {name: [] for name in fitted}
         before = self.ladder.run.info.get("test_answered", {})
         for name, assistant in fitted.items():
-            if self.ladder.is_fast(name):
-                self._answer_whole(name, assistant, scored)
+            if num_rows := self.ladder.count_share_rows(name):
+                self._answer_share(name, assistant, num_rows, scored)
             elif name not in contenders:
                 # A continued run keeps the number of rows, and with it the verdict.
                 rows = self.ladder.clock.count_beaten_rows(self.ladder.get_row_seconds(name))
                 self._answer_block(name, assistant, before.get(name, rows), scored)
         slow = [name for name in fitted if len(scored[name]) < len(self.ladder.test_rows)]
         leading = {name: fitted[name] for name in slow if name in contenders}
-        self._take_turns(leading, scored, self._count_first_block(leading), is_sure=True)
+        unanswered = [name for name in leading if not scored[name]]
+        first_block = self._count_first_block(unanswered) if unanswered else BLOCK_ROWS
+        self._take_turns(leading, scored, first_block, is_sure=bool(unanswered))
         # If time is left, the figures of the others become surer.
         self._take_turns({name: fitted[name] for name in slow if name not in leading}, scored, BLOCK_ROWS)
         for name, assistant in fitted.items():
@@ -112,11 +116,18 @@ class AnswerRounds:
             if end < round_end:
                 break
 
-    def _answer_whole(self, name: str, assistant: Assistant, scored: dict[str, list[ScoredAnswer]]) -> None:
-        """Answer all test rows, in blocks if this takes long."""
-        total = len(self.ladder.test_rows)
-        size = BLOCK_ROWS if name in self.ladder.whole_test else total
-        for end in [*range(size, total, size), total]:
+    def _answer_share(
+        self, name: str, assistant: Assistant, num_rows: int, scored: dict[str, list[ScoredAnswer]]
+    ) -> None:
+        """Answer the first test rows, in blocks if this takes long; fewer if they take longer than expected."""
+        clock, row_seconds = self.ladder.clock, self.ladder.get_row_seconds(name)
+        size = num_rows if clock.is_fast(row_seconds, len(self.ladder.test_rows)) else BLOCK_ROWS
+        num_rows = self.ladder.run.info.get("test_answered", {}).get(name, num_rows)
+        latest = clock.now() + MAX_DELAY * num_rows * row_seconds
+        for end in [*range(size, num_rows, size), num_rows]:
+            needed = (end - len(scored[name])) * self.ladder.get_row_seconds(name)
+            if scored[name] and clock.now() + needed > latest:
+                break
             self._answer_block(name, assistant, end, scored)
 
     def _limit_round(
@@ -128,7 +139,7 @@ class AnswerRounds:
             return min(end, *(int(before[name]) for name in assistants if name in before))
         if all(self._has_answered(*item, len(scored[item[0]]), end) for item in assistants.items()):
             return end
-        begin = max((len(scored[name]) for name in assistants), default=0)
+        begin = min((len(scored[name]) for name in assistants), default=0)
         row_seconds = sum(map(self.ladder.get_row_seconds, assistants))
         num_rows = self.ladder.clock.seconds_left / row_seconds if row_seconds > 0 else math.inf
         if num_rows >= end - begin:
