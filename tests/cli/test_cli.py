@@ -200,7 +200,7 @@ def test_a_comparison_is_shown_on_every_kind_of_screen(
     assert run.verdict.sentence in " ".join(end.split())
     assert all(caveat in " ".join(end.split()) for caveat in run.verdict.caveats)
     assert "report.html" in end
-    assert "Talk to it: etude chat task.yaml" in end
+    assert "Talk to it: etude chat task.yaml\nServe it: etude serve task.yaml" in end
 
 
 @pytest.mark.parametrize(("target", "code"), [("0.01", 0), ("1.0", 1), (None, 2)])
@@ -669,10 +669,15 @@ def test_macro_f1_is_reported_with_its_reason_and_accuracy(
 def test_the_ladder_is_whole_at_every_width(width: int, macro_f1: bool) -> None:
     verdict = Run(real_run()).verdict
     assert verdict is not None
-    if macro_f1:  # accuracy stands beside it; a test of thousands of rows
+    if (
+        macro_f1
+    ):  # accuracy stands beside it; a test of thousands of rows, and a stored model with a long name
         ladder = tuple(
             replace(step, estimate=replace(step.estimate, n=1540), rows_to_decide=4000)
-            for step in verdict.ladder
+            for step in (
+                *verdict.ladder,
+                replace(verdict.ladder[0], method="ft:gpt-4o-mini:acme:tickets:AbC12d"),
+            )
         )
         others = {step.method: {"accuracy": step.estimate} for step in ladder}
         verdict = replace(verdict, ladder=ladder, other_metrics=others)

@@ -18,6 +18,7 @@ from etude.comparison.decide import make_verdict
 from etude.comparison.sealed_test import FILE
 from etude.data.formats import read_rows
 from etude.errors import InputError
+from etude.report.headline import read_headline
 from etude.report.markdown import escape
 from etude.runs.verdict import MethodResult, VerdictInputs
 from etude.stats import estimate
@@ -42,6 +43,16 @@ def write_stored_task(folder: Path, right: int = 5, **changes: str) -> Path:
     )
     task.write_text(text)
     return task
+
+
+@pytest.mark.parametrize("right", [0, 4, 6])
+def test_the_headline_says_whether_the_model_can_be_replaced(tmp_path: Path, right: int) -> None:
+    comparison = compare(write_stored_task(tmp_path, right=right))
+    headline = read_headline(comparison.run)
+    can_replace = f" can replace {NAME}: " in comparison.verdict.sentence
+    assert (f"as good as {NAME}, met" in headline.target) == can_replace
+    assert (headline.ready == "Ready: yes.") == can_replace
+    assert can_replace or f"worse than {NAME}" in headline.ready
 
 
 def test_stored_answers_are_a_row_of_the_ladder_and_change_no_other(tmp_path: Path) -> None:

@@ -896,7 +896,8 @@ def test_a_system_message_that_half_the_rows_or_fewer_have_stays_theirs(tmp_path
     said = f"The rows have a system message (rows: 'Be kind.' in {have}; none in {120 - have}). Each row"
     assert said in " ".join(result.guesses)
     assert said in flat(result.text)
-    _, dataset = load_dataset(load_task(result.task_file))
+    task, dataset = load_dataset(load_task(result.task_file))
+    assert "r.csv: the system message is used only for the rows that have it" in task.notes[-1]
     assert [row.input[0].content == "Be kind." for row in dataset] == [bool(system) for system in systems]
     assert "Be kind." not in task.instructions
 

@@ -181,9 +181,8 @@ def build_chat(*questions: str) -> list[Message]:
 def test_a_question_without_its_subject_is_searched_for_with_the_questions_before_it() -> None:
     first, second = "Something about dragons, age 7", "and for my little brother, he is 4?"
     assert get_question(build_chat(first, second)) == f"{first}\n{second}"
-    assert get_question(build_chat(first, second, "And for the other one?")) == "\n".join(
-        (first, second, "And for the other one?")
-    )
+    for third in ("And for the other one?", "and one that is shorter?"):
+        assert get_question(build_chat(first, second, third)) == f"{first}\n{second}\n{third}"
     for question in (
         first,
         "And one about trains?",

@@ -251,7 +251,7 @@ def test_gates_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     task = copy_task("answer", tmp_path / "d", "gates: [normal >= 75%]\n")
     assert main(["test", str(task), "--quick"]) == 1
     told = " ".join(capsys.readouterr().out.split())
-    assert "has too few cases: 0 of 1 gates passed. Run without --quick." in told
+    assert "because too few cases were asked: 0 of 1 gates passed. Run without --quick." in told
     task = copy_task("answer", tmp_path / "c", "gates: [sensitve >= 1%]\n")
     assert main(["test", str(task), "--quick"]) == 2
     assert not list((tmp_path / "c").glob("runs/*/tests/answers/*"))  # before any question is asked

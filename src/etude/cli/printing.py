@@ -43,6 +43,8 @@ _MIN_WIDTH = 20
 NARROW, WIDE = 80, 103
 # Width of the column of accuracy beside macro-F1, and of the target's
 EXTRA_WIDTH = 10
+# Width of the column of methods; a longer name of a stored model is folded
+NAME_WIDTH = 21
 # Seconds between two lines of progress without a terminal
 PAUSE = 12.0
 # Seconds until the first line of progress without a terminal
@@ -129,6 +131,7 @@ def print_paths(console: Console, run: Run, task: Path, assistant: Path | None =
     print_line(console, f"Report: {shorten_path(run.folder / 'report.html')}")
     if run.fitted_methods:
         print_line(console, f"Talk to it: {format_command('chat', task)}")
+        print_line(console, f"Serve it: {format_command('serve', task)}")
 
 
 def print_verdict(console: Console, run: Run, task: Path) -> None:
@@ -170,12 +173,17 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
     def format_cost(format_one: Callable[[PricedCost], str]) -> Callable[[LadderRow], str]:
         return lambda row: format_one(costs[row.method]) if row.method in costs else ""
 
+    has_decide = has_rows and any(row.rows_to_decide for row in verdict.ladder)
+
     def format_decide(row: LadderRow) -> str:
         return format_rows(row.rows_to_decide, answered) if row.rows_to_decide else ""
 
     right, fixed = partial(Column, justify="right"), partial(Column, no_wrap=True)
+    # The name of a stored model, such as ft:BASE:ORG:SUFFIX:ID, may need several lines.
+    longest = max(len(f"{row.method} *") for row in verdict.ladder)
+    method_column = Column("method", overflow="fold", width=min(longest, NAME_WIDTH))
     columns: list[tuple[object, Column, Callable[[LadderRow], str]]] = [
-        (True, fixed("method"), lambda row: f"{row.method}{' *' * (row.method == verdict.recommended)}"),
+        (True, method_column, lambda row: f"{row.method}{' *' * (row.method == verdict.recommended)}"),
         (True, right(test, no_wrap=True), lambda row: format_percent(row.estimate.value)),
         (True, fixed("95% interval"), lambda row: format_interval(row.estimate)),
         (len(sizes) > 1, right("n", no_wrap=True), lambda row: f"{row.estimate.n:,}"),
@@ -184,7 +192,7 @@ def build_ladder_table(verdict: Verdict, width: int = WIDE) -> Table:
         (shares, right("accuracy"), lambda row: format_percent(shares[row.method].value)),
         (has_rows and is_cut, right("tried"), lambda row: format_part(row.num_tried, row.num_candidates)),
         (has_rows, right("learned from"), lambda row: format_part(row.learned or 0, verdict.train_rows)),
-        (has_rows, right("rows to decide"), format_decide),
+        (has_decide, right("rows to decide"), format_decide),
         (has_costs, right("tokens in"), format_cost(lambda cost: f"{cost.prompt_tokens:,.0f}")),
         (has_costs, right("tokens out"), format_cost(lambda cost: f"{cost.answer_tokens:,.0f}")),
         (has_costs, right("time", no_wrap=True), format_cost(lambda cost: format_time(cost.seconds))),

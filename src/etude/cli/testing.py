@@ -69,7 +69,7 @@ def ask_suites(
         return
     screen = create_console()
     console = RunConsole(screen, yes=yes)
-    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Reading") as steps:
+    with console.exit_on_interrupt(f"\n{STOPPED}"), show_steps("Preparing") as steps:
         report = run_suites(
             place,
             run=run,

@@ -130,14 +130,15 @@ def compute_verdict(
     )
     verdict = make_verdict(inputs)
     sentence, caveats = verdict.sentence, verdict.caveats
+    not_measured: dict[str, list[str]] = {}
     for name, seconds in ladder_run.run.info.get("not_measured", {}).items():
         if name not in fitted:
-            time = (
-                f": there was no time for a first look, which takes {format_rough_time(seconds)}"
-                if seconds
-                else ""
-            )
-            sentence += f" {name} was not measured{time}."
+            reason = ": there was no time for a first look, which takes " if seconds else ""
+            reason += format_rough_time(seconds) if seconds else ""
+            not_measured.setdefault(reason, []).append(name)
+    for reason, names in not_measured.items():
+        were = "was" if len(names) == 1 else "were"
+        sentence += f" {format_names(names)} {were} not measured{reason}."
     for name, reason in ladder_run.failures.items():
         sentence += f" {name} failed and was not measured: {reason}"
     caveats = (*caveats, *_list_budget_caveats(ladder_run))

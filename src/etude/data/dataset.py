@@ -284,7 +284,9 @@ def own_systems_note(file: str, num_systems: int, num_without: int) -> str:
     none = ""
     if num_without:
         none = f". For {format_count(num_without, 'row')} without a system message, the instructions are used"
-    return f"{file}: {format_count(num_systems, 'different system message')}; each is used for its own rows only{none}"
+    if num_systems == 1:
+        return f"{file}: the system message is used only for the rows that have it{none}"
+    return f"{file}: {num_systems:,} different system messages; each is used for its own rows only{none}"
 
 
 def missing_system_note(file: str, total: int, num_without: int, first: str) -> str:

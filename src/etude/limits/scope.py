@@ -23,7 +23,8 @@ it."""
 ELLIPSIS_WORDS = 10
 ELLIPSIS = re.compile(
     r"(and|but|or|also|then|what about|how about)\W+"
-    r"(for|in|on|at|with|without|from|to|he|she|it|they|this|that|these|those|my|his|her|their|our|the)\b",
+    r"(for|in|on|at|with|without|from|to|he|she|it|they|this|that|these|those|my|his|her|their|our|the"
+    r"|one (for|that|which))\b",
     re.IGNORECASE,
 )
 """A question of at most `ELLIPSIS_WORDS` words that begins so, such as "and for my brother, he is 4?", leaves out its

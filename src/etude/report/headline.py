@@ -3,14 +3,14 @@
 The report, the page of a test and the home page of the studio all begin with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from etude.base.formatting import format_interval, format_percent, format_share
 from etude.runs import Run
 from etude.runs.folder import TESTS
 from etude.runs.recommended import describe_failed_gates
-from etude.runs.verdict import LadderRow, Verdict
+from etude.runs.verdict import LadderRow, TargetMark, Verdict
 
 NOT_YET = "Ready: not yet, because"
 _WITHOUT_RECOMMENDATION = {
@@ -48,18 +48,30 @@ def read_headline(run: Run, passes_gates: bool = False) -> Headline:
     is_tested = passes_gates or (run.folder / TESTS / row.method / "test.json").exists()
     step = "Serve it: etude serve" if is_tested else "Test its behaviour: etude test"
     failed_gates = "" if passes_gates else describe_failed_gates(run, row.method)
-    reason, action = next(_list_obstacles(run, verdict, row, failed_gates), ("", f"{step} {task}"))
+    replaced = dict(_mark_replacements(run, verdict))
+    reason, action = next(_list_obstacles(run, verdict, row, failed_gates, replaced), ("", f"{step} {task}"))
+    aims = [f"{format_share(target.target)}, {target.mark(estimate)}"] if target else []
+    aims += [f"as good as {model}, {mark}" for model, mark in replaced.items()]
     return Headline(
         f"{NOT_YET} {reason}." if reason else "Ready: yes.",
         action.format(task=task),
         row.method,
         score,
-        f"{format_share(target.target)}, {target.mark(estimate)}" if target else "none",
+        "; ".join(aims) or "none",
     )
 
 
+def _mark_replacements(run: Run, verdict: Verdict) -> Iterator[tuple[str, TargetMark]]:
+    """Yield each model with stored answers, and whether the best method is at least as good, within the margin."""
+    stored, margin = {row.method for row in verdict.ladder if row.is_stored}, run.info["margin"]
+    for pair in verdict.pairs:
+        if pair.a == verdict.leaning and pair.b in stored:
+            low, high = pair.difference.low, pair.difference.high
+            yield pair.b, "met" if low >= -margin else "missed" if high < -margin else "not sure"
+
+
 def _list_obstacles(
-    run: Run, verdict: Verdict, row: LadderRow, failed_gates: str
+    run: Run, verdict: Verdict, row: LadderRow, failed_gates: str, replaced: Mapping[str, TargetMark]
 ) -> Iterator[tuple[str, str]]:
     """Yield reasons why the method is not ready, with what to do; the most basic one first."""
     if verdict.basis in _WITHOUT_RECOMMENDATION:
@@ -68,6 +80,16 @@ def _list_obstacles(
         yield _WITHOUT_RECOMMENDATION["copies"]
     if failed_gates:
         yield "it failed its last behaviour test", "Read the failed cases: etude studio {task}"
+    more_time = "Give it more time: etude compare {task} --budget 1h"
+    for model, mark in replaced.items():
+        if mark != "met":
+            yield f"it {'is' if mark == 'missed' else 'may be'} worse than {model}", more_time
+    if verdict.target or not replaced:
+        yield from _explain_target(run, verdict, row)
+
+
+def _explain_target(run: Run, verdict: Verdict, row: LadderRow) -> Iterator[tuple[str, str]]:
+    """Yield why the target is not reached, with what to do; nothing if it is."""
     target = verdict.target
     if target is None:
         yield "the task sets no target", "Add the score that you need to {task}, such as target: 0.9"

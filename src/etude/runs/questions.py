@@ -64,7 +64,7 @@ def describe_sending(service: Service, limits: SendLimits, purpose: str) -> Iter
             f"{prices.prompt:g} per million prompt tokens and {prices.answer:g} per million answer tokens"
         )
         yield f"At your prices ({per_million}), this costs at most {cost}."
-    else:
+    elif service.needs_consent:
         yield NO_PRICES
     user_limits = {"max_requests": service.max_requests, "max_cost": service.max_cost}
     # Limits that the task does not set are not mentioned.

@@ -124,6 +124,7 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
     grouped = {row for row, example in enumerate(dataset) if example.group in groups} - near
     excluded = near | grouped
     findings = []
+    more = f", and {len(grouped):,} more that share a group with a test row" if grouped else ""
     if excluded:
         findings = [
             Finding(
@@ -131,7 +132,7 @@ def _exclude_test_rows(dataset: Dataset, test: Dataset | None) -> tuple[list[int
                 severity="warning",
                 rows=tuple(dataset[row].id for row in sorted(excluded)),
                 message=f"{format_count(len(excluded), 'row')} left out of train and dev: {len(near):,} "
-                f"near-duplicates of test rows, and {len(grouped):,} more that share a group with a test row.",
+                f"near-duplicates of test rows{more}.",
                 remedy="Nothing to do for this comparison. To avoid this warning, delete them from the examples.",
             )
         ]

@@ -89,6 +89,7 @@
     if (!response?.ok) return;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const [dialog, close] = [document.createElement("dialog"), document.createElement("button")];
+    dialog.autofocus = true; // otherwise its first table gets the focus, and the heading scrolls out of view
     close.textContent = "Close";
     close.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => dialog.remove());

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from etude.base.formatting import format_count
+from etude.base.formatting import format_count, format_names
 from etude.stats import compare_paired, estimate_sample, make_score_sample
 from etude.suites.cases import Case
 from etude.suites.judge import JudgedAnswer
@@ -186,4 +186,6 @@ def measure_share(kind: MeasureKind, results: Sequence[CaseResult]) -> Measure |
 
 def _describe_origins(cases: Sequence[Case]) -> str:
     counts = Counter(case.origin for case in cases)
-    return " and ".join(f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items()))
+    return format_names(
+        [f"{format_count(num, 'question')} {origin}" for origin, num in sorted(counts.items())]
+    )

@@ -23,7 +23,7 @@ def format_headline(report: SuiteReport) -> str:
     counts = f"{passed} of {len(gates)} gates passed"
     if passed + num_open == len(gates):
         remedy = ". Run without --quick" if report.quick else ""
-        return f"{NOT_YET} {name} has too few cases: {counts}{remedy}"
+        return f"{NOT_YET} too few cases were asked: {counts}{remedy}"
     undecided = f", {num_open} undecided because of too few cases" if num_open else ""
     return f"{NOT_YET} {name} failed: {counts}{undecided}"
 
