@@ -126,7 +126,7 @@ class Looks:
         """Return the seconds that a first look would take if there is no time for it and for the first test rows.
 
         Whether training helps is the main question. So a prompt leaves time for the short trainings after it, and for
-        test rows of all methods; a training, for those of itself and of a prompt.
+        test rows of all methods; a training, for its own.
         """
         assert self.ladder.clock.budget is not None, "without a budget, every method has time"
         if not (row_seconds := self._estimate_row_seconds(method)):
@@ -136,7 +136,7 @@ class Looks:
         needed = FIRST_BLOCK * row_seconds + (training if method.tuned else 0.0)
         later = len(tuned) * training + FIRST_BLOCK * sum(tuned)
         fitted = sum(map(self.ladder.get_row_seconds, self.ladder.list_fitted()))
-        test = FIRST_BLOCK * (row_seconds + (row_seconds if method.tuned else fitted + sum(tuned)))
+        test = FIRST_BLOCK * (row_seconds + (0.0 if method.tuned else fitted + sum(tuned)))
         return needed if needed + later + test > self.ladder.clock.seconds_left else None
 
     def _estimate_row_seconds(self, method: Method) -> float:
