@@ -89,13 +89,13 @@
     if (!response?.ok) return;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const [dialog, close] = [document.createElement("dialog"), document.createElement("button")];
-    dialog.autofocus = true; // otherwise its first table gets the focus, and the heading scrolls out of view
     close.textContent = "Close";
     close.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => dialog.remove());
     dialog.append(...page.querySelectorAll("main > :is(h1, h2, .scroll)"), close);
     document.body.append(dialog);
     dialog.showModal();
+    dialog.scrollTop = 0; // the focus is on its first table, which scrolls the heading out of view
   });
 
   const review = document.getElementById("review");
